@@ -1,0 +1,115 @@
+"""Face boxes (one a frame) and body boxes (one a clip), found whatever prefix and slash their keys carry."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataloader.annotation import Clip, resolve_path, slashes
+from dataloader.classes import read_json
+from utils.errors import UserError
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+def clip_key(path: str, root: str | None) -> str:
+    """One name for a clip folder: what follows the last ``RAER/``, else what follows the root, else the path."""
+    plain = "/" + slashes(path).strip("/").removeprefix("./")
+    if "/RAER/" in plain:
+        return plain[plain.rindex("/RAER/") + len("/RAER/") :]
+    if root is not None:
+        for base in (slashes(str(root)), slashes(str(Path(root).resolve()))):
+            base = "/" + base.strip("/").removeprefix("./") + "/"
+            if plain.startswith(base):
+                return plain.removeprefix(base)
+    return plain.strip("/")
+
+
+def read_face_boxes(file: str, root: str | None) -> dict[str, dict[str, Box]]:
+    """{clip key: {frame file name: box}}."""
+    boxes = {}
+    path = resolve_path(file, root)
+    for clip, frames in _entries(path, root):
+        if not isinstance(frames, dict):
+            raise UserError(f"{path}: {clip!r} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(frames)}")
+        found = {slashes(n).rpartition("/")[2]: _as_box(b, f"{path}: {clip!r}, {n!r}") for n, b in frames.items()}
+        boxes[clip] = {name: box for name, box in found.items() if box is not None}
+    return boxes
+
+
+def read_body_boxes(file: str, root: str | None) -> dict[str, Box]:
+    """{clip key: box}."""
+    path = resolve_path(file, root)
+    found = {clip: _as_box(box, f"{path}: {clip!r}") for clip, box in _entries(path, root)}
+    return {clip: box for clip, box in found.items() if box is not None}
+
+
+def _entries(path: Path, root: str | None) -> list[tuple[str, Any]]:
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise UserError(f"{path}: expected an object keyed by clip folder, got {_short(stored)}")
+    entries: dict[str, Any] = {}
+    for written, value in stored.items():
+        key = clip_key(written, root)
+        if key in entries and entries[key] != value:
+            raise UserError(f"{path}: two different entries for the clip {key!r}; keep one")
+        entries[key] = value
+    return list(entries.items())
+
+
+def _as_box(value: Any, where: str) -> Box | None:
+    """Four finite numbers; ``null`` and a box without area count as missing."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 4:
+        raise UserError(f"{where}: a box is [left, top, right, bottom], got {_short(value)}")
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value):
+        raise UserError(f"{where}: a box is four numbers, got {_short(value)}")
+    left, top, right, bottom = value
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+@dataclass(frozen=True)
+class HitRate:
+    """How many clips, and how many of their frames, have a box."""
+
+    kind: str
+    clips: int
+    clips_with_box: int
+    frames: int
+    frames_with_box: int
+
+    def __str__(self) -> str:
+        clips = f"{self.clips_with_box} of {self.clips} clips ({self.clips_with_box / self.clips:.1%})"
+        if self.kind == "body":
+            return f"body boxes: {clips}"
+        return f"face boxes: {clips}, {self.frames_with_box} of {self.frames} frames ({self.share:.1%})"
+
+    @property
+    def share(self) -> float:
+        return self.frames_with_box / self.frames
+
+
+def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]], root: str | None) -> HitRate:
+    found = [boxes.get(clip_key(clip.id, root), {}) for clip in clips]
+    counts = [sum(name in box for name in clip.frames) for clip, box in zip(clips, found, strict=True)]
+    return HitRate("face", len(clips), sum(c > 0 for c in counts), sum(len(c.frames) for c in clips), sum(counts))
+
+
+def body_hits(clips: list[Clip], boxes: dict[str, Box], root: str | None) -> HitRate:
+    frames = [(clip_key(clip.id, root) in boxes, len(clip.frames)) for clip in clips]
+    with_box = sum(n for hit, n in frames if hit)
+    return HitRate("body", len(clips), sum(hit for hit, _ in frames), sum(n for _, n in frames), with_box)
+
+
+def nearest_boxes(frames: tuple[str, ...], boxes: dict[str, Box]) -> list[Box | None]:
+    """A box for every frame of a clip: its own, else that of the nearest frame in time that has one."""
+    known = [index for index, name in enumerate(frames) if name in boxes]
+    if not known:
+        return [None] * len(frames)
+    return [boxes[frames[min(known, key=lambda k: abs(k - index))]] for index in range(len(frames))]

@@ -1,0 +1,31 @@
+"""From clips to batches: the DataLoader, with the order of clips as its sampler."""
+
+import torch
+from torch.utils.data import DataLoader
+
+from dataloader.clips import ClipDataset, collate
+from dataloader.sampling import ClipOrder
+
+
+def build_loader(
+    dataset: ClipDataset, order: ClipOrder, *, batch_size: int, workers: int, pin_memory: bool = False
+) -> DataLoader:
+    """Batches of ``dataset`` in ``order``; set ``order.epoch`` before each pass."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=min(workers, max(len(dataset) // batch_size, 1) if workers else 0),
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        worker_init_fn=_use_one_thread,
+    )
+
+
+def _use_one_thread(worker: int) -> None:
+    """Workers share the cores with the model: one thread each, for OpenCV too."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

@@ -1,0 +1,71 @@
+"""Which frames of a clip are taken, ``T`` segments of ``duration`` frames out of ``N``, and the order of clips."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def test_indexes(N: int, T: int, duration: int = 1) -> np.ndarray:
+    """The middle of each of T equal segments; a clip of at most T frames is taken whole, its last frame repeated."""
+    if N <= T + duration - 1:
+        return _whole_then_repeat(N, T, duration)
+    step = (N - duration + 1) / T
+    return _spread(np.floor(step / 2 + step * np.arange(T)).astype(int), N, duration)
+
+
+def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Generator) -> np.ndarray:
+    """One random frame in each of T segments.
+
+    ``whole`` cuts the clip into real-valued segments and so reaches every frame. ``published`` cuts it into ``N // T``
+    whole frames: of a clip with 16 to 31 frames it always takes the first 16.
+    """
+    room = N - duration + 1
+    if rule == "whole":
+        if N <= T + duration - 1:
+            return _whole_then_repeat(N, T, duration)
+        return _spread(np.floor(room / T * (np.arange(T) + rng.random(T))).astype(int), N, duration)
+    length = room // T
+    if length > 0:
+        return _spread(np.arange(T) * length + rng.integers(length, size=T), N, duration)
+    if N > T:
+        return _spread(np.sort(rng.integers(room, size=T)), N, duration)
+    return _whole_then_repeat(N, T, duration)
+
+
+def _whole_then_repeat(N: int, T: int, duration: int) -> np.ndarray:
+    return _spread(np.minimum(np.arange(T), N - 1), N, duration)
+
+
+def _spread(starts: np.ndarray, N: int, duration: int) -> np.ndarray:
+    """Each start followed by its ``duration - 1`` next frames, inside the clip."""
+    return np.minimum(starts[:, None] + np.arange(duration), N - 1).ravel()
+
+
+class ClipOrder:
+    """The order of one epoch, a pure function of (seed, epoch): yields ``(epoch, position, clip)``.
+
+    ``weights`` (one a clip) draw with replacement; without them every clip comes once, shuffled.
+    """
+
+    def __init__(self, num_clips: int, seed: int, weights: np.ndarray | None = None, shuffle: bool = True) -> None:
+        self.num_clips, self.seed, self.shuffle = num_clips, seed, shuffle
+        self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.shares is not None:
+            order = rng.choice(self.num_clips, size=self.num_clips, p=self.shares)
+        else:
+            order = rng.permutation(self.num_clips) if self.shuffle else np.arange(self.num_clips)
+        epoch = self.epoch  # bound now: a later change must not reach batches already under way
+        return ((epoch, position, int(clip)) for position, clip in enumerate(order))
+
+
+def balancing_weights(labels: list[int], num_classes: int) -> np.ndarray:
+    """1 / n_c for each clip: every class that occurs is drawn equally often."""
+    counts = np.bincount(labels, minlength=num_classes)
+    return 1.0 / counts[labels]

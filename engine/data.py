@@ -1,0 +1,158 @@
+"""Data for a run: lists read and checked, validation held out, boxes matched, loaders built."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from dataloader.annotation import Clip, read_annotation
+from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, read_face_boxes
+from dataloader.build import build_loader
+from dataloader.classes import Classes
+from dataloader.clips import ClipDataset, Views
+from dataloader.frames import find_unreadable
+from dataloader.sampling import ClipOrder, balancing_weights
+from dataloader.splits import hold_out
+from engine.options import Config
+from utils.errors import UserError
+from utils.runlog import RunLog
+
+FEW_CLIPS = 20  # below this one clip moves UAR so much that epochs cannot be told apart
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: list[Clip]
+    val: list[Clip]
+    test: list[Clip]
+
+
+def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
+    """The lists that this mode needs, with validation held out of train where no list of its own is given."""
+    data, C = config.data, len(classes)
+
+    def read(file: str | None) -> list[Clip]:
+        return read_annotation(file, data.root_dir, classes) if file else []
+
+    if config.run.mode != "train":
+        if data.test_annotation is None:
+            raise UserError(f"--mode {config.run.mode} needs --test-annotation FILE")
+        splits = Splits([], [], read(data.test_annotation))
+    else:
+        if data.train_annotation is None:
+            raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
+        train, val, test = read(data.train_annotation), read(data.val_annotation), read(data.test_annotation)
+        if not val and config.optim.select_on == "val":
+            train, val, split = hold_out(train, data.val_fraction, C, config.run.seed)
+            for label in split:
+                log.warn(f"validation: persons of {classes.names[label]} could not be kept whole")
+            if not val or not train:
+                raise UserError(
+                    f"--val-fraction {data.val_fraction}: too few clips to hold any out; use --select-on last"
+                )
+        splits = Splits(train, val, test)
+    _describe(splits, classes, log)
+    _check_frames(splits, config, log)
+    return splits
+
+
+def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
+    """Counts of every split, and what about them makes a score doubtful."""
+    for name, clips in vars(splits).items():
+        if not clips:
+            continue
+        counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
+        listed = ", ".join(f"{c} {n}" for c, n in zip(classes.names, counts, strict=True))
+        log.say(f"{name:<5} {len(clips):>5} clips of {len({clip.person for clip in clips})} persons: {listed}")
+        for label in np.flatnonzero(counts == 0):
+            log.warn(f"{name} has no clip of {classes.names[label]}")
+        if name != "train":
+            present = np.count_nonzero(counts)
+            few = np.flatnonzero((counts > 0) & (counts < FEW_CLIPS))
+            if len(few):
+                worth = ", ".join(f"{classes.names[c]} {counts[c]} ({100 / counts[c] / present:.2f})" for c in few)
+                log.warn(f"{name}: few clips make a class, and one clip many UAR points: {worth}")
+    known = {clip.person for clip in splits.train}
+    for name, clips in (("val", splits.val), ("test", splits.test)):
+        persons = {clip.person for clip in clips}
+        if known & persons:
+            log.warn(
+                f"{len(known & persons)} of {len(persons)} {name} persons are in train: the score is not of new persons"
+            )
+    shared = {clip.folder for clip in splits.train} & {clip.folder for clip in splits.test}
+    if shared:
+        log.warn(f"{len(shared)} test clips are also in train, {sorted(map(str, shared))[0]} for one")
+
+
+def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
+    """Before the first step: frame counts against the lists, and the first bytes of every frame."""
+    clips = [*splits.train, *splits.val, *splits.test]
+    differing = [clip for clip in clips if clip.listed_frames != len(clip.frames)]
+    if differing:
+        one = differing[0]
+        log.warn(
+            f"{len(differing)} of {len(clips)} clips do not have the listed number of frames "
+            f"({one.id}: {one.listed_frames} listed, {len(one.frames)} there); those there are used"
+        )
+    bad = find_unreadable([clip.frame_path(i) for clip in clips for i in range(len(clip.frames))])
+    if bad and config.data.on_bad_frame == "error":
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")
+    if bad:
+        log.warn(f"{len(bad)} frames are no images, {bad[0]} for one: the nearest frame of the clip takes their place")
+
+
+def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
+    """How clips are cut; the boxes' hit rates are printed, and a file that matches nothing is an error."""
+    data, streams = config.data, config.model.streams
+    face, body = {}, {}
+    if data.bounding_box_face and streams != "context":
+        face = read_face_boxes(data.bounding_box_face, data.root_dir)
+        _report_hits(face_hits(clips, face, data.root_dir), "--bounding-box-face", log)
+    elif streams != "context":
+        log.warn("no --bounding-box-face: the face stream sees whole frames")
+    if data.crop_body and streams != "face":
+        body = read_body_boxes(data.bounding_box_body, data.root_dir)
+        _report_hits(body_hits(clips, body, data.root_dir), "--bounding-box-body", log)
+    return Views(
+        segments=data.num_segments,
+        duration=data.duration,
+        size=data.image_size,
+        streams=streams,
+        missing_face=data.missing_face,
+        on_bad_frame=data.on_bad_frame,
+        root=data.root_dir,
+        face_boxes=face,
+        body_boxes=body,
+    )
+
+
+def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
+    if hits.clips_with_box == 0:
+        raise UserError(f"{flag}: no clip of the lists has a box in it; do its keys name the same folders?")
+    if hits.frames_with_box == 0:
+        raise UserError(f"{flag}: its clips match, but no frame does; do its keys name the frame files?")
+    (log.warn if hits.share < 0.9 else log.say)(str(hits))
+
+
+def training_loader(config: Config, clips: list[Clip], views: Views, C: int, pin: bool) -> tuple[DataLoader, ClipOrder]:
+    dataset = ClipDataset(
+        clips,
+        views,
+        training=True,
+        sampling=config.data.sampling,
+        shared_augmentation=config.data.shared_augmentation,
+        seed=config.run.seed,
+    )
+    labels = [clip.label for clip in clips]
+    weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None
+    order = ClipOrder(len(clips), config.run.seed, weights)
+    return _loader(config, dataset, order, pin), order
+
+
+def evaluation_loader(config: Config, clips: list[Clip], views: Views, pin: bool) -> DataLoader:
+    return _loader(config, ClipDataset(clips, views), ClipOrder(len(clips), 0, shuffle=False), pin)
+
+
+def _loader(config: Config, dataset: ClipDataset, order: ClipOrder, pin: bool) -> DataLoader:
+    return build_loader(dataset, order, batch_size=config.optim.batch_size, workers=config.run.workers, pin_memory=pin)

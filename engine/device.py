@@ -1,0 +1,71 @@
+"""Where to compute, and how to move a batch there."""
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.errors import UserError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def choose_device(device: str, gpu: str | None) -> tuple[torch.device, str | None]:
+    """The device, and a warning where ``--gpu`` could not be had: published commands name a GPU by habit."""
+    if gpu is not None:
+        wanted = "mps" if gpu == "mps" else f"cuda:{gpu}"
+        if _is_there(wanted):
+            return torch.device(wanted), None
+        return torch.device("cpu"), f"--gpu {gpu}: there is no such GPU here, running on the CPU"
+    if device == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if _is_there(d))), None
+    if not _is_there(device):
+        raise UserError(f"--device {device}: not available here; --device auto takes what there is")
+    return torch.device(device), None
+
+
+def _is_there(device: str) -> bool:
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        return torch.cuda.is_available() and index < torch.cuda.device_count()
+    return device == "cpu" or torch.backends.mps.is_available()
+
+
+def seed_everything(seed: int, deterministic: bool) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> dict[str, Any]:
+    """Tensors to the device; pixels, which travel as uint8, become [0, 1] or CLIP-normalised floats there."""
+    moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    for view in ("face", "context"):
+        if view in moved:
+            moved[view] = to_pixels(moved[view], normalize)
+    return moved
+
+
+def to_pixels(image: Tensor, normalize: str) -> Tensor:
+    """(..., 3, H, W) uint8 → float."""
+    pixels = image.float() / 255
+    if normalize == "none":
+        return pixels
+    mean = torch.tensor(CLIP_MEAN, device=image.device).view(3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=image.device).view(3, 1, 1)
+    return (pixels - mean) / std
+
+
+def choose_amp(amp: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
+    """The type of mixed precision, None for float32, and a warning where it cannot be had."""
+    if amp == "fp16" and device.type != "cuda":
+        return None, f"--amp fp16 needs a CUDA GPU; on {device.type} this run computes in float32"
+    return {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp], None

@@ -1,0 +1,58 @@
+"""Who learns, and how fast: parameter groups, optimiser, schedule."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import MultiStepLR
+
+PARTS = {  # parameter group → the modules of the model that it holds
+    "image encoder": ("image_encoder",),
+    "prompts": ("prompts",),
+    "adapter": ("adapter",),
+    "temporal": ("face_temporal", "context_temporal"),
+    "fusion": ("fuse",),
+}
+
+
+def set_trainable(model: nn.Module, optim: Any, tune_prompts: bool) -> None:
+    """The text tower is always frozen; the image tower where its rate is 0; the prompts where they are not tuned."""
+    model.text_encoder.requires_grad_(False)
+    model.image_encoder.requires_grad_(optim.lr_image_encoder > 0)
+    model.prompts.requires_grad_(tune_prompts)
+
+
+def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
+    """One group a part, with its own rate; together they hold every trainable parameter once."""
+    rates = {
+        "image encoder": optim.lr_image_encoder,
+        "prompts": optim.lr_prompt_learner,
+        "adapter": optim.lr_adapter,
+        "temporal": optim.lr,
+        "fusion": optim.lr_fusion,
+    }
+    groups = []
+    for part, modules in PARTS.items():
+        members = [getattr(model, name) for name in modules if getattr(model, name) is not None]
+        parameters = [p for module in members for p in module.parameters() if p.requires_grad]
+        if parameters:
+            groups.append({"name": part, "params": parameters, "lr": rates[part]})
+    return groups
+
+
+def build_optimizer(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Optimizer:
+    if optim.optimizer == "SGD":
+        return torch.optim.SGD(groups, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=optim.weight_decay)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, optim: Any) -> MultiStepLR:
+    return MultiStepLR(optimizer, milestones=list(optim.milestones), gamma=optim.gamma)
+
+
+def describe_groups(groups: list[dict[str, Any]]) -> str:
+    lines = []
+    for group in groups:
+        count = sum(p.numel() for p in group["params"])
+        lines.append(f"  {group['name']:<14} {count:>12,} parameters   lr {group['lr']:g}")
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""Every option of main.py: one field is one flag, with its type, default, range and help."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from utils.config import option
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    mode: Literal["train", "eval", "zero-shot"] = option("train", "what to do")
+    exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
+    output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
+    eval_checkpoint: str | None = option(None, "the checkpoint that --mode eval reads", metavar="FILE")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE")
+    gpu: str | None = option(None, "N or mps: short for --device cuda:N or mps, on the CPU where there is none")
+    seed: int = option(42, "of weights, sample order and augmentation", minimum=0, maximum=2**32 - 1)
+    deterministic: bool = option(False, "bit-equal repeats, at some cost in speed")
+    workers: int = option(4, "processes that decode frames; 0 decodes in the main process", minimum=0, maximum=256)
+    print_freq: int = option(10, "steps between log lines where no progress bar is drawn", minimum=1)
+    dry_run: bool = option(False, "print every resolved option and stop: loads no model, reads no data")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    dataset: str = option("RAER", "names annotation/<dataset>/classes.json: classes, label base, class texts")
+    root_dir: str | None = option(
+        None, "folder that relative clip paths and annotation files start from", metavar="DIR"
+    )
+    train_annotation: str | None = option(None, "list of training clips: `path frames label` a line", metavar="FILE")
+    val_annotation: str | None = option(None, "list of validation clips; else part of train", metavar="FILE")
+    test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
+    val_fraction: float = option(
+        0.2, "share of train held out where no validation list is given", minimum=0, maximum=0.9
+    )
+    bounding_box_face: str | None = option(None, "JSON of one face box a frame", metavar="FILE")
+    bounding_box_body: str | None = option(None, "JSON of one body box a clip", metavar="FILE")
+    crop_body: bool | None = option(None, "context = the body box instead of the whole frame (default: if boxes given)")
+    missing_face: Literal["nearest", "frame"] = option(
+        "nearest", "a frame without a face box takes the nearest frame's box, or the whole frame (published)"
+    )
+    num_segments: int = option(16, "frames taken from a clip", minimum=1, maximum=1024)
+    duration: int = option(1, "consecutive frames taken at each of them", minimum=1, maximum=64)
+    image_size: int = option(224, "side of both crops in pixels; must be what the CLIP reads", minimum=16, maximum=1024)
+    sampling: Literal["whole", "published"] = option(
+        "whole", "training frames from the whole clip, or by the published rule (frames 0-15 of most RAER clips)"
+    )
+    normalize: Literal["none", "clip"] | None = option(
+        None, "pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot)"
+    )
+    shared_augmentation: bool = option(True, "one draw of angle and flip for both views of a clip; off is published")
+    class_texts: str | None = option(None, "your own classes and texts, a JSON as in annotation/README.md")
+    on_bad_frame: Literal["error", "skip"] = option(
+        "error", "a frame that cannot be read stops the run, or is replaced"
+    )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    clip_path: str = option(
+        "ViT-B/32",
+        "an OpenAI name, or a file: OpenAI archive, state dict, safetensors; `random` for a tiny untrained one",
+    )
+    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = option(
+        "class_descriptor", "which class texts the prompts are built on"
+    )
+    temporal_layers: int = option(1, "blocks of each temporal transformer", minimum=1, maximum=48)
+    contexts_number: int = option(12, "learnable context vectors before each class text", minimum=1, maximum=64)
+    class_token_position: Literal["end", "middle", "front"] = option("end", "where the class text stands among them")
+    class_specific_contexts: bool = option(True, "own context vectors for every class")
+    tune_prompts: bool = option(
+        True, "train the context vectors; off freezes them", aliases=("--load_and_tune_prompt_learner",)
+    )
+    adapter: Literal["none", "residual", "published"] = option(
+        "residual", "expression-aware adapter on face frames: x + r (f(x) - x), or f(x) alone as published"
+    )
+    adapter_ratio: float = option(0.2, "r of the residual adapter", minimum=0, maximum=1)
+    slerp_weight: float = option(
+        0.5, "instance-enhanced classifier: how far texts move to the video; 0 is off", minimum=0, maximum=0.999
+    )
+    iec_text: Literal["descriptive", "soft", "both"] = option("descriptive", "the texts that are moved")
+    temperature: float = option(0.07, "divides the cosines", above=0)
+    streams: Literal["both", "face", "context"] = option("both", "the views that the model sees")
+
+
+@dataclass(frozen=True)
+class OptimOptions:
+    epochs: int = option(50, "passes over the training clips", minimum=1)
+    batch_size: int = option(8, "clips a step", minimum=1)
+    accumulate: int = option(1, "steps whose gradients are summed into one update", minimum=1)
+    optimizer: Literal["SGD", "AdamW"] = option("SGD", "the update rule")
+    lr: float = option(3e-4, "rate of the temporal transformers", minimum=0)
+    lr_image_encoder: float = option(1e-6, "rate of CLIP's image tower; 0 freezes it, no gradient graph", minimum=0)
+    lr_prompt_learner: float = option(1e-3, "rate of the context vectors", minimum=0)
+    lr_adapter: float = option(1e-4, "rate of the adapter", minimum=0)
+    lr_fusion: float | None = option(None, "rate of the layer that joins the streams (default: --lr)", minimum=0)
+    weight_decay: float = option(1e-4, "of every trainable tensor", minimum=0)
+    momentum: float = option(0.9, "of SGD", minimum=0, maximum=0.9999)
+    milestones: tuple[int, ...] = option((20, 35), "epochs after which all rates are multiplied by --gamma", minimum=1)
+    gamma: float = option(0.1, "see --milestones", above=0)
+    amp: Literal["off", "fp16", "bf16"] = option("off", "mixed precision")
+    use_amp: bool = option(False, "the published name of --amp fp16")
+    grad_clip: float = option(0.0, "largest norm of all gradients together; 0 is off", minimum=0)
+    select_on: Literal["val", "last", "test"] = option(
+        "val", "what chooses best.pt: highest UAR there, or the last epoch"
+    )
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    mi_loss_weight: float = option(
+        0.5,
+        "weight of the mutual-information loss between the two text views",
+        aliases=("--lambda_mi", "--lambda-mi"),
+        minimum=0,
+    )
+    dc_loss_weight: float = option(
+        0.1, "weight of the decorrelation loss among learnable texts", aliases=("--lambda_dc", "--lambda-dc"), minimum=0
+    )
+    mi_warmup: int = option(0, "epochs without it", minimum=0)
+    mi_ramp: int = option(0, "epochs over which it then grows", minimum=0)
+    dc_warmup: int = option(0, "epochs without it", minimum=0)
+    dc_ramp: int = option(0, "epochs over which it then grows", minimum=0)
+    class_balanced_loss: bool = option(False, "weigh each class by the inverse of its training clips")
+    logit_adj: bool = option(False, "add the log prior to the logits, in training only")
+    logit_adj_tau: float = option(1.0, "strength of --logit-adj", minimum=0)
+    use_weighted_sampler: bool = option(False, "draw every class equally often")
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", minimum=0, maximum=0.999)
+    focal_gamma: float = option(0.0, "focal loss: weigh each clip by (1 - p)^gamma; 0 is off", minimum=0)
+
+
+GROUPS = {"run": RunOptions, "data": DataOptions, "model": ModelOptions, "optim": OptimOptions, "loss": LossOptions}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every option of one run; nothing writes to it after parsing."""
+
+    run: RunOptions
+    data: DataOptions
+    model: ModelOptions
+    optim: OptimOptions
+    loss: LossOptions

@@ -1,0 +1,104 @@
+"""From the command line to one checked Config: aliases resolved, contradictions refused by the flags' names."""
+
+import dataclasses
+import re
+from typing import Any
+
+from engine.options import GROUPS, Config
+from utils.config import from_json, parse, resolve
+from utils.errors import UserError
+
+DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
+
+
+def read_command(arguments: list[str]) -> tuple[dict[str, Any], Config]:
+    """What the user gave, and the whole checked Config."""
+    given = parse(GROUPS, arguments, DESCRIPTION)
+    return given, make_config(given)
+
+
+def make_config(given: dict[str, Any], stored: dict[str, dict[str, Any]] | None = None) -> Config:
+    """Defaults, below a checkpoint's stored options, below what the user gave."""
+    groups = resolve(GROUPS, from_json(GROUPS, stored) if stored else {}, given)
+    config = _settle(Config(**groups), given)
+    check(config, given)
+    return config
+
+
+def _settle(config: Config, given: dict[str, Any]) -> Config:
+    """Fill in the defaults that depend on other options."""
+    data, optim = config.data, config.optim
+    if data.normalize is None:
+        data = dataclasses.replace(data, normalize="clip" if config.run.mode == "zero-shot" else "none")
+    if data.crop_body is None:
+        data = dataclasses.replace(data, crop_body=data.bounding_box_body is not None)
+    if optim.use_amp:
+        if given.get("amp", "fp16") != "fp16":
+            raise UserError(f"--use-amp means --amp fp16, but --amp {optim.amp} is given as well; keep one")
+        optim = dataclasses.replace(optim, amp="fp16")
+    if optim.lr_fusion is None:
+        optim = dataclasses.replace(optim, lr_fusion=optim.lr)
+    return dataclasses.replace(config, data=data, optim=optim)
+
+
+def check(config: Config, given: dict[str, Any]) -> None:
+    """Refuse what cannot be meant."""
+    run, data, model, optim = config.run, config.data, config.model, config.optim
+    if "gpu" in given and "device" in given:
+        raise UserError("--gpu and --device both name the device; keep one")
+    if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch(r"cuda:\d+", run.device):
+        raise UserError(f"--device {run.device}: expected auto, cpu, cuda, cuda:N or mps")
+    if run.gpu is not None and run.gpu != "mps" and not run.gpu.isdigit():
+        raise UserError(f"--gpu {run.gpu}: expected a number or mps")
+    if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
+        raise UserError("--mode eval needs --eval-checkpoint FILE")
+    if run.mode != "eval" and run.eval_checkpoint is not None:
+        raise UserError(f"--eval-checkpoint is read by --mode eval only, not by --mode {run.mode}")
+    if data.crop_body and data.bounding_box_body is None:
+        raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
+    if model.streams == "context" and given.get("adapter", "none") != "none":
+        raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
+    if list(optim.milestones) != sorted(set(optim.milestones)):
+        raise UserError(f"--milestones must rise, got {' '.join(map(str, optim.milestones))}")
+    if run.mode == "train":
+        _check_selection(config, given)
+
+
+def _check_selection(config: Config, given: dict[str, Any]) -> None:
+    data, select_on = config.data, config.optim.select_on
+    if data.val_annotation is not None and given.get("val_fraction", 0) > 0:
+        raise UserError("--val-fraction holds clips out of train, but --val-annotation names a list; keep one")
+    if select_on == "val" and data.val_annotation is None and data.val_fraction == 0:
+        raise UserError("--select-on val needs --val-annotation or a --val-fraction above 0 (or use --select-on last)")
+    if select_on == "test" and data.test_annotation is None and not config.run.dry_run:
+        raise UserError("--select-on test needs --test-annotation FILE")
+
+
+def warnings_of(config: Config) -> list[str]:
+    """What is allowed but should not go unsaid."""
+    loss, model, said = config.loss, config.model, []
+    if loss.use_weighted_sampler and loss.logit_adj:
+        said.append(
+            "--use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice"
+        )
+    if loss.use_weighted_sampler and loss.class_balanced_loss:
+        said.append("--use-weighted-sampler and --class-balanced-loss both correct for class sizes: the same, twice")
+    if loss.logit_adj and loss.class_balanced_loss:
+        said.append("--logit-adj and --class-balanced-loss both correct for class sizes: the same, twice")
+    if not model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
+        said.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
+    if config.optim.select_on == "test" and config.run.mode == "train":
+        said.append("the best epoch is selected on test: optimistic, and stored as such")
+    if prompts_are_idle(config):
+        said.append(
+            "with --slerp-weight > 0 and descriptive texts the learnable prompts do not enter the classifier, and with "
+            "MI and DC at 0 nothing trains them: they stay as they are (--iec-text soft or both uses them)"
+        )
+    return said
+
+
+def prompts_are_idle(config: Config) -> bool:
+    """True where no loss reaches the learnable prompts."""
+    enter_classifier = config.model.slerp_weight == 0 or config.model.iec_text != "descriptive"
+    reached_by_loss = config.loss.mi_loss_weight > 0 or config.loss.dc_loss_weight > 0
+    return config.model.tune_prompts and not enter_classifier and not reached_by_loss

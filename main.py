@@ -1,0 +1,41 @@
+"""Emotion recognition from video with CLIP. `python main.py --help` lists every flag, README.md the usual commands."""
+
+import sys
+
+from engine.settings import make_config, read_command
+from utils.config import describe
+from utils.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, choose a mode; a user's mistake becomes one line and exit status 2."""
+    try:
+        given, config = read_command(sys.argv[1:] if arguments is None else arguments)
+        if config.run.dry_run:
+            print(describe(vars(config)))
+            return 0
+        return run_mode(given, config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C", file=sys.stderr)
+        return 130
+
+
+def run_mode(given, config) -> int:
+    # imported here, so that --help and flag errors never wait for torch
+    if config.run.mode == "train":
+        from engine.train import train as run
+    elif config.run.mode == "eval":
+        from engine.evaluate import evaluate_checkpoint
+
+        return evaluate_checkpoint(given, make_config)
+    else:
+        from engine.zero_shot import zero_shot as run
+    run(config)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Every way to get a CLIP, and its tokenizer: the only file that knows openai-clip."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.clip_towers import Clip, ClipShape, shape_of
+from utils.compat import allow_imports
+from utils.errors import UserError, closest
+
+RANDOM = "random"  # a tiny untrained CLIP: shows that everything runs, knows nothing
+RANDOM_SHAPE = ClipShape(64, 64, 16, 64, 2, 64, 2)
+
+
+def load_clip(name: str, seed: int = 0) -> Clip:
+    """An OpenAI name, a local file, or ``random``, which alone draws from ``seed``."""
+    if name == RANDOM:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Clip(RANDOM_SHAPE)
+    state = read_clip_state(find_clip(name))
+    try:
+        clip = Clip(shape_of(state))
+        clip.load_openai(state)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"--clip-path {name}: not a CLIP with a ViT image tower ({_first_line(error)})") from None
+    return clip
+
+
+def find_clip(name: str) -> Path:
+    """The file of a CLIP; an OpenAI name is downloaded once to ~/.cache/clip."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    openai_clip = _import_clip()
+    known = openai_clip.available_models()
+    if name not in known:
+        vision_transformers = [model for model in known if model.startswith("ViT")]
+        raise UserError(
+            f"--clip-path {name}: no such file, and no OpenAI name{closest(name, known)} "
+            f"(names: {', '.join(vision_transformers)})"
+        )
+    try:
+        return Path(openai_clip.clip._download(openai_clip.clip._MODELS[name], str(Path.home() / ".cache" / "clip")))
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"--clip-path {name}: cannot be downloaded ({_first_line(error)}); name a local file instead"
+        ) from None
+
+
+def read_clip_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of an OpenAI archive, of a plain state dict, or of a safetensors file."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except RuntimeError as error:
+            if "TorchScript" not in str(error):
+                raise
+            return torch.jit.load(path, map_location="cpu").state_dict()
+    except Exception as error:  # a damaged file fails in as many ways as there are formats
+        raise UserError(f"--clip-path {path}: cannot be read ({_first_line(error)})") from None
+
+
+def save_clip(clip: Clip, path: Path) -> None:
+    """Half-precision safetensors under OpenAI's names."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.half().contiguous() for key, value in clip.openai_state().items()}, path)
+
+
+def tokenize(texts: list[str]) -> Tensor:
+    """(N, 77) ids; a text that does not fit is an error."""
+    try:
+        return _import_clip().tokenize(texts).long()
+    except RuntimeError:
+        longest = max(texts, key=len)
+        raise UserError(f"class text too long for CLIP's 77 tokens: {longest[:60]!r}...; shorten it") from None
+
+
+@cache
+def _import_clip():
+    allow_imports()
+    import clip
+
+    return clip
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

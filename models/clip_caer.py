@@ -1,0 +1,98 @@
+"""CLIP-CAER: face and context frames → one video feature, compared with the texts of the classes."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.iec import instance_enhanced_cosine
+
+
+@dataclass
+class Texts:
+    """Unit text features (C, P, D) of both views; ``soft`` is None where nothing needs it."""
+
+    soft: Tensor | None
+    descriptive: Tensor
+
+
+@dataclass
+class Output:
+    logits: Tensor  # (B, C)
+    video: Tensor  # (B, D), unit length
+    texts: Texts
+
+
+class ClipCaer(nn.Module):
+    """One image tower for both streams, a temporal transformer for each, one layer that joins them."""
+
+    def __init__(
+        self,
+        *,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        prompts: nn.Module,
+        descriptive: Tensor,
+        adapter: nn.Module | None,
+        face_temporal: nn.Module | None,
+        context_temporal: nn.Module | None,
+        fuse: nn.Module,
+        slerp_weight: float,
+        iec_text: str,
+        temperature: float,
+    ) -> None:
+        """``descriptive`` (C, P, D): unit features of the hand-written texts, computed once."""
+        super().__init__()
+        self.image_encoder, self.text_encoder, self.prompts = image_encoder, text_encoder, prompts
+        self.register_buffer("descriptive", descriptive)
+        self.adapter, self.face_temporal, self.context_temporal = adapter, face_temporal, context_temporal
+        self.fuse = fuse
+        self.slerp_weight, self.iec_text, self.temperature = slerp_weight, iec_text, temperature
+
+    @property
+    def classifies_with_soft_texts(self) -> bool:
+        return self.slerp_weight == 0 or self.iec_text != "descriptive"
+
+    def forward(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
+        """``face``, ``context`` (B, T, 3, H, W), None for a stream left out; ``texts`` where already encoded."""
+        face, context = self.encode_frames(face, context)  # (B, T, D) each
+        video = self.encode_video(face, context)
+        texts = self.encode_texts() if texts is None else texts
+        return Output(self.classify(video, texts), video, texts)
+
+    def encode_frames(self, face: Tensor | None, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Both streams in one pass of the image tower."""
+        streams = [stream for stream in (face, context) if stream is not None]
+        B, T = streams[0].shape[:2]
+        frames = self.image_encoder(torch.cat(streams).flatten(0, 1)).view(len(streams), B, T, -1)
+        encoded = iter(frames)
+        return tuple(None if stream is None else next(encoded) for stream in (face, context))
+
+    def encode_video(self, face: Tensor | None, context: Tensor | None) -> Tensor:
+        """Frame features (B, T, D) → unit video feature (B, D)."""
+        parts = []
+        if self.face_temporal is not None:
+            parts.append(self.face_temporal(face if self.adapter is None else self.adapter(face)))
+        if self.context_temporal is not None:
+            parts.append(self.context_temporal(context))
+        return F.normalize(self.fuse(torch.cat(parts, dim=-1)).float(), dim=-1)
+
+    def encode_texts(self, soft: bool = True) -> Texts:
+        """The learnable texts pass the text tower; the descriptive ones are constant."""
+        if not soft:
+            return Texts(None, self.descriptive)
+        features = F.normalize(self.text_encoder(self.prompts(), self.prompts.end).float(), dim=-1)
+        return Texts(features.view(len(self.descriptive), -1, features.shape[-1]), self.descriptive)
+
+    def classify(self, video: Tensor, texts: Texts) -> Tensor:
+        """(B, D) → (B, C): the mean over a class's texts, and over both views where both are asked for."""
+        if self.slerp_weight == 0:
+            chosen = [texts.soft]
+        else:
+            views = {"descriptive": [texts.descriptive], "soft": [texts.soft], "both": [texts.descriptive, texts.soft]}
+            chosen = views[self.iec_text]
+        with torch.autocast(video.device.type, enabled=False):  # cosines and their arc need float32
+            cosines = [torch.einsum("bd,cpd->bcp", video, text) for text in chosen]
+            moved = [instance_enhanced_cosine(cosine, self.slerp_weight).mean(dim=-1) for cosine in cosines]
+        return torch.stack(moved).mean(dim=0) / self.temperature

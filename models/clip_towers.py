@@ -1,0 +1,179 @@
+"""CLIP's two towers, with the parameter names of OpenAI's release, so that any CLIP state dict loads as it is."""
+
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TEXT_LENGTH = 77
+VOCABULARY = 49408
+HEAD_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """Every size of a CLIP; the defaults are ViT-B/32."""
+
+    embed_dim: int = 512
+    image_size: int = 224
+    patch_size: int = 32
+    image_width: int = 768
+    image_layers: int = 12
+    text_width: int = 512
+    text_layers: int = 12
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def shape_of(state: dict[str, Tensor]) -> ClipShape:
+    """The sizes that a state dict tells."""
+    grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+    image_width, _, patch, _ = state["visual.conv1.weight"].shape
+    return ClipShape(
+        embed_dim=state["text_projection"].shape[1],
+        image_size=grid * patch,
+        patch_size=patch,
+        image_width=image_width,
+        image_layers=_count_blocks(state, "visual.transformer.resblocks."),
+        text_width=state["ln_final.weight"].shape[0],
+        text_layers=_count_blocks(state, "transformer.resblocks."),
+    )
+
+
+def _count_blocks(state: dict[str, Any], prefix: str) -> int:
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
+
+
+class QuickGELU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one fused projection."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.normal_(self.in_proj_weight, std=width**-0.5)
+
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        B, L, W = x.shape
+        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(B, L, 3, self.heads, W // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, W / heads) each
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return self.out_proj(mixed.transpose(1, 2).reshape(B, L, W))
+
+
+class Block(nn.Module):
+    """Pre-norm attention, then a pre-norm feed-forward of four times the width."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.attn = Attention(width, width // HEAD_WIDTH)
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": QuickGELU(), "c_proj": nn.Linear(4 * width, width)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
+        for linear, std in (
+            (self.attn.out_proj, (2 * depth * width) ** -0.5),
+            (self.mlp.c_fc, (2 * width) ** -0.5),
+            (self.mlp.c_proj, (2 * depth * width) ** -0.5),
+        ):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        x = x + self.attn(self.ln_1(x), causal)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    def __init__(self, width: int, layers: int, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.resblocks = nn.ModuleList(Block(width, layers) for _ in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.resblocks:
+            x = block(x, self.causal)
+        return x
+
+
+class ImageTower(nn.Module):
+    """(N, 3, size, size) → (N, D): the class token of a vision transformer, projected."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        width, scale = shape.image_width, shape.image_width**-0.5
+        patches = (shape.image_size // shape.patch_size) ** 2
+        self.conv1 = nn.Conv2d(3, width, shape.patch_size, stride=shape.patch_size, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(patches + 1, width))
+        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.transformer = Transformer(width, shape.image_layers, causal=False)
+        self.proj = nn.Parameter(scale * torch.randn(width, shape.embed_dim))
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches = self.conv1(image).flatten(2).transpose(1, 2)  # (N, patches, width)
+        first = self.class_embedding.expand(len(patches), 1, -1)
+        x = torch.cat([first.to(patches.dtype), patches], dim=1) + self.positional_embedding
+        x = self.transformer(self.ln_pre(x))
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+class TextTower(nn.Module):
+    """Token embeddings (N, L, width) and end-of-text positions (N,) → (N, D)."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        width = shape.text_width
+        self.positional_embedding = nn.Parameter(0.01 * torch.randn(TEXT_LENGTH, width))
+        self.transformer = Transformer(width, shape.text_layers, causal=True)
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, shape.embed_dim))
+
+    def forward(self, embedded: Tensor, end: Tensor) -> Tensor:
+        # the mask is causal: nothing behind the last end-of-text can reach any result
+        L = int(end.max()) + 1
+        x = self.transformer(embedded[:, :L] + self.positional_embedding[:L])
+        return self.ln_final(x[torch.arange(len(x), device=x.device), end]) @ self.text_projection
+
+
+class Clip(nn.Module):
+    """Both towers and the token embedding."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.visual = ImageTower(shape)
+        self.text = TextTower(shape)
+        self.token_embedding = nn.Embedding(VOCABULARY, shape.text_width)
+        self.logit_scale = nn.Parameter(torch.tensor(4.6052))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """(N, 77) token ids → (N, D); the end of text is the largest id."""
+        return self.text(self.token_embedding(tokens), tokens.argmax(dim=-1))
+
+    def load_openai(self, state: dict[str, Tensor]) -> None:
+        """Take a state dict under OpenAI's names: the text tower's tensors stand at its top level."""
+        own = {}
+        for key, value in state.items():
+            if key in ("input_resolution", "context_length", "vocab_size"):
+                continue
+            in_text = key.startswith(("transformer.", "ln_final.")) or key in (
+                "positional_embedding",
+                "text_projection",
+            )
+            own["text." + key if in_text else key] = value.float()
+        self.load_state_dict(own)
+
+    def openai_state(self) -> dict[str, Tensor]:
+        return {key.removeprefix("text."): value for key, value in self.state_dict().items()}

@@ -1,0 +1,66 @@
+"""Losses on tensors: classification with its corrections for class sizes, and the two text losses."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TEXT_TEMPERATURE = 0.07  # of the mutual-information loss; not the classifier's
+
+
+def classification_loss(
+    logits: Tensor,
+    label: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> Tensor:
+    """Cross-entropy over (B, C), smoothed, weighted by the true class, focused on hard clips; each where asked for."""
+    log_p = F.log_softmax(logits.float(), dim=-1)
+    true = log_p.gather(1, label[:, None])[:, 0]
+    loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
+    if focal_gamma > 0:
+        loss = loss * (1 - true.exp()).clamp(min=0) ** focal_gamma
+    if class_weights is None:
+        return loss.mean()
+    weights = class_weights[label]
+    return (weights * loss).sum() / weights.sum()
+
+
+def inverse_weights(counts: Tensor) -> Tensor:
+    """1 / n_c scaled to mean 1 over the classes that occur; 0 for one that does not."""
+    weights = torch.where(counts > 0, 1 / counts.clamp(min=1).double(), 0.0)
+    return (weights * (counts > 0).sum() / weights.sum()).float()
+
+
+def log_priors(counts: Tensor) -> Tensor:
+    """log of each class's share; a class without clips counts as one, so that it stays finite."""
+    counts = counts.clamp(min=1).double()
+    return (counts / counts.sum()).log().float()
+
+
+def mutual_information_loss(soft: Tensor, descriptive: Tensor) -> Tensor:
+    """Symmetric InfoNCE over classes: each (C, D) view must find its own class in the other."""
+    similarity = F.normalize(soft.float(), dim=-1) @ F.normalize(descriptive.float(), dim=-1).T / TEXT_TEMPERATURE
+    own = torch.arange(len(similarity), device=similarity.device)
+    return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+
+
+def decorrelation_loss(soft: Tensor) -> Tensor:
+    """The mean squared cosine between two different classes: 0 orthogonal, 1 identical."""
+    C = len(soft)
+    if C < 2:
+        return soft.sum() * 0.0
+    soft = F.normalize(soft.float(), dim=-1)
+    cosine = soft @ soft.T
+    different = ~torch.eye(C, dtype=torch.bool, device=soft.device)
+    return cosine[different].square().sum() / (C * (C - 1))
+
+
+def scheduled_weight(final: float, epoch: int, warmup: int, ramp: int) -> float:
+    """0 during ``warmup`` epochs, then linear growth over ``ramp``, then ``final``; ``epoch`` counts from 0."""
+    if epoch < warmup:
+        return 0.0
+    if epoch < warmup + ramp:
+        return final * (epoch - warmup) / ramp
+    return final

@@ -1,0 +1,75 @@
+"""The temporal transformer: the frames of one stream become one feature, read from a class token."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int, head_width: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(width, 3 * heads * head_width, bias=False)
+        self.to_out = nn.Linear(heads * head_width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """``x`` (B, L, D); ``visible`` (B, 1, 1, L) is True where a token may be seen."""
+        B, L, _ = x.shape
+        query, key, value = self.to_qkv(x).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, width)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return self.dropout(self.to_out(mixed.transpose(1, 2).reshape(B, L, -1)))
+
+
+class Block(nn.Module):
+    """Pre-norm attention, then a pre-norm feed-forward with tanh-GELU; both residual."""
+
+    def __init__(self, width: int, heads: int, head_width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads, head_width, dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.GELU(approximate="tanh"),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), visible)
+        return x + self.feed_forward(self.feed_norm(x))
+
+
+class TemporalTransformer(nn.Module):
+    """(B, T, D) → (B, D). No final norm; class token and positions start at standard normal, as published."""
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        layers: int = 1,
+        heads: int = 8,
+        head_width: int = 64,
+        hidden: int = 1024,
+        dropout: float = 0.1,
+        max_frames: int = 16,
+    ) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.randn(1, 1, width))
+        self.positions = nn.Parameter(torch.randn(1, max_frames + 1, width))
+        self.blocks = nn.ModuleList(Block(width, heads, head_width, hidden, dropout) for _ in range(layers))
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """``padding`` (B, T) is True where there is no frame."""
+        B, T, _ = frames.shape
+        if self.positions.shape[1] < T + 1:
+            raise ValueError(
+                f"{T} frames, but this temporal transformer holds positions for {self.positions.shape[1] - 1}"
+            )
+        x = torch.cat([self.class_token.expand(B, -1, -1).to(frames.dtype), frames], dim=1)
+        x = x + self.positions[:, : T + 1]
+        visible = None if padding is None else F.pad(~padding, (1, 0), value=True)[:, None, None]  # (B, 1, 1, T + 1)
+        for block in self.blocks:
+            x = block(x, visible)
+        return x[:, 0]

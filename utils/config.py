@@ -1,0 +1,210 @@
+"""Options from frozen dataclasses: one field is one flag, its type, its default, its range and its help.
+
+    @dataclass(frozen=True)
+    class Optim:
+        lr: float = option(1e-2, "learning rate", minimum=0)
+
+``parse`` reads flags and recipe files (``@file``: one flag a line, ``#`` comments, later flags win) and returns what
+the user gave; ``resolve`` puts it over the defaults and returns one frozen group a class.
+"""
+
+import argparse
+import dataclasses
+import math
+import shlex
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, closest
+
+Groups = dict[str, type]  # group name → dataclass
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    aliases: Sequence[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field that is also a flag."""
+    metadata = {
+        "help": help,
+        "aliases": tuple(aliases),
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "metavar": metavar,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(message.replace("argument ", "", 1))
+
+
+def parse(groups: Groups, arguments: Sequence[str], description: str) -> dict[str, Any]:
+    """The options that ``arguments`` name, and only those: {field name: value}."""
+    parser = build_parser(groups, description)
+    given, unknown = parser.parse_known_args(expand_recipes(arguments))
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        word = unknown[0].split("=")[0]
+        raise UserError(f"unknown flag {word}{closest(word, known)} (python main.py --help lists them all)")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()}
+
+
+def expand_recipes(arguments: Sequence[str]) -> list[str]:
+    """``@file`` replaced by the flags in it, one a line, ``#`` comments; a recipe may name another."""
+    expanded: list[str] = []
+    for argument in arguments:
+        expanded += read_recipe(Path(argument[1:])) if argument.startswith("@") else [argument]
+    return expanded
+
+
+def read_recipe(path: Path, depth: int = 0) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(
+            f"recipe @{path}: {reason.lower()}; expected a file of flags such as recipes/demo.args"
+        ) from None
+    arguments: list[str] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {str(error).lower()}: {line.strip()}") from None
+        for word in words:
+            if word.startswith("@") and depth > 4:
+                raise UserError(f"{path}, line {number}: recipes that name one another without end")
+            arguments += read_recipe(path.parent / word[1:], depth + 1) if word.startswith("@") else [word]
+    return arguments
+
+
+def build_parser(groups: Groups, description: str) -> Parser:
+    parser = Parser(
+        description=description,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+    )
+    for group_name, group in groups.items():
+        section = parser.add_argument_group(group_name)
+        for field in dataclasses.fields(group):
+            _add_flag(section, field)
+    return parser
+
+
+def resolve(groups: Groups, *layers: dict[str, Any]) -> dict[str, Any]:
+    """One frozen instance a group; later layers win over earlier ones and over the defaults."""
+    chosen: dict[str, Any] = {}
+    for layer in layers:
+        chosen.update(layer)
+    return {
+        name: group(**{f.name: chosen[f.name] for f in dataclasses.fields(group) if f.name in chosen})
+        for name, group in groups.items()
+    }
+
+
+def from_json(groups: Groups, stored: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A stored config as a layer for ``resolve``; fields that no longer exist are left out."""
+    layer = {}
+    for name, group in groups.items():
+        for field in dataclasses.fields(group):
+            if field.name in stored.get(name, {}):
+                value = stored[name][field.name]
+                layer[field.name] = tuple(value) if isinstance(value, list) else value
+    return layer
+
+
+def _add_flag(section: Any, field: dataclasses.Field) -> None:
+    meta, kind = field.metadata, _inner_type(field.type)
+    default = "" if field.default in (None, ()) else f" (default: {_shown(field.default)})"
+    settings: dict[str, Any] = {"dest": field.name, "help": (meta["help"] + default).replace("%", "%%")}
+    flags = [flag_of(field.name), *meta["aliases"]]
+    if kind is bool:
+        section.add_argument(*flags, nargs="?", const=True, type=_boolean, metavar="True|False", **settings)
+        opposite = [f"--no-{flag.removeprefix('--')}" for flag in flags]
+        section.add_argument(*opposite, dest=field.name, action="store_false", help=argparse.SUPPRESS)
+        return
+    if typing.get_origin(kind) is tuple:
+        settings |= {"nargs": "*", "type": _number(typing.get_args(kind)[0], meta)}
+    elif typing.get_origin(kind) is typing.Literal:
+        settings |= {"choices": typing.get_args(kind)}
+    elif kind in (int, float):
+        settings |= {"type": _number(kind, meta)}
+    if "choices" not in settings:
+        settings["metavar"] = meta["metavar"] or ("TEXT" if kind is str else "N")
+    section.add_argument(*flags, **settings)
+
+
+def _inner_type(kind: Any) -> Any:
+    """``int`` for ``int | None``; anything else as it is."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return next(part for part in typing.get_args(kind) if part is not type(None))
+    return kind
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in TRUE + FALSE:
+        return text.lower() in TRUE
+    raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
+
+
+def _number(kind: type, meta: Any) -> Any:
+    """A parser of one number that also holds the field's range."""
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {_article(kind)}, got {text!r}") from None
+        low, high, above = meta["minimum"], meta["maximum"], meta["above"]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+        if above is not None and not value > above:
+            raise argparse.ArgumentTypeError(f"must be above {above}, got {text}")
+        if low is not None and value < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
+        if high is not None and value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high}, got {text}")
+        return value
+
+    return convert
+
+
+def _article(kind: type) -> str:
+    return "a whole number" if kind is int else "a number"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def describe(groups: dict[str, Any]) -> str:
+    """Every resolved option as it would be typed, a star where it differs from the default."""
+    lines = []
+    for name, group in groups.items():
+        lines.append(f"{name}:")
+        for field in dataclasses.fields(group):
+            value = getattr(group, field.name)
+            mark = " " if value == field.default else "*"
+            shown = "(not set)" if value is None else _shown(value)
+            lines.append(f"  {mark} {flag_of(field.name):<26} {shown}")
+    return "\n".join(lines)

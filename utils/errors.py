@@ -1,0 +1,13 @@
+"""The one exception that a user's mistake raises: shown as one line, without a traceback, exit status 2."""
+
+
+class UserError(ValueError):
+    """What was found, where, and what to do about it, in one line."""
+
+
+def closest(word: str, known: list[str]) -> str:
+    """``"; did you mean --lr?"``, or nothing where no known word is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

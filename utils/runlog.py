@@ -1,0 +1,89 @@
+"""A run is a folder: config, log, metrics by epoch, TensorBoard. Everything later reads these files only."""
+
+import json
+import math
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+
+class RunLog:
+    """Writes to the run folder and to the screen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = time.time()
+        self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
+        self._board: Any = None
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+        self._log.write(text + "\n")
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
+
+    def epoch(self, values: dict[str, Any]) -> None:
+        """One line of metrics.jsonl, and every number of it to TensorBoard."""
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        for name, value in values.items():
+            if isinstance(value, (int, float)) and name != "epoch" and math.isfinite(value):
+                self.board.add_scalar(name, value, values["epoch"])
+
+    def history(self) -> list[dict[str, Any]]:
+        file = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+    def write_json(self, name: str, content: Any) -> None:
+        (self.folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def board(self) -> Any:
+        """TensorBoard, imported when the first number comes: the import takes a second or two."""
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"))
+        return self._board
+
+    def close(self) -> None:
+        self._log.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLog:
+    """A new run folder with its config; a folder that already holds a run is never written over."""
+    folder = Path(output_dir) if output_dir else _fresh_folder(name)
+    if (folder / "config.json").exists():
+        raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = RunLog(folder)
+    except OSError as error:
+        reason = (error.strerror or "cannot be made").lower()
+        raise UserError(f"run folder {folder}: {reason}; choose another with --output-dir") from None
+    log.write_json("config.json", config)
+    return log
+
+
+def _fresh_folder(name: str) -> Path:
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
+    base = Path("outputs") / f"{safe[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder
+
+
+def progress_bar(iterable: Any, total: int, label: str) -> Any:
+    """A tqdm bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    return tqdm(iterable, total=total, desc=label, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
