@@ -1,10 +1,15 @@
 """Emotion recognition from video with CLIP. `python main.py --help` lists every flag, README.md the usual commands."""
 
+import os
 import sys
 
 from engine.settings import make_config, read_command
 from utils.config import describe
 from utils.errors import UserError
+
+# torch's threads spin while they wait for one another; beside decoding processes on few cores that costs several times
+# what it saves. Read when torch is first imported, so it stands here; the user's own setting wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +36,8 @@ def run_mode(given, config) -> int:
         from engine.evaluate import evaluate_checkpoint
 
         return evaluate_checkpoint(given, make_config)
+    elif config.run.mode == "pretrain-clip":
+        from engine.pretrain import pretrain as run
     else:
         from engine.zero_shot import zero_shot as run
     run(config)

@@ -1,14 +1,14 @@
 """From clips to batches: the DataLoader, with the order of clips as its sampler."""
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from dataloader.clips import ClipDataset, collate
+from dataloader.clips import collate
 from dataloader.sampling import ClipOrder
 
 
 def build_loader(
-    dataset: ClipDataset, order: ClipOrder, *, batch_size: int, workers: int, pin_memory: bool = False
+    dataset: Dataset, order: ClipOrder, *, batch_size: int, workers: int, pin_memory: bool = False
 ) -> DataLoader:
     """Batches of ``dataset`` in ``order``; set ``order.epoch`` before each pass."""
     return DataLoader(
@@ -19,11 +19,11 @@ def build_loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=use_one_thread,
     )
 
 
-def _use_one_thread(worker: int) -> None:
+def use_one_thread(worker: int) -> None:
     """Workers share the cores with the model: one thread each, for OpenCV too."""
     import cv2
 

@@ -66,65 +66,54 @@ class ClipDataset(Dataset):
             context = face if self.shared_augmentation else context
         else:
             indexes, face, context = test_indexes(N, T, duration), Augmentation(), Augmentation()
-        frames, replaced = self._read(clip, indexes)
-        item = self._cut(clip, indexes, frames, face, context)
-        return item | {"label": clip.label, "id": clip.id, "replaced_frames": replaced}
-
-    def _read(self, clip: Clip, indexes: np.ndarray) -> tuple[dict[int, Image.Image], int]:
-        """Each wanted frame decoded once; with ``skip`` an unreadable one is replaced by the nearest readable one."""
-        frames: dict[int, Image.Image] = {}
-        bad: set[int] = set()
-        for index in sorted(set(indexes.tolist())):
-            try:
-                frames[index] = read_frame(clip.frame_path(index))
-            except BadFrame:
-                if self.views.on_bad_frame == "error":
-                    raise
-                bad.add(index)
-        if not frames:
-            raise BadFrame(
-                f"{clip.folder}: none of the {len(bad)} frames taken can be read; remove the clip from the list"
-            )
-        readable = list(frames)
-        for index in bad:
-            frames[index] = frames[min(readable, key=lambda other: abs(other - index))]
-        return frames, len(bad)
-
-    def _cut(
-        self,
-        clip: Clip,
-        indexes: np.ndarray,
-        frames: dict[int, Image.Image],
-        face: Augmentation,
-        context: Augmentation,
-    ) -> dict[str, torch.Tensor]:
-        views, key = self.views, clip_key(clip.id, self.views.root)
-        item = {}
-        if views.streams != "context":
-            boxes = self._face_boxes(clip, key)
-            made = {i: to_square(crop_face(frames[i], boxes[i]), face, views.size) for i in frames}
-            item["face"] = torch.from_numpy(np.stack([made[i] for i in indexes]))  # (T, 3, H, W)
-        if views.streams != "face":
-            box = views.body_boxes.get(key)
-            made = {
-                i: to_square(letterbox(crop_context(frames[i], box), views.size), context, views.size) for i in frames
-            }
-            item["context"] = torch.from_numpy(np.stack([made[i] for i in indexes]))
+        frames, replaced = read_frames(clip, indexes, self.views)
+        drawn = {"face": face, "context": context}
+        item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": replaced}
+        for stream, crops in crop_streams(clip, frames, self.views).items():
+            made = {i: to_square(crop, drawn[stream], self.views.size) for i, crop in crops.items()}
+            item[stream] = torch.from_numpy(np.stack([made[i] for i in indexes]))  # (T, 3, H, W)
         return item
 
-    def _face_boxes(self, clip: Clip, key: str) -> list[Box | None]:
-        boxes = self.views.face_boxes.get(key, {})
-        if self.views.missing_face == "nearest":
-            return nearest_boxes(clip.frames, boxes)
-        return [boxes.get(name) for name in clip.frames]
+
+def read_frames(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int, Image.Image], int]:
+    """Each wanted frame decoded once; with ``skip`` an unreadable one is replaced by the nearest readable one."""
+    frames: dict[int, Image.Image] = {}
+    bad: set[int] = set()
+    for index in sorted(set(indexes.tolist())):
+        try:
+            frames[index] = read_frame(clip.frame_path(index))
+        except BadFrame:
+            if views.on_bad_frame == "error":
+                raise
+            bad.add(index)
+    if not frames:
+        raise BadFrame(f"{clip.folder}: none of the {len(bad)} frames taken can be read; remove the clip from the list")
+    readable = list(frames)
+    for index in bad:
+        frames[index] = frames[min(readable, key=lambda other: abs(other - index))]
+    return frames, len(bad)
+
+
+def crop_streams(clip: Clip, frames: dict[int, Image.Image], views: Views) -> dict[str, dict[int, Image.Image]]:
+    """{stream: {frame index: its crop}}, for the streams that the model sees."""
+    key, crops = clip_key(clip.id, views.root), {}
+    if views.streams != "context":
+        boxes = views.face_boxes.get(key, {})
+        nearest = views.missing_face == "nearest"
+        chosen = nearest_boxes(clip.frames, boxes) if nearest else [boxes.get(name) for name in clip.frames]
+        crops["face"] = {i: crop_face(frame, chosen[i]) for i, frame in frames.items()}
+    if views.streams != "face":
+        box = views.body_boxes.get(key)
+        crops["context"] = {i: letterbox(crop_context(frame, box), views.size) for i, frame in frames.items()}
+    return crops
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """A list of clips as one batch."""
+    """A list of clips as one batch: pixels as ``face`` and ``context``, or features of the same streams."""
     batch: dict[str, Any] = {"id": [item["id"] for item in items]}
-    for view in ("face", "context"):
+    for view in ("face", "context", "face_features", "context_features"):
         if view in items[0]:
-            batch[view] = torch.stack([item[view] for item in items])  # (B, T, 3, H, W)
+            batch[view] = torch.stack([item[view] for item in items])  # (B, T, 3, H, W) or (B, T, D)
     batch["label"] = torch.tensor([item["label"] for item in items], dtype=torch.int64)
     batch["replaced_frames"] = sum(item["replaced_frames"] for item in items)
     return batch

@@ -1,18 +1,21 @@
 """Data for a run: lists read and checked, validation held out, boxes matched, loaders built."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dataloader.annotation import Clip, read_annotation
 from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, read_face_boxes
 from dataloader.build import build_loader
 from dataloader.classes import Classes
 from dataloader.clips import ClipDataset, Views
+from dataloader.features import FeatureDataset
 from dataloader.frames import find_unreadable
 from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.splits import hold_out
+from engine.features import FeatureCache
 from engine.options import Config
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -135,24 +138,36 @@ def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
     (log.warn if hits.share < 0.9 else log.say)(str(hits))
 
 
-def training_loader(config: Config, clips: list[Clip], views: Views, C: int, pin: bool) -> tuple[DataLoader, ClipOrder]:
-    dataset = ClipDataset(
-        clips,
-        views,
-        training=True,
-        sampling=config.data.sampling,
-        shared_augmentation=config.data.shared_augmentation,
-        seed=config.run.seed,
-    )
+def training_loader(
+    config: Config, clips: list[Clip], views: Views, C: int, pin: bool, cache: FeatureCache | None = None
+) -> tuple[DataLoader, ClipOrder]:
+    chance = {
+        "training": True,
+        "sampling": config.data.sampling,
+        "shared_augmentation": config.data.shared_augmentation,
+        "seed": config.run.seed,
+    }
+    dataset = _dataset(clips, views, cache, **chance)
     labels = [clip.label for clip in clips]
     weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None
     order = ClipOrder(len(clips), config.run.seed, weights)
     return _loader(config, dataset, order, pin), order
 
 
-def evaluation_loader(config: Config, clips: list[Clip], views: Views, pin: bool) -> DataLoader:
-    return _loader(config, ClipDataset(clips, views), ClipOrder(len(clips), 0, shuffle=False), pin)
+def evaluation_loader(
+    config: Config, clips: list[Clip], views: Views, pin: bool, cache: FeatureCache | None = None
+) -> DataLoader:
+    return _loader(config, _dataset(clips, views, cache), ClipOrder(len(clips), 0, shuffle=False), pin)
 
 
-def _loader(config: Config, dataset: ClipDataset, order: ClipOrder, pin: bool) -> DataLoader:
-    return build_loader(dataset, order, batch_size=config.optim.batch_size, workers=config.run.workers, pin_memory=pin)
+def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chance: Any) -> Dataset:
+    if cache is None:
+        return ClipDataset(clips, views, **chance)
+    return FeatureDataset(clips, cache.features, cache.starts, views, **chance)
+
+
+def _loader(config: Config, dataset: Dataset, order: ClipOrder, pin: bool) -> DataLoader:
+    workers = (
+        config.run.workers if isinstance(dataset, ClipDataset) else 0
+    )  # reading features is cheaper than a process
+    return build_loader(dataset, order, batch_size=config.optim.batch_size, workers=workers, pin_memory=pin)

@@ -8,7 +8,7 @@ from utils.config import option
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal["train", "eval", "zero-shot"] = option("train", "what to do")
+    mode: Literal["train", "eval", "zero-shot", "pretrain-clip"] = option("train", "what to do")
     exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
     output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
     eval_checkpoint: str | None = option(None, "the checkpoint that --mode eval reads", metavar="FILE")
@@ -50,6 +50,11 @@ class DataOptions:
     )
     shared_augmentation: bool = option(True, "one draw of angle and flip for both views of a clip; off is published")
     class_texts: str | None = option(None, "your own classes and texts, a JSON as in annotation/README.md")
+    cache_features: bool = option(False, "run a frozen image encoder once over all frames; needs --lr-image-encoder 0")
+    cache_variants: int = option(
+        6, "augmented variants of each frame in the cache: flips, then angles", minimum=1, maximum=18
+    )
+    cache_dir: str = option("outputs/features", "where caches are kept", metavar="DIR")
     on_bad_frame: Literal["error", "skip"] = option(
         "error", "a frame that cannot be read stops the run, or is replaced"
     )
@@ -129,7 +134,23 @@ class LossOptions:
     focal_gamma: float = option(0.0, "focal loss: weigh each clip by (1 - p)^gamma; 0 is off", minimum=0)
 
 
-GROUPS = {"run": RunOptions, "data": DataOptions, "model": ModelOptions, "optim": OptimOptions, "loss": LossOptions}
+@dataclass(frozen=True)
+class PretrainOptions:
+    """Of --mode pretrain-clip alone."""
+
+    stills: int = option(16000, "pictures drawn to train on (about 100 KB of memory each)", minimum=64)
+    attribute_weight: float = option(1.0, "weight of the throw-away classifiers of what was drawn", minimum=0)
+    clip_out: str | None = option(None, "where to write the weights (default: the run folder)", metavar="FILE")
+
+
+GROUPS = {
+    "run": RunOptions,
+    "data": DataOptions,
+    "model": ModelOptions,
+    "optim": OptimOptions,
+    "loss": LossOptions,
+    "pretrain": PretrainOptions,
+}
 
 
 @dataclass(frozen=True)
@@ -141,3 +162,4 @@ class Config:
     model: ModelOptions
     optim: OptimOptions
     loss: LossOptions
+    pretrain: PretrainOptions

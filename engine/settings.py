@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from engine.options import GROUPS, Config
-from utils.config import from_json, parse, resolve
+from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
 DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
@@ -60,6 +60,13 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
     if list(optim.milestones) != sorted(set(optim.milestones)):
         raise UserError(f"--milestones must rise, got {' '.join(map(str, optim.milestones))}")
+    if data.cache_features and run.mode == "train" and optim.lr_image_encoder > 0:
+        raise UserError(
+            "--cache-features keeps what a frozen encoder saw, but --lr-image-encoder trains it; set it to 0"
+        )
+    pretraining = [flag_of(f.name) for f in dataclasses.fields(config.pretrain) if f.name in given]
+    if pretraining and run.mode != "pretrain-clip":
+        raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     if run.mode == "train":
         _check_selection(config, given)
 

@@ -2,15 +2,18 @@
 
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from dataloader.classes import Classes, load_classes
+from dataloader.clips import Views
 from engine.data import Splits, evaluation_loader, make_views, read_splits, training_loader
 from engine.device import choose_amp, choose_device, seed_everything, to_device
 from engine.evaluate import predict, score_and_write
+from engine.features import FeatureCache, cache_features
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, set_trainable
 from engine.options import Config
 from engine.running import RunningScore, sum_finite
@@ -84,9 +87,10 @@ class Trainer:
         self.device, self.amp, self.log = device, amp, log
         pin = device.type == "cuda"
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
-        self.loader, self.order = training_loader(config, splits.train, views, len(classes), pin)
+        caches = self._cache(splits, views)
+        self.loader, self.order = training_loader(config, splits.train, views, len(classes), pin, caches.get("train"))
         self.checks = {
-            name: evaluation_loader(config, clips, views, pin)
+            name: evaluation_loader(config, clips, views, pin, caches.get(name))
             for name, clips in (("val", splits.val), ("test", splits.test))
             if clips
         }
@@ -98,6 +102,14 @@ class Trainer:
         self.schedule = build_schedule(self.optimizer, config.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.best: dict[str, Any] = {"uar": -1.0, "epoch": 0}
+
+    def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
+        """With --cache-features: one cache for all that training may see, a plain one for the test list."""
+        if not self.config.data.cache_features:
+            return {}
+        make = partial(cache_features, self.config, self.task.model.image_encoder, device=self.device, log=self.log)
+        seen = make([*splits.train, *splits.val], views, self.config.data.cache_variants)
+        return {"train": seen, "val": seen} | ({"test": make(splits.test, views, 1)} if splits.test else {})
 
     def run(self) -> None:
         """All epochs."""

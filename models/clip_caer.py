@@ -56,7 +56,10 @@ class ClipCaer(nn.Module):
 
     def forward(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
         """``face``, ``context`` (B, T, 3, H, W), None for a stream left out; ``texts`` where already encoded."""
-        face, context = self.encode_frames(face, context)  # (B, T, D) each
+        return self.head(*self.encode_frames(face, context), texts)
+
+    def head(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
+        """What follows the image tower: frame features (B, T, D) each."""
         video = self.encode_video(face, context)
         texts = self.encode_texts() if texts is None else texts
         return Output(self.classify(video, texts), video, texts)

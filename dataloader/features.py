@@ -1,0 +1,80 @@
+"""Clips as stored frame features: the same choice of frames and of augmentation as for pixels, nothing decoded."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from dataloader.annotation import Clip
+from dataloader.clips import Views, crop_streams, read_frames
+from dataloader.sampling import test_indexes, train_indexes
+from dataloader.transforms import MAX_ANGLE, Augmentation, to_square
+
+
+def cached_variants(count: int) -> list[Augmentation]:
+    """Plain first, then mirrored, then both at a few angles spread over the published range."""
+    angles = [0.0] + [sign * MAX_ANGLE * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1)]
+    return [Augmentation(angle, flip) for angle in angles for flip in (False, True)][:count]
+
+
+class EveryFrame(Dataset):
+    """One clip an item: all its frames in every variant, each decoded and cropped once."""
+
+    def __init__(self, clips: list[Clip], views: Views, variants: list[Augmentation]) -> None:
+        self.clips, self.views, self.variants = clips, views, variants
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """{stream: (V, N, 3, H, W) uint8} and the number of frames that had to be replaced."""
+        clip = self.clips[index]
+        frames, replaced = read_frames(clip, np.arange(len(clip.frames)), self.views)
+        item: dict[str, Any] = {"replaced_frames": replaced}
+        for stream, crops in crop_streams(clip, frames, self.views).items():
+            rows = [[to_square(crops[i], v, self.views.size) for i in sorted(crops)] for v in self.variants]
+            item[stream] = torch.from_numpy(np.stack([np.stack(row) for row in rows]))
+        return item
+
+
+class FeatureDataset(Dataset):
+    """``dataset[epoch, position, clip]`` as ``ClipDataset``, from features {stream: (V, rows, D)}.
+
+    ``starts`` maps a clip's id to its first row; its frames follow in order.
+    """
+
+    def __init__(
+        self,
+        clips: list[Clip],
+        features: dict[str, np.ndarray],
+        starts: dict[str, int],
+        views: Views,
+        *,
+        training: bool = False,
+        sampling: str = "whole",
+        shared_augmentation: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.clips, self.features, self.starts, self.views = clips, features, starts, views
+        self.training, self.sampling, self.shared, self.seed = training, sampling, shared_augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
+        epoch, position, index = key
+        clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
+        N, T, duration = len(clip.frames), self.views.segments, self.views.duration
+        item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
+        if self.training:
+            indexes = train_indexes(N, T, duration, self.sampling, rng)
+        else:
+            indexes = test_indexes(N, T, duration)
+        variant = None
+        for stream, stored in self.features.items():
+            if variant is None or not self.shared:
+                variant = int(rng.integers(len(stored))) if self.training else 0
+            rows = stored[variant, self.starts[clip.id] + indexes]
+            item[f"{stream}_features"] = torch.from_numpy(rows.astype(np.float32))  # (T, D)
+        return item

@@ -1,0 +1,165 @@
+"""``--mode pretrain-clip``: a small CLIP from scratch, on drawn students and captions of what is seen."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dataloader.stills import Stills, centre_crop, draw_stills, random_crop, shuffled_pairs
+from dataloader.synthetic.captions import describe_face, describe_scene
+from engine.device import choose_amp, choose_device, seed_everything, to_pixels
+from engine.options import Config
+from models.clip_backbone import save_clip, tokenize
+from models.clip_towers import Clip, ClipShape
+from utils.runlog import RunLog, open_run, progress_bar
+
+MINI = ClipShape(
+    embed_dim=128, image_size=112, patch_size=16, image_width=128, image_layers=4, text_width=128, text_layers=2
+)
+FACE_ATTRIBUTES = ("mouth", "brows", "eyes", "gaze", "head", "glasses")  # what a face crop shows
+HELD_OUT = 1024
+WARMUP_STEPS = 100
+MAX_SCALE = math.log(100)
+
+
+class AttributeHeads(nn.Module):
+    """Linear classifiers of what was drawn, on the image feature; thrown away after training.
+
+    Contrast alone starts slowly: in the first thousand steps nothing tells the image tower what captions talk about.
+    """
+
+    def __init__(self, values: dict[str, list[str]], width: int) -> None:
+        super().__init__()
+        self.values = values
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(known)) for name, known in values.items()})
+
+    def targets(self, attributes: list[dict[str, str]]) -> dict[str, Tensor]:
+        return {n: torch.tensor([known.index(a[n]) for a in attributes]) for n, known in self.values.items()}
+
+    def forward(self, feature: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        losses = [F.cross_entropy(self.heads[n](feature), targets[n].to(feature.device)) for n in targets]
+        return torch.stack(losses).mean()
+
+
+def pretrain(config: Config) -> dict[str, Any]:
+    """Draw the stills, train, measure retrieval on held-out persons, write the weights."""
+    device, warning = choose_device(config.run.device, config.run.gpu)
+    amp, amp_warning = choose_amp(config.optim.amp, device)
+    seed_everything(config.run.seed, config.run.deterministic)
+    log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
+    try:
+        for text in filter(None, (warning, amp_warning)):
+            log.warn(text)
+        count = config.pretrain.stills + HELD_OUT
+        stills = draw_stills(
+            count, MINI.image_size, config.run.seed, config.run.workers, lambda it: progress_bar(it, count, "drawing")
+        )
+        log.say(f"{count} stills drawn in {time.time() - log.started:.0f} s")
+        clip = Pretraining(config, stills, device, amp, log).run()
+        scores = retrieval(clip, stills, device, config.run.seed)
+        log.write_json("metrics.json", scores | {"seconds": round(time.time() - log.started)})
+        log.say(f"held-out persons, {HELD_OUT} of each kind: " + ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
+        target = Path(config.pretrain.clip_out or log.folder / "mini_clip.safetensors")
+        save_clip(clip, target)
+        log.say(f"weights: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+        return scores
+    finally:
+        log.close()
+
+
+class Pretraining:
+    def __init__(
+        self, config: Config, stills: Stills, device: torch.device, amp: torch.dtype | None, log: RunLog
+    ) -> None:
+        self.config, self.stills, self.device, self.amp, self.log = config, stills, device, amp, log
+        self.clip = Clip(MINI).to(device)
+        self.clip.logit_scale.data.fill_(math.log(1 / 0.07))
+        known = {name: sorted({a[name] for a in stills.attributes}) for name in stills.attributes[0]}
+        face = {name: values for name, values in known.items() if name in FACE_ATTRIBUTES}
+        self.face_heads = AttributeHeads(face, MINI.embed_dim).to(device)
+        self.scene_heads = AttributeHeads(known, MINI.embed_dim).to(device)
+        optim = config.optim
+        modules = (self.clip, self.face_heads, self.scene_heads)
+        parameters = [p for module in modules for p in module.parameters()]
+        groups = [
+            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": optim.weight_decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, 0.98), fused=True)
+        self.half = optim.batch_size // 2
+        self.steps = optim.epochs * (config.pretrain.stills // self.half)
+        schedule = lambda step: min((step + 1) / WARMUP_STEPS, (1 + math.cos(math.pi * step / self.steps)) / 2)  # noqa: E731
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
+
+    def run(self) -> Clip:
+        for epoch in range(self.config.optim.epochs):
+            started, sums, steps = time.time(), np.zeros(3), 0
+            rng = np.random.default_rng([self.config.run.seed, 4, epoch])
+            pairs = list(shuffled_pairs(self.config.pretrain.stills, self.half, rng))
+            for faces, scenes in progress_bar(pairs, len(pairs), f"epoch {epoch + 1}/{self.config.optim.epochs}"):
+                sums += self.step(faces, scenes, rng)
+                steps += 1
+            contrast, attributes, accuracy = sums / steps
+            seconds = time.time() - started
+            self.log.epoch({"epoch": epoch + 1, "train/contrast": contrast, "train/attributes": attributes})
+            self.log.say(
+                f"epoch {epoch + 1:>2}: contrast {contrast:.3f}, attributes {attributes:.3f}, "
+                f"own caption found {accuracy:.1f} % of {2 * self.half}   ({seconds:.0f} s)"
+            )
+        return self.clip.eval()
+
+    def step(self, faces: np.ndarray, scenes: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
+        """Faces and scenes in one batch, each to find its own caption among all."""
+        stills, size = self.stills, MINI.image_size
+        pictures = np.concatenate([stills.face[np.sort(faces)], stills.scene[np.sort(scenes)]])
+        seen = [stills.attributes[i] for i in np.sort(faces)], [stills.attributes[i] for i in np.sort(scenes)]
+        captions = [describe_face(a, rng) for a in seen[0]] + [describe_scene(a, rng) for a in seen[1]]
+        image = to_pixels(torch.from_numpy(random_crop(pictures, size, rng)).to(self.device), "clip")
+        image = image * (1 + 0.2 * jitter(len(image), self.device)) + 0.25 * jitter(len(image), self.device)
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+            feature = self.clip.visual(image)
+            text = self.clip.encode_text(tokenize(captions).to(self.device))
+        feature, text = feature.float(), text.float()
+        logits = self.clip.logit_scale.exp() * F.normalize(feature, dim=-1) @ F.normalize(text, dim=-1).T
+        own = torch.arange(len(logits), device=self.device)
+        contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        on_faces = self.face_heads(feature[: len(faces)], self.face_heads.targets(seen[0]))
+        on_scenes = self.scene_heads(feature[len(faces) :], self.scene_heads.targets(seen[1]))
+        attributes = (on_faces + on_scenes) / 2
+        self.optimizer.zero_grad(set_to_none=True)
+        (contrast + self.config.pretrain.attribute_weight * attributes).backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.clip.logit_scale.data.clamp_(max=MAX_SCALE)
+        accuracy = (logits.argmax(dim=1) == own).float().mean().item() * 100
+        return contrast.item(), attributes.item(), accuracy
+
+
+def jitter(count: int, device: torch.device) -> Tensor:
+    """One number in [-1, 1] a picture: contrast and brightness of cameras differ."""
+    return 2 * torch.rand(count, 1, 1, 1, device=device) - 1
+
+
+@torch.inference_mode()
+def retrieval(clip: Clip, stills: Stills, device: torch.device, seed: int) -> dict[str, float]:
+    """Recall at 1 and 5, in percent, image → caption and back, among the held-out faces and scenes."""
+    rng = np.random.default_rng([seed, 5])
+    held = slice(len(stills) - HELD_OUT, len(stills))
+    scores = {}
+    for kind, describe in (("face", describe_face), ("scene", describe_scene)):
+        pictures = torch.from_numpy(centre_crop(getattr(stills, kind)[held], MINI.image_size))
+        image = torch.cat([clip.visual(to_pixels(part.to(device), "clip")) for part in pictures.split(128)])
+        tokens = tokenize([describe(a, rng) for a in stills.attributes[held]])
+        text = torch.cat([clip.encode_text(part.to(device)) for part in tokens.split(128)])
+        similarity = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+        for way, matrix in (("image→text", similarity), ("text→image", similarity.T)):
+            rank = (matrix > matrix.diag()[:, None]).sum(dim=1)
+            for k in (1, 5):
+                scores[f"{kind} {way} R@{k}"] = 100 * (rank < k).float().mean().item()
+    return scores
