@@ -167,7 +167,5 @@ def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chan
 
 
 def _loader(config: Config, dataset: Dataset, order: ClipOrder, pin: bool) -> DataLoader:
-    workers = (
-        config.run.workers if isinstance(dataset, ClipDataset) else 0
-    )  # reading features is cheaper than a process
+    workers = config.run.workers if isinstance(dataset, ClipDataset) else 0  # features need no decoding
     return build_loader(dataset, order, batch_size=config.optim.batch_size, workers=workers, pin_memory=pin)

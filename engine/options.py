@@ -16,7 +16,12 @@ class RunOptions:
     gpu: str | None = option(None, "N or mps: short for --device cuda:N or mps, on the CPU where there is none")
     seed: int = option(42, "of weights, sample order and augmentation", minimum=0, maximum=2**32 - 1)
     deterministic: bool = option(False, "bit-equal repeats, at some cost in speed")
-    workers: int = option(4, "processes that decode frames; 0 decodes in the main process", minimum=0, maximum=256)
+    workers: int | None = option(
+        None,
+        "processes that decode frames; 0 decodes in the main one (default: 4, or fewer cores)",
+        minimum=0,
+        maximum=256,
+    )
     print_freq: int = option(10, "steps between log lines where no progress bar is drawn", minimum=1)
     dry_run: bool = option(False, "print every resolved option and stop: loads no model, reads no data")
 
@@ -52,7 +57,7 @@ class DataOptions:
     class_texts: str | None = option(None, "your own classes and texts, a JSON as in annotation/README.md")
     cache_features: bool = option(False, "run a frozen image encoder once over all frames; needs --lr-image-encoder 0")
     cache_variants: int = option(
-        6, "augmented variants of each frame in the cache: flips, then angles", minimum=1, maximum=18
+        6, "augmented variants of each frame in the cache: flips and angles", minimum=1, maximum=18
     )
     cache_dir: str = option("outputs/features", "where caches are kept", metavar="DIR")
     on_bad_frame: Literal["error", "skip"] = option(

@@ -1,6 +1,7 @@
 """From the command line to one checked Config: aliases resolved, contradictions refused by the flags' names."""
 
 import dataclasses
+import os
 import re
 from typing import Any
 
@@ -27,7 +28,9 @@ def make_config(given: dict[str, Any], stored: dict[str, dict[str, Any]] | None 
 
 def _settle(config: Config, given: dict[str, Any]) -> Config:
     """Fill in the defaults that depend on other options."""
-    data, optim = config.data, config.optim
+    run, data, optim = config.run, config.data, config.optim
+    if run.workers is None:
+        run = dataclasses.replace(run, workers=min(4, os.cpu_count() or 1))
     if data.normalize is None:
         data = dataclasses.replace(data, normalize="clip" if config.run.mode == "zero-shot" else "none")
     if data.crop_body is None:
@@ -38,7 +41,7 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
         optim = dataclasses.replace(optim, amp="fp16")
     if optim.lr_fusion is None:
         optim = dataclasses.replace(optim, lr_fusion=optim.lr)
-    return dataclasses.replace(config, data=data, optim=optim)
+    return dataclasses.replace(config, run=run, data=data, optim=optim)
 
 
 def check(config: Config, given: dict[str, Any]) -> None:
@@ -61,9 +64,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if list(optim.milestones) != sorted(set(optim.milestones)):
         raise UserError(f"--milestones must rise, got {' '.join(map(str, optim.milestones))}")
     if data.cache_features and run.mode == "train" and optim.lr_image_encoder > 0:
-        raise UserError(
-            "--cache-features keeps what a frozen encoder saw, but --lr-image-encoder trains it; set it to 0"
-        )
+        raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
     pretraining = [flag_of(f.name) for f in dataclasses.fields(config.pretrain) if f.name in given]
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
