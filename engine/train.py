@@ -88,12 +88,11 @@ class Trainer:
         pin = device.type == "cuda"
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         caches = self._cache(splits, views)
+        self.views, self.finals = views, {"val": splits.val, "test": splits.test}
         self.loader, self.order = training_loader(config, splits.train, views, len(classes), pin, caches.get("train"))
-        self.checks = {
-            name: evaluation_loader(config, clips, views, pin, caches.get(name))
-            for name, clips in (("val", splits.val), ("test", splits.test))
-            if clips
-        }
+        watched = config.optim.select_on
+        if watched != "last":
+            self.check_loader = evaluation_loader(config, self.finals[watched], views, pin, caches.get(watched))
         labels = [clip.label for clip in splits.train]
         task.set_training_counts(np.bincount(labels, minlength=len(classes)), device)
         groups = parameter_groups(task.model, config.optim)
@@ -104,12 +103,13 @@ class Trainer:
         self.best: dict[str, Any] = {"uar": -1.0, "epoch": 0}
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
-        """With --cache-features: one cache for all that training may see, a plain one for the test list."""
+        """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
         if not self.config.data.cache_features:
             return {}
         make = partial(cache_features, self.config, self.task.model.image_encoder, device=self.device, log=self.log)
         seen = make([*splits.train, *splits.val], views, self.config.data.cache_variants)
-        return {"train": seen, "val": seen} | ({"test": make(splits.test, views, 1)} if splits.test else {})
+        watched = splits.test if self.config.optim.select_on == "test" else []
+        return {"train": seen, "val": seen} | ({"test": make(watched, views, 1)} if watched else {})
 
     def run(self) -> None:
         """All epochs."""
@@ -159,7 +159,7 @@ class Trainer:
     def check(self, name: str) -> dict[str, Any]:
         """UAR and the others on a split during training."""
         _, label, logits, _ = predict(
-            self.task, self.checks[name], self.device, self.config.data.normalize, self.amp, name
+            self.task, self.check_loader, self.device, self.config.data.normalize, self.amp, name
         )
         metrics = self.task.score(logits, label)
         return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
@@ -172,7 +172,7 @@ class Trainer:
         best = load_checkpoint(self.log.folder / "best.pt", ("model", "epoch"))
         self.task.model.load_state_dict(best["model"])
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
-        split = next((name for name in ("test", "val") if name in self.checks), None)
+        split = next((name for name in ("test", "val") if self.finals[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
             return {}
@@ -180,7 +180,8 @@ class Trainer:
             self.log.warn(
                 "no --test-annotation: scored on the validation clips that chose the epoch, which is optimistic"
             )
-        loader = self.checks[split]
+        # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
+        loader = evaluation_loader(self.config, self.finals[split], self.views, self.device.type == "cuda")
         return score_and_write(self.task, loader, self.device, self.config, self.amp, self.log, self.selected_on, split)
 
     @property
