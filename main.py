@@ -2,8 +2,9 @@
 
 import os
 import sys
+from functools import partial
 
-from engine.settings import make_config, read_command
+from engine.settings import read_command
 from utils.config import describe
 from utils.errors import UserError
 
@@ -33,9 +34,9 @@ def run_mode(given, config) -> int:
     if config.run.mode == "train":
         from engine.train import train as run
     elif config.run.mode == "eval":
-        from engine.evaluate import evaluate_checkpoint
+        from engine.evaluate import evaluate
 
-        return evaluate_checkpoint(given, make_config)
+        run = partial(evaluate, given=given)
     elif config.run.mode == "pretrain-clip":
         from engine.pretrain import pretrain as run
     else:

@@ -1,6 +1,5 @@
-"""Evaluation: one pass without gradients, texts encoded once; and ``--mode eval`` from a checkpoint."""
+"""Evaluation: one pass without gradients, texts encoded once; ``--mode eval`` from a checkpoint."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,19 @@ from torch.utils.data import DataLoader
 
 from dataloader.classes import Classes
 from engine.data import evaluation_loader, make_views, read_splits
-from engine.device import choose_amp, choose_device, seed_everything, to_device
+from engine.device import to_device
 from engine.options import Config
 from engine.results import write_results
+from engine.session import Session, open_session
+from engine.settings import make_config
 from engine.tasks import ClipCaerTask
 from models.build import rebuild_clip_caer
 from models.clip_towers import ClipShape
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.runlog import RunLog, open_run, progress_bar
+from utils.runlog import progress_bar
 
-CHECKPOINT_KEYS = ("format", "config", "classes", "label_base", "clip_shape", "model")
+CHECKPOINT_KEYS = ("format", "config", "classes", "label_base", "clip_shape", "model", "epoch", "selected_on")
 BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation cannot change them
     ("data", "num_segments"),
     ("data", "duration"),
@@ -37,16 +38,16 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
 
 @torch.inference_mode()
 def predict(
-    task: ClipCaerTask, loader: DataLoader, device: torch.device, normalize: str, amp: torch.dtype | None, label: str
+    task: ClipCaerTask, loader: DataLoader, config: Config, session: Session, name: str
 ) -> tuple[list[str], np.ndarray, np.ndarray, int]:
     """``(ids, labels, logits, replaced frames)`` of every clip, in list order."""
     task.model.eval()
     task.fix_texts()
     ids, labels, logits, replaced = [], [], [], 0
     try:
-        for batch in progress_bar(loader, len(loader), label):
-            moved = to_device(batch, device, normalize)
-            with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+        for batch in progress_bar(loader, len(loader), name):
+            moved = to_device(batch, session.device, config.data.normalize)
+            with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
                 out = task.forward(moved)
             ids += batch["id"]
             labels.append(batch["label"].numpy())
@@ -57,44 +58,36 @@ def predict(
     return ids, np.concatenate(labels), np.concatenate(logits), replaced
 
 
-def evaluate_checkpoint(given: dict[str, Any], make_config: Callable[..., Config]) -> int:
+def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """Score a checkpoint of ours on ``--test-annotation``; its own options hold where the user gives none."""
-    checkpoint = load_checkpoint(Path(given["eval_checkpoint"]), CHECKPOINT_KEYS)
-    config = evaluation_config(checkpoint, given, make_config)
-    device, device_warning = choose_device(config.run.device, config.run.gpu)
-    seed_everything(config.run.seed, config.run.deterministic)
-    log = open_run(config.run.output_dir, config.run.exper_name, _as_json(config))
-    try:
-        amp, amp_warning = choose_amp(config.optim.amp, device)
-        for warning in filter(None, (device_warning, amp_warning)):
-            log.warn(warning)
-        classes = Classes(tuple(checkpoint["classes"]), checkpoint["label_base"], {}, str(given["eval_checkpoint"]))
-        model = rebuild(checkpoint, config).to(device)
-        clips = read_splits(config, classes, log).test
-        views = make_views(config, clips, log)
-        loader = evaluation_loader(config, clips, views, device.type == "cuda")
-        task = ClipCaerTask(model, classes.names)
-        score_and_write(task, loader, device, config, amp, log, checkpoint.get("selected_on", "unknown"), "test")
-    finally:
-        log.close()
-    return 0
+    path = Path(config.run.eval_checkpoint)
+    checkpoint = load_checkpoint(path, CHECKPOINT_KEYS)
+    config = evaluation_config(checkpoint, given)
+    classes = Classes(tuple(checkpoint["classes"]), checkpoint["label_base"], {}, str(path))
+    model = rebuild(checkpoint, config)
+    with open_session(config) as session:
+        task = ClipCaerTask(model.to(session.device), classes.names)
+        return score_test_list(task, config, classes, session, checkpoint["selected_on"])
+
+
+def score_test_list(
+    task: ClipCaerTask, config: Config, classes: Classes, session: Session, selected_on: str
+) -> dict[str, Any]:
+    """Read the test list, score it, write the results."""
+    clips = read_splits(config, classes, session.log).test
+    views = make_views(config, clips, session.log)
+    loader = evaluation_loader(config, clips, views, session.pin_memory)
+    return score_and_write(task, loader, config, session, selected_on, "test")
 
 
 def score_and_write(
-    task: ClipCaerTask,
-    loader: DataLoader,
-    device: torch.device,
-    config: Config,
-    amp: torch.dtype | None,
-    log: RunLog,
-    selected_on: str,
-    split: str,
+    task: ClipCaerTask, loader: DataLoader, config: Config, session: Session, selected_on: str, split: str
 ) -> dict[str, Any]:
-    ids, label, logits, replaced = predict(task, loader, device, config.data.normalize, amp, split)
+    ids, label, logits, replaced = predict(task, loader, config, session, split)
     if replaced:
-        log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
+        session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
     return write_results(
-        log,
+        session.log,
         names=task.names,
         ids=ids,
         label=label,
@@ -112,7 +105,7 @@ def rebuild(checkpoint: dict[str, Any], config: Config) -> torch.nn.Module:
     return rebuild_clip_caer(shape, checkpoint["model"], config.model, max_frames=max_frames)
 
 
-def evaluation_config(checkpoint: dict[str, Any], given: dict[str, Any], make_config: Callable[..., Config]) -> Config:
+def evaluation_config(checkpoint: dict[str, Any], given: dict[str, Any]) -> Config:
     stored = checkpoint["config"]
     for group, name in BUILT_IN:
         if name in given and given[name] != stored[group][name]:
@@ -125,9 +118,3 @@ def evaluation_config(checkpoint: dict[str, Any], given: dict[str, Any], make_co
     kept = {group: values for group, values in stored.items() if group != "run"}
     named = {"exper_name": f"{stored['run']['exper_name']}-eval"} | given
     return make_config(named, kept)
-
-
-def _as_json(config: Config) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(config)

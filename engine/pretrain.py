@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from dataloader.stills import Stills, centre_crop, draw_stills, random_crop, shuffled_pairs
 from dataloader.synthetic.captions import describe_face, describe_scene
-from engine.device import choose_amp, choose_device, seed_everything, to_pixels
+from engine.device import to_pixels
 from engine.options import Config
+from engine.session import Session, open_session
 from models.clip_backbone import save_clip, tokenize
 from models.clip_towers import Clip, ClipShape
-from utils.runlog import RunLog, open_run, progress_bar
+from utils.runlog import progress_bar
 
 MINI = ClipShape(
     embed_dim=128, image_size=112, patch_size=16, image_width=128, image_layers=4, text_width=128, text_layers=2
@@ -49,35 +50,26 @@ class AttributeHeads(nn.Module):
 
 def pretrain(config: Config) -> dict[str, Any]:
     """Draw the stills, train, measure retrieval on held-out persons, write the weights."""
-    device, warning = choose_device(config.run.device, config.run.gpu)
-    amp, amp_warning = choose_amp(config.optim.amp, device)
-    seed_everything(config.run.seed, config.run.deterministic)
-    log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
-    try:
-        for text in filter(None, (warning, amp_warning)):
-            log.warn(text)
-        count = config.pretrain.stills + HELD_OUT
-        stills = draw_stills(
-            count, MINI.image_size, config.run.seed, config.run.workers, lambda it: progress_bar(it, count, "drawing")
-        )
+    with open_session(config) as session:
+        log, count = session.log, config.pretrain.stills + HELD_OUT
+        drawing = partial(progress_bar, total=count, label="drawing")
+        stills = draw_stills(count, MINI.image_size, config.run.seed, config.run.workers, drawing)
         log.say(f"{count} stills drawn in {time.time() - log.started:.0f} s")
-        clip = Pretraining(config, stills, device, amp, log).run()
-        scores = retrieval(clip, stills, device, config.run.seed)
+        clip = Pretraining(config, stills, session).run()
+        scores = retrieval(clip, stills, session.device, config.run.seed)
         log.write_json("metrics.json", scores | {"seconds": round(time.time() - log.started)})
         log.say(f"held-out persons, {HELD_OUT} of each kind: " + ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
         target = Path(config.pretrain.clip_out or log.folder / "mini_clip.safetensors")
         save_clip(clip, target)
         log.say(f"weights: {target} ({target.stat().st_size / 1e6:.1f} MB)")
         return scores
-    finally:
-        log.close()
 
 
 class Pretraining:
-    def __init__(
-        self, config: Config, stills: Stills, device: torch.device, amp: torch.dtype | None, log: RunLog
-    ) -> None:
-        self.config, self.stills, self.device, self.amp, self.log = config, stills, device, amp, log
+    def __init__(self, config: Config, stills: Stills, session: Session) -> None:
+        self.config, self.stills = config, stills
+        self.device, self.amp, self.log = session.device, session.amp, session.log
+        device = session.device
         self.clip = Clip(MINI).to(device)
         self.clip.logit_scale.data.fill_(math.log(1 / 0.07))
         known = {name: sorted({a[name] for a in stills.attributes}) for name in stills.attributes[0]}

@@ -85,6 +85,8 @@ def _check_selection(config: Config, given: dict[str, Any]) -> None:
 def warnings_of(config: Config) -> list[str]:
     """What is allowed but should not go unsaid."""
     loss, model, said = config.loss, config.model, []
+    if config.run.mode != "train":
+        return said
     if loss.use_weighted_sampler and loss.logit_adj:
         said.append(
             "--use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice"
@@ -95,7 +97,7 @@ def warnings_of(config: Config) -> list[str]:
         said.append("--logit-adj and --class-balanced-loss both correct for class sizes: the same, twice")
     if not model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
         said.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
-    if config.optim.select_on == "test" and config.run.mode == "train":
+    if config.optim.select_on == "test":
         said.append("the best epoch is selected on test: optimistic, and stored as such")
     if prompts_are_idle(config):
         said.append(

@@ -11,52 +11,50 @@ import torch
 from dataloader.classes import Classes, load_classes
 from dataloader.clips import Views
 from engine.data import Splits, evaluation_loader, make_views, read_splits, training_loader
-from engine.device import choose_amp, choose_device, seed_everything, to_device
+from engine.device import to_device
 from engine.evaluate import predict, score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, set_trainable
 from engine.options import Config
 from engine.running import RunningScore, sum_finite
-from engine.settings import warnings_of
+from engine.session import Session, open_session
 from engine.tasks import ClipCaerTask
 from models.build import build_clip_caer
 from models.clip_backbone import load_clip
+from models.clip_caer import ClipCaer
 from models.clip_towers import Clip
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import UserError
-from utils.runlog import RunLog, open_run, progress_bar
+from utils.runlog import progress_bar
 
 FORMAT = 1
 
 
 def train(config: Config) -> dict[str, Any]:
     """A whole run; returns its final metrics."""
-    device, device_warning = choose_device(config.run.device, config.run.gpu)
-    amp, amp_warning = choose_amp(config.optim.amp, device)
-    seed_everything(config.run.seed, config.run.deterministic)
     classes = load_classes(config.data.dataset, config.data.class_texts)
-    task, shape = build_task(config, classes, device)
-    log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
-    try:
-        for warning in filter(None, (device_warning, amp_warning, *warnings_of(config))):
-            log.warn(warning)
-        splits = read_splits(config, classes, log)
-        trainer = Trainer(config, task, splits, classes, shape, device, amp, log)
+    model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
+    with open_session(config) as session:
+        task = ClipCaerTask(model.to(session.device), classes.names, config.loss)
+        splits = read_splits(config, classes, session.log)
+        trainer = Trainer(config, task, splits, classes, shape, session)
         trainer.run()
         return trainer.finish()
-    finally:
-        log.close()
 
 
-def build_task(config: Config, classes: Classes, device: torch.device) -> tuple[ClipCaerTask, dict[str, int]]:
-    """The model on its device; the CLIP is read before any data, so that a wrong path costs no time."""
+def build_model(config: Config, classes: Classes) -> tuple[ClipCaer, dict[str, int]]:
+    """The model with its frozen parts frozen, and the sizes of its CLIP."""
     clip = load_fitting_clip(config)
-    texts = classes.texts_of(config.model.text_type)
-    descriptive = classes.texts_of("descriptive")
-    max_frames = config.data.num_segments * config.data.duration
-    model = build_clip_caer(clip, texts, descriptive, config.model, max_frames=max_frames, seed=config.run.seed)
+    model = build_clip_caer(
+        clip,
+        classes.texts_of(config.model.text_type),
+        classes.texts_of("descriptive"),
+        config.model,
+        max_frames=config.data.num_segments * config.data.duration,
+        seed=config.run.seed,
+    )
     set_trainable(model, config.optim, config.model.tune_prompts)
-    return ClipCaerTask(model.to(device), classes.names, config.loss), clip.shape.as_dict()
+    return model, clip.shape.as_dict()
 
 
 def load_fitting_clip(config: Config) -> Clip:
@@ -79,13 +77,11 @@ class Trainer:
         splits: Splits,
         classes: Classes,
         shape: dict[str, int],
-        device: torch.device,
-        amp: torch.dtype | None,
-        log: RunLog,
+        session: Session,
     ) -> None:
         self.config, self.task, self.classes, self.shape = config, task, classes, shape
-        self.device, self.amp, self.log = device, amp, log
-        pin = device.type == "cuda"
+        self.session, self.device, self.amp, self.log = session, session.device, session.amp, session.log
+        device, amp, log, pin = session.device, session.amp, session.log, session.pin_memory
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         caches = self._cache(splits, views)
         self.views, self.finals = views, {"val": splits.val, "test": splits.test}
@@ -158,9 +154,7 @@ class Trainer:
 
     def check(self, name: str) -> dict[str, Any]:
         """UAR and the others on a split during training."""
-        _, label, logits, _ = predict(
-            self.task, self.check_loader, self.device, self.config.data.normalize, self.amp, name
-        )
+        _, label, logits, _ = predict(self.task, self.check_loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
 
@@ -181,8 +175,8 @@ class Trainer:
                 "no --test-annotation: scored on the validation clips that chose the epoch, which is optimistic"
             )
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
-        loader = evaluation_loader(self.config, self.finals[split], self.views, self.device.type == "cuda")
-        return score_and_write(self.task, loader, self.device, self.config, self.amp, self.log, self.selected_on, split)
+        loader = evaluation_loader(self.config, self.finals[split], self.views, self.session.pin_memory)
+        return score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)
 
     @property
     def selected_on(self) -> str:

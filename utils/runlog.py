@@ -51,6 +51,14 @@ class RunLog:
             self._board = SummaryWriter(str(self.folder / "tensorboard"))
         return self._board
 
+    def discard_if_empty(self) -> None:
+        """Remove a folder that holds nothing but this run's config and log."""
+        if {file.name for file in self.folder.iterdir()} <= {"config.json", "log.txt"}:
+            self._log.close()
+            for file in list(self.folder.iterdir()):
+                file.unlink()
+            self.folder.rmdir()
+
     def close(self) -> None:
         self._log.close()
         if self._board is not None:
