@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dataloader.classes import Classes
 from dataloader.frames import list_frames
+from dataloader.paths import clip_key, find_clip_folder, resolve_path
 from utils.errors import UserError
 
 
@@ -21,14 +22,6 @@ class Clip:
 
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
-
-
-def resolve_path(path: str, root: str | None) -> Path:
-    """As given where it exists, else inside ``--root-dir``."""
-    given = Path(path)
-    if given.is_absolute() or given.exists() or root is None:
-        return given
-    return Path(root) / given
 
 
 def read_annotation(file: str, root: str | None, classes: Classes) -> list[Clip]:
@@ -68,19 +61,5 @@ def _read_line(line: str, where: str, root: str | None, classes: Classes) -> Cli
     names = list_frames(folder)
     if not names:
         raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
-    person = slashes(written).rstrip("/").rpartition("/")[0]
+    person = clip_key(written, root).rpartition("/")[0]
     return Clip(written, folder, names, listed_frames, listed_label - classes.label_base, person)
-
-
-def find_clip_folder(written: str, root: str | None) -> Path | None:
-    """The folder of a clip: as written, inside the root, or what follows ``RAER/`` inside the root."""
-    path = slashes(written)
-    bases = [path] if root is None or Path(path).is_absolute() else [f"{root}/{path}", path]
-    if root is not None and "RAER/" in path:
-        inside = path[path.rindex("RAER/") + len("RAER/") :]
-        bases += [f"{root}/RAER/{inside}", f"{root}/{inside}"]
-    return next((Path(base) for base in bases if Path(base).is_dir()), None)
-
-
-def slashes(path: str) -> str:
-    return path.replace("\\", "/")

@@ -1,28 +1,16 @@
 """Face boxes (one a frame) and body boxes (one a clip), found whatever prefix and slash their keys carry."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.annotation import Clip, resolve_path, slashes
+from dataloader.annotation import Clip
 from dataloader.classes import read_json
+from dataloader.paths import clip_key, resolve_path, slashes
 from utils.errors import UserError
 
+LARGEST = 1e9  # pixels; also false for NaN and infinity
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-
-
-def clip_key(path: str, root: str | None) -> str:
-    """One name for a clip folder: what follows the last ``RAER/``, else what follows the root, else the path."""
-    plain = "/" + slashes(path).strip("/").removeprefix("./")
-    if "/RAER/" in plain:
-        return plain[plain.rindex("/RAER/") + len("/RAER/") :]
-    if root is not None:
-        for base in (slashes(str(root)), slashes(str(Path(root).resolve()))):
-            base = "/" + base.strip("/").removeprefix("./") + "/"
-            if plain.startswith(base):
-                return plain.removeprefix(base)
-    return plain.strip("/")
 
 
 def read_face_boxes(file: str, root: str | None) -> dict[str, dict[str, Box]]:
@@ -63,7 +51,7 @@ def _as_box(value: Any, where: str) -> Box | None:
         return None
     if not isinstance(value, list) or len(value) != 4:
         raise UserError(f"{where}: a box is [left, top, right, bottom], got {_short(value)}")
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value):
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < LARGEST for v in value):
         raise UserError(f"{where}: a box is four numbers, got {_short(value)}")
     left, top, right, bottom = value
     return (left, top, right, bottom) if right > left and bottom > top else None

@@ -1,17 +1,31 @@
 """From clips to batches: the DataLoader, with the order of clips as its sampler."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dataloader.clips import collate
+from dataloader.frames import BadFrame
 from dataloader.sampling import ClipOrder
+
+
+class Loader(DataLoader):
+    """A worker's error arrives wrapped in its traceback; a user's mistake stays one line."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            yield from super().__iter__()
+        except BadFrame as error:
+            raise BadFrame(str(error).rpartition("BadFrame: ")[2].strip()) from None
 
 
 def build_loader(
     dataset: Dataset, order: ClipOrder, *, batch_size: int, workers: int, pin_memory: bool = False
-) -> DataLoader:
+) -> Loader:
     """Batches of ``dataset`` in ``order``; set ``order.epoch`` before each pass."""
-    return DataLoader(
+    return Loader(
         dataset,
         batch_size=batch_size,
         sampler=order,

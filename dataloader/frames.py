@@ -5,6 +5,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from utils.errors import UserError
@@ -25,13 +26,17 @@ def list_frames(folder: Path) -> tuple[str, ...]:
 
 
 def numeric_key(name: str) -> list:
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", name)]
+    """Numbers by value; names that differ in leading zeros alone still have one order."""
+    parts = re.split(r"([0-9]+)", name)  # text and number by turns
+    return [[(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name]
 
 
 def read_frame(path: Path) -> Image.Image:
     """One decoded frame as RGB, whatever its file holds (grey, palette, alpha)."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16-bit grey: convert() would cut everything above 255 to white
+                image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadFrame(

@@ -67,6 +67,8 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     model = rebuild(checkpoint, config)
     with open_session(config) as session:
         task = ClipCaerTask(model.to(session.device), classes.names)
+        for warning in unused_flags(checkpoint["config"], given, config):
+            session.log.warn(warning)
         return score_test_list(task, config, classes, session, checkpoint["selected_on"])
 
 
@@ -103,6 +105,18 @@ def rebuild(checkpoint: dict[str, Any], config: Config) -> torch.nn.Module:
     shape = ClipShape(**checkpoint["clip_shape"])
     max_frames = config.data.num_segments * config.data.duration
     return rebuild_clip_caer(shape, checkpoint["model"], config.model, max_frames=max_frames)
+
+
+def unused_flags(stored: dict[str, Any], given: dict[str, Any], config: Config) -> list[str]:
+    """What the user named and a checkpoint does not need."""
+    said = []
+    if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"]:
+        said.append("--clip-path is not read: the checkpoint holds its own weights")
+    if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
+        said.append(f"--dataset is not read: the checkpoint knows its classes ({stored['data']['dataset']})")
+    if "bounding_box_body" in given and not config.data.crop_body:
+        said.append("--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)")
+    return said
 
 
 def evaluation_config(checkpoint: dict[str, Any], given: dict[str, Any]) -> Config:

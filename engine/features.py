@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from dataloader.annotation import Clip
 from dataloader.boxes import clip_key
-from dataloader.build import use_one_thread
+from dataloader.build import Loader, use_one_thread
 from dataloader.clips import Views
 from dataloader.features import EveryFrame, cached_variants
 from dataloader.transforms import Augmentation
@@ -121,7 +120,7 @@ def _write_cache(
 def _fill(
     arrays: dict[str, np.ndarray], encoder: nn.Module, dataset: EveryFrame, config: Config, device: torch.device
 ) -> int:
-    loader = DataLoader(
+    loader = Loader(
         dataset, batch_size=None, num_workers=config.run.workers, worker_init_fn=use_one_thread, prefetch_factor=None
     )
     row, replaced = 0, 0

@@ -38,7 +38,7 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
     if optim.use_amp:
         if given.get("amp", "fp16") != "fp16":
             raise UserError(f"--use-amp means --amp fp16, but --amp {optim.amp} is given as well; keep one")
-        optim = dataclasses.replace(optim, amp="fp16")
+        optim = dataclasses.replace(optim, amp="fp16", use_amp=False)
     if optim.lr_fusion is None:
         optim = dataclasses.replace(optim, lr_fusion=optim.lr)
     return dataclasses.replace(config, run=run, data=data, optim=optim)
@@ -49,9 +49,9 @@ def check(config: Config, given: dict[str, Any]) -> None:
     run, data, model, optim = config.run, config.data, config.model, config.optim
     if "gpu" in given and "device" in given:
         raise UserError("--gpu and --device both name the device; keep one")
-    if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch(r"cuda:\d+", run.device):
+    if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]+", run.device):
         raise UserError(f"--device {run.device}: expected auto, cpu, cuda, cuda:N or mps")
-    if run.gpu is not None and run.gpu != "mps" and not run.gpu.isdigit():
+    if run.gpu is not None and run.gpu != "mps" and not re.fullmatch("[0-9]+", run.gpu):
         raise UserError(f"--gpu {run.gpu}: expected a number or mps")
     if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
@@ -110,5 +110,7 @@ def warnings_of(config: Config) -> list[str]:
 def prompts_are_idle(config: Config) -> bool:
     """True where no loss reaches the learnable prompts."""
     enter_classifier = config.model.slerp_weight == 0 or config.model.iec_text != "descriptive"
-    reached_by_loss = config.loss.mi_loss_weight > 0 or config.loss.dc_loss_weight > 0
+    loss, epochs = config.loss, config.optim.epochs
+    mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup < epochs
+    reached_by_loss = mi_trains or (loss.dc_loss_weight > 0 and loss.dc_warmup < epochs)
     return config.model.tune_prompts and not enter_classifier and not reached_by_loss

@@ -35,6 +35,8 @@ class ClipCaerTask:
 
     def forward(self, batch: dict[str, Any]) -> Output:
         texts = self.fixed_texts or self.model.encode_texts(self.needs_soft_texts)
+        if self.model.training and not self.model.prompts.context.requires_grad:
+            self.fixed_texts = texts  # nothing that they come from learns
         if "face_features" in batch or "context_features" in batch:
             return self.model.head(batch.get("face_features"), batch.get("context_features"), texts)
         return self.model(batch.get("face"), batch.get("context"), texts)

@@ -44,17 +44,22 @@ def train(config: Config) -> dict[str, Any]:
 
 def build_model(config: Config, classes: Classes) -> tuple[ClipCaer, dict[str, int]]:
     """The model with its frozen parts frozen, and the sizes of its CLIP."""
-    clip = load_fitting_clip(config)
+    clip, texts = load_fitting_clip(config), classes.texts_of(config.model.text_type)
     model = build_clip_caer(
         clip,
-        classes.texts_of(config.model.text_type),
-        classes.texts_of("descriptive"),
+        texts,
+        classes.texts_of("descriptive") if needs_descriptive_texts(config) else texts,
         config.model,
         max_frames=config.data.num_segments * config.data.duration,
         seed=config.run.seed,
     )
     set_trainable(model, config.optim, config.model.tune_prompts)
     return model, clip.shape.as_dict()
+
+
+def needs_descriptive_texts(config: Config) -> bool:
+    in_classifier = config.model.slerp_weight > 0 and config.model.iec_text != "soft"
+    return in_classifier or config.loss.mi_loss_weight > 0
 
 
 def load_fitting_clip(config: Config) -> Clip:
@@ -171,9 +176,8 @@ class Trainer:
             self.log.warn("no test list and no validation list: nothing is scored")
             return {}
         if split == "val":
-            self.log.warn(
-                "no --test-annotation: scored on the validation clips that chose the epoch, which is optimistic"
-            )
+            chosen = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
+            self.log.warn(f"no --test-annotation: scored on the validation clips{chosen}")
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         loader = evaluation_loader(self.config, self.finals[split], self.views, self.session.pin_memory)
         return score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)

@@ -21,6 +21,8 @@ def load_clip(name: str, seed: int = 0) -> Clip:
             torch.manual_seed(seed)
             return Clip(RANDOM_SHAPE)
     state = read_clip_state(find_clip(name))
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"--clip-path {name}: not a CLIP: expected a state dict of tensors")
     try:
         clip = Clip(shape_of(state))
         clip.load_openai(state)

@@ -20,7 +20,8 @@ def classification_loss(
     true = log_p.gather(1, label[:, None])[:, 0]
     loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
     if focal_gamma > 0:
-        loss = loss * (1 - true.exp()).clamp(min=0) ** focal_gamma
+        doubt = (-torch.expm1(true)).clamp(min=1e-6)  # at 0 a power below 1 has no finite slope
+        loss = loss * doubt**focal_gamma
     if class_weights is None:
         return loss.mean()
     weights = class_weights[label]

@@ -20,8 +20,9 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error}); the previous checkpoint, if any, is untouched") from None
+    finally:
+        temporary.unlink(missing_ok=True)  # renamed away unless something went wrong, Ctrl-C included
 
 
 def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:

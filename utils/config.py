@@ -11,6 +11,7 @@ the user gave; ``resolve`` puts it over the defaults and returns one frozen grou
 import argparse
 import dataclasses
 import math
+import re
 import shlex
 import types
 import typing
@@ -87,7 +88,7 @@ def read_recipe(path: Path, depth: int = 0) -> list[str]:
     arguments: list[str] = []
     for number, line in enumerate(lines, 1):
         try:
-            words = shlex.split(line, comments=True)
+            words = _split_line(line)
         except ValueError as error:
             raise UserError(f"{path}, line {number}: {str(error).lower()}: {line.strip()}") from None
         for word in words:
@@ -95,6 +96,13 @@ def read_recipe(path: Path, depth: int = 0) -> list[str]:
                 raise UserError(f"{path}, line {number}: recipes that name one another without end")
             arguments += read_recipe(path.parent / word[1:], depth + 1) if word.startswith("@") else [word]
     return arguments
+
+
+def _split_line(line: str) -> list[str]:
+    """Words as a shell would split them, but backslashes are kept and a comment begins after a blank only."""
+    lexer = shlex.shlex(re.sub(r"(^|\s)#.*$", "", line), posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    return list(lexer)
 
 
 def build_parser(groups: Groups, description: str) -> Parser:

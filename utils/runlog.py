@@ -68,9 +68,9 @@ class RunLog:
 def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLog:
     """A new run folder with its config; a folder that already holds a run is never written over."""
     folder = Path(output_dir) if output_dir else _fresh_folder(name)
-    if (folder / "config.json").exists():
-        raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
     try:
+        if (folder / "config.json").exists():
+            raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
         folder.mkdir(parents=True, exist_ok=True)
         log = RunLog(folder)
     except OSError as error:

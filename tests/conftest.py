@@ -1,0 +1,30 @@
+"""What many tests share: a tiny set on disk, and one run trained on it through the command line."""
+
+import torch
+
+torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
+
+import pytest  # noqa: E402
+
+from tests.tiny import as_arguments, write_set  # noqa: E402
+from tests.tools import FAST, Run, run_main  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(tmp_path_factory) -> dict[str, str]:
+    """60 clips of 8 frames and 6 persons, two of them in the test list; read only."""
+    return write_set(tmp_path_factory.mktemp("set"), clips=60, frames=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_arguments(tiny_flags) -> list[str]:
+    """The tiny set, the random CLIP, few frames, no workers: what a quick run needs."""
+    return [*FAST, *as_arguments(tiny_flags)]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny_arguments) -> Run:
+    """A run with every part on (adapter, IEC, MI, DC) that has learnt the tiny set."""
+    settings = "--exper-name tiny --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3"
+    settings += " --temperature 0.02 --normalize clip --epochs 14 --milestones 11"
+    return run_main([*tiny_arguments, *settings.split()], tmp_path_factory.mktemp("trained") / "run")

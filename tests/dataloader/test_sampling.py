@@ -1,0 +1,107 @@
+"""Which frames are taken and in which order clips come: golden values, ranges and frequencies."""
+
+import numpy as np
+import pytest
+
+from dataloader import sampling
+
+T = 16
+TEST_INDEXES = {
+    1: [0] * 16,
+    10: [*range(10), *[9] * 6],
+    16: list(range(16)),
+    17: [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16],
+    30: [0, 2, 4, 6, 8, 10, 12, 14, 15, 17, 19, 21, 23, 25, 27, 29],
+    31: list(range(0, 31, 2)),
+    32: list(range(1, 32, 2)),
+    33: list(range(1, 32, 2)),
+    45: [1, 4, 7, 9, 12, 15, 18, 21, 23, 26, 29, 32, 35, 37, 40, 43],
+    60: [1, 5, 9, 13, 16, 20, 24, 28, 31, 35, 39, 43, 46, 50, 54, 58],
+}
+
+
+def drawn(N: int, rule: str, draws: int = 300) -> list[set[int]]:
+    """What each segment takes over many draws."""
+    rng = np.random.default_rng(0)
+    rows = [sampling.train_indexes(N, T, 1, rule, rng) for _ in range(draws)]
+    return [set(column) for column in np.stack(rows).T.tolist()]
+
+
+@pytest.mark.parametrize("N", TEST_INDEXES)
+def test_evaluation_takes_the_golden_frames(N):
+    assert sampling.test_indexes(N, T).tolist() == TEST_INDEXES[N]
+
+
+@pytest.mark.parametrize(("N", "length"), [(16, 1), (23, 1), (31, 1), (32, 2), (47, 2), (48, 3), (63, 3)])
+def test_the_published_rule_draws_from_whole_frame_segments(N, length):
+    assert drawn(N, "published") == [set(range(length * k, length * (k + 1))) for k in range(T)]
+
+
+@pytest.mark.parametrize("rule", ["published", "whole"])
+@pytest.mark.parametrize("N", [1, 5, 15, 16])
+def test_a_short_clip_is_taken_whole_and_its_last_frame_repeated(N, rule):
+    taken = sampling.train_indexes(N, T, 1, rule, np.random.default_rng(0))
+    assert taken.tolist() == [min(k, N - 1) for k in range(T)]
+
+
+@pytest.mark.parametrize("N", [17, 23, 30, 31, 45, 60])
+def test_the_whole_rule_keeps_each_frame_in_its_segment_and_reaches_every_frame(N):
+    segments = drawn(N, "whole", draws=1500)
+    for k, taken in enumerate(segments):
+        possible = {int(np.floor(N / T * (k + u))) for u in np.linspace(0, 1, 1000, endpoint=False)}
+        assert taken == possible
+    assert set().union(*segments) == set(range(N))
+
+
+def test_draws_of_different_segments_are_independent():
+    rng = np.random.default_rng(0)
+    offsets = np.stack([sampling.train_indexes(64, T, 1, "published", rng) for _ in range(400)]) - 4 * np.arange(T)
+    assert abs(np.corrcoef(offsets[:, 0], offsets[:, 1])[0, 1]) < 0.2
+    assert set(offsets.ravel().tolist()) == {0, 1, 2, 3}
+
+
+def test_duration_takes_consecutive_frames_inside_the_clip():
+    # room 18, step 4.5, starts floor(2.25 + 4.5 k)
+    assert sampling.test_indexes(20, 4, 3).tolist() == [2, 3, 4, 6, 7, 8, 11, 12, 13, 15, 16, 17]
+    assert sampling.test_indexes(3, 2, 3).tolist() == [0, 1, 2, 1, 2, 2]
+    for rule in ("published", "whole"):
+        taken = sampling.train_indexes(20, 4, 3, rule, np.random.default_rng(1)).reshape(4, 3)
+        assert (np.diff(taken, axis=1) == 1).all() and taken.max() < 20
+
+
+class TestClipOrder:
+    def epoch(self, order, number):
+        order.epoch = number
+        return list(order)
+
+    def test_every_clip_comes_once_an_epoch_in_a_new_order(self):
+        order = sampling.ClipOrder(50, seed=1)
+        first, second = self.epoch(order, 0), self.epoch(order, 1)
+        assert sorted(clip for _, _, clip in first) == list(range(50)) == sorted(clip for _, _, clip in second)
+        assert [c for _, _, c in first] != [c for _, _, c in second] != list(range(50))
+        assert [(e, p) for e, p, _ in second] == [(1, p) for p in range(50)]
+
+    def test_the_order_is_a_pure_function_of_seed_and_epoch(self):
+        straight, later = sampling.ClipOrder(50, seed=1), sampling.ClipOrder(50, seed=1)
+        self.epoch(straight, 0)
+        assert self.epoch(straight, 3) == self.epoch(later, 3)
+        assert self.epoch(later, 3) != self.epoch(sampling.ClipOrder(50, seed=2), 3)
+
+    def test_an_epoch_under_way_does_not_notice_the_next(self):
+        order = sampling.ClipOrder(5, seed=1)
+        running = iter(order)
+        next(running)
+        order.epoch = 9
+        assert {epoch for epoch, _, _ in running} == {0}
+
+    def test_evaluation_keeps_the_list_order(self):
+        assert [clip for _, _, clip in sampling.ClipOrder(7, seed=3, shuffle=False)] == list(range(7))
+
+    def test_balancing_weights_draw_every_class_equally_often(self):
+        labels = [0] * 60 + [1] * 30 + [3] * 10  # class 2 does not occur
+        weights = sampling.balancing_weights(labels, 4)
+        assert weights == pytest.approx([1 / 60] * 60 + [1 / 30] * 30 + [1 / 10] * 10)
+        order = sampling.ClipOrder(100, seed=0, weights=weights)
+        drawn = [labels[clip] for epoch in range(150) for _, _, clip in self.epoch(order, epoch)]
+        assert len(order) == 100 and len(drawn) == 15000
+        assert np.bincount(drawn, minlength=4) / 15000 == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.015)

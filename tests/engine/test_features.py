@@ -1,0 +1,108 @@
+"""The feature cache: what it keeps, when it is read again, and that nothing half-made is left."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import main
+from dataloader.annotation import read_annotation
+from dataloader.classes import load_classes
+from dataloader.clips import ClipDataset, Views
+from dataloader.features import FeatureDataset, cached_variants
+from dataloader.transforms import Augmentation
+from engine import features
+from engine.settings import make_config
+from models.clip_backbone import load_clip
+from tests.tiny import write_set
+from utils.runlog import RunLog
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    root = tmp_path_factory.mktemp("small")
+    write_set(root, clips=10, persons=4, frames=6)
+    clips = read_annotation("annotation/train.txt", str(root), load_classes("RAER"))
+    return clips, Views(segments=4, size=64, root=str(root)), load_clip("random").visual.eval()
+
+
+def make(small, tmp_path, variants=2, **changes):
+    clips, views, encoder = small
+    config = make_config({"cache_dir": str(tmp_path / "cache"), "workers": 0} | changes)
+    log = RunLog(tmp_path)
+    try:
+        return features.cache_features(config, encoder, clips, views, variants, torch.device("cpu"), log)
+    finally:
+        log.close()
+
+
+def test_rows_are_the_encoder_on_every_frame_in_half_precision(small, tmp_path):
+    clips, views, encoder = small
+    cache = make(small, tmp_path)
+    clip = clips[1]
+    for index in (0, 5):
+        image = Image.open(clip.frame_path(index)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            plain, mirrored = encoder(pixels)[0], encoder(pixels.flip(-1))[0]
+        row = cache.starts[clip.id] + index  # no boxes here: the face stream sees the whole frame
+        np.testing.assert_allclose(cache.features["face"][0, row], plain.numpy(), atol=5e-3)
+        np.testing.assert_allclose(cache.features["face"][1, row], mirrored.numpy(), atol=5e-3)
+
+
+def test_evaluation_takes_the_plain_variant_of_the_same_frames_as_pixels_would(small, tmp_path):
+    clips, views, encoder = small
+    cache = make(small, tmp_path)
+    stored = FeatureDataset(clips, cache.features, cache.starts, views)[0, 0, 2]
+    pixels = ClipDataset(clips, views)[0, 0, 2]
+    with torch.inference_mode():
+        expected = encoder(pixels["context"].float() / 255)
+    torch.testing.assert_close(stored["context_features"], expected, atol=5e-3, rtol=0)
+    assert stored["id"] == pixels["id"] and stored["label"] == pixels["label"]
+
+
+def test_shared_augmentation_takes_one_variant_for_both_streams(small, tmp_path):
+    clips, views, _ = small
+    cache = make(small, tmp_path)
+    marked = {s: np.stack([np.full_like(a[0], v) for v in range(2)]) for s, a in cache.features.items()}
+    for shared in (True, False):
+        dataset = FeatureDataset(clips, marked, cache.starts, views, training=True, shared_augmentation=shared)
+        drawn = [dataset[0, position, 0] for position in range(40)]
+        same = [float(d["face_features"][0, 0]) == float(d["context_features"][0, 0]) for d in drawn]
+        assert all(same) == shared
+        assert len({float(d["face_features"][0, 0]) for d in drawn}) == 2  # both variants occur
+
+
+def test_a_second_run_reads_the_cache_and_another_setting_makes_another(small, tmp_path, monkeypatch):
+    make(small, tmp_path)
+    folders = set((tmp_path / "cache").iterdir())
+    monkeypatch.setattr(features, "_fill", lambda *_: pytest.fail("computed again"))
+    make(small, tmp_path)
+    monkeypatch.undo()
+    make(small, tmp_path, normalize="clip")
+    make(small, tmp_path, variants=3)
+    clips, views, encoder = small
+    other = Views(**{**vars(views), "body_boxes": {"images/x": (1, 2, 3, 4)}})
+    make((clips, other, encoder), tmp_path)  # a box of no clip of ours changes nothing
+    assert len(set((tmp_path / "cache").iterdir()) - folders) == 2
+
+
+def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(features, "_fill", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(small, tmp_path)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_first_variants_are_plain_and_mirrored_and_none_repeats():
+    assert cached_variants(2) == [Augmentation(0.0, False), Augmentation(0.0, True)]
+    assert len(set(cached_variants(18))) == 18
+    assert max(abs(v.angle) for v in cached_variants(18)) == 4.0
+
+
+def test_a_trained_encoder_cannot_be_cached(capsys):
+    assert main.main(["--cache-features", "--lr-image-encoder", "1e-6", "--dry-run"]) == 2
+    assert "--lr-image-encoder 0" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""Every kind of file that holds a CLIP, and plain words about the ones that do not."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.clip_backbone import load_clip, save_clip, tokenize
+from models.clip_towers import Clip, ClipShape
+from utils.compat import allow_imports
+from utils.errors import UserError
+
+allow_imports()
+import clip as openai_clip  # noqa: E402
+from clip.model import CLIP  # noqa: E402
+
+SHAPE = ClipShape(32, 32, 16, 64, 1, 64, 1)
+
+
+@pytest.fixture(scope="module")
+def state():
+    torch.manual_seed(0)
+    return CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval().state_dict()
+
+
+def same(got: Clip, state) -> bool:
+    return got.shape == SHAPE and all(torch.equal(v, state[k].float()) for k, v in got.openai_state().items())
+
+
+def test_a_plain_state_dict_loads(tmp_path, state):
+    torch.save(state, tmp_path / "a.pt")
+    assert same(load_clip(str(tmp_path / "a.pt")), state)
+
+
+def test_safetensors_load(tmp_path, state):
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "a.safetensors")
+    assert same(load_clip(str(tmp_path / "a.safetensors")), state)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_openai_archive_loads(tmp_path):
+    """OpenAI publishes TorchScript archives."""
+    torch.manual_seed(0)
+    theirs = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
+    archive = torch.jit.trace(theirs, (torch.rand(1, 3, 32, 32), openai_clip.tokenize(["a"])), check_trace=False)
+    archive.save(str(tmp_path / "a.pt"))
+    assert same(load_clip(str(tmp_path / "a.pt")), theirs.state_dict())
+
+
+def test_the_sizes_in_an_archive_are_no_weights(tmp_path, state):
+    sizes = {name: torch.tensor(5) for name in ("input_resolution", "context_length", "vocab_size")}
+    torch.save(dict(state) | sizes, tmp_path / "a.pt")
+    assert same(load_clip(str(tmp_path / "a.pt")), state)
+
+
+def test_what_is_saved_in_half_precision_loads_again(tmp_path, state):
+    first = Clip(SHAPE)
+    first.load_openai(state)
+    save_clip(first, tmp_path / "b.safetensors")
+    assert same(load_clip(str(tmp_path / "b.safetensors")), {k: v.half() for k, v in state.items()})
+
+
+def test_the_random_clip_depends_on_its_seed_alone():
+    torch.manual_seed(1)
+    first, before = load_clip("random", 3), torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), before)
+    again, other = load_clip("random", 3), load_clip("random", 4)
+    assert torch.equal(first.visual.proj, again.visual.proj) and not torch.equal(first.visual.proj, other.visual.proj)
+
+
+def test_tokens_are_openai_clips():
+    texts = ["A calm face.", "X X a student, puzzled!", ""]
+    assert torch.equal(tokenize(texts), openai_clip.tokenize(texts).long())
+
+
+def test_a_name_that_is_neither_file_nor_model_offers_the_nearest():
+    with pytest.raises(UserError, match=r"--clip-path ViT-B/23: no such file.*did you mean ViT-B/32"):
+        load_clip("ViT-B/23")
+    with pytest.raises(UserError, match=r"gone/clip\.pt.*ViT-B/32"):
+        load_clip("gone/clip.pt")
+
+
+BROKEN = {
+    "text.pt": b"hello",
+    "empty.pt": b"",
+    "text.safetensors": b"hello",
+    "zip.pt": b"PK\x05\x06" + bytes(18),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_is_no_weights_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(BROKEN[name])
+    with pytest.raises(UserError, match=name) as caught:
+        load_clip(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": {}},
+        {},
+        [torch.zeros(2)],
+        torch.zeros(2),
+        {"visual.positional_embedding": 3},
+        {"visual.attnpool.positional_embedding": torch.zeros(50, 8)},
+    ],
+)
+def test_other_weights_are_named_as_no_clip(tmp_path, content):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt"):
+        load_clip(str(tmp_path / "a.pt"))
+
+
+def test_a_clip_with_a_tensor_missing_or_of_another_shape_is_refused(tmp_path, state):
+    torch.save({key: value for key, value in state.items() if key != "ln_final.bias"}, tmp_path / "a.pt")
+    torch.save(dict(state) | {"ln_final.bias": torch.zeros(3)}, tmp_path / "b.pt")
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(UserError, match=name):
+            load_clip(str(tmp_path / name))

@@ -1,0 +1,96 @@
+"""Both towers equal openai-clip's own model with the same weights; shapes are read from a state dict."""
+
+import pytest
+import torch
+
+from models.clip_towers import Clip, ClipShape, shape_of
+from utils.compat import allow_imports
+
+allow_imports()
+from clip.model import CLIP  # noqa: E402
+
+SMALL = ClipShape(48, 64, 16, 192, 3, 128, 2)  # 3 image heads, 2 text heads
+
+
+def openai(shape: ClipShape) -> CLIP:
+    return CLIP(
+        shape.embed_dim, shape.image_size, shape.image_layers, shape.image_width, shape.patch_size,
+        77, 49408, shape.text_width, shape.text_width // 64, shape.text_layers,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """openai-clip's model with every tensor random (no bias at 0, no norm at 1), and ours with its weights."""
+    torch.manual_seed(0)
+    theirs = openai(SMALL).eval()
+    for name, parameter in theirs.named_parameters():
+        if parameter.dim() < 2 and name != "logit_scale":
+            torch.nn.init.normal_(parameter, mean=1.0 if "ln" in name and "weight" in name else 0.0, std=0.3)
+    ours = Clip(SMALL).eval()
+    ours.load_openai(theirs.state_dict())
+    return theirs, ours
+
+
+def relative(one, two):
+    return ((one - two).abs().max() / two.abs().max()).item()
+
+
+@torch.no_grad()
+def test_images_are_encoded_as_by_openai_clip(pair):
+    theirs, ours = pair
+    image = torch.rand(4, 3, 64, 64)
+    expected = theirs.encode_image(image)
+    assert expected.std() > 0.1 and relative(ours.visual(image), expected) < 1e-5
+
+
+@torch.no_grad()
+def test_texts_are_encoded_as_by_openai_clip(pair):
+    theirs, ours = pair
+    tokens = torch.zeros(4, 77, dtype=torch.long)
+    for row, length in enumerate((3, 9, 40, 75)):
+        tokens[row, : length + 2] = torch.cat(
+            [torch.tensor([49406]), torch.randint(1, 49000, (length,)), torch.tensor([49407])]
+        )
+    expected = theirs.encode_text(tokens)
+    assert expected.std() > 0.1 and relative(ours.encode_text(tokens), expected) < 1e-5
+    assert relative(ours.encode_text(tokens[:2]), expected[:2]) < 1e-5  # shorter batches are cut shorter
+
+
+def test_state_dicts_pass_both_ways(pair):
+    theirs, ours = pair
+    state = ours.openai_state()
+    assert set(state) == set(theirs.state_dict())
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(state[key], value), key
+    openai(SMALL).load_state_dict(state)
+
+
+def test_half_precision_weights_are_read_as_float32(pair):
+    theirs, _ = pair
+    ours = Clip(SMALL)
+    ours.load_openai({key: value.half() for key, value in theirs.state_dict().items()})
+    assert {p.dtype for p in ours.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("shape", "millions"),
+    [
+        (ClipShape(), 151.277313),
+        (ClipShape(patch_size=16), 149.620737),
+        (ClipShape(768, 224, 14, 1024, 24, 768, 12), 427.616513),
+        (SMALL, None),
+    ],
+)
+def test_the_shape_is_read_from_a_state_dict(shape, millions):
+    with torch.device("meta"):
+        theirs, ours = openai(shape).state_dict(), Clip(shape)
+    assert shape_of(theirs) == shape
+    assert {k: v.shape for k, v in ours.openai_state().items()} == {k: v.shape for k, v in theirs.items()}
+    if millions:
+        assert sum(p.numel() for p in ours.parameters()) / 1e6 == pytest.approx(millions, abs=1e-6)
+
+
+def test_a_shape_is_plain_numbers_for_checkpoints():
+    assert ClipShape(**SMALL.as_dict()) == SMALL
+    assert all(type(value) is int for value in shape_of(Clip(SMALL).openai_state()).as_dict().values())

@@ -1,0 +1,109 @@
+"""The prompt learner against sequences assembled by hand, from token ids on."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from models.build import build_prompts
+from models.clip_backbone import load_clip, tokenize
+from models.text import PromptLearner
+
+CONTEXTS = 5
+TEXTS = ["a calm face", "a smiling, bright face with raised cheeks", "lost"]
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return load_clip("random", 0).requires_grad_(False)
+
+
+def learner(clip, position="end", class_specific=True, texts=TEXTS) -> PromptLearner:
+    options = SimpleNamespace(
+        contexts_number=CONTEXTS, class_token_position=position, class_specific_contexts=class_specific
+    )
+    return build_prompts(clip, texts, options)
+
+
+def ids_of(text: str) -> list[int]:
+    """BPE ids without start and end, by openai-clip's own tokenizer."""
+    row = tokenize([text])[0].tolist()
+    return row[1 : row.index(49407)]
+
+
+def by_hand(clip, prompts, position) -> torch.Tensor:
+    rows = []
+    for r, text in enumerate(TEXTS):
+        context = prompts.context[r] if prompts.context.dim() == 3 else prompts.context
+        words = clip.token_embedding(torch.tensor(ids_of(text)))
+        start, end = clip.token_embedding(torch.tensor([49406])), clip.token_embedding(torch.tensor([49407]))
+        body = {
+            "end": [context, words],
+            "front": [words, context],
+            "middle": [context[: CONTEXTS // 2], words, context[CONTEXTS // 2 :]],
+        }[position]
+        sequence = torch.cat([start, *body, end])
+        padding = clip.token_embedding(torch.zeros(77 - len(sequence), dtype=torch.long))
+        rows.append(torch.cat([sequence, padding]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [True, False])
+def test_prompts_are_start_context_words_end_in_the_asked_order(clip, position, class_specific):
+    prompts = learner(clip, position, class_specific)
+    assert prompts.context.shape == ((3, CONTEXTS, 64) if class_specific else (CONTEXTS, 64))
+    assert torch.equal(prompts(), by_hand(clip, prompts, position))
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+def test_the_end_of_text_is_where_its_token_stands(clip, position):
+    prompts = learner(clip, position)
+    marker = clip.token_embedding(torch.tensor(49407))
+    found = [(row == marker).all(dim=-1).nonzero()[0].item() for row in prompts()]
+    assert prompts.end.tolist() == found == [1 + CONTEXTS + len(ids_of(text)) for text in TEXTS]
+    assert prompts.text_lengths.tolist() == [len(ids_of(text)) for text in TEXTS]
+
+
+def test_with_the_placeholders_own_embeddings_it_is_the_plain_text(clip):
+    prompts = learner(clip, class_specific=False)
+    with torch.no_grad():
+        prompts.context.copy_(clip.token_embedding(torch.tensor(ids_of("X") * CONTEXTS)))
+    plain = clip.encode_text(tokenize(["X X X X X " + text for text in TEXTS]))
+    assert torch.allclose(clip.text(prompts(), prompts.end), plain, atol=1e-6)
+
+
+def test_no_full_stop_and_no_other_word_is_added(clip):
+    prompts = learner(clip)
+    length = len(ids_of(TEXTS[0]))
+    expected = clip.token_embedding(torch.tensor([*ids_of(TEXTS[0]), 49407, 0]))
+    assert torch.equal(prompts.text[0, : length + 2], expected)
+
+
+def test_contexts_start_small_and_normal(clip):
+    torch.manual_seed(0)
+    context = learner(clip, texts=TEXTS * 10).context
+    assert context.std().item() == pytest.approx(0.02, rel=0.05) and abs(context.mean().item()) < 1e-3
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [True, False])
+def test_only_the_contexts_learn_and_all_of_them(clip, position, class_specific):
+    prompts = learner(clip, position, class_specific)
+    assert [name for name, _ in prompts.named_parameters()] == ["context"]
+    clip.text(prompts(), prompts.end).square().sum().backward()
+    assert (prompts.context.grad.abs().sum(dim=-1) > 0).all()
+
+
+def test_a_checkpoint_of_it_needs_neither_texts_nor_tokenizer(clip):
+    prompts = learner(clip, "middle")
+    state = prompts.state_dict()
+    empty = torch.zeros(3, 77, 64)
+    other = PromptLearner(empty, state["end"], state["text_lengths"], contexts=CONTEXTS, position="middle")
+    other.load_state_dict(state)
+    assert torch.equal(other(), prompts())
+
+
+def test_a_text_too_long_for_clip_is_named(clip):
+    with pytest.raises(ValueError, match="77 tokens.*very"):
+        learner(clip, texts=["very " * 80])

@@ -1,0 +1,116 @@
+"""The command line as a whole: quick answers without torch, dry runs, and the published command."""
+
+import subprocess
+import sys
+
+import pytest
+
+from engine.options import GROUPS
+from main import main
+from tests.tiny import as_arguments
+from tests.tools import ROOT, run_main
+
+PUBLISHED = """--mode train --exper-name EAA_IEC_MI_Balanced --gpu 0 --epochs 50 --batch-size 8 --lr 0.0003
+--lr-image-encoder 1e-6 --lr-prompt-learner 0.001 --lr-adapter 1e-4 --mi-loss-weight 0.7 --dc-loss-weight 1.2
+--slerp-weight 0.5 --logit-adj --logit-adj-tau 0.5 --temperature 0.07 --root-dir R --train-annotation T
+--test-annotation V --bounding-box-face F --bounding-box-body B --clip-path ViT-B/32 --contexts-number 12""".split()
+
+WITHOUT_TORCH = """
+import sys
+sys.path.insert(0, {root!r})
+import main
+try:
+    status = main.main({arguments!r})
+except SystemExit as stop:
+    status = stop.code
+heavy = [name for name in ("torch", "torchvision", "clip", "cv2", "matplotlib", "sklearn") if name in sys.modules]
+print("status", status, "imported", *heavy)
+"""
+
+
+def in_a_fresh_python(arguments):
+    code = WITHOUT_TORCH.format(root=str(ROOT), arguments=arguments)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--epoch", "3"], 2),
+        (["--lr", "fast"], 2),
+        (["--mode", "eval"], 2),
+        ([*PUBLISHED, "--dry-run"], 0),
+        ([f"@{ROOT}/recipes/advanced.args", "--dry-run"], 0),
+    ],
+)
+def test_help_flag_errors_and_dry_runs_do_not_import_torch(arguments, status):
+    done = in_a_fresh_python(arguments)
+    assert done.stdout.splitlines()[-1].strip() == f"status {status} imported", done.stdout[-300:] + done.stderr
+    if status == 2:
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_help_lists_every_flag_in_its_group(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    for group, options in GROUPS.items():
+        assert f"\n{group}:" in shown
+        for name in options.__dataclass_fields__:
+            assert "--" + name.replace("_", "-") in shown
+    for alias in ("--lambda_mi", "--lambda-dc", "--load_and_tune_prompt_learner"):
+        assert alias in shown
+
+
+def test_the_published_command_is_understood(capsys):
+    assert main([*PUBLISHED, "--dry-run"]) == 0
+    shown = dict(
+        line.removeprefix("  * ").split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "*" in line
+    )
+    assert shown["--mi-loss-weight"] == "0.7" and shown["--dc-loss-weight"] == "1.2"
+    assert shown["--exper-name"] == "EAA_IEC_MI_Balanced" and shown["--logit-adj-tau"] == "0.5"
+    assert shown["--root-dir"] == "R" and shown["--test-annotation"] == "V"
+
+
+def test_a_dry_run_shows_every_option_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--dry-run", "--train-annotation", "gone.txt", "--clip-path", "gone.pt"]) == 0
+    shown = capsys.readouterr().out
+    for options in GROUPS.values():
+        for name in options.__dataclass_fields__:
+            assert "--" + name.replace("_", "-") in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_published_command_runs_with_its_paths_swapped(tiny_flags, tmp_path):
+    swapped = dict(zip(["R", "T", "V", "F", "B"], tiny_flags.values(), strict=True))
+    command = [swapped.get(word, word) for word in PUBLISHED]
+    done = run_main([*command, "--clip-path", "random", "--image-size", "64", "--epochs", "1"], tmp_path / "run")
+    assert done.status == 0, done.err
+    assert "Traceback" not in done.err and (done.folder / "metrics.json").is_file()
+    assert len(done.predictions) == 20
+
+
+def test_the_tiny_sets_flags_are_the_published_ones(tiny_flags):
+    assert set(tiny_flags) <= set(PUBLISHED) and len(as_arguments(tiny_flags)) == 10
+
+
+def test_without_a_name_the_run_goes_below_outputs(tiny_arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = [*tiny_arguments, "--mode", "zero-shot", "--exper-name", "a name: [with] signs"]
+    assert main(arguments) == 0
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert folder.name.startswith("a_name_with_signs-") and (folder / "metrics.json").is_file()
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
+    import main as entry
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "run_mode", interrupted)
+    assert main([]) == 130
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""Checkpoints are written whole or not at all, and read without running what is in them."""
+
+import pickle
+
+import pytest
+import torch
+
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import UserError
+
+CONTENT = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "epoch": 3, "names": ["a", "b"], "best": {"uar": 1.5}}
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    save_checkpoint(CONTENT, tmp_path / "a.pt")
+    back = load_checkpoint(tmp_path / "a.pt", ("model", "epoch"))
+    assert torch.equal(back["model"]["weight"], CONTENT["model"]["weight"])
+    assert {k: v for k, v in back.items() if k != "model"} == {k: v for k, v in CONTENT.items() if k != "model"}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch, failure):
+    path = tmp_path / "a.pt"
+    save_checkpoint(CONTENT, path)
+    before = path.read_bytes()
+
+    def write_half(content, file):
+        file.write(b"half")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", write_half)
+    with pytest.raises(UserError, match="a.pt"):
+        save_checkpoint({"epoch": 4}, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_an_interruption_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.pt"
+    save_checkpoint(CONTENT, path)
+
+    def stop(content, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint({"epoch": 4}, path)
+    monkeypatch.undo()
+    assert load_checkpoint(path, ("epoch",))["epoch"] == 3
+
+
+class Runs:
+    """Unpickling this would run code."""
+
+    def __reduce__(self):
+        return (print, ("code from a checkpoint has run",))
+
+
+def test_code_in_a_file_is_never_run(tmp_path, capsys):
+    torch.save({"model": Runs(), "epoch": 1}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="evil.pt"):
+        load_checkpoint(tmp_path / "evil.pt", ("model",))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Runs()))
+    with pytest.raises(UserError, match="evil.pkl"):
+        load_checkpoint(tmp_path / "evil.pkl", ("model",))
+    assert "has run" not in capsys.readouterr().out
+
+
+FOREIGN = {
+    "empty": b"",
+    "text": b"not a checkpoint\n",
+    "json": b'{"model": 1}',
+    "zeros": bytes(100),
+    "png": b"\x89PNG\r\n\x1a\n" + bytes(40),
+    "zip": b"PK\x05\x06" + bytes(18),
+    "jpeg": b"\xff\xd8\xff\xe0" + bytes(range(256)),
+    "number": pickle.dumps(5),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_ends_in_one_line(tmp_path, kind):
+    (tmp_path / "file.pt").write_bytes(FOREIGN[kind])
+    with pytest.raises(UserError, match="file.pt") as caught:
+        load_checkpoint(tmp_path / "file.pt", ("model",))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_checkpoint_ends_in_one_line(tmp_path):
+    save_checkpoint(CONTENT, tmp_path / "a.pt")
+    whole = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="a.pt"):
+        load_checkpoint(tmp_path / "a.pt", ("model",))
+
+
+def test_missing_entries_are_named(tmp_path):
+    save_checkpoint({"model": {}}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="classes, epoch"):
+        load_checkpoint(tmp_path / "a.pt", ("model", "classes", "epoch"))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="gone.pt"):
+        load_checkpoint(tmp_path / "gone.pt", ("model",))
+    with pytest.raises(UserError):
+        load_checkpoint(tmp_path, ("model",))

@@ -1,0 +1,64 @@
+"""The run folder: made once, never written over, named so that every file system takes it."""
+
+import json
+import re
+
+import pytest
+
+from utils.errors import UserError
+from utils.runlog import open_run, progress_bar
+
+
+def test_the_config_is_written_before_anything_else(tmp_path):
+    log = open_run(str(tmp_path / "deep" / "run"), "x", {"run": {"seed": 1}})
+    assert json.loads((tmp_path / "deep/run/config.json").read_text()) == {"run": {"seed": 1}}
+    log.close()
+
+
+def test_what_is_said_is_printed_and_logged(tmp_path, capsys):
+    log = open_run(str(tmp_path / "run"), "x", {})
+    log.say("plain")
+    log.warn("odd")
+    log.close()
+    assert capsys.readouterr().out == "plain\nwarning: odd\n"
+    assert (tmp_path / "run/log.txt").read_text() == "plain\nwarning: odd\n"
+
+
+def test_a_folder_that_holds_a_run_is_refused(tmp_path):
+    open_run(str(tmp_path / "run"), "x", {"first": {}}).close()
+    with pytest.raises(UserError, match="already holds a run"):
+        open_run(str(tmp_path / "run"), "x", {"second": {}})
+    assert "first" in (tmp_path / "run/config.json").read_text()
+
+
+def test_two_runs_of_one_name_get_two_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logs = [open_run(None, "same", {}) for _ in range(3)]
+    for log in logs:
+        log.close()
+    assert len({log.folder for log in logs}) == 3
+
+
+@pytest.mark.parametrize("name", ["a/b", "lr:[10, 20]", "..", "", "x" * 400, "tab\there", 'q"<>|?*', "räer"])
+def test_any_name_becomes_a_folder_below_outputs(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    log = open_run(None, name, {})
+    log.close()
+    assert log.folder.parent.name == "outputs" and (tmp_path / log.folder).is_dir()
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", log.folder.name)
+
+
+def test_epochs_go_to_metrics_jsonl_in_order(tmp_path):
+    log = open_run(str(tmp_path / "run"), "x", {})
+    assert log.history() == []
+    for epoch in (1, 2):
+        log.epoch({"epoch": epoch, "train/loss": 0.5 / epoch, "note": "text"})
+    log.close()
+    assert [line["epoch"] for line in log.history()] == [1, 2]
+    assert log.history()[1] == {"epoch": 2, "train/loss": 0.25, "note": "text"}
+    assert list((tmp_path / "run/tensorboard").glob("events*"))
+
+
+def test_the_bar_is_quiet_where_there_is_no_terminal(capsys):
+    assert list(progress_bar(range(3), 3, "epoch 1")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
