@@ -22,6 +22,7 @@ class Stills:
     face: np.ndarray  # (N, S, S, 3) uint8, S = size + 2 * MARGIN
     scene: np.ndarray
     attributes: list[dict[str, str]]
+    latents: dict[str, np.ndarray]  # (N,) each, zero mean and unit deviation
 
     def __len__(self) -> int:
         return len(self.attributes)
@@ -33,15 +34,22 @@ def draw_stills(count: int, size: int, seed: int, workers: int, progress: Any = 
     face = np.empty((count, stored, stored, 3), dtype=np.uint8)
     scene = np.empty_like(face)
     attributes: list[dict[str, str]] = []
+    latents: list[dict[str, float]] = []
     with get_context("spawn").Pool(max(workers, 1), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         jobs = ((seed, index, stored) for index in range(count))
         for index, made in enumerate(progress(pool.imap(_draw_one, jobs, chunksize=64))):
-            face[index], scene[index], seen = made
+            face[index], scene[index], seen, moved = made
             attributes.append(seen)
-    return Stills(face, scene, attributes)
+            latents.append(moved)
+    return Stills(face, scene, attributes, {name: _standardised([m[name] for m in latents]) for name in latents[0]})
 
 
-def _draw_one(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+def _standardised(values: list[float]) -> np.ndarray:
+    column = np.array(values, dtype=np.float32)
+    return (column - column.mean()) / max(column.std(), 1e-6)
+
+
+def _draw_one(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, dict[str, str], dict[str, float]]:
     seed, index, size = job
     rng = np.random.default_rng([seed, 3, index])
     still = draw_still(rng)
@@ -50,7 +58,7 @@ def _draw_one(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, dict[s
     face = to_square(crop_face(frame, still.face_box), as_is, size)
     body_box = still.body_box if rng.random() < 0.7 else None  # mostly the body, as the context stream sees it
     scene = to_square(letterbox(crop_context(frame, body_box), size), as_is, size)
-    return face.transpose(1, 2, 0), scene.transpose(1, 2, 0), still.attributes
+    return face.transpose(1, 2, 0), scene.transpose(1, 2, 0), still.attributes, still.latents
 
 
 def shuffled_pairs(count: int, half: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -144,7 +144,7 @@ class PretrainOptions:
     """Of --mode pretrain-clip alone."""
 
     stills: int = option(16000, "pictures drawn to train on (about 100 KB of memory each)", minimum=64)
-    attribute_weight: float = option(1.0, "weight of the throw-away classifiers of what was drawn", minimum=0)
+    attribute_weight: float = option(3.0, "weight of the throw-away read-outs of what was drawn", minimum=0)
     clip_out: str | None = option(None, "where to write the weights (default: the run folder)", metavar="FILE")
 
 

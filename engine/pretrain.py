@@ -17,35 +17,58 @@ from engine.device import to_pixels
 from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import save_clip, tokenize
-from models.clip_towers import Clip, ClipShape
+from models.clip_towers import Clip, ClipShape, ImageTower
 from utils.runlog import progress_bar
 
 MINI = ClipShape(
-    embed_dim=128, image_size=112, patch_size=16, image_width=128, image_layers=4, text_width=128, text_layers=2
+    embed_dim=128, image_size=112, patch_size=16, image_width=256, image_layers=3, text_width=64, text_layers=2
 )
 FACE_ATTRIBUTES = ("mouth", "brows", "eyes", "gaze", "head", "glasses")  # what a face crop shows
+FACE_LATENTS = (
+    "brow_raise", "brow_furrow", "brow_tilt", "eyelid", "gaze_x", "gaze_y", "smile", "mouth_open", "mouth_press",
+    "yaw", "pitch", "roll",
+)  # fmt: skip
+UNSAID = ("hair", "clothes")  # no caption mentions them
 HELD_OUT = 1024
 WARMUP_STEPS = 100
 MAX_SCALE = math.log(100)
 
 
-class AttributeHeads(nn.Module):
-    """Linear classifiers of what was drawn, on the image feature; thrown away after training.
+class Teacher(nn.Module):
+    """Linear read-outs of what was drawn, words and latent numbers, on the image feature; thrown away after training.
 
     Contrast alone starts slowly: in the first thousand steps nothing tells the image tower what captions talk about.
     """
 
-    def __init__(self, values: dict[str, list[str]], width: int) -> None:
+    def __init__(self, words: dict[str, list[str]], latents: list[str], width: int) -> None:
         super().__init__()
-        self.values = values
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(known)) for name, known in values.items()})
+        self.words, self.latents = words, latents
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(known)) for name, known in words.items()})
+        self.numbers = nn.Linear(width, len(latents))
 
-    def targets(self, attributes: list[dict[str, str]]) -> dict[str, Tensor]:
-        return {n: torch.tensor([known.index(a[n]) for a in attributes]) for n, known in self.values.items()}
+    def forward(self, feature: Tensor, stills: Stills, chosen: np.ndarray) -> Tensor:
+        """The mean loss over words plus the mean squared error over numbers, for the stills at ``chosen``."""
+        losses = []
+        for name, known in self.words.items():
+            target = torch.tensor([known.index(stills.attributes[i][name]) for i in chosen], device=feature.device)
+            losses.append(F.cross_entropy(self.heads[name](feature), target))
+        drawn = torch.from_numpy(np.stack([stills.latents[name][chosen] for name in self.latents], axis=1))
+        return torch.stack(losses).mean() + F.mse_loss(self.numbers(feature), drawn.to(feature.device))
 
-    def forward(self, feature: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        losses = [F.cross_entropy(self.heads[n](feature), targets[n].to(feature.device)) for n in targets]
-        return torch.stack(losses).mean()
+
+def start_from_patches(tower: ImageTower, pictures: np.ndarray) -> None:
+    """The patch layer begins as the whitened principal components of drawn patches.
+
+    At a random start a patch says little beyond its mean colour, and thin strokes such as brows come in late.
+    """
+    width, _, side, _ = tower.conv1.weight.shape
+    patches = F.unfold(to_pixels(torch.from_numpy(pictures), "clip"), side, stride=side).transpose(1, 2).flatten(0, 1)
+    centred = patches - patches.mean(dim=0)
+    variance, directions = torch.linalg.eigh((centred.T @ centred / len(centred)).double())
+    variance, directions = variance.flip(0)[:width].float(), directions.flip(1)[:, :width].float()
+    filters = (directions / (variance + 0.01 * variance.mean()).sqrt()).T
+    filters = filters / (centred @ filters.T).std() / 2
+    tower.conv1.weight.data.copy_(filters.view_as(tower.conv1.weight))
 
 
 def pretrain(config: Config) -> dict[str, Any]:
@@ -70,14 +93,16 @@ class Pretraining:
         self.config, self.stills = config, stills
         self.device, self.amp, self.log = session.device, session.amp, session.log
         device = session.device
-        self.clip = Clip(MINI).to(device)
-        self.clip.logit_scale.data.fill_(math.log(1 / 0.07))
-        known = {name: sorted({a[name] for a in stills.attributes}) for name in stills.attributes[0]}
-        face = {name: values for name, values in known.items() if name in FACE_ATTRIBUTES}
-        self.face_heads = AttributeHeads(face, MINI.embed_dim).to(device)
-        self.scene_heads = AttributeHeads(known, MINI.embed_dim).to(device)
+        self.clip = Clip(MINI)
+        sample = np.concatenate([stills.face[:1000], stills.scene[:1000]])
+        start_from_patches(self.clip.visual, centre_crop(sample, MINI.image_size))
+        self.clip.to(device).logit_scale.data.fill_(math.log(1 / 0.07))
+        words = {n: sorted({a[n] for a in stills.attributes}) for n in stills.attributes[0] if n not in UNSAID}
+        seen_in_face = {name: known for name, known in words.items() if name in FACE_ATTRIBUTES}
+        self.face_teacher = Teacher(seen_in_face, list(FACE_LATENTS), MINI.embed_dim).to(device)
+        self.scene_teacher = Teacher(words, list(stills.latents), MINI.embed_dim).to(device)
         optim = config.optim
-        modules = (self.clip, self.face_heads, self.scene_heads)
+        modules = (self.clip, self.face_teacher, self.scene_teacher)
         parameters = [p for module in modules for p in module.parameters()]
         groups = [
             {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": optim.weight_decay},
@@ -97,11 +122,11 @@ class Pretraining:
             for faces, scenes in progress_bar(pairs, len(pairs), f"epoch {epoch + 1}/{self.config.optim.epochs}"):
                 sums += self.step(faces, scenes, rng)
                 steps += 1
-            contrast, attributes, accuracy = sums / steps
+            contrast, taught, accuracy = sums / steps
             seconds = time.time() - started
-            self.log.epoch({"epoch": epoch + 1, "train/contrast": contrast, "train/attributes": attributes})
+            self.log.epoch({"epoch": epoch + 1, "train/contrast": contrast, "train/taught": taught})
             self.log.say(
-                f"epoch {epoch + 1:>2}: contrast {contrast:.3f}, attributes {attributes:.3f}, "
+                f"epoch {epoch + 1:>2}: contrast {contrast:.3f}, taught {taught:.3f}, "
                 f"own caption found {accuracy:.1f} % of {2 * self.half}   ({seconds:.0f} s)"
             )
         return self.clip.eval()
@@ -109,8 +134,8 @@ class Pretraining:
     def step(self, faces: np.ndarray, scenes: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
         """Faces and scenes in one batch, each to find its own caption among all."""
         stills, size = self.stills, MINI.image_size
-        pictures = np.concatenate([stills.face[np.sort(faces)], stills.scene[np.sort(scenes)]])
-        seen = [stills.attributes[i] for i in np.sort(faces)], [stills.attributes[i] for i in np.sort(scenes)]
+        pictures = np.concatenate([stills.face[faces], stills.scene[scenes]])
+        seen = [stills.attributes[i] for i in faces], [stills.attributes[i] for i in scenes]
         captions = [describe_face(a, rng) for a in seen[0]] + [describe_scene(a, rng) for a in seen[1]]
         image = to_pixels(torch.from_numpy(random_crop(pictures, size, rng)).to(self.device), "clip")
         image = image * (1 + 0.2 * jitter(len(image), self.device)) + 0.25 * jitter(len(image), self.device)
@@ -121,16 +146,15 @@ class Pretraining:
         logits = self.clip.logit_scale.exp() * F.normalize(feature, dim=-1) @ F.normalize(text, dim=-1).T
         own = torch.arange(len(logits), device=self.device)
         contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-        on_faces = self.face_heads(feature[: len(faces)], self.face_heads.targets(seen[0]))
-        on_scenes = self.scene_heads(feature[len(faces) :], self.scene_heads.targets(seen[1]))
-        attributes = (on_faces + on_scenes) / 2
+        on_faces = self.face_teacher(feature[: len(faces)], stills, faces)
+        taught = (on_faces + self.scene_teacher(feature[len(faces) :], stills, scenes)) / 2
         self.optimizer.zero_grad(set_to_none=True)
-        (contrast + self.config.pretrain.attribute_weight * attributes).backward()
+        (contrast + self.config.pretrain.attribute_weight * taught).backward()
         self.optimizer.step()
         self.schedule.step()
         self.clip.logit_scale.data.clamp_(max=MAX_SCALE)
         accuracy = (logits.argmax(dim=1) == own).float().mean().item() * 100
-        return contrast.item(), attributes.item(), accuracy
+        return contrast.item(), taught.item(), accuracy
 
 
 def jitter(count: int, device: torch.device) -> Tensor:

@@ -23,6 +23,7 @@ class Still:
     face_box: Box
     body_box: Box
     attributes: dict[str, str]
+    latents: dict[str, float]  # how far each part of face and body has moved, as it was drawn
 
 
 def draw_still(rng: np.random.Generator, width: int = 320, height: int = 240) -> Still:
@@ -31,14 +32,15 @@ def draw_still(rng: np.random.Generator, width: int = 320, height: int = 240) ->
     moment = draw_moment(rng)
     image, face, body = scene.draw(moment, rng)
     attributes = read_attributes(scene, moment)
-    return Still(image, clip_box(face_of(face), width, height), clip_box(body, width, height), attributes)
+    latents = {name: value for name, value in vars(moment).items() if isinstance(value, float)}
+    return Still(image, clip_box(face_of(face), width, height), clip_box(body, width, height), attributes, latents)
 
 
 def draw_moment(rng: np.random.Generator) -> Moment:
-    """A moment of some emotion, or, half of the time, one whose parts are mixed freely."""
+    """A moment of some emotion, or, more often, one whose parts are mixed freely."""
     moments = draw_behaviour(int(rng.integers(len(EMOTIONS))), 12, rng)
     moment = moments[rng.integers(len(moments))]
-    return _mix(moment, rng) if rng.random() < 0.5 else moment
+    return _mix(moment, rng) if rng.random() < 0.65 else moment
 
 
 def _mix(moment: Moment, rng: np.random.Generator) -> Moment:
