@@ -17,7 +17,7 @@ from engine.settings import make_config
 from engine.tasks import ClipCaerTask
 from models.build import rebuild_clip_caer
 from models.clip_towers import ClipShape
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, to_full
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
@@ -104,7 +104,7 @@ def score_and_write(
 def rebuild(checkpoint: dict[str, Any], config: Config) -> torch.nn.Module:
     shape = ClipShape(**checkpoint["clip_shape"])
     max_frames = config.data.num_segments * config.data.duration
-    return rebuild_clip_caer(shape, checkpoint["model"], config.model, max_frames=max_frames)
+    return rebuild_clip_caer(shape, to_full(checkpoint["model"]), config.model, max_frames=max_frames)
 
 
 def unused_flags(stored: dict[str, Any], given: dict[str, Any], config: Config) -> list[str]:

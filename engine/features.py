@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from engine.options import Config
 from utils.errors import UserError
 from utils.runlog import RunLog, progress_bar
 
+STREAMS = ("face", "context")
 LAYOUT = 1  # of the folder; a change of meaning makes every older cache another name
 
 
@@ -45,38 +47,49 @@ def cache_features(
     device: torch.device,
     log: RunLog,
 ) -> FeatureCache:
-    """Read the cache of these clips, or make it."""
+    """Read the cache of these clips, or make it, a folder for each stream."""
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
     augmentations = cached_variants(variants)
-    name = cache_name(encoder, clips, views, augmentations, config.data.normalize)
-    folder = Path(config.data.cache_dir) / name
-    if not (folder / "index.json").exists():
-        _write_cache(folder, encoder, clips, views, augmentations, config, device, log)
-    streams = [s for s in ("face", "context") if views.streams in ("both", s)]
+    root, weights = Path(config.data.cache_dir), hash_weights(encoder)
+    folders = {
+        stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize)
+        for stream in STREAMS
+        if views.streams in ("both", stream)
+    }
+    missing = {stream: folder for stream, folder in folders.items() if not (folder / "index.json").exists()}
+    if missing:
+        only = replace(views, streams="both" if len(missing) == 2 else next(iter(missing)))
+        _write_cache(missing, encoder, clips, only, augmentations, config, device, log)
     rows = np.cumsum([0] + [len(clip.frames) for clip in clips])
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
-    return FeatureCache({s: np.load(folder / f"{s}.npy", mmap_mode="r") for s in streams}, starts)
+    return FeatureCache({s: np.load(folder / "features.npy", mmap_mode="r") for s, folder in folders.items()}, starts)
 
 
-def cache_name(
-    encoder: nn.Module, clips: list[Clip], views: Views, variants: list[Augmentation], normalize: str
-) -> str:
-    """The hash of everything that a feature depends on."""
+def hash_weights(encoder: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, value in sorted(encoder.state_dict().items()):
         digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cache_name(
+    weights: str, clips: list[Clip], views: Views, stream: str, variants: list[Augmentation], normalize: str
+) -> str:
+    """The hash of everything that a feature of this stream depends on."""
+    settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, [vars(v) for v in variants]]
+    if stream == "face":
+        settings.append(views.missing_face)
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
-        key = clip_key(clip.id, views.root)
-        boxes = [views.face_boxes.get(key), views.body_boxes.get(key)]
-        stamp = [os.stat(clip.frame_path(i)).st_mtime_ns for i in range(len(clip.frames))]
-        digest.update(json.dumps([str(clip.folder.resolve()), clip.frames, stamp, boxes]).encode())
-    settings = [LAYOUT, views.size, views.streams, views.missing_face, views.on_bad_frame, normalize]
-    digest.update(json.dumps([settings, [vars(v) for v in variants]]).encode())
-    return digest.hexdigest()[:20]
+        stamps = [os.stat(clip.frame_path(i)).st_mtime_ns for i in range(len(clip.frames))]
+        box = boxes.get(clip_key(clip.id, views.root))
+        digest.update(json.dumps([str(clip.folder.resolve()), clip.frames, stamps, box]).encode())
+    return f"{stream}-{digest.hexdigest()[:20]}"
 
 
 def _write_cache(
-    folder: Path,
+    folders: dict[str, Path],
     encoder: nn.Module,
     clips: list[Clip],
     views: Views,
@@ -85,32 +98,30 @@ def _write_cache(
     device: torch.device,
     log: RunLog,
 ) -> None:
-    """Into a folder beside it, renamed when whole: an interrupted run leaves no half cache."""
+    """Into folders beside the named ones, renamed when whole: an interrupted run leaves no half cache."""
     started, rows, width = time.time(), sum(len(clip.frames) for clip in clips), encoder.proj.shape[1]
-    streams = [s for s in ("face", "context") if views.streams in ("both", s)]
-    megabytes = rows * len(variants) * len(streams) * width * 2 / 1e6
-    log.say(
-        f"features: {rows} frames x {len(variants)} variants x {len(streams)} streams, {megabytes:.0f} MB in {folder}"
-    )
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    megabytes = rows * len(variants) * len(folders) * width * 2 / 1e6
+    log.say(f"features: {rows} frames x {len(variants)} variants x {len(folders)} streams, {megabytes:.0f} MB")
+    unfinished = {s: folder.with_name(f"{folder.name}.{os.getpid()}.part") for s, folder in folders.items()}
     try:
-        unfinished.mkdir(parents=True)
-        arrays = {
-            s: np.lib.format.open_memmap(unfinished / f"{s}.npy", "w+", np.float16, (len(variants), rows, width))
-            for s in streams
-        }
+        arrays = {}
+        for stream, part in unfinished.items():
+            part.mkdir(parents=True)
+            shape = (len(variants), rows, width)
+            arrays[stream] = np.lib.format.open_memmap(part / "features.npy", "w+", np.float16, shape)
         replaced = _fill(arrays, encoder, EveryFrame(clips, views, variants), config, device)
-        for array in arrays.values():
-            array.flush()
         about = {"frames": rows, "variants": [vars(v) for v in variants], "replaced_frames": replaced}
-        (unfinished / "index.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        for stream, part in unfinished.items():
+            arrays[stream].flush()
+            (part / "index.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            if not (folders[stream] / "index.json").exists():  # another run may have been quicker
+                part.rename(folders[stream])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UserError(f"--cache-dir {folder.parent}: {reason}; name another folder") from None
+        raise UserError(f"--cache-dir {config.data.cache_dir}: {reason}; name another folder") from None
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for part in unfinished.values():
+            shutil.rmtree(part, ignore_errors=True)
     if replaced:
         log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
     log.say(f"features made in {time.time() - started:.0f} s; later runs with this encoder, data and boxes read them")

@@ -23,7 +23,7 @@ from models.build import build_clip_caer
 from models.clip_backbone import load_clip
 from models.clip_caer import ClipCaer
 from models.clip_towers import Clip
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import halve_where_exact, load_checkpoint, save_checkpoint, to_full
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
@@ -169,7 +169,7 @@ class Trainer:
 
         save(draw_curves(self.log.history()), self.log.folder / "curves.png")
         best = load_checkpoint(self.log.folder / "best.pt", ("model", "epoch"))
-        self.task.model.load_state_dict(best["model"])
+        self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
         split = next((name for name in ("test", "val") if self.finals[name]), None)
         if split is None:
@@ -199,7 +199,7 @@ class Trainer:
             "classes": list(self.classes.names),
             "label_base": self.classes.label_base,
             "clip_shape": self.shape,
-            "model": self.task.model.state_dict(),
+            "model": halve_where_exact(self.task.model.state_dict()),
             "epoch": epoch + 1,
             "best": self.best,
             "selected_on": self.selected_on,

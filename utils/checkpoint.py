@@ -25,6 +25,20 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         temporary.unlink(missing_ok=True)  # renamed away unless something went wrong, Ctrl-C included
 
 
+def halve_where_exact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that lose nothing in half precision, as released CLIP weights do, in half precision."""
+
+    def smallest(tensor: torch.Tensor) -> torch.Tensor:
+        half = tensor.half()
+        return half if tensor.dtype == torch.float32 and torch.equal(half.float(), tensor) else tensor
+
+    return {name: smallest(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def to_full(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
 def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
     """A checkpoint of ours; anything else ends in one line."""
     if not path.is_file():

@@ -1,5 +1,8 @@
 """The feature cache: what it keeps, when it is read again, and that nothing half-made is left."""
 
+import copy
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from dataloader.annotation import read_annotation
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.features import FeatureDataset, cached_variants
+from dataloader.paths import clip_key
 from dataloader.transforms import Augmentation
 from engine import features
 from engine.settings import make_config
@@ -84,7 +88,31 @@ def test_a_second_run_reads_the_cache_and_another_setting_makes_another(small, t
     clips, views, encoder = small
     other = Views(**{**vars(views), "body_boxes": {"images/x": (1, 2, 3, 4)}})
     make((clips, other, encoder), tmp_path)  # a box of no clip of ours changes nothing
-    assert len(set((tmp_path / "cache").iterdir()) - folders) == 2
+    assert len(folders) == 2 and len(set((tmp_path / "cache").iterdir()) - folders) == 4
+
+
+def test_one_stream_alone_reads_what_both_streams_made(small, tmp_path, monkeypatch):
+    make(small, tmp_path)
+    clips, views, encoder = small
+    monkeypatch.setattr(features, "_fill", lambda *_: pytest.fail("computed again"))
+    cache = make((clips, Views(**{**vars(views), "streams": "face"}), encoder), tmp_path)
+    assert set(cache.features) == {"face"}
+
+
+def test_a_changed_frame_or_encoder_makes_another_cache(small, tmp_path):
+    clips, views, encoder = small
+    names = [features.cache_name("w", clips, views, "face", cached_variants(1), "none")]
+    names.append(features.cache_name("other weights", clips, views, "face", cached_variants(1), "none"))
+    boxed = Views(**{**vars(views), "face_boxes": {clip_key(clips[0].id, views.root): {"00001.png": (1, 2, 30, 40)}}})
+    names.append(features.cache_name("w", clips, boxed, "face", cached_variants(1), "none"))
+    frame = clips[0].frame_path(0)
+    stat = frame.stat()
+    os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    names.append(features.cache_name("w", clips, views, "face", cached_variants(1), "none"))
+    assert len(set(names)) == 4
+    moved = copy.deepcopy(encoder)
+    moved.proj.data[0, 0] += 1
+    assert features.hash_weights(moved) != features.hash_weights(encoder)
 
 
 def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import halve_where_exact, load_checkpoint, save_checkpoint, to_full
 from utils.errors import UserError
 
 CONTENT = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "epoch": 3, "names": ["a", "b"], "best": {"uar": 1.5}}
@@ -107,3 +107,11 @@ def test_a_missing_file_is_named(tmp_path):
         load_checkpoint(tmp_path / "gone.pt", ("model",))
     with pytest.raises(UserError):
         load_checkpoint(tmp_path, ("model",))
+
+
+def test_only_tensors_that_lose_nothing_are_halved():
+    exact, inexact = torch.tensor([0.5, -2.0, 65504.0]), torch.tensor([0.1, 1.0])
+    state = {"exact": exact, "inexact": inexact, "huge": torch.tensor([1e6]), "index": torch.tensor([3])}
+    stored = halve_where_exact(state)
+    assert [stored[name].dtype for name in state] == [torch.float16, torch.float32, torch.float32, torch.int64]
+    assert all(torch.equal(value, state[name]) for name, value in to_full(stored).items())
