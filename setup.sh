@@ -7,19 +7,33 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 has_packages() { # PYTHON MODULE...: whether that python finds every module (nothing is imported, so this is quick)
     "$1" - "${@:2}" <<'PY' 2>/dev/null
 import importlib.util, sys
-sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
+sys.exit(sys.version_info < (3, 11) or any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
 PY
 }
 
+newest_python() { # the first python that this project runs on
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3.12 python3.11 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return 0
+        fi
+    done
+    echo "error: no python 3.11 or newer here; install one, or name it: PYTHON=/path/to/python bash ..." >&2
+    return 2
+}
+
 install_into_venv() { # REQUIREMENTS...
-    "${PYTHON:-python3}" -m venv "$here/.venv" || {
+    local python
+    python="$(newest_python)" || return 2
+    "$python" -m venv "$here/.venv" || {
         echo "error: python3 cannot make a virtual environment in $here/.venv (on Debian: apt install python3-venv)" >&2
         return 2
     }
     echo "installing into $here/.venv (once; a few minutes)"
     local list=()
     for file in "$@"; do list+=(-r "$here/$file"); done
-    PIP_CONSTRAINT="$here/constraints.txt" "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check "${list[@]}" || {
+    "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check "${list[@]}" || {
         echo "error: the installation failed; mend what pip says above and run again" >&2
         return 2
     }

@@ -4,11 +4,12 @@
 #   bash valid.sh --eval-checkpoint outputs/x/best.pt
 #   RAER_ROOT=/data/RAER bash valid.sh --eval-checkpoint outputs/x/best.pt
 set -euo pipefail
+RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the next line moves
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
 
 where=()
-if [ -n "${RAER_ROOT:-}" ]; then
+if [ -n "$RAER_ROOT" ]; then
     annotation="${RAER_ANNOTATION:-$RAER_ROOT/annotation}"
     where=(--root-dir "$RAER_ROOT" --test-annotation "$annotation/test.txt"
         --bounding-box-face "$annotation/face.json" --bounding-box-body "$annotation/body.json")
@@ -16,7 +17,7 @@ fi
 if [[ " $* " != *" --eval-checkpoint"* ]]; then
     set_folder="${SIMULATED_ROOT:-data/raer-sim}"
     echo "no --eval-checkpoint: the shipped weights/demo_best.pt on SIMULATED students; no claim about RAER."
-    "$PYTHON" -m dataloader.synthetic --out "$set_folder"
+    [ -f "$set_folder/about.json" ] || "$PYTHON" -m dataloader.synthetic --out "$set_folder"
     where=(--eval-checkpoint weights/demo_best.pt --root-dir "$set_folder")
 fi
 exec "$PYTHON" main.py --mode eval ${where[@]+"${where[@]}"} "$@"

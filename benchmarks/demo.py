@@ -7,6 +7,7 @@ Finished runs stay in outputs/demo and are not repeated. Prints a Markdown table
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -60,6 +61,7 @@ def main() -> int:
         "runs": rows,
     }
     if not options.only:
+        Path("benchmarks/results").mkdir(parents=True, exist_ok=True)
         Path("benchmarks/results/demo.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -82,10 +84,12 @@ def run(job: tuple[str, int], root: str, out: Path, threads: int) -> dict[str, A
     """One run in a process of its own, or what it left behind the last time."""
     name, seed = job
     folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
-    if not (folder / "seconds.txt").exists():
+    mark = fingerprint(name, root)
+    finished = folder / "fingerprint.txt"
+    if not finished.exists() or finished.read_text(encoding="utf-8") != mark:
         shutil.rmtree(folder, ignore_errors=True)
         recipe, flags = RUNS[name]
-        recipes = [recipe, "@recipes/simulated.args"] if recipe else ["@recipes/simulated.args", "--no-cache-features"]
+        recipes = [recipe, "@recipes/simulated.args"] if recipe else ["@recipes/simulated.args"]
         command = [sys.executable, "main.py", *recipes, "--root-dir", root, "--seed", str(seed), "--workers", "1"]
         started = time.time()
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -95,12 +99,22 @@ def run(job: tuple[str, int], root: str, out: Path, threads: int) -> dict[str, A
         if ended.returncode != 0:
             raise SystemExit(f"{name}, seed {seed}: {ended.stderr.strip()}")
         (folder / "seconds.txt").write_text(f"{time.time() - started:.1f}\n", encoding="utf-8")
+        finished.write_text(mark, encoding="utf-8")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     recalls = {label: values["recall"] for label, values in metrics["per_class"].items()}
     seconds = float((folder / "seconds.txt").read_text(encoding="utf-8"))
     result = {"seed": seed, **{f: metrics[f] for f in FIGURES}, "recall": recalls, "seconds": seconds}
     print(f"{name}, seed {seed}: UAR {metrics['uar']:.1f} in {seconds:.0f} s", file=sys.stderr, flush=True)
     return result
+
+
+def fingerprint(name: str, root: str) -> str:
+    """All that a row depends on but the code: weights, class texts, recipes, flags, the set."""
+    files = [Path("weights/mini_clip.safetensors"), Path("annotation/RAER/classes.json"), Path(root, "about.json")]
+    digest = hashlib.sha256(repr(RUNS[name]).encode())
+    for file in [*files, *sorted(Path("recipes").glob("*.args"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def row(name: str, runs: list[dict[str, Any]]) -> str:

@@ -18,7 +18,12 @@ class Clip:
     frames: tuple[str, ...]  # file names in time order
     listed_frames: int
     label: int  # 0-based
-    person: str  # the folder above the clip: person ids repeat between classes
+    key: str  # the path without root and prefix: the same however a list spells it
+
+    @property
+    def person(self) -> str:
+        """The folder above the clip: person ids repeat between classes."""
+        return self.key.rpartition("/")[0]
 
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
@@ -61,5 +66,4 @@ def _read_line(line: str, where: str, root: str | None, classes: Classes) -> Cli
     names = list_frames(folder)
     if not names:
         raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
-    person = clip_key(written, root).rpartition("/")[0]
-    return Clip(written, folder, names, listed_frames, listed_label - classes.label_base, person)
+    return Clip(written, folder, names, listed_frames, listed_label - classes.label_base, clip_key(written, root))

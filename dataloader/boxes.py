@@ -86,7 +86,7 @@ class HitRate:
 def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]], root: str | None) -> HitRate:
     found = [boxes.get(clip_key(clip.id, root), {}) for clip in clips]
     counts = [sum(name in box for name in clip.frames) for clip, box in zip(clips, found, strict=True)]
-    return HitRate("face", len(clips), sum(c > 0 for c in counts), sum(len(c.frames) for c in clips), sum(counts))
+    return HitRate("face", len(clips), sum(map(bool, found)), sum(len(c.frames) for c in clips), sum(counts))
 
 
 def body_hits(clips: list[Clip], boxes: dict[str, Box], root: str | None) -> HitRate:

@@ -12,12 +12,16 @@ from dataloader.sampling import ClipOrder
 
 
 class Loader(DataLoader):
-    """A worker's error arrives wrapped in its traceback; a user's mistake stays one line."""
+    """A DataLoader with a random stream of its own, and errors of one line."""
+
+    def __init__(self, dataset: Dataset, **settings: Any) -> None:
+        # each pass draws a seed for its workers: from torch's global stream it would shift the dropout of the run
+        super().__init__(dataset, generator=torch.Generator(), **settings)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         try:
             yield from super().__iter__()
-        except BadFrame as error:
+        except BadFrame as error:  # a worker's error arrives wrapped in its traceback
             raise BadFrame(str(error).rpartition("BadFrame: ")[2].strip()) from None
 
 

@@ -27,7 +27,7 @@ def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Gener
     length = room // T
     if length > 0:
         return _spread(np.arange(T) * length + rng.integers(length, size=T), N, duration)
-    if N > T:
+    if N > T and room > 0:
         return _spread(np.sort(rng.integers(room, size=T)), N, duration)
     return _whole_then_repeat(N, T, duration)
 

@@ -23,6 +23,9 @@ def hold_out(
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
         inside = [int(i) for i in members if i in held]
+        if len(members) == 1 and inside:  # a class with one clip learns from it
+            split.append(label)
+            held -= set(inside)
         if len(members) < 2 or 0 < len(inside) < len(members):
             continue
         split.append(label)

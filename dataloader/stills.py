@@ -29,7 +29,7 @@ class Stills:
 
 
 def draw_stills(count: int, size: int, seed: int, workers: int, progress: Any = iter) -> Stills:
-    """Still ``i`` is a pure function of (seed, i); about 2.5 KB a still and pixel row of memory: 100 KB at size 112."""
+    """Still ``i`` is a pure function of (seed, i); about 100 KB of memory a still at size 112."""
     stored = size + 2 * MARGIN
     face = np.empty((count, stored, stored, 3), dtype=np.uint8)
     scene = np.empty_like(face)

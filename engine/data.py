@@ -30,6 +30,14 @@ class Splits:
     test: list[Clip]
 
 
+def require_lists(config: Config) -> None:
+    """Before anything is loaded or downloaded."""
+    if config.run.mode == "train" and config.data.train_annotation is None:
+        raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
+    if config.run.mode != "train" and config.data.test_annotation is None:
+        raise UserError(f"--mode {config.run.mode} needs --test-annotation FILE")
+
+
 def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
     """The lists that this mode needs, with validation held out of train where no list of its own is given."""
     data, C = config.data, len(classes)
@@ -38,12 +46,8 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
         return read_annotation(file, data.root_dir, classes) if file else []
 
     if config.run.mode != "train":
-        if data.test_annotation is None:
-            raise UserError(f"--mode {config.run.mode} needs --test-annotation FILE")
         splits = Splits([], [], read(data.test_annotation))
     else:
-        if data.train_annotation is None:
-            raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
         train, val, test = read(data.train_annotation), read(data.val_annotation), read(data.test_annotation)
         if not val and config.optim.select_on == "val":
             train, val, split = hold_out(train, data.val_fraction, C, config.run.seed)
@@ -82,9 +86,10 @@ def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
             log.warn(
                 f"{len(known & persons)} of {len(persons)} {name} persons are in train: the score is not of new persons"
             )
-    shared = {clip.folder for clip in splits.train} & {clip.folder for clip in splits.test}
-    if shared:
-        log.warn(f"{len(shared)} test clips are also in train, {sorted(map(str, shared))[0]} for one")
+    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+        shared = {clip.key for clip in getattr(splits, one)} & {clip.key for clip in getattr(splits, other)}
+        if shared:
+            log.warn(f"{len(shared)} {other} clips are also in {one} ({min(shared)}): scores on them are optimistic")
 
 
 def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:

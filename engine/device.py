@@ -20,6 +20,8 @@ def choose_device(device: str, gpu: str | None) -> tuple[torch.device, str | Non
         wanted = "mps" if gpu == "mps" else f"cuda:{gpu}"
         if _is_there(wanted):
             return torch.device(wanted), None
+        if torch.cuda.is_available():
+            raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}")
         return torch.device("cpu"), f"--gpu {gpu}: there is no such GPU here, running on the CPU"
     if device == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if _is_there(d))), None

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dataloader.classes import Classes
-from engine.data import evaluation_loader, make_views, read_splits
+from engine.data import evaluation_loader, make_views, read_splits, require_lists
 from engine.device import to_device
 from engine.options import Config
 from engine.results import write_results
@@ -18,6 +18,7 @@ from engine.tasks import ClipCaerTask
 from models.build import rebuild_clip_caer
 from models.clip_towers import ClipShape
 from utils.checkpoint import load_checkpoint, to_full
+from utils.config import flag_of
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
@@ -34,6 +35,10 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "adapter"),
     ("model", "streams"),
 )
+CHANGES_MEANING = {  # options that evaluation may change, but not unsaid
+    "data": ("normalize", "crop_body", "missing_face"),
+    "model": ("slerp_weight", "iec_text", "temperature", "adapter_ratio"),
+}
 
 
 @torch.inference_mode()
@@ -63,11 +68,12 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     path = Path(config.run.eval_checkpoint)
     checkpoint = load_checkpoint(path, CHECKPOINT_KEYS)
     config = evaluation_config(checkpoint, given)
+    require_lists(config)
     classes = Classes(tuple(checkpoint["classes"]), checkpoint["label_base"], {}, str(path))
     model = rebuild(checkpoint, config)
     with open_session(config) as session:
         task = ClipCaerTask(model.to(session.device), classes.names)
-        for warning in unused_flags(checkpoint["config"], given, config):
+        for warning in doubtful_flags(checkpoint["config"], given, config):
             session.log.warn(warning)
         return score_test_list(task, config, classes, session, checkpoint["selected_on"])
 
@@ -107,9 +113,14 @@ def rebuild(checkpoint: dict[str, Any], config: Config) -> torch.nn.Module:
     return rebuild_clip_caer(shape, to_full(checkpoint["model"]), config.model, max_frames=max_frames)
 
 
-def unused_flags(stored: dict[str, Any], given: dict[str, Any], config: Config) -> list[str]:
-    """What the user named and a checkpoint does not need."""
+def doubtful_flags(stored: dict[str, Any], given: dict[str, Any], config: Config) -> list[str]:
+    """What the user named that a checkpoint does not read, or was not trained with."""
     said = []
+    for group, names in CHANGES_MEANING.items():
+        for name in set(names) & set(given):
+            if given[name] != stored[group][name]:
+                trained = f"trained with {stored[group][name]}"
+                said.append(f"{flag_of(name)} {given[name]}: {trained}, so this scores another model")
     if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"]:
         said.append("--clip-path is not read: the checkpoint holds its own weights")
     if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
@@ -123,8 +134,7 @@ def evaluation_config(checkpoint: dict[str, Any], given: dict[str, Any]) -> Conf
     stored = checkpoint["config"]
     for group, name in BUILT_IN:
         if name in given and given[name] != stored[group][name]:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{flag} {given[name]}: this checkpoint was trained with {stored[group][name]}")
+            raise UserError(f"{flag_of(name)} {given[name]}: this checkpoint was trained with {stored[group][name]}")
     if "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"

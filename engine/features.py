@@ -28,6 +28,7 @@ from utils.errors import UserError
 from utils.runlog import RunLog, progress_bar
 
 STREAMS = ("face", "context")
+CHUNK = 256  # pictures in one pass, so that a long clip fits
 LAYOUT = 1  # of the folder; a change of meaning makes every older cache another name
 
 
@@ -82,10 +83,17 @@ def cache_name(
     digest = hashlib.sha256(json.dumps(settings).encode())
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
-        stamps = [os.stat(clip.frame_path(i)).st_mtime_ns for i in range(len(clip.frames))]
+        stamps = [_modified(clip.frame_path(i)) for i in range(len(clip.frames))]
         box = boxes.get(clip_key(clip.id, views.root))
         digest.update(json.dumps([str(clip.folder.resolve()), clip.frames, stamps, box]).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # a broken link is an unreadable frame, dealt with where it is read
+        return None
 
 
 def _write_cache(
@@ -114,8 +122,7 @@ def _write_cache(
         for stream, part in unfinished.items():
             arrays[stream].flush()
             (part / "index.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            if not (folders[stream] / "index.json").exists():  # another run may have been quicker
-                part.rename(folders[stream])
+            _publish(part, folders[stream])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"--cache-dir {config.data.cache_dir}: {reason}; name another folder") from None
@@ -125,6 +132,14 @@ def _write_cache(
     if replaced:
         log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
     log.say(f"features made in {time.time() - started:.0f} s; later runs with this encoder, data and boxes read them")
+
+
+def _publish(part: Path, folder: Path) -> None:
+    try:
+        part.rename(folder)
+    except OSError:
+        if not (folder / "index.json").exists():  # else another run was quicker: its cache is the same
+            raise
 
 
 @torch.inference_mode()
@@ -139,8 +154,9 @@ def _fill(
         for stream, array in arrays.items():
             pixels = item[stream]  # (V, N, 3, H, W)
             V, N = pixels.shape[:2]
-            encoded = encoder(to_pixels(pixels.flatten(0, 1).to(device), config.data.normalize))
-            array[:, row : row + N] = encoded.view(V, N, -1).half().cpu().numpy()
+            parts = pixels.flatten(0, 1).split(CHUNK)
+            encoded = torch.cat([encoder(to_pixels(part.to(device), config.data.normalize)).half() for part in parts])
+            array[:, row : row + N] = encoded.view(V, N, -1).cpu().numpy()
         row += N
         replaced += item["replaced_frames"]
     return replaced

@@ -145,7 +145,7 @@ class PretrainOptions:
 
     stills: int = option(16000, "pictures drawn to train on (about 100 KB of memory each)", minimum=64)
     attribute_weight: float = option(3.0, "weight of the throw-away read-outs of what was drawn", minimum=0)
-    clip_out: str | None = option(None, "where to write the weights (default: the run folder)", metavar="FILE")
+    clip_out: str | None = option(None, "where to copy the weights, besides the run folder", metavar="FILE")
 
 
 GROUPS = {

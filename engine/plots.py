@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
+
 
 def draw_confusion(metrics: dict[str, Any], title: str) -> Figure:
     """Recall in percent on a row's cells, with the number of clips below; a class without clips stays grey."""
@@ -23,7 +25,7 @@ def draw_confusion(metrics: dict[str, Any], title: str) -> Figure:
     for row, column in np.ndindex(counts.shape):
         if support[row, 0]:
             colour = "white" if share[row, column] > 55 else "0.15"
-            text = f"{share[row, column]:.1f}\n({counts[row, column]})"
+            text = f"{share[row, column]:.1f}\n({counts[row, column]})" if counts[row, column] else "0"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), [f"{n} ({s})" for n, s in zip(names, support[:, 0], strict=True)])
@@ -38,10 +40,10 @@ def draw_curves(history: list[dict[str, Any]]) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")
     epochs = [line["epoch"] for line in history]
     marker = "o" if len(epochs) < 30 else None
-    for name in sorted({key for line in history for key in line if "loss" in key}):
-        left.plot(
-            epochs, [line.get(name, np.nan) for line in history], label=name.replace("/", " "), marker=marker, ms=3
-        )
+    terms = sorted({key for line in history for key in line if "loss" in key})
+    for name in terms if len(terms) > 2 else terms[:1]:  # a single term is the whole loss
+        label = name.replace("train/loss_", "train, ").replace("/", " ")
+        left.plot(epochs, [line.get(name, np.nan) for line in history], label=label, marker=marker, ms=3)
     left.set(xlabel="epoch", title="loss")
     for split, style in (("train", "--"), ("val", "-"), ("test", "-")):
         for metric, colour in (("uar", "tab:blue"), ("war", "tab:orange")):

@@ -1,6 +1,7 @@
 """``--mode pretrain-clip``: a small CLIP from scratch, on drawn students and captions of what is seen."""
 
 import math
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import save_clip, tokenize
 from models.clip_towers import Clip, ClipShape, ImageTower
+from utils.errors import UserError
 from utils.runlog import progress_bar
 
 MINI = ClipShape(
@@ -79,13 +81,24 @@ def pretrain(config: Config) -> dict[str, Any]:
         stills = draw_stills(count, MINI.image_size, config.run.seed, config.run.workers, drawing)
         log.say(f"{count} stills drawn in {time.time() - log.started:.0f} s")
         clip = Pretraining(config, stills, session).run()
+        weights = log.folder / "mini_clip.safetensors"
+        save_clip(clip, weights)  # first of all
         scores = retrieval(clip, stills, session.device, config.run.seed)
         log.write_json("metrics.json", scores | {"seconds": round(time.time() - log.started)})
         log.say(f"held-out persons, {HELD_OUT} of each kind: " + ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
-        target = Path(config.pretrain.clip_out or log.folder / "mini_clip.safetensors")
-        save_clip(clip, target)
-        log.say(f"weights: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+        log.say(f"weights: {weights} ({weights.stat().st_size / 1e6:.1f} MB)")
+        if config.pretrain.clip_out:
+            copy_weights(weights, Path(config.pretrain.clip_out))
         return scores
+
+
+def copy_weights(weights: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, target)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"--clip-out {target}: {reason}; the weights are in {weights}") from None
 
 
 class Pretraining:

@@ -47,6 +47,9 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
 def check(config: Config, given: dict[str, Any]) -> None:
     """Refuse what cannot be meant."""
     run, data, model, optim = config.run, config.data, config.model, config.optim
+    for name, value in given.items():
+        if value == "":
+            raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
     if "gpu" in given and "device" in given:
         raise UserError("--gpu and --device both name the device; keep one")
     if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]+", run.device):
@@ -65,6 +68,10 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--milestones must rise, got {' '.join(map(str, optim.milestones))}")
     if data.cache_features and run.mode == "train" and optim.lr_image_encoder > 0:
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
+    if run.mode == "pretrain-clip" and not 2 <= optim.batch_size <= 2 * config.pretrain.stills:
+        raise UserError(f"--batch-size {optim.batch_size}: half of it are faces, so 2 to twice --stills")
+    if run.mode == "pretrain-clip" and optim.amp == "fp16":
+        raise UserError("--amp fp16: pre-training scales no gradients; use --amp bf16 or off")
     pretraining = [flag_of(f.name) for f in dataclasses.fields(config.pretrain) if f.name in given]
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
@@ -111,6 +118,6 @@ def prompts_are_idle(config: Config) -> bool:
     """True where no loss reaches the learnable prompts."""
     enter_classifier = config.model.slerp_weight == 0 or config.model.iec_text != "descriptive"
     loss, epochs = config.loss, config.optim.epochs
-    mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup < epochs
-    reached_by_loss = mi_trains or (loss.dc_loss_weight > 0 and loss.dc_warmup < epochs)
+    mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup + (loss.mi_ramp > 0) < epochs
+    reached_by_loss = mi_trains or (loss.dc_loss_weight > 0 and loss.dc_warmup + (loss.dc_ramp > 0) < epochs)
     return config.model.tune_prompts and not enter_classifier and not reached_by_loss

@@ -10,7 +10,7 @@ import torch
 
 from dataloader.classes import Classes, load_classes
 from dataloader.clips import Views
-from engine.data import Splits, evaluation_loader, make_views, read_splits, training_loader
+from engine.data import Splits, evaluation_loader, make_views, read_splits, require_lists, training_loader
 from engine.device import to_device
 from engine.evaluate import predict, score_and_write
 from engine.features import FeatureCache, cache_features
@@ -32,6 +32,7 @@ FORMAT = 1
 
 def train(config: Config) -> dict[str, Any]:
     """A whole run; returns its final metrics."""
+    require_lists(config)
     classes = load_classes(config.data.dataset, config.data.class_texts)
     model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
     with open_session(config) as session:
@@ -89,6 +90,7 @@ class Trainer:
         device, amp, log, pin = session.device, session.amp, session.log, session.pin_memory
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         caches = self._cache(splits, views)
+        self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
         self.views, self.finals = views, {"val": splits.val, "test": splits.test}
         self.loader, self.order = training_loader(config, splits.train, views, len(classes), pin, caches.get("train"))
         watched = config.optim.select_on
@@ -130,6 +132,7 @@ class Trainer:
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """One pass over the training clips."""
         self.task.model.train()
+        torch.manual_seed(self.config.run.seed * 1_000_003 + epoch)  # dropout: the same whatever ran before
         seen = RunningScore(self.classes.names)
         bar = progress_bar(self.loader, len(self.loader), f"epoch {epoch + 1}/{self.config.optim.epochs}")
         window = self.config.optim.accumulate
@@ -137,7 +140,7 @@ class Trainer:
             batch = to_device(batch, self.device, self.config.data.normalize)
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 out = self.task.forward(batch)  # the one forward of this step
-                losses = self.task.losses(out, batch, epoch)  # named and weighted
+            losses = self.task.losses(out, batch, epoch)  # named and weighted, in full precision
             total = sum_finite(losses, epoch, step, batch["id"])
             steps_together = min(window, len(self.loader) - step // window * window)
             self.scaler.scale(total / steps_together).backward()
@@ -185,6 +188,8 @@ class Trainer:
     @property
     def selected_on(self) -> str:
         watched = self.config.optim.select_on
+        if watched == "val" and self.val_holds_test:
+            return "val, which holds test clips: optimistic"
         return "test: optimistic" if watched == "test" else watched
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:

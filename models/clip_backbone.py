@@ -82,7 +82,10 @@ def tokenize(texts: list[str]) -> Tensor:
         return _import_clip().tokenize(texts).long()
     except RuntimeError:
         longest = max(texts, key=len)
-        raise UserError(f"class text too long for CLIP's 77 tokens: {longest[:60]!r}...; shorten it") from None
+        shown = longest if len(longest) < 90 else f"{longest[:30]}...{longest[-55:]}"
+        raise UserError(
+            f"a class text does not fit into CLIP's 77 tokens: {shown!r}; shorten it, or lower --contexts-number"
+        ) from None
 
 
 @cache

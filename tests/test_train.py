@@ -160,3 +160,22 @@ def test_the_same_seed_gives_the_same_run(tiny_arguments, tmp_path):
     assert all(torch.equal(same[key], again[key]) for key in same)
     assert (runs[0].folder / "predictions.csv").read_bytes() == (runs[1].folder / "predictions.csv").read_bytes()
     assert not torch.equal(same["fuse.weight"], other["fuse.weight"])
+
+
+def test_a_rerun_is_the_same_run_whatever_was_cached_and_however_many_workers(tiny_arguments, tmp_path):
+    """Dropout must not depend on how often a loader was started before it."""
+    flags = [*tiny_arguments, "--lr-image-encoder", "0", "--cache-features", "--epochs", "2", "--optimizer", "AdamW"]
+    runs = []
+    for number, (cache, workers) in enumerate([("a", "0"), ("a", "0"), ("b", "1")]):
+        more = ["--cache-dir", str(tmp_path / cache), "--workers", workers]
+        runs.append(run_main([*flags, *more], tmp_path / f"run{number}"))
+    assert all(run.status == 0 for run in runs)
+    predictions = [(run.folder / "predictions.csv").read_bytes() for run in runs]
+    assert predictions[0] == predictions[1] == predictions[2]
+
+
+def test_a_validation_list_that_holds_test_clips_is_called_optimistic(tiny_arguments, tiny_flags, tmp_path):
+    flags = [*tiny_arguments, "--val-annotation", tiny_flags["--test-annotation"], "--epochs", "1"]
+    run = run_main(flags, tmp_path / "run")
+    assert "optimistic" in run.metrics["selected_on"]
+    assert "are also in val" in run.out

@@ -67,8 +67,9 @@ class RunLog:
 
 def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLog:
     """A new run folder with its config; a folder that already holds a run is never written over."""
-    folder = Path(output_dir) if output_dir else _fresh_folder(name)
+    folder = Path(output_dir or "outputs")
     try:
+        folder = folder if output_dir else _fresh_folder(name)
         if (folder / "config.json").exists():
             raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,10 +85,13 @@ def _fresh_folder(name: str) -> Path:
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
     base = Path("outputs") / f"{safe[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, number = base, 1
-    while folder.exists():
-        number += 1
-        folder = base.with_name(f"{base.name}-{number}")
-    return folder
+    while True:
+        try:
+            folder.mkdir(parents=True)  # whoever makes it has it, also of two runs in one second
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = base.with_name(f"{base.name}-{number}")
 
 
 def progress_bar(iterable: Any, total: int, label: str) -> Any:

@@ -12,7 +12,7 @@ from dataloader.splits import hold_out
 
 def make_clips(labels_and_persons) -> list[Clip]:
     return [
-        Clip(f"P{person}/{i}", Path(f"P{person}/{i}"), ("1.jpg",), 1, label, f"P{person}")
+        Clip(f"P{person}/{i}", Path(f"P{person}/{i}"), ("1.jpg",), 1, label, f"P{person}/{i}")
         for i, (label, person) in enumerate(labels_and_persons)
     ]
 
@@ -79,3 +79,10 @@ def test_another_seed_chooses_other_persons():
     clips = make_clips([(i % 5, i // 5) for i in range(200)])
     chosen = {frozenset(clip.person for clip in hold_out(clips, 0.2, 5, seed)[1]) for seed in range(5)}
     assert len(chosen) > 1
+
+
+def test_the_only_clip_of_a_class_stays_in_train():
+    clips = make_clips([(0, person) for person in range(5) for _ in range(4)] + [(1, 0)])
+    for seed in range(20):
+        train, _, _ = hold_out(clips, 0.2, 2, seed)
+        assert 1 in {clip.label for clip in train}
