@@ -25,31 +25,37 @@ from typing import Any
 from dataloader.synthetic import Settings, write_set
 
 CAER, ADVANCED = "@recipes/clip_caer.args", "@recipes/advanced.args"
-RUNS = {  # row → (recipe, flags after it)
-    "zero-shot": (None, ["--mode", "zero-shot"]),
-    "clip-caer": (CAER, []),
-    "clip-caer, face only": (CAER, ["--streams", "face"]),
-    "clip-caer, context only": (CAER, ["--streams", "context"]),
-    "advanced": (ADVANCED, []),
-    "advanced, no adapter (EAA)": (ADVANCED, ["--adapter", "none"]),
-    "advanced, no IEC": (ADVANCED, ["--slerp-weight", "0"]),
-    "advanced, no MI": (ADVANCED, ["--mi-loss-weight", "0"]),
-    "advanced, no DC": (ADVANCED, ["--dc-loss-weight", "0"]),
-    "advanced, no logit adjustment": (ADVANCED, ["--no-logit-adj"]),
-    "advanced, with weighted sampler": (ADVANCED, ["--use-weighted-sampler"]),
+UNIFORM, RAER = "uniform", "raer"  # class shares of the train list
+RUNS = {  # row → (recipe, flags after it, class shares)
+    "zero-shot": (None, ["--mode", "zero-shot"], UNIFORM),
+    "clip-caer": (CAER, [], UNIFORM),
+    "clip-caer, face only": (CAER, ["--streams", "face"], UNIFORM),
+    "clip-caer, context only": (CAER, ["--streams", "context"], UNIFORM),
+    "advanced": (ADVANCED, [], UNIFORM),
+    "advanced, no adapter (EAA)": (ADVANCED, ["--adapter", "none"], UNIFORM),
+    "advanced, no IEC": (ADVANCED, ["--slerp-weight", "0"], UNIFORM),
+    "advanced, no MI": (ADVANCED, ["--mi-loss-weight", "0"], UNIFORM),
+    "advanced, no DC": (ADVANCED, ["--dc-loss-weight", "0"], UNIFORM),
+    "RAER's class shares: advanced": (ADVANCED, [], RAER),
+    "RAER's class shares: no logit adjustment": (ADVANCED, ["--no-logit-adj"], RAER),
+    "RAER's class shares: with weighted sampler": (ADVANCED, ["--use-weighted-sampler"], RAER),
 }
 FIGURES = ("uar", "war", "macro_f1")
 
 
 def main() -> int:
     options, started = parse(), time.time()
-    write_set(Path(options.root), Settings())
+    for shares in (UNIFORM, RAER):
+        if any(RUNS[name][2] == shares for name in options.only or RUNS):
+            write_set(folder_of(options.root, shares), Settings(imbalance=shares))
     wanted = [(name, seed) for name in options.only or RUNS for seed in seeds_of(name, options.seeds)]
     run_one = partial(
         run, root=options.root, out=Path(options.out), threads=max((os.cpu_count() or 1) // options.jobs, 1)
     )
-    first = next((job for job in wanted if job[0] != "zero-shot"), wanted[0])
-    run_one(first)  # alone: it makes the feature cache that the others read
+    for shares in (UNIFORM, RAER):  # one run of each alone: it makes the feature cache that the others read
+        trained = [job for job in wanted if RUNS[job[0]][0] and RUNS[job[0]][2] == shares]
+        for job in trained[:1]:
+            run_one(job)
     with ThreadPoolExecutor(options.jobs) as pool:
         done = dict(zip(wanted, pool.map(run_one, wanted), strict=True))
     rows = {name: [done[name, seed] for seed in seeds_of(name, options.seeds)] for name in options.only or RUNS}
@@ -76,6 +82,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def folder_of(root: str, shares: str) -> Path:
+    return Path(root if shares == UNIFORM else f"{root}-{shares}")
+
+
 def seeds_of(name: str, count: int) -> list[int]:
     return [1] if name == "zero-shot" else list(range(1, count + 1))  # nothing is drawn in zero-shot
 
@@ -84,13 +94,14 @@ def run(job: tuple[str, int], root: str, out: Path, threads: int) -> dict[str, A
     """One run in a process of its own, or what it left behind the last time."""
     name, seed = job
     folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
+    recipe, flags, shares = RUNS[name]
+    root = folder_of(root, shares)
     mark = fingerprint(name, root)
     finished = folder / "fingerprint.txt"
     if not finished.exists() or finished.read_text(encoding="utf-8") != mark:
         shutil.rmtree(folder, ignore_errors=True)
-        recipe, flags = RUNS[name]
         recipes = [recipe, "@recipes/simulated.args"] if recipe else ["@recipes/simulated.args"]
-        command = [sys.executable, "main.py", *recipes, "--root-dir", root, "--seed", str(seed), "--workers", "1"]
+        command = [sys.executable, "main.py", *recipes, "--root-dir", str(root), "--seed", str(seed), "--workers", "1"]
         started = time.time()
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         ended = subprocess.run(
@@ -108,7 +119,7 @@ def run(job: tuple[str, int], root: str, out: Path, threads: int) -> dict[str, A
     return result
 
 
-def fingerprint(name: str, root: str) -> str:
+def fingerprint(name: str, root: Path) -> str:
     """All that a row depends on but the code: weights, class texts, recipes, flags, the set."""
     files = [Path("weights/mini_clip.safetensors"), Path("annotation/RAER/classes.json"), Path(root, "about.json")]
     digest = hashlib.sha256(repr(RUNS[name]).encode())

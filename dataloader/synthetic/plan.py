@@ -24,7 +24,9 @@ class Settings:
 
     persons: int = _option(40, "how many students")
     clips: int = _option(700, "how many clips, both lists together")
-    imbalance: Literal["raer", "uniform"] = _option("raer", "class shares of the train list; the test list is uniform")
+    imbalance: Literal["raer", "uniform"] = _option(
+        "uniform", "class shares of the train list (raer: as published); the test list is uniform"
+    )
     split: Literal["persons-apart", "published-like"] = _option(
         "persons-apart", "no student in both lists, or every test student also in the train list, as published for RAER"
     )
