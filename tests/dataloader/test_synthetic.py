@@ -89,12 +89,13 @@ def test_layout_and_labels(small):
 
 
 def test_class_counts():
-    settings = Settings()
-    slots = plan_set(settings)
+    slots = plan_set(Settings(imbalance="raer"))
     train = Counter(slot.label for slot in slots if slot.list_name == "train")
     test = Counter(slot.label for slot in slots if slot.list_name == "test")
     assert set(test.values()) == {42} and sum(train.values()) == 490
     assert [train[label] / 490 for label in range(5)] == pytest.approx(TRAIN_PRIORS["raer"], abs=0.003)
+    even = Counter(slot.label for slot in plan_set(Settings()) if slot.list_name == "train")
+    assert [even[label] for label in range(5)] == [98] * 5
     fewest = Counter(slot.label for slot in plan_set(Settings(clips=10, persons=2)) if slot.list_name == "train")
     assert [fewest[label] for label in range(5)] == [1] * 5
 

@@ -1,0 +1,43 @@
+"""The shipped weights: what the documents say of them, and that a fresh clone can use them."""
+
+import pytest
+
+from dataloader.synthetic import Settings, write_set
+from engine.pretrain import MINI
+from models.clip_backbone import load_clip
+from tests.tools import ROOT, run_main
+from utils.checkpoint import load_checkpoint
+
+CLIP, DEMO = ROOT / "weights/mini_clip.safetensors", ROOT / "weights/demo_best.pt"
+
+
+@pytest.fixture(scope="module")
+def students(tmp_path_factory):
+    root = tmp_path_factory.mktemp("students") / "set"
+    write_set(root, Settings(persons=8, clips=50, frames=16, seed=9), workers=1)  # persons that no weight has seen
+    return str(root)
+
+
+def test_the_small_clip_is_small_and_has_the_shape_that_pretraining_makes():
+    assert CLIP.stat().st_size < 16e6
+    assert load_clip(str(CLIP)).shape == MINI
+
+
+def test_the_demo_weights_name_no_folder_of_the_machine_that_made_them():
+    config = load_checkpoint(DEMO, ("config",))["config"]
+    values = [value for group in config.values() for value in group.values() if isinstance(value, str)]
+    assert not [value for value in values if value.startswith(("/", "~")) or ":\\" in value]
+
+
+def test_the_demo_weights_know_new_students(students, tmp_path):
+    run = run_main(["--mode", "eval", "--eval-checkpoint", str(DEMO), "--root-dir", students], tmp_path / "run")
+    assert run.status == 0, run.err
+    assert run.metrics["uar"] > 50  # chance is 20; 3 clips a class
+
+
+def test_the_small_clip_knows_more_than_chance_without_training(students, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flags = ["--mode", "zero-shot", f"@{ROOT / 'recipes/simulated.args'}", "--root-dir", students]
+    run = run_main([*flags, "--test-annotation", "annotation/train.txt"], tmp_path / "run")
+    assert run.status == 0, run.err
+    assert run.metrics["uar"] > 35
