@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,6 +16,8 @@ class Loader(DataLoader):
     """A DataLoader with a random stream of its own, and errors of one line."""
 
     def __init__(self, dataset: Dataset, **settings: Any) -> None:
+        # here, not in the workers: a forked process that inherits OpenCV's threads waits for them without end
+        cv2.setNumThreads(1)
         # each pass draws a seed for its workers: from torch's global stream it would shift the dropout of the run
         super().__init__(dataset, generator=torch.Generator(), **settings)
 
@@ -42,8 +45,5 @@ def build_loader(
 
 
 def use_one_thread(worker: int) -> None:
-    """Workers share the cores with the model: one thread each, for OpenCV too."""
-    import cv2
-
+    """Workers share the cores with the model: one thread each."""
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
