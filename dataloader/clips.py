@@ -12,7 +12,7 @@ from dataloader.annotation import Clip
 from dataloader.boxes import Box, clip_key, nearest_boxes
 from dataloader.crops import crop_context, crop_face, letterbox
 from dataloader.frames import BadFrame, read_frame
-from dataloader.sampling import test_indexes, train_indexes
+from dataloader.sampling import choose_frames
 from dataloader.transforms import Augmentation, draw_augmentation, to_square
 
 
@@ -60,12 +60,11 @@ class ClipDataset(Dataset):
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, 1, epoch, position])
         N, T, duration = len(clip.frames), self.views.segments, self.views.duration
+        indexes = choose_frames(N, T, duration, self.sampling, rng, self.training)
+        face = context = Augmentation()
         if self.training:
-            indexes = train_indexes(N, T, duration, self.sampling, rng)
             face, context = draw_augmentation(rng), draw_augmentation(rng)
             context = face if self.shared_augmentation else context
-        else:
-            indexes, face, context = test_indexes(N, T, duration), Augmentation(), Augmentation()
         frames, replaced = read_frames(clip, indexes, self.views)
         drawn = {"face": face, "context": context}
         item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": replaced}

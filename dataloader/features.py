@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip
 from dataloader.clips import Views, crop_streams, read_frames
-from dataloader.sampling import test_indexes, train_indexes
+from dataloader.sampling import choose_frames
 from dataloader.transforms import MAX_ANGLE, Augmentation, to_square
 
 
@@ -67,10 +67,7 @@ class FeatureDataset(Dataset):
         clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
         N, T, duration = len(clip.frames), self.views.segments, self.views.duration
         item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
-        if self.training:
-            indexes = train_indexes(N, T, duration, self.sampling, rng)
-        else:
-            indexes = test_indexes(N, T, duration)
+        indexes = choose_frames(N, T, duration, self.sampling, rng, self.training)
         variant = None
         for stream, stored in self.features.items():
             if variant is None or not self.shared:

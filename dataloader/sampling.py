@@ -32,6 +32,11 @@ def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Gener
     return _whole_then_repeat(N, T, duration)
 
 
+def choose_frames(N: int, T: int, duration: int, rule: str, rng: np.random.Generator, training: bool) -> np.ndarray:
+    """The frames of one clip: by ``rule`` and chance in training, always the same in evaluation."""
+    return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration)
+
+
 def _whole_then_repeat(N: int, T: int, duration: int) -> np.ndarray:
     return _spread(np.minimum(np.arange(T), N - 1), N, duration)
 
