@@ -37,6 +37,10 @@ def run_mode(given, config) -> int:
         from engine.evaluate import evaluate
 
         run = partial(evaluate, given=given)
+    elif config.run.mode in ("inspect", "convert"):
+        from engine import inspect
+
+        run = partial(inspect.inspect if config.run.mode == "inspect" else inspect.convert, given=given)
     elif config.run.mode == "pretrain-clip":
         from engine.pretrain import pretrain as run
     else:

@@ -8,10 +8,20 @@ from utils.config import option
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal["train", "eval", "zero-shot", "pretrain-clip"] = option("train", "what to do")
+    mode: Literal["train", "eval", "zero-shot", "pretrain-clip", "inspect", "convert"] = option("train", "what to do")
+    file: str | None = option(
+        None, "the checkpoint that --mode inspect and convert read", metavar="FILE", positional=True
+    )
     exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
     output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
-    eval_checkpoint: str | None = option(None, "the checkpoint that --mode eval reads", metavar="FILE")
+    eval_checkpoint: str | None = option(
+        None, "the checkpoint that --mode eval reads: ours, or a published one", metavar="FILE"
+    )
+    allow_partial: bool = option(False, "take a published checkpoint although keys are missing, unknown or differ")
+    resume: str | None = option(
+        None, "continue a run: its folder or last.pt, or `auto` for the newest of this experiment", metavar="PATH|auto"
+    )
+    save_every_minutes: float = option(10.0, "also save last.pt inside an epoch; 0 saves after epochs only", minimum=0)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE")
     gpu: str | None = option(None, "N or mps: short for --device cuda:N or mps, on the CPU where there is none")
     seed: int = option(42, "of weights, sample order and augmentation", minimum=0, maximum=2**32 - 1)

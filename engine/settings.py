@@ -56,6 +56,11 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--device {run.device}: expected auto, cpu, cuda, cuda:N or mps")
     if run.gpu is not None and run.gpu != "mps" and not re.fullmatch("[0-9]+", run.gpu):
         raise UserError(f"--gpu {run.gpu}: expected a number or mps")
+    reads_file = run.mode in ("inspect", "convert")
+    if reads_file and run.file is None:
+        raise UserError(f"--mode {run.mode} needs a file: python main.py --mode {run.mode} FILE")
+    if run.file is not None and not reads_file:
+        raise UserError(f"{run.file}: only --mode inspect and --mode convert take a file without a flag")
     if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
     if run.mode != "eval" and run.eval_checkpoint is not None:

@@ -23,11 +23,9 @@ from models.build import build_clip_caer
 from models.clip_backbone import load_clip
 from models.clip_caer import ClipCaer
 from models.clip_towers import Clip
-from utils.checkpoint import halve_where_exact, load_checkpoint, save_checkpoint, to_full
+from utils.checkpoint import FORMAT, halve_where_exact, load_checkpoint, save_checkpoint, to_full
 from utils.errors import UserError
 from utils.runlog import progress_bar
-
-FORMAT = 1
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -200,6 +198,7 @@ class Trainer:
             self.best = {"uar": values.get(f"{watched}/uar", -1.0), "epoch": epoch + 1}
         content = {
             "format": FORMAT,
+            "family": "clip-caer",
             "config": asdict(self.config),
             "classes": list(self.classes.names),
             "label_base": self.classes.label_base,

@@ -1,4 +1,4 @@
-"""Builders: a config group and plain tensors or texts → a model."""
+"""Builders: a config group and class texts → a model ready to train."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from models.adapter import Adapter
 from models.clip_backbone import tokenize
 from models.clip_caer import ClipCaer
-from models.clip_towers import Clip, ClipShape, ImageTower, TextTower
+from models.clip_towers import Clip
+from models.rebuild import HEAD_WIDTH
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner, with_placeholders
-from utils.errors import UserError
 
-HEAD_WIDTH = 64
 ClassTexts = Sequence[Sequence[str]]  # C × P
 
 
@@ -27,44 +26,7 @@ def build_clip_caer(
     """A model ready to train, from a CLIP and the class texts of both views."""
     with seeded(seed, "prompts"):
         prompts = build_prompts(clip, [text for row in texts for text in row], options)
-    return assemble(
-        clip.visual, clip.text, prompts, encode_classes(clip, descriptive), clip.shape, options, max_frames, seed
-    )
-
-
-def rebuild_clip_caer(shape: ClipShape, state: dict[str, Tensor], options: Any, *, max_frames: int) -> ClipCaer:
-    """The model of a checkpoint: sizes from its tensors, no CLIP file and no texts needed."""
-    empty = state["prompts.start"].shape[0], 1 + options.contexts_number + state["prompts.text"].shape[1]
-    prompts = PromptLearner(
-        torch.zeros(*empty, shape.text_width),
-        state["prompts.end"],
-        state["prompts.text_lengths"],
-        contexts=options.contexts_number,
-        position=options.class_token_position,
-        class_specific=options.class_specific_contexts,
-    )
-    descriptive = torch.zeros_like(state["descriptive"])
-    model = assemble(ImageTower(shape), TextTower(shape), prompts, descriptive, shape, options, max_frames, seed=0)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"the checkpoint does not fit its own options: {str(error).splitlines()[1].strip()[:200]}"
-        ) from None
-    return model
-
-
-def assemble(
-    image_encoder: nn.Module,
-    text_encoder: nn.Module,
-    prompts: PromptLearner,
-    descriptive: Tensor,
-    shape: ClipShape,
-    options: Any,
-    max_frames: int,
-    seed: int,
-) -> ClipCaer:
-    D = shape.embed_dim
+    D = clip.shape.embed_dim
     has_face, has_context = options.streams != "context", options.streams != "face"
     with seeded(seed, "adapter"):
         residual, wanted = options.adapter == "residual", options.adapter != "none" and has_face
@@ -76,10 +38,10 @@ def assemble(
     with seeded(seed, "fuse"):
         fuse = nn.Linear(D * (has_face + has_context), D)
     return ClipCaer(
-        image_encoder=image_encoder,
-        text_encoder=text_encoder,
+        image_encoder=clip.visual,
+        text_encoder=clip.text,
         prompts=prompts,
-        descriptive=descriptive,
+        descriptive=encode_classes(clip, descriptive),
         adapter=adapter,
         face_temporal=face_temporal,
         context_temporal=context_temporal,

@@ -2,11 +2,13 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.clip_towers import Clip, ClipShape, shape_of
+from utils.archive import first_line, read_archive
 from utils.compat import allow_imports
 from utils.errors import UserError, closest
 
@@ -20,14 +22,18 @@ def load_clip(name: str, seed: int = 0) -> Clip:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Clip(RANDOM_SHAPE)
-    state = read_clip_state(find_clip(name))
+    return clip_from_state(read_archive(find_clip(name)), f"--clip-path {name}")
+
+
+def clip_from_state(state: Any, source: str) -> Clip:
+    """The CLIP of an OpenAI archive, of a plain state dict, or of a safetensors file."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"--clip-path {name}: not a CLIP: expected a state dict of tensors")
+        raise UserError(f"{source}: not a CLIP: expected a state dict of tensors")
     try:
         clip = Clip(shape_of(state))
         clip.load_openai(state)
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"--clip-path {name}: not a CLIP with a ViT image tower ({_first_line(error)})") from None
+    except (KeyError, ValueError, RuntimeError, IndexError) as error:
+        raise UserError(f"{source}: not a CLIP with a ViT image tower ({first_line(error)})") from None
     return clip
 
 
@@ -48,25 +54,8 @@ def find_clip(name: str) -> Path:
         return Path(openai_clip.clip._download(openai_clip.clip._MODELS[name], str(Path.home() / ".cache" / "clip")))
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"--clip-path {name}: cannot be downloaded ({_first_line(error)}); name a local file instead"
+            f"--clip-path {name}: cannot be downloaded ({first_line(error)}); name a local file instead"
         ) from None
-
-
-def read_clip_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of an OpenAI archive, of a plain state dict, or of a safetensors file."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except RuntimeError as error:
-            if "TorchScript" not in str(error):
-                raise
-            return torch.jit.load(path, map_location="cpu").state_dict()
-    except Exception as error:  # a damaged file fails in as many ways as there are formats
-        raise UserError(f"--clip-path {path}: cannot be read ({_first_line(error)})") from None
 
 
 def save_clip(clip: Clip, path: Path) -> None:
@@ -88,13 +77,14 @@ def tokenize(texts: list[str]) -> Tensor:
         ) from None
 
 
+def detokenize(ids: list[int]) -> str:
+    """Token ids without start and end → the text, lower case as CLIP reads it."""
+    return _import_clip().clip._tokenizer.decode(ids).strip()
+
+
 @cache
 def _import_clip():
     allow_imports()
     import clip
 
     return clip
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

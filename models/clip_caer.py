@@ -37,12 +37,15 @@ class ClipCaer(nn.Module):
         adapter: nn.Module | None,
         face_temporal: nn.Module | None,
         context_temporal: nn.Module | None,
-        fuse: nn.Module,
+        fuse: nn.Module | None,
         slerp_weight: float,
         iec_text: str,
         temperature: float,
     ) -> None:
-        """``descriptive`` (C, P, D): unit features of the hand-written texts, computed once."""
+        """``descriptive`` (C, P, D): unit features of the hand-written texts, computed once.
+
+        Without ``fuse`` a single stream is the video feature as it is: DFER-CLIP.
+        """
         super().__init__()
         self.image_encoder, self.text_encoder, self.prompts = image_encoder, text_encoder, prompts
         self.register_buffer("descriptive", descriptive)
@@ -79,7 +82,8 @@ class ClipCaer(nn.Module):
             parts.append(self.face_temporal(face if self.adapter is None else self.adapter(face)))
         if self.context_temporal is not None:
             parts.append(self.context_temporal(context))
-        return F.normalize(self.fuse(torch.cat(parts, dim=-1)).float(), dim=-1)
+        joined = torch.cat(parts, dim=-1)
+        return F.normalize((joined if self.fuse is None else self.fuse(joined)).float(), dim=-1)
 
     def encode_texts(self, soft: bool = True) -> Texts:
         """The learnable texts pass the text tower; the descriptive ones are constant."""

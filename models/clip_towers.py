@@ -29,22 +29,23 @@ class ClipShape:
         return asdict(self)
 
 
-def shape_of(state: dict[str, Tensor]) -> ClipShape:
-    """The sizes that a state dict tells."""
-    grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-    image_width, _, patch, _ = state["visual.conv1.weight"].shape
+def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -> ClipShape:
+    """The sizes that a state dict tells, by the prefixes of its towers; a text tower may be missing."""
+    grid = round((state[f"{image}positional_embedding"].shape[0] - 1) ** 0.5)
+    image_width, _, patch, _ = state[f"{image}conv1.weight"].shape
+    has_text = f"{text}ln_final.weight" in state
     return ClipShape(
-        embed_dim=state["text_projection"].shape[1],
+        embed_dim=state[f"{image}proj"].shape[1],
         image_size=grid * patch,
         patch_size=patch,
         image_width=image_width,
-        image_layers=_count_blocks(state, "visual.transformer.resblocks."),
-        text_width=state["ln_final.weight"].shape[0],
-        text_layers=_count_blocks(state, "transformer.resblocks."),
+        image_layers=count_blocks(state, f"{image}transformer.resblocks."),
+        text_width=state[f"{text}ln_final.weight"].shape[0] if has_text else 0,
+        text_layers=count_blocks(state, f"{text}transformer.resblocks.") if has_text else 0,
     )
 
 
-def _count_blocks(state: dict[str, Any], prefix: str) -> int:
+def count_blocks(state: dict[str, Any], prefix: str) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 

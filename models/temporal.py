@@ -1,4 +1,4 @@
-"""The temporal transformer: the frames of one stream become one feature, read from a class token."""
+"""The temporal transformer: the frames of one stream become one feature, read from a class token or pooled."""
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,10 @@ class Block(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """(B, T, D) → (B, D). No final norm; class token and positions start at standard normal, as published."""
+    """(B, T, D) → (B, D). No final norm; class token and positions start at standard normal, as published.
+
+    ``pooled``: no class token; a small scorer weighs the frames, and their weighted sum is the feature (RAPT).
+    """
 
     def __init__(
         self,
@@ -54,22 +57,33 @@ class TemporalTransformer(nn.Module):
         hidden: int = 1024,
         dropout: float = 0.1,
         max_frames: int = 16,
+        pooled: bool = False,
     ) -> None:
         super().__init__()
-        self.class_token = nn.Parameter(torch.randn(1, 1, width))
-        self.positions = nn.Parameter(torch.randn(1, max_frames + 1, width))
+        self.max_frames = max_frames
+        self.class_token = None if pooled else nn.Parameter(torch.randn(1, 1, width))
+        self.positions = nn.Parameter(torch.randn(1, max_frames + (not pooled), width))
+        self.pool = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1)) if pooled else None
         self.blocks = nn.ModuleList(Block(width, heads, head_width, hidden, dropout) for _ in range(layers))
 
     def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
         """``padding`` (B, T) is True where there is no frame."""
         B, T, _ = frames.shape
-        if self.positions.shape[1] < T + 1:
-            raise ValueError(
-                f"{T} frames, but this temporal transformer holds positions for {self.positions.shape[1] - 1}"
-            )
-        x = torch.cat([self.class_token.expand(B, -1, -1).to(frames.dtype), frames], dim=1)
-        x = x + self.positions[:, : T + 1]
-        visible = None if padding is None else F.pad(~padding, (1, 0), value=True)[:, None, None]  # (B, 1, 1, T + 1)
+        if T > self.max_frames:
+            raise ValueError(f"{T} frames, but this temporal transformer holds positions for {self.max_frames}")
+        x, seen = frames, None if padding is None else ~padding
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(B, -1, -1).to(frames.dtype), frames], dim=1)
+            seen = None if seen is None else F.pad(seen, (1, 0), value=True)
+        L = x.shape[1]
+        x = x + self.positions[:, :L]
+        visible = None if seen is None else seen[:, None, None]  # (B, 1, 1, L)
         for block in self.blocks:
             x = block(x, visible)
-        return x[:, 0]
+        return x[:, 0] if self.pool is None else self._pooled(x, seen)
+
+    def _pooled(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        scores = self.pool(x)  # (B, T, 1)
+        if seen is not None:
+            scores = scores.masked_fill(~seen[..., None], float("-inf"))
+        return (scores.softmax(dim=1) * x).sum(dim=1)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from engine.evaluate import BUILT_IN
+from engine.checkpoints import BUILT_IN
 from tests.tiny import NAMES
 from tests.tools import error_of, run_main
 

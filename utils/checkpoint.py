@@ -1,28 +1,62 @@
 """Checkpoints: tensors and primitives only, written whole or not at all, read without running code from the file."""
 
+import json
 import os
-import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from utils.archive import first_line, read_archive, read_safetensors
 from utils.errors import UserError
 
+FORMAT = 1
+CONTENT = "checkpoint"  # the entry of a safetensors header that holds what is no tensor
+PREVIOUS = ".previous"
 
-def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """To a temporary file, flushed, then renamed: a reader sees the old file or the new one, never half of one."""
+
+def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool = False) -> None:
+    """A reader sees the old file or the new one, never half of one; the old one can stay beside it."""
+    write_whole(path, lambda temporary: torch.save(content, temporary), keep_previous)
+
+
+def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
+    """To a temporary file, flushed to the disk, then renamed."""
     temporary = path.with_name(path.name + ".part")
     try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
+        write(temporary)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        if keep_previous and path.exists():
+            os.replace(path, previous_of(path))
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be written ({error}); the previous checkpoint, if any, is untouched") from None
+        raise UserError(
+            f"{path}: cannot be written ({first_line(error)}); the checkpoint before it is untouched"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)  # renamed away unless something went wrong, Ctrl-C included
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before ``path`` is kept: last.pt → last.previous.pt."""
+    return path.with_name(path.stem + PREVIOUS + path.suffix)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on the disk once its folder is; some systems cannot be asked."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
 
 
 def halve_where_exact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -39,16 +73,39 @@ def to_full(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
-    """A checkpoint of ours; anything else ends in one line."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The table in a checkpoint, ours or another's: a torch file, or our safetensors with the rest in its header."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a checkpoint that can be read safely ({first[:120]})") from None
-    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if path.suffix == ".safetensors":
+        tensors, metadata = read_safetensors(path)
+        if CONTENT not in metadata:
+            return tensors
+        try:
+            content = json.loads(metadata[CONTENT])
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: damaged: its header is not JSON ({first_line(error)})") from None
+        content = content if isinstance(content, dict) else {}
+        return content | {"model": tensors}
+    content = read_archive(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint: it holds a {type(content).__name__}, expected a table")
+    return content
+
+
+def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
+    """A checkpoint of ours; anything else ends in one line."""
+    content = read_checkpoint(path)
+    missing = [key for key in needed if key not in content]
     if missing:
         raise UserError(f"{path}: not a checkpoint of this project (lacks {', '.join(missing)})")
     return content
+
+
+def save_safetensors(content: dict[str, Any], path: Path) -> None:
+    """The same checkpoint as safetensors: no pickle at all; what is no tensor goes into the header as JSON."""
+    from safetensors.torch import save_file
+
+    rest = {key: value for key, value in content.items() if key != "model"}
+    tensors = {name: tensor.contiguous() for name, tensor in content["model"].items()}
+    write_whole(path, lambda temporary: save_file(tensors, temporary, {CONTENT: json.dumps(rest)}))

@@ -34,8 +34,9 @@ def option(
     maximum: float | None = None,
     above: float | None = None,
     metavar: str | None = None,
+    positional: bool = False,
 ) -> Any:
-    """A dataclass field that is also a flag."""
+    """A dataclass field that is also a flag, or a word without one."""
     metadata = {
         "help": help,
         "aliases": tuple(aliases),
@@ -43,6 +44,7 @@ def option(
         "maximum": maximum,
         "above": above,
         "metavar": metavar,
+        "positional": positional,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -130,20 +132,44 @@ def resolve(groups: Groups, *layers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_json(groups: Groups, stored: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A stored config as a layer for ``resolve``; fields that no longer exist are left out."""
+def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
+    """A stored config as a layer for ``resolve``; fields that no longer exist are left out, the others checked."""
     layer = {}
     for name, group in groups.items():
+        values = stored.get(name, {}) if isinstance(stored, dict) else None
+        if not isinstance(values, dict):
+            raise UserError(f"the stored options {name!r} are not a table of options")
         for field in dataclasses.fields(group):
-            if field.name in stored.get(name, {}):
-                value = stored[name][field.name]
+            if field.name in values:
+                value = values[field.name]
                 layer[field.name] = tuple(value) if isinstance(value, list) else value
+                _check_stored(field, layer[field.name])
     return layer
+
+
+def _check_stored(field: dataclasses.Field, value: Any) -> None:
+    """What the parser asks of a typed value, asked of a stored one."""
+    kind = _inner_type(field.type)
+    if value is None and field.default is None:
+        return
+    if typing.get_origin(kind) is typing.Literal:
+        good = isinstance(value, str) and value in typing.get_args(kind)
+    elif typing.get_origin(kind) is tuple:
+        good = isinstance(value, tuple) and all(type(v) is int and not _outside(v, field.metadata) for v in value)
+    elif kind is float:
+        good = type(value) in (int, float) and not _outside(value, field.metadata)
+    else:
+        good = type(value) is kind and not (kind is int and _outside(value, field.metadata))
+    if not good:
+        raise UserError(f"the stored option {flag_of(field.name)} cannot be {str(value)[:40]!r}")
 
 
 def _add_flag(section: Any, field: dataclasses.Field) -> None:
     meta, kind = field.metadata, _inner_type(field.type)
     default = "" if field.default in (None, ()) else f" (default: {_shown(field.default)})"
+    if meta["positional"]:
+        section.add_argument(field.name, nargs="?", metavar=meta["metavar"], help=meta["help"])
+        return
     settings: dict[str, Any] = {"dest": field.name, "help": (meta["help"] + default).replace("%", "%%")}
     flags = [flag_of(field.name), *meta["aliases"]]
     if kind is bool:
@@ -183,18 +209,26 @@ def _number(kind: type, meta: Any) -> Any:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"expected {_article(kind)}, got {text!r}") from None
-        low, high, above = meta["minimum"], meta["maximum"], meta["above"]
-        if isinstance(value, float) and not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
-        if above is not None and not value > above:
-            raise argparse.ArgumentTypeError(f"must be above {above}, got {text}")
-        if low is not None and value < low:
-            raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
-        if high is not None and value > high:
-            raise argparse.ArgumentTypeError(f"must be at most {high}, got {text}")
+        wrong = _outside(value, meta)
+        if wrong:
+            raise argparse.ArgumentTypeError(f"{wrong}, got {text}")
         return value
 
     return convert
+
+
+def _outside(value: float, meta: Any) -> str | None:
+    """What is wrong with a number's size, if anything."""
+    low, high, above = meta["minimum"], meta["maximum"], meta["above"]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "expected a finite number"
+    if above is not None and not value > above:
+        return f"must be above {above}"
+    if low is not None and value < low:
+        return f"must be at least {low}"
+    if high is not None and value > high:
+        return f"must be at most {high}"
+    return None
 
 
 def _article(kind: type) -> str:

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from dataloader.classes import load_classes
 from engine.options import ModelOptions
 from models.adapter import Adapter
-from models.build import build_clip_caer, rebuild_clip_caer
+from models.build import build_clip_caer
 from models.clip_backbone import RANDOM_SHAPE, load_clip, tokenize
+from models.rebuild import rebuild_model
 
 CLASSES = load_classes("RAER")
 OPTIONS = ModelOptions(clip_path="random")
@@ -162,7 +163,7 @@ def test_leaving_a_part_out_draws_the_others_alike():
 def test_a_model_rebuilt_from_its_tensors_gives_the_same_logits(frames, changes):
     model = build(seed=5, **changes)
     options = replace(OPTIONS, **changes)
-    again = rebuild_clip_caer(RANDOM_SHAPE, model.state_dict(), options, max_frames=4).eval()
+    again = rebuild_model("clip-caer", RANDOM_SHAPE, model.state_dict(), options).eval()
     face = frames[0] if model.face_temporal is not None else None
     context = frames[1] if model.context_temporal is not None else None
     assert torch.equal(again(face, context).logits, model(face, context).logits)

@@ -1,0 +1,133 @@
+"""Opening a checkpoint, whoever wrote it: what it holds, how it is run, and the model in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from engine.adopt import adopt
+from engine.options import Config
+from engine.settings import make_config
+from models.clip_towers import ClipShape, shape_of
+from models.published import Published
+from models.rebuild import REBUILDERS, rebuild_model
+from utils.archive import first_line
+from utils.checkpoint import read_checkpoint, to_full
+from utils.config import flag_of
+from utils.errors import UserError
+
+KEYS = {  # of a checkpoint of ours, and their types
+    "format": int,
+    "family": str,
+    "config": dict,
+    "classes": list,
+    "label_base": int,
+    "model": dict,
+    "epoch": int,
+    "selected_on": str,
+}
+BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation cannot change them
+    ("data", "num_segments"),
+    ("data", "duration"),
+    ("data", "image_size"),
+    ("model", "text_type"),
+    ("model", "temporal_layers"),
+    ("model", "contexts_number"),
+    ("model", "class_token_position"),
+    ("model", "class_specific_contexts"),
+    ("model", "adapter"),
+    ("model", "streams"),
+)
+CHANGES_MEANING = {  # options that evaluation may change, but not unsaid
+    "data": ("normalize", "crop_body", "missing_face"),
+    "model": ("slerp_weight", "iec_text", "temperature", "adapter_ratio"),
+}
+
+
+@dataclass
+class Opened:
+    """``content``: a checkpoint of ours; ``report``: what became of a published file's keys."""
+
+    path: Path
+    content: dict[str, Any]
+    report: Published | None = None
+    unnamed: str | None = None  # why the classes have no names, where they have none
+
+    @property
+    def shape(self) -> ClipShape:
+        return shape_of(self.content["model"], "image_encoder.", "text_encoder.")
+
+
+def open_checkpoint(path: Path, given: dict[str, Any]) -> Opened:
+    """A checkpoint of ours as it is; a published one sorted and completed from the recipe of its family."""
+    content = read_checkpoint(path)
+    if "format" in content and "config" in content:
+        return Opened(path, check_content(content, path))
+    try:
+        adopted = adopt(content, path, given)
+    except UserError:
+        raise
+    except (KeyError, RuntimeError, IndexError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: a published checkpoint whose tensors do not fit together ({first_line(error)})"
+        ) from None
+    return Opened(path, *adopted)
+
+
+def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Every key that evaluation reads is there and of its type."""
+    content = {"family": "clip-caer"} | content  # the only family of files without the key
+    for key, kind in KEYS.items():
+        if key not in content:
+            raise UserError(f"{path}: not a checkpoint of this project (lacks {key})")
+        if not isinstance(content[key], kind):
+            raise UserError(f"{path}: damaged: {key} is {type(content[key]).__name__}, expected {kind.__name__}")
+    if content["family"] not in REBUILDERS:
+        raise UserError(f"{path}: a model of the family {content['family'][:40]!r}, which this version does not know")
+    if not content["classes"] or not all(isinstance(name, str) for name in content["classes"]):
+        raise UserError(f"{path}: damaged: the class names are not texts")
+    return content
+
+
+def evaluation_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
+    """The checkpoint's own options, below what the user gave."""
+    stored = content["config"]
+    kept = {group: values for group, values in stored.items() if group != "run"}
+    named = {name: value for name, value in given.items() if name != "file"} | {"mode": "eval"}
+    config = make_config({"eval_checkpoint": "-"} | named, kept)
+    for group, name in BUILT_IN:
+        if name in given and given[name] != stored[group][name]:
+            raise UserError(f"{flag_of(name)} {given[name]}: this checkpoint was trained with {stored[group][name]}")
+    if "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
+        raise UserError(
+            "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
+        )
+    return config
+
+
+def doubtful_flags(stored: dict[str, Any], given: dict[str, Any], config: Config) -> list[str]:
+    """What the user named that a checkpoint does not read, or was not trained with."""
+    said = []
+    for group, names in CHANGES_MEANING.items():
+        for name in set(names) & set(given):
+            if given[name] != stored[group][name]:
+                trained = f"trained with {stored[group][name]}"
+                said.append(f"{flag_of(name)} {given[name]}: {trained}, so this scores another model")
+    if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"]:
+        said.append("--clip-path is not read: the checkpoint holds its own weights")
+    if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
+        said.append(f"--dataset is not read: the checkpoint knows its classes ({stored['data']['dataset']})")
+    if "bounding_box_body" in given and not config.data.crop_body:
+        said.append("--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)")
+    return said
+
+
+def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
+    """The model in ``content``, its sizes from its tensors."""
+    state = to_full(content["model"])
+    try:
+        shape = shape_of(state, "image_encoder.", "text_encoder.")
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
+    return rebuild_model(content["family"], shape, state, config.model, may_lack=content.get("partial", ()))

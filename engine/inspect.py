@@ -1,0 +1,124 @@
+"""``--mode inspect``: what a checkpoint holds and how it would be run. ``--mode convert``: a file of ours out of it."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from engine.adopt import FAMILIES, UNTOLD
+from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.options import Config
+from models.clip_backbone import clip_from_state
+from models.clip_towers import ClipShape
+from models.published import Published
+from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
+from utils.config import flag_of
+from utils.errors import UserError
+
+
+def inspect(config: Config, given: dict[str, Any]) -> None:
+    """Print all of it."""
+    path = Path(config.run.file)
+    content = read_checkpoint(path)
+    if "visual.conv1.weight" in content:
+        clip = clip_from_state(content, str(path))
+        print(f"{path}\nfamily      CLIP alone: for --clip-path\n{describe_towers(clip.shape)}")
+        return
+    opened = open_checkpoint(path, {"allow_partial": True} | given)
+    print(f"{path}\n{describe(opened, given)}")
+
+
+def convert(config: Config, given: dict[str, Any]) -> None:
+    """Write the checkpoint as ours, as a torch file of plain tensors and as safetensors."""
+    source = Path(config.run.file)
+    opened = open_checkpoint(source, given)
+    if opened.unnamed and opened.content["model"].get("tokens") is not None:
+        raise UserError(f"{source}: {opened.unnamed}")
+    rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
+    folder = Path(config.run.output_dir or "outputs/converted")
+    targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
+    for target in targets:
+        if target.exists():
+            raise UserError(f"{target} exists already; remove it or name another folder with --output-dir")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+    content = opened.content | {"model": halve_where_exact(opened.content["model"])}
+    print(describe(opened, given))
+    save_checkpoint(content, targets[0])
+    save_safetensors(content, targets[1])
+    print("\n".join(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)" for target in targets))
+
+
+def describe(opened: Opened, given: dict[str, Any]) -> str:
+    """Sizes, classes, texts, keys, options."""
+    content = opened.content
+    parameters = sum(tensor.numel() for tensor in content["model"].values())
+    lines = [
+        f"family      {_title(opened)}",
+        f"trained     {content['epoch']} epochs; best epoch chosen on: {content['selected_on']}",
+        describe_towers(opened.shape),
+        f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
+        f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",
+    ]
+    if opened.unnamed:
+        lines.append(f"            {opened.unnamed}")
+    if opened.report is not None:
+        lines.append(describe_published(opened, given))
+    else:
+        lines += [f"option      {line}" for line in _own_options(content["config"])]
+    return "\n".join(lines)
+
+
+def describe_towers(shape: ClipShape) -> str:
+    image = (
+        f"image tower {shape.image_width} wide, {shape.image_layers} blocks, patches of {shape.patch_size}, "
+        f"pictures of {shape.image_size}, features of {shape.embed_dim}"
+    )
+    text = f"{shape.text_width} wide, {shape.text_layers} blocks" if shape.text_layers else "none"
+    return f"{image}\ntext tower  {text}"
+
+
+def describe_published(opened: Opened, given: dict[str, Any]) -> str:
+    """Texts recovered, what became of every key, and the options that its tensors cannot tell."""
+    report, config = opened.report, opened.content["config"]
+    lines = [f"prompt      {text}" for text in report.prompts]
+    lines += [f"hand-made   {text}" for text in report.descriptive]
+    lines.append(f"keys        {len(report.taken)} taken")
+    lines += [f"            {count} dropped: {what}" for what, count in _dropped(report).items()]
+    for what, keys in (
+        ("missing", report.missing),
+        ("unexpected", report.unexpected),
+        ("unequal copies", report.differing),
+        ("layers that do not exist here", report.unsupported),
+    ):
+        lines.append(f"            {len(keys)} {what}" + (f": {', '.join(keys)}" if keys else ""))
+    lines.append("run with    (tensors do not tell: from the published recipe, or from your flags)")
+    for name in (*UNTOLD, "num_segments"):
+        value = next(group[name] for group in config.values() if name in group)
+        if value is not None:
+            yours = "   (yours)" if name in given else ""
+            lines.append(f"            {flag_of(name)} {value}{yours}")
+    if config["data"]["crop_body"] is None:
+        lines.append("            context: the body box where --bounding-box-body is given")
+    return "\n".join(lines)
+
+
+def _title(opened: Opened) -> str:
+    if opened.report is None:
+        return f"{opened.content['family']} (a checkpoint of this project)"
+    report = opened.report
+    total = len(report.taken) + len(report.dropped) + len(report.unexpected) + len(report.unsupported)
+    return f"{FAMILIES[report.family].title} (published layout, {total} keys)"
+
+
+def _dropped(report: Published) -> Counter:
+    """By reason and by the first part of the name."""
+    return Counter(f"{key.split('.')[0]}.* ({reason})" for key, reason in report.dropped.items())
+
+
+def _own_options(config: dict[str, Any]) -> list[str]:
+    shown = ("text_type", "contexts_number", "class_token_position", "temporal_layers", "adapter", "streams")
+    shown += ("slerp_weight", "iec_text", "temperature", "num_segments", "image_size", "normalize", "crop_body")
+    values = {name: value for group in ("data", "model") for name, value in config[group].items()}
+    return [f"{flag_of(name)} {values[name]}" for name in shown if name in values]

@@ -1,0 +1,105 @@
+"""The model of a checkpoint: every size from its tensors, so that no CLIP file and no texts are needed."""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.adapter import Adapter
+from models.clip_caer import ClipCaer
+from models.clip_towers import ClipShape, ImageTower, TextTower, count_blocks
+from models.emoclip import EmoClip
+from models.temporal import TemporalTransformer
+from models.text import PromptLearner
+from utils.errors import UserError
+
+HEAD_WIDTH = 64
+EMOCLIP_HEADS = 8  # of a width that the file tells: 2048 in the published one
+State = dict[str, Tensor]
+
+
+def rebuild_model(
+    family: str, shape: ClipShape, state: State, options: Any, *, may_lack: Collection[str] = ()
+) -> nn.Module:
+    """``options``: what tensors cannot tell. Names in ``may_lack`` keep their first values where they are not there."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = REBUILDERS[family](shape, state, options)
+        lost = set(model.load_state_dict(state, strict=False).missing_keys) - set(may_lack)
+        extra = set(state) - set(model.state_dict())
+    except (RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(f"the checkpoint's tensors do not make a {family} model: {first}") from None
+    if lost or extra:
+        wrong = f"lacks {', '.join(sorted(lost)[:4])}" if lost else f"has {', '.join(sorted(extra)[:4])} too many"
+        raise UserError(f"the checkpoint's tensors do not make a {family} model: it {wrong}")
+    return model
+
+
+def rebuild_clip_caer(shape: ClipShape, state: State, options: Any) -> ClipCaer:
+    """Two streams, or one; with or without adapter and fusion: whatever the tensors show."""
+    context, rest = state["prompts.context"], state["prompts.text"]
+    prompts = PromptLearner(
+        torch.zeros(len(rest), 1 + context.shape[-2] + rest.shape[1], rest.shape[2]),
+        state["prompts.end"],
+        state["prompts.text_lengths"],
+        contexts=context.shape[-2],
+        position=options.class_token_position,
+        class_specific=context.dim() == 3,
+    )
+    adapter = None
+    if "adapter.layers.0.weight" in state:
+        adapter = Adapter(shape.embed_dim, residual=options.adapter == "residual", ratio=options.adapter_ratio)
+    fuse = nn.Linear(*state["fuse.weight"].T.shape) if "fuse.weight" in state else None
+    return ClipCaer(
+        image_encoder=ImageTower(shape),
+        text_encoder=TextTower(shape),
+        prompts=prompts,
+        descriptive=torch.zeros_like(state["descriptive"]),
+        adapter=adapter,
+        face_temporal=temporal_like(state, "face_temporal."),
+        context_temporal=temporal_like(state, "context_temporal."),
+        fuse=fuse,
+        slerp_weight=options.slerp_weight,
+        iec_text=options.iec_text,
+        temperature=options.temperature,
+    )
+
+
+def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
+    has_text, head = "text_encoder.ln_final.weight" in state, None
+    if "head.0.weight" in state:
+        first, last = state["head.0.weight"], state["head.2.weight"]
+        head = nn.Sequential(nn.Linear(*first.T.shape), nn.ReLU(), nn.Linear(*last.T.shape))
+    return EmoClip(
+        image_encoder=ImageTower(shape),
+        temporal=temporal_like(state, "temporal.", heads=EMOCLIP_HEADS),
+        text_encoder=TextTower(shape) if has_text else None,
+        token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
+        tokens=torch.zeros_like(state["tokens"]) if has_text else None,
+        head=head,
+        temperature=options.temperature,
+    )
+
+
+def temporal_like(state: State, prefix: str, heads: int | None = None) -> TemporalTransformer | None:
+    """A temporal transformer of the sizes below ``prefix``; None where there is none."""
+    if f"{prefix}positions" not in state:
+        return None
+    positions, pooled = state[f"{prefix}positions"], f"{prefix}pool.0.weight" in state
+    inner = state[f"{prefix}blocks.0.attention.to_qkv.weight"].shape[0] // 3
+    heads = heads or max(inner // HEAD_WIDTH, 1)
+    return TemporalTransformer(
+        positions.shape[2],
+        layers=count_blocks(state, f"{prefix}blocks."),
+        heads=heads,
+        head_width=inner // heads,
+        hidden=state[f"{prefix}blocks.0.feed_forward.0.weight"].shape[0],
+        max_frames=positions.shape[1] - (not pooled),
+        pooled=pooled,
+    )
+
+
+REBUILDERS = {"clip-caer": rebuild_clip_caer, "emoclip": rebuild_emoclip}

@@ -1,0 +1,239 @@
+"""Published files through the command line: read without running their code, inspected, converted, evaluated."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.checkpoints import open_checkpoint
+from main import main
+from models.clip_backbone import tokenize
+from tests import published as files
+from tests import reference
+from tests.published import Recipe, class_descriptions, write_class_texts, write_container
+from tests.tiny import NAMES, as_arguments, write_set
+from tests.tools import error_of, run_main
+from utils.errors import UserError
+
+QUICK = ["--workers", "0", "--device", "cpu", "--batch-size", "5"]
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+# -- containers -----------------------------------------------------------------------------------------------------
+
+
+def rewrite_pickle(path: Path, old: bytes, new: bytes) -> None:
+    """The same archive with other bytes in its pickle: what another NumPy or another device would have written."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    pickled = next(name for name in parts if name.endswith("/data.pkl"))
+    assert old in parts[pickled]
+    parts[pickled] = parts[pickled].replace(old, new)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+
+
+def as_old_numpy(path: Path) -> None:
+    rewrite_pickle(path, b"cnumpy._core.", b"cnumpy.core.")
+
+
+def as_saved_on_gpu(path: Path) -> None:
+    rewrite_pickle(path, b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
+
+
+@pytest.mark.parametrize("recorder", ["__main__.RecorderMeter", "utils.utils.RecorderMeter"])
+@pytest.mark.parametrize("best_acc", [np.float64(64.25), 64.25, torch.tensor(64.25)], ids=lambda v: type(v).__name__)
+def test_containers_of_every_program_open(tmp_path, recorder, best_acc):
+    published = files.clip_caer(Recipe())
+    path = write_container(tmp_path / "model_best.pth", published, recorder, best_acc)
+    opened = open_checkpoint(path, {})
+    assert opened.report.missing == opened.report.unexpected == []
+    assert len(opened.report.taken) + len(opened.report.dropped) == len(published.state)
+
+
+@pytest.mark.parametrize("older", [as_old_numpy, as_saved_on_gpu])
+def test_containers_of_an_older_numpy_or_of_a_gpu_open(tmp_path, older):
+    path = write_container(tmp_path / "model_best.pth", files.clip_caer(Recipe()), "__main__.RecorderMeter")
+    older(path)
+    report = open_checkpoint(path, {}).report
+    assert report.missing == report.unexpected == []
+    assert report.prompts[3] == "eyelids that fall"
+
+
+class Hostile:
+    """Unpickled by an ordinary reader, this runs a command."""
+
+    def __init__(self, canary: Path):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.canary}",)
+
+
+def test_a_container_that_runs_a_command_is_refused_unrun(tmp_path):
+    path, canary = tmp_path / "model.pth", tmp_path / "canary"
+    torch.save({"state_dict": files.clip_caer(Recipe()).state, "recorder": Hostile(canary)}, path)
+    with pytest.raises(UserError, match="model.pth"):
+        open_checkpoint(path, {})
+    assert not canary.exists()
+    torch.load(path, weights_only=False)
+    assert canary.exists()  # the file is what it claims to be
+
+
+# -- inspect --------------------------------------------------------------------------------------------------------
+
+
+def inspect(path: Path, capsys, *more: str) -> str:
+    capsys.readouterr()
+    assert main(["--mode", "inspect", str(path), *more]) == 0
+    return capsys.readouterr().out
+
+
+def test_inspect_shows_the_family_the_counts_and_the_texts(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    published = files.fork(Recipe(n_ctx=12))
+    path = write_container(tmp_path / "model.pth", published)
+    shown = inspect(path, capsys)
+    report = open_checkpoint(path, {}).report
+    assert "CLIP-CAER" in shown and f"{len(published.state)} keys" in shown and f"{len(report.taken)} taken" in shown
+    assert "0 missing" in shown and "0 unexpected" in shown
+    for text in ("a still face above an open book", "a broad smile", "a face that beams with teeth in view"):
+        assert text in shown
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pth"]
+
+
+def test_inspect_names_what_it_does_not_know(tmp_path, capsys):
+    path = write_container(tmp_path / "model.pth", files.two_heads(Recipe()))
+    assert "cls_bin.weight" in inspect(path, capsys, "--allow-partial")
+
+
+def test_inspect_needs_a_file(tmp_path, capsys):
+    assert "inspect" in error_of(["--mode", "inspect"], capsys)
+    assert "gone.pth" in error_of(["--mode", "inspect", str(tmp_path / "gone.pth")], capsys)
+
+
+@pytest.mark.parametrize("outputs", [None, 3])
+def test_the_downstream_files_of_emoclip_are_known_but_hold_no_classes(tmp_path, capsys, tiny, outputs):
+    """176 or 180 keys: an image tower and a temporal transformer without a text tower."""
+    published = files.emoclip_downstream(Recipe(layers=12, depth=2), outputs)
+    assert len(published.state) == (176 if outputs is None else 180)
+    path = tmp_path / "downstream.pth"
+    torch.save(published.state, path)
+    assert "emoclip" in inspect(path, capsys, "--allow-partial").lower()
+    message = error_of(["--mode", "eval", "--eval-checkpoint", str(path), *tiny, *QUICK], capsys)
+    assert "downstream.pth" in message
+
+
+# -- evaluate and convert -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> list[str]:
+    """Five test clips of three frames, with boxes."""
+    return as_arguments(write_set(tmp_path_factory.mktemp("set"), clips=15, persons=3, frames=3))
+
+
+def evaluate(path: Path, folder: Path, *flags: str):
+    done = run_main(["--mode", "eval", "--eval-checkpoint", str(path), *QUICK, *flags], folder)
+    assert done.status == 0, done.err
+    return done
+
+
+CONVERTED = {
+    "clip-caer": (lambda: files.clip_caer(Recipe(class_specific=False)), ["--class-token-position", "middle"]),
+    "fork": (lambda: files.fork(Recipe(n_ctx=12)), ["--slerp-weight", "0.4"]),
+    "rapt": (lambda: files.rapt(Recipe(texts_per_class=3), moco=True), []),
+    "dfer-clip": (lambda: files.dfer_clip(Recipe()), ["--class-token-position", "front", "--temperature", "0.03"]),
+    "emoclip": (lambda: files.emoclip(Recipe(depth=2)), []),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
+    """What the published file does not say is told once, to the conversion."""
+    build, told = CONVERTED[name]
+    path = tmp_path / f"{name}.pth"
+    if name == "emoclip":
+        torch.save(build().state, path)
+    else:
+        write_container(path, build())
+    converted = run_main(["--mode", "convert", str(path), *told], tmp_path / "converted")
+    assert converted.status == 0, converted.err
+    before = evaluate(path, tmp_path / "before", *tiny, *told)
+    assert len(before.predictions) == 10
+    for suffix in (".pt", ".safetensors"):
+        after = evaluate(tmp_path / f"converted/{name}{suffix}", tmp_path / suffix, *tiny)
+        assert (after.folder / "predictions.csv").read_bytes() == (before.folder / "predictions.csv").read_bytes()
+
+
+def test_a_converted_file_is_plain_tensors(tmp_path):
+    path = write_container(tmp_path / "model_best.pth", files.clip_caer(Recipe()))
+    assert run_main(["--mode", "convert", str(path)], tmp_path / "out").status == 0
+    assert {"model_best.pt", "model_best.safetensors"} <= {file.name for file in (tmp_path / "out").iterdir()}
+    content = torch.load(tmp_path / "out/model_best.pt", weights_only=True)
+    assert {"format", "family", "config", "classes", "label_base", "clip_shape", "model", "epoch"} <= content.keys()
+    assert (tmp_path / "out/model_best.pt").stat().st_size < path.stat().st_size
+
+
+# -- from frames on disk to logits ----------------------------------------------------------------------------------
+
+COLOURS = ((250, 20, 20), (20, 250, 60), (30, 60, 250), (128, 128, 128), (240, 220, 10))
+
+
+@pytest.fixture(scope="module")
+def plain_set(tmp_path_factory) -> list[str]:
+    """Square frames of one colour each: every crop of them, at any size, is that colour."""
+    root = tmp_path_factory.mktemp("plain")
+    lines = []
+    for number, colour in enumerate(COLOURS):
+        folder = root / f"RAER/images/P{number:03d}/001"
+        folder.mkdir(parents=True)
+        for frame in (1, 2, 3):
+            Image.new("RGB", (40, 40), colour).save(folder / f"{frame:05d}.png")
+        lines.append(f"RAER/images/P{number:03d}/001 3 {number + 1}")
+    (root / "test.txt").write_text("\n".join(lines), encoding="utf-8")
+    return ["--root-dir", str(root), "--test-annotation", "test.txt"]
+
+
+def plain_views(frames: int, mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0)) -> torch.Tensor:
+    """The same set as tensors (B, T, 3, 32, 32), without reading it."""
+    pixels = (torch.tensor(COLOURS) / 255 - torch.tensor(mean)) / torch.tensor(deviation)
+    return pixels.view(5, 1, 3, 1, 1).expand(5, frames, 3, 32, 32)
+
+
+def assert_scores(done, expected: torch.Tensor) -> None:
+    logits = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in done.predictions])
+    assert expected.std(dim=0).min() > 0.05  # the colours make a difference
+    torch.testing.assert_close(logits.double(), expected, atol=1e-3, rtol=0)
+
+
+def test_evaluation_of_a_clip_caer_file_gives_the_published_logits(plain_set, tmp_path):
+    published = files.clip_caer(Recipe())
+    path = write_container(tmp_path / "model.pth", published)
+    view = plain_views(16)
+    expected = reference.clip_caer_logits(published.state, published.lengths, view, view, classes=5, tau=0.01)
+    assert_scores(evaluate(path, tmp_path / "run", *plain_set), expected)
+
+
+def test_evaluation_of_a_dfer_clip_file_gives_the_published_logits(plain_set, tmp_path):
+    published = files.dfer_clip(Recipe())
+    path = write_container(tmp_path / "model.pth", published, "__main__.RecorderMeter", torch.tensor(70.1))
+    expected = reference.dfer_clip_logits(published.state, published.lengths, plain_views(16))
+    assert_scores(evaluate(path, tmp_path / "run", *plain_set), expected)
+
+
+def test_evaluation_of_an_emoclip_file_normalises_as_clip(plain_set, tmp_path):
+    published = files.emoclip(Recipe(depth=2))
+    path = tmp_path / "4.pth"
+    torch.save(published.state, path)
+    view = plain_views(32, CLIP_MEAN, CLIP_DEVIATION)
+    expected = reference.emoclip_logits(published.state, tokenize(class_descriptions(5)), view)
+    own = write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
+    done = evaluate(path, tmp_path / "run", *plain_set, "--class-texts", str(own))
+    assert_scores(done, expected)
