@@ -6,7 +6,7 @@ from functools import partial
 
 from engine.settings import read_command
 from utils.config import describe
-from utils.errors import UserError
+from utils.errors import Interrupted, UserError
 
 # torch's threads spin while they wait for one another; beside decoding processes on few cores that costs several times
 # what it saves. Read when torch is first imported, so it stands here; the user's own setting wins.
@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as signal:
+        print(signal, file=sys.stderr)
+        return signal.status
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C", file=sys.stderr)
         return 130
@@ -32,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 def run_mode(given, config) -> int:
     # imported here, so that --help and flag errors never wait for torch
     if config.run.mode == "train":
-        from engine.train import train as run
+        from engine.train import train
+
+        run = partial(train, given=given)
     elif config.run.mode == "eval":
         from engine.evaluate import evaluate
 

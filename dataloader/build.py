@@ -1,5 +1,7 @@
 """From clips to batches: the DataLoader, with the order of clips as its sampler."""
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,10 +42,13 @@ def build_loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=use_one_thread,
+        worker_init_fn=start_worker,
     )
 
 
-def use_one_thread(worker: int) -> None:
-    """Workers share the cores with the model: one thread each."""
+def start_worker(worker: int) -> None:
+    """Workers share the cores with the model: one thread each. Ctrl-C and SIGTERM are the main process's to answer:
+    a worker that dies of them would break the step that is being finished."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -56,6 +56,7 @@ class ClipOrder:
         self.num_clips, self.seed, self.shuffle = num_clips, seed, shuffle
         self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
+        self.start = 0  # clips of the next pass that were seen before an interruption
 
     def __len__(self) -> int:
         return self.num_clips
@@ -66,8 +67,8 @@ class ClipOrder:
             order = rng.choice(self.num_clips, size=self.num_clips, p=self.shares)
         else:
             order = rng.permutation(self.num_clips) if self.shuffle else np.arange(self.num_clips)
-        epoch = self.epoch  # bound now: a later change must not reach batches already under way
-        return ((epoch, position, int(clip)) for position, clip in enumerate(order))
+        epoch, start = self.epoch, self.start  # bound now: a later change must not reach batches already under way
+        return ((epoch, position, int(clip)) for position, clip in enumerate(order) if position >= start)
 
 
 def balancing_weights(labels: list[int], num_classes: int) -> np.ndarray:

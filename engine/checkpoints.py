@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from engine.adopt import adopt
 from engine.options import Config
 from engine.settings import make_config
+from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
 from models.published import Published
 from models.rebuild import REBUILDERS, rebuild_model
 from utils.archive import first_line
-from utils.checkpoint import read_checkpoint, to_full
+from utils.checkpoint import hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of
 from utils.errors import UserError
 
@@ -56,6 +57,8 @@ class Opened:
 
     @property
     def shape(self) -> ClipShape:
+        if "left_out" in self.content:
+            return ClipShape(**self.content["clip_shape"])
         return shape_of(self.content["model"], "image_encoder.", "text_encoder.")
 
 
@@ -125,9 +128,24 @@ def doubtful_flags(stored: dict[str, Any], given: dict[str, Any], config: Config
 
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
     """The model in ``content``, its sizes from its tensors."""
-    state = to_full(content["model"])
+    state = left_out(content, config) | to_full(content["model"])
     try:
         shape = shape_of(state, "image_encoder.", "text_encoder.")
     except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
     return rebuild_model(content["family"], shape, state, config.model, may_lack=content.get("partial", ()))
+
+
+def left_out(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
+    """The frozen towers that a last.pt does not repeat, from the CLIP that it was trained with."""
+    hashes = content.get("left_out")
+    if not hashes:
+        return {}
+    clip, state = load_clip(config.model.clip_path, content["config"]["run"]["seed"]), {}
+    for tower, module in (("image_encoder", clip.visual), ("text_encoder", clip.text)):
+        if tower not in hashes:
+            continue
+        if hash_tensors(module.state_dict()) != hashes[tower]:
+            raise UserError(f"--clip-path {config.model.clip_path}: not the CLIP that this checkpoint was trained with")
+        state |= {f"{tower}.{name}": value for name, value in module.state_dict().items()}
+    return state

@@ -47,6 +47,15 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
+def seed_epoch(seed: int, epoch: int, state: dict[str, Tensor] | None = None) -> None:
+    """The stream of an epoch's dropout, the same whatever ran before; ``state``: from inside the epoch."""
+    torch.manual_seed(seed * 1_000_003 + epoch)
+    if state is not None:
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"])
+
+
 def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> dict[str, Any]:
     """Tensors to the device; pixels, which travel as uint8, become [0, 1] or CLIP-normalised floats there."""
     moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}

@@ -18,12 +18,13 @@ from torch import nn
 
 from dataloader.annotation import Clip
 from dataloader.boxes import clip_key
-from dataloader.build import Loader, use_one_thread
+from dataloader.build import Loader, start_worker
 from dataloader.clips import Views
 from dataloader.features import EveryFrame, cached_variants
 from dataloader.transforms import Augmentation
 from engine.device import to_pixels
 from engine.options import Config
+from utils.checkpoint import hash_tensors
 from utils.errors import UserError
 from utils.runlog import RunLog, progress_bar
 
@@ -51,7 +52,7 @@ def cache_features(
     """Read the cache of these clips, or make it, a folder for each stream."""
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
     augmentations = cached_variants(variants)
-    root, weights = Path(config.data.cache_dir), hash_weights(encoder)
+    root, weights = Path(config.data.cache_dir), hash_tensors(encoder.state_dict())
     folders = {
         stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize)
         for stream in STREAMS
@@ -64,13 +65,6 @@ def cache_features(
     rows = np.cumsum([0] + [len(clip.frames) for clip in clips])
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
     return FeatureCache({s: np.load(folder / "features.npy", mmap_mode="r") for s, folder in folders.items()}, starts)
-
-
-def hash_weights(encoder: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(encoder.state_dict().items()):
-        digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def cache_name(
@@ -147,7 +141,7 @@ def _fill(
     arrays: dict[str, np.ndarray], encoder: nn.Module, dataset: EveryFrame, config: Config, device: torch.device
 ) -> int:
     loader = Loader(
-        dataset, batch_size=None, num_workers=config.run.workers, worker_init_fn=use_one_thread, prefetch_factor=None
+        dataset, batch_size=None, num_workers=config.run.workers, worker_init_fn=start_worker, prefetch_factor=None
     )
     row, replaced = 0, 0
     for item in progress_bar(loader, len(loader), "features"):

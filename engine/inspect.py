@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.adopt import FAMILIES, UNTOLD
-from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import KEYS, Opened, evaluation_config, open_checkpoint, rebuild
 from engine.options import Config
 from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
@@ -13,6 +13,8 @@ from models.published import Published
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of
 from utils.errors import UserError
+
+WRITTEN = (*KEYS, "clip_shape", "best")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
@@ -33,7 +35,7 @@ def convert(config: Config, given: dict[str, Any]) -> None:
     opened = open_checkpoint(source, given)
     if opened.unnamed and opened.content["model"].get("tokens") is not None:
         raise UserError(f"{source}: {opened.unnamed}")
-    rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
+    model = rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     for target in targets:
@@ -43,7 +45,8 @@ def convert(config: Config, given: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output-dir {folder}: {(error.strerror or str(error)).lower()}") from None
-    content = opened.content | {"model": halve_where_exact(opened.content["model"])}
+    content = {key: value for key, value in opened.content.items() if key in WRITTEN}
+    content["model"] = halve_where_exact(model.state_dict())
     print(describe(opened, given))
     save_checkpoint(content, targets[0])
     save_safetensors(content, targets[1])

@@ -12,10 +12,16 @@ from utils.errors import UserError
 class RunningScore:
     """Losses and predictions of an epoch so far."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names, self.clips, self.replaced = names, 0, 0
-        self.sums: dict[str, float] = {}
-        self.confusion = np.zeros((len(names), len(names)), dtype=np.int64)
+    def __init__(self, names: tuple[str, ...], state: dict[str, Any] | None = None) -> None:
+        """``state``: of an epoch that was interrupted."""
+        state = state or {"clips": 0, "replaced": 0, "sums": {}, "confusion": [[0] * len(names) for _ in names]}
+        self.names, self.clips, self.replaced = names, state["clips"], state["replaced"]
+        self.sums: dict[str, float] = dict(state["sums"])
+        self.confusion = np.array(state["confusion"], dtype=np.int64)
+
+    def state(self) -> dict[str, Any]:
+        confusion = self.confusion.tolist()
+        return {"clips": self.clips, "replaced": self.replaced, "sums": dict(self.sums), "confusion": confusion}
 
     def add(self, losses: dict[str, Tensor], logits: Tensor, batch: dict[str, Any]) -> None:
         B = len(batch["label"])

@@ -1,7 +1,7 @@
 """Training: the run set up, the epochs, the step, and the best checkpoint scored at the end."""
 
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,64 +11,44 @@ import torch
 from dataloader.classes import Classes, load_classes
 from dataloader.clips import Views
 from engine.data import Splits, evaluation_loader, make_views, read_splits, require_lists, training_loader
-from engine.device import to_device
+from engine.device import seed_epoch, to_device
 from engine.evaluate import predict, score_and_write
 from engine.features import FeatureCache, cache_features
-from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, set_trainable
+from engine.interrupt import Interruption, Watched
+from engine.keep import Keeper, Progress, random_state
+from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups
 from engine.options import Config
+from engine.resume import Found, adopt_best, continued_folder, find_checkpoint, is_complete, resumed_config
 from engine.running import RunningScore, sum_finite
 from engine.session import Session, open_session
+from engine.setup import build_model
 from engine.tasks import ClipCaerTask
-from models.build import build_clip_caer
-from models.clip_backbone import load_clip
-from models.clip_caer import ClipCaer
-from models.clip_towers import Clip
-from utils.checkpoint import FORMAT, halve_where_exact, load_checkpoint, save_checkpoint, to_full
-from utils.errors import UserError
+from utils.checkpoint import load_checkpoint, to_full
+from utils.errors import Interrupted
 from utils.runlog import progress_bar
 
 
-def train(config: Config) -> dict[str, Any]:
-    """A whole run; returns its final metrics."""
+def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """A whole run, or the rest of one; returns its final metrics."""
+    found, said = find_checkpoint(config, given) if config.run.resume else (None, [])
+    if found is not None and config.run.resume != "auto":
+        config = resumed_config(found, given)
     require_lists(config)
+    if found is not None and is_complete(found, config):
+        print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
+        return {}
     classes = load_classes(config.data.dataset, config.data.class_texts)
     model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
-    with open_session(config) as session:
+    with open_session(config, continued_folder(found, config)) as session:
+        for line in said:
+            session.log.warn(line)
         task = ClipCaerTask(model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
         trainer = Trainer(config, task, splits, classes, shape, session)
+        if found is not None:
+            trainer.resume(found)
         trainer.run()
         return trainer.finish()
-
-
-def build_model(config: Config, classes: Classes) -> tuple[ClipCaer, dict[str, int]]:
-    """The model with its frozen parts frozen, and the sizes of its CLIP."""
-    clip, texts = load_fitting_clip(config), classes.texts_of(config.model.text_type)
-    model = build_clip_caer(
-        clip,
-        texts,
-        classes.texts_of("descriptive") if needs_descriptive_texts(config) else texts,
-        config.model,
-        max_frames=config.data.num_segments * config.data.duration,
-        seed=config.run.seed,
-    )
-    set_trainable(model, config.optim, config.model.tune_prompts)
-    return model, clip.shape.as_dict()
-
-
-def needs_descriptive_texts(config: Config) -> bool:
-    in_classifier = config.model.slerp_weight > 0 and config.model.iec_text != "soft"
-    return in_classifier or config.loss.mi_loss_weight > 0
-
-
-def load_fitting_clip(config: Config) -> Clip:
-    clip = load_clip(config.model.clip_path, config.run.seed)
-    if clip.shape.image_size != config.data.image_size:
-        raise UserError(
-            f"--image-size {config.data.image_size} does not fit --clip-path {config.model.clip_path}, "
-            f"which reads {clip.shape.image_size}; pass --image-size {clip.shape.image_size}"
-        )
-    return clip
 
 
 class Trainer:
@@ -83,7 +63,7 @@ class Trainer:
         shape: dict[str, int],
         session: Session,
     ) -> None:
-        self.config, self.task, self.classes, self.shape = config, task, classes, shape
+        self.config, self.task, self.classes = config, task, classes
         self.session, self.device, self.amp, self.log = session, session.device, session.amp, session.log
         device, amp, log, pin = session.device, session.amp, session.log, session.pin_memory
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
@@ -101,7 +81,12 @@ class Trainer:
         self.optimizer = build_optimizer(groups, config.optim)
         self.schedule = build_schedule(self.optimizer, config.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.best: dict[str, Any] = {"uar": -1.0, "epoch": 0}
+        self.progress = Progress()
+        self.inside: dict[str, Any] = {}  # how far the epoch under way is
+        self.stop = Interruption()
+        learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+        seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
+        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, self.selected_on, log.folder)
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
@@ -112,40 +97,62 @@ class Trainer:
         watched = splits.test if self.config.optim.select_on == "test" else []
         return {"train": seen, "val": seen} | ({"test": make(watched, views, 1)} if watched else {})
 
+    def resume(self, found: Found) -> None:
+        """Everything as it was when ``found`` was saved."""
+        self.progress = self.keeper.restore(found.content, found.path)
+        self.progress.best = adopt_best(found, self.progress.best, self.log)
+        self.log.restore(self.progress.history)
+        at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+        self.log.say(f"resumed from {found.path}: goes on with {at}")
+
     def run(self) -> None:
-        """All epochs."""
-        for epoch in range(self.config.optim.epochs):
-            started = time.time()
-            self.order.epoch = epoch
-            values = self.train_epoch(epoch)
-            watched = self.config.optim.select_on
-            if watched != "last":
-                values |= self.check(watched)
-            values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **self._rates()}
-            self.schedule.step()
-            self.log.epoch(values)
-            self._keep(epoch, values)
-            self._say(values)
+        """All epochs that are left. A signal ends them with everything saved."""
+        with self.stop:
+            try:
+                while self.progress.epoch < self.config.optim.epochs:
+                    self.run_epoch(self.progress.epoch)
+            except Interrupted as signal:
+                self.keeper.save_last(replace(self.progress, **self.inside))
+                again = f"python main.py --resume {self.log.folder}"
+                self.log.say(f"stopped and saved; go on with: {again}")
+                raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
+
+    def run_epoch(self, epoch: int) -> None:
+        started = time.time()
+        values = self.train_epoch(epoch)
+        watched = self.config.optim.select_on
+        if watched != "last":
+            values |= self.check(watched)
+        values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **self._rates()}
+        self.schedule.step()
+        self._keep(epoch, values)
+        self.log.epoch(values)
+        self._say(values)
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """One pass over the training clips."""
+        """One pass over the training clips, or the rest of one that was interrupted."""
         self.task.model.train()
-        torch.manual_seed(self.config.run.seed * 1_000_003 + epoch)  # dropout: the same whatever ran before
-        seen = RunningScore(self.classes.names)
-        bar = progress_bar(self.loader, len(self.loader), f"epoch {epoch + 1}/{self.config.optim.epochs}")
-        window = self.config.optim.accumulate
-        for step, batch in enumerate(bar):
+        seed_epoch(self.config.run.seed, epoch, self.progress.random)
+        seen, first = RunningScore(self.classes.names, self.progress.seen), self.progress.step
+        self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
+        steps, window, saved = len(self.loader), self.config.optim.accumulate, time.time()
+        self._mark(seen, first)
+        label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
+        bar = progress_bar(Watched(self.loader, self.stop), steps, label, first)
+        for step, batch in enumerate(bar, first):
             batch = to_device(batch, self.device, self.config.data.normalize)
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 out = self.task.forward(batch)  # the one forward of this step
             losses = self.task.losses(out, batch, epoch)  # named and weighted, in full precision
             total = sum_finite(losses, epoch, step, batch["id"])
-            steps_together = min(window, len(self.loader) - step // window * window)
+            steps_together = min(window, steps - step // window * window)
             self.scaler.scale(total / steps_together).backward()
-            if (step + 1) % window == 0 or step + 1 == len(self.loader):
-                self.update()
             seen.add(losses, self.task.predictions(out), batch)
             self._report(bar, seen, epoch, step)
+            if (step + 1) % window == 0 or step + 1 == steps:
+                self.update()
+                self._mark(seen, step + 1)
+                saved = self._save_inside(saved)
         return {f"train/{name}": value for name, value in seen.values().items()}
 
     def update(self) -> None:
@@ -160,7 +167,8 @@ class Trainer:
 
     def check(self, name: str) -> dict[str, Any]:
         """UAR and the others on a split during training."""
-        _, label, logits, _ = predict(self.task, self.check_loader, self.config, self.session, name)
+        loader = Watched(self.check_loader, self.stop)
+        _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
 
@@ -190,28 +198,29 @@ class Trainer:
             return "val, which holds test clips: optimistic"
         return "test: optimistic" if watched == "test" else watched
 
+    def _mark(self, seen: RunningScore, step: int) -> None:
+        """What belongs to the weights as they are: after an update, whatever is accumulated since."""
+        self.inside = {"step": step, "seen": seen.state(), "random": random_state()}
+
+    def _save_inside(self, saved: float) -> float:
+        """last.pt inside an epoch, when its time has come; returns when it was saved last."""
+        minutes = self.config.run.save_every_minutes
+        if minutes == 0 or time.time() - saved < 60 * minutes:
+            return saved
+        self.keeper.save_last(replace(self.progress, **self.inside))
+        return time.time()
+
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
-        """last.pt after every epoch, best.pt after a better one."""
-        watched = self.config.optim.select_on
-        better = watched == "last" or values[f"{watched}/uar"] > self.best["uar"]
+        """best.pt after a better epoch, last.pt after every one."""
+        watched, best = self.config.optim.select_on, self.progress.best
+        better = watched == "last" or values[f"{watched}/uar"] > best["uar"]
         if better:
-            self.best = {"uar": values.get(f"{watched}/uar", -1.0), "epoch": epoch + 1}
-        content = {
-            "format": FORMAT,
-            "family": "clip-caer",
-            "config": asdict(self.config),
-            "classes": list(self.classes.names),
-            "label_base": self.classes.label_base,
-            "clip_shape": self.shape,
-            "model": halve_where_exact(self.task.model.state_dict()),
-            "epoch": epoch + 1,
-            "best": self.best,
-            "selected_on": self.selected_on,
-        }
+            best = {"uar": values.get(f"{watched}/uar", -1.0), "epoch": epoch + 1}
+        self.progress = Progress(epoch + 1, best=best, history=[*self.progress.history, values])
+        self.inside = {}
         if better:
-            save_checkpoint(content, self.log.folder / "best.pt")
-        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
-        save_checkpoint(content | state, self.log.folder / "last.pt")
+            self.keeper.save_best(self.progress)
+        self.keeper.save_last(self.progress)
 
     def _rates(self) -> dict[str, float]:
         return {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
@@ -230,7 +239,7 @@ class Trainer:
         watched = self.config.optim.select_on
         shown = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if watched != "last":
-            star = " *" if self.best["epoch"] == values["epoch"] else ""
+            star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
             shown += f"; {watched} UAR {values[f'{watched}/uar']:.2f}, WAR {values[f'{watched}/war']:.2f}{star}"
         self.log.say(f"{shown}   ({values['seconds']:.0f} s)")
         if values["train/replaced_frames"]:

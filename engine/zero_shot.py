@@ -7,8 +7,8 @@ from engine.data import require_lists
 from engine.evaluate import score_test_list
 from engine.options import Config
 from engine.session import open_session
+from engine.setup import load_fitting_clip
 from engine.tasks import ClipCaerTask
-from engine.train import load_fitting_clip
 from models.build import encode_classes
 from models.zero_shot import ZeroShotClip
 

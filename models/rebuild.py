@@ -50,9 +50,9 @@ def rebuild_clip_caer(shape: ClipShape, state: State, options: Any) -> ClipCaer:
         class_specific=context.dim() == 3,
     )
     adapter = None
-    if "adapter.layers.0.weight" in state:
+    if has_part(state, "adapter."):
         adapter = Adapter(shape.embed_dim, residual=options.adapter == "residual", ratio=options.adapter_ratio)
-    fuse = nn.Linear(*state["fuse.weight"].T.shape) if "fuse.weight" in state else None
+    fuse = nn.Linear(*state["fuse.weight"].T.shape) if has_part(state, "fuse.") else None
     return ClipCaer(
         image_encoder=ImageTower(shape),
         text_encoder=TextTower(shape),
@@ -69,8 +69,8 @@ def rebuild_clip_caer(shape: ClipShape, state: State, options: Any) -> ClipCaer:
 
 
 def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
-    has_text, head = "text_encoder.ln_final.weight" in state, None
-    if "head.0.weight" in state:
+    has_text, head = has_part(state, "text_encoder."), None
+    if has_part(state, "head."):
         first, last = state["head.0.weight"], state["head.2.weight"]
         head = nn.Sequential(nn.Linear(*first.T.shape), nn.ReLU(), nn.Linear(*last.T.shape))
     return EmoClip(
@@ -86,7 +86,7 @@ def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
 
 def temporal_like(state: State, prefix: str, heads: int | None = None) -> TemporalTransformer | None:
     """A temporal transformer of the sizes below ``prefix``; None where there is none."""
-    if f"{prefix}positions" not in state:
+    if not has_part(state, prefix):
         return None
     positions, pooled = state[f"{prefix}positions"], f"{prefix}pool.0.weight" in state
     inner = state[f"{prefix}blocks.0.attention.to_qkv.weight"].shape[0] // 3
@@ -100,6 +100,11 @@ def temporal_like(state: State, prefix: str, heads: int | None = None) -> Tempor
         max_frames=positions.shape[1] - (not pooled),
         pooled=pooled,
     )
+
+
+def has_part(state: State, prefix: str) -> bool:
+    """Any tensor of it is enough: where others are lost, they are then named."""
+    return any(key.startswith(prefix) for key in state)
 
 
 REBUILDERS = {"clip-caer": rebuild_clip_caer, "emoclip": rebuild_emoclip}

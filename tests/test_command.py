@@ -58,8 +58,9 @@ def test_help_lists_every_flag_in_its_group(capsys):
     assert stop.value.code == 0
     for group, options in GROUPS.items():
         assert f"\n{group}:" in shown
-        for name in options.__dataclass_fields__:
-            assert "--" + name.replace("_", "-") in shown
+        for name, field in options.__dataclass_fields__.items():
+            flag = "[FILE]" if field.metadata["positional"] else "--" + name.replace("_", "-")
+            assert flag in shown
     for alias in ("--lambda_mi", "--lambda-dc", "--load_and_tune_prompt_learner"):
         assert alias in shown
 
@@ -79,8 +80,9 @@ def test_a_dry_run_shows_every_option_and_writes_nothing(capsys, tmp_path, monke
     assert main(["--dry-run", "--train-annotation", "gone.txt", "--clip-path", "gone.pt"]) == 0
     shown = capsys.readouterr().out
     for options in GROUPS.values():
-        for name in options.__dataclass_fields__:
-            assert "--" + name.replace("_", "-") in shown
+        for name, field in options.__dataclass_fields__.items():
+            flag = "[FILE]" if field.metadata["positional"] else "--" + name.replace("_", "-")
+            assert flag in shown
     assert list(tmp_path.iterdir()) == []
 
 

@@ -128,7 +128,7 @@ def test_a_file_that_is_no_checkpoint_is_named(capsys, tmp_path, content):
 def test_another_projects_checkpoint_and_a_missing_one_are_named(capsys, tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "other.pt")
     message = error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
-    assert "other.pt" in message and "not a checkpoint of this project" in message
+    assert "other.pt" in message and "no checkpoint layout that is known here" in message
     assert "gone.pt" in error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "gone.pt")], capsys)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from dataloader.classes import load_classes
 from engine.settings import read_command, warnings_of
-from engine.train import build_model
+from engine.setup import build_model
 from models.clip_towers import ImageTower
 from tests.tools import RANDOM_CLIP, ROOT
 

@@ -13,8 +13,8 @@ import torch
 from dataloader.classes import load_classes
 from engine.options import Config
 from engine.settings import make_config
+from engine.setup import build_model
 from engine.tasks import ClipCaerTask
-from engine.train import build_model
 from main import main
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,7 +1,9 @@
 """Checkpoints: tensors and primitives only, written whole or not at all, read without running code from the file."""
 
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,10 +36,17 @@ def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool =
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{path}: cannot be written ({first_line(error)}); the checkpoint before it is untouched"
+            f"{path}: cannot be written ({_reason(error, path)}); the checkpoint before it is untouched"
         ) from None
     finally:
         temporary.unlink(missing_ok=True)  # renamed away unless something went wrong, Ctrl-C included
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What the system says; torch hides it, so the room that is left is said instead."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB are free there; {first_line(error)[:60]}"
 
 
 def previous_of(path: Path) -> Path:
@@ -57,6 +66,13 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def hash_tensors(state: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def halve_where_exact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

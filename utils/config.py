@@ -248,5 +248,6 @@ def describe(groups: dict[str, Any]) -> str:
             value = getattr(group, field.name)
             mark = " " if value == field.default else "*"
             shown = "(not set)" if value is None else _shown(value)
-            lines.append(f"  {mark} {flag_of(field.name):<26} {shown}")
+            flag = f"[{field.metadata['metavar']}]" if field.metadata["positional"] else flag_of(field.name)
+            lines.append(f"  {mark} {flag:<26} {shown}")
     return "\n".join(lines)

@@ -11,3 +11,16 @@ def closest(word: str, known: list[str]) -> str:
 
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end, and what had to be saved is saved."""
+
+    def __init__(self, number: int, message: str = "stopped") -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """What a shell expects of a process that a signal ended."""
+        return 128 + self.number

@@ -19,6 +19,7 @@ class RunLog:
         self.started = time.time()
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
         self._board: Any = None
+        self._first_epoch: int | None = None  # TensorBoard forgets this epoch and later ones of an interrupted run
 
     def say(self, text: str) -> None:
         print(text, flush=True)
@@ -35,6 +36,12 @@ class RunLog:
             if isinstance(value, (int, float)) and name != "epoch" and math.isfinite(value):
                 self.board.add_scalar(name, value, values["epoch"])
 
+    def restore(self, history: list[dict[str, Any]]) -> None:
+        """The epochs of a run that goes on: what was logged after its last checkpoint comes again."""
+        lines = "".join(json.dumps(values) + "\n" for values in history)
+        (self.folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        self._first_epoch = len(history) + 1
+
     def history(self) -> list[dict[str, Any]]:
         file = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
@@ -48,7 +55,7 @@ class RunLog:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder / "tensorboard"))
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_epoch)
         return self._board
 
     def discard_if_empty(self) -> None:
@@ -81,9 +88,24 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     return log
 
 
+def reopen_run(folder: Path, config: dict[str, Any]) -> RunLog:
+    """The folder of a run that goes on."""
+    try:
+        log = RunLog(folder)
+        log.write_json("config.json", config)
+    except OSError as error:
+        reason = (error.strerror or "cannot be written").lower()
+        raise UserError(f"run folder {folder}: {reason}; go on elsewhere with --output-dir") from None
+    return log
+
+
+def safe_name(name: str) -> str:
+    """An experiment's name as the beginning of a folder's."""
+    return (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run")[:80]
+
+
 def _fresh_folder(name: str) -> Path:
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
-    base = Path("outputs") / f"{safe[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    base = Path("outputs") / f"{safe_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, number = base, 1
     while True:
         try:
@@ -94,8 +116,9 @@ def _fresh_folder(name: str) -> Path:
             folder = base.with_name(f"{base.name}-{number}")
 
 
-def progress_bar(iterable: Any, total: int, label: str) -> Any:
+def progress_bar(iterable: Any, total: int, label: str, first: int = 0) -> Any:
     """A tqdm bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    return tqdm(iterable, total=total, desc=label, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
+    shown = {"leave": False, "dynamic_ncols": True, "disable": not sys.stderr.isatty()}
+    return tqdm(iterable, total=total, desc=label, initial=first, **shown)

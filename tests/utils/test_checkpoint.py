@@ -26,7 +26,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch, fail
     before = path.read_bytes()
 
     def write_half(content, file):
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise failure
 
     monkeypatch.setattr(torch, "save", write_half)
@@ -41,7 +41,7 @@ def test_an_interruption_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch
     save_checkpoint(CONTENT, path)
 
     def stop(content, file):
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", stop)

@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM during training: the step is finished, the run saved, and the message says how to go on."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from utils.errors import Interrupted
+
+
+class Interruption:
+    """``with Interruption() as stop``: signals are remembered instead of obeyed; a second Ctrl-C stops at once."""
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():  # nowhere else can signals be handled
+            self._before = {number: signal.signal(number, self._remember) for number in self.signals}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, _: Any) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+        print("\nstopping: the step is finished and saved first (Ctrl-C again stops at once)", flush=True)
+
+    def check(self) -> None:
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+
+class Watched:
+    """A loader that ends with ``Interrupted`` between two batches once a signal came."""
+
+    def __init__(self, loader: Any, stop: Interruption) -> None:
+        self.loader, self.stop = loader, stop
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for batch in self.loader:
+                self.stop.check()
+                yield batch
+        except RuntimeError:  # SIGTERM often reaches the decoding processes too
+            self.stop.check()
+            raise

@@ -1,0 +1,128 @@
+"""What a run keeps on disk: ``best.pt``, which needs nothing but itself, and ``last.pt``, from which a run goes on."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataloader.annotation import Clip
+from dataloader.classes import Classes
+from engine.options import Config
+from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
+from utils.errors import UserError
+
+TOWERS = ("image_encoder", "text_encoder")
+
+
+@dataclass
+class Progress:
+    """How far a run is: ``epoch`` complete epochs, and ``step`` batches of the next."""
+
+    epoch: int = 0
+    step: int = 0
+    seen: dict[str, Any] | None = None  # scores of those batches
+    random: dict[str, torch.Tensor] | None = None  # the random state after them
+    best: dict[str, Any] = field(default_factory=lambda: {"uar": -1.0, "epoch": 0})
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Keeper:
+    """Writes and reads the state of one training."""
+
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        learning: dict[str, Any],
+        classes: Classes,
+        shape: dict[str, int],
+        clips: list[Clip],
+        selected_on: str,
+        folder: Path,
+    ) -> None:
+        """``learning``: what has a state besides the model: optimizer, schedule, scaler."""
+        self.model, self.learning, self.folder = model, learning, folder
+        self.frozen = {
+            tower: hash_tensors(getattr(model, tower).state_dict())
+            for tower in TOWERS
+            if not any(p.requires_grad for p in getattr(model, tower).parameters())
+        }
+        self.order = hash_order(clips)
+        self.about = {
+            "format": FORMAT,
+            "family": "clip-caer",
+            "config": asdict(config),
+            "classes": list(classes.names),
+            "label_base": classes.label_base,
+            "clip_shape": shape,
+            "selected_on": selected_on,
+        }
+
+    def save_best(self, progress: Progress) -> None:
+        self._require_finite()
+        state = halve_where_exact(self.model.state_dict())
+        save_checkpoint(self._content(state, progress), self.folder / "best.pt")
+
+    def save_last(self, progress: Progress) -> None:
+        """The frozen towers stay out: they are in the CLIP file, and their hash says whether it is the same."""
+        self._require_finite()
+        state = {key: value for key, value in self.model.state_dict().items() if key.split(".")[0] not in self.frozen}
+        more = {
+            "left_out": self.frozen,
+            "progress": asdict(progress),
+            "learning": {name: plain(part.state_dict()) for name, part in self.learning.items()},
+            "train_list": self.order,
+        }
+        save_checkpoint(self._content(state, progress) | more, self.folder / "last.pt", keep_previous=True)
+
+    def restore(self, content: dict[str, Any], source: Path) -> Progress:
+        """Everything back as it was when ``content`` was saved."""
+        if content["train_list"] != self.order:
+            raise UserError(
+                f"{source}: the training clips are not those that it was trained on; it cannot be continued"
+            )
+        if content["left_out"] != self.frozen:
+            raise UserError(f"{source}: --clip-path holds other weights than the run was started with")
+        try:
+            left = self.model.load_state_dict(to_full(content["model"]), strict=False)
+            lost = [key for key in left.missing_keys if key.split(".")[0] not in self.frozen]
+            if lost or left.unexpected_keys:
+                raise KeyError(*lost[:2], *left.unexpected_keys[:2])
+            for name, part in self.learning.items():
+                part.load_state_dict(content["learning"][name])
+            return Progress(**content["progress"])
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{source}: does not fit this run ({' '.join(str(error).split())[:120]})") from None
+
+    def _content(self, state: dict[str, torch.Tensor], progress: Progress) -> dict[str, Any]:
+        return self.about | {"model": state, "epoch": progress.epoch, "best": progress.best}
+
+    def _require_finite(self) -> None:
+        bad = [name for name, p in self.model.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
+        if bad:
+            raise UserError(
+                f"{bad[0]} and {len(bad) - 1} more tensors are not finite any more; the checkpoint before this one is "
+                f"kept in {self.folder}; lower --lr or set --grad-clip 1"
+            )
+
+
+def plain(state: dict[str, Any]) -> dict[str, Any]:
+    """Without the schedule's milestones, a Counter: they stand in the config."""
+    return {name: value for name, value in state.items() if name != "milestones"}
+
+
+def hash_order(clips: list[Clip]) -> str:
+    """Which clips, in which order, with which labels: what the order of an epoch depends on."""
+    rows = "\n".join(f"{clip.key} {clip.label} {len(clip.frames)}" for clip in clips)
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """Of torch alone: dropout is the only chance that is no pure function of seed, epoch and clip."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
