@@ -1,5 +1,6 @@
 """Emotion recognition from video with CLIP. `python main.py --help` lists every flag, README.md the usual commands."""
 
+import errno
 import os
 import sys
 from functools import partial
@@ -12,6 +13,8 @@ from utils.errors import Interrupted, UserError
 # what it saves. Read when torch is first imported, so it stands here; the user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, choose a mode; a user's mistake becomes one line and exit status 2."""
@@ -23,6 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
         return run_mode(given, config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        print(
+            f"error: {error.filename or 'the disk'}: {error.strerror.lower()}; nothing more is written", file=sys.stderr
+        )
         return 2
     except Interrupted as signal:
         print(signal, file=sys.stderr)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # train.sh on Google Colab: data and runs on the mounted Drive, so that nothing is lost when the machine goes.
+# The same command again goes on with the run where it was cut off; RUN=<name> begins another.
 #   !DRIVE_ROOT=/content/drive/MyDrive/RAER bash train_colab.sh --epochs 20
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -9,4 +10,4 @@ if [ ! -d "$DRIVE_ROOT" ]; then
     exit 2
 fi
 RAER_ROOT="$DRIVE_ROOT" exec bash train.sh --gpu 0 --workers 2 \
-    --output-dir "$DRIVE_ROOT/outputs/$(date +%Y%m%d-%H%M%S)" "$@"
+    --output-dir "$DRIVE_ROOT/outputs/${RUN:-train}" --resume auto "$@"

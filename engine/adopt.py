@@ -11,7 +11,7 @@ from torch import Tensor
 from dataloader.classes import Classes, load_classes
 from engine.options import GROUPS, Config
 from models.clip_backbone import tokenize
-from models.clip_towers import TEXT_LENGTH, ClipShape, TextTower, shape_of
+from models.clip_towers import TEXT_LENGTH, VOCABULARY, ClipShape, TextTower, shape_of
 from models.published import Published, sort_published
 from models.recover import recover_texts
 from utils.checkpoint import FORMAT
@@ -22,6 +22,7 @@ UNTOLD = (  # options that tensors cannot tell: from the family's recipe, or fro
     "temperature", "class_token_position", "slerp_weight", "iec_text", "normalize", "missing_face", "crop_body",
     "text_type", "dataset", "class_texts",
 )  # fmt: skip
+UNTOLD_OF_EMOCLIP = ("num_segments", "normalize", "missing_face", "text_type", "dataset", "class_texts")
 PUBLISHED_PIXELS = {"normalize": "none", "missing_face": "frame", "sampling": "published"}
 
 
@@ -61,8 +62,12 @@ FAMILIES = {
 }
 
 
-def adopt(container: dict[str, Any], path: Path, given: dict[str, Any]) -> tuple[dict[str, Any], Published, str | None]:
-    """``(a checkpoint of ours, what became of its keys, why its classes have no names)``."""
+def untold(family: Family) -> tuple[str, ...]:
+    return UNTOLD_OF_EMOCLIP if family.model == "emoclip" else UNTOLD
+
+
+def adopt(container: dict[str, Any], path: Path, given: dict[str, Any]) -> tuple[dict[str, Any], Published]:
+    """``(a checkpoint of ours, what became of its keys)``."""
     state = container["state_dict"] if isinstance(container.get("state_dict"), dict) else container
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     report = sort_published(tensors)
@@ -73,14 +78,16 @@ def adopt(container: dict[str, Any], path: Path, given: dict[str, Any]) -> tuple
         )
     report.unexpected += [str(key) for key in state if key not in tensors]
     require_whole(report, path, given)
+    if report.token_embedding is not None and len(report.token_embedding) != VOCABULARY:
+        raise UserError(f"{path}: a token embedding of {len(report.token_embedding)} rows, expected {VOCABULARY}")
     family = FAMILIES[report.family]
     shape = shape_of(report.model, "image_encoder.", "text_encoder.")
     make = _adopt_emoclip if family.model == "emoclip" else _adopt_clip_caer
     told, classes, unnamed = make(report, shape, given)
     told |= {"image_size": shape.image_size, "clip_path": path.name, "exper_name": path.stem}
-    chosen = {name: given[name] for name in UNTOLD if name in given}
+    chosen = {name: given[name] for name in untold(family) if name in given}
     config = Config(**resolve(GROUPS, PUBLISHED_PIXELS | family.recipe | told, chosen))
-    epoch = container.get("epoch", 0)
+    epoch = container.get("epoch")
     content = {
         "format": FORMAT,
         "family": family.model,
@@ -94,7 +101,9 @@ def adopt(container: dict[str, Any], path: Path, given: dict[str, Any]) -> tuple
     }
     if report.missing:
         content["partial"] = [report.ours[key] for key in report.missing]
-    return content, report, unnamed
+    if unnamed is not None:
+        content["unnamed"] = unnamed
+    return content, report
 
 
 def require_whole(report: Published, path: Path, given: dict[str, Any]) -> None:
@@ -142,8 +151,8 @@ def _adopt_clip_caer(
         "num_segments": _frames(model),
         "temporal_layers": 1 + max(int(key.split(".")[2]) for key in model if key.startswith("face_temporal.blocks.")),
     }
-    if R > C:
-        told["text_type"] = "prompt_ensemble"
+    if R > C:  # the published code leaves the instance-enhanced classifier out of an ensemble
+        told |= {"text_type": "prompt_ensemble", "slerp_weight": 0.0}
     return told, classes if unnamed is None else numbered(C), unnamed
 
 
@@ -157,7 +166,8 @@ def _adopt_emoclip(
     head = report.model.get("head.2.weight")
     if report.token_embedding is None:
         outputs = f"{len(head)} numbers" if head is not None else "features"
-        return told, numbered(1), f"it predicts {outputs}, not classes: it holds no text tower to compare videos with"
+        reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"
+        return told, numbered(1), reason
     classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
     texts = classes.texts_of(given.get("text_type", "class_descriptor"))
     report.prompts = [text for row in texts for text in row]

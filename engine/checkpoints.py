@@ -16,7 +16,7 @@ from models.rebuild import REBUILDERS, rebuild_model
 from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of
-from utils.errors import UserError
+from utils.errors import UserError, about
 
 KEYS = {  # of a checkpoint of ours, and their types
     "format": int,
@@ -53,7 +53,11 @@ class Opened:
     path: Path
     content: dict[str, Any]
     report: Published | None = None
-    unnamed: str | None = None  # why the classes have no names, where they have none
+
+    @property
+    def unnamed(self) -> str | None:
+        """Why the classes have no names, where they have none."""
+        return self.content.get("unnamed")
 
     @property
     def shape(self) -> ClipShape:
@@ -68,14 +72,14 @@ def open_checkpoint(path: Path, given: dict[str, Any]) -> Opened:
     if "format" in content and "config" in content:
         return Opened(path, check_content(content, path))
     try:
-        adopted = adopt(content, path, given)
+        with about(path):
+            return Opened(path, *adopt(content, path, given))
     except UserError:
         raise
     except (KeyError, RuntimeError, IndexError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: a published checkpoint whose tensors do not fit together ({first_line(error)})"
         ) from None
-    return Opened(path, *adopted)
 
 
 def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from engine.options import Config
 from engine.results import write_results
 from engine.session import Session, open_session
 from engine.tasks import ClipCaerTask
-from utils.errors import UserError
+from utils.errors import UserError, about
 from utils.runlog import progress_bar
 
 
@@ -53,7 +53,8 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     config = evaluation_config(content, named)
     require_lists(config)
     classes = Classes(tuple(content["classes"]), content["label_base"], {}, str(path))
-    model = rebuild(content, config)
+    with about(path):
+        model = rebuild(content, config)
     with open_session(config) as session:
         task = ClipCaerTask(model.to(session.device), classes.names)
         if opened.report is not None:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from engine.adopt import FAMILIES, UNTOLD
+from engine.adopt import FAMILIES, untold
 from engine.checkpoints import KEYS, Opened, evaluation_config, open_checkpoint, rebuild
 from engine.options import Config
 from models.clip_backbone import clip_from_state
@@ -12,9 +12,9 @@ from models.clip_towers import ClipShape
 from models.published import Published
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of
-from utils.errors import UserError
+from utils.errors import UserError, about
 
-WRITTEN = (*KEYS, "clip_shape", "best")
+WRITTEN = (*KEYS, "clip_shape", "best", "unnamed")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
@@ -33,9 +33,10 @@ def convert(config: Config, given: dict[str, Any]) -> None:
     """Write the checkpoint as ours, as a torch file of plain tensors and as safetensors."""
     source = Path(config.run.file)
     opened = open_checkpoint(source, given)
-    if opened.unnamed and opened.content["model"].get("tokens") is not None:
+    if opened.unnamed and opened.content["family"] == "clip-caer":
         raise UserError(f"{source}: {opened.unnamed}")
-    model = rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
+    with about(source):
+        model = rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     for target in targets:
@@ -59,7 +60,7 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     parameters = sum(tensor.numel() for tensor in content["model"].values())
     lines = [
         f"family      {_title(opened)}",
-        f"trained     {content['epoch']} epochs; best epoch chosen on: {content['selected_on']}",
+        f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
         describe_towers(opened.shape),
         f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",
@@ -97,12 +98,14 @@ def describe_published(opened: Opened, given: dict[str, Any]) -> str:
     ):
         lines.append(f"            {len(keys)} {what}" + (f": {', '.join(keys)}" if keys else ""))
     lines.append("run with    (tensors do not tell: from the published recipe, or from your flags)")
-    for name in (*UNTOLD, "num_segments"):
+    for name in untold(FAMILIES[report.family]):
         value = next(group[name] for group in config.values() if name in group)
         if value is not None:
             yours = "   (yours)" if name in given else ""
             lines.append(f"            {flag_of(name)} {value}{yours}")
-    if config["data"]["crop_body"] is None:
+    if config["model"]["slerp_weight"] > 0 and not report.descriptive and report.family != "emoclip":
+        lines.append("            (no hand-made texts in the file: IEC takes its class texts without context vectors)")
+    if config["data"]["crop_body"] is None and config["model"]["streams"] == "both":
         lines.append("            context: the body box where --bounding-box-body is given")
     return "\n".join(lines)
 

@@ -96,6 +96,10 @@ def newest_of_experiment(config: Config) -> tuple[Found | None, list[str]]:
         differing = different_options(found.content["config"], config)
         if not differing:
             return found, [*said, *found.said]
+        if config.run.output_dir:
+            raise UserError(
+                f"--output-dir {folder} holds a run with other options ({differing[0]}); name another folder"
+            )
         said.append(f"not resumed: {folder} has other options ({differing[0]})")
     return None, [*said, "--resume auto: nothing to go on from, a new run begins"]
 

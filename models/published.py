@@ -40,6 +40,7 @@ DROPPED = {  # pattern → why it is not needed
     r"clip_model_\.logit_scale": "not used by this family",
     r"(image_encoder|face_adapter|temporal_net|temporal_net_body|project_fc)_m\..*|queue|queue_ptr": "only training",
 }
+TEMPORAL_NETS = ("temporal_net", "temporal_net_body")
 TWO_HEADS = r"cls_(bin|4)\.(weight|bias)"
 
 
@@ -72,12 +73,14 @@ def sort_published(state: State) -> Published | None:
         return None
     names = emoclip_names(state) if family.startswith("emoclip") else clip_caer_names(state)
     found = Published(family, {}, ours=names)
+    copies = {alias_of(key): key for key in state}
     for theirs, ours in names.items():
-        if theirs not in state:
+        source = theirs if theirs in state else copies.get(theirs)
+        if source is None:
             found.missing.append(theirs)
             continue
-        found.taken.append(theirs)
-        found.model[ours] = state[theirs]
+        found.taken.append(source)
+        found.model[ours] = state[source]
     found.token_embedding = found.model.pop("token_embedding", None)
     found.hand_crafted = found.model.pop("hand_crafted", None)
     _sort_rest(state, found)
@@ -87,9 +90,10 @@ def sort_published(state: State) -> Published | None:
 def family_of(state: Iterable[str]) -> str | None:
     """By the keys that only one family has."""
     keys = set(state)
-    if "temporal.pos_embedding" in keys:
+    parts = {key.split(".")[0] for key in keys}
+    if {"backbone", "temporal"} <= parts:
         return "emoclip" if any(key.startswith("backbone.transformer.") for key in keys) else "emoclip-downstream"
-    if "prompt_learner.ctx" not in keys:
+    if "prompt_learner" not in parts and "temporal_net" not in parts:
         return None
     if any(".attention_pool." in key for key in keys) or "face_adapter.fc.3.weight" in keys:
         return "rapt"
@@ -113,12 +117,13 @@ def clip_caer_names(state: State) -> dict[str, str]:
     names |= tower_names(state, "image_encoder.", "image_encoder.", IMAGE_TOWER)
     names |= tower_names(state, "text_encoder.", "text_encoder.", TEXT_TOWER)
     pooled = family == "rapt"
-    names |= temporal_names(state, "temporal_net.", "face_temporal.", pooled)
+    depth = max(count_blocks(state, f"{net}.temporal_transformer.layers.") for net in TEMPORAL_NETS)
+    names |= temporal_names("temporal_net.", "face_temporal.", depth, pooled)
     if family != "dfer-clip":
-        names |= temporal_names(state, "temporal_net_body.", "context_temporal.", pooled)
+        names |= temporal_names("temporal_net_body.", "context_temporal.", depth, pooled)
         names |= {"project_fc.weight": "fuse.weight", "project_fc.bias": "fuse.bias"}
     if family not in ("dfer-clip", "clip-caer"):
-        second = "3" if "face_adapter.fc.3.weight" in state else "2"
+        second = "3" if pooled else "2"  # RAPT has a dropout in between
         names |= {
             "face_adapter.fc.0.weight": "adapter.layers.0.weight",
             f"face_adapter.fc.{second}.weight": "adapter.layers.2.weight",
@@ -130,7 +135,8 @@ def clip_caer_names(state: State) -> dict[str, str]:
 def emoclip_names(state: State) -> dict[str, str]:
     visual = "backbone.visual." if any(key.startswith("backbone.visual.") for key in state) else "backbone."
     names = tower_names(state, visual, "image_encoder.", IMAGE_TOWER)
-    names |= temporal_names(state, "temporal.", "temporal.", pooled=False)
+    depth = count_blocks(state, "temporal.temporal_transformer.layers.")
+    names |= temporal_names("temporal.", "temporal.", depth, pooled=False)
     if family_of(state) == "emoclip":
         names |= tower_names(state, "backbone.", "text_encoder.", TEXT_TOWER)
         names |= {"backbone.token_embedding.weight": "token_embedding", "logit_scale": "logit_scale"}
@@ -149,7 +155,7 @@ def tower_names(state: State, theirs: str, ours: str, outside: tuple[str, ...]) 
     return names
 
 
-def temporal_names(state: State, theirs: str, ours: str, pooled: bool) -> dict[str, str]:
+def temporal_names(theirs: str, ours: str, depth: int, pooled: bool) -> dict[str, str]:
     names = {f"{theirs}pos_embedding": f"{ours}positions"}
     if pooled:
         names |= {
@@ -159,7 +165,7 @@ def temporal_names(state: State, theirs: str, ours: str, pooled: bool) -> dict[s
         }
     else:
         names[f"{theirs}cls_token"] = f"{ours}class_token"
-    for block in range(count_blocks(state, f"{theirs}temporal_transformer.layers.")):
+    for block in range(depth):
         for name, own in TEMPORAL_BLOCK.items():
             names[f"{theirs}temporal_transformer.layers.{block}.{name}"] = f"{ours}blocks.{block}.{own}"
     return names

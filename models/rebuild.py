@@ -32,6 +32,9 @@ def rebuild_model(
     except (RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         first = " ".join(str(error).split())[:200]
         raise UserError(f"the checkpoint's tensors do not make a {family} model: {first}") from None
+    endless = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if endless:
+        raise UserError(f"the checkpoint's tensor {endless[0]} holds values that are not finite")
     if lost or extra:
         wrong = f"lacks {', '.join(sorted(lost)[:4])}" if lost else f"has {', '.join(sorted(extra)[:4])} too many"
         raise UserError(f"the checkpoint's tensors do not make a {family} model: it {wrong}")

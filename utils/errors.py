@@ -1,8 +1,21 @@
 """The one exception that a user's mistake raises: shown as one line, without a traceback, exit status 2."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class UserError(ValueError):
     """What was found, where, and what to do about it, in one line."""
+
+
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Every mistake inside names the file."""
+    try:
+        yield
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
 
 
 def closest(word: str, known: list[str]) -> str:

@@ -14,7 +14,8 @@ from main import main
 from models.clip_backbone import tokenize
 from tests import published as files
 from tests import reference
-from tests.published import Recipe, class_descriptions, write_class_texts, write_container
+from tests.containers import write_container
+from tests.published import Recipe, class_descriptions, write_class_texts
 from tests.tiny import NAMES, as_arguments, write_set
 from tests.tools import error_of, run_main
 from utils.errors import UserError
@@ -22,6 +23,13 @@ from utils.errors import UserError
 QUICK = ["--workers", "0", "--device", "cpu", "--batch-size", "5"]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+@pytest.fixture(autouse=True)
+def no_heap_of_large_files(tmp_path):
+    yield
+    for file in tmp_path.glob("*.pth"):
+        file.unlink()
 
 
 # -- containers -----------------------------------------------------------------------------------------------------
@@ -47,8 +55,15 @@ def as_saved_on_gpu(path: Path) -> None:
     rewrite_pickle(path, b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
 
 
-@pytest.mark.parametrize("recorder", ["__main__.RecorderMeter", "utils.utils.RecorderMeter"])
-@pytest.mark.parametrize("best_acc", [np.float64(64.25), 64.25, torch.tensor(64.25)], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    ("recorder", "best_acc"),
+    [
+        ("__main__.RecorderMeter", np.float64(64.25)),
+        ("utils.utils.RecorderMeter", 64.25),
+        ("__main__.RecorderMeter", torch.tensor(64.25)),
+    ],
+    ids=["CLIP-CAER", "RAPT", "DFER-CLIP"],
+)
 def test_containers_of_every_program_open(tmp_path, recorder, best_acc):
     published = files.clip_caer(Recipe())
     path = write_container(tmp_path / "model_best.pth", published, recorder, best_acc)
@@ -172,13 +187,38 @@ def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
         assert (after.folder / "predictions.csv").read_bytes() == (before.folder / "predictions.csv").read_bytes()
 
 
-def test_a_converted_file_is_plain_tensors(tmp_path):
+def test_classes_without_names_are_neither_scored_nor_converted(tiny, tmp_path, capsys):
+    """Seven classes under RAER's five names, or under numbers, would score labels that mean something else."""
+    path = write_container(tmp_path / "seven.pth", files.dfer_clip(Recipe(classes=7)))
+    assert "--class-texts" in error_of(["--mode", "eval", "--eval-checkpoint", str(path), *tiny, *QUICK], capsys)
+    out = tmp_path / "out"
+    assert "--class-texts" in error_of(["--mode", "convert", str(path), "--output-dir", str(out)], capsys)
+    own = str(write_class_texts(tmp_path / "seven.json", [f"class{number}" for number in range(7)]))
+    assert run_main(["--mode", "convert", str(path), "--class-texts", own], out).status == 0
+
+
+def test_a_converted_emoclip_file_holds_its_texts(tiny, tmp_path):
+    """The user's texts may be gone when it is evaluated."""
+    path = tmp_path / "4.pth"
+    torch.save(files.emoclip(Recipe(depth=2)).state, path)
+    own = write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
+    before = evaluate(path, tmp_path / "before", *tiny, "--class-texts", str(own))
+    assert run_main(["--mode", "convert", str(path), "--class-texts", str(own)], tmp_path / "out").status == 0
+    own.unlink()
+    path.unlink()
+    after = evaluate(tmp_path / "out/4.pt", tmp_path / "after", *tiny)
+    assert (after.folder / "predictions.csv").read_bytes() == (before.folder / "predictions.csv").read_bytes()
+
+
+def test_a_converted_file_is_plain_tensors(tmp_path, capsys):
     path = write_container(tmp_path / "model_best.pth", files.clip_caer(Recipe()))
     assert run_main(["--mode", "convert", str(path)], tmp_path / "out").status == 0
     assert {"model_best.pt", "model_best.safetensors"} <= {file.name for file in (tmp_path / "out").iterdir()}
     content = torch.load(tmp_path / "out/model_best.pt", weights_only=True)
     assert {"format", "family", "config", "classes", "label_base", "clip_shape", "model", "epoch"} <= content.keys()
     assert (tmp_path / "out/model_best.pt").stat().st_size < path.stat().st_size
+    for suffix in (".pt", ".safetensors"):
+        assert NAMES[4] in inspect(tmp_path / f"out/model_best{suffix}", capsys)
 
 
 # -- from frames on disk to logits ----------------------------------------------------------------------------------
