@@ -1,9 +1,20 @@
-"""How the fuzzer hurts a sound input: bytes, lines, and the values of a tree of dicts and lists. All of it seeded."""
+"""Sound inputs for the fuzzer, and how it hurts them: bytes, lines, trees of dicts and lists, tensors. All seeded."""
 
 import copy
 import json
 import random
+import struct
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import torch
+
+from dataloader.classes import load_classes
+from engine.settings import make_config
+from engine.setup import build_model
+from models.clip_backbone import load_clip
+from utils.checkpoint import save_checkpoint, save_safetensors
 
 NEST = "[" * 3000 + "]" * 3000
 WORDS = (
@@ -15,6 +26,7 @@ VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 3, 2**31, 2**63, 10**30, 0.0, -0.5, 1e308, float("nan"), float("inf"), "", "text",
     "\0", "a\nb", "\x1b[2J", "\ud800", "1", "x" * 3000, [], {}, [[]], [None], [1, 2], ["a"], {"a": 1}, {"": None},
 )  # fmt: skip
+STORED = (*VALUES, torch.zeros(3), torch.tensor(float("nan")), (1, 2), b"bytes", {1, 2})  # what a torch file can hold
 
 
 def hurt_bytes(data: bytes, rng: random.Random) -> bytes:
@@ -122,3 +134,102 @@ def _break_cycles(value: Any, above: set[int]) -> None:
         if id(value[key]) in above | {id(value)}:
             value[key] = None
         _break_cycles(value[key], above | {id(value)})
+
+
+class Sound:
+    """Sound inputs of every kind, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.classes = folder, load_classes("RAER")
+        for clip in range(3):
+            (folder / f"set/RAER/P{clip}/00{clip}").mkdir(parents=True)
+            (folder / f"set/RAER/P{clip}/00{clip}/1.jpg").write_bytes(b"\xff\xd8\xff")
+        self.root = str(folder / "set")
+        self.clips = [f"RAER/P{clip}/00{clip}" for clip in range(3)]
+        self.list = "\n".join(f"{clip} 1 {label}" for clip in self.clips for label in range(1, 6)) + "\n"
+        self.faces = {clip: {f"{n}.jpg": [10, 20.5, 30, 40] for n in range(1, 4)} for clip in self.clips}
+        self.bodies = {clip: [10, 20.5, 30, 40] for clip in self.clips}
+        texts = {"descriptive": "a face", "class_descriptor": "a person", "prompt_ensemble": ["one", "two"]}
+        self.texts = {"label_base": 0, "classes": [{"name": f"class {n}"} | texts for n in range(3)]}
+        self.recipe = (
+            Path("recipes/advanced.args").read_text(encoding="utf-8") + '--exper-name "a name"\n--milestones 3 5\n'
+        )
+        config = make_config({"clip_path": "random", "image_size": 64, "num_segments": 2})
+        model, shape = build_model(config, self.classes)
+        self.clip = load_clip("random").openai_state()
+        self.content = {
+            "format": 1,
+            "family": "clip-caer",
+            "config": asdict(config),
+            "classes": list(self.classes.names),
+            "label_base": 1,
+            "clip_shape": shape,
+            "model": model.state_dict(),
+            "epoch": 3,
+            "best": {"uar": 50.0, "epoch": 2},
+            "selected_on": "val",
+        }
+        save_checkpoint(self.content, folder / "sound.pt")
+        save_safetensors(self.content, folder / "sound.safetensors")
+        self.torch_file = (folder / "sound.pt").read_bytes()
+        self.safetensors = (folder / "sound.safetensors").read_bytes()
+
+    def saved(self, content: Any) -> bytes:
+        torch.save(content, self.folder / "hurt.pt")
+        return (self.folder / "hurt.pt").read_bytes()
+
+
+def hurt_config(sound: Sound, rng: random.Random) -> bytes:
+    """A well-formed checkpoint whose options, names and counts are others; its tensors are sound."""
+    rest = {key: value for key, value in sound.content.items() if key != "model"}
+    part = rng.choice((rest, rest["config"], rest["config"][rng.choice(list(rest["config"]))]))
+    hurt = hurt_tree(part, rng, STORED)
+    if part is rest:
+        content = hurt
+    elif part is rest["config"]:
+        content = rest | {"config": hurt}
+    else:
+        groups = {name: hurt if group is part else group for name, group in rest["config"].items()}
+        content = rest | {"config": groups}
+    return sound.saved(content | {"model": sound.content["model"]} if isinstance(content, dict) else content)
+
+
+def hurt_state(state: dict[str, torch.Tensor], rng: random.Random) -> dict[str, Any]:
+    """Tensors of other sizes and kinds, under other names, missing, or no tensors at all."""
+    hurt = dict(state)
+    for _ in range(rng.randint(1, 4)):
+        key = rng.choice(list(hurt))
+        value = hurt[key] if isinstance(hurt[key], torch.Tensor) else torch.zeros(3)
+        match rng.randrange(8):
+            case 0:
+                del hurt[key]
+            case 1:
+                hurt[rng.choice(("", "extra", "\x1b[2J\n", f"module.{key}", f"{key}.0"))] = hurt.pop(key)
+            case 2:
+                hurt[key] = rng.choice(STORED)
+            case 3:
+                hurt[key] = value.flatten()[: rng.randrange(value.numel() + 1)].clone()
+            case 4:
+                hurt[key] = value[None].clone() if rng.random() < 0.5 else value.flatten()[None].contiguous().clone()
+            case 5:
+                hurt[key] = value.to(rng.choice((torch.int64, torch.bool, torch.float64, torch.uint8)))
+            case 6:
+                hurt[key] = torch.full_like(value, rng.choice((-1, 0, 100)))
+            case _:
+                hurt[key] = torch.zeros([rng.choice((0, 1, 2, 3, 64, 77)) for _ in range(rng.randrange(5))])
+    return hurt
+
+
+def hurt_header(sound: Sound, rng: random.Random) -> bytes:
+    """Our safetensors file with another header, or other bytes anywhere."""
+    if rng.random() < 0.3:
+        return hurt_bytes(sound.safetensors, rng)
+    length = struct.unpack("<Q", sound.safetensors[:8])[0]
+    header, data = json.loads(sound.safetensors[8 : 8 + length]), sound.safetensors[8 + length :]
+    stored = header["__metadata__"]["checkpoint"]
+    if rng.random() < 0.7:
+        header["__metadata__"]["checkpoint"] = hurt_json(json.loads(stored), rng).decode("utf-8", "replace")
+        body = json.dumps(header).encode()
+    else:
+        body = hurt_json(header, rng)
+    return struct.pack("<Q", len(body) if rng.random() < 0.9 else rng.randrange(2**62)) + body + data

@@ -52,14 +52,32 @@ class ClipOrder:
     ``weights`` (one a clip) draw with replacement; without them every clip comes once, shuffled.
     """
 
-    def __init__(self, num_clips: int, seed: int, weights: np.ndarray | None = None, shuffle: bool = True) -> None:
+    def __init__(
+        self,
+        num_clips: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+        shuffle: bool = True,
+        share: tuple[int, int, int] | None = None,
+    ) -> None:
+        """``share`` (rank, world, batch): every world-th clip of each batch, for one of several processes."""
         self.num_clips, self.seed, self.shuffle = num_clips, seed, shuffle
         self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        self.share = share
         self.epoch = 0
         self.start = 0  # clips of the next pass that were seen before an interruption
 
     def __len__(self) -> int:
-        return self.num_clips
+        return self.num_clips if self.share is None else sum(self._is_own(p) for p in range(self.num_clips))
+
+    def _is_own(self, position: int) -> bool:
+        """A process that has none of the last clips takes the first of them along: all make equally many steps."""
+        if self.share is None:
+            return True
+        rank, world, batch = self.share
+        place = position % batch
+        left = self.num_clips - (position - place)  # clips from the beginning of this batch on
+        return place % world == rank or (place == 0 and left <= rank)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -68,7 +86,8 @@ class ClipOrder:
         else:
             order = rng.permutation(self.num_clips) if self.shuffle else np.arange(self.num_clips)
         epoch, start = self.epoch, self.start  # bound now: a later change must not reach batches already under way
-        return ((epoch, position, int(clip)) for position, clip in enumerate(order) if position >= start)
+        own = ((position, clip) for position, clip in enumerate(order) if position >= start and self._is_own(position))
+        return ((epoch, position, int(clip)) for position, clip in own)
 
 
 def balancing_weights(labels: list[int], num_classes: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Opening a checkpoint, whoever wrote it: what it holds, how it is run, and the model in it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from engine.adopt import adopt
-from engine.options import Config
+from engine.options import GROUPS, Config
 from engine.settings import make_config
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
@@ -15,7 +15,7 @@ from models.published import Published
 from models.rebuild import REBUILDERS, rebuild_model
 from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
-from utils.config import flag_of
+from utils.config import flag_of, from_json, resolve
 from utils.errors import UserError, about
 
 KEYS = {  # of a checkpoint of ours, and their types
@@ -60,10 +60,13 @@ class Opened:
         return self.content.get("unnamed")
 
     @property
+    def config(self) -> Config:
+        """Its options, those of a later version at their defaults."""
+        return stored_config(self.content)
+
+    @property
     def shape(self) -> ClipShape:
-        if "left_out" in self.content:
-            return ClipShape(**self.content["clip_shape"])
-        return shape_of(self.content["model"], "image_encoder.", "text_encoder.")
+        return stored_shape(self.content, self.content["model"])
 
 
 def open_checkpoint(path: Path, given: dict[str, Any]) -> Opened:
@@ -94,12 +97,30 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: a model of the family {content['family'][:40]!r}, which this version does not know")
     if not content["classes"] or not all(isinstance(name, str) for name in content["classes"]):
         raise UserError(f"{path}: damaged: the class names are not texts")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content["model"].items()):
+        raise UserError(f"{path}: damaged: its model is no table of tensors")
+    with about(path):
+        stored_config(content)
     return content
+
+
+def stored_config(content: dict[str, Any]) -> Config:
+    return Config(**resolve(GROUPS, from_json(GROUPS, content["config"])))
+
+
+def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape:
+    """From the tensors; a last.pt leaves frozen towers out and says their sizes."""
+    try:
+        if "left_out" in content:
+            return ClipShape(**content["clip_shape"])
+        return shape_of(state, "image_encoder.", "text_encoder.")
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
 
 
 def evaluation_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
     """The checkpoint's own options, below what the user gave."""
-    stored = content["config"]
+    stored = asdict(stored_config(content))
     kept = {group: values for group, values in stored.items() if group != "run"}
     named = {name: value for name, value in given.items() if name != "file"} | {"mode": "eval"}
     config = make_config({"eval_checkpoint": "-"} | named, kept)
@@ -113,7 +134,9 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
     return config
 
 
-def doubtful_flags(stored: dict[str, Any], given: dict[str, Any], config: Config) -> list[str]:
+def doubtful_flags(
+    stored: dict[str, Any], given: dict[str, Any], config: Config, reads_clip: bool = False
+) -> list[str]:
     """What the user named that a checkpoint does not read, or was not trained with."""
     said = []
     for group, names in CHANGES_MEANING.items():
@@ -121,7 +144,7 @@ def doubtful_flags(stored: dict[str, Any], given: dict[str, Any], config: Config
             if given[name] != stored[group][name]:
                 trained = f"trained with {stored[group][name]}"
                 said.append(f"{flag_of(name)} {given[name]}: {trained}, so this scores another model")
-    if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"]:
+    if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"] and not reads_clip:
         said.append("--clip-path is not read: the checkpoint holds its own weights")
     if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
         said.append(f"--dataset is not read: the checkpoint knows its classes ({stored['data']['dataset']})")
@@ -133,10 +156,7 @@ def doubtful_flags(stored: dict[str, Any], given: dict[str, Any], config: Config
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
     """The model in ``content``, its sizes from its tensors."""
     state = left_out(content, config) | to_full(content["model"])
-    try:
-        shape = shape_of(state, "image_encoder.", "text_encoder.")
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
+    shape = stored_shape({}, state)
     return rebuild_model(content["family"], shape, state, config.model, may_lack=content.get("partial", ()))
 
 
@@ -145,7 +165,7 @@ def left_out(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
     hashes = content.get("left_out")
     if not hashes:
         return {}
-    clip, state = load_clip(config.model.clip_path, content["config"]["run"]["seed"]), {}
+    clip, state = load_clip(config.model.clip_path, stored_config(content).run.seed), {}
     for tower, module in (("image_encoder", clip.visual), ("text_encoder", clip.text)):
         if tower not in hashes:
             continue

@@ -17,6 +17,7 @@ from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.splits import hold_out
 from engine.features import FeatureCache
 from engine.options import Config
+from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import RunLog
 
@@ -144,8 +145,14 @@ def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
 
 
 def training_loader(
-    config: Config, clips: list[Clip], views: Views, C: int, pin: bool, cache: FeatureCache | None = None
+    config: Config,
+    clips: list[Clip],
+    views: Views,
+    C: int,
+    session: Session,
+    cache: FeatureCache | None = None,
 ) -> tuple[DataLoader, ClipOrder]:
+    """One process's share of every batch; alone, the whole."""
     chance = {
         "training": True,
         "sampling": config.data.sampling,
@@ -155,14 +162,20 @@ def training_loader(
     dataset = _dataset(clips, views, cache, **chance)
     labels = [clip.label for clip in clips]
     weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None
-    order = ClipOrder(len(clips), config.run.seed, weights)
-    return _loader(config, dataset, order, pin), order
+    rank, world, batch = session.group.rank, session.group.world, config.optim.batch_size
+    if batch % world:
+        raise UserError(f"--batch-size {batch}: {world} processes share it, so it must be a multiple of {world}")
+    order = ClipOrder(len(clips), config.run.seed, weights, share=(rank, world, batch) if world > 1 else None)
+    return _loader(config, dataset, order, session.pin_memory, batch // world), order
 
 
 def evaluation_loader(
-    config: Config, clips: list[Clip], views: Views, pin: bool, cache: FeatureCache | None = None
+    config: Config, clips: list[Clip], views: Views, session: Session, cache: FeatureCache | None = None
 ) -> DataLoader:
-    return _loader(config, _dataset(clips, views, cache), ClipOrder(len(clips), 0, shuffle=False), pin)
+    """Clip i goes to process i mod N; ``predict`` puts the answers together again."""
+    own = session.group.own(clips)
+    order = ClipOrder(len(own), 0, shuffle=False)
+    return _loader(config, _dataset(own, views, cache), order, session.pin_memory, config.optim.batch_size)
 
 
 def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chance: Any) -> Dataset:
@@ -171,6 +184,6 @@ def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chan
     return FeatureDataset(clips, cache.features, cache.starts, views, **chance)
 
 
-def _loader(config: Config, dataset: Dataset, order: ClipOrder, pin: bool) -> DataLoader:
+def _loader(config: Config, dataset: Dataset, order: ClipOrder, pin: bool, batch_size: int) -> DataLoader:
     workers = config.run.workers if isinstance(dataset, ClipDataset) else 0  # features need no decoding
-    return build_loader(dataset, order, batch_size=config.optim.batch_size, workers=workers, pin_memory=pin)
+    return build_loader(dataset, order, batch_size=batch_size, workers=workers, pin_memory=pin)

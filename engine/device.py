@@ -14,8 +14,16 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def choose_device(device: str, gpu: str | None) -> tuple[torch.device, str | None]:
-    """The device, and a warning where ``--gpu`` could not be had: published commands name a GPU by habit."""
+def choose_device(device: str, gpu: str | None, place: int | None = None) -> tuple[torch.device, str | None]:
+    """The device, and a warning where ``--gpu`` could not be had: published commands name a GPU by habit.
+
+    ``place``: of this process among those of its machine, each of which takes a GPU of its own.
+    """
+    if place is not None and gpu is None and device in ("auto", "cuda") and torch.cuda.is_available():
+        if place >= torch.cuda.device_count():
+            raise UserError(f"{place + 1} processes on a machine with {torch.cuda.device_count()} GPUs; start fewer")
+        torch.cuda.set_device(place)
+        return torch.device(f"cuda:{place}"), None
     if gpu is not None:
         wanted = "mps" if gpu == "mps" else f"cuda:{gpu}"
         if _is_there(wanted):

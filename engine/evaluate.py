@@ -1,5 +1,6 @@
 """Evaluation: one pass without gradients, texts encoded once; ``--mode eval`` from a checkpoint."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,19 @@ def predict(
     """``(ids, labels, logits, replaced frames)`` of every clip, in list order."""
     task.model.eval()
     task.fix_texts()
-    ids, labels, logits, replaced = [], [], [], 0
+    rows, replaced = [], 0
     try:
         for batch in progress_bar(loader, len(loader), name):
             moved = to_device(batch, session.device, config.data.normalize)
             with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
                 out = task.forward(moved)
-            ids += batch["id"]
-            labels.append(batch["label"].numpy())
-            logits.append(task.predictions(out).cpu().numpy())
+            rows += zip(batch["id"], batch["label"].tolist(), task.predictions(out).cpu().numpy(), strict=True)
             replaced += batch["replaced_frames"]
     finally:
         task.release_texts()
-    return ids, np.concatenate(labels), np.concatenate(logits), replaced
+    group = session.group
+    ids, labels, logits = zip(*group.together_list(rows, int(group.total(len(rows)))), strict=True)
+    return list(ids), np.array(labels), np.stack(logits), int(group.total(replaced))
 
 
 def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +50,9 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     content = opened.content
     if opened.unnamed:
         raise UserError(f"{path}: {opened.unnamed}")
-    named = {"exper_name": f"{content['config']['run']['exper_name']}-eval"} | given
-    config = evaluation_config(content, named)
+    named = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
+    with about(path):
+        config = evaluation_config(content, named)
     require_lists(config)
     classes = Classes(tuple(content["classes"]), content["label_base"], {}, str(path))
     with about(path):
@@ -59,7 +61,7 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         task = ClipCaerTask(model.to(session.device), classes.names)
         if opened.report is not None:
             session.log.say(describe_published(opened, given))
-        for warning in doubtful_flags(content["config"], given, config):
+        for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in content):
             session.log.warn(warning)
         return score_test_list(task, config, classes, session, content["selected_on"])
 
@@ -70,7 +72,7 @@ def score_test_list(
     """Read the test list, score it, write the results."""
     clips = read_splits(config, classes, session.log).test
     views = make_views(config, clips, session.log)
-    loader = evaluation_loader(config, clips, views, session.pin_memory)
+    loader = evaluation_loader(config, clips, views, session)
     return score_and_write(task, loader, config, session, selected_on, "test")
 
 
@@ -80,13 +82,16 @@ def score_and_write(
     ids, label, logits, replaced = predict(task, loader, config, session, split)
     if replaced:
         session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
+    metrics = task.score(logits, label)
+    if not session.group.is_main:
+        return metrics
     return write_results(
         session.log,
         names=task.names,
         ids=ids,
         label=label,
         logits=logits,
-        metrics=task.score(logits, label),
+        metrics=metrics,
         split=split,
         selected_on=selected_on,
         title=config.run.exper_name,

@@ -1,6 +1,7 @@
 """``--mode inspect``: what a checkpoint holds and how it would be run. ``--mode convert``: a file of ours out of it."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from models.clip_towers import ClipShape
 from models.published import Published
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of
-from utils.errors import UserError, about
+from utils.errors import UserError, about, one_line
 
 WRITTEN = (*KEYS, "clip_shape", "best", "unnamed")
 
@@ -26,7 +27,8 @@ def inspect(config: Config, given: dict[str, Any]) -> None:
         print(f"{path}\nfamily      CLIP alone: for --clip-path\n{describe_towers(clip.shape)}")
         return
     opened = open_checkpoint(path, {"allow_partial": True} | given)
-    print(f"{path}\n{describe(opened, given)}")
+    with about(path):
+        print(f"{path}\n{describe(opened, given)}")
 
 
 def convert(config: Config, given: dict[str, Any]) -> None:
@@ -70,8 +72,8 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     if opened.report is not None:
         lines.append(describe_published(opened, given))
     else:
-        lines += [f"option      {line}" for line in _own_options(content["config"])]
-    return "\n".join(lines)
+        lines += [f"option      {line}" for line in _own_options(asdict(opened.config))]
+    return "\n".join(one_line(part) for line in lines for part in line.split("\n"))
 
 
 def describe_towers(shape: ClipShape) -> str:
@@ -85,7 +87,7 @@ def describe_towers(shape: ClipShape) -> str:
 
 def describe_published(opened: Opened, given: dict[str, Any]) -> str:
     """Texts recovered, what became of every key, and the options that its tensors cannot tell."""
-    report, config = opened.report, opened.content["config"]
+    report, config = opened.report, asdict(opened.config)
     lines = [f"prompt      {text}" for text in report.prompts]
     lines += [f"hand-made   {text}" for text in report.descriptive]
     lines.append(f"keys        {len(report.taken)} taken")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from utils.distributed import Group
 from utils.errors import Interrupted
 
 
@@ -36,12 +37,18 @@ class Interruption:
         if self.received is not None:
             raise Interrupted(self.received)
 
+    def check_together(self, group: Group) -> None:
+        """All processes stop after the same step, or none."""
+        if group.any(self.received is not None):
+            raise Interrupted(self.received or signal.SIGTERM)
+
 
 class Watched:
-    """A loader that ends with ``Interrupted`` between two batches once a signal came."""
+    """A loader that ends with ``Interrupted`` between two batches once a signal came; one of several processes goes on
+    until all can stop together."""
 
-    def __init__(self, loader: Any, stop: Interruption) -> None:
-        self.loader, self.stop = loader, stop
+    def __init__(self, loader: Any, stop: Interruption, group: Group) -> None:
+        self.loader, self.stop, self.group = loader, stop, group
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -49,8 +56,11 @@ class Watched:
     def __iter__(self) -> Iterator[Any]:
         try:
             for batch in self.loader:
-                self.stop.check()
+                if self.group.world == 1:
+                    self.stop.check()
                 yield batch
+            if self.group.world == 1:
+                self.stop.check()
         except RuntimeError:  # SIGTERM often reaches the decoding processes too
             self.stop.check()
             raise

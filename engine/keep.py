@@ -1,6 +1,7 @@
 """What a run keeps on disk: ``best.pt``, which needs nothing but itself, and ``last.pt``, from which a run goes on."""
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import nn
 
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
+from dataloader.clips import Views
 from engine.options import Config
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
 from utils.errors import UserError
@@ -40,17 +42,19 @@ class Keeper:
         classes: Classes,
         shape: dict[str, int],
         clips: list[Clip],
+        views: Views,
         selected_on: str,
         folder: Path,
     ) -> None:
         """``learning``: what has a state besides the model: optimizer, schedule, scaler."""
         self.model, self.learning, self.folder = model, learning, folder
+        self.writes = True  # of several processes, one
         self.frozen = {
             tower: hash_tensors(getattr(model, tower).state_dict())
             for tower in TOWERS
             if not any(p.requires_grad for p in getattr(model, tower).parameters())
         }
-        self.order = hash_order(clips)
+        self.order = hash_data(clips, views)
         self.about = {
             "format": FORMAT,
             "family": "clip-caer",
@@ -63,12 +67,16 @@ class Keeper:
 
     def save_best(self, progress: Progress) -> None:
         self._require_finite()
+        if not self.writes:
+            return
         state = halve_where_exact(self.model.state_dict())
         save_checkpoint(self._content(state, progress), self.folder / "best.pt")
 
     def save_last(self, progress: Progress) -> None:
         """The frozen towers stay out: they are in the CLIP file, and their hash says whether it is the same."""
         self._require_finite()
+        if not self.writes:
+            return
         state = {key: value for key, value in self.model.state_dict().items() if key.split(".")[0] not in self.frozen}
         more = {
             "left_out": self.frozen,
@@ -82,7 +90,7 @@ class Keeper:
         """Everything back as it was when ``content`` was saved."""
         if content["train_list"] != self.order:
             raise UserError(
-                f"{source}: the training clips are not those that it was trained on; it cannot be continued"
+                f"{source}: the lists or boxes are not those that it was trained on; it cannot be continued"
             )
         if content["left_out"] != self.frozen:
             raise UserError(f"{source}: --clip-path holds other weights than the run was started with")
@@ -114,10 +122,13 @@ def plain(state: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != "milestones"}
 
 
-def hash_order(clips: list[Clip]) -> str:
-    """Which clips, in which order, with which labels: what the order of an epoch depends on."""
-    rows = "\n".join(f"{clip.key} {clip.label} {len(clip.frames)}" for clip in clips)
-    return hashlib.sha256(rows.encode()).hexdigest()
+def hash_data(clips: list[Clip], views: Views) -> str:
+    """Which clips, in which order, with which labels and boxes: what the epochs depend on."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        boxes = views.face_boxes.get(clip.key), views.body_boxes.get(clip.key)
+        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes]).encode())
+    return digest.hexdigest()
 
 
 def random_state() -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """Who learns, and how fast: parameter groups, optimiser, schedule."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -44,6 +45,10 @@ def build_optimizer(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Opt
     if optim.optimizer == "SGD":
         return torch.optim.SGD(groups, momentum=optim.momentum, weight_decay=optim.weight_decay)
     return torch.optim.AdamW(groups, weight_decay=optim.weight_decay)
+
+
+# a run that goes on from between its last step and the schedule's has made that step in another process
+warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, optim: Any) -> MultiStepLR:

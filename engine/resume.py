@@ -1,18 +1,24 @@
 """``--resume``: the newest sound checkpoint of a run or of an experiment, and the options it goes on with."""
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import check_content
+import torch
+from torch import Tensor
+
+from engine.checkpoints import check_content, stored_config
+from engine.keep import Keeper, Progress
 from engine.options import Config
 from engine.settings import make_config
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
-from utils.config import flag_of
+from utils.config import flag_of, written
 from utils.errors import UserError
 from utils.runlog import RunLog, safe_name
 
-NEEDED = ("progress", "learning", "left_out", "train_list", "best")
+NEEDED = {"progress": dict, "learning": dict, "left_out": dict, "train_list": str, "best": dict, "clip_shape": dict}
 FREE = {  # what may differ when a run goes on: nothing that a result depends on, and more epochs
     "run": {
         "mode", "file", "exper_name", "output_dir", "resume", "save_every_minutes", "device", "gpu", "workers",
@@ -45,7 +51,7 @@ def find_checkpoint(config: Config, given: dict[str, Any]) -> tuple[Found | None
         return newest_of_experiment(config)
     path = Path(config.run.resume)
     found = newest_sound(path)
-    differing = differences(found.content["config"], given)
+    differing = different_options(asdict(stored_config(found.content)), resumed_config(found, given))
     if differing:
         raise UserError(
             f"--resume {path}: {'; '.join(differing)}; a run goes on as it began "
@@ -74,7 +80,41 @@ def read_resumable(path: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if key not in content]
     if missing:
         raise UserError(f"{path}: holds no state of training (lacks {missing[0]}): name the run's last.pt")
+    wrong = [key for key, kind in NEEDED.items() if not isinstance(content[key], kind)] or wrong_progress(
+        content["progress"]
+    )
+    if wrong:
+        raise UserError(f"{path}: damaged: its {wrong[0]} is not what a run writes")
     return content
+
+
+def wrong_progress(progress: dict[str, Any]) -> list[str]:
+    """The entries that cannot be gone on from; a step inside an epoch needs what was seen and drawn until there."""
+    inside = progress.get("step") != 0 or progress.get("random") is not None
+    expected = {
+        "epoch": lambda v: type(v) is int and v >= 0,
+        "step": lambda v: type(v) is int and v >= 0,
+        "seen": lambda v: is_score(v) if inside else v is None,
+        "random": lambda v: is_random_state(v) if inside else v is None,
+        "best": lambda v: isinstance(v, dict) and type(v.get("epoch")) is int and type(v.get("uar")) in (int, float),
+        "history": lambda v: isinstance(v, list) and all(isinstance(row, dict) for row in v),
+    }
+    return [f"progress ({name})" for name, is_fine in expected.items() if not is_fine(progress.get(name))]
+
+
+def is_score(value: Any) -> bool:
+    counts = isinstance(value, dict) and type(value.get("clips")) is int and type(value.get("replaced")) is int
+    if not counts or not isinstance(value.get("sums"), dict) or not isinstance(value.get("confusion"), list):
+        return False
+    return all(type(v) is float for v in value["sums"].values()) and all(
+        isinstance(r, list) for r in value["confusion"]
+    )
+
+
+def is_random_state(value: Any) -> bool:
+    if not isinstance(value, dict) or not all(isinstance(s, Tensor) and s.dtype == torch.uint8 for s in value.values()):
+        return False
+    return "cpu" in value and value["cpu"].shape == torch.get_rng_state().shape
 
 
 def newest_of_experiment(config: Config) -> tuple[Found | None, list[str]]:
@@ -84,16 +124,20 @@ def newest_of_experiment(config: Config) -> tuple[Found | None, list[str]]:
         folders = [Path(config.run.output_dir)]
     else:
         folders = list(Path("outputs").glob(f"{safe_name(config.run.exper_name)}-*"))
-    kept = [(max(map(_written, (f / "last.pt", previous_of(f / "last.pt")))), f) for f in folders if f.is_dir()]
-    for written, folder in sorted(kept, reverse=True):
-        if not written:
+    kept = [(max(map(_moment, (f / "last.pt", previous_of(f / "last.pt")))), f) for f in folders if f.is_dir()]
+    for moment, folder in sorted(kept, reverse=True):
+        if not moment:
             continue
         try:
             found = newest_sound(folder)
+            if safe_name(stored_config(found.content).run.exper_name) != safe_name(config.run.exper_name):
+                continue
         except UserError as error:
+            if config.run.output_dir:
+                raise
             said.append(f"not resumed: {error}")
             continue
-        differing = different_options(found.content["config"], config)
+        differing = different_options(asdict(stored_config(found.content)), config)
         if not differing:
             return found, [*said, *found.said]
         if config.run.output_dir:
@@ -104,18 +148,8 @@ def newest_of_experiment(config: Config) -> tuple[Found | None, list[str]]:
     return None, [*said, "--resume auto: nothing to go on from, a new run begins"]
 
 
-def _written(path: Path) -> float:
+def _moment(path: Path) -> float:
     return path.stat().st_mtime if path.exists() else 0.0
-
-
-def differences(stored: dict[str, dict[str, Any]], given: dict[str, Any]) -> list[str]:
-    """Flags that the user typed and that the run was not started with."""
-    found = []
-    for group, values in stored.items():
-        for name in set(values) & set(given) - FREE.get(group, set()):
-            if _plain(given[name]) != _plain(values[name]):
-                found.append(f"{flag_of(name)} {given[name]}, but the run was started with {values[name]}")
-    return found
 
 
 def different_options(stored: dict[str, dict[str, Any]], config: Config) -> list[str]:
@@ -126,24 +160,17 @@ def different_options(stored: dict[str, dict[str, Any]], config: Config) -> list
             if name in FREE.get(group, set()):
                 continue
             before = stored.get(group, {}).get(name, value)
-            if _plain(before) != _plain(value):
-                found.append(f"{flag_of(name)} {before}, here {value}")
+            if before != value:
+                found.append(f"{flag_of(name)} {written(value)}, but the run was started with {written(before)}")
     return found
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def resumed_config(found: Found, given: dict[str, Any]) -> Config:
     """The stored options, below what may differ and was typed."""
-    stored, done = found.content["config"], found.content["progress"]["epoch"]
+    stored = asdict(stored_config(found.content))
     here = {"output_dir", "resume", "file"} | ({"gpu", "device"} if {"gpu", "device"} & set(given) else set())
     run = {name: value for name, value in stored["run"].items() if name not in here}
-    config = make_config(given, stored | {"run": run})
-    if config.optim.epochs < done:
-        raise UserError(f"--epochs {config.optim.epochs}: {found.path} has {done} epochs behind it already")
-    return config
+    return make_config(given, stored | {"run": run})
 
 
 def continued_folder(found: Found | None, config: Config) -> Path | None:
@@ -159,11 +186,20 @@ def continued_folder(found: Found | None, config: Config) -> Path | None:
 
 def is_complete(found: Found, config: Config) -> bool:
     """All epochs are done and scored, and nothing else is asked for."""
-    done = found.content["progress"]["epoch"] >= config.optim.epochs
-    return done and continued_folder(found, config) is not None and (found.folder / "metrics.json").exists()
+    done = found.content["progress"]["epoch"]
+    if config.optim.epochs < done:
+        raise UserError(f"--epochs {config.optim.epochs}: {found.path} has {done} epochs behind it already")
+    return done == config.optim.epochs and continued_folder(found, config) is not None and is_scored(found.folder)
 
 
-def adopt_best(found: Found, best: dict[str, Any], log: RunLog) -> dict[str, Any]:
+def is_scored(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
+
+
+def adopt_best(found: Found, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:
     """The best so far is what best.pt says: the run may have ended between writing it and writing last.pt.
 
     In a new folder it is copied; where it is lost, the best of the epochs to come counts.
@@ -175,9 +211,22 @@ def adopt_best(found: Found, best: dict[str, Any], log: RunLog) -> dict[str, Any
         content = read_checkpoint(source)
         if content["epoch"] < best["epoch"]:
             raise UserError(f"{source}: is of epoch {content['epoch']}, not of {best['epoch']}")
-        if log.folder.resolve() != found.folder.resolve():
+        if writes and log.folder.resolve() != found.folder.resolve():
             save_checkpoint(content, log.folder / "best.pt")
         return content["best"]
     except (UserError, KeyError, TypeError) as error:
         log.warn(f"the best checkpoint so far (epoch {best['epoch']}) is lost: {error}; the best epoch to come counts")
         return {"uar": -1.0, "epoch": 0}
+
+
+def settle_folder(found: Found, folder: Path, keeper: Keeper, progress: Progress) -> None:
+    """Nothing in the run folder belongs to another state of the run than the one that it goes on from."""
+    if not keeper.writes:
+        return
+    if folder.resolve() != found.folder.resolve():
+        keeper.save_last(progress)
+        return
+    (folder / "metrics.json").unlink(missing_ok=True)  # scores of fewer epochs, or of none
+    last = folder / "last.pt"
+    if found.path != last and last.exists():  # damaged: the sound one before it must not be replaced by it
+        os.replace(last, folder / "last.damaged.pt")

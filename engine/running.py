@@ -49,7 +49,7 @@ def sum_finite(losses: dict[str, Tensor], epoch: int, step: int, ids: list[str])
     """The total; a term that is not finite stops the run and is named."""
     total = sum(losses.values())
     if not torch.isfinite(total):
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+        bad = [name for name, value in losses.items() if not torch.isfinite(value)] or list(losses)
         raise UserError(
             f"the loss term {' and '.join(bad)} is not finite in epoch {epoch + 1}, step {step + 1} "
             f"(clips {', '.join(ids[:4])}...); lower --lr or set --grad-clip 1"

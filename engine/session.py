@@ -11,8 +11,9 @@ from engine.device import choose_amp, choose_device, seed_everything
 from engine.options import Config
 from engine.settings import warnings_of
 from utils.archive import first_line
+from utils.distributed import ALONE, Group, is_launched, join, leave, local_rank
 from utils.errors import UserError
-from utils.runlog import RunLog, open_run, reopen_run
+from utils.runlog import QuietLog, RunLog, open_run, reopen_run
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Session:
     device: torch.device
     amp: torch.dtype | None  # None computes in float32
     log: RunLog
+    group: Group = ALONE  # the processes of this run
 
     @property
     def pin_memory(self) -> bool:
@@ -32,20 +34,43 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
 
     ``folder``: of a run that goes on.
     """
-    device, device_warning = choose_device(config.run.device, config.run.gpu)
+    device, device_warning = choose_device(config.run.device, config.run.gpu, local_rank() if is_launched() else None)
+    group = join(device)
     amp, amp_warning = choose_amp(config.optim.amp, device)
     seed_everything(config.run.seed, config.run.deterministic)
-    if folder is not None:
-        log = reopen_run(folder, asdict(config))
-    else:
-        log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
+    log = open_log(config, folder, group)
     try:
         for warning in filter(None, (device_warning, amp_warning, *warnings_of(config))):
             log.warn(warning)
-        yield Session(device, amp, log)
-    except UserError:
+        if group.world > 1:
+            log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is that of all together")
+        with plain_words(config):
+            yield Session(device, amp, log, group)
+    except (UserError, OSError):
         log.discard_if_empty()
         raise
+    finally:
+        log.close()
+        leave()
+
+
+def open_log(config: Config, folder: Path | None, group: Group) -> RunLog:
+    """The first process makes the run folder; the others learn its name and stay silent."""
+    log = None
+    if group.is_main:
+        if folder is not None:
+            log = reopen_run(folder)
+        else:
+            log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
+    named = group.same(str(log.folder) if log else None)
+    return log or QuietLog(Path(named))
+
+
+@contextmanager
+def plain_words(config: Config) -> Iterator[None]:
+    """Two ends that torch describes in a page, in one line."""
+    try:
+        yield
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise UserError(out_of_memory(config)) from None
@@ -54,15 +79,14 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
         raise UserError(
             f"a decoding process died (out of memory?): lower --workers, now {config.run.workers} ({first_line(error)})"
         ) from None
-    finally:
-        log.close()
 
 
 def out_of_memory(config: Config) -> str:
     """A smaller batch that makes the same step: what is lost in size is won back by accumulation."""
     size, together = config.optim.batch_size, config.optim.accumulate
     if config.run.mode != "train":
-        return f"out of GPU memory at --batch-size {size}: try --batch-size {max(size // 2, 1)}"
+        smaller = f"--batch-size {size // 2}" if size > 1 else "--amp bf16 or --device cpu"
+        return f"out of GPU memory at --batch-size {size}: try {smaller}"
     if size == 1:
         return "out of GPU memory at --batch-size 1: try --amp bf16, --lr-image-encoder 0, or fewer --num-segments"
     smaller = next(part for part in range(size // 2, 0, -1) if size % part == 0)

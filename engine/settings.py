@@ -61,6 +61,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--mode {run.mode} needs a file: python main.py --mode {run.mode} FILE")
     if run.file is not None and not reads_file:
         raise UserError(f"{run.file}: only --mode inspect and --mode convert take a file without a flag")
+    if run.resume is not None and run.mode != "train":
+        raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
     if run.mode != "eval" and run.eval_checkpoint is not None:

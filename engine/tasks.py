@@ -17,6 +17,7 @@ from models.losses import (
     scheduled_weight,
 )
 from models.zero_shot import ZeroShotClip
+from utils.distributed import ALONE, Group
 
 
 class ClipCaerTask:
@@ -25,6 +26,7 @@ class ClipCaerTask:
     def __init__(self, model: ClipCaer | ZeroShotClip, names: tuple[str, ...], loss: Any = None) -> None:
         """``loss``: the options of the losses, for training alone."""
         self.model, self.names, self.loss = model, names, loss
+        self.group: Group = ALONE  # the processes that a step's clips are shared among
         self.fixed_texts: Texts | None = None
 
     def set_training_counts(self, counts: np.ndarray, device: torch.device) -> None:
@@ -38,8 +40,12 @@ class ClipCaerTask:
         if self.model.training and not self.model.prompts.context.requires_grad:
             self.fixed_texts = texts  # nothing that they come from learns
         if "face_features" in batch or "context_features" in batch:
-            return self.model.head(batch.get("face_features"), batch.get("context_features"), texts)
-        return self.model(batch.get("face"), batch.get("context"), texts)
+            face, context = batch.get("face_features"), batch.get("context_features")
+        elif self.group.world == 1 or not self.model.training:
+            return self.model(batch.get("face"), batch.get("context"), texts)
+        else:
+            face, context = self.model.encode_frames(batch.get("face"), batch.get("context"))
+        return self.model.head(*share(self.group, batch, face, context), texts)
 
     @property
     def needs_soft_texts(self) -> bool:
@@ -87,3 +93,12 @@ class ClipCaerTask:
 
     def release_texts(self) -> None:
         self.fixed_texts = None
+
+
+def share(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The features of a whole step from those of each process; in evaluation each keeps its own."""
+    if group.world == 1 or "step_clips" not in batch:
+        return streams
+    total = batch["step_clips"]
+    own = group.own_count(total)  # a process without any encodes one clip for company, which is left out here
+    return tuple(None if stream is None else group.together(stream[:own], total) for stream in streams)

@@ -1,7 +1,8 @@
 """Training: the run set up, the epochs, the step, and the best checkpoint scored at the end."""
 
+import shlex
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,15 @@ from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups
 from engine.options import Config
-from engine.resume import Found, adopt_best, continued_folder, find_checkpoint, is_complete, resumed_config
+from engine.resume import (
+    Found,
+    adopt_best,
+    continued_folder,
+    find_checkpoint,
+    is_complete,
+    resumed_config,
+    settle_folder,
+)
 from engine.running import RunningScore, sum_finite
 from engine.session import Session, open_session
 from engine.setup import build_model
@@ -47,8 +56,7 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         trainer = Trainer(config, task, splits, classes, shape, session)
         if found is not None:
             trainer.resume(found)
-        trainer.run()
-        return trainer.finish()
+        return trainer.run()
 
 
 class Trainer:
@@ -65,15 +73,19 @@ class Trainer:
     ) -> None:
         self.config, self.task, self.classes = config, task, classes
         self.session, self.device, self.amp, self.log = session, session.device, session.amp, session.log
-        device, amp, log, pin = session.device, session.amp, session.log, session.pin_memory
+        self.group = task.group = session.group
+        device, amp, log = session.device, session.amp, session.log
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
-        caches = self._cache(splits, views)
+        with session.group.first():  # the others find it made
+            caches = self._cache(splits, views)
         self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
         self.views, self.finals = views, {"val": splits.val, "test": splits.test}
-        self.loader, self.order = training_loader(config, splits.train, views, len(classes), pin, caches.get("train"))
+        self.loader, self.order = training_loader(
+            config, splits.train, views, len(classes), session, caches.get("train")
+        )
         watched = config.optim.select_on
         if watched != "last":
-            self.check_loader = evaluation_loader(config, self.finals[watched], views, pin, caches.get(watched))
+            self.check_loader = evaluation_loader(config, self.finals[watched], views, session, caches.get(watched))
         labels = [clip.label for clip in splits.train]
         task.set_training_counts(np.bincount(labels, minlength=len(classes)), device)
         groups = parameter_groups(task.model, config.optim)
@@ -86,7 +98,8 @@ class Trainer:
         self.stop = Interruption()
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
-        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, self.selected_on, log.folder)
+        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, views, self.selected_on, log.folder)
+        self.keeper.writes = session.group.is_main
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
@@ -100,20 +113,24 @@ class Trainer:
     def resume(self, found: Found) -> None:
         """Everything as it was when ``found`` was saved."""
         self.progress = self.keeper.restore(found.content, found.path)
-        self.progress.best = adopt_best(found, self.progress.best, self.log)
+        self.progress.best = adopt_best(found, self.progress.best, self.log, self.group.is_main)
+        self.log.write_json("config.json", asdict(self.config))
         self.log.restore(self.progress.history)
+        settle_folder(found, self.log.folder, self.keeper, self.progress)
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
         self.log.say(f"resumed from {found.path}: goes on with {at}")
 
-    def run(self) -> None:
-        """All epochs that are left. A signal ends them with everything saved."""
+    def run(self) -> dict[str, Any]:
+        """All epochs that are left, then the score. A signal ends them with everything saved."""
         with self.stop:
             try:
                 while self.progress.epoch < self.config.optim.epochs:
                     self.run_epoch(self.progress.epoch)
+                return self.finish()
             except Interrupted as signal:
-                self.keeper.save_last(replace(self.progress, **self.inside))
-                again = f"python main.py --resume {self.log.folder}"
+                if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
+                    self.keeper.save_last(replace(self.progress, **self.inside))
+                again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
                 self.log.say(f"stopped and saved; go on with: {again}")
                 raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
 
@@ -138,9 +155,9 @@ class Trainer:
         steps, window, saved = len(self.loader), self.config.optim.accumulate, time.time()
         self._mark(seen, first)
         label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
-        bar = progress_bar(Watched(self.loader, self.stop), steps, label, first)
+        bar = progress_bar(Watched(self.loader, self.stop, self.group), steps, label, first)
         for step, batch in enumerate(bar, first):
-            batch = to_device(batch, self.device, self.config.data.normalize)
+            batch = self.whole_step(to_device(batch, self.device, self.config.data.normalize), step)
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 out = self.task.forward(batch)  # the one forward of this step
             losses = self.task.losses(out, batch, epoch)  # named and weighted, in full precision
@@ -153,10 +170,27 @@ class Trainer:
                 self.update()
                 self._mark(seen, step + 1)
                 saved = self._save_inside(saved)
+                self.stop.check_together(self.group)
         return {f"train/{name}": value for name, value in seen.values().items()}
 
+    def whole_step(self, batch: dict[str, Any], step: int) -> dict[str, Any]:
+        """The labels of all processes' clips, in order; each keeps its own frames."""
+        if self.group.world == 1:
+            return batch
+        total = min(self.config.optim.batch_size, self.order.num_clips - step * self.config.optim.batch_size)
+        own = self.group.own_count(total)
+        replaced = self.group.total(batch["replaced_frames"] if own else 0)
+        label = self.group.together(batch["label"][:own], total)
+        return batch | {"step_clips": total, "label": label, "replaced_frames": int(replaced)}
+
     def update(self) -> None:
-        """One optimiser step; gradients are clipped unscaled."""
+        """One optimiser step; gradients are clipped unscaled.
+
+        Each process saw its own clips through the encoder, so those gradients are summed; the rest is the same in all.
+        """
+        encoder, model = list(self.task.model.image_encoder.parameters()), self.task.model
+        self.group.add_gradients(encoder, mean=False)
+        self.group.add_gradients((p for p in model.parameters() if not any(p is own for own in encoder)), mean=True)
         if self.config.optim.grad_clip > 0:
             self.scaler.unscale_(self.optimizer)
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -167,7 +201,7 @@ class Trainer:
 
     def check(self, name: str) -> dict[str, Any]:
         """UAR and the others on a split during training."""
-        loader = Watched(self.check_loader, self.stop)
+        loader = Watched(self.check_loader, self.stop, self.group)
         _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
@@ -176,7 +210,9 @@ class Trainer:
         """The best checkpoint on the test list, or on validation where there is none; pictures."""
         from engine.plots import draw_curves, save
 
-        save(draw_curves(self.log.history()), self.log.folder / "curves.png")
+        if self.group.is_main:
+            save(draw_curves(self.log.history()), self.log.folder / "curves.png")
+        self.group.wait()  # best.pt is whole
         best = load_checkpoint(self.log.folder / "best.pt", ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
@@ -188,7 +224,8 @@ class Trainer:
             chosen = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{chosen}")
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
-        loader = evaluation_loader(self.config, self.finals[split], self.views, self.session.pin_memory)
+        loader = evaluation_loader(self.config, self.finals[split], self.views, self.session)
+        loader = Watched(loader, self.stop, self.group)
         return score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)
 
     @property

@@ -34,6 +34,8 @@ def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -
     grid = round((state[f"{image}positional_embedding"].shape[0] - 1) ** 0.5)
     image_width, _, patch, _ = state[f"{image}conv1.weight"].shape
     has_text = f"{text}ln_final.weight" in state
+    if min(image_width, patch, grid) < 1:
+        raise ValueError(f"an image tower of width {image_width} with patches of {patch}")
     return ClipShape(
         embed_dim=state[f"{image}proj"].shape[1],
         image_size=grid * patch,

@@ -12,9 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.unpickle import InertModule, Refused, unpickle
+from utils.inert import InertModule, Refused
+from utils.unpickle import unpickle
 
-LARGEST_PICKLE = 64 * 2**20  # the description alone, without the tensors: far above any checkpoint's
+LARGEST_PICKLE = 4 * 2**20  # the description alone, without the tensors: published checkpoints need 0.2 MB
+LONGEST_NAME = 1000
 DEEPEST_MODULE = 64
 
 
@@ -22,6 +24,8 @@ def read_archive(path: Path) -> Any:
     """What ``torch.save`` put into the file, or a TorchScript archive's ``{name: tensor}``; one line where it cannot be
     had."""
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            raise UserError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected a checkpoint")
         if path.suffix == ".safetensors":
             return read_safetensors(path)[0]
         with open(path, "rb") as file:
@@ -93,12 +97,20 @@ def _tensors_of(module: Any) -> dict[str, Tensor]:
     if not isinstance(module, InertModule):
         raise Refused("a TorchScript archive without a module")
     found: dict[str, Tensor] = {}
-    open_modules = [("", module, 0)]
+    open_modules, seen = [("", module, 0)], 0
     while open_modules:
         prefix, current, depth = open_modules.pop()
-        if not isinstance(current.state, dict) or depth > DEEPEST_MODULE or len(found) > 100_000:
+        seen += 1
+        if (
+            not isinstance(current.state, dict)
+            or depth > DEEPEST_MODULE
+            or seen > 100_000
+            or len(prefix) > LONGEST_NAME
+        ):
             raise Refused("a TorchScript module nested without end")
         for name, value in current.state.items():
+            if not isinstance(name, str) or len(name) > LONGEST_NAME:
+                raise Refused("a TorchScript module with names without end")
             if isinstance(value, Tensor):
                 found[f"{prefix}{name}"] = value
             elif isinstance(value, InertModule):

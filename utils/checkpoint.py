@@ -46,6 +46,8 @@ def _reason(error: Exception, path: Path) -> str:
     """What the system says; torch hides it, so the room that is left is said instead."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
+    if not path.parent.is_dir():
+        return "its folder is gone"
     return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB are free there; {first_line(error)[:60]}"
 
 

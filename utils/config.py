@@ -161,12 +161,13 @@ def _check_stored(field: dataclasses.Field, value: Any) -> None:
     else:
         good = type(value) is kind and not (kind is int and _outside(value, field.metadata))
     if not good:
-        raise UserError(f"the stored option {flag_of(field.name)} cannot be {str(value)[:40]!r}")
+        found = repr(value)[:40] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+        raise UserError(f"the stored option {flag_of(field.name)} cannot be {found}")
 
 
 def _add_flag(section: Any, field: dataclasses.Field) -> None:
     meta, kind = field.metadata, _inner_type(field.type)
-    default = "" if field.default in (None, ()) else f" (default: {_shown(field.default)})"
+    default = "" if field.default in (None, ()) else f" (default: {written(field.default)})"
     if meta["positional"]:
         section.add_argument(field.name, nargs="?", metavar=meta["metavar"], help=meta["help"])
         return
@@ -235,7 +236,7 @@ def _article(kind: type) -> str:
     return "a whole number" if kind is int else "a number"
 
 
-def _shown(value: Any) -> str:
+def written(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -247,7 +248,7 @@ def describe(groups: dict[str, Any]) -> str:
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)
             mark = " " if value == field.default else "*"
-            shown = "(not set)" if value is None else _shown(value)
+            shown = "(not set)" if value is None else written(value)
             flag = f"[{field.metadata['metavar']}]" if field.metadata["positional"] else flag_of(field.name)
             lines.append(f"  {mark} {flag:<26} {shown}")
     return "\n".join(lines)

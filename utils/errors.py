@@ -8,6 +8,14 @@ from pathlib import Path
 class UserError(ValueError):
     """What was found, where, and what to do about it, in one line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Names come from files: what would break the line, colour the terminal or fail to print is spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 @contextmanager
 def about(path: Path) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """A run is a folder: config, log, metrics by epoch, TensorBoard. Everything later reads these files only."""
 
+import contextlib
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -22,6 +24,7 @@ class RunLog:
         self._first_epoch: int | None = None  # TensorBoard forgets this epoch and later ones of an interrupted run
 
     def say(self, text: str) -> None:
+        text = text.encode("utf-8", "backslashreplace").decode()
         print(text, flush=True)
         self._log.write(text + "\n")
 
@@ -39,7 +42,7 @@ class RunLog:
     def restore(self, history: list[dict[str, Any]]) -> None:
         """The epochs of a run that goes on: what was logged after its last checkpoint comes again."""
         lines = "".join(json.dumps(values) + "\n" for values in history)
-        (self.folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        self.write_text("metrics.jsonl", lines)
         self._first_epoch = len(history) + 1
 
     def history(self) -> list[dict[str, Any]]:
@@ -47,7 +50,16 @@ class RunLog:
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
     def write_json(self, name: str, content: Any) -> None:
-        (self.folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """The old file or the new one, never half of one."""
+        unfinished = self.folder / f"{name}.part"
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, self.folder / name)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     @property
     def board(self) -> Any:
@@ -60,8 +72,9 @@ class RunLog:
 
     def discard_if_empty(self) -> None:
         """Remove a folder that holds nothing but this run's config and log."""
-        if {file.name for file in self.folder.iterdir()} <= {"config.json", "log.txt"}:
-            self._log.close()
+        if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= {"config.json", "log.txt"}:
+            with contextlib.suppress(OSError):  # of a full disk, again
+                self._log.close()
             for file in list(self.folder.iterdir()):
                 file.unlink()
             self.folder.rmdir()
@@ -70,6 +83,31 @@ class RunLog:
         self._log.close()
         if self._board is not None:
             self._board.close()
+
+
+class QuietLog(RunLog):
+    """For the processes beside the first, which alone writes and speaks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.started = folder, time.time()
+
+    def say(self, text: str) -> None:
+        pass
+
+    def epoch(self, values: dict[str, Any]) -> None:
+        pass
+
+    def restore(self, history: list[dict[str, Any]]) -> None:
+        pass
+
+    def write_text(self, name: str, text: str) -> None:
+        pass
+
+    def discard_if_empty(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLog:
@@ -88,15 +126,13 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     return log
 
 
-def reopen_run(folder: Path, config: dict[str, Any]) -> RunLog:
+def reopen_run(folder: Path) -> RunLog:
     """The folder of a run that goes on."""
     try:
-        log = RunLog(folder)
-        log.write_json("config.json", config)
+        return RunLog(folder)
     except OSError as error:
         reason = (error.strerror or "cannot be written").lower()
         raise UserError(f"run folder {folder}: {reason}; go on elsewhere with --output-dir") from None
-    return log
 
 
 def safe_name(name: str) -> str:
@@ -120,5 +156,9 @@ def progress_bar(iterable: Any, total: int, label: str, first: int = 0) -> Any:
     """A tqdm bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    shown = {"leave": False, "dynamic_ncols": True, "disable": not sys.stderr.isatty()}
+    shown = {
+        "leave": False,
+        "dynamic_ncols": True,
+        "disable": not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0",
+    }
     return tqdm(iterable, total=total, desc=label, initial=first, **shown)

@@ -1,0 +1,402 @@
+"""What can go wrong under a run ends in one clear line, and the checkpoint before it is still good."""
+
+import builtins
+import errno
+import io
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import engine.tasks
+from engine.tasks import ClipCaerTask
+from engine.train import Trainer
+from tests.engine.test_resume import (
+    EPOCH,
+    EPOCHS,
+    STEPS,
+    Crash,
+    assert_same_end,
+    at_forward,
+    call,
+    crash,
+    interrupt,
+    leave_out_pictures,
+    read,
+    resume,
+    send,
+    write_small,
+)
+from tests.tools import ROOT, Run
+
+OFTEN = ("--save-every-minutes", "1e-9")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_pictures(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory) -> list[str]:
+    return write_small(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def alone(flags, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert call(*flags, "--output-dir", folder).status == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def halted_once(flags, tmp_path_factory) -> Path:
+    """Stopped inside epoch 2."""
+    folder = tmp_path_factory.mktemp("halted") / "run"
+    assert interrupt(flags, folder, signal.SIGTERM, EPOCH + 3).status == 143
+    return folder
+
+
+@pytest.fixture
+def halted(halted_once, tmp_path) -> Path:
+    return Path(shutil.copytree(halted_once, tmp_path / "halted"))
+
+
+@pytest.fixture
+def handlers() -> Iterator[list[int]]:
+    """What came to our own handlers, which stand where the shell's would; they must stand there again."""
+    came: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield came
+        assert all(signal.getsignal(number) is note for number in SIGNALS)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def broken(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(patch)
+        return call(*arguments)
+
+
+def one_line(done: Run) -> str:
+    """The line that a failed run ends in."""
+    assert done.status == 2, done.err
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1 and "Traceback" not in done.err, done.err
+    return done.err.strip()
+
+
+class TestHandlers:
+    def test_are_as_before_after_a_run(self, flags, handlers, tmp_path):
+        assert call(*flags, "--epochs", "1", "--output-dir", tmp_path / "run").status == 0
+        assert handlers == []
+
+    @pytest.mark.parametrize("number", SIGNALS)
+    def test_are_as_before_after_a_stopped_run(self, flags, handlers, tmp_path, number):
+        assert interrupt(flags, tmp_path / "run", number, 2).status == 128 + number
+        assert handlers == []
+
+    def test_are_as_before_after_a_crash(self, flags, handlers, tmp_path):
+        with pytest.raises(Crash):
+            broken(lambda patch: at_forward(patch, 2, crash), *flags, "--output-dir", tmp_path / "run")
+
+    def test_are_as_before_after_a_mistake(self, halted, handlers):
+        one_line(broken(lambda patch: out_of_memory_at(patch, 2), "--resume", halted))
+
+    @pytest.mark.parametrize("first", SIGNALS)
+    def test_a_second_ctrl_c_stops_at_once(self, halted, alone, first):
+        def act() -> None:
+            send(first)()
+            send(signal.SIGINT)()
+            raise AssertionError("the step went on")
+
+        before = (halted / "last.pt").read_bytes()
+        done = broken(lambda patch: at_forward(patch, 2, act), "--resume", halted)
+        assert done.status == 130 and done.err.count("\n") <= 2 and "Traceback" not in done.err
+        assert (halted / "last.pt").read_bytes() == before and not list(halted.glob("*.part"))
+        resume(halted)
+        assert_same_end(halted, alone)
+
+    def test_a_second_sigterm_does_not_break_the_step(self, flags, alone, tmp_path):
+        def act() -> None:
+            send(signal.SIGINT)()
+            send(signal.SIGTERM)()
+
+        with pytest.MonkeyPatch.context() as patch:
+            at_forward(patch, 3, act)
+            assert call(*flags, "--output-dir", tmp_path / "run").status in (130, 143)
+        resume(tmp_path / "run")
+        assert_same_end(tmp_path / "run", alone)
+
+    @pytest.mark.parametrize("number", SIGNALS)
+    def test_while_the_test_list_is_scored(self, flags, handlers, alone, tmp_path, number):
+        done = interrupt(flags, tmp_path / "run", number, EPOCH * EPOCHS + 2)
+        assert handlers == [] and done.status == 128 + number
+        assert f"--resume {tmp_path / 'run'}" in done.err
+        resume(tmp_path / "run")
+        assert_same_end(tmp_path / "run", alone)
+
+    def test_the_command_in_the_message_can_be_typed(self, flags, tmp_path):
+        folder = tmp_path / "my run's folder"
+        done = interrupt(flags, folder, signal.SIGTERM, 2)
+        words = shlex.split(done.err.strip().partition("go on with: ")[2])
+        assert words == ["python", "main.py", "--resume", str(folder)]
+
+
+def not_finite_at(patch: pytest.MonkeyPatch, term: str, number: int, value: float = float("nan")) -> None:
+    loss, seen = getattr(engine.tasks, term), []
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        seen.append(None)
+        return loss(*arguments, **more) * (value if len(seen) == number else 1.0)
+
+    patch.setattr(engine.tasks, term, counted)
+
+
+def infinite_after(patch: pytest.MonkeyPatch, number: int) -> None:
+    """A weight that is infinite after the ``number``-th update."""
+    update, seen = Trainer.update, []
+
+    def counted(self: Trainer) -> None:
+        update(self)
+        seen.append(None)
+        if len(seen) == number:
+            next(iter(self.task.model.fuse.parameters())).data.view(-1)[0] = float("inf")
+
+    patch.setattr(Trainer, "update", counted)
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize(
+        ("term", "name", "value"),
+        [("mutual_information_loss", "mi", float("nan")), ("classification_loss", "classification", float("inf"))],
+    )
+    def test_names_the_term_the_step_and_the_clips(self, flags, alone, tmp_path, term, name, value):
+        folder, number = tmp_path / "run", STEPS + 3
+        clips: list[list[str]] = []
+        losses = ClipCaerTask.losses
+
+        def noted(self: ClipCaerTask, out: Any, batch: dict[str, Any], epoch: int) -> Any:
+            clips.append(batch["id"])
+            return losses(self, out, batch, epoch)
+
+        def prepare(patch: pytest.MonkeyPatch) -> None:
+            patch.setattr(ClipCaerTask, "losses", noted)
+            not_finite_at(patch, term, number, value)
+
+        message = one_line(broken(prepare, *flags, "--output-dir", folder))
+        assert f"the loss term {name} is not finite" in message and "epoch 2, step 3" in message
+        assert len(clips) == number and all(clip in message for clip in clips[-1])
+        progress = read(folder / "last.pt")["progress"]
+        assert (progress["epoch"], progress["step"]) == (1, 0)
+        resume(folder)
+        assert_same_end(folder, alone)
+
+    def test_terms_that_are_finite_alone_but_not_together_are_named(self, flags, tmp_path):
+        def prepare(patch: pytest.MonkeyPatch) -> None:
+            for term in ("classification_loss", "mutual_information_loss"):
+                patch.setattr(engine.tasks, term, lambda *_, **__: torch.tensor(3e38))
+
+        lost = ("--mi-loss-weight", "1", "--output-dir", tmp_path / "run")
+        message = one_line(broken(prepare, *flags, *lost))
+        assert "classification" in message and "mi" in message
+
+    @pytest.mark.parametrize("more", [OFTEN, ("--select-on", "last")])
+    @pytest.mark.parametrize("update", [1, 4])
+    def test_weights_that_are_infinite_are_never_saved(self, flags, tmp_path, more, update):
+        folder = tmp_path / "run"
+        message = one_line(broken(lambda patch: infinite_after(patch, update), *flags, *more, "--output-dir", folder))
+        assert "not finite" in message
+        for file in folder.glob("*.pt"):
+            assert all(torch.isfinite(value).all() for value in read(file)["model"].values()), file.name
+
+    def test_nor_when_a_signal_asks_for_it(self, flags, halted, alone):
+        def prepare(patch: pytest.MonkeyPatch) -> None:
+            infinite_after(patch, 1)
+            at_forward(patch, 2, send(signal.SIGTERM))
+
+        before = (halted / "last.pt").read_bytes()
+        assert "not finite" in one_line(broken(prepare, "--resume", halted))
+        assert (halted / "last.pt").read_bytes() == before
+        resume(halted)
+        assert_same_end(halted, alone)
+
+
+def out_of_memory_at(patch: pytest.MonkeyPatch, number: int) -> None:
+    def fail() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of 1 GiB")
+
+    at_forward(patch, number, fail)
+
+
+class TestOutOfMemory:
+    @pytest.mark.parametrize(
+        ("size", "together", "proposed"),
+        [(8, 1, (4, 2)), (8, 2, (4, 4)), (6, 1, (3, 2)), (9, 1, (3, 3)), (9, 2, (3, 6)), (7, 1, (1, 7))],
+    )
+    def test_proposes_the_same_effective_batch(self, flags, tmp_path, size, together, proposed):
+        sizes = ("--batch-size", str(size), "--accumulate", str(together))
+        folder = tmp_path / "run"
+        message = one_line(broken(lambda patch: out_of_memory_at(patch, 1), *flags, *sizes, "--output-dir", folder))
+        found = re.search(r"try --batch-size (\d+) --accumulate (\d+)", message)
+        assert found is not None and tuple(map(int, found.groups())) == proposed, message
+        assert not folder.exists()  # nothing stands in the way of that try
+
+    def test_a_batch_of_one_gets_other_advice(self, flags, tmp_path):
+        more = ("--batch-size", "1", "--output-dir", tmp_path / "run")
+        message = one_line(broken(lambda patch: out_of_memory_at(patch, 1), *flags, *more))
+        assert "at --batch-size 1" in message and "try --batch-size" not in message
+
+    def test_in_validation_too_and_the_run_before_is_good(self, flags, alone, tmp_path):
+        more = (*flags, "--output-dir", tmp_path / "run")
+        message = one_line(broken(lambda patch: out_of_memory_at(patch, EPOCH + STEPS + 1), *more))
+        assert "out of GPU memory" in message
+        resume(tmp_path / "run")
+        assert_same_end(tmp_path / "run", alone)
+
+    @pytest.mark.parametrize("size", ["5", "1"])
+    def test_evaluation_proposes_a_smaller_batch_alone(self, flags, alone, tmp_path, size):
+        data = flags[flags.index("--root-dir") :]
+        evaluation = ("--mode", "eval", "--eval-checkpoint", alone / "best.pt", *data, "--batch-size", size)
+        done = broken(lambda patch: out_of_memory_at(patch, 1), *evaluation, "--output-dir", tmp_path / "eval")
+        message = one_line(done)
+        assert "--accumulate" not in message and f"at --batch-size {size}" in message
+        assert ("try --batch-size 2" in message) if size == "5" else ("try --batch-size" not in message)
+
+
+def full_disk_from(patch: pytest.MonkeyPatch, number: int) -> None:
+    """No file gets to the disk from the ``number``-th on."""
+    seen: list[None] = []
+
+    def fail(_: int) -> None:
+        seen.append(None)
+        if len(seen) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    patch.setattr(os, "fsync", fail)
+
+
+def full_for(patch: pytest.MonkeyPatch, name: str, first: int = 1) -> None:
+    """Python's files of this name, or made on the way to it, are on a full disk from the ``first`` one on."""
+    opened, seen = builtins.open, []
+
+    def guarded(file: Any, mode: str = "r", *arguments: Any, **more: Any) -> Any:
+        named = isinstance(file, (str, os.PathLike)) and Path(file).name.startswith(name)
+        if named and set(mode) & set("wax+"):
+            seen.append(None)
+            if len(seen) >= first:
+                if "w" in mode and Path(file).is_file():
+                    opened(file, "w").close()  # what was there is cut off even so
+                file, mode = "/dev/full", mode.replace("x", "w").replace("a", "w")
+        return opened(file, mode, *arguments, **more)
+
+    patch.setattr(builtins, "open", guarded)
+    patch.setattr(io, "open", guarded)
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_while_a_checkpoint_is_written(self, halted, alone, number):
+        names = ("last.pt", "last.previous.pt", "best.pt")
+        kept = {name: (halted / name).read_bytes() for name in names}
+        message = one_line(broken(lambda patch: full_disk_from(patch, number), "--resume", halted, *OFTEN))
+        assert ".pt: cannot be written (no space left on device)" in message and str(halted) in message
+        if number == 1:
+            assert {name: (halted / name).read_bytes() for name in names} == kept
+        assert not list(halted.glob("*.part"))
+        resume(halted)
+        assert_same_end(halted, alone)
+
+    def test_when_a_signal_asks_for_one(self, halted, alone):
+        def prepare(patch: pytest.MonkeyPatch) -> None:
+            full_disk_from(patch, 1)
+            at_forward(patch, 2, send(signal.SIGTERM))
+
+        before = (halted / "last.pt").read_bytes()
+        assert "no space left on device" in one_line(broken(prepare, "--resume", halted))
+        assert (halted / "last.pt").read_bytes() == before
+        resume(halted)
+        assert_same_end(halted, alone)
+
+    def test_a_rename_that_fails(self, halted, alone):
+        rename = os.replace
+
+        def fail(old: Path, new: Path) -> None:
+            if Path(new).name == "last.pt":
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+            rename(old, new)
+
+        message = one_line(broken(lambda patch: patch.setattr(os, "replace", fail), "--resume", halted))
+        assert "quota" in message
+        resume(halted)
+        assert_same_end(halted, alone)
+
+    def test_a_limit_of_the_system(self, halted, alone):
+        """A real one: what torch writes fails half-way."""
+        before, limit = (halted / "last.pt").read_bytes(), (halted / "last.pt").stat().st_size - 100_000
+        done = subprocess.run(
+            [sys.executable, "main.py", "--resume", str(halted)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            capture_output=True,
+            text=True,
+        )
+        message = one_line(Run(done.returncode, halted, done.stdout, done.stderr))
+        assert "last.pt: cannot be written" in message
+        assert (halted / "last.pt").read_bytes() == before and not list(halted.glob("*.part"))
+        resume(halted)
+        assert_same_end(halted, alone)
+
+    @pytest.mark.parametrize("name", ["log.txt", "config.json", "metrics.jsonl", "predictions.csv", "metrics.json"])
+    def test_any_other_file_of_a_run_that_goes_on(self, halted, alone, name):
+        """The one of ``metrics.jsonl`` that is restored is the first, that of the next epoch the second."""
+        firsts = (1, 2) if name == "metrics.jsonl" else (1,)
+        for first in firsts:
+            before = json.loads((halted / "config.json").read_text())["optim"]
+            message = one_line(broken(lambda patch, n=first: full_for(patch, name, n), "--resume", halted))
+            assert "no space left on device" in message
+            assert json.loads((halted / "config.json").read_text() or "{}").get("optim") == before
+        resume(halted)
+        assert_same_end(halted, alone)
+
+    @pytest.mark.parametrize("name", ["log.txt", "config.json"])
+    def test_the_first_files_of_a_new_run(self, flags, tmp_path, name):
+        folder = tmp_path / "run"
+        message = one_line(broken(lambda patch: full_for(patch, name), *flags, "--output-dir", folder))
+        assert "no space left on device" in message
+        assert call(*flags, "--epochs", "1", "--output-dir", folder).status == 0
+
+    @pytest.mark.parametrize("name", ["log.txt", "predictions.csv", "metrics.json"])
+    def test_the_files_of_an_evaluation(self, flags, alone, tmp_path, name):
+        data = flags[flags.index("--root-dir") :]
+        evaluation = ("--mode", "eval", "--eval-checkpoint", alone / "best.pt", *data)
+        done = broken(lambda patch: full_for(patch, name), *evaluation, "--output-dir", tmp_path / "eval")
+        assert "no space left on device" in one_line(done)
+
+    def test_a_folder_that_is_gone(self, flags, tmp_path):
+        folder = tmp_path / "run"
+        remove = partial(at_forward, number=2, act=lambda: shutil.rmtree(folder))
+        message = one_line(broken(remove, *flags, "--output-dir", folder))
+        assert str(folder) in message

@@ -1,0 +1,157 @@
+"""Pickles, torch archives, zips and safetensors put together by hand, for the tests of hostile files."""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+Builder = Callable[[Path], bytes]
+EXTENSION = 0x70  # the copyreg code that the tests register for os.system
+
+
+# --- a pickle assembler: every function returns instructions that leave one object on the stack
+
+
+def text(value: object) -> bytes:
+    data = str(value).encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def raw(value: bytes) -> bytes:
+    return b"B" + struct.pack("<I", len(value)) + value
+
+
+def number(value: int) -> bytes:
+    data = pickle.encode_long(value)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def sequence(*items: bytes) -> bytes:
+    return b"(" + b"".join(items) + b"t"
+
+
+def numbers(*values: int) -> bytes:
+    return sequence(*map(number, values))
+
+
+def listed(*items: bytes) -> bytes:
+    return b"](" + b"".join(items) + b"e"
+
+
+def dictionary(pairs: dict[str, bytes]) -> bytes:
+    return b"}(" + b"".join(text(key) + value for key, value in pairs.items()) + b"u"
+
+
+def named(path: str) -> bytes:
+    module, _, name = path.rpartition(".")
+    return f"c{module}\n{name}\n".encode()
+
+
+def called(function: bytes, *arguments: bytes) -> bytes:
+    return function + sequence(*arguments) + b"R"
+
+
+def call(path: str, *arguments: bytes) -> bytes:
+    return called(named(path), *arguments)
+
+
+def given(thing: bytes, state: bytes) -> bytes:
+    return thing + state + b"b"
+
+
+def attribute(thing: bytes, name: str) -> bytes:
+    return call("builtins.getattr", thing, text(name))
+
+
+def shared(levels: int, double: bytes = b"2\x86") -> bytes:
+    """A billion laughs: each level holds the one below twice."""
+    return b"N" + double * levels
+
+
+def deep(levels: int, nest: bytes = b"\x85") -> bytes:
+    return b"N" + nest * levels
+
+
+def storage(key: str = "0", count: int = 4, kind: str = "torch.FloatStorage") -> bytes:
+    return sequence(text("storage"), named(kind), text(key), text("cpu"), number(count)) + b"Q"
+
+
+def tensor(sizes: bytes, strides: bytes, offset: int = 0, of: bytes | None = None) -> bytes:
+    of = storage() if of is None else of
+    hooks = call("collections.OrderedDict")
+    return call("torch._utils._rebuild_tensor_v2", of, number(offset), sizes, strides, b"\x89", hooks)
+
+
+WEIGHT = tensor(numbers(4), numbers(1))
+PIECE = struct.pack("<4f", 1, 2, 3, 4)
+
+
+# --- containers
+
+
+def archive(body: bytes, records: dict[str, bytes] | None = None, **more: bytes) -> bytes:
+    """What torch.save writes, around a pickle of ours."""
+    stored = {"data.pkl": b"\x80\x04" + body + b".", "data/0": PIECE} if records is None else records
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name, data in (stored | more).items():
+        writer.write_record(name, data, len(data))
+    writer.write_end_of_file()
+    return buffer.getvalue()
+
+
+def published(payload: bytes) -> bytes:
+    """The payload where a published checkpoint keeps its training curve."""
+    return archive(dictionary({"state_dict": dictionary({"weight": WEIGHT}), "recorder": payload}))
+
+
+def torchscript(state: bytes) -> bytes:
+    root = given(named("__torch__.Net") + b")\x81", state)
+    return archive(b"", {"data.pkl": b"\x80\x02" + root + b".", "data/0": PIECE, "constants.pkl": b"\x80\x02)."})
+
+
+def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, data in entries:
+            file.writestr(name, data)
+    return buffer.getvalue()
+
+
+SOUND = b"\x80\x02" + dictionary({"weight": WEIGHT}) + b"."
+
+
+def sound_zip(*more: tuple[str, bytes], **settings: int) -> bytes:
+    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *more, **settings)
+
+
+def changed(data: bytes, signature: bytes, offset: int, new: bytes) -> bytes:
+    """Other bytes at ``offset`` after the last ``signature``: of the central directory, or of its end."""
+    place = data.rindex(signature) + offset
+    return data[:place] + new + data[place + len(new) :]
+
+
+def safetensors(header: object, data: bytes = PIECE, length: int | None = None) -> bytes:
+    body = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(body) if length is None else length) + body + data
+
+
+def entry(start: int, end: int, shape: list[int], dtype: str = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+def write_helpers(canary: Path) -> None:
+    """What payloads would load or run: each of them makes the canary."""
+    folder, touch = canary.parent, f"open({str(canary)!r}, 'w')"
+    evil = b"\x80\x02" + call("os.system", text(f"touch {canary}")) + b"."
+    (folder / "inner.pkl").write_bytes(evil)
+    (folder / "inner.pt").write_bytes(zipped(("a/data.pkl", evil), ("a/version", b"3\n")))
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
+    (folder / "inner.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + evil)
+    for name in ("hubconf.py", "inner.py"):
+        (folder / name).write_text(f"{touch}\ndef entry(**_):\n    return 1\n", encoding="utf-8")
