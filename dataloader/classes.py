@@ -93,6 +93,8 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not a UTF-8 text file; expected JSON") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: broken JSON ({error.msg})") from None
+    except UserError:
+        raise
     except ValueError:
         raise UserError(f"{path}: broken JSON (a number of too many digits)") from None
     except RecursionError:

@@ -163,8 +163,6 @@ def training_loader(
     labels = [clip.label for clip in clips]
     weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None
     rank, world, batch = session.group.rank, session.group.world, config.optim.batch_size
-    if batch % world:
-        raise UserError(f"--batch-size {batch}: {world} processes share it, so it must be a multiple of {world}")
     order = ClipOrder(len(clips), config.run.seed, weights, share=(rank, world, batch) if world > 1 else None)
     return _loader(config, dataset, order, session.pin_memory, batch // world), order
 

@@ -38,6 +38,11 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
     group = join(device)
     amp, amp_warning = choose_amp(config.optim.amp, device)
     seed_everything(config.run.seed, config.run.deterministic)
+    if config.run.mode == "train" and config.optim.batch_size % group.world:
+        raise UserError(
+            f"--batch-size {config.optim.batch_size}: {group.world} processes share it, so it must be a multiple of "
+            f"{group.world}"
+        )
     log = open_log(config, folder, group)
     try:
         for warning in filter(None, (device_warning, amp_warning, *warnings_of(config))):
