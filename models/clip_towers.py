@@ -34,8 +34,9 @@ def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -
     grid = round((state[f"{image}positional_embedding"].shape[0] - 1) ** 0.5)
     image_width, _, patch, _ = state[f"{image}conv1.weight"].shape
     has_text = f"{text}ln_final.weight" in state
-    if min(image_width, patch, grid) < 1:
-        raise ValueError(f"an image tower of width {image_width} with patches of {patch}")
+    sizes = [image_width, patch, grid, state[f"{image}proj"].shape[1]]
+    if min(sizes + ([state[f"{text}ln_final.weight"].shape[0]] if has_text else [])) < 1:
+        raise ValueError(f"a tower without width: {sizes}")
     return ClipShape(
         embed_dim=state[f"{image}proj"].shape[1],
         image_size=grid * patch,

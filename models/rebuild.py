@@ -55,7 +55,7 @@ def rebuild_clip_caer(shape: ClipShape, state: State, options: Any) -> ClipCaer:
     adapter = None
     if has_part(state, "adapter."):
         adapter = Adapter(shape.embed_dim, residual=options.adapter == "residual", ratio=options.adapter_ratio)
-    fuse = nn.Linear(*state["fuse.weight"].T.shape) if has_part(state, "fuse.") else None
+    fuse = nn.Linear(*state["fuse.weight"].shape[::-1]) if has_part(state, "fuse.") else None
     return ClipCaer(
         image_encoder=ImageTower(shape),
         text_encoder=TextTower(shape),
@@ -75,7 +75,7 @@ def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
     has_text, head = has_part(state, "text_encoder."), None
     if has_part(state, "head."):
         first, last = state["head.0.weight"], state["head.2.weight"]
-        head = nn.Sequential(nn.Linear(*first.T.shape), nn.ReLU(), nn.Linear(*last.T.shape))
+        head = nn.Sequential(nn.Linear(*first.shape[::-1]), nn.ReLU(), nn.Linear(*last.shape[::-1]))
     return EmoClip(
         image_encoder=ImageTower(shape),
         temporal=temporal_like(state, "temporal.", heads=EMOCLIP_HEADS),

@@ -79,13 +79,13 @@ def expand_recipes(arguments: Sequence[str]) -> list[str]:
     return expanded
 
 
-def read_recipe(path: Path, depth: int = 0) -> list[str]:
+def read_recipe(path: Path, depth: int = 0, named_in: str = "") -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UserError(
-            f"recipe @{path}: {reason.lower()}; expected a file of flags such as recipes/demo.args"
+            f"{named_in}recipe @{path}: {reason.lower()}; expected a file of flags such as recipes/demo.args"
         ) from None
     arguments: list[str] = []
     for number, line in enumerate(lines, 1):
@@ -96,7 +96,10 @@ def read_recipe(path: Path, depth: int = 0) -> list[str]:
         for word in words:
             if word.startswith("@") and depth > 4:
                 raise UserError(f"{path}, line {number}: recipes that name one another without end")
-            arguments += read_recipe(path.parent / word[1:], depth + 1) if word.startswith("@") else [word]
+            if word.startswith("@"):
+                arguments += read_recipe(path.parent / word[1:], depth + 1, f"{path}, line {number}: ")
+            else:
+                arguments.append(word)
     return arguments
 
 

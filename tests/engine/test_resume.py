@@ -520,7 +520,7 @@ class TestAuto:
         before = snapshot(folder)
         said = begin(*flags, "--resume", "auto", "--lr", "0.5")
         assert "resumed from" not in said and snapshot(folder) == before
-        assert [line for line in said.splitlines() if str(folder) in line and "--lr 0.003" in line]
+        assert [line for line in said.splitlines() if str(folder) in line and "started with 0.003" in line]
 
     def test_a_named_folder_that_never_saved_is_begun_again(self, flags, alone):
         crash_run(lambda patch: at_forward(patch, 2, crash), *flags, "--output-dir", "X")

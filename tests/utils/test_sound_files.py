@@ -27,7 +27,13 @@ def same(a: object, b: object) -> bool:
         alike = isinstance(a, torch.Tensor) and (a.dtype, a.shape, a.stride()) == (b.dtype, b.shape, b.stride())
         return alike and torch.equal(a.detach(), b.detach())
     if isinstance(b, (np.ndarray, np.generic)):
-        return isinstance(a, (np.ndarray, np.generic)) and a.dtype == b.dtype and np.array_equal(a, b)
+        return (
+            isinstance(a, (np.ndarray, np.generic))
+            and np.array_equal(a, b)
+            and (
+                a.dtype == b.dtype.newbyteorder("=")  # numpy itself turns an array round when it reads it
+            )
+        )
     if isinstance(b, dict):
         return isinstance(a, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in b)
     if isinstance(b, (list, tuple)):
