@@ -30,7 +30,10 @@ def clip_from_state(state: Any, source: str) -> Clip:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{source}: not a CLIP: expected a state dict of tensors")
     try:
-        clip = Clip(shape_of(state))
+        shape = shape_of(state)
+        if not shape.text_width:
+            raise KeyError("ln_final.weight")
+        clip = Clip(shape)
         clip.load_openai(state)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
         raise UserError(f"{source}: not a CLIP with a ViT image tower ({first_line(error)})") from None
