@@ -41,7 +41,10 @@ class Plain:
 
     def forward(self, face: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """(B, T, 3, H, W) floats → logits (B, C), learnable texts (C, D), handwritten texts (C, D)."""
-        face, context = self.frames(face), self.frames(context)
+        return self.head(self.frames(face), self.frames(context))
+
+    def head(self, face: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same from frame features (B, T, D)."""
         if "adapter.layers.0.weight" in self.w:
             squeezed = F.relu(face @ self.w["adapter.layers.0.weight"].T)
             face = F.relu(squeezed @ self.w["adapter.layers.2.weight"].T)
@@ -137,7 +140,8 @@ def text_losses(soft: Tensor, fixed: Tensor, mi: float, dc: float) -> Tensor:
 
 def step(model: Plain, optimizer: torch.optim.Optimizer, face: Tensor, context: Tensor, label: Tensor, **loss) -> Tensor:
     """One published step: forward, loss, backward, update; the logits for the running score."""
-    logits, soft, fixed = model.forward(face, context)
+    forward = model.head if face.dim() == 3 else model.forward  # features, where the image tower is timed apart
+    logits, soft, fixed = forward(face, context)
     total = F.cross_entropy(logits, label)
     if fixed is not None:
         total = total + text_losses(soft, fixed, loss["mi"], loss["dc"])

@@ -162,7 +162,13 @@ def training_loader(
 def evaluation_loader(
     config: Config, clips: list[Clip], views: Views, pin: bool, cache: FeatureCache | None = None
 ) -> DataLoader:
-    return _loader(config, _dataset(clips, views, cache), ClipOrder(len(clips), 0, shuffle=False), pin)
+    order = ClipOrder(len(clips), 0, shuffle=False)
+    return _loader(config, _dataset(clips, views, cache), order, pin, evaluation_batch(config, on_gpu=pin))
+
+
+def evaluation_batch(config: Config, on_gpu: bool) -> int:
+    """Clips in one pass without gradients: many on a GPU; on a CPU more than a step's would only cost memory."""
+    return config.optim.eval_batch_size or max(64 if on_gpu else 1, config.optim.batch_size)
 
 
 def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chance: Any) -> Dataset:
@@ -171,6 +177,6 @@ def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chan
     return FeatureDataset(clips, cache.features, cache.starts, views, **chance)
 
 
-def _loader(config: Config, dataset: Dataset, order: ClipOrder, pin: bool) -> DataLoader:
+def _loader(config: Config, dataset: Dataset, order: ClipOrder, pin: bool, size: int | None = None) -> DataLoader:
     workers = config.run.workers if isinstance(dataset, ClipDataset) else 0  # features need no decoding
-    return build_loader(dataset, order, batch_size=config.optim.batch_size, workers=workers, pin_memory=pin)
+    return build_loader(dataset, order, batch_size=size or config.optim.batch_size, workers=workers, pin_memory=pin)
