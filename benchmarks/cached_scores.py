@@ -2,8 +2,8 @@
 
     python -m benchmarks.cached_scores               # 3 seeds, 4 epochs of 245 clips; about 20 minutes on two cores
 
-The last epoch counts, so nothing is selected. The cached runs draw one of two stored variants (plain, mirrored), the others any angle and flip: more chance to learn
-from. Prints a line a run; writes benchmarks/results/cached_scores.json.
+The last epoch counts, so nothing is selected. The cached runs draw one of two stored variants (plain, mirrored), the
+others any angle and flip: more chance to learn from. Prints a line a run; writes benchmarks/results/cached_scores.json.
 """
 
 import argparse
@@ -37,7 +37,13 @@ def main() -> int:
             for kind, flag in KINDS.items():
                 runs[kind].append(run(kind, flag, seed, options, Path(scratch)))
     rows = {kind: summary(found) for kind, found in runs.items()}
-    found = {"machine": describe_machine(), "epochs": options.epochs, "train_clips": len(lines[:: options.every]), "rows": rows, "runs": runs}
+    found = {
+        "machine": describe_machine(),
+        "epochs": options.epochs,
+        "train_clips": len(lines[:: options.every]),
+        "rows": rows,
+        "runs": runs,
+    }
     Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(rows, indent=1))
     return 0

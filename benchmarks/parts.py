@@ -40,9 +40,7 @@ def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]
     if with_compile:
         translated = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]).task.model.image_encoder
         translated.compile()
-        found["--compile, images"] = compare(
-            lambda: encode(pictures), lambda: no_graph(translated, pictures), rounds
-        )
+        found["--compile, images"] = compare(lambda: encode(pictures), lambda: no_graph(translated, pictures), rounds)
     return found
 
 
@@ -90,7 +88,10 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
 def fused_update(shape: ClipShape, rounds: int) -> dict[str, Any]:
     """One update of every tensor that full fine-tuning trains."""
     found = {}
-    for name, rule in (("SGD", functools.partial(torch.optim.SGD, lr=1e-9, momentum=0.9)), ("AdamW", torch.optim.AdamW)):
+    for name, rule in (
+        ("SGD", functools.partial(torch.optim.SGD, lr=1e-9, momentum=0.9)),
+        ("AdamW", torch.optim.AdamW),
+    ):
         tensors = list(clip_towers.ImageTower(shape).parameters())
         for tensor in tensors:
             tensor.grad = torch.zeros_like(tensor)

@@ -96,7 +96,9 @@ class Plain:
         qkv = self.norm(f"{at}attention_norm", x) @ self.w[f"{at}attention.to_qkv.weight"].T
         heads = max(x.shape[-1] // 64, 1)
         x = x + self.drop(self.linear(f"{at}attention.to_out", attend(qkv, heads, None)))
-        hidden = self.drop(F.gelu(self.linear(f"{at}feed_forward.0", self.norm(f"{at}feed_norm", x)), approximate="tanh"))
+        hidden = self.drop(
+            F.gelu(self.linear(f"{at}feed_forward.0", self.norm(f"{at}feed_norm", x)), approximate="tanh")
+        )
         return (x + self.drop(self.linear(f"{at}feed_forward.3", hidden)))[:, 0]
 
     def drop(self, x: Tensor) -> Tensor:
@@ -138,7 +140,9 @@ def text_losses(soft: Tensor, fixed: Tensor, mi: float, dc: float) -> Tensor:
     return mi * both + dc * among
 
 
-def step(model: Plain, optimizer: torch.optim.Optimizer, face: Tensor, context: Tensor, label: Tensor, **loss) -> Tensor:
+def step(
+    model: Plain, optimizer: torch.optim.Optimizer, face: Tensor, context: Tensor, label: Tensor, **loss
+) -> Tensor:
     """One published step: forward, loss, backward, update; the logits for the running score."""
     forward = model.head if face.dim() == 3 else model.forward  # features, where the image tower is timed apart
     logits, soft, fixed = forward(face, context)

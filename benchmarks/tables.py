@@ -1,6 +1,6 @@
 """Results as Markdown: docs/performance.md holds these tables, and a test compares.
 
-    python -m benchmarks.tables                      # from benchmarks/results/
+python -m benchmarks.tables                      # from benchmarks/results/
 """
 
 import json

@@ -10,7 +10,9 @@ import torch
 Work = Callable[[], Any]
 
 
-def take_turns(variants: dict[str, Work], rounds: int, device: str = "cpu", warm: bool = True) -> dict[str, list[float]]:
+def take_turns(
+    variants: dict[str, Work], rounds: int, device: str = "cpu", warm: bool = True
+) -> dict[str, list[float]]:
     """Seconds of every variant in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for round_number in range(-warm, rounds):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.clip_towers import Clip, ClipShape, shape_of
+from models.undrawn import Undrawn
 from utils.archive import first_line, read_archive
 from utils.compat import allow_imports
 from utils.errors import UserError, closest
@@ -30,7 +31,8 @@ def clip_from_state(state: Any, source: str) -> Clip:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{source}: not a CLIP: expected a state dict of tensors")
     try:
-        clip = Clip(shape_of(state))
+        with Undrawn():
+            clip = Clip(shape_of(state))
         clip.load_openai(state)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
         raise UserError(f"{source}: not a CLIP with a ViT image tower ({first_line(error)})") from None

@@ -76,8 +76,7 @@ class Attention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).reshape(B, L, W))
 
     def read_one(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """(B, L, W) → (B, W): the row of one token alone, ``token`` (B,) seeing none behind it; None is the first, seeing
-        all."""
+        """(B, L, W) → (B, W): one token's row; ``token`` (B,) sees none behind it, None is the first and sees all."""
         B, L, W = x.shape
         asking, seen = pick(x, token), None
         if token is not None:
@@ -213,7 +212,7 @@ class Clip(nn.Module):
                 "text_projection",
             )
             own["text." + key if in_text else key] = value.float()
-        self.load_state_dict(own)
+        self.load_state_dict(own, assign=True)
 
     def openai_state(self) -> dict[str, Tensor]:
         return {key.removeprefix("text."): value for key, value in self.state_dict().items()}

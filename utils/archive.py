@@ -16,6 +16,7 @@ from utils.unpickle import InertModule, Refused, unpickle
 
 LARGEST_PICKLE = 64 * 2**20  # the description alone, without the tensors: far above any checkpoint's
 DEEPEST_MODULE = 64
+PART = 2**20  # bytes copied at a time, so that no tensor is held twice
 
 
 def read_archive(path: Path) -> Any:
@@ -84,8 +85,14 @@ class _Archive:
         self.left -= entry.file_size
         if self.left < 0 or (largest is not None and entry.file_size > largest):
             raise UserError(f"{self.path}: {name[:40]} claims more bytes than the file can hold; refused")
-        with self.archive.open(entry) as record:
-            return bytearray(record.read())
+        whole, at = bytearray(entry.file_size), 0
+        with self.archive.open(entry) as record:  # the last part checks the sum
+            while part := record.read(PART):
+                whole[at : at + len(part)] = part
+                at += len(part)
+        if at != entry.file_size:
+            raise UserError(f"{self.path}: damaged: {name[:40]} ends early")
+        return whole
 
 
 def _tensors_of(module: Any) -> dict[str, Tensor]:
