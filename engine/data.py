@@ -171,9 +171,14 @@ def evaluation_loader(
     config: Config, clips: list[Clip], views: Views, session: Session, cache: FeatureCache | None = None
 ) -> DataLoader:
     """Clip i goes to process i mod N; ``predict`` puts the answers together again."""
-    own = session.group.own(clips)
+    own, pin = session.group.own(clips), session.pin_memory
     order = ClipOrder(len(own), 0, shuffle=False)
-    return _loader(config, _dataset(own, views, cache), order, session.pin_memory, config.optim.batch_size)
+    return _loader(config, _dataset(own, views, cache), order, pin, evaluation_batch(config, on_gpu=pin))
+
+
+def evaluation_batch(config: Config, on_gpu: bool) -> int:
+    """Clips in one pass without gradients: many on a GPU; on a CPU more than a step's would only cost memory."""
+    return config.optim.eval_batch_size or max(64 if on_gpu else 1, config.optim.batch_size)
 
 
 def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chance: Any) -> Dataset:

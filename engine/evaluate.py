@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dataloader.classes import Classes
@@ -33,14 +34,27 @@ def predict(
         for batch in progress_bar(loader, len(loader), name):
             moved = to_device(batch, session.device, config.data.normalize)
             with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-                out = task.forward(moved)
-            rows += zip(batch["id"], batch["label"].tolist(), task.predictions(out).cpu().numpy(), strict=True)
+                logits = forward_in_parts(task, moved)
+            rows += zip(batch["id"], batch["label"].tolist(), logits.cpu().numpy(), strict=True)
             replaced += batch["replaced_frames"]
     finally:
         task.release_texts()
     group = session.group
     ids, labels, logits = zip(*group.together_list(rows, int(group.total(len(rows)))), strict=True)
     return list(ids), np.array(labels), np.stack(logits), int(group.total(replaced))
+
+
+def forward_in_parts(task: ClipCaerTask, batch: dict[str, Any]) -> Tensor:
+    """Logits (B, C); a batch that does not fit into the GPU's memory passes in halves, and so on."""
+    try:
+        return task.predictions(task.forward(batch))
+    except torch.OutOfMemoryError:
+        B = len(batch["label"])
+        if B == 1:
+            raise
+    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+    halves = ({name: value[part] for name, value in tensors.items()} for part in (slice(B // 2), slice(B // 2, B)))
+    return torch.cat([forward_in_parts(task, half) for half in halves])
 
 
 def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:

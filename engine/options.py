@@ -121,6 +121,13 @@ class OptimOptions:
     amp: Literal["off", "fp16", "bf16"] = option("off", "mixed precision")
     use_amp: bool = option(False, "the published name of --amp fp16")
     grad_clip: float = option(0.0, "largest norm of all gradients together; 0 is off", minimum=0)
+    compile: bool = option(False, "translate the image encoder to fused kernels; the first steps take minutes")
+    grad_checkpointing: bool = option(
+        False, "keep no activations of the image encoder's blocks, compute them again: less memory, more time"
+    )
+    eval_batch_size: int | None = option(
+        None, "clips in one pass of an evaluation (default: --batch-size; on a GPU 64, halved until it fits)", minimum=1
+    )
     select_on: Literal["val", "last", "test"] = option(
         "val", "what chooses best.pt: highest UAR there, or the last epoch"
     )

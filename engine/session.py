@@ -90,8 +90,7 @@ def out_of_memory(config: Config) -> str:
     """A smaller batch that makes the same step: what is lost in size is won back by accumulation."""
     size, together = config.optim.batch_size, config.optim.accumulate
     if config.run.mode != "train":
-        smaller = f"--batch-size {size // 2}" if size > 1 else "--amp bf16 or --device cpu"
-        return f"out of GPU memory at --batch-size {size}: try {smaller}"
+        return "out of GPU memory with one clip in a pass: try --amp bf16, --device cpu, or a smaller CLIP"
     if size == 1:
         return "out of GPU memory at --batch-size 1: try --amp bf16, --lr-image-encoder 0, or fewer --num-segments"
     smaller = next(part for part in range(size // 2, 0, -1) if size % part == 0)

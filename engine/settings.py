@@ -75,6 +75,10 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--milestones must rise, got {' '.join(map(str, optim.milestones))}")
     if data.cache_features and run.mode == "train" and optim.lr_image_encoder > 0:
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
+    if optim.grad_checkpointing and optim.lr_image_encoder == 0:
+        raise UserError("--grad-checkpointing saves memory of a learning image encoder, but --lr-image-encoder is 0")
+    if optim.compile and data.cache_features and run.mode == "train":
+        raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")
     if run.mode == "pretrain-clip" and not 2 <= optim.batch_size <= 2 * config.pretrain.stills:
         raise UserError(f"--batch-size {optim.batch_size}: half of it are faces, so 2 to twice --stills")
     if run.mode == "pretrain-clip" and optim.amp == "fp16":

@@ -17,7 +17,7 @@ from engine.evaluate import predict, score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
-from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups
+from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
 from engine.resume import (
     Found,
@@ -88,6 +88,7 @@ class Trainer:
             self.check_loader = evaluation_loader(config, self.finals[watched], views, session, caches.get(watched))
         labels = [clip.label for clip in splits.train]
         task.set_training_counts(np.bincount(labels, minlength=len(classes)), device)
+        prepare_towers(task.model, config.optim, amp)
         groups = parameter_groups(task.model, config.optim)
         log.say(f"training on {device}:\n{describe_groups(groups)}")
         self.optimizer = build_optimizer(groups, config.optim)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.clip_towers import Clip, ClipShape, shape_of
+from models.undrawn import Undrawn
 from utils.archive import first_line, read_archive
 from utils.compat import allow_imports
 from utils.errors import UserError, closest
@@ -33,7 +34,8 @@ def clip_from_state(state: Any, source: str) -> Clip:
         shape = shape_of(state)
         if not shape.text_width:
             raise KeyError("ln_final.weight")
-        clip = Clip(shape)
+        with Undrawn():
+            clip = Clip(shape)
         clip.load_openai(state)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
         raise UserError(f"{source}: not a CLIP with a ViT image tower ({first_line(error)})") from None

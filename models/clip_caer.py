@@ -1,5 +1,6 @@
 """CLIP-CAER: face and context frames → one video feature, compared with the texts of the classes."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,18 @@ class ClipCaer(nn.Module):
         self.adapter, self.face_temporal, self.context_temporal = adapter, face_temporal, context_temporal
         self.fuse = fuse
         self.slerp_weight, self.iec_text, self.temperature = slerp_weight, iec_text, temperature
+        self.laid_out: dict[str, nn.Module] = {}  # a plain dict: no part of the model, and of no checkpoint
+
+    def lay_out_texts(self, dtype: torch.dtype) -> None:
+        """Keep the frozen text tower's matrices in the type that mixed precision computes in.
+
+        Autocast converts a frozen weight in every pass; done once, the same bits come out.
+        """
+        tower = copy.deepcopy(self.text_encoder)
+        for name, parameter in tower.named_parameters():
+            if parameter.dim() == 2 and name != "positional_embedding":
+                parameter.data = parameter.data.to(dtype)
+        self.laid_out["text"] = tower
 
     @property
     def classifies_with_soft_texts(self) -> bool:
@@ -89,7 +102,9 @@ class ClipCaer(nn.Module):
         """The learnable texts pass the text tower; the descriptive ones are constant."""
         if not soft:
             return Texts(None, self.descriptive)
-        features = F.normalize(self.text_encoder(self.prompts(), self.prompts.end).float(), dim=-1)
+        converted = "text" in self.laid_out and torch.is_autocast_enabled(self.descriptive.device.type)
+        tower = self.laid_out["text"] if converted else self.text_encoder
+        features = F.normalize(tower(self.prompts(), self.prompts.end).float(), dim=-1)
         return Texts(features.view(len(self.descriptive), -1, features.shape[-1]), self.descriptive)
 
     def classify(self, video: Tensor, texts: Texts) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 TEXT_LENGTH = 77
 VOCABULARY = 49408
@@ -74,8 +75,33 @@ class Attention(nn.Module):
         B, L, W = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(B, L, 3, self.heads, W // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, W / heads) each
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        mixed = attend(query, key, value, causal)
         return self.out_proj(mixed.transpose(1, 2).reshape(B, L, W))
+
+    def read_one(self, x: Tensor, token: Tensor | None) -> Tensor:
+        """(B, L, W) → (B, W): one token's row; ``token`` (B,) sees none behind it, None is the first and sees all."""
+        B, L, W = x.shape
+        asking, seen = pick(x, token), None
+        if token is not None:
+            seen = (torch.arange(L, device=x.device) <= token[:, None])[:, None, None]  # (B, 1, 1, L)
+        query = F.linear(asking, self.in_proj_weight[:W], self.in_proj_bias[:W]).view(B, self.heads, 1, -1)
+        both = F.linear(x, self.in_proj_weight[W:], self.in_proj_bias[W:]).view(B, L, 2, self.heads, W // self.heads)
+        key, value = both.permute(2, 0, 3, 1, 4)
+        return self.out_proj(attend(query, key, value, mask=seen).reshape(B, W))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """(B, heads, L, size) each, by the fused kernel, in float32 where that is faster."""
+    if query.dtype is torch.bfloat16 and query.is_cpu and query.requires_grad:
+        # the CPU's fused backward in bfloat16 takes ten times as long as in float32 (docs/performance.md)
+        wide = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, is_causal=causal)
+        return wide.to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
+
+
+def pick(x: Tensor, token: Tensor | None) -> Tensor:
+    """(B, L, W) → (B, W): row ``token`` (B,) of each, the first where None."""
+    return x[:, 0] if token is None else x[torch.arange(len(x), device=x.device), token]
 
 
 class Block(nn.Module):
@@ -99,17 +125,28 @@ class Block(nn.Module):
         x = x + self.attn(self.ln_1(x), causal)
         return x + self.mlp(self.ln_2(x))
 
+    def read_one(self, x: Tensor, token: Tensor | None) -> Tensor:
+        """The same for one token of each row, (B, W): what nothing reads afterwards is not computed."""
+        x = pick(x, token) + self.attn.read_one(self.ln_1(x), token)
+        return x + self.mlp(self.ln_2(x))
+
 
 class Transformer(nn.Module):
     def __init__(self, width: int, layers: int, causal: bool) -> None:
         super().__init__()
         self.causal = causal
+        self.checkpointing = False  # forget what a block computed, and compute it again for its gradient
         self.resblocks = nn.ModuleList(Block(width, layers) for _ in range(layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.resblocks:
-            x = block(x, self.causal)
-        return x
+    def forward(self, x: Tensor, token: Tensor | None = None) -> Tensor:
+        """(B, L, W) → (B, W), of the one token that is read: ``token`` (B,), else the first."""
+        *blocks, last = self.resblocks
+        for block in blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, self.causal, use_reentrant=False)
+            else:
+                x = block(x, self.causal)
+        return last.read_one(x, token)
 
 
 class ImageTower(nn.Module):
@@ -130,8 +167,7 @@ class ImageTower(nn.Module):
         patches = self.conv1(image).flatten(2).transpose(1, 2)  # (N, patches, width)
         first = self.class_embedding.expand(len(patches), 1, -1)
         x = torch.cat([first.to(patches.dtype), patches], dim=1) + self.positional_embedding
-        x = self.transformer(self.ln_pre(x))
-        return self.ln_post(x[:, 0]) @ self.proj
+        return self.ln_post(self.transformer(self.ln_pre(x))) @ self.proj
 
 
 class TextTower(nn.Module):
@@ -148,8 +184,8 @@ class TextTower(nn.Module):
     def forward(self, embedded: Tensor, end: Tensor) -> Tensor:
         # the mask is causal: nothing behind the last end-of-text can reach any result
         L = int(end.max()) + 1
-        x = self.transformer(embedded[:, :L] + self.positional_embedding[:L])
-        return self.ln_final(x[torch.arange(len(x), device=x.device), end]) @ self.text_projection
+        x = self.transformer(embedded[:, :L] + self.positional_embedding[:L], end)
+        return self.ln_final(x) @ self.text_projection
 
 
 class Clip(nn.Module):
@@ -179,7 +215,7 @@ class Clip(nn.Module):
                 "text_projection",
             )
             own["text." + key if in_text else key] = value.float()
-        self.load_state_dict(own)
+        self.load_state_dict(own, assign=True)
 
     def openai_state(self) -> dict[str, Tensor]:
         return {key.removeprefix("text."): value for key, value in self.state_dict().items()}

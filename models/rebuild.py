@@ -1,6 +1,7 @@
 """The model of a checkpoint: every size from its tensors, so that no CLIP file and no texts are needed."""
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from models.clip_towers import ClipShape, ImageTower, TextTower, count_blocks
 from models.emoclip import EmoClip
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner
+from models.undrawn import Undrawn
 from utils.errors import UserError
 
 HEAD_WIDTH = 64
@@ -24,10 +26,10 @@ def rebuild_model(
 ) -> nn.Module:
     """``options``: what tensors cannot tell. Names in ``may_lack`` keep their first values where they are not there."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), nullcontext() if may_lack else Undrawn():
             torch.manual_seed(0)
             model = REBUILDERS[family](shape, state, options)
-        lost = set(model.load_state_dict(state, strict=False).missing_keys) - set(may_lack)
+        lost = set(model.load_state_dict(state, strict=False, assign=not may_lack).missing_keys) - set(may_lack)
         extra = set(state) - set(model.state_dict())
     except (RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         first = " ".join(str(error).split())[:200]

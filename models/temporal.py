@@ -20,6 +20,16 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
         return self.dropout(self.to_out(mixed.transpose(1, 2).reshape(B, L, -1)))
 
+    def read_first(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """(B, L, D) → (B, 1, D): the first token's row alone."""
+        B, L, _ = x.shape
+        width = self.to_out.in_features
+        query = F.linear(x[:, :1], self.to_qkv.weight[:width]).view(B, 1, self.heads, -1).transpose(1, 2)
+        both = F.linear(x, self.to_qkv.weight[width:]).view(B, L, 2, self.heads, -1)
+        key, value = both.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return self.dropout(self.to_out(mixed.reshape(B, 1, -1)))
+
 
 class Block(nn.Module):
     """Pre-norm attention, then a pre-norm feed-forward with tanh-GELU; both residual."""
@@ -38,6 +48,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), visible)
+        return x + self.feed_forward(self.feed_norm(x))
+
+    def read_first(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """The same for the first token alone, (B, 1, D): what nothing reads afterwards is not computed."""
+        x = x[:, :1] + self.attention.read_first(self.attention_norm(x), visible)
         return x + self.feed_forward(self.feed_norm(x))
 
 
@@ -78,9 +93,12 @@ class TemporalTransformer(nn.Module):
         L = x.shape[1]
         x = x + self.positions[:, :L]
         visible = None if seen is None else seen[:, None, None]  # (B, 1, 1, L)
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, visible)
-        return x[:, 0] if self.pool is None else self._pooled(x, seen)
+        if self.pool is None:
+            return last.read_first(x, visible)[:, 0]
+        return self._pooled(last(x, visible), seen)
 
     def _pooled(self, x: Tensor, seen: Tensor | None) -> Tensor:
         scores = self.pool(x)  # (B, T, 1)

@@ -18,6 +18,7 @@ from utils.unpickle import unpickle
 LARGEST_PICKLE = 4 * 2**20  # the description alone, without the tensors: published checkpoints need 0.2 MB
 LONGEST_NAME = 1000
 DEEPEST_MODULE = 64
+PART = 2**20  # bytes copied at a time, so that no tensor is held twice
 
 
 def read_archive(path: Path) -> Any:
@@ -88,8 +89,14 @@ class _Archive:
         self.left -= entry.file_size
         if self.left < 0 or (largest is not None and entry.file_size > largest):
             raise UserError(f"{self.path}: {name[:40]} claims more bytes than the file can hold; refused")
-        with self.archive.open(entry) as record:
-            return bytearray(record.read())
+        whole, at = bytearray(entry.file_size), 0
+        with self.archive.open(entry) as record:  # the last part checks the sum
+            while part := record.read(PART):
+                whole[at : at + len(part)] = part
+                at += len(part)
+        if at != entry.file_size:
+            raise UserError(f"{self.path}: damaged: {name[:40]} ends early")
+        return whole
 
 
 def _tensors_of(module: Any) -> dict[str, Tensor]:

@@ -1,0 +1,78 @@
+"""What --cache-features costs in score: the same runs with it and without, on simulated students, over seeds.
+
+    python -m benchmarks.cached_scores               # 3 seeds, 4 epochs of 245 clips; about 20 minutes on two cores
+
+The last epoch counts, so nothing is selected. The cached runs draw one of two stored variants (plain, mirrored), the
+others any angle and flip: more chance to learn from. Prints a line a run; writes benchmarks/results/cached_scores.json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.machine import describe_machine
+
+RECIPE = "@recipes/clip_caer.args @recipes/simulated.args --sampling whole --shared-augmentation --lr-fusion 1e-2"
+KINDS = {"cached": "--cache-features", "from pixels": "--no-cache-features"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default="data/raer-sim", help="a set of dataloader.synthetic")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 1 to N")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--every", type=int, default=2, help="take every Nth clip of the train list")
+    parser.add_argument("--out", default="benchmarks/results/cached_scores.json")
+    options = parser.parse_args()
+    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    with tempfile.TemporaryDirectory() as scratch:
+        lines = Path(options.root, "annotation/train.txt").read_text(encoding="utf-8").splitlines()
+        Path(scratch, "train.txt").write_text("\n".join(lines[:: options.every]) + "\n", encoding="utf-8")
+        for seed in range(1, options.seeds + 1):
+            for kind, flag in KINDS.items():
+                runs[kind].append(run(kind, flag, seed, options, Path(scratch)))
+    rows = {kind: summary(found) for kind, found in runs.items()}
+    found = {
+        "machine": describe_machine(),
+        "epochs": options.epochs,
+        "train_clips": len(lines[:: options.every]),
+        "rows": rows,
+        "runs": runs,
+    }
+    Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(rows, indent=1))
+    return 0
+
+
+def run(kind: str, flag: str, seed: int, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """One training in a process of its own: its score on the test list, and its seconds an epoch after the first."""
+    folder = scratch / f"{kind.replace(' ', '-')}-{seed}"
+    half = str(max(options.epochs // 2, 1))
+    words = [*RECIPE.split(), "--root-dir", options.root, "--seed", str(seed), "--epochs", str(options.epochs)]
+    words += ["--milestones", half, "--workers", "1", "--select-on", "last", flag, "--output-dir", str(folder)]
+    words += ["--train-annotation", str(scratch / "train.txt"), "--cache-dir", str(scratch / "features")]
+    ended = subprocess.run([sys.executable, "main.py", *words], capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise SystemExit(f"{kind}, seed {seed}: {ended.stderr.strip()[-400:]}")
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    later = [json.loads(line)["seconds"] for line in lines][1:]
+    scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    result = {"seed": seed, "uar": round(scored["uar"], 2), "epoch_seconds": round(mean(later), 2)}
+    print(kind, result, flush=True)
+    return result
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, float]:
+    scores = [one["uar"] for one in runs]
+    spread = stdev(scores) if len(scores) > 1 else 0.0
+    seconds = mean(one["epoch_seconds"] for one in runs)
+    return {"uar": round(mean(scores), 1), "spread": round(spread, 1), "epoch_seconds": round(seconds, 2)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

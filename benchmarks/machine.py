@@ -1,0 +1,42 @@
+"""What a measurement ran on: kept beside every result."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def describe_machine(device: str = "cpu") -> dict[str, Any]:
+    """Platform, processor, cores, versions, and the command that was typed."""
+    found = {
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),  # above the cores: others were computing too, so read ratios only
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "command": "python -m " + " ".join([module_name(), *sys.argv[1:]]),
+    }
+    if torch.device(device).type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def processor() -> str:
+    """The model's name, with the matrix units that decide what bf16 is worth."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
+    values = {key.strip(): value.strip() for key, value in lines.items()}
+    units = [unit for unit in ("avx2", "avx512f", "amx_bf16") if unit in values.get("flags", "").split()]
+    return f"{values.get('model name', platform.machine())} ({', '.join(units)})"
+
+
+def module_name() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else Path(sys.argv[0]).stem

@@ -1,0 +1,106 @@
+"""What is measured: a model of some CLIP's shape with random weights, as the loop holds it, and batches for it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.plain import Plain
+from dataloader.annotation import Clip as ListedClip
+from dataloader.build import Loader, build_loader
+from dataloader.classes import load_classes
+from dataloader.clips import Views
+from dataloader.features import FeatureDataset
+from dataloader.sampling import ClipOrder
+from engine.optim import build_optimizer, parameter_groups, set_trainable
+from engine.options import Config, LossOptions
+from engine.settings import read_command
+from engine.tasks import ClipCaerTask
+from models.build import build_clip_caer
+from models.clip_backbone import RANDOM_SHAPE, tokenize
+from models.clip_towers import Clip, ClipShape
+
+SHAPES = {
+    "tiny": RANDOM_SHAPE,
+    "ViT-B/32": ClipShape(),
+    "ViT-B/16": ClipShape(patch_size=16),
+    "ViT-L/14": ClipShape(768, 224, 14, 1024, 24, 768, 12),
+}
+COUNTS = np.array([1383, 129, 150, 157, 422])  # RAER's training clips of each class
+FRAMES = 16
+
+
+def small_shape() -> ClipShape:
+    return SHAPES["tiny"]
+
+
+@dataclass
+class Subject:
+    """``start``: the weights before any step, by a checkpoint's names."""
+
+    config: Config
+    task: ClipCaerTask
+    start: dict[str, Tensor]
+    handwritten: tuple[Tensor, Tensor] | None
+    shape: ClipShape
+
+    def plain(self, **changes: Any) -> Plain:
+        """The published arithmetic with the same weights."""
+        options = {
+            "temperature": self.config.model.temperature,
+            "slerp_weight": self.config.model.slerp_weight,
+            "handwritten": self.handwritten,
+            "frozen_encoder": self.config.optim.lr_image_encoder == 0,
+        }
+        return Plain(self.start, **options | changes)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return build_optimizer(parameter_groups(self.task.model, self.config.optim), self.config.optim)
+
+    def changed_loss(self, **changes: Any) -> LossOptions:
+        return replace(self.config.loss, **changes)
+
+    def pixels(self, clips: int, device: str = "cpu") -> dict[str, Any]:
+        """A batch as the loader hands it over: uint8."""
+        size = self.shape.image_size
+        drawn = torch.randint(0, 256, (2, clips, FRAMES, 3, size, size), dtype=torch.uint8, device=device)
+        return {"face": drawn[0], "context": drawn[1], **labels(clips, device)}
+
+
+def make_subject(shape: ClipShape, recipe: str, flags: list[str], device: str = "cpu") -> Subject:
+    """The model of ``recipes/<recipe>.args`` with ``flags`` after it."""
+    words = [f"@recipes/{recipe}.args", "--image-size", str(shape.image_size), "--select-on", "last", *flags]
+    _, config = read_command(words)
+    classes, model = load_classes("RAER", None), config.model
+    torch.manual_seed(0)
+    clip, texts = Clip(shape), classes.texts_of(model.text_type)
+    second = classes.texts_of("descriptive")
+    built = build_clip_caer(clip, texts, second, model, max_frames=FRAMES, seed=0).to(device)
+    set_trainable(built, config.optim, model.tune_prompts)
+    task = ClipCaerTask(built, classes.names, config.loss)
+    task.set_training_counts(COUNTS, torch.device(device))
+    start = {name: tensor.detach().clone() for name, tensor in built.state_dict().items()}
+    handwritten = None
+    if model.slerp_weight > 0 or config.loss.mi_loss_weight > 0:
+        tokens = tokenize([text for row in second for text in row])
+        handwritten = clip.token_embedding.cpu()(tokens).detach().to(device), tokens.argmax(dim=-1).to(device)
+    return Subject(config, task, start, handwritten, shape)
+
+
+def labels(clips: int, device: str = "cpu") -> dict[str, Any]:
+    label = torch.arange(clips, device=device) % len(COUNTS)
+    return {"label": label, "id": [str(i) for i in range(clips)], "replaced_frames": 0}
+
+
+def cached_loader(shape: ClipShape, clips: int, batch_size: int) -> Loader:
+    """Batches of stored features, through the loader that training uses; two variants of 30 frames a clip."""
+    frames = tuple(f"{n:05d}.jpg" for n in range(30))
+    rng = np.random.default_rng(0)
+    stored = rng.standard_normal((2, 30 * clips, shape.embed_dim)).astype(np.float16)
+    listed = [ListedClip(str(i), Path(str(i)), frames, 30, i % len(COUNTS), str(i)) for i in range(clips)]
+    starts = {clip.id: 30 * i for i, clip in enumerate(listed)}
+    dataset = FeatureDataset(listed, {"face": stored, "context": stored}, starts, Views(), training=True)
+    return build_loader(dataset, ClipOrder(clips, 0), batch_size=batch_size, workers=0)

@@ -1,0 +1,41 @@
+"""Results as Markdown: docs/performance.md holds these tables, and a test compares.
+
+python -m benchmarks.tables                      # from benchmarks/results/
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("benchmarks/results")
+
+
+def training_table(found: dict[str, Any]) -> str:
+    """From benchmarks/results/train.json."""
+    lines = ["| what | gain | lowest to highest | seconds without | seconds with |", "|---|---|---|---|---|"]
+    for batch, epochs in found.get("frozen", {}).items():
+        for kind in ("float32", "bf16"):
+            lines.append(row(f"frozen encoder, cached epoch, {batch}, {kind}", epochs[kind]))
+    for name, values in found.get("full", {}).items():
+        if "ratio" in values:
+            lines.append(row(f"full fine-tuning step, {name}", values))
+    for name, values in found.get("parts", {}).items():
+        lines.append(row(name, values))
+    if "evaluation" in found:
+        lines.append(row("evaluation, 2 clips a pass", found["evaluation"]["float32"]))
+    return "\n".join(lines)
+
+
+def row(name: str, values: dict[str, float]) -> str:
+    spread = f"{values['lowest']:g} to {values['highest']:g}"
+    return f"| {name} | {values['ratio']:g}x | {spread} | {values['slow_seconds']:g} | {values['fast_seconds']:g} |"
+
+
+def main() -> int:
+    print(training_table(json.loads((RESULTS / "train.json").read_text(encoding="utf-8"))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

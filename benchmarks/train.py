@@ -1,0 +1,189 @@
+"""Training against the published loop: cached epochs, the full step, each part of it alone, evaluation, the start.
+
+    python -m benchmarks.train                       # ViT-B/32 shapes, random weights; about 8 minutes on two cores
+    python -m benchmarks.train --shapes tiny --rounds 1 --out FILE     # a quick look that everything runs
+
+Every figure is a ratio to benchmarks/plain.py (or to the part left out) with the same weights and clips in the same
+run; variants take turns, and the median of the rounds counts. Writes benchmarks/results/train.json; the table of
+docs/performance.md is made from it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import parts, plain, start
+from benchmarks.machine import describe_machine
+from benchmarks.subject import SHAPES, Subject, cached_loader, labels, make_subject
+from benchmarks.tables import training_table
+from benchmarks.timing import ratio_of, seconds_of, take_turns
+from engine.device import to_device
+from engine.running import RunningScore, sum_finite
+
+TRAINING_CLIPS = 2241  # of RAER
+CLIPS = 8  # the image tower's time is measured on these and taken in proportion
+
+
+def main() -> int:
+    options, started = parse(), time.time()
+    shape = SHAPES[options.shapes]
+    found: dict[str, Any] = {"machine": describe_machine(), "shapes": options.shapes, "rounds": options.rounds}
+    wanted = options.only or ["frozen", "parts", "full", "evaluation", "start"]
+    if "frozen" in wanted:
+        found["frozen"] = frozen_epochs(make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]), options.rounds)
+    if "parts" in wanted:
+        found["parts"] = parts.measure(shape, options.rounds, options.compile)
+    if "full" in wanted:
+        found["full"] = full_step(make_subject(shape, "clip_caer", []), options.rounds)
+    if "evaluation" in wanted:
+        found["evaluation"] = evaluation(make_subject(shape, "advanced", ["--adapter", "published"]), options.rounds)
+    if "start" in wanted:
+        found["start"] = start.measure(shape)
+    found["seconds"] = round(time.time() - started)
+    Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(training_table(found))
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", choices=SHAPES, default="ViT-B/32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=["frozen", "parts", "full", "evaluation", "start"])
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", default="benchmarks/results/train.json")
+    return parser.parse_args()
+
+
+def our_step(subject: Subject, optimizer: Any, batch: dict[str, Any], amp: torch.dtype | None, seen: Any) -> None:
+    """What Trainer.train_epoch does with a batch."""
+    task = subject.task
+    batch = to_device(batch, task.model.descriptive.device, subject.config.data.normalize)
+    with torch.autocast(task.model.descriptive.device.type, dtype=amp, enabled=amp is not None):
+        out = task.forward(batch)
+    losses = task.losses(out, batch, 0)
+    sum_finite(losses, 0, 0, batch["id"]).backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    seen.add(losses, task.predictions(out), batch)
+
+
+def frozen_epochs(subject: Subject, rounds: int) -> dict[str, Any]:
+    """The training part of an epoch after the first: everything of the published one, our features from the cache."""
+    return {f"batch {B}": frozen_epoch(subject, B, rounds) for B in (8, 64)}
+
+
+def frozen_epoch(subject: Subject, B: int, rounds: int) -> dict[str, Any]:
+    task, optimizer = subject.task, subject.optimizer()
+    seen, model = RunningScore(task.names), subject.plain()
+    theirs = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-4)
+    task.model.train()
+    floats = {name: view.float() / 255 for name, view in subject.pixels(CLIPS).items() if name in ("face", "context")}
+    features = torch.randn(2, B, 16, subject.shape.embed_dim)
+    loader = cached_loader(subject.shape, 3 * B, B)  # an epoch of three steps
+
+    def epoch(amp: torch.dtype | None) -> None:
+        for batch in loader:
+            our_step(subject, optimizer, batch, amp, seen)
+
+    task.model.lay_out_texts(torch.bfloat16)
+    work = {
+        "images": lambda: (model.frames(floats["face"]), model.frames(floats["context"])),
+        "rest": lambda: plain.step(model, theirs, *features, labels(B)["label"]),
+        "float32": lambda: epoch(None),
+        "bf16": lambda: epoch(torch.bfloat16),
+        "text pass": lambda: text_pass(subject),
+    }
+    seconds = take_turns(work, rounds, warm=False)  # minutes: the median leaves a cold first round out
+    published = [i * B / CLIPS + r for i, r in zip(seconds["images"], seconds["rest"], strict=True)]
+    steps = TRAINING_CLIPS / B
+    found: dict[str, Any] = {}
+    for name in ("float32", "bf16"):
+        ours = [s / len(loader) for s in seconds[name]]
+        found[name] = ratio_of(published, ours) | {"epoch_seconds": round(median(ours) * steps, 1)}
+    found["published_epoch_seconds"] = round(median(published) * steps)
+    found["share_of_text_pass"] = round(median(seconds["text pass"]) / found["float32"]["fast_seconds"], 2)
+    return found
+
+
+def text_pass(subject: Subject) -> None:
+    """The learnable prompts through the text tower and back."""
+    subject.task.model.encode_texts().soft.sum().backward()
+    subject.task.model.zero_grad(set_to_none=True)
+
+
+def full_step(subject: Subject, rounds: int) -> dict[str, Any]:
+    """One clip a step, every tensor of the image tower learns."""
+    batch, task, optimizer = subject.pixels(1), subject.task, subject.optimizer()
+    seen, model = RunningScore(task.names), subject.plain()
+    theirs = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=1e-4)
+    task.model.train()
+    task.model.lay_out_texts(torch.bfloat16)
+    pixels = batch["face"].float() / 255, batch["context"].float() / 255
+
+    def checkpointed() -> None:
+        task.model.image_encoder.transformer.checkpointing = True
+        our_step(subject, optimizer, batch, None, seen)
+        task.model.image_encoder.transformer.checkpointing = False
+
+    def published(forwards: int) -> None:
+        for _ in range(forwards - 1):
+            model.forward(*pixels)
+        plain.step(model, theirs, *pixels, batch["label"])
+
+    work = {
+        "published": lambda: published(1),
+        "published, forward called again": lambda: published(2),
+        "float32": lambda: our_step(subject, optimizer, batch, None, seen),
+        "bf16": lambda: our_step(subject, optimizer, batch, torch.bfloat16, seen),
+        "grad-checkpointing": checkpointed,
+    }
+    seconds = take_turns(work, rounds, warm=False)  # minutes: the median leaves a cold first round out
+    names = [name for name in work if name != "published"]
+    return {name: ratio_of(seconds["published"], seconds[name]) for name in names} | {
+        "kept for the gradient, MB": parts.kept_for_gradient(task.model.image_encoder, subject.shape)
+    }
+
+
+def evaluation(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Two clips a pass: texts once for all batches, against both views encoded in each; the same logits."""
+    task, model = subject.task, subject.plain(dropout=0.0)
+    batch = subject.pixels(2)
+    pixels = batch["face"].float() / 255, batch["context"].float() / 255
+    task.model.eval()
+
+    @torch.no_grad()
+    def published() -> Tensor:
+        return model.forward(*pixels)[0]
+
+    @torch.inference_mode()
+    def ours() -> Tensor:
+        return task.predictions(task.forward(to_device(batch, torch.device("cpu"), "none")))
+
+    @torch.inference_mode()
+    def from_half_features() -> Tensor:
+        face, context = task.model.encode_frames(*pixels)
+        return task.predictions(task.model.head(face.half().float(), context.half().float(), task.fixed_texts))
+
+    with torch.inference_mode():
+        task.fix_texts()
+    seconds = take_turns({"published": published, "ours": ours}, rounds)
+    logits = ours()
+    return {
+        "float32": ratio_of(seconds["published"], seconds["ours"]),
+        "largest difference of logits": float((published() - logits).abs().max()),
+        "largest difference of logits from float16 features": float((from_half_features() - logits).abs().max()),
+        "spread of logits": float(logits.std()),
+        "texts_seconds": round(seconds_of(task.fix_texts), 3),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
