@@ -1,7 +1,7 @@
 """Clips as tensors: frames chosen, decoded once each, cut into both views, augmented. Pixels stay uint8."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,20 +11,29 @@ from torch.utils.data import Dataset
 from dataloader.annotation import Clip
 from dataloader.boxes import Box, clip_key, nearest_boxes
 from dataloader.crops import (
+    Area,
     choose_shrink,
     context_area,
     cut,
+    cut_shrunk,
     face_area,
     letterbox,
     letterbox_shrunk,
-    shrink_area,
 )
 from dataloader.decode import decode_frame
 from dataloader.frames import BadFrame
 from dataloader.sampling import choose_frames
 from dataloader.transforms import PLAIN, Augmentation, draw_augmentation, to_square
 
-Crops = dict[str, np.ndarray]  # stream → (H, W, 3); the context letterboxed
+
+class Crop(NamedTuple):
+    """(H, W, 3), and which part of it is meant where that is not all of it; the context is letterboxed."""
+
+    pixels: np.ndarray
+    inside: Box | None = None
+
+
+Crops = dict[str, Crop]  # of each stream
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,14 @@ class FrameFiles:
         crops, replaced = read_crops(clip, indexes, self.views)
         pixels = {}
         for stream, wanted in variants.items():
-            made = {i: [to_square(c[stream], v, self.views.size) for v in wanted] for i, c in crops.items()}
+            made = {i: [self._square(c[stream], v) for v in wanted] for i, c in crops.items()}
             rows = [[made[i][v] for i in indexes] for v in range(len(wanted))]
             pixels[stream] = torch.from_numpy(np.stack([np.stack(row) for row in rows]))
-        faces = [crops[i]["face"].shape for i in indexes] if "face" in pixels else [(1, 1, 3)] * len(indexes)
+        faces = [crops[i]["face"].pixels.shape for i in indexes] if "face" in pixels else [(1, 1, 3)] * len(indexes)
         return Squares(pixels, torch.tensor([(width, height) for height, width, _ in faces]), replaced)
+
+    def _square(self, crop: Crop, augmentation: Augmentation) -> np.ndarray:
+        return to_square(crop.pixels, augmentation, self.views.size, crop.inside)
 
 
 class ClipDataset(Dataset):
@@ -159,7 +171,8 @@ def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int,
 
 def cut_frame(clip: Clip, index: int, face: Box | None, body: Box | None, views: Views) -> Crops:
     """Both crops from one decoding: the whole frame, or with ``scaled`` the smallest part of it that is enough."""
-    streams, areas = streams_of(views), {}
+    streams: tuple[str, ...] = streams_of(views)
+    areas: dict[str, Area | None] = {}
 
     def choose(width: int, height: int) -> int:
         areas["face"] = face_area(width, height, face) if "face" in streams else None
@@ -169,13 +182,24 @@ def cut_frame(clip: Clip, index: int, face: Box | None, body: Box | None, views:
     frame, shrink = decode_frame(clip.frame_path(index), choose if views.decode == "scaled" else None)
     if shrink == 1:
         choose(frame.shape[1], frame.shape[0])
+    return _cut_whole(frame, areas, views.size) if shrink == 1 else _cut_shrunk(frame, areas, shrink, views.size)
+
+
+def _cut_whole(frame: np.ndarray, areas: dict[str, Area | None], size: int) -> Crops:
     made = {}
     if areas["face"] is not None:
-        made["face"] = cut(frame, shrink_area(areas["face"], shrink))
-    if areas["context"] is not None and shrink == 1:
-        made["context"] = letterbox(cut(frame, areas["context"]), views.size)
-    elif areas["context"] is not None:
-        made["context"] = letterbox_shrunk(frame, areas["context"], shrink, views.size)
+        made["face"] = Crop(cut(frame, areas["face"]))
+    if areas["context"] is not None:
+        made["context"] = Crop(letterbox(cut(frame, areas["context"]), size))
+    return made
+
+
+def _cut_shrunk(frame: np.ndarray, areas: dict[str, Area | None], shrink: int, size: int) -> Crops:
+    made = {}
+    if areas["face"] is not None:
+        made["face"] = Crop(*cut_shrunk(frame, areas["face"], shrink))
+    if areas["context"] is not None:
+        made["context"] = Crop(letterbox_shrunk(frame, areas["context"], shrink, size))
     return made
 
 

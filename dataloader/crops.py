@@ -76,10 +76,15 @@ def choose_shrink(face: Area | None, context: Area | None, size: int) -> int:
     return next((shrink for shrink in (8, 4, 2) if shrink <= room), 1)
 
 
-def shrink_area(area: Area, shrink: int) -> Area:
-    """The same area in a frame decoded at ``1 / shrink`` of its size, to the next whole pixel."""
-    left, top, right, bottom = (round(value / shrink) for value in area)
-    return left, top, max(right, left + 1), max(bottom, top + 1)
+def cut_shrunk(frame: np.ndarray, area: Area, shrink: int) -> tuple[np.ndarray, Box]:
+    """``area``, which lies inside, from a frame decoded at ``1 / shrink``: the pixels that it touches, and where among
+    them it begins and ends, to a fraction of a pixel."""
+    height, width = frame.shape[:2]
+    left, top = area[0] // shrink, area[1] // shrink
+    right, bottom = min(-(-area[2] // shrink), width), min(-(-area[3] // shrink), height)
+    crop = frame[top:bottom, left:right]
+    inside = area[0] / shrink - left, area[1] / shrink - top, area[2] / shrink - left, area[3] / shrink - top
+    return crop, (*inside[:2], min(inside[2], crop.shape[1]), min(inside[3], crop.shape[0]))
 
 
 def letterbox_shrunk(frame: np.ndarray, area: Area, shrink: int, size: int) -> np.ndarray:

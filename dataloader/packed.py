@@ -102,14 +102,14 @@ class Pack:
             start = entry["offset"] + which * N * 3 * S * S
             return stored[start : start + N * 3 * S * S].reshape(N, 3, S, S)[indexes]
         ends = entry["offset"] + np.cumsum([0, *entry["lengths"]])
-        made: dict[int, np.ndarray] = {}
-        for index in set(indexes.tolist()):
+        made = np.empty((len(indexes), 3, S, S), dtype=np.uint8)
+        for planes, index in zip(made, indexes.tolist(), strict=True):
             place = which * N + index
             pixels = cv2.imdecode(stored[ends[place] : ends[place + 1]], cv2.IMREAD_COLOR_RGB)
             if pixels is None or pixels.shape != (S, S, 3):
                 raise BadFrame(f"--pack {self.folder / entry['file']}: damaged at {entry['key']}; make the pack again")
-            made[index] = pixels.transpose(2, 0, 1)
-        return np.stack([made[index] for index in indexes.tolist()])
+            cv2.split(pixels, list(planes))
+        return made
 
     def _map(self, name: str) -> np.ndarray:
         if name not in self.maps:

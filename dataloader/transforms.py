@@ -29,14 +29,19 @@ def draw_augmentation(rng: np.random.Generator) -> Augmentation:
     return Augmentation(angle=float(rng.uniform(-MAX_ANGLE, MAX_ANGLE)), flip=bool(rng.random() < 0.5))
 
 
-def to_square(crop: np.ndarray, augmentation: Augmentation, size: int) -> np.ndarray:
-    """Rotate (nearest, same canvas, black), resize ignoring aspect (PIL bilinear), flip → (3, size, size) uint8."""
+def to_square(
+    crop: np.ndarray, augmentation: Augmentation, size: int, inside: tuple[float, ...] | None = None
+) -> np.ndarray:
+    """Rotate (nearest, same canvas, black), resize ignoring aspect (PIL bilinear), flip → (3, size, size) uint8.
+
+    ``inside``: the part of the crop that is meant, to a fraction of a pixel; all of it where there is none.
+    """
     pixels = crop
     if augmentation.angle or crop.shape[:2] != (size, size):
         image = Image.fromarray(crop)
         if augmentation.angle:
             image = image.rotate(augmentation.angle, resample=Image.Resampling.NEAREST)
-        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=inside))
     if augmentation.flip:
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
