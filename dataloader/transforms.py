@@ -72,12 +72,16 @@ def turn(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
     x = torch.arange(S, device=squares.device).expand(B, 1, 1, S)
     x = torch.where(flip.view(B, 1, 1, 1), S - 1 - x, x)
     from_x, from_y = (c + a * x + b * y) >> 16, (f + d * x + e * y) >> 16  # (B, T or 1, S, S)
-    if squares.device.type == "cpu":
+    if is_on_processor(squares):
         return _gather_by_opencv(squares, torch.stack([from_x, from_y], dim=-1))
     inside = (from_x >= 0) & (from_x < S) & (from_y >= 0) & (from_y < S)
     place = (from_y.clamp(0, S - 1) * S + from_x.clamp(0, S - 1)).flatten(2)[:, :, None]  # (B, T or 1, 1, S * S)
     turned = squares.flatten(3).gather(3, place.expand(B, T, 3, S * S)).view_as(squares)
     return turned * inside[:, :, None]
+
+
+def is_on_processor(pixels: Tensor) -> bool:
+    return pixels.device.type == "cpu"
 
 
 def _gather_by_opencv(squares: Tensor, places: Tensor) -> Tensor:
