@@ -67,12 +67,16 @@ def letterbox(crop: np.ndarray, size: int) -> np.ndarray:
 
 
 def choose_shrink(face: Area | None, context: Area | None, size: int) -> int:
-    """1, 2, 4 or 8: a frame decoded at that part of its size still gives each crop the pixels of its target."""
+    """1, 2, 4 or 8: a frame decoded at that part of its size still gives each crop the pixels of its target.
+
+    The context keeps twice its target: the published letterbox reads single pixels of the whole frame, and what is
+    averaged over more of them differs visibly.
+    """
     room = 8.0
     if face is not None:
         room = min(room, (face[2] - face[0]) / size, (face[3] - face[1]) / size)
     if context is not None:
-        room = min(room, max(context[2] - context[0], context[3] - context[1]) / size)
+        room = min(room, max(context[2] - context[0], context[3] - context[1]) / (2 * size))
     return next((shrink for shrink in (8, 4, 2) if shrink <= room), 1)
 
 

@@ -119,8 +119,8 @@ def test_exact_is_bit_equal_to_the_plain_loader_in_evaluation_and_in_training(cl
     [
         ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2), 1),  # a face of 100 pixels has no room
         ((200, 100, 300, 200), (101.4, 50.6, 402.5, 503.2), 2),
-        ((151, 103, 373, 334), (101.4, 50.6, 402.5, 503.2), 4),
-        (None, None, 8),
+        ((151, 103, 373, 334), None, 4),
+        (None, None, 4),
     ],
 )
 def test_scaled_keeps_the_targets_resolution_and_stays_within_two_255ths(clip, face, body, shrink):
@@ -141,7 +141,9 @@ def test_scaled_keeps_the_targets_resolution_and_stays_within_two_255ths(clip, f
 def test_the_part_is_the_smallest_that_leaves_both_crops_their_target():
     whole = (0, 0, 1920, 1080)
     assert choose_shrink(whole, whole, 224) == 4  # 1080 / 4 = 270, 1080 / 8 = 135
-    assert choose_shrink(None, whole, 224) == 8  # the letterbox is 224 wide: 1920 / 8 = 240
+    assert choose_shrink(None, whole, 224) == 4  # twice 224 of 1920
+    assert choose_shrink(None, (0, 0, 3840, 100), 224) == 8
+    assert choose_shrink(None, (0, 0, 895, 895), 224) == 1 and choose_shrink(None, (0, 0, 100, 896), 224) == 2
     assert choose_shrink((0, 0, 448, 448), whole, 224) == 2
     assert choose_shrink((0, 0, 447, 900), whole, 224) == 1
     assert choose_shrink((0, 0, 900, 900), (0, 0, 300, 447), 224) == 1

@@ -54,7 +54,8 @@ def test_a_crop_of_any_shape_is_near_what_pil_makes_of_it(shape):
         )
         expected = np.asarray(image).transpose(2, 0, 1).astype(int)
         difference = np.abs(turned(square, angle, False, shape) - expected).mean()
-        assert difference < 2.0, angle
+        unturned = np.abs(square - expected).mean()
+        assert difference < max(unturned / 2, 1.5), angle
         if shape[0] >= 2 * shape[1] and abs(angle) > 1:  # the shape of the crop matters
             assert difference < np.abs(turned(square, angle, False) - expected).mean()
 
