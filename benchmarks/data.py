@@ -1,6 +1,6 @@
 """How much quicker than the plain loader frames become batches: streaming, packs, augmentation; per core.
 
-    python -m benchmarks.data          # about two minutes on two cores
+    python -m benchmarks.data          # about three minutes on two cores
 
 Draws a few clips of 1920x1080 JPEGs, reads the same clips by every way in turn, several rounds, and compares each round
 with the plain loader (benchmarks/plain_data.py) of the same round: the processor's seconds, one process, one thread.
@@ -53,7 +53,7 @@ Way = Callable[[int], Any]  # reads the clip of that number
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="(default: 7)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
     rounds = parser.parse_args().rounds
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -7,6 +7,7 @@
 Then add ``--pack data/pack`` to the flags of main.py. Interrupted at whatever moment, the same command goes on.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -25,6 +26,7 @@ from dataloader.boxes import body_hits, face_hits, read_body_boxes, read_face_bo
 from dataloader.build import Loader, start_worker
 from dataloader.classes import load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
+from dataloader.frames import BadFrame
 from dataloader.pack_files import PackFiles
 from dataloader.packed import STREAMS, digest, hash_frames, stamps
 from dataloader.paths import resolve_path
@@ -191,9 +193,12 @@ def estimate(clips: list[Clip], views: Views, options: PackOptions) -> int:
         return frames * 2 * 3 * options.image_size**2
     source, wanted = FrameFiles(views), {stream: [PLAIN] for stream in STREAMS}
     chosen = clips[:: max(len(clips) // SAMPLES, 1)][:SAMPLES]
-    squares = [source.squares(clip, np.arange(1), wanted).pixels for clip in chosen]
-    sizes = [len(encode(s[stream][0, 0].numpy(), options.quality)) for s in squares for stream in STREAMS]
-    return int(2 * frames * np.mean(sizes))
+    sizes = []
+    for clip in chosen:
+        with contextlib.suppress(BadFrame):  # one that cannot be read tells nothing; packing will say so
+            squares = source.squares(clip, np.arange(1), wanted).pixels
+            sizes += [len(encode(squares[stream][0, 0].numpy(), options.quality)) for stream in STREAMS]
+    return int(2 * frames * np.mean(sizes)) if sizes else 0
 
 
 def megabytes(count: int) -> str:
@@ -213,6 +218,12 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 what = (error.strerror or str(error)).lower()
             raise UserError(f"--out {options.out}: {what}") from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "a decoding process died (out of memory?): lower --workers; the same command goes on"
+            ) from None
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
