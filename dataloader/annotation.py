@@ -29,8 +29,13 @@ class Clip:
         return self.folder / self.frames[index]
 
 
-def read_annotation(file: str, root: str | None, classes: Classes) -> list[Clip]:
-    """Every clip of a list; the first line at fault ends in an error that names it."""
+def read_annotation(
+    file: str, root: str | None, classes: Classes, packed: dict[str, tuple[str, ...]] | None = None
+) -> list[Clip]:
+    """Every clip of a list; the first line at fault ends in an error that names it.
+
+    ``packed``: the frames of clips in a pack, by key; their folders may be missing.
+    """
     path = resolve_path(file, root)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -38,13 +43,17 @@ def read_annotation(file: str, root: str | None, classes: Classes) -> list[Clip]
         raise UserError(f"annotation list {path}: {(error.strerror or 'cannot be read').lower()}") from None
     except UnicodeDecodeError:
         raise UserError(f"annotation list {path}: not a UTF-8 text file") from None
-    clips = [_read_line(line, f"{path}, line {n}", root, classes) for n, line in enumerate(lines, 1) if line.strip()]
+    clips = [
+        _read_line(line, f"{path}, line {n}", root, classes, packed or {})
+        for n, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     if not clips:
         raise UserError(f"annotation list {path}: holds no clip; expected lines of `path frames label`")
     return clips
 
 
-def _read_line(line: str, where: str, root: str | None, classes: Classes) -> Clip:
+def _read_line(line: str, where: str, root: str | None, classes: Classes, packed: dict[str, tuple[str, ...]]) -> Clip:
     fields = line.strip().rsplit(maxsplit=2)  # from the right: paths may hold blanks
     if len(fields) < 3:
         raise UserError(f"{where}: expected `path frames label`, got {line.strip()!r}")
@@ -59,11 +68,11 @@ def _read_line(line: str, where: str, root: str | None, classes: Classes) -> Cli
             f"{where}: label {listed_label} is outside {classes.label_base}..{last} "
             f"({', '.join(classes.names)}); labels of this set count from {classes.label_base}"
         )
-    folder = find_clip_folder(written, root)
+    key, tried = clip_key(written, root), Path(root or ".") / written
+    folder = find_clip_folder(written, root) or (tried if key in packed else None)
     if folder is None:
-        tried = Path(root or ".") / written
         raise UserError(f"{where}: no folder {tried}; check the list and --root-dir")
-    names = list_frames(folder)
+    names = packed.get(key) or list_frames(folder)
     if not names:
         raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
-    return Clip(written, folder, names, listed_frames, listed_label - classes.label_base, clip_key(written, root))
+    return Clip(written, folder, names, listed_frames, listed_label - classes.label_base, key)

@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip
-from dataloader.clips import Views, crop_streams, read_frames
+from dataloader.clips import FrameFiles, Views, streams_of
 from dataloader.sampling import choose_frames
-from dataloader.transforms import MAX_ANGLE, Augmentation, to_square
+from dataloader.transforms import MAX_ANGLE, Augmentation
 
 
 def cached_variants(count: int) -> list[Augmentation]:
@@ -21,8 +21,9 @@ def cached_variants(count: int) -> list[Augmentation]:
 class EveryFrame(Dataset):
     """One clip an item: all its frames in every variant, each decoded and cropped once."""
 
-    def __init__(self, clips: list[Clip], views: Views, variants: list[Augmentation]) -> None:
-        self.clips, self.views, self.variants = clips, views, variants
+    def __init__(self, clips: list[Clip], views: Views, variants: list[Augmentation], source: Any = None) -> None:
+        self.clips, self.source = clips, source or FrameFiles(views)
+        self.variants = {stream: variants for stream in streams_of(views)}
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -30,12 +31,8 @@ class EveryFrame(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """{stream: (V, N, 3, H, W) uint8} and the number of frames that had to be replaced."""
         clip = self.clips[index]
-        frames, replaced = read_frames(clip, np.arange(len(clip.frames)), self.views)
-        item: dict[str, Any] = {"replaced_frames": replaced}
-        for stream, crops in crop_streams(clip, frames, self.views).items():
-            rows = [[to_square(crops[i], v, self.views.size) for i in sorted(crops)] for v in self.variants]
-            item[stream] = torch.from_numpy(np.stack([np.stack(row) for row in rows]))
-        return item
+        squares = self.source.squares(clip, np.arange(len(clip.frames)), self.variants)
+        return {"replaced_frames": squares.replaced, **squares.pixels}
 
 
 class FeatureDataset(Dataset):

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from dataloader.crops import crop_context, crop_face, letterbox
 from dataloader.synthetic import draw_still
@@ -53,11 +52,10 @@ def _draw_one(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, dict[s
     seed, index, size = job
     rng = np.random.default_rng([seed, 3, index])
     still = draw_still(rng)
-    frame = Image.fromarray(still.image)
     as_is = Augmentation(angle=float(rng.uniform(-MAX_ANGLE, MAX_ANGLE)))
-    face = to_square(crop_face(frame, still.face_box), as_is, size)
+    face = to_square(crop_face(still.image, still.face_box), as_is, size)
     body_box = still.body_box if rng.random() < 0.7 else None  # mostly the body, as the context stream sees it
-    scene = to_square(letterbox(crop_context(frame, body_box), size), as_is, size)
+    scene = to_square(letterbox(crop_context(still.image, body_box), size), as_is, size)
     return face.transpose(1, 2, 0), scene.transpose(1, 2, 0), still.attributes, still.latents
 
 

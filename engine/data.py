@@ -13,6 +13,7 @@ from dataloader.classes import Classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.features import FeatureDataset
 from dataloader.frames import find_unreadable
+from dataloader.packed import open_pack, open_source
 from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.splits import hold_out
 from engine.features import FeatureCache
@@ -43,8 +44,10 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
     """The lists that this mode needs, with validation held out of train where no list of its own is given."""
     data, C = config.data, len(classes)
 
+    packed = open_pack(data.pack).frames if data.pack else None
+
     def read(file: str | None) -> list[Clip]:
-        return read_annotation(file, data.root_dir, classes) if file else []
+        return read_annotation(file, data.root_dir, classes, packed) if file else []
 
     if config.run.mode != "train":
         splits = Splits([], [], read(data.test_annotation))
@@ -103,6 +106,8 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
             f"{len(differing)} of {len(clips)} clips do not have the listed number of frames "
             f"({one.id}: {one.listed_frames} listed, {len(one.frames)} there); those there are used"
         )
+    if config.data.pack:
+        return  # what is read was decoded when the pack was made
     bad = find_unreadable([clip.frame_path(i) for clip in clips for i in range(len(clip.frames))])
     if bad and config.data.on_bad_frame == "error":
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -123,17 +128,24 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     if data.crop_body and streams != "face":
         body = read_body_boxes(data.bounding_box_body, data.root_dir)
         _report_hits(body_hits(clips, body, data.root_dir), "--bounding-box-body", log)
-    return Views(
+    views = Views(
         segments=data.num_segments,
         duration=data.duration,
         size=data.image_size,
         streams=streams,
         missing_face=data.missing_face,
         on_bad_frame=data.on_bad_frame,
+        decode=data.decode,
         root=data.root_dir,
         face_boxes=face,
         body_boxes=body,
+        pack=data.pack,
     )
+    if data.pack:
+        unseen = open_pack(data.pack).check(clips, views)
+        compared = f", {unseen} of {len(clips)} clips without frames here to compare it with" if unseen else ""
+        log.say(f"crops from the pack {data.pack}{compared}")
+    return views
 
 
 def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
@@ -158,6 +170,7 @@ def training_loader(
         "sampling": config.data.sampling,
         "shared_augmentation": config.data.shared_augmentation,
         "seed": config.run.seed,
+        "augment": config.data.augment,
     }
     dataset = _dataset(clips, views, cache, **chance)
     labels = [clip.label for clip in clips]
@@ -183,7 +196,8 @@ def evaluation_batch(config: Config, on_gpu: bool) -> int:
 
 def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chance: Any) -> Dataset:
     if cache is None:
-        return ClipDataset(clips, views, **chance)
+        return ClipDataset(clips, views, open_source(views), **chance)
+    chance.pop("augment", None)  # the cache holds what was augmented
     return FeatureDataset(clips, cache.features, cache.starts, views, **chance)
 
 

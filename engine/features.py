@@ -21,6 +21,7 @@ from dataloader.boxes import clip_key
 from dataloader.build import Loader, start_worker
 from dataloader.clips import Views
 from dataloader.features import EveryFrame, cached_variants
+from dataloader.packed import open_pack, open_source
 from dataloader.transforms import Augmentation
 from engine.device import to_pixels
 from engine.options import Config
@@ -74,6 +75,10 @@ def cache_name(
     settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, [vars(v) for v in variants]]
     if stream == "face":
         settings.append(views.missing_face)
+    if views.decode != "exact":
+        settings.append(views.decode)
+    if views.pack:
+        settings.append(open_pack(views.pack).identity)
     digest = hashlib.sha256(json.dumps(settings).encode())
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
@@ -111,7 +116,7 @@ def _write_cache(
             part.mkdir(parents=True)
             shape = (len(variants), rows, width)
             arrays[stream] = np.lib.format.open_memmap(part / "features.npy", "w+", np.float16, shape)
-        replaced = _fill(arrays, encoder, EveryFrame(clips, views, variants), config, device)
+        replaced = _fill(arrays, encoder, EveryFrame(clips, views, variants, open_source(views)), config, device)
         about = {"frames": rows, "variants": [vars(v) for v in variants], "replaced_frames": replaced}
         for stream, part in unfinished.items():
             arrays[stream].flush()

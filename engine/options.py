@@ -28,9 +28,11 @@ class RunOptions:
     deterministic: bool = option(False, "bit-equal repeats, at some cost in speed")
     workers: int | None = option(
         None,
-        "processes that decode frames; 0 decodes in the main one (default: 4, or fewer cores)",
+        "processes that decode frames; 0 decodes in the main one; auto (default): 4, or fewer cores",
+        words={"auto": None},
         minimum=0,
         maximum=256,
+        metavar="N|auto",
     )
     print_freq: int = option(10, "steps between log lines where no progress bar is drawn", minimum=1)
     dry_run: bool = option(False, "print every resolved option and stop: loads no model, reads no data")
@@ -65,6 +67,20 @@ class DataOptions:
     )
     shared_augmentation: bool = option(True, "one draw of angle and flip for both views of a clip; off is published")
     class_texts: str | None = option(None, "your own classes and texts, a JSON as in annotation/README.md")
+    pack: str | None = option(
+        None, "read crops from this folder, made by python -m dataloader.pack; none: from frames", metavar="DIR"
+    )
+    decode: Literal["exact", "scaled"] = option(
+        "exact",
+        "exact: every bit as published, in training as in evaluation, which published weights need; scaled: large JPEG "
+        "frames are decoded at 1/2 to 1/8 where both crops keep their size: quicker, about 1/255 off on average. "
+        "A checkpoint remembers which, and is evaluated the same way",
+    )
+    augment: Literal["worker", "device"] = option(
+        "worker",
+        "where training clips are turned and mirrored: each crop before it is resized, as published, in the decoding "
+        "processes; or whole batches at their final size on the device: the same draws, less work for the processor",
+    )
     cache_features: bool = option(False, "run a frozen image encoder once over all frames; needs --lr-image-encoder 0")
     cache_variants: int = option(
         6, "augmented variants of each frame in the cache: flips and angles", minimum=1, maximum=18

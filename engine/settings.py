@@ -31,6 +31,8 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
     run, data, optim = config.run, config.data, config.optim
     if run.workers is None:
         run = dataclasses.replace(run, workers=min(4, os.cpu_count() or 1))
+    if data.pack == "none":
+        data = dataclasses.replace(data, pack=None)
     if data.normalize is None:
         data = dataclasses.replace(data, normalize="clip" if config.run.mode == "zero-shot" else "none")
     if data.crop_body is None:
@@ -71,6 +73,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and given.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
+    if data.cache_features and given.get("augment") == "device":
+        raise UserError("--augment device: --cache-features augments the frames that it stores; leave out one of them")
     if list(optim.milestones) != sorted(set(optim.milestones)):
         raise UserError(f"--milestones must rise, got {' '.join(map(str, optim.milestones))}")
     if data.cache_features and run.mode == "train" and optim.lr_image_encoder > 0:

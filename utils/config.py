@@ -35,8 +35,9 @@ def option(
     above: float | None = None,
     metavar: str | None = None,
     positional: bool = False,
+    words: dict[str, Any] | None = None,
 ) -> Any:
-    """A dataclass field that is also a flag, or a word without one."""
+    """A dataclass field that is also a flag, or a word without one. ``words``: what a number may also be."""
     metadata = {
         "help": help,
         "aliases": tuple(aliases),
@@ -45,6 +46,7 @@ def option(
         "above": above,
         "metavar": metavar,
         "positional": positional,
+        "words": words or {},
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -209,6 +211,8 @@ def _number(kind: type, meta: Any) -> Any:
     """A parser of one number that also holds the field's range."""
 
     def convert(text: str) -> Any:
+        if text in meta["words"]:
+            return meta["words"][text]
         try:
             value = kind(text)
         except ValueError:

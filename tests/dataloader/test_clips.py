@@ -105,13 +105,13 @@ def test_a_stream_left_out_is_not_cut(clip, streams):
 @pytest.mark.parametrize("training", [True, False])
 def test_each_frame_is_decoded_once_though_two_crops_come_from_it(tmp_path, monkeypatch, count, segments, training):
     write_frames(tmp_path / "RAER/P1/001", count)
-    clip, decoded, read = clip_of(tmp_path), Counter(), clips_module.read_frame
+    clip, decoded, read = clip_of(tmp_path), Counter(), clips_module.decode_frame
 
-    def counting(path):
+    def counting(path, *choose):
         decoded[path] += 1
-        return read(path)
+        return read(path, *choose)
 
-    monkeypatch.setattr(clips_module, "read_frame", counting)
+    monkeypatch.setattr(clips_module, "decode_frame", counting)
     item = ClipDataset([clip], with_boxes(clip, segments=segments), training=training)[0, 0, 0]
     assert len(item["face"]) == len(item["context"]) == segments
     assert set(decoded.values()) == {1} and len(decoded) == min(count, segments)

@@ -15,7 +15,7 @@ def picture(width: int = 50, height: int = 70) -> Image.Image:
 def test_evaluation_is_pils_bilinear_resize_ignoring_aspect(size):
     image = picture(*size)
     expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    assert np.array_equal(to_square(image, Augmentation(), 64), expected)
+    assert np.array_equal(to_square(np.asarray(image), Augmentation(), 64), expected)
 
 
 @pytest.mark.parametrize(("angle", "flip"), [(3.7, False), (-2.2, True), (0.0, True), (4.0, True)])
@@ -24,7 +24,7 @@ def test_training_rotates_by_nearest_pixel_then_resizes_then_flips(angle, flip):
     rotated = image.rotate(angle, resample=Image.Resampling.NEAREST, expand=False, fillcolor=(0, 0, 0))
     resized = rotated.resize((64, 64), Image.Resampling.BILINEAR)
     expected = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else resized
-    got = to_square(image, Augmentation(angle, flip), 64)
+    got = to_square(np.asarray(image), Augmentation(angle, flip), 64)
     assert got.dtype == np.uint8 and got.flags["C_CONTIGUOUS"]
     assert np.array_equal(got, np.asarray(expected).transpose(2, 0, 1))
 

@@ -18,7 +18,7 @@ def count(monkeypatch):
     """A function that runs main and returns how often each thing happened."""
 
     def run(arguments, folder) -> Counter:
-        seen, read = Counter(), clips_module.read_frame
+        seen, read = Counter(), clips_module.decode_frame
 
         def hook(module, args, out):
             if isinstance(module, ImageTower):
@@ -28,11 +28,11 @@ def count(monkeypatch):
                 seen["text"] += 1
                 seen["texts"] += len(args[0])
 
-        def counting(path):
+        def counting(path, *choose):
             seen["decoded"] += 1
-            return read(path)
+            return read(path, *choose)
 
-        monkeypatch.setattr(clips_module, "read_frame", counting)
+        monkeypatch.setattr(clips_module, "decode_frame", counting)
         handle = register_module_forward_hook(hook)
         try:
             finished = run_main(arguments, folder)

@@ -1,0 +1,63 @@
+"""The plain loader: the published arithmetic, a clip at a time, written as simply as possible. The yardstick of
+``python -m benchmarks.data`` and the reference of the tests; it shares no line with dataloader/.
+
+Each stream opens every frame for itself, at full size: the face is cut with 20 pixels of margin, the body is cut and
+letterboxed by OpenCV (to BGR and back, as published); then each group of 16 is turned, resized, mirrored and stacked.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+
+
+def load_clip(
+    frames: list[Path],
+    faces: list[Box | None],
+    body: Box | None,
+    size: int = 224,
+    angles: tuple[float, float] = (0.0, 0.0),
+    flips: tuple[bool, bool] = (False, False),
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 3, size, size) uint8 of the face and of the context, which have an angle and a flip each."""
+    context = [letterbox(crop_body(Image.open(path).convert("RGB"), body), size) for path in frames]
+    face = [crop_face(Image.open(path).convert("RGB"), box) for path, box in zip(frames, faces, strict=True)]
+    return transform(face, size, angles[0], flips[0]), transform(context, size, angles[1], flips[1])
+
+
+def crop_face(frame: Image.Image, box: Box | None) -> Image.Image:
+    if box is None:
+        return frame
+    left, top, right, bottom = (int(v) for v in box)
+    width, height = frame.size
+    return frame.crop((max(left - 20, 0), max(top - 20, 0), min(right + 20, width), min(bottom + 20, height)))
+
+
+def crop_body(frame: Image.Image, box: Box | None) -> Image.Image:
+    return frame if box is None else frame.crop(box)
+
+
+def letterbox(crop: Image.Image, size: int) -> Image.Image:
+    pixels = cv2.cvtColor(np.array(crop), cv2.COLOR_RGB2BGR)
+    height, width = pixels.shape[:2]
+    ratio = min(size / width, size / height)
+    new_width, new_height = int(width * ratio), int(height * ratio)
+    pixels = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    left, top = (size - new_width) // 2, (size - new_height) // 2
+    right, bottom = size - new_width - left, size - new_height - top
+    pixels = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    return Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
+def transform(group: list[Image.Image], size: int, angle: float, flip: bool) -> np.ndarray:
+    """Turned, resized, mirrored, stacked → (T, 3, size, size) uint8."""
+    if angle:
+        group = [image.rotate(angle, Image.Resampling.NEAREST) for image in group]
+    group = [image.resize((size, size), Image.Resampling.BILINEAR) for image in group]
+    if flip:
+        group = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in group]
+    stacked = np.concatenate([np.array(image) for image in group], axis=2)  # (H, W, 3 T), as the group transform does
+    return np.ascontiguousarray(stacked.reshape(size, size, len(group), 3).transpose(2, 3, 0, 1))
