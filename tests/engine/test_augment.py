@@ -14,6 +14,7 @@ from dataloader.sampling import ClipOrder
 from dataloader.transforms import PLAIN, to_square, turn, turn_steps
 from engine.data import training_loader
 from engine.device import to_device
+from engine.session import Session
 from engine.settings import make_config
 from tests.tiny import write_set
 from tests.tools import error_of, run_main
@@ -128,7 +129,8 @@ def test_the_flag_reaches_the_loader(small):
     config = make_config(
         {"clip_path": "random", "image_size": 64, "num_segments": 4, "workers": 0, "augment": "device"}
     )
-    loader, _ = training_loader(config, small[0], Views(segments=4, size=64), 5, False)
+    session = Session(torch.device("cpu"), None, None)
+    loader, _ = training_loader(config, small[0], Views(segments=4, size=64), 5, session)
     assert "angle" in next(iter(loader))
 
 
