@@ -188,7 +188,7 @@ def cut_frame(clip: Clip, index: int, face: Box | None, body: Box | None, views:
 def _cut_whole(frame: np.ndarray, areas: dict[str, Area | None], size: int) -> Crops:
     made = {}
     if areas["face"] is not None:
-        made["face"] = Crop(cut(frame, areas["face"]))
+        made["face"] = Crop(cut(frame, areas["face"]).copy())  # the next frame is decoded over this one
     if areas["context"] is not None:
         made["context"] = Crop(letterbox(cut(frame, areas["context"]), size))
     return made
@@ -197,7 +197,8 @@ def _cut_whole(frame: np.ndarray, areas: dict[str, Area | None], size: int) -> C
 def _cut_shrunk(frame: np.ndarray, areas: dict[str, Area | None], shrink: int, size: int) -> Crops:
     made = {}
     if areas["face"] is not None:
-        made["face"] = Crop(*cut_shrunk(frame, areas["face"], shrink))
+        pixels, inside = cut_shrunk(frame, areas["face"], shrink)
+        made["face"] = Crop(pixels.copy(), inside)
     if areas["context"] is not None:
         made["context"] = Crop(letterbox_shrunk(frame, areas["context"], shrink, size))
     return made

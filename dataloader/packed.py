@@ -91,7 +91,8 @@ class Pack:
         for stream, wanted in variants.items():
             stored = torch.from_numpy(self._read(entry, stream, indexes))
             shapes = sizes if stream == "face" else torch.ones_like(sizes)
-            pixels[stream] = torch.stack([_augmented(stored, shapes, v) for v in wanted])
+            made = [_augmented(stored, shapes, v) for v in wanted]
+            pixels[stream] = made[0][None] if len(made) == 1 else torch.stack(made)  # a copy costs as much as reading
         return Squares(pixels, sizes, entry["replaced"])
 
     def _read(self, entry: dict[str, Any], stream: str, indexes: np.ndarray) -> np.ndarray:

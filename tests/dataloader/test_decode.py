@@ -76,6 +76,14 @@ def test_a_camera_that_was_held_upright_turns_nothing(tmp_path):
     assert decode_frame(tmp_path / "f.jpg")[0].shape == NOISE.shape
 
 
+def test_crops_outlive_the_frame_that_the_next_is_decoded_over(clip):
+    for decode, face in (("exact", None), ("exact", (200, 100, 260, 170)), ("scaled", None)):
+        cut = [cut_frame(clip, index, face, None, views(None, None, decode=decode)) for index in range(4)]
+        alone = [cut_frame(clip, index, face, None, views(None, None, decode=decode))["face"].pixels for index in (0,)]
+        assert np.array_equal(cut[0]["face"].pixels, alone[0]), decode
+        assert not np.array_equal(cut[0]["face"].pixels, cut[3]["face"].pixels), decode
+
+
 def test_the_size_of_a_jpeg_is_read_without_decoding_it():
     assert jpeg_size(jpeg(scene(0))) == (WIDTH, HEIGHT)
     assert jpeg_size(jpeg(scene(0))[:-2]) is None and jpeg_size(b"\xff\xd8\xff\xd9") is None
