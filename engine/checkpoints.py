@@ -122,6 +122,8 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
     """The checkpoint's own options, below what the user gave."""
     stored = asdict(stored_config(content))
     kept = {group: values for group, values in stored.items() if group != "run"}
+    if lost_pack(stored, given):
+        kept["data"] = kept["data"] | {"pack": None}
     named = {name: value for name, value in given.items() if name != "file"} | {"mode": "eval"}
     config = make_config({"eval_checkpoint": "-"} | named, kept)
     for group, name in BUILT_IN:
@@ -132,6 +134,12 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )
     return config
+
+
+def lost_pack(stored: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether it was trained from a pack that is not here: frames are as good."""
+    pack = stored["data"]["pack"]
+    return "pack" not in given and pack is not None and not Path(pack).exists()
 
 
 def doubtful_flags(
@@ -148,6 +156,8 @@ def doubtful_flags(
         said.append("--clip-path is not read: the checkpoint holds its own weights")
     if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
         said.append(f"--dataset is not read: the checkpoint knows its classes ({stored['data']['dataset']})")
+    if lost_pack(stored, given):
+        said.append(f"trained from the pack {stored['data']['pack']}, which is not here: frames are decoded instead")
     if "bounding_box_body" in given and not config.data.crop_body:
         said.append("--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)")
     return said
