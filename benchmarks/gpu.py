@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import plain
 from benchmarks.machine import describe_machine
 from benchmarks.subject import FRAMES, SHAPES, Subject, labels, make_subject
-from benchmarks.timing import seconds_of
+from benchmarks.timing import time_of
 from benchmarks.train import our_step
 from dataloader.build import Loader, build_loader
 from dataloader.sampling import ClipOrder
@@ -74,7 +74,7 @@ def ceiling(dtype: torch.dtype, device: str) -> float:
     """Operations a second of one large matrix product."""
     side = LARGE[torch.device(device).type]
     one, other = torch.randn(2, side, side, device=device).to(dtype)
-    times = [seconds_of(partial(torch.matmul, one, other), device) for _ in range(12)]
+    times = [time_of(partial(torch.matmul, one, other), device).wall for _ in range(12)]
     return 2 * side**3 / median(times[2:])
 
 
@@ -117,7 +117,7 @@ def run(
         batch = device_batch(subject, CLIPS[shape], with_features, whose, options.device)
         with FlopCounterMode(display=False) as counter:
             step(batch)
-        compute = median([seconds_of(partial(step, batch), options.device) for _ in range(options.steps + 2)][2:])
+        compute = median([time_of(partial(step, batch), options.device).wall for _ in range(options.steps + 2)][2:])
         loader = host_loader(subject, CLIPS[shape], options, with_features, floats=whose == "published")
         whole = end_to_end(step, loader, options)
     except torch.OutOfMemoryError:
@@ -173,7 +173,7 @@ def end_to_end(step: Any, loader: Loader, options: Any) -> float:
     batches: Iterator[dict[str, Any]] = iter(loader)
     for _ in range(2):
         step(next(batches))
-    return seconds_of(lambda: [step(batch) for batch in batches], options.device) / options.steps
+    return time_of(lambda: [step(batch) for batch in batches], options.device).wall / options.steps
 
 
 def described(row: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.timing import compare
 from models import clip_towers
 from models.clip_towers import ClipShape, Transformer
 
-PICTURES = 32  # one clip of 16 frames, both streams
+PICTURES = 16  # eight frames of both streams
 
 
 def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]:

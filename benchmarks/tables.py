@@ -13,7 +13,7 @@ RESULTS = Path("benchmarks/results")
 
 def training_table(found: dict[str, Any]) -> str:
     """From benchmarks/results/train.json."""
-    lines = ["| what | gain | lowest to highest | seconds without | seconds with |", "|---|---|---|---|---|"]
+    lines = ["| what | gain | lowest to highest | by the clock | seconds without | with |", "|---|---|---|---|---|---|"]
     for batch, epochs in found.get("frozen", {}).items():
         for kind in ("float32", "bf16"):
             lines.append(row(f"frozen encoder, cached epoch, {batch}, {kind}", epochs[kind]))
@@ -29,7 +29,8 @@ def training_table(found: dict[str, Any]) -> str:
 
 def row(name: str, values: dict[str, float]) -> str:
     spread = f"{values['lowest']:g} to {values['highest']:g}"
-    return f"| {name} | {values['ratio']:g}x | {spread} | {values['slow_seconds']:g} | {values['fast_seconds']:g} |"
+    times = f"{values['slow_seconds']:g} | {values['fast_seconds']:g}"
+    return f"| {name} | {values['ratio']:g}x | {spread} | {values.get('by_the_clock', values['ratio']):g}x | {times} |"
 
 
 def main() -> int:

@@ -1,34 +1,50 @@
-"""Times that can be compared on a busy machine: the variants take turns, and each round gives its own ratio."""
+"""Times that can be compared on a busy machine: variants take turns, each round gives its own ratio, and on a CPU the
+seconds are those that the process computed, all threads together, whatever else the machine does meanwhile.
+"""
 
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 Work = Callable[[], Any]
 
 
+class Seconds(NamedTuple):
+    """``computed``: by all threads of the process; on a GPU the same as ``wall``."""
+
+    computed: float
+    wall: float
+
+    def scaled(self, factor: float) -> "Seconds":
+        return Seconds(self.computed * factor, self.wall * factor)
+
+    def plus(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.computed + other.computed, self.wall + other.wall)
+
+
 def take_turns(
     variants: dict[str, Work], rounds: int, device: str = "cpu", warm: bool = True
-) -> dict[str, list[float]]:
-    """Seconds of every variant in each round."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+) -> dict[str, list[Seconds]]:
+    """The times of every variant in each round."""
+    seconds: dict[str, list[Seconds]] = {name: [] for name in variants}
     for round_number in range(-warm, rounds):
         for name, work in variants.items():
-            taken = seconds_of(work, device)
+            taken = time_of(work, device)
             if round_number >= 0:
                 seconds[name].append(taken)
     return seconds
 
 
-def seconds_of(work: Work, device: str = "cpu") -> float:
+def time_of(work: Work, device: str = "cpu") -> Seconds:
     wait(device)
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     work()
     wait(device)
-    return time.perf_counter() - started
+    wall = time.perf_counter() - started
+    return Seconds(time.process_time() - computed if torch.device(device).type == "cpu" else wall, wall)
 
 
 def wait(device: str) -> None:
@@ -37,17 +53,19 @@ def wait(device: str) -> None:
 
 
 def compare(slow: Work, fast: Work, rounds: int = 5, device: str = "cpu") -> dict[str, float]:
-    """The median of the rounds' ratios slow / fast, its range, and the median seconds of both."""
     seconds = take_turns({"slow": slow, "fast": fast}, rounds, device)
     return ratio_of(seconds["slow"], seconds["fast"])
 
 
-def ratio_of(slow: list[float], fast: list[float]) -> dict[str, float]:
-    ratios = sorted(one / other for one, other in zip(slow, fast, strict=True))
+def ratio_of(slow: list[Seconds], fast: list[Seconds]) -> dict[str, float]:
+    """The median of the rounds' ratios slow / fast, its range, the same by the clock, and the median seconds."""
+    ratios = sorted(one.computed / max(other.computed, 1e-9) for one, other in zip(slow, fast, strict=True))
+    walls = [one.wall / other.wall for one, other in zip(slow, fast, strict=True)]
     return {
         "ratio": round(median(ratios), 2),
         "lowest": round(ratios[0], 2),
         "highest": round(ratios[-1], 2),
-        "slow_seconds": round(median(slow), 4),
-        "fast_seconds": round(median(fast), 4),
+        "by_the_clock": round(median(walls), 2),
+        "slow_seconds": round(median(one.computed for one in slow), 4),
+        "fast_seconds": round(median(one.computed for one in fast), 4),
     }

@@ -93,8 +93,9 @@ class Attention(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """(B, heads, L, size) each, by the fused kernel, in float32 where that is faster."""
     if query.dtype is torch.bfloat16 and query.is_cpu and query.requires_grad:
-        # the CPU's fused backward in bfloat16 takes ten times as long as in float32 (docs/performance.md)
-        wide = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, is_causal=causal)
+        # the CPU's fused backward in bfloat16 takes four times as long as in float32 (docs/performance.md)
+        with torch.autocast("cpu", enabled=False):  # which would convert them back
+            wide = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, is_causal=causal)
         return wide.to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 

@@ -7,12 +7,13 @@ import pytest
 
 from benchmarks import gpu, tables
 from benchmarks import train as bench_train
-from benchmarks.timing import ratio_of
+from benchmarks.timing import Seconds, ratio_of
 from tests.tools import ROOT
 
 
 def test_ratios_are_of_rounds_not_of_medians():
-    found = ratio_of([1.0, 8.0, 3.0], [1.0, 2.0, 1.0])
+    slow, fast = [[Seconds(s, 2 * s) for s in values] for values in ([1.0, 8.0, 3.0], [1.0, 2.0, 1.0])]
+    found = ratio_of(slow, fast)
     assert (found["ratio"], found["lowest"], found["highest"]) == (3.0, 1.0, 4.0)
 
 
