@@ -268,21 +268,25 @@ class TestOutOfMemory:
         message = one_line(broken(lambda patch: out_of_memory_at(patch, 1), *flags, *more))
         assert "at --batch-size 1" in message and "try --batch-size" not in message
 
-    def test_in_validation_too_and_the_run_before_is_good(self, flags, alone, tmp_path):
+    def test_in_validation_a_batch_passes_in_halves(self, flags, alone, tmp_path):
         more = (*flags, "--output-dir", tmp_path / "run")
-        message = one_line(broken(lambda patch: out_of_memory_at(patch, EPOCH + STEPS + 1), *more))
-        assert "out of GPU memory" in message
-        resume(tmp_path / "run")
+        done = broken(lambda patch: out_of_memory_at(patch, EPOCH + STEPS + 1), *more)
+        assert done.status == 0, done.err
         assert_same_end(tmp_path / "run", alone)
 
-    @pytest.mark.parametrize("size", ["5", "1"])
-    def test_evaluation_proposes_a_smaller_batch_alone(self, flags, alone, tmp_path, size):
+    def test_evaluation_gives_up_at_one_clip(self, flags, alone, tmp_path):
         data = flags[flags.index("--root-dir") :]
-        evaluation = ("--mode", "eval", "--eval-checkpoint", alone / "best.pt", *data, "--batch-size", size)
-        done = broken(lambda patch: out_of_memory_at(patch, 1), *evaluation, "--output-dir", tmp_path / "eval")
-        message = one_line(done)
-        assert "--accumulate" not in message and f"at --batch-size {size}" in message
-        assert ("try --batch-size 2" in message) if size == "5" else ("try --batch-size" not in message)
+        evaluation = ("--mode", "eval", "--eval-checkpoint", alone / "best.pt", *data)
+
+        def always(patch: pytest.MonkeyPatch) -> None:
+            patch.setattr(ClipCaerTask, "forward", fail_for_memory)
+
+        message = one_line(broken(always, *evaluation, "--output-dir", tmp_path / "eval"))
+        assert "with one clip in a pass" in message and "--batch-size" not in message
+
+
+def fail_for_memory(*_: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def full_disk_from(patch: pytest.MonkeyPatch, number: int) -> None:
