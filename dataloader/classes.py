@@ -1,6 +1,7 @@
 """The classes of a data set and their texts, read from JSON: annotation/<dataset>/classes.json or the user's own."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def read_json(path: Path) -> Any:
     except UserError:
         raise
     except ValueError:
-        raise UserError(f"{path}: broken JSON (a number of too many digits)") from None
+        long = re.search(r"[0-9]{4000,}", text)
+        line = text.count("\n", 0, long.start()) + 1 if long else 1
+        raise UserError(f"{path}, line {line}: broken JSON (a number of too many digits)") from None
     except RecursionError:
         raise UserError(f"{path}: broken JSON (nested too deeply)") from None
 

@@ -23,7 +23,7 @@ import torch
 import engine.tasks
 from engine.tasks import ClipCaerTask
 from engine.train import Trainer
-from tests.engine.test_resume import (
+from tests.engine.resuming import (
     EPOCH,
     EPOCHS,
     STEPS,
