@@ -11,7 +11,7 @@ from torch import Tensor
 from dataloader.classes import Classes, load_classes
 from engine.options import GROUPS, Config
 from models.clip_backbone import tokenize
-from models.clip_towers import TEXT_LENGTH, VOCABULARY, ClipShape, TextTower, shape_of
+from models.clip_towers import TEXT_LENGTH, VOCABULARY, ClipShape, TextTower, count_blocks, shape_of
 from models.published import Published, sort_published
 from models.recover import recover_texts
 from utils.checkpoint import FORMAT
@@ -149,7 +149,7 @@ def _adopt_clip_caer(
         "contexts_number": contexts,
         "class_specific_contexts": context.dim() == 3,
         "num_segments": _frames(model),
-        "temporal_layers": 1 + max(int(key.split(".")[2]) for key in model if key.startswith("face_temporal.blocks.")),
+        "temporal_layers": count_blocks(model, "face_temporal.blocks."),
     }
     if R > C:  # the published code leaves the instance-enhanced classifier out of an ensemble
         told |= {"text_type": "prompt_ensemble", "slerp_weight": 0.0}

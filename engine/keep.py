@@ -13,6 +13,7 @@ from dataloader.annotation import Clip
 from dataloader.classes import Classes
 from dataloader.clips import Views
 from engine.options import Config
+from engine.session import Session
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
 from utils.errors import UserError
 
@@ -44,11 +45,11 @@ class Keeper:
         clips: list[Clip],
         views: Views,
         selected_on: str,
-        folder: Path,
+        session: Session,
     ) -> None:
         """``learning``: what has a state besides the model: optimizer, schedule, scaler."""
-        self.model, self.learning, self.folder = model, learning, folder
-        self.writes = True  # of several processes, one
+        self.model, self.learning, self.folder = model, learning, session.log.folder
+        self.writes = session.group.is_main
         self.frozen = {
             tower: hash_tensors(getattr(model, tower).state_dict())
             for tower in TOWERS

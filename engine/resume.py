@@ -45,19 +45,20 @@ class Found:
         return self.path.parent
 
 
-def find_checkpoint(config: Config, given: dict[str, Any]) -> tuple[Found | None, list[str]]:
-    """What ``--resume`` names, and what there is to say; None where ``auto`` finds nothing to go on from."""
+def find_checkpoint(config: Config, given: dict[str, Any]) -> tuple[Found | None, list[str], Config]:
+    """What ``--resume`` names (None where ``auto`` finds nothing), what to say about it, the options to go on with."""
     if config.run.resume == "auto":
-        return newest_of_experiment(config)
+        return *newest_of_experiment(config), config
     path = Path(config.run.resume)
     found = newest_sound(path)
-    differing = different_options(asdict(stored_config(found.content)), resumed_config(found, given))
+    resumed = resumed_config(found, given)
+    differing = different_options(asdict(stored_config(found.content)), resumed)
     if differing:
         raise UserError(
             f"--resume {path}: {'; '.join(differing)}; a run goes on as it began "
             f"(leave out --resume for another experiment)"
         )
-    return found, found.said
+    return found, found.said, resumed
 
 
 def newest_sound(path: Path) -> Found:
@@ -80,9 +81,8 @@ def read_resumable(path: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if key not in content]
     if missing:
         raise UserError(f"{path}: holds no state of training (lacks {missing[0]}): name the run's last.pt")
-    wrong = [key for key, kind in NEEDED.items() if not isinstance(content[key], kind)] or wrong_progress(
-        content["progress"]
-    )
+    wrong = [key for key, kind in NEEDED.items() if not isinstance(content[key], kind)]
+    wrong = wrong or wrong_progress(content["progress"])
     if wrong:
         raise UserError(f"{path}: damaged: its {wrong[0]} is not what a run writes")
     return content
@@ -159,7 +159,7 @@ def different_options(stored: dict[str, dict[str, Any]], config: Config) -> list
         for name, value in vars(values).items():
             if name in FREE.get(group, set()):
                 continue
-            before = stored.get(group, {}).get(name, value)
+            before = stored[group][name]
             if before != value:
                 found.append(f"{flag_of(name)} {written(value)}, but the run was started with {written(before)}")
     return found

@@ -25,7 +25,6 @@ from engine.resume import (
     continued_folder,
     find_checkpoint,
     is_complete,
-    resumed_config,
     settle_folder,
 )
 from engine.running import RunningScore, sum_finite
@@ -39,9 +38,7 @@ from utils.runlog import progress_bar
 
 def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """A whole run, or the rest of one; returns its final metrics."""
-    found, said = find_checkpoint(config, given) if config.run.resume else (None, [])
-    if found is not None and config.run.resume != "auto":
-        config = resumed_config(found, given)
+    found, said, config = find_checkpoint(config, given) if config.run.resume else (None, [], config)
     require_lists(config)
     if found is not None and is_complete(found, config):
         print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
@@ -99,8 +96,7 @@ class Trainer:
         self.stop = Interruption()
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
-        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, views, self.selected_on, log.folder)
-        self.keeper.writes = session.group.is_main
+        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, views, self.selected_on, session)
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
@@ -189,9 +185,9 @@ class Trainer:
 
         Each process saw its own clips through the encoder, so those gradients are summed; the rest is the same in all.
         """
-        encoder, model = list(self.task.model.image_encoder.parameters()), self.task.model
-        self.group.add_gradients(encoder, mean=False)
-        self.group.add_gradients((p for p in model.parameters() if not any(p is own for own in encoder)), mean=True)
+        named = self.task.model.named_parameters
+        self.group.add_gradients((p for name, p in named() if name.startswith("image_encoder.")), mean=False)
+        self.group.add_gradients((p for name, p in named() if not name.startswith("image_encoder.")), mean=True)
         if self.config.optim.grad_clip > 0:
             self.scaler.unscale_(self.optimizer)
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]

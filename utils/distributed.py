@@ -58,8 +58,8 @@ class Group:
     @torch.no_grad()
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter], *, mean: bool) -> None:
         """Sum, or average, over the processes, in one message."""
-        learning = [p for p in parameters if p.requires_grad]
-        if self.world == 1 or not learning:
+        learning = [] if self.world == 1 else [p for p in parameters if p.requires_grad]
+        if not learning:
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
         flat = torch.cat([gradient.flatten() for gradient in gradients])

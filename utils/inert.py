@@ -3,6 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -169,22 +170,11 @@ def _listed(values: Any = (), *_: Any) -> Any:
     return values
 
 
+@dataclass(frozen=True)
 class Builder:
-    """A function of ours that a file can call and cannot change."""
+    """A function of ours that a file can call: the one kind of thing that it can."""
 
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise Refused(f"a change of {name}")
-
-    def __setstate__(self, state: Any) -> None:
-        raise Refused("a state for a function")
+    function: Callable[..., Any]
 
 
 _FUNCTIONS = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from utils.inert import KNOWN, Builder, Inert, InertModule, NumpyArray, NumpyType, Refused, plain_keys, shown
 
-RECORDERS = {"RecorderMeter", "RecorderMeter1"}  # the training curve that published checkpoints carry along
+RECORDER = "RecorderMeter"  # the training curve that published checkpoints carry along
 REFUSED_OPCODES = (
     "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
     "FROZENSET",
@@ -57,7 +57,7 @@ class _Reader(pickle._Unpickler):
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Builder) or not isinstance(arguments, tuple):
             raise Refused(f"a call of {shown(function)}")
-        self.append(function(*arguments))
+        self.append(function.function(*arguments))
 
     def new_object(self) -> None:
         arguments, made = self.stack.pop(), self.stack.pop()
@@ -128,7 +128,7 @@ class _Reader(pickle._Unpickler):
             raise Refused("a name that is no text")
         if (module, name) in KNOWN:
             return KNOWN[module, name]
-        if name in RECORDERS:
+        if name == RECORDER:
             return Inert
         if self.torchscript and module.split(".")[0] == "__torch__":
             return InertModule
@@ -139,12 +139,8 @@ class _Reader(pickle._Unpickler):
         if not isinstance(claim, tuple) or len(claim) != 5:
             raise Refused("a reference that is no tensor storage")
         kind, dtype, key, _, count = claim
-        if (
-            type(count) is not int
-            or kind != "storage"
-            or not isinstance(dtype, torch.dtype)
-            or not isinstance(key, str)
-        ):
+        typed = isinstance(dtype, torch.dtype) and isinstance(key, str) and type(count) is int
+        if kind != "storage" or not typed:
             raise Refused("a reference that is no tensor storage")
         if key not in self.storages:
             raw = self.read_storage(key)

@@ -185,3 +185,16 @@ DAMAGES = {
     "missing": lambda file: file.unlink(),
     "lacks its progress": lambda file: changed(file, lambda content: content.pop("progress")),
 }
+
+
+def broken(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(patch)
+        return call(*arguments)
+
+
+def one_line(done: Run) -> str:
+    """The line that a failed run ends in."""
+    assert done.status == 2, done.err
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1 and "Traceback" not in done.err, done.err
+    return done.err.strip()
