@@ -3,9 +3,10 @@
 import errno
 import os
 import sys
-from functools import partial
+from importlib import import_module
 
-from engine.settings import read_command
+from engine.folds import is_series
+from engine.settings import read_command, resumed_series
 from utils.config import describe
 from utils.errors import Interrupted, UserError
 
@@ -13,6 +14,15 @@ from utils.errors import Interrupted, UserError
 # what it saves. Read when torch is first imported, so it stands here; the user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+MODES = {  # mode, or what train is for another task → where it lives
+    "train": ("engine.train", "train"),
+    "regression": ("engine.regress", "regress"),
+    "eval": ("engine.evaluate", "evaluate"),
+    "zero-shot": ("engine.zero_shot", "zero_shot"),
+    "pretrain-clip": ("engine.pretrain", "pretrain"),
+    "inspect": ("engine.inspect", "inspect"),
+    "convert": ("engine.inspect", "convert"),
+}
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -46,24 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_mode(given, config) -> int:
-    # imported here, so that --help and flag errors never wait for torch
-    if config.run.mode == "train":
-        from engine.train import train
-
-        run = partial(train, given=given)
-    elif config.run.mode == "eval":
-        from engine.evaluate import evaluate
-
-        run = partial(evaluate, given=given)
-    elif config.run.mode in ("inspect", "convert"):
-        from engine import inspect
-
-        run = partial(inspect.inspect if config.run.mode == "inspect" else inspect.convert, given=given)
-    elif config.run.mode == "pretrain-clip":
-        from engine.pretrain import pretrain as run
+    config = resumed_series(config, given)
+    regression = config.run.mode == "train" and config.model.task == "regression"
+    module, name = MODES["regression" if regression else config.run.mode]
+    run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
+    if is_series(config):
+        import_module("engine.series").run_series(config, given, run)
     else:
-        from engine.zero_shot import zero_shot as run
-    run(config)
+        run(config, given)
     return 0
 
 

@@ -24,6 +24,10 @@ UNTOLD = (  # options that tensors cannot tell: from the family's recipe, or fro
 )  # fmt: skip
 UNTOLD_OF_EMOCLIP = ("num_segments", "normalize", "missing_face", "text_type", "dataset", "class_texts")
 PUBLISHED_PIXELS = {"normalize": "none", "missing_face": "frame", "sampling": "published"}
+PUBLISHED_EMOCLIP = {
+    "model": "emoclip", "num_segments": 32, "normalize": "clip", "streams": "face", "sampling": "window",
+    "downsample": 4, "swapped_heads": True, "adapter": "none", "slerp_weight": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,12 @@ FAMILIES = {
         {"temperature": 0.07, "slerp_weight": 0.0, "adapter": "published", "text_type": "prompt_ensemble"},
     ),
     "dfer-clip": Family(
-        "DFER-CLIP", "clip-caer", {"temperature": 0.01, "slerp_weight": 0.0, "adapter": "none", "streams": "face"}
+        "DFER-CLIP",
+        "dfer-clip",
+        {"model": "dfer-clip", "temperature": 0.01, "slerp_weight": 0.0, "adapter": "none", "streams": "face"},
     ),
-    "emoclip": Family("EmoCLIP", "emoclip", {"num_segments": 32, "normalize": "clip", "streams": "face"}),
-    "emoclip-downstream": Family(
-        "EmoCLIP, downstream", "emoclip", {"num_segments": 32, "normalize": "clip", "streams": "face"}
-    ),
+    "emoclip": Family("EmoCLIP", "emoclip", PUBLISHED_EMOCLIP),
+    "emoclip-downstream": Family("EmoCLIP, downstream", "emoclip", PUBLISHED_EMOCLIP),
 }
 
 
@@ -161,9 +165,7 @@ def _adopt_emoclip(
 ) -> tuple[dict[str, Any], Classes, str | None]:
     """The classes are whatever texts the user names: the model compares videos with any text."""
     told: dict[str, Any] = {}
-    if "logit_scale" in report.model:
-        told["temperature"] = float(torch.exp(-report.model.pop("logit_scale")))
-    head = report.model.get("head.2.weight")
+    head = report.model.get("readout.2.weight")
     if report.token_embedding is None:
         outputs = f"{len(head)} numbers" if head is not None else "features"
         reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"

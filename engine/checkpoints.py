@@ -118,18 +118,18 @@ def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape
         raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
 
 
-def evaluation_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
-    """The checkpoint's own options, below what the user gave."""
+def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str = "eval") -> Config:
+    """The checkpoint's own options, below what the user gave; in zero-shot the classes and their texts are new."""
     stored = asdict(stored_config(content))
     kept = {group: values for group, values in stored.items() if group != "run"}
     if lost_pack(stored, given):
         kept["data"] = kept["data"] | {"pack": None}
-    named = {name: value for name, value in given.items() if name != "file"} | {"mode": "eval"}
+    named = {name: value for name, value in given.items() if name != "file"} | {"mode": mode}
     config = make_config({"eval_checkpoint": "-"} | named, kept)
-    for group, name in BUILT_IN:
+    for group, name in BUILT_IN if mode == "eval" else BUILT_IN[:3]:
         if name in given and given[name] != stored[group][name]:
             raise UserError(f"{flag_of(name)} {given[name]}: this checkpoint was trained with {stored[group][name]}")
-    if "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
+    if mode == "eval" and "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )
@@ -176,10 +176,15 @@ def left_out(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
     if not hashes:
         return {}
     clip, state = load_clip(config.model.clip_path, stored_config(content).run.seed), {}
-    for tower, module in (("image_encoder", clip.visual), ("text_encoder", clip.text)):
-        if tower not in hashes:
+    parts = {
+        "image_encoder": {f"image_encoder.{name}": value for name, value in clip.visual.state_dict().items()},
+        "text_encoder": {f"text_encoder.{name}": value for name, value in clip.text.state_dict().items()},
+        "token_embedding": {"token_embedding": clip.token_embedding.weight.detach()},
+    }
+    for part, tensors in parts.items():
+        if part not in hashes:
             continue
-        if hash_tensors(module.state_dict()) != hashes[tower]:
+        if hash_tensors({name.removeprefix(f"{part}."): value for name, value in tensors.items()}) != hashes[part]:
             raise UserError(f"--clip-path {config.model.clip_path}: not the CLIP that this checkpoint was trained with")
-        state |= {f"{tower}.{name}": value for name, value in module.state_dict().items()}
+        state |= tensors
     return state

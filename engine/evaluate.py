@@ -1,60 +1,22 @@
-"""Evaluation: one pass without gradients, texts encoded once; ``--mode eval`` from a checkpoint."""
+"""``--mode eval``: a checkpoint scored on a list, and what every scored list leaves behind."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dataloader.classes import Classes
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import evaluation_loader, make_views, read_splits, require_lists
-from engine.device import to_device
 from engine.inspect import describe_published
 from engine.options import Config
+from engine.predict import predict
+from engine.regress import evaluate_regression
 from engine.results import write_results
 from engine.session import Session, open_session
-from engine.tasks import ClipCaerTask
+from engine.tasks import TASKS, ClipTask
 from utils.errors import UserError, about
-from utils.runlog import progress_bar
-
-
-@torch.inference_mode()
-def predict(
-    task: ClipCaerTask, loader: DataLoader, config: Config, session: Session, name: str
-) -> tuple[list[str], np.ndarray, np.ndarray, int]:
-    """``(ids, labels, logits, replaced frames)`` of every clip, in list order."""
-    task.model.eval()
-    task.fix_texts()
-    rows, replaced = [], 0
-    try:
-        for batch in progress_bar(loader, len(loader), name):
-            moved = to_device(batch, session.device, config.data.normalize)
-            with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-                logits = forward_in_parts(task, moved)
-            rows += zip(batch["id"], batch["label"].tolist(), logits.cpu().numpy(), strict=True)
-            replaced += batch["replaced_frames"]
-    finally:
-        task.release_texts()
-    group = session.group
-    ids, labels, logits = zip(*group.together_list(rows, int(group.total(len(rows)))), strict=True)
-    return list(ids), np.array(labels), np.stack(logits), int(group.total(replaced))
-
-
-def forward_in_parts(task: ClipCaerTask, batch: dict[str, Any]) -> Tensor:
-    """Logits (B, C); a batch that does not fit into the GPU's memory passes in halves, and so on."""
-    try:
-        return task.predictions(task.forward(batch))
-    except torch.OutOfMemoryError:
-        B = len(batch["label"])
-        if B == 1:
-            raise
-    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-    halves = ({name: value[part] for name, value in tensors.items()} for part in (slice(B // 2), slice(B // 2, B)))
-    return torch.cat([forward_in_parts(task, half) for half in halves])
 
 
 def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
@@ -67,12 +29,14 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     named = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
     with about(path):
         config = evaluation_config(content, named)
+    if opened.config.model.task == "regression":
+        return evaluate_regression(opened, config)
     require_lists(config)
-    classes = Classes(tuple(content["classes"]), content["label_base"], {}, str(path))
+    classes = stored_classes(content, path)
     with about(path):
         model = rebuild(content, config)
     with open_session(config) as session:
-        task = ClipCaerTask(model.to(session.device), classes.names)
+        task = TASKS[content["family"]](model.to(session.device), classes.names)
         if opened.report is not None:
             session.log.say(describe_published(opened, given))
         for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in content):
@@ -80,8 +44,14 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         return score_test_list(task, config, classes, session, content["selected_on"])
 
 
+def stored_classes(content: dict[str, Any], path: Path) -> Classes:
+    """The classes that a checkpoint knows, and how lists name them."""
+    names, source = tuple(content["classes"]), str(path)
+    return Classes(names=names, label_base=content["label_base"], texts={}, source=source, **content.get("reading", {}))
+
+
 def score_test_list(
-    task: ClipCaerTask, config: Config, classes: Classes, session: Session, selected_on: str
+    task: ClipTask, config: Config, classes: Classes, session: Session, selected_on: str
 ) -> dict[str, Any]:
     """Read the test list, score it, write the results."""
     clips = read_splits(config, classes, session.log).test
@@ -91,7 +61,7 @@ def score_test_list(
 
 
 def score_and_write(
-    task: ClipCaerTask, loader: DataLoader, config: Config, session: Session, selected_on: str, split: str
+    task: ClipTask, loader: DataLoader, config: Config, session: Session, selected_on: str, split: str
 ) -> dict[str, Any]:
     ids, label, logits, replaced = predict(task, loader, config, session, split)
     if replaced:

@@ -17,7 +17,7 @@ from engine.session import Session
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
 from utils.errors import UserError
 
-TOWERS = ("image_encoder", "text_encoder")
+TOWERS = ("image_encoder", "text_encoder", "token_embedding")  # of CLIP: in its file already
 
 
 @dataclass
@@ -51,17 +51,18 @@ class Keeper:
         self.model, self.learning, self.folder = model, learning, session.log.folder
         self.writes = session.group.is_main
         self.frozen = {
-            tower: hash_tensors(getattr(model, tower).state_dict())
-            for tower in TOWERS
-            if not any(p.requires_grad for p in getattr(model, tower).parameters())
+            tower: hash_tensors(tensors)
+            for tower, tensors in ((tower, tensors_below(model, tower)) for tower in TOWERS)
+            if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
         }
         self.order = hash_data(clips, views)
         self.about = {
             "format": FORMAT,
-            "family": "clip-caer",
+            "family": config.model.model,
             "config": asdict(config),
             "classes": list(classes.names),
             "label_base": classes.label_base,
+            "reading": classes.reading(),
             "clip_shape": shape,
             "selected_on": selected_on,
         }
@@ -116,6 +117,12 @@ class Keeper:
                 f"{bad[0]} and {len(bad) - 1} more tensors are not finite any more; the checkpoint before this one is "
                 f"kept in {self.folder}; lower --lr or set --grad-clip 1"
             )
+
+
+def tensors_below(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
+    """Of one part of the model, under the names that they have inside it."""
+    state = model.state_dict()
+    return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.split(".")[0] == part}
 
 
 def plain(state: dict[str, Any]) -> dict[str, Any]:

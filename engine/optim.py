@@ -9,18 +9,21 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 PARTS = {  # parameter group → the modules of the model that it holds
     "image encoder": ("image_encoder",),
+    "text encoder": ("text_encoder",),
     "prompts": ("prompts",),
     "adapter": ("adapter",),
-    "temporal": ("face_temporal", "context_temporal"),
+    "temporal": ("face_temporal", "context_temporal", "temporal"),
     "fusion": ("fuse",),
+    "scale": ("logit_scale",),
 }
 
 
 def set_trainable(model: nn.Module, optim: Any, tune_prompts: bool) -> None:
-    """The text tower is always frozen; the image tower where its rate is 0; the prompts where they are not tuned."""
-    model.text_encoder.requires_grad_(False)
+    """The towers learn where their rate is not 0, the prompts where they are tuned."""
+    model.text_encoder.requires_grad_(optim.lr_text_encoder > 0)
     model.image_encoder.requires_grad_(optim.lr_image_encoder > 0)
-    model.prompts.requires_grad_(tune_prompts)
+    if hasattr(model, "prompts"):
+        model.prompts.requires_grad_(tune_prompts)
 
 
 def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> None:
@@ -28,7 +31,7 @@ def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> Non
     model.image_encoder.transformer.checkpointing = optim.grad_checkpointing
     if optim.compile:
         model.image_encoder.compile()  # in place: a wrapper would rename every tensor
-    if amp is not None:
+    if amp is not None and hasattr(model, "lay_out_texts"):
         model.lay_out_texts(amp)
 
 
@@ -36,18 +39,24 @@ def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
     """One group a part, with its own rate; together they hold every trainable parameter once."""
     rates = {
         "image encoder": optim.lr_image_encoder,
+        "text encoder": optim.lr_text_encoder,
         "prompts": optim.lr_prompt_learner,
         "adapter": optim.lr_adapter,
         "temporal": optim.lr,
         "fusion": optim.lr_fusion,
+        "scale": optim.lr,
     }
     groups = []
     for part, modules in PARTS.items():
-        members = [getattr(model, name) for name in modules if getattr(model, name) is not None]
-        parameters = [p for module in members for p in module.parameters() if p.requires_grad]
+        members = [p for name in modules for p in parameters_of(getattr(model, name, None))]
+        parameters = [p for p in members if p.requires_grad]
         if parameters:
             groups.append({"name": part, "params": parameters, "lr": rates[part]})
     return groups
+
+
+def parameters_of(part: nn.Module | nn.Parameter | None) -> list[nn.Parameter]:
+    return [] if part is None else [part] if isinstance(part, nn.Parameter) else list(part.parameters())
 
 
 def build_optimizer(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Optimizer:

@@ -47,6 +47,20 @@ class DataOptions:
     train_annotation: str | None = option(None, "list of training clips: `path frames label` a line", metavar="FILE")
     val_annotation: str | None = option(None, "list of validation clips; else part of train", metavar="FILE")
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
+    fold: str | None = option(
+        None, "what {fold} in a path stands for; all: one run a fold, and their scores together", metavar="N|all"
+    )
+    leave_out: str | None = option(
+        None, "train without this class, test on it alone; all: one run a class (emoclip)", metavar="CLASS|all"
+    )
+    subject_folds: int = option(5, "parts that the subjects of --targets are tested in", minimum=2, maximum=1000)
+    label_type: Literal["single", "compound"] = option(
+        "single", "one class a clip, or combinations of several as classes of their own (MAFW)"
+    )
+    captions: str | None = option(None, "JSON of a sentence a clip, where the lists hold none", metavar="FILE")
+    targets: str | None = option(
+        None, "CSV of `clip,subject,` and numbers to predict, for --task regression", metavar="FILE"
+    )
     val_fraction: float = option(
         0.2, "share of train held out where no validation list is given", minimum=0, maximum=0.9
     )
@@ -93,6 +107,15 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
+    model: Literal["clip-caer", "dfer-clip", "emoclip"] = option(
+        "clip-caer", "the method: two streams, one stream with learnable prompts, or video against any text"
+    )
+    task: Literal["classification", "regression"] = option(
+        "classification", "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject"
+    )
+    init_from: str | None = option(
+        None, "a checkpoint whose tensors training starts from, where they fit", metavar="FILE"
+    )
     clip_path: str = option(
         "ViT-B/32",
         "an OpenAI name, or a file: OpenAI archive, state dict, safetensors; `random` for a tiny untrained one",
@@ -101,6 +124,10 @@ class ModelOptions:
         "class_descriptor", "which class texts the prompts are built on"
     )
     temporal_layers: int = option(1, "blocks of each temporal transformer", minimum=1, maximum=48)
+    dropout: float = option(0.1, "of the temporal transformers, while training", minimum=0, maximum=0.9)
+    swapped_heads: bool = option(
+        False, "the published temporal net of emoclip: 8 heads of 2048, a feed-forward of 512, 17 times the parameters"
+    )
     contexts_number: int = option(12, "learnable context vectors before each class text", minimum=1, maximum=64)
     class_token_position: Literal["end", "middle", "front"] = option("end", "where the class text stands among them")
     class_specific_contexts: bool = option(True, "own context vectors for every class")
@@ -127,6 +154,9 @@ class OptimOptions:
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "the update rule")
     lr: float = option(3e-4, "rate of the temporal transformers", minimum=0)
     lr_image_encoder: float = option(1e-6, "rate of CLIP's image tower; 0 freezes it, no gradient graph", minimum=0)
+    lr_text_encoder: float = option(0.0, "rate of CLIP's text tower; 0 freezes it (emoclip)", minimum=0)
+    finetune_visual: bool = option(False, "short for --lr-image-encoder at a thousandth of --lr (emoclip)")
+    finetune_text: bool = option(False, "short for --lr-text-encoder at a thousandth of --lr (emoclip)")
     lr_prompt_learner: float = option(1e-3, "rate of the context vectors", minimum=0)
     lr_adapter: float = option(1e-4, "rate of the adapter", minimum=0)
     lr_fusion: float | None = option(None, "rate of the layer that joins the streams (default: --lr)", minimum=0)
@@ -169,6 +199,13 @@ class LossOptions:
     logit_adj_tau: float = option(1.0, "strength of --logit-adj", minimum=0)
     use_weighted_sampler: bool = option(False, "draw every class equally often")
     label_smoothing: float = option(0.0, "share of the target spread over all classes", minimum=0, maximum=0.999)
+    caption_source: Literal["clip", "class"] = option(
+        "clip", "what a training clip is compared with: its own caption, or a text of its class (emoclip)"
+    )
+    merge_positives: bool = option(
+        True, "equal captions of a batch are each other's positives; off (published): all but one's own repel"
+    )
+    regression_loss: Literal["mse", "ccc"] = option("mse", "squared error, or 1 - concordance (--task regression)")
     focal_gamma: float = option(0.0, "focal loss: weigh each clip by (1 - p)^gamma; 0 is off", minimum=0)
 
 

@@ -35,6 +35,29 @@ def draw_confusion(metrics: dict[str, Any], title: str) -> Figure:
     return figure
 
 
+def draw_agreement(
+    target: np.ndarray, predicted: np.ndarray, names: tuple[str, ...], metrics: dict[str, Any]
+) -> Figure:
+    """One square a target: what was predicted over what is true, and the line where both are equal."""
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.2 * columns, 4.2 * rows), dpi=150, layout="constrained", squeeze=False
+    )
+    for place in axes.flat[len(names) :]:
+        place.remove()
+    for place, name, true, guess in zip(axes.flat, names, target.T, predicted.T, strict=False):
+        both = np.concatenate([true[~np.isnan(true)], guess])
+        margin = 0.05 * (both.max() - both.min() or 1.0)
+        low, high = both.min() - margin, both.max() + margin
+        place.plot([low, high], [low, high], color="0.6", linewidth=1)
+        place.scatter(true, guess, s=12, alpha=0.5, linewidths=0)
+        row = metrics["targets"][name]
+        place.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="true", ylabel="predicted")
+        place.set_title(f"{name}\nPearson {row['pearson']:.2f}   CCC {row['ccc']:.2f}", fontsize=11)
+    return figure
+
+
 def draw_curves(history: list[dict[str, Any]]) -> Figure:
     """Loss terms on the left, UAR and WAR on the right, by epoch."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")

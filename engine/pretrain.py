@@ -73,7 +73,7 @@ def start_from_patches(tower: ImageTower, pictures: np.ndarray) -> None:
     tower.conv1.weight.data.copy_(filters.view_as(tower.conv1.weight))
 
 
-def pretrain(config: Config) -> dict[str, Any]:
+def pretrain(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """Draw the stills, train, measure retrieval on held-out persons, write the weights."""
     with open_session(config) as session:
         log, count = session.log, config.pretrain.stills + HELD_OUT

@@ -26,7 +26,7 @@ FREE = {  # what may differ when a run goes on: nothing that a result depends on
     },
     "data": {"root_dir", "cache_dir", "train_annotation", "val_annotation", "test_annotation", "bounding_box_face",
              "bounding_box_body"},
-    "model": {"clip_path"},
+    "model": {"clip_path", "init_from"},
     "optim": {"epochs", "eval_batch_size", "grad_checkpointing"},
     "pretrain": {"stills", "attribute_weight", "clip_out"},
 }  # fmt: skip

@@ -5,10 +5,13 @@ import os
 import re
 from typing import Any
 
+from engine.families import check_family, family_defaults
+from engine.folds import check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
+FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
 
 
@@ -18,10 +21,17 @@ def read_command(arguments: list[str]) -> tuple[dict[str, Any], Config]:
     return given, make_config(given)
 
 
+def resumed_series(config: Config, given: dict[str, Any]) -> Config:
+    """The options of the series that ``--resume`` names, below what the user gave; else as it is."""
+    stored = stored_series(config)
+    return config if stored is None else make_config(given, stored)
+
+
 def make_config(given: dict[str, Any], stored: dict[str, dict[str, Any]] | None = None) -> Config:
     """Defaults, below a checkpoint's stored options, below what the user gave."""
-    groups = resolve(GROUPS, from_json(GROUPS, stored) if stored else {}, given)
-    config = _settle(Config(**groups), given)
+    layer = from_json(GROUPS, stored) if stored else {}
+    model = given.get("model", layer.get("model", "clip-caer"))
+    config = _settle(Config(**resolve(GROUPS, family_defaults(model), layer, given)), given)
     check(config, given)
     return config
 
@@ -43,7 +53,11 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
         optim = dataclasses.replace(optim, amp="fp16", use_amp=False)
     if optim.lr_fusion is None:
         optim = dataclasses.replace(optim, lr_fusion=optim.lr)
-    return dataclasses.replace(config, run=run, data=data, optim=optim)
+    if optim.finetune_visual and optim.lr_image_encoder == 0:
+        optim = dataclasses.replace(optim, lr_image_encoder=optim.lr * FINETUNE)
+    if optim.finetune_text and optim.lr_text_encoder == 0:
+        optim = dataclasses.replace(optim, lr_text_encoder=optim.lr * FINETUNE)
+    return fill_fold(dataclasses.replace(config, run=run, data=data, optim=optim))
 
 
 def check(config: Config, given: dict[str, Any]) -> None:
@@ -67,8 +81,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
-    if run.mode != "eval" and run.eval_checkpoint is not None:
-        raise UserError(f"--eval-checkpoint is read by --mode eval only, not by --mode {run.mode}")
+    if run.mode not in ("eval", "zero-shot") and run.eval_checkpoint is not None:
+        raise UserError(f"--eval-checkpoint is read by --mode eval and zero-shot, not by --mode {run.mode}")
     if data.crop_body and data.bounding_box_body is None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and given.get("adapter", "none") != "none":
@@ -90,8 +104,14 @@ def check(config: Config, given: dict[str, Any]) -> None:
     pretraining = [flag_of(f.name) for f in dataclasses.fields(config.pretrain) if f.name in given]
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
+    check_series(config)
     if run.mode == "train":
         _check_selection(config, given)
+        check_family(model.model, given, defaults())
+
+
+def defaults() -> dict[str, Any]:
+    return {f.name: f.default for group in GROUPS.values() for f in dataclasses.fields(group)}
 
 
 def _check_selection(config: Config, given: dict[str, Any]) -> None:

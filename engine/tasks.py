@@ -4,41 +4,54 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dataloader.annotation import Clip
+from dataloader.classes import Classes
 from engine.metrics import score
-from models.clip_caer import ClipCaer, Output, Texts
+from models.clip_backbone import tokenize_cut
+from models.clip_caer import Output, Texts
 from models.losses import (
     classification_loss,
+    contrastive_loss,
     decorrelation_loss,
     inverse_weights,
     log_priors,
     mutual_information_loss,
     scheduled_weight,
 )
-from models.zero_shot import ZeroShotClip
 from utils.distributed import ALONE, Group
+from utils.errors import UserError
+
+CHUNK = 256  # captions in one pass of the text tower
 
 
-class ClipCaerTask:
-    """Two streams, one label a clip."""
+class ClipTask:
+    """One label a clip, found by comparing a video with texts: what all families share."""
 
-    def __init__(self, model: ClipCaer | ZeroShotClip, names: tuple[str, ...], loss: Any = None) -> None:
+    def __init__(self, model: nn.Module, names: tuple[str, ...], loss: Any = None) -> None:
         """``loss``: the options of the losses, for training alone."""
         self.model, self.names, self.loss = model, names, loss
         self.group: Group = ALONE  # the processes that a step's clips are shared among
         self.fixed_texts: Texts | None = None
 
-    def set_training_counts(self, counts: np.ndarray, device: torch.device) -> None:
-        """Clips of each class in train: what the corrections for class sizes start from."""
-        counts = torch.as_tensor(counts)
-        self.log_priors = log_priors(counts).to(device)
-        self.class_weights = inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """What the losses take from the training clips, once; what the user should know of them."""
+        raise NotImplementedError
+
+    @property
+    def texts_learn(self) -> bool:
+        """Whether the texts change from one step to the next."""
+        return False
+
+    @property
+    def needs_soft_texts(self) -> bool:
+        return self.model.classifies_with_soft_texts
 
     def forward(self, batch: dict[str, Any]) -> Output:
         texts = self.fixed_texts or self.model.encode_texts(self.needs_soft_texts)
-        if self.model.training and not self.model.prompts.context.requires_grad:
-            self.fixed_texts = texts  # nothing that they come from learns
+        if self.model.training and not self.texts_learn:
+            self.fixed_texts = texts
         if "face_features" in batch or "context_features" in batch:
             face, context = batch.get("face_features"), batch.get("context_features")
         elif self.group.world == 1 or not self.model.training:
@@ -46,6 +59,35 @@ class ClipCaerTask:
         else:
             face, context = self.model.encode_frames(batch.get("face"), batch.get("context"))
         return self.model.head(*share(self.group, batch, face, context), texts)
+
+    def predictions(self, out: Output) -> Tensor:
+        """Raw logits (B, C): never adjusted, so that training and evaluation are comparable."""
+        return out.logits.detach().float()
+
+    def score(self, logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+        return score(label, logits.argmax(axis=-1), self.names)
+
+    def fix_texts(self) -> None:
+        """Encode the texts once for a whole evaluation."""
+        self.fixed_texts = self.model.encode_texts(self.model.classifies_with_soft_texts)
+
+    def release_texts(self) -> None:
+        self.fixed_texts = None
+
+
+class ClipCaerTask(ClipTask):
+    """Classes by learnable prompts; the two text losses; also for one stream."""
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """Clips of each class: what the corrections for class sizes start from."""
+        counts = torch.bincount(torch.tensor([clip.label for clip in clips]), minlength=len(classes))
+        self.log_priors = log_priors(counts).to(device)
+        self.class_weights = inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
+        return []
+
+    @property
+    def texts_learn(self) -> bool:
+        return self.model.prompts.context.requires_grad
 
     @property
     def needs_soft_texts(self) -> bool:
@@ -80,19 +122,55 @@ class ClipCaerTask:
             terms["dc"] = dc * decorrelation_loss(soft)
         return terms
 
-    def predictions(self, out: Output) -> Tensor:
-        """Raw logits (B, C): never adjusted, so that training and evaluation are comparable."""
-        return out.logits.detach().float()
 
-    def score(self, logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-        return score(label, logits.argmax(axis=-1), self.names)
+class EmoClipTask(ClipTask):
+    """Each video near its caption, or near its class. What a frozen text tower says is computed once."""
 
-    def fix_texts(self) -> None:
-        """Encode the texts once for a whole evaluation."""
-        self.fixed_texts = self.model.encode_texts(self.model.classifies_with_soft_texts)
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """The captions of the training clips, each different one once."""
+        if self.loss.caption_source == "class":
+            return []
+        silent = [clip.id for clip in clips if clip.caption is None]
+        if silent:
+            raise UserError(
+                f"{len(silent)} of {len(clips)} training clips have no caption, {silent[0]} for one: take a list with "
+                f"captions, name --captions FILE, or train with --caption-source class"
+            )
+        known = {text: row for row, text in enumerate(sorted({clip.caption for clip in clips}))}
+        self.row_of = {clip.id: known[clip.caption] for clip in clips}
+        tokens, cut = tokenize_cut(list(known))
+        self.tokens = tokens.to(device)
+        with torch.no_grad():
+            parts = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
+        self.features = torch.cat(parts) if parts else None
+        return [f"{cut} of {len(known)} captions are longer than 77 tokens: CLIP reads their beginning"] if cut else []
 
-    def release_texts(self) -> None:
-        self.fixed_texts = None
+    @property
+    def texts_learn(self) -> bool:
+        return any(p.requires_grad for p in self.model.text_encoder.parameters())
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        out = super().forward(batch)
+        if self.model.training:
+            self.rows, out.captions = self.captions(out, batch)
+        return out
+
+    def captions(self, out: Output, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Which text each video is to be near (B,), and its unit feature (B, D)."""
+        if self.loss.caption_source == "class":
+            return batch["label"], out.texts.descriptive[batch["label"], 0]
+        rows = torch.tensor([self.row_of[id] for id in batch["id"]], device=out.video.device)
+        return rows, self.model.encode_captions(self.tokens[rows]) if self.features is None else self.features[rows]
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        if self.loss.merge_positives:
+            same = self.rows[:, None] == self.rows
+        else:
+            same = torch.eye(len(self.rows), dtype=torch.bool, device=self.rows.device)
+        return {"contrast": contrastive_loss(out.video, out.captions, self.model.logit_scale.exp(), same)}
+
+
+TASKS: dict[str, type[ClipTask]] = {"clip-caer": ClipCaerTask, "dfer-clip": ClipCaerTask, "emoclip": EmoClipTask}
 
 
 def share(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -6,19 +6,19 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
-from dataloader.classes import Classes, load_classes
+from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.data import Splits, evaluation_loader, make_views, read_splits, require_lists, training_loader
+from engine.data import Splits, evaluation_loader, make_views, read_splits, require_lists, run_classes, training_loader
 from engine.device import seed_epoch, to_device
-from engine.evaluate import predict, score_and_write
+from engine.evaluate import score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
+from engine.predict import predict
 from engine.resume import (
     Found,
     adopt_best,
@@ -29,8 +29,8 @@ from engine.resume import (
 )
 from engine.running import RunningScore, sum_finite
 from engine.session import Session, open_session
-from engine.setup import build_model
-from engine.tasks import ClipCaerTask
+from engine.setup import build_model, take_weights
+from engine.tasks import TASKS, ClipTask
 from utils.checkpoint import load_checkpoint, to_full
 from utils.errors import Interrupted
 from utils.runlog import progress_bar
@@ -43,12 +43,14 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if found is not None and is_complete(found, config):
         print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
         return {}
-    classes = load_classes(config.data.dataset, config.data.class_texts)
+    classes = run_classes(config)
     model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
     with open_session(config, continued_folder(found, config)) as session:
         for line in said:
             session.log.warn(line)
-        task = ClipCaerTask(model.to(session.device), classes.names, config.loss)
+        if config.model.init_from and found is None:
+            session.log.say(take_weights(model, config))
+        task = TASKS[config.model.model](model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
         trainer = Trainer(config, task, splits, classes, shape, session)
         if found is not None:
@@ -62,7 +64,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        task: ClipCaerTask,
+        task: ClipTask,
         splits: Splits,
         classes: Classes,
         shape: dict[str, int],
@@ -83,8 +85,8 @@ class Trainer:
         watched = config.optim.select_on
         if watched != "last":
             self.check_loader = evaluation_loader(config, self.finals[watched], views, session, caches.get(watched))
-        labels = [clip.label for clip in splits.train]
-        task.set_training_counts(np.bincount(labels, minlength=len(classes)), device)
+        for warning in task.prepare(splits.train, classes, device):
+            log.warn(warning)
         prepare_towers(task.model, config.optim, amp)
         groups = parameter_groups(task.model, config.optim)
         log.say(f"training on {device}:\n{describe_groups(groups)}")
@@ -178,7 +180,8 @@ class Trainer:
         own = self.group.own_count(total)
         replaced = self.group.total(batch["replaced_frames"] if own else 0)
         label = self.group.together(batch["label"][:own], total)
-        return batch | {"step_clips": total, "label": label, "replaced_frames": int(replaced)}
+        ids = self.group.together_list(batch["id"][:own], total)
+        return batch | {"step_clips": total, "label": label, "id": ids, "replaced_frames": int(replaced)}
 
     def update(self) -> None:
         """One optimiser step; gradients are clipped unscaled.

@@ -1,25 +1,63 @@
-"""``--mode zero-shot``: CLIP's own image and text features, no training."""
+"""``--mode zero-shot``: videos compared with the texts of classes that nothing was trained on.
 
+Plain CLIP, or with ``--eval-checkpoint`` a model trained on captions.
+"""
+
+from pathlib import Path
 from typing import Any
 
-from dataloader.classes import load_classes
-from engine.data import require_lists
+from torch import nn
+
+from dataloader.classes import Classes
+from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.data import require_lists, run_classes
 from engine.evaluate import score_test_list
 from engine.options import Config
 from engine.session import open_session
 from engine.setup import load_fitting_clip
-from engine.tasks import ClipCaerTask
-from models.build import encode_classes
+from engine.tasks import ClipTask
+from models.build import as_matrix, class_tokens, encode_classes
 from models.zero_shot import ZeroShotClip
+from utils.errors import UserError, about
 
 
-def zero_shot(config: Config) -> dict[str, Any]:
-    """Score plain CLIP on ``--test-annotation`` with the class texts of ``--text-type``."""
+def zero_shot(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """Score on ``--test-annotation`` with the class texts of ``--text-type``."""
+    trained = config.run.eval_checkpoint is not None
     require_lists(config)
-    classes = load_classes(config.data.dataset, config.data.class_texts)
-    clip = load_fitting_clip(config)
-    texts = encode_classes(clip, classes.texts_of(config.model.text_type))
-    model = ZeroShotClip(clip.visual, texts, temperature=config.model.temperature)
+    config, classes, model = caption_model(config, given) if trained else plain_clip(config)
     with open_session(config) as session:
-        task = ClipCaerTask(model.to(session.device), classes.names)
+        task = ClipTask(model.to(session.device), classes.names)
         return score_test_list(task, config, classes, session, "nothing (zero-shot)")
+
+
+def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
+    """CLIP's own image and text features, no training."""
+    classes, clip = run_classes(config), load_fitting_clip(config)
+    texts = encode_classes(clip, classes.texts_of(config.model.text_type))
+    parts = as_matrix(classes.parts_matrix())
+    return config, classes, ZeroShotClip(clip.visual, texts, temperature=config.model.temperature, parts=parts)
+
+
+def caption_model(config: Config, given: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
+    """A trained model with the texts of the classes that are asked for now."""
+    path = Path(config.run.eval_checkpoint)
+    opened = open_checkpoint(path, given)
+    content = opened.content
+    if content["family"] != "emoclip" or "text_encoder.ln_final.weight" not in content["model"] | left_out_names(
+        content
+    ):
+        raise UserError(f"{path}: knows its own classes alone; --mode eval scores it (zero-shot takes a caption model)")
+    named = {"exper_name": f"{opened.config.run.exper_name}-zero-shot"} | given
+    with about(path):
+        config = evaluation_config(content, named, mode="zero-shot")
+        classes = run_classes(config)
+        model = rebuild(content, config)
+    model.tokens = class_tokens(classes.texts_of(config.model.text_type))
+    model.parts = as_matrix(classes.parts_matrix())
+    return config, classes, model
+
+
+def left_out_names(content: dict[str, Any]) -> dict[str, None]:
+    """A last.pt leaves a frozen text tower out."""
+    return {f"{tower}.ln_final.weight": None for tower in content.get("left_out", ())}

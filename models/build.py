@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from models.adapter import Adapter
 from models.clip_backbone import tokenize
 from models.clip_caer import ClipCaer
-from models.clip_towers import Clip
+from models.clip_towers import TEXT_LENGTH, Clip
+from models.emoclip import EmoClip
 from models.rebuild import HEAD_WIDTH
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner, with_placeholders
@@ -23,7 +24,7 @@ ClassTexts = Sequence[Sequence[str]]  # C × P
 def build_clip_caer(
     clip: Clip, texts: ClassTexts, descriptive: ClassTexts, options: Any, *, max_frames: int, seed: int
 ) -> ClipCaer:
-    """A model ready to train, from a CLIP and the class texts of both views."""
+    """From a CLIP and the class texts of both views; DFER-CLIP is its face stream without a layer that joins."""
     with seeded(seed, "prompts"):
         prompts = build_prompts(clip, [text for row in texts for text in row], options)
     D = clip.shape.embed_dim
@@ -32,11 +33,11 @@ def build_clip_caer(
         residual, wanted = options.adapter == "residual", options.adapter != "none" and has_face
         adapter = Adapter(D, residual=residual, ratio=options.adapter_ratio) if wanted else None
     with seeded(seed, "face"):
-        face_temporal = build_temporal(D, options.temporal_layers, max_frames) if has_face else None
+        face_temporal = build_temporal(D, options, max_frames) if has_face else None
     with seeded(seed, "context"):
-        context_temporal = build_temporal(D, options.temporal_layers, max_frames) if has_context else None
+        context_temporal = build_temporal(D, options, max_frames) if has_context else None
     with seeded(seed, "fuse"):
-        fuse = nn.Linear(D * (has_face + has_context), D)
+        fuse = nn.Linear(D * (has_face + has_context), D) if options.model == "clip-caer" else None
     return ClipCaer(
         image_encoder=clip.visual,
         text_encoder=clip.text,
@@ -52,11 +53,44 @@ def build_clip_caer(
     )
 
 
-def build_temporal(width: int, layers: int, max_frames: int) -> TemporalTransformer:
+def build_emoclip(clip: Clip, texts: ClassTexts, parts: Any, options: Any, *, max_frames: int, seed: int) -> EmoClip:
+    """``parts`` (C, C0): what each class is made of, None where it is itself."""
+    with seeded(seed, "temporal"):
+        temporal = build_temporal(clip.shape.embed_dim, options, max_frames)
+    return EmoClip(
+        image_encoder=clip.visual,
+        temporal=temporal,
+        text_encoder=clip.text,
+        token_embedding=clip.token_embedding.weight.detach().clone(),
+        tokens=class_tokens(texts),
+        parts=as_matrix(parts),
+        readout=None,
+        logit_scale=clip.logit_scale.item(),
+    )
+
+
+def class_tokens(texts: ClassTexts) -> Tensor:
+    """C × P texts → (C, P, 77) ids."""
+    return tokenize([text for row in texts for text in row]).view(len(texts), -1, TEXT_LENGTH)
+
+
+def as_matrix(parts: Any) -> Tensor | None:
+    return None if parts is None else torch.as_tensor(parts, dtype=torch.float32)
+
+
+def build_temporal(width: int, options: Any, max_frames: int) -> TemporalTransformer:
     """The published proportions: 8 heads of 64 and a feed-forward of 1024 at width 512."""
-    heads = max(width // HEAD_WIDTH, 1)
+    heads, head_width, hidden = max(width // HEAD_WIDTH, 1), HEAD_WIDTH, 2 * width
+    if options.swapped_heads:  # the two were exchanged in the published code: its weights need it
+        head_width, hidden = 4 * width, heads * HEAD_WIDTH
     return TemporalTransformer(
-        width, layers=layers, heads=heads, head_width=HEAD_WIDTH, hidden=2 * width, max_frames=max_frames
+        width,
+        layers=options.temporal_layers,
+        heads=heads,
+        head_width=head_width,
+        hidden=hidden,
+        dropout=options.dropout,
+        max_frames=max_frames,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.clip_towers import Clip, ClipShape, shape_of
+from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, shape_of
 from models.undrawn import Undrawn
 from utils.archive import first_line, read_archive
 from utils.compat import allow_imports
@@ -80,6 +80,14 @@ def tokenize(texts: list[str]) -> Tensor:
         raise UserError(
             f"a class text does not fit into CLIP's 77 tokens: {shown!r}; shorten it, or lower --contexts-number"
         ) from None
+
+
+def tokenize_cut(texts: list[str]) -> tuple[Tensor, int]:
+    """(N, 77) ids, and how many texts are longer than that and lose their end."""
+    tokens, cut = _import_clip().tokenize(texts, truncate=True).long(), 0
+    for text, row in zip(texts, tokens, strict=True):
+        cut += bool(row[-1]) and len(_import_clip().clip._tokenizer.encode(text)) > TEXT_LENGTH - 2
+    return tokens, cut
 
 
 def detokenize(ids: list[int]) -> str:

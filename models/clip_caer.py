@@ -23,6 +23,7 @@ class Output:
     logits: Tensor  # (B, C)
     video: Tensor  # (B, D), unit length
     texts: Texts
+    captions: Tensor | None = None  # (B, D), unit length: the text that each video is to be near
 
 
 class ClipCaer(nn.Module):

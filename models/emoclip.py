@@ -1,4 +1,4 @@
-"""EmoCLIP: the frames of one stream → one video feature, compared with the texts of the classes, or read out."""
+"""EmoCLIP: the frames of one stream → one video feature, compared with any text: captions, classes; or read out."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from models.clip_caer import Output, Texts
 
 
 class EmoClip(nn.Module):
-    """CLIP's image tower on each frame, a temporal transformer over them; class texts through CLIP's text tower."""
+    """CLIP's image tower on each frame, a temporal transformer over them; texts through CLIP's text tower."""
 
     classifies_with_soft_texts = False
 
@@ -20,29 +20,53 @@ class EmoClip(nn.Module):
         text_encoder: nn.Module | None,
         token_embedding: Tensor | None,
         tokens: Tensor | None,
-        head: nn.Module | None,
-        temperature: float,
+        parts: Tensor | None,
+        readout: nn.Module | None,
+        logit_scale: float,
     ) -> None:
-        """``tokens`` (C, P, 77): the class texts. With ``head`` the model predicts numbers instead of classes."""
+        """``tokens`` (C0, P, 77): the texts of the classes; ``parts`` (C, C0): what compound classes are made of.
+
+        With ``readout`` the model predicts numbers instead of classes, and needs no texts.
+        """
         super().__init__()
         self.image_encoder, self.temporal, self.text_encoder = image_encoder, temporal, text_encoder
-        self.head, self.temperature = head, temperature
+        self.readout = readout
+        self.logit_scale = nn.Parameter(torch.tensor(logit_scale)) if text_encoder is not None else None
         self.register_buffer("token_embedding", token_embedding)
         self.register_buffer("tokens", tokens)
+        self.register_buffer("parts", parts)
 
     def forward(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
-        """``face`` (B, T, 3, H, W) → logits (B, C), or the head's numbers (B, N)."""
+        """``face`` (B, T, 3, H, W) → logits (B, C), or the numbers that are read out (B, N)."""
+        return self.head(*self.encode_frames(face, context), texts)
+
+    def encode_frames(self, face: Tensor, context: Tensor | None = None) -> tuple[Tensor, None]:
         B, T = face.shape[:2]
-        feature = self.temporal(self.image_encoder(face.flatten(0, 1)).view(B, T, -1)).float()
+        return self.image_encoder(face.flatten(0, 1)).view(B, T, -1), None
+
+    def head(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
+        """What follows the image tower: frame features (B, T, D)."""
+        feature = self.temporal(face).float()
         video = F.normalize(feature, dim=-1)
-        if self.head is not None:
-            return Output(self.head(feature), video, texts)
+        if self.readout is not None:
+            return Output(self.readout(feature), video, texts)
         texts = self.encode_texts() if texts is None else texts
-        cosine = torch.einsum("bd,cpd->bcp", video, texts.descriptive).mean(dim=-1)
-        return Output(cosine / self.temperature, video, texts)
+        return Output(self.logit_scale.exp() * video @ texts.descriptive[:, 0].T, video, texts)
 
     def encode_texts(self, soft: bool = False) -> Texts:
+        """One prototype a class, (C, 1, D)."""
         C, P, L = self.tokens.shape
-        flat = self.tokens.flatten(0, 1)
-        features = self.text_encoder(self.token_embedding[flat], flat.argmax(dim=-1)).float()
-        return Texts(None, F.normalize(features, dim=-1).view(C, P, -1))
+        features = self.encode_captions(self.tokens.flatten(0, 1)).view(C, P, -1)
+        return Texts(None, prototypes(features, self.parts)[:, None])
+
+    def encode_captions(self, tokens: Tensor) -> Tensor:
+        """(N, 77) ids → (N, D) unit features."""
+        features = self.text_encoder(self.token_embedding[tokens], tokens.argmax(dim=-1))
+        return F.normalize(features.float(), dim=-1)
+
+
+def prototypes(texts: Tensor, parts: Tensor | None = None) -> Tensor:
+    """(C0, P, D) unit features of the texts of each class → (C, D): the mean over a class's texts, and for a compound
+    class the mean over its ``parts`` (C, C0), of unit length."""
+    means = F.normalize(texts.mean(dim=1), dim=-1)
+    return means if parts is None else F.normalize(parts @ means, dim=-1)

@@ -1,4 +1,4 @@
-"""Losses on tensors: classification with its corrections for class sizes, and the two text losses."""
+"""Losses on tensors: classification with its corrections for class sizes, the two text losses, contrast."""
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,22 @@ def decorrelation_loss(soft: Tensor) -> Tensor:
     cosine = soft @ soft.T
     different = ~torch.eye(C, dtype=torch.bool, device=soft.device)
     return cosine[different].square().sum() / (C * (C - 1))
+
+
+def contrastive_loss(video: Tensor, text: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """Each unit video (B, D) must find its text among the batch's, and each text its video.
+
+    ``same`` (B, B) is True where both belong together: the diagonal, and what equals it. Their probabilities are
+    added, so that a batch of equal texts has nothing to lose.
+    """
+    logits = scale * video.float() @ text.float().T
+    return (missed(logits, same) + missed(logits.T, same.T)) / 2
+
+
+def missed(logits: Tensor, same: Tensor) -> Tensor:
+    """Minus the log of the probability that a row's own columns have together, the mean over rows."""
+    own = logits.masked_fill(~same, float("-inf"))
+    return (logits.logsumexp(dim=1) - own.logsumexp(dim=1)).mean()
 
 
 def scheduled_weight(final: float, epoch: int, warmup: int, ramp: int) -> float:

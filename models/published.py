@@ -141,7 +141,7 @@ def emoclip_names(state: State) -> dict[str, str]:
         names |= tower_names(state, "backbone.", "text_encoder.", TEXT_TOWER)
         names |= {"backbone.token_embedding.weight": "token_embedding", "logit_scale": "logit_scale"}
     if any(key.startswith("mlp.") for key in state):
-        names |= {f"mlp.{layer}.{kind}": f"head.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
+        names |= {f"mlp.{layer}.{kind}": f"readout.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
     return names
 
 

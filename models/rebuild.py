@@ -74,19 +74,24 @@ def rebuild_clip_caer(shape: ClipShape, state: State, options: Any) -> ClipCaer:
 
 
 def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
-    has_text, head = has_part(state, "text_encoder."), None
-    if has_part(state, "head."):
-        first, last = state["head.0.weight"], state["head.2.weight"]
-        head = nn.Sequential(nn.Linear(*first.shape[::-1]), nn.ReLU(), nn.Linear(*last.shape[::-1]))
+    has_text, readout = has_part(state, "text_encoder."), None
+    if has_part(state, "readout."):
+        readout = build_readout(*state["readout.0.weight"].shape[::-1], len(state["readout.2.weight"]))
     return EmoClip(
         image_encoder=ImageTower(shape),
         temporal=temporal_like(state, "temporal.", heads=EMOCLIP_HEADS),
         text_encoder=TextTower(shape) if has_text else None,
         token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
         tokens=torch.zeros_like(state["tokens"]) if has_text else None,
-        head=head,
-        temperature=options.temperature,
+        parts=torch.zeros_like(state["parts"]) if "parts" in state else None,
+        readout=readout,
+        logit_scale=0.0,
     )
+
+
+def build_readout(width: int, hidden: int, numbers: int) -> nn.Sequential:
+    """The published head of the downstream regression."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, numbers))
 
 
 def temporal_like(state: State, prefix: str, heads: int | None = None) -> TemporalTransformer | None:
@@ -112,4 +117,4 @@ def has_part(state: State, prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state)
 
 
-REBUILDERS = {"clip-caer": rebuild_clip_caer, "emoclip": rebuild_emoclip}
+REBUILDERS = {"clip-caer": rebuild_clip_caer, "dfer-clip": rebuild_clip_caer, "emoclip": rebuild_emoclip}

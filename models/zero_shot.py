@@ -5,16 +5,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_caer import Output, Texts
+from models.emoclip import prototypes
 
 
 class ZeroShotClip(nn.Module):
     classifies_with_soft_texts = False
 
-    def __init__(self, image_encoder: nn.Module, texts: Tensor, *, temperature: float) -> None:
-        """``texts`` (C, P, D), unit length."""
+    def __init__(
+        self, image_encoder: nn.Module, texts: Tensor, *, temperature: float, parts: Tensor | None = None
+    ) -> None:
+        """``texts`` (C0, P, D), unit length; ``parts`` (C, C0) where classes are combinations."""
         super().__init__()
         self.image_encoder, self.temperature = image_encoder, temperature
-        self.register_buffer("texts", texts)
+        self.register_buffer("texts", prototypes(texts, parts)[:, None])  # (C, 1, D)
 
     def forward(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
         """(B, T, 3, H, W) each, or None → logits (B, C)."""
@@ -23,8 +26,7 @@ class ZeroShotClip(nn.Module):
         frames = F.normalize(self.image_encoder(torch.cat(streams).flatten(0, 1)).float(), dim=-1)
         clips = F.normalize(frames.view(len(streams), B, T, -1).mean(dim=2), dim=-1)  # (streams, B, D)
         video = F.normalize(clips.mean(dim=0), dim=-1)
-        cosine = torch.einsum("bd,cpd->bcp", video, self.texts).mean(dim=-1)
-        return Output(cosine / self.temperature, video, self.encode_texts())
+        return Output(video @ self.texts[:, 0].T / self.temperature, video, self.encode_texts())
 
     def encode_texts(self, soft: bool = False) -> Texts:
         return Texts(None, self.texts)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.subject import make_subject, small_shape
-from engine.evaluate import forward_in_parts
+from engine.predict import forward_in_parts
 from engine.optim import build_optimizer, parameter_groups, prepare_towers
 from main import main
 from models.clip_towers import Clip

@@ -1,0 +1,86 @@
+"""``--targets FILE.csv``: numbers given to clips. First line ``clip,subject,<name>,...``, then a clip a line."""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.annotation import Clip
+from dataloader.frames import list_frames
+from dataloader.paths import clip_key, find_clip_folder, resolve_path
+from utils.errors import UserError
+
+HEADER = "a first line `clip,subject,` and the names of the numbers"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Clips, whose they are, and their numbers: ``values`` (N, K), NaN where the file leaves one empty."""
+
+    clips: list[Clip]
+    names: tuple[str, ...]
+    values: np.ndarray
+
+    @property
+    def subjects(self) -> list[str]:
+        return [clip.person for clip in self.clips]
+
+
+def read_targets(file: str, root: str | None) -> Targets:
+    path = resolve_path(file, root)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(stream), 1) if any(row)]
+    except OSError as error:
+        raise UserError(f"--targets {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"--targets {path}: not a CSV in UTF-8") from None
+    names = _names(rows[0][1] if rows else [], path)
+    if len(rows) < 2:
+        raise UserError(f"--targets {path}: holds no clip below its first line")
+    clips, values, seen = [], [], {}
+    for number, row in rows[1:]:
+        where = f"{path}, line {number}"
+        if len(row) != len(names) + 2:
+            raise UserError(f"{where}: {len(row)} columns, the first line has {len(names) + 2}")
+        clips.append(_clip(row[0], row[1], root, where))
+        before = seen.setdefault(clips[-1].key, number)
+        if before != number:
+            raise UserError(f"{where}: the clip {row[0]} stands in line {before} already")
+        values.append([_number(cell, name, where) for cell, name in zip(row[2:], names, strict=True)])
+    return Targets(clips, names, np.array(values, dtype=np.float64))
+
+
+def _names(header: list[str], path: Path) -> tuple[str, ...]:
+    if [cell.lower() for cell in header[:2]] != ["clip", "subject"] or len(header) < 3:
+        raise UserError(f"--targets {path}: expected {HEADER}, got {','.join(header)[:60]!r}")
+    names = tuple(header[2:])
+    if len(set(names)) < len(names) or not all(names):
+        raise UserError(f"--targets {path}: every column needs a name of its own, got {','.join(names)}")
+    return names
+
+
+def _clip(written: str, subject: str, root: str | None, where: str) -> Clip:
+    if not subject:
+        raise UserError(f"{where}: the clip {written} has no subject")
+    folder = find_clip_folder(written, root)
+    if folder is None:
+        raise UserError(f"{where}: no folder {Path(root or '.') / written}; check the file and --root-dir")
+    frames = list_frames(folder)
+    if not frames:
+        raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
+    return Clip(written, folder, frames, None, 0, clip_key(written, root), subject)
+
+
+def _number(cell: str, name: str, where: str) -> float:
+    if not cell:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise UserError(f"{where}: {name} must be a number, or empty where it is not known, got {cell!r}")
+    return value

@@ -1,0 +1,49 @@
+"""The method families behind ``--model``: what each takes for granted, and the flags that mean nothing to it."""
+
+from typing import Any
+
+from utils.config import flag_of, written
+from utils.errors import UserError
+
+ONE_STREAM = {"streams": "face", "adapter": "none", "slerp_weight": 0.0, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
+DEFAULTS: dict[str, dict[str, Any]] = {  # in place of the options' own
+    "clip-caer": {},
+    "dfer-clip": ONE_STREAM | {"dropout": 0.0, "temperature": 0.01, "contexts_number": 8},
+    "emoclip": ONE_STREAM
+    | {"dropout": 0.0, "temporal_layers": 2, "normalize": "clip", "lr_image_encoder": 0.0, "lr": 1e-3}
+    | {"num_segments": 32, "sampling": "window", "select_on": "last"},
+}
+PROMPTS = (
+    "contexts_number", "class_token_position", "class_specific_contexts", "tune_prompts", "lr_prompt_learner",
+)  # fmt: skip
+TWO_STREAMS = (
+    "streams", "adapter", "adapter_ratio", "slerp_weight", "iec_text", "lr_adapter", "lr_fusion", "mi_loss_weight",
+    "mi_warmup", "mi_ramp", "dc_loss_weight", "dc_warmup", "dc_ramp",
+)  # fmt: skip
+CAPTIONS = (
+    "captions", "caption_source", "merge_positives", "leave_out", "swapped_heads", "lr_text_encoder", "finetune_visual",
+    "finetune_text", "targets", "subject_folds", "regression_loss",
+)  # fmt: skip
+BY_CLASS = (
+    "class_balanced_loss", "logit_adj", "logit_adj_tau", "label_smoothing", "focal_gamma", "temperature",
+)  # fmt: skip
+MEANINGLESS = {
+    "clip-caer": CAPTIONS,
+    "dfer-clip": TWO_STREAMS + CAPTIONS,
+    "emoclip": TWO_STREAMS + PROMPTS + BY_CLASS,
+}
+
+
+def family_defaults(model: str) -> dict[str, Any]:
+    return DEFAULTS.get(model, {})
+
+
+def check_family(model: str, given: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse a flag that this family has no use for, unless it says what holds anyway.
+
+    ``options``: every default by name.
+    """
+    neutral = options | DEFAULTS[model]
+    for name in MEANINGLESS[model]:
+        if name in given and given[name] != neutral[name]:
+            raise UserError(f"{flag_of(name)} {written(given[name])} means nothing to --model {model}")

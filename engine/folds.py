@@ -1,0 +1,55 @@
+"""``--fold``: the number that ``{fold}`` in a path stands for; which commands are a series of runs."""
+
+import dataclasses
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.options import Config
+from utils.config import flag_of
+from utils.errors import UserError
+
+PLACE = "{fold}"
+SCORED = ("train", "eval", "zero-shot")
+
+
+def is_series(config: Config) -> bool:
+    return config.run.mode in SCORED and "all" in (config.data.fold, config.data.leave_out)
+
+
+def stored_series(config: Config) -> dict[str, Any] | None:
+    """The options of the series that ``--resume FOLDER`` names; None where it names a single run."""
+    file = Path(config.run.resume or "auto", "config.json")
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return stored if "all" in (stored["data"].get("fold"), stored["data"].get("leave_out")) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def fill_fold(config: Config) -> Config:
+    """``{fold}`` in every path replaced by the number, where one is given."""
+    fold = config.data.fold
+    if fold is None or fold == "all":
+        return config
+    parts = {}
+    for name in ("run", "data"):
+        part = getattr(config, name)
+        named = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+        filled = {k: v.replace(PLACE, fold) for k, v in named.items() if isinstance(v, str) and PLACE in v}
+        parts[name] = dataclasses.replace(part, **filled)
+    return dataclasses.replace(config, **parts)
+
+
+def check_series(config: Config) -> None:
+    data = config.data
+    if data.fold not in (None, "all") and not (data.fold.isdecimal() and len(data.fold) < 4):
+        raise UserError(f"--fold {data.fold}: expected a number, or all")
+    if data.fold == "all" and data.leave_out == "all":
+        raise UserError("--fold all --leave-out all: name one fold, or one class")
+    waiting = [f"{flag_of(k)} {v}" for k, v in asdict(data).items() if isinstance(v, str) and PLACE in v]
+    if waiting and data.fold is None and not config.run.dry_run:
+        raise UserError(f"{waiting[0]}: say which with --fold N, or --fold all")
+    if not waiting and data.fold == "all" and PLACE not in (config.run.eval_checkpoint or ""):
+        raise UserError("--fold all: no path of this command holds {fold}, so every fold would be the same")

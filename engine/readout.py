@@ -1,0 +1,68 @@
+"""A readout: an MLP from video features to numbers, and how it is trained."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.optim import build_optimizer, build_schedule
+from models.build import seeded
+from models.rebuild import build_readout
+
+HIDDEN = 256
+
+
+class Readout:
+    """A trained readout, its standardisation of features and targets folded into its two layers."""
+
+    def __init__(self, features: Tensor, values: Tensor, config: Any, part: str) -> None:
+        """``features`` (N, D) → ``values`` (N, K), NaN where unknown."""
+        shift, scale = features.mean(0), features.std(0).clamp(min=1e-6)
+        middle, spread = values.nanmean(0), nan_deviation(values).clamp(min=1e-6)
+        with seeded(config.run.seed, part):
+            layers = build_readout(features.shape[1], HIDDEN, values.shape[1])
+            self.layers = layers.to(features.device)
+            self._fit((features - shift) / scale, (values - middle) / spread, config)
+        first, last = self.layers[0], self.layers[2]
+        with torch.no_grad():
+            first.bias -= first.weight @ (shift / scale)
+            first.weight /= scale
+            last.weight *= spread[:, None]
+            last.bias.mul_(spread).add_(middle)
+
+    def _fit(self, features: Tensor, values: Tensor, config: Any) -> None:
+        optimizer = build_optimizer([{"params": list(self.layers.parameters()), "lr": config.optim.lr}], config.optim)
+        schedule = build_schedule(optimizer, config.optim)
+        known = ~values.isnan()
+        for _ in range(config.optim.epochs):
+            for rows in torch.randperm(len(features)).split(config.optim.batch_size):
+                guess = self.layers(features[rows])
+                loss = regression_loss(guess, values[rows], known[rows], config.loss.regression_loss)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+            schedule.step()
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor) -> np.ndarray:
+        return self.layers(features).double().cpu().numpy()
+
+
+def nan_deviation(values: Tensor) -> Tensor:
+    return (values - values.nanmean(0)).square().nanmean(0).sqrt()
+
+
+def regression_loss(guess: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:
+    """Mean squared error over what is known, or the mean over the targets of 1 - CCC."""
+    if kind == "mse":
+        return (guess - target.nan_to_num()).square()[known].mean() if known.any() else guess.sum() * 0.0
+    losses = []
+    for column in range(guess.shape[1]):
+        x, y = guess[known[:, column], column], target[known[:, column], column]
+        if len(x) < 2:
+            continue
+        covariance = ((x - x.mean()) * (y - y.mean())).mean()
+        distance = x.var(unbiased=False) + y.var(unbiased=False) + (x.mean() - y.mean()).square()
+        losses.append(1 - 2 * covariance / distance.clamp(min=1e-8))
+    return torch.stack(losses).mean() if losses else guess.sum() * 0.0

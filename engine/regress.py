@@ -1,0 +1,182 @@
+"""``--task regression``: an MLP reads numbers out of frozen video features, tested on subjects that it never saw.
+
+The video model comes from ``--init-from``. Each fold of subjects is predicted by a readout trained on the others; the
+readout that is kept is trained on all.
+"""
+
+import csv
+import dataclasses
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataloader.targets import Targets, read_targets
+from engine.agreement import KINDS, agreements
+from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.data import evaluation_loader, make_views
+from engine.options import Config
+from engine.predict import predict
+from engine.readout import Readout
+from engine.session import Session, open_session
+from engine.tasks import ClipTask
+from models.clip_caer import Output
+from models.emoclip import EmoClip
+from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
+from utils.errors import UserError, about
+from utils.runlog import RunLog
+
+FEW_SUBJECTS = 20
+SEEN = ("root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "class_texts", "on_bad_frame")
+
+
+class FeatureTask(ClipTask):
+    """Video features (B, D) where another task gives logits."""
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        frames, _ = self.model.encode_frames(batch["face"])
+        feature = self.model.temporal(frames).float()
+        return Output(feature, feature, None)
+
+    def fix_texts(self) -> None:
+        pass
+
+
+def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """Cross-validate over subjects, write the scores, keep a readout of all."""
+    if config.data.targets is None:
+        raise UserError("--task regression needs --targets FILE.csv")
+    if config.model.init_from is None:
+        raise UserError("--task regression needs --init-from FILE, the caption model whose video features are read")
+    targets = read_targets(config.data.targets, config.data.root_dir)
+    path = Path(config.model.init_from)
+    opened = open_checkpoint(path, given)
+    if opened.content["family"] != "emoclip":
+        raise UserError(f"--init-from {path}: {opened.content['family']}; video features are read from emoclip models")
+    with about(path):
+        seen = evaluation_config(opened.content, {k: v for k, v in given.items() if k in SEEN})
+        model = rebuild(opened.content, seen)
+    with open_session(config) as session:
+        features = video_features(model, targets, seen, session)
+        folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
+        describe(targets, folds, session)
+        values = torch.from_numpy(targets.values).float().to(features.device)
+        predicted = cross_validate(features, values, folds, config)
+        metrics = write_regression(session.log, targets, predicted, folds, "each subject held out in turn")
+        model.readout = Readout(features, values, config, "readout of all").layers
+        keep(model, targets.names, config, seen, session)
+        session.log.say(f"run folder: {session.log.folder}")
+        return metrics
+
+
+def video_features(model: EmoClip, targets: Targets, config: Config, session: Session) -> Tensor:
+    """(N, D) of every clip, as in evaluation."""
+    views = make_views(config, targets.clips, session.log)
+    loader = evaluation_loader(config, targets.clips, views, session)
+    task = FeatureTask(model.to(session.device).eval(), ())
+    ids, _, features, replaced = predict(task, loader, config, session, "video features")
+    if replaced:
+        session.log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
+    return torch.from_numpy(features).to(session.device)
+
+
+def subject_folds(subjects: list[str], count: int, seed: int) -> np.ndarray:
+    """(N,) the fold in which each clip is predicted; a subject's clips share theirs, and folds are of like size."""
+    names, sizes = np.unique(subjects, return_counts=True)
+    if len(names) < 2:
+        raise UserError(f"--targets: all clips are of the subject {names[0]}; at least two are needed")
+    shuffled = np.random.default_rng([seed, 6]).permutation(len(names))
+    filled, fold_of = np.zeros(min(count, len(names)), dtype=int), {}
+    for index in sorted(shuffled, key=lambda i: -sizes[i]):
+        fold_of[names[index]] = int(filled.argmin())
+        filled[fold_of[names[index]]] += sizes[index]
+    return np.array([fold_of[subject] for subject in subjects])
+
+
+def describe(targets: Targets, folds: np.ndarray, session: Session) -> None:
+    count = len(set(targets.subjects))
+    session.log.say(
+        f"{len(targets.clips)} clips of {count} subjects in {folds.max() + 1} folds; {', '.join(targets.names)}"
+    )
+    if count < FEW_SUBJECTS:
+        session.log.warn(f"{count} subjects: what is measured on so few says little about others")
+    for name, column in zip(targets.names, targets.values.T, strict=True):
+        if np.isnan(column).all() or np.nanstd(column) == 0:
+            raise UserError(f"--targets: {name} is the same everywhere: there is nothing to learn")
+
+
+def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: Config) -> np.ndarray:
+    """(N, K), each clip predicted by the readout that never saw its subject."""
+    predicted = np.empty(values.shape)
+    for fold in range(folds.max() + 1):
+        held = torch.from_numpy(folds == fold)
+        readout = Readout(features[~held], values[~held], config, f"readout {fold}")
+        predicted[held] = readout(features[held])
+    return predicted
+
+
+def write_regression(
+    log: RunLog, targets: Targets, predicted: np.ndarray, folds: np.ndarray | None, tested_on: str
+) -> dict[str, Any]:
+    """``predictions.csv``, ``metrics.json``, ``agreement.png`` and the table."""
+    from engine.plots import draw_agreement, save
+
+    metrics = agreements(targets.values, predicted, targets.names)
+    metrics |= {"subjects": len(set(targets.subjects)), "clips": len(targets.clips), "tested_on": tested_on}
+    with open(log.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["clip", "subject", "fold", *(f"{k}_{n}" for n in targets.names for k in ("true", "predicted"))]
+        )
+        for row, clip in enumerate(targets.clips):
+            pairs = zip(targets.values[row], predicted[row], strict=True)
+            numbers = ["" if np.isnan(v) else f"{v:.9g}" for pair in pairs for v in pair]
+            writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
+    log.write_json("metrics.json", metrics)
+    save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
+    log.say(f"\n{metrics['clips']} clips of {metrics['subjects']} subjects, {tested_on}")
+    log.say(table(metrics))
+    return metrics
+
+
+def table(metrics: dict[str, Any]) -> str:
+    heads = ("MAE", "RMSE", "Pearson", "CCC")
+    lines = [f"{'target':<20}" + "".join(f"{head:>10}" for head in heads)]
+    for name, row in [*metrics["targets"].items(), ("mean", metrics["mean"])]:
+        lines.append(f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS))
+    return "\n".join(lines)
+
+
+def keep(model: EmoClip, names: tuple[str, ...], config: Config, seen: Config, session: Session) -> None:
+    """best.pt: the video model as it was, with the readout of all subjects."""
+    config = dataclasses.replace(seen, run=config.run, model=dataclasses.replace(seen.model, task="regression"))
+    content = {
+        "format": FORMAT,
+        "family": "emoclip",
+        "config": asdict(config),
+        "classes": list(names),
+        "label_base": 0,
+        "model": halve_where_exact({name: value.cpu() for name, value in model.state_dict().items()}),
+        "epoch": 0,
+        "selected_on": "last",
+    }
+    save_checkpoint(content, session.log.folder / "best.pt")
+
+
+def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:
+    """``--mode eval`` of a kept readout on ``--targets``."""
+    if config.data.targets is None:
+        raise UserError(f"{opened.path}: predicts numbers; name --targets FILE.csv to score them")
+    targets, names = read_targets(config.data.targets, config.data.root_dir), tuple(opened.content["classes"])
+    if targets.names != names:
+        raise UserError(f"--targets: names {', '.join(targets.names)}, but {opened.path} predicts {', '.join(names)}")
+    with about(opened.path):
+        model = rebuild(opened.content, config)
+    with open_session(config) as session:
+        features = video_features(model, targets, config, session)
+        with torch.inference_mode():
+            predicted = model.readout(features).double().cpu().numpy()
+        return write_regression(session.log, targets, predicted, None, "all of them given")
