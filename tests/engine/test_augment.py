@@ -23,6 +23,7 @@ from tests.tools import error_of, run_main
 
 SIZE = 96
 ANGLES = [-4.0, -2.71, -0.3, 0.0, 1e-9, 1.618, 3.999]
+WIDE = [45.0, -90.5, 137.2, -179.0]
 
 
 def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -37,7 +38,7 @@ def turned(square: np.ndarray, angle: float, flip: bool, shape=(SIZE, SIZE)) -> 
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize("angle", ANGLES + WIDE)
 def test_a_square_is_turned_and_mirrored_bit_for_bit_as_pil_does(angle, flip):
     pixels = np.random.default_rng(1).integers(1, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     image = Image.fromarray(pixels).rotate(angle, Image.Resampling.NEAREST)
