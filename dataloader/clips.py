@@ -23,7 +23,9 @@ from dataloader.crops import (
 from dataloader.decode import decode_frame
 from dataloader.frames import BadFrame
 from dataloader.sampling import choose_frames
-from dataloader.transforms import PLAIN, Augmentation, draw_augmentation, to_square
+from dataloader.transforms import DEFAULT_LIMITS, PLAIN, Augmentation, AugmentationLimits, draw_augmentation, to_square
+
+DRAWS = ("angle", "flip", "part", "brightness", "face_sizes")  # what an item carries that is augmented later
 
 
 class Crop(NamedTuple):
@@ -42,6 +44,8 @@ class Views:
 
     segments: int = 16
     duration: int = 1
+    sampling: str = "whole"  # in evaluation ``whole`` and ``published`` are one rule
+    downsample: int = 1
     size: int = 224
     streams: str = "both"
     missing_face: str = "nearest"
@@ -87,7 +91,7 @@ class ClipDataset(Dataset):
     """``dataset[epoch, position, clip]``: all chance is a pure function of (seed, epoch, position).
 
     ``source`` gives the squares: frame files or a pack. With ``augment="device"`` they are as in evaluation, and the
-    item carries the angle and the flip of each stream, to be applied later.
+    item carries what was drawn for each stream, to be applied later.
     """
 
     def __init__(
@@ -97,13 +101,13 @@ class ClipDataset(Dataset):
         source: Any = None,
         *,
         training: bool = False,
-        sampling: str = "whole",
         shared_augmentation: bool = True,
+        limits: AugmentationLimits = DEFAULT_LIMITS,
         seed: int = 0,
         augment: str = "worker",
     ) -> None:
         self.clips, self.views, self.source = clips, views, source or FrameFiles(views)
-        self.training, self.sampling, self.shared, self.seed = training, sampling, shared_augmentation, seed
+        self.training, self.shared, self.limits, self.seed = training, shared_augmentation, limits, seed
         self.augment = augment
 
     def __len__(self) -> int:
@@ -113,11 +117,10 @@ class ClipDataset(Dataset):
         epoch, position, index = key
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, 1, epoch, position])
-        N, T, duration = len(clip.frames), self.views.segments, self.views.duration
-        indexes = choose_frames(N, T, duration, self.sampling, rng, self.training)
+        indexes = indexes_of(clip, self.views, rng, self.training)
         face = context = PLAIN
         if self.training:
-            face, context = draw_augmentation(rng), draw_augmentation(rng)
+            face, context = draw_augmentation(rng, self.limits), draw_augmentation(rng, self.limits)
             context = face if self.shared else context
         later = self.training and self.augment == "device"
         drawn = {"face": face, "context": context}
@@ -126,10 +129,28 @@ class ClipDataset(Dataset):
         item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": squares.replaced}
         item |= {stream: pixels[0] for stream, pixels in squares.pixels.items()}  # (T, 3, H, W)
         if later:
-            item["angle"] = torch.tensor([face.angle, context.angle], dtype=torch.float64)
-            item["flip"] = torch.tensor([face.flip, context.flip])
-            item["face_sizes"] = squares.face_sizes
+            item |= draws_of(face, context, self.limits) | {"face_sizes": squares.face_sizes}
         return item
+
+
+def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: bool) -> np.ndarray:
+    """The frames of ``clip`` that are taken."""
+    N, T = len(clip.frames), views.segments
+    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample)
+
+
+def draws_of(face: Augmentation, context: Augmentation, limits: AugmentationLimits) -> dict[str, Tensor]:
+    """What the device needs, a row a stream; parts and brightness only where they are on."""
+    both = face, context
+    draws = {
+        "angle": torch.tensor([drawn.angle for drawn in both], dtype=torch.float64),
+        "flip": torch.tensor([drawn.flip for drawn in both]),
+    }
+    if limits.random_crop < 1:
+        draws["part"] = torch.tensor([drawn.part for drawn in both], dtype=torch.float64)
+    if limits.brightness > 0:
+        draws["brightness"] = torch.tensor([drawn.brightness for drawn in both])
+    return draws
 
 
 def streams_of(views: Views) -> tuple[str, ...]:
@@ -207,9 +228,9 @@ def _cut_shrunk(frame: np.ndarray, areas: dict[str, Area | None], shrink: int, s
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     """A list of clips as one batch: pixels as ``face`` and ``context``, or features of the same streams."""
     batch: dict[str, Any] = {"id": [item["id"] for item in items]}
-    for view in ("face", "context", "face_features", "context_features", "angle", "flip", "face_sizes"):
-        if view in items[0]:
-            batch[view] = torch.stack([item[view] for item in items])  # (B, T, 3, H, W) or (B, T, D)
+    for name in ("face", "context", "face_features", "context_features", *DRAWS):
+        if name in items[0]:
+            batch[name] = torch.stack([item[name] for item in items])  # (B, T, 3, H, W) or (B, T, D)
     batch["label"] = torch.tensor([item["label"] for item in items], dtype=torch.int64)
     batch["replaced_frames"] = sum(item["replaced_frames"] for item in items)
     return batch

@@ -7,15 +7,15 @@ import torch
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip
-from dataloader.clips import FrameFiles, Views, streams_of
-from dataloader.sampling import choose_frames
+from dataloader.clips import FrameFiles, Views, indexes_of, streams_of
 from dataloader.transforms import MAX_ANGLE, Augmentation
 
 
-def cached_variants(count: int) -> list[Augmentation]:
-    """Plain first, then mirrored, then both at a few angles spread over the published range."""
-    angles = [0.0] + [sign * MAX_ANGLE * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1)]
-    return [Augmentation(angle, flip) for angle in angles for flip in (False, True)][:count]
+def cached_variants(count: int, max_angle: float = MAX_ANGLE, flip: bool = True) -> list[Augmentation]:
+    """Plain first, then mirrored, then both at a few angles spread over the range; fewer where there are no more."""
+    turned = [sign * max_angle * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1)] if max_angle else []
+    flips = (False, True) if flip else (False,)
+    return [Augmentation(angle, flip) for angle in [0.0, *turned] for flip in flips][:count]
 
 
 class EveryFrame(Dataset):
@@ -49,12 +49,11 @@ class FeatureDataset(Dataset):
         views: Views,
         *,
         training: bool = False,
-        sampling: str = "whole",
         shared_augmentation: bool = True,
         seed: int = 0,
     ) -> None:
         self.clips, self.features, self.starts, self.views = clips, features, starts, views
-        self.training, self.sampling, self.shared, self.seed = training, sampling, shared_augmentation, seed
+        self.training, self.shared, self.seed = training, shared_augmentation, seed
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -62,9 +61,8 @@ class FeatureDataset(Dataset):
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
         epoch, position, index = key
         clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
-        N, T, duration = len(clip.frames), self.views.segments, self.views.duration
         item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
-        indexes = choose_frames(N, T, duration, self.sampling, rng, self.training)
+        indexes = indexes_of(clip, self.views, rng, self.training)
         variant = None
         for stream, stored in self.features.items():
             if variant is None or not self.shared:

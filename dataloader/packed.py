@@ -18,7 +18,8 @@ from torch import Tensor
 from dataloader.annotation import Clip
 from dataloader.clips import FrameFiles, Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, list_frames
-from dataloader.transforms import PLAIN, Augmentation, turn, turn_steps
+from dataloader.random_crop import WHOLE
+from dataloader.transforms import PLAIN, Augmentation, augment_squares
 from utils.errors import UserError
 
 FORMAT = 1
@@ -84,7 +85,7 @@ class Pack:
         return UserError(f"--pack {self.folder}: {what}; make the pack again, or leave out --pack")
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
-        """As ``FrameFiles.squares``; what is turned here are the squares, by the shape of the crop that each was."""
+        """As ``FrameFiles.squares``; augmented are the squares, turned by the shape of the crop that each was."""
         entry = self.clips[clip.key]
         sizes = torch.tensor(entry["face_sizes"])[torch.from_numpy(indexes)]
         pixels = {}
@@ -139,8 +140,10 @@ def open_source(views: Views) -> FrameFiles | Pack:
 def _augmented(stored: Tensor, sizes: Tensor, wanted: Augmentation) -> Tensor:
     if wanted == PLAIN:
         return stored
-    steps = turn_steps(torch.tensor([wanted.angle], dtype=torch.float64), sizes[None], stored.shape[-1])
-    return turn(stored[None], steps, torch.tensor([wanted.flip]))[0]
+    angle, flip = torch.tensor([wanted.angle], dtype=torch.float64), torch.tensor([wanted.flip])
+    part = None if wanted.part == WHOLE else torch.tensor([wanted.part], dtype=torch.float64)
+    brightness = None if wanted.brightness == 1 else torch.tensor([wanted.brightness])
+    return augment_squares(stored[None], sizes[None], angle, flip, part, brightness)[0]
 
 
 def read_index(folder: Path) -> tuple[dict[str, Any], str]:

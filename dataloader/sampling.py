@@ -32,8 +32,24 @@ def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Gener
     return _whole_then_repeat(N, T, duration)
 
 
-def choose_frames(N: int, T: int, duration: int, rule: str, rng: np.random.Generator, training: bool) -> np.ndarray:
+def window_indexes(N: int, T: int, downsample: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """T consecutive ones of every ``downsample``-th frame: from a random start, which wraps around at the end, or
+    without ``rng`` those in the middle. A shorter clip is taken whole from its start, then back and forth."""
+    kept = -(-N // downsample)
+    start = max(kept - T, 0) // 2 if rng is None else int(rng.integers(kept))
+    place = np.arange(T)
+    if kept < T:
+        place = place % max(2 * (kept - 1), 1)  # there and back, both ends once
+        place = np.where(place < kept, place, 2 * (kept - 1) - place)
+    return ((start + place) % kept) * downsample
+
+
+def choose_frames(
+    N: int, T: int, duration: int, rule: str, rng: np.random.Generator, training: bool, downsample: int = 1
+) -> np.ndarray:
     """The frames of one clip: by ``rule`` and chance in training, always the same in evaluation."""
+    if rule == "window":
+        return window_indexes(N, T, downsample, rng if training else None)
     return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration)
 
 

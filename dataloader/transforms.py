@@ -1,7 +1,7 @@
-"""Augmentation: one angle and one flip for all frames of a view, drawn once a clip; evaluation draws nothing.
+"""Augmentation: one draw for all frames of a view, made once a clip; evaluation draws nothing.
 
-``to_square`` does it as published, on the crop, before the resize. ``turn`` does the same to crops that are squares
-already, which a pack and the device have: many at once, nearest pixel, black where the crop ends.
+``to_square`` does it as published, on the crop, before the resize. ``augment_squares`` does the same to crops that are
+squares already, which a pack and the device have: many at once, nearest pixel, black where the crop ends.
 """
 
 from dataclasses import dataclass
@@ -12,39 +12,91 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dataloader.random_crop import WHOLE, Part, draw_part, enlarge_parts, part_within, pixels_of
+
 MAX_ANGLE = 4.0  # degrees
 FIXED = 1 << 16  # PIL turns pictures in fixed point
+
+
+@dataclass(frozen=True)
+class AugmentationLimits:
+    """What is drawn from: angles to either side, mirrored or not, the smallest part, how far brightness may go."""
+
+    max_angle: float = MAX_ANGLE
+    flip: bool = True
+    random_crop: float = 1.0
+    brightness: float = 0.0
 
 
 @dataclass(frozen=True)
 class Augmentation:
     angle: float = 0.0
     flip: bool = False
+    part: Part = WHOLE
+    brightness: float = 1.0
 
 
 PLAIN = Augmentation()
+DEFAULT_LIMITS = AugmentationLimits()
 
 
-def draw_augmentation(rng: np.random.Generator) -> Augmentation:
-    return Augmentation(angle=float(rng.uniform(-MAX_ANGLE, MAX_ANGLE)), flip=bool(rng.random() < 0.5))
+def draw_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEFAULT_LIMITS) -> Augmentation:
+    """Angle and flip are drawn even where they are off: the other draws stay the same."""
+    angle, flip = float(rng.uniform(-limits.max_angle, limits.max_angle)), bool(rng.random() < 0.5)
+    part = draw_part(rng, limits.random_crop) if limits.random_crop < 1 else WHOLE
+    brightness = float(rng.uniform(1 - limits.brightness, 1 + limits.brightness)) if limits.brightness else 1.0
+    return Augmentation(angle, flip and limits.flip, part, brightness)
 
 
 def to_square(
     crop: np.ndarray, augmentation: Augmentation, size: int, inside: tuple[float, ...] | None = None
 ) -> np.ndarray:
-    """Rotate (nearest, same canvas, black), resize ignoring aspect (PIL bilinear), flip → (3, size, size) uint8.
+    """Rotate (nearest, same canvas, black), take the part, resize ignoring aspect (PIL bilinear), flip, brighten →
+    (3, size, size) uint8.
 
     ``inside``: the part of the crop that is meant, to a fraction of a pixel; all of it where there is none.
     """
     pixels = crop
-    if augmentation.angle or crop.shape[:2] != (size, size):
+    if augmentation.angle or augmentation.part != WHOLE or crop.shape[:2] != (size, size):
         image = Image.fromarray(crop)
         if augmentation.angle:
             image = image.rotate(augmentation.angle, resample=Image.Resampling.NEAREST)
+        if augmentation.part != WHOLE and inside is None:
+            image = image.crop(pixels_of(augmentation.part, *image.size))
+        elif augmentation.part != WHOLE:
+            inside = part_within(augmentation.part, inside)
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=inside))
     if augmentation.flip:
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    square = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    if augmentation.brightness == 1:
+        return square
+    return brighten(torch.from_numpy(square), torch.tensor(augmentation.brightness)).numpy()
+
+
+def brighten(pixels: Tensor, factor: Tensor) -> Tensor:
+    """uint8 times a float32 factor, cut off at 255 and rounded down: PIL's numbers."""
+    return (pixels * factor).clamp(max=255).byte()
+
+
+def augment_squares(
+    squares: Tensor,
+    crop_size: Tensor,
+    angle: Tensor,
+    flip: Tensor,
+    part: Tensor | None = None,
+    brightness: Tensor | None = None,
+) -> Tensor:
+    """(B, T, 3, S, S) uint8 turned by ``angle`` (B,), mirrored by ``flip`` (B,), cut to ``part`` (B, 4) and multiplied
+    by ``brightness`` (B,), on the squares' device; ``crop_size`` (B, T, 2) is what they were made of."""
+    steps = turn_steps(angle, crop_size, squares.shape[-1])
+    made = turn(squares, steps.to(squares.device, non_blocking=True), flip.to(squares.device, non_blocking=True))
+    if part is not None:
+        made = enlarge_parts(made, part, flip)
+    if brightness is not None:
+        factor = brightness.to(squares.device, torch.float32, non_blocking=True)
+        made = brighten(made, factor.view(-1, 1, 1, 1, 1))
+    return made
 
 
 def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:

@@ -16,6 +16,7 @@ from dataloader.frames import find_unreadable
 from dataloader.packed import open_pack, open_source
 from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.splits import hold_out
+from dataloader.transforms import AugmentationLimits
 from engine.features import FeatureCache
 from engine.options import Config
 from engine.session import Session
@@ -131,6 +132,8 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     views = Views(
         segments=data.num_segments,
         duration=data.duration,
+        sampling=data.sampling,
+        downsample=data.downsample,
         size=data.image_size,
         streams=streams,
         missing_face=data.missing_face,
@@ -165,13 +168,15 @@ def training_loader(
     cache: FeatureCache | None = None,
 ) -> tuple[DataLoader, ClipOrder]:
     """One process's share of every batch; alone, the whole."""
+    data = config.data
     chance = {
         "training": True,
-        "sampling": config.data.sampling,
-        "shared_augmentation": config.data.shared_augmentation,
+        "shared_augmentation": data.shared_augmentation,
         "seed": config.run.seed,
-        "augment": config.data.augment,
+        "augment": data.augment,
     }
+    if cache is None:
+        chance["limits"] = AugmentationLimits(data.max_angle, data.flip, data.random_crop, data.brightness)
     dataset = _dataset(clips, views, cache, **chance)
     labels = [clip.label for clip in clips]
     weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloader.transforms import turn, turn_steps
+from dataloader.clips import DRAWS
+from dataloader.transforms import augment_squares
 from utils.errors import UserError
 
-TURNS = ("angle", "flip", "face_sizes")  # what a batch carries that is to be augmented here
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -70,24 +70,23 @@ def seed_epoch(seed: int, epoch: int, state: dict[str, Tensor] | None = None) ->
 def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> dict[str, Any]:
     """Tensors to the device; pixels, which travel as uint8, are augmented there where the batch says how, and become
     [0, 1] or CLIP-normalised floats."""
-    turns = {name: batch[name] for name in TURNS if name in batch}  # small: they stay, the numbers made of them move
-    kept = {name: value for name, value in batch.items() if name not in turns}
+    draws = {name: batch[name] for name in DRAWS if name in batch}  # small: they stay, the numbers made of them move
+    kept = {name: value for name, value in batch.items() if name not in draws}
     moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in kept.items()}
     for stream, view in enumerate(("face", "context")):
         if view not in moved:
             continue
-        if turns:
-            moved[view] = augment(moved[view], turns, stream)
+        if draws:
+            moved[view] = augment(moved[view], draws, stream)
         moved[view] = to_pixels(moved[view], normalize)
     return moved
 
 
-def augment(squares: Tensor, turns: dict[str, Tensor], stream: int) -> Tensor:
-    """``--augment device``: (B, T, 3, S, S) uint8 turned by ``angle`` and mirrored by ``flip`` (B, streams)."""
-    sizes = turns["face_sizes"] if stream == 0 else torch.ones_like(turns["face_sizes"])  # the context is a square
-    steps = turn_steps(turns["angle"][:, stream], sizes, squares.shape[-1])
-    flip = turns["flip"][:, stream]
-    return turn(squares, steps.to(squares.device, non_blocking=True), flip.to(squares.device, non_blocking=True))
+def augment(squares: Tensor, draws: dict[str, Tensor], stream: int) -> Tensor:
+    """``--augment device``: (B, T, 3, S, S) uint8 augmented by this stream's column of every draw (B, streams)."""
+    sizes = draws["face_sizes"] if stream == 0 else torch.ones_like(draws["face_sizes"])  # the context is a square
+    own = {name: value[:, stream] for name, value in draws.items() if name != "face_sizes"}
+    return augment_squares(squares, sizes, **own)
 
 
 def to_pixels(image: Tensor, normalize: str) -> Tensor:

@@ -52,7 +52,7 @@ def cache_features(
 ) -> FeatureCache:
     """Read the cache of these clips, or make it, a folder for each stream."""
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
-    augmentations = cached_variants(variants)
+    augmentations = cached_variants(variants, config.data.max_angle, config.data.flip)
     root, weights = Path(config.data.cache_dir), hash_tensors(encoder.state_dict())
     folders = {
         stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize)
@@ -72,7 +72,7 @@ def cache_name(
     weights: str, clips: list[Clip], views: Views, stream: str, variants: list[Augmentation], normalize: str
 ) -> str:
     """The hash of everything that a feature of this stream depends on."""
-    settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, [vars(v) for v in variants]]
+    settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, [_stored(v) for v in variants]]
     if stream == "face":
         settings.append(views.missing_face)
     if views.decode != "exact":
@@ -86,6 +86,11 @@ def cache_name(
         box = boxes.get(clip_key(clip.id, views.root))
         digest.update(json.dumps([str(clip.folder.resolve()), clip.frames, stamps, box]).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
+
+
+def _stored(variant: Augmentation) -> dict[str, float | bool]:
+    """All that tells a cached variant from another."""
+    return {"angle": variant.angle, "flip": variant.flip}
 
 
 def _modified(path: Path) -> int | None:
@@ -117,7 +122,7 @@ def _write_cache(
             shape = (len(variants), rows, width)
             arrays[stream] = np.lib.format.open_memmap(part / "features.npy", "w+", np.float16, shape)
         replaced = _fill(arrays, encoder, EveryFrame(clips, views, variants, open_source(views)), config, device)
-        about = {"frames": rows, "variants": [vars(v) for v in variants], "replaced_frames": replaced}
+        about = {"frames": rows, "variants": [_stored(v) for v in variants], "replaced_frames": replaced}
         for stream, part in unfinished.items():
             arrays[stream].flush()
             (part / "index.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

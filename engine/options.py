@@ -73,13 +73,28 @@ class DataOptions:
     num_segments: int = option(16, "frames taken from a clip", minimum=1, maximum=1024)
     duration: int = option(1, "consecutive frames taken at each of them", minimum=1, maximum=64)
     image_size: int = option(224, "side of both crops in pixels; must be what the CLIP reads", minimum=16, maximum=1024)
-    sampling: Literal["whole", "published"] = option(
-        "whole", "training frames from the whole clip, or by the published rule (frames 0-15 of most RAER clips)"
+    sampling: Literal["whole", "published", "window"] = option(
+        "whole",
+        "training frames from the whole clip, or by the published rule (frames 0-15 of most RAER clips), or, in "
+        "training as in evaluation, a window of consecutive ones",
     )
     normalize: Literal["none", "clip"] | None = option(
         None, "pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot)"
     )
     shared_augmentation: bool = option(True, "one draw of angle and flip for both views of a clip; off is published")
+    random_crop: float = option(
+        1.0,
+        "smallest share of the area that a random resized crop keeps in training, one for all frames of a clip; 1 is "
+        "off. From a pack and on the device it is taken from the stored square: slightly softer",
+        minimum=0.01,
+        maximum=1,
+    )
+    brightness: float = option(
+        0.0, "training pixels times 1 - this to 1 + this, one draw a clip; 0 is off", minimum=0, maximum=1
+    )
+    max_angle: float = option(4.0, "training clips are turned by up to so many degrees", minimum=0, maximum=180)
+    flip: bool = option(True, "half of the training clips are mirrored")
+    downsample: int = option(1, "--sampling window: every so many-th frame is kept", minimum=1, maximum=64)
     class_texts: str | None = option(None, "your own classes and texts, a JSON as in annotation/README.md")
     pack: str | None = option(
         None, "read crops from this folder, made by python -m dataloader.pack; none: from frames", metavar="DIR"

@@ -87,6 +87,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and given.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
+    _check_augmentation(config, given)
     if data.cache_features and given.get("augment") == "device":
         raise UserError("--augment device: --cache-features augments the frames that it stores; leave out one of them")
     if list(optim.milestones) != sorted(set(optim.milestones)):
@@ -112,6 +113,20 @@ def check(config: Config, given: dict[str, Any]) -> None:
 
 def defaults() -> dict[str, Any]:
     return {f.name: f.default for group in GROUPS.values() for f in dataclasses.fields(group)}
+
+
+def _check_augmentation(config: Config, given: dict[str, Any]) -> None:
+    data = config.data
+    if data.sampling == "window" and data.duration != 1:
+        raise UserError(f"--duration {data.duration}: --sampling window is of consecutive frames; pass --duration 1")
+    if data.sampling != "window" and given.get("downsample", 1) != 1:
+        raise UserError(f"--downsample {data.downsample} belongs to --sampling window, not to {data.sampling}")
+    if not data.cache_features or config.run.mode != "train":
+        return
+    if data.random_crop < 1:
+        raise UserError(f"--random-crop {data.random_crop}: --cache-features stores no parts; pass --random-crop 1")
+    if data.brightness > 0:
+        raise UserError(f"--brightness {data.brightness}: --cache-features stores fixed pixels; pass --brightness 0")
 
 
 def _check_selection(config: Config, given: dict[str, Any]) -> None:

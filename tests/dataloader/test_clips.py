@@ -15,6 +15,7 @@ from dataloader.build import build_loader
 from dataloader.clips import ClipDataset, Views
 from dataloader.frames import BadFrame, list_frames
 from dataloader.sampling import ClipOrder
+from dataloader.transforms import AugmentationLimits
 
 SIZE = 32
 FACE, BODY = (20, 15, 44, 40), (5.4, 3.6, 60.5, 50.2)
@@ -95,6 +96,20 @@ def test_evaluation_knows_no_chance(clip):
     assert torch.equal(first["face"], other["face"]) and torch.equal(first["context"], other["context"])
 
 
+def test_a_window_is_fixed_in_evaluation_and_starts_anywhere_in_training(clip):
+    views = with_boxes(clip, sampling="window", downsample=2)  # 4 of the frames 0 2 4 6 8 10
+
+    def taken(dataset, position):
+        faces = dataset[0, position, 0]["context"]
+        every = [context_by_hand(clip, index, BODY) for index in range(12)]
+        return [next(i for i, one in enumerate(every) if np.array_equal(face, one)) for face in faces]
+
+    assert taken(ClipDataset([clip], views, seed=9), 3) == [2, 4, 6, 8]
+    still = AugmentationLimits(max_angle=0, flip=False)
+    drawn = {tuple(taken(ClipDataset([clip], views, training=True, limits=still), n)) for n in range(40)}
+    assert {start for start, *_ in drawn} == {0, 2, 4, 6, 8, 10} and (10, 0, 2, 4) in drawn
+
+
 @pytest.mark.parametrize("streams", ["face", "context"])
 def test_a_stream_left_out_is_not_cut(clip, streams):
     item = ClipDataset([clip], with_boxes(clip, streams=streams))[0, 0, 0]
@@ -156,6 +171,23 @@ class TestAugmentation:
             assert max(plain, mirrored) > 0.7 > min(plain, mirrored)
             flips.add(plain < mirrored)
         assert flips == {True, False}
+
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_parts_and_brightness_are_drawn_once_a_clip(self, still, shared):
+        views = Views(segments=4, size=self.SIDE)
+        limits = AugmentationLimits(max_angle=0, flip=False, random_crop=0.2, brightness=0.3)
+        dataset = ClipDataset([still], views, training=True, shared_augmentation=shared, limits=limits, seed=3)
+        items = [dataset[0, position, 0] for position in range(6)]
+        for item in items:
+            assert (item["face"] == item["face"][:1]).all() and (item["context"] == item["context"][:1]).all()
+            assert torch.equal(item["face"], item["context"]) == shared
+        assert len({item["face"].numpy().tobytes() for item in items}) == len(items)
+
+    def test_with_everything_off_training_sees_the_pictures_of_evaluation(self, still):
+        views = Views(segments=6, size=self.SIDE)
+        off = AugmentationLimits(max_angle=0, flip=False)
+        trained = ClipDataset([still], views, training=True, limits=off)[4, 2, 0]
+        assert torch.equal(trained["face"], ClipDataset([still], views)[0, 0, 0]["face"])
 
     def test_all_chance_is_a_function_of_seed_epoch_and_position(self, clip):
         def dataset(seed=3):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from dataloader import sampling
 
@@ -67,6 +68,78 @@ def test_duration_takes_consecutive_frames_inside_the_clip():
     for rule in ("published", "whole"):
         taken = sampling.train_indexes(20, 4, 3, rule, np.random.default_rng(1)).reshape(4, 3)
         assert (np.diff(taken, axis=1) == 1).all() and taken.max() < 20
+
+
+class From:
+    """Draws a given start."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def integers(self, high: int) -> int:
+        assert 0 <= self.start < high
+        return self.start
+
+
+class TestWindow:
+    @pytest.mark.parametrize(
+        ("N", "segments", "downsample", "expected"),
+        [
+            (10, 4, 1, [3, 4, 5, 6]),
+            (11, 4, 1, [3, 4, 5, 6]),
+            (10, 2, 3, [3, 6]),  # of 0 3 6 9
+            (9, 4, 2, [0, 2, 4, 6]),  # of 0 2 4 6 8
+            (8, 4, 2, [0, 2, 4, 6]),
+            (3, 8, 1, [0, 1, 2, 1, 0, 1, 2, 1]),
+            (5, 7, 2, [0, 2, 4, 2, 0, 2, 4]),
+            (2, 5, 1, [0, 1, 0, 1, 0]),
+            (1, 3, 1, [0, 0, 0]),
+            (4, 3, 64, [0, 0, 0]),
+        ],
+    )
+    def test_evaluation_takes_the_middle_or_goes_back_and_forth(self, N, segments, downsample, expected):
+        assert sampling.window_indexes(N, segments, downsample).tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("N", "segments", "downsample", "start", "expected"),
+        [
+            (5, 3, 1, 4, [4, 0, 1]),
+            (5, 5, 1, 3, [3, 4, 0, 1, 2]),
+            (7, 3, 2, 3, [6, 0, 2]),
+            (3, 6, 1, 2, [2, 0, 1, 0, 2, 0]),
+            (6, 4, 3, 1, [3, 0, 3, 0]),
+        ],
+    )
+    def test_training_wraps_around_from_its_start(self, N, segments, downsample, start, expected):
+        assert sampling.window_indexes(N, segments, downsample, From(start)).tolist() == expected
+
+    @pytest.mark.parametrize("downsample", [1, 2, 4])
+    @pytest.mark.parametrize("segments", [1, 16, 32])
+    def test_of_every_length_it_is_the_turned_clip_cut_or_padded_by_numpys_reflection(self, segments, downsample):
+        for N in range(1, 201):
+            kept = np.arange(0, N, downsample)
+            for start in {0, len(kept) // 3, len(kept) - 1}:
+                taken = np.roll(kept, -start)[:segments]
+                expected = np.pad(taken, (0, segments - len(taken)), mode="reflect")
+                drawn = sampling.window_indexes(N, segments, downsample, From(start))
+                assert np.array_equal(drawn, expected), (N, start)
+            first = max(len(kept) - segments, 0) // 2
+            fixed = sampling.window_indexes(N, segments, downsample)
+            assert fixed.tolist() == sampling.window_indexes(N, segments, downsample, From(first)).tolist()
+            assert len(fixed) == segments and 0 <= fixed.min() <= fixed.max() < N
+
+    @pytest.mark.parametrize(("N", "downsample", "starts"), [(20, 1, 20), (39, 4, 10), (3, 1, 3)])
+    def test_every_start_is_equally_likely(self, N, downsample, starts):
+        rng, draws = np.random.default_rng(0), 300 * starts
+        first = [sampling.choose_frames(N, 8, 1, "window", rng, True, downsample)[0] for _ in range(draws)]
+        values, counts = np.unique(first, return_counts=True)
+        assert values.tolist() == list(range(0, N, downsample))
+        assert chisquare(counts).pvalue > 0.01
+
+    def test_evaluation_asks_for_no_chance(self):
+        assert sampling.choose_frames(40, 4, 1, "window", None, False, 2).tolist() == [16, 18, 20, 22]
+        for rule in ("whole", "published"):
+            assert sampling.choose_frames(30, T, 1, rule, None, False).tolist() == TEST_INDEXES[30]
 
 
 class TestClipOrder:

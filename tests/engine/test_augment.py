@@ -6,12 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
+from dataloader import pack
 from dataloader.annotation import read_annotation
 from dataloader.build import build_loader
 from dataloader.classes import load_classes
-from dataloader.clips import ClipDataset, Views
+from dataloader.clips import ClipDataset, Views, collate
+from dataloader.packed import Pack
 from dataloader.sampling import ClipOrder
-from dataloader.transforms import PLAIN, to_square, turn, turn_steps
+from dataloader.transforms import PLAIN, AugmentationLimits, to_square, turn, turn_steps
 from engine.data import training_loader
 from engine.device import to_device
 from engine.session import Session
@@ -21,6 +23,7 @@ from tests.tools import error_of, run_main
 
 SIZE = 96
 ANGLES = [-4.0, -2.71, -0.3, 0.0, 1e-9, 1.618, 3.999]
+WIDE = [45.0, -90.5, 137.2, -179.0]
 
 
 def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -35,7 +38,7 @@ def turned(square: np.ndarray, angle: float, flip: bool, shape=(SIZE, SIZE)) -> 
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize("angle", ANGLES + WIDE)
 def test_a_square_is_turned_and_mirrored_bit_for_bit_as_pil_does(angle, flip):
     pixels = np.random.default_rng(1).integers(1, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     image = Image.fromarray(pixels).rotate(angle, Image.Resampling.NEAREST)
@@ -109,6 +112,41 @@ def test_the_draws_are_those_of_the_worker_for_every_seed_epoch_and_position(sma
             assert not {"angle", "flip", "face_sizes"} & set(moved)
 
 
+def test_parts_and_brightness_on_the_device_are_those_of_the_worker(small):
+    clips, _ = small
+    views, limits = Views(segments=4, size=SIZE), AugmentationLimits(random_crop=0.3, brightness=0.4)
+    for shared in (True, False):
+        chance = {"training": True, "seed": 3, "shared_augmentation": shared, "limits": limits}
+        here, there = ClipDataset(clips, views, **chance), ClipDataset(clips, views, augment="device", **chance)
+        batch = collate([there[0, 0, 0], there[1, 5, 2], there[7, 3, 1]])
+        assert batch["part"].shape == (3, 2, 4) and batch["brightness"].shape == (3, 2)
+        assert torch.equal(batch["part"][:, 0], batch["part"][:, 1]) == shared
+        moved = to_device(batch, torch.device("cpu"), "none")
+        assert not {"part", "brightness"} & set(moved)
+        for row, key in enumerate(((0, 0, 0), (1, 5, 2), (7, 3, 1))):
+            context = (moved["context"][row] * 255).round() - here[key]["context"].float()
+            assert context.abs().max() <= 3  # a square is the same picture: rounded once more, then brightened
+            face = (moved["face"][row] * 255 - here[key]["face"].float()).abs().mean()
+            unmoved = (batch["face"][row].float() - here[key]["face"].float()).abs().mean()
+            assert face < 0.7 * unmoved
+
+
+def test_a_pack_augments_as_the_device_does(small, tmp_path):
+    clips, flags = small
+    folder = tmp_path / "pack"
+    lists = ["--root-dir", flags["--root-dir"], "--train-annotation", flags["--train-annotation"]]
+    size = ["--image-size", str(SIZE), "--format", "raw", "--workers", "0"]
+    assert pack.main(["--out", str(folder), *lists, *size]) == 0
+    views, limits = Views(segments=4, size=SIZE), AugmentationLimits(random_crop=0.3, brightness=0.4)
+    chance = {"training": True, "seed": 3, "limits": limits}
+    packed = ClipDataset(clips, views, Pack(str(folder)), **chance)
+    there = ClipDataset(clips, views, augment="device", **chance)
+    for key in ((0, 0, 0), (1, 5, 2)):
+        moved = to_device(collate([there[key]]), torch.device("cpu"), "none")
+        for stream in ("face", "context"):
+            assert torch.equal((moved[stream][0] * 255).round().byte(), packed[key][stream])
+
+
 def test_evaluation_carries_no_chance(small):
     item = ClipDataset(small[0], Views(segments=4, size=SIZE), augment="device")[0, 0, 0]
     assert "angle" not in item and "flip" not in item
@@ -132,6 +170,46 @@ def test_the_flag_reaches_the_loader(small):
     session = Session(torch.device("cpu"), None, None)
     loader, _ = training_loader(config, small[0], Views(segments=4, size=64), 5, session)
     assert "angle" in next(iter(loader))
+
+
+def test_what_the_flags_allow_reaches_the_loader(small):
+    given = {"random_crop": 0.4, "brightness": 0.3, "max_angle": 0.0, "flip": False, "augment": "device"}
+    config = make_config({"clip_path": "random", "image_size": 64, "num_segments": 4, "workers": 0} | given)
+    session = Session(torch.device("cpu"), None, None)
+    loader, _ = training_loader(config, small[0], Views(segments=4, size=64), 5, session)
+    batch = next(iter(loader))
+    left, top, right, bottom = batch["part"].unbind(-1)
+    area = (right - left) * (bottom - top)
+    assert 0.4 <= area.min() < area.max() <= 1
+    assert 0.7 <= batch["brightness"].min() < batch["brightness"].max() <= 1.3
+    assert not batch["angle"].any() and not batch["flip"].any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--random-crop 0", "--random-crop"),
+        ("--brightness 1.5", "--brightness"),
+        ("--max-angle 181", "--max-angle"),
+        ("--downsample 4", "--downsample 4"),
+        ("--sampling published --downsample 2", "--downsample 2"),
+        ("--sampling window --duration 2", "--duration 2"),
+        ("--sampling window --downsample 0", "--downsample"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(flags, named, capsys):
+    assert named in error_of([*flags.split(), "--dry-run"], capsys)
+
+
+def test_a_run_on_windows_is_evaluated_on_windows(tiny_arguments, tmp_path):
+    drawn = "--sampling window --downsample 3 --random-crop 0.5 --brightness 0.2 --epochs 1 --milestones"
+    run = run_main([*tiny_arguments, *drawn.split()], tmp_path / "run")
+    assert run.status == 0, run.err
+    again = ["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt"), "--device", "cpu", "--workers", "0"]
+    scored = run_main(again, tmp_path / "same")
+    assert scored.status == 0 and scored.predictions == run.predictions, scored.err
+    other = run_main([*again, "--sampling", "whole"], tmp_path / "other")
+    assert other.status == 0 and other.predictions != run.predictions, other.err
 
 
 def test_a_run_augments_on_the_device_and_a_cache_refuses_to(tiny_arguments, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from engine import features
 from engine.settings import make_config
 from models.clip_backbone import load_clip
 from tests.tiny import write_set
+from tests.tools import error_of
 from utils.runlog import RunLog
 
 
@@ -129,6 +131,48 @@ def test_the_first_variants_are_plain_and_mirrored_and_none_repeats():
     assert cached_variants(2) == [Augmentation(0.0, False), Augmentation(0.0, True)]
     assert len(set(cached_variants(18))) == 18
     assert max(abs(v.angle) for v in cached_variants(18)) == 4.0
+
+
+def test_variants_keep_to_the_angle_and_the_flip_of_the_run():
+    plain, mirrored = Augmentation(0.0, False), Augmentation(0.0, True)
+    assert cached_variants(6, 0.0, True) == [plain, mirrored]
+    assert cached_variants(6, 0.0, False) == [plain]
+    assert [(v.angle, v.flip) for v in cached_variants(18, 20.0, False)] == [
+        (angle, False) for angle in (0, 15, -15, 5, -5, 20, -20, 10, -10)
+    ]
+    assert cached_variants(1, 20.0, True) == [plain]
+
+
+def test_a_cache_is_named_by_the_variants_it_holds(small, tmp_path):
+    make(small, tmp_path, variants=2)
+    assert make(small, tmp_path, variants=6, max_angle=0.0).features["face"].shape[0] == 2
+    assert len(set((tmp_path / "cache").iterdir())) == 2  # one a stream: the same two variants
+    wide, still = (
+        make(small, tmp_path, variants=6, **c).features["face"] for c in ({"max_angle": 9.0}, {"flip": False})
+    )
+    assert len(wide) == len(still) == 6 and len(set((tmp_path / "cache").iterdir())) == 6
+
+
+def test_a_cache_holds_every_frame_whatever_frames_are_taken(small, tmp_path, monkeypatch):
+    clips, views, encoder = small
+    whole = make(small, tmp_path)
+    monkeypatch.setattr(features, "_fill", lambda *_: pytest.fail("computed again"))
+    windows = replace(views, sampling="window", downsample=2)
+    cache = make((clips, windows, encoder), tmp_path)
+    stored = FeatureDataset(clips, cache.features, cache.starts, windows)[0, 0, 2]
+    rows = whole.starts[clips[2].id] + np.array([0, 2, 4, 2])  # of six frames every other, then back
+    assert np.array_equal(stored["face_features"].numpy(), whole.features["face"][0, rows].astype(np.float32))
+
+
+@pytest.mark.parametrize(("flag", "value", "off"), [("--random-crop", "0.5", "1"), ("--brightness", "0.2", "0")])
+def test_what_a_cache_cannot_hold_is_refused_by_name(flag, value, off, tmp_path, capsys):
+    recipe = tmp_path / "published.args"
+    recipe.write_text(f"{flag} {value}\n")
+    cached = ["--cache-features", "--lr-image-encoder", "0", "--dry-run"]
+    for named in ([flag, value], [f"@{recipe}"]):
+        error = error_of([*named, *cached], capsys)
+        assert f"{flag} {value}" in error and f"pass {flag} {off}" in error
+    assert main.main([f"@{recipe}", *cached, flag, off]) == 0
 
 
 def test_a_trained_encoder_cannot_be_cached(capsys):
