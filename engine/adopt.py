@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dataloader.classes import Classes, load_classes
 from engine.options import GROUPS, Config
-from models.clip_backbone import tokenize
-from models.clip_towers import TEXT_LENGTH, VOCABULARY, ClipShape, TextTower, count_blocks, shape_of
+from models.build import class_tokens
+from models.clip_towers import VOCABULARY, ClipShape, TextTower, count_blocks, shape_of
 from models.published import Published, sort_published
 from models.recover import recover_texts
 from utils.checkpoint import FORMAT
@@ -22,7 +22,9 @@ UNTOLD = (  # options that tensors cannot tell: from the family's recipe, or fro
     "temperature", "class_token_position", "slerp_weight", "iec_text", "normalize", "missing_face", "crop_body",
     "text_type", "dataset", "class_texts",
 )  # fmt: skip
-UNTOLD_OF_EMOCLIP = ("num_segments", "normalize", "missing_face", "text_type", "dataset", "class_texts")
+UNTOLD_OF_EMOCLIP = (
+    "num_segments", "sampling", "downsample", "normalize", "missing_face", "text_type", "dataset", "class_texts",
+)  # fmt: skip
 PUBLISHED_PIXELS = {"normalize": "none", "missing_face": "frame", "sampling": "published"}
 PUBLISHED_EMOCLIP = {
     "model": "emoclip", "num_segments": 32, "normalize": "clip", "streams": "face", "sampling": "window",
@@ -173,7 +175,7 @@ def _adopt_emoclip(
     classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
     texts = classes.texts_of(given.get("text_type", "class_descriptor"))
     report.prompts = [text for row in texts for text in row]
-    report.model["tokens"] = tokenize(report.prompts).view(len(texts), -1, TEXT_LENGTH)
+    report.model["tokens"] = class_tokens(texts)
     report.model["token_embedding"] = report.token_embedding
     return told, classes, None
 

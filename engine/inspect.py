@@ -35,7 +35,7 @@ def convert(config: Config, given: dict[str, Any]) -> None:
     """Write the checkpoint as ours, as a torch file of plain tensors and as safetensors."""
     source = Path(config.run.file)
     opened = open_checkpoint(source, given)
-    if opened.unnamed and opened.content["family"] == "clip-caer":
+    if opened.unnamed and opened.content["family"] != "emoclip":
         raise UserError(f"{source}: {opened.unnamed}")
     with about(source):
         model = rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
