@@ -73,12 +73,16 @@ def open_log(config: Config, folder: Path | None, group: Group) -> RunLog:
 
 @contextmanager
 def plain_words(config: Config) -> Iterator[None]:
-    """Two ends that torch describes in a page, in one line."""
+    """Ends that torch describes in a page, in one line."""
     try:
         yield
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise UserError(out_of_memory(config)) from None
+        if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            raise UserError(
+                f"--compile: torch cannot compile here ({first_line(error)[:160]}); leave it out, or install what is missing"
+            ) from None
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
