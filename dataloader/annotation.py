@@ -101,7 +101,7 @@ def _find_frames(
         raise UserError(f"{line.where}: no folder {tried}; check the list and --root-dir")
     names = packed or list_frames(folder)
     if not names:
-        raise UserError(f"{line.where}: {folder} holds no image; remove the line or restore the frames")
+        raise UserError(f"{line.where}: {folder} holds no image; restore its frames or leave the clip out")
     return folder, names
 
 
@@ -118,8 +118,10 @@ def _find_image(
 
 def _require_same(clip: Clip, first: Clip, where: str) -> None:
     """One key for two clips would mix up their boxes, features and crops."""
+    if clip is first:
+        return
     places = {(one.folder.resolve(), one.frames) for one in (clip, first) if one.folder.is_dir()}
-    if clip is not first and len(places) > 1:
+    if len(places) > 1:
         raise UserError(f"{where}: {clip.id} and {first.id} are two clips of one name, {clip.key}; rename one")
 
 

@@ -3,12 +3,15 @@
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from dataloader.frames import SUFFIXES
 
 ANCHORS = ("RAER", "DFEW_Frame_Face", "2_ClipsforFaceCrop", "AFEW_Face", "CAER-S", "CAER", "DAiSEE", "faces")
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".wmv")
+MEDIA = VIDEOS + SUFFIXES
 
 
 def resolve_path(path: str, root: str | None) -> Path:
@@ -19,12 +22,13 @@ def resolve_path(path: str, root: str | None) -> Path:
 
 
 def clip_key(path: str, root: str | None) -> str:
-    """One name for a clip: what follows the last of ``ANCHORS``, else what follows the root, else the path.
+    """One name for a clip: its path without the root, and without what stands before the last of ``ANCHORS``.
 
     Leading folders that the root knows nothing of are another machine's and left out; so is a file's suffix.
     """
     plain = "/" + posixpath.normpath(slashes(path)).strip("/")
-    key = _below_anchor(plain)[1] or _below_root(plain, root) or plain.strip("/")
+    inside = _below_root(plain, root) or plain.strip("/")
+    key = _below_anchor("/" + inside)[1] or inside
     if root is not None and not any(map(_is_there, _places(path, root))):
         known = ["", *(anchor for anchor in ANCHORS if os.path.isdir(f"{root}/{anchor}"))]
         key = next((end for end in _endings(key) if any(map(_is_there, _below(root, known, end)))), key)
@@ -44,7 +48,7 @@ def find_file(written: str, root: str | None, folders: tuple[str, ...] = ("",)) 
 def without_suffix(path: str) -> str:
     """A clip is named like its video or its image."""
     stem, suffix = posixpath.splitext(path)
-    return stem if suffix.lower() in VIDEOS + SUFFIXES else path
+    return stem if suffix.lower() in MEDIA else path
 
 
 def slashes(path: str) -> str:
@@ -52,17 +56,17 @@ def slashes(path: str) -> str:
 
 
 def _find(written: str, root: str | None, folders: tuple[str, ...], look: Callable[[str], str | None]) -> Path | None:
-    places = list(_places(written, root, folders))
+    places = _places(written, root, folders)
     if root is not None:
-        for end in _endings(slashes(written).strip("/")):
-            places += _below(root, folders, end)
+        ends = _endings(slashes(written).strip("/"))
+        places = chain(places, chain.from_iterable(_below(root, folders, end) for end in ends))
     return next((Path(found) for found in map(look, places) if found), None)
 
 
 def _places(written: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Iterator[str]:
     """Where a clip may lie, as written or below its anchor."""
     path = slashes(written)
-    if root is not None and not Path(path).is_absolute():
+    if root is not None and not os.path.isabs(path):
         yield from _below(root, folders, path)
     yield path
     anchor, inside = _below_anchor("/" + path)
@@ -84,11 +88,16 @@ def _below_anchor(path: str) -> tuple[str, str]:
 def _below_root(plain: str, root: str | None) -> str:
     if root is None:
         return ""
-    for base in {slashes(b) for b in (str(root), os.path.abspath(root), str(Path(root).resolve()))}:
-        base = "/" + base.strip("/").removeprefix("./") + "/"
-        if plain.startswith(base):
-            return plain.removeprefix(base)
-    return ""
+    bases = _spellings(str(root), os.getcwd())
+    return next((plain.removeprefix(base) for base in bases if plain.startswith(base)), "")
+
+
+@lru_cache(maxsize=8)
+def _spellings(root: str, folder: str) -> tuple[str, ...]:
+    """The root as given, absolute, and without links, seen from the working folder."""
+    absolute = os.path.join(folder, root)
+    given = {slashes(base) for base in (root, os.path.normpath(absolute), os.path.realpath(absolute))}
+    return tuple("/" + base.strip("/").removeprefix("./") + "/" for base in given)
 
 
 def _endings(path: str) -> Iterator[str]:
