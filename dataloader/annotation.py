@@ -1,12 +1,18 @@
-"""Annotation lists: one clip a line, ``path frames label``, blank-separated; labels count from the set's label base."""
+"""Lists of clips → clips found on disk, whatever the layout of the list; a folder may stand in place of a list."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataloader.classes import Classes
 from dataloader.frames import list_frames
-from dataloader.paths import clip_key, find_clip_folder, resolve_path
+from dataloader.layouts import Line, read_lines
+from dataloader.paths import VIDEOS, clip_key, find_clip_folder, find_file, resolve_path
+from dataloader.scan import scan_folder
 from utils.errors import UserError
+
+Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
+EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
 
 @dataclass(frozen=True)
@@ -16,63 +22,108 @@ class Clip:
     id: str  # the path as the list writes it
     folder: Path
     frames: tuple[str, ...]  # file names in time order
-    listed_frames: int
+    listed_frames: int | None  # None: the list does not say
     label: int  # 0-based
-    key: str  # the path without root and prefix: the same however a list spells it
-
-    @property
-    def person(self) -> str:
-        """The folder above the clip: person ids repeat between classes."""
-        return self.key.rpartition("/")[0]
+    key: str  # the path without root, prefix and suffix: the same however a list spells it
+    person: str | None = None  # None: the set does not say who is in a clip
+    caption: str | None = None
 
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
 
 
 def read_annotation(
-    file: str, root: str | None, classes: Classes, packed: dict[str, tuple[str, ...]] | None = None
+    file: str,
+    root: str | None,
+    classes: Classes,
+    packed: Packed | None = None,
+    captions: dict[str, str] | None = None,
 ) -> list[Clip]:
     """Every clip of a list; the first line at fault ends in an error that names it.
 
-    ``packed``: the frames of clips in a pack, by key; their folders may be missing.
+    ``packed``: clips whose folders may be missing. ``captions``: of ``read_captions``, before those of the list itself.
     """
-    path = resolve_path(file, root)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"annotation list {path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"annotation list {path}: not a UTF-8 text file") from None
-    clips = [
-        _read_line(line, f"{path}, line {n}", root, classes, packed or {})
-        for n, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    path, clips, known = resolve_path(file, root), [], {}
+    for line in _lines(path, file, classes):
+        clip = _make_clip(line, root, classes, packed or {}, captions or {})
+        _require_same(clip, known.setdefault(clip.key, clip), line.where)
+        clips.append(clip)
     if not clips:
-        raise UserError(f"annotation list {path}: holds no clip; expected lines of `path frames label`")
+        expected = "folders named like the classes" if path.is_dir() else f"lines of `{EXAMPLES[classes.layout]}`"
+        raise UserError(f"annotation list {path}: holds no clip; expected {expected}")
+    if captions is not None and not any(_caption_of(clip.key, captions) for clip in clips):
+        raise UserError(
+            f"annotation list {path}: none of its clips ({clips[0].key}, ...) is in the captions file; "
+            f"do its keys name the same clips?"
+        )
     return clips
 
 
-def _read_line(line: str, where: str, root: str | None, classes: Classes, packed: dict[str, tuple[str, ...]]) -> Clip:
-    fields = line.strip().rsplit(maxsplit=2)  # from the right: paths may hold blanks
-    if len(fields) < 3:
-        raise UserError(f"{where}: expected `path frames label`, got {line.strip()!r}")
-    written, frames, label = fields
-    try:
-        listed_frames, listed_label = int(frames), int(label)
-    except ValueError:
-        raise UserError(f"{where}: frames and label must be whole numbers, got {frames!r} and {label!r}") from None
-    last = classes.label_base + len(classes) - 1
-    if not classes.label_base <= listed_label <= last:
-        raise UserError(
-            f"{where}: label {listed_label} is outside {classes.label_base}..{last} "
-            f"({', '.join(classes.names)}); labels of this set count from {classes.label_base}"
-        )
-    key, tried = clip_key(written, root), Path(root or ".") / written
-    folder = find_clip_folder(written, root) or (tried if key in packed else None)
+def label_sets(file: str, root: str | None, classes: Classes) -> set[frozenset[int]]:
+    """The combinations of base classes that occur in a list, for ``with_compounds``."""
+    return {frozenset(line.labels) for line in _lines(resolve_path(file, root), file, classes)}
+
+
+def _lines(path: Path, file: str, classes: Classes) -> Iterator[Line]:
+    return scan_folder(path, file, classes) if path.is_dir() else read_lines(path, classes)
+
+
+def _make_clip(line: Line, root: str | None, classes: Classes, packed: Packed, captions: dict[str, str]) -> Clip:
+    label, key = _label_of(line, classes), clip_key(line.path, root)
+    find = _find_image if classes.layout == "images" else _find_frames
+    folder, names = find(line, root, classes, packed.get(key))
+    person = key.rpartition("/")[0] if classes.has_persons else None
+    caption = _caption_of(key, captions) or line.caption
+    return Clip(line.path, folder, names, line.frames, label, key, person, caption)
+
+
+def _label_of(line: Line, classes: Classes) -> int:
+    if classes.parts is not None:
+        if line.labels in classes.parts:
+            return classes.parts.index(line.labels)
+        raise UserError(f"{line.where}: a combination of classes that is none of {', '.join(classes.names)}")
+    if len(line.labels) > 1:
+        names = "_".join(classes.names[label] for label in line.labels)
+        raise UserError(f"{line.where}: {names} is a compound class; read the list with --label-type compound")
+    return line.labels[0]
+
+
+def _find_frames(
+    line: Line, root: str | None, classes: Classes, packed: tuple[str, ...] | None
+) -> tuple[Path, tuple[str, ...]]:
+    """A clip is a folder of frames; its list may name the video that they were taken from."""
+    below, tried = classes.format.clip_folders, Path(root or ".") / line.path
+    folder = find_clip_folder(line.path, root, below) or (tried if packed else None)
     if folder is None:
-        raise UserError(f"{where}: no folder {tried}; check the list and --root-dir")
-    names = packed.get(key) or list_frames(folder)
+        video = find_file(line.path, root, below) if line.path.lower().endswith(VIDEOS) else None
+        if video is not None:
+            raise UserError(f"{line.where}: {video} is a video; extract its frames to {video.with_suffix('')}/ first")
+        raise UserError(f"{line.where}: no folder {tried}; check the list and --root-dir")
+    names = packed or list_frames(folder)
     if not names:
-        raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
-    return Clip(written, folder, names, listed_frames, listed_label - classes.label_base, key)
+        raise UserError(f"{line.where}: {folder} holds no image; restore its frames or leave the clip out")
+    return folder, names
+
+
+def _find_image(
+    line: Line, root: str | None, classes: Classes, packed: tuple[str, ...] | None
+) -> tuple[Path, tuple[str, ...]]:
+    """A clip is one image file."""
+    tried = Path(root or ".") / line.path
+    file = find_file(line.path, root, classes.format.clip_folders) or (tried if packed else None)
+    if file is None:
+        raise UserError(f"{line.where}: no image {tried}; check the list and --root-dir")
+    return file.parent, packed or (file.name,)
+
+
+def _require_same(clip: Clip, first: Clip, where: str) -> None:
+    """One key for two clips would mix up their boxes, features and crops."""
+    if clip is first:
+        return
+    places = {(one.folder.resolve(), one.frames) for one in (clip, first) if one.folder.is_dir()}
+    if len(places) > 1:
+        raise UserError(f"{where}: {clip.id} and {first.id} are two clips of one name, {clip.key}; rename one")
+
+
+def _caption_of(key: str, captions: dict[str, str]) -> str | None:
+    return captions.get(key) or captions.get(key.replace("/", "_"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from dataloader.annotation import Clip
 from dataloader.classes import read_json
+from dataloader.frames import SUFFIXES
 from dataloader.paths import clip_key, resolve_path, slashes
 from utils.errors import UserError
 
@@ -13,11 +14,34 @@ LARGEST = 1e9  # pixels; also false for NaN and infinity
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
-def read_face_boxes(file: str, root: str | None) -> dict[str, dict[str, Box]]:
-    """{clip key: {frame file name: box}}."""
+class SameBox(dict):
+    """One box for every frame of a clip, whatever the frame's name."""
+
+    def __init__(self, box: Box) -> None:
+        super().__init__({"every frame": box})
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Box:
+        return self["every frame"]
+
+    def get(self, name: str, default: Box | None = None) -> Box:
+        return self[name]
+
+
+def read_face_boxes(file: str, root: str | None, flat: bool = False) -> dict[str, dict[str, Box]]:
+    """{clip key: {frame file name: box}}.
+
+    An image has its one box as it is; with ``flat`` a clip may have one box for all its frames too.
+    """
     boxes = {}
     path = resolve_path(file, root)
-    for clip, frames in _entries(path, root):
+    for clip, is_image, frames in _entries(path, root):
+        if (is_image or flat) and not isinstance(frames, dict):
+            box = _as_box(frames, f"{path}: {clip!r}")
+            boxes[clip] = {} if box is None else SameBox(box)
+            continue
         if not isinstance(frames, dict):
             raise UserError(f"{path}: {clip!r} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(frames)}")
         found = {slashes(n).rpartition("/")[2]: _as_box(b, f"{path}: {clip!r}, {n!r}") for n, b in frames.items()}
@@ -28,21 +52,21 @@ def read_face_boxes(file: str, root: str | None) -> dict[str, dict[str, Box]]:
 def read_body_boxes(file: str, root: str | None) -> dict[str, Box]:
     """{clip key: box}."""
     path = resolve_path(file, root)
-    found = {clip: _as_box(box, f"{path}: {clip!r}") for clip, box in _entries(path, root)}
+    found = {clip: _as_box(box, f"{path}: {clip!r}") for clip, _, box in _entries(path, root)}
     return {clip: box for clip, box in found.items() if box is not None}
 
 
-def _entries(path: Path, root: str | None) -> list[tuple[str, Any]]:
+def _entries(path: Path, root: str | None) -> list[tuple[str, bool, Any]]:
+    """``(clip key, whether it names an image, value)`` of every entry."""
     stored = read_json(path)
     if not isinstance(stored, dict):
         raise UserError(f"{path}: expected an object keyed by clip folder, got {_short(stored)}")
-    entries: dict[str, Any] = {}
+    entries: dict[str, tuple[bool, Any]] = {}
     for written, value in stored.items():
-        key = clip_key(written, root)
-        if key in entries and entries[key] != value:
+        key, entry = clip_key(written, root), (written.lower().endswith(SUFFIXES), value)
+        if entries.setdefault(key, entry) != entry:
             raise UserError(f"{path}: two different entries for the clip {key!r}; keep one")
-        entries[key] = value
-    return list(entries.items())
+    return [(key, *entry) for key, entry in entries.items()]
 
 
 def _as_box(value: Any, where: str) -> Box | None:
@@ -84,13 +108,13 @@ class HitRate:
 
 
 def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]], root: str | None) -> HitRate:
-    found = [boxes.get(clip_key(clip.id, root), {}) for clip in clips]
+    found = [boxes.get(clip.key, {}) for clip in clips]
     counts = [sum(name in box for name in clip.frames) for clip, box in zip(clips, found, strict=True)]
     return HitRate("face", len(clips), sum(map(bool, found)), sum(len(c.frames) for c in clips), sum(counts))
 
 
 def body_hits(clips: list[Clip], boxes: dict[str, Box], root: str | None) -> HitRate:
-    frames = [(clip_key(clip.id, root) in boxes, len(clip.frames)) for clip in clips]
+    frames = [(clip.key in boxes, len(clip.frames)) for clip in clips]
     with_box = sum(n for hit, n in frames if hit)
     return HitRate("body", len(clips), sum(hit for hit, _ in frames), sum(n for _, n in frames), with_box)
 

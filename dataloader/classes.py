@@ -2,10 +2,13 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dataloader.formats import ListFormat, check_statements, read_format
 from utils.errors import UserError
 
 ANNOTATION = Path(__file__).resolve().parent.parent / "annotation"
@@ -14,41 +17,102 @@ TEXT_KINDS = ("class_names_with_context", "class_descriptor", "prompt_ensemble",
 
 @dataclass(frozen=True)
 class Classes:
-    """Names in label order, the label that the lists give to the first of them, and the texts of every kind."""
+    """Names in label order, the label that the lists give to the first of them, the texts of every kind, the lists."""
 
     names: tuple[str, ...]
     label_base: int
-    texts: dict[str, tuple[tuple[str, ...], ...]]  # kind → C × P texts
+    texts: dict[str, tuple[tuple[str, ...], ...]]  # kind → C × P texts; of compound classes, those of their parts
     source: str
+    layout: str = "list"
+    folds: int = 0
+    has_persons: bool = False  # the folder above a clip is a person
+    parts: tuple[tuple[int, ...], ...] | None = None  # the base classes that each class is made of, compound sets only
+    has_flat_boxes: bool = False  # a face box may stand for all frames of a clip
+    format: ListFormat = field(default_factory=ListFormat)
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def is_compound(self) -> bool:
+        return self.parts is not None
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """The classes that texts are of and that lists count: all but the combinations."""
+        return self.names if self.parts is None else self.names[: sum(len(part) == 1 for part in self.parts)]
+
+    @cached_property
+    def words(self) -> dict[str, int]:
+        """Names and folder names in lower case → base class."""
+        words = {name.lower(): label for label, name in enumerate(self.base_names)}
+        return words | {w.lower(): label for label, own in enumerate(self.format.folders) for w in own}
+
     def texts_of(self, kind: str) -> tuple[tuple[str, ...], ...]:
-        """C × P texts: P is 1 but for the ensemble."""
+        """C × P texts of the base classes: P is 1 but for the ensemble."""
         if kind == "class_names":
-            return tuple((name,) for name in self.names)
+            return tuple((name,) for name in self.base_names)
         if kind not in self.texts:
             raise UserError(f"{self.source}: no class has a {kind!r} text; add one to each class")
         return self.texts[kind]
 
 
 def load_classes(dataset: str, own_file: str | None = None) -> Classes:
-    path = Path(own_file) if own_file else ANNOTATION / dataset / "classes.json"
-    if not own_file and not path.is_file():
+    """Classes and texts of the user's own file; what it does not say of the lists holds as for the data set."""
+    shipped = ANNOTATION / dataset / "classes.json"
+    if not own_file and not shipped.is_file():
         known = sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json"))
         raise UserError(f"--dataset {dataset}: not known; one of {', '.join(known)}, or name --class-texts FILE")
+    path = Path(own_file) if own_file else shipped
     stored = read_json(path)
     entries = stored.get("classes") if isinstance(stored, dict) else None
     if not isinstance(entries, list) or not entries:
         raise UserError(f'{path}: expected {{"classes": [{{"name": ...}}, ...]}}, see annotation/README.md')
-    base = stored.get("label_base", 1)
-    if not isinstance(base, int) or isinstance(base, bool):
-        raise UserError(f'{path}: "label_base" must be a whole number, got {base!r}')
+    check_statements(stored, path)
+    if own_file and shipped.is_file():
+        stored = read_json(shipped) | stored
     names = tuple(_name(entry, number, path) for number, entry in enumerate(entries, 1))
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two classes have the same name: {', '.join(names)}")
-    return Classes(names, base, _texts(entries, names, path), str(path))
+    return Classes(
+        names,
+        stored.get("label_base", 1),
+        _texts(entries, names, path),
+        str(path),
+        layout=stored.get("layout", "list"),
+        folds=stored.get("folds", 0),
+        has_persons=stored.get("persons", False),
+        has_flat_boxes=stored.get("flat_face_boxes", False),
+        format=read_format(stored, names, path),
+    )
+
+
+def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Classes:
+    """The base classes, then every combination that occurs: pairs before triples, each in the order of its parts."""
+    base = classes.base_names
+    found = {tuple(sorted(labels)) for labels in label_sets if len(labels) > 1}
+    parts = [(label,) for label in range(len(base))] + sorted(found, key=lambda part: (len(part), part))
+    names = tuple("_".join(base[label] for label in part) for part in parts)
+    return replace(classes, names=names, parts=tuple(parts))
+
+
+def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source: str) -> Classes:
+    """The lists of ``classes`` read for a model that stored ``names``: combinations are known by the names they join.
+
+    Where the model's classes are others, its own names and label base hold.
+    """
+    base = classes.base_names
+    told = replace(classes, label_base=label_base, texts={}, source=source, parts=None)
+    if names[: len(base)] != base:
+        plain = ListFormat(clip_folders=classes.format.clip_folders)
+        return replace(told, names=names, format=plain)
+    if len(names) == len(base):
+        return replace(told, names=names)
+    sets = [frozenset(base.index(part) for part in name.split("_") if part in base) for name in names]
+    compound = with_compounds(replace(told, names=base), sets)
+    if compound.names != names:
+        raise UserError(f"{source}: its classes are not combinations of {', '.join(base)}")
+    return compound
 
 
 def _name(entry: Any, number: int, path: Path) -> str:

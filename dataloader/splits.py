@@ -13,7 +13,8 @@ def hold_out(
     """``(train, validation, classes whose persons had to be split)``.
 
     Whole persons move to validation, in random order, as long as that brings the class counts nearer to their share.
-    A class that then has no clip on one side, though it has two or more in all, gives single clips across.
+    A class that then has no clip on one side, though it has two or more in all, gives single clips across. Clips of
+    whom nobody says who is in them go one by one.
     """
     rng = np.random.default_rng([seed, 2])
     labels = np.array([clip.label for clip in clips])
@@ -23,12 +24,13 @@ def hold_out(
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
         inside = [int(i) for i in members if i in held]
+        has_persons = any(clips[i].person is not None for i in members)
         if len(members) == 1 and inside:  # a class with one clip learns from it
-            split.append(label)
+            split += [label] * has_persons
             held -= set(inside)
         if len(members) < 2 or 0 < len(inside) < len(members):
             continue
-        split.append(label)
+        split += [label] * has_persons
         share = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held -= set(inside)
         held |= {int(i) for i in rng.permutation(members)[:share]}
@@ -38,9 +40,10 @@ def hold_out(
 
 
 def _choose_persons(clips: list[Clip], wanted: np.ndarray, num_classes: int, rng: np.random.Generator) -> set[int]:
-    by_person: dict[str, list[int]] = defaultdict(list)
+    by_person: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for index, clip in enumerate(clips):
-        by_person[clip.person].append(index)
+        unit = (True, clip.key) if clip.person is None else (False, clip.person)
+        by_person[unit].append(index)
     persons = sorted(by_person)
     rng.shuffle(persons)
     persons.sort(key=lambda person: -len(by_person[person]))  # stable: equal sizes stay shuffled

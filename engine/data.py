@@ -71,25 +71,16 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
 def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
     """Counts of every split, and what about them makes a score doubtful."""
     for name, clips in vars(splits).items():
-        if not clips:
-            continue
-        counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
-        listed = ", ".join(f"{c} {n}" for c, n in zip(classes.names, counts, strict=True))
-        log.say(f"{name:<5} {len(clips):>5} clips of {len({clip.person for clip in clips})} persons: {listed}")
-        for label in np.flatnonzero(counts == 0):
-            log.warn(f"{name} has no clip of {classes.names[label]}")
-        if name != "train":
-            present = np.count_nonzero(counts)
-            few = np.flatnonzero((counts > 0) & (counts < FEW_CLIPS))
-            if len(few):
-                worth = ", ".join(f"{classes.names[c]} {counts[c]} ({100 / counts[c] / present:.2f})" for c in few)
-                log.warn(f"{name}: few clips make a class, and one clip many UAR points: {worth}")
-    known = {clip.person for clip in splits.train}
-    for name, clips in (("val", splits.val), ("test", splits.test)):
-        persons = {clip.person for clip in clips}
-        if known & persons:
+        if clips:
+            _describe_split(name, clips, classes, log)
+    persons = {name: _persons_of(clips) for name, clips in vars(splits).items()}
+    if not any(persons.values()):
+        log.say("persons are not known in this set: they may be in more than one of the lists")
+    for name in ("val", "test"):
+        shared = persons["train"] & persons[name]
+        if shared:
             log.warn(
-                f"{len(known & persons)} of {len(persons)} {name} persons are in train: the score is not of new persons"
+                f"{len(shared)} of {len(persons[name])} {name} persons are in train: the score is not of new persons"
             )
     for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
         shared = {clip.key for clip in getattr(splits, one)} & {clip.key for clip in getattr(splits, other)}
@@ -97,10 +88,28 @@ def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
             log.warn(f"{len(shared)} {other} clips are also in {one} ({min(shared)}): scores on them are optimistic")
 
 
+def _describe_split(name: str, clips: list[Clip], classes: Classes, log: RunLog) -> None:
+    counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
+    listed = ", ".join(f"{c} {n}" for c, n in zip(classes.names, counts, strict=True))
+    persons = _persons_of(clips)
+    log.say(f"{name:<5} {len(clips):>5} clips{f' of {len(persons)} persons' if persons else ''}: {listed}")
+    for label in np.flatnonzero(counts == 0):
+        log.warn(f"{name} has no clip of {classes.names[label]}")
+    few = np.flatnonzero((counts > 0) & (counts < FEW_CLIPS))
+    if name != "train" and len(few):
+        present = np.count_nonzero(counts)
+        worth = ", ".join(f"{classes.names[c]} {counts[c]} ({100 / counts[c] / present:.2f})" for c in few)
+        log.warn(f"{name}: few clips make a class, and one clip many UAR points: {worth}")
+
+
+def _persons_of(clips: list[Clip]) -> set[str]:
+    return {clip.person for clip in clips if clip.person is not None}
+
+
 def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
     """Before the first step: frame counts against the lists, and the first bytes of every frame."""
     clips = [*splits.train, *splits.val, *splits.test]
-    differing = [clip for clip in clips if clip.listed_frames != len(clip.frames)]
+    differing = [clip for clip in clips if clip.listed_frames not in (None, len(clip.frames))]
     if differing:
         one = differing[0]
         log.warn(

@@ -1,5 +1,6 @@
 """Lists: every line becomes a clip on disk, or an error that names the line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from dataloader.annotation import read_annotation
 from dataloader.classes import Classes
 from utils.errors import UserError
 
-CLASSES = Classes(("Calm", "Glad", "Lost"), 1, {}, "test")
+CLASSES = Classes(("Calm", "Glad", "Lost"), 1, {}, "test", has_persons=True)
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def root(tmp_path):
 
 def read(root, text, base=1, encoding="utf-8", root_dir="given"):
     (root / "list.txt").write_bytes(text.encode(encoding))
-    classes = Classes(CLASSES.names, base, {}, "test")
+    classes = replace(CLASSES, label_base=base)
     return read_annotation(str(root / "list.txt"), str(root) if root_dir == "given" else root_dir, classes)
 
 
@@ -39,6 +40,12 @@ def test_a_line_becomes_a_clip(root):
     assert clip.folder == root / "RAER/images/P1/001" and clip.frames == ("1.jpg", "2.jpg", "10.jpg")
     assert clip.frame_path(2) == clip.folder / "10.jpg"
     assert clip.person == "images/P1"
+
+
+def test_a_set_may_not_say_who_is_in_a_clip(root):
+    (root / "list.txt").write_text("RAER/images/P1/001 30 3")
+    (clip,) = read_annotation(str(root / "list.txt"), str(root), replace(CLASSES, has_persons=False))
+    assert clip.person is None and clip.caption is None
 
 
 def test_a_person_is_the_same_however_the_list_spells_the_path(root):

@@ -1,6 +1,7 @@
 """Boxes are found whatever their keys look like, and their hit rate is told."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ NAME = "RAER/images/Library/P1/001"
 
 
 def clip(written: str, root: Path, frames: int = 4) -> Clip:
-    return Clip(written, root / NAME, tuple(f"{n}.jpg" for n in range(1, frames + 1)), frames, 0, "P1")
+    return Clip(
+        written, root / NAME, tuple(f"{n}.jpg" for n in range(1, frames + 1)), frames, 0, clip_key(written, str(root))
+    )
 
 
 def write(folder: Path, content) -> str:
@@ -145,6 +148,27 @@ def test_swapped_files_are_noticed(tmp_path):
         read_face_boxes(write(tmp_path, {NAME: [1, 2, 3, 4]}), None)
     with pytest.raises(UserError, match="P1/001"):
         read_body_boxes(write(tmp_path, {NAME: {"1.jpg": [1, 2, 3, 4]}}), None)
+
+
+def test_a_flat_box_is_every_frames_box_where_the_set_says_so(tmp_path):
+    """A set of videos may have one face box each; elsewhere the box of a body was given for a face."""
+    file = write(tmp_path, {"CAER/train/Anger/0001": [1, 2, 3, 4], "CAER/train/Anger/0002": None})
+    faces = read_face_boxes(file, str(tmp_path), flat=True)
+    assert nearest_boxes(("1.jpg", "2.jpg"), faces["train/Anger/0001"]) == [(1, 2, 3, 4)] * 2
+    assert faces["train/Anger/0001"].get("7.jpg") == (1, 2, 3, 4) and faces["train/Anger/0002"] == {}
+    assert pickle.loads(pickle.dumps(faces))["train/Anger/0001"]["9.jpg"] == (1, 2, 3, 4)
+    one = Clip("train/Anger/0001.avi", tmp_path, ("1.jpg", "2.jpg", "3.jpg"), 3, 0, "train/Anger/0001")
+    assert face_hits([one], faces, str(tmp_path)).frames_with_box == 3
+    with pytest.raises(UserError, match="one box a frame"):
+        read_face_boxes(file, str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["CAER-S/test/Anger/12.png", "/x/CAER-S/test/Anger/12.png", "{root}/test/Anger/12.png"])
+def test_an_image_has_one_box_as_it_is(tmp_path, key):
+    faces = read_face_boxes(write(tmp_path, {key.format(root=tmp_path): [1, 2, 3, 4]}), str(tmp_path))
+    one = Clip("test/Anger/12.png", tmp_path, ("12.png",), None, 0, "test/Anger/12")
+    assert nearest_boxes(one.frames, faces["test/Anger/12"]) == [(1, 2, 3, 4)]
+    assert face_hits([one], faces, str(tmp_path)).share == 1
 
 
 def test_broken_json_is_named_with_its_line(tmp_path):

@@ -1,5 +1,6 @@
 """A validation list held out of train."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dataloader.splits import hold_out
 
 def make_clips(labels_and_persons) -> list[Clip]:
     return [
-        Clip(f"P{person}/{i}", Path(f"P{person}/{i}"), ("1.jpg",), 1, label, f"P{person}/{i}")
+        Clip(f"P{person}/{i}", Path(f"P{person}/{i}"), ("1.jpg",), 1, label, f"P{person}/{i}", f"P{person}")
         for i, (label, person) in enumerate(labels_and_persons)
     ]
 
@@ -86,3 +87,33 @@ def test_the_only_clip_of_a_class_stays_in_train():
     for seed in range(20):
         train, _, _ = hold_out(clips, 0.2, 2, seed)
         assert 1 in {clip.label for clip in train}
+
+
+def test_clips_of_unknown_persons_go_one_by_one_and_no_person_is_named_split():
+    clips = [replace(clip, person=None) for clip in make_clips([(i % 5, 0) for i in range(100)] + [(4, 0)] * 2)]
+    train, val, split = hold_out(clips, 0.2, 5, 0)
+    assert counts(val).tolist() == [4, 4, 4, 4, 4] and split == []  # a fifth of 20, and of 22 as near as it comes
+    assert len(train) == 82
+
+
+def test_a_rare_class_of_unknown_persons_is_on_both_sides():
+    clips = [replace(clip, person=None) for clip in make_clips([(0, 0)] * 40 + [(1, 0)] * 2 + [(2, 0)])]
+    train, val, split = hold_out(clips, 0.2, 3, 1)
+    assert counts(val, 3).tolist() == [8, 1, 0] and counts(train, 3).tolist() == [32, 1, 1] and split == []
+
+
+def test_one_clip_listed_twice_is_not_on_both_sides():
+    clips = [replace(clip, person=None) for clip in make_clips([(0, 0)] * 20)]
+    for seed in range(5):
+        train, val, _ = hold_out(clips + clips, 0.2, 1, seed)
+        assert val and not {clip.key for clip in train} & {clip.key for clip in val}
+
+
+def test_known_and_unknown_persons_may_be_mixed():
+    known = make_clips([(i % 2, i // 4) for i in range(40)])
+    unknown = [
+        replace(c, person=None, key=f"u/{c.key}", id=f"u/{c.id}") for c in make_clips([(i % 2, 0) for i in range(40)])
+    ]
+    train, val, split = hold_out(known + unknown, 0.2, 2, 0)
+    assert split == [] and counts(val, 2).tolist() == [8, 8]
+    assert not {c.person for c in train if c.person} & {c.person for c in val if c.person}

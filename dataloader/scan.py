@@ -1,0 +1,46 @@
+"""A folder in place of a list: ``<class>/<clip>/<frames>``, or ``<class>/<image>`` where a clip is one image."""
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataloader.classes import Classes
+from dataloader.frames import SUFFIXES, numeric_key
+from dataloader.layouts import Line, labels_named
+from dataloader.paths import VIDEOS, slashes
+from utils.errors import UserError
+
+
+def scan_folder(folder: Path, written: str, classes: Classes) -> Iterator[Line]:
+    """Every clip, class by class; ``written`` is the folder as the user names it, with which the clips' names begin."""
+    for name in _visible(folder):
+        if not (folder / name).is_dir():
+            _refuse_media(folder / name, "expected folders named like the classes")
+            continue
+        labels = labels_named(name, f"folder {folder}", classes)
+        for clip in _clips(folder / name, classes):
+            yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(written)}/{name}/{clip}"), labels)
+
+
+def _clips(folder: Path, classes: Classes) -> Iterator[str]:
+    for name in _visible(folder):
+        is_image = name.lower().endswith(SUFFIXES)
+        if is_image if classes.layout == "images" else (folder / name).is_dir():
+            yield name
+        elif classes.layout != "images":
+            _refuse_media(folder / name, "expected a folder of frames for each clip")
+
+
+def _refuse_media(path: Path, expected: str) -> None:
+    """A note beside the clips is no clip; a video or an image there means another layout."""
+    if path.name.lower().endswith(VIDEOS):
+        raise UserError(f"{path}: is a video, {expected}; extract its frames first")
+    if path.name.lower().endswith(SUFFIXES):
+        raise UserError(f"{path}: is an image, {expected}")
+
+
+def _visible(folder: Path) -> list[str]:
+    try:
+        return sorted((p.name for p in folder.iterdir() if not p.name.startswith(".")), key=numeric_key)
+    except OSError as error:
+        raise UserError(f"folder {folder}: {(error.strerror or 'cannot be read').lower()}") from None

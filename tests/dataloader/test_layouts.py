@@ -1,0 +1,163 @@
+"""Lines of lists in every layout: what they say, and where one is at fault."""
+
+from dataclasses import replace
+
+import pytest
+
+from dataloader.classes import load_classes
+from dataloader.formats import ListFormat
+from dataloader.layouts import read_lines
+from utils.errors import UserError
+
+
+def read(folder, dataset, content, **changes):
+    path = folder / "list.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_lines(path, replace(load_classes(dataset), **changes)))
+
+
+def error(folder, dataset, content, **changes):
+    with pytest.raises(UserError) as caught:
+        read(folder, dataset, content, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def names(dataset, lines):
+    """What the lines say, in words: label order is not trusted twice."""
+    classes = load_classes(dataset)
+    return ["_".join(classes.names[label] for label in line.labels) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "row", "path", "frames", "name"),
+    [
+        ("RAER", "RAER/images/P1/001 30 3", "RAER/images/P1/001", 30, "Confusion"),
+        ("DFEW", "DFEW_Frame_Face/00001 40 3", "DFEW_Frame_Face/00001", 40, "anger"),
+        (
+            "FERV39k",
+            "2_ClipsforFaceCrop/Action/Happy/0267 40 0",
+            "2_ClipsforFaceCrop/Action/Happy/0267",
+            40,
+            "happiness",
+        ),
+        ("AFEW", "AFEW_Face/train/Sad/1 40 1", "AFEW_Face/train/Sad/1", 40, "sadness"),
+        ("CAER", "train/Surprise/0001.avi 60 6", "train/Surprise/0001.avi", 60, "surprise"),
+        ("CAER", "train/Anger/00 01.avi\t60 0", "train/Anger/00 01.avi", 60, "anger"),
+        ("CAER-S", "train/train/Disgust/6023.png 1 2", "train/train/Disgust/6023.png", None, "disgust"),
+        ("CAER-S", "train/Disgust/6023.png 1", "train/Disgust/6023.png", None, "disgust"),
+        ("CAER-S", "train/Angry/a 7.PNG 0", "train/Angry/a 7.PNG", None, "anger"),
+        ("DAiSEE", "Train/110001/1 300 4", "Train/110001/1", 300, "Very High"),
+        ("DAiSEE", "Train/110001/1 300 0 3 1 2", "Train/110001/1", 300, "Very High"),
+        ("DAiSEE", "Train/110001/1 300 3 0 3 3", "Train/110001/1", 300, "Very Low"),
+        ("MAFW", "03747.mp4 contempt", "03747.mp4", None, "contempt"),
+        ("MAFW", "03747.mp4\tAnger", "03747.mp4", None, "anger"),
+        ("MAFW", "03747.mp4\tsurprise_anger", "03747.mp4", None, "anger_surprise"),
+        ("MAFW", "03747.mp4\tanxiety\t他\tShe looks around.", "03747.mp4", None, "anxiety"),
+    ],
+)
+def test_a_line_says_its_clip_and_its_class(tmp_path, dataset, row, path, frames, name):
+    (line,) = lines = read(tmp_path, dataset, row)
+    assert (line.path, line.frames, names(dataset, lines)) == (path, frames, [name])
+    assert line.where == f"{tmp_path}/list.txt, line 1"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_marks_line_ends_and_blank_lines_are_seen_through(tmp_path, ending, mark):
+    lines = read(tmp_path, "MAFW", mark + ending.join(["1.mp4 fear", "", "  ", "2.mp4\tanger\t怒\tA frown.", ""]))
+    assert [(line.path, line.where[-1], line.caption) for line in lines] == [
+        ("1.mp4", "1", None),
+        ("2.mp4", "4", "A frown."),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk"])
+def test_captions_may_be_utf8_or_gbk(tmp_path, encoding):
+    text = "03747.mp4\tanger\t一个男人皱着眉头\tA man’s brows are low.\r\n"
+    (line,) = read(tmp_path, "MAFW", text.encode(encoding))
+    assert line.caption == "A man’s brows are low."
+
+
+def test_only_lists_with_captions_may_be_gbk(tmp_path):
+    assert "not a UTF-8 text file" in error(tmp_path, "DFEW", "路径 3 1".encode("gbk"))
+    assert "neither a UTF-8 nor a GBK" in error(tmp_path, "MAFW", b"\xff\xff 1.mp4 anger")
+
+
+def test_an_empty_caption_is_none(tmp_path):
+    assert read(tmp_path, "MAFW", "1.mp4\tanger\t他\t\n2.mp4\tfear\t\t")[0].caption is None
+
+
+def test_the_two_lists_of_mafw_count_in_two_orders(tmp_path):
+    """Numbers as DFER-CLIP's lists have them, written out by hand."""
+    listed = (
+        "happiness sadness neutral anger surprise disgust fear contempt anxiety helplessness disappointment".split()
+    )
+    by_number = read(tmp_path, "MAFW", "\n".join(f"x/faces/{n:05d} 9 {n}" for n in range(11)))
+    assert names("MAFW", by_number) == listed
+    by_name = read(tmp_path, "MAFW", "\n".join(f"{n:05d}.mp4 {name}" for n, name in enumerate(listed)))
+    assert [line.labels for line in by_name] == [line.labels for line in by_number]
+    assert load_classes("MAFW").names[:3] == ("anger", "disgust", "fear")
+
+
+def test_a_csv_counts_from_one_and_pads_its_numbers(tmp_path):
+    lines = read(tmp_path, "DFEW", 'video_name,label\n1,1\n"00012", 7\n16372.mp4,4\n')
+    assert [line.path for line in lines] == ["00001", "00012", "16372"]
+    assert names("DFEW", lines) == ["happiness", "fear", "anger"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "content", "line", "parts"),
+    [
+        ("DFEW", "video_name,label\n1,1\n2,0\n", 3, ["label 0 is outside 1..7", "count from 1"]),
+        ("DFEW", "video_name,label\n1\n", 2, ["expected `video_name,label`"]),
+        ("DFEW", "video_name,label\n,3\n", 2, ["expected `video_name,label`"]),
+        ("DFEW", "video_name,label\n1,happy\n", 2, ["whole number", "happy"]),
+        ("DFEW", "video_name,emotion,label\n1,1,1\n", 1, ["header"]),
+        ("FERV39k", "video_name,label\n1,1\n", 1, ["csv_label_base", "FERV39k"]),
+        ("DFEW", "a 3 0\nb 3 7\n", 2, ["label 7 is outside 0..6", "count from 0"]),
+        ("DFEW", "a 3 0\n\nb 7\n", 3, ["path frames label"]),
+        ("DAiSEE", "a 300 1 4 0 0\n", 1, ["engagement", "label 4 is outside 0..3"]),
+        ("DAiSEE", "a 300 9 1 0 0\n", 1, ["boredom", "label 9"]),
+        ("DAiSEE", "a 300 1 1 0\n", 1, ["path frames boredom engagement confusion frustration"]),
+        ("DAiSEE", "a 300 0\n", 1, ["label 0 is outside 1..4"]),
+        ("MAFW", "1.mp4 anger\n2.mp4\n", 2, ["expected `video class`", "1 columns"]),
+        ("MAFW", "1.mp4\tanger\tx\n", 1, ["3 columns"]),
+        ("MAFW", "1.mp4\tanger\tx\ty\tz\n", 1, ["5 columns"]),
+        ("MAFW", "1.mp4 anger fear\n", 1, ["3 columns"]),
+        ("MAFW", "\tanger\n", 1, ["columns"]),
+        ("MAFW", "1.mp4 angre\n", 1, ["unknown class 'angre'", "did you mean anger"]),
+        ("MAFW", "1.mp4 anger_xyz\n", 1, ["unknown class 'xyz'", "helplessness"]),
+        ("MAFW", "1.mp4 anger_anger\n", 1, ["twice"]),
+        ("MAFW", "1.mp4 anger_\n", 1, ["unknown class ''"]),
+        ("MAFW", "a/faces/1 3 11\n", 1, ["label 11 is outside 0..10"]),
+        ("MAFW", "a/faces/1 3 x\n", 1, ["whole numbers", "x"]),
+        ("CAER", "train/Anger/1.avi 3 0\ntrain/Anger/2.avi 3 1\n", 2, ["disgust", "Anger/", "another number"]),
+        ("CAER", "train/Angst/1.avi 3 0\n", 1, ["unknown class 'Angst'", "folder above the clip"]),
+        ("CAER", "1.avi 3 0\n", 1, ["folder above the clip"]),
+        ("CAER-S", "train/Anger/1.png 1 1\ntrain/Anger/2.png 1 0\n", 2, ["label 0 is outside 1..7"]),
+        ("CAER-S", "train/Disgust/1.png 1 1\n", 1, ["anger", "Disgust/"]),
+        ("CAER-S", "train/Disgust/1.png 2\n", 1, ["fear", "Disgust/"]),
+        ("CAER-S", "train/Disgust/1.png\n", 1, ["image label"]),
+        ("CAER-S", "train/Disgust/1 1 2\n", 1, ["image label"]),
+        ("CAER-S", "train/Disgust/1.png 1 two\n", 1, ["whole number", "two"]),
+        ("CAER-S", "train/Disgust/1.png 1 2 3\n", 1, ["expected `image number label`"]),
+    ],
+)
+def test_a_line_at_fault_is_named_with_its_number(tmp_path, dataset, content, line, parts):
+    message = error(tmp_path, dataset, content)
+    assert f"list.txt, line {line}" in message
+    for part in parts:
+        assert part in message, message
+
+
+def test_two_columns_need_a_stated_base(tmp_path):
+    assert "two_column_label_base" in error(tmp_path, "CAER-S", "train/Anger/1.png 0", format=ListFormat())
+
+
+def test_a_whole_set_counted_from_the_wrong_number_is_caught_by_its_folders(tmp_path):
+    folders = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+    right = "\n".join(f"test/{folder}/{n}.png {n}" for n, folder in enumerate(folders))
+    assert len(read(tmp_path, "CAER-S", right)) == 7
+    wrong = "\n".join(f"test/{folder}/{n}.png {n + 1}" for n, folder in enumerate(folders))
+    assert "line 1" in error(tmp_path, "CAER-S", wrong)

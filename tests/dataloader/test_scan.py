@@ -1,0 +1,62 @@
+"""A folder in place of a list: classes are its folders, clips theirs."""
+
+import os
+
+import pytest
+
+from tests.dataloader.reading import make_frames, read_set
+from utils.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    folders = ("Happy/000046280", "Happy/000012", "sad/x", "Fear/3", ".cache/3")
+    make_frames(tmp_path, *(f"AFEW_Face/train/{folder}" for folder in folders))
+    (tmp_path / "AFEW_Face/train/Fear/notes.txt").write_text("x")
+    return tmp_path
+
+
+def test_folders_are_classes_and_clips(root):
+    clips = read_set("AFEW", root, "AFEW_Face/train")
+    found = {clip.id: clip.label for clip in clips}
+    prefix = "AFEW_Face/train/"
+    expected = {"Happy/000012": 0, "Happy/000046280": 0, "sad/x": 1, "Fear/3": 6}
+    assert found == {prefix + name: label for name, label in expected.items()}
+    assert [clip.key for clip in clips] == [f"train/{name}" for name in sorted(expected)]
+    assert all(clip.frames == ("1.jpg", "2.jpg") and clip.listed_frames is None for clip in clips)
+    assert read_set("AFEW", root, f"{root}/AFEW_Face/train/")[0].key == "train/Fear/3"
+
+
+def test_an_unknown_class_folder_is_named(root):
+    make_frames(root, "AFEW_Face/train/Hapy/1")
+    with pytest.raises(UserError, match=r"AFEW_Face/train: unknown class 'Hapy'; did you mean Happy"):
+        read_set("AFEW", root, "AFEW_Face/train")
+
+
+def test_a_clip_without_frames_is_named(root):
+    (root / "AFEW_Face/train/Fear/9").mkdir()
+    with pytest.raises(UserError, match=r"Fear/9.*no image"):
+        read_set("AFEW", root, "AFEW_Face/train")
+
+
+@pytest.mark.parametrize(
+    ("stray", "part"),
+    [("Fear/1.avi", "extract"), ("Fear/1.png", "folder of frames"), ("1.png", "like the classes")],
+)
+def test_media_where_no_clip_can_be_are_refused(root, stray, part):
+    (root / "AFEW_Face/train" / stray).write_bytes(b"x")
+    with pytest.raises(UserError, match=part) as caught:
+        read_set("AFEW", root, "AFEW_Face/train")
+    assert os.path.basename(stray) in str(caught.value)
+
+
+def test_a_folder_without_classes_holds_no_clip(root):
+    (root / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: holds no clip; expected folders"):
+        read_set("AFEW", root, "empty")
+
+
+def test_images_may_stand_in_class_folders(root):
+    make_frames(root, "CAER-S/test/Anger", names=("1.png", "note.txt"))
+    (clip,) = read_set("CAER-S", root, "CAER-S/test")
+    assert (clip.key, clip.label, clip.frames) == ("test/Anger/1", 0, ("1.png",))
