@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip
-from dataloader.boxes import Box, clip_key, nearest_boxes
+from dataloader.boxes import Box, nearest_boxes
 from dataloader.crops import (
     Area,
     choose_shrink,
@@ -159,7 +159,7 @@ def streams_of(views: Views) -> tuple[str, ...]:
 
 def boxes_of(clip: Clip, views: Views) -> tuple[list[Box | None], Box | None]:
     """The face box of every frame, and the body box."""
-    key = clip_key(clip.id, views.root)
+    key = clip.key
     boxes = views.face_boxes.get(key, {})
     nearest = views.missing_face == "nearest"
     faces = nearest_boxes(clip.frames, boxes) if nearest else [boxes.get(name) for name in clip.frames]

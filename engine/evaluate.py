@@ -6,10 +6,11 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dataloader.classes import Classes
+from dataloader.classes import Classes, load_classes, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
-from engine.data import evaluation_loader, make_views, read_splits, require_lists
+from engine.data import evaluation_loader, make_views
 from engine.inspect import describe_published
+from engine.lists import read_splits, require_lists
 from engine.options import Config
 from engine.predict import predict
 from engine.regress import evaluate_regression
@@ -32,7 +33,7 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if opened.config.model.task == "regression":
         return evaluate_regression(opened, config)
     require_lists(config)
-    classes = stored_classes(content, path)
+    classes = stored_classes(content, config, path)
     with about(path):
         model = rebuild(content, config)
     with open_session(config) as session:
@@ -44,10 +45,10 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         return score_test_list(task, config, classes, session, content["selected_on"])
 
 
-def stored_classes(content: dict[str, Any], path: Path) -> Classes:
-    """The classes that a checkpoint knows, and how lists name them."""
-    names, source = tuple(content["classes"]), str(path)
-    return Classes(names=names, label_base=content["label_base"], texts={}, source=source, **content.get("reading", {}))
+def stored_classes(content: dict[str, Any], config: Config, path: Path) -> Classes:
+    """The classes that a checkpoint knows, read from lists as ``--dataset`` writes them."""
+    lists = load_classes(config.data.dataset)
+    return with_names(lists, tuple(content["classes"]), content["label_base"], str(path))
 
 
 def score_test_list(

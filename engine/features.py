@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from dataloader.annotation import Clip
-from dataloader.boxes import clip_key
 from dataloader.build import Loader, start_worker
 from dataloader.clips import Views
 from dataloader.features import EveryFrame, cached_variants
@@ -83,7 +82,7 @@ def cache_name(
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
         stamps = [_modified(clip.frame_path(i)) for i in range(len(clip.frames))]
-        box = boxes.get(clip_key(clip.id, views.root))
+        box = boxes.get(clip.key)
         digest.update(json.dumps([str(clip.folder.resolve()), clip.frames, stamps, box]).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
 

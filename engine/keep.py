@@ -62,7 +62,6 @@ class Keeper:
             "config": asdict(config),
             "classes": list(classes.names),
             "label_base": classes.label_base,
-            "reading": classes.reading(),
             "clip_shape": shape,
             "selected_on": selected_on,
         }

@@ -81,7 +81,7 @@ def plain_words(config: Config) -> Iterator[None]:
             raise UserError(out_of_memory(config)) from None
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             raise UserError(
-                f"--compile: torch cannot compile here ({first_line(error)[:160]}); leave it out, or install what is missing"
+                f"--compile: torch cannot compile here ({first_line(error)[:160]}); leave it out or install that"
             ) from None
         if "DataLoader worker" not in str(error):
             raise

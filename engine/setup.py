@@ -19,7 +19,7 @@ def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, 
     clip, texts = load_fitting_clip(config), classes.texts_of(config.model.text_type)
     sizes = {"max_frames": config.data.num_segments * config.data.duration, "seed": config.run.seed}
     if config.model.model == "emoclip":
-        model = build_emoclip(clip, texts, classes.parts_matrix(), config.model, **sizes)
+        model = build_emoclip(clip, texts, classes.parts, config.model, **sizes)
     elif classes.parts is not None:
         raise UserError(
             f"--label-type compound needs texts that can be averaged: --model emoclip, not {config.model.model}"

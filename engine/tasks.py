@@ -79,11 +79,15 @@ class ClipCaerTask(ClipTask):
     """Classes by learnable prompts; the two text losses; also for one stream."""
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        labels = torch.tensor([clip.label for clip in clips])
+        self.set_training_counts(torch.bincount(labels, minlength=len(classes)), device)
+        return []
+
+    def set_training_counts(self, counts: Any, device: torch.device) -> None:
         """Clips of each class: what the corrections for class sizes start from."""
-        counts = torch.bincount(torch.tensor([clip.label for clip in clips]), minlength=len(classes))
+        counts = torch.as_tensor(counts)
         self.log_priors = log_priors(counts).to(device)
         self.class_weights = inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
-        return []
 
     @property
     def texts_learn(self) -> bool:

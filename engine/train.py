@@ -10,12 +10,13 @@ import torch
 
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.data import Splits, evaluation_loader, make_views, read_splits, require_lists, run_classes, training_loader
+from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch, to_device
 from engine.evaluate import score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
+from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
 from engine.predict import predict

@@ -10,13 +10,13 @@ from torch import nn
 
 from dataloader.classes import Classes
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
-from engine.data import require_lists, run_classes
 from engine.evaluate import score_test_list
+from engine.lists import require_lists, run_classes
 from engine.options import Config
 from engine.session import open_session
 from engine.setup import load_fitting_clip
 from engine.tasks import ClipTask
-from models.build import as_matrix, class_tokens, encode_classes
+from models.build import class_tokens, encode_classes, parts_matrix
 from models.zero_shot import ZeroShotClip
 from utils.errors import UserError, about
 
@@ -35,7 +35,7 @@ def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
     """CLIP's own image and text features, no training."""
     classes, clip = run_classes(config), load_fitting_clip(config)
     texts = encode_classes(clip, classes.texts_of(config.model.text_type))
-    parts = as_matrix(classes.parts_matrix())
+    parts = parts_matrix(classes.parts)
     return config, classes, ZeroShotClip(clip.visual, texts, temperature=config.model.temperature, parts=parts)
 
 
@@ -54,7 +54,7 @@ def caption_model(config: Config, given: dict[str, Any]) -> tuple[Config, Classe
         classes = run_classes(config)
         model = rebuild(content, config)
     model.tokens = class_tokens(classes.texts_of(config.model.text_type))
-    model.parts = as_matrix(classes.parts_matrix())
+    model.parts = parts_matrix(classes.parts)
     return config, classes, model
 
 

@@ -54,7 +54,7 @@ def build_clip_caer(
 
 
 def build_emoclip(clip: Clip, texts: ClassTexts, parts: Any, options: Any, *, max_frames: int, seed: int) -> EmoClip:
-    """``parts`` (C, C0): what each class is made of, None where it is itself."""
+    """``parts``: the base classes that each class is made of, None where it is itself."""
     with seeded(seed, "temporal"):
         temporal = build_temporal(clip.shape.embed_dim, options, max_frames)
     return EmoClip(
@@ -63,7 +63,7 @@ def build_emoclip(clip: Clip, texts: ClassTexts, parts: Any, options: Any, *, ma
         text_encoder=clip.text,
         token_embedding=clip.token_embedding.weight.detach().clone(),
         tokens=class_tokens(texts),
-        parts=as_matrix(parts),
+        parts=parts_matrix(parts),
         readout=None,
         logit_scale=clip.logit_scale.item(),
     )
@@ -74,8 +74,14 @@ def class_tokens(texts: ClassTexts) -> Tensor:
     return tokenize([text for row in texts for text in row]).view(len(texts), -1, TEXT_LENGTH)
 
 
-def as_matrix(parts: Any) -> Tensor | None:
-    return None if parts is None else torch.as_tensor(parts, dtype=torch.float32)
+def parts_matrix(parts: Sequence[Sequence[int]] | None) -> Tensor | None:
+    """(C, C0): 1 where a class is made of a base class; None where every class is its own."""
+    if parts is None:
+        return None
+    matrix = torch.zeros(len(parts), 1 + max(part for row in parts for part in row))
+    for row, part in zip(matrix, parts, strict=True):
+        row[list(part)] = 1.0
+    return matrix
 
 
 def build_temporal(width: int, options: Any, max_frames: int) -> TemporalTransformer:

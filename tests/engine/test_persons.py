@@ -7,7 +7,7 @@ import pytest
 
 from dataloader.annotation import Clip
 from dataloader.classes import load_classes
-from engine.data import Splits, _check_frames, _describe
+from engine.lists import Splits, _check_frames, _describe
 
 
 class Said:

@@ -1,0 +1,150 @@
+"""The lists of a run: read with their classes, validation held out, counted, and what is doubtful about them said."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataloader.annotation import Clip, label_sets, read_annotation
+from dataloader.captions import read_captions
+from dataloader.classes import Classes, load_classes, with_compounds
+from dataloader.frames import find_unreadable
+from dataloader.packed import open_pack
+from dataloader.splits import hold_out
+from engine.options import Config
+from utils.errors import UserError, closest
+from utils.runlog import RunLog
+
+FEW_CLIPS = 20  # below this one clip moves UAR so much that epochs cannot be told apart
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: list[Clip]
+    val: list[Clip]
+    test: list[Clip]
+
+
+def require_lists(config: Config) -> None:
+    """Before anything is loaded or downloaded."""
+    if config.run.mode == "train" and config.data.train_annotation is None:
+        raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
+    if config.run.mode != "train" and config.data.test_annotation is None:
+        raise UserError(f"--mode {config.run.mode} needs --test-annotation FILE")
+
+
+def run_classes(config: Config) -> Classes:
+    """The classes of the run; with ``--label-type compound`` also every combination in its lists."""
+    data = config.data
+    classes = load_classes(data.dataset, data.class_texts)
+    if data.label_type == "single":
+        return classes
+    lists = filter(None, (data.train_annotation, data.val_annotation, data.test_annotation))
+    return with_compounds(classes, set().union(*(label_sets(file, data.root_dir, classes) for file in lists)))
+
+
+def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
+    """The lists that this mode needs, with validation held out of train where no list of its own is given."""
+    data = config.data
+    packed = open_pack(data.pack).frames if data.pack else None
+
+    def read(file: str | None, captions: dict[str, str] | None = None) -> list[Clip]:
+        return read_annotation(file, data.root_dir, classes, packed, captions) if file else []
+
+    if config.run.mode != "train":
+        splits = Splits([], [], read(data.test_annotation))
+    else:
+        captions = read_captions(data.captions, data.root_dir) if data.captions else None
+        splits = Splits(read(data.train_annotation, captions), read(data.val_annotation), read(data.test_annotation))
+        splits = _hold_out(splits, config, classes, log)
+    if data.leave_out is not None:
+        splits = _leave_out(splits, class_named(data.leave_out, classes), data.leave_out)
+    _describe(splits, classes, log)
+    _check_frames(splits, config, log)
+    return splits
+
+
+def _hold_out(splits: Splits, config: Config, classes: Classes, log: RunLog) -> Splits:
+    if splits.val or config.optim.select_on != "val":
+        return splits
+    fraction = config.data.val_fraction
+    train, val, split = hold_out(splits.train, fraction, len(classes), config.run.seed)
+    for label in split:
+        log.warn(f"validation: persons of {classes.names[label]} could not be kept whole")
+    if not val or not train:
+        raise UserError(f"--val-fraction {fraction}: too few clips to hold any out; use --select-on last")
+    return Splits(train, val, splits.test)
+
+
+def class_named(word: str, classes: Classes) -> int:
+    names = [name.lower() for name in classes.names]
+    if word.lower() not in names:
+        known = closest(word, list(classes.names)) or f"; the classes are {', '.join(classes.names)}"
+        raise UserError(f"--leave-out {word}: no such class{known}")
+    return names.index(word.lower())
+
+
+def _leave_out(splits: Splits, label: int, name: str) -> Splits:
+    """Train and validation without a class, and a test of it alone, against the texts of all."""
+    test = [clip for clip in splits.test if clip.label == label]
+    if not test:
+        raise UserError(f"--leave-out {name}: --test-annotation has no clip of it")
+    train, val = ([clip for clip in part if clip.label != label] for part in (splits.train, splits.val))
+    return Splits(train, val, test)
+
+
+def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
+    """Counts of every split, and what about them makes a score doubtful."""
+    for name, clips in vars(splits).items():
+        if clips:
+            _describe_split(name, clips, classes, log)
+    persons = {name: _persons_of(clips) for name, clips in vars(splits).items()}
+    if not any(persons.values()):
+        log.say("persons are not known in this set: they may be in more than one of the lists")
+    for name in ("val", "test"):
+        shared = persons["train"] & persons[name]
+        if shared:
+            log.warn(
+                f"{len(shared)} of {len(persons[name])} {name} persons are in train: the score is not of new persons"
+            )
+    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+        shared = {clip.key for clip in getattr(splits, one)} & {clip.key for clip in getattr(splits, other)}
+        if shared:
+            log.warn(f"{len(shared)} {other} clips are also in {one} ({min(shared)}): scores on them are optimistic")
+
+
+def _describe_split(name: str, clips: list[Clip], classes: Classes, log: RunLog) -> None:
+    counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
+    listed = ", ".join(f"{c} {n}" for c, n in zip(classes.names, counts, strict=True))
+    persons = _persons_of(clips)
+    log.say(f"{name:<5} {len(clips):>5} clips{f' of {len(persons)} persons' if persons else ''}: {listed}")
+    for label in np.flatnonzero(counts == 0):
+        log.warn(f"{name} has no clip of {classes.names[label]}")
+    few = np.flatnonzero((counts > 0) & (counts < FEW_CLIPS))
+    if name != "train" and len(few):
+        present = np.count_nonzero(counts)
+        worth = ", ".join(f"{classes.names[c]} {counts[c]} ({100 / counts[c] / present:.2f})" for c in few)
+        log.warn(f"{name}: few clips make a class, and one clip many UAR points: {worth}")
+
+
+def _persons_of(clips: list[Clip]) -> set[str]:
+    return {clip.person for clip in clips if clip.person is not None}
+
+
+def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
+    """Before the first step: frame counts against the lists, and the first bytes of every frame."""
+    clips = [*splits.train, *splits.val, *splits.test]
+    differing = [clip for clip in clips if clip.listed_frames not in (None, len(clip.frames))]
+    if differing:
+        one = differing[0]
+        log.warn(
+            f"{len(differing)} of {len(clips)} clips do not have the listed number of frames "
+            f"({one.id}: {one.listed_frames} listed, {len(one.frames)} there); those there are used"
+        )
+    if config.data.pack:
+        return  # what is read was decoded when the pack was made
+    bad = find_unreadable([clip.frame_path(i) for clip in clips for i in range(len(clip.frames))])
+    if bad and config.data.on_bad_frame == "error":
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")
+    if bad:
+        log.warn(f"{len(bad)} frames are no images, {bad[0]} for one: the nearest frame of the clip takes their place")
