@@ -65,7 +65,8 @@ def label_sets(file: str, root: str | None, classes: Classes) -> set[frozenset[i
 
 
 def _lines(path: Path, file: str, classes: Classes) -> Iterator[Line]:
-    return scan_folder(path, file, classes) if path.is_dir() else read_lines(path, classes)
+    listed = classes.listed or classes
+    return scan_folder(path, file, listed) if path.is_dir() else read_lines(path, listed)
 
 
 def _make_clip(line: Line, root: str | None, classes: Classes, packed: Packed, captions: dict[str, str]) -> Clip:
@@ -78,14 +79,18 @@ def _make_clip(line: Line, root: str | None, classes: Classes, packed: Packed, c
 
 
 def _label_of(line: Line, classes: Classes) -> int:
-    if classes.parts is not None:
-        if line.labels in classes.parts:
-            return classes.parts.index(line.labels)
-        raise UserError(f"{line.where}: a combination of classes that is none of {', '.join(classes.names)}")
-    if len(line.labels) > 1:
-        names = "_".join(classes.names[label] for label in line.labels)
+    listed = classes.listed or classes
+    if listed.parts is None and len(line.labels) > 1:
+        names = "_".join(listed.names[label] for label in line.labels)
         raise UserError(f"{line.where}: {names} is a compound class; read the list with --label-type compound")
-    return line.labels[0]
+    if listed.parts is not None and line.labels not in listed.parts:
+        raise UserError(f"{line.where}: a combination of classes that is none of {', '.join(listed.names)}")
+    label = line.labels[0] if listed.parts is None else listed.parts.index(line.labels)
+    if listed is classes:
+        return label
+    if listed.names[label] not in classes.names:
+        raise UserError(f"{line.where}: {listed.names[label]} is none of the model's {', '.join(classes.names)}")
+    return classes.names.index(listed.names[label])
 
 
 def _find_frames(

@@ -29,6 +29,7 @@ class Classes:
     parts: tuple[tuple[int, ...], ...] | None = None  # the base classes that each class is made of, compound sets only
     has_flat_boxes: bool = False  # a face box may stand for all frames of a clip
     format: ListFormat = field(default_factory=ListFormat)
+    listed: "Classes | None" = None  # the classes of the lists, where a model has others
 
     def __len__(self) -> int:
         return len(self.names)
@@ -113,6 +114,16 @@ def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source
     if compound.names != names:
         raise UserError(f"{source}: its classes are not combinations of {', '.join(base)}")
     return compound
+
+
+def translated(classes: Classes, names: tuple[str, ...], source: str) -> Classes:
+    """The lists of a set read for a model of another: what counts is the name of a class, not its number."""
+    if not {*classes.names} & {*names}:
+        raise UserError(
+            f"{source}: no class of the model ({', '.join(names)}) is one of {classes.source} "
+            f"({', '.join(classes.names)})"
+        )
+    return replace(classes, names=names, texts={}, source=source, parts=None, listed=classes)
 
 
 def _name(entry: Any, number: int, path: Path) -> str:

@@ -86,10 +86,10 @@ def _levels(fields: list[str], where: str, classes: Classes) -> Line:
     if len(fields) != 2 + len(columns):
         raise UserError(f"{where}: expected `path frames label` or `path frames {' '.join(columns)}`")
     levels = [
-        _from_base(int(f), classes.format.level_base, f"{where}, {c}", classes)
-        for c, f in zip(columns, fields[2:], strict=True)
+        _from_base(_whole(field, where), classes.format.level_base, f"{where}, {column}", classes)
+        for column, field in zip(columns, fields[2:], strict=True)
     ]
-    return Line(where, fields[0], (levels[used],), int(fields[1]))
+    return Line(where, fields[0], (levels[used],), _whole(fields[1], where))
 
 
 def _check_csv(where: str, row: str, classes: Classes) -> None:

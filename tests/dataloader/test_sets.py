@@ -3,7 +3,7 @@
 import pytest
 
 from dataloader.annotation import label_sets
-from dataloader.classes import load_classes, with_compounds
+from dataloader.classes import load_classes, translated, with_compounds
 from tests.dataloader.reading import make_frames, read_set
 from utils.errors import UserError
 
@@ -115,3 +115,24 @@ def test_daisee_knows_persons_and_takes_the_engagement(tmp_path):
     for line in ("DataSet/Train/110001/1100011002 300 4", "DataSet/Train/110001/1100011002 300 0 3 1 2"):
         (clip,) = read_set("DAiSEE", tmp_path, text=line)
         assert (clip.label, clip.listed_frames, clip.person) == (3, 300, "DataSet/Train/110001")
+
+
+def test_a_model_of_one_set_reads_the_lists_of_another_by_name(tmp_path):
+    """Both sets have the seven classes, each in its own order."""
+    make_frames(tmp_path, *(f"train/{folder}/1" for folder in ("Anger", "Happy", "Surprise")))
+    text = "train/Anger/1 2 0\ntrain/Happy/1 2 3\ntrain/Surprise/1 2 6"
+    for model in ("DFEW", "MAFW"):
+        names = load_classes(model).names
+        classes = translated(load_classes("CAER"), names, "best.pt")
+        clips = read_set("CAER", tmp_path, text=text, classes=classes)
+        assert [names[clip.label] for clip in clips] == ["anger", "happiness", "surprise"]
+        assert classes.names == names and classes.source == "best.pt"
+
+
+def test_a_class_that_the_model_does_not_know_is_named_by_its_line(tmp_path):
+    make_frames(tmp_path, "1", "2")
+    classes = translated(load_classes("MAFW"), load_classes("DFEW").names, "best.pt")
+    with pytest.raises(UserError, match=r"list\.txt, line 2: contempt is none of the model's"):
+        read_set("MAFW", tmp_path, text="1.mp4 anger\n2.mp4 contempt", classes=classes)
+    with pytest.raises(UserError, match=r"best\.pt: no class of the model"):
+        translated(load_classes("MAFW"), ("calm", "glad"), "best.pt")
