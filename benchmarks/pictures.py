@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dataloader.annotation import Clip, read_annotation
-from dataloader.boxes import clip_key, read_body_boxes, read_face_boxes
+from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import Views, crop_streams, read_frames
 
@@ -37,7 +37,7 @@ def main() -> int:
     for row, name in enumerate(classes.names):
         top = row * (HEIGHT + GAP)
         write_name(sheet, name, top)
-        known = [c for c in clips if c.label == row and clip_key(c.id, options.root) in views.face_boxes]
+        known = [c for c in clips if c.label == row and c.key in views.face_boxes]
         for column, index in enumerate(rng.choice(len(known), COLUMNS, replace=False)):
             sheet.paste(draw_cell(known[index], views), (LABEL + column * (WIDTH + GAP), top))
     sheet.save(options.out, quality=88)

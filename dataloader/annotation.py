@@ -27,6 +27,7 @@ class Clip:
     key: str  # the path without root, prefix and suffix: the same however a list spells it
     person: str | None = None  # None: the set does not say who is in a clip
     caption: str | None = None
+    is_image: bool = False  # one file among others of its folder
 
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
@@ -75,7 +76,7 @@ def _make_clip(line: Line, root: str | None, classes: Classes, packed: Packed, c
     folder, names = find(line, root, classes, packed.get(key))
     person = key.rpartition("/")[0] if classes.has_persons else None
     caption = _caption_of(key, captions) or line.caption
-    return Clip(line.path, folder, names, line.frames, label, key, person, caption)
+    return Clip(line.path, folder, names, line.frames, label, key, person, caption, classes.layout == "images")
 
 
 def _label_of(line: Line, classes: Classes) -> int:

@@ -107,13 +107,13 @@ class HitRate:
         return self.frames_with_box / self.frames
 
 
-def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]], root: str | None) -> HitRate:
+def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]]) -> HitRate:
     found = [boxes.get(clip.key, {}) for clip in clips]
     counts = [sum(name in box for name in clip.frames) for clip, box in zip(clips, found, strict=True)]
     return HitRate("face", len(clips), sum(map(bool, found)), sum(len(c.frames) for c in clips), sum(counts))
 
 
-def body_hits(clips: list[Clip], boxes: dict[str, Box], root: str | None) -> HitRate:
+def body_hits(clips: list[Clip], boxes: dict[str, Box]) -> HitRate:
     frames = [(clip.key in boxes, len(clip.frames)) for clip in clips]
     with_box = sum(n for hit, n in frames if hit)
     return HitRate("body", len(clips), sum(hit for hit, _ in frames), sum(n for _, n in frames), with_box)

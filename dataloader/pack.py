@@ -29,7 +29,6 @@ from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame
 from dataloader.pack_files import PackFiles
 from dataloader.packed import STREAMS, digest, hash_frames, stamps
-from dataloader.paths import resolve_path
 from dataloader.transforms import PLAIN
 from utils.config import option, parse, resolve
 from utils.errors import UserError
@@ -150,11 +149,12 @@ def read_clips(options: PackOptions) -> tuple[list[Clip], dict[str, str]]:
         raise UserError("no list of clips: name --train-annotation, --val-annotation or --test-annotation")
     classes = load_classes(options.dataset, options.class_texts)
     clips: dict[str, Clip] = {}
-    for file in named.values():
-        for clip in read_annotation(file, options.root_dir, classes):
+    read = {name: read_annotation(file, options.root_dir, classes) for name, file in named.items()}
+    for name, found in read.items():
+        for clip in found:
             if clips.setdefault(clip.key, clip).label != clip.label:
-                raise UserError(f"{file}: {clip.key} has another label here than in the list before; correct one")
-    lists = {name: digest(resolve_path(file, options.root_dir).read_text("utf-8-sig")) for name, file in named.items()}
+                raise UserError(f"{named[name]}: {clip.key} has another label here than in the list before; correct one")
+    lists = {name: digest([(clip.key, clip.label) for clip in found]) for name, found in read.items()}
     return list(clips.values()), lists
 
 
@@ -164,11 +164,12 @@ def read_views(options: PackOptions, clips: list[Clip]) -> Views:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     root, face, body = options.root_dir, {}, {}
     if options.bounding_box_face:
-        face = read_face_boxes(options.bounding_box_face, root)
-        _require_hits(face_hits(clips, face, root), "--bounding-box-face")
+        flat = load_classes(options.dataset).has_flat_boxes
+        face = read_face_boxes(options.bounding_box_face, root, flat)
+        _require_hits(face_hits(clips, face), "--bounding-box-face")
     if crop_body:
         body = read_body_boxes(options.bounding_box_body, root)
-        _require_hits(body_hits(clips, body, root), "--bounding-box-body")
+        _require_hits(body_hits(clips, body), "--bounding-box-body")
     return Views(
         size=options.image_size,
         missing_face=options.missing_face,

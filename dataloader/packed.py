@@ -202,7 +202,7 @@ def changed_frame(clip: Clip, entry: dict[str, Any]) -> str | None:
     """
     if not clip.folder.is_dir():
         return None
-    names = list_frames(clip.folder)
+    names = clip.frames if clip.is_image else list_frames(clip.folder)
     if list(names) != entry["frames"]:
         other = min({*names} ^ {*entry["frames"]}, default="their order")
         return f"the frames of {clip.key} are others than those packed ({other})"

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dataloader.classes import Classes, load_classes, with_names
+from dataloader.classes import Classes, load_classes, translated, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import evaluation_loader, make_views
 from engine.inspect import describe_published
@@ -33,7 +33,7 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if opened.config.model.task == "regression":
         return evaluate_regression(opened, config)
     require_lists(config)
-    classes = stored_classes(content, config, path)
+    classes = stored_classes(content, config, given, path)
     with about(path):
         model = rebuild(content, config)
     with open_session(config) as session:
@@ -45,10 +45,12 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         return score_test_list(task, config, classes, session, content["selected_on"])
 
 
-def stored_classes(content: dict[str, Any], config: Config, path: Path) -> Classes:
-    """The classes that a checkpoint knows, read from lists as ``--dataset`` writes them."""
-    lists = load_classes(config.data.dataset)
-    return with_names(lists, tuple(content["classes"]), content["label_base"], str(path))
+def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
+    """The classes that a checkpoint knows, read from lists as its own data set writes them, or as another one does."""
+    lists, names = load_classes(config.data.dataset), tuple(content["classes"])
+    if given.get("dataset", content["config"]["data"]["dataset"]) != content["config"]["data"]["dataset"]:
+        return translated(lists, names, str(path))
+    return with_names(lists, names, content["label_base"], str(path))
 
 
 def score_test_list(

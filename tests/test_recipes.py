@@ -50,7 +50,7 @@ def test_it_builds_and_classifies(name):
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_flags_behind_it_win(name):
-    assert config_of(name, "--epochs", "3", "--temperature", "0.5").optim.epochs == 3
+    assert config_of(name, "--epochs", "3").optim.epochs == 3
     assert config_of(name, "--dropout", "0.25").model == replace(config_of(name).model, dropout=0.25)
 
 

@@ -31,7 +31,7 @@ def write_frames(folder: Path, count: int, size=(80, 60), same: bool = False, su
 
 def clip_of(root: Path, name: str = "RAER/P1/001", label: int = 2) -> Clip:
     frames = list_frames(root / name)
-    return Clip(name, root / name, frames, len(frames), label, "RAER/P1")
+    return Clip(name, root / name, frames, len(frames), label, name.removeprefix("RAER/"))
 
 
 @pytest.fixture
