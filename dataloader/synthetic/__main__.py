@@ -1,4 +1,4 @@
-"""Run as ``python -m dataloader.synthetic --out data/raer-sim``: draws a RAER-like set of simulated students."""
+"""Run as ``python -m dataloader.synthetic --out data/raer-sim``: draws simulated people in a published layout."""
 
 import argparse
 import signal
@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
+from .layouts import LayoutSettings
 from .plan import Settings
 from .writer import write_set
 
@@ -20,21 +21,48 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> Parser:
-    """One flag for every field of ``Settings``, besides where to and with how many processes."""
+    """One flag for every field of either kind of settings, besides where to and with how many processes."""
     parser = Parser(prog="python -m dataloader.synthetic", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write; it must be new or empty")
-    for option in fields(Settings):
+    own, others = ({option.name: option for option in fields(kind)} for kind in (Settings, LayoutSettings))
+    for name, option in {"layout": others["layout"], **own}.items():
         kinds = get_args(option.type)
         choices = kinds if kinds and isinstance(kinds[0], str) else None
         parser.add_argument(
-            "--" + option.name.replace("_", "-"),
+            "--" + name.replace("_", "-"),
             type=str if choices else kinds[0] if kinds else option.type,
-            choices=choices,
-            default=option.default,
-            help=option.metadata["help"] + ("" if option.default is None else f" (default: {option.default})"),
+            choices=(Settings.layout, *choices) if name == "layout" else choices,
+            default=argparse.SUPPRESS,  # what is not given is left to the settings of the layout
+            help=_help(name, own, others),
         )
     parser.add_argument("--workers", type=int, default=None, help="processes that draw (default: one for each core)")
     return parser
+
+
+def _help(name: str, own: dict, others: dict) -> str:
+    """What the flag does in RAER's layout, and what differs in the others."""
+    if name == "layout":
+        return f"{others[name].metadata['help']} (default: {Settings.layout})"
+    text, default = own[name].metadata["help"], own[name].default
+    text += "" if default is None else f" (default: {default})"
+    if name not in others:
+        return f"{text}; with --layout {Settings.layout} alone"
+    words, default = others[name].metadata["help"], others[name].default
+    changes = [words] if words != own[name].metadata["help"] else []
+    changes += [f"default: {default}"] if default not in (None, own[name].default) else []
+    return f"{text}; with another layout {', '.join(changes)}" if changes else text
+
+
+def settings_of(options: dict) -> Settings | LayoutSettings:
+    """The settings of the layout asked for; ValueError for a flag that means nothing to it."""
+    layout = options.get("layout", Settings.layout)
+    if layout == Settings.layout:
+        return Settings(**{name: value for name, value in options.items() if name != "layout"})
+    known = {option.name for option in fields(LayoutSettings)}
+    for name in options:
+        if name not in known:
+            raise ValueError(f"--{name} means nothing with --layout {layout}: it is for {Settings.layout} alone")
+    return LayoutSettings(**options)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if workers is not None and workers < 1:
             raise ValueError(f"--workers {workers}: expected 1 or more")
-        settings = Settings(**options)
+        settings = settings_of(options)
         is_new = write_set(out, settings, workers)
     except KeyboardInterrupt:
         print(f"interrupted: nothing was left in {out}", file=sys.stderr)
@@ -54,9 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if is_new:
-        print(
-            f"wrote {settings.clips} clips of {settings.persons} students to {out} in {time.monotonic() - begin:.0f} s"
-        )
+        seconds = time.monotonic() - begin
+        print(f"wrote {settings.clips} clips of {settings.persons} persons to {out} in {seconds:.0f} s")
     else:
         print(f"{out} already holds this set: nothing to do")
     return 0

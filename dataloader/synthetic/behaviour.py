@@ -1,20 +1,13 @@
 """How a student behaves over a clip: calm study, and the four ways in which it turns into something else."""
 
-from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
 
 from .moment import Moment
+from .track import blink, bump, drift, level_of, moments_of
 
 EMOTIONS = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
-FIELDS = tuple(field.name for field in fields(Moment))
-BOUNDS = {
-    "brow_raise": (-1, 1), "brow_furrow": (0, 1), "brow_tilt": (-1, 1), "eyelid": (0, 1), "gaze_x": (-1, 1),
-    "gaze_y": (-1, 1), "smile": (-1, 1), "mouth_open": (0, 1), "mouth_press": (0, 1), "yaw": (-50, 50),
-    "pitch": (-25, 30), "roll": (-22, 22), "lean": (-1, 1), "slump": (0, 1), "forward": (0, 1),
-    "left_reach": (0, 1), "right_reach": (0, 1), "wiggle": (-1, 1),
-}  # fmt: skip
 PHONE_SHARE = 0.62  # of distraction; clips with a phone win more votes, which makes it about two thirds
 WORK_HANDS = {
     "book": ("page", "page"), "notebook": ("desk", "write"), "laptop": ("type", "type"), "lesson": ("desk", "desk"),
@@ -25,39 +18,7 @@ def draw_behaviour(emotion: int, frames: int, rng: np.random.Generator) -> tuple
     """The moments of one clip that is meant to show ``EMOTIONS[emotion]``; how strongly is left to chance."""
     track = _study(frames, rng)
     (_stay_calm, _enjoy, _puzzle, _tire, _stray)[emotion](track, rng)
-    return _moments(track)
-
-
-def _moments(track: SimpleNamespace) -> tuple[Moment, ...]:
-    columns = []
-    for name in FIELDS:
-        values = getattr(track, name)
-        if name in BOUNDS:
-            values = np.clip(np.broadcast_to(values, track.frames), *BOUNDS[name]).round(4).tolist()
-        columns.append([values] * track.frames if isinstance(values, str) else values)
-    return tuple(Moment(*row) for row in zip(*columns, strict=True))
-
-
-def _drift(track: SimpleNamespace, rng: np.random.Generator, size: float) -> np.ndarray:
-    """A slow random wander around zero, (frames,)."""
-    speed, phase = rng.uniform(0.05, 0.3, 3), rng.uniform(0, 2 * np.pi, 3)
-    return size * np.sin(np.arange(track.frames)[:, None] * speed + phase).mean(1) * 1.4
-
-
-def _bump(track: SimpleNamespace, rng: np.random.Generator, width: float, start: float = 0.0) -> np.ndarray:
-    """One rise and fall between 0 and 1, about ``width`` frames long, somewhere in the clip."""
-    centre = rng.uniform(start, 0.9) * track.frames
-    return np.exp(-(((np.arange(track.frames) - centre) / (0.42 * width)) ** 4))
-
-
-def _level(track: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
-    """Near 1 nearly throughout: an expression that comes and stays, or stays and goes."""
-    soft = 1 + _drift(track, rng, 0.15)
-    if rng.random() < 0.5:
-        return soft
-    edge, sign = rng.uniform(-0.1, 0.4) * track.frames, (-1, 1)[rng.integers(2)]
-    steps = np.arange(track.frames)[::sign]
-    return soft / (1 + np.exp(-(steps - edge) / 1.5))
+    return moments_of(track)
 
 
 def _study(frames: int, rng: np.random.Generator) -> SimpleNamespace:
@@ -68,30 +29,24 @@ def _study(frames: int, rng: np.random.Generator) -> SimpleNamespace:
     track.phone = str(rng.choice(("none", "desk"), p=(0.65, 0.35)))
     track.attention = ["work"] * frames
     track.wiggle = np.sin(np.arange(frames) * rng.uniform(0.5, 1.3) + rng.uniform(0, 6))
-    track.brow_raise, track.brow_tilt = rng.normal(0, 0.12) + _drift(track, rng, 0.06), rng.normal(0, 0.08)
-    track.brow_furrow = abs(rng.normal(0, 0.14)) + _drift(track, rng, 0.04)
-    track.smile, track.mouth_press = rng.normal(0.02, 0.09) + _drift(track, rng, 0.04), abs(rng.normal(0, 0.12))
+    track.brow_raise, track.brow_tilt = rng.normal(0, 0.12) + drift(track, rng, 0.06), rng.normal(0, 0.08)
+    track.brow_furrow = abs(rng.normal(0, 0.14)) + drift(track, rng, 0.04)
+    track.smile, track.mouth_press = rng.normal(0.02, 0.09) + drift(track, rng, 0.04), abs(rng.normal(0, 0.12))
     track.mouth_open = max(0.0, rng.normal(-0.05, 0.05))
-    track.slump, track.forward = rng.uniform(0, 0.4) + _drift(track, rng, 0.03), rng.uniform(0, 0.6)
-    track.lean, track.roll = rng.normal(0, 0.35) + _drift(track, rng, 0.05), rng.normal(0, 3) + _drift(track, rng, 1)
-    _blink(track, rng)
+    track.slump, track.forward = rng.uniform(0, 0.4) + drift(track, rng, 0.03), rng.uniform(0, 0.6)
+    track.lean, track.roll = rng.normal(0, 0.35) + drift(track, rng, 0.05), rng.normal(0, 3) + drift(track, rng, 1)
+    blink(track, rng)
     _look_at_work(track, rng)
     _place_hands(track, rng)
     return track
 
 
-def _blink(track: SimpleNamespace, rng: np.random.Generator) -> None:
-    track.eyelid = np.full(track.frames, rng.uniform(0.76, 1.0))
-    for at in np.flatnonzero(rng.random(track.frames) < 0.035):
-        track.eyelid[at] = 0.0
-
-
 def _look_at_work(track: SimpleNamespace, rng: np.random.Generator) -> None:
     """Eyes and head towards the page, the screen or the teacher."""
     pitch, gaze, spread = {"laptop": (7, 0.42, 6), "lesson": (-1, 0.0, 11)}.get(track.work, (14, 0.78, 6))
-    track.pitch = rng.normal(pitch, 2.5) + _drift(track, rng, 1.2)
-    track.yaw = rng.normal(0, spread) + _drift(track, rng, 2)
-    track.gaze_y = rng.normal(gaze, 0.1) + _drift(track, rng, 0.08)
+    track.pitch = rng.normal(pitch, 2.5) + drift(track, rng, 1.2)
+    track.yaw = rng.normal(0, spread) + drift(track, rng, 2)
+    track.gaze_y = rng.normal(gaze, 0.1) + drift(track, rng, 0.08)
     track.gaze_x = np.sin(np.arange(track.frames) * rng.uniform(0.4, 0.9)) * 0.2 - track.yaw / 45
     if track.work == "lesson":
         track.gaze_x, track.attention = track.yaw / 40, ["ahead"] * track.frames
@@ -115,7 +70,7 @@ def _use_hand(track: SimpleNamespace, does: str, rng: np.random.Generator, reach
 
 def _glance(track: SimpleNamespace, rng: np.random.Generator, width: float) -> None:
     """Look up from the work for a while."""
-    up = _bump(track, rng, width)
+    up = bump(track, rng, width)
     track.gaze_y, track.pitch = track.gaze_y * (1 - up), track.pitch * (1 - 0.7 * up)
     track.attention = ["ahead" if share > 0.5 else was for share, was in zip(up, track.attention, strict=True)]
 
@@ -123,22 +78,22 @@ def _glance(track: SimpleNamespace, rng: np.random.Generator, width: float) -> N
 def _stay_calm(track: SimpleNamespace, rng: np.random.Generator) -> None:
     """Neutrality, with the small events that calm people show too."""
     if rng.random() < 0.15:
-        track.smile = track.smile + rng.uniform(0.25, 0.6) * _bump(track, rng, 9)
+        track.smile = track.smile + rng.uniform(0.25, 0.6) * bump(track, rng, 9)
     if rng.random() < 0.2:
         _glance(track, rng, rng.uniform(5, 12))
     if rng.random() < 0.15:
         track.eyelid = track.eyelid * rng.uniform(0.68, 0.9)
     if rng.random() < 0.1:
-        track.yaw = track.yaw + rng.uniform(12, 30) * (-1, 1)[rng.integers(2)] * _bump(track, rng, 7)
+        track.yaw = track.yaw + rng.uniform(12, 30) * (-1, 1)[rng.integers(2)] * bump(track, rng, 7)
 
 
 def _enjoy(track: SimpleNamespace, rng: np.random.Generator) -> None:
     """Smiles and laughter over the same work."""
-    strength, level = rng.uniform(0.3, 1), _level(track, rng)
+    strength, level = rng.uniform(0.3, 1), level_of(track, rng)
     track.smile = track.smile + strength * level
     track.brow_raise = track.brow_raise + 0.25 * strength * level
     if rng.random() < 0.45:
-        laugh = _bump(track, rng, rng.uniform(8, 24))
+        laugh = bump(track, rng, rng.uniform(8, 24))
         track.mouth_open = track.mouth_open + laugh * rng.uniform(0.25, 0.7) * strength
         track.pitch = track.pitch + laugh * 4 * np.sin(np.arange(track.frames) * 1.3)
         track.eyelid = track.eyelid * (1 - 0.4 * laugh * strength)
@@ -148,7 +103,7 @@ def _enjoy(track: SimpleNamespace, rng: np.random.Generator) -> None:
 
 def _puzzle(track: SimpleNamespace, rng: np.random.Generator) -> None:
     """Confusion: brows, a tilted head, a hand at the chin or in the hair; all of it small."""
-    strength, level, side = rng.uniform(0.35, 1), _level(track, rng), (-1, 1)[rng.integers(2)]
+    strength, level, side = rng.uniform(0.35, 1), level_of(track, rng), (-1, 1)[rng.integers(2)]
     track.brow_furrow = track.brow_furrow + strength * rng.uniform(0.5, 1) * level
     track.brow_tilt = track.brow_tilt + side * strength * rng.uniform(0, 0.9) * level
     track.roll = track.roll + side * (3 + 8 * strength * rng.uniform(0.3, 1)) * level
@@ -162,12 +117,12 @@ def _puzzle(track: SimpleNamespace, rng: np.random.Generator) -> None:
 
 def _tire(track: SimpleNamespace, rng: np.random.Generator) -> None:
     """Fatigue: heavy lids, yawns, nods, a body that sinks."""
-    strength, level = rng.uniform(0.35, 1), _level(track, rng)
+    strength, level = rng.uniform(0.35, 1), level_of(track, rng)
     track.eyelid = track.eyelid * (1 - 0.75 * strength * level)
     track.slump = track.slump + 0.5 * strength * rng.uniform(0.3, 1)
     track.brow_raise = track.brow_raise + 0.25 * strength * level * (rng.random() < 0.5)
     if rng.random() < 0.4:
-        yawn = _bump(track, rng, rng.uniform(10, 18))
+        yawn = bump(track, rng, rng.uniform(10, 18))
         track.mouth_open, track.eyelid = track.mouth_open + 0.95 * yawn, track.eyelid * (1 - 0.85 * yawn)
         track.pitch = track.pitch - 8 * yawn
         if rng.random() < 0.4:
@@ -207,7 +162,7 @@ def _take_phone(track: SimpleNamespace, rng: np.random.Generator) -> None:
 
 def _turn_away(track: SimpleNamespace, rng: np.random.Generator) -> None:
     """Out of the window, to a neighbour, into the air."""
-    side, level = (-1, 1)[rng.integers(2)], np.clip(_level(track, rng), 0, 1)
+    side, level = (-1, 1)[rng.integers(2)], np.clip(level_of(track, rng), 0, 1)
     track.yaw = track.yaw * (1 - level) + side * rng.uniform(20, 46) * level
     track.pitch = track.pitch * (1 - level) + rng.normal(-2, 5) * level
     track.gaze_x = track.gaze_x * (1 - level) + side * rng.uniform(0.35, 1) * level

@@ -97,18 +97,18 @@ PLACE_WORDS = {
 def describe_face(attributes: dict[str, str], rng: np.random.Generator) -> str:
     """One sentence about the face alone, as a face crop shows it."""
     clauses = _clauses(FACE, attributes, rng, always=("mouth", "eyes", "brows"), keep=0.8, most=5)
-    return _finish(f"{_pick(FACE_SUBJECTS, rng)} with {_join(clauses)}")
+    return finish(f"{pick(FACE_SUBJECTS, rng)} with {join(clauses)}")
 
 
 def describe_scene(attributes: dict[str, str], rng: np.random.Generator) -> str:
     """One sentence about the person, the hands, the things in use and the place."""
     always = ("target", "hands") if rng.random() < 0.85 else ("target",)
     clauses = _clauses(SCENE, attributes, rng, always=always, keep=0.35, most=4)
-    place = _pick(PLACE_WORDS[attributes["place"]], rng)
+    place = pick(PLACE_WORDS[attributes["place"]], rng)
     if rng.random() < 0.3:
-        return _finish(f"in {place}, {_pick(SUBJECTS, rng)} at a desk, {_join(clauses)}")
+        return finish(f"in {place}, {pick(SUBJECTS, rng)} at a desk, {join(clauses)}")
     where = f" in {place}" if rng.random() < 0.75 else ""
-    return _finish(f"{_pick(SUBJECTS, rng)} at {_pick(('a desk', 'a table'), rng)}{where}, {_join(clauses)}")
+    return finish(f"{pick(SUBJECTS, rng)} at {pick(('a desk', 'a table'), rng)}{where}, {join(clauses)}")
 
 
 def _clauses(
@@ -120,16 +120,19 @@ def _clauses(
     others = [name for name in spoken if name not in always and rng.random() < keep]
     chosen = (first + [others[i] for i in rng.permutation(len(others))])[:most]
     chosen = chosen or spoken[:1]
-    return [_pick(grammar[chosen[i]][attributes[chosen[i]]], rng) for i in rng.permutation(len(chosen))]
+    return [pick(grammar[chosen[i]][attributes[chosen[i]]], rng) for i in rng.permutation(len(chosen))]
 
 
-def _join(clauses: list[str]) -> str:
+def join(clauses: list[str]) -> str:
+    """``a, b and c``."""
     return clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}"
 
 
-def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
+def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
+    """Any of ``options``."""
     return options[rng.integers(len(options))]
 
 
-def _finish(sentence: str) -> str:
+def finish(sentence: str) -> str:
+    """A capital letter and a full stop."""
     return f"{sentence[0].upper()}{sentence[1:]}."

@@ -1,11 +1,12 @@
 """Which clips a set has: how many of each class in each list, who is in them and where they lie. No drawing here."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from .behaviour import EMOTIONS
+from .flags import option, require
 from .place import PLACES
 
 TRAIN_PRIORS = {
@@ -14,46 +15,40 @@ TRAIN_PRIORS = {
 }
 
 
-def _option(default, text: str):
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the bytes of a set."""
+    """Everything that decides the bytes of a set in RAER's layout."""
 
-    persons: int = _option(40, "how many students")
-    clips: int = _option(700, "how many clips, both lists together")
-    imbalance: Literal["raer", "uniform"] = _option(
+    layout: ClassVar[str] = "raer"
+    persons: int = option(40, "how many persons")
+    clips: int = option(700, "how many clips, all lists together")
+    imbalance: Literal["raer", "uniform"] = option(
         "uniform", "class shares of the train list (raer: as published); the test list is uniform"
     )
-    split: Literal["persons-apart", "published-like"] = _option(
+    split: Literal["persons-apart", "published-like"] = option(
         "persons-apart", "no student in both lists, or every test student also in the train list, as published for RAER"
     )
-    test_fraction: float = _option(0.3, "share of the clips in the test list")
-    seed: int = _option(42, "same seed, same bytes")
-    width: int = _option(320, "pixels")
-    height: int = _option(240, "pixels")
-    frames: int | None = _option(None, "frames in every clip (default: 30 to 36, mostly 30)")
+    test_fraction: float = option(0.3, "share of the clips in the test list")
+    seed: int = option(42, "same seed, same bytes")
+    width: int = option(320, "pixels")
+    height: int = option(240, "pixels")
+    frames: int | None = option(None, "frames in every clip (default: 30 to 36, mostly 30)")
 
     def __post_init__(self):
-        self._check(0 < self.test_fraction < 1, "--test-fraction", "a share between 0 and 1")
-        self._check(
+        require(self, 0 < self.test_fraction < 1, "--test-fraction", "a share between 0 and 1")
+        require(
+            self,
             self.clips >= 10 and self.train_clips >= 5,
             "--clips",
             "enough for one clip of each class in each list, 10 or more",
         )
         fewest = 2 if self.split == "persons-apart" else 1
-        self._check(fewest <= self.persons <= 999, "--persons", f"{fewest} to 999 with --split {self.split}")
-        self._check(self.clips <= 999 * self.persons, "--clips", "at most 999 for each of --persons")
-        self._check(self.seed >= 0, "--seed", "0 or more")
-        self._check(64 <= self.width <= 1920, "--width", "64 to 1920")
-        self._check(48 <= self.height <= 1440, "--height", "48 to 1440")
-        self._check(self.frames is None or 1 <= self.frames <= 9999, "--frames", "1 to 9999")
-
-    def _check(self, is_fine: bool, flag: str, expected: str) -> None:
-        if not is_fine:
-            raise ValueError(f"{flag} {getattr(self, flag[2:].replace('-', '_'))}: expected {expected}")
+        require(self, fewest <= self.persons <= 999, "--persons", f"{fewest} to 999 with --split {self.split}")
+        require(self, self.clips <= 999 * self.persons, "--clips", "at most 999 for each of --persons")
+        require(self, self.seed >= 0, "--seed", "0 or more")
+        require(self, 64 <= self.width <= 1920, "--width", "64 to 1920")
+        require(self, 48 <= self.height <= 1440, "--height", "48 to 1440")
+        require(self, self.frames is None or 1 <= self.frames <= 9999, "--frames", "1 to 9999")
 
     @property
     def test_clips_per_class(self) -> int:
@@ -73,11 +68,12 @@ class Slot:
     """One clip to be drawn."""
 
     number: int  # over the whole set
-    list_name: str  # train or test
+    list_name: str  # train or test; with folds the fold, "1" to "5", whose test list it is in
     person: int  # 0-based
     place: str
-    label: int  # 0-based, what the annotators must agree on
+    label: int  # 0-based; in RAER's layout what the annotators must agree on
     folder: str  # relative to the set
+    blend: int | None = None  # the label of a second emotion that is shown at the same time
 
 
 def plan_set(settings: Settings) -> list[Slot]:
