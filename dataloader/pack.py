@@ -153,8 +153,8 @@ def read_clips(options: PackOptions) -> tuple[list[Clip], dict[str, str]]:
     for name, found in read.items():
         for clip in found:
             if clips.setdefault(clip.key, clip).label != clip.label:
-                raise UserError(f"{named[name]}: {clip.key} has another label here than in the list before; correct one")
-    lists = {name: digest([(clip.key, clip.label) for clip in found]) for name, found in read.items()}
+                raise UserError(f"{named[name]}: {clip.key} has another label than in the list before; correct one")
+    lists = {name: digest([[clip.key, clip.label] for clip in found]) for name, found in read.items()}
     return list(clips.values()), lists
 
 

@@ -155,7 +155,9 @@ def doubtful_flags(
     if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"] and not reads_clip:
         said.append("--clip-path is not read: the checkpoint holds its own weights")
     if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
-        said.append(f"--dataset is not read: the checkpoint knows its classes ({stored['data']['dataset']})")
+        said.append(
+            f"trained on {stored['data']['dataset']}: lists of {given['dataset']} are read by the names of the classes"
+        )
     if lost_pack(stored, given):
         said.append(f"trained from the pack {stored['data']['pack']}, which is not here: frames are decoded instead")
     if "bounding_box_body" in given and not config.data.crop_body:

@@ -43,7 +43,7 @@ def test_boxes_match_whatever_prefix_and_slash_either_side_has(tmp_path, key, wr
     root, key, written = str(tmp_path), key.format(root=tmp_path), written.format(root=tmp_path)
     one = clip(written, tmp_path)
     faces = read_face_boxes(write(tmp_path, {key: {f"{n}.jpg": [1, 2, 3, 4] for n in range(1, 5)}}), root)
-    assert face_hits([one], faces, root).frames_with_box == 4
+    assert face_hits([one], faces).frames_with_box == 4
     bodies = read_body_boxes(write(tmp_path, {key: [1, 2, 3.5, 4]}), root)
     assert bodies[clip_key(written, root)] == (1, 2, 3.5, 4)
 
@@ -53,7 +53,7 @@ def test_boxes_match_whatever_prefix_and_slash_either_side_has(tmp_path, key, wr
 def test_other_sets_match_absolute_and_root_relative_keys(tmp_path, key, written):
     root, key, written = str(tmp_path), key.format(root=tmp_path), written.format(root=tmp_path)
     bodies = read_body_boxes(write(tmp_path, {key: [1, 2, 3, 4]}), root)
-    assert body_hits([clip(written, tmp_path)], bodies, root).clips_with_box == 1
+    assert body_hits([clip(written, tmp_path)], bodies).clips_with_box == 1
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_other_sets_match_absolute_and_root_relative_keys(tmp_path, key, written
 def test_the_root_may_be_the_raer_folder_itself(tmp_path, key, written):
     root = str(tmp_path / "RAER")
     bodies = read_body_boxes(write(tmp_path, {key.format(root=root): [1, 2, 3, 4]}), root)
-    assert body_hits([clip(written.format(root=root), tmp_path)], bodies, root).clips_with_box == 1
+    assert body_hits([clip(written.format(root=root), tmp_path)], bodies).clips_with_box == 1
 
 
 def test_another_clip_does_not_match(tmp_path):
     bodies = read_body_boxes(write(tmp_path, {"RAER/images/Library/P11/001": [1, 2, 3, 4]}), str(tmp_path))
-    assert body_hits([clip(NAME, tmp_path)], bodies, str(tmp_path)).clips_with_box == 0
+    assert body_hits([clip(NAME, tmp_path)], bodies).clips_with_box == 0
 
 
 def test_frame_keys_may_carry_their_folder(tmp_path):
@@ -79,11 +79,11 @@ def test_frame_keys_may_carry_their_folder(tmp_path):
 def test_hit_rates_count_clips_and_frames(tmp_path):
     clips = [clip(f"RAER/{n}", tmp_path) for n in "abc"]
     faces = {"a": {f"{n}.jpg": (0, 0, 1, 1) for n in range(1, 5)}, "b": {"2.jpg": (0, 0, 1, 1), "9.jpg": (0, 0, 1, 1)}}
-    hits = face_hits(clips, faces, None)
+    hits = face_hits(clips, faces)
     assert (hits.clips_with_box, hits.clips, hits.frames_with_box, hits.frames) == (2, 3, 5, 12)
     assert hits.share == pytest.approx(5 / 12)
     assert "2 of 3 clips (66.7%)" in str(hits) and "5 of 12 frames (41.7%)" in str(hits)
-    bodies = body_hits(clips, {"c": (0, 0, 1, 1)}, None)
+    bodies = body_hits(clips, {"c": (0, 0, 1, 1)})
     assert (bodies.clips_with_box, bodies.share) == (1, pytest.approx(1 / 3)) and "1 of 3 clips" in str(bodies)
 
 
@@ -158,7 +158,7 @@ def test_a_flat_box_is_every_frames_box_where_the_set_says_so(tmp_path):
     assert faces["train/Anger/0001"].get("7.jpg") == (1, 2, 3, 4) and faces["train/Anger/0002"] == {}
     assert pickle.loads(pickle.dumps(faces))["train/Anger/0001"]["9.jpg"] == (1, 2, 3, 4)
     one = Clip("train/Anger/0001.avi", tmp_path, ("1.jpg", "2.jpg", "3.jpg"), 3, 0, "train/Anger/0001")
-    assert face_hits([one], faces, str(tmp_path)).frames_with_box == 3
+    assert face_hits([one], faces).frames_with_box == 3
     with pytest.raises(UserError, match="one box a frame"):
         read_face_boxes(file, str(tmp_path))
 
@@ -168,7 +168,7 @@ def test_an_image_has_one_box_as_it_is(tmp_path, key):
     faces = read_face_boxes(write(tmp_path, {key.format(root=tmp_path): [1, 2, 3, 4]}), str(tmp_path))
     one = Clip("test/Anger/12.png", tmp_path, ("12.png",), None, 0, "test/Anger/12")
     assert nearest_boxes(one.frames, faces["test/Anger/12"]) == [(1, 2, 3, 4)]
-    assert face_hits([one], faces, str(tmp_path)).share == 1
+    assert face_hits([one], faces).share == 1
 
 
 def test_broken_json_is_named_with_its_line(tmp_path):
