@@ -58,5 +58,3 @@ def check_task(task: str, given: dict[str, Any], options: dict[str, Any]) -> Non
     for name in foreign:
         if name in given and given[name] != options[name]:
             raise UserError(f"{flag_of(name)} {written(given[name])} means nothing to --task {task}")
-    if task == "regression" and given.get("fold") == "all":
-        raise UserError("--fold all means nothing to --task regression: --subject-folds parts the subjects")

@@ -50,6 +50,9 @@ def check_series(config: Config) -> None:
         raise UserError(f"--fold {data.fold}: expected a number, or all")
     if data.fold == "all" and data.leave_out == "all":
         raise UserError("--fold all --leave-out all: name one fold, or one class")
+    if data.targets is not None and "all" in (data.fold, data.leave_out):
+        flag = "--fold all" if data.fold == "all" else "--leave-out all"
+        raise UserError(f"{flag}: --targets are scored by themselves, not in a series; name one fold")
     options = asdict(data) | asdict(config.model) | {name: getattr(config.run, name) for name in RUN_PATHS}
     waiting = {name: path for name, path in options.items() if isinstance(path, str) and PLACE in path}
     if waiting and data.fold is None and not config.run.dry_run:

@@ -96,6 +96,13 @@ def test_one_series_at_a_time():
     assert "--fold all" in message and "--leave-out all" in message
 
 
+@pytest.mark.parametrize("flag", ["--fold", "--leave-out"])
+@pytest.mark.parametrize("words", [["--mode", "eval", "--eval-checkpoint", "b.pt"], ["--task", "regression"]])
+def test_numbers_are_scored_by_themselves(words, flag):
+    message = refused("--model", "emoclip", *words, "--targets", "scores{fold}.csv", flag, "all")
+    assert f"{flag} all" in message
+
+
 def test_one_class_of_all_folds_and_all_classes_of_one_fold_are_series():
     assert is_series(read("--model", "emoclip", *LISTS, "--fold", "all", "--leave-out", "Fatigue"))
     assert is_series(read("--model", "emoclip", *LISTS, "--fold", "2", "--leave-out", "all"))
