@@ -32,7 +32,8 @@ def read_targets(file: str, root: str | None) -> Targets:
     path = resolve_path(file, root)
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(stream), 1) if any(row)]
+            table = csv.reader(stream)
+            rows = [(table.line_num, [cell.strip() for cell in row]) for row in table if any(row)]
     except OSError as error:
         raise UserError(f"--targets {path}: {(error.strerror or 'cannot be read').lower()}") from None
     except (UnicodeDecodeError, csv.Error):
@@ -78,7 +79,7 @@ def _number(cell: str, name: str, where: str) -> float:
     if not cell:
         return math.nan
     try:
-        value = float(cell)
+        value = float(cell) if "_" not in cell else math.inf  # Python reads 1_0 as 10
     except ValueError:
         value = math.inf
     if not math.isfinite(value):

@@ -11,13 +11,14 @@ def agreement(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     centred, other = target - target.mean(), predicted - predicted.mean()
     together = (centred * other).mean()
     spread, other_spread = (centred**2).mean(), (other**2).mean()
+    varies = np.ptp(target) > 0 and np.ptp(predicted) > 0  # the mean of equal numbers may be off by a bit
     scale = np.sqrt(spread * other_spread)
     distance = spread + other_spread + (target.mean() - predicted.mean()) ** 2
     return {
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
-        "pearson": float(together / scale) if scale > 0 else 0.0,
-        "ccc": float(2 * together / distance) if distance > 0 and scale > 0 else 0.0,
+        "pearson": float(together / scale) if varies and scale > 0 else 0.0,
+        "ccc": float(2 * together / distance) if varies and scale > 0 else 0.0,
     }
 
 

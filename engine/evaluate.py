@@ -32,6 +32,8 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         config = evaluation_config(content, named)
     if opened.config.model.task == "regression":
         return evaluate_regression(opened, config)
+    if "targets" in given:
+        raise UserError(f"--targets {given['targets']}: {path} predicts classes; name --test-annotation FILE")
     require_lists(config)
     classes = stored_classes(content, config, given, path)
     with about(path):

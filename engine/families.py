@@ -33,6 +33,9 @@ MEANINGLESS = {
     "emoclip": TWO_STREAMS + PROMPTS + BY_CLASS,
 }
 
+OF_NUMBERS = ("targets", "subject_folds", "regression_loss")
+OF_CLASSES = ("leave_out", "captions", "caption_source", "merge_positives", "resume")
+
 
 def family_defaults(model: str) -> dict[str, Any]:
     return DEFAULTS.get(model, {})
@@ -47,3 +50,11 @@ def check_family(model: str, given: dict[str, Any], options: dict[str, Any]) -> 
     for name in MEANINGLESS[model]:
         if name in given and given[name] != neutral[name]:
             raise UserError(f"{flag_of(name)} {written(given[name])} means nothing to --model {model}")
+
+
+def check_task(task: str, given: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse what belongs to the other task."""
+    foreign = OF_CLASSES if task == "regression" else OF_NUMBERS
+    for name in foreign:
+        if name in given and given[name] != options[name]:
+            raise UserError(f"{flag_of(name)} {written(given[name])} means nothing to --task {task}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from utils.config import flag_of
 from utils.errors import UserError
 
 PLACE = "{fold}"
+RUN_PATHS = ("eval_checkpoint", "resume", "output_dir")
 SCORED = ("train", "eval", "zero-shot")
 
 
@@ -34,7 +36,7 @@ def fill_fold(config: Config) -> Config:
     if fold is None or fold == "all":
         return config
     parts = {}
-    for name in ("run", "data"):
+    for name in ("run", "data", "model"):
         part = getattr(config, name)
         named = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
         filled = {k: v.replace(PLACE, fold) for k, v in named.items() if isinstance(v, str) and PLACE in v}
@@ -44,12 +46,17 @@ def fill_fold(config: Config) -> Config:
 
 def check_series(config: Config) -> None:
     data = config.data
-    if data.fold not in (None, "all") and not (data.fold.isdecimal() and len(data.fold) < 4):
+    if data.fold not in (None, "all") and not re.fullmatch("[0-9]{1,3}", data.fold):
         raise UserError(f"--fold {data.fold}: expected a number, or all")
     if data.fold == "all" and data.leave_out == "all":
         raise UserError("--fold all --leave-out all: name one fold, or one class")
-    waiting = [f"{flag_of(k)} {v}" for k, v in asdict(data).items() if isinstance(v, str) and PLACE in v]
+    if data.targets is not None and "all" in (data.fold, data.leave_out):
+        flag = "--fold all" if data.fold == "all" else "--leave-out all"
+        raise UserError(f"{flag}: --targets are scored by themselves, not in a series; name one fold")
+    options = asdict(data) | asdict(config.model) | {name: getattr(config.run, name) for name in RUN_PATHS}
+    waiting = {name: path for name, path in options.items() if isinstance(path, str) and PLACE in path}
     if waiting and data.fold is None and not config.run.dry_run:
-        raise UserError(f"{waiting[0]}: say which with --fold N, or --fold all")
-    if not waiting and data.fold == "all" and PLACE not in (config.run.eval_checkpoint or ""):
+        name, path = next(iter(waiting.items()))
+        raise UserError(f"{flag_of(name)} {path}: say which with --fold N, or --fold all")
+    if data.fold == "all" and not waiting.keys() - {"output_dir"}:
         raise UserError("--fold all: no path of this command holds {fold}, so every fold would be the same")

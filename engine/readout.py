@@ -11,6 +11,7 @@ from models.build import seeded
 from models.rebuild import build_readout
 
 HIDDEN = 256
+FLAT = 1e-6  # of a column's largest value: float32 tells no smaller differences
 
 
 class Readout:
@@ -18,12 +19,12 @@ class Readout:
 
     def __init__(self, features: Tensor, values: Tensor, config: Any, part: str) -> None:
         """``features`` (N, D) → ``values`` (N, K), NaN where unknown."""
-        shift, scale = features.mean(0), features.std(0).clamp(min=1e-6)
-        middle, spread = values.nanmean(0), nan_deviation(values).clamp(min=1e-6)
+        (shift, scale), (middle, spread) = moments(features), moments(values)
+        scale = scale.masked_fill(scale == 0, torch.inf)  # a feature that never varied says nothing
         with seeded(config.run.seed, part):
             layers = build_readout(features.shape[1], HIDDEN, values.shape[1])
             self.layers = layers.to(features.device)
-            self._fit((features - shift) / scale, (values - middle) / spread, config)
+            self._fit((features - shift) / scale, (values - middle) / spread.masked_fill(spread == 0, 1.0), config)
         first, last = self.layers[0], self.layers[2]
         with torch.no_grad():
             first.bias -= first.weight @ (shift / scale)
@@ -49,8 +50,11 @@ class Readout:
         return self.layers(features).double().cpu().numpy()
 
 
-def nan_deviation(values: Tensor) -> Tensor:
-    return (values - values.nanmean(0)).square().nanmean(0).sqrt()
+def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each column over what is known; 0 where it varies by rounding alone."""
+    middle = rows.nanmean(0)
+    spread = (rows - middle).square().nanmean(0).sqrt()
+    return middle, spread.where(spread > FLAT * rows.nan_to_num().abs().amax(0), 0.0)
 
 
 def regression_loss(guess: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:

@@ -60,9 +60,9 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         seen = evaluation_config(opened.content, {k: v for k, v in given.items() if k in SEEN})
         model = rebuild(opened.content, seen)
     with open_session(config) as session:
-        features = video_features(model, targets, seen, session)
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
         describe(targets, folds, session)
+        features = video_features(model, targets, seen, session)
         values = torch.from_numpy(targets.values).float().to(features.device)
         predicted = cross_validate(features, values, folds, config)
         metrics = write_regression(session.log, targets, predicted, folds, "each subject held out in turn")
@@ -104,8 +104,11 @@ def describe(targets: Targets, folds: np.ndarray, session: Session) -> None:
     if count < FEW_SUBJECTS:
         session.log.warn(f"{count} subjects: what is measured on so few says little about others")
     for name, column in zip(targets.names, targets.values.T, strict=True):
-        if np.isnan(column).all() or np.nanstd(column) == 0:
+        known = column[~np.isnan(column)]
+        if len(known) == 0 or known.min() == known.max():
             raise UserError(f"--targets: {name} is the same everywhere: there is nothing to learn")
+        if len(set(folds[~np.isnan(column)])) == 1:
+            raise UserError(f"--targets: {name} is known of too few subjects: all of them are tested together")
 
 
 def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: Config) -> np.ndarray:
@@ -173,6 +176,9 @@ def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:
     targets, names = read_targets(config.data.targets, config.data.root_dir), tuple(opened.content["classes"])
     if targets.names != names:
         raise UserError(f"--targets: names {', '.join(targets.names)}, but {opened.path} predicts {', '.join(names)}")
+    for name, column in zip(names, targets.values.T, strict=True):
+        if np.isnan(column).all():
+            raise UserError(f"--targets: {name} is known of no clip: there is nothing to compare with")
     with about(opened.path):
         model = rebuild(opened.content, config)
     with open_session(config) as session:

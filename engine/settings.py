@@ -5,7 +5,7 @@ import os
 import re
 from typing import Any
 
-from engine.families import check_family, family_defaults
+from engine.families import check_family, check_task, family_defaults
 from engine.folds import check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
@@ -109,6 +109,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if run.mode == "train":
         _check_selection(config, given)
         check_family(model.model, given, defaults())
+        check_task(model.task, given, defaults())
 
 
 def defaults() -> dict[str, Any]:

@@ -44,6 +44,10 @@ def caption_model(config: Config, given: dict[str, Any]) -> tuple[Config, Classe
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, given)
     content = opened.content
+    if opened.config.model.task == "regression":
+        raise UserError(
+            f"{path}: predicts numbers, not classes (--mode eval scores it; zero-shot takes a caption model)"
+        )
     if content["family"] != "emoclip" or "text_encoder.ln_final.weight" not in content["model"] | left_out_names(
         content
     ):

@@ -14,7 +14,7 @@ from models.clip_backbone import tokenize
 from models.clip_caer import ClipCaer
 from models.clip_towers import TEXT_LENGTH, Clip
 from models.emoclip import EmoClip
-from models.rebuild import HEAD_WIDTH
+from models.rebuild import EMOCLIP_HEADS, HEAD_WIDTH
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner, with_placeholders
 
@@ -87,8 +87,10 @@ def parts_matrix(parts: Sequence[Sequence[int]] | None) -> Tensor | None:
 def build_temporal(width: int, options: Any, max_frames: int) -> TemporalTransformer:
     """The published proportions: 8 heads of 64 and a feed-forward of 1024 at width 512."""
     heads, head_width, hidden = max(width // HEAD_WIDTH, 1), HEAD_WIDTH, 2 * width
+    if options.model == "emoclip":  # 8 at any width: a checkpoint's tensors do not tell how many heads share them
+        heads, head_width = EMOCLIP_HEADS, width // EMOCLIP_HEADS
     if options.swapped_heads:  # the two were exchanged in the published code: its weights need it
-        head_width, hidden = 4 * width, heads * HEAD_WIDTH
+        head_width, hidden = 4 * width, width
     return TemporalTransformer(
         width,
         layers=options.temporal_layers,

@@ -1,0 +1,209 @@
+"""EmoCLIP: prototypes by hand, forward by plain loops, published sizes, and the way through a checkpoint."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dataloader.classes import load_classes, with_compounds
+from engine.setup import build_model
+from models.build import build_emoclip, build_temporal
+from models.clip_backbone import tokenize
+from models.clip_towers import Clip, ClipShape
+from models.emoclip import EmoClip, prototypes
+from models.rebuild import build_readout, rebuild_model
+from tests.tools import configure
+
+PUBLISHED = {  # of one block: keys of the published file without their prefix → shapes
+    "attention.to_qkv.weight": (49152, 512),
+    "attention.to_out.weight": (512, 16384),
+    "attention.to_out.bias": (512,),
+    "feed_forward.0.weight": (512, 512),
+    "feed_forward.0.bias": (512,),
+    "feed_forward.3.weight": (512, 512),
+    "feed_forward.3.bias": (512,),
+}
+
+
+def build(compound=(), **given) -> tuple[EmoClip, ClipShape, SimpleNamespace]:
+    classes = load_classes("RAER")
+    if compound:
+        classes = with_compounds(classes, [frozenset(parts) for parts in compound])
+    config = configure(model="emoclip", **given)
+    model, sizes = build_model(config, classes)
+    return model.eval(), ClipShape(**sizes), config.model
+
+
+def frames(B=2, T=4, size=64):
+    return torch.rand(B, T, 3, size, size, generator=torch.Generator().manual_seed(7))
+
+
+def unit(row):
+    length = math.sqrt(sum(v * v for v in row))
+    return [v / length for v in row]
+
+
+def mean(rows):
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+# -- prototypes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def texts():
+    return F.normalize(torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0)), dim=-1)
+
+
+def test_a_class_is_the_mean_of_its_texts_at_unit_length(texts):
+    expected = [unit(mean(rows)) for rows in texts.tolist()]
+    torch.testing.assert_close(prototypes(texts, None), torch.tensor(expected))
+
+
+def test_one_text_a_class_is_the_class(texts):
+    torch.testing.assert_close(prototypes(texts[:, :1], None), texts[:, 0])
+
+
+def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
+    """Not the mean of all texts: each part counts the same, however well its texts agree."""
+    parts = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]])
+    own = [unit(mean(rows)) for rows in texts.tolist()]
+    expected = [*own, unit(mean(own[:2])), unit(mean(own))]
+    got = prototypes(texts, parts)
+    torch.testing.assert_close(got, torch.tensor(expected))
+    pooled = torch.tensor(unit(mean([row for rows in texts[:2].tolist() for row in rows])))
+    assert (got[3] - pooled).abs().max() > 1e-3
+
+
+def test_two_parts_at_right_angles_make_their_bisector():
+    got = prototypes(torch.eye(2, 3)[:, None], torch.tensor([[1.0, 1.0]]))
+    assert got.tolist() == [pytest.approx([math.sqrt(0.5), math.sqrt(0.5), 0])]
+
+
+# -- forward --------------------------------------------------------------------------------------------------------
+
+
+def by_loops(model, clips, kind="class_descriptor", combinations=()):
+    """One frame, then one clip, then one text at a time."""
+    with torch.no_grad():
+        video = []
+        for clip in clips:
+            seen = [model.image_encoder(frame[None])[0] for frame in clip]
+            video.append(unit(model.temporal(torch.stack(seen)[None])[0].tolist()))
+        classes = []
+        for row in load_classes("RAER").texts_of(kind):
+            said = []
+            for ids in tokenize(list(row)):
+                end = ids.tolist().index(49407)
+                said.append(unit(model.text_encoder(model.token_embedding[ids][None], torch.tensor([end]))[0].tolist()))
+            classes.append(unit(mean(said)))
+        classes += [unit(mean([classes[part] for part in parts])) for parts in combinations]
+    scale = math.exp(model.logit_scale.item())
+    return torch.tensor([[scale * sum(a * b for a, b in zip(v, c, strict=True)) for c in classes] for v in video])
+
+
+@pytest.mark.parametrize("kind", ["class_descriptor", "prompt_ensemble"])
+@pytest.mark.parametrize("combinations", [(), ((0, 1), (1, 2, 4))])
+def test_logits_are_scaled_cosines_of_videos_and_classes(kind, combinations):
+    model, _, _ = build(combinations, text_type=kind)
+    with torch.no_grad():
+        model.logit_scale.fill_(1.7)
+        out = model(frames())
+    assert out.logits.shape == (2, 5 + len(combinations))
+    torch.testing.assert_close(out.logits, by_loops(model, frames(), kind, combinations), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(out.video.norm(dim=-1), torch.ones(2))
+
+
+def test_the_scale_starts_at_clips_and_learns():
+    model, _, _ = build()
+    assert model.logit_scale.requires_grad
+    assert math.exp(model.logit_scale.item()) == pytest.approx(100, rel=1e-3)
+
+
+def test_frames_that_were_encoded_before_give_the_same():
+    model, _, _ = build()
+    with torch.no_grad():
+        whole, encoded = model(frames()), model.head(*model.encode_frames(frames()))
+    assert torch.equal(whole.logits, encoded.logits)
+
+
+def test_texts_given_take_the_place_of_the_models_own():
+    model, _, _ = build()
+    with torch.no_grad():
+        own = model.encode_texts()
+        own.descriptive = own.descriptive[[2, 0]]
+        given = model(frames(), None, own).logits
+        assert given.shape == (2, 2)
+        torch.testing.assert_close(given, model(frames()).logits[:, [2, 0]])
+
+
+def test_a_readout_gives_numbers_from_the_feature_at_its_own_length():
+    model, shape, _ = build()
+    model.readout = build_readout(shape.embed_dim, 256, 3)
+    with torch.no_grad():
+        out = model(frames())
+        feature = torch.stack([model.temporal(model.image_encoder(clip)[None])[0] for clip in frames()])
+        (first, _, last) = model.readout
+        expected = torch.relu(feature @ first.weight.T + first.bias) @ last.weight.T + last.bias
+    assert out.logits.shape == (2, 3)
+    torch.testing.assert_close(out.logits, expected, atol=1e-5, rtol=1e-4)
+
+
+# -- sizes ----------------------------------------------------------------------------------------------------------
+
+
+def temporal_at(width, swapped, layers=2):
+    options = SimpleNamespace(model="emoclip", temporal_layers=layers, dropout=0.0, swapped_heads=swapped)
+    with torch.device("meta"):
+        return build_temporal(width, options, 1024)
+
+
+def test_swapped_heads_have_the_published_sizes():
+    net = temporal_at(512, swapped=True)
+    assert net.class_token.shape == (1, 1, 512) and net.positions.shape == (1, 1025, 512) and len(net.blocks) == 2
+    for block in net.blocks:
+        sizes = {name: tuple(value.shape) for name, value in block.named_parameters() if "norm" not in name}
+        assert sizes == PUBLISHED
+        assert block.attention.heads == 8
+
+
+def test_heads_of_the_usual_width_are_those_of_the_other_methods():
+    block = temporal_at(512, swapped=False).blocks[0]
+    assert block.attention.heads == 8
+    assert block.attention.to_qkv.weight.shape == (1536, 512) and block.attention.to_out.weight.shape == (512, 512)
+    assert block.feed_forward[0].weight.shape == (1024, 512) and block.feed_forward[3].weight.shape == (512, 1024)
+
+
+# -- through a checkpoint -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("width", [64, 128, 192])
+def test_a_model_of_any_width_is_rebuilt_from_its_tensors(width, swapped):
+    """The tensors alone do not tell how many heads share them."""
+    shape = ClipShape(width, 64, 32, 64, 1, 64, 1)
+    options = configure(model="emoclip", swapped_heads=swapped).model
+    torch.manual_seed(0)
+    model = build_emoclip(Clip(shape), [["a face"], ["a smile"]], None, options, max_frames=4, seed=0).eval()
+    again = rebuild_model("emoclip", shape, model.state_dict(), options).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again(frames()).logits, model(frames()).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("combinations", [(), ((0, 1), (1, 2, 4))])
+@pytest.mark.parametrize("numbers", [0, 3])
+def test_a_model_is_rebuilt_from_its_tensors(combinations, numbers, swapped):
+    model, shape, options = build(combinations, swapped_heads=swapped)
+    with torch.no_grad():
+        model.logit_scale.fill_(2.3)
+    if numbers:
+        model.readout = build_readout(shape.embed_dim, 256, numbers)
+    again = rebuild_model("emoclip", shape, model.state_dict(), options).eval()
+    with torch.no_grad():
+        expected, got = model(frames()).logits, again(frames()).logits
+    assert got.shape == (2, numbers or 5 + len(combinations))
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    assert set(again.state_dict()) == set(model.state_dict())
