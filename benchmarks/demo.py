@@ -12,16 +12,14 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.runs import scored_run, spread
 from dataloader.synthetic import Settings, write_set
 
 CAER, ADVANCED = "@recipes/clip_caer.args", "@recipes/advanced.args"
@@ -99,26 +97,12 @@ def run(job: tuple[str, int], root: str, out: Path, threads: int) -> dict[str, A
     folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
     recipe, flags, shares = RUNS[name]
     root = folder_of(root, shares)
-    mark = fingerprint(name, root)
-    finished = folder / "fingerprint.txt"
-    if not finished.exists() or finished.read_text(encoding="utf-8") != mark:
-        shutil.rmtree(folder, ignore_errors=True)
-        recipes = [recipe, "@recipes/simulated.args"] if recipe else ["@recipes/simulated.args"]
-        command = [sys.executable, "main.py", *recipes, "--root-dir", str(root), "--seed", str(seed), "--workers", "1"]
-        started = time.time()
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        ended = subprocess.run(
-            [*command, "--output-dir", str(folder), *flags], capture_output=True, text=True, env=environment
-        )
-        if ended.returncode != 0:
-            raise SystemExit(f"{name}, seed {seed}: {ended.stderr.strip()}")
-        (folder / "seconds.txt").write_text(f"{time.time() - started:.1f}\n", encoding="utf-8")
-        finished.write_text(mark, encoding="utf-8")
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    recipes = [recipe, "@recipes/simulated.args"] if recipe else ["@recipes/simulated.args"]
+    words = [*recipes, "--root-dir", str(root), "--seed", str(seed), "--workers", "1", *flags]
+    metrics = scored_run(words, folder, fingerprint(name, root), threads)
     recalls = {label: values["recall"] for label, values in metrics["per_class"].items()}
-    seconds = float((folder / "seconds.txt").read_text(encoding="utf-8"))
-    result = {"seed": seed, **{f: metrics[f] for f in FIGURES}, "recall": recalls, "seconds": seconds}
-    print(f"{name}, seed {seed}: UAR {metrics['uar']:.1f} in {seconds:.0f} s", file=sys.stderr, flush=True)
+    result = {"seed": seed, **{f: metrics[f] for f in FIGURES}, "recall": recalls, "seconds": metrics["seconds"]}
+    print(f"{name}, seed {seed}: UAR {metrics['uar']:.1f} in {metrics['seconds']:.0f} s", file=sys.stderr, flush=True)
     return result
 
 
@@ -135,10 +119,6 @@ def row(name: str, runs: list[dict[str, Any]]) -> str:
     recalls = [[r["recall"][label] for r in runs] for label in ("Neutrality", "Distraction")]
     figures = [[r["uar"] for r in runs], [r["war"] for r in runs], *recalls]
     return f"| {name} | {' | '.join(map(spread, figures))} |"
-
-
-def spread(values: list[float]) -> str:
-    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def table(rows: dict[str, list[dict[str, Any]]]) -> str:

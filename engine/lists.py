@@ -22,6 +22,7 @@ class Splits:
     train: list[Clip]
     val: list[Clip]
     test: list[Clip]
+    left_out: tuple[Clip, ...] = ()  # of train and validation: nothing learns from them
 
 
 def require_lists(config: Config) -> None:
@@ -89,15 +90,17 @@ def _leave_out(splits: Splits, label: int, name: str) -> Splits:
     if not test:
         raise UserError(f"--leave-out {name}: --test-annotation has no clip of it")
     train, val = ([clip for clip in part if clip.label != label] for part in (splits.train, splits.val))
-    return Splits(train, val, test)
+    gone = tuple(clip for clip in (*splits.train, *splits.val) if clip.label == label)
+    return Splits(train, val, test, gone)
 
 
 def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
     """Counts of every split, and what about them makes a score doubtful."""
-    for name, clips in vars(splits).items():
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    for name, clips in parts.items():
         if clips:
             _describe_split(name, clips, classes, log)
-    persons = {name: _persons_of(clips) for name, clips in vars(splits).items()}
+    persons = {name: _persons_of(clips) for name, clips in parts.items()}
     if not any(persons.values()):
         log.say("persons are not known in this set: they may be in more than one of the lists")
     for name in ("val", "test"):
@@ -117,8 +120,8 @@ def _describe_split(name: str, clips: list[Clip], classes: Classes, log: RunLog)
     listed = ", ".join(f"{c} {n}" for c, n in zip(classes.names, counts, strict=True))
     persons = _persons_of(clips)
     log.say(f"{name:<5} {len(clips):>5} clips{f' of {len(persons)} persons' if persons else ''}: {listed}")
-    for label in np.flatnonzero(counts == 0):
-        log.warn(f"{name} has no clip of {classes.names[label]}")
+    if not counts.all():
+        log.warn(f"{name} has no clip of {', '.join(classes.names[label] for label in np.flatnonzero(counts == 0))}")
     few = np.flatnonzero((counts > 0) & (counts < FEW_CLIPS))
     if name != "train" and len(few):
         present = np.count_nonzero(counts)

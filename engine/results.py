@@ -33,8 +33,9 @@ def write_results(
     save(figure, log.folder / "confusion_matrix.png")
     log.say(f"\n{title}, {split} clips, selected on {selected_on}")
     log.say(table(metrics))
-    for name in metrics["absent_classes"]:
-        log.warn(f"{name} has no {split} clip: UAR is the mean over the other classes")
+    if metrics["absent_classes"]:
+        absent = ", ".join(metrics["absent_classes"])
+        log.warn(f"no {split} clip of {absent}: UAR is the mean over the other classes")
     log.say(f"run folder: {log.folder}")
     return metrics
 

@@ -106,7 +106,8 @@ class Trainer:
         if not self.config.data.cache_features:
             return {}
         make = partial(cache_features, self.config, self.task.model.image_encoder, device=self.device, log=self.log)
-        seen = make([*splits.train, *splits.val], views, self.config.data.cache_variants)
+        every = [*splits.train, *splits.val, *splits.left_out]  # one cache, whichever class is left out
+        seen = make(every, views, self.config.data.cache_variants)
         watched = splits.test if self.config.optim.select_on == "test" else []
         return {"train": seen, "val": seen} | ({"test": make(watched, views, 1)} if watched else {})
 
