@@ -1,6 +1,6 @@
 """A published checkpoint becomes one of ours: its tensors, and the recipe of its family for what they cannot tell."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def _adopt_clip_caer(
         report.descriptive, embedded, ends = view.texts, report.hand_crafted, view.end
     ensemble = given.get("text_type", FAMILIES[report.family].recipe.get("text_type")) == "prompt_ensemble"
     C = len(embedded) if report.hand_crafted is not None else R
-    classes, unnamed = name_classes(C, given)
+    classes, unnamed = name_classes(C, given, report.family)
     if ensemble and report.hand_crafted is None and R % len(classes) == 0:
         C, unnamed = len(classes), None
     features = encode_embedded(model, shape, embedded, ends)
@@ -180,10 +180,12 @@ def _adopt_emoclip(
     return told, classes, None
 
 
-def name_classes(count: int, given: dict[str, Any]) -> tuple[Classes, str | None]:
+def name_classes(count: int, given: dict[str, Any], family: str) -> tuple[Classes, str | None]:
     classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
     if len(classes) == count:
-        return classes, None
+        order = classes.format.order if family == "dfer-clip" else None  # its lists of MAFW count in their own order
+        names = classes.names if order is None else tuple(classes.names[label] for label in order)
+        return replace(classes, names=names), None
     return classes, (
         f"it knows {count} classes, {classes.source} has {len(classes)}: "
         f"name its own with --dataset or --class-texts FILE"

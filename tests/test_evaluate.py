@@ -83,7 +83,7 @@ def test_another_list_is_scored(evaluate, tiny_flags, tmp_path):
     (tmp_path / "some.txt").write_text("\n".join(line for line in lines if not line.endswith("3")))
     done = evaluate("--test-annotation", str(tmp_path / "some.txt"))
     assert done.metrics["num_clips"] == 16 and done.metrics["absent_classes"] == ["Confusion"]
-    assert "warning: Confusion has no test clip" in done.out
+    assert "warning: no test clip of Confusion: UAR" in done.out
     per_class = done.metrics["per_class"]
     assert per_class["Confusion"] == {"recall": None, "support": 0}
     others = [values["recall"] for name, values in per_class.items() if name != "Confusion"]

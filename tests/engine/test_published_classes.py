@@ -1,0 +1,21 @@
+"""What the classes of a published single-stream file are called: the order is that of the lists it was trained with."""
+
+import pytest
+
+from engine.checkpoints import open_checkpoint
+from tests import published as files
+from tests.containers import write_container
+from tests.published import Recipe
+
+SEVEN = ["happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"]
+ELEVEN = [*SEVEN, "contempt", "anxiety", "helplessness", "disappointment"]
+
+
+@pytest.mark.parametrize(("dataset", "names"), [("DFEW", SEVEN), ("FERV39k", SEVEN), ("MAFW", ELEVEN)])
+def test_dfer_clip_knows_its_classes_by_the_data_set(tmp_path, dataset, names):
+    path = write_container(tmp_path / "model.pth", files.dfer_clip(Recipe(classes=len(names))))
+    opened = open_checkpoint(path, {"dataset": dataset})
+    assert opened.content["classes"] == names
+    assert opened.content["family"] == opened.config.model.model == "dfer-clip"
+    assert opened.unnamed is None
+    path.unlink()
