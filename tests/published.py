@@ -10,27 +10,10 @@ import torch
 from torch import Tensor
 
 from models.clip_backbone import tokenize
+from tests.published_texts import PLAIN_TEXTS, PROMPT_TEXTS
 
 IMAGE_WIDTH, TEXT_WIDTH, D, PATCH = 128, 64, 64, 16  # two heads in the image tower, one in the text tower
 QUEUE, END = 128, 49407
-PROMPT_TEXTS = (
-    ("a still face above an open book", "calm eyes", "nothing in the face moves at all while the pages turn"),
-    ("a broad Smile", "the corners of the mouth rise and the cheeks follow", "laughing with a friend over lunch"),
-    ("one brow up, and the head half-tilted", "a puzzled frown", "reading the same line for the third time"),
-    ("eyelids that fall", "a long yawn behind one hand", "the chin rests upon the palm and the shoulders sink low"),
-    ("looking out of the window", "a phone", "turning around to talk while the lecture goes on without them"),
-    ("a mouth that opens wide in surprise at the news", "raised brows", "the hands fly up"),
-    ("a wrinkled nose", "leaning far back from the plate", "the upper lip is drawn up in dislike of a smell"),
-)
-PLAIN_TEXTS = (
-    "a face at rest",
-    "a face that beams with teeth in view",
-    "a face with knitted brows, puzzled",
-    "a face about to fall asleep in the warm afternoon",
-    "a face turned away",
-    "a startled face with round eyes",
-    "a sour face",
-)
 
 
 @dataclass(frozen=True)
