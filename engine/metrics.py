@@ -34,13 +34,14 @@ def score(label: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> d
 
 def table(metrics: dict[str, Any]) -> str:
     """The scores as they are printed at the end of a run."""
-    rows = [f"{'class':<16}{'recall':>9}{'clips':>8}{'one clip =':>13}"]
+    width = max(16, *(len(name) + 2 for name in metrics["classes"]))
+    rows = [f"{'class':<{width}}{'recall':>9}{'clips':>8}{'one clip =':>13}"]
     present = len(metrics["classes"]) - len(metrics["absent_classes"])
     for name, values in metrics["per_class"].items():
         if values["support"] == 0:
-            rows.append(f"{name:<16}{'absent':>9}{0:>8}")
+            rows.append(f"{name:<{width}}{'absent':>9}{0:>8}")
             continue
         worth = 100 / values["support"] / present
-        rows.append(f"{name:<16}{values['recall']:>8.2f}%{values['support']:>8}{worth:>9.2f} UAR")
+        rows.append(f"{name:<{width}}{values['recall']:>8.2f}%{values['support']:>8}{worth:>9.2f} UAR")
     scores = f"UAR {metrics['uar']:.2f}   WAR {metrics['war']:.2f}   macro F1 {metrics['macro_f1']:.2f}"
     return "\n".join([*rows, f"{scores}   ({metrics['num_clips']} clips)"])
