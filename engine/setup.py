@@ -13,6 +13,9 @@ from models.clip_backbone import load_clip
 from models.clip_towers import Clip
 from utils.errors import UserError
 
+# buffers that say which classes a model knows: never taken from another
+OF_CLASSES = ("tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start")
+
 
 def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, int]]:
     """The model, and the sizes of its CLIP."""
@@ -44,9 +47,6 @@ def take_weights(model: nn.Module, config: Config) -> str:
     return (
         f"--init-from {path}: {len(fitting)} tensors taken; not in it, or of another shape: {', '.join(left) or 'none'}"
     )
-
-
-OF_CLASSES = ("tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start")
 
 
 def needs_descriptive_texts(config: Config) -> bool:
