@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.classes import load_classes
+from dataloader.paths import resolve_path
 from engine.metrics import score
 from engine.options import Config
 from engine.results import write_results
@@ -39,16 +40,18 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
 def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -> dict[str, Any]:
     """Every run in a folder of its own; one that is complete already is not repeated."""
     members = members_of(config)
-    log = open_series(config)
     stored = asdict(config)
     stored["run"] |= {"output_dir": None, "resume": None}
+    given = {k: v for k, v in given.items() if k != "resume"}
+    look_ahead([make_config(given | more, stored) for _, more in members])
+    log = open_series(config)
     try:
         for name, more in members:
             folder = log.folder / name
             if (folder / "metrics.json").exists():
                 continue
             log.say(f"\n{name}: {folder}")
-            own = {k: v for k, v in given.items() if k != "resume"} | more | {"output_dir": str(folder)}
+            own = given | more | {"output_dir": str(folder)}
             if config.run.mode == "train" and (folder / "config.json").exists():
                 own["resume"] = "auto"
             run(make_config(own, stored), own)
@@ -58,6 +61,21 @@ def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -
         raise Interrupted(signal.number, again) from None
     finally:
         log.close()
+
+
+def look_ahead(configs: list[Config]) -> None:
+    """What a later run lacks is named before the first one is trained."""
+    for config in configs:
+        data = config.data
+        lists = [data.test_annotation]
+        if config.run.mode == "train":
+            lists += [data.train_annotation, data.val_annotation]
+        for file in filter(None, lists):
+            if not (path := resolve_path(file, data.root_dir)).exists():
+                raise UserError(f"annotation list {path}: no such file or directory")
+        checkpoint = config.run.eval_checkpoint
+        if checkpoint is not None and not Path(checkpoint).exists():
+            raise UserError(f"--eval-checkpoint {checkpoint}: no such file")
 
 
 def open_series(config: Config) -> RunLog:

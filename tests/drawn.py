@@ -1,9 +1,16 @@
 """Small drawn sets in the layouts of published ones, the flags that run on them, and what their clips truly show."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
 
 from dataloader.synthetic import LayoutSettings, write_set
+from engine.train import Trainer
 from tests.tools import RANDOM_CLIP
 
 QUICK = [*RANDOM_CLIP, *"--workers 0 --num-segments 2 --batch-size 8 --device cpu --epochs 1 --milestones".split()]
@@ -23,6 +30,7 @@ FOLDERS = {
     "Happy": "happiness", "Sad": "sadness", "Neutral": "neutral", "Angry": "anger", "Anger": "anger",
     "Surprise": "surprise", "Disgust": "disgust", "Fear": "fear",
 }  # fmt: skip
+COLOURS = ((230, 220, 40), (60, 60, 200), (128, 128, 128), (220, 30, 30), (240, 240, 240), (30, 160, 60), (20, 20, 20))
 # the recipe of each way to read a set, the set, and the flags beside the recipe's
 READERS = {
     "dfew": ("dfew", ["--fold", "2"]),
@@ -39,6 +47,26 @@ READERS = {
 
 def draw(name: str, root: Path) -> Path:
     assert write_set(root, SMALL[name], workers=1)
+    return root
+
+
+def write_colours(root: Path, clips: int = 38) -> Path:
+    """DFEW's folders, lists and folds around clips that are a colour for each class: a few steps learn them."""
+    rng, lines = np.random.default_rng(0), []
+    for clip in range(clips):
+        name = f"DFEW_Frame_Face/{clip + 1:05d}"
+        (root / name).mkdir(parents=True)
+        for frame in ("00001.png", "00002.png"):
+            pixels = rng.normal(COLOURS[clip % 7], 30, size=(48, 48, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / frame)
+        lines.append(f"{name} 2 {clip % 7}")
+    (root / "annotation").mkdir()
+    for fold in range(5):
+        parts: dict[str, list[str]] = {"train": [], "test": []}
+        for number, line in enumerate(lines):
+            parts["test" if number // 7 % 5 == fold else "train"].append(line + "\n")
+        for part, rows in parts.items():
+            (root / f"annotation/DFEW_set_{fold + 1}_{part}.txt").write_text("".join(rows))
     return root
 
 
@@ -73,3 +101,16 @@ def classes_in_columns(predictions: Path) -> list[str]:
     with open(predictions, newline="", encoding="utf-8") as file:
         header = next(csv.reader(file))
     return [name.removeprefix("logit_") for name in header if name.startswith("logit_")]
+
+
+def stop_at_step(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
+    """``act`` in the ``number``-th training step, counted from 1 over every run of a series."""
+    step, seen = Trainer.whole_step, []
+
+    def counted(self: Trainer, *arguments: Any) -> Any:
+        seen.append(None)
+        if len(seen) == number:
+            act()
+        return step(self, *arguments)
+
+    patch.setattr(Trainer, "whole_step", counted)
