@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.paths import resolve_path
+from engine.lists import class_named, run_classes
 from engine.metrics import score
 from engine.options import Config
 from engine.results import write_results
@@ -64,7 +66,7 @@ def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -
 
 
 def look_ahead(configs: list[Config]) -> None:
-    """What a later run lacks is named before the first one is trained."""
+    """What a later run lacks is named before the first one is trained, and so are classes that cannot be pooled."""
     for config in configs:
         data = config.data
         lists = [data.test_annotation]
@@ -73,9 +75,31 @@ def look_ahead(configs: list[Config]) -> None:
         for file in filter(None, lists):
             if not (path := resolve_path(file, data.root_dir)).exists():
                 raise UserError(f"annotation list {path}: no such file or directory")
+        if data.leave_out is not None and data.test_annotation is not None and config.run.mode != "eval":
+            require_tested(config)
         checkpoint = config.run.eval_checkpoint
         if checkpoint is not None and not Path(checkpoint).exists():
             raise UserError(f"--eval-checkpoint {checkpoint}: no such file")
+    if configs[0].run.mode != "eval" and configs[0].data.label_type == "compound":
+        require_same_classes([(f"fold {config.data.fold}", run_classes(config).names) for config in configs])
+
+
+def require_tested(config: Config) -> None:
+    """The test list has a clip of the class that is left out."""
+    data = config.data
+    classes = load_classes(data.dataset, data.class_texts)
+    if frozenset({class_named(data.leave_out, classes)}) not in label_sets(data.test_annotation, data.root_dir, classes):
+        raise UserError(f"--leave-out {data.leave_out}: --test-annotation {data.test_annotation} has no clip of it")
+
+
+def require_same_classes(found: list[tuple[str, tuple[str, ...]]]) -> None:
+    for where, names in found[1:]:
+        if names != found[0][1]:
+            differing = sorted(set(names) ^ set(found[0][1])) or names
+            raise UserError(
+                f"{found[0][0]} and {where} have other classes ({', '.join(differing)}), so that they cannot be scored "
+                f"together; with --label-type compound name --train-annotation too, whose combinations count as well"
+            )
 
 
 def open_series(config: Config) -> RunLog:
@@ -125,10 +149,15 @@ def write_series(log: RunLog, folders: list[Path], config: Config) -> dict[str, 
 def read_predictions(files: list[Path]) -> tuple[tuple[str, ...], list[str], np.ndarray, np.ndarray]:
     """``(class names, clip ids, labels, logits)`` of several ``predictions.csv`` one after the other."""
     rows: list[dict[str, str]] = []
+    found = []
     for file in files:
         with open(file, newline="", encoding="utf-8") as stream:
-            rows += csv.DictReader(stream)
-    names = tuple(column.removeprefix("logit_") for column in rows[0] if column.startswith("logit_"))
+            reader = csv.DictReader(stream)
+            columns = [name for name in reader.fieldnames or () if name.startswith("logit_")]
+            found.append((str(file), tuple(name.removeprefix("logit_") for name in columns)))
+            rows += reader
+    require_same_classes(found)
+    names = found[0][1]
     label = np.array([names.index(row["label"]) for row in rows])
     logits = np.array([[float(row[f"logit_{name}"]) for name in names] for row in rows])
     return names, [row["clip"] for row in rows], label, logits

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
-from tests.drawn import QUICK, SEVEN, stop_at_step, truth, write_colours
+from tests.drawn import QUICK, SEVEN, classes_in_columns, flags, stop_at_step, truth, write_colours
 from tests.engine.resuming import assert_same_end, call, one_line, send, snapshot
 from tests.tools import RANDOM_CLIP, Run, error_of, run_main
 
@@ -186,3 +186,15 @@ def test_a_missing_list_of_a_later_fold_is_found_before_the_first_is_trained(wor
     message = error_of([*words, "--root-dir", str(tmp_path / "set"), "--output-dir", str(tmp_path / "run")], capsys)
     assert "DFEW_set_4_test.txt" in message
     assert not (tmp_path / "run/fold-1/best.pt").exists()
+
+
+def test_folds_with_other_combinations_cannot_be_pooled(drawn, tmp_path, capsys):
+    """Each fold's test list alone holds other combinations; with the train lists all folds have the same."""
+    words = [*flags("mafw_compound", drawn("mafw")), "--fold", "all", "--mode", "zero-shot"]
+    run = run_main(words, tmp_path / "run")
+    assert run.status == 0, run.err
+    assert len({tuple(classes_in_columns(run.folder / name / "predictions.csv")) for name in FOLDS}) == 1
+    test = "Train_Test_Set/compound/no_caption_new/set_{fold}/test.txt"
+    alone = [word for word in words if not word.startswith("@")] + "--dataset MAFW --label-type compound".split()
+    message = error_of([*alone, "--test-annotation", test, "--output-dir", str(tmp_path / "alone")], capsys)
+    assert "--train-annotation" in message and not (tmp_path / "alone").exists()
