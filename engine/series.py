@@ -88,7 +88,9 @@ def require_tested(config: Config) -> None:
     """The test list has a clip of the class that is left out."""
     data = config.data
     classes = load_classes(data.dataset, data.class_texts)
-    if frozenset({class_named(data.leave_out, classes)}) not in label_sets(data.test_annotation, data.root_dir, classes):
+    if frozenset({class_named(data.leave_out, classes)}) not in label_sets(
+        data.test_annotation, data.root_dir, classes
+    ):
         raise UserError(f"--leave-out {data.leave_out}: --test-annotation {data.test_annotation} has no clip of it")
 
 

@@ -9,7 +9,7 @@ torch.set_num_threads(1)  # the models are tiny: more threads only wait for one 
 
 import pytest  # noqa: E402
 
-from tests.drawn import draw  # noqa: E402
+from tests.drawn import draw, flags  # noqa: E402
 from tests.engine.resuming import leave_out_pictures  # noqa: E402
 from tests.tiny import as_arguments, write_set  # noqa: E402
 from tests.tools import FAST, Run, run_main  # noqa: E402
@@ -53,3 +53,11 @@ def without_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         leave_out_pictures(patch)
         yield
+
+
+@pytest.fixture(scope="session")
+def captioned(drawn, tmp_path_factory) -> Run:
+    """An emoclip run of a few epochs on the captions of the drawn MAFW, fold 4; its image encoder learns, too."""
+    learn = "--optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --epochs 5".split()
+    words = ["@recipes/emoclip.args", *flags("mafw_captions", drawn("mafw")), *learn]
+    return run_main(words, tmp_path_factory.mktemp("captioned") / "run")

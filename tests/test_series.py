@@ -15,7 +15,9 @@ from tests.tools import RANDOM_CLIP, Run, error_of, run_main
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 FOLDS = [f"fold-{fold}" for fold in range(1, 6)]
-LEARN = "--model dfer-clip --optimizer AdamW --lr 3e-3 --lr-image-encoder 3e-3 --lr-prompt-learner 1e-2 --normalize clip"
+LEARN = (
+    "--model dfer-clip --optimizer AdamW --lr 3e-3 --lr-image-encoder 3e-3 --lr-prompt-learner 1e-2 --normalize clip"
+)
 EVAL = [*RANDOM_CLIP, *"--device cpu --workers 0 --mode eval --eval-checkpoint".split()]
 TWICE = ["--epochs", "2", "--batch-size", "4", "--temperature", "0.05", "--num-segments", "1"]
 STEPS = 6  # of an epoch of the first two folds: 21 or 24 clips without those for validation, 4 a step
