@@ -62,7 +62,7 @@ def test_an_unknown_class_name(listed, flag, change, fails):
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xfe", b"\x81\x20\x81"])
 def test_bytes_that_are_neither_utf8_nor_gbk(garbage, fails):
     message = fails("mafw_captions", "mafw", MAFW, columns(lambda row: [*row[:2], garbage, row[3]]))
-    assert "changed.txt" in message and "GBK" in message and "UTF-8" in message
+    assert "changed.txt, line 3" in message and "GBK" in message and "UTF-8" in message
 
 
 @pytest.mark.parametrize("label", ["7", "-1", "70"])
