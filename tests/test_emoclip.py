@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from tests.drawn import ELEVEN, FOLDERS, QUICK, classes_in_columns, flags, stop_at_step, truth
+from tests.drawn import ELEVEN, FOLDERS, classes_in_columns, flags, stop_at_step, truth
 from tests.engine.resuming import assert_same_end, call, resume, send
 from tests.tools import Run, error_of, run_main
 
@@ -124,8 +124,8 @@ def test_equal_captions_attract_unless_they_are_to_repel(ferv, drawn, tmp_path):
     assert loss("own", own) == loss("own apart", own, "--no-merge-positives")
     together, apart = loss("same", same), loss("same apart", same, "--no-merge-positives")
     assert together != apart
-    # one sentence for all: whatever the videos are, the n texts of a batch cannot be told apart by any clip, which costs
-    # ln n; nor, on average, can the clips by one text, which costs no less. Merged, all are right and nothing is to learn
+    # one sentence for all: no clip can tell the n texts of a batch apart, which costs ln n, and one text cannot tell all
+    # the clips apart, which on average costs no less
     batches = [8, 8, 5]
     assert (drawn("ferv39k") / "annotation/train_image.txt").read_text().count("\n") == sum(batches)
     assert apart > sum(n * math.log(n) for n in batches) / sum(batches) - 1e-4

@@ -132,7 +132,9 @@ def test_logits_are_cosines_times_the_learnt_scale(captioned, state):
 
 def test_compound_classes_are_the_singles_and_what_the_lists_hold(compound, drawn):
     folder = drawn("mafw") / "Train_Test_Set/compound/no_caption_new/set_1"
-    lines = [line.split()[1] for part in ("train", "test") for line in (folder / f"{part}.txt").read_text().splitlines()]
+    lines = [
+        line.split()[1] for part in ("train", "test") for line in (folder / f"{part}.txt").read_text().splitlines()
+    ]
     names = logits_of(compound)[0]
     assert names[:11] == ELEVEN and set(names[11:]) == {name for name in lines if "_" in name}
     expected = truth("mafw_compound", drawn("mafw"))
