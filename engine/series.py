@@ -14,10 +14,12 @@ import numpy as np
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.paths import resolve_path
+from engine.folds import stored_series
 from engine.lists import class_named, run_classes
 from engine.metrics import score
 from engine.options import Config
 from engine.results import write_results
+from engine.resume import different_options
 from engine.settings import make_config
 from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run, reopen_run, safe_name
@@ -50,12 +52,10 @@ def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -
     try:
         for name, more in members:
             folder = log.folder / name
-            if (folder / "metrics.json").exists():
-                continue
             log.say(f"\n{name}: {folder}")
             own = given | more | {"output_dir": str(folder)}
-            if config.run.mode == "train" and (folder / "config.json").exists():
-                own["resume"] = "auto"
+            if (folder / "config.json").exists():
+                own["resume"] = "auto"  # a complete run says so and ends; more epochs are for every run
             run(make_config(own, stored), own)
         return write_series(log, [log.folder / name for name, _ in members], config)
     except Interrupted as signal:
@@ -105,13 +105,44 @@ def require_same_classes(found: list[tuple[str, tuple[str, ...]]]) -> None:
 
 
 def open_series(config: Config) -> RunLog:
-    """A new folder, or with ``--resume FOLDER`` the one that a series was stopped in."""
-    if config.run.resume is None:
+    """A new folder, or with ``--resume`` the one that a series was stopped in, whose options are the same."""
+    folder = series_folder(config)
+    if folder is None:
         return open_run(config.run.output_dir, config.run.exper_name, asdict(config))
-    folder = Path(config.run.resume)
-    if not (folder / "config.json").exists():
-        raise UserError(f"--resume {folder}: no series of runs there; name the folder that holds its runs")
-    return reopen_run(folder)
+    log = reopen_run(folder)
+    log.write_json("config.json", asdict(config))  # more epochs hold from now on
+    return log
+
+
+def series_folder(config: Config) -> Path | None:
+    """What ``--resume`` names, as for a single run; None where a new folder is to be made."""
+    run = config.run
+    if run.resume is None:
+        return None
+    if run.resume != "auto":
+        named = [Path(run.resume)]
+    elif run.output_dir:
+        named = [folder for folder in [Path(run.output_dir)] if stored_series(folder)]
+    else:
+        found = Path("outputs").glob(f"{safe_name(run.exper_name)}-*")
+        return next((f for f in sorted(found, key=_moment, reverse=True) if not differing_options(f, config)), None)
+    for folder in named:
+        if differing := differing_options(folder, config):
+            raise UserError(f"--resume {folder}: {'; '.join(differing)}")
+    return named[0] if named else None
+
+
+def differing_options(folder: Path, config: Config) -> list[str]:
+    stored = stored_series(folder)
+    if stored is None:
+        return ["no series of runs there; name the folder that holds its runs"]
+    differing = different_options(asdict(make_config({}, stored)), config)
+    return [*differing, "a series goes on as it began"] if differing else []
+
+
+def _moment(folder: Path) -> float:
+    file = folder / "config.json"
+    return file.stat().st_mtime if file.exists() else 0.0
 
 
 def write_series(log: RunLog, folders: list[Path], config: Config) -> dict[str, Any]:

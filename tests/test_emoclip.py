@@ -124,8 +124,8 @@ def test_equal_captions_attract_unless_they_are_to_repel(ferv, drawn, tmp_path):
     assert loss("own", own) == loss("own apart", own, "--no-merge-positives")
     together, apart = loss("same", same), loss("same apart", same, "--no-merge-positives")
     assert together != apart
-    # one sentence for all: no clip can tell the n texts of a batch apart, which costs ln n, and one text cannot tell all
-    # the clips apart, which on average costs no less
+    # one sentence for all: no clip can tell the n texts of a batch apart, which costs ln n, and one text cannot tell
+    # all clips apart, which on average costs no less
     batches = [8, 8, 5]
     assert (drawn("ferv39k") / "annotation/train_image.txt").read_text().count("\n") == sum(batches)
     assert apart > sum(n * math.log(n) for n in batches) / sum(batches) - 1e-4

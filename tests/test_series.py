@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from tests.drawn import QUICK, SEVEN, classes_in_columns, flags, stop_at_step, truth, write_colours
 from tests.engine.resuming import assert_same_end, call, one_line, send, snapshot
-from tests.tools import RANDOM_CLIP, Run, error_of, run_main
+from tests.tools import RANDOM_CLIP, ROOT, Run, error_of, run_main
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 FOLDS = [f"fold-{fold}" for fold in range(1, 6)]
@@ -155,11 +155,54 @@ def test_a_finished_series_is_scored_again_and_nothing_is_trained(series, tmp_pa
     folder = shutil.copytree(series.folder, tmp_path / "run")
     before = {name: snapshot(folder / name) for name in FOLDS}
     run = call("--resume", folder, folder=folder)
-    assert run.status in (0, 2)
-    if run.status == 2:
-        assert "finished" in one_line(run)
+    assert run.status == 0, run.err
     assert {name: snapshot(folder / name) for name in FOLDS} == before
     assert run.metrics == series.metrics
+
+
+def test_more_epochs_are_for_every_fold_and_are_remembered(words, series, stopped, tmp_path):
+    """Fold 1 was complete with two epochs; stopped again, the series goes on to three by itself."""
+    folder = shutil.copytree(stopped.folder, tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at_step(patch, STEPS + 3, send(signal.SIGINT))
+        assert call("--resume", folder, "--epochs", "3", folder=folder).status == 130
+    run = call("--resume", folder, folder=folder)
+    assert run.status == 0, run.err
+    for name in FOLDS:
+        history = Run(0, folder / name, "", "").history
+        assert [line["epoch"] for line in history] == [1, 2, 3]
+        assert history[1]["train/loss"] == member(series, name).history[1]["train/loss"]
+
+
+@pytest.mark.parametrize("more", [["--lr", "0.5"], ["--batch-size", "2"], ["--seed", "3"], ["--temperature", "0.5"]])
+def test_a_series_goes_on_as_it_began(more, stopped, tmp_path):
+    """Folds that were not begun yet would take other options without a word."""
+    folder = shutil.copytree(stopped.folder, tmp_path / "run")
+    shutil.rmtree(folder / "fold-2")
+    message = one_line(call("--resume", folder, *more))
+    assert more[0] in message and str(folder) in message and not (folder / "fold-2").exists()
+
+
+def test_a_folder_without_a_series_is_one_line(words, series, tmp_path):
+    assert "no series" in one_line(call(*words, "--resume", tmp_path))
+    assert "no series" in one_line(call(*words, "--resume", series.folder / "fold-1"))
+
+
+def test_auto_finds_the_series_or_begins_it(words, series, stopped, tmp_path, monkeypatch):
+    """One command that is started again and again until it is done, as a cluster does."""
+    monkeypatch.chdir(tmp_path)
+    recipe = str(ROOT / "recipes/data/dfew.args")
+    again = [f"@{recipe}" if word.startswith("@") else word for word in words] + ["--resume", "auto"]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at_step(patch, 2 * STEPS + STEPS + 2, send(signal.SIGTERM))
+        assert call(*again, "--exper-name", "mine").status == 143
+    assert call(*again, "--exper-name", "mine").status == 0
+    (folder,) = (tmp_path / "outputs").glob("mine-*")
+    assert (folder / "predictions.csv").read_bytes() == (series.folder / "predictions.csv").read_bytes()
+    named = shutil.copytree(stopped.folder, tmp_path / "named")
+    run = call(*again, "--output-dir", named, folder=named)
+    assert run.status == 0 and run.metrics == series.metrics
+    assert "--seed 9" in one_line(call(*again, "--output-dir", named, "--seed", "9"))
 
 
 @pytest.mark.parametrize(
