@@ -70,11 +70,14 @@ def load_classes(dataset: str, own_file: str | None = None) -> Classes:
     if not isinstance(entries, list) or not entries:
         raise UserError(f'{path}: expected {{"classes": [{{"name": ...}}, ...]}}, see annotation/README.md')
     check_statements(stored, path)
-    if own_file and shipped.is_file():
-        stored = read_json(shipped) | stored
     names = tuple(_name(entry, number, path) for number, entry in enumerate(entries, 1))
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two classes have the same name: {', '.join(names)}")
+    if own_file and shipped.is_file():
+        base = read_json(shipped)
+        if sorted(base.get("list_order", names)) != sorted(names):
+            del base["list_order"]  # other classes: their numbers count as the user's file has them
+        stored = base | stored
     return Classes(
         names,
         stored.get("label_base", 1),

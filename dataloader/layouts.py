@@ -49,13 +49,15 @@ def _read_text(path: Path, classes: Classes) -> str:
     except OSError as error:
         raise UserError(f"annotation list {path}: {(error.strerror or 'cannot be read').lower()}") from None
     encodings = ("utf-8-sig", "gb18030") if classes.layout == "names" else ("utf-8-sig",)
+    furthest = 0
     for encoding in encodings:
         try:
             return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
+        except UnicodeDecodeError as error:
+            furthest = max(furthest, error.start)
+    line = len(re.split(rb"\r\n|\r|\n", content[:furthest]))
     known = "neither a UTF-8 nor a GBK" if len(encodings) > 1 else "not a UTF-8"
-    raise UserError(f"annotation list {path}: {known} text file")
+    raise UserError(f"annotation list {path}, line {line}: {known} text file")
 
 
 def _path_frames_label(row: str, where: str, classes: Classes) -> Line:

@@ -20,11 +20,10 @@ def is_series(config: Config) -> bool:
     return config.run.mode in SCORED and "all" in (config.data.fold, config.data.leave_out)
 
 
-def stored_series(config: Config) -> dict[str, Any] | None:
-    """The options of the series that ``--resume FOLDER`` names; None where it names a single run."""
-    file = Path(config.run.resume or "auto", "config.json")
+def stored_series(folder: str | Path | None) -> dict[str, Any] | None:
+    """The options of the series that a folder holds; None where it holds none, or a single run."""
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(Path(folder or "auto", "config.json").read_text(encoding="utf-8"))
         return stored if "all" in (stored["data"].get("fold"), stored["data"].get("leave_out")) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -58,7 +58,7 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
         splits = Splits(read(data.train_annotation, captions), read(data.val_annotation), read(data.test_annotation))
         splits = _hold_out(splits, config, classes, log)
     if data.leave_out is not None:
-        splits = _leave_out(splits, class_named(data.leave_out, classes), data.leave_out)
+        splits = _leave_out(splits, class_named(data.leave_out, classes), data.leave_out, classes)
     _describe(splits, classes, log)
     _check_frames(splits, config, log)
     return splits
@@ -84,13 +84,15 @@ def class_named(word: str, classes: Classes) -> int:
     return names.index(word.lower())
 
 
-def _leave_out(splits: Splits, label: int, name: str) -> Splits:
-    """Train and validation without a class, and a test of it alone, against the texts of all."""
+def _leave_out(splits: Splits, label: int, name: str, classes: Classes) -> Splits:
+    """Train and validation without a class and what it is part of, and a test of it alone, against the texts of all."""
     test = [clip for clip in splits.test if clip.label == label]
     if not test:
         raise UserError(f"--leave-out {name}: --test-annotation has no clip of it")
-    train, val = ([clip for clip in part if clip.label != label] for part in (splits.train, splits.val))
-    gone = tuple(clip for clip in (*splits.train, *splits.val) if clip.label == label)
+    parts = classes.parts or tuple((n,) for n in range(len(classes)))
+    shown = {n for n, part in enumerate(parts) if set(parts[label]) <= set(part)}
+    train, val = ([clip for clip in part if clip.label not in shown] for part in (splits.train, splits.val))
+    gone = tuple(clip for clip in (*splits.train, *splits.val) if clip.label in shown)
     return Splits(train, val, test, gone)
 
 

@@ -23,7 +23,7 @@ def read_command(arguments: list[str]) -> tuple[dict[str, Any], Config]:
 
 def resumed_series(config: Config, given: dict[str, Any]) -> Config:
     """The options of the series that ``--resume`` names, below what the user gave; else as it is."""
-    stored = stored_series(config)
+    stored = stored_series(config.run.resume)
     return config if stored is None else make_config(given, stored)
 
 

@@ -1,11 +1,16 @@
 """What many tests share: a tiny set on disk, and one run trained on it through the command line."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import torch
 
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
 
 import pytest  # noqa: E402
 
+from tests.drawn import draw, flags  # noqa: E402
+from tests.engine.resuming import leave_out_pictures  # noqa: E402
 from tests.tiny import as_arguments, write_set  # noqa: E402
 from tests.tools import FAST, Run, run_main  # noqa: E402
 
@@ -28,3 +33,31 @@ def trained(tmp_path_factory, tiny_arguments) -> Run:
     settings = "--exper-name tiny --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3"
     settings += " --temperature 0.02 --normalize clip --epochs 14 --milestones 11"
     return run_main([*tiny_arguments, *settings.split()], tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Callable[[str], Path]:
+    """The root of a small set in a published layout, drawn when first asked for; read only."""
+    roots: dict[str, Path] = {}
+
+    def root_of(layout: str) -> Path:
+        if layout not in roots:
+            roots[layout] = draw(layout, tmp_path_factory.mktemp("drawn") / layout)
+        return roots[layout]
+
+    return root_of
+
+
+@pytest.fixture(scope="module")
+def without_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_pictures(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def captioned(drawn, tmp_path_factory) -> Run:
+    """An emoclip run of a few epochs on the captions of the drawn MAFW, fold 4; its image encoder learns, too."""
+    learn = "--optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --epochs 5".split()
+    words = ["@recipes/emoclip.args", *flags("mafw_captions", drawn("mafw")), *learn]
+    return run_main(words, tmp_path_factory.mktemp("captioned") / "run")

@@ -191,3 +191,10 @@ def test_a_model_brings_its_names_and_the_set_its_lists():
     assert (others.names, others.label_base, others.has_persons) == (("calm", "glad"), 0, True)
     with pytest.raises(UserError, match=r"best\.pt"):
         with_names(base, (*base.names, "anger_boredom"), 0, "best.pt")
+
+
+def test_other_classes_do_not_take_over_the_order_of_a_sets_lists(tmp_path):
+    assert load_classes("MAFW", write(tmp_path, {"classes": [entry("a"), entry("b")]})).format.order is None
+    same = {"classes": [entry(name) for name in sorted(load_classes("MAFW").names)]}
+    order = load_classes("MAFW", write(tmp_path, same)).format.order
+    assert [sorted(load_classes("MAFW").names)[n] for n in order][:2] == ["happiness", "sadness"]
