@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from dataloader.classes import ANNOTATION, load_classes, with_compounds, with_names
+from dataloader.classes import ANNOTATION, list_classes, load_classes, with_compounds, with_names
 from utils.errors import UserError
 
 SETS = sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json"))
@@ -191,3 +191,19 @@ def test_a_model_brings_its_names_and_the_set_its_lists():
     assert (others.names, others.label_base, others.has_persons) == (("calm", "glad"), 0, True)
     with pytest.raises(UserError, match=r"best\.pt"):
         with_names(base, (*base.names, "anger_boredom"), 0, "best.pt")
+
+
+def test_the_numbers_of_a_list_mean_the_same_to_a_model_with_another_order():
+    mafw = load_classes("MAFW")
+    numbered = [mafw.names[label] for label in mafw.format.order]
+    for names in (mafw.names, tuple(sorted(mafw.names)), tuple(numbered)):
+        told = with_names(mafw, names, 0, "best.pt")
+        order = told.format.order or tuple(range(len(names)))
+        assert told.names == names and [told.names[label] for label in order] == numbered
+
+
+def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
+    own = tmp_path / "own.json"
+    assert list_classes("DFEW", str(own)) == load_classes("DFEW") and list_classes("mine", str(own)) is None
+    own.write_text('{"classes": [{"name": "a"}, {"name": "b"}], "flat_face_boxes": true}')
+    assert list_classes("mine", str(own)).has_flat_boxes and list_classes("DFEW", str(own)).names == ("a", "b")
