@@ -16,6 +16,7 @@ from engine.metrics import score
 from engine.options import Config
 from engine.results import write_results
 from engine.settings import make_config
+from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run, reopen_run, safe_name
 
@@ -38,6 +39,8 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
 
 def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -> dict[str, Any]:
     """Every run in a folder of its own; one that is complete already is not repeated."""
+    if is_launched():
+        raise UserError("--fold all and --leave-out all run in one process; torchrun takes one fold, or one class")
     members = members_of(config)
     log = open_series(config)
     stored = asdict(config)
@@ -107,10 +110,17 @@ def write_series(log: RunLog, folders: list[Path], config: Config) -> dict[str, 
 def read_predictions(files: list[Path]) -> tuple[tuple[str, ...], list[str], np.ndarray, np.ndarray]:
     """``(class names, clip ids, labels, logits)`` of several ``predictions.csv`` one after the other."""
     rows: list[dict[str, str]] = []
+    names: tuple[str, ...] = ()
     for file in files:
         with open(file, newline="", encoding="utf-8") as stream:
-            rows += csv.DictReader(stream)
-    names = tuple(column.removeprefix("logit_") for column in rows[0] if column.startswith("logit_"))
+            table = csv.DictReader(stream)
+            found = tuple(c.removeprefix("logit_") for c in table.fieldnames or () if c.startswith("logit_"))
+            if found != (names or found):
+                raise UserError(
+                    f"{file}: scores of {len(found)} classes, {files[0].parent.name} has {len(names)}, or others: they "
+                    f"cannot be pooled (of compound classes, name --train-annotation too: both lists together hold all)"
+                )
+            names, rows = found, [*rows, *table]
     label = np.array([names.index(row["label"]) for row in rows])
     logits = np.array([[float(row[f"logit_{name}"]) for name in names] for row in rows])
     return names, [row["clip"] for row in rows], label, logits
