@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from dataloader.classes import load_classes
+from engine.checkpoints import stored_config
 from engine.metrics import score
 from engine.options import Config
 from engine.results import write_results
+from engine.resume import different_options
 from engine.settings import make_config
 from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError
@@ -70,6 +72,12 @@ def open_series(config: Config) -> RunLog:
     folder = Path(config.run.resume)
     if not (folder / "config.json").exists():
         raise UserError(f"--resume {folder}: no series of runs there; name the folder that holds its runs")
+    began = stored_config({"config": json.loads((folder / "config.json").read_text(encoding="utf-8"))})
+    differing = different_options(asdict(began), config)
+    if config.optim.epochs != began.optim.epochs:
+        differing.append(f"--epochs {config.optim.epochs}, but its runs have {began.optim.epochs}")
+    if differing:
+        raise UserError(f"--resume {folder}: {'; '.join(differing)}; a series goes on as it began")
     return reopen_run(folder)
 
 

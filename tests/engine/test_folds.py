@@ -1,10 +1,13 @@
 """--fold: {fold} in paths filled, and what cannot be meant refused in one line."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from engine.folds import is_series
-from engine.series import read_predictions
-from engine.settings import read_command
+from engine.series import open_series, read_predictions
+from engine.settings import read_command, resumed_series
 from tests.tools import error_of
 from utils.errors import UserError
 
@@ -135,3 +138,14 @@ def test_predictions_of_different_classes_are_not_pooled(tmp_path):
 def test_a_series_runs_in_one_process(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "one process" in error_of([*LISTS, "--dataset", "DFEW", "--fold", "all"], capsys)
+
+
+def test_a_series_goes_on_as_it_began(tmp_path):
+    began = read(*LISTS, "--dataset", "DFEW", "--fold", "all", "--epochs", "3")
+    (tmp_path / "config.json").write_text(json.dumps(asdict(began)))
+    for flags, part in ((["--lr", "0.5"], "--lr 0.5"), (["--epochs", "9"], "--epochs 9")):
+        given, config = read_command(["--resume", str(tmp_path), *flags])
+        with pytest.raises(UserError, match=part):
+            open_series(resumed_series(config, given))
+    given, config = read_command(["--resume", str(tmp_path), "--workers", "0"])
+    open_series(resumed_series(config, given)).close()
