@@ -114,6 +114,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
     check_series(config)
     if run.mode == "train":
         _check_selection(config, given)
+        if data.captions is not None and config.loss.caption_source == "class":
+            raise UserError(f"--captions {data.captions}: --caption-source class reads none; keep one")
         check_family(model.model, given, defaults())
         check_task(model.task, given, defaults() | family_defaults(model.model))
 

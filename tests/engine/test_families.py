@@ -160,3 +160,8 @@ def test_what_another_mode_reads_is_refused(words):
 def test_boxes_that_one_stream_does_not_read_are_said():
     config = read_command("--model dfer-clip --bounding-box-body body.json".split())[1]
     assert any("--bounding-box-body" in line for line in warnings_of(config))
+
+
+def test_captions_that_nothing_reads_are_refused():
+    with pytest.raises(UserError, match="--captions c.json"):
+        read("emoclip", "--captions c.json --caption-source class")
