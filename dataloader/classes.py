@@ -91,6 +91,12 @@ def load_classes(dataset: str, own_file: str | None = None) -> Classes:
     )
 
 
+def list_classes(dataset: str, own_file: str | None) -> Classes | None:
+    """``load_classes`` after training: the user's own file may be gone since, and not every set is shipped."""
+    own_file = own_file if own_file and Path(own_file).is_file() else None
+    return load_classes(dataset, own_file) if own_file or (ANNOTATION / dataset / "classes.json").is_file() else None
+
+
 def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Classes:
     """The base classes, then every combination that occurs: pairs before triples, each in the order of its parts."""
     base = classes.base_names
@@ -103,10 +109,15 @@ def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Cl
 def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source: str) -> Classes:
     """The lists of ``classes`` read for a model that stored ``names``: combinations are known by the names they join.
 
-    Where the model's classes are others, its own names and label base hold.
+    Where the model's classes are others, its own names and label base hold; where they are the same in another order,
+    so does what each number of a list means.
     """
     base = classes.base_names
     told = replace(classes, label_base=label_base, texts={}, source=source, parts=None)
+    if names != base and sorted(names) == sorted(base) and classes.format.order is not None:
+        order = tuple(names.index(base[label]) for label in classes.format.order)
+        folders = tuple(classes.format.folders[base.index(name)] for name in names)
+        return replace(told, names=names, format=replace(classes.format, order=order, folders=folders))
     if names[: len(base)] != base:
         plain = ListFormat(clip_folders=classes.format.clip_folders)
         return replace(told, names=names, format=plain)

@@ -164,7 +164,7 @@ def read_views(options: PackOptions, clips: list[Clip]) -> Views:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     root, face, body = options.root_dir, {}, {}
     if options.bounding_box_face:
-        flat = load_classes(options.dataset).has_flat_boxes
+        flat = load_classes(options.dataset, options.class_texts).has_flat_boxes
         face = read_face_boxes(options.bounding_box_face, root, flat)
         _require_hits(face_hits(clips, face), "--bounding-box-face")
     if crop_body:

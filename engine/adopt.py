@@ -167,6 +167,9 @@ def _adopt_emoclip(
 ) -> tuple[dict[str, Any], Classes, str | None]:
     """The classes are whatever texts the user names: the model compares videos with any text."""
     told: dict[str, Any] = {}
+    positions = report.model.get("temporal.positions")
+    if positions is not None and given.get("num_segments", 1) >= positions.shape[1]:
+        raise UserError(f"--num-segments {given['num_segments']}: the file has positions of {positions.shape[1] - 1}")
     head = report.model.get("readout.2.weight")
     if report.token_embedding is None:
         outputs = f"{len(head)} numbers" if head is not None else "features"

@@ -39,7 +39,14 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "class_specific_contexts"),
     ("model", "adapter"),
     ("model", "streams"),
+    ("model", "model"),
+    ("model", "task"),
+    ("model", "swapped_heads"),
 )
+OF_ITS_DATA = (  # stored options that say nothing of another data set
+    "train_annotation", "val_annotation", "test_annotation", "captions", "bounding_box_face", "bounding_box_body",
+    "class_texts", "leave_out", "fold", "pack",
+)  # fmt: skip
 CHANGES_MEANING = {  # options that evaluation may change, but not unsaid
     "data": ("normalize", "crop_body", "missing_face"),
     "model": ("slerp_weight", "iec_text", "temperature", "adapter_ratio"),
@@ -122,6 +129,12 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
     """The checkpoint's own options, below what the user gave; in zero-shot the classes and their texts are new."""
     stored = asdict(stored_config(content))
     kept = {group: values for group, values in stored.items() if group != "run"}
+    if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
+        kept["data"] = kept["data"] | dict.fromkeys(OF_ITS_DATA)
+        if stored["model"]["streams"] == "face":
+            kept["data"]["crop_body"] = False
+    if mode == "zero-shot":
+        kept["data"] = kept["data"] | {"leave_out": None}
     if lost_pack(stored, given):
         kept["data"] = kept["data"] | {"pack": None}
     named = {name: value for name, value in given.items() if name != "file"} | {"mode": mode}

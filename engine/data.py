@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 from dataloader.annotation import Clip
 from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, read_face_boxes
 from dataloader.build import build_loader
-from dataloader.classes import load_classes
+from dataloader.classes import list_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.features import FeatureDataset
 from dataloader.packed import open_pack, open_source
@@ -25,7 +25,9 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     data, streams = config.data, config.model.streams
     face, body = {}, {}
     if data.bounding_box_face and streams != "context":
-        face = read_face_boxes(data.bounding_box_face, data.root_dir, load_classes(data.dataset).has_flat_boxes)
+        classes = list_classes(data.dataset, data.class_texts)
+        flat = classes is not None and classes.has_flat_boxes
+        face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
         _report_hits(face_hits(clips, face), "--bounding-box-face", log)
     elif config.model.model != "clip-caer":
         log.say("no --bounding-box-face: frames are taken as faces that are cropped already")

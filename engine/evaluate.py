@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dataloader.classes import Classes, load_classes, translated, with_names
+from dataloader.classes import Classes, list_classes, translated, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import evaluation_loader, make_views
 from engine.inspect import describe_published
@@ -49,10 +49,13 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 
 def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
     """The classes that a checkpoint knows, read from lists as its own data set writes them, or as another one does."""
-    lists, names = load_classes(config.data.dataset), tuple(content["classes"])
+    names, base = tuple(content["classes"]), content["label_base"]
+    lists = list_classes(config.data.dataset, config.data.class_texts)
+    if lists is None:
+        return Classes(names, base, {}, str(path))
     if given.get("dataset", content["config"]["data"]["dataset"]) != content["config"]["data"]["dataset"]:
         return translated(lists, names, str(path))
-    return with_names(lists, names, content["label_base"], str(path))
+    return with_names(lists, names, base, str(path))
 
 
 def score_test_list(

@@ -34,7 +34,13 @@ MEANINGLESS = {
 }
 
 OF_NUMBERS = ("targets", "subject_folds", "regression_loss")
-OF_CLASSES = ("leave_out", "captions", "caption_source", "merge_positives", "resume")
+READ_BY_REGRESSION = {
+    "mode", "exper_name", "output_dir", "allow_partial", "device", "gpu", "seed", "deterministic", "workers",
+    "dry_run", "print_freq", "save_every_minutes", "dataset", "class_texts", "root_dir", "bounding_box_face",
+    "on_bad_frame", "fold", "targets", "subject_folds", "model", "task", "init_from", "epochs", "batch_size",
+    "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "milestones", "gamma", "amp", "use_amp",
+    "regression_loss",
+}  # fmt: skip
 
 
 def family_defaults(model: str) -> dict[str, Any]:
@@ -53,8 +59,9 @@ def check_family(model: str, given: dict[str, Any], options: dict[str, Any]) -> 
 
 
 def check_task(task: str, given: dict[str, Any], options: dict[str, Any]) -> None:
-    """Refuse what belongs to the other task."""
-    foreign = OF_CLASSES if task == "regression" else OF_NUMBERS
-    for name in foreign:
+    """Refuse what belongs to the other task; ``options``: as of ``check_family``. Video features of a regression come
+    out as their model was trained to see, so nothing of that can be chosen."""
+    foreign = set(given) - READ_BY_REGRESSION if task == "regression" else set(OF_NUMBERS)
+    for name in sorted(foreign):
         if name in given and given[name] != options[name]:
             raise UserError(f"{flag_of(name)} {written(given[name])} means nothing to --task {task}")

@@ -43,6 +43,19 @@ def fill_fold(config: Config) -> Config:
     return dataclasses.replace(config, **parts)
 
 
+def waiting_paths(config: Config) -> dict[str, str]:
+    """Options whose ``{fold}`` is not filled yet."""
+    options = asdict(config.data) | asdict(config.model) | {name: getattr(config.run, name) for name in RUN_PATHS}
+    return {name: path for name, path in options.items() if isinstance(path, str) and PLACE in path}
+
+
+def check_fold(config: Config, given: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Before it is filled in: a number that no path asks for would change nothing."""
+    fold = given.get("fold")
+    if fold not in (None, "all", stored.get("fold")) and not waiting_paths(config):
+        raise UserError(f"--fold {fold}: no path of this command holds {{fold}}, so it would change nothing")
+
+
 def check_series(config: Config) -> None:
     data = config.data
     if data.fold not in (None, "all") and not re.fullmatch("[0-9]{1,3}", data.fold):
@@ -52,8 +65,7 @@ def check_series(config: Config) -> None:
     if data.targets is not None and "all" in (data.fold, data.leave_out):
         flag = "--fold all" if data.fold == "all" else "--leave-out all"
         raise UserError(f"{flag}: --targets are scored by themselves, not in a series; name one fold")
-    options = asdict(data) | asdict(config.model) | {name: getattr(config.run, name) for name in RUN_PATHS}
-    waiting = {name: path for name, path in options.items() if isinstance(path, str) and PLACE in path}
+    waiting = waiting_paths(config)
     if waiting and data.fold is None and not config.run.dry_run:
         name, path = next(iter(waiting.items()))
         raise UserError(f"{flag_of(name)} {path}: say which with --fold N, or --fold all")

@@ -130,11 +130,12 @@ def plain(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def hash_data(clips: list[Clip], views: Views) -> str:
-    """Which clips, in which order, with which labels and boxes: what the epochs depend on."""
+    """Which clips, in which order, with which labels, boxes and captions: what the epochs depend on."""
     digest = hashlib.sha256()
     for clip in clips:
         boxes = views.face_boxes.get(clip.key), views.body_boxes.get(clip.key)
-        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes]).encode())
+        told = [] if clip.caption is None else [clip.caption]
+        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *told]).encode())
     return digest.hexdigest()
 
 

@@ -27,10 +27,9 @@ from models.clip_caer import Output
 from models.emoclip import EmoClip
 from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 from utils.errors import UserError, about
-from utils.runlog import RunLog
 
 FEW_SUBJECTS = 20
-SEEN = ("root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "class_texts", "on_bad_frame")
+SEEN = ("root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "on_bad_frame", "eval_batch_size")
 
 
 class FeatureTask(ClipTask):
@@ -57,7 +56,7 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if opened.content["family"] != "emoclip":
         raise UserError(f"--init-from {path}: {opened.content['family']}; video features are read from emoclip models")
     with about(path):
-        seen = evaluation_config(opened.content, {k: v for k, v in given.items() if k in SEEN})
+        seen = evaluation_config(opened.content, {k: v for k, v in given.items() if k in SEEN} | {"pack": "none"})
         model = rebuild(opened.content, seen)
     with open_session(config) as session:
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
@@ -65,9 +64,10 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         features = video_features(model, targets, seen, session)
         values = torch.from_numpy(targets.values).float().to(features.device)
         predicted = cross_validate(features, values, folds, config)
-        metrics = write_regression(session.log, targets, predicted, folds, "each subject held out in turn")
+        metrics = write_regression(session, targets, predicted, folds, "each subject held out in turn")
         model.readout = Readout(features, values, config, "readout of all").layers
-        keep(model, targets.names, config, seen, session)
+        if session.group.is_main:
+            keep(model, targets.names, config, seen, session)
         session.log.say(f"run folder: {session.log.folder}")
         return metrics
 
@@ -122,13 +122,16 @@ def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: 
 
 
 def write_regression(
-    log: RunLog, targets: Targets, predicted: np.ndarray, folds: np.ndarray | None, tested_on: str
+    session: Session, targets: Targets, predicted: np.ndarray, folds: np.ndarray | None, tested_on: str
 ) -> dict[str, Any]:
     """``predictions.csv``, ``metrics.json``, ``agreement.png`` and the table."""
     from engine.plots import draw_agreement, save
 
+    log = session.log
     metrics = agreements(targets.values, predicted, targets.names)
     metrics |= {"subjects": len(set(targets.subjects)), "clips": len(targets.clips), "tested_on": tested_on}
+    if not session.group.is_main:
+        return metrics
     with open(log.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -185,4 +188,4 @@ def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:
         features = video_features(model, targets, config, session)
         with torch.inference_mode():
             predicted = model.readout(features).double().cpu().numpy()
-        return write_regression(session.log, targets, predicted, None, "all of them given")
+        return write_regression(session, targets, predicted, None, "all of them given")

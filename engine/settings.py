@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from engine.families import check_family, check_task, family_defaults
-from engine.folds import check_series, fill_fold, stored_series
+from engine.folds import check_fold, check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
@@ -31,7 +31,9 @@ def make_config(given: dict[str, Any], stored: dict[str, dict[str, Any]] | None 
     """Defaults, below a checkpoint's stored options, below what the user gave."""
     layer = from_json(GROUPS, stored) if stored else {}
     model = given.get("model", layer.get("model", "clip-caer"))
-    config = _settle(Config(**resolve(GROUPS, family_defaults(model), layer, given)), given)
+    config = Config(**resolve(GROUPS, family_defaults(model), layer, given))
+    check_fold(config, given, layer)
+    config = _settle(config, given)
     check(config, given)
     return config
 
@@ -83,6 +85,10 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
     if run.mode not in ("eval", "zero-shot") and run.eval_checkpoint is not None:
         raise UserError(f"--eval-checkpoint is read by --mode eval and zero-shot, not by --mode {run.mode}")
+    if run.mode != "train" and "init_from" in given:
+        raise UserError(f"--init-from {model.init_from}: only training starts from it, not --mode {run.mode}")
+    if run.mode == "zero-shot" and "targets" in given:
+        raise UserError(f"--targets {data.targets}: zero-shot compares with classes; --mode eval scores a readout")
     if data.crop_body and data.bounding_box_body is None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and given.get("adapter", "none") != "none":
@@ -108,8 +114,10 @@ def check(config: Config, given: dict[str, Any]) -> None:
     check_series(config)
     if run.mode == "train":
         _check_selection(config, given)
+        if data.captions is not None and config.loss.caption_source == "class":
+            raise UserError(f"--captions {data.captions}: --caption-source class reads none; keep one")
         check_family(model.model, given, defaults())
-        check_task(model.task, given, defaults())
+        check_task(model.task, given, defaults() | family_defaults(model.model))
 
 
 def defaults() -> dict[str, Any]:
@@ -155,6 +163,8 @@ def warnings_of(config: Config) -> list[str]:
         said.append("--logit-adj and --class-balanced-loss both correct for class sizes: the same, twice")
     if not model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
         said.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
+    if config.data.bounding_box_body is not None and model.streams == "face":
+        said.append("--bounding-box-body is not read: this model sees faces alone")
     if config.optim.select_on == "test":
         said.append("the best epoch is selected on test: optimistic, and stored as such")
     if prompts_are_idle(config):

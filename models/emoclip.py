@@ -51,7 +51,9 @@ class EmoClip(nn.Module):
         if self.readout is not None:
             return Output(self.readout(feature), video, texts)
         texts = self.encode_texts() if texts is None else texts
-        return Output(self.logit_scale.exp() * video @ texts.descriptive[:, 0].T, video, texts)
+        with torch.autocast(video.device.type, enabled=False):  # logits of about 25 that differ by less than bf16 tells
+            logits = self.logit_scale.exp() * video @ texts.descriptive[:, 0].T
+        return Output(logits, video, texts)
 
     def encode_texts(self, soft: bool = False) -> Texts:
         """One prototype a class, (C, 1, D)."""
@@ -69,4 +71,5 @@ def prototypes(texts: Tensor, parts: Tensor | None = None) -> Tensor:
     """(C0, P, D) unit features of the texts of each class → (C, D): the mean over a class's texts, and for a compound
     class the mean over its ``parts`` (C, C0), of unit length."""
     means = F.normalize(texts.mean(dim=1), dim=-1)
-    return means if parts is None else F.normalize(parts @ means, dim=-1)
+    with torch.autocast(texts.device.type, enabled=False):
+        return means if parts is None else F.normalize(parts @ means, dim=-1)

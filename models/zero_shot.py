@@ -26,7 +26,9 @@ class ZeroShotClip(nn.Module):
         frames = F.normalize(self.image_encoder(torch.cat(streams).flatten(0, 1)).float(), dim=-1)
         clips = F.normalize(frames.view(len(streams), B, T, -1).mean(dim=2), dim=-1)  # (streams, B, D)
         video = F.normalize(clips.mean(dim=0), dim=-1)
-        return Output(video @ self.texts[:, 0].T / self.temperature, video, self.encode_texts())
+        with torch.autocast(video.device.type, enabled=False):  # cosines need float32
+            logits = video @ self.texts[:, 0].T / self.temperature
+        return Output(logits, video, self.encode_texts())
 
     def encode_texts(self, soft: bool = False) -> Texts:
         return Texts(None, self.texts)

@@ -93,7 +93,7 @@ def test_another_list_is_scored(evaluate, tiny_flags, tmp_path):
 CHANGES = {
     "num_segments": "8", "duration": "2", "image_size": "224", "text_type": "class_names", "temporal_layers": "2",
     "contexts_number": "4", "class_token_position": "front", "class_specific_contexts": "False",
-    "adapter": "none", "streams": "face",
+    "adapter": "none", "streams": "face", "model": "emoclip", "task": "regression", "swapped_heads": "True",
 }  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from models.clip_towers import ImageTower
 from tests.tools import RANDOM_CLIP, ROOT
 
 RECIPES = {path.stem: path for path in sorted((ROOT / "recipes").glob("*.args"))}
-TRAINING = [name for name, path in RECIPES.items() if read_command([f"@{path}", "--dry-run"])[1].run.mode == "train"]
+CONFIGS = {name: read_command([f"@{path}", "--dry-run"])[1] for name, path in RECIPES.items()}
+TRAINING = [name for name, c in CONFIGS.items() if (c.run.mode, c.model.task) == ("train", "classification")]
 
 
 def config_of(name: str, *more: str):

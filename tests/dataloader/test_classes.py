@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from dataloader.classes import ANNOTATION, load_classes, with_compounds, with_names
+from dataloader.classes import ANNOTATION, list_classes, load_classes, with_compounds, with_names
 from utils.errors import UserError
 
 SETS = sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json"))
@@ -198,3 +198,19 @@ def test_other_classes_do_not_take_over_the_order_of_a_sets_lists(tmp_path):
     same = {"classes": [entry(name) for name in sorted(load_classes("MAFW").names)]}
     order = load_classes("MAFW", write(tmp_path, same)).format.order
     assert [sorted(load_classes("MAFW").names)[n] for n in order][:2] == ["happiness", "sadness"]
+
+
+def test_the_numbers_of_a_list_mean_the_same_to_a_model_with_another_order():
+    mafw = load_classes("MAFW")
+    numbered = [mafw.names[label] for label in mafw.format.order]
+    for names in (mafw.names, tuple(sorted(mafw.names)), tuple(numbered)):
+        told = with_names(mafw, names, 0, "best.pt")
+        order = told.format.order or tuple(range(len(names)))
+        assert told.names == names and [told.names[label] for label in order] == numbered
+
+
+def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
+    own = tmp_path / "own.json"
+    assert list_classes("DFEW", str(own)) == load_classes("DFEW") and list_classes("mine", str(own)) is None
+    own.write_text('{"classes": [{"name": "a"}, {"name": "b"}], "flat_face_boxes": true}')
+    assert list_classes("mine", str(own)).has_flat_boxes and list_classes("DFEW", str(own)).names == ("a", "b")

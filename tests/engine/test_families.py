@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.settings import make_config, read_command
+from engine.settings import make_config, read_command, warnings_of
 from models.build import build_temporal
 from tests.engine.test_options import flat
 from utils.errors import UserError
@@ -136,3 +136,32 @@ def test_methods_without_swapped_heads_have_heads_of_64():
     block = build_temporal(512, options, 16).blocks[0]
     assert block.attention.to_qkv.weight.shape == (1536, 512) and block.attention.heads == 8
     assert block.feed_forward[0].weight.shape == (1024, 512)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--train-annotation t.txt", "--normalize none", "--num-segments 8", "--cache-features", "--grad-clip 1",
+     "--resume auto", "--pack p", "--select-on val", "--finetune-visual"],
+)  # fmt: skip
+def test_regression_refuses_what_it_does_not_read(words):
+    with pytest.raises(UserError) as caught:
+        read("emoclip", f"--task regression --targets t.csv --init-from best.pt {words}")
+    assert words.split()[0] in str(caught.value) and "--task regression" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words", ["--mode eval --eval-checkpoint b.pt --init-from a.pt", "--mode zero-shot --targets t.csv"]
+)
+def test_what_another_mode_reads_is_refused(words):
+    with pytest.raises(UserError, match=words.split()[-2]):
+        read_command(words.split())
+
+
+def test_boxes_that_one_stream_does_not_read_are_said():
+    config = read_command("--model dfer-clip --bounding-box-body body.json".split())[1]
+    assert any("--bounding-box-body" in line for line in warnings_of(config))
+
+
+def test_captions_that_nothing_reads_are_refused():
+    with pytest.raises(UserError, match="--captions c.json"):
+        read("emoclip", "--captions c.json --caption-source class")

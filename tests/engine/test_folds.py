@@ -1,9 +1,14 @@
 """--fold: {fold} in paths filled, and what cannot be meant refused in one line."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from engine.folds import is_series
-from engine.settings import read_command
+from engine.series import open_series, read_predictions
+from engine.settings import read_command, resumed_series
+from tests.tools import error_of
 from utils.errors import UserError
 
 LISTS = ["--train-annotation", "set_{fold}_train.txt", "--test-annotation", "set_{fold}_test.txt"]
@@ -39,8 +44,13 @@ def test_so_it_does_in_a_checkpoint_and_a_run_folder():
 
 
 def test_paths_without_it_stay_as_they_are():
-    config = read("--train-annotation", "a{b}.txt", "--fold", "2", "--exper-name", "x")
+    config = read("--train-annotation", "a{b}.txt", *LISTS[2:], "--fold", "2", "--exper-name", "x")
     assert config.data.train_annotation == "a{b}.txt"
+
+
+def test_a_fold_that_no_path_asks_for_is_refused():
+    assert "--fold 2" in refused("--train-annotation", "train.txt", "--fold", "2")
+    assert "--fold 2" in refused("--mode", "eval", "--eval-checkpoint", "fold-1/best.pt", "--fold", "2")
 
 
 @pytest.mark.parametrize(
@@ -110,3 +120,32 @@ def test_one_class_of_all_folds_and_all_classes_of_one_fold_are_series():
 
 def test_a_dry_run_shows_paths_as_they_are():
     assert read(*LISTS, "--dry-run").data.train_annotation == LISTS[1]
+
+
+def test_predictions_of_different_classes_are_not_pooled(tmp_path):
+    for fold, names in (("fold-1", "a,b"), ("fold-2", "a,b,a_b")):
+        (tmp_path / fold).mkdir()
+        columns = [f"logit_{name}" for name in names.split(",")]
+        rows = [",".join(["clip", "label", *columns]), ",".join(["x", "a", *["0.5"] * len(columns)])]
+        (tmp_path / fold / "predictions.csv").write_text("\n".join(rows) + "\n")
+    files = [tmp_path / fold / "predictions.csv" for fold in ("fold-1", "fold-2")]
+    assert read_predictions(files[:1])[0] == ("a", "b")
+    with pytest.raises(UserError, match="fold-2") as caught:
+        read_predictions(files)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_series_runs_in_one_process(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one process" in error_of([*LISTS, "--dataset", "DFEW", "--fold", "all"], capsys)
+
+
+def test_a_series_goes_on_as_it_began(tmp_path):
+    began = read(*LISTS, "--dataset", "DFEW", "--fold", "all", "--epochs", "3")
+    (tmp_path / "config.json").write_text(json.dumps(asdict(began)))
+    for flags, part in ((["--lr", "0.5"], "--lr 0.5"), (["--epochs", "9"], "--epochs 9")):
+        given, config = read_command(["--resume", str(tmp_path), *flags])
+        with pytest.raises(UserError, match=part):
+            open_series(resumed_series(config, given))
+    given, config = read_command(["--resume", str(tmp_path), "--workers", "0"])
+    open_series(resumed_series(config, given)).close()

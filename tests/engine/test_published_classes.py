@@ -6,6 +6,7 @@ from engine.checkpoints import open_checkpoint
 from tests import published as files
 from tests.containers import write_container
 from tests.published import Recipe
+from utils.errors import UserError
 
 SEVEN = ["happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"]
 ELEVEN = [*SEVEN, "contempt", "anxiety", "helplessness", "disappointment"]
@@ -19,3 +20,11 @@ def test_dfer_clip_knows_its_classes_by_the_data_set(tmp_path, dataset, names):
     assert opened.content["family"] == opened.config.model.model == "dfer-clip"
     assert opened.unnamed is None
     path.unlink()
+
+
+def test_more_frames_than_an_emoclip_file_has_positions_for_are_refused(tmp_path):
+    path = write_container(tmp_path / "model.pth", files.emoclip(Recipe(depth=2)))
+    most = files.emoclip(Recipe(depth=2)).state["module.temporal.pos_embedding"].shape[1] - 1
+    assert open_checkpoint(path, {"dataset": "DFEW", "num_segments": most}).config.data.num_segments == most
+    with pytest.raises(UserError, match=f"--num-segments {most + 1}"):
+        open_checkpoint(path, {"dataset": "DFEW", "num_segments": most + 1})

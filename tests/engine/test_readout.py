@@ -6,12 +6,12 @@ import torch
 from sklearn.metrics import r2_score
 
 from engine.readout import Readout, regression_loss
-from tests.tools import configure
+from engine.settings import make_config
 
 
 def config(**given):
     settings = {"optimizer": "AdamW", "lr": 1e-3, "epochs": 60, "batch_size": 32, "milestones": (50,)}
-    return configure(**(settings | {"model": "emoclip", "task": "regression"} | given))
+    return make_config(settings | {"model": "emoclip", "task": "regression"} | given)
 
 
 def linear_data(N=300, D=8, K=2, seed=0):

@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 
 from engine.agreement import agreement
 from engine.regress import cross_validate, subject_folds
-from tests.tools import ROOT, configure, error_of, run_main
+from engine.settings import make_config
+from tests.tools import ROOT, error_of, run_main
 from utils.errors import UserError
 
 # -- folds ----------------------------------------------------------------------------------------------------------
@@ -70,8 +71,9 @@ def test_who_it_is_says_nothing_about_who_was_never_seen():
     subjects = np.repeat(np.arange(40), 6)
     features = np.eye(40)[subjects] * 3 + 0.1 * rng.normal(size=(240, 40))
     values = rng.normal(size=40)[subjects][:, None]
-    config = configure(
-        model="emoclip", task="regression", optimizer="AdamW", lr=3e-3, epochs=40, batch_size=32, milestones=(30,)
+    config = make_config(
+        {"model": "emoclip", "task": "regression", "lr": 3e-3, "optimizer": "AdamW", "epochs": 40, "batch_size": 32}
+        | {"milestones": (30,)}
     )
 
     def concordance(folds):

@@ -116,6 +116,24 @@ def test_logits_are_scaled_cosines_of_videos_and_classes(kind, combinations):
     torch.testing.assert_close(out.video.norm(dim=-1), torch.ones(2))
 
 
+def test_logits_are_not_rounded_under_mixed_precision():
+    """bf16 tells logits of about 25 apart by steps of an eighth."""
+    model, *_ = build(combinations := [(0, 1), (1, 2)])
+    texts = model.encode_texts()
+    feature = torch.rand(3, 4, model.temporal.positions.shape[-1], generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model.head(feature, texts=texts)
+    assert out.logits.dtype == torch.float32 and out.logits.shape[1] == 5 + len(combinations)
+    assert torch.allclose(out.logits, model.logit_scale.exp() * out.video @ texts.descriptive[:, 0].T, atol=1e-4)
+
+
+def test_compound_prototypes_are_not_rounded_under_mixed_precision(texts):
+    parts = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = prototypes(texts, parts)
+    assert torch.equal(rounded, prototypes(texts, parts))
+
+
 def test_the_scale_starts_at_clips_and_learns():
     model, _, _ = build()
     assert model.logit_scale.requires_grad
