@@ -1,0 +1,240 @@
+"""The sequence model: what reaches which frame, what padding leaves alone, sizes read from tensors."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from models.rebuild import State
+from models.sequence import FrameNorm, SequenceModel, sequence_like, sinusoids
+from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
+from models.undrawn import Undrawn
+from utils.errors import UserError
+
+SMALL = {
+    "channels": (12, 10, 8),
+    "kernel": 3,
+    "width": 16,
+    "layers": 2,
+    "heads": 4,
+    "hidden": 20,
+    "readout_width": 14,
+}
+ABLATIONS = [
+    {},
+    {"causal": False},
+    {"positions": True},
+    {"with_tcn": False},
+    {"with_transformer": False},
+    {"with_tcn": False, "with_transformer": False},
+    {"with_tcn": False, "positions": True},
+]
+
+
+def build(seed=0, **changes) -> SequenceModel:
+    """Weights large enough that frames differ; no bias hides at 0, no norm at 1."""
+    torch.manual_seed(seed)
+    model = SequenceModel(12, **(SMALL | changes)).eval()
+    for parameter in model.parameters():
+        is_scale = parameter.dim() == 1 and parameter[0] == 1
+        nn.init.normal_(parameter, mean=float(is_scale), std=0.4)
+    for module in model.modules():
+        if isinstance(module, FrameNorm):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return model
+
+
+def everything(out) -> torch.Tensor:
+    return torch.cat([out.va, out.expr, out.au], dim=-1)
+
+
+def gaps_at(B, L, *gaps) -> torch.Tensor:
+    padding = torch.zeros(B, L, dtype=torch.bool)
+    for b, gap in gaps:
+        padding[b, gap] = True
+    return padding
+
+
+def test_each_task_has_its_shape_and_the_others_are_none():
+    frames = torch.randn(2, 9, 12)
+    out = build()(frames)
+    assert out.va.shape == (2, 9, 2) and out.expr.shape == (2, 9, 8) and out.au.shape == (2, 9, 12)
+    only = build(tasks=("expr",), num_expressions=7)(frames)
+    assert only.va is None and only.au is None and only.expr.shape == (2, 9, 7)
+
+
+def test_the_published_sizes():
+    """Block by block from the description: weights, biases, lengths, slopes, norms."""
+    model = SequenceModel(768, tasks=("va",))
+    transformer = 8 * (3 * (512 * 512 + 512) + 512 * 512 + 512 + 2 * (512 * 512 + 512) + 4 * 512)
+    head = 512 * 256 + 256 + 2 * 256 + 256 * 2 + 2
+    expected = 7_689_097 + 128 * 512 + 512 + transformer + head
+    assert sum(p.numel() for p in model.parameters()) == expected
+    layer = model.transformer[0]
+    assert layer.activation is torch.nn.functional.relu and not layer.norm_first
+    assert layer.self_attn.num_heads == 4 and layer.self_attn.batch_first and len(model.transformer) == 8
+    assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.3}
+
+
+@pytest.mark.parametrize("changes", ABLATIONS, ids=str)
+@pytest.mark.parametrize("grad", [True, False])
+def test_padding_on_either_side_changes_no_frame(changes, grad):
+    model, frames = build(**changes).double(), torch.randn(2, 15, 12, dtype=torch.float64)
+    padding = gaps_at(2, 22, (0, slice(0, 7)), (1, slice(15, 22)))
+    longer = torch.full((2, 22, 12), math.nan, dtype=torch.float64)
+    longer[~padding] = frames.flatten(0, 1)
+    with torch.set_grad_enabled(grad):
+        alone, padded = everything(model(frames)), everything(model(longer, padding))
+    assert alone.std(dim=1).min() > 0.01  # frames differ
+    assert (padded[~padding] - alone.flatten(0, 1)).abs().max() < 1e-6
+    assert (padded[padding] == 0).all()
+
+
+def test_padding_changes_no_frame_at_the_published_size():
+    torch.manual_seed(0)
+    model, frames = SequenceModel(768).eval(), torch.randn(1, 40, 768)
+    padding = gaps_at(1, 60, (0, [*range(12), *range(52, 60)]))
+    longer = torch.zeros(1, 60, 768)
+    longer[~padding] = frames[0]
+    with torch.no_grad():
+        alone, padded = everything(model(frames))[0], everything(model(longer, padding))[~padding]
+    assert (padded - alone).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("changes", ABLATIONS, ids=str)
+def test_what_stands_in_a_gap_is_not_read(changes):
+    model, frames = build(**changes), torch.randn(2, 12, 12)
+    padding = gaps_at(2, 12, (0, [3, 4, 8]), (1, [0, 11]))
+    other = frames.clone()
+    other[padding] = 1000.0
+    assert torch.equal(everything(model(frames, padding)), everything(model(other, padding)))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_row_without_frames_disturbs_nobody(train):
+    model, frames = build(dropout=0.0), torch.randn(3, 8, 12)
+    model.train(train)
+    padding = gaps_at(3, 8, (1, slice(0, 8)))
+    out = everything(model(frames, padding))
+    out.square().sum().backward()
+    alone = everything(build(dropout=0.0).train(train)(frames[[0, 2]]))
+    assert torch.allclose(out[[0, 2]], alone, atol=1e-4) and (out[1] == 0).all()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_padded_frames_enter_no_statistics():
+    """The head's running mean and variance are those of the frames that are there, by numpy's definitions."""
+    model = build(tasks=("va",), with_tcn=False, with_transformer=False, dropout=0.0).train()
+    first, norm, last = model.readouts["va"]
+    norm.momentum = 1.0
+    frames, padding = torch.randn(2, 10, 12), gaps_at(2, 10, (0, slice(6, 10)), (1, slice(0, 3)))
+    rows = first(model.project(frames[~padding])).detach()  # (13, readout_width)
+    out = model(frames, padding).va
+    assert norm.running_mean.tolist() == pytest.approx(rows.numpy().mean(axis=0).tolist(), abs=1e-5)
+    assert norm.running_var.tolist() == pytest.approx(rows.numpy().var(axis=0, ddof=1).tolist(), rel=1e-4)
+    scaled = (rows - rows.mean(dim=0)) / (rows.var(dim=0, unbiased=False) + 1e-5).sqrt()
+    expected = last(scaled * norm.weight + norm.bias)
+    assert torch.allclose(out[~padding], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_too_few_frames_for_a_spread_take_the_running_statistics(frames):
+    torch.manual_seed(0)
+    norm = FrameNorm(5).train()
+    norm.running_mean.normal_()
+    kept, x = norm.running_mean.clone(), torch.randn(frames, 5)
+    expected = (x - kept) / math.sqrt(1 + 1e-5)
+    assert torch.allclose(norm(x), expected, atol=1e-6) and torch.equal(norm.running_mean, kept)
+
+
+def test_without_positions_the_transformer_knows_no_order():
+    """Order comes from the TCN alone, unless positions are asked for."""
+    frames, order = torch.randn(1, 10, 12), torch.randperm(10)
+    blind, counting = build(with_tcn=False), build(with_tcn=False, positions=True)
+    assert torch.allclose(everything(blind(frames[:, order])), everything(blind(frames))[:, order], atol=1e-4)
+    assert not torch.allclose(everything(counting(frames[:, order])), everything(counting(frames))[:, order], atol=1e-2)
+
+
+def test_sinusoids_are_the_formula_and_count_from_the_first_frame():
+    padding = gaps_at(2, 7, (1, slice(0, 3)))
+    got = sinusoids(padding, 6)
+    for t in range(7):
+        for i in range(3):
+            rate = 10000 ** (-2 * i / 6)
+            assert got[0, t, 2 * i].item() == pytest.approx(math.sin(t * rate), abs=1e-6)
+            assert got[0, t, 2 * i + 1].item() == pytest.approx(math.cos(t * rate), abs=1e-6)
+    assert torch.equal(got[1, 3:], got[0, :4])
+
+
+def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
+    def drawn(**changes) -> State:
+        torch.manual_seed(5)
+        return SequenceModel(8, **(SMALL | {"channels": (8, 8)} | changes)).state_dict()
+
+    whole = drawn()
+    for changes in ({"with_tcn": False}, {"with_transformer": False}, {"tasks": ("au",)}, {"layers": 1}):
+        part = drawn(**changes)
+        assert len(part) < len(whole) and all(torch.equal(value, whole[name]) for name, value in part.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [*ABLATIONS, {"tasks": ("au",)}, {"num_expressions": 7, "tasks": ("va", "expr")}, {"channels": (9,), "kernel": 5}],
+    ids=str,
+)
+def test_sizes_come_from_the_tensors(changes):
+    model, frames = build(**changes), torch.randn(2, 10, 12)
+    state = model.state_dict()
+    told = {name: changes[name] for name in ("causal", "positions") if name in changes}
+    with Undrawn():
+        again = sequence_like(state, **told).eval()
+    again.load_state_dict(state, assign=True)
+    one, two = model(frames), again(frames)
+    for task in ("va", "expr", "au"):
+        assert (getattr(one, task) is None) == (getattr(two, task) is None)
+        assert getattr(one, task) is None or torch.equal(getattr(one, task), getattr(two, task))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ("va", "pain")}, "va, expr, au, not pain"),
+        ({"tasks": ()}, "not nothing"),
+        ({"width": 18}, "width 18 cannot be cut into 4 heads"),
+        ({"width": 15, "heads": 3, "positions": True}, "even width, not 15"),
+    ],
+)
+def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
+    with pytest.raises(UserError, match=message):
+        build(**changes)
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(UserError, match=re.escape("the features have 10 numbers a frame, this model reads 12")):
+        build()(torch.randn(1, 4, 10))
+
+
+def test_it_learns_three_tasks_at_once():
+    """Labels are a fixed function of the features; the first losses are far from 0, the last ones near."""
+    torch.manual_seed(0)
+    frames = torch.randn(8, 30, 12)
+    padding = gaps_at(8, 30, (0, slice(20, 30)), (3, slice(0, 5)))
+    va = torch.tanh(frames[..., :2])
+    expr = frames[..., 2:10].argmax(dim=-1)
+    au = (frames[..., :3] > 0).float().repeat(1, 1, 4)
+    model = SequenceModel(12, **(SMALL | {"width": 32, "dropout": 0.0}))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history = []
+    for _ in range(150):
+        out = model(frames, padding)
+        losses = [ccc_loss(out.va, va, padding), expression_loss(out.expr, expr, padding)]
+        losses.append(action_unit_loss(out.au, au, padding))
+        optimizer.zero_grad()
+        sum(losses).backward()
+        optimizer.step()
+        history.append([loss.item() for loss in losses])
+    assert history[0][0] > 1.5 and history[0][1] > 1.5 and history[0][2] > 0.6
+    assert all(last < first / 2 for first, last in zip(history[0], history[-1], strict=True)), history[-1]
