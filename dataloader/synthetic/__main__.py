@@ -4,11 +4,13 @@ import argparse
 import signal
 import sys
 import time
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import get_args
 
+from .affwild2 import VideoSettings
 from .layouts import LayoutSettings
+from .makers import AnySettings
 from .plan import Settings
 from .writer import write_set
 
@@ -21,48 +23,68 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> Parser:
-    """One flag for every field of either kind of settings, besides where to and with how many processes."""
+    """One flag for every field of any kind of settings, besides where to and with how many processes."""
     parser = Parser(prog="python -m dataloader.synthetic", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write; it must be new or empty")
-    own, others = ({option.name: option for option in fields(kind)} for kind in (Settings, LayoutSettings))
-    for name, option in {"layout": others["layout"], **own}.items():
+    text = f"{_options(LayoutSettings)['layout'].metadata['help']} (default: {Settings.layout})"
+    parser.add_argument("--layout", choices=tuple(KINDS), default=argparse.SUPPRESS, help=text)
+    for name, option in _options(Settings).items():
         kinds = get_args(option.type)
         choices = kinds if kinds and isinstance(kinds[0], str) else None
         parser.add_argument(
             "--" + name.replace("_", "-"),
             type=str if choices else kinds[0] if kinds else option.type,
-            choices=(Settings.layout, *choices) if name == "layout" else choices,
+            choices=choices,
             default=argparse.SUPPRESS,  # what is not given is left to the settings of the layout
-            help=_help(name, own, others),
+            help=_help(name),
         )
     parser.add_argument("--workers", type=int, default=None, help="processes that draw (default: one for each core)")
     return parser
 
 
-def _help(name: str, own: dict, others: dict) -> str:
+def _options(kind: type) -> dict[str, Field]:
+    return {option.name: option for option in fields(kind)}
+
+
+def _layouts_of(kind: type) -> tuple[str, ...]:
+    """RAER's settings have no field for a choice of one."""
+    option = _options(kind).get("layout")
+    return get_args(option.type) if option else (kind.layout,)
+
+
+KINDS = {name: kind for kind in (Settings, LayoutSettings, VideoSettings) for name in _layouts_of(kind)}
+
+
+def _help(name: str) -> str:
     """What the flag does in RAER's layout, and what differs in the others."""
-    if name == "layout":
-        return f"{others[name].metadata['help']} (default: {Settings.layout})"
-    text, default = own[name].metadata["help"], own[name].default
-    text += "" if default is None else f" (default: {default})"
-    if name not in others:
+    own, others, videos = (_options(kind).get(name) for kind in (Settings, LayoutSettings, VideoSettings))
+    text = own.metadata["help"] + ("" if own.default is None else f" (default: {own.default})")
+    if others is None:
         return f"{text}; with --layout {Settings.layout} alone"
-    words, default = others[name].metadata["help"], others[name].default
-    changes = [words] if words != own[name].metadata["help"] else []
-    changes += [f"default: {default}"] if default not in (None, own[name].default) else []
-    return f"{text}; with another layout {', '.join(changes)}" if changes else text
+    text += _changes("another layout", own, others)
+    return text + (_changes(VideoSettings.layout, own, videos) if videos else f"; not with {VideoSettings.layout}")
 
 
-def settings_of(options: dict) -> Settings | LayoutSettings:
+def _changes(layout: str, own: Field, other: Field) -> str:
+    changes = [other.metadata["help"]] if other.metadata["help"] != own.metadata["help"] else []
+    changes += [f"default: {other.default}"] if other.default not in (None, own.default) else []
+    return f"; with {layout} {', '.join(changes)}" if changes else ""
+
+
+def settings_of(options: dict) -> AnySettings:
     """The settings of the layout asked for; ValueError for a flag that means nothing to it."""
     layout = options.get("layout", Settings.layout)
-    if layout == Settings.layout:
+    kind = KINDS[layout]
+    if kind is Settings:
         return Settings(**{name: value for name, value in options.items() if name != "layout"})
-    known = {option.name for option in fields(LayoutSettings)}
     for name in options:
-        if name not in known:
-            raise ValueError(f"--{name} means nothing with --layout {layout}: it is for {Settings.layout} alone")
-    return LayoutSettings(**options)
+        if name not in _options(kind):
+            raise ValueError(f"--{name.replace('_', '-')} means nothing with --layout {layout}{_meant_for(name)}")
+    return kind(**options)
+
+
+def _meant_for(name: str) -> str:
+    return "" if name in _options(LayoutSettings) else f": it is for {Settings.layout} alone"
 
 
 def main(arguments: list[str] | None = None) -> int:

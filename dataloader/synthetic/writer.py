@@ -15,14 +15,13 @@ import cv2
 from tqdm import tqdm
 
 from .files import write_json
-from .layouts import LayoutSettings
-from .makers import maker_of
+from .makers import AnySettings, maker_of
 from .plan import Settings, Slot
 
 FORMAT = 1
 
 
-def write_set(out: Path | str, settings: Settings | LayoutSettings, workers: int | None = None) -> bool:
+def write_set(out: Path | str, settings: AnySettings, workers: int | None = None) -> bool:
     """Write the set to ``out``; False if it is there already. ValueError if ``out`` cannot be written or holds else."""
     out = Path(out)
     if holds_set(out, settings):
@@ -45,7 +44,7 @@ def write_set(out: Path | str, settings: Settings | LayoutSettings, workers: int
     return True
 
 
-def holds_set(out: Path, settings: Settings | LayoutSettings) -> bool:
+def holds_set(out: Path, settings: AnySettings) -> bool:
     """Whether ``out`` holds the set of these settings; ValueError if it holds something else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
@@ -79,7 +78,7 @@ def _workers(count: int) -> Iterator[Callable]:
         yield partial(pool.imap, chunksize=2)
 
 
-def _write_clip(root: Path, settings: Settings | LayoutSettings, slot: Slot) -> object:
+def _write_clip(root: Path, settings: AnySettings, slot: Slot) -> object:
     """The record of the clip, its pictures written."""
     clip, files = maker_of(settings).draw(settings, slot)
     for path, data in files.items():
@@ -89,7 +88,7 @@ def _write_clip(root: Path, settings: Settings | LayoutSettings, slot: Slot) -> 
     return clip
 
 
-def _about(settings: Settings | LayoutSettings) -> dict:
+def _about(settings: AnySettings) -> dict:
     """The layout's own words with the format behind the note."""
     words = maker_of(settings).about(settings)
     return {"note": words.pop("note"), "format": FORMAT} | words | {"settings": settings.as_dict()}

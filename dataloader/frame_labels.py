@@ -1,0 +1,105 @@
+"""Labels for every frame of a video: one text file a task, a header first; line i below it belongs to frame i."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class FrameTask:
+    """What a task's files hold, and the folders that the challenge keeps them in."""
+
+    names: tuple[str, ...]  # the first line of a file
+    width: int  # numbers in every other line
+    invalid: int  # stands for "not labelled"
+    bounds: tuple[int, int]
+    is_whole: bool
+    folders: tuple[str, ...]
+
+
+EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
+TASKS = {
+    "va": FrameTask(
+        ("valence", "arousal"), 2, -5, (-1, 1), False, ("VA_Estimation_Challenge", "VA_Set", "VA")
+    ),
+    "expr": FrameTask(
+        EXPRESSIONS, 1, -1, (0, 7), True,
+        ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge", "EXPR_Set", "EXPR"),
+    ),
+    "au": FrameTask(
+        ACTION_UNITS, 12, -1, (0, 1), True, ("AU_Detection_Challenge", "AU_Set", "AU")
+    ),
+}  # fmt: skip
+
+
+def read_labels(path: Path, task: str) -> np.ndarray:
+    """``va`` (L, 2) and ``au`` (L, 12) float32, NaN where not labelled; ``expr`` (L,) int64, -1 where not labelled."""
+    kind, lines = TASKS[task], _read_lines(path)
+    names = tuple(cell.strip().lower() for cell in lines[0].split(",")) if lines else ()
+    if names != tuple(name.lower() for name in kind.names):
+        found = lines[0][:80] if lines else ""
+        raise UserError(f"{path}, line 1: expected {','.join(kind.names)} for {task}, got {found!r}")
+    if len(lines) == 1:
+        raise UserError(f"{path}: holds no line below its header")
+    values = _numbers(lines[1:], kind, path)
+    if task == "expr":
+        return values[:, 0].astype(np.int64)
+    values[(values == kind.invalid).any(1)] = np.nan  # one number that is not valid spoils its frame
+    return values.astype(np.float32)
+
+
+def unlabelled(task: str, frames: int) -> np.ndarray:
+    """The labels of frames that nobody labelled."""
+    if task == "expr":
+        return np.full(frames, TASKS[task].invalid, dtype=np.int64)
+    return np.full((frames, TASKS[task].width), np.nan, dtype=np.float32)
+
+
+def find_labelled(task: str, labels: np.ndarray) -> np.ndarray:
+    """(L,) bool: the frames that count."""
+    return labels >= 0 if task == "expr" else ~np.isnan(labels).any(1)
+
+
+def lengthen(task: str, labels: np.ndarray, frames: int) -> np.ndarray:
+    """``labels`` followed by frames without a label."""
+    return np.concatenate([labels, unlabelled(task, frames - len(labels))])
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text in UTF-8") from None
+    return text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else []
+
+
+def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
+    """(L, width) float64, every one of them a value that the task knows."""
+    for number, line in enumerate(lines, 2):
+        if line.count(",") != kind.width - 1:
+            raise UserError(f"{path}, line {number}: {line.count(',') + 1} columns, expected {kind.width}")
+    cells = ",".join(lines).split(",")
+    values = np.fromiter(map(_number, cells), np.float64, len(cells))
+    low, high = kind.bounds
+    is_fine = ((values >= low) & (values <= high)) | (values == kind.invalid)
+    if kind.is_whole:
+        is_fine &= values == np.round(values)
+    if not is_fine.all():
+        at = int(np.argmin(is_fine))
+        what = f"a whole number from {low} to {high}" if kind.is_whole else f"a number from {low} to {high}"
+        where = f"{path}, line {at // kind.width + 2}"
+        raise UserError(f"{where}: expected {what}, or {kind.invalid} for none, got {cells[at].strip()!r}")
+    return values.reshape(-1, kind.width)
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell) if "_" not in cell else np.nan  # Python reads 1_0 as 10
+    except ValueError:
+        return np.nan
