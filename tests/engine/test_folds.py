@@ -143,9 +143,8 @@ def test_a_series_runs_in_one_process(monkeypatch, capsys):
 def test_a_series_goes_on_as_it_began(tmp_path):
     began = read(*LISTS, "--dataset", "DFEW", "--fold", "all", "--epochs", "3")
     (tmp_path / "config.json").write_text(json.dumps(asdict(began)))
-    for flags, part in ((["--lr", "0.5"], "--lr 0.5"), (["--epochs", "9"], "--epochs 9")):
-        given, config = read_command(["--resume", str(tmp_path), *flags])
-        with pytest.raises(UserError, match=part):
-            open_series(resumed_series(config, given))
+    given, config = read_command(["--resume", str(tmp_path), "--lr", "0.5"])
+    with pytest.raises(UserError, match="--lr 0.5"):
+        open_series(resumed_series(config, given))
     given, config = read_command(["--resume", str(tmp_path), "--workers", "0"])
     open_series(resumed_series(config, given)).close()
