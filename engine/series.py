@@ -21,6 +21,7 @@ from engine.options import Config
 from engine.results import write_results
 from engine.resume import different_options
 from engine.settings import make_config
+from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run, reopen_run, safe_name
 
@@ -43,6 +44,8 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
 
 def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -> dict[str, Any]:
     """Every run in a folder of its own; one that is complete already is not repeated."""
+    if is_launched():
+        raise UserError("a series under torchrun: not supported; start each run by itself, with --fold N or one class")
     members = members_of(config)
     stored = asdict(config)
     stored["run"] |= {"output_dir": None, "resume": None}
