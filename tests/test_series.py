@@ -243,3 +243,9 @@ def test_folds_with_other_combinations_cannot_be_pooled(drawn, tmp_path, capsys)
     alone = [word for word in words if not word.startswith("@")] + "--dataset MAFW --label-type compound".split()
     message = error_of([*alone, "--test-annotation", test, "--output-dir", str(tmp_path / "alone")], capsys)
     assert "--train-annotation" in message and not (tmp_path / "alone").exists()
+
+
+def test_several_processes_take_one_fold_at_a_time(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message = error_of([*words, "--output-dir", str(tmp_path / "run")], capsys)
+    assert "torchrun" in message and "--fold N" in message and not (tmp_path / "run").exists()
