@@ -43,6 +43,7 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "task"),
     ("model", "swapped_heads"),
 )
+BUILT_IN_FOR_ANY_TEXT = (("data", "image_size"), ("model", "model"), ("model", "swapped_heads"))
 OF_ITS_DATA = (  # stored options that say nothing of another data set
     "train_annotation", "val_annotation", "test_annotation", "captions", "bounding_box_face", "bounding_box_body",
     "class_texts", "leave_out", "fold", "pack",
@@ -139,7 +140,7 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
         kept["data"] = kept["data"] | {"pack": None}
     named = {name: value for name, value in given.items() if name != "file"} | {"mode": mode}
     config = make_config({"eval_checkpoint": "-"} | named, kept)
-    for group, name in BUILT_IN if mode == "eval" else BUILT_IN[:3]:
+    for group, name in BUILT_IN if mode == "eval" else BUILT_IN_FOR_ANY_TEXT:
         if name in given and given[name] != stored[group][name]:
             raise UserError(f"{flag_of(name)} {given[name]}: this checkpoint was trained with {stored[group][name]}")
     if mode == "eval" and "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:

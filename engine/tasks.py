@@ -49,7 +49,7 @@ class ClipTask:
         return self.model.classifies_with_soft_texts
 
     def forward(self, batch: dict[str, Any]) -> Output:
-        texts = self.fixed_texts or self.model.encode_texts(self.needs_soft_texts)
+        texts = self.fixed_texts or self.step_texts()
         if self.model.training and not self.texts_learn:
             self.fixed_texts = texts
         if "face_features" in batch or "context_features" in batch:
@@ -59,6 +59,14 @@ class ClipTask:
         else:
             face, context = self.model.encode_frames(batch.get("face"), batch.get("context"))
         return self.model.head(*share(self.group, batch, face, context), texts)
+
+    def step_texts(self) -> Texts:
+        """Those that learn, in the precision of the step; constant ones in full, as in evaluation."""
+        if self.texts_learn:
+            return self.model.encode_texts(self.needs_soft_texts)
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, enabled=False):
+            return self.model.encode_texts(self.needs_soft_texts)
 
     def predictions(self, out: Output) -> Tensor:
         """Raw logits (B, C): never adjusted, so that training and evaluation are comparable."""
@@ -132,7 +140,7 @@ class EmoClipTask(ClipTask):
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
         """The captions of the training clips, each different one once."""
-        if self.loss.caption_source == "class":
+        if self.is_supervised:
             return []
         silent = [clip.id for clip in clips if clip.caption is None]
         if silent:
@@ -141,7 +149,10 @@ class EmoClipTask(ClipTask):
                 f"captions, name --captions FILE, or train with --caption-source class"
             )
         known = {text: row for row, text in enumerate(sorted({clip.caption for clip in clips}))}
-        self.row_of = {clip.id: known[clip.caption] for clip in clips}
+        self.row_of: dict[str, int] = {}
+        for clip in clips:
+            if self.row_of.setdefault(clip.id, known[clip.caption]) != known[clip.caption]:
+                raise UserError(f"{clip.id} stands in the training list with two different captions; keep one")
         tokens, cut = tokenize_cut(list(known))
         self.tokens = tokens.to(device)
         with torch.no_grad():
@@ -153,6 +164,15 @@ class EmoClipTask(ClipTask):
     def texts_learn(self) -> bool:
         return any(p.requires_grad for p in self.model.text_encoder.parameters())
 
+    def step_texts(self) -> Texts:
+        """Prototypes that nothing but the printed score reads need no gradient."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.loss is not None and self.is_supervised):
+            return super().step_texts()
+
+    @property
+    def is_supervised(self) -> bool:
+        return self.loss.caption_source == "class"
+
     def forward(self, batch: dict[str, Any]) -> Output:
         out = super().forward(batch)
         if self.model.training:
@@ -161,7 +181,7 @@ class EmoClipTask(ClipTask):
 
     def captions(self, out: Output, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Which text each video is to be near (B,), and its unit feature (B, D)."""
-        if self.loss.caption_source == "class":
+        if self.is_supervised:
             return batch["label"], out.texts.descriptive[batch["label"], 0]
         rows = torch.tensor([self.row_of[id] for id in batch["id"]], device=out.video.device)
         return rows, self.model.encode_captions(self.tokens[rows]) if self.features is None else self.features[rows]

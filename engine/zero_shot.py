@@ -57,6 +57,9 @@ def caption_model(config: Config, given: dict[str, Any]) -> tuple[Config, Classe
         config = evaluation_config(content, named, mode="zero-shot")
         classes = run_classes(config)
         model = rebuild(content, config)
+    frames = config.data.num_segments * config.data.duration
+    if frames > model.temporal.max_frames:
+        raise UserError(f"--num-segments: {frames} frames, but {path} has positions for {model.temporal.max_frames}")
     model.tokens = class_tokens(classes.texts_of(config.model.text_type))
     model.parts = parts_matrix(classes.parts)
     return config, classes, model

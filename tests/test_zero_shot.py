@@ -13,6 +13,7 @@ from tests.tools import FAST, RANDOM_CLIP, error_of, run_main
 pytestmark = pytest.mark.usefixtures("without_pictures")
 CAER = "anger disgust fear happiness neutral sadness surprise".split()
 CLASSES = {"dfew": SEVEN, "ferv39k": SEVEN, "afew": SEVEN, "caer": CAER, "daisee": LEVELS, "mafw": ELEVEN}
+CLASSES["caer_s"] = CAER  # one frame, to a model of two
 TEXTS = ["A face with lifted brows and an open mouth.", "A person who looks down, brows drawn together."]
 
 
@@ -79,6 +80,12 @@ def test_captions_score_the_classes_of_any_set(reader, captioned, drawn, tmp_pat
     assert {row["clip"]: row["label"] for row in run.predictions} == truth(reader, root)
     assert classes_in_columns(run.folder / "predictions.csv") == CLASSES[reader]
     assert "zero-shot" in run.metrics["selected_on"]
+
+
+def test_more_frames_than_it_has_positions_for(captioned, drawn, capsys):
+    words = ["--mode", "zero-shot", "--eval-checkpoint", str(captioned.folder / "best.pt")]
+    more = [*data("dfew", drawn("dfew")), "--num-segments", "3"]
+    assert "--num-segments: 3 frames, but" in error_of([*words, *more], capsys)
 
 
 def test_every_fold_of_a_set_by_the_same_weights(captioned, drawn, tmp_path):

@@ -137,7 +137,7 @@ def test_predictions_of_different_classes_are_not_pooled(tmp_path):
 
 def test_a_series_runs_in_one_process(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "one process" in error_of([*LISTS, "--dataset", "DFEW", "--fold", "all"], capsys)
+    assert "one process alone" in error_of([*LISTS, "--dataset", "DFEW", "--fold", "all"], capsys)
 
 
 def test_a_series_goes_on_as_it_began(tmp_path):
