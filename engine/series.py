@@ -45,9 +45,7 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
 def run_series(config: Config, given: dict[str, Any], run: Callable[..., Any]) -> dict[str, Any]:
     """Every run in a folder of its own; one that is complete already is not repeated."""
     if is_launched():
-        raise UserError(
-            "--fold all and --leave-out all run in one process; under torchrun name one: --fold N, --leave-out CLASS"
-        )
+        raise UserError("--fold all, --leave-out all: one process alone; under torchrun: --fold N, --leave-out CLASS")
     members = members_of(config)
     stored = asdict(config)
     stored["run"] |= {"output_dir": None, "resume": None}
