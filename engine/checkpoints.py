@@ -42,6 +42,11 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "model"),
     ("model", "task"),
     ("model", "swapped_heads"),
+    ("sequence", "tcn"),
+    ("sequence", "transformer"),
+    ("sequence", "transformer_layers"),
+    ("sequence", "causal"),
+    ("sequence", "positions"),
 )
 OF_ITS_DATA = (  # stored options that say nothing of another data set
     "train_annotation", "val_annotation", "test_annotation", "captions", "bounding_box_face", "bounding_box_body",
@@ -180,6 +185,8 @@ def doubtful_flags(
 
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
     """The model in ``content``, its sizes from its tensors."""
+    if content["family"] == "sequence":
+        return rebuild_model("sequence", None, to_full(content["model"]), config)
     state = left_out(content, config) | to_full(content["model"])
     shape = stored_shape({}, state)
     return rebuild_model(content["family"], shape, state, config.model, may_lack=content.get("partial", ()))

@@ -42,12 +42,12 @@ class Keeper:
         learning: dict[str, Any],
         classes: Classes,
         shape: dict[str, int],
-        clips: list[Clip],
-        views: Views,
+        data: str,
         selected_on: str,
         session: Session,
     ) -> None:
-        """``learning``: what has a state besides the model: optimizer, schedule, scaler."""
+        """``learning``: what has a state besides the model: optimizer, schedule, scaler. ``data``: a hash of what the
+        epochs depend on."""
         self.model, self.learning, self.folder = model, learning, session.log.folder
         self.writes = session.group.is_main
         self.frozen = {
@@ -55,7 +55,7 @@ class Keeper:
             for tower, tensors in ((tower, tensors_below(model, tower)) for tower in TOWERS)
             if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
         }
-        self.order = hash_data(clips, views)
+        self.order = data
         self.about = {
             "format": FORMAT,
             "family": config.model.model,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.sequence_options import SequenceOptions
 from utils.config import option
 
 
@@ -48,7 +49,10 @@ class DataOptions:
     val_annotation: str | None = option(None, "list of validation clips; else part of train", metavar="FILE")
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
     fold: str | None = option(
-        None, "what {fold} in a path stands for; all: one run a fold, and their scores together", metavar="N|all"
+        None,
+        "what {fold} in a path stands for; all: one run a fold, and their scores together; of sequence: the split, 0 "
+        "is the official one, 1 to 4 others",
+        metavar="N|all",
     )
     leave_out: str | None = option(
         None, "train without this class, test on it alone; all: one run a class (emoclip)", metavar="CLASS|all"
@@ -122,11 +126,15 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    model: Literal["clip-caer", "dfer-clip", "emoclip"] = option(
-        "clip-caer", "the method: two streams, one stream with learnable prompts, or video against any text"
+    model: Literal["clip-caer", "dfer-clip", "emoclip", "sequence"] = option(
+        "clip-caer",
+        "the method: two streams, one stream with learnable prompts, video against any text, or every frame of long "
+        "videos from stored features",
     )
-    task: Literal["classification", "regression"] = option(
-        "classification", "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject"
+    task: Literal["classification", "regression", "va", "expr", "au", "multi"] = option(
+        "classification",
+        "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject; of sequence: "
+        "valence and arousal, expressions, action units, or all of them",
     )
     init_from: str | None = option(
         None, "a checkpoint whose tensors training starts from, where they fit", metavar="FILE"
@@ -240,6 +248,7 @@ GROUPS = {
     "optim": OptimOptions,
     "loss": LossOptions,
     "pretrain": PretrainOptions,
+    "sequence": SequenceOptions,
 }
 
 
@@ -253,3 +262,4 @@ class Config:
     optim: OptimOptions
     loss: LossOptions
     pretrain: PretrainOptions
+    sequence: SequenceOptions

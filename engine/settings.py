@@ -5,7 +5,7 @@ import os
 import re
 from typing import Any
 
-from engine.families import check_family, check_task, family_defaults
+from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.folds import check_fold, check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
@@ -66,7 +66,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     """Refuse what cannot be meant."""
     run, data, model, optim = config.run, config.data, config.model, config.optim
     for name, value in given.items():
-        if value == "":
+        if value == "" or (isinstance(value, tuple) and "" in value):
             raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
     if "gpu" in given and "device" in given:
         raise UserError("--gpu and --device both name the device; keep one")
@@ -112,12 +112,29 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     check_series(config)
+    check_sequence(config)
     if run.mode == "train":
         _check_selection(config, given)
         if data.captions is not None and config.loss.caption_source == "class":
             raise UserError(f"--captions {data.captions}: --caption-source class reads none; keep one")
+        check_frame_task(model.model, model.task)
         check_family(model.model, given, defaults())
         check_task(model.task, given, defaults() | family_defaults(model.model))
+
+
+def check_sequence(config: Config) -> None:
+    """Windows that cover a video, and what only other families can do."""
+    options = config.sequence
+    if config.model.model != "sequence":
+        return
+    if options.stride > options.window:
+        raise UserError(f"--stride {options.stride}: at most --window {options.window}, so that no frame is left out")
+    if options.smooth % 2 == 0:
+        raise UserError(f"--smooth {options.smooth}: an odd number of frames has a centre")
+    if config.optim.select_on == "test":
+        raise UserError("--select-on test: --model sequence knows training and validation videos; val or last")
+    if not options.tcn and not options.causal:
+        raise UserError("--no-causal is about the convolutions, which --no-tcn leaves out")
 
 
 def defaults() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from engine.device import seed_epoch, to_device
 from engine.evaluate import score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
-from engine.keep import Keeper, Progress, random_state
+from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
@@ -29,6 +29,7 @@ from engine.resume import (
     settle_folder,
 )
 from engine.running import RunningScore, sum_finite
+from engine.sequence import train_sequence
 from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
 from engine.tasks import TASKS, ClipTask
@@ -40,6 +41,8 @@ from utils.runlog import progress_bar
 def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """A whole run, or the rest of one; returns its final metrics."""
     found, said, config = find_checkpoint(config, given) if config.run.resume else (None, [], config)
+    if config.model.model == "sequence":
+        return train_sequence(config, found, said)
     require_lists(config)
     if found is not None and is_complete(found, config):
         print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
@@ -99,7 +102,8 @@ class Trainer:
         self.stop = Interruption()
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
-        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, views, self.selected_on, session)
+        data = hash_data(seen, views)
+        self.keeper = Keeper(config, task.model, learning, classes, shape, data, self.selected_on, session)
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
