@@ -43,6 +43,7 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "task"),
     ("model", "swapped_heads"),
     ("sequence", "tcn"),
+    ("sequence", "tcn_channels"),
     ("sequence", "transformer"),
     ("sequence", "transformer_layers"),
     ("sequence", "causal"),

@@ -15,6 +15,7 @@ class SequenceOptions:
     stride: int = option(200, "frames between the beginnings of two windows, at most --window", minimum=1)
     warmup_epochs: float = option(1.0, "epochs in which the rate rises, before it falls to 0 by a cosine", minimum=0)
     tcn: bool = option(True, "the temporal convolutions")
+    tcn_channels: tuple[int, ...] = option((768, 256, 128), "numbers a frame behind each of its blocks", minimum=1)
     transformer: bool = option(True, "the transformer encoder")
     causal: bool = option(True, "the convolutions read earlier frames alone; off: both sides")
     positions: bool = option(False, "sinusoidal positions before the transformer")

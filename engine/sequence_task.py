@@ -83,6 +83,7 @@ def build_sequence(features: int, config: Config) -> SequenceModel:
         return SequenceModel(
             features,
             tasks=tasks_of(config.model.task),
+            channels=options.tcn_channels,
             causal=options.causal,
             layers=options.transformer_layers,
             dropout=config.model.dropout,

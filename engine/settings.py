@@ -133,6 +133,8 @@ def check_sequence(config: Config) -> None:
         raise UserError(f"--smooth {options.smooth}: an odd number of frames has a centre")
     if config.optim.select_on == "test":
         raise UserError("--select-on test: --model sequence knows training and validation videos; val or last")
+    if not options.tcn_channels:
+        raise UserError("--tcn-channels needs a number for each block; --no-tcn leaves the convolutions out")
     if not options.tcn and not options.causal:
         raise UserError("--no-causal is about the convolutions, which --no-tcn leaves out")
 
