@@ -9,14 +9,16 @@ from utils.config import option
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal["train", "eval", "zero-shot", "pretrain-clip", "inspect", "convert"] = option("train", "what to do")
+    mode: Literal["train", "eval", "zero-shot", "cache", "pretrain-clip", "inspect", "convert"] = option(
+        "train", "what to do"
+    )
     file: str | None = option(
         None, "the checkpoint that --mode inspect and convert read", metavar="FILE", positional=True
     )
     exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
     output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
     eval_checkpoint: str | None = option(
-        None, "the checkpoint that --mode eval reads: ours, or a published one", metavar="FILE"
+        None, "the checkpoint that --mode eval and cache read: ours, or a published one", metavar="FILE"
     )
     allow_partial: bool = option(False, "take a published checkpoint although keys are missing, unknown or differ")
     resume: str | None = option(

@@ -46,7 +46,7 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
     if data.pack == "none":
         data = dataclasses.replace(data, pack=None)
     if data.normalize is None:
-        data = dataclasses.replace(data, normalize="clip" if config.run.mode == "zero-shot" else "none")
+        data = dataclasses.replace(data, normalize="clip" if config.run.mode in ("zero-shot", "cache") else "none")
     if data.crop_body is None:
         data = dataclasses.replace(data, crop_body=data.bounding_box_body is not None)
     if optim.use_amp:
@@ -83,8 +83,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
-    if run.mode not in ("eval", "zero-shot") and run.eval_checkpoint is not None:
-        raise UserError(f"--eval-checkpoint is read by --mode eval and zero-shot, not by --mode {run.mode}")
+    if run.mode not in ("eval", "zero-shot", "cache") and run.eval_checkpoint is not None:
+        raise UserError(f"--eval-checkpoint is read by --mode eval, zero-shot and cache, not by --mode {run.mode}")
     if run.mode != "train" and "init_from" in given:
         raise UserError(f"--init-from {model.init_from}: only training starts from it, not --mode {run.mode}")
     if run.mode == "zero-shot" and "targets" in given:

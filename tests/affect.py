@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dataloader.frame_labels import TASKS
 
@@ -24,6 +25,20 @@ def write_set(root: Path, seed: int = 0, width: int = WIDTH) -> list[str]:
             features = np.concatenate([course, course[:, :1] * course[:, 1:]], axis=1) @ mix
             np.save(root / f"features/{id}.npy", (features + 0.05 * rng.normal(size=features.shape)).astype(np.float16))
     return ["--root-dir", str(root), "--features", str(root / "features")]
+
+
+def write_frames(root: Path, seed: int = 0) -> None:
+    """Pictures of 24 pixels whose colour is the expression; one in eight is not there, and no frame of ``c``."""
+    rng = np.random.default_rng(seed)
+    for side, videos in VIDEOS.items():
+        for id in videos:
+            folder = root / "cropped_aligned" / id
+            folder.mkdir(parents=True)
+            lines = label_file(root, "expr", side, id).read_text(encoding="utf-8").splitlines()[1:]
+            for number, line in enumerate(lines, 1):
+                if id != "c" and rng.random() > 1 / 8:
+                    pixels = rng.integers(0, 60, (24, 24, 3)) + 24 * (max(int(line), 0) + np.arange(3))
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:05d}.png")
 
 
 def draw_course(frames: int, rng: np.random.Generator) -> np.ndarray:
