@@ -11,7 +11,7 @@ from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoin
 from engine.data import evaluation_loader, make_views
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
-from engine.lists import read_splits, require_lists
+from engine.lists import read_splits, require_lists, run_classes
 from engine.options import Config
 from engine.predict import predict
 from engine.regress import evaluate_regression
@@ -58,6 +58,8 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
     """The classes that a checkpoint knows, read from lists as its own data set writes them, or as another one does."""
     names, base = tuple(content["classes"]), content["label_base"]
+    if config.model.model == "frame-expr":
+        return run_classes(config)
     lists = list_classes(config.data.dataset, config.data.class_texts)
     if lists is None:
         return Classes(names, base, {}, str(path))

@@ -17,6 +17,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # in place of the options' own
     "sequence": ONE_STREAM
     | {"task": "multi", "fold": "0", "optimizer": "AdamW", "lr": 3e-4, "weight_decay": 1e-5, "epochs": 30}
     | {"batch_size": 32, "dropout": 0.3, "grad_clip": 1.0, "workers": 0},
+    "frame-expr": ONE_STREAM
+    | {"fold": "0", "num_segments": 1, "normalize": "clip", "optimizer": "AdamW", "lr": 1e-3}
+    | {"lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64},
 }
 PROMPTS = (
     "contexts_number", "class_token_position", "class_specific_contexts", "tune_prompts", "lr_prompt_learner",
@@ -47,12 +50,19 @@ READ_BY_REGRESSION = {
     "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "milestones", "gamma", "amp", "use_amp",
     "regression_loss",
 }  # fmt: skip
-READ_BY_SEQUENCE = {
+LONG_VIDEOS = {
     "mode", "exper_name", "output_dir", "eval_checkpoint", "resume", "save_every_minutes", "device", "gpu", "seed",
-    "deterministic", "workers", "print_freq", "dry_run", "root_dir", "fold", "model", "task", "dropout", "epochs",
-    "batch_size", "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "amp", "use_amp", "grad_clip",
-    "select_on", "class_balanced_loss", "label_smoothing", "focal_gamma", *OF_SEQUENCES,
+    "deterministic", "workers", "print_freq", "dry_run", "root_dir", "fold", "model", "epochs", "batch_size",
+    "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "amp", "use_amp", "grad_clip", "select_on",
+    "class_balanced_loss", "label_smoothing", "focal_gamma", "patience",
 }  # fmt: skip
+READ_BY = {  # by families that share little with the others
+    "sequence": LONG_VIDEOS | {"task", "dropout", *OF_SEQUENCES} - {"frame_step"},
+    "frame-expr": LONG_VIDEOS
+    | {"clip_path", "image_size", "normalize", "max_angle", "flip", "random_crop", "brightness", "decode", "augment"}
+    | {"lr_image_encoder", "milestones", "gamma", "accumulate", "compile", "grad_checkpointing", "on_bad_frame"}
+    | {"frame_step", "use_weighted_sampler"},
+}
 FRAME_TASKS = ("va", "expr", "au", "multi")  # of --model sequence
 
 
@@ -66,7 +76,7 @@ def check_family(model: str, given: dict[str, Any], options: dict[str, Any]) -> 
     ``options``: every default by name.
     """
     neutral = options | DEFAULTS[model]
-    meaningless = sorted(set(given) - READ_BY_SEQUENCE) if model == "sequence" else MEANINGLESS[model]
+    meaningless = sorted(set(given) - READ_BY[model]) if model in READ_BY else MEANINGLESS[model]
     for name in meaningless:
         if name in given and given[name] != neutral[name]:
             raise UserError(f"{flag_of(name)} {written(given[name])} means nothing to --model {model}")

@@ -31,6 +31,10 @@ class Progress:
     best: dict[str, Any] = field(default_factory=lambda: {"uar": -1.0, "epoch": 0})
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def goes_on(self, epochs: int, patience: int) -> bool:
+        """Whether another epoch is due; ``patience`` 0 has no end."""
+        return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
+
 
 class Keeper:
     """Writes and reads the state of one training."""

@@ -128,10 +128,10 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    model: Literal["clip-caer", "dfer-clip", "emoclip", "sequence"] = option(
+    model: Literal["clip-caer", "dfer-clip", "emoclip", "sequence", "frame-expr"] = option(
         "clip-caer",
-        "the method: two streams, one stream with learnable prompts, video against any text, or every frame of long "
-        "videos from stored features",
+        "the method: two streams, one stream with learnable prompts, video against any text; for long videos "
+        "every frame from stored features, or single frames from pixels",
     )
     task: Literal["classification", "regression", "va", "expr", "au", "multi"] = option(
         "classification",

@@ -117,7 +117,7 @@ class SequenceTrainer:
         """All epochs that are left, then the score. A signal ends them with everything saved."""
         with self.stop:
             try:
-                while self.progress.epoch < self.config.optim.epochs:
+                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
                     self.run_epoch(self.progress.epoch)
                 return self.finish()
             except Interrupted as signal:

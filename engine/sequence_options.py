@@ -20,6 +20,8 @@ class SequenceOptions:
     causal: bool = option(True, "the convolutions read earlier frames alone; off: both sides")
     positions: bool = option(False, "sinusoidal positions before the transformer")
     transformer_layers: int = option(8, "its blocks", minimum=1, maximum=48)
+    patience: int = option(0, "epochs without a better validation score after which training ends; 0: never", minimum=0)
+    frame_step: int = option(1, "of frame-expr: every so many-th training frame, neighbours being alike", minimum=1)
     smooth: int = option(
         1,
         "predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off",

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from engine.families import check_family, check_frame_task, check_task, family_defaults
-from engine.folds import check_fold, check_series, fill_fold, stored_series
+from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
@@ -124,15 +124,15 @@ def check(config: Config, given: dict[str, Any]) -> None:
 
 def check_sequence(config: Config) -> None:
     """Windows that cover a video, and what only other families can do."""
-    options = config.sequence
-    if config.model.model != "sequence":
+    options, model = config.sequence, config.model.model
+    if model in SPLIT_BY_FOLD and config.optim.select_on == "test":
+        raise UserError(f"--select-on test: --model {model} knows training and validation videos; val or last")
+    if model != "sequence":
         return
     if options.stride > options.window:
         raise UserError(f"--stride {options.stride}: at most --window {options.window}, so that no frame is left out")
     if options.smooth % 2 == 0:
         raise UserError(f"--smooth {options.smooth}: an odd number of frames has a centre")
-    if config.optim.select_on == "test":
-        raise UserError("--select-on test: --model sequence knows training and validation videos; val or last")
     if not options.tcn_channels:
         raise UserError("--tcn-channels needs a number for each block; --no-tcn leaves the convolutions out")
     if not options.tcn and not options.causal:

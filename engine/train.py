@@ -97,7 +97,7 @@ class Trainer:
         self.optimizer = build_optimizer(groups, config.optim)
         self.schedule = build_schedule(self.optimizer, config.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.progress = Progress()
+        self.progress = Progress(best={task.chosen_by: -1.0, "epoch": 0})
         self.inside: dict[str, Any] = {}  # how far the epoch under way is
         self.stop = Interruption()
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
@@ -129,7 +129,7 @@ class Trainer:
         """All epochs that are left, then the score. A signal ends them with everything saved."""
         with self.stop:
             try:
-                while self.progress.epoch < self.config.optim.epochs:
+                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
                     self.run_epoch(self.progress.epoch)
                 return self.finish()
             except Interrupted as signal:
@@ -255,10 +255,10 @@ class Trainer:
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""
-        watched, best = self.config.optim.select_on, self.progress.best
-        better = watched == "last" or values[f"{watched}/uar"] > best["uar"]
+        watched, best, by = self.config.optim.select_on, self.progress.best, self.task.chosen_by
+        better = watched == "last" or values[f"{watched}/{by}"] > best[by]
         if better:
-            best = {"uar": values.get(f"{watched}/uar", -1.0), "epoch": epoch + 1}
+            best = {by: values.get(f"{watched}/{by}", -1.0), "epoch": epoch + 1}
         self.progress = Progress(epoch + 1, best=best, history=[*self.progress.history, values])
         self.inside = {}
         if better:

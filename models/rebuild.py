@@ -11,6 +11,7 @@ from models.adapter import Adapter
 from models.clip_caer import ClipCaer
 from models.clip_towers import ClipShape, ImageTower, TextTower, count_blocks
 from models.emoclip import EmoClip
+from models.frame_expression import FrameExpression
 from models.sequence import SequenceModel, sequence_like
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner
@@ -90,6 +91,10 @@ def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
     )
 
 
+def rebuild_frame_expression(shape: ClipShape, state: State, _: Any) -> FrameExpression:
+    return FrameExpression(ImageTower(shape), *state["readout.weight"].shape[::-1])
+
+
 def rebuild_sequence(_: None, state: State, options: Any) -> SequenceModel:
     sequence = options.sequence
     return sequence_like(state, causal=sequence.causal, positions=sequence.positions, dropout=options.model.dropout)
@@ -127,5 +132,6 @@ REBUILDERS = {
     "clip-caer": rebuild_clip_caer,
     "dfer-clip": rebuild_clip_caer,
     "emoclip": rebuild_emoclip,
+    "frame-expr": rebuild_frame_expression,
     "sequence": rebuild_sequence,
 }

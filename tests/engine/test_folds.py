@@ -7,7 +7,7 @@ import pytest
 
 from engine.folds import is_series
 from engine.series import open_series, read_predictions
-from engine.settings import read_command, resumed_series
+from engine.settings import make_config, read_command, resumed_series
 from tests.tools import error_of
 from utils.errors import UserError
 
