@@ -10,6 +10,7 @@ from engine.sequence_results import score_and_write
 from engine.sequence_task import SequenceTask
 from engine.session import open_session
 from engine.settings import defaults
+from models.sequence import SIZES
 from utils.errors import UserError, about
 
 
@@ -18,6 +19,7 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
     check_family("sequence", given, defaults())
     with about(opened.path):
         model = rebuild(opened.content, config)
+    thresholds = stored_thresholds(opened)
     sequences = read_sequences(config)
     if sequences.source.width != model.features:
         raise UserError(
@@ -31,5 +33,14 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
                 f"--fold {config.data.fold}: trained on fold {opened.config.data.fold}, which may hold these videos"
             )
         task = SequenceTask(model.to(session.device), config)
-        thresholds = opened.content.get("thresholds")
         return score_and_write(task, sequences.validation, sequences.source, config, session, thresholds)
+
+
+def stored_thresholds(opened: Opened) -> list[float] | None:
+    """Of a checkpoint whose training ended; else None."""
+    found = opened.content.get("thresholds")
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != SIZES["au"] or not all(isinstance(value, float) for value in found):
+        raise UserError(f"{opened.path}: damaged: its thresholds are not {SIZES['au']} numbers")
+    return found

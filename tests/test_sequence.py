@@ -205,3 +205,20 @@ def test_tuned_thresholds_need_a_run_that_ended(run, tmp_path, capsys):
     assert "--thresholds tuned: this checkpoint holds none" in error_of(
         [*flags, "--output-dir", str(tmp_path / "o")], capsys
     )
+
+
+def test_it_can_be_looked_at_and_converted(run, tmp_path, capsys):
+    best = str(run.folder / "best.pt")
+    assert main(["--mode", "inspect", best]) == 0
+    shown = capsys.readouterr().out
+    assert "6 numbers a frame, windows of 20: TCN, transformer" in shown and "--tcn-channels 16 8" in shown
+    assert main(["--mode", "convert", best, "--output-dir", str(tmp_path / "c")]) == 0
+    for name in ("best.pt", "best.safetensors"):
+        flags = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "c" / name)]
+        again = run_main(flags, tmp_path / name)
+        assert again.status == 0 and again.metrics == run.metrics, again.err
+
+
+def test_patience_ends_a_run(arguments, tmp_path):
+    flags = [*arguments, "--task", "expr", "--lr", "0", "--patience", "1", "--epochs", "9"]
+    assert len(run_main(flags, tmp_path / "run").history) < 9
