@@ -15,7 +15,7 @@ from models.published import Published
 from models.rebuild import REBUILDERS, rebuild_model
 from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
-from utils.config import flag_of, from_json, resolve
+from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about
 
 KEYS = {  # of a checkpoint of ours, and their types
@@ -147,7 +147,8 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
     config = make_config({"eval_checkpoint": "-"} | named, kept)
     for group, name in BUILT_IN if mode == "eval" else BUILT_IN[:3]:
         if name in given and given[name] != stored[group][name]:
-            raise UserError(f"{flag_of(name)} {given[name]}: this checkpoint was trained with {stored[group][name]}")
+            yours, its_own = written(given[name]), written(stored[group][name])
+            raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")
     if mode == "eval" and "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"

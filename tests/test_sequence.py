@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dataloader.frame_labels import TASKS
+from engine.checkpoints import BUILT_IN
 from engine.sequence import SequenceTrainer
 from main import main
 from tests.affect import VIDEOS, label_file, write_labels, write_set
@@ -222,3 +223,17 @@ def test_it_can_be_looked_at_and_converted(run, tmp_path, capsys):
 def test_patience_ends_a_run(arguments, tmp_path):
     flags = [*arguments, "--task", "expr", "--lr", "0", "--patience", "1", "--epochs", "9"]
     assert len(run_main(flags, tmp_path / "run").history) < 9
+
+
+BUILT = ["--no-tcn", "--tcn-channels 8", "--no-transformer", "--transformer-layers 2", "--no-causal", "--positions"]
+
+
+@pytest.mark.parametrize("flags", [*BUILT, "--task va"])
+def test_what_the_tensors_were_made_with_stays(run, capsys, flags):
+    best = ["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt")]
+    assert "this checkpoint was trained with" in error_of([*best, *flags.split()], capsys)
+
+
+def test_every_option_that_is_built_in_is_tried_above():
+    tried = {flags.split()[0].removeprefix("--").removeprefix("no-").replace("-", "_") for flags in BUILT}
+    assert tried == {name for group, name in BUILT_IN if group == "sequence"}
