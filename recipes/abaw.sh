@@ -17,5 +17,5 @@ python main.py @recipes/frame_expr.args --root-dir "$root" --fold "$fold" "$@" -
 python main.py --mode cache --eval-checkpoint "$out/frames/best.pt" --root-dir "$root" \
   --cache-dir "$out/features" --output-dir "$out/cache"
 python main.py "@$recipe" --root-dir "$root" --fold "$fold" --features "$out/features" --output-dir "$out/sequence"
-python main.py --mode eval --eval-checkpoint "$out/sequence/best.pt" --thresholds tuned --smooth 15 \
+python main.py --mode eval --eval-checkpoint "$out/sequence/best.pt" --smooth 15 \
   --output-dir "$out/submission"
