@@ -19,6 +19,7 @@ MODES = {  # mode, or what train is for another task → where it lives
     "regression": ("engine.regress", "regress"),
     "eval": ("engine.evaluate", "evaluate"),
     "zero-shot": ("engine.zero_shot", "zero_shot"),
+    "cache": ("engine.frame_cache", "cache"),
     "pretrain-clip": ("engine.pretrain", "pretrain"),
     "inspect": ("engine.inspect", "inspect"),
     "convert": ("engine.inspect", "convert"),

@@ -9,6 +9,7 @@ asked for: an encoder tuned on one task has never seen what another task validat
 
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -85,6 +86,16 @@ def read_task_sets(
         if not side:
             raise UserError(f"{root}: fold {fold} leaves no {name} video for {', '.join(tasks)}")
     return tuple(_make_videos(side, frames_dir, tasks) for side in sides)
+
+
+def read_every_video(root: Path) -> list[Video]:
+    """All that any task lists, whichever side it is on: what an encoder runs over."""
+    frames_dir = find_frames_dir(root)
+    folders = {task: _parts_if_any(root, task) for task in TASKS}
+    present = {task: places for task, places in folders.items() if places}
+    if not present:
+        find_part(root, "expr", "train")  # says what is expected where
+    return _make_videos(_read_all(present), frames_dir, list(present))
 
 
 def find_frames_dir(root: Path) -> Path:
@@ -195,11 +206,15 @@ def _label_files(folder: Path) -> list[Path]:
 
 def _files_if_any(root: Path, task: str, part: str) -> list[Path]:
     """A set need not have all tasks."""
-    try:
-        folder = find_part(root, task, part)
-    except UserError:
-        return []
-    return _label_files(folder)
+    return [path for folder in _parts_if_any(root, task, (part,)) for path in _label_files(folder)]
+
+
+def _parts_if_any(root: Path, task: str, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
+    found = []
+    for part in parts:
+        with suppress(UserError):
+            found.append(find_part(root, task, part))
+    return found
 
 
 def _require_apart(train: Path, validation: Path, trained: set[str], held: set[str]) -> None:

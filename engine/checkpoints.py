@@ -15,7 +15,7 @@ from models.published import Published
 from models.rebuild import REBUILDERS, rebuild_model
 from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
-from utils.config import flag_of, from_json, resolve
+from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about
 
 KEYS = {  # of a checkpoint of ours, and their types
@@ -42,6 +42,12 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "model"),
     ("model", "task"),
     ("model", "swapped_heads"),
+    ("sequence", "tcn"),
+    ("sequence", "tcn_channels"),
+    ("sequence", "transformer"),
+    ("sequence", "transformer_layers"),
+    ("sequence", "causal"),
+    ("sequence", "positions"),
 )
 BUILT_IN_FOR_ANY_TEXT = (("data", "image_size"), ("model", "model"), ("model", "swapped_heads"))
 OF_ITS_DATA = (  # stored options that say nothing of another data set
@@ -142,7 +148,8 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
     config = make_config({"eval_checkpoint": "-"} | named, kept)
     for group, name in BUILT_IN if mode == "eval" else BUILT_IN_FOR_ANY_TEXT:
         if name in given and given[name] != stored[group][name]:
-            raise UserError(f"{flag_of(name)} {given[name]}: this checkpoint was trained with {stored[group][name]}")
+            yours, its_own = written(given[name]), written(stored[group][name])
+            raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")
     if mode == "eval" and "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
@@ -181,6 +188,8 @@ def doubtful_flags(
 
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
     """The model in ``content``, its sizes from its tensors."""
+    if content["family"] == "sequence":
+        return rebuild_model("sequence", None, to_full(content["model"]), config)
     state = left_out(content, config) | to_full(content["model"])
     shape = stored_shape({}, state)
     return rebuild_model(content["family"], shape, state, config.model, may_lack=content.get("partial", ()))

@@ -9,14 +9,17 @@ from torch.utils.data import DataLoader
 from dataloader.classes import Classes, list_classes, translated, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import evaluation_loader, make_views
+from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
-from engine.lists import read_splits, require_lists
+from engine.lists import read_splits, require_lists, run_classes
 from engine.options import Config
 from engine.predict import predict
 from engine.regress import evaluate_regression
 from engine.results import write_results
+from engine.sequence_evaluate import evaluate_sequence
 from engine.session import Session, open_session
 from engine.tasks import TASKS, ClipTask
+from utils.config import flag_of
 from utils.errors import UserError, about
 
 
@@ -30,6 +33,11 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     named = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
     with about(path):
         config = evaluation_config(content, named)
+    if content["family"] == "sequence":
+        return evaluate_sequence(opened, config, given)
+    foreign = sorted(set(given) & set(OF_SEQUENCES))
+    if foreign:
+        raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, a model of the family {content['family']}")
     if opened.config.model.task == "regression":
         return evaluate_regression(opened, config)
     if "targets" in given:
@@ -50,6 +58,8 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
     """The classes that a checkpoint knows, read from lists as its own data set writes them, or as another one does."""
     names, base = tuple(content["classes"]), content["label_base"]
+    if config.model.model == "frame-expr":
+        return run_classes(config)
     lists = list_classes(config.data.dataset, config.data.class_texts)
     if lists is None:
         return Classes(names, base, {}, str(path))

@@ -13,6 +13,7 @@ from utils.errors import UserError
 
 PLACE = "{fold}"
 RUN_PATHS = ("eval_checkpoint", "resume", "output_dir")
+SPLIT_BY_FOLD = ("sequence", "frame-expr")  # their set is cut by the number itself
 SCORED = ("train", "eval", "zero-shot")
 
 
@@ -52,6 +53,9 @@ def waiting_paths(config: Config) -> dict[str, str]:
 def check_fold(config: Config, given: dict[str, Any], stored: dict[str, Any]) -> None:
     """Before it is filled in: a number that no path asks for would change nothing."""
     fold = given.get("fold")
+    is_open = config.run.mode == "eval" and not stored  # the checkpoint, not read yet, may be of another family
+    if config.model.model in SPLIT_BY_FOLD or is_open:
+        return
     if fold not in (None, "all", stored.get("fold")) and not waiting_paths(config):
         raise UserError(f"--fold {fold}: no path of this command holds {{fold}}, so it would change nothing")
 
@@ -60,6 +64,8 @@ def check_series(config: Config) -> None:
     data = config.data
     if data.fold not in (None, "all") and not re.fullmatch("[0-9]{1,3}", data.fold):
         raise UserError(f"--fold {data.fold}: expected a number, or all")
+    if data.fold == "all" and config.model.model in SPLIT_BY_FOLD:
+        raise UserError(f"--fold all: --model {config.model.model} takes one fold at a time, 0 to 4")
     if data.fold == "all" and data.leave_out == "all":
         raise UserError("--fold all --leave-out all: name one fold, or one class")
     if data.targets is not None and "all" in (data.fold, data.leave_out):

@@ -12,10 +12,10 @@ from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
 from models.published import Published
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
-from utils.config import flag_of
+from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
 
-WRITTEN = (*KEYS, "clip_shape", "best", "unnamed")
+WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     lines = [
         f"family      {_title(opened)}",
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
-        describe_towers(opened.shape),
+        describe_sequence(opened) if content["family"] == "sequence" else describe_towers(opened.shape),
         f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",
     ]
@@ -83,6 +83,16 @@ def describe_towers(shape: ClipShape) -> str:
     )
     text = f"{shape.text_width} wide, {shape.text_layers} blocks" if shape.text_layers else "none"
     return f"{image}\ntext tower  {text}"
+
+
+def describe_sequence(opened: Opened) -> str:
+    model, options = rebuild(opened.content, opened.config), opened.config
+    parts = [
+        part for part, is_there in (("TCN", model.tcn), ("transformer", model.transformer)) if is_there is not None
+    ]
+    reads = f"{model.features} numbers a frame, windows of {options.sequence.window}"
+    thresholds = "tuned thresholds inside" if "thresholds" in opened.content else "no tuned thresholds"
+    return f"reads       {reads}: {', '.join(parts) or 'heads'}\npredicts    {options.model.task}; {thresholds}"
 
 
 def describe_published(opened: Opened, given: dict[str, Any]) -> str:
@@ -126,6 +136,8 @@ def _dropped(report: Published) -> Counter:
 
 
 def _own_options(config: dict[str, Any]) -> list[str]:
+    if config["model"]["model"] == "sequence":
+        return [f"{flag_of(name)} {written(value)}" for name, value in config["sequence"].items() if name != "features"]
     shown = ("text_type", "contexts_number", "class_token_position", "temporal_layers", "adapter", "streams")
     shown += ("slerp_weight", "iec_text", "temperature", "num_segments", "image_size", "normalize", "crop_body")
     values = {name: value for group in ("data", "model") for name, value in config[group].items()}

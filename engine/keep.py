@@ -31,6 +31,10 @@ class Progress:
     best: dict[str, Any] = field(default_factory=lambda: {"uar": -1.0, "epoch": 0})
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def goes_on(self, epochs: int, patience: int) -> bool:
+        """Whether another epoch is due; ``patience`` 0 has no end."""
+        return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
+
 
 class Keeper:
     """Writes and reads the state of one training."""
@@ -42,12 +46,12 @@ class Keeper:
         learning: dict[str, Any],
         classes: Classes,
         shape: dict[str, int],
-        clips: list[Clip],
-        views: Views,
+        data: str,
         selected_on: str,
         session: Session,
     ) -> None:
-        """``learning``: what has a state besides the model: optimizer, schedule, scaler."""
+        """``learning``: what has a state besides the model: optimizer, schedule, scaler. ``data``: a hash of what the
+        epochs depend on."""
         self.model, self.learning, self.folder = model, learning, session.log.folder
         self.writes = session.group.is_main
         self.frozen = {
@@ -55,7 +59,7 @@ class Keeper:
             for tower, tensors in ((tower, tensors_below(model, tower)) for tower in TOWERS)
             if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
         }
-        self.order = hash_data(clips, views)
+        self.order = data
         self.about = {
             "format": FORMAT,
             "family": config.model.model,

@@ -10,6 +10,8 @@ from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.frames import find_unreadable
 from dataloader.packed import open_pack
 from dataloader.splits import hold_out
+from engine.frame_lists import CLASSES as FRAME_CLASSES
+from engine.frame_lists import read_frame_clips
 from engine.options import Config
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
@@ -27,6 +29,10 @@ class Splits:
 
 def require_lists(config: Config) -> None:
     """Before anything is loaded or downloaded."""
+    if config.model.model == "frame-expr":
+        if config.data.root_dir is None:
+            raise UserError("--model frame-expr needs --root-dir DIR, a set in Aff-Wild2's layout")
+        return
     if config.run.mode == "train" and config.data.train_annotation is None:
         raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
     if config.run.mode != "train" and config.data.test_annotation is None:
@@ -36,6 +42,8 @@ def require_lists(config: Config) -> None:
 def run_classes(config: Config) -> Classes:
     """The classes of the run; with ``--label-type compound`` also every combination in its lists."""
     data = config.data
+    if config.model.model == "frame-expr":
+        return FRAME_CLASSES
     classes = load_classes(data.dataset, data.class_texts)
     if data.label_type == "single":
         return classes
@@ -51,7 +59,10 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
     def read(file: str | None, captions: dict[str, str] | None = None) -> list[Clip]:
         return read_annotation(file, data.root_dir, classes, packed, captions) if file else []
 
-    if config.run.mode != "train":
+    if config.model.model == "frame-expr":
+        train, held = read_frame_clips(config)
+        splits = Splits(train, held, []) if config.run.mode == "train" else Splits([], [], held)
+    elif config.run.mode != "train":
         splits = Splits([], [], read(data.test_annotation))
     else:
         captions = read_captions(data.captions, data.root_dir) if data.captions else None

@@ -15,6 +15,7 @@ PARTS = {  # parameter group → the modules of the model that it holds
     "temporal": ("face_temporal", "context_temporal", "temporal"),
     "fusion": ("fuse",),
     "scale": ("logit_scale",),
+    "readout": ("readout",),
 }
 
 
@@ -45,6 +46,7 @@ def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
         "temporal": optim.lr,
         "fusion": optim.lr_fusion,
         "scale": optim.lr,
+        "readout": optim.lr,
     }
     groups = []
     for part, modules in PARTS.items():

@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.sequence_options import SequenceOptions
 from utils.config import option
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal["train", "eval", "zero-shot", "pretrain-clip", "inspect", "convert"] = option("train", "what to do")
+    mode: Literal["train", "eval", "zero-shot", "cache", "pretrain-clip", "inspect", "convert"] = option(
+        "train", "what to do"
+    )
     file: str | None = option(
         None, "the checkpoint that --mode inspect and convert read", metavar="FILE", positional=True
     )
     exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
     output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
     eval_checkpoint: str | None = option(
-        None, "the checkpoint that --mode eval reads: ours, or a published one", metavar="FILE"
+        None, "the checkpoint that --mode eval and cache read: ours, or a published one", metavar="FILE"
     )
     allow_partial: bool = option(False, "take a published checkpoint although keys are missing, unknown or differ")
     resume: str | None = option(
@@ -48,7 +51,10 @@ class DataOptions:
     val_annotation: str | None = option(None, "list of validation clips; else part of train", metavar="FILE")
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
     fold: str | None = option(
-        None, "what {fold} in a path stands for; all: one run a fold, and their scores together", metavar="N|all"
+        None,
+        "what {fold} in a path stands for; all: one run a fold, and their scores together; of sequence: the split, 0 "
+        "is the official one, 1 to 4 others",
+        metavar="N|all",
     )
     leave_out: str | None = option(
         None, "train without this class, test on it alone; all: one run a class (emoclip)", metavar="CLASS|all"
@@ -122,11 +128,15 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    model: Literal["clip-caer", "dfer-clip", "emoclip"] = option(
-        "clip-caer", "the method: two streams, one stream with learnable prompts, or video against any text"
+    model: Literal["clip-caer", "dfer-clip", "emoclip", "sequence", "frame-expr"] = option(
+        "clip-caer",
+        "the method: two streams, one stream with learnable prompts, video against any text; for long videos "
+        "every frame from stored features, or single frames from pixels",
     )
-    task: Literal["classification", "regression"] = option(
-        "classification", "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject"
+    task: Literal["classification", "regression", "va", "expr", "au", "multi"] = option(
+        "classification",
+        "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject; of sequence: "
+        "valence and arousal, expressions, action units, or all of them",
     )
     init_from: str | None = option(
         None, "a checkpoint whose tensors training starts from, where they fit", metavar="FILE"
@@ -240,6 +250,7 @@ GROUPS = {
     "optim": OptimOptions,
     "loss": LossOptions,
     "pretrain": PretrainOptions,
+    "sequence": SequenceOptions,
 }
 
 
@@ -253,3 +264,4 @@ class Config:
     optim: OptimOptions
     loss: LossOptions
     pretrain: PretrainOptions
+    sequence: SequenceOptions

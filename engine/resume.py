@@ -29,6 +29,7 @@ FREE = {  # what may differ when a run goes on: nothing that a result depends on
     "model": {"clip_path", "init_from"},
     "optim": {"epochs", "eval_batch_size", "grad_checkpointing"},
     "pretrain": {"stills", "attribute_weight", "clip_out"},
+    "sequence": {"features"},
 }  # fmt: skip
 
 
@@ -96,10 +97,16 @@ def wrong_progress(progress: dict[str, Any]) -> list[str]:
         "step": lambda v: type(v) is int and v >= 0,
         "seen": lambda v: is_score(v) if inside else v is None,
         "random": lambda v: is_random_state(v) if inside else v is None,
-        "best": lambda v: isinstance(v, dict) and type(v.get("epoch")) is int and type(v.get("uar")) in (int, float),
+        "best": lambda v: isinstance(v, dict) and is_best(v),
         "history": lambda v: isinstance(v, list) and all(isinstance(row, dict) for row in v),
     }
     return [f"progress ({name})" for name, is_fine in expected.items() if not is_fine(progress.get(name))]
+
+
+def is_best(value: dict[str, Any]) -> bool:
+    """The epoch and the score that chose it, under the name that its method has for it."""
+    scores = [number for name, number in value.items() if name != "epoch"]
+    return type(value.get("epoch")) is int and len(scores) == 1 and type(scores[0]) in (int, float)
 
 
 def is_score(value: Any) -> bool:
@@ -216,7 +223,7 @@ def adopt_best(found: Found, best: dict[str, Any], log: RunLog, writes: bool = T
         return content["best"]
     except (UserError, KeyError, TypeError) as error:
         log.warn(f"the best checkpoint so far (epoch {best['epoch']}) is lost: {error}; the best epoch to come counts")
-        return {"uar": -1.0, "epoch": 0}
+        return dict.fromkeys(best, -1.0) | {"epoch": 0}
 
 
 def settle_folder(found: Found, folder: Path, keeper: Keeper, progress: Progress) -> None:

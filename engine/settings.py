@@ -5,8 +5,8 @@ import os
 import re
 from typing import Any
 
-from engine.families import check_family, check_task, family_defaults
-from engine.folds import check_fold, check_series, fill_fold, stored_series
+from engine.families import check_family, check_frame_task, check_task, family_defaults
+from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
@@ -46,7 +46,7 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
     if data.pack == "none":
         data = dataclasses.replace(data, pack=None)
     if data.normalize is None:
-        data = dataclasses.replace(data, normalize="clip" if config.run.mode == "zero-shot" else "none")
+        data = dataclasses.replace(data, normalize="clip" if config.run.mode in ("zero-shot", "cache") else "none")
     if data.crop_body is None:
         data = dataclasses.replace(data, crop_body=data.bounding_box_body is not None)
     if optim.use_amp:
@@ -66,7 +66,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     """Refuse what cannot be meant."""
     run, data, model, optim = config.run, config.data, config.model, config.optim
     for name, value in given.items():
-        if value == "":
+        if value == "" or (isinstance(value, tuple) and "" in value):
             raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
     if "gpu" in given and "device" in given:
         raise UserError("--gpu and --device both name the device; keep one")
@@ -83,8 +83,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError("--mode eval needs --eval-checkpoint FILE")
-    if run.mode not in ("eval", "zero-shot") and run.eval_checkpoint is not None:
-        raise UserError(f"--eval-checkpoint is read by --mode eval and zero-shot, not by --mode {run.mode}")
+    if run.mode not in ("eval", "zero-shot", "cache") and run.eval_checkpoint is not None:
+        raise UserError(f"--eval-checkpoint is read by --mode eval, zero-shot and cache, not by --mode {run.mode}")
     if run.mode != "train" and "init_from" in given:
         raise UserError(f"--init-from {model.init_from}: only training starts from it, not --mode {run.mode}")
     if run.mode == "zero-shot" and "targets" in given:
@@ -112,12 +112,31 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     check_series(config)
+    check_sequence(config)
     if run.mode == "train":
         _check_selection(config, given)
         if data.captions is not None and config.loss.caption_source == "class":
             raise UserError(f"--captions {data.captions}: --caption-source class reads none; keep one")
+        check_frame_task(model.model, model.task)
         check_family(model.model, given, defaults())
         check_task(model.task, given, defaults() | family_defaults(model.model))
+
+
+def check_sequence(config: Config) -> None:
+    """Windows that cover a video, and what only other families can do."""
+    options, model = config.sequence, config.model.model
+    if model in SPLIT_BY_FOLD and config.optim.select_on == "test":
+        raise UserError(f"--select-on test: --model {model} knows training and validation videos; val or last")
+    if model != "sequence":
+        return
+    if options.stride > options.window:
+        raise UserError(f"--stride {options.stride}: at most --window {options.window}, so that no frame is left out")
+    if options.smooth % 2 == 0:
+        raise UserError(f"--smooth {options.smooth}: an odd number of frames has a centre")
+    if not options.tcn_channels:
+        raise UserError("--tcn-channels needs a number for each block; --no-tcn leaves the convolutions out")
+    if not options.tcn and not options.causal:
+        raise UserError("--no-causal is about the convolutions, which --no-tcn leaves out")
 
 
 def defaults() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataloader.classes import Classes
 from engine.checkpoints import open_checkpoint
 from engine.optim import set_trainable
 from engine.options import Config
-from models.build import build_clip_caer, build_emoclip
+from models.build import build_clip_caer, build_emoclip, build_frame_expression
 from models.clip_backbone import load_clip
 from models.clip_towers import Clip
 from utils.errors import UserError
@@ -19,7 +19,12 @@ OF_CLASSES = ("tokens", "parts", "descriptive", "prompts.end", "prompts.text_len
 
 def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, int]]:
     """The model, and the sizes of its CLIP."""
-    clip, texts = load_fitting_clip(config), classes.texts_of(config.model.text_type)
+    clip = load_fitting_clip(config)
+    if config.model.model == "frame-expr":
+        model = build_frame_expression(clip, len(classes))
+        model.image_encoder.requires_grad_(config.optim.lr_image_encoder > 0)
+        return model, clip.shape.as_dict()
+    texts = classes.texts_of(config.model.text_type)
     sizes = {"max_frames": config.data.num_segments * config.data.duration, "seed": config.run.seed}
     if config.model.model == "emoclip":
         model = build_emoclip(clip, texts, classes.parts, config.model, **sizes)

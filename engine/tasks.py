@@ -29,6 +29,8 @@ CHUNK = 256  # captions in one pass of the text tower
 class ClipTask:
     """One label a clip, found by comparing a video with texts: what all families share."""
 
+    chosen_by = "uar"  # the score that the best epoch has the highest of
+
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: Any = None) -> None:
         """``loss``: the options of the losses, for training alone."""
         self.model, self.names, self.loss = model, names, loss
@@ -194,7 +196,46 @@ class EmoClipTask(ClipTask):
         return {"contrast": contrastive_loss(out.video, out.captions, self.model.logit_scale.exp(), same)}
 
 
-TASKS: dict[str, type[ClipTask]] = {"clip-caer": ClipCaerTask, "dfer-clip": ClipCaerTask, "emoclip": EmoClipTask}
+class FrameTask(ClipTask):
+    """Expressions of single frames, by a linear layer."""
+
+    chosen_by = "macro_f1"
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        counts = torch.bincount(torch.tensor([clip.label for clip in clips]), minlength=len(classes))
+        self.class_weights = inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
+        return []
+
+    @property
+    def texts_learn(self) -> bool:
+        return True  # there are none to keep
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        if self.group.world == 1 or not self.model.training:
+            return self.model(batch["face"])
+        face, context = self.model.encode_frames(batch["face"])
+        return self.model.head(*share(self.group, batch, face, context))
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        value = classification_loss(
+            out.logits,
+            batch["label"],
+            class_weights=self.class_weights,
+            label_smoothing=self.loss.label_smoothing,
+            focal_gamma=self.loss.focal_gamma,
+        )
+        return {"expr": value}
+
+    def fix_texts(self) -> None:
+        pass
+
+
+TASKS: dict[str, type[ClipTask]] = {
+    "clip-caer": ClipCaerTask,
+    "dfer-clip": ClipCaerTask,
+    "emoclip": EmoClipTask,
+    "frame-expr": FrameTask,
+}
 
 
 def share(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:

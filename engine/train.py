@@ -15,7 +15,7 @@ from engine.device import seed_epoch, to_device
 from engine.evaluate import score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
-from engine.keep import Keeper, Progress, random_state
+from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
@@ -29,6 +29,7 @@ from engine.resume import (
     settle_folder,
 )
 from engine.running import RunningScore, sum_finite
+from engine.sequence import train_sequence
 from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
 from engine.tasks import TASKS, ClipTask
@@ -40,6 +41,8 @@ from utils.runlog import progress_bar
 def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """A whole run, or the rest of one; returns its final metrics."""
     found, said, config = find_checkpoint(config, given) if config.run.resume else (None, [], config)
+    if config.model.model == "sequence":
+        return train_sequence(config, found, said)
     require_lists(config)
     if found is not None and is_complete(found, config):
         print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
@@ -94,12 +97,13 @@ class Trainer:
         self.optimizer = build_optimizer(groups, config.optim)
         self.schedule = build_schedule(self.optimizer, config.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.progress = Progress()
+        self.progress = Progress(best={task.chosen_by: -1.0, "epoch": 0})
         self.inside: dict[str, Any] = {}  # how far the epoch under way is
         self.stop = Interruption()
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
-        self.keeper = Keeper(config, task.model, learning, classes, shape, seen, views, self.selected_on, session)
+        data = hash_data(seen, views)
+        self.keeper = Keeper(config, task.model, learning, classes, shape, data, self.selected_on, session)
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
@@ -125,7 +129,7 @@ class Trainer:
         """All epochs that are left, then the score. A signal ends them with everything saved."""
         with self.stop:
             try:
-                while self.progress.epoch < self.config.optim.epochs:
+                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
                     self.run_epoch(self.progress.epoch)
                 return self.finish()
             except Interrupted as signal:
@@ -251,10 +255,10 @@ class Trainer:
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""
-        watched, best = self.config.optim.select_on, self.progress.best
-        better = watched == "last" or values[f"{watched}/uar"] > best["uar"]
+        watched, best, by = self.config.optim.select_on, self.progress.best, self.task.chosen_by
+        better = watched == "last" or values[f"{watched}/{by}"] > best[by]
         if better:
-            best = {"uar": values.get(f"{watched}/uar", -1.0), "epoch": epoch + 1}
+            best = {by: values.get(f"{watched}/{by}", -1.0), "epoch": epoch + 1}
         self.progress = Progress(epoch + 1, best=best, history=[*self.progress.history, values])
         self.inside = {}
         if better:

@@ -14,6 +14,7 @@ from models.clip_backbone import tokenize
 from models.clip_caer import ClipCaer
 from models.clip_towers import TEXT_LENGTH, Clip
 from models.emoclip import EmoClip
+from models.frame_expression import FrameExpression
 from models.rebuild import EMOCLIP_HEADS, HEAD_WIDTH
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner, with_placeholders
@@ -67,6 +68,14 @@ def build_emoclip(clip: Clip, texts: ClassTexts, parts: Any, options: Any, *, ma
         readout=None,
         logit_scale=clip.logit_scale.item(),
     )
+
+
+def build_frame_expression(clip: Clip, classes: int) -> FrameExpression:
+    """The linear layer begins at chance: all logits 0."""
+    model = FrameExpression(clip.visual, clip.shape.embed_dim, classes)
+    nn.init.zeros_(model.readout.weight)
+    nn.init.zeros_(model.readout.bias)
+    return model
 
 
 def class_tokens(texts: ClassTexts) -> Tensor:

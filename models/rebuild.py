@@ -11,6 +11,8 @@ from models.adapter import Adapter
 from models.clip_caer import ClipCaer
 from models.clip_towers import ClipShape, ImageTower, TextTower, count_blocks
 from models.emoclip import EmoClip
+from models.frame_expression import FrameExpression
+from models.sequence import SequenceModel, sequence_like
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner
 from models.undrawn import Undrawn
@@ -22,7 +24,7 @@ State = dict[str, Tensor]
 
 
 def rebuild_model(
-    family: str, shape: ClipShape, state: State, options: Any, *, may_lack: Collection[str] = ()
+    family: str, shape: ClipShape | None, state: State, options: Any, *, may_lack: Collection[str] = ()
 ) -> nn.Module:
     """``options``: what tensors cannot tell. Names in ``may_lack`` keep their first values where they are not there."""
     try:
@@ -89,6 +91,15 @@ def rebuild_emoclip(shape: ClipShape, state: State, options: Any) -> EmoClip:
     )
 
 
+def rebuild_frame_expression(shape: ClipShape, state: State, _: Any) -> FrameExpression:
+    return FrameExpression(ImageTower(shape), *state["readout.weight"].shape[::-1])
+
+
+def rebuild_sequence(_: None, state: State, options: Any) -> SequenceModel:
+    sequence = options.sequence
+    return sequence_like(state, causal=sequence.causal, positions=sequence.positions, dropout=options.model.dropout)
+
+
 def build_readout(width: int, hidden: int, numbers: int) -> nn.Sequential:
     """The published head of the downstream regression."""
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, numbers))
@@ -117,4 +128,10 @@ def has_part(state: State, prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state)
 
 
-REBUILDERS = {"clip-caer": rebuild_clip_caer, "dfer-clip": rebuild_clip_caer, "emoclip": rebuild_emoclip}
+REBUILDERS = {
+    "clip-caer": rebuild_clip_caer,
+    "dfer-clip": rebuild_clip_caer,
+    "emoclip": rebuild_emoclip,
+    "frame-expr": rebuild_frame_expression,
+    "sequence": rebuild_sequence,
+}

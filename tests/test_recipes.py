@@ -52,7 +52,8 @@ def test_it_builds_and_classifies(name):
 @pytest.mark.parametrize("name", TRAINING)
 def test_flags_behind_it_win(name):
     assert config_of(name, "--epochs", "3").optim.epochs == 3
-    assert config_of(name, "--dropout", "0.25").model == replace(config_of(name).model, dropout=0.25)
+    assert config_of(name, "--lr", "0.25").optim.lr == 0.25
+    assert config_of(name, "--seed", "7").run == replace(config_of(name).run, seed=7)
 
 
 @pytest.mark.parametrize("name", TRAINING)

@@ -160,7 +160,9 @@ def _check_stored(field: dataclasses.Field, value: Any) -> None:
     if typing.get_origin(kind) is typing.Literal:
         good = isinstance(value, str) and value in typing.get_args(kind)
     elif typing.get_origin(kind) is tuple:
-        good = isinstance(value, tuple) and all(type(v) is int and not _outside(v, field.metadata) for v in value)
+        item = typing.get_args(kind)[0]
+        good = isinstance(value, tuple) and all(type(v) is item for v in value)
+        good = good and (item is str or not any(_outside(v, field.metadata) for v in value))
     elif kind is float:
         good = type(value) in (int, float) and not _outside(value, field.metadata)
     else:
@@ -184,13 +186,15 @@ def _add_flag(section: Any, field: dataclasses.Field) -> None:
         section.add_argument(*opposite, dest=field.name, action="store_false", help=argparse.SUPPRESS)
         return
     if typing.get_origin(kind) is tuple:
-        settings |= {"nargs": "*", "type": _number(typing.get_args(kind)[0], meta)}
+        item = typing.get_args(kind)[0]
+        settings |= {"nargs": "+"} if item is str else {"nargs": "*", "type": _number(item, meta)}
     elif typing.get_origin(kind) is typing.Literal:
         settings |= {"choices": typing.get_args(kind)}
     elif kind in (int, float):
         settings |= {"type": _number(kind, meta)}
     if "choices" not in settings:
-        settings["metavar"] = meta["metavar"] or ("TEXT" if kind is str else "N")
+        is_text = str in (kind, *typing.get_args(kind))
+        settings["metavar"] = meta["metavar"] or ("TEXT" if is_text else "N")
     section.add_argument(*flags, **settings)
 
 

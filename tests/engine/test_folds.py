@@ -7,7 +7,7 @@ import pytest
 
 from engine.folds import is_series
 from engine.series import open_series, read_predictions
-from engine.settings import read_command, resumed_series
+from engine.settings import make_config, read_command, resumed_series
 from tests.tools import error_of
 from utils.errors import UserError
 
@@ -50,7 +50,9 @@ def test_paths_without_it_stay_as_they_are():
 
 def test_a_fold_that_no_path_asks_for_is_refused():
     assert "--fold 2" in refused("--train-annotation", "train.txt", "--fold", "2")
-    assert "--fold 2" in refused("--mode", "eval", "--eval-checkpoint", "fold-1/best.pt", "--fold", "2")
+    given = {"mode": "eval", "eval_checkpoint": "fold-1/best.pt", "fold": "2"}
+    with pytest.raises(UserError, match="--fold 2"):  # once the checkpoint has said of which family it is
+        make_config(given, asdict(make_config({})))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""Scores of predicted videos against their labels, all frames of a set together."""
+
+from typing import Any
+
+import numpy as np
+
+from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
+from engine.affect_metrics import VA_NAMES, au_score, best_thresholds, expression_score, va_score
+from engine.sequence_predict import Predicted
+
+MAIN = {"va": "ccc", "expr": "f1", "au": "f1"}  # the one number of each task
+TITLES = {"va": "VA CCC", "expr": "EXPR F1", "au": "AU F1"}
+
+
+class Pooled:
+    """Labels and predictions of the videos seen so far, of the frames of each task."""
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self.rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {task: [] for task in tasks}
+
+    def add(self, found: Predicted) -> Predicted:
+        for task, rows in self.rows.items():
+            predicted = getattr(found, task)
+            rows.append((found.video.labels[task], predicted if task == "expr" else predicted.astype(np.float32)))
+        return found
+
+    def of(self, task: str) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and predictions, all videos one below the other."""
+        return tuple(np.concatenate(part) for part in zip(*self.rows[task], strict=True))
+
+    def thresholds(self) -> list[float]:
+        return best_thresholds(*self.of("au")).tolist()
+
+    def score(self, thresholds: list[float] | float = 0.5) -> dict[str, Any]:
+        """By task, and ``score``, the mean of their main numbers."""
+        scores = {
+            "va": lambda: va_score(*self.of("va")),
+            "expr": lambda: expression_score(*self.of("expr"), EXPRESSIONS),
+            "au": lambda: au_score(*self.of("au"), ACTION_UNITS, thresholds),
+        }
+        found = {task: scores[task]() for task in self.rows}
+        return found | {"score": float(np.mean([found[task][MAIN[task]] for task in found]))}
+
+
+def main_numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """One number a task, and their mean: what an epoch is told by."""
+    return {f"{task}_{name}": metrics[task][name] for task, name in MAIN.items() if task in metrics} | {
+        "score": metrics["score"]
+    }
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The main number of each task, then its parts."""
+    lines = []
+    for task in (task for task in MAIN if task in metrics):
+        scores = metrics[task]
+        lines.append(f"{TITLES[task]:<10} {scores[MAIN[task]]:.4f}   ({scores['num_frames']} frames)")
+        if task == "va":
+            lines += [f"  {name:<10} {scores[f'ccc_{name}']:.4f}" for name in VA_NAMES]
+            continue
+        for name, row in scores["per_class"].items():
+            lines.append(f"  {name:<10} {'-' if row['f1'] is None else format(row['f1'], '.4f')}")
+    return "\n".join([*lines, f"{'mean':<10} {metrics['score']:.4f}"])
