@@ -249,6 +249,18 @@ def _find_files(folder: Path, frames: int, labels: Path) -> tuple[tuple[str | No
     """The file of each of ``frames`` frames, and how many files lie beyond them."""
     if not folder.is_dir():
         raise UserError(f"{labels}: no folder {folder} with its frames")
+    by_number = number_files(folder)
+    last = max(by_number, default=0)
+    if last > frames + TOLERANCE:
+        counts = f"{frames} label lines for {len(by_number)} frame files up to {by_number[last]}"
+        raise UserError(f"{labels}: {counts} in {folder}; do they belong together?")
+    # millions of frames share a few thousand names
+    names = tuple(sys.intern(by_number[number]) if number in by_number else None for number in range(1, frames + 1))
+    return names, sum(number > frames for number in by_number)
+
+
+def number_files(folder: Path) -> dict[int, str]:
+    """The frame files of a video by their numbers."""
     by_number: dict[int, str] = {}
     for name in list_frames(folder):
         stem = name.rpartition(".")[0]
@@ -257,10 +269,4 @@ def _find_files(folder: Path, frames: int, labels: Path) -> tuple[tuple[str | No
         first = by_number.setdefault(int(stem), name)
         if first != name:
             raise UserError(f"{folder}: {first} and {name} are both frame {int(stem)}; remove one")
-    last = max(by_number, default=0)
-    if last > frames + TOLERANCE:
-        counts = f"{frames} label lines for {len(by_number)} frame files up to {by_number[last]}"
-        raise UserError(f"{labels}: {counts} in {folder}; do they belong together?")
-    # millions of frames share a few thousand names
-    names = tuple(sys.intern(by_number[number]) if number in by_number else None for number in range(1, frames + 1))
-    return names, sum(number > frames for number in by_number)
+    return by_number

@@ -146,7 +146,7 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
         kept["data"] = kept["data"] | {"pack": None}
     named = {name: value for name, value in given.items() if name != "file"} | {"mode": mode}
     config = make_config({"eval_checkpoint": "-"} | named, kept)
-    for group, name in BUILT_IN if mode == "eval" else BUILT_IN_FOR_ANY_TEXT:
+    for group, name in BUILT_IN_FOR_ANY_TEXT if mode == "zero-shot" else BUILT_IN:
         if name in given and given[name] != stored[group][name]:
             yours, its_own = written(given[name]), written(stored[group][name])
             raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")

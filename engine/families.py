@@ -60,7 +60,16 @@ READ_BY = {  # by families that share little with the others
     "sequence": LONG_VIDEOS | {"task", "dropout", *OF_SEQUENCES} - {"frame_step"},
     "frame-expr": LONG_VIDEOS
     | {"clip_path", "image_size", "normalize", "max_angle", "flip", "random_crop", "brightness", "decode", "augment"}
-    | {"lr_image_encoder", "milestones", "gamma", "accumulate", "compile", "grad_checkpointing", "on_bad_frame"}
+    | {
+        "lr_image_encoder",
+        "layer_decay",
+        "milestones",
+        "gamma",
+        "accumulate",
+        "compile",
+        "grad_checkpointing",
+        "on_bad_frame",
+    }
     | {"frame_step", "use_weighted_sampler"},
 }
 FRAME_TASKS = ("va", "expr", "au", "multi")  # of --model sequence

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from dataloader.affwild import Video, describe_videos, read_every_video
+from dataloader.affwild import Video, describe_videos, find_frames_dir, read_every_video
 from dataloader.build import Loader, start_worker
 from dataloader.frame_files import VideoFrames
+from dataloader.unlabelled import read_other_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.device import to_pixels
 from engine.options import Config
@@ -50,10 +51,14 @@ def cache(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if config.data.root_dir is None:
         raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
     encoder = open_encoder(config, given)
-    videos, folder = read_every_video(Path(config.data.root_dir)), Path(config.data.cache_dir)
+    folder, videos = Path(config.data.cache_dir), read_every_video(Path(config.data.root_dir))
+    others = read_other_videos(find_frames_dir(Path(config.data.root_dir)), {video.id for video in videos})
     index = open_index(folder, encoder)
     with open_session(config) as session:
         session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
+        if others:
+            session.log.say(f"and {len(others)} videos without labels ({others[0].id} for one): for --mode predict")
+        videos += others
         encoder.tower.to(session.device).eval()
         waiting = [video for video in videos if not is_done(video, folder, index)]
         session.log.say(f"{len(videos) - len(waiting)} videos are in {folder} already, {len(waiting)} to go")

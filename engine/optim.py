@@ -49,12 +49,30 @@ def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
         "readout": optim.lr,
     }
     groups = []
+    if optim.layer_decay < 1:
+        groups = layer_groups(model.image_encoder, optim.lr_image_encoder, optim.layer_decay)
+        rates.pop("image encoder")
     for part, modules in PARTS.items():
+        if part not in rates:
+            continue
         members = [p for name in modules for p in parameters_of(getattr(model, name, None))]
         parameters = [p for p in members if p.requires_grad]
         if parameters:
             groups.append({"name": part, "params": parameters, "lr": rates[part]})
     return groups
+
+
+def layer_groups(tower: nn.Module, rate: float, decay: float) -> list[dict[str, Any]]:
+    """The image tower from its head down: what follows the blocks at the full rate, each block at ``decay`` times the
+    rate of the next, what precedes them below the first."""
+    blocks = tower.transformer.resblocks
+    groups = [{"name": "image head", "params": [*tower.ln_post.parameters(), tower.proj], "lr": rate}]
+    for below, block in enumerate(reversed(blocks), 1):
+        name, params = f"image block {len(blocks) + 1 - below}", list(block.parameters())
+        groups.append({"name": name, "params": params, "lr": rate * decay**below})
+    seen = {id(p) for group in groups for p in group["params"]}
+    stem = [p for p in tower.parameters() if id(p) not in seen]
+    return [*groups, {"name": "image stem", "params": stem, "lr": rate * decay ** (len(blocks) + 1)}]
 
 
 def parameters_of(part: nn.Module | nn.Parameter | None) -> list[nn.Parameter]:

@@ -9,7 +9,7 @@ from utils.config import option
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal["train", "eval", "zero-shot", "cache", "pretrain-clip", "inspect", "convert"] = option(
+    mode: Literal["train", "eval", "zero-shot", "cache", "predict", "pretrain-clip", "inspect", "convert"] = option(
         "train", "what to do"
     )
     file: str | None = option(
@@ -179,6 +179,9 @@ class OptimOptions:
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "the update rule")
     lr: float = option(3e-4, "rate of the temporal transformers", minimum=0)
     lr_image_encoder: float = option(1e-6, "rate of CLIP's image tower; 0 freezes it, no gradient graph", minimum=0)
+    layer_decay: float = option(
+        1.0, "each block of the image tower learns at this part of the rate of the one after it", above=0, maximum=1
+    )
     lr_text_encoder: float = option(0.0, "rate of CLIP's text tower; 0 freezes it (emoclip)", minimum=0)
     finetune_visual: bool = option(False, "short for --lr-image-encoder at a thousandth of --lr (emoclip)")
     finetune_text: bool = option(False, "short for --lr-text-encoder at a thousandth of --lr (emoclip)")

@@ -1,7 +1,11 @@
 """``--mode eval`` of a sequence model: every frame of every validation video of a fold."""
 
+from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from dataloader.sequences import FeatureSource
 from engine.checkpoints import Opened, rebuild
 from engine.families import check_family
 from engine.options import Config
@@ -21,11 +25,7 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
         model = rebuild(opened.content, config)
     thresholds = stored_thresholds(opened)
     sequences = read_sequences(config)
-    if sequences.source.width != model.features:
-        raise UserError(
-            f"--features {' '.join(config.sequence.features)}: {sequences.source.width} numbers a frame, but "
-            f"{opened.path} reads {model.features}"
-        )
+    require_width(sequences.source, model, opened.path, config)
     with open_session(config) as session:
         session.log.say(describe_sequences(sequences))
         if config.data.fold != opened.config.data.fold:
@@ -34,6 +34,12 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
             )
         task = SequenceTask(model.to(session.device), config)
         return score_and_write(task, sequences.validation, sequences.source, config, session, thresholds)
+
+
+def require_width(source: FeatureSource, model: nn.Module, path: Path, config: Config) -> None:
+    if source.width != model.features:
+        folders = " ".join(config.sequence.features)
+        raise UserError(f"--features {folders}: {source.width} numbers a frame, but {path} reads {model.features}")
 
 
 def stored_thresholds(opened: Opened) -> list[float] | None:

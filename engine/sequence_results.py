@@ -30,9 +30,7 @@ def score_and_write(
     thresholds: list[float] | None,
 ) -> dict[str, Any]:
     """Predict every frame of ``videos``; ``thresholds``: the tuned ones, used where ``--thresholds`` asks for them."""
-    cut = thresholds if config.sequence.thresholds == "tuned" and "au" in task.tasks else 0.5
-    if cut is None:
-        raise UserError("--thresholds tuned: this checkpoint holds none, since its training never ended; pass 0.5")
+    cut = chosen_cut(task, config, thresholds)
     pooled, shown, log = Pooled(task.tasks), [], session.log
     with Writer(log.folder, task.tasks, np.asarray(cut)) as writer:
         for found in predict_videos(task, videos, source, config, session, "validation"):
@@ -46,6 +44,14 @@ def score_and_write(
     log.say(table(metrics))
     log.say(f"run folder: {log.folder}")
     return metrics
+
+
+def chosen_cut(task: SequenceTask, config: Config, tuned: list[float] | None) -> list[float] | float:
+    """From which probability each action unit is active."""
+    cut = tuned if config.sequence.thresholds == "tuned" and "au" in task.tasks else 0.5
+    if cut is None:
+        raise UserError("--thresholds tuned: this checkpoint holds none, since its training never ended; pass 0.5")
+    return cut
 
 
 def draw(shown: list[Predicted], task: SequenceTask, path: Path) -> None:

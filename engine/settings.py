@@ -11,6 +11,7 @@ from engine.options import GROUPS, Config
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
+READ_CHECKPOINT = ("eval", "zero-shot", "cache", "predict")
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
 
@@ -81,10 +82,10 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"{run.file}: only --mode inspect and --mode convert take a file without a flag")
     if run.resume is not None and run.mode != "train":
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
-    if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
-        raise UserError("--mode eval needs --eval-checkpoint FILE")
-    if run.mode not in ("eval", "zero-shot", "cache") and run.eval_checkpoint is not None:
-        raise UserError(f"--eval-checkpoint is read by --mode eval, zero-shot and cache, not by --mode {run.mode}")
+    if run.mode in ("eval", "predict") and run.eval_checkpoint is None and not run.dry_run:
+        raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
+    if run.mode not in READ_CHECKPOINT and run.eval_checkpoint is not None:
+        raise UserError(f"--eval-checkpoint is read by --mode {', '.join(READ_CHECKPOINT)}, not by --mode {run.mode}")
     if run.mode != "train" and "init_from" in given:
         raise UserError(f"--init-from {model.init_from}: only training starts from it, not --mode {run.mode}")
     if run.mode == "zero-shot" and "targets" in given:
@@ -102,6 +103,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
     if optim.grad_checkpointing and optim.lr_image_encoder == 0:
         raise UserError("--grad-checkpointing saves memory of a learning image encoder, but --lr-image-encoder is 0")
+    if optim.layer_decay < 1 and optim.lr_image_encoder == 0:
+        raise UserError("--layer-decay is about a learning image encoder, but --lr-image-encoder is 0")
     if optim.compile and data.cache_features and run.mode == "train":
         raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")
     if run.mode == "pretrain-clip" and not 2 <= optim.batch_size <= 2 * config.pretrain.stills:

@@ -36,7 +36,8 @@ def draw_timelines(videos: list[Predicted], tasks: tuple[str, ...]) -> Figure:
 
 def draw_va(axes: Axes, label: np.ndarray, predicted: np.ndarray) -> None:
     for k, (name, colour) in enumerate((("valence", "tab:blue"), ("arousal", "tab:red"))):
-        axes.plot(label[:, k], color=colour, lw=0.9, alpha=0.5, label=f"{name}, label")
+        if not np.isnan(label).all():
+            axes.plot(label[:, k], color=colour, lw=0.9, alpha=0.5, label=f"{name}, label")
         axes.plot(predicted[:, k], color=colour, lw=1.3, label=name)
     axes.set_ylim(-1.05, 1.05)
     axes.legend(fontsize=6, ncols=2, loc="lower right")
@@ -44,7 +45,8 @@ def draw_va(axes: Axes, label: np.ndarray, predicted: np.ndarray) -> None:
 
 def draw_expressions(axes: Axes, label: np.ndarray, predicted: np.ndarray) -> None:
     known = np.flatnonzero(label >= 0)
-    axes.plot(known, label[known] - 0.15, "|", color="0.55", ms=5, label="label")
+    if len(known):
+        axes.plot(known, label[known] - 0.15, "|", color="0.55", ms=5, label="label")
     axes.plot(predicted + 0.15, "|", color="tab:blue", ms=5, label="predicted")
     axes.set_yticks(range(len(EXPRESSIONS)), EXPRESSIONS, fontsize=6)
     axes.set_ylim(len(EXPRESSIONS) - 0.5, -0.5)

@@ -97,3 +97,20 @@ def test_squares_of_any_shape_fit_the_encoder():
 
 def test_the_set_must_be_named(capsys):
     assert "--mode cache needs --root-dir" in error_of(RANDOM, capsys)
+
+
+def test_videos_without_labels_are_cached_too(tmp_path):
+    """The challenge's test videos: as long as their last frame's number."""
+    write_set(tmp_path / "set")
+    write_frames(tmp_path / "set")
+    folder = tmp_path / "set/cropped_aligned/test_left"
+    folder.mkdir()
+    for number in (1, 2, 5):
+        Image.new("RGB", (24, 24), (9 * number, 40, 80)).save(folder / f"{number:05d}.png")
+    (tmp_path / "set/cropped_aligned/empty").mkdir()
+    words = [*RANDOM, "--root-dir", str(tmp_path / "set"), "--cache-dir", str(tmp_path / "features")]
+    run = run_main(words, tmp_path / "run")
+    assert run.status == 0 and "1 videos without labels (test_left" in run.out
+    rows = np.load(tmp_path / "features/test_left.npy")
+    assert len(rows) == 5 and np.array_equal(rows[1], rows[3]) and not np.array_equal(rows[3], rows[4])
+    assert not (tmp_path / "features/empty.npy").exists()
