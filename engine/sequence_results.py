@@ -19,6 +19,7 @@ from utils.errors import UserError
 
 COLUMNS = {"va": TASKS["va"].names, "expr": ("expression",), "au": ACTION_UNITS}
 SHOWN = 3  # videos in the picture
+STRETCH = 1000  # frames written at a time
 
 
 def score_and_write(
@@ -83,24 +84,30 @@ class Writer:
         return writer
 
     def write(self, found: Predicted) -> None:
-        """Answers in the submission; in the table of the video probabilities of action units."""
-        rows = {task: self.answers(found, task) for task in self.tasks}
-        for task, writer in self.submissions.items():
-            writer.writerows([f"{found.video.id}/{number:05d}.jpg", *row] for number, row in enumerate(rows[task], 1))
-        if found.au is not None:
-            rows["au"] = written(found.au)
+        """A stretch of frames at a time: as text they take many times the memory of their numbers."""
         with open(self.folder / f"predictions/{found.video.id}.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["frame", *(column for task in self.tasks for column in COLUMNS[task])])
-            for number, parts in enumerate(zip(*(rows[task] for task in self.tasks), strict=True), 1):
-                writer.writerow([number, *(cell for part in parts for cell in part)])
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["frame", *(column for task in self.tasks for column in COLUMNS[task])])
+            for start in range(0, len(found.video), STRETCH):
+                self._write_stretch(found, slice(start, start + STRETCH), table)
 
-    def answers(self, found: Predicted, task: str) -> list[list[Any]]:
+    def _write_stretch(self, found: Predicted, frames: slice, table: Any) -> None:
+        """Answers in the submission; in the table of the video probabilities of action units."""
+        rows = {task: self.answers(getattr(found, task)[frames], task) for task in self.tasks}
+        for task, writer in self.submissions.items():
+            numbered = enumerate(rows[task], frames.start + 1)
+            writer.writerows([f"{found.video.id}/{number:05d}.jpg", *row] for number, row in numbered)
+        if found.au is not None:
+            rows["au"] = written(found.au[frames])
+        for number, parts in enumerate(zip(*(rows[task] for task in self.tasks), strict=True), frames.start + 1):
+            table.writerow([number, *(cell for part in parts for cell in part)])
+
+    def answers(self, values: np.ndarray, task: str) -> list[list[Any]]:
         if task == "va":
-            return written(found.va)
+            return written(values)
         if task == "expr":
-            return found.expr[:, None].tolist()
-        return (found.au >= self.thresholds).astype(int).tolist()
+            return values[:, None].tolist()
+        return (values >= self.thresholds).astype(int).tolist()
 
 
 def written(values: np.ndarray) -> list[list[str]]:
