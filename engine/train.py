@@ -283,7 +283,10 @@ class Trainer:
         shown = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if watched != "last":
             star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
-            shown += f"; {watched} UAR {values[f'{watched}/uar']:.2f}, WAR {values[f'{watched}/war']:.2f}{star}"
+            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.task.chosen_by == "uar" else {"macro F1": "macro_f1"})
+            shown += (
+                f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
+            )
         self.log.say(f"{shown}   ({values['seconds']:.0f} s)")
         if values["train/replaced_frames"]:
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
