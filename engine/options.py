@@ -151,7 +151,7 @@ class ModelOptions:
     temporal_layers: int = option(1, "blocks of each temporal transformer", minimum=1, maximum=48)
     dropout: float = option(0.1, "of the temporal transformers, while training", minimum=0, maximum=0.9)
     swapped_heads: bool = option(
-        False, "the published temporal net of emoclip: 8 heads of 2048, a feed-forward of 512, 17 times the parameters"
+        False, "the published temporal net of emoclip: 8 heads of 2048, a feed-forward of 512, 16 times the parameters"
     )
     contexts_number: int = option(12, "learnable context vectors before each class text", minimum=1, maximum=64)
     class_token_position: Literal["end", "middle", "front"] = option("end", "where the class text stands among them")
