@@ -1,8 +1,6 @@
 """``--model sequence`` trained: windows of stored features → valence-arousal, expression, action units a frame."""
 
-import shlex
 import time
-from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -12,9 +10,10 @@ from dataloader.classes import Classes
 from engine.device import seed_epoch
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
+from engine.loop import Loop
 from engine.optim import build_optimizer
 from engine.options import Config
-from engine.resume import Found, adopt_best, continued_folder, is_complete, settle_folder
+from engine.resume import Found, continued_folder, is_complete
 from engine.running import sum_finite
 from engine.sequence_data import Sequences, describe_sequences, hash_sequences, read_sequences, training_windows
 from engine.sequence_predict import predict_videos
@@ -24,7 +23,7 @@ from engine.sequence_score import Pooled, main_numbers
 from engine.sequence_task import SequenceTask, build_sequence
 from engine.session import Session, open_session
 from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
-from utils.errors import Interrupted, UserError
+from utils.errors import UserError
 from utils.runlog import progress_bar
 
 
@@ -76,7 +75,7 @@ class Losses:
         return {"loss": sum(terms.values()), **terms}
 
 
-class SequenceTrainer:
+class SequenceTrainer(Loop):
     """The state of one training: what the epochs share."""
 
     def __init__(self, config: Config, sequences: Sequences, session: Session) -> None:
@@ -102,30 +101,6 @@ class SequenceTrainer:
         names = Classes(tuple(self.task.names), 0, {}, "the labels")
         data, selected_on = hash_sequences(sequences), config.optim.select_on
         self.keeper = Keeper(config, model, learning, names, {}, data, selected_on, session)
-
-    def resume(self, found: Found) -> None:
-        """Everything as it was when ``found`` was saved."""
-        self.progress = self.keeper.restore(found.content, found.path)
-        self.progress.best = adopt_best(found, self.progress.best, self.log)
-        self.log.write_json("config.json", asdict(self.config))
-        self.log.restore(self.progress.history)
-        settle_folder(found, self.log.folder, self.keeper, self.progress)
-        at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
-        self.log.say(f"resumed from {found.path}: goes on with {at}")
-
-    def run(self) -> dict[str, Any]:
-        """All epochs that are left, then the score. A signal ends them with everything saved."""
-        with self.stop:
-            try:
-                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
-                    self.run_epoch(self.progress.epoch)
-                return self.finish()
-            except Interrupted as signal:
-                if self.inside:
-                    self.keeper.save_last(replace(self.progress, **self.inside))
-                again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
-                self.log.say(f"stopped and saved; go on with: {again}")
-                raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
 
     def run_epoch(self, epoch: int) -> None:
         started = time.time()
@@ -153,7 +128,7 @@ class SequenceTrainer:
             self.update(sum_finite(losses, epoch, step, batch["id"]))
             seen.add(losses, len(batch["id"]))
             self._mark(seen, step + 1)
-            saved = self._save_inside(saved)
+            saved = self.save_inside(saved)
             self.stop.check()
         return seen.values()
 
@@ -198,14 +173,6 @@ class SequenceTrainer:
     def _mark(self, seen: Losses, step: int) -> None:
         """What belongs to the weights as they are."""
         self.inside = {"step": step, "seen": seen.state(), "random": random_state()}
-
-    def _save_inside(self, saved: float) -> float:
-        """last.pt inside an epoch, when its time has come; returns when it was saved last."""
-        minutes = self.config.run.save_every_minutes
-        if minutes == 0 or time.time() - saved < 60 * minutes:
-            return saved
-        self.keeper.save_last(replace(self.progress, **self.inside))
-        return time.time()
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""

@@ -1,8 +1,6 @@
 """Training: the run set up, the epochs, the step, and the best checkpoint scored at the end."""
 
-import shlex
 import time
-from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -17,16 +15,14 @@ from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
+from engine.loop import Loop
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
 from engine.predict import predict
 from engine.resume import (
-    Found,
-    adopt_best,
     continued_folder,
     find_checkpoint,
     is_complete,
-    settle_folder,
 )
 from engine.running import RunningScore, sum_finite
 from engine.sequence import train_sequence
@@ -34,7 +30,6 @@ from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
 from engine.tasks import TASKS, ClipTask
 from utils.checkpoint import load_checkpoint, to_full
-from utils.errors import Interrupted
 from utils.runlog import progress_bar
 
 
@@ -62,7 +57,7 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         return trainer.run()
 
 
-class Trainer:
+class Trainer(Loop):
     """The state of one training: what the epochs share."""
 
     def __init__(
@@ -115,30 +110,6 @@ class Trainer:
         watched = splits.test if self.config.optim.select_on == "test" else []
         return {"train": seen, "val": seen} | ({"test": make(watched, views, 1)} if watched else {})
 
-    def resume(self, found: Found) -> None:
-        """Everything as it was when ``found`` was saved."""
-        self.progress = self.keeper.restore(found.content, found.path)
-        self.progress.best = adopt_best(found, self.progress.best, self.log, self.group.is_main)
-        self.log.write_json("config.json", asdict(self.config))
-        self.log.restore(self.progress.history)
-        settle_folder(found, self.log.folder, self.keeper, self.progress)
-        at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
-        self.log.say(f"resumed from {found.path}: goes on with {at}")
-
-    def run(self) -> dict[str, Any]:
-        """All epochs that are left, then the score. A signal ends them with everything saved."""
-        with self.stop:
-            try:
-                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
-                    self.run_epoch(self.progress.epoch)
-                return self.finish()
-            except Interrupted as signal:
-                if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
-                    self.keeper.save_last(replace(self.progress, **self.inside))
-                again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
-                self.log.say(f"stopped and saved; go on with: {again}")
-                raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
-
     def run_epoch(self, epoch: int) -> None:
         started = time.time()
         values = self.train_epoch(epoch)
@@ -174,7 +145,7 @@ class Trainer:
             if (step + 1) % window == 0 or step + 1 == steps:
                 self.update()
                 self._mark(seen, step + 1)
-                saved = self._save_inside(saved)
+                saved = self.save_inside(saved)
                 self.stop.check_together(self.group)
         return {f"train/{name}": value for name, value in seen.values().items()}
 
@@ -244,14 +215,6 @@ class Trainer:
     def _mark(self, seen: RunningScore, step: int) -> None:
         """What belongs to the weights as they are: after an update, whatever is accumulated since."""
         self.inside = {"step": step, "seen": seen.state(), "random": random_state()}
-
-    def _save_inside(self, saved: float) -> float:
-        """last.pt inside an epoch, when its time has come; returns when it was saved last."""
-        minutes = self.config.run.save_every_minutes
-        if minutes == 0 or time.time() - saved < 60 * minutes:
-            return saved
-        self.keeper.save_last(replace(self.progress, **self.inside))
-        return time.time()
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""

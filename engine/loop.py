@@ -1,0 +1,64 @@
+"""What every training shares: epochs until they are done, signals that lose nothing, going on where a run was."""
+
+import shlex
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+from engine.interrupt import Interruption
+from engine.keep import Keeper, Progress
+from engine.options import Config
+from engine.resume import Found, adopt_best, settle_folder
+from engine.session import Session
+from utils.errors import Interrupted
+from utils.runlog import RunLog
+
+
+class Loop:
+    """A training says how an epoch runs and how it all ends; ``inside`` is how far the epoch under way is."""
+
+    config: Config
+    session: Session
+    log: RunLog
+    keeper: Keeper
+    progress: Progress
+    inside: dict[str, Any]
+    stop: Interruption
+
+    def run_epoch(self, epoch: int) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def resume(self, found: Found) -> None:
+        """Everything as it was when ``found`` was saved."""
+        self.progress = self.keeper.restore(found.content, found.path)
+        self.progress.best = adopt_best(found, self.progress.best, self.log, self.session.group.is_main)
+        self.log.write_json("config.json", asdict(self.config))
+        self.log.restore(self.progress.history)
+        settle_folder(found, self.log.folder, self.keeper, self.progress)
+        at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+        self.log.say(f"resumed from {found.path}: goes on with {at}")
+
+    def run(self) -> dict[str, Any]:
+        """All epochs that are left, then the score. A signal ends them with everything saved."""
+        with self.stop:
+            try:
+                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
+                    self.run_epoch(self.progress.epoch)
+                return self.finish()
+            except Interrupted as signal:
+                if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
+                    self.keeper.save_last(replace(self.progress, **self.inside))
+                again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
+                self.log.say(f"stopped and saved; go on with: {again}")
+                raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
+
+    def save_inside(self, saved: float) -> float:
+        """last.pt inside an epoch, when its time has come; returns when it was saved last."""
+        minutes = self.config.run.save_every_minutes
+        if minutes == 0 or time.time() - saved < 60 * minutes:
+            return saved
+        self.keeper.save_last(replace(self.progress, **self.inside))
+        return time.time()
