@@ -39,8 +39,7 @@ class FeatureSource:
         if not len(present):
             everywhere = np.ones(len(frames), dtype=bool)
             return np.zeros((len(frames), self.width), np.float32), everywhere, everywhere.copy()
-        before = np.searchsorted(present, frames, side="right") - 1
-        rows = present[np.maximum(before, 0)]
+        rows = stand_ins(present, frames)
         features = np.concatenate([_rows(_file(folder, id), rows) for folder in self.folders], axis=1)
         return features, rows != frames, np.zeros(len(frames), dtype=bool)
 
@@ -56,6 +55,12 @@ class FeatureSource:
             raise UserError(
                 f"{path}: {features.shape[1]} features a frame, the files before it have {self.widths[place]}"
             )
+
+
+def stand_ins(present: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """For each of ``frames`` itself where it is ``present`` (rising), else the one before it that is, else the next."""
+    before = np.searchsorted(present, frames, side="right") - 1
+    return present[np.maximum(before, 0)]
 
 
 def open_features(path: Path) -> np.ndarray:
@@ -86,11 +91,20 @@ def window_starts(frames: int, size: int, stride: int, phase: int | None = None)
     With ``phase``, 0 to ``stride`` - 1, the grid begins that much before the video, takes one window more, and windows
     that reach beyond an end are moved inside: every frame is in some window, and the count knows no chance.
     """
+    require_cover(size, stride)
+    if frames < 1:
+        return np.zeros(0, dtype=np.int64)
     room = max(frames - size, 0)
     count = -(-room // stride) + 1
     if phase is None or not room:
         return np.minimum(np.arange(count) * stride, room)
     return np.clip(np.arange(count + 1) * stride - phase, 0, room)
+
+
+def require_cover(size: int, stride: int) -> None:
+    if not 1 <= stride <= size:
+        found = f"windows of {size} frames every {stride} do not cover a video"
+        raise UserError(f"--stride {stride}: expected 1 to {size}, the frames of a window: {found}")
 
 
 class WindowDataset(Dataset):
@@ -104,10 +118,7 @@ class WindowDataset(Dataset):
     def __init__(
         self, videos: list[Video], source: FeatureSource, size: int, stride: int, training: bool, seed: int = 0
     ) -> None:
-        if not 1 <= stride <= size:
-            raise UserError(
-                f"--stride {stride}: expected 1 to {size}, the frames of a window, so that none is left out"
-            )
+        require_cover(size, stride)
         useless = {video.id for video in videos if not (video.is_labelled and len(source.present[video.id]))}
         self.videos = [video for video in videos if not (training and video.id in useless)]
         self.left_out = [video.id for video in videos if training and video.id in useless]

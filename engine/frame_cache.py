@@ -17,6 +17,7 @@ from torch import nn
 from dataloader.affwild import Video, describe_videos, find_frames_dir, read_every_video
 from dataloader.build import Loader, start_worker
 from dataloader.frame_files import VideoFrames
+from dataloader.sequences import stand_ins
 from dataloader.unlabelled import read_other_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.device import to_pixels
@@ -146,8 +147,7 @@ def carry(rows: np.ndarray, sound: np.ndarray) -> np.ndarray:
     present = np.flatnonzero(sound)
     if not len(present):
         return np.zeros_like(rows)
-    before = np.searchsorted(present, np.arange(len(rows)), side="right") - 1
-    return rows[present[np.maximum(before, 0)]]
+    return rows[stand_ins(present, np.arange(len(rows)))]
 
 
 def write_video(folder: Path, video: Video, rows: np.ndarray, index: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dataloader.affwild import Video
 from dataloader.frame_labels import TASKS, find_labelled
 from engine.options import Config
+from models.losses import inverse_weights
 from models.sequence import SIZES, SequenceModel, SequenceOutput
 from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
 from utils.errors import UserError
@@ -34,8 +35,7 @@ class SequenceTask:
             return
         if "expr" in self.tasks:
             counts = np.bincount(labels_of(videos, "expr"), minlength=SIZES["expr"])
-            weights = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
-            self.class_weights = torch.from_numpy(weights / weights.sum()).float().to(device)
+            self.class_weights = inverse_weights(torch.from_numpy(counts)).to(device)
         if "au" in self.tasks:
             share = labels_of(videos, "au").mean(axis=0, dtype=np.float64).clip(0.01, 0.99)
             self.positive_weights = torch.from_numpy((1 - share) / share).float().to(device)

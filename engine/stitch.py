@@ -1,18 +1,6 @@
-"""A long video in windows: where they start, and one prediction a frame out of all that cover it."""
+"""A long video in windows: one prediction a frame out of all that cover it."""
 
 import numpy as np
-
-from utils.errors import UserError
-
-
-def window_starts(n: int, size: int, stride: int) -> list[int]:
-    """First frames of the windows over ``n`` frames; the last ends with the video, a short video has one.
-
-    A window reaches over the end only where the video is shorter than it: its rest is padding.
-    """
-    if size < 1 or not 1 <= stride <= size:
-        raise UserError(f"windows of {size} frames every {stride} do not cover a video: 1 <= stride <= size")
-    return [*range(0, n - size, stride), max(n - size, 0)] if n > 0 else []
 
 
 class Stitcher:

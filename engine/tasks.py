@@ -85,8 +85,8 @@ class ClipTask:
         self.fixed_texts = None
 
 
-class ClipCaerTask(ClipTask):
-    """Classes by learnable prompts; the two text losses; also for one stream."""
+class ClassifierTask(ClipTask):
+    """Cross-entropy over the classes, with its corrections for class sizes."""
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
         labels = torch.tensor([clip.label for clip in clips])
@@ -98,6 +98,20 @@ class ClipCaerTask(ClipTask):
         counts = torch.as_tensor(counts)
         self.log_priors = log_priors(counts).to(device)
         self.class_weights = inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
+
+    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
+        loss = self.loss
+        return classification_loss(
+            logits,
+            label,
+            class_weights=self.class_weights,
+            label_smoothing=loss.label_smoothing,
+            focal_gamma=loss.focal_gamma,
+        )
+
+
+class ClipCaerTask(ClassifierTask):
+    """Classes by learnable prompts; the two text losses; also for one stream."""
 
     @property
     def texts_learn(self) -> bool:
@@ -119,15 +133,7 @@ class ClipCaerTask(ClipTask):
         loss, logits = self.loss, out.logits
         if loss.logit_adj:
             logits = logits + loss.logit_adj_tau * self.log_priors
-        terms = {
-            "classification": classification_loss(
-                logits,
-                batch["label"],
-                class_weights=self.class_weights,
-                label_smoothing=loss.label_smoothing,
-                focal_gamma=loss.focal_gamma,
-            )
-        }
+        terms = {"classification": self.classification(logits, batch["label"])}
         if self.trains_soft_texts:
             soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
             mi = scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
@@ -196,15 +202,10 @@ class EmoClipTask(ClipTask):
         return {"contrast": contrastive_loss(out.video, out.captions, self.model.logit_scale.exp(), same)}
 
 
-class FrameTask(ClipTask):
+class FrameTask(ClassifierTask):
     """Expressions of single frames, by a linear layer."""
 
     chosen_by = "macro_f1"
-
-    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
-        counts = torch.bincount(torch.tensor([clip.label for clip in clips]), minlength=len(classes))
-        self.class_weights = inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
-        return []
 
     @property
     def texts_learn(self) -> bool:
@@ -217,14 +218,7 @@ class FrameTask(ClipTask):
         return self.model.head(*share(self.group, batch, face, context))
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        value = classification_loss(
-            out.logits,
-            batch["label"],
-            class_weights=self.class_weights,
-            label_smoothing=self.loss.label_smoothing,
-            focal_gamma=self.loss.focal_gamma,
-        )
-        return {"expr": value}
+        return {"expr": self.classification(out.logits, batch["label"])}
 
     def fix_texts(self) -> None:
         pass

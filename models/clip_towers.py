@@ -171,6 +171,12 @@ class ImageTower(nn.Module):
         return self.ln_post(self.transformer(self.ln_pre(x))) @ self.proj
 
 
+def encode_clips(tower: nn.Module, clips: Tensor) -> Tensor:
+    """(B, T, 3, H, W) → (B, T, D): an image tower on every frame."""
+    B, T = clips.shape[:2]
+    return tower(clips.flatten(0, 1)).view(B, T, -1)
+
+
 class TextTower(nn.Module):
     """Token embeddings (N, L, width) and end-of-text positions (N,) → (N, D)."""
 

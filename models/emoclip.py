@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_caer import Output, Texts
+from models.clip_towers import encode_clips
 
 
 class EmoClip(nn.Module):
@@ -41,8 +42,7 @@ class EmoClip(nn.Module):
         return self.head(*self.encode_frames(face, context), texts)
 
     def encode_frames(self, face: Tensor, context: Tensor | None = None) -> tuple[Tensor, None]:
-        B, T = face.shape[:2]
-        return self.image_encoder(face.flatten(0, 1)).view(B, T, -1), None
+        return encode_clips(self.image_encoder, face), None
 
     def head(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
         """What follows the image tower: frame features (B, T, D)."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.stitch import Stitcher, window_starts
+from dataloader.sequences import window_starts
+from engine.stitch import Stitcher
 from utils.errors import UserError
 
 SHAPES = [(300, 200), (300, 300), (50, 10), (7, 3), (1, 1), (64, 63), (16, 16), (5, 1)]
@@ -13,7 +14,7 @@ SHAPES = [(300, 200), (300, 300), (50, 10), (7, 3), (1, 1), (64, 63), (16, 16), 
 def test_every_length_is_covered(size, stride):
     """Starts grow, no window leaves the video unless it is alone, and no more windows than needed."""
     for n in range(1, 1001):
-        starts = window_starts(n, size, stride)
+        starts = window_starts(n, size, stride).tolist()
         assert starts[0] == 0 and all(0 < b - a <= stride for a, b in zip(starts, starts[1:], strict=False))
         assert starts[-1] + size == n if n >= size else starts == [0]
         assert len(starts) == 1 + max(0, -(-(n - size) // stride))
@@ -32,7 +33,7 @@ def by_loops(n, starts, windows):
 def test_each_frame_has_the_mean_of_all_windows_over_it(size, stride):
     rng = np.random.default_rng(0)
     for n in [*range(1, 40), 99, 100, 299, 300, 301, 499, 500, 501, 1000]:
-        starts = window_starts(n, size, stride)
+        starts = window_starts(n, size, stride).tolist()
         windows = rng.normal(size=(len(starts), size, 1)).astype(np.float32)
         stitcher = Stitcher(n, 1)
         for start, window in zip(starts, windows, strict=True):
@@ -67,7 +68,7 @@ def test_memory_is_that_of_the_frames_however_many_windows():
 
 
 def test_a_video_without_frames_has_no_windows():
-    assert window_starts(0, 10, 5) == [] and Stitcher(0, 2).mean().shape == (0, 2)
+    assert window_starts(0, 10, 5).tolist() == [] and Stitcher(0, 2).mean().shape == (0, 2)
 
 
 def test_a_frame_that_no_window_covers_is_our_mistake():
