@@ -19,11 +19,19 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),  # above the cores: others were computing too, so read ratios only
         "python": platform.python_version(),
         "torch": version("torch"),
-        "command": "python -m " + " ".join([module_name(), *sys.argv[1:]]),
+        "command": "python -m " + " ".join([module_name(), *map(without_place, sys.argv[1:])]),
     }
     if torch.device(device).type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
+
+
+def without_place(word: str) -> str:
+    """A path as anybody has it: inside this folder relative, elsewhere its name alone."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else f".../{path.name}"
 
 
 def processor() -> str:
