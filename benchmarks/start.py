@@ -19,7 +19,7 @@ from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 
 CLIPS, FRAMES = 8, 30
 FIRST_BATCH = """
-import sys, time, engine.predict as e
+import sys, time, engine.clip_predict as e
 from main import main
 forward = e.forward_in_parts
 def timed(*given):

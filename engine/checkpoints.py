@@ -144,7 +144,7 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
         kept["data"] = kept["data"] | {"leave_out": None}
     if lost_pack(stored, given):
         kept["data"] = kept["data"] | {"pack": None}
-    named = {name: value for name, value in given.items() if name != "file"} | {"mode": mode}
+    named = {name: value for name, value in given.items() if name != "files"} | {"mode": mode}
     config = make_config({"eval_checkpoint": "-"} | named, kept)
     for group, name in BUILT_IN_FOR_ANY_TEXT if mode == "zero-shot" else BUILT_IN:
         if name in given and given[name] != stored[group][name]:

@@ -8,12 +8,12 @@ from torch.utils.data import DataLoader
 
 from dataloader.classes import Classes, list_classes, translated, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
+from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
 from engine.lists import read_splits, require_lists, run_classes
 from engine.options import Config
-from engine.predict import predict
 from engine.regress import evaluate_regression
 from engine.results import write_results
 from engine.sequence_evaluate import evaluate_sequence

@@ -20,7 +20,7 @@ WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds")
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
     """Print all of it."""
-    path = Path(config.run.file)
+    path = Path(config.run.files[0])
     content = read_checkpoint(path)
     if "visual.conv1.weight" in content:
         clip = clip_from_state(content, str(path))
@@ -33,7 +33,7 @@ def inspect(config: Config, given: dict[str, Any]) -> None:
 
 def convert(config: Config, given: dict[str, Any]) -> None:
     """Write the checkpoint as ours, as a torch file of plain tensors and as safetensors."""
-    source = Path(config.run.file)
+    source = Path(config.run.files[0])
     opened = open_checkpoint(source, given)
     if opened.unnamed and opened.content["family"] != "emoclip":
         raise UserError(f"{source}: {opened.unnamed}")

@@ -3,17 +3,24 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.attention_options import AttentionOptions
+from engine.result_options import ResultOptions
 from engine.sequence_options import SequenceOptions
+from engine.video_options import VideoOptions
 from utils.config import option
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal["train", "eval", "zero-shot", "cache", "predict", "pretrain-clip", "inspect", "convert"] = option(
-        "train", "what to do"
-    )
-    file: str | None = option(
-        None, "the checkpoint that --mode inspect and convert read", metavar="FILE", positional=True
+    mode: Literal[
+        "train", "eval", "zero-shot", "cache", "predict", "serve", "compare", "ablate", "report", "attention", "export",
+        "pretrain-clip", "inspect", "convert",
+    ] = option("train", "what to do")  # fmt: skip
+    files: tuple[str, ...] = option(
+        (),
+        "the checkpoint that --mode inspect and convert read, or the run folders of compare and report",
+        metavar="FILE",
+        positional=True,
     )
     exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
     output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
@@ -254,6 +261,9 @@ GROUPS = {
     "loss": LossOptions,
     "pretrain": PretrainOptions,
     "sequence": SequenceOptions,
+    "results": ResultOptions,
+    "attention": AttentionOptions,
+    "video": VideoOptions,
 }
 
 
@@ -268,3 +278,6 @@ class Config:
     loss: LossOptions
     pretrain: PretrainOptions
     sequence: SequenceOptions
+    results: ResultOptions
+    attention: AttentionOptions
+    video: VideoOptions

@@ -17,9 +17,9 @@ from torch import Tensor
 from dataloader.targets import Targets, read_targets
 from engine.agreement import KINDS, agreements
 from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.options import Config
-from engine.predict import predict
 from engine.readout import Readout
 from engine.session import Session, open_session
 from engine.tasks import ClipTask

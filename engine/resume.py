@@ -2,17 +2,19 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from engine.attention_options import AttentionOptions
 from engine.checkpoints import check_content, stored_config
 from engine.keep import Keeper, Progress
 from engine.options import Config
 from engine.settings import make_config
+from engine.video_options import VideoOptions
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -21,7 +23,7 @@ from utils.runlog import RunLog, safe_name
 NEEDED = {"progress": dict, "learning": dict, "left_out": dict, "train_list": str, "best": dict, "clip_shape": dict}
 FREE = {  # what may differ when a run goes on: nothing that a result depends on, and more epochs
     "run": {
-        "mode", "file", "exper_name", "output_dir", "resume", "save_every_minutes", "device", "gpu", "workers",
+        "mode", "files", "exper_name", "output_dir", "resume", "save_every_minutes", "device", "gpu", "workers",
         "print_freq", "dry_run", "eval_checkpoint", "allow_partial",
     },
     "data": {"root_dir", "cache_dir", "train_annotation", "val_annotation", "test_annotation", "bounding_box_face",
@@ -30,6 +32,9 @@ FREE = {  # what may differ when a run goes on: nothing that a result depends on
     "optim": {"epochs", "eval_batch_size", "grad_checkpointing"},
     "pretrain": {"stills", "attribute_weight", "clip_out"},
     "sequence": {"features"},
+    "results": {"ci", "calibrate", "abstain", "seeds", "grid", "drop_one"},
+    "attention": {f.name for f in fields(AttentionOptions)},
+    "video": {f.name for f in fields(VideoOptions)},
 }  # fmt: skip
 
 
@@ -175,7 +180,7 @@ def different_options(stored: dict[str, dict[str, Any]], config: Config) -> list
 def resumed_config(found: Found, given: dict[str, Any]) -> Config:
     """The stored options, below what may differ and was typed."""
     stored = asdict(stored_config(found.content))
-    here = {"output_dir", "resume", "file"} | ({"gpu", "device"} if {"gpu", "device"} & set(given) else set())
+    here = {"output_dir", "resume", "files"} | ({"gpu", "device"} if {"gpu", "device"} & set(given) else set())
     run = {name: value for name, value in stored["run"].items() if name not in here}
     return make_config(given, stored | {"run": run})
 

@@ -1,17 +1,35 @@
 """From the command line to one checked Config: aliases resolved, contradictions refused by the flags' names."""
 
 import dataclasses
+import math
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
-from engine.options import GROUPS, Config
+from engine.options import GROUPS, Config, RunOptions
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
-READ_CHECKPOINT = ("eval", "zero-shot", "cache", "predict")
+READ_CHECKPOINT = ("eval", "zero-shot", "cache", "predict", "serve", "attention", "export")
+
+
+class Words(NamedTuple):
+    """What a mode takes without a flag."""
+
+    fewest: int
+    most: float
+    what: str
+    example: str
+
+
+READ_FILES = {
+    "inspect": Words(1, 1, "a file", "FILE"),
+    "convert": Words(1, 1, "a file", "FILE"),
+    "compare": Words(2, 2, "two run folders", "RUN_A RUN_B"),
+    "report": Words(1, math.inf, "run folders", "RUN..."),
+}
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
 
@@ -75,11 +93,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"--device {run.device}: expected auto, cpu, cuda, cuda:N or mps")
     if run.gpu is not None and run.gpu != "mps" and not re.fullmatch("[0-9]+", run.gpu):
         raise UserError(f"--gpu {run.gpu}: expected a number or mps")
-    reads_file = run.mode in ("inspect", "convert")
-    if reads_file and run.file is None:
-        raise UserError(f"--mode {run.mode} needs a file: python main.py --mode {run.mode} FILE")
-    if run.file is not None and not reads_file:
-        raise UserError(f"{run.file}: only --mode inspect and --mode convert take a file without a flag")
+    check_files(run)
     if run.resume is not None and run.mode != "train":
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode in ("eval", "predict") and run.eval_checkpoint is None and not run.dry_run:
@@ -123,6 +137,15 @@ def check(config: Config, given: dict[str, Any]) -> None:
         check_frame_task(model.model, model.task)
         check_family(model.model, given, defaults())
         check_task(model.task, given, defaults() | family_defaults(model.model))
+
+
+def check_files(run: RunOptions) -> None:
+    """Words without a flag, of the modes that read them."""
+    needed = READ_FILES.get(run.mode)
+    if needed is None and run.files:
+        raise UserError(f"{run.files[0]}: only --mode {', '.join(READ_FILES)} take files without a flag")
+    if needed is not None and not needed.fewest <= len(run.files) <= needed.most:
+        raise UserError(f"--mode {run.mode} needs {needed.what}: python main.py --mode {run.mode} {needed.example}")
 
 
 def check_sequence(config: Config) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from dataloader.classes import Classes
 from dataloader.clips import Views
+from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch, to_device
 from engine.evaluate import score_and_write
@@ -18,7 +19,6 @@ from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
-from engine.predict import predict
 from engine.resume import (
     continued_folder,
     find_checkpoint,

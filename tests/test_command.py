@@ -59,7 +59,7 @@ def test_help_lists_every_flag_in_its_group(capsys):
     for group, options in GROUPS.items():
         assert f"\n{group}:" in shown
         for name, field in options.__dataclass_fields__.items():
-            flag = "[FILE]" if field.metadata["positional"] else "--" + name.replace("_", "-")
+            flag = "[FILE ...]" if field.metadata["positional"] else "--" + name.replace("_", "-")
             assert flag in shown
     for alias in ("--lambda_mi", "--lambda-dc", "--load_and_tune_prompt_learner"):
         assert alias in shown

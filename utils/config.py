@@ -37,7 +37,7 @@ def option(
     positional: bool = False,
     words: dict[str, Any] | None = None,
 ) -> Any:
-    """A dataclass field that is also a flag, or a word without one. ``words``: what a number may also be."""
+    """A dataclass field that is also a flag, or words without one. ``words``: what a number may also be."""
     metadata = {
         "help": help,
         "aliases": tuple(aliases),
@@ -176,7 +176,7 @@ def _add_flag(section: Any, field: dataclasses.Field) -> None:
     meta, kind = field.metadata, _inner_type(field.type)
     default = "" if field.default in (None, ()) else f" (default: {written(field.default)})"
     if meta["positional"]:
-        section.add_argument(field.name, nargs="?", metavar=meta["metavar"], help=meta["help"])
+        section.add_argument(field.name, nargs="*", metavar=meta["metavar"], help=meta["help"])
         return
     settings: dict[str, Any] = {"dest": field.name, "help": (meta["help"] + default).replace("%", "%%")}
     flags = [flag_of(field.name), *meta["aliases"]]

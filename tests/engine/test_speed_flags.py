@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks.subject import make_subject, small_shape
+from engine.clip_predict import forward_in_parts
 from engine.optim import build_optimizer, parameter_groups, prepare_towers
-from engine.predict import forward_in_parts
 from main import main
 from models.clip_towers import Clip
 from models.temporal import TemporalTransformer

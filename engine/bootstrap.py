@@ -1,0 +1,42 @@
+"""Intervals by resampling: every score here is a function of sums over groups, so a replicate is a weighted sum.
+
+A group is a person where persons are known, else a clip, or a long video: what is drawn again as a whole, since the
+clips of one person are alike.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+REPLICATES = 2000
+LEVEL = 95.0  # percent
+PART = 256  # replicates at a time
+
+
+def group_sums(contributions: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """(N, ...) what each clip adds to the sums → (G, ...) what each group adds."""
+    names, rows = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((len(names), *contributions.shape[1:]))
+    np.add.at(sums, rows, contributions)
+    return sums
+
+
+def draw_weights(count: int, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """(R, G): how often each of ``count`` groups is drawn, with replacement, in each replicate."""
+    return np.random.default_rng([seed, 8]).multinomial(count, np.full(count, 1 / count), size=replicates)
+
+
+def replicate_sums(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(G, ...), (R, G) → (R, ...): the sums of every replicate. Equal weights pair two models' replicates."""
+    flat = sums.reshape(len(sums), -1)
+    parts = [weights[start : start + PART] @ flat for start in range(0, len(weights), PART)]
+    return np.concatenate(parts).reshape(len(weights), *sums.shape[1:])
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
+    """The middle ``level`` percent of (R,) values; those that a replicate could not tell, NaN, do not count."""
+    told = values[~np.isnan(values)]
+    if not len(told):
+        return None
+    tail = (100 - level) / 2
+    return [float(bound) for bound in np.percentile(told, [tail, 100 - tail])]

@@ -1,0 +1,25 @@
+"""Options of answers on videos that no list names: --mode predict, serve and export."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from utils.config import option
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    input: str | None = option(
+        None, "--mode predict: a video, a folder of videos or of frames, or a camera's number", metavar="FILE|DIR|N"
+    )
+    onnx: str | None = option(None, "--mode predict: a model of --mode export, run without torch", metavar="FILE")
+    face_model: str | None = option(None, "a YuNet-type ONNX detector in place of OpenCV's cascades", metavar="FILE")
+    every: float = option(1.0, "seconds between the beginnings of two windows", above=0)
+    seconds: float = option(4.0, "length of a window", above=0)
+    threshold: float = option(0.0, "less confidence than this is shown as uncertain", minimum=0, maximum=1)
+    max_persons: int = option(1, "persons that are kept apart; the largest faces first", minimum=1, maximum=32)
+    encoder: str | None = option(
+        None, "of sequence models: the CLIP or the checkpoint whose features they were trained on", metavar="FILE"
+    )
+    format: Literal["onnx"] = option("onnx", "--mode export: the kind of file")
+    host: str = option("127.0.0.1", "--mode serve: the address listened on; other machines reach any but this one")
+    port: int = option(8765, "--mode serve: its port", minimum=0, maximum=65535)
