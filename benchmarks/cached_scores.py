@@ -8,7 +8,7 @@ others any angle and flip: more chance to learn from. Prints a line a run; write
 
 import argparse
 import json
-import subprocess
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +16,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.runs import scored_run
 
 RECIPE = "@recipes/clip_caer.args @recipes/simulated.args --sampling whole --shared-augmentation --lr-fusion 1e-2"
 KINDS = {"cached": "--cache-features", "from pixels": "--no-cache-features"}
@@ -25,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data/raer-sim", help="a set of dataloader.synthetic")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 1 to N")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=4, help="2 or more: the first one is not timed")
     parser.add_argument("--every", type=int, default=2, help="take every Nth clip of the train list")
     parser.add_argument("--out", default="benchmarks/results/cached_scores.json")
     options = parser.parse_args()
@@ -54,14 +55,11 @@ def run(kind: str, flag: str, seed: int, options: argparse.Namespace, scratch: P
     folder = scratch / f"{kind.replace(' ', '-')}-{seed}"
     half = str(max(options.epochs // 2, 1))
     words = [*RECIPE.split(), "--root-dir", options.root, "--seed", str(seed), "--epochs", str(options.epochs)]
-    words += ["--milestones", half, "--workers", "1", "--select-on", "last", flag, "--output-dir", str(folder)]
+    words += ["--milestones", half, "--workers", "1", "--select-on", "last", flag]
     words += ["--train-annotation", str(scratch / "train.txt"), "--cache-dir", str(scratch / "features")]
-    ended = subprocess.run([sys.executable, "main.py", *words], capture_output=True, text=True)
-    if ended.returncode != 0:
-        raise SystemExit(f"{kind}, seed {seed}: {ended.stderr.strip()[-400:]}")
+    scored = scored_run(words, folder, " ".join(words), os.cpu_count() or 1)
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     later = [json.loads(line)["seconds"] for line in lines][1:]
-    scored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     result = {"seed": seed, "uar": round(scored["uar"], 2), "epoch_seconds": round(mean(later), 2)}
     print(kind, result, flush=True)
     return result
