@@ -1,4 +1,4 @@
-"""``--mode attention``: where the image encoder of a checkpoint looks for a class, clip by clip, as pictures and numbers.
+"""``--mode attention``: where the image encoder looks for a class, clip by clip, as pictures and numbers.
 
 What the maps say and what they cannot say: docs/attention.md.
 """

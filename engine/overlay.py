@@ -43,15 +43,16 @@ def place_body(width: int, height: int, box: tuple | None, views: Views) -> Plac
     return Place(area, (left, top, left + wide, top + high))
 
 
-def padding_share(maps: np.ndarray, place: Place, size: int) -> float:
+def padding_share(maps: np.ndarray, places: list[Place], size: int) -> float:
     """Of a stream's relevance (T, rows, columns), what lies in the padding: each patch by the part of it there."""
-    total = float(maps.sum())
-    if total <= 0:
-        return 0.0
-    left, top, right, bottom = place.inside
     rows, columns = maps.shape[1:]
-    covered = np.outer(_covered(top, bottom, size, rows), _covered(left, right, size, columns))
-    return 1 - float((maps * covered).sum()) / total
+    inside = 0.0
+    for values, place in zip(maps, places, strict=True):
+        left, top, right, bottom = place.inside
+        covered = np.outer(_covered(top, bottom, size, rows), _covered(left, right, size, columns))
+        inside += float((values * covered).sum())
+    total = float(maps.sum())
+    return max(1 - inside / total, 0.0) if total > 0 else 0.0
 
 
 def _covered(first: int, last: int, size: int, patches: int) -> np.ndarray:
