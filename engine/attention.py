@@ -3,21 +3,24 @@
 What the maps say and what they cannot say: docs/attention.md.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
 from dataloader.clips import ClipDataset, Views, collate, indexes_of
 from engine.attention_pictures import draw_clip, write_clip_video
-from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import make_views
 from engine.device import to_device
 from engine.evaluate import stored_classes
 from engine.explained import Explained
+from engine.families import OF_SEQUENCES
 from engine.lists import read_splits, require_lists
 from engine.options import Config
 from engine.overlay import padding_share, places_of
@@ -25,6 +28,7 @@ from engine.plots import save
 from engine.session import Session, open_session
 from engine.tasks import TASKS, ClipTask
 from models.relevance import STREAMS, explain_class
+from utils.config import flag_of
 from utils.errors import UserError, about, closest
 from utils.runlog import safe_name
 
@@ -33,27 +37,35 @@ METHOD = "gradient-weighted attention, followed back through all blocks of the i
 
 def attention(config: Config, given: dict[str, Any]) -> list[dict[str, Any]]:
     """Explain ``--clips`` of ``--test-annotation``; returns what attention.json holds of each."""
-    path = Path(config.run.eval_checkpoint)
-    opened = open_checkpoint(path, given)
-    refuse_without_pictures(opened)
-    with about(path):
-        config = evaluation_config(opened.content, attention_options(opened, given), mode="attention")
-    require_lists(config)
-    classes = stored_classes(opened.content, config, given, path)
+    opened, config, classes, model = open_explained(config, given)
     label = class_wanted(config.attention.explain, classes)
-    with about(path):
-        model = rebuild(opened.content, config)
     with open_session(config) as session:
         if session.group.world > 1:
             raise UserError("--mode attention is one process's work: start it without torchrun")
         clips = chosen_clips(config, read_splits(config, classes, session.log).test, classes)
         views = make_views(config, clips, session.log)
-        task = TASKS[opened.content["family"]](model.eval().requires_grad_(False).to(session.device), classes.names)
+        for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in opened.content):
+            session.log.warn(warning)
+        task = TASKS[opened.content["family"]](model.to(session.device), classes.names)
         temperature = opened.content.get("calibration", {}).get("temperature", 1.0)
         return explain_all(task, clips, views, config, session, label, temperature)
 
 
-def refuse_without_pictures(opened: Opened) -> None:
+def open_explained(config: Config, given: dict[str, Any]) -> tuple[Opened, Config, Classes, nn.Module]:
+    """The checkpoint, its options below the user's, its classes, and its model, of which nothing learns."""
+    path = Path(config.run.eval_checkpoint)
+    opened = open_checkpoint(path, given)
+    refuse_without_pictures(opened, given)
+    with about(path):
+        config = evaluation_config(opened.content, attention_options(opened, given), mode="attention")
+    require_lists(config)
+    classes = stored_classes(opened.content, config, given, path)
+    with about(path):
+        model = rebuild(opened.content, config)
+    return opened, config, classes, model.eval().requires_grad_(False)
+
+
+def refuse_without_pictures(opened: Opened, given: dict[str, Any]) -> None:
     """Models that no class can be asked of, or that see no picture."""
     path, content = opened.path, opened.content
     if content["family"] == "sequence":
@@ -64,6 +76,9 @@ def refuse_without_pictures(opened: Opened) -> None:
         raise UserError(f"{path}: predicts numbers, not classes; --mode attention explains classes")
     if opened.unnamed:
         raise UserError(f"{path}: {opened.unnamed}")
+    foreign = sorted(set(given) & set(OF_SEQUENCES))
+    if foreign:
+        raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, a model of the family {content['family']}")
 
 
 def attention_options(opened: Opened, given: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from engine.explained import Explained
 from engine.overlay import paint, places_of, spread
 
 COLUMNS = 8  # frames on a sheet
+HIGHEST = 0.995  # of the pixels of a stream: the end of the colour scale
 FRAMES_PER_SECOND = 12
 CELL_INCHES, DPI = 1.5, 150
 PANEL, GAP, HEAD, CAPTION, COURSE = 288, 8, 56, 24, 72  # of the video, in pixels
@@ -23,10 +24,10 @@ COLOURS = {"face": (31, 119, 180), "context": (214, 96, 20)}
 
 
 def pictures_of(found: Explained, views: Views, indexes: list[int]) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Of each stream, every wanted frame's crop (H, W, 3) and its map (H, W) from 0 to 1, all of one size.
+    """Of each stream, every wanted frame's crop (H, W, 3) and its map (H, W), all of one size.
 
-    1 is the highest of that stream in the clip; frames that the model did not see get what lies between their
-    neighbours'.
+    1 is what only 0.5 % of that stream's pixels exceed in the whole clip, so that one frame does not hide the others;
+    frames that the model did not see get what lies between their neighbours'.
     """
     places = places_of(found.clip, views, indexes)
     frames = [read_frame(found, index) for index in indexes]
@@ -35,8 +36,8 @@ def pictures_of(found: Explained, views: Views, indexes: list[int]) -> dict[str,
         area = places[stream][len(indexes) // 2].area
         shape = shape_of(area)
         spreads = [spread(values, places[stream][0], views.size, shape) for values in maps]
-        highest = max(float(values.max()) for values in spreads) or 1.0
-        between = interpolate(np.stack(spreads) / highest, found.indexes, indexes)
+        highest = float(np.quantile(np.stack(spreads), HIGHEST)) or 1.0
+        between = interpolate(np.clip(np.stack(spreads) / highest, 0, 1), found.indexes, indexes)
         crops = [fit(frame, place.area, shape) for frame, place in zip(frames, places[stream], strict=True)]
         made[stream] = list(zip(crops, between, strict=True))
     return made
@@ -76,8 +77,7 @@ def draw_clip(found: Explained, views: Views) -> Any:
     """The sheet: frames as columns; of each stream the picture above its map; below, the course in time."""
     from engine.plots import plt
 
-    chosen = np.linspace(0, len(found.indexes) - 1, min(COLUMNS, len(found.indexes))).round().astype(int)
-    indexes = [found.indexes[n] for n in chosen]
+    indexes = shown_frames(found)
     pictures = pictures_of(found, views, indexes)
     heights = [height for row in pictures.values() for height in 2 * [CELL_INCHES / aspect_of(row)]]
     width = max(CELL_INCHES * len(indexes) + 1.3, 7.0)
@@ -90,16 +90,31 @@ def draw_clip(found: Explained, views: Views) -> Any:
             grid[2 * pair, column].imshow(picture)
             grid[2 * pair + 1, column].imshow(paint(picture, values))
         grid[2 * pair, 0].set_ylabel(stream, fontsize=9)
-        grid[2 * pair + 1, 0].set_ylabel(f"{100 * found.shares[stream]:.0f} % of all", fontsize=9)
+        grid[2 * pair + 1, 0].set_ylabel(f"{stream}: {100 * found.shares[stream]:.0f} %", fontsize=9)
     for place in grid.flat:
         place.set(xticks=[], yticks=[])
         place.spines[:].set_visible(False)
     for place, index in zip(grid[0], indexes, strict=True):
         place.set_title(f"frame {index + 1}", fontsize=8)
-    bar = plt.cm.ScalarMappable(cmap="inferno")
-    upper.colorbar(bar, ax=grid, label="relevance, of the stream's highest", fraction=0.02, pad=0.01)
+    upper.colorbar(colour_scale(), ax=grid, label="relevance within the stream", fraction=0.02, pad=0.01)
     draw_course(lower.subplots(), found, indexes)
     return figure
+
+
+def shown_frames(found: Explained) -> list[int]:
+    """In each of a few equal parts of the clip, the frame that the most relevance lies in."""
+    together = np.sum(list(found.courses.values()), axis=0)
+    parts = np.array_split(np.arange(len(together)), min(COLUMNS, len(together)))
+    return [found.indexes[part[int(together[part].argmax())]] for part in parts]
+
+
+def colour_scale() -> Any:
+    """The colours as they look over a grey of medium brightness."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap
+
+    over_grey = paint(np.full((1, 256, 3), 128, np.uint8), np.linspace(0, 1, 256)[None])
+    return ScalarMappable(cmap=ListedColormap(over_grey[0] / 255))
 
 
 def aspect_of(row: list[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -114,7 +129,7 @@ def draw_course(axes: Any, found: Explained, marked: list[int]) -> None:
         axes.plot([i + 1 for i in found.indexes], 100 * shares, "o-", ms=3, lw=1.2, color=colour, label=stream)
     for index in marked:
         axes.axvline(index + 1, color="0.88", lw=0.8, zorder=0)
-    axes.set(xlabel="frame", ylabel="% of all relevance", ylim=(0, None))
+    axes.set(xlabel="frame", ylabel="% of all", ylim=(0, None), xlim=(0.5, len(found.clip.frames) + 0.5))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -78,5 +78,5 @@ def paint(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
     values = np.clip(values, 0, 1)
     colours = colormaps["inferno"](values)[..., :3].astype(np.float32) * 255
-    share = (0.85 * np.sqrt(values))[..., None]
+    share = (0.8 * np.sqrt(values))[..., None]
     return np.clip((40 + 0.75 * grey) * (1 - share) + colours * share, 0, 255).astype(np.uint8)
