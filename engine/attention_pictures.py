@@ -17,7 +17,7 @@ from engine.overlay import paint, places_of, spread
 COLUMNS = 8  # frames on a sheet
 HIGHEST = 0.995  # of the pixels of a stream: the end of the colour scale
 FRAMES_PER_SECOND = 12
-CELL_INCHES, DPI = 1.5, 150
+CELL_INCHES, STILL_INCHES, DPI = 1.5, 2.8, 150
 PANEL, GAP, HEAD, CAPTION, COURSE = 288, 8, 56, 24, 72  # of the video, in pixels
 BACK, INK, PALE = (255, 255, 255), (30, 30, 30), (150, 150, 150)
 COLOURS = {"face": (31, 119, 180), "context": (214, 96, 20)}
@@ -79,26 +79,62 @@ def draw_clip(found: Explained, views: Views) -> Any:
 
     indexes = shown_frames(found)
     pictures = pictures_of(found, views, indexes)
+    if len(indexes) == 1:
+        return draw_still(found, pictures)
     heights = [height for row in pictures.values() for height in 2 * [CELL_INCHES / aspect_of(row)]]
     width = max(CELL_INCHES * len(indexes) + 1.3, 7.0)
     figure = plt.figure(figsize=(width, sum(heights) + 2.6), dpi=DPI, layout="constrained")
-    figure.suptitle(found.title(), fontsize=10)
+    write_title(figure, found)
     upper, lower = figure.subfigures(2, 1, height_ratios=[sum(heights) + 0.5, 1.6])
     grid = upper.subplots(len(heights), len(indexes), squeeze=False, gridspec_kw={"height_ratios": heights})
     for pair, (stream, row) in enumerate(pictures.items()):
         for column, (picture, values) in enumerate(row):
-            grid[2 * pair, column].imshow(picture)
-            grid[2 * pair + 1, column].imshow(paint(picture, values))
+            show(grid[2 * pair, column], picture)
+            show(grid[2 * pair + 1, column], paint(picture, values))
         grid[2 * pair, 0].set_ylabel(stream, fontsize=9)
-        grid[2 * pair + 1, 0].set_ylabel(f"{stream}: {100 * found.shares[stream]:.0f} %", fontsize=9)
-    for place in grid.flat:
-        place.set(xticks=[], yticks=[])
-        place.spines[:].set_visible(False)
+        grid[2 * pair + 1, 0].set_ylabel(share_of(found, stream), fontsize=9)
     for place, index in zip(grid[0], indexes, strict=True):
         place.set_title(f"frame {index + 1}", fontsize=8)
     upper.colorbar(colour_scale(), ax=grid, label="relevance within the stream", fraction=0.02, pad=0.01)
     draw_course(lower.subplots(), found, indexes)
     return figure
+
+
+def draw_still(found: Explained, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> Any:
+    """A clip of one frame: of each stream the picture beside its map."""
+    from engine.plots import plt
+
+    heights = [STILL_INCHES / aspect_of(row) for row in pictures.values()]
+    size = (2 * STILL_INCHES + 1.2, sum(heights) + 0.6)
+    figure, grid = plt.subplots(
+        len(heights), 2, figsize=size, dpi=DPI, layout="constrained", squeeze=False, height_ratios=heights
+    )
+    write_title(figure, found)
+    for places, (stream, row) in zip(grid, pictures.items(), strict=True):
+        picture, values = row[0]
+        show(places[0], picture)
+        show(places[1], paint(picture, values))
+        if len(pictures) > 1:
+            places[0].set_ylabel(share_of(found, stream), fontsize=9)
+    figure.colorbar(colour_scale(), ax=grid, label="relevance", fraction=0.04, pad=0.02)
+    return figure
+
+
+def write_title(figure: Any, found: Explained) -> None:
+    """Smaller where a line would not fit: a letter is about half as wide as high."""
+    longest = max(len(line) for line in found.title().split("\n"))
+    figure.suptitle(found.title(), fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
+
+
+def show(place: Any, picture: np.ndarray) -> None:
+    place.imshow(picture)
+    place.set(xticks=[], yticks=[])
+    place.spines[:].set_visible(False)
+
+
+def share_of(found: Explained, stream: str) -> str:
+    """How much of all relevance is in a stream, where there is another."""
+    return f"{stream}: {100 * found.shares[stream]:.0f} %" if len(found.maps) > 1 else "relevance"
 
 
 def shown_frames(found: Explained) -> list[int]:
@@ -185,7 +221,7 @@ def draw_blank(found: Explained, pictures: dict[str, Any], width: int, height: i
     left = GAP
     for stream, row in pictures.items():
         own = row[0][0].shape[1]
-        for text in (stream, f"{100 * found.shares[stream]:.0f} % of all relevance"):
+        for text in (stream, share_of(found, stream)):
             pen.text((left, HEAD + PANEL + 3), text, COLOURS[stream], font=fitting(font, text, own))
             left += own + GAP
     top, bottom = HEAD + PANEL + CAPTION + 4, height - GAP

@@ -59,12 +59,18 @@ class Explained:
     def subtitle(self) -> str:
         sure = f"{100 * self.probabilities[self.predicted]:.0f} %"
         said = f"label {self.names[self.clip.label]}, predicted {self.names[self.predicted]} ({sure})"
-        if self.label == self.predicted:
-            return f"{said}; shown: what speaks for {self.names[self.label]}"
-        own = f"{100 * self.probabilities[self.label]:.0f} %"
-        return f"{said}; shown: what speaks for {self.names[self.label]} ({own})"
+        own = "" if self.label == self.predicted else f" ({100 * self.probabilities[self.label]:.0f} %)"
+        none = "" if self.has_any else ": nothing"
+        return f"{said}; shown: what speaks for {self.names[self.label]}{own}{none}"
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything at all speaks for the class."""
+        return any(values.any() for values in self.maps.values())
 
     def in_a_line(self) -> str:
+        if not self.has_any:
+            return f"{self.clip.id}: {self.subtitle()}"
         parts = [f"{stream} {100 * share:.0f} %" for stream, share in self.shares.items()]
         if self.padding is not None:
             parts.append(f"{100 * self.padding:.0f} % of the context's in its padding")
