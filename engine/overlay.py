@@ -9,6 +9,7 @@ from PIL import Image
 from dataloader.annotation import Clip
 from dataloader.clips import Views, boxes_of, streams_of
 from dataloader.crops import Area, context_area, face_area, letterbox_size
+from dataloader.frames import BadFrame
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,21 @@ def places_of(clip: Clip, views: Views, indexes: list[int]) -> dict[str, list[Pl
     faces, body = boxes_of(clip, views)
     places: dict[str, list[Place]] = {stream: [] for stream in streams_of(views)}
     for index in indexes:
-        with Image.open(clip.frame_path(index)) as image:
-            size = image.size
+        size = size_of(clip, index)
         for stream, row in places.items():
             row.append(place_face(*size, faces[index], views) if stream == "face" else place_body(*size, body, views))
     return places
+
+
+def size_of(clip: Clip, index: int) -> tuple[int, int]:
+    """Width and height of a frame, or where it cannot be read of the nearest that can."""
+    for other in sorted(range(len(clip.frames)), key=lambda other: abs(other - index)):
+        try:
+            with Image.open(clip.frame_path(other)) as image:
+                return image.size
+        except OSError:
+            continue
+    raise BadFrame(f"{clip.folder}: none of its frames can be read; remove the clip from the list")
 
 
 def place_face(width: int, height: int, box: tuple | None, views: Views) -> Place:

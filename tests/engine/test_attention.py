@@ -1,6 +1,8 @@
 """--mode attention through the command line: which clips and classes, what is written, each family, what is refused."""
 
 import json
+import shutil
+from pathlib import Path
 
 import av
 import numpy as np
@@ -117,6 +119,22 @@ def test_single_frames_have_a_sheet_and_no_video(tmp_path):
     rows = clips_of(explain(learnt.folder / "best.pt", tmp_path / "run"))
     assert rows and all("video" not in row and len(row["frames"]) == 1 for row in rows)
     assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
+
+
+def test_unreadable_frames_are_told_of_and_shown_grey(trained, tiny_flags, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
+    (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")
+    for name in ("00001.png", "00002.png"):
+        (root / FIFTH / name).write_bytes(b"no picture")
+    flags = {name: str(Path(tiny_flags["--root-dir"]) / file) for name, file in tiny_flags.items() if "box" in name}
+    flags |= {"--root-dir": str(root), "--test-annotation": "list.txt", "--on-bad-frame": "skip"}
+    run = explain(trained.folder / "best.pt", tmp_path / "run", *as_arguments(flags))
+    assert "2 frames are no images" in run.out and len(clips_of(run)) == 1
+    with av.open(str(run.folder / clips_of(run)[0]["video"])) as video:
+        first, *_, last = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    panel = np.s_[100:300, 20:200]
+    assert abs(first[panel].astype(int) - 128).max() < 8 and last[panel].std() > 8
 
 
 @pytest.mark.parametrize(
