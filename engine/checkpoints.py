@@ -150,7 +150,11 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
         if name in given and given[name] != stored[group][name]:
             yours, its_own = written(given[name]), written(stored[group][name])
             raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")
-    if mode == "eval" and "class_texts" in given and given["class_texts"] != stored["data"]["class_texts"]:
+    if (
+        mode in ("eval", "attention")
+        and "class_texts" in given
+        and given["class_texts"] != stored["data"]["class_texts"]
+    ):
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )

@@ -130,6 +130,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     check_series(config)
     check_sequence(config)
+    check_attention(config, given)
     if run.mode == "train":
         _check_selection(config, given)
         if data.captions is not None and config.loss.caption_source == "class":
@@ -163,6 +164,16 @@ def check_sequence(config: Config) -> None:
         raise UserError("--tcn-channels needs a number for each block; --no-tcn leaves the convolutions out")
     if not options.tcn and not options.causal:
         raise UserError("--no-causal is about the convolutions, which --no-tcn leaves out")
+
+
+def check_attention(config: Config, given: dict[str, Any]) -> None:
+    """What ``--mode attention`` needs, and what belongs to it alone."""
+    run = config.run
+    if run.mode == "attention" and run.eval_checkpoint is None and not run.dry_run:
+        raise UserError("--mode attention needs --eval-checkpoint FILE, whose model is explained")
+    foreign = [flag_of(field.name) for field in dataclasses.fields(config.attention) if field.name in given]
+    if foreign and run.mode != "attention":
+        raise UserError(f"{foreign[0]} belongs to --mode attention, not to --mode {run.mode}")
 
 
 def defaults() -> dict[str, Any]:

@@ -165,10 +165,14 @@ class ImageTower(nn.Module):
         self.proj = nn.Parameter(scale * torch.randn(width, shape.embed_dim))
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.ln_post(self.transformer(self.embed(image))) @ self.proj
+
+    def embed(self, image: Tensor) -> Tensor:
+        """(N, 1 + patches, width): the class token, then the patches row by row."""
         patches = self.conv1(image).flatten(2).transpose(1, 2)  # (N, patches, width)
         first = self.class_embedding.expand(len(patches), 1, -1)
         x = torch.cat([first.to(patches.dtype), patches], dim=1) + self.positional_embedding
-        return self.ln_post(self.transformer(self.ln_pre(x))) @ self.proj
+        return self.ln_pre(x)
 
 
 def encode_clips(tower: nn.Module, clips: Tensor) -> Tensor:

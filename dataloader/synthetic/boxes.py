@@ -41,6 +41,16 @@ def detect_body(bodies: list[Box], width: int, height: int, rng: np.random.Gener
     return None if is_lost else [round(edge, 2) for edge in clip_box(tuple(whole.tolist()), width, height)]
 
 
+def seen_boxes(objects: dict[str, Box], width: int, height: int) -> dict[str, list[float]]:
+    """The true boxes of things, cut off at the edges of the picture; what lies wholly outside is left out."""
+    cut = {name: clip_box(box, width, height) for name, box in objects.items()}
+    return {
+        name: [round(edge, 1) for edge in (left, top, right, bottom)]
+        for name, (left, top, right, bottom) in cut.items()
+        if left < right and top < bottom
+    }
+
+
 def frame_name(number: int) -> str:
     """``00001.jpg`` for the first frame."""
     return f"{number:05d}.jpg"

@@ -6,7 +6,7 @@ import numpy as np
 
 from .annotators import annotate, majority, read_clip
 from .behaviour import EMOTIONS, draw_behaviour
-from .boxes import Box, detect_body, detect_faces
+from .boxes import Box, detect_body, detect_faces, frame_name, seen_boxes
 from .identity import Identity, draw_identity
 from .moment import Moment
 from .plan import Settings, Slot
@@ -25,6 +25,7 @@ class Clip:
     votes: tuple[int, ...]
     face_boxes: dict[str, list[int]]
     body_box: list[float] | None
+    objects: dict[str, dict[str, list[float]]]  # frame name → thing → its box
 
 
 def person_of(settings: Settings, person: int) -> Identity:
@@ -53,14 +54,16 @@ def draw_clip(settings: Settings, slot: Slot) -> tuple[Clip, list[bytes]]:
     pictures: list[bytes] = []
     heads: list[Box] = []
     bodies: list[Box] = []
-    for moment in moments:
+    objects: dict[str, dict[str, list[float]]] = {}
+    size = settings.width, settings.height
+    for number, moment in enumerate(moments, start=1):
         image, head, body = scene.draw(moment, noise)
         pictures.append(encode_jpeg(image, scene.camera.quality))
+        objects[frame_name(number)] = seen_boxes(scene.objects, *size)
         heads.append(head)
         bodies.append(body)
-    size = settings.width, settings.height
     faces, body = detect_faces(heads, *size, detector), detect_body(bodies, *size, detector)
-    return Clip(slot, len(moments), tuple(votes.tolist()), faces, body), pictures
+    return Clip(slot, len(moments), tuple(votes.tolist()), faces, body, objects), pictures
 
 
 def scene_of(settings: Settings, slot: Slot) -> Scene:

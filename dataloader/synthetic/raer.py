@@ -1,4 +1,4 @@
-"""A set in RAER's layout: students, both lists, both box files and the votes of simulated annotators."""
+"""A set in RAER's layout: students, both lists, both box files, the votes of simulated annotators, where things lie."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def draw_files(settings: Settings, slot: Slot) -> tuple[Clip, dict[str, bytes]]:
 
 
 def write_annotation(root: Path, settings: Settings, clips: list[Clip]) -> None:
-    """Both lists, both box files and the votes."""
+    """Both lists, both box files, the boxes of things and the votes."""
     folder = root / "annotation"
     folder.mkdir(parents=True)
     for name in ("train", "test"):
@@ -28,6 +28,7 @@ def write_annotation(root: Path, settings: Settings, clips: list[Clip]) -> None:
         (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
     write_json(folder / "face.json", {clip.slot.folder: clip.face_boxes for clip in clips if clip.face_boxes})
     write_json(folder / "body.json", {clip.slot.folder: clip.body_box for clip in clips if clip.body_box})
+    write_json(folder / "objects.json", {clip.slot.folder: clip.objects for clip in clips})
     rows = [",".join(("clip", "label", *EMOTIONS))]
     rows += [",".join(map(str, (clip.slot.folder, clip.slot.label + 1, *clip.votes))) for clip in clips]
     (folder / "votes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -71,12 +71,17 @@ class Scene:
         self.light = self.camera.light(width, height)
         self.background = np.empty((height * SUPERSAMPLE, width * SUPERSAMPLE, 3), np.uint8)
         paint_place(self._canvas(self.background), place, rng)
+        self.objects: dict[str, Box] = {}  # of the picture drawn last: what lies in front or is held, clutter apart
 
     def _canvas(self, image: np.ndarray) -> Canvas:
         return Canvas(image, self.matrix * SUPERSAMPLE)
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, Box, Box]:
-        """The picture (H, W, 3) RGB uint8, the face box and the body box in pixels, not yet jittered."""
+        """The picture (H, W, 3) RGB uint8, the face box and the body box in pixels, not yet jittered.
+
+        ``objects`` then holds the boxes of the work and of the phone in it.
+        """
+        self.objects.clear()
         large = self.background.copy()
         canvas, figure = self._canvas(large), pose_figure(self.identity, self.outfit, moment)
         draw_back_hair(canvas, figure.head)
@@ -96,14 +101,20 @@ class Scene:
         for prop in self.desk.clutter:
             draw_prop(canvas, prop)
         if moment.phone == "desk":
-            draw_prop(canvas, Prop("lying phone", self.desk.phone_spot, self.desk.phone_colour))
+            self._draw_object(canvas, Prop("lying phone", self.desk.phone_spot, self.desk.phone_colour))
+
+    def _draw_object(self, canvas: Canvas, prop: Prop) -> np.ndarray:
+        """Draw a thing that has to do with what the student does, and keep its box; returns its outline."""
+        outline = draw_prop(canvas, prop)
+        self.objects[prop.kind] = self._around(outline)
+        return outline
 
     def _draw_work(self, canvas: Canvas, figure: Figure) -> list[np.ndarray]:
         """Work, arms and what the hands hold, nearest last; returns the outlines of held things."""
         moment, work = figure.moment, figure.moment.work
         held = []
         if work in ("book", "notebook"):
-            held.append(draw_prop(canvas, self._work_prop(moment)))
+            held.append(self._draw_object(canvas, self._work_prop(moment)))
         phone = self._phone_prop(figure)
         for arm in figure.arms:
             if arm.does != "phone":
@@ -111,10 +122,10 @@ class Scene:
             if arm.does in ("write", "pen", "fiddle"):
                 self._draw_pen(canvas, arm, moment)
         if work == "laptop":
-            outline = draw_prop(canvas, self._work_prop(moment))
+            outline = self._draw_object(canvas, self._work_prop(moment))
             held.append(outline if phone is None else outline[:0])
         if phone is not None:
-            held = [draw_prop(canvas, phone)]
+            held = [self._draw_object(canvas, phone)]
             for arm in figure.arms:
                 if arm.does == "phone":
                     draw_arm(canvas, figure, arm)

@@ -141,6 +141,30 @@ def test_boxes_lie_in_the_picture_around_the_head(many):
             assert np.allclose((left, top), np.maximum(body[:2], 0), atol=16) and bottom > head[3] + 15
 
 
+def test_a_held_phone_is_where_its_box_says(many):
+    """Around the point that the hands hold it at; painted in another colour, nothing outside the box changes."""
+    objects, found = read_json(many, "objects.json"), 0
+    for slot in plan_set(MANY)[:60]:
+        scene, moments = scene_of(MANY, slot), behave(MANY, slot)[0]
+        boxes = objects[slot.folder]
+        assert list(boxes) == [f"{n:05d}.jpg" for n in range(1, len(moments) + 1)]
+        for moment, things in zip(moments, boxes.values(), strict=True):
+            assert ("held phone" in things) == (moment.phone == "held")
+            assert ("laptop" in things) == (moment.work == "laptop")
+            if moment.phone != "held":
+                continue
+            found += 1
+            left, top, right, bottom = things["held phone"]
+            pictures = []
+            for colour in ((0, 0, 0), (255, 255, 255)):
+                scene.desk = replace(scene.desk, phone_colour=colour)
+                pictures.append(scene.draw(moment, np.random.default_rng(0))[0].astype(int))
+            rows, columns = np.nonzero(np.abs(pictures[0] - pictures[1]).max(axis=2) > 40)
+            seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert np.allclose((left, top), seen[:2], atol=4) and right + 4 > seen[2] and bottom + 4 > seen[3]
+    assert found > 10
+
+
 def test_about_two_in_a_hundred_boxes_are_missing():
     rng, box = np.random.default_rng(0), (100.0, 40.0, 160.0, 120.0)
     faces = [len(detect_faces([box] * 30, 320, 240, rng)) for _ in range(4000)]
