@@ -79,8 +79,12 @@ def confusions(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int)
 
 
 def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
-    """(G, C, C) → the bounds of ``uar``, ``war``, ``macro_f1``, and of ``recall`` and ``f1`` of each class."""
-    G, C = sums.shape[:2]
+    """(G, C, C) → the bounds of ``uar``, ``war``, ``macro_f1``, and of ``recall`` and ``f1`` of each class.
+
+    Groups without a clip are drawn as well.
+    """
+    C = sums.shape[1]
+    G = int((sums.sum(axis=(1, 2)) > 0).sum())
     if G < 2:
         return {"uar": None, "war": None, "macro_f1": None, "recall": [None] * C, "f1": [None] * C}
     point, drawn = rates(sums.sum(axis=0)), rates(draw_sums(sums))
