@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import draw_sums
+from engine.bootstrap import draw_sums, row_sums
 from engine.intervals import Groups, classifier_intervals, confusions, share_interval
 from engine.metrics import Interval, score, share, shown
 
@@ -45,10 +45,8 @@ def coverage_interval(answered: np.ndarray, groups: Groups) -> Interval:
     """From 0 to 1, as the coverage."""
     if groups.count < 2:
         return None
-    counts = [
-        np.bincount(groups.rows, weights=part, minlength=groups.count) for part in (answered, np.ones(len(answered)))
-    ]
-    drawn = draw_sums(np.stack(counts, axis=1))
+    counts = np.stack([answered, np.ones(len(answered))], axis=1)
+    drawn = draw_sums(row_sums(counts, groups.rows, groups.count))
     return [bound / 100 for bound in share_interval(answered.mean(), share(drawn[:, 0], drawn[:, 1]), groups.count)]
 
 
