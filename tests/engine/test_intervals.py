@@ -14,8 +14,8 @@ from engine.intervals import (
     confusions,
     grouped,
     groups_of,
+    lowest_mean_apart,
     one_sided,
-    one_sided_mean,
 )
 from engine.metrics import score, shown, table
 from utils.errors import UserError
@@ -119,9 +119,7 @@ def test_the_mean_of_shares_that_are_all_1_is_as_low_as_2_5_percent_allow(counts
         minimize(lambda x: np.exp(-x).mean(), x, bounds=[(0, None)] * len(n), constraints=[limit], tol=1e-12).fun
         for x in starts
     )
-    low, high = one_sided_mean(1.0, n)
-    assert low == pytest.approx(100 * lowest, abs=1e-3) and high == 100
-    assert one_sided_mean(0.0, n) == pytest.approx([0, 100 - low])
+    assert lowest_mean_apart(n) == pytest.approx(lowest, abs=1e-5)
 
 
 @pytest.mark.parametrize("shift", [0, 1], ids=["all right", "none right"])
@@ -135,6 +133,31 @@ def test_nothing_is_sure_because_everything_was_right(shift):
         assert got["per_class"][name]["interval"] == pytest.approx(expected(n))
     uar = got["intervals"]["uar"]
     assert uar[1] - uar[0] > 100 - bound[100] and got["intervals"]["macro_f1"] == uar
+
+
+def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
+    """Two classes right, one wrong, four clips each: 2/3 of what 8 clips say of 1, 1 - 1/3 of what 4 say of 0."""
+    label = np.repeat([0, 1, 2], 4)
+    got = scored(label, np.repeat([0, 1, 1], 4), grouped([str(i) for i in range(12)], "clips"))
+    assert got["uar"] == pytest.approx(200 / 3)
+    assert got["intervals"]["uar"] == pytest.approx([200 / 3 * 0.025 ** (1 / 8), 100 - 100 / 3 * 0.025 ** (1 / 4)])
+    low, high = got["intervals"]["war"]
+    assert low < got["war"] < high  # how many of each class are drawn differs
+
+
+def test_the_classes_of_a_person_are_no_draws_of_their_own():
+    """Three persons, each right in every class, are three draws, not nine."""
+    label = np.tile([0, 1, 2], 3)
+    got = scored(label, label, grouped(list("aaabbbccc"), "persons"))["intervals"]
+    assert got["uar"] == got["war"] == got["macro_f1"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
+
+
+def test_persons_that_are_all_the_same_say_nothing_between():
+    label, predicted = np.tile([0, 0, 1, 1], 3), np.tile([0, 1, 1, 1], 3)
+    got = scored(label, predicted, grouped([f"P{i // 4}" for i in range(12)], "persons"))
+    assert [got["intervals"][name] for name in ("uar", "war", "macro_f1")] == [None] * 3
+    assert got["per_class"]["Calm"]["interval"] is None
+    assert got["per_class"]["Glad"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
 
 
 def test_an_f1_of_1_says_how_sure_its_clips_are():
