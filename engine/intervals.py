@@ -158,3 +158,7 @@ def lowest_mean_apart(counts: np.ndarray) -> float:
 
 def as_percent(bounds: Interval) -> Interval:
     return None if bounds is None else [percent(bound) for bound in bounds]
+
+
+def as_share(bounds: Interval) -> Interval:
+    return None if bounds is None else [bound / 100 for bound in bounds]
