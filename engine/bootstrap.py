@@ -23,7 +23,13 @@ def group_sums(contributions: np.ndarray, groups: Sequence[str]) -> np.ndarray:
 
 def draw_weights(count: int, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
     """(R, G): how often each of ``count`` groups is drawn, with replacement, in each replicate."""
-    return np.random.default_rng([seed, 8]).multinomial(count, np.full(count, 1 / count), size=replicates)
+    return draw_kinds(np.ones(count), replicates, seed)
+
+
+def draw_kinds(sizes: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """(R, K): the same where ``sizes`` (K,) groups are alike, so that only how many of a kind are drawn matters."""
+    count = int(sizes.sum())
+    return np.random.default_rng([seed, 8]).multinomial(count, sizes / count, size=replicates)
 
 
 def replicate_sums(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -31,6 +37,12 @@ def replicate_sums(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     flat = sums.reshape(len(sums), -1)
     parts = [weights[start : start + PART] @ flat for start in range(0, len(weights), PART)]
     return np.concatenate(parts).reshape(len(weights), *sums.shape[1:])
+
+
+def draw_sums(sums: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """(G, ...) → (R, ...): the sums of drawn groups. Groups that add the same are one kind: clips are of few."""
+    kinds, sizes = np.unique(sums.reshape(len(sums), -1), axis=0, return_counts=True)
+    return replicate_sums(kinds, draw_kinds(sizes, replicates, seed)).reshape(replicates, *sums.shape[1:])
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:

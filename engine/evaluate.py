@@ -6,12 +6,14 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
+from engine.intervals import require_persons
 from engine.lists import read_splits, require_lists, run_classes
 from engine.options import Config
 from engine.regress import evaluate_regression
@@ -73,14 +75,22 @@ def score_test_list(
 ) -> dict[str, Any]:
     """Read the test list, score it, write the results."""
     clips = read_splits(config, classes, session.log).test
+    require_persons([clip.person for clip in clips], config.results.ci)
     views = make_views(config, clips, session.log)
     loader = evaluation_loader(config, clips, views, session)
-    return score_and_write(task, loader, config, session, selected_on, "test")
+    return score_and_write(task, loader, clips, config, session, selected_on, "test")
 
 
 def score_and_write(
-    task: ClipTask, loader: DataLoader, config: Config, session: Session, selected_on: str, split: str
+    task: ClipTask,
+    loader: DataLoader,
+    clips: list[Clip],
+    config: Config,
+    session: Session,
+    selected_on: str,
+    split: str,
 ) -> dict[str, Any]:
+    """``clips``: all of the split, of which ``loader`` gives this process its share."""
     ids, label, logits, replaced = predict(task, loader, config, session, split)
     if replaced:
         session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
@@ -97,4 +107,6 @@ def score_and_write(
         split=split,
         selected_on=selected_on,
         title=config.run.exper_name,
+        persons=[clip.person for clip in clips],
+        options=config.results,
     )

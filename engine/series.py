@@ -172,6 +172,8 @@ def write_series(log: RunLog, folders: list[Path], config: Config) -> dict[str, 
         split=scored[0]["split"],
         selected_on=scored[0]["selected_on"],
         title=f"{config.run.exper_name}, {len(folders)} runs pooled",
+        persons=read_persons([folder / "predictions.csv" for folder in folders]),
+        options=config.results,
     )
     for name, one in runs.items():
         log.say(f"{name:<24} UAR {one['uar']:6.2f}   WAR {one['war']:6.2f}")
@@ -197,3 +199,12 @@ def read_predictions(files: list[Path]) -> tuple[tuple[str, ...], list[str], np.
     label = np.array([names.index(row["label"]) for row in rows])
     logits = np.array([[float(row[f"logit_{name}"]) for name in names] for row in rows])
     return names, [row["clip"] for row in rows], label, logits
+
+
+def read_persons(files: list[Path]) -> list[str | None]:
+    """Who is in each clip of ``read_predictions``, where that was known."""
+    found = []
+    for file in files:
+        with open(file, newline="", encoding="utf-8") as stream:
+            found += [row.get("person") or None for row in csv.DictReader(stream)]
+    return found

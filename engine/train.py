@@ -14,6 +14,7 @@ from engine.device import seed_epoch, to_device
 from engine.evaluate import score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
+from engine.intervals import require_persons
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
@@ -51,6 +52,7 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
             session.log.say(take_weights(model, config))
         task = TASKS[config.model.model](model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
+        require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)
         trainer = Trainer(config, task, splits, classes, shape, session)
         if found is not None:
             trainer.resume(found)
@@ -203,7 +205,8 @@ class Trainer(Loop):
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         loader = evaluation_loader(self.config, self.finals[split], self.views, self.session)
         loader = Watched(loader, self.stop, self.group)
-        return score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)
+        clips = self.finals[split]
+        return score_and_write(self.task, loader, clips, self.config, self.session, self.selected_on, split)
 
     @property
     def selected_on(self) -> str:

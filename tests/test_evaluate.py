@@ -85,7 +85,7 @@ def test_another_list_is_scored(evaluate, tiny_flags, tmp_path):
     assert done.metrics["num_clips"] == 16 and done.metrics["absent_classes"] == ["Confusion"]
     assert "warning: no test clip of Confusion: UAR" in done.out
     per_class = done.metrics["per_class"]
-    assert per_class["Confusion"] == {"recall": None, "support": 0}
+    assert per_class["Confusion"] == {"recall": None, "support": 0, "f1": None, "interval": None, "f1_interval": None}
     others = [values["recall"] for name, values in per_class.items() if name != "Confusion"]
     assert done.metrics["uar"] == pytest.approx(sum(others) / 4)
 

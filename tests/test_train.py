@@ -81,7 +81,8 @@ def test_one_line_of_metrics_an_epoch(trained):
 def test_predictions_have_the_promised_columns(trained):
     with open(trained.folder / "predictions.csv", newline="", encoding="utf-8") as file:
         header = next(csv.reader(file))
-    assert header == ["clip", "label", "predicted", *(f"logit_{n}" for n in NAMES), *(f"prob_{n}" for n in NAMES)]
+    columns = [*(f"logit_{n}" for n in NAMES), *(f"prob_{n}" for n in NAMES)]
+    assert header == ["clip", "person", "label", "predicted", *columns]
 
 
 def test_predictions_read_back_give_the_same_classes_and_scores(trained, tiny_flags):
