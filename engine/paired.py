@@ -1,4 +1,4 @@
-"""Models on the same clips: replicates that share their draws, the paired difference of two, McNemar's exact test.
+"""Models on the same clips: the mean over seeds, the difference of two with the same groups drawn for both, McNemar.
 
 A model answers with (S, N) predictions, one row a training seed; its score is the mean over the seeds.
 """
@@ -6,14 +6,17 @@ A model answers with (S, N) predictions, one row a training seed; its score is t
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import REPLICATES, draw_weights, interval, replicate_sums
+from engine.bootstrap import REPLICATES, draw_sums, interval
+from engine.intervals import Groups, as_percent, classifier_intervals, confusions
+from engine.metrics import Interval, Rates, rates
 
 SCORES = ("uar", "war", "macro_f1")
-OF_SEEDS = 1  # the stream that seeds are drawn from; persons have stream 0
+OF_SEEDS = 1  # the stream that seeds are drawn from
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Difference:
     """Of two scores in points: the value, its 95 % interval, and the two-sided p of no difference."""
 
     value: float | None
-    interval: list[float] | None
-    p: float
+    interval: Interval
+    p: float | None
     identical: bool = False  # not one prediction differs
 
     @property
@@ -33,85 +36,90 @@ class Difference:
         return asdict(self) | {"beyond_noise": self.is_beyond_noise}
 
 
-def confusions_by_group(label: np.ndarray, predicted: np.ndarray, groups: Sequence[str], C: int) -> np.ndarray:
-    """Labels (N,) and predictions (S, N) → (G, S, C, C) counts, rows true classes."""
-    names, rows = np.unique(np.asarray(groups), return_inverse=True)
-    S = len(predicted)
-    sums = np.zeros((len(names), S, C, C))
-    np.add.at(sums, (rows[None], np.arange(S)[:, None], label[None], predicted), 1)
-    return sums
-
-
-def scores_of(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """(..., C, C) → UAR, WAR and macro F1 (...) in percent, and ``recall`` (..., C), NaN for a class without clips."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
-    unknown = np.full(hits.shape, np.nan)
-    recall = 100 * np.divide(hits, support, out=unknown.copy(), where=support > 0)
-    f1 = 100 * np.divide(2 * hits, support + claimed, out=unknown, where=support + claimed > 0)
-    return {
-        "uar": np.nanmean(recall, axis=-1),
-        "war": 100 * hits.sum(axis=-1) / support.sum(axis=-1),
-        "macro_f1": np.nanmean(f1, axis=-1),
-        "recall": recall,
-    }
-
-
 @dataclass(frozen=True)
-class Replicated:
-    """The scores of a model by seed, as measured (S, ...) and in every replicate (R, S, ...)."""
+class Pair:
+    """``other`` beside ``one``, (S, N) and (S', N) predictions of the same ``label`` (N,)."""
 
-    measured: dict[str, np.ndarray]
-    replicates: dict[str, np.ndarray]
+    label: np.ndarray
+    one: np.ndarray
+    other: np.ndarray
+    groups: Groups | None  # None: no intervals
+    C: int
+    same_seeds: bool = True  # seed i of one is seed i of the other
 
-    def means(self, name: str, seeds: np.ndarray | None = None) -> np.ndarray:
-        """(R, ...) the mean over seeds; ``seeds`` (R, S): how much each counts in each replicate."""
-        values = self.replicates[name]
-        if seeds is None:
-            return values.mean(axis=1)
-        return np.einsum("rs,rs...->r...", seeds, values)
+    @cached_property
+    def measured(self) -> Rates:
+        return rates(self._sums.sum(axis=0))
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """(G, S + S', C, C)."""
+        groups = self.groups or Groups(np.zeros(len(self.label), dtype=int), 1, "clips")
+        return confusions_of(self.label, np.concatenate([self.one, self.other]), groups, self.C)
+
+    @cached_property
+    def _drawn(self) -> Rates | None:
+        return None if self.groups is None or self.groups.count < 2 else rates(draw_sums(self._sums))
+
+    @property
+    def is_identical(self) -> bool:
+        return self.one.shape == self.other.shape and bool((self.one == self.other).all())
+
+    def scores(self, name: str) -> tuple[float, float]:
+        """In percent, of ``one`` and of ``other``."""
+        values, S = 100 * getattr(self.measured, name), len(self.one)
+        return float(values[:S].mean()), float(values[S:].mean())
+
+    def difference(self, name: str) -> Difference:
+        """Of one score: ``other`` minus ``one``."""
+        return self._difference(name, ...)
+
+    def recall_difference(self, label: int) -> Difference:
+        return self._difference("recall", (..., label))
+
+    def _difference(self, name: str, part: Any) -> Difference:
+        S = len(self.one)
+        values = getattr(self.measured, name)[part]
+        value = values[S:].mean() - values[:S].mean()
+        if np.isnan(value):
+            return Difference(None, None, None)
+        value = 100 * float(value)
+        if self._drawn is None:
+            return Difference(value, None, None, self.is_identical)
+        drawn = getattr(self._drawn, name)[part]  # (R, S + S')
+        other_stream = OF_SEEDS if self.same_seeds else OF_SEEDS + 1
+        moved = mean_over_seeds(drawn[:, S:], other_stream) - mean_over_seeds(drawn[:, :S])
+        told = moved[~np.isnan(moved)]
+        return Difference(value, as_percent(interval(told)), sign_p(told), self.is_identical)
 
 
-def replicate(label: np.ndarray, predicted: np.ndarray, groups: Sequence[str], C: int) -> Replicated:
-    """Groups drawn again; the same draws for whoever has the same groups."""
-    sums = confusions_by_group(label, predicted, groups, C)
-    return Replicated(scores_of(sums.sum(axis=0)), scores_of(replicate_sums(sums, draw_weights(len(sums)))))
+def confusions_of(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
+    """(S, N) → (G, S, C, C): the confusion matrices of each group."""
+    return np.stack([confusions(label, row, groups, C) for row in predicted], axis=1)
 
 
-def seed_weights(S: int, stream: int = OF_SEEDS) -> np.ndarray | None:
-    """(R, S) shares of each seed. ``S - 1`` of them are drawn: their mean then varies as a mean over S seeds does.
+def mean_over_seeds(drawn: np.ndarray, stream: int = OF_SEEDS) -> np.ndarray:
+    """(R, S) → (R,): in each replicate other seeds count.
 
-    None for one seed, whose noise nobody can tell.
+    ``S - 1`` of S are drawn with replacement: their mean varies as much as a mean over S seeds does (S of them would
+    vary too little). One seed is taken as it is: its noise nobody can tell.
     """
+    S = drawn.shape[1]
     if S == 1:
-        return None
-    drawn = np.random.default_rng([stream, 9]).multinomial(S - 1, np.full(S, 1 / S), size=REPLICATES)
-    return drawn / (S - 1)
+        return drawn[:, 0]
+    shares = np.random.default_rng([stream, 9]).multinomial(S - 1, np.full(S, 1 / S), size=REPLICATES) / (S - 1)
+    return (shares * drawn).sum(axis=1)
 
 
-def difference(one: Replicated, other: Replicated, name: str, *, same_seeds: bool = True) -> Difference:
-    """``other`` minus ``one``: groups paired, and seeds too where they are the same."""
-    return _difference(*_mean_and_replicates(one, other, name, same_seeds))
-
-
-def recall_differences(one: Replicated, other: Replicated, *, same_seeds: bool = True) -> list[Difference]:
-    """Of every class; one without clips has none."""
-    value, drawn = _mean_and_replicates(one, other, "recall", same_seeds)
-    return [_difference(value[c], drawn[:, c]) for c in range(len(value))]
-
-
-def _mean_and_replicates(one: Replicated, other: Replicated, name: str, same_seeds: bool) -> tuple[Any, np.ndarray]:
-    S, other_S = (len(model.measured[name]) for model in (one, other))
-    value = other.measured[name].mean(axis=0) - one.measured[name].mean(axis=0)
-    seeds, other_seeds = seed_weights(S), seed_weights(other_S, OF_SEEDS if same_seeds else OF_SEEDS + 1)
-    return value, other.means(name, other_seeds) - one.means(name, seeds)
-
-
-def _difference(value: float, drawn: np.ndarray) -> Difference:
-    if np.isnan(value):
-        return Difference(None, None, 1.0)
-    bounds, told = interval(drawn), drawn[~np.isnan(drawn)]
-    return Difference(float(value), bounds, sign_p(told), bool(value == 0 and not told.any()))
+def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | None, C: int) -> dict[str, Interval]:
+    """Of the mean score of these very S models, (S, N) predictions: whole groups drawn again, the same for all."""
+    if groups is None or groups.count < 2:
+        return dict.fromkeys(SCORES)
+    sums = confusions_of(label, predicted, groups, C)
+    if rates(sums.sum(axis=0)).war.mean() in (0, 1):  # all alike: no spread can be drawn, a bound can be said
+        return {name: classifier_intervals(sums[:, 0])[name] for name in SCORES}
+    drawn = rates(draw_sums(sums))
+    return {name: as_percent(interval(getattr(drawn, name).mean(axis=1))) for name in SCORES}
 
 
 def sign_p(drawn: np.ndarray) -> float:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
+from engine.grid import check_ablation
 from engine.options import GROUPS, Config, RunOptions
+from engine.seeds import check_seeds
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
@@ -94,7 +96,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if run.gpu is not None and run.gpu != "mps" and not re.fullmatch("[0-9]+", run.gpu):
         raise UserError(f"--gpu {run.gpu}: expected a number or mps")
     check_files(run)
-    if run.resume is not None and run.mode != "train":
+    if run.resume is not None and run.mode not in ("train", "ablate"):
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode in ("eval", "predict") and run.eval_checkpoint is None and not run.dry_run:
         raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
@@ -129,6 +131,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     check_series(config)
+    check_seeds(config)
+    check_ablation(config)
     check_sequence(config)
     if run.mode == "train":
         _check_selection(config, given)
