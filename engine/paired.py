@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import REPLICATES, draw_sums, interval
+from engine.bootstrap import LEVEL, REPLICATES, draw_sums, interval
 from engine.intervals import Groups, as_percent, classifier_intervals, confusions
 from engine.metrics import Interval, Rates, rates
 
 SCORES = ("uar", "war", "macro_f1")
 OF_SEEDS = 1  # the stream that seeds are drawn from
+ALPHA = 1 - LEVEL / 100
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Difference:
 
     @property
     def is_beyond_noise(self) -> bool:
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+        """The interval does not hold 0, and there are groups enough for that to mean something."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1] and self.p <= ALPHA
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"beyond_noise": self.is_beyond_noise}
@@ -90,7 +92,7 @@ class Pair:
         other_stream = OF_SEEDS if self.same_seeds else OF_SEEDS + 1
         moved = mean_over_seeds(drawn[:, S:], other_stream) - mean_over_seeds(drawn[:, :S])
         told = moved[~np.isnan(moved)]
-        return Difference(value, as_percent(interval(told)), sign_p(told), self.is_identical)
+        return Difference(value, as_percent(interval(told)), sign_p(told, self.groups.count), self.is_identical)
 
 
 def confusions_of(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
@@ -122,10 +124,14 @@ def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | No
     return {name: as_percent(interval(getattr(drawn, name).mean(axis=1))) for name in SCORES}
 
 
-def sign_p(drawn: np.ndarray) -> float:
-    """Twice the share of replicates on the rarer side of 0, which itself is on both; never below what they resolve."""
+def sign_p(drawn: np.ndarray, count: int) -> float:
+    """Twice the share of replicates on the rarer side of 0, which itself is on both.
+
+    Never below what the replicates resolve, nor below the chance that ``count`` groups all point one way: with five
+    persons that is 1 in 16, whatever they show.
+    """
     rarer = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
+    return min(1.0, max(2 * (rarer + 1) / (len(drawn) + 1), 2.0 ** (1 - count)))
 
 
 def mcnemar(first_alone: int, second_alone: int) -> float:
