@@ -133,7 +133,9 @@ def verdict(row: dict[str, Any]) -> str:
         return "no interval"
     if len(row["seeds"]) == 1:
         return "one seed"
-    return "yes" if found["beyond_noise"] else "no"
+    if found["beyond_noise"]:
+        return "yes"
+    return "no" if found["interval"][0] <= 0 <= found["interval"][1] else "too few persons"
 
 
 def notes_of(rows: list[dict[str, Any]], groups: Groups | None, seeds: int, clips: int) -> list[str]:

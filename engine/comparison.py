@@ -65,10 +65,8 @@ def verdict(uar: Difference, groups: Groups | None) -> str:
         return (
             f"The difference of {uar.value:+.1f} UAR is within noise: its 95 % interval {shown(uar.interval)} holds 0."
         )
-    return (
-        f"The difference of {uar.value:+.1f} UAR cannot be told from noise: {groups.count} {groups.resampled} are too few "
-        f"(p {uar.p:.2f} at the least)."
-    )
+    few = f"{groups.count} {groups.resampled} are too few (p is {uar.p:.2f} at the least)"
+    return f"The difference of {uar.value:+.1f} UAR cannot be told from noise: {few}."
 
 
 def flips_of(
