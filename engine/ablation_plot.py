@@ -25,8 +25,9 @@ def draw_differences(rows: list[dict[str, Any]], resampled: str) -> Figure:
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {resampled}")
     seeds = len(base["seeds"])
-    shown = "blue: beyond noise" if seeds > 1 else "one seed: nothing can be told from the noise of training"
-    axes.set_title(f"{seeds} seed{'s' if seeds > 1 else ''}; {shown}", fontsize=10)
+    several = f"{seeds} seeds; blue: beyond noise"
+    alone = "one seed: nothing here can be told from the noise of training"
+    axes.set_title(several if seeds > 1 else alone, fontsize=10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure

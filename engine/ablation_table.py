@@ -140,14 +140,11 @@ def verdict(row: dict[str, Any]) -> str:
 
 def notes_of(rows: list[dict[str, Any]], groups: Groups | None, seeds: int, clips: int) -> list[str]:
     """What a reader must know to believe the table, and no more than that."""
-    notes = [
-        f"Scores on {clips} clips in percent, mean ± standard deviation over {seeds} seeds; differences to the base."
-    ]
+    spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
+    notes = [f"Scores on {clips} clips in percent{spread}; differences to the base."]
     if groups is not None:
-        notes.append(
-            f"Intervals: {groups.count} {groups.resampled} drawn again; those of differences draw the seeds again too, "
-            f"pairing each run with the base's of its seed."
-        )
+        again = "; those of differences draw the seeds again too, pairing each run with the base's of its seed"
+        notes.append(f"Intervals: {groups.count} {groups.resampled} drawn again{again if seeds > 1 else ''}.")
         notes += [f"warning: {doubt}" for doubt in groups.doubts()]
     if seeds == 1:
         notes.append(f"warning: {ONE_SEED}")

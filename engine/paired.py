@@ -131,7 +131,7 @@ def sign_p(drawn: np.ndarray, count: int) -> float:
     persons that is 1 in 16, whatever they show.
     """
     rarer = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return min(1.0, max(2 * (rarer + 1) / (len(drawn) + 1), 2.0 ** (1 - count)))
+    return min(1.0, float(max(2 * (rarer + 1) / (len(drawn) + 1), 2.0 ** (1 - count))))
 
 
 def mcnemar(first_alone: int, second_alone: int) -> float:
