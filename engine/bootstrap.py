@@ -16,9 +16,14 @@ PART = 256  # replicates at a time
 def group_sums(contributions: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     """(N, ...) what each clip adds to the sums → (G, ...) what each group adds."""
     names, rows = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.zeros((len(names), *contributions.shape[1:]))
-    np.add.at(sums, rows, contributions)
-    return sums
+    return row_sums(contributions, rows, len(names))
+
+
+def row_sums(contributions: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """The same for groups that are numbers below ``count``."""
+    columns = contributions.reshape(len(contributions), -1).T
+    sums = np.stack([np.bincount(rows, weights=column, minlength=count) for column in columns], axis=1)
+    return sums.reshape(count, *contributions.shape[1:])
 
 
 def draw_weights(count: int, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:

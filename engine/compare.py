@@ -13,7 +13,7 @@ import numpy as np
 from engine.comparison import compare_models, write_comparison
 from engine.intervals import groups_of
 from engine.options import Config
-from engine.pooled import Answers, read_metrics, read_predictions
+from engine.pooled import Answers, read_metrics, read_predictions, temperature_of
 from utils.config import flag_of, written
 from utils.errors import UserError
 from utils.runlog import open_run, safe_name
@@ -75,7 +75,7 @@ def read_scored(folder: Path) -> Scored:
     seeds = tuple(metrics["runs"]) if "seeds" in metrics else ()
     answers = [read_predictions([folder / name / "predictions.csv"]) for name in seeds or [""]]
     members = [read_metrics(folder / name) for name in seeds or [""]]
-    calibrated = {(m.get("calibration") or {}).get("temperature", 1.0) != 1.0 for m in members}
+    calibrated = {temperature_of(m) != 1.0 for m in members}
     about = {
         "split": metrics.get("split"),
         "selected_on": metrics.get("selected_on"),

@@ -79,8 +79,12 @@ def confusions(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int)
 
 
 def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
-    """(G, C, C) → the bounds of ``uar``, ``war``, ``macro_f1``, and of ``recall`` and ``f1`` of each class."""
-    G, C = sums.shape[:2]
+    """(G, C, C) → the bounds of ``uar``, ``war``, ``macro_f1``, and of ``recall`` and ``f1`` of each class.
+
+    Groups without a clip are drawn as well.
+    """
+    C = sums.shape[1]
+    G = int((sums.sum(axis=(1, 2)) > 0).sum())
     if G < 2:
         return {"uar": None, "war": None, "macro_f1": None, "recall": [None] * C, "f1": [None] * C}
     point, drawn = rates(sums.sum(axis=0)), rates(draw_sums(sums))
@@ -90,7 +94,9 @@ def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
     found["f1"] = [f1_interval(point.f1[c], drawn.f1[:, c], seen[c]) for c in range(C)]
     if point.war in (0, 1):
         found["war"] = one_sided(point.war, G)
-        found["uar"] = found["macro_f1"] = one_sided_mean(point.war, true[true > 0])
+        # classes of which few have a clip are less sure than all together; those of one person are right together
+        wider = max(found["war"], one_sided_mean(point.war, true[true > 0]), key=lambda bounds: bounds[1] - bounds[0])
+        found["uar"] = found["macro_f1"] = wider
     else:
         found |= {name: as_percent(interval(getattr(drawn, name))) for name in ("uar", "war", "macro_f1")}
     return found

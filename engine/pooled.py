@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.calibration import Calibration
 from engine.metrics import score
 from engine.options import Config
 from engine.paired import sd
@@ -51,10 +52,22 @@ def write_pooled(log: RunLog, folders: list[Path], config: Config) -> dict[str, 
         title=f"{config.run.exper_name}, {len(folders)} runs pooled",
         persons=found.persons,
         options=config.results,
+        calibrated=calibration_of(folders, scored),
     )
     say_runs(log, runs, spread)
     log.say("the scores of all predictions together stand above")
     return written
+
+
+def calibration_of(folders: list[Path], scored: list[dict[str, Any]]) -> Calibration:
+    """The temperature of its run for every row of ``read_predictions``."""
+    counts = [len(read_rows(folder / "predictions.csv")[1]) for folder in folders]
+    fitted = {(one.get("calibration") or {}).get("fitted_on") for one in scored} - {None}
+    return Calibration(np.repeat([temperature_of(one) for one in scored], counts), fitted.pop() if fitted else None)
+
+
+def temperature_of(metrics: dict[str, Any]) -> float:
+    return (metrics.get("calibration") or {}).get("temperature", 1.0)
 
 
 def mean_and_sd(runs: list[dict[str, float]]) -> dict[str, float]:

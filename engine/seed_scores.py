@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.calibration import softmax
 from engine.intervals import groups_of
 from engine.metrics import score, shown
 from engine.options import Config
 from engine.paired import mean_intervals, sd
-from engine.pooled import AVERAGED, mean_and_sd, read_metrics, read_predictions, say_runs
+from engine.pooled import AVERAGED, mean_and_sd, read_metrics, read_predictions, say_runs, temperature_of
 from engine.seeds import seeds_of
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -43,7 +44,9 @@ def sum_classifiers(folders: list[Path], scored: dict[str, dict[str, Any]], conf
     predicted = np.stack([one.predicted for one in answers])
     bounds = mean_intervals(first.label, predicted, groups, len(first.names))
     runs = {name: {k: one[k] for k in AVERAGED} for name, one in scored.items()}
-    together = np.mean([_probabilities(one.logits) for one in answers], axis=0).argmax(axis=-1)
+    together = np.mean(
+        [softmax(one.logits, temperature_of(scored[f.name])) for f, one in zip(folders, answers, strict=True)], axis=0
+    ).argmax(axis=-1)
     ensemble = score(first.label, together, first.names)
     found = mean_and_sd(list(runs.values()))
     return {
@@ -69,11 +72,6 @@ def _class_over_seeds(name: str, scored: dict[str, dict[str, Any]]) -> dict[str,
         "recall_sd": sd(recalls) if known else None,
         "support": rows[0]["support"],
     }
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 def say_classifiers(log: RunLog, metrics: dict[str, Any]) -> None:

@@ -46,7 +46,8 @@ def test_it_needs_no_clip_no_class_texts_and_no_training_list(trained, tiny_flag
 def test_it_writes_a_run_folder_of_its_own(evaluate):
     done = evaluate()
     names = {path.name for path in done.folder.iterdir()}
-    assert names == {"config.json", "log.txt", "predictions.csv", "metrics.json", "confusion_matrix.png", "tensorboard"}
+    pictures = {"confusion_matrix.png", "reliability.png"}
+    assert names == {"config.json", "log.txt", "predictions.csv", "metrics.json", "tensorboard"} | pictures
     config = json.loads((done.folder / "config.json").read_text())
     assert config["run"]["mode"] == "eval" and config["model"]["temperature"] == 0.02
 

@@ -84,7 +84,7 @@ def test_each_task_alone_without_a_part(arguments, tmp_path, task):
     part = {"va": "--no-tcn", "expr": "--no-transformer", "au": "--positions"}[task]
     alone = run_main([*arguments, "--task", task, part, "--epochs", "1", "--fold", "2"], tmp_path / "run")
     assert alone.status == 0, alone.err
-    assert set(alone.metrics) == {task, "score", "fold", "videos", "frames"} and alone.metrics["fold"] == 2
+    assert set(alone.metrics) == {task, "score", "fold", "videos", "frames", "intervals"} and alone.metrics["fold"] == 2
     again = run_main(["--mode", "eval", "--eval-checkpoint", str(alone.folder / "best.pt")], tmp_path / "eval")
     assert again.metrics == alone.metrics
 

@@ -14,7 +14,7 @@ from tests.tools import run_main
 
 FILES = {
     "config.json", "log.txt", "metrics.jsonl", "last.pt", "last.previous.pt", "best.pt", "predictions.csv",
-    "metrics.json", "confusion_matrix.png", "curves.png", "tensorboard",
+    "metrics.json", "confusion_matrix.png", "reliability.png", "curves.png", "tensorboard",
 }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_a_test_selected_run_is_stored_as_optimistic(tiny_arguments, tmp_path):
     assert torch.load(done.folder / "best.pt", weights_only=True)["selected_on"] == "test: optimistic"
 
 
-@pytest.mark.parametrize("name", ["confusion_matrix.png", "curves.png"])
+@pytest.mark.parametrize("name", ["confusion_matrix.png", "curves.png", "reliability.png"])
 def test_pictures_open_and_are_not_blank(trained, name):
     with Image.open(trained.folder / name) as image:
         pixels = np.asarray(image.convert("L"))
@@ -138,7 +138,7 @@ def test_tensorboard_has_the_scalars_and_the_confusion_matrix(trained):
     tags = events.Tags()
     assert {"train/loss", "train/uar", "val/uar", "lr/temporal"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("val/uar")] == list(range(1, 15))
-    assert tags["images"] == ["confusion/test"]
+    assert tags["images"] == ["confusion/test", "reliability/test"]
 
 
 def test_checkpoints_hold_tensors_and_primitives_only(trained):
