@@ -41,7 +41,7 @@ DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-s
 def read_command(arguments: list[str]) -> tuple[dict[str, Any], Config]:
     """What the user gave, and the whole checked Config."""
     given = parse(GROUPS, arguments, DESCRIPTION)
-    return given, make_config(given)
+    return given, make_config(given, stored_series(given.get("resume")))
 
 
 def resumed_series(config: Config, given: dict[str, Any]) -> Config:
