@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from engine.bootstrap import draw_sums, row_sums
-from engine.intervals import Groups, classifier_intervals, confusions, share_interval
+from engine.intervals import Groups, as_share, classifier_intervals, confusions, share_interval
 from engine.metrics import Interval, score, share, shown
 
 KEPT = ("uar", "war", "macro_f1")
@@ -47,7 +47,7 @@ def coverage_interval(answered: np.ndarray, groups: Groups) -> Interval:
         return None
     counts = np.stack([answered, np.ones(len(answered))], axis=1)
     drawn = draw_sums(row_sums(counts, groups.rows, groups.count))
-    return [bound / 100 for bound in share_interval(answered.mean(), share(drawn[:, 0], drawn[:, 1]), groups.count)]
+    return as_share(share_interval(answered.mean(), share(drawn[:, 0], drawn[:, 1]), groups.count))
 
 
 def describe(found: dict[str, Any], total: int) -> str:

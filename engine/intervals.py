@@ -15,6 +15,7 @@ from engine.metrics import Interval, percent, rates
 from utils.errors import UserError
 
 FEW_GROUPS = 10  # below this drawing again is known to find too narrow an interval
+SAME = 1e-9
 TAIL = (1 - LEVEL / 100) / 2
 
 
@@ -88,25 +89,29 @@ def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
     if G < 2:
         return {"uar": None, "war": None, "macro_f1": None, "recall": [None] * C, "f1": [None] * C}
     point, drawn = rates(sums.sum(axis=0)), rates(draw_sums(sums))
-    true = (sums.sum(axis=2) > 0).sum(axis=0)  # (C,) groups with a clip of the class
-    seen = (sums.sum(axis=2) + sums.sum(axis=1) > 0).sum(axis=0)  # or with a clip that is taken for one
-    found = {"recall": [share_interval(point.recall[c], drawn.recall[:, c], true[c]) for c in range(C)]}
+    has = sums.sum(axis=2) > 0  # (G, C) whether a group has a clip of the class
+    seen = (has | (sums.sum(axis=1) > 0)).sum(axis=0)  # groups with one, or with one that is taken for it
+    found = {"recall": [share_interval(point.recall[c], drawn.recall[:, c], has[:, c].sum()) for c in range(C)]}
     found["f1"] = [f1_interval(point.f1[c], drawn.f1[:, c], seen[c]) for c in range(C)]
+    found |= {name: mean_interval(getattr(drawn, name)) for name in ("uar", "war", "macro_f1")}
+    there = has.any(axis=0)
+    if np.isin(point.recall[there], (0, 1)).all():
+        found["uar"] = mean_of_extremes(point.recall[there] == 1, has[:, there])
     if point.war in (0, 1):
-        found["war"] = one_sided(point.war, G)
-        # classes of which few have a clip are less sure than all together; those of one person are right together
-        wider = max(found["war"], one_sided_mean(point.war, true[true > 0]), key=lambda bounds: bounds[1] - bounds[0])
-        found["uar"] = found["macro_f1"] = wider
-    else:
-        found |= {name: as_percent(interval(getattr(drawn, name))) for name in ("uar", "war", "macro_f1")}
+        found |= {"war": one_sided(point.war, G), "macro_f1": found["uar"]}
     return found
+
+
+def mean_interval(drawn: np.ndarray) -> Interval:
+    """None where all groups are the same: drawing them again says nothing."""
+    return None if np.nanmax(drawn) - np.nanmin(drawn) < SAME else as_percent(interval(drawn))
 
 
 def share_interval(point: float, drawn: np.ndarray, groups: int) -> Interval:
     """Of one class; ``groups`` have a clip of it. One group alone shows how sure 0 and 100 % are, and nothing else."""
     if point in (0, 1):
         return one_sided(point, groups)
-    return None if groups < 2 else as_percent(interval(drawn))
+    return None if groups < 2 else mean_interval(drawn)
 
 
 def f1_interval(point: float, drawn: np.ndarray, groups: int) -> Interval:
@@ -122,21 +127,38 @@ def one_sided(point: float, count: int) -> list[float]:
     return [100 * float(reach), 100.0] if point else [0.0, 100 * float(1 - reach)]
 
 
-def one_sided_mean(point: float, counts: np.ndarray) -> list[float]:
-    """The same for the mean of shares that are all 0 or all 1, of ``counts`` draws each.
+def mean_of_extremes(right: np.ndarray, has: np.ndarray) -> list[float]:
+    """Of the mean of shares that are all 0 or 1: ``right`` (C,), of what ``has`` (G, C) says.
 
-    The lowest mean of shares p whose chance to be all 1, the product of p ** count, is 2.5 %: p grows with count, up
-    to 1.
+    Down to where those of 1 may lie, up to where those of 0 may.
+    """
+    low, high = (0 if not kind.any() else kind.mean() * lowest_mean(has[:, kind]) for kind in (right, ~right))
+    return [100 * float(low), 100 * float(1 - high)]
+
+
+def lowest_mean(has: np.ndarray) -> float:
+    """Of shares that are all 1; the classes of one person may be right together, those of different clips may not."""
+    together = TAIL ** (1 / has.any(axis=1).sum())
+    return min(together, lowest_mean_apart(has.sum(axis=0)))
+
+
+def lowest_mean_apart(counts: np.ndarray) -> float:
+    """The lowest mean of shares p whose chance to be all 1 in ``counts`` draws, the product of p ** count, is 2.5 %.
+
+    p is a multiple of count, up to 1.
     """
     counts = np.sort(counts)
-    for free in range(len(counts), 0, -1):  # the classes whose share is below 1, the smallest first
+    for free in range(len(counts), 0, -1):  # the shares below 1, those of the fewest draws
         few = counts[:free]
         scale = np.exp((np.log(TAIL) - (few * np.log(few)).sum()) / few.sum())
         if scale * few[-1] <= 1:
             break
-    reach = float((scale * few.sum() + len(counts) - free) / len(counts))
-    return [100 * reach, 100.0] if point else [0.0, 100 * (1 - reach)]
+    return float((scale * few.sum() + len(counts) - free) / len(counts))
 
 
 def as_percent(bounds: Interval) -> Interval:
     return None if bounds is None else [percent(bound) for bound in bounds]
+
+
+def as_share(bounds: Interval) -> Interval:
+    return None if bounds is None else [bound / 100 for bound in bounds]

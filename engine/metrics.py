@@ -82,7 +82,7 @@ def table(metrics: dict[str, Any]) -> str:
     titles = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
     scores = [f"{title} {metrics[key]:.2f} {shown(drawn.get(key))}".strip() for key, title in titles.items()]
     rows.append(f"{'   '.join(scores)}   ({metrics['num_clips']} clips)")
-    if drawn.get("uar"):
+    if drawn.get("groups", 0) > 1:
         rows.append(f"95 % intervals in brackets: {drawn['groups']} {drawn['resampled']} drawn again")
     return "\n".join(rows)
 

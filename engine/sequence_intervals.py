@@ -9,7 +9,7 @@ from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from engine.affect_metrics import VA_NAMES, unit_counts
 from engine.agreement import agreement_of, grouped_moments
 from engine.bootstrap import draw_weights, interval, replicate_sums, row_sums
-from engine.intervals import Groups, confusions, f1_interval, one_sided
+from engine.intervals import Groups, as_share, confusions, f1_interval, one_sided
 from engine.metrics import Interval, mean_of_known, rates, share
 from engine.sequence_score import MAIN, Pooled
 
@@ -79,13 +79,12 @@ def with_bounds(scores: dict[str, Any], f1: np.ndarray, seen: np.ndarray) -> dic
     per_class = {}
     for c, (name, row) in enumerate(scores["per_class"].items()):
         point = np.nan if row["f1"] is None else row["f1"]
-        found = f1_interval(point, f1[:, c], seen[c])
-        per_class[name] = row | {"f1_interval": None if found is None else [bound / 100 for bound in found]}
+        per_class[name] = row | {"f1_interval": as_share(f1_interval(point, f1[:, c], seen[c]))}
     return scores | {"per_class": per_class}
 
 
 def bounds(point: float, drawn: np.ndarray, count: int) -> Interval:
     """Of a mean; one that is 0 or 1 throughout shows no spread."""
     if np.ptp(drawn) == 0 and point in (0, 1):
-        return [bound / 100 for bound in one_sided(point, count)]
+        return as_share(one_sided(point, count))
     return interval(drawn)
