@@ -18,14 +18,17 @@ SCORED = ("train", "eval", "zero-shot")
 
 
 def is_series(config: Config) -> bool:
-    return config.run.mode in SCORED and "all" in (config.data.fold, config.data.leave_out)
+    several = "all" in (config.data.fold, config.data.leave_out) or config.results.seeds is not None
+    return config.run.mode in SCORED and several
 
 
 def stored_series(folder: str | Path | None) -> dict[str, Any] | None:
-    """The options of the series that a folder holds; None where it holds none, or a single run."""
+    """The options of the series or of the ablation that a folder holds; None where it holds none, or a single run."""
     try:
         stored = json.loads(Path(folder or "auto", "config.json").read_text(encoding="utf-8"))
-        return stored if "all" in (stored["data"].get("fold"), stored["data"].get("leave_out")) else None
+        several = "all" in (stored["data"].get("fold"), stored["data"].get("leave_out"))
+        several = several or stored.get("results", {}).get("seeds") is not None or stored["run"]["mode"] == "ablate"
+        return stored if several else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

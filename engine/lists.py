@@ -13,6 +13,7 @@ from dataloader.splits import hold_out
 from engine.frame_lists import CLASSES as FRAME_CLASSES
 from engine.frame_lists import read_frame_clips
 from engine.options import Config
+from engine.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
 
@@ -158,7 +159,12 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
         )
     if config.data.pack:
         return  # what is read was decoded when the pack was made
-    bad = find_unreadable([clip.frame_path(i) for clip in clips for i in range(len(clip.frames))])
+    looked_at = tuple((clip.folder, clip.frames) for clip in clips)
+    bad = remembered(
+        "frames",
+        looked_at,
+        lambda: find_unreadable([clip.frame_path(i) for clip in clips for i in range(len(clip.frames))]),
+    )
     if bad and config.data.on_bad_frame == "error":
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")

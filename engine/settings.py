@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
+from engine.grid import check_ablation
 from engine.options import GROUPS, Config, RunOptions
+from engine.seeds import check_seeds
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
@@ -39,7 +41,7 @@ DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-s
 def read_command(arguments: list[str]) -> tuple[dict[str, Any], Config]:
     """What the user gave, and the whole checked Config."""
     given = parse(GROUPS, arguments, DESCRIPTION)
-    return given, make_config(given)
+    return given, make_config(given, stored_series(given.get("resume")))
 
 
 def resumed_series(config: Config, given: dict[str, Any]) -> Config:
@@ -96,7 +98,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     if run.gpu is not None and run.gpu != "mps" and not re.fullmatch("[0-9]+", run.gpu):
         raise UserError(f"--gpu {run.gpu}: expected a number or mps")
     check_files(run)
-    if run.resume is not None and run.mode != "train":
+    if run.resume is not None and run.mode not in ("train", "ablate"):
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
     if run.mode in ("eval", "predict") and run.eval_checkpoint is None and not run.dry_run:
         raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
@@ -132,6 +134,8 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     check_results(config, given)
     check_series(config)
+    check_seeds(config)
+    check_ablation(config)
     check_sequence(config)
     check_attention(config, given)
     if run.mode == "train":

@@ -26,10 +26,13 @@ from engine.resume import (
     find_checkpoint,
     is_complete,
 )
+from engine.run_hash import NAME as RUN_HASH
+from engine.run_hash import run_hash
 from engine.running import RunningScore, sum_finite
 from engine.sequence import train_sequence
 from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
+from engine.shared import final_loader
 from engine.tasks import TASKS, ClipTask
 from utils.checkpoint import load_checkpoint, to_full
 from utils.runlog import progress_bar
@@ -58,7 +61,10 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         trainer = Trainer(config, task, splits, classes, shape, session)
         if found is not None:
             trainer.resume(found)
-        return trainer.run()
+        told = run_hash(config)  # of the lists and boxes as they are now
+        metrics = trainer.run()
+        session.log.write_text(RUN_HASH, f"{told}\n")
+        return metrics
 
 
 class Trainer(Loop):
@@ -210,6 +216,7 @@ class Trainer(Loop):
         loader = evaluation_loader(self.config, self.finals[split], self.views, self.session)
         loader = Watched(loader, self.stop, self.group)
         clips = self.finals[split]
+        loader = final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
         return score_and_write(self.task, loader, clips, self.config, self.session, self.selected_on, split, calibrated)
 
     @property

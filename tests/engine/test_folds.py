@@ -6,7 +6,8 @@ from dataclasses import asdict
 import pytest
 
 from engine.folds import is_series
-from engine.series import open_series, read_predictions
+from engine.pooled import read_predictions
+from engine.series import open_series
 from engine.settings import make_config, read_command, resumed_series
 from tests.tools import error_of
 from utils.errors import UserError
@@ -131,7 +132,7 @@ def test_predictions_of_different_classes_are_not_pooled(tmp_path):
         rows = [",".join(["clip", "label", *columns]), ",".join(["x", "a", *["0.5"] * len(columns)])]
         (tmp_path / fold / "predictions.csv").write_text("\n".join(rows) + "\n")
     files = [tmp_path / fold / "predictions.csv" for fold in ("fold-1", "fold-2")]
-    assert read_predictions(files[:1])[0] == ("a", "b")
+    assert read_predictions(files[:1]).names == ("a", "b")
     with pytest.raises(UserError, match="fold-2") as caught:
         read_predictions(files)
     assert "\n" not in str(caught.value)
