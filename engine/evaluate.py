@@ -13,6 +13,7 @@ from engine.data import evaluation_loader, make_views
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
 from engine.lists import read_splits, require_lists, run_classes
+from engine.mistakes import write_mistakes
 from engine.options import Config
 from engine.regress import evaluate_regression
 from engine.results import write_results
@@ -85,16 +86,17 @@ def score_and_write(
     if replaced:
         session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
     metrics = task.score(logits, label)
-    if not session.group.is_main:
-        return metrics
-    return write_results(
-        session.log,
-        names=task.names,
-        ids=ids,
-        label=label,
-        logits=logits,
-        metrics=metrics,
-        split=split,
-        selected_on=selected_on,
-        title=config.run.exper_name,
-    )
+    if session.group.is_main:
+        metrics = write_results(
+            session.log,
+            names=task.names,
+            ids=ids,
+            label=label,
+            logits=logits,
+            metrics=metrics,
+            split=split,
+            selected_on=selected_on,
+            title=config.run.exper_name,
+        )
+    write_mistakes(loader, config, session)
+    return metrics
