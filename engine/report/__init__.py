@@ -10,7 +10,7 @@ from engine.report.document import Document, Heading, Paragraph, Picture, Warnin
 from engine.report.html import page
 from engine.report.markdown import markdown
 from engine.report.sections import run_parts, warning_parts
-from engine.report.several import comparison_parts, different_clips
+from engine.report.several import comparison_parts, different_clips, ranking
 from engine.report.words import cautions, title_of, verdict
 from utils.errors import UserError
 
@@ -42,7 +42,7 @@ def make_document(runs: list[Run], with_pictures: bool) -> Document:
 
 
 def single(run: Run, pictures: int) -> Document:
-    parts = [Paragraph(verdict(run), is_lead=True), Heading(2, "Know first"), *warning_parts(run)]
+    parts = [Paragraph(verdict(run), is_lead=True), Heading(2, "What to know first"), *warning_parts(run)]
     return Document(title_of(run), parts + run_parts(run, 2, pictures))
 
 
@@ -51,8 +51,11 @@ def several(runs: list[Run], pictures: int) -> Document:
     warned = [(f"{run.name}, {what}", text) for run in runs for what, text in cautions(run)]
     unlike = different_clips(runs)
     warned = ([("comparison", unlike)] if unlike else []) + shared(warned, runs)
-    parts: list[Any] = [Paragraph(f"{len(runs)} runs: {', '.join(run.name for run in runs)}.", is_lead=True)]
-    parts += [Heading(2, "Know first"), Warnings(warned) if warned else Paragraph("No run gave reason for a warning.")]
+    parts: list[Any] = [Paragraph(ranking(runs), is_lead=True)]
+    parts += [
+        Heading(2, "What to know first"),
+        Warnings(warned) if warned else Paragraph("No run gave reason for a warning."),
+    ]
     parts += comparison_parts(runs)
     for run in runs:
         parts += [Heading(2, f"Run {run.name}"), Paragraph(verdict(run)), *run_parts(run, 3, pictures)]

@@ -42,7 +42,7 @@ def reliability_figure(stored: dict[str, Any]) -> list[Figure]:
     told = "; ".join(
         f"confidence {100 * sure:.0f} %: {100 * right:.0f} % correct, {n} clips" for *_, n, sure, right in shares if n
     )
-    more = "Bars and dots: how many were right. On the dashed line confidence is honest; below it, too sure."
+    more = "Bars and dots: how many were right, of so many clips. On the dashed line confidence is honest; below, too sure."
     return [Figure(drawings.reliability(shares, f"Reliability. {told}"), "Reliability", more)]
 
 

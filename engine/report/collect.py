@@ -13,7 +13,19 @@ from utils.config import flag_of
 from utils.errors import UserError
 
 LONG_VIDEOS = ("va", "expr", "au")
-OF_THE_PLACE = {"files", "output_dir", "exper_name", "mode", "workers", "device", "gpu", "resume", "print_freq"}
+OF_THE_PLACE = {
+    "files",
+    "output_dir",
+    "exper_name",
+    "mode",
+    "workers",
+    "device",
+    "gpu",
+    "resume",
+    "print_freq",
+    "cache_dir",
+}
+OF_THE_PLACE |= {"mistake_frames", "save_every_minutes", "dry_run"}
 WARNING = "warning: "
 
 
@@ -179,6 +191,7 @@ def chosen_options(run: Run) -> dict[str, Any]:
 
 def written(value: Any) -> str:
     """As it would be typed."""
+    value = list(value) if isinstance(value, tuple) else value
     if value is None:
         return "(not set)"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -42,6 +42,7 @@ class Table:
     head: list[str]
     rows: list[list[str | Cell]]
     is_grid: bool = False  # of equal cells, as a confusion matrix
+    is_text: bool = False  # not of numbers
 
 
 @dataclass(frozen=True)

@@ -186,9 +186,11 @@ def reliability(bins: list[tuple[float, float, int, float, float]], description:
         if count:
             plot.bar(100 * low, 100 * high, 100 * accuracy)
     plot.guide((0, 0), (100, 100))
-    for _, _, count, confidence, accuracy in bins:
+    for low, high, count, confidence, accuracy in bins:
         if count:
             plot.dot((100 * confidence, 100 * accuracy))
+            x, y = plot.place(50 * (low + high), 0)
+            plot.parts.append(text(x, y - 4, str(count), "count", "middle"))
     return plot.svg(description)
 
 

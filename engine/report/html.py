@@ -88,9 +88,10 @@ class Writer:
     def table(self, part: Table) -> str:
         head = "".join(f'<th scope="col"{words_class(name)}>{escape(name)}</th>' for name in part.head)
         rows = "".join(f"<tr>{self.row(row)}</tr>\n" for row in part.rows)
+        style = " class=grid" if part.is_grid else " class=texts" if part.is_text else ""
         return (
             f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(part.caption)}">'
-            f"<table{' class=grid' if part.is_grid else ''}><caption>{escape(part.caption)}</caption>\n"
+            f"<table{style}><caption><span>{escape(part.caption)}</span></caption>\n"
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>"
         )
 
@@ -117,7 +118,7 @@ class Writer:
 
 
 def words_class(text: str) -> str:
-    return ' class="words"' if text in ("what it is", "contents", "value", "selected on") else ""
+    return ' class="words"' if text in ("what it is", "selected on") else ""
 
 
 def cell_html(cell: Cell) -> str:
@@ -125,7 +126,7 @@ def cell_html(cell: Cell) -> str:
     kinds = [f"s{round(cell.share * STEPS)}"] if cell.share is not None else []
     kinds += ["best"] if cell.is_best else []
     kinds += ["words"] if len(cell.text) > WORDS or re.match(r"[A-Za-z(/-][^%]*$", cell.text) else []
-    told = escape(cell.text)
+    told = breakable(cell.text)
     if cell.share is not None and " (" in told:
         told = told.replace(" (", ' <span class="small">(', 1) + "</span>"
     if cell.is_best:
@@ -135,8 +136,13 @@ def cell_html(cell: Cell) -> str:
 
 
 def caption(title: str, more: str) -> str:
-    below = f'<span class="more">{escape(more)}</span>' if more else ""
+    below = "".join(f'<span class="more">{breakable(line)}</span>' for line in more.splitlines())
     return f"<figcaption>{escape(title)}{below}</figcaption>" if title or more else ""
+
+
+def breakable(text: str) -> str:
+    """A path may go on in the next line after a slash."""
+    return re.sub(r"(?<=\w)([/_])(?=\w)", r"\1<wbr>", escape(text))
 
 
 def data_address(file: Path) -> str:

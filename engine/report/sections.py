@@ -44,10 +44,11 @@ def setting_parts(run: Run, level: int) -> list[Any]:
     parts: list[Any] = [Heading(level, "Settings and data")]
     counted = [[name, rest] for name, rest in map(split_line, data_lines(run))]
     if counted:
-        parts.append(Table("What the lists hold", ["list", "contents"], counted))
+        parts.append(Table("What the lists hold", ["list", "contents"], counted, is_text=True))
     if chosen:
-        parts.append(Table("Options that differ from what the method takes for granted", ["option", "value"], chosen))
-    return [*parts, Folded("Every option", [Table("Every option", ["option", "value"], every)])]
+        caption = "Options that differ from what the method takes for granted"
+        parts.append(Table(caption, ["option", "value"], chosen, is_text=True))
+    return [*parts, Folded("Every option", [Table("Every option", ["option", "value"], every, is_text=True)])]
 
 
 def split_line(line: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from engine.report import drawings
 from engine.report.collect import OF_THE_PLACE, Run, is_number, scored_clips, written
 from engine.report.document import Cell, Figure, Heading, Paragraph, Table
 from engine.report.words import KINDS, SCORES, TASKS, clips_of, interval_of, is_interval, number, percent, span
+from engine.settings import defaults
 from utils.config import flag_of
 
 
@@ -17,6 +18,17 @@ def comparison_parts(runs: list[Run]) -> list[Any]:
             parts += make(alike)
     differing = option_table(runs)
     return [*parts, Heading(2, "What differs"), differing or Paragraph("No option differs but those of the place.")]
+
+
+def ranking(runs: list[Run]) -> str:
+    """The highest score, and what follows."""
+    if any(run.kind != "classes" for run in runs):
+        return f"{len(runs)} runs: {', '.join(run.name for run in runs)}."
+    told = []
+    for run in sorted(runs, key=lambda run: -run.metrics["uar"]):
+        bounds = interval_of(run, "uar")
+        told.append(f"{run.name} {percent(run.metrics['uar'])}" + (f" ({span(bounds)})" if bounds else ""))
+    return f"UAR, highest first: {', '.join(told)}."
 
 
 def different_clips(runs: list[Run]) -> str | None:
@@ -105,12 +117,13 @@ def number_tables(runs: list[Run]) -> list[Any]:
 
 
 def option_table(runs: list[Run]) -> Table | None:
+    """A folder older than an option has that option's default."""
+    usual = defaults()
     names = list(dict.fromkeys(name for run in runs for name in run.options if name not in OF_THE_PLACE))
     rows = []
     for name in names:
-        values = [written(run.options[name]) if name in run.options else "(unknown then)" for run in runs]
+        values = [written(run.options.get(name, usual.get(name))) for run in runs]
         if len(set(values)) > 1:
             rows.append([flag_of(name), *values])
-    return (
-        Table("Options that differ between the runs", ["option", *(run.name for run in runs)], rows) if rows else None
-    )
+    head = ["option", *(run.name for run in runs)]
+    return Table("Options that differ between the runs", head, rows, is_text=True) if rows else None

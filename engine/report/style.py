@@ -65,13 +65,16 @@ nav a { display: inline-block; padding: .25rem 0; }
 .scroll { overflow-x: auto; margin: 1rem 0; max-width: 100%; position: relative; }
 table { border-collapse: collapse; font-size: .925rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); font-size: .875rem; padding: 0 0 .45rem; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(60rem, calc(100vw - 2rem)); }
 th, td { padding: .38rem .75rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: middle;
   white-space: nowrap; }
 thead th { vertical-align: bottom; border-bottom: 2px solid var(--line); font-weight: 600; }
 th { font-weight: 600; }
 th[scope="row"], thead th:first-child, td.words, th.words { text-align: left; }
-td.words { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 34rem; }
-tbody th[scope="row"] { font-weight: 500; }
+td.words { white-space: normal; overflow-wrap: break-word; min-width: 9rem; max-width: 34rem; }
+tbody th[scope="row"] { font-weight: 500; position: sticky; left: 0; background: var(--page); }
+table.texts th, table.texts td { text-align: left; }
+table.texts td { white-space: normal; overflow-wrap: break-word; min-width: 7rem; max-width: 40rem; }
 td .small { display: block; line-height: 1.1; color: inherit; font-size: .8rem; }
 table.grid td { text-align: center; min-width: 4.6rem; border: 1px solid var(--page); padding: .5rem .4rem; }
 table.grid thead th { text-align: center; border-bottom: 0; }
@@ -86,6 +89,7 @@ figure > svg { display: block; width: 100%; height: auto; max-width: 30rem; }
 figcaption { font-weight: 600; font-size: .95rem; margin-bottom: .4rem; }
 figcaption .more { display: block; font-weight: 400; margin-top: .1rem; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: .4rem 2rem; }
+.beside figure { display: grid; grid-template-rows: subgrid; grid-row: span 2; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: 1.4rem;
   margin: 1rem 0; }
 .gallery figure { margin: 0; }
@@ -99,6 +103,7 @@ summary { cursor: pointer; color: var(--link); }
 footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 1px solid var(--line); }
 svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--ink); }
 svg .tick { fill: var(--muted); font-size: 11px; }
+svg .count { fill: var(--ink); font-size: 9.5px; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--muted); stroke-width: 1; }
 svg .guide { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 3 3; }

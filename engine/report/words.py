@@ -6,6 +6,7 @@ from typing import Any
 from engine.report.collect import Run, is_number
 
 FEW_CLIPS = 20  # of a class; below it one clip moves UAR visibly
+THIN = "\N{NO-BREAK SPACE}"  # between a number and its sign
 WIDE = 10.0  # points between the ends of an interval of UAR
 SCORES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1"}
 TASKS = {
@@ -17,7 +18,7 @@ KINDS = {"mae": "MAE", "rmse": "RMSE", "pearson": "Pearson", "ccc": "CCC"}
 
 
 def percent(value: Any, digits: int = 1) -> str:
-    return f"{value:.{digits}f} %" if is_number(value) else "–"
+    return f"{value:.{digits}f}{THIN}%" if is_number(value) else "–"
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -93,13 +94,13 @@ def verdict_on_classes(run: Run) -> str:
     bounds, by_chance = interval_of(run, "uar"), chance(run)
     groups = run.metrics.get("intervals") or {}
     persons = f" of {groups['groups']} persons" if groups.get("resampled") == "persons" else ""
-    sure = f" (95 % interval {span(bounds)})" if bounds else ""
-    guessing = f"; guessing finds {by_chance:.1f} %" if by_chance else ""
+    sure = f" (95{THIN}% interval {span(bounds)})" if bounds else ""
+    guessing = f" Guessing reaches {percent(by_chance)}." if by_chance else ""
     present = len(run.metrics["classes"]) - len(run.metrics.get("absent_classes", []))
     series = f", the {len(run.members)} runs of the series together" if run.members else ""
     return (
-        f"On {clips_of(run)} {split_of(run)} clips{persons}{series}, {run.metrics['uar']:.1f} % of a class is found in "
-        f"the mean of {present} classes{sure}{guessing}. {selection(run)}"
+        f"On {clips_of(run)} {split_of(run)} clips{persons}{series}, UAR is {percent(run.metrics['uar'])}{sure}: the mean "
+        f"recall of {present} classes.{guessing} {selection(run)}"
     )
 
 
@@ -111,7 +112,7 @@ def selection(run: Run) -> str:
     if said == "last":
         return "The weights are those of the last epoch: nothing was selected."
     if said == "val":
-        same = " the same clips as scored, so the score is optimistic." if split_of(run) == "val" else "validation."
+        same = "the clips that are scored here: optimistic." if split_of(run) == "val" else "validation clips."
         return f"The epoch was selected on {same}"
     if said.startswith("test"):
         return "The epoch was selected on the test clips themselves: the score is optimistic."

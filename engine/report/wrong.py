@@ -7,9 +7,9 @@ from engine.report.document import Beside, Heading, Paragraph, Picture, Table
 from engine.report.words import percent
 
 WHY = {
-    "surest": "one of the surest mistakes",
-    "worst": "the true class is all but ruled out",
-    "class": "among the surest of its true class",
+    "surest": "among the surest mistakes",
+    "worst": "the truth was thought least likely",
+    "class": "among the surest of its class",
 }
 
 
@@ -38,8 +38,8 @@ def clips_of_wrong(run: Run) -> int:
 def mistake_picture(one: dict[str, Any]) -> Picture:
     person = f" of person {one['person']}" if one.get("person") else ""
     taken = f"{one['label']} taken for {one['predicted']}"
-    sure = f"{100 * one['confidence']:.0f} %"
+    sure = percent(100 * one["confidence"], 0)
     description = f"Clip {one['clip']}{person}: {taken} with {sure} confidence; frames, face above context"
     why = "; ".join(WHY.get(reason, reason) for reason in one.get("why", []))
-    details = f"{one['clip']}{person} · true class {100 * one['p_true']:.1f} %" + (f" · {why}" if why else "")
-    return Picture(one["file"], description, f"{taken}, {sure} sure", details)
+    details = f"{one['label']} had {percent(100 * one['p_true'])}" + (f"; {why}" if why else "")
+    return Picture(one["file"], description, f"{taken}, {sure} sure", f"{details}\n{one['clip']}{person}")
