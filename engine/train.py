@@ -17,6 +17,7 @@ from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
+from engine.model_card import write_model_card
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
 from engine.resume import (
@@ -203,7 +204,10 @@ class Trainer(Loop):
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         loader = evaluation_loader(self.config, self.finals[split], self.views, self.session)
         loader = Watched(loader, self.stop, self.group)
-        return score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)
+        metrics = score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)
+        if self.group.is_main:
+            write_model_card(self.log, self.config.data.root_dir)
+        return metrics
 
     @property
     def selected_on(self) -> str:

@@ -5,14 +5,13 @@ from typing import Any
 from engine.report import drawings
 from engine.report.collect import Run
 from engine.report.document import Beside, Figure, Heading, Paragraph, Table
-from engine.report.words import number, percent
+from engine.report.words import how_to_get, number, percent
 
 
 def calibration_parts(run: Run, level: int) -> list[Any]:
     stored, curve = run.metrics.get("calibration") or {}, run.metrics.get("risk_coverage") or {}
     if not stored and not curve:
-        missing = "This run folder holds no calibration; --mode eval on its best.pt measures it."
-        return [Heading(level, "Calibration"), Paragraph(missing)]
+        return [Heading(level, "Calibration"), Paragraph(f"This run folder holds no calibration.{how_to_get(run)}")]
     figures = [*reliability_figure(stored), *risk_figure(curve)]
     temperature = stored.get("temperature", 1.0)
     fitted = f"fitted on {stored['fitted_on']}" if stored.get("fitted_on") else "not fitted"
@@ -42,7 +41,7 @@ def reliability_figure(stored: dict[str, Any]) -> list[Figure]:
     told = "; ".join(
         f"confidence {100 * sure:.0f} %: {100 * right:.0f} % correct, {n} clips" for *_, n, sure, right in shares if n
     )
-    more = "Bars and dots: how many were right, of so many clips. On the dashed line confidence is honest; below, too sure."
+    more = "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
     return [Figure(drawings.reliability(shares, f"Reliability. {told}"), "Reliability", more)]
 
 

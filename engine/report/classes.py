@@ -50,7 +50,7 @@ def member_table(run: Run) -> Table:
         spread = [
             f"{number(run.metrics.get(f'{k}_mean'), 2)} ± {number(run.metrics.get(f'{k}_sd'), 2)}" for k in SCORES
         ]
-        rows.append(["mean ± sd", *(Cell(text, is_best=True) for text in spread)])
+        rows.append(["mean ± sd", *spread])
     return Table("The runs of the series; above, their predictions scored together", ["run", *SCORES.values()], rows)
 
 

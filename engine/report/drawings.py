@@ -46,11 +46,13 @@ class Plot:
 
     def legend(self, names: list[str]) -> None:
         """A short line and a name each, above the plot."""
-        x = LEFT
+        x, most = LEFT, WIDTH - LEFT
+        if sum(33 + 6.2 * len(name) for name in names) > most:
+            names = [fit(name, most / len(names) - 33) for name in names]
         for name, style in zip(names, STYLES, strict=False):
-            self.parts.append(f'<line class="line {style}" x1="{x}" y1="12" x2="{x + 24}" y2="12"/>')
-            self.parts.append(text(x + 29, 16, name, "tick"))
-            x += 44 + round(6.1 * len(name))
+            self.parts.append(f'<line class="line {style}" x1="{x}" y1="12" x2="{x + 20}" y2="12"/>')
+            self.parts.append(text(x + 25, 16, name, "tick"))
+            x += 33 + round(6.2 * len(name))
 
     def svg(self, description: str) -> str:
         return svg(WIDTH, HEIGHT, self.parts, description)

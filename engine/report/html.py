@@ -2,6 +2,7 @@
 
 import base64
 import re
+import struct
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ PAGE = """<!doctype html>
 </html>
 """
 KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+WIDE = 1500  # pixels
 WORDS = 24  # a cell of more letters is text, not a number
 
 
@@ -105,6 +107,9 @@ class Writer:
     def picture(self, part: Picture, kind: str = "plain") -> str:
         picture = f'<img src="{data_address(part.file)}" alt="{escape(part.description)}">'
         told = caption(part.caption, part.details)
+        if kind == "plain" and is_wide(part.file):
+            kind, name = "plain wide", escape(part.caption)
+            picture = f'<div class="scroll" role="region" tabindex="0" aria-label="{name}">{picture}</div>'
         parts = picture + told if kind == "strip" else told + picture
         return f'<figure class="{kind}">{parts}</figure>'
 
@@ -147,6 +152,12 @@ def breakable(text: str) -> str:
 
 def data_address(file: Path) -> str:
     return f"data:image/{KINDS[file.suffix.lower()]};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+
+
+def is_wide(file: Path) -> bool:
+    """A PNG whose letters would be too small on a phone: it keeps a width and scrolls in its place."""
+    width, height = struct.unpack(">II", file.read_bytes()[16:24])
+    return width > WIDE and width > 1.3 * height
 
 
 def page(document: Document, footer: list[str]) -> str:

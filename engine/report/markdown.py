@@ -24,7 +24,7 @@ def write(part: Any, folder: Path) -> str:
     if isinstance(part, Warnings):
         return "\n".join(f"- **{plain(what)}:** {plain(text)}" for what, text in part.items)
     if isinstance(part, Table):
-        return table(part.head, [[cell_text(cell) for cell in row] for row in part.rows], part.caption)
+        return table(part.head, [[cell_text(cell) for cell in row] for row in part.rows], part.caption, part.is_text)
     if isinstance(part, Figure):
         shown = f"\n\n{link(part.picture, part.description, folder)}" if part.picture else ""
         return f"**{plain(part.caption)}.** {plain(part.description)}{shown}"
@@ -41,10 +41,10 @@ def write(part: Any, folder: Path) -> str:
     )
 
 
-def table(head: list[str], rows: list[list[str]], caption: str = "") -> str:
+def table(head: list[str], rows: list[list[str]], caption: str = "", is_text: bool = False) -> str:
     """Columns without a word in them, those of drawings, are left out."""
     kept = [place for place in range(len(head)) if any(row[place] for row in rows)]
-    lines = [[head[place] for place in kept], ["---"] + ["---:"] * (len(kept) - 1)]
+    lines = [[head[place] for place in kept], ["---"] + ["---" if is_text else "---:"] * (len(kept) - 1)]
     lines += [[row[place] for place in kept] for row in rows]
     cells = [[word if number == 1 else plain(word) for word in line] for number, line in enumerate(lines)]
     drawn = "\n".join(f"| {' | '.join(line)} |" for line in cells)

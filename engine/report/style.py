@@ -97,6 +97,7 @@ figcaption .more { display: block; font-weight: 400; margin-top: .1rem; }
 .gallery .more { overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; }
 .gallery img { width: 100%; max-width: 28.5rem; border-radius: 3px; }
+figure.wide img { min-width: 56rem; }
 figure.plain img { background: #fff; border-radius: 4px; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--link); }

@@ -98,10 +98,8 @@ def verdict_on_classes(run: Run) -> str:
     guessing = f" Guessing reaches {percent(by_chance)}." if by_chance else ""
     present = len(run.metrics["classes"]) - len(run.metrics.get("absent_classes", []))
     series = f", the {len(run.members)} runs of the series together" if run.members else ""
-    return (
-        f"On {clips_of(run)} {split_of(run)} clips{persons}{series}, UAR is {percent(run.metrics['uar'])}{sure}: the mean "
-        f"recall of {present} classes.{guessing} {selection(run)}"
-    )
+    told = f"UAR is {percent(run.metrics['uar'])}{sure}: the mean recall of {present} classes.{guessing}"
+    return f"On {clips_of(run)} {split_of(run)} clips{persons}{series}, {told} {selection(run)}"
 
 
 def selection(run: Run) -> str:
@@ -111,6 +109,8 @@ def selection(run: Run) -> str:
         return "Nothing was trained on these classes."
     if said == "last":
         return "The weights are those of the last epoch: nothing was selected."
+    if said == "val" and run.kind == "long videos":
+        return "The epoch was selected on the videos that are scored here: optimistic."
     if said == "val":
         same = "the clips that are scored here: optimistic." if split_of(run) == "val" else "validation clips."
         return f"The epoch was selected on {same}"
@@ -127,6 +127,8 @@ def cautions(run: Run) -> list[tuple[str, str]]:
         found.insert(0, ("data", run.note))
     if run.kind == "classes":
         found += of_classes(run, said)
+    if "selected on the videos" in selection(run):
+        found.append(("setting", "the epoch was selected on the videos that are scored: optimistic"))
     if run.kind == "numbers" and (run.metrics.get("subjects") or 99) < FEW_CLIPS and "subjects:" not in said:
         found.append(
             ("data", f"{run.metrics['subjects']} subjects: what is measured on so few says little about others")
@@ -153,7 +155,7 @@ def of_classes(run: Run, said: str) -> list[tuple[str, str]]:
         wide = f"the interval of UAR spans {bounds[1] - bounds[0]:.1f} points: smaller differences between runs can be"
         found.append(("reading", f"{wide} noise; --mode compare tests two runs on the same clips"))
     if not bounds:
-        found.append(("reading", "no intervals are stored with these scores; --mode eval measures them"))
+        found.append(("reading", "no intervals are stored with these scores (--ci off, or an older run)"))
     return found
 
 
@@ -177,6 +179,10 @@ def data_lines(run: Run) -> list[str]:
     )
     found = [" ".join(line.split()) for line in run.log if wanted.match(line)]
     return list(dict.fromkeys(found))
+
+
+def how_to_get(run: Run) -> str:
+    return " --mode eval on its best.pt writes it." if (run.folder / "best.pt").is_file() else ""
 
 
 def title_of(run: Run) -> str:

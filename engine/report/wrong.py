@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.report.collect import Run
 from engine.report.document import Beside, Heading, Paragraph, Picture, Table
-from engine.report.words import percent
+from engine.report.words import how_to_get, percent
 
 WHY = {
     "surest": "among the surest mistakes",
@@ -17,7 +17,7 @@ def mistake_parts(run: Run, level: int, pictures: int) -> list[Any]:
     parts: list[Any] = [Heading(level, "Mistakes")]
     if not run.mistakes:
         wrong = clips_of_wrong(run)
-        missing = "The run folder holds no mistakes/; --mode eval on its best.pt writes it."
+        missing = f"The run folder holds no mistakes/.{how_to_get(run)}"
         return [*parts, Paragraph("Every clip was right." if wrong == 0 else missing)]
     shown = [one for one in run.mistakes if one.get("file")][:pictures]
     if shown:
@@ -41,5 +41,5 @@ def mistake_picture(one: dict[str, Any]) -> Picture:
     sure = percent(100 * one["confidence"], 0)
     description = f"Clip {one['clip']}{person}: {taken} with {sure} confidence; frames, face above context"
     why = "; ".join(WHY.get(reason, reason) for reason in one.get("why", []))
-    details = f"{one['label']} had {percent(100 * one['p_true'])}" + (f"; {why}" if why else "")
-    return Picture(one["file"], description, f"{taken}, {sure} sure", f"{details}\n{one['clip']}{person}")
+    details = f"{sure} sure, {one['label']} {percent(100 * one['p_true'])}" + (f"; {why}" if why else "")
+    return Picture(one["file"], description, taken, f"{details}\n{one['clip']}{person}")
