@@ -127,7 +127,7 @@ def class_scores(run: Run) -> list[str]:
     )
     calibration = f"Calibration: {told}{fitted}." if stored else "Calibration: not measured."
     heads = ["score", "value", "95 % interval"], ["class", "recall", "95 % interval", "clips"]
-    return [table(heads[0], rows), table(heads[1], classes), calibration]
+    return [table(heads[0], rows), table(heads[1], classes), plain(calibration)]
 
 
 def number_scores(run: Run) -> list[str]:
