@@ -14,7 +14,7 @@ from tests.tools import run_main
 
 FILES = {
     "config.json", "log.txt", "metrics.jsonl", "last.pt", "last.previous.pt", "best.pt", "predictions.csv",
-    "metrics.json", "confusion_matrix.png", "curves.png", "tensorboard",
+    "metrics.json", "confusion_matrix.png", "curves.png", "tensorboard", "mistakes", "model_card.md",
 }  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engine.report import drawings
 from engine.report.collect import Run
 from engine.report.document import Beside, Figure, Heading, Paragraph, Table
+from engine.report.drawings import reliability_bars, risk_over_coverage
 from engine.report.words import how_to_get, number, percent
 
 
@@ -42,7 +42,7 @@ def reliability_figure(stored: dict[str, Any]) -> list[Figure]:
         f"confidence {100 * sure:.0f} %: {100 * right:.0f} % correct, {n} clips" for *_, n, sure, right in shares if n
     )
     more = "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
-    return [Figure(drawings.reliability(shares, f"Reliability. {told}"), "Reliability", more)]
+    return [Figure(reliability_bars(shares, f"Reliability. {told}"), "Reliability", more)]
 
 
 def risk_figure(curve: dict[str, Any]) -> list[Figure]:
@@ -54,4 +54,4 @@ def risk_figure(curve: dict[str, Any]) -> list[Figure]:
     half = min(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))
     told = f"{100 * risk[-1]:.1f} % wrong when all are answered, {100 * risk[half]:.1f} % of the surer half"
     more = f"Answers less sure than a threshold are withheld: {told}."
-    return [Figure(drawings.risk(coverage, risk, f"Risk over coverage: {told}"), "Risk over coverage", more)]
+    return [Figure(risk_over_coverage(coverage, risk, f"Risk over coverage: {told}"), "Risk over coverage", more)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.report import drawings
+from engine.report.drawings import cell_bar, whiskers
 from engine.report.collect import Run, is_number
 from engine.report.document import Cell, Figure, Heading, Table
 from engine.report.words import SCORES, chance, drawn_again, interval_of, is_interval, number, percent, span, split_of
@@ -20,7 +20,7 @@ def score_figure(run: Run) -> Figure:
     rows = [(title, run.metrics[name], interval_of(run, name)) for name, title in SCORES.items() if name in run.metrics]
     said = "; ".join(f"{title} {value:.1f}" + (f", {span(bounds)}" if bounds else "") for title, value, bounds in rows)
     caption = f"Scores on {split_of(run)}, in percent"
-    drawing = drawings.whiskers(rows, 100.0, chance(run), f"{caption}: {said}")
+    drawing = whiskers(rows, 100.0, chance(run), f"{caption}: {said}")
     return Figure(drawing, caption, drawn_again(run) or "No intervals are stored with these scores")
 
 
@@ -85,4 +85,4 @@ def bar_cell(row: dict[str, Any]) -> Cell:
     if not is_number(row.get("recall")):
         return Cell("")
     bounds = row.get("interval")
-    return Cell("", drawing=drawings.cell_bar(row["recall"], bounds if is_interval(bounds) else None))
+    return Cell("", drawing=cell_bar(row["recall"], bounds if is_interval(bounds) else None))

@@ -181,7 +181,7 @@ def curves(
     return plot.svg(description)
 
 
-def reliability(bins: list[tuple[float, float, int, float, float]], description: str) -> str:
+def reliability_bars(bins: list[tuple[float, float, int, float, float]], description: str) -> str:
     """(low, high, clips, mean confidence, accuracy) each: bars are accuracy, the dashed line is where both agree."""
     plot = Plot((0, 100), (0, 100), "confidence, %", "correct, %")
     for low, high, count, _, accuracy in bins:
@@ -196,7 +196,7 @@ def reliability(bins: list[tuple[float, float, int, float, float]], description:
     return plot.svg(description)
 
 
-def risk(coverage: list[float], errors: list[float], description: str) -> str:
+def risk_over_coverage(coverage: list[float], errors: list[float], description: str) -> str:
     """Wrong answers among those that are given, when the least sure are withheld."""
     top = max(5.0, 100 * max(errors) * 1.1)
     plot = Plot((0, 100), (0, top), "clips answered, %", "of these wrong, %")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from engine.report import drawings
 from engine.report.collect import Run, is_number
 from engine.report.document import Figure
+from engine.report.drawings import curves
 from engine.report.words import best_epoch
 
 SCORES = ("val/uar", "test/uar", "train/uar", "val/war", "test/war")
@@ -42,7 +42,7 @@ def figure(
     said = "; ".join(f"{label} from {line[0][1]:.3g} to {line[-1][1]:.3g}" for label, line in lines)
     epochs = len({x for _, line in lines for x, _ in line})
     description = f"{title} over {epochs} epochs: {said}"
-    drawing = drawings.curves(lines, unit, description, top, mark)
+    drawing = curves(lines, unit, description, top, mark)
     return Figure(drawing, title, said, run.picture("curves.png") if title == "Loss" else None)
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from engine.report import drawings
 from engine.report.classes import confusion_table
 from engine.report.collect import Run, is_number
 from engine.report.document import Cell, Figure, Heading, Picture, Table
+from engine.report.drawings import cell_bar, whiskers
 from engine.report.words import KINDS, TASKS, drawn_again, interval_of, is_interval, number, span
 
 
@@ -34,7 +34,7 @@ def video_parts(run: Run, level: int) -> list[Any]:
     said = "; ".join(f"{name} {value:.3f}" for name, value, _ in drawn)
     parts: list[Any] = [Heading(level, "Scores")]
     if drawn and all(value >= 0 for _, value, _ in drawn):
-        figure = drawings.whiskers(drawn, 1.0, None, f"Main number of each task: {said}")
+        figure = whiskers(drawn, 1.0, None, f"Main number of each task: {said}")
         parts.append(
             Figure(figure, "Main number of each task, from 0 to 1", drawn_again(run) or "No intervals are stored")
         )
@@ -62,7 +62,7 @@ def f1_table(scores: dict[str, Any], what: str) -> Table:
     rows = []
     for name, row in scores["per_class"].items():
         bounds = next((b for b in (row.get("interval"), row.get("f1_interval")) if is_interval(b)), None)
-        drawing = drawings.cell_bar(row["f1"], bounds, 1.0) if is_number(row.get("f1")) else ""
+        drawing = cell_bar(row["f1"], bounds, 1.0) if is_number(row.get("f1")) else ""
         rows.append(
             [name, number(row.get("f1")), span(bounds, 3), Cell("", drawing=drawing), str(row.get("support", "–"))]
         )

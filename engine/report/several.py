@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engine.report import drawings
 from engine.report.collect import OF_THE_PLACE, Run, is_number, scored_clips, written
 from engine.report.document import Cell, Figure, Heading, Paragraph, Table
+from engine.report.drawings import whiskers
 from engine.report.words import KINDS, SCORES, TASKS, clips_of, interval_of, is_interval, number, percent, span
 from engine.settings import defaults
 from utils.config import flag_of
@@ -57,7 +57,7 @@ def class_tables(runs: list[Run]) -> list[Any]:
 def uar_figure(runs: list[Run]) -> Figure:
     rows = [(run.name, run.metrics["uar"], interval_of(run, "uar")) for run in runs]
     said = "; ".join(f"{name} {value:.1f}" + (f", {span(bounds)}" if bounds else "") for name, value, bounds in rows)
-    drawing = drawings.whiskers(rows, 100.0, None, f"UAR of each run in percent: {said}")
+    drawing = whiskers(rows, 100.0, None, f"UAR of each run in percent: {said}")
     more = "Intervals that overlap do not say that runs are equal: --mode compare tests two runs clip by clip."
     return Figure(drawing, "UAR of each run, in percent", more)
 
