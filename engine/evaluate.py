@@ -1,6 +1,6 @@
 """``--mode eval``: a checkpoint scored on a list, and what every scored list leaves behind."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
+from dataloader.clips import Views
 from engine.calibration import RAW, Calibration, chosen_calibration
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
@@ -17,6 +18,7 @@ from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
 from engine.intervals import require_persons
 from engine.lists import read_splits, require_lists, run_classes
+from engine.mistakes import write_mistakes
 from engine.options import Config
 from engine.regress import evaluate_regression
 from engine.results import write_results
@@ -25,6 +27,17 @@ from engine.session import Session, open_session
 from engine.tasks import TASKS, ClipTask
 from utils.config import flag_of
 from utils.errors import UserError, about
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A split that is scored."""
+
+    clips: list[Clip]
+    views: Views
+    split: str
+    selected_on: str
+    calibrated: Calibration = RAW
 
 
 def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
@@ -88,41 +101,36 @@ def score_test_list(
     require_persons([clip.person for clip in clips], config.results.ci)
     views = make_views(config, clips, session.log)
     loader = evaluation_loader(config, clips, views, session)
-    return score_and_write(task, loader, clips, config, session, selected_on, "test", calibrated)
+    return score_and_write(task, loader, Asked(clips, views, "test", selected_on, calibrated), config, session)
 
 
 def score_and_write(
-    task: ClipTask,
-    loader: DataLoader,
-    clips: list[Clip],
-    config: Config,
-    session: Session,
-    selected_on: str,
-    split: str,
-    calibrated: Calibration = RAW,
+    task: ClipTask, loader: DataLoader, asked: Asked, config: Config, session: Session
 ) -> dict[str, Any]:
-    """``clips``: all of the split, of which ``loader`` gives this process its share."""
-    ids, label, logits, replaced = predict(task, loader, config, session, split)
+    """``loader`` gives this process its share of the clips that are asked about."""
+    ids, label, logits, replaced = predict(task, loader, config, session, asked.split)
     if replaced:
-        session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
+        session.log.warn(f"{asked.split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
     require_finite(ids, logits)
     metrics = task.score(logits, label)
     if not session.group.is_main:
         return metrics
-    return write_results(
+    metrics = write_results(
         session.log,
         names=task.names,
         ids=ids,
         label=label,
         logits=logits,
         metrics=metrics,
-        split=split,
-        selected_on=selected_on,
+        split=asked.split,
+        selected_on=asked.selected_on,
         title=config.run.exper_name,
-        persons=[clip.person for clip in clips],
+        persons=[clip.person for clip in asked.clips],
         options=config.results,
-        calibrated=calibrated,
+        calibrated=asked.calibrated,
     )
+    write_mistakes(asked.clips, asked.views, config, session.log)
+    return metrics
 
 
 def require_finite(ids: list[str], logits: np.ndarray) -> None:

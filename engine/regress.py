@@ -21,6 +21,7 @@ from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.intervals import Groups, groups_of
 from engine.metrics import shown
+from engine.model_card import write_model_card
 from engine.options import Config
 from engine.readout import Readout
 from engine.session import Session, open_session
@@ -70,6 +71,7 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         model.readout = Readout(features, values, config, "readout of all").layers
         if session.group.is_main:
             keep(model, targets.names, config, seen, session)
+            write_model_card(session.log, config.data.root_dir)
         session.log.say(f"run folder: {session.log.folder}")
         return metrics
 

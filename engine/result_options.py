@@ -26,3 +26,6 @@ class ResultOptions:
         metavar="NAME=A,B",
     )
     drop_one: bool = option(False, "--mode ablate: each part of the method that is on left out in turn")
+    mistake_frames: bool = option(
+        True, "frames of the surest mistakes in the run folder, and in --mode report: pictures of the set's people"
+    )

@@ -11,6 +11,7 @@ from engine.device import seed_epoch
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
 from engine.loop import Loop
+from engine.model_card import write_model_card
 from engine.optim import build_optimizer
 from engine.options import Config
 from engine.resume import Found, continued_folder, is_complete
@@ -157,9 +158,11 @@ class SequenceTrainer(Loop):
         if "au" in self.task.tasks:
             thresholds = self._pool(self.sequences.train, "thresholds").thresholds()
             save_checkpoint(read_checkpoint(path) | {"thresholds": thresholds}, path)
-        return score_and_write(
+        metrics = score_and_write(
             self.task, self.sequences.validation, self.sequences.source, self.config, self.session, thresholds
         )
+        write_model_card(self.log, self.config.data.root_dir)
+        return metrics
 
     def _pool(self, videos: list[Any], name: str) -> Pooled:
         pooled, source = Pooled(self.task.tasks), self.sequences.source

@@ -12,13 +12,14 @@ from engine.calibrate import calibrate, require_validation
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch, to_device
-from engine.evaluate import score_and_write
+from engine.evaluate import Asked, score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.intervals import require_persons
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
+from engine.model_card import write_model_card
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
 from engine.resume import (
@@ -217,7 +218,11 @@ class Trainer(Loop):
         loader = Watched(loader, self.stop, self.group)
         clips = self.finals[split]
         loader = final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
-        return score_and_write(self.task, loader, clips, self.config, self.session, self.selected_on, split, calibrated)
+        asked = Asked(clips, self.views, split, self.selected_on, calibrated)
+        metrics = score_and_write(self.task, loader, asked, self.config, self.session)
+        if self.group.is_main:
+            write_model_card(self.log, self.config.data.root_dir)
+        return metrics
 
     @property
     def selected_on(self) -> str:

@@ -47,7 +47,8 @@ def test_it_writes_a_run_folder_of_its_own(evaluate):
     done = evaluate()
     names = {path.name for path in done.folder.iterdir()}
     pictures = {"confusion_matrix.png", "reliability.png"}
-    assert names == {"config.json", "log.txt", "predictions.csv", "metrics.json", "tensorboard"} | pictures
+    results = {"predictions.csv", "metrics.json", "mistakes"}
+    assert names == {"config.json", "log.txt", "tensorboard"} | results | pictures
     config = json.loads((done.folder / "config.json").read_text())
     assert config["run"]["mode"] == "eval" and config["model"]["temperature"] == 0.02
 

@@ -14,7 +14,8 @@ from tests.tools import run_main
 
 FILES = {
     "config.json", "log.txt", "metrics.jsonl", "last.pt", "last.previous.pt", "best.pt", "predictions.csv",
-    "metrics.json", "confusion_matrix.png", "reliability.png", "curves.png", "tensorboard", "run_hash.txt",
+    "metrics.json", "confusion_matrix.png", "reliability.png", "curves.png", "tensorboard", "run_hash.txt", "mistakes",
+    "model_card.md",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Several processes make the run of one: the same clips, losses, weights and scores, written once."""
 
+import json
 import os
 import subprocess
 import sys
@@ -102,3 +103,12 @@ def test_a_batch_that_cannot_be_shared_is_one_line(tiny_arguments, monkeypatch, 
     monkeypatch.setattr(session, "join", lambda device: Group(0, 3))
     message = error_of([*tiny_arguments, "--output-dir", str(tmp_path / "run")], capsys)
     assert "--batch-size 4" in message and "multiple of 3" in message
+
+
+def test_two_processes_show_the_mistakes_of_one(pair):
+    """Each holds every other clip; the first one gathers the pictures of all."""
+    one, two = (json.loads((folder / "mistakes/mistakes.json").read_text())["mistakes"] for folder in pair[:2])
+    assert one and [(m["clip"], m["file"], m["why"]) for m in one] == [(m["clip"], m["file"], m["why"]) for m in two]
+    for m in one:
+        pictures = [(folder / "mistakes" / m["file"]).read_bytes() for folder in pair[:2]]
+        assert pictures[0] == pictures[1]
