@@ -13,8 +13,9 @@ import numpy as np
 
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
+from dataloader.fold_paths import count_folds
 from dataloader.paths import resolve_path
-from engine.folds import stored_series
+from engine.folds import stored_series, waiting_paths
 from engine.lists import class_named, run_classes
 from engine.metrics import score
 from engine.options import Config
@@ -32,9 +33,14 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
     """(name of the run, what it is given besides) of each run of a series; none where it is a single run."""
     data = config.data
     if data.fold == "all":
-        known = load_classes(data.dataset, data.class_texts).folds
+        waiting = {name: path for name, path in waiting_paths(config).items() if name != "output_dir"}
+        stated = load_classes(data.dataset, data.class_texts).folds
+        known = count_folds(waiting.values(), data.root_dir, stated)
         if not known:
-            raise UserError(f"--fold all: {data.dataset} has no folds; leave out --fold")
+            raise UserError(
+                f"--fold all: {data.dataset} has no folds and {next(iter(waiting.values()))} none on the disk; "
+                f"python -m dataloader.audit --make-folds makes some"
+            )
         return [(f"fold-{fold}", {"fold": str(fold)}) for fold in range(1, known + 1)]
     if data.leave_out == "all":
         names = load_classes(data.dataset, data.class_texts).names
