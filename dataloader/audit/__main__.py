@@ -48,7 +48,9 @@ def run(options: AuditOptions, idle: list[str]) -> int:
 
 def title_of(options: AuditOptions, source: str) -> str:
     fold = f", fold {options.fold}" if options.fold else ""
-    return f"{options.dataset}{fold}, below {options.root_dir or '.'}; classes of {os.path.relpath(source)}"
+    inside = os.path.relpath(source)
+    classes = source if inside.startswith("..") else inside
+    return f"{options.dataset}{fold}, below {options.root_dir or '.'}; classes of {classes}"
 
 
 def write_json(file: str, content: dict[str, Any]) -> None:

@@ -10,11 +10,20 @@ from dataloader.classes import Classes
 
 
 def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
-    """A clip that a list names more than once."""
-    known: set[str] = set()
-    again = [clip for clip in clips if clip.key in known or known.add(clip.key)]
-    text = f"{split}: {{line}} of a clip that the list has already: it counts twice"
-    return found("clip_repeated", text, [place(clip) for clip in again], split)
+    """A clip that a list names more than once; with another label, or lying elsewhere, it is another finding."""
+    first: dict[str, Clip] = {}
+    again = []
+    for clip in clips:
+        before = first.setdefault(clip.key, clip)
+        if before is not clip and before.label == clip.label and _is_same_place(before, clip):
+            again.append(place(clip))
+    return found(
+        "clip_repeated", f"{split}: {{line}} of a clip that the list has already: it counts twice", again, split
+    )
+
+
+def _is_same_place(one: Clip, other: Clip) -> bool:
+    return one.folder == other.folder or one.folder.resolve() == other.folder.resolve()
 
 
 def two_labels(splits: Splits, classes: Classes) -> list[Finding]:

@@ -66,7 +66,7 @@ def _summary(audit: Audit) -> list[str]:
 
 
 def _finding(finding: Finding) -> list[str]:
-    lines = wrap(f"{finding.severity:<8} {finding.text}", WIDTH, subsequent_indent=" " * 9)
+    lines = wrap(f"{finding.severity:<8} {finding.kind}: {finding.text}", WIDTH, subsequent_indent=" " * 9)
     lines += [f"{'':11}{example}" for example in finding.examples]
     left = finding.count - len(finding.examples)
     return lines + ([f"{'':11}and {left:,} more"] if finding.examples and left > 0 else [])
