@@ -68,7 +68,7 @@ def parse(groups: Groups, arguments: Sequence[str], description: str) -> dict[st
     if unknown:
         known = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
-        raise UserError(f"unknown flag {word}{closest(word, known)} (python main.py --help lists them all)")
+        raise UserError(f"unknown flag {word}{closest(word, known)} (--help lists them all)")
     return given
 
 

@@ -55,6 +55,8 @@ def title_of(options: AuditOptions, source: str) -> str:
 
 def write_json(file: str, content: dict[str, Any]) -> None:
     path = Path(file)
+    if path.is_dir():
+        raise UserError(f"--json {file}: is a folder; name a file")
     unfinished = path.with_name(path.name + ".part")
     try:
         if not content:

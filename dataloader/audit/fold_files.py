@@ -55,20 +55,21 @@ def write_folds(options: AuditOptions, audit: Audit, looks: Looks) -> list[str]:
 def require_new(out: Path) -> None:
     """Asked before the audit as well, which takes longer than a typing mistake should."""
     try:
-        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-        if not taken:
-            out.mkdir(parents=True, exist_ok=True)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"--out {out}: holds something already; name a new or an empty folder")
+        _unfinished(out).mkdir(parents=True)
+        _unfinished(out).rmdir()
     except OSError as error:
         raise UserError(f"--out {out}: {(error.strerror or 'cannot be written').lower()}") from None
-    if taken:
-        raise UserError(f"--out {out}: holds something already; name a new or an empty folder")
+
+
+def _unfinished(out: Path) -> Path:
+    return out.absolute().with_name(f".{out.name}-{os.getpid()}")
 
 
 def gather(options: AuditOptions, audit: Audit) -> Pool:
     """A clip of two lists is taken once; lines that mean nothing must be mended first."""
     listed = [one for one in audit.listed if options.pool or one.split != "test"]
-    if not listed:
-        raise UserError("--make-folds divides the clips of --train-annotation and --val-annotation; --pool takes test")
     for one in listed:
         if one.unread:
             raise UserError(f"--make-folds: {one.file} has {plural(one.unread, 'line')} at fault; mend it first")
@@ -90,9 +91,8 @@ def gather(options: AuditOptions, audit: Audit) -> Pool:
 
 
 def _write(out: Path, folds: list[Fold], pool: Pool, options: AuditOptions) -> None:
-    unfinished = out.with_name(out.name + ".part")
+    unfinished = _unfinished(out)
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
         for number, fold in enumerate(folds, 1):
             folder = unfinished / f"fold-{number}"
             folder.mkdir(parents=True)

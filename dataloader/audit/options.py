@@ -90,6 +90,8 @@ def _check_making(options: AuditOptions) -> None:
         return
     if options.out is None:
         raise UserError(f"--make-folds {options.make_folds} needs --out DIR: where to write them")
+    if not options.pool and not {"train", "val"} & {*options.lists}:
+        raise UserError("--make-folds divides the clips of --train-annotation and --val-annotation; --pool takes test")
     if options.make_folds < 2:
         raise UserError(f"--make-folds {options.make_folds}: two folds at least, one to train on and one to test on")
     if options.fold == "all":

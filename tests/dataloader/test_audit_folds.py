@@ -109,7 +109,7 @@ def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(small, capsys)
     tested = [line for number in (1, 2, 3) for line in lists_of(small, number, "test")]
     assert sorted(tested) == sorted(small.clips["train"])
     assert json.loads((small.root / "folds/folds.json").read_text())["folds"] == 3
-    assert not list(small.root.glob("*.part"))
+    assert not list(small.root.glob(".*"))
     assert "3 folds of 10 clips" in capsys.readouterr().out
 
 
