@@ -14,8 +14,10 @@ def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
     first: dict[str, Clip] = {}
     again = []
     for clip in clips:
-        before = first.setdefault(clip.key, clip)
-        if before is not clip and before.label == clip.label and _is_same_place(before, clip):
+        before = first.get(clip.key)
+        if before is None:
+            first[clip.key] = clip
+        elif before.label == clip.label and _is_same_place(before, clip):
             again.append(place(clip))
     return found(
         "clip_repeated", f"{split}: {{line}} of a clip that the list has already: it counts twice", again, split

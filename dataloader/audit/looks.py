@@ -78,7 +78,10 @@ def look_of(clip: Clip, looks: Looks) -> Look:
 
 
 def sizes_of(clips: list[Clip], looks: Looks) -> Counter[Size]:
-    return sum((look_of(clip, looks).sizes for clip in clips), Counter())
+    total: Counter[Size] = Counter()
+    for clip in clips:
+        total.update(look_of(clip, looks).sizes)
+    return total
 
 
 def doubts(split: str, clips: list[Clip], looks: Looks) -> list[Finding]:

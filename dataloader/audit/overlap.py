@@ -10,24 +10,24 @@ from dataloader.audit.reading import place
 Splits = dict[str, list[Clip]]
 
 
-def shared_persons(splits: Splits) -> list[Finding]:
-    """Persons of validation and test that train has, and of test that validation has; or that nobody knows them."""
+MEANS = {
+    "train": "the score is not of new persons",
+    "val": "what is selected on them suits them",
+}
+
+
+def shared_persons(splits: Splits, firsts: tuple[str, ...] = ("train", "val")) -> list[Finding]:
+    """Persons of a later split that one of ``firsts`` has, too; or that nobody knows who they are."""
     persons = {split: persons_of(clips) for split, clips in splits.items() if clips}
     if persons and not any(persons.values()):
         text = "persons are not known in this set: they may be in more than one of the lists"
         return [Finding("persons_unknown", text)]
     said = []
-    for one, other in combinations(persons, 2):
+    for one, other in ((one, other) for one, other in combinations(persons, 2) if one in firsts):
         shared = sorted(persons[one] & persons[other])
         text = f"{len(shared)} of {len(persons[other])} {other} persons are in {one}: {MEANS[one]}"
         said += found("person_shared", text, shared, other)
     return said
-
-
-MEANS = {
-    "train": "the score is not of new persons",
-    "val": "what is selected on them suits them",
-}
 
 
 def shared_clips(splits: Splits) -> list[Finding]:

@@ -20,7 +20,7 @@ def overview(splits: Splits, classes: Classes) -> Iterator[Counts | Finding]:
         yield counts
         yield from doubts(counts)
         yield from repeated_clips(split, clips)
-    yield from shared_persons(splits)
+    yield from shared_persons(splits, ("train",))  # validation is held out of train: it shares what train shares
     yield from shared_clips(splits)
     yield from two_labels(splits, classes)
 

@@ -78,22 +78,22 @@ def test_every_fold_has_a_report(drawn, tmp_path):
         assert "persons_unknown" in kinds(report)
 
 
-def test_folds_of_a_folder_in_place_of_lists_are_read_again(drawn, tmp_path, capsys):
-    """AFEW has no lists: folds are lists of its clips, in the layout that the set reads."""
-    root, out = drawn("afew"), tmp_path / "folds"
-    words = [f"@{ROOT}/recipes/data/afew.args", "--root-dir", str(root), "--quick"]
-    assert main([*words, "--make-folds", "3", "--out", str(out), "--pool"]) == 0
-    capsys.readouterr()
-    again = ["--dataset", "AFEW", "--root-dir", str(root), "--fold", "all", "--json", str(tmp_path / "a.json")]
-    again += [
-        word
-        for part in ("train", "val", "test")
-        for word in (f"--{part}-annotation", f"{out}/fold-{{fold}}/{part}.txt")
-    ]
+@pytest.mark.parametrize("reader", [name for name in READERS if "captions" not in name])
+def test_folds_are_read_again_in_every_layout(reader, drawn, tmp_path):
+    """AFEW has no lists: folds are lists of the clips of its folders."""
+    root, out = drawn(READERS[reader][0]), tmp_path / "folds"
+    fold = READERS[reader][1] if "--fold" in READERS[reader][1] else []
+    words = [f"@{ROOT}/recipes/data/{reader}.args", "--root-dir", str(root), "--quick", *fold]
+    assert main([*words, "--make-folds", "3", "--out", str(out), "--pool", "--json", str(tmp_path / "a.json")]) == 0
+    whole = json.loads((tmp_path / "a.json").read_text())["splits"]
+    lists = [(f"--{part}-annotation", f"{out}/fold-{{fold}}/{part}.txt") for part in ("train", "val", "test")]
+    again = [*words, *(word for pair in lists for word in pair), "--fold", "all", "--json", str(tmp_path / "b.json")]
     assert main(again) == 0
-    folds = json.loads((tmp_path / "a.json").read_text())["folds"]
-    assert len(folds) == 3 and sum(report["splits"]["test"]["clips"] for report in folds.values()) == 30
-    assert not any(report["summary"]["error"] for report in folds.values())
+    folds = json.loads((tmp_path / "b.json").read_text())["folds"]
+    assert len(folds) == 3 and not any(report["summary"]["error"] for report in folds.values())
+    for name in whole["test"]["classes"]:
+        clips = sum(split["classes"][name]["clips"] for split in whole.values())
+        assert clips == sum(report["splits"]["test"]["classes"][name]["clips"] for report in folds.values())
 
 
 def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch):
