@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from dataloader.audit.fold_files import require_new, write_folds
@@ -27,7 +28,8 @@ def run(options: AuditOptions, idle: list[str]) -> int:
     if options.out:
         require_new(Path(options.out))
     if idle:
-        print(f"flags of the recipe that an audit does not read: {' '.join(idle)}\n")
+        print(fill(f"flags of the recipe that an audit does not read: {' '.join(idle)}", 100, break_on_hyphens=False))
+        print()
     stored: dict[str, Any] = {"dataset": options.dataset, "root_dir": options.root_dir}
     folds, looks, grave = {}, Looks(), 0
     for one in each_fold(options):

@@ -49,7 +49,12 @@ def write_folds(options: AuditOptions, audit: Audit, looks: Looks) -> list[str]:
     _write(out, folds, pool, options)
     said = [] if known else ["PERSONS ARE NOT KNOWN in this set: the same person may be in two lists of a fold"]
     said += describe(folds, pool, audit.classes)
-    return [*said, "", f"written to {out}; train and score on every fold with", command(options)]
+    return [
+        *said,
+        "",
+        f"written to {out}; this trains and scores on every fold (with a recipe: name it before the other flags)",
+        command(options),
+    ]
 
 
 def require_new(out: Path) -> None:

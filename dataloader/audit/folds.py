@@ -48,7 +48,8 @@ def make_folds(
 ) -> list[Fold]:
     """Every clip is in the test list of one fold; no unit is in two lists of a fold."""
     vectors = np.array([np.bincount([labels[i] for i in unit], minlength=num_classes) for unit in units])
-    parts = divide(vectors, [1 / number] * number, np.random.default_rng([seed, 3]))
+    wanted = np.tile(vectors.sum(axis=0) / number, (number, 1))
+    parts = divide(vectors, wanted, np.random.default_rng([seed, 3]))
     folds = []
     for fold in range(number):
         rest = np.flatnonzero(parts != fold)
@@ -60,28 +61,33 @@ def make_folds(
                     f"pass --val-fraction 0"
                 )
             chance = np.random.default_rng([seed, 4, fold])
-            held = divide(vectors[rest], [1 - val_fraction, val_fraction], chance)
+            held = divide(vectors[rest], held_out(vectors[rest].sum(axis=0), val_fraction), chance)
         chosen = (rest[held == 0], rest[held == 1], np.flatnonzero(parts == fold))
         folds.append(Fold(*(sorted(i for unit in part for i in units[unit]) for part in chosen)))
     return folds
 
 
-def divide(vectors: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """``vectors`` (U, C): clips of each class in each unit → the part (U,) each goes to; no part stays empty.
+def held_out(everything: np.ndarray, fraction: float) -> np.ndarray:
+    """(2, C): clips to learn from and to select on; of a class with two or more, one at least."""
+    held = fraction * everything
+    held = np.where(everything > 1, np.maximum(held, 1), held)
+    return np.stack([everything - held, held])
 
-    Large units first, each to where most is lacking; then moves and exchanges for as long as they help.
+
+def divide(vectors: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``vectors`` (U, C): clips of each class in each unit; ``wanted`` (parts, C) → the part (U,) each goes to.
+
+    No part stays empty. Large units first, each to where most is lacking; then moves and exchanges while they help.
     """
     order = rng.permutation(len(vectors))
     order = order[np.argsort(-vectors[order].sum(axis=1), kind="stable")]
-    everything = vectors.sum(axis=0)
-    wanted = np.outer(shares, everything)  # (parts, C)
-    weight = 1 / np.maximum(everything, 1) ** 2  # a rare class counts as much as a common one
+    weight = 1 / np.maximum(vectors.sum(axis=0), 1) ** 2  # a rare class counts as much as a common one
     held, parts = np.zeros_like(wanted), np.zeros(len(vectors), dtype=int)
-    size = np.zeros(len(shares), dtype=int)
+    size = np.zeros(len(wanted), dtype=int)
     for place, unit in enumerate(order):
         lacking = ((wanted - held) * weight) @ vectors[unit]
         spare = (wanted - held).sum(axis=1)
-        allowed = size == 0 if len(order) - place <= (size == 0).sum() else np.ones(len(shares), dtype=bool)
+        allowed = size == 0 if len(order) - place <= (size == 0).sum() else np.ones(len(wanted), dtype=bool)
         best = allowed & (lacking >= lacking[allowed].max() - LITTLE)
         part = max(np.flatnonzero(best), key=lambda p: spare[p])
         parts[unit], size[part] = part, size[part] + 1

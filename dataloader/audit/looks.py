@@ -1,6 +1,7 @@
 """Every frame file read once: a hash of each clip's bytes, the sizes of its frames, and which cannot be decoded."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from dataloader.annotation import Clip
 from dataloader.audit.findings import Finding, found
 from dataloader.audit.reading import place
 from dataloader.decode import decode_frame
-from dataloader.frames import BadFrame, find_unreadable
+from dataloader.frames import BadFrame, begins_like_an_image
 from utils.runlog import progress_bar
 
 TINY = 16  # pixels: no face shows in less
@@ -30,10 +31,10 @@ class Look:
 Looks = dict[Path, Look]  # by the clip's first frame
 
 
-def look_at_all(clips: Iterable[Clip], known: Looks, workers: int, quick: bool) -> Looks:
+def look_at_all(clips: Iterable[Clip], known: Looks, workers: int | None, quick: bool) -> Looks:
     """``known`` with every clip that it lacks. Threads: reading, hashing and decoding let one another run."""
     new = {clip.frame_path(0): clip for clip in clips if clip.frames and clip.frame_path(0) not in known}
-    pool = ThreadPoolExecutor(max(workers, 1))
+    pool = ThreadPoolExecutor(max(min(4, os.cpu_count() or 1) if workers is None else workers, 1))
     try:
         seen = pool.map(glance_at if quick else look_at, new.values())
         known.update(zip(new, progress_bar(seen, len(new), "audit"), strict=True))
@@ -58,7 +59,8 @@ def look_at(clip: Clip) -> Look:
 
 def glance_at(clip: Clip) -> Look:
     """The first bytes of every frame."""
-    return Look(bad=tuple(map(str, find_unreadable([clip.folder / name for name in clip.frames]))))
+    paths = (clip.folder / name for name in clip.frames)
+    return Look(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
 
 
 def frame_size(path: Path) -> Size:

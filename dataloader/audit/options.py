@@ -38,7 +38,14 @@ class AuditOptions:
         0.2, "share of each fold's training clips that becomes its validation list; 0: none", minimum=0, maximum=0.9
     )
     seed: int = option(42, "of --make-folds: which of equally good folds", minimum=0, maximum=2**32 - 1)
-    workers: int = option(2, "threads that read and decode frames", minimum=1, maximum=256)
+    workers: int | None = option(
+        None,
+        "threads that read and decode frames; auto (default): 4, or fewer cores",
+        words={"auto": None},
+        minimum=0,
+        maximum=256,
+        metavar="N|auto",
+    )
 
     @property
     def lists(self) -> dict[str, str]:

@@ -72,7 +72,7 @@ def test_single_clips_are_even_within_one_of_each_class(seed):
 def test_a_division_that_is_exactly_even_is_found():
     """Each person has clips of one class, 6 and 4 or 5 and 5: only exchanges make 10 of each class in each half."""
     vectors = np.array([[6, 0], [4, 0], [5, 0], [5, 0], [0, 7], [0, 3], [0, 6], [0, 4]])
-    parts = divide(vectors, [0.5, 0.5], np.random.default_rng(0))
+    parts = divide(vectors, np.full((2, 2), 10), np.random.default_rng(0))
     assert [vectors[parts == part].sum(axis=0).tolist() for part in (0, 1)] == [[10, 10], [10, 10]]
 
 
@@ -80,6 +80,14 @@ def test_the_validation_share_is_what_was_asked_for():
     labels, units = [0, 1] * 100, [list(range(start, start + 4)) for start in range(0, 200, 4)]
     for fold in make_folds(labels, units, 5, 0.25, 2, 0):
         assert (len(fold.test), len(fold.val), len(fold.train)) == (40, 40, 120)
+
+
+def test_a_class_of_few_clips_is_in_the_validation_list_too():
+    """Two clips of 100 would be less than half a clip of a fifth."""
+    labels = [0] * 98 + [1] * 4
+    for fold in make_folds(labels, [[clip] for clip in range(102)], 2, 0.2, 2, 0):
+        counts = [[sum(labels[clip] == label for clip in one) for label in (0, 1)] for one in (fold.train, fold.val)]
+        assert counts[0][1] == counts[1][1] == 1 and counts[1][0] in (9, 10)
 
 
 def test_the_seed_decides_and_decides_alone():
