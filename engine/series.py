@@ -36,9 +36,9 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
         waiting = {name: path for name, path in waiting_paths(config).items() if name != "output_dir"}
         stated = load_classes(data.dataset, data.class_texts).folds
         known = count_folds(waiting.values(), data.root_dir, stated)
-        if not known:
+        if known < 2:
             raise UserError(
-                f"--fold all: {data.dataset} has no folds and {next(iter(waiting.values()))} none on the disk; "
+                f"--fold all: {data.dataset} has no folds, and on the disk {next(iter(waiting.values()))} has {known}; "
                 f"python -m dataloader.audit --make-folds makes some"
             )
         return [(f"fold-{fold}", {"fold": str(fold)}) for fold in range(1, known + 1)]

@@ -212,6 +212,14 @@ def test_without_folds_on_the_disk_all_of_them_is_one_line(tiny_flags, tmp_path,
     assert "RAER has no folds" in message and "f/fold-{fold}/train.txt" in message and "--make-folds" in message
 
 
+def test_one_fold_is_no_series(tiny_flags, tmp_path, capsys):
+    (tmp_path / "fold-1").mkdir()
+    (tmp_path / "fold-1/train.txt").touch()
+    file = f"{tmp_path}/fold-{{fold}}/train.txt"
+    message = error_of(["--train-annotation", file, "--fold", "all", "--output-dir", str(tmp_path / "run")], capsys)
+    assert f"{file} has 1" in message and not (tmp_path / "run").exists()
+
+
 def test_folds_are_counted_where_they_lie(tmp_path):
     for number in (1, 2, 4, "x", "05", 4000):
         (tmp_path / f"a[1]/set_{number}").mkdir(parents=True)
