@@ -1,15 +1,15 @@
 """Lists of clips → clips found on disk, whatever the layout of the list; a folder may stand in place of a list."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataloader.classes import Classes
 from dataloader.frames import list_frames
-from dataloader.layouts import Line, read_lines
+from dataloader.layouts import BadLabel, Line, read_lines
 from dataloader.paths import VIDEOS, clip_key, find_clip_folder, find_file, resolve_path
 from dataloader.scan import scan_folder
-from utils.errors import UserError
+from utils.errors import OnFault, UserError, raise_error
 
 Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
@@ -28,6 +28,7 @@ class Clip:
     person: str | None = None  # None: the set does not say who is in a clip
     caption: str | None = None
     is_image: bool = False  # one file among others of its folder
+    where: str | None = field(default=None, compare=False)  # the file and line that name it
 
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
@@ -45,9 +46,9 @@ def read_annotation(
     ``packed``: clips whose folders may be missing. ``captions``: of ``read_captions``, before those of the list itself.
     """
     path, clips, known = resolve_path(file, root), [], {}
-    for line in _lines(path, file, classes):
-        clip = _make_clip(line, root, classes, packed or {}, captions or {})
-        _require_same(clip, known.setdefault(clip.key, clip), line.where)
+    for line in lines_of(path, file, classes):
+        clip = on_disk(name_clip(line, root, classes, captions or {}), line, root, classes, packed or {})
+        require_same(clip, known.setdefault(clip.key, clip))
         clips.append(clip)
     if not clips:
         expected = "folders named like the classes" if path.is_dir() else f"lines of `{EXAMPLES[classes.layout]}`"
@@ -62,35 +63,43 @@ def read_annotation(
 
 def label_sets(file: str, root: str | None, classes: Classes) -> set[frozenset[int]]:
     """The combinations of base classes that occur in a list, for ``with_compounds``."""
-    return {frozenset(line.labels) for line in _lines(resolve_path(file, root), file, classes)}
+    return {frozenset(line.labels) for line in lines_of(resolve_path(file, root), file, classes)}
 
 
-def _lines(path: Path, file: str, classes: Classes) -> Iterator[Line]:
+def lines_of(path: Path, file: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
+    """What a list, or the folder in its place, says of its clips; ``file`` is how the user names it."""
     listed = classes.listed or classes
-    return scan_folder(path, file, listed) if path.is_dir() else read_lines(path, listed)
+    return scan_folder(path, file, listed, on_fault) if path.is_dir() else read_lines(path, listed, on_fault)
 
 
-def _make_clip(line: Line, root: str | None, classes: Classes, packed: Packed, captions: dict[str, str]) -> Clip:
+def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str, str] | None = None) -> Clip:
+    """A clip as its line has it, without frames: nothing is looked for."""
     label, key = _label_of(line, classes), clip_key(line.path, root)
-    find = _find_image if classes.layout == "images" else _find_frames
-    folder, names = find(line, root, classes, packed.get(key))
     person = key.rpartition("/")[0] if classes.has_persons else None
-    caption = _caption_of(key, captions) or line.caption
-    return Clip(line.path, folder, names, line.frames, label, key, person, caption, classes.layout == "images")
+    caption, is_image = _caption_of(key, captions or {}) or line.caption, classes.layout == "images"
+    tried = Path(root or ".") / line.path
+    return Clip(line.path, tried, (), line.frames, label, key, person, caption, is_image, line.where)
+
+
+def on_disk(clip: Clip, line: Line, root: str | None, classes: Classes, packed: Packed | None = None) -> Clip:
+    """The clip with its folder and its frames; an error where they are not there."""
+    find = _find_image if clip.is_image else _find_frames
+    folder, names = find(line, root, classes, (packed or {}).get(clip.key))
+    return replace(clip, folder=folder, frames=names)
 
 
 def _label_of(line: Line, classes: Classes) -> int:
     listed = classes.listed or classes
     if listed.parts is None and len(line.labels) > 1:
         names = "_".join(listed.names[label] for label in line.labels)
-        raise UserError(f"{line.where}: {names} is a compound class; read the list with --label-type compound")
+        raise BadLabel(f"{line.where}: {names} is a compound class; read the list with --label-type compound")
     if listed.parts is not None and line.labels not in listed.parts:
-        raise UserError(f"{line.where}: a combination of classes that is none of {', '.join(listed.names)}")
+        raise BadLabel(f"{line.where}: a combination of classes that is none of {', '.join(listed.names)}")
     label = line.labels[0] if listed.parts is None else listed.parts.index(line.labels)
     if listed is classes:
         return label
     if listed.names[label] not in classes.names:
-        raise UserError(f"{line.where}: {listed.names[label]} is none of the model's {', '.join(classes.names)}")
+        raise BadLabel(f"{line.where}: {listed.names[label]} is none of the model's {', '.join(classes.names)}")
     return classes.names.index(listed.names[label])
 
 
@@ -122,13 +131,13 @@ def _find_image(
     return file.parent, packed or (file.name,)
 
 
-def _require_same(clip: Clip, first: Clip, where: str) -> None:
+def require_same(clip: Clip, first: Clip) -> None:
     """One key for two clips would mix up their boxes, features and crops."""
     if clip is first:
         return
     places = {(one.folder.resolve(), one.frames) for one in (clip, first) if one.folder.is_dir()}
     if len(places) > 1:
-        raise UserError(f"{where}: {clip.id} and {first.id} are two clips of one name, {clip.key}; rename one")
+        raise UserError(f"{clip.where}: {clip.id} and {first.id} are two clips of one name, {clip.key}; rename one")
 
 
 def _caption_of(key: str, captions: dict[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from dataloader.annotation import Clip
 from dataloader.classes import read_json
 from dataloader.frames import SUFFIXES
 from dataloader.paths import clip_key, resolve_path, slashes
-from utils.errors import UserError
+from utils.errors import OnFault, UserError, raise_error
 
 LARGEST = 1e9  # pixels; also false for NaN and infinity
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
@@ -30,33 +30,45 @@ class SameBox(dict):
         return self[name]
 
 
-def read_face_boxes(file: str, root: str | None, flat: bool = False) -> dict[str, dict[str, Box]]:
-    """{clip key: {frame file name: box}}.
+def read_face_boxes(
+    file: str, root: str | None, flat: bool = False, on_fault: OnFault = raise_error
+) -> dict[str, dict[str, Box]]:
+    """{clip key: {frame file name: box}}; an entry at fault is raised, or given to ``on_fault`` and left out.
 
     An image has its one box as it is; with ``flat`` a clip may have one box for all its frames too.
     """
     boxes = {}
     path = resolve_path(file, root)
-    for clip, is_image, frames in _entries(path, root):
-        if (is_image or flat) and not isinstance(frames, dict):
-            box = _as_box(frames, f"{path}: {clip!r}")
-            boxes[clip] = {} if box is None else SameBox(box)
-            continue
-        if not isinstance(frames, dict):
-            raise UserError(f"{path}: {clip!r} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(frames)}")
-        found = {slashes(n).rpartition("/")[2]: _as_box(b, f"{path}: {clip!r}, {n!r}") for n, b in frames.items()}
-        boxes[clip] = {name: box for name, box in found.items() if box is not None}
+    for clip, is_image, frames in _entries(path, root, on_fault):
+        try:
+            boxes[clip] = _clip_boxes(frames, is_image or flat, f"{path}: {clip!r}")
+        except UserError as error:
+            on_fault(error)
     return boxes
 
 
-def read_body_boxes(file: str, root: str | None) -> dict[str, Box]:
+def read_body_boxes(file: str, root: str | None, on_fault: OnFault = raise_error) -> dict[str, Box]:
     """{clip key: box}."""
-    path = resolve_path(file, root)
-    found = {clip: _as_box(box, f"{path}: {clip!r}") for clip, _, box in _entries(path, root)}
+    path, found = resolve_path(file, root), {}
+    for clip, _, box in _entries(path, root, on_fault):
+        try:
+            found[clip] = _as_box(box, f"{path}: {clip!r}")
+        except UserError as error:
+            on_fault(error)
     return {clip: box for clip, box in found.items() if box is not None}
 
 
-def _entries(path: Path, root: str | None) -> list[tuple[str, bool, Any]]:
+def _clip_boxes(frames: Any, flat: bool, where: str) -> dict[str, Box]:
+    if flat and not isinstance(frames, dict):
+        box = _as_box(frames, where)
+        return {} if box is None else SameBox(box)
+    if not isinstance(frames, dict):
+        raise UserError(f"{where} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(frames)}")
+    found = {slashes(name).rpartition("/")[2]: _as_box(box, f"{where}, {name!r}") for name, box in frames.items()}
+    return {name: box for name, box in found.items() if box is not None}
+
+
+def _entries(path: Path, root: str | None, on_fault: OnFault) -> list[tuple[str, bool, Any]]:
     """``(clip key, whether it names an image, value)`` of every entry."""
     stored = read_json(path)
     if not isinstance(stored, dict):
@@ -65,7 +77,7 @@ def _entries(path: Path, root: str | None) -> list[tuple[str, bool, Any]]:
     for written, value in stored.items():
         key, entry = clip_key(written, root), (written.lower().endswith(SUFFIXES), value)
         if entries.setdefault(key, entry) != entry:
-            raise UserError(f"{path}: two different entries for the clip {key!r}; keep one")
+            on_fault(UserError(f"{path}: two different entries for the clip {key!r}; keep one"))
     return [(key, *entry) for key, entry in entries.items()]
 
 

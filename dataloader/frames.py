@@ -47,11 +47,11 @@ def read_frame(path: Path) -> Image.Image:
 def find_unreadable(paths: list[Path]) -> list[Path]:
     """The files that are empty, missing, or do not begin like an image: a quick look at 8 bytes of each."""
     with ThreadPoolExecutor(8) as pool:
-        sound = pool.map(_begins_like_an_image, paths, chunksize=256)
+        sound = pool.map(begins_like_an_image, paths, chunksize=256)
         return [path for path, is_sound in zip(paths, sound, strict=True) if not is_sound]
 
 
-def _begins_like_an_image(path: Path) -> bool:
+def begins_like_an_image(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read(8).startswith(SIGNATURES)

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES
 from dataloader.paths import without_suffix
-from utils.errors import UserError, closest
+from utils.errors import OnFault, UserError, closest, raise_error
 
 CSV_HEADER = ["video_name", "label"]
 
@@ -22,10 +22,15 @@ class Line:
     labels: tuple[int, ...]  # 0-based, rising; more than one: a combination of base classes
     frames: int | None = None
     caption: str | None = None
+    text: str = ""  # the line itself; none where a folder stands in place of a list
 
 
-def read_lines(path: Path, classes: Classes) -> Iterator[Line]:
-    """Every line that is not blank; the first at fault ends in an error that names it."""
+class BadLabel(UserError):
+    """A line whose label is none of the set's, or not that of its folder."""
+
+
+def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
+    """Every line that is not blank; what names a line at fault is raised, or given to ``on_fault``."""
     rows = [
         (f"{path}, line {n}", row)
         for n, row in enumerate(re.split(r"\r\n|\r|\n", _read_text(path, classes)), 1)
@@ -36,10 +41,20 @@ def read_lines(path: Path, classes: Classes) -> Iterator[Line]:
         _check_csv(*rows.pop(0), classes)
         parse = _csv_row
     for where, row in rows:
-        line = parse(row, where, classes)
-        if classes.format.checks_class_folder:
-            _check_class_folder(line, classes)
-        yield line
+        try:
+            line = parse(row, where, classes)
+            if classes.format.checks_class_folder:
+                _check_class_folder(line, classes)
+        except UserError as error:
+            on_fault(error)
+        else:
+            yield replace(line, text=row)
+
+
+def header_of(path: Path, classes: Classes) -> str | None:
+    """The first line of a list whose first line is no clip: a csv."""
+    first = next(filter(str.strip, re.split(r"\r\n|\r|\n", _read_text(path, classes))), "")
+    return first if classes.layout == "list" and _cells(first)[:1] == CSV_HEADER[:1] else None
 
 
 def _read_text(path: Path, classes: Classes) -> str:
@@ -154,7 +169,7 @@ def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
         if part.lower() not in classes.words:
             known = [*classes.base_names, *(w for own in classes.format.folders for w in own)]
             guess = closest(part, known) or f"; the classes are {', '.join(classes.base_names)}"
-            raise UserError(f"{where}: unknown class {part!r}{guess}")
+            raise BadLabel(f"{where}: unknown class {part!r}{guess}")
     labels = {classes.words[part.lower()] for part in parts}
     if len(labels) < len(parts):
         raise UserError(f"{where}: {word!r} names a class twice")
@@ -168,7 +183,7 @@ def _check_class_folder(line: Line, classes: Classes) -> None:
     (said,) = labels_named(folder, f"{line.where}, the folder above the clip", classes)
     if (said,) != line.labels:
         names = ", ".join(classes.base_names[label] for label in line.labels)
-        raise UserError(
+        raise BadLabel(
             f"{line.where}: the label means {names}, but the clip lies in {folder}/; "
             f"do the labels count from another number?"
         )
@@ -185,7 +200,7 @@ def _from_base(number: int, base: int, where: str, classes: Classes) -> int:
     """A number of a list as a label that counts from 0."""
     names = classes.base_names
     if not base <= number < base + len(names):
-        raise UserError(
+        raise BadLabel(
             f"{where}: label {number} is outside {base}..{base + len(names) - 1} "
             f"({', '.join(names)}); labels of this set count from {base}"
         )

@@ -8,27 +8,34 @@ from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES, numeric_key
 from dataloader.layouts import Line, labels_named
 from dataloader.paths import VIDEOS, slashes
-from utils.errors import UserError
+from utils.errors import OnFault, UserError, raise_error
 
 
-def scan_folder(folder: Path, written: str, classes: Classes) -> Iterator[Line]:
+def scan_folder(folder: Path, written: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
     """Every clip, class by class; ``written`` is the folder as the user names it, with which the clips' names begin."""
     for name in _visible(folder):
-        if not (folder / name).is_dir():
-            _refuse_media(folder / name, "expected folders named like the classes")
+        try:
+            if not (folder / name).is_dir():
+                _refuse_media(folder / name, "expected folders named like the classes")
+                continue
+            labels, inside = labels_named(name, f"folder {folder}", classes), _visible(folder / name)
+        except UserError as error:
+            on_fault(error)
             continue
-        labels = labels_named(name, f"folder {folder}", classes)
-        for clip in _clips(folder / name, classes):
+        for clip in _clips(folder / name, inside, classes, on_fault):
             yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(written)}/{name}/{clip}"), labels)
 
 
-def _clips(folder: Path, classes: Classes) -> Iterator[str]:
-    for name in _visible(folder):
+def _clips(folder: Path, inside: list[str], classes: Classes, on_fault: OnFault) -> Iterator[str]:
+    for name in inside:
         is_image = name.lower().endswith(SUFFIXES)
         if is_image if classes.layout == "images" else (folder / name).is_dir():
             yield name
         elif classes.layout != "images":
-            _refuse_media(folder / name, "expected a folder of frames for each clip")
+            try:
+                _refuse_media(folder / name, "expected a folder of frames for each clip")
+            except UserError as error:
+                on_fault(error)
 
 
 def _refuse_media(path: Path, expected: str) -> None:

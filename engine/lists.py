@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from dataloader.annotation import Clip, label_sets, read_annotation
+from dataloader.audit.counts import Counts
+from dataloader.audit.frames import differing_counts
+from dataloader.audit.short import bad_beginnings, overview
 from dataloader.captions import read_captions
 from dataloader.classes import Classes, load_classes, with_compounds
-from dataloader.frames import find_unreadable
 from dataloader.packed import open_pack
 from dataloader.splits import hold_out
 from engine.frame_lists import CLASSES as FRAME_CLASSES
@@ -16,8 +16,6 @@ from engine.options import Config
 from engine.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
-
-FEW_CLIPS = 20  # below this one clip moves UAR so much that epochs cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -111,60 +109,22 @@ def _leave_out(splits: Splits, label: int, name: str, classes: Classes) -> Split
 def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
     """Counts of every split, and what about them makes a score doubtful."""
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    for name, clips in parts.items():
-        if clips:
-            _describe_split(name, clips, classes, log)
-    persons = {name: _persons_of(clips) for name, clips in parts.items()}
-    if not any(persons.values()):
-        log.say("persons are not known in this set: they may be in more than one of the lists")
-    for name in ("val", "test"):
-        shared = persons["train"] & persons[name]
-        if shared:
-            log.warn(
-                f"{len(shared)} of {len(persons[name])} {name} persons are in train: the score is not of new persons"
-            )
-    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
-        shared = {clip.key for clip in getattr(splits, one)} & {clip.key for clip in getattr(splits, other)}
-        if shared:
-            log.warn(f"{len(shared)} {other} clips are also in {one} ({min(shared)}): scores on them are optimistic")
-
-
-def _describe_split(name: str, clips: list[Clip], classes: Classes, log: RunLog) -> None:
-    counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
-    listed = ", ".join(f"{c} {n}" for c, n in zip(classes.names, counts, strict=True))
-    persons = _persons_of(clips)
-    log.say(f"{name:<5} {len(clips):>5} clips{f' of {len(persons)} persons' if persons else ''}: {listed}")
-    if not counts.all():
-        log.warn(f"{name} has no clip of {', '.join(classes.names[label] for label in np.flatnonzero(counts == 0))}")
-    few = np.flatnonzero((counts > 0) & (counts < FEW_CLIPS))
-    if name != "train" and len(few):
-        present = np.count_nonzero(counts)
-        worth = ", ".join(f"{classes.names[c]} {counts[c]} ({100 / counts[c] / present:.2f})" for c in few)
-        log.warn(f"{name}: few clips make a class, and one clip many UAR points: {worth}")
-
-
-def _persons_of(clips: list[Clip]) -> set[str]:
-    return {clip.person for clip in clips if clip.person is not None}
+    for seen in overview(parts, classes):
+        if isinstance(seen, Counts):
+            log.say(str(seen))
+        else:
+            (log.say if seen.severity == "note" else log.warn)(seen.short)
 
 
 def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
     """Before the first step: frame counts against the lists, and the first bytes of every frame."""
     clips = [*splits.train, *splits.val, *splits.test]
-    differing = [clip for clip in clips if clip.listed_frames not in (None, len(clip.frames))]
-    if differing:
-        one = differing[0]
-        log.warn(
-            f"{len(differing)} of {len(clips)} clips do not have the listed number of frames "
-            f"({one.id}: {one.listed_frames} listed, {len(one.frames)} there); those there are used"
-        )
+    for finding in differing_counts(clips):
+        log.warn(finding.short)
     if config.data.pack:
         return  # what is read was decoded when the pack was made
     looked_at = tuple((clip.folder, clip.frames) for clip in clips)
-    bad = remembered(
-        "frames",
-        looked_at,
-        lambda: find_unreadable([clip.frame_path(i) for clip in clips for i in range(len(clip.frames))]),
-    )
+    bad = remembered("frames", looked_at, lambda: bad_beginnings(clips))
     if bad and config.data.on_bad_frame == "error":
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")

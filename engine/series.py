@@ -9,8 +9,9 @@ from typing import Any
 
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
+from dataloader.fold_paths import count_folds
 from dataloader.paths import resolve_path
-from engine.folds import stored_series
+from engine.folds import stored_series, waiting_paths
 from engine.lists import class_named, run_classes
 from engine.options import Config
 from engine.pooled import require_same_classes, write_pooled
@@ -30,9 +31,14 @@ def members_of(config: Config) -> list[tuple[str, dict[str, Any]]]:
     if config.results.seeds is not None:
         return members_by_seed(config)
     if data.fold == "all":
-        known = load_classes(data.dataset, data.class_texts).folds
-        if not known:
-            raise UserError(f"--fold all: {data.dataset} has no folds; leave out --fold")
+        waiting = {name: path for name, path in waiting_paths(config).items() if name != "output_dir"}
+        stated = load_classes(data.dataset, data.class_texts).folds
+        known = count_folds(waiting.values(), data.root_dir, stated)
+        if known < 2:
+            raise UserError(
+                f"--fold all: {data.dataset} has no folds, and on the disk {next(iter(waiting.values()))} has {known}; "
+                f"python -m dataloader.audit --make-folds makes some"
+            )
         return [(f"fold-{fold}", {"fold": str(fold)}) for fold in range(1, known + 1)]
     if data.leave_out == "all":
         names = load_classes(data.dataset, data.class_texts).names

@@ -64,13 +64,18 @@ class Parser(argparse.ArgumentParser):
 
 def parse(groups: Groups, arguments: Sequence[str], description: str) -> dict[str, Any]:
     """The options that ``arguments`` name, and only those: {field name: value}."""
-    parser = build_parser(groups, description)
-    given, unknown = parser.parse_known_args(expand_recipes(arguments))
+    given, unknown = parse_known(groups, arguments, description)
     if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
+        known = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
-        raise UserError(f"unknown flag {word}{closest(word, known)} (python main.py --help lists them all)")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()}
+        raise UserError(f"unknown flag {word}{closest(word, known)} (--help lists them all)")
+    return given
+
+
+def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> tuple[dict[str, Any], list[str]]:
+    """The same, and the words that are none of these options."""
+    given, unknown = build_parser(groups, description).parse_known_args(expand_recipes(arguments))
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()}, unknown
 
 
 def expand_recipes(arguments: Sequence[str]) -> list[str]:

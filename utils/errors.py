@@ -1,8 +1,9 @@
 """The one exception that a user's mistake raises: shown as one line, without a traceback, exit status 2."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -10,6 +11,14 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+OnFault = Callable[[UserError], None]
+
+
+def raise_error(error: UserError) -> NoReturn:
+    """What a reader does with a fault unless it is told to go on."""
+    raise error
 
 
 def one_line(text: str) -> str:
