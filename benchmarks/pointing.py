@@ -5,7 +5,8 @@
 
 Counted are the context frames of Distraction test clips that are predicted right and show a held phone. A frame is a
 hit where the highest point of its map, enlarged to pixels and without the padding, lies in the phone's box or at most
-half a patch beside it. Chance is the share of the picture that this covers. Writes benchmarks/results/pointing.json.
+half a patch beside it. Chance is the share of the picture that this covers. Then the six patches that are highest in
+each map are erased from every context frame: how far does the logit fall? Writes benchmarks/results/pointing.json.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine
@@ -37,6 +39,7 @@ from models.relevance import encode_openly, explain_class
 
 CLASS, THING = "Distraction", "held phone"
 RANDOM_SEEDS = (1, 2, 3)
+ERASED = 6  # patches of a frame, of 49
 LISTS = "--test-annotation annotation/test.txt --bounding-box-face annotation/face.json --bounding-box-body"
 LISTS += " annotation/body.json --device cpu --workers 0"
 
@@ -126,6 +129,14 @@ class Player:
             maps[name] = explain_class(model, face, context, wanted, self.texts).maps["context"]
         return maps
 
+    @torch.no_grad()
+    def fall(self, face: Tensor, context: Tensor, values: Tensor, label: int) -> tuple[float, bool]:
+        """Of the class's logit where each frame's highest patches become CLIP's mean colour; whether another wins."""
+        shown = torch.ones_like(values.flatten(1)).scatter(1, values.flatten(1).topk(ERASED).indices, 0)
+        mask = F.interpolate(shown.view_as(values)[:, None], scale_factor=self.patch)
+        before, after = (self.model(face, seen, self.texts).logits[0] for seen in (context, context * mask))
+        return float(before[label] - after[label]), int(after.argmax()) != label
+
 
 def play(player: Player, clip: Clip, views: Views, normalize: str, boxes: dict[str, Any]) -> list[dict[str, Any]]:
     """One row with the hits of this clip; none where it is predicted wrong or no frame shows the thing."""
@@ -138,10 +149,19 @@ def play(player: Player, clip: Clip, views: Views, normalize: str, boxes: dict[s
     places = places_of(clip, views, indexes)["context"]
     games = {n: game_of(places[n], boxes[clip.frames[indexes[n]]][THING], player.patch) for n in seen}
     hits = {name: mean(hit(values[n], game, views) for n, game in games.items()) for name, values in maps.items()}
-    hits["random weights"] = mean(hits.pop(f"random weights, seed {seed}") for seed in RANDOM_SEEDS)
     hits["middle of the picture"] = mean(game.is_hit(*game.middle()) for game in games.values())
     hits["chance"] = mean(game.chance() for game in games.values())
-    return [{"clip": clip.id, "frames": len(seen), "hits": hits}]
+    maps["chance"] = torch.rand(maps["relevance"].shape, generator=torch.Generator().manual_seed(clip.label))
+    falls = {name: player.fall(batch["face"], batch["context"], values, clip.label) for name, values in maps.items()}
+    erased = {name: value for name, (value, _) in falls.items()}
+    lost = {name: float(is_lost) for name, (_, is_lost) in falls.items()}
+    return [{"clip": clip.id, "frames": len(seen), "hits": joined(hits), "fall": joined(erased), "lost": joined(lost)}]
+
+
+def joined(values: dict[str, float]) -> dict[str, float]:
+    """The mean over random towers in place of each."""
+    kept = {name: value for name, value in values.items() if not name.startswith("random weights")}
+    return kept | {"random weights": mean(value for name, value in values.items() if name not in kept)}
 
 
 def game_of(place: Place, box: list[float], patch: int) -> Game:
@@ -188,19 +208,27 @@ def mean(values: Any) -> float:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every frame counts alike."""
+    """Every frame counts alike in the game, every clip in what is erased."""
     if not rows:
         raise SystemExit(f"no {CLASS} clip that is predicted right shows a {THING}")
     frames = [row["frames"] for row in rows]
     hits = {name: float(np.average([row["hits"][name] for row in rows], weights=frames)) for name in rows[0]["hits"]}
-    return {"clips": len(rows), "frames": sum(frames), "hits": hits}
+    erased = {key: {name: mean(row[key][name] for row in rows) for name in rows[0][key]} for key in ("fall", "lost")}
+    return {"clips": len(rows), "frames": sum(frames), "hits": hits} | erased
 
 
 def table(result: dict[str, Any]) -> str:
-    head = f"{result['frames']} context frames of {result['clips']} clips: the map's highest point lies on the {THING}"
-    lines = [f"{100 * share:5.1f} %  {name}" for name, share in sorted(result["hits"].items(), key=lambda x: -x[1])]
+    """Markdown."""
+    lines = [
+        f"{result['frames']} context frames of {result['clips']} clips; erased: {ERASED} patches of each",
+        f"| map | highest point on the {THING} | erased: the logit falls by | {CLASS} is lost |\n|---|---|---|---|",
+    ]
+    for name, share in sorted(result["hits"].items(), key=lambda pair: -pair[1]):
+        fall, lost = result["fall"].get(name), result["lost"].get(name)
+        cells = ("–", "–") if fall is None else (f"{fall:.2f}", f"{100 * lost:.0f} %")
+        lines.append(f"| {name} | {100 * share:.1f} % | {cells[0]} | {cells[1]} |")
     times = result["hits"]["relevance"] / result["hits"]["chance"]
-    return "\n".join([head, *lines, f"{times:.1f} times chance"])
+    return "\n".join([*lines, f"relevance: {times:.1f} times chance"])
 
 
 if __name__ == "__main__":

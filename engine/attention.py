@@ -76,6 +76,8 @@ def refuse_without_pictures(opened: Opened, given: dict[str, Any]) -> None:
         raise UserError(f"{path}: predicts numbers, not classes; --mode attention explains classes")
     if opened.unnamed:
         raise UserError(f"{path}: {opened.unnamed}")
+    if "targets" in given:
+        raise UserError(f"--targets {given['targets']}: {path} predicts classes; name --test-annotation FILE")
     foreign = sorted(set(given) & set(OF_SEQUENCES))
     if foreign:
         raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, a model of the family {content['family']}")
@@ -108,7 +110,8 @@ def chosen_clips(config: Config, clips: list[Clip], classes: Classes) -> list[Cl
     wanted = dict.fromkeys(word.rstrip("/") for word in config.attention.clips)
     for word in wanted:
         if word not in known:
-            near = closest(word, [clip.id for clip in clips]) or f"; its first is {clips[0].id}"
+            ending = next((f"; did you mean {clip.id}?" for clip in clips if clip.id.endswith(word)), "")
+            near = ending or closest(word, [clip.id for clip in clips]) or f"; its first is {clips[0].id}"
             raise UserError(f"--clips {word}: not in {config.data.test_annotation or 'the list'}{near}")
     return [known[word] for word in wanted]
 

@@ -111,6 +111,9 @@ def test_the_phone_that_decides_is_found(players):
     assert len(rows) >= 3 and all(THING in frame for _, _, boxes in players for frame in boxes.values())
     assert hits["relevance"] >= 2 * hits["chance"] and 0.02 < hits["chance"] < 0.25
     assert hits["relevance"] >= 2 * hits["random weights"] and hits["relevance"] > hits["relevance of the second class"]
+    fall = result["fall"]  # what is relevant is what the class needs
+    for other in ("chance", "random weights", "relevance of the second class"):
+        assert fall["relevance"] > fall[other] + 1
 
 
 def test_random_weights_show_another_map():
