@@ -221,7 +221,7 @@ def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_no
     assert got["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "says nothing"), (2, "narrower"), (9, "narrower"), (10, None)])
+@pytest.mark.parametrize(("count", "said"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
 def test_few_groups_are_said_once(count, said):
     doubts = Groups(np.arange(count), count, "persons").doubts()
     assert len(doubts) == (said is not None) and (said is None or said in doubts[0])
