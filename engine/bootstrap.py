@@ -46,8 +46,16 @@ def replicate_sums(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def draw_sums(sums: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
     """(G, ...) → (R, ...): the sums of drawn groups. Groups that add the same are one kind: clips are of few."""
-    kinds, sizes = np.unique(sums.reshape(len(sums), -1), axis=0, return_counts=True)
-    return replicate_sums(kinds, draw_kinds(sizes, replicates, seed)).reshape(replicates, *sums.shape[1:])
+    kinds, sizes = kinds_of(sums)
+    return replicate_sums(kinds, draw_kinds(sizes, replicates, seed))
+
+
+def kinds_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(G, ...) → (K, ...) different ones, compared as bytes, which is fast, and how many groups are of each."""
+    flat = np.ascontiguousarray(sums.reshape(len(sums), -1))
+    whole = flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel()
+    _, first, sizes = np.unique(whole, return_index=True, return_counts=True)
+    return sums[first], sizes
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:

@@ -34,7 +34,7 @@ class Groups:
     def doubts(self) -> list[str]:
         """What the user should know before an interval is believed."""
         if self.count < 2:
-            return [f"all clips are of one of the {self.resampled}: drawing it again says nothing, so no intervals"]
+            return [f"no intervals: two {self.resampled} or more are needed to draw from, and there is one"]
         if self.count < FEW_GROUPS:
             return [f"intervals from {self.count} {self.resampled} alone are narrower than they should be"]
         return []

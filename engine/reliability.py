@@ -41,7 +41,7 @@ def told(found: dict[str, Any]) -> str:
 
 def draw_risk(axes: Axes, found: dict[str, Any]) -> None:
     risk = [100 * value for value in found["risk"]]
-    axes.plot([100 * value for value in found["coverage"]], risk, color="tab:blue", linewidth=1.8)
+    axes.plot([100 * value for value in found["coverage"]], risk, color="tab:blue", linewidth=1.8, clip_on=False)
     axes.axhline(risk[-1], linestyle=":", color="0.5", linewidth=1)
     axes.set_title(f"AURC {found['aurc']:.4f}; all answered: {risk[-1]:.1f} % wrong", fontsize=10)
     axes.set(xlim=(0, 100), ylim=(0, max(5, 1.15 * max(risk))), xlabel="answered, the surest first, %")

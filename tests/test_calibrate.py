@@ -181,7 +181,7 @@ def test_one_clip_and_one_person_have_no_interval_and_say_so(trained, tmp_path, 
     test = ["--root-dir", named["--root-dir"], "--test-annotation", named["--test-annotation"]]
     run = run_main([*EVAL, str(trained.folder / "best.pt"), *test], tmp_path / "run")
     assert run.status == 0, run.err
-    assert run.metrics["intervals"]["uar"] is None and "so no intervals" in run.out and "[" not in run.out
+    assert run.metrics["intervals"]["uar"] is None and "no intervals: two " in run.out and "[" not in run.out
     assert run.metrics["num_clips"] == clips
 
 

@@ -130,7 +130,7 @@ def test_pictures_open_and_are_not_blank(trained, name):
     assert min(pixels.shape) > 300 and pixels.std() > 10
 
 
-def test_tensorboard_has_the_scalars_and_the_confusion_matrix(trained):
+def test_tensorboard_has_the_scalars_the_pictures_and_the_config(trained):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(trained.folder / "tensorboard"))
@@ -139,6 +139,8 @@ def test_tensorboard_has_the_scalars_and_the_confusion_matrix(trained):
     assert {"train/loss", "train/uar", "val/uar", "lr/temporal"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("val/uar")] == list(range(1, 15))
     assert tags["images"] == ["confusion/test", "reliability/test"]
+    (text,) = events.Tensors("config/text_summary")
+    assert '"slerp_weight": 0.5' in text.tensor_proto.string_val[0].decode()
 
 
 def test_checkpoints_hold_tensors_and_primitives_only(trained):

@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score
 from dataloader.affwild import Video
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from engine.agreement import KINDS, agreement, agreement_intervals, agreement_of, grouped_moments, moments, shift_of
-from engine.bootstrap import draw_kinds, draw_weights, interval
+from engine.bootstrap import draw_kinds, draw_weights, interval, kinds_of
 from engine.intervals import grouped
 from engine.sequence_intervals import add_intervals
 from engine.sequence_predict import Predicted
@@ -44,8 +44,8 @@ def test_agreement_intervals_are_those_of_lists_drawn_again(offset):
     groups = grouped(names, "subjects")
     got = agreement_intervals(target, predicted, ("one", "two"), groups)
     sums, _ = grouped_moments(target, predicted, groups)
-    kinds, sizes = np.unique(sums.reshape(9, -1), axis=0, return_counts=True)
-    group_of_kind = [next(g for g in range(9) if (sums[g].ravel() == kind).all()) for kind in kinds]
+    kinds, sizes = kinds_of(sums)
+    group_of_kind = [next(g for g in range(9) if (sums[g] == kind).all()) for kind in kinds]
     found = {kind: [] for kind in KINDS}
     for weights in draw_kinds(sizes, DRAWS):
         rows = [np.flatnonzero(groups.rows == group_of_kind[k]) for k, n in enumerate(weights) for _ in range(n)]

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from engine.bootstrap import draw_kinds, draw_sums, draw_weights, group_sums, interval, replicate_sums, row_sums
+from engine.bootstrap import (
+    draw_kinds,
+    draw_sums,
+    draw_weights,
+    group_sums,
+    interval,
+    kinds_of,
+    replicate_sums,
+    row_sums,
+)
 
 
 def test_groups_add_what_their_clips_add():
@@ -38,6 +47,16 @@ def test_alike_groups_drawn_by_kind_spread_as_drawn_one_by_one():
         assert drawn.mean() == pytest.approx(90, abs=0.3)
         assert drawn.std() == pytest.approx((300 * 0.3 * 0.7) ** 0.5, rel=0.03)
     assert np.percentile(by_kind, [2.5, 97.5]) == pytest.approx(np.percentile(one_by_one, [2.5, 97.5]), abs=1)
+
+
+def test_groups_that_add_the_same_are_one_kind():
+    sums = np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]])
+    kinds, sizes = kinds_of(sums)
+    assert {tuple(kind): size for kind, size in zip(kinds.tolist(), sizes, strict=True)} == {
+        (1, 0): 3,
+        (0, 2): 1,
+        (0, 1): 1,
+    }
 
 
 def test_kinds_are_drawn_by_how_many_they_are():

@@ -20,6 +20,7 @@ from engine.calibration import (
     softmax,
     stored_calibration,
 )
+from engine.series import read_companions
 from utils.errors import UserError
 
 # -- ECE ------------------------------------------------------------------------------------------------------------
@@ -125,6 +126,16 @@ def test_pooled_runs_keep_their_temperatures():
     assert np.allclose(pooled.probabilities(logits)[:3], softmax(logits[:3]))
     assert np.allclose(pooled.probabilities(logits)[3:], softmax(logits[3:], 2.5))
     assert calibration_metrics(logits, label, pooled)["temperature"] is None
+
+
+def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
+    for fold, rows in (("fold-1", "x,anna,a\ny,,b"), ("fold-2", "z,ben,a")):
+        (tmp_path / fold).mkdir()
+        (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label\n{rows}\n")
+    scored = [{"calibration": {"temperature": 1.5, "fitted_on": "val"}}, {}]  # the second before there was any
+    persons, calibrated = read_companions([tmp_path / "fold-1", tmp_path / "fold-2"], scored)
+    assert persons == ["anna", None, "ben"] and calibrated.fitted_on == "val"
+    assert calibrated.temperature.tolist() == [1.5, 1.5, 1.0]
 
 
 def test_raw_probabilities_are_not_touched_at_all():

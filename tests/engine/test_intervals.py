@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.stats import beta
 from sklearn import metrics as sk
 
-from engine.bootstrap import draw_kinds, interval
+from engine.bootstrap import draw_kinds, interval, kinds_of
 from engine.intervals import (
     Groups,
     add_intervals,
@@ -53,9 +53,9 @@ def test_every_interval_is_that_of_lists_drawn_again(monkeypatch):
     label, predicted, persons = answers()
     groups = grouped(persons, "persons")
     sums = confusions(label, predicted, groups, 3)
-    kinds, sizes = np.unique(sums.reshape(15, -1), axis=0, return_counts=True)
+    kinds, sizes = kinds_of(sums)
     assert (sizes == 1).all()  # so that a kind is a person
-    person_of = [next(g for g in range(15) if (sums[g].ravel() == kind).all()) for kind in kinds]
+    person_of = [next(g for g in range(15) if (sums[g] == kind).all()) for kind in kinds]
     found = []
     for weights in draw_kinds(sizes, 150):
         clips = [np.flatnonzero(groups.rows == person_of[k]) for k, times in enumerate(weights) for _ in range(times)]
@@ -221,7 +221,7 @@ def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_no
     assert got["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "says nothing"), (2, "narrower"), (9, "narrower"), (10, None)])
+@pytest.mark.parametrize(("count", "said"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
 def test_few_groups_are_said_once(count, said):
     doubts = Groups(np.arange(count), count, "persons").doubts()
     assert len(doubts) == (said is not None) and (said is None or said in doubts[0])
