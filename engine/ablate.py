@@ -54,6 +54,8 @@ def ablate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         raise UserError("--mode ablate: one process alone; it runs one variant after the other")
     folder = folder_to_go_on_in(config)
     config, given = whole_command(folder, config, given)
+    if len(variants_of(config)) == 1:
+        raise UserError(nothing_to_compare(config))
     said, given = cached(config, given)
     planned, refused = plan(config, given)
     look_ahead([one.config for one in planned])
@@ -73,6 +75,15 @@ def ablate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         raise Interrupted(number, f"stopped; go on with: {again}") from None
     finally:
         log.close()
+
+
+def nothing_to_compare(config: Config) -> str:
+    results = config.results
+    if results.grid:
+        return f"--grid {' '.join(results.grid)}: every value is the base's own; name another one"
+    if results.drop_one:
+        return "--drop-one: no part of this method is on that could be left out; try --grid"
+    return f"--resume {config.run.resume}: no ablation to go on with; begin one with --grid or --drop-one"
 
 
 def folder_to_go_on_in(config: Config) -> Path | None:

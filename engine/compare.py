@@ -149,9 +149,7 @@ def doubts(one: Scored, other: Scored) -> list[str]:
             f"{letter} alone is calibrated: its probabilities are not the other's; which class wins is not moved"
         )
     if not one.seeds and not other.seeds:
-        said.append(
-            "one training of each: that another seed would turn the difference is not in the interval (--seeds)"
-        )
+        said.append("one training of each: what another seed would do is not in the interval (--seeds)")
     return said
 
 

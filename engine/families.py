@@ -54,7 +54,7 @@ LONG_VIDEOS = {
     "mode", "exper_name", "output_dir", "eval_checkpoint", "resume", "save_every_minutes", "device", "gpu", "seed",
     "deterministic", "workers", "print_freq", "dry_run", "root_dir", "fold", "model", "epochs", "batch_size",
     "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "amp", "use_amp", "grad_clip", "select_on",
-    "class_balanced_loss", "label_smoothing", "focal_gamma", "patience", "ci",
+    "class_balanced_loss", "label_smoothing", "focal_gamma", "patience", "ci", "seeds",
 }  # fmt: skip
 READ_BY = {  # by families that share little with the others
     "sequence": LONG_VIDEOS | {"task", "dropout", *OF_SEQUENCES} - {"frame_step"},

@@ -196,6 +196,20 @@ def test_a_base_that_cannot_be_is_one_line(words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--grid", "slerp_weight=0.5"], "the base's own"),
+        (["--drop-one", "--model", "dfer-clip", "--no-tune-prompts"], "no part"),
+        (["--resume", "auto"], "no ablation to go on with"),
+    ],
+)
+def test_a_base_alone_is_no_ablation(more, part, tiny_arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert part in one_line(call(*tiny_arguments, "--mode", "ablate", *more))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_shared_ends_with_the_block():
     made = []
     for _ in range(2):

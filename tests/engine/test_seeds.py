@@ -12,6 +12,7 @@ from engine.folds import is_series, stored_series
 from engine.seed_scores import sum_numbers
 from engine.seeds import seeds_of
 from engine.settings import read_command
+from tests.affect import write_set as write_videos
 from tests.engine.resuming import assert_same_end, at_forward, call, one_line, send, snapshot, write_small
 from tests.tools import error_of
 from utils.errors import UserError
@@ -177,3 +178,18 @@ def test_other_scores_are_summed_number_by_number():
     assert found["runs"] == {"seed-1": {"va/ccc": 0.25, "score": 0.125}, "seed-2": {"va/ccc": 0.5, "score": 0.25}}
     assert found["va/ccc_mean"] == 0.375 and found["va/ccc_sd"] == pytest.approx(0.25 / np.sqrt(2))
     assert json.dumps(found)
+
+
+def test_seeds_of_long_videos(tmp_path):
+    """Their scores have other names, and resuming works the same."""
+    flags = "--model sequence --window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 8 --epochs 1"
+    small = [*flags.split(), "--device", "cpu", *write_videos(tmp_path / "set")]
+    folder = tmp_path / "run"
+    done = call(*small, "--seeds", "1,2", "--output-dir", folder, folder=folder)
+    assert done.status == 0, done.err
+    single = [json.loads((folder / f"seed-{seed}/metrics.json").read_text()) for seed in (1, 2)]
+    values = [one["va"]["ccc"] for one in single]
+    assert done.metrics["va/ccc_mean"] == pytest.approx(np.mean(values))
+    assert done.metrics["va/ccc_sd"] == pytest.approx(np.std(values, ddof=1))
+    again = call("--resume", folder, folder=folder)
+    assert again.status == 0 and again.metrics == done.metrics, again.err
