@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engine.report.drawings import cell_bar, whiskers
 from engine.report.collect import Run, is_number
 from engine.report.document import Cell, Figure, Heading, Table
+from engine.report.drawings import cell_bar, whiskers
 from engine.report.words import SCORES, chance, drawn_again, interval_of, is_interval, number, percent, span, split_of
 
 
