@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.agreement import agreement
-from engine.metrics import confusion_matrix
+from engine.metrics import confusion_matrix, mean_of_known, share
 from utils.errors import UserError
 
 VA_NAMES = ("valence", "arousal")
@@ -48,19 +48,25 @@ def au_score(
 ) -> dict[str, Any]:
     """(N, K) both. F1 of each unit, active from its threshold (K,) on, as absent classes are treated above."""
     check_finite(probabilities)
-    known, active = label >= 0, label > 0  # NaN is neither
-    labelled(known, "action unit")
+    labelled(label >= 0, "action unit")
     thresholds = np.broadcast_to(np.asarray(thresholds, dtype=float), len(names))
-    claimed = (probabilities >= thresholds) & known
-    f1, support = f1_scores((claimed & active).sum(axis=0), active.sum(axis=0), claimed.sum(axis=0))
+    counts = unit_counts(label, probabilities, thresholds).sum(axis=0)
+    f1, support = f1_scores(*counts.T)
     return {
         "f1": mean_f1(f1),
         "per_class": described(f1, support, names),
         "thresholds": thresholds.tolist(),
         "classes": list(names),
         "absent_classes": absent(f1, names),
-        "num_frames": int(known.any(axis=1).sum()),
+        "num_frames": int((label >= 0).any(axis=1).sum()),
     }
+
+
+def unit_counts(label: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """(N, K, 3): whether each unit is found and active, active, found, of frames whose label is known."""
+    known, active = label >= 0, label > 0  # NaN is neither
+    claimed = (probabilities >= thresholds) & known
+    return np.stack([claimed & active, active, claimed], axis=-1)
 
 
 def best_thresholds(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -89,13 +95,12 @@ def best_threshold(active: np.ndarray, probability: np.ndarray) -> float:
 
 def f1_scores(hits: np.ndarray, support: np.ndarray, claimed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(C,) counts → F1, NaN where a class neither occurs nor is predicted, and support."""
-    total = support + claimed
-    return np.divide(2 * hits, total, out=np.full(len(total), np.nan), where=total > 0), support
+    return share(2 * hits, support + claimed), support
 
 
 def mean_f1(f1: np.ndarray) -> float:
     """Over the classes that have one; without any, nothing was found and nothing missed: 0."""
-    return float(np.nanmean(f1)) if not np.isnan(f1).all() else 0.0
+    return float(np.nan_to_num(mean_of_known(f1)))
 
 
 def described(f1: np.ndarray, support: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:

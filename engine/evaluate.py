@@ -4,14 +4,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 
+from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
+from engine.calibration import RAW, Calibration, chosen_calibration
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
+from engine.intervals import require_persons
 from engine.lists import read_splits, require_lists, run_classes
 from engine.mistakes import write_mistakes
 from engine.options import Config
@@ -40,10 +44,13 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if foreign:
         raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, a model of the family {content['family']}")
     if opened.config.model.task == "regression":
+        if foreign := sorted(set(given) & {"calibrate", "abstain"}):
+            raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, which predicts numbers")
         return evaluate_regression(opened, config)
     if "targets" in given:
         raise UserError(f"--targets {given['targets']}: {path} predicts classes; name --test-annotation FILE")
     require_lists(config)
+    calibrated = chosen_calibration(content, path, given)
     classes = stored_classes(content, config, given, path)
     with about(path):
         model = rebuild(content, config)
@@ -53,7 +60,7 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
             session.log.say(describe_published(opened, given))
         for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in content):
             session.log.warn(warning)
-        return score_test_list(task, config, classes, session, content["selected_on"])
+        return score_test_list(task, config, classes, session, content["selected_on"], calibrated)
 
 
 def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
@@ -70,21 +77,36 @@ def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any
 
 
 def score_test_list(
-    task: ClipTask, config: Config, classes: Classes, session: Session, selected_on: str
+    task: ClipTask,
+    config: Config,
+    classes: Classes,
+    session: Session,
+    selected_on: str,
+    calibrated: Calibration = RAW,
 ) -> dict[str, Any]:
     """Read the test list, score it, write the results."""
     clips = read_splits(config, classes, session.log).test
+    require_persons([clip.person for clip in clips], config.results.ci)
     views = make_views(config, clips, session.log)
     loader = evaluation_loader(config, clips, views, session)
-    return score_and_write(task, loader, config, session, selected_on, "test")
+    return score_and_write(task, loader, clips, config, session, selected_on, "test", calibrated)
 
 
 def score_and_write(
-    task: ClipTask, loader: DataLoader, config: Config, session: Session, selected_on: str, split: str
+    task: ClipTask,
+    loader: DataLoader,
+    clips: list[Clip],
+    config: Config,
+    session: Session,
+    selected_on: str,
+    split: str,
+    calibrated: Calibration = RAW,
 ) -> dict[str, Any]:
+    """``clips``: all of the split, of which ``loader`` gives this process its share."""
     ids, label, logits, replaced = predict(task, loader, config, session, split)
     if replaced:
         session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
+    require_finite(ids, logits)
     metrics = task.score(logits, label)
     if session.group.is_main:
         metrics = write_results(
@@ -97,6 +119,15 @@ def score_and_write(
             split=split,
             selected_on=selected_on,
             title=config.run.exper_name,
+            persons=[clip.person for clip in clips],
+            options=config.results,
+            calibrated=calibrated,
         )
     write_mistakes(loader, config, session)
     return metrics
+
+
+def require_finite(ids: list[str], logits: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise UserError(f"{len(bad)} of {len(ids)} answers are not finite, that of {ids[bad[0]]} first; try --amp off")

@@ -48,13 +48,13 @@ READ_BY_REGRESSION = {
     "dry_run", "print_freq", "save_every_minutes", "dataset", "class_texts", "root_dir", "bounding_box_face",
     "on_bad_frame", "fold", "targets", "subject_folds", "model", "task", "init_from", "epochs", "batch_size",
     "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "milestones", "gamma", "amp", "use_amp",
-    "regression_loss",
+    "regression_loss", "ci",
 }  # fmt: skip
 LONG_VIDEOS = {
     "mode", "exper_name", "output_dir", "eval_checkpoint", "resume", "save_every_minutes", "device", "gpu", "seed",
     "deterministic", "workers", "print_freq", "dry_run", "root_dir", "fold", "model", "epochs", "batch_size",
     "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "amp", "use_amp", "grad_clip", "select_on",
-    "class_balanced_loss", "label_smoothing", "focal_gamma", "patience",
+    "class_balanced_loss", "label_smoothing", "focal_gamma", "patience", "ci",
 }  # fmt: skip
 READ_BY = {  # by families that share little with the others
     "sequence": LONG_VIDEOS | {"task", "dropout", *OF_SEQUENCES} - {"frame_step"},
@@ -70,7 +70,7 @@ READ_BY = {  # by families that share little with the others
         "grad_checkpointing",
         "on_bad_frame",
     }
-    | {"frame_step", "use_weighted_sampler"},
+    | {"frame_step", "use_weighted_sampler", "calibrate", "abstain"},
 }
 FRAME_TASKS = ("va", "expr", "au", "multi")  # of --model sequence
 

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from dataloader.targets import Targets, read_targets
-from engine.agreement import KINDS, agreements
+from engine.agreement import KINDS, agreement_intervals, agreements
 from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
+from engine.intervals import Groups, groups_of
+from engine.metrics import shown
 from engine.model_card import write_model_card
 from engine.options import Config
 from engine.readout import Readout
@@ -65,7 +67,7 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         features = video_features(model, targets, seen, session)
         values = torch.from_numpy(targets.values).float().to(features.device)
         predicted = cross_validate(features, values, folds, config)
-        metrics = write_regression(session, targets, predicted, folds, "each subject held out in turn")
+        metrics = write_regression(config, session, targets, predicted, folds, "each subject held out in turn")
         model.readout = Readout(features, values, config, "readout of all").layers
         if session.group.is_main:
             keep(model, targets.names, config, seen, session)
@@ -124,13 +126,22 @@ def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: 
 
 
 def write_regression(
-    session: Session, targets: Targets, predicted: np.ndarray, folds: np.ndarray | None, tested_on: str
+    config: Config,
+    session: Session,
+    targets: Targets,
+    predicted: np.ndarray,
+    folds: np.ndarray | None,
+    tested_on: str,
 ) -> dict[str, Any]:
     """``predictions.csv``, ``metrics.json``, ``agreement.png`` and the table."""
     from engine.plots import draw_agreement, save
 
     log = session.log
     metrics = agreements(targets.values, predicted, targets.names)
+    groups = target_groups(targets, config.results.ci)
+    if groups is not None:
+        bounds = agreement_intervals(targets.values, predicted, targets.names, groups)
+        metrics["intervals"] = groups.about() | bounds
     metrics |= {"subjects": len(set(targets.subjects)), "clips": len(targets.clips), "tested_on": tested_on}
     if not session.group.is_main:
         return metrics
@@ -147,14 +158,27 @@ def write_regression(
     save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
     log.say(f"\n{metrics['clips']} clips of {metrics['subjects']} subjects, {tested_on}")
     log.say(table(metrics))
+    for doubt in groups.doubts() if groups is not None else []:
+        log.warn(doubt)
     return metrics
+
+
+def target_groups(targets: Targets, ci: str) -> Groups | None:
+    groups = groups_of([clip.id for clip in targets.clips], targets.subjects, ci)
+    persons = groups is not None and groups.resampled == "persons"
+    return dataclasses.replace(groups, resampled="subjects") if persons else groups
 
 
 def table(metrics: dict[str, Any]) -> str:
     heads = ("MAE", "RMSE", "Pearson", "CCC")
+    bounds = metrics.get("intervals")
     lines = [f"{'target':<20}" + "".join(f"{head:>10}" for head in heads)]
     for name, row in [*metrics["targets"].items(), ("mean", metrics["mean"])]:
-        lines.append(f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS))
+        line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
+        found = {} if bounds is None else bounds["mean"] if row is metrics["mean"] else bounds["targets"][name]
+        lines.append(f"{line}  {shown(found.get('ccc'), 3)}".rstrip())
+    if bounds is not None and bounds["mean"]["ccc"]:
+        lines.append(f"95 % interval of CCC in brackets: {bounds['groups']} {bounds['resampled']} drawn again")
     return "\n".join(lines)
 
 
@@ -190,4 +214,4 @@ def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:
         features = video_features(model, targets, config, session)
         with torch.inference_mode():
             predicted = model.readout(features).double().cpu().numpy()
-        return write_regression(session, targets, predicted, None, "all of them given")
+        return write_regression(config, session, targets, predicted, None, "all of them given")

@@ -11,6 +11,7 @@ from dataloader.affwild import Video
 from dataloader.frame_labels import ACTION_UNITS, TASKS
 from dataloader.sequences import FeatureSource
 from engine.options import Config
+from engine.sequence_intervals import add_intervals
 from engine.sequence_predict import Predicted, predict_videos
 from engine.sequence_score import Pooled, table
 from engine.sequence_task import SequenceTask
@@ -38,11 +39,16 @@ def score_and_write(
             writer.write(pooled.add(found))
             shown += [found] if len(shown) < SHOWN else []
     metrics = pooled.score(cut)
+    groups = pooled.groups()
+    if config.results.ci != "off":
+        metrics = add_intervals(metrics, pooled, cut, groups)
     metrics |= {"fold": int(config.data.fold), "videos": len(videos), "frames": sum(map(len, videos))}
     log.write_json("metrics.json", metrics)
     draw(shown, task, log.folder / "timeline.png")
     log.say(f"\n{config.run.exper_name}: {len(videos)} validation videos of fold {config.data.fold}")
     log.say(table(metrics))
+    for doubt in groups.doubts() if config.results.ci != "off" else []:
+        log.warn(doubt)
     log.say(f"run folder: {log.folder}")
     return metrics
 

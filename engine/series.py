@@ -14,6 +14,7 @@ import numpy as np
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.paths import resolve_path
+from engine.calibration import Calibration
 from engine.folds import stored_series
 from engine.lists import class_named, run_classes
 from engine.metrics import score
@@ -162,6 +163,7 @@ def write_series(log: RunLog, folders: list[Path], config: Config) -> dict[str, 
         )
     }
     pooled = score(label, logits.argmax(axis=-1), names) | {"runs": runs} | spread
+    persons, calibrated = read_companions(folders, scored)
     written = write_results(
         log,
         names=names,
@@ -172,6 +174,9 @@ def write_series(log: RunLog, folders: list[Path], config: Config) -> dict[str, 
         split=scored[0]["split"],
         selected_on=scored[0]["selected_on"],
         title=f"{config.run.exper_name}, {len(folders)} runs pooled",
+        persons=persons,
+        options=config.results,
+        calibrated=calibrated,
     )
     for name, one in runs.items():
         log.say(f"{name:<24} UAR {one['uar']:6.2f}   WAR {one['war']:6.2f}")
@@ -197,3 +202,16 @@ def read_predictions(files: list[Path]) -> tuple[tuple[str, ...], list[str], np.
     label = np.array([names.index(row["label"]) for row in rows])
     logits = np.array([[float(row[f"logit_{name}"]) for name in names] for row in rows])
     return names, [row["clip"] for row in rows], label, logits
+
+
+def read_companions(folders: list[Path], scored: list[dict[str, Any]]) -> tuple[list[str | None], Calibration]:
+    """What belongs to the rows of ``read_predictions``: who is in each clip, and the temperature of its run."""
+    persons: list[str | None] = []
+    temperatures = []
+    for folder, one in zip(folders, scored, strict=True):
+        with open(folder / "predictions.csv", newline="", encoding="utf-8") as stream:
+            found = [row.get("person") or None for row in csv.DictReader(stream)]
+        persons += found
+        temperatures += [one.get("calibration", {}).get("temperature", 1.0)] * len(found)
+    fitted = {one.get("calibration", {}).get("fitted_on") for one in scored} - {None}
+    return persons, Calibration(np.array(temperatures), fitted.pop() if fitted else None)

@@ -30,6 +30,8 @@ READ_FILES = {
     "compare": Words(2, 2, "two run folders", "RUN_A RUN_B"),
     "report": Words(1, math.inf, "run folders", "RUN..."),
 }
+FITS_OR_READS_TEMPERATURE = ("train", "eval", "ablate")
+MAKES_NO_ANSWERS = ("cache", "pretrain-clip", "inspect", "convert", "attention", "export")
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
 
@@ -128,6 +130,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     pretraining = [flag_of(f.name) for f in dataclasses.fields(config.pretrain) if f.name in given]
     if pretraining and run.mode != "pretrain-clip":
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
+    check_results(config, given)
     check_series(config)
     check_sequence(config)
     if run.mode == "train":
@@ -137,6 +140,17 @@ def check(config: Config, given: dict[str, Any]) -> None:
         check_frame_task(model.model, model.task)
         check_family(model.model, given, defaults())
         check_task(model.task, given, defaults() | family_defaults(model.model))
+
+
+def check_results(config: Config, given: dict[str, Any]) -> None:
+    """What only some modes make of predictions, and what is drawn again where clips are long videos or numbers."""
+    run, model = config.run, config.model
+    if given.get("calibrate") and run.mode not in FITS_OR_READS_TEMPERATURE:
+        raise UserError(f"--calibrate belongs to --mode {', '.join(FITS_OR_READS_TEMPERATURE)}, not to {run.mode}")
+    if "abstain" in given and run.mode in MAKES_NO_ANSWERS:
+        raise UserError(f"--abstain {config.results.abstain:g} means nothing to --mode {run.mode}: it gives no answers")
+    if model.model == "sequence" and config.results.ci in ("persons", "clips"):
+        raise UserError(f"--ci {config.results.ci}: of --model sequence whole videos are drawn again; auto or off")
 
 
 def check_files(run: RunOptions) -> None:

@@ -8,12 +8,14 @@ import torch
 
 from dataloader.classes import Classes
 from dataloader.clips import Views
+from engine.calibrate import calibrate, require_validation
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch, to_device
 from engine.evaluate import score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
+from engine.intervals import require_persons
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
@@ -52,6 +54,8 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
             session.log.say(take_weights(model, config))
         task = TASKS[config.model.model](model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
+        require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)
+        require_validation(splits, config)
         trainer = Trainer(config, task, splits, classes, shape, session)
         if found is not None:
             trainer.resume(found)
@@ -191,7 +195,8 @@ class Trainer(Loop):
         if self.group.is_main:
             save(draw_curves(self.log.history()), self.log.folder / "curves.png")
         self.group.wait()  # best.pt is whole
-        best = load_checkpoint(self.log.folder / "best.pt", ("model", "epoch"))
+        path = self.log.folder / "best.pt"
+        best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
         split = next((name for name in ("test", "val") if self.finals[name]), None)
@@ -201,10 +206,14 @@ class Trainer(Loop):
         if split == "val":
             chosen = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{chosen}")
+        calibrated = calibrate(best, path, self, split)
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         loader = evaluation_loader(self.config, self.finals[split], self.views, self.session)
         loader = Watched(loader, self.stop, self.group)
-        metrics = score_and_write(self.task, loader, self.config, self.session, self.selected_on, split)
+        clips = self.finals[split]
+        metrics = score_and_write(
+            self.task, loader, clips, self.config, self.session, self.selected_on, split, calibrated
+        )
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir)
         return metrics

@@ -46,7 +46,8 @@ def test_it_needs_no_clip_no_class_texts_and_no_training_list(trained, tiny_flag
 def test_it_writes_a_run_folder_of_its_own(evaluate):
     done = evaluate()
     names = {path.name for path in done.folder.iterdir()}
-    assert names == {"config.json", "log.txt", "predictions.csv", "metrics.json", "confusion_matrix.png", "tensorboard"}
+    pictures = {"confusion_matrix.png", "reliability.png"}
+    assert names == {"config.json", "log.txt", "predictions.csv", "metrics.json", "tensorboard"} | pictures
     config = json.loads((done.folder / "config.json").read_text())
     assert config["run"]["mode"] == "eval" and config["model"]["temperature"] == 0.02
 
@@ -85,7 +86,7 @@ def test_another_list_is_scored(evaluate, tiny_flags, tmp_path):
     assert done.metrics["num_clips"] == 16 and done.metrics["absent_classes"] == ["Confusion"]
     assert "warning: no test clip of Confusion: UAR" in done.out
     per_class = done.metrics["per_class"]
-    assert per_class["Confusion"] == {"recall": None, "support": 0}
+    assert per_class["Confusion"] == {"recall": None, "support": 0, "f1": None, "interval": None, "f1_interval": None}
     others = [values["recall"] for name, values in per_class.items() if name != "Confusion"]
     assert done.metrics["uar"] == pytest.approx(sum(others) / 4)
 

@@ -84,9 +84,15 @@ def test_each_task_alone_without_a_part(arguments, tmp_path, task):
     part = {"va": "--no-tcn", "expr": "--no-transformer", "au": "--positions"}[task]
     alone = run_main([*arguments, "--task", task, part, "--epochs", "1", "--fold", "2"], tmp_path / "run")
     assert alone.status == 0, alone.err
-    assert set(alone.metrics) == {task, "score", "fold", "videos", "frames"} and alone.metrics["fold"] == 2
+    assert set(alone.metrics) == {task, "score", "fold", "videos", "frames", "intervals"} and alone.metrics["fold"] == 2
+    about, main = alone.metrics["intervals"], {"va": "va_ccc", "expr": "expr_f1", "au": "au_f1"}[task]
+    assert about["resampled"] == "videos" and about["score"] == about[main]
     again = run_main(["--mode", "eval", "--eval-checkpoint", str(alone.folder / "best.pt")], tmp_path / "eval")
     assert again.metrics == alone.metrics
+    off = run_main(
+        ["--mode", "eval", "--eval-checkpoint", str(alone.folder / "best.pt"), "--ci", "off"], tmp_path / "off"
+    )
+    assert off.status == 0 and "intervals" not in off.metrics and off.metrics["score"] == alone.metrics["score"]
 
 
 def test_folders_of_features_stand_side_by_side(arguments, data, tmp_path):

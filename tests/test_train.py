@@ -14,7 +14,8 @@ from tests.tools import run_main
 
 FILES = {
     "config.json", "log.txt", "metrics.jsonl", "last.pt", "last.previous.pt", "best.pt", "predictions.csv",
-    "metrics.json", "confusion_matrix.png", "curves.png", "tensorboard", "mistakes", "model_card.md",
+    "metrics.json", "confusion_matrix.png", "reliability.png", "curves.png", "tensorboard", "mistakes",
+    "model_card.md",
 }  # fmt: skip
 
 
@@ -81,7 +82,8 @@ def test_one_line_of_metrics_an_epoch(trained):
 def test_predictions_have_the_promised_columns(trained):
     with open(trained.folder / "predictions.csv", newline="", encoding="utf-8") as file:
         header = next(csv.reader(file))
-    assert header == ["clip", "label", "predicted", *(f"logit_{n}" for n in NAMES), *(f"prob_{n}" for n in NAMES)]
+    columns = [*(f"logit_{n}" for n in NAMES), *(f"prob_{n}" for n in NAMES)]
+    assert header == ["clip", "person", "label", "predicted", *columns]
 
 
 def test_predictions_read_back_give_the_same_classes_and_scores(trained, tiny_flags):
@@ -122,7 +124,7 @@ def test_a_test_selected_run_is_stored_as_optimistic(tiny_arguments, tmp_path):
     assert torch.load(done.folder / "best.pt", weights_only=True)["selected_on"] == "test: optimistic"
 
 
-@pytest.mark.parametrize("name", ["confusion_matrix.png", "curves.png"])
+@pytest.mark.parametrize("name", ["confusion_matrix.png", "curves.png", "reliability.png"])
 def test_pictures_open_and_are_not_blank(trained, name):
     with Image.open(trained.folder / name) as image:
         pixels = np.asarray(image.convert("L"))
@@ -137,7 +139,7 @@ def test_tensorboard_has_the_scalars_and_the_confusion_matrix(trained):
     tags = events.Tags()
     assert {"train/loss", "train/uar", "val/uar", "lr/temporal"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("val/uar")] == list(range(1, 15))
-    assert tags["images"] == ["confusion/test"]
+    assert tags["images"] == ["confusion/test", "reliability/test"]
 
 
 def test_checkpoints_hold_tensors_and_primitives_only(trained):

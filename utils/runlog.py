@@ -68,6 +68,9 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_epoch)
+            config = self.folder / "config.json"
+            if config.exists():
+                self._board.add_text("config", as_code(config.read_text(encoding="utf-8")))
         return self._board
 
     def discard_if_empty(self) -> None:
@@ -133,6 +136,11 @@ def reopen_run(folder: Path) -> RunLog:
     except OSError as error:
         reason = (error.strerror or "cannot be written").lower()
         raise UserError(f"run folder {folder}: {reason}; go on elsewhere with --output-dir") from None
+
+
+def as_code(text: str) -> str:
+    """In Markdown, which TensorBoard shows."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def safe_name(name: str) -> str:

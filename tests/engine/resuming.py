@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import engine.plots
+import engine.reliability
 import engine.train
 from benchmarks.kill import outcome as tensors_and_predictions
 from engine.tasks import ClipCaerTask
@@ -55,6 +56,7 @@ def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(engine.plots, "draw_confusion", lambda *_: None)
     patch.setattr(engine.plots, "draw_curves", lambda *_: None)
+    patch.setattr(engine.reliability, "draw_reliability", lambda *_: None)
     patch.setattr(engine.plots, "save", lambda _, path: path.write_bytes(b"picture"))
     patch.setattr(RunLog, "board", Board())
 

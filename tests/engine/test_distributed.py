@@ -85,8 +85,8 @@ def test_two_processes_end_in_the_weights_of_one(pair):
 
 def test_two_processes_give_the_scores_of_one(pair):
     rows = [np.genfromtxt(folder / "predictions.csv", delimiter=",", skip_header=1, dtype=str) for folder in pair[:2]]
-    assert (rows[0][:, :3] == rows[1][:, :3]).all()
-    logits = [row[:, 3:8].astype(float) for row in rows]
+    assert (rows[0][:, :4] == rows[1][:, :4]).all()
+    logits = [row[:, 4:9].astype(float) for row in rows]
     assert np.abs(logits[0] - logits[1]).max() < 1e-4
     assert (pair[0] / "metrics.json").read_text() == (pair[1] / "metrics.json").read_text()
 

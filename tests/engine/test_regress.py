@@ -156,6 +156,10 @@ def test_each_subject_is_predicted_by_a_readout_of_the_others(regressed, scores)
     assert regressed.metrics["subjects"] == 6 and regressed.metrics["clips"] == 60
     assert (regressed.folder / "agreement.png").stat().st_size > 1000
     assert "6 subjects" in regressed.out and regressed.err == ""
+    about = regressed.metrics["intervals"]
+    assert (about["resampled"], about["groups"]) == ("subjects", 6) and "narrower than they should be" in regressed.out
+    low, high = about["targets"]["redness"]["ccc"]
+    assert low <= regressed.metrics["targets"]["redness"]["ccc"] <= high and f"[{low:.3f}, {high:.3f}]" in regressed.out
 
 
 def test_the_readout_that_is_kept_is_evaluated(regressed, scores, fast, tmp_path):
