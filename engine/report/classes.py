@@ -34,14 +34,20 @@ def score_table(run: Run) -> Table:
         [title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]]
         for name, title in SCORES.items()
     ]
-    withheld = run.metrics.get("abstain")
-    if withheld:
-        told = (
-            f"{percent(100 * withheld['coverage'] if withheld.get('coverage', 2) <= 1 else withheld.get('coverage'))}"
-        )
-        why = f"of the {told} of clips answered with a confidence of at least {withheld.get('threshold')}"
-        rows.append(["UAR, the unsure withheld", percent(withheld.get("uar"), 2), "–", why])
+    rows += withheld_rows(run.metrics.get("abstain") or {})
     return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
+
+
+def withheld_rows(stored: dict[str, Any]) -> list[list[str]]:
+    """Of ``--abstain``; the coverage is stored from 0 to 1."""
+    if not is_number(stored.get("coverage")):
+        return []
+    bounds, why = stored.get("intervals") or {}, f"answers with a confidence of at least {stored.get('threshold')}"
+    drawn = bounds.get("coverage")
+    return [
+        ["answered", percent(100 * stored["coverage"], 2), span(drawn and [100 * b for b in drawn], 2), why],
+        ["UAR of these", percent(stored.get("uar"), 2), span(bounds.get("uar"), 2), "the unsure answers withheld"],
+    ]
 
 
 def member_table(run: Run) -> Table:

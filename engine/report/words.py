@@ -45,6 +45,14 @@ def interval_of(run: Run, name: str) -> list[float] | None:
     return next((list(bounds) for bounds in found if is_interval(bounds)), None)
 
 
+def ccc_interval(run: Run, target: str) -> list[float] | None:
+    """Of a predicted number, or of the mean over all of them."""
+    stored = run.metrics.get("intervals") or {}
+    found = stored.get("mean") if target == "mean" else (stored.get("targets") or {}).get(target)
+    bounds = found.get("ccc") if isinstance(found, dict) else None
+    return bounds if is_interval(bounds) else None
+
+
 def drawn_again(run: Run) -> str:
     """What the intervals are of: ``95 % intervals, 12 persons drawn again 2000 times``."""
     stored = run.metrics.get("intervals") or {}
