@@ -12,7 +12,8 @@ def class_parts(run: Run, level: int) -> list[Any]:
     parts = [Heading(level, "Scores"), score_figure(run), score_table(run)]
     if run.members:
         parts.append(member_table(run))
-    parts += [Heading(level, "Confusion"), confusion_table(run.metrics, "clips")]
+    if "confusion" in run.metrics:  # not of several seeds: their runs have one each
+        parts += [Heading(level, "Confusion"), confusion_table(run.metrics, "clips")]
     return [*parts, Heading(level, "Classes"), recall_table(run)]
 
 
@@ -57,7 +58,11 @@ def member_table(run: Run) -> Table:
             f"{number(run.metrics.get(f'{k}_mean'), 2)} ± {number(run.metrics.get(f'{k}_sd'), 2)}" for k in SCORES
         ]
         rows.append(["mean ± sd", *spread])
-    return Table("The runs of the series; above, their predictions scored together", ["run", *SCORES.values()], rows)
+    together = run.metrics.get("ensemble")
+    if together:
+        rows.append(["all models together", *(number(together.get(key), 2) for key in SCORES)])
+    above = "their means" if "seeds" in run.metrics else "their predictions scored together"
+    return Table(f"The runs of the series; above, {above}", ["run", *SCORES.values()], rows)
 
 
 def confusion_table(metrics: dict[str, Any], unit: str) -> Table:

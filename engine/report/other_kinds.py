@@ -79,5 +79,10 @@ def f1_table(scores: dict[str, Any], what: str) -> Table:
 
 
 def other_parts(run: Run, level: int) -> list[Any]:
+    if run.members:  # mean and spread over seeds
+        names = [name.removesuffix("_mean") for name in run.metrics if name.endswith("_mean")]
+        spread = [[n, number(run.metrics[f"{n}_mean"]), number(run.metrics.get(f"{n}_sd"))] for n in names]
+        head = ["name", "mean", "standard deviation"]
+        return [Heading(level, "Scores"), Table(f"Over {len(run.members)} runs", head, spread)]
     rows = [[name, number(value)] for name, value in run.metrics.items() if is_number(value)]
     return [Heading(level, "Scores"), Table("What metrics.json holds", ["name", "value"], rows)]

@@ -105,7 +105,8 @@ def verdict_on_classes(run: Run) -> str:
     sure = f" (95{THIN}% interval {span(bounds)})" if bounds else ""
     guessing = f" Guessing reaches {percent(by_chance)}." if by_chance else ""
     present = len(run.metrics["classes"]) - len(run.metrics.get("absent_classes", []))
-    series = f", the {len(run.members)} runs of the series together" if run.members else ""
+    joined = "the mean of {} seeds" if "seeds" in run.metrics else "the {} runs of the series together"
+    series = f", {joined.format(len(run.members))}" if run.members else ""
     told = f"UAR is {percent(run.metrics['uar'])}{sure}: the mean recall of {present} classes.{guessing}"
     return f"On {clips_of(run)} {split_of(run)} clips{persons}{series}, {told} {selection(run)}"
 

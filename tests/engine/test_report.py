@@ -196,6 +196,24 @@ def test_a_class_without_clips_is_told(tmp_path):
     assert "Guessing" not in twin and "absent" in twin
 
 
+def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
+    runs = {
+        "seed-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
+        "seed-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
+    }
+    metrics = class_metrics(runs=runs, seeds=[1, 2], uar_mean=75.0, uar_sd=7.071, ensemble={"uar": 82.5, "war": 82.0})
+    for name in ("confusion", "absent_classes", "calibration", "risk_coverage"):
+        metrics.pop(name)
+    series = write_run(tmp_path / "seeds", metrics)
+    write_mistakes(write_run(series / "seed-1"))
+    (series / "predictions.csv").unlink()
+    page, twin = make([series, write_run(tmp_path / "single")], tmp_path / "out")
+    assert "the mean of 2 seeds, UAR is 74.0 %" in twin and "| all models together | 82.50 | 82.00 | – |" in twin
+    assert page.texts("h3").count("Confusion") == 1 and "not comparable" not in twin
+    numbers = {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]}
+    assert "| va/ccc | 0.500 | 0.250 |" in make([write_run(tmp_path / "videos", numbers)], tmp_path / "more")[1]
+
+
 def test_withheld_answers_are_told(tmp_path):
     stored = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
     _, twin = make([write_run(tmp_path / "run", class_metrics(abstain=stored))], tmp_path / "out")
