@@ -12,6 +12,7 @@ from engine.report.words import (
     TASKS,
     best_epoch,
     cautions,
+    ccc_interval,
     data_lines,
     drawn_again,
     interval_of,
@@ -132,10 +133,10 @@ def class_scores(run: Run) -> list[str]:
 
 def number_scores(run: Run) -> list[str]:
     rows = [
-        [name, *(number(row.get(kind)) for kind in KINDS), str(row.get("clips", UNKNOWN))]
+        [name, *(number(row.get(kind)) for kind in KINDS), span(ccc_interval(run, name), 3), str(row.get("clips"))]
         for name, row in run.metrics["targets"].items()
     ]
-    return [table(["target", *KINDS.values(), "clips"], rows)]
+    return [table(["target", *KINDS.values(), "95 % interval of CCC", "clips"], rows)]
 
 
 def video_scores(run: Run) -> list[str]:

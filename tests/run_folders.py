@@ -87,13 +87,21 @@ def write_mistakes(folder: Path) -> Path:
 def video_metrics() -> dict[str, Any]:
     expression = {"f1": 0.5, "per_class": {"Neutral": {"f1": 0.4, "support": 6}, "Anger": {"f1": None, "support": 0}}}
     expression |= {"confusion": [[3, 3], [0, 0]], "classes": ["Neutral", "Anger"], "num_frames": 6}
+    bounds = {"resampled": "videos", "groups": 2, "expr_f1": [0.1, 0.9], "va_ccc_valence": [-0.4, -0.2]}
     va = {"ccc": -0.1, "ccc_valence": -0.3, "ccc_arousal": 0.1, "num_frames": 9}
-    return {"va": va, "expr": expression, "score": 0.2, "fold": 0, "videos": 2, "frames": 11}
+    return {"va": va, "expr": expression, "score": 0.2, "fold": 0, "videos": 2, "frames": 11, "intervals": bounds}
 
 
 def number_metrics() -> dict[str, Any]:
+    bounds = {"resampled": "subjects", "groups": 6, "targets": {"withdrawal": {"ccc": [0.4, 0.8]}}}
     row = {"mae": 0.9, "rmse": 1.1, "pearson": 0.67, "ccc": 0.66}
-    return {"targets": {"withdrawal": row | {"clips": 30}}, "mean": row, "subjects": 6, "clips": 30}
+    return {
+        "targets": {"withdrawal": row | {"clips": 30}},
+        "mean": row,
+        "subjects": 6,
+        "clips": 30,
+        "intervals": bounds,
+    }
 
 
 def put(path: Path, content: Any) -> None:

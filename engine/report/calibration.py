@@ -22,6 +22,8 @@ def calibration_parts(run: Run, level: int) -> list[Any]:
         ("temperature", number(temperature), f"divides the logits; {fitted}"),
         ("area under risk–coverage", number(curve.get("aurc")), "mean risk over all coverages; lower is better"),
     ]
+    raw = (stored.get("raw") or {}).get("ece")
+    values.insert(1, ("error before the temperature", percent(raw, 2), "the same of the raw probabilities"))
     rows = [list(row) for row in values if row[1] != "–"]
     return [
         Heading(level, "Calibration"),

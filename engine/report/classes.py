@@ -12,7 +12,8 @@ def class_parts(run: Run, level: int) -> list[Any]:
     parts = [Heading(level, "Scores"), score_figure(run), score_table(run)]
     if run.members:
         parts.append(member_table(run))
-    parts += [Heading(level, "Confusion"), confusion_table(run.metrics, "clips")]
+    if "confusion" in run.metrics:  # not of several seeds: their runs have one each
+        parts += [Heading(level, "Confusion"), confusion_table(run.metrics, "clips")]
     return [*parts, Heading(level, "Classes"), recall_table(run)]
 
 
@@ -34,14 +35,20 @@ def score_table(run: Run) -> Table:
         [title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]]
         for name, title in SCORES.items()
     ]
-    withheld = run.metrics.get("abstain")
-    if withheld:
-        told = (
-            f"{percent(100 * withheld['coverage'] if withheld.get('coverage', 2) <= 1 else withheld.get('coverage'))}"
-        )
-        why = f"of the {told} of clips answered with a confidence of at least {withheld.get('threshold')}"
-        rows.append(["UAR, the unsure withheld", percent(withheld.get("uar"), 2), "–", why])
+    rows += withheld_rows(run.metrics.get("abstain") or {})
     return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
+
+
+def withheld_rows(stored: dict[str, Any]) -> list[list[str]]:
+    """Of ``--abstain``; the coverage is stored from 0 to 1."""
+    if not is_number(stored.get("coverage")):
+        return []
+    bounds, why = stored.get("intervals") or {}, f"answers with a confidence of at least {stored.get('threshold')}"
+    drawn = bounds.get("coverage")
+    return [
+        ["answered", percent(100 * stored["coverage"], 2), span(drawn and [100 * b for b in drawn], 2), why],
+        ["UAR of these", percent(stored.get("uar"), 2), span(bounds.get("uar"), 2), "the unsure answers withheld"],
+    ]
 
 
 def member_table(run: Run) -> Table:
@@ -51,7 +58,11 @@ def member_table(run: Run) -> Table:
             f"{number(run.metrics.get(f'{k}_mean'), 2)} ± {number(run.metrics.get(f'{k}_sd'), 2)}" for k in SCORES
         ]
         rows.append(["mean ± sd", *spread])
-    return Table("The runs of the series; above, their predictions scored together", ["run", *SCORES.values()], rows)
+    together = run.metrics.get("ensemble")
+    if together:
+        rows.append(["all models together", *(number(together.get(key), 2) for key in SCORES)])
+    above = "their means" if "seeds" in run.metrics else "their predictions scored together"
+    return Table(f"The runs of the series; above, {above}", ["run", *SCORES.values()], rows)
 
 
 def confusion_table(metrics: dict[str, Any], unit: str) -> Table:

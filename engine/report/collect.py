@@ -110,7 +110,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
 
 
 def kind_of(metrics: dict[str, Any]) -> str:
-    if "confusion" in metrics and "per_class" in metrics:
+    if {"uar", "per_class", "classes"} <= metrics.keys():
         return "classes"
     if "targets" in metrics:
         return "numbers"
@@ -169,8 +169,10 @@ def read_mistakes(folder: Path, metrics: dict[str, Any]) -> tuple[list[dict[str,
 
 def scored_clips(run: Run) -> set[tuple[str, str]] | None:
     """(clip, label) of every row of ``predictions.csv``; None where there is none, as for long videos."""
-    path = run.folder / "predictions.csv"
-    if not path.is_file():
+    first = next(iter(run.members), "")  # the runs of several seeds share their clips
+    places = [run.folder / "predictions.csv", run.folder / first / "predictions.csv"]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         return None
     with open(path, newline="", encoding="utf-8") as file:
         return {(row.get("clip", ""), row.get("label", "")) for row in csv.DictReader(file)}

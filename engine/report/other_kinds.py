@@ -4,16 +4,21 @@ from typing import Any
 
 from engine.report.classes import confusion_table
 from engine.report.collect import Run, is_number
-from engine.report.document import Cell, Figure, Heading, Picture, Table
+from engine.report.document import Cell, Figure, Heading, Paragraph, Picture, Table
 from engine.report.drawings import cell_bar, whiskers
-from engine.report.words import KINDS, TASKS, drawn_again, interval_of, is_interval, number, span
+from engine.report.words import KINDS, TASKS, ccc_interval, drawn_again, interval_of, is_interval, number, span
 
 
 def number_parts(run: Run, level: int) -> list[Any]:
     """Of predicted numbers: a row a target."""
     rows = [*run.metrics["targets"].items(), ("mean", run.metrics.get("mean") or {})]
-    cells = [[name, *(number(row.get(kind)) for kind in KINDS), str(row.get("clips", ""))] for name, row in rows]
-    parts: list[Any] = [Heading(level, "Scores"), Table("Agreement", ["target", *KINDS.values(), "clips"], cells)]
+    cells = [
+        [name, *(number(row.get(kind)) for kind in KINDS), span(ccc_interval(run, name), 3), str(row.get("clips", ""))]
+        for name, row in rows
+    ]
+    head = ["target", *KINDS.values(), "95 % interval of CCC", "clips"]
+    parts: list[Any] = [Heading(level, "Scores"), Table("Agreement", head, cells)]
+    parts += [Paragraph(f"{drawn_again(run)}.")] if drawn_again(run) else []
     drawn = run.picture("agreement.png")
     if drawn:
         said = "Predicted over true numbers, a square a target: " + "; ".join(
@@ -44,8 +49,12 @@ def video_parts(run: Run, level: int) -> list[Any]:
     ]
     parts.append(Table("Scores of all labelled frames", ["task", "value", "95 % interval", "frames"], rows))
     if "va" in found:
-        pairs = [[name, number(found["va"].get(f"ccc_{name}"))] for name in ("valence", "arousal")]
-        parts.append(Table("Concordance", ["dimension", "CCC"], pairs))
+        stored = run.metrics.get("intervals") or {}
+        pairs = [
+            [name, number(found["va"].get(f"ccc_{name}")), span(stored.get(f"va_ccc_{name}"), 3)]
+            for name in ("valence", "arousal")
+        ]
+        parts.append(Table("Concordance", ["dimension", "CCC", "95 % interval"], pairs))
     for task in ("expr", "au"):
         if task in found and found[task].get("per_class"):
             parts.append(f1_table(found[task], "expression" if task == "expr" else "action unit"))
@@ -70,5 +79,10 @@ def f1_table(scores: dict[str, Any], what: str) -> Table:
 
 
 def other_parts(run: Run, level: int) -> list[Any]:
+    if run.members:  # mean and spread over seeds
+        names = [name.removesuffix("_mean") for name in run.metrics if name.endswith("_mean")]
+        spread = [[n, number(run.metrics[f"{n}_mean"]), number(run.metrics.get(f"{n}_sd"))] for n in names]
+        head = ["name", "mean", "standard deviation"]
+        return [Heading(level, "Scores"), Table(f"Over {len(run.members)} runs", head, spread)]
     rows = [[name, number(value)] for name, value in run.metrics.items() if is_number(value)]
     return [Heading(level, "Scores"), Table("What metrics.json holds", ["name", "value"], rows)]

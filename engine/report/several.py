@@ -35,7 +35,7 @@ def different_clips(runs: list[Run]) -> str | None:
     """Why scores of these runs do not belong side by side, if so."""
     alike = [run for run in runs if run.kind == "classes"]
     first = scored_clips(alike[0]) if alike else None
-    others = [run.name for run in alike[1:] if scored_clips(run) != first]
+    others = [run.name for run in alike[1:] if first is not None and scored_clips(run) not in (None, first)]
     if not others:
         return None
     return f"{', '.join(others)}: scored on other clips or labels than {alike[0].name}; scores are not comparable"

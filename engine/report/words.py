@@ -45,6 +45,14 @@ def interval_of(run: Run, name: str) -> list[float] | None:
     return next((list(bounds) for bounds in found if is_interval(bounds)), None)
 
 
+def ccc_interval(run: Run, target: str) -> list[float] | None:
+    """Of a predicted number, or of the mean over all of them."""
+    stored = run.metrics.get("intervals") or {}
+    found = stored.get("mean") if target == "mean" else (stored.get("targets") or {}).get(target)
+    bounds = found.get("ccc") if isinstance(found, dict) else None
+    return bounds if is_interval(bounds) else None
+
+
 def drawn_again(run: Run) -> str:
     """What the intervals are of: ``95 % intervals, 12 persons drawn again 2000 times``."""
     stored = run.metrics.get("intervals") or {}
@@ -97,7 +105,8 @@ def verdict_on_classes(run: Run) -> str:
     sure = f" (95{THIN}% interval {span(bounds)})" if bounds else ""
     guessing = f" Guessing reaches {percent(by_chance)}." if by_chance else ""
     present = len(run.metrics["classes"]) - len(run.metrics.get("absent_classes", []))
-    series = f", the {len(run.members)} runs of the series together" if run.members else ""
+    joined = "the mean of {} seeds" if "seeds" in run.metrics else "the {} runs of the series together"
+    series = f", {joined.format(len(run.members))}" if run.members else ""
     told = f"UAR is {percent(run.metrics['uar'])}{sure}: the mean recall of {present} classes.{guessing}"
     return f"On {clips_of(run)} {split_of(run)} clips{persons}{series}, {told} {selection(run)}"
 

@@ -32,7 +32,7 @@ def mistake_parts(run: Run, level: int, pictures: int) -> list[Any]:
 
 
 def clips_of_wrong(run: Run) -> int:
-    return sum(n for i, row in enumerate(run.metrics["confusion"]) for j, n in enumerate(row) if i != j)
+    return sum(n for i, row in enumerate(run.metrics.get("confusion", [[0, 1]])) for j, n in enumerate(row) if i != j)
 
 
 def mistake_picture(one: dict[str, Any]) -> Picture:

@@ -59,10 +59,13 @@ def test_use_and_licences_are_never_left_out(tmp_path):
 
 def test_long_videos_and_numbers_have_their_own_scores(tmp_path):
     videos = card_of(tmp_path / "videos", video_metrics(), log=LOG.replace("test ", "validation: "))
-    assert "| Expression, macro F1 | 0.500 | – | 6 |" in videos and "scored here: optimistic" in videos
+    assert "| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |" in videos and "scored here: optimistic" in videos
     assert "fold 0" in videos and "--features DIR" in videos
     numbers = card_of(tmp_path / "numbers", number_metrics())
-    assert "| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 30 |" in numbers and "--targets FILE.csv" in numbers
+    assert (
+        "| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |" in numbers
+        and "--targets FILE.csv" in numbers
+    )
 
 
 @pytest.mark.parametrize(("path", "said"), [("a/b.txt", "a/b.txt"), ("/x/y/b.txt", "b.txt"), (None, UNKNOWN)])

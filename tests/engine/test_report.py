@@ -196,6 +196,31 @@ def test_a_class_without_clips_is_told(tmp_path):
     assert "Guessing" not in twin and "absent" in twin
 
 
+def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
+    runs = {
+        "seed-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
+        "seed-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
+    }
+    metrics = class_metrics(runs=runs, seeds=[1, 2], uar_mean=75.0, uar_sd=7.071, ensemble={"uar": 82.5, "war": 82.0})
+    for name in ("confusion", "absent_classes", "calibration", "risk_coverage"):
+        metrics.pop(name)
+    series = write_run(tmp_path / "seeds", metrics)
+    write_mistakes(write_run(series / "seed-1"))
+    (series / "predictions.csv").unlink()
+    page, twin = make([series, write_run(tmp_path / "single")], tmp_path / "out")
+    assert "the mean of 2 seeds, UAR is 74.0 %" in twin and "| all models together | 82.50 | 82.00 | – |" in twin
+    assert page.texts("h3").count("Confusion") == 1 and "not comparable" not in twin
+    numbers = {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]}
+    assert "| va/ccc | 0.500 | 0.250 |" in make([write_run(tmp_path / "videos", numbers)], tmp_path / "more")[1]
+
+
+def test_withheld_answers_are_told(tmp_path):
+    stored = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
+    _, twin = make([write_run(tmp_path / "run", class_metrics(abstain=stored))], tmp_path / "out")
+    assert "| answered | 75.00 % | 70.00 – 80.00 | answers with a confidence of at least 0.6 |" in twin
+    assert "| UAR of these | 81.00 % | – |" in twin
+
+
 def test_an_epoch_chosen_on_test_is_called_optimistic(tmp_path):
     run = write_run(tmp_path / "run", class_metrics(selected_on="test: optimistic"), log="")
     page, _ = make([run], tmp_path / "out")
@@ -219,8 +244,16 @@ def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
 @pytest.mark.parametrize(
     ("metrics", "picture", "words"),
     [
-        (video_metrics(), "timeline.png", ["| Expression, macro F1 | 0.500 | – | 6 |", "| valence | -0.300 |"]),
-        (number_metrics(), "agreement.png", ["| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 30 |", "6 subjects"]),
+        (
+            video_metrics(),
+            "timeline.png",
+            ["| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |", "| valence | -0.300 | -0.400 – -0.200 |"],
+        ),
+        (
+            number_metrics(),
+            "agreement.png",
+            ["| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |", "6 subjects"],
+        ),
         ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"]),
     ],
 )
@@ -256,7 +289,7 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
     kinds = {"a": class_metrics(), "b": class_metrics(("happy", "sad", "Neutrality")), "c": video_metrics()}
     kinds["d"] = number_metrics()
     page, twin = make([write_run(tmp_path / name, metrics) for name, metrics in kinds.items()], tmp_path / "out")
-    assert re.search(r"\| happy \| – \| 75\.0.%", twin) and "| c | -0.100 | 0.500 | – | 2 | 0 |" in twin
+    assert re.search(r"\| happy \| – \| 75\.0.%", twin) and "| c | -0.100 | 0.500 (0.100 – 0.900) | – | 2 | 0 |" in twin
     assert len(page.source) < LIMIT and [f"Run {name}" for name in kinds] == page.texts("h2")[-4:]
 
 
