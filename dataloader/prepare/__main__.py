@@ -36,6 +36,7 @@ def prepare(options: PrepareOptions, named: list[str], make_detector: Callable[.
     counts = lists.write_lists(out, made, numbers, options.test_share)
     if own:
         lists.write_classes(out, own)
+        print(f"classes, by their folders or labels: {', '.join(own)}; their texts: {out / 'annotation/classes.json'}")
     dropped = lists.write_dropped(out, sources, made, left_out)
     tell(out, sources, made, counts, dropped)
     if numbers and options.audit and counts["train"]:

@@ -29,7 +29,7 @@ def find_classes(sources: list[Source], options: PrepareOptions) -> tuple[dict[s
     missing = [label for label in written if label.lower() not in known.words]
     if not missing:
         return {label: known.words[label.lower()] + known.label_base for label in written}, None
-    if options.class_texts or len(missing) < len(written):
+    if options.class_texts:
         advice = closest(missing[0], list(known.names)) or f"; one of {', '.join(known.names)}"
         raise UserError(f"label {missing[0]!r}: no class of {known.source}{advice}")
     return {label: number for number, label in enumerate(written, 1)}, written
@@ -68,10 +68,7 @@ def choose_persons(clips: list[dict[str, Any]], share: float) -> set[str]:
 
 def write_classes(out: Path, names: list[str]) -> None:
     """The folder names as classes, with plain texts."""
-    words = [name.replace("_", " ").lower() for name in names]
-    entries = [
-        {"name": n} | {kind: filled(text, w) for kind, text in TEXTS.items()} for n, w in zip(names, words, strict=True)
-    ]
+    entries = [{"name": n} | {k: filled(text, n.replace("_", " ").lower()) for k, text in TEXTS.items()} for n in names]
     write_json(out / "annotation/classes.json", {"label_base": 1, "persons": True, "classes": entries})
 
 
