@@ -1,13 +1,15 @@
 """Videos of known content for tests: drawn frames written as H.264, and a detector that knows where the faces are."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.video_render import write_video
-from dataloader.detect import Detections
+from dataloader.detect import Detections, Found
+from dataloader.track import Tracker
 from tests.tiny import BODY, FACE, draw_frame
 
 SKY = 60  # the brightness of a frame without anyone
@@ -24,10 +26,10 @@ class KnownFaces:
         self.calls += 1
         if frame[:20].mean() < SKY + 10:
             return Detections([], [])
-        body = [(*BODY, 1.0)]
+        body = [Found(*BODY, 1.0)]
         covered = frame[20:60, 60:100].reshape(-1, 3).mean(axis=0)
         is_hidden = covered[1] > 200 and covered[0] < 60
-        return Detections([] if is_hidden else [(*FACE, 1.0)], body)
+        return Detections([] if is_hidden else [Found(*FACE, 1.0)], body)
 
 
 def frame_of(label: int | str, rng: np.random.Generator) -> np.ndarray:
@@ -54,8 +56,9 @@ def film(path: Path, parts: Iterable[tuple[int | str, float]]) -> Path:
     return write_video(path, frames_of(parts), FPS, crf=8)
 
 
-def know_faces(monkeypatch: Any) -> Callable[[], KnownFaces]:
-    """Every predictor made from now on sees through ``KnownFaces``."""
+def know_faces(monkeypatch: Any) -> KnownFaces:
+    """Every predictor made from now on sees through ``KnownFaces``, and knows a person at first sight."""
     made = KnownFaces()
+    monkeypatch.setattr("dataloader.track.Tracker", partial(Tracker, hits=1))
     monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: made)
     return made
