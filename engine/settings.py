@@ -11,6 +11,7 @@ from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, sto
 from engine.grid import check_ablation
 from engine.options import GROUPS, Config, RunOptions
 from engine.seeds import check_seeds
+from engine.video_settings import check_video
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
@@ -100,7 +101,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     check_files(run)
     if run.resume is not None and run.mode not in ("train", "ablate"):
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
-    if run.mode in ("eval", "predict") and run.eval_checkpoint is None and not run.dry_run:
+    if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
     if run.mode not in READ_CHECKPOINT and run.eval_checkpoint is not None:
         raise UserError(f"--eval-checkpoint is read by --mode {', '.join(READ_CHECKPOINT)}, not by --mode {run.mode}")
@@ -138,6 +139,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     check_ablation(config)
     check_sequence(config)
     check_attention(config, given)
+    check_video(config, given)
     if run.mode == "train":
         _check_selection(config, given)
         if data.captions is not None and config.loss.caption_source == "class":

@@ -13,10 +13,17 @@ class VideoOptions:
     )
     onnx: str | None = option(None, "--mode predict: a model of --mode export, run without torch", metavar="FILE")
     face_model: str | None = option(None, "a YuNet-type ONNX detector in place of OpenCV's cascades", metavar="FILE")
-    every: float = option(1.0, "seconds between the beginnings of two windows", above=0)
+    every: float | None = option(
+        None,
+        "seconds between the beginnings of two windows (default: 1; of models of single frames 0.2; of sequence models "
+        "every frame)",
+        above=0,
+    )
     seconds: float = option(4.0, "length of a window", above=0)
+    detect_every: float = option(0.2, "seconds between two searches for faces; they are tracked in between", above=0)
     threshold: float = option(0.0, "less confidence than this is shown as uncertain", minimum=0, maximum=1)
     max_persons: int = option(1, "persons that are kept apart; the largest faces first", minimum=1, maximum=32)
+    overlay: bool = option(True, "--mode predict: write overlay.mp4")
     encoder: str | None = option(
         None, "of sequence models: the CLIP or the checkpoint whose features they were trained on", metavar="FILE"
     )

@@ -23,8 +23,14 @@ class ZeroShotClip(nn.Module):
         """(B, T, 3, H, W) each, or None → logits (B, C)."""
         streams = [stream for stream in (face, context) if stream is not None]
         B, T = streams[0].shape[:2]
-        frames = F.normalize(self.image_encoder(torch.cat(streams).flatten(0, 1)).float(), dim=-1)
-        clips = F.normalize(frames.view(len(streams), B, T, -1).mean(dim=2), dim=-1)  # (streams, B, D)
+        frames = self.image_encoder(torch.cat(streams).flatten(0, 1)).view(len(streams), B, T, -1)
+        return self.head(*frames)
+
+    def head(self, face: Tensor | None, context: Tensor | None = None, texts: Texts | None = None) -> Output:
+        """What follows the image tower: frame features (B, T, D) each, or None."""
+        frames = torch.stack([stream for stream in (face, context) if stream is not None])
+        frames = F.normalize(frames.float(), dim=-1)
+        clips = F.normalize(frames.mean(dim=2), dim=-1)  # (streams, B, D)
         video = F.normalize(clips.mean(dim=0), dim=-1)
         with torch.autocast(video.device.type, enabled=False):  # cosines need float32
             logits = video @ self.texts[:, 0].T / self.temperature

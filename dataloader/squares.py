@@ -1,0 +1,19 @@
+"""The two views of a frame as squares, without augmentation and without torch: what a model sees in evaluation."""
+
+import numpy as np
+from PIL import Image
+
+from dataloader.crops import Box, crop_context, crop_face, letterbox
+
+
+def face_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+    """(3, size, size) uint8 of the box with its margin, aspect ignored; without a box of the whole frame."""
+    crop = np.ascontiguousarray(crop_face(frame, box))
+    if crop.shape[:2] != (size, size):
+        crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(crop.transpose(2, 0, 1))
+
+
+def context_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+    """(3, size, size) uint8 of the box, or without one of the whole frame, letterboxed."""
+    return np.ascontiguousarray(letterbox(crop_context(frame, box), size).transpose(2, 0, 1))
