@@ -20,7 +20,7 @@ MODES = {  # mode, or what train is for another task → where it lives
     "eval": ("engine.evaluate", "evaluate"),
     "zero-shot": ("engine.zero_shot", "zero_shot"),
     "cache": ("engine.frame_cache", "cache"),
-    "predict": ("engine.sequence_unlabelled", "predict"),
+    "predict": ("engine.predict", "predict"),
     "serve": ("engine.serve", "serve"),
     "compare": ("engine.compare", "compare"),
     "ablate": ("engine.ablate", "ablate"),

@@ -3,10 +3,14 @@
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from utils.distributed import Group
 from utils.errors import Interrupted
+
+if TYPE_CHECKING:  # torch comes with it, which a signal does not need
+    from utils.distributed import Group
+
+STOPPING = "stopping: the step is finished and saved first (Ctrl-C again stops at once)"
 
 
 class Interruption:
@@ -14,7 +18,8 @@ class Interruption:
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, told: str = STOPPING) -> None:
+        self.told = told
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -31,13 +36,13 @@ class Interruption:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
-        print("\nstopping: the step is finished and saved first (Ctrl-C again stops at once)", flush=True)
+        print(f"\n{self.told}", flush=True)
 
     def check(self) -> None:
         if self.received is not None:
             raise Interrupted(self.received)
 
-    def check_together(self, group: Group) -> None:
+    def check_together(self, group: "Group") -> None:
         """All processes stop after the same step, or none."""
         if group.any(self.received is not None):
             raise Interrupted(self.received or signal.SIGTERM)
@@ -47,7 +52,7 @@ class Watched:
     """A loader that ends with ``Interrupted`` between two batches once a signal came; one of several processes goes on
     until all can stop together."""
 
-    def __init__(self, loader: Any, stop: Interruption, group: Group) -> None:
+    def __init__(self, loader: Any, stop: Interruption, group: "Group") -> None:
         self.loader, self.stop, self.group = loader, stop, group
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
 from engine.options import GROUPS, Config, RunOptions
+from engine.video_settings import check_video
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 
@@ -96,7 +97,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
     check_files(run)
     if run.resume is not None and run.mode != "train":
         raise UserError(f"--resume goes on with a training, not with --mode {run.mode}")
-    if run.mode in ("eval", "predict") and run.eval_checkpoint is None and not run.dry_run:
+    if run.mode == "eval" and run.eval_checkpoint is None and not run.dry_run:
         raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
     if run.mode not in READ_CHECKPOINT and run.eval_checkpoint is not None:
         raise UserError(f"--eval-checkpoint is read by --mode {', '.join(READ_CHECKPOINT)}, not by --mode {run.mode}")
@@ -130,6 +131,7 @@ def check(config: Config, given: dict[str, Any]) -> None:
         raise UserError(f"{pretraining[0]} belongs to --mode pretrain-clip, not to --mode {run.mode}")
     check_series(config)
     check_sequence(config)
+    check_video(config, given)
     if run.mode == "train":
         _check_selection(config, given)
         if data.captions is not None and config.loss.caption_source == "class":

@@ -7,12 +7,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dataloader.crops import Box
 from engine.runner import About
-from utils.errors import one_line
 
 FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"
 UNCERTAIN = "uncertain"
@@ -151,6 +151,33 @@ class Summary:
             shown = ", ".join(f"from {a:.1f} to {b:.1f} s" for a, b in found[:5])
             lines.append(f"{told[seen]} {shown}" + (f" and {len(found) - 5} times more" if len(found) > 5 else ""))
         return lines
+
+
+class Step(NamedTuple):
+    """One frame that was seen, and the rows that became known with it; the last of all has no frame."""
+
+    seconds: float
+    frame: np.ndarray | None
+    faces: list[tuple[int, Box]]  # person and face box
+    rows: list[list[Row]]  # those of one window together
+
+
+@dataclass
+class Timeline:
+    """What was said of a video."""
+
+    about: About
+    rows: list[Row] = field(default_factory=list)
+    summary: Summary = field(default_factory=Summary)
+    seconds: float = 0.0  # of video that were seen
+    took: float = 0.0
+    damaged: str | None = None  # what of the video could not be read
+    interrupted: bool = False
+
+    @property
+    def speed(self) -> float:
+        """Seconds of video in a second."""
+        return self.seconds / max(self.took, 1e-9)
 
 
 def extend(stretches: list[list[float]], start: float, stop: float) -> None:

@@ -1,0 +1,37 @@
+"""Contradictions among the options of answers on videos."""
+
+from typing import Any
+
+from utils.config import flag_of
+from utils.errors import UserError
+
+OF_VIDEOS = ("input", "onnx", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder")
+READ_VIDEOS = ("predict", "serve")
+
+
+def check_video(config: Any, given: dict[str, Any]) -> None:
+    """Flags of videos belong to modes that read some, and each of them to what it changes."""
+    run, video = config.run, config.video
+    named = [name for name in OF_VIDEOS if name in given]
+    if named and run.mode not in READ_VIDEOS:
+        raise UserError(f"{flag_of(named[0])} belongs to --mode {', '.join(READ_VIDEOS)}, not to --mode {run.mode}")
+    if run.mode != "predict":
+        return
+    if video.input is None and named:
+        raise UserError(f"{flag_of(named[0])} is about videos: name one, --input FILE")
+    if video.input is None and run.eval_checkpoint is None and not run.dry_run:
+        raise UserError("--mode predict needs --eval-checkpoint FILE")
+    if video.input is None:
+        return
+    if "features" in given:
+        raise UserError("--input reads videos, --features what was made of them; keep one")
+    if video.onnx is not None and run.eval_checkpoint is not None:
+        raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
+    has_model = video.onnx is not None or run.eval_checkpoint is not None
+    if not has_model and not {"class_texts", "clip_path"} & set(given) and not run.dry_run:
+        raise UserError(
+            "--mode predict needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
+            "--class-texts)"
+        )
+    if config.sequence.smooth % 2 == 0:
+        raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")

@@ -1,0 +1,56 @@
+"""Who is in a video, frame by frame: which frames are sampled and searched, and the squares cut from them."""
+
+from typing import Any
+
+import numpy as np
+
+from dataloader.body import body_box
+from dataloader.crops import Box
+from dataloader.squares import context_square, face_square
+from engine.runner import About
+from engine.windows import ANYONE, Grid, Sample, View
+
+EARLY = 0.9  # a search may come by a tenth early, so that it falls on a sampled frame
+
+
+class Watcher:
+    """Searches are dear: they are made on sampled frames, ``detect_every`` seconds apart at least, and at most twice as
+    long where no frame is sampled. In between every person is where the last search left them."""
+
+    def __init__(self, detector: Any, tracker: Any, about: About, grid: Grid, detect_every: float) -> None:
+        self.detector, self.tracker, self.about = detector, tracker, about
+        self.grid, self.detect_every = grid, detect_every
+        self.searched: float | None = None
+        self.persons: list[Any] = []
+        self.bodies: list[Any] = []
+
+    def look(self, seconds: float, frame: np.ndarray) -> Sample | None:
+        """The frame as a sample, where it is one."""
+        is_sampled = self.grid.takes(seconds)
+        wait = self.detect_every * (EARLY if is_sampled else 2)
+        if self.searched is None or seconds - self.searched >= wait:
+            found = self.detector(frame)
+            self.searched, self.bodies = seconds, found.bodies
+            self.persons = self.tracker.update(seconds, found)
+        return self._sample(seconds, frame) if is_sampled else None
+
+    def faces(self) -> list[tuple[int, Box]]:
+        """Persons whose face is known now."""
+        return [(person.id, person.face) for person in self.persons if person.face is not None]
+
+    def _sample(self, seconds: float, frame: np.ndarray) -> Sample:
+        views = {person.id: self._view(frame, person.face) for person in self.persons}
+        if not views and self.bodies and not self.about.needs_face:
+            views[ANYONE] = self._view(frame, None)
+        return Sample(seconds, views)
+
+    def _view(self, frame: np.ndarray, face: Box | None) -> View:
+        """Without a face the face stream has the whole frame: what training shows it of clips without face boxes."""
+        about, squares = self.about, {}
+        if "face" in about.views and (face is not None or not about.needs_face):
+            squares["face"] = face_square(frame, face, about.size)
+        if "context" in about.views:
+            height, width = frame.shape[:2]
+            body = body_box(face, self.bodies, width, height) if about.crop_body else None
+            squares["context"] = context_square(frame, body, about.size)
+        return View(face is not None, squares)
