@@ -1,0 +1,270 @@
+"""Videos as frames with their true times: a file, a folder of frames, or a camera. RGB, upright, one frame in memory."""
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from PIL import ImageOps
+
+from dataloader.frames import BadFrame, list_frames, read_frame
+from utils.errors import UserError
+
+FOLDER_FPS = 25.0  # of a folder of frames, where nobody says
+UNKNOWN_FPS = 25.0  # of a file that does not say
+FORMATS = (  # containers of videos; what is missing here are playlists, which name other files, and pictures
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,gif,dv,mxf,ivf,"
+    "mp3,wav,aac,flac"
+)
+SHORT = 0.5  # seconds that may lack at the end before a file counts as cut off
+Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and what makes the picture where it is wanted
+
+
+class Video:
+    """A source of frames. ``width`` and ``height`` are those of the upright picture; ``duration`` may be unknown.
+
+    After a pass over it, ``damaged`` says what could not be read, or is None.
+    """
+
+    name: str
+    width: int
+    height: int
+    fps: float  # nominal
+    duration: float | None = None
+    damaged: str | None = None
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Files are open during a pass only."""
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        return self.frames()
+
+    def frames(self, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        """``(seconds, (H, W, 3) uint8)`` of each frame, or of the first one in every ``every`` seconds.
+
+        What is not wanted is decoded, since others are built on it, but not turned into RGB, which costs as much.
+        """
+        due, early = 0.0, 0.5 / self.fps
+        for seconds, picture in self._shots():
+            if every is None:
+                yield seconds, picture()
+            elif seconds + early >= due:
+                due = every * (math.floor((seconds + early) / every) + 1)
+                yield seconds, picture()
+
+    def _shots(self) -> Iterator[Shot]:
+        raise NotImplementedError
+
+
+def open_video(source: str | int, fps: float | None = None) -> Video:
+    """A number is a camera, a folder holds frames (``fps`` of them a second), all else is a file."""
+    if isinstance(source, int) or (str(source).isdecimal() and not os.path.exists(source)):
+        return CameraVideo(int(source))
+    path = Path(source)
+    if path.is_dir():
+        return FolderVideo(path, fps or FOLDER_FPS)
+    return FileVideo(path)
+
+
+class FileVideo(Video):
+    """Whatever FFmpeg decodes, frames of variable rate at their own times, rotated as the file asks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.stem
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        if not path.is_file() or not path.stat().st_size:
+            raise UserError(f"{path}: {'is empty' if path.is_file() else 'is no file'}; expected a video")
+        with self._open() as container:
+            stream = self._stream(container)
+            self.fps = float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS
+            self.duration = duration_of(container, stream)
+            ratio = float(stream.sample_aspect_ratio or 1)
+            self._ratio = ratio if 0.2 < ratio < 5 else 1.0  # how much wider than high a pixel is to be shown
+            shot = next(self._decode(container, stream, []), None)
+        if shot is None:
+            raise UserError(f"{path}: no frame of it can be decoded; is the file whole?")
+        self._shape = upright_shape(shot, self._ratio)
+        self.height, self.width = self._shape
+
+    def _shots(self) -> Iterator[Shot]:
+        faults: list[str] = []
+        first, last, end = None, 0.0, 0.0
+        with self._open() as container:
+            for frame in self._decode(container, self._stream(container), faults):
+                stamp = end if frame.time is None else float(frame.time)
+                first = stamp if first is None else first
+                last = max(stamp - first, last)
+                end = last + max(float(frame.duration or 0) * float(frame.time_base or 0), 1 / self.fps)
+                yield last, lambda frame=frame: upright(frame, self._shape)
+        if self.duration is not None and end < self.duration - SHORT:
+            faults.append(f"ends at {end:.1f} of {self.duration:.1f} s")
+        self.damaged = "; ".join(dict.fromkeys(faults)) or None
+
+    def _open(self) -> Any:
+        try:
+            # never a network address, whatever the name or the file says
+            options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+            return av.open(f"file:{self.path}", options=options, metadata_errors="replace")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: cannot be read as a video ({_reason(error)}); is it one, and whole?"
+            ) from None
+
+    def _stream(self, container: Any) -> Any:
+        """The first that moves: the cover of a song is a picture."""
+        moving = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
+        if not moving:
+            kinds = "sound alone" if container.streams.audio else "no picture"
+            raise UserError(f"{self.path}: has {kinds}, no video stream")
+        moving[0].thread_type = "AUTO"
+        return moving[0]
+
+    def _decode(self, container: Any, stream: Any, faults: list[str]) -> Iterator[Any]:
+        """Every frame that decodes; a packet that does not is told in ``faults``, and the next is tried."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                faults.append(f"breaks off ({_reason(error)})")
+                return
+            if packet is None:
+                return
+            try:
+                frames = packet.decode()
+            except av.EOFError:
+                return
+            except (av.FFmpegError, ValueError) as error:
+                faults.append(f"frames that cannot be decoded ({_reason(error)})")
+                continue
+            if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+                faults.append("frames that are not whole")
+            yield from (frame for frame in frames if not frame.is_corrupt)
+
+
+class FolderVideo(Video):
+    """A folder of frames in the order of the numbers in their names."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.name, self.fps = path, path.resolve().name, fps
+        self.files = list_frames(path)
+        if not self.files:
+            raise UserError(f"{path}: holds no image; expected a folder of frames or a video file")
+        self.duration = len(self.files) / fps
+        self.width, self.height = self._read(self._first_readable()).shape[1::-1]
+
+    def _first_readable(self) -> str:
+        for name in self.files:
+            try:
+                read_frame(self.path / name)
+            except BadFrame:
+                continue
+            return name
+        raise UserError(f"{self.path}: none of its {len(self.files)} images can be read")
+
+    def _shots(self) -> Iterator[Shot]:
+        bad = []
+        for number, name in enumerate(self.files):
+            try:
+                frame = self._read(name)
+            except BadFrame:
+                bad.append(name)
+                continue
+            if frame.shape[1::-1] != (self.width, self.height):
+                size = f"{frame.shape[1]} × {frame.shape[0]}"
+                raise UserError(f"{self.path / name}: is {size}, the frames before it {self.width} × {self.height}")
+            yield number / self.fps, lambda frame=frame: frame
+        self.damaged = f"{len(bad)} images that cannot be read ({bad[0]}, ...)" if bad else None
+
+    def _read(self, name: str) -> np.ndarray:
+        return np.array(ImageOps.exif_transpose(read_frame(self.path / name)))
+
+
+class CameraVideo(Video):
+    """A camera until it is closed; times are of the clock, from its first frame on."""
+
+    def __init__(self, number: int) -> None:
+        self.name, self._capture = f"camera {number}", cv2.VideoCapture(number)
+        found, frame = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not found:
+            self._capture.release()
+            raise UserError(f"camera {number}: cannot be opened; is one attached, and free?")
+        self.height, self.width = frame.shape[:2]
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = rate if 1 <= rate <= 240 else UNKNOWN_FPS
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _shots(self) -> Iterator[Shot]:
+        begin = None
+        while self._capture.isOpened() and self._capture.grab():
+            now = time.monotonic()
+            begin = now if begin is None else begin
+            yield now - begin, self._retrieve
+
+    def _retrieve(self) -> np.ndarray:
+        found, frame = self._capture.retrieve()
+        if not found:
+            raise UserError(f"{self.name}: gave no picture; was it unplugged?")
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def duration_of(container: Any, stream: Any) -> float | None:
+    """Seconds as the file states them: of its pictures, for the sound may be longer."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    told = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if told:
+        hours, minutes, seconds = map(float, told.groups())
+        return hours * 3600 + minutes * 60 + seconds
+    if container.duration is not None and len(container.streams) == 1:
+        return container.duration / av.time_base
+    return None
+
+
+def upright_shape(frame: Any, ratio: float) -> tuple[int, int]:
+    """Height and width of a frame as it is to be seen: square pixels, rotated."""
+    width = round(frame.width * ratio)
+    return (width, frame.height) if display_turns(frame)[0] else (frame.height, width)
+
+
+def upright(frame: Any, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; a frame that changes its size within the file is brought to ``shape``."""
+    is_transposed, flips = display_turns(frame)
+    height, width = shape[::-1] if is_transposed else shape
+    pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels
+    return np.ascontiguousarray(np.flip(pixels, flips)) if flips or is_transposed else pixels
+
+
+def display_turns(frame: Any) -> tuple[bool, tuple[int, ...]]:
+    """Whether rows become columns, and which axes are flipped afterwards, by the file's display matrix.
+
+    The matrix sends pixel (x, y) to (a x + c y, b x + d y); it is rounded to the nearest quarter turn.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, ()
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5]
+    is_transposed = abs(int(b)) > abs(int(a))
+    x, y = (c, b) if is_transposed else (a, d)
+    return is_transposed, (*((0,) if y < 0 else ()), *((1,) if x < 0 else ()))
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
