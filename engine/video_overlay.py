@@ -48,13 +48,8 @@ class Overlay:
         self.waiting: deque[Waiting] = deque()
         self.answers: dict[int, deque[Row]] = {}
         self.known = 0.0  # until when answers are
-        self.film = (
-            Film(self.path, video.fps, self.width, even(self.height + self.strip + self.legend)) if write else None
-        )
-
-    @staticmethod
-    def about_lanes(predictor: Any) -> int:
-        return predictor.config.video.max_persons
+        self.below = even(self.strip + self.legend) if self.strip else 0
+        self.film = Film(self.path, video.fps, self.width, self.height + self.below) if write else None
 
     def __enter__(self) -> "Overlay":
         return self

@@ -135,7 +135,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         counts = {str(person): dict(found.most_common()) for person, found in sorted(self.predicted.items())}
         return {
-            "rows": self.rows,
+            "num_rows": self.rows,
             "persons": sorted(self.persons),
             "predicted": {person: {name: n for name, n in found.items() if n} for person, found in counts.items()},
             "stretches": {

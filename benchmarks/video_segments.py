@@ -1,0 +1,81 @@
+"""A video of known emotions: clips of a simulated set joined, each segment of one person and one emotion."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from dataloader.annotation import Clip, read_annotation
+from dataloader.boxes import Box, read_body_boxes, read_face_boxes
+from dataloader.classes import load_classes
+from dataloader.frames import read_frame
+
+CLIP_SECONDS = 4.0  # the simulation does not say how fast its frames follow one another
+FPS = 25.0
+
+
+class Shown(NamedTuple):
+    """One frame of the video, and the boxes that the simulation drew it with."""
+
+    seconds: float
+    frame: np.ndarray
+    face: Box | None
+    body: Box | None
+
+
+class Segment(NamedTuple):
+    start: float
+    stop: float
+    person: str
+    label: int
+    clips: list[Clip]
+
+
+def find_segments(root: Path, list_name: str, clips: int = 2, most: int | None = None) -> list[Segment]:
+    """For every person and emotion with so many clips in the list, those; persons in turn."""
+    groups: dict[tuple[str, int], list[Clip]] = defaultdict(list)
+    for clip in read_annotation(list_name, str(root), load_classes("RAER")):
+        groups[person_of(clip), clip.label].append(clip)
+    segments: list[Segment] = []
+    for (person, label), found in sorted(groups.items()):
+        if len(found) >= clips:
+            start = len(segments) * clips * CLIP_SECONDS
+            segments.append(Segment(start, start + clips * CLIP_SECONDS, person, label, found[:clips]))
+    return segments[:most]
+
+
+def person_of(clip: Clip) -> str:
+    return Path(clip.key).parts[-2]
+
+
+def read_boxes(root: Path) -> tuple[dict[str, dict[str, Box]], dict[str, Box]]:
+    place = str(root)
+    return read_face_boxes("annotation/face.json", place), read_body_boxes("annotation/body.json", place)
+
+
+def play(segments: list[Segment], root: Path, scale: float = 1.0, fps: float = FPS) -> Iterator[Shown]:
+    """Every frame of the video, each clip ``CLIP_SECONDS`` long."""
+    faces, bodies = read_boxes(root)
+    count = round(CLIP_SECONDS * fps)
+    for segment in segments:
+        for place, clip in enumerate(segment.clips):
+            begin = segment.start + place * CLIP_SECONDS
+            for number in range(count):
+                name = clip.frames[number * len(clip.frames) // count]
+                frame = enlarge(read_frame(clip.folder / name), scale)
+                face, body = faces.get(clip.key, {}).get(name), bodies.get(clip.key)
+                yield Shown(begin + number / fps, frame, grown(face, scale), grown(body, scale))
+
+
+def enlarge(frame: Any, scale: float) -> np.ndarray:
+    pixels = np.asarray(frame)
+    if scale == 1:
+        return pixels
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def grown(box: Box | None, scale: float) -> Box | None:
+    return None if box is None else tuple(value * scale for value in box)
