@@ -11,7 +11,9 @@ class VideoOptions:
     input: str | None = option(
         None, "--mode predict: a video, a folder of videos or of frames, or a camera's number", metavar="FILE|DIR|N"
     )
-    onnx: str | None = option(None, "--mode predict and serve: a model of --mode export, run without torch", metavar="FILE")
+    onnx: str | None = option(
+        None, "--mode predict and serve: a model of --mode export, run without torch", metavar="FILE"
+    )
     face_model: str | None = option(None, "a YuNet-type ONNX detector in place of OpenCV's cascades", metavar="FILE")
     every: float | None = option(
         None,

@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 150, STRIP = 18, TOP = 8, LEFT = 42, RIGHT = 10, BOTTOM = 22;
+const NEAR = 1e-3; // seconds
 const OTHERS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 export const UNCERTAIN = "uncertain";
 
@@ -47,7 +48,7 @@ function legend(curves, timeline) {
   list.className = "legend";
   const entries = curves.map((curve) => [curve.colour, curve.name]);
   if (timeline.rows.some((row) => row.predicted === UNCERTAIN)) entries.push(["#bbbbbb", UNCERTAIN]);
-  if (timeline.rows.some((row) => row.seen !== "face")) entries.push(["gap", "no face found"]);
+  if (timeline.rows.some((row) => row.seen !== "face")) entries.push(["gap", "not seen, or no face found"]);
   for (const [colour, name] of entries) {
     const item = document.createElement("li");
     const mark = element("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" });
@@ -116,7 +117,7 @@ class Plot {
   }
 
   gaps() {
-    return stretches(this.person.rows, (row) => (row.seen === "face" ? null : row.seen), this.end)
+    return [...stretches(this.person.rows, (row) => (row.seen === "face" ? null : row.seen), this.end), ...holes(this.person.rows, this.end)]
       .filter((one) => one.key !== null)
       .map((one) => {
         const shape = element("rect", { class: "gap", x: this.x(one.from), y: TOP, width: this.x(one.to) - this.x(one.from), height: HEIGHT });
@@ -128,8 +129,11 @@ class Plot {
   lines() {
     return this.curves.flatMap((curve) => {
       const pieces = [[]];
+      let last = null;
       for (const row of this.person.rows) {
         const value = row[curve.key];
+        if (last && row.from > last.to + NEAR) pieces.push([]);
+        last = row;
         if (value === null || value === undefined) pieces.push([]);
         else pieces.at(-1).push([this.x(middle(row)), this.y(value)]);
       }
@@ -184,9 +188,21 @@ function stretches(rows, key, end) {
     const from = i === 0 ? row.from : edge(rows[i - 1], row);
     const to = i === rows.length - 1 ? Math.min(row.to, end) : edge(row, rows[i + 1]);
     const last = found.at(-1), own = key(row);
-    if (last && last.key === own && last.to >= from - 1e-6) last.to = to;
+    if (last && last.key === own && last.to >= from - NEAR) last.to = to;
     else found.push({ key: own, from, to });
   });
+  return found;
+}
+
+/** Where there is no row of a person at all. */
+function holes(rows, end) {
+  const found = [];
+  let last = 0;
+  for (const row of rows) {
+    if (row.from > last + NEAR) found.push({ key: "not seen", from: last, to: row.from });
+    last = Math.max(last, row.to);
+  }
+  if (end > last + NEAR) found.push({ key: "not seen", from: last, to: end });
   return found;
 }
 
