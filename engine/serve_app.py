@@ -40,6 +40,7 @@ class Limits:
 def make_app(jobs: Jobs, about: About, limits: Limits, host: str) -> Flask:
     """``host``: what is listened on; requests for another name are refused."""
     app = Flask(__name__, static_folder=str(PAGE), static_url_path="/page")
+    app.json.sort_keys = False  # classes stay in the model's order
 
     @app.before_request
     def check() -> None:

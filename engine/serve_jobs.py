@@ -1,4 +1,4 @@
-"""Videos that were sent: each has a folder until its answer is fetched, one is analysed at a time, then all is removed."""
+"""Videos that were sent: each has a folder until its answer is fetched; one is analysed at a time."""
 
 import queue
 import secrets

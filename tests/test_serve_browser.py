@@ -44,6 +44,23 @@ def page(browser, served):
     assert not wrong
 
 
+def until(page, claim):
+    """Asked from outside: the page's own policy forbids what playwright would wait with."""
+    for _ in range(200):
+        if page.evaluate(claim):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {claim}")
+
+
+def until_removed(served):
+    for _ in range(200):
+        if not served.left():
+            return
+        time.sleep(0.05)
+    raise AssertionError(served.left())
+
+
 def analyse(page, video):
     page.set_input_files("#file", str(video))
     page.wait_for_selector("#answer:not([hidden]) svg.plot", timeout=30_000)
@@ -58,20 +75,12 @@ def test_from_upload_to_plot(page, served, video, tmp_path):
     gaps = page.eval_on_selector_all("svg.plot rect.gap title", "all => all.map(one => one.textContent)")
     assert len(gaps) == 1 and gaps[0].startswith("not seen, 0:0")
     assert page.get_attribute("svg.plot", "aria-label").startswith("Person 1. Of ")
-    page.wait_for_function("document.getElementById('overlay').readyState >= 2 && overlay.videoWidth >= 160")
+    until(page, "document.getElementById('overlay').readyState >= 2 && overlay.videoWidth >= 160")
     page.click("svg.plot", position={"x": 800, "y": 60})
-    page.wait_for_function("document.getElementById('overlay').currentTime > 8")
-    page.wait_for_function("document.querySelector('.readout').textContent.includes('Bright 9')")
-    page.wait_for_function("document.querySelector('.playing').getAttribute('visibility') === 'visible'")
+    until(page, "document.getElementById('overlay').currentTime > 8")
+    until(page, "document.querySelector('.readout').textContent.includes('Bright 9')")
+    until(page, "document.querySelector('.playing').getAttribute('visibility') === 'visible'")
     until_removed(served)
-
-
-def until_removed(served):
-    for _ in range(100):
-        if not served.left():
-            return
-        time.sleep(0.05)
-    raise AssertionError(served.left())
 
 
 def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, served, video, tmp_path):
@@ -93,14 +102,14 @@ def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, serv
 def test_a_phone_shows_all_of_it(page, video):
     page.set_viewport_size({"width": 360, "height": 740})
     analyse(page, video)
-    page.wait_for_function("document.querySelector('svg.plot').getBoundingClientRect().width < 360")
+    until(page, "document.querySelector('svg.plot').getBoundingClientRect().width < 360")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_what_is_no_video_is_told_and_another_can_be_tried(page, served, video, tmp_path):
     (tmp_path / "notes.mp4").write_text("Not a video at all.\n" * 50)
     page.set_input_files("#file", str(tmp_path / "notes.mp4"))
-    page.wait_for_function("document.getElementById('error').textContent.includes('Cannot be read as a video')")
+    until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
     page.wrong[:] = [told for told in page.wrong if "422" not in told]  # the browser itself names failed requests
     (tmp_path / "empty.mp4").write_bytes(b"")
     page.set_input_files("#file", str(tmp_path / "empty.mp4"))
@@ -128,7 +137,7 @@ def test_a_dropped_file_is_taken(page, video):
             document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: made, bubbles: true}));
         }"""
     )
-    page.wait_for_function("document.getElementById('error').textContent.includes('Cannot be read as a video')")
+    until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
     page.wrong[:] = [told for told in page.wrong if "422" not in told]
 
 

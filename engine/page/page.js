@@ -7,6 +7,7 @@ const LONGEST_TABLE = 500;
 const DOWNLOADS = [
   ["timeline.csv", "Table (CSV)"], ["timeline.json", "Data (JSON)"], ["overlay.mp4", "Video (MP4)"], ["timeline.png", "Picture (PNG)"],
 ];
+const WORDS = ["predicted", "seen"]; // columns of the table that hold no numbers
 const find = (id) => document.getElementById(id);
 let limits = null; // of the server
 let current = null; // the video that is being sent or analysed
@@ -20,7 +21,8 @@ async function begin() {
   const classes = Object.keys(about.classes);
   find("model").textContent = `${about.model} (${about.family})${classes.length ? `: ${classes.join(", ")}` : ""}`;
   find("limits").textContent = `At most ${limits.megabytes} MB and ${limits.minutes} minutes.`;
-  find("forgotten").textContent = Math.max(Math.round(limits.forgotten / 60), 1);
+  const minutes = Math.max(Math.ceil(limits.forgotten / 60), 1);
+  find("forgotten").textContent = minutes === 1 ? "a minute" : `${minutes} minutes`;
 }
 
 async function analyse(file) {
@@ -120,8 +122,8 @@ function summarise(timeline) {
 function fillTable(timeline) {
   const values = [...timeline.classes.map((name) => [`prob_${name}`, name]), ...timeline.numbers.map((name) => [name, name])];
   const columns = [["from", "from"], ["to", "to"], ["person", "person"], ...(timeline.classes.length ? [["predicted", "predicted"]] : []), ["seen", "seen"], ...values];
-  const head = row("th", columns.map(([, name]) => name));
-  const cells = timeline.rows.slice(0, LONGEST_TABLE).map((one) => row("td", columns.map(([key]) => cell(key, one[key]))));
+  const head = row("th", columns.map(([key, name]) => [key, name]));
+  const cells = timeline.rows.slice(0, LONGEST_TABLE).map((one) => row("td", columns.map(([key]) => [key, cell(key, one[key])])));
   const caption = document.createElement("caption");
   const cut = timeline.rows.length > LONGEST_TABLE ? ` The first ${LONGEST_TABLE} of ${timeline.rows.length} rows; the CSV holds all.` : "";
   caption.textContent = `Seconds from and to, and what the model says of each person.${cut}`;
@@ -130,10 +132,10 @@ function fillTable(timeline) {
 
 function row(kind, values) {
   const made = document.createElement("tr");
-  made.append(...values.map((value) => {
+  made.append(...values.map(([key, value]) => {
     const one = document.createElement(kind);
     if (kind === "th") one.scope = "col";
-    if (Number.isNaN(Number(value))) one.className = "word";
+    if (WORDS.includes(key)) one.className = "word";
     one.textContent = value;
     return one;
   }));
@@ -142,7 +144,7 @@ function row(kind, values) {
 
 function cell(key, value) {
   if (value === null || value === undefined) return "";
-  if (key.startsWith("prob_")) return `${(100 * value).toFixed(1)} %`;
+  if (key.startsWith("prob_")) return `${(100 * value).toFixed(1)}\u00a0%`;
   return typeof value === "number" && key !== "person" ? value.toFixed(2) : value;
 }
 
@@ -186,7 +188,7 @@ function show(id) {
 function progress(title, share, step) {
   if (find("work-title").textContent !== title) say(title);
   find("work-title").textContent = title;
-  find("step").textContent = share === null ? step : `${Math.round(100 * share)} %${step ? `, ${step}` : ""}`;
+  find("step").textContent = share === null ? step : `${Math.round(100 * share)}\u00a0%${step ? `, ${step}` : ""}`;
   if (share === null) find("bar").removeAttribute("value");
   else find("bar").value = share;
 }

@@ -105,7 +105,7 @@ class Plot {
     const [low, high] = this.range, parts = [], bottom = TOP + HEIGHT + 6 + STRIP;
     for (const value of [low, (low + high) / 2, high]) {
       parts.push(element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: this.y(value), y2: this.y(value) }));
-      const told = this.isShare ? `${Math.round(100 * value)} %` : value.toFixed(1);
+      const told = this.isShare ? `${Math.round(100 * value)}\u00a0%` : value.toFixed(1);
       parts.push(text(told, { x: LEFT - 6, y: this.y(value) + 4, "text-anchor": "end" }));
     }
     const step = stepOf(this.end, Math.max(Math.floor(this.inner / 70), 2));
@@ -175,7 +175,7 @@ class Plot {
       .filter((curve) => row[curve.key] !== null && row[curve.key] !== undefined)
       .map((curve) => [curve.name, row[curve.key]]);
     if (this.isShare) values.sort((a, b) => b[1] - a[1]);
-    const shown = values.slice(0, 3).map(([name, value]) => `${name} ${this.isShare ? `${Math.round(100 * value)} %` : value.toFixed(2)}`);
+    const shown = values.slice(0, 3).map(([name, value]) => `${name} ${this.isShare ? `${Math.round(100 * value)}\u00a0%` : value.toFixed(2)}`);
     const seen = row.seen === "face" ? [] : [row.seen];
     return `${clock(seconds, 1)}: ${[...shown, ...seen].join(", ")}`;
   }
