@@ -27,20 +27,18 @@ def write_video(path: Path, frames: Iterable[tuple[float, np.ndarray]], fps: flo
     return path
 
 
-def repeat_video(path: Path, out: Path, seconds: float) -> Path:
-    """The packets of a video over and over until it is so long: nothing is encoded again."""
+def repeat_video(path: Path, out: Path, times: int) -> Path:
+    """The packets of a video over and over: nothing is encoded again."""
     with av.open(str(out), "w") as target:
-        stream, shift = None, 0
-        while stream is None or shift * stream_base < seconds:
+        with av.open(str(path)) as first:
+            stream = target.add_stream_from_template(first.streams.video[0])
+        shift = 0
+        for _ in range(times):
             with av.open(str(path)) as source:
                 video = source.streams.video[0]
-                if stream is None:
-                    stream, stream_base = target.add_stream_from_template(video), float(video.time_base)
-                length = video.duration
                 for packet in source.demux(video):
-                    if packet.dts is None:
-                        continue
-                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
-                    target.mux(packet)
-                shift += length
+                    if packet.dts is not None:
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        target.mux(packet)
+                shift += video.duration
     return out

@@ -41,7 +41,7 @@ class Overlay:
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
         self.size = max(round(self.width / 42), 10)  # of letters
-        lanes = min(predictor.config.video.max_persons, LANES)
+        lanes = min(predictor.config.video.max_persons + (not self.about.needs_face), LANES)
         self.legend = round(self.size * 1.6) if self.about.names else 0
         self.strip = round(self.size * (1.8 + 1.4 * lanes)) if self.about.names else 0
         self.colours = class_colours(self.about.names)
@@ -127,7 +127,8 @@ class Overlay:
         return rgb(self.colours[row.predicted]) if row.predicted in self.colours else GREY
 
     def _lanes(self) -> list[tuple[str, list[Piece]]]:
-        persons = sorted(person for person in self.answers if person) or [0]
+        told = {person for person, rows in self.answers.items() if any(row.predicted for row in rows)}
+        persons = sorted(told, key=lambda person: person or float("inf")) or [0]
         lanes = []
         for person in persons[-LANES:]:
             rows = [row for row in self.answers.get(person, ()) if row.predicted]
@@ -143,7 +144,7 @@ class Overlay:
             rows = self.answers[person]
             while rows and rows[0].middle < seconds - MINUTE - 2 * self.reach:
                 rows.popleft()
-            if not rows and person:
+            if not rows:
                 del self.answers[person]
 
 

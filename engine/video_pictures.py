@@ -85,7 +85,9 @@ def read_rows(table: Path) -> Any:
 def draw_lanes(lanes: dict[str, Lane], end: float, about: About) -> Any:
     import matplotlib.pyplot as plt
 
-    shown = sorted((person for person in lanes if person), key=int)[:MOST] or [""]
+    shown = sorted((person for person in lanes if person), key=int)[:MOST]
+    if not shown or ("" in lanes and lanes[""].counts.any()):
+        shown.append("")
     heights = [part for _ in shown for part in heights_of(about)]
     figure, axes = plt.subplots(
         len(heights),
@@ -99,7 +101,7 @@ def draw_lanes(lanes: dict[str, Lane], end: float, about: About) -> Any:
     rows = iter(axes[:, 0])
     for person in shown:
         lane = lanes.get(person) or Lane(len(about.columns))
-        name = f"person {person}" if person else "no person known"
+        name = f"person {person}" if person else "someone"
         if about.names:
             draw_band(next(rows), lane, end, about, name)
             draw_chances(next(rows), lane, end, about)
@@ -109,7 +111,7 @@ def draw_lanes(lanes: dict[str, Lane], end: float, about: About) -> Any:
     last.set_xlim(0, end or 1)
     last.xaxis.set_major_formatter(lambda seconds, _: clock(seconds, end))
     last.set_xlabel("time (minutes:seconds)" if end >= 120 else "time (s)")
-    add_legend(figure, about)
+    add_legend(figure, about, [lanes[person] for person in shown if person in lanes])
     return figure
 
 
@@ -175,16 +177,18 @@ def draw_numbers(axes: Any, lane: Lane, end: float, about: About, name: str) -> 
     axes.set_ylabel(name, rotation=0, ha="right", fontsize=9)
 
 
-def add_legend(figure: Any, about: About) -> None:
+def add_legend(figure: Any, about: About, lanes: list[Lane]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     named = list(class_colours(about.names).items())[:LEGEND]
     entries = [Patch(color=colour, label=name) for name, colour in named]
+    if any((lane.uncertain[lane.counts > 0] > 0).any() for lane in lanes):
+        entries.append(Patch(color=UNCERTAIN_COLOUR, label=UNCERTAIN))
     entries.append(Patch(fc="white", ec="0.6", hatch="////", label="no answer"))
-    if about.streams != "face":
+    if any((lane.sees == 2).any() for lane in lanes):
         entries.append(Line2D([], [], color="black", ls=":", lw=2.5, label="by context alone"))
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7), fontsize=9, frameon=False)
+    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 8), fontsize=9, frameon=False)
 
 
 def runs(values: np.ndarray) -> list[tuple[int, int]]:

@@ -130,7 +130,18 @@ class Summary:
                 self.predicted.setdefault(row.person, Counter())[row.predicted] += bool(row.predicted)
         for seen in {row.seen for row in rows} - {FACE}:
             if all(row.seen == seen for row in rows):
-                extend(self.stretches.setdefault(seen, []), rows[0].start, rows[0].stop)
+                self._note(seen, rows[0].start, rows[0].stop)
+
+    def _note(self, seen: str, start: float, stop: float) -> None:
+        """Windows overlap: where one of them holds nobody at all, its neighbours do not count."""
+        empty = self.stretches.get(NO_ONE, [])
+        if seen == NO_ONE:
+            for found in (self.stretches.get(other, []) for other in (NO_FACE, CONTEXT_ONLY)):
+                if found:
+                    found[-1][1] = max(min(found[-1][1], start), found[-1][0])
+        elif empty:
+            start = max(start, empty[-1][1])
+        extend(self.stretches.setdefault(seen, []), start, stop)
 
     def as_json(self) -> dict[str, Any]:
         counts = {str(person): dict(found.most_common()) for person, found in sorted(self.predicted.items())}
