@@ -1,6 +1,7 @@
 """An exported model as a runner: onnxruntime computes, torch is never imported; the file says all that is needed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def read_about(metadata: dict[str, str], path: Path) -> About:
         stored = json.loads(metadata[METADATA])
         if stored.pop("format") != FORMAT:
             raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
-        return About.from_json(stored)
+        return replace(About.from_json(stored), model=path.name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

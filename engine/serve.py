@@ -35,10 +35,8 @@ def serve(config: Config, given: dict[str, Any]) -> None:
         predictor = Predictor(**given)
         with open_server(predictor, config, listener) as server:
             print(announce(config, listener), flush=True)
-            try:
-                server.serve_forever()
-            except KeyboardInterrupt:
-                print("\nstopping: what was sent is removed", flush=True)
+            server.serve_forever()  # which takes Ctrl-C as its end
+            print("\nstopping: what was sent is removed", flush=True)
 
 
 def check_model(config: Config, given: dict[str, Any]) -> None:

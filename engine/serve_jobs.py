@@ -124,9 +124,7 @@ class Jobs:
         except UserError as error:
             raise Refused(422, said(error, job)) from None
         if job.duration is not None and job.duration > 60 * self.minutes:
-            raise Refused(
-                422, f"This video lasts {job.duration / 60:.1f} minutes; at most {self.minutes:g} are analysed here."
-            )
+            raise Refused(422, f"This video lasts {spoken(job.duration)}; {self._most()}")
         if max(size) > LARGEST_SIDE:
             raise Refused(422, f"Its pictures are {size[0]} × {size[1]}; at most {LARGEST_SIDE} a side are read.")
 
@@ -159,8 +157,11 @@ class Jobs:
             traceback.print_exc()
             return FAILED, BROKEN
         if job.frames > most:
-            return FAILED, f"This video is longer than it says; at most {self.minutes:g} minutes are analysed here."
+            return FAILED, f"This video is longer than it says; {self._most()}"
         return DONE, ""
+
+    def _most(self) -> str:
+        return f"at most {spoken(60 * self.minutes)} are analysed here."
 
     def _sweep(self) -> None:
         """Pages that were closed ask no more."""
@@ -175,3 +176,7 @@ def said(error: UserError, job: Job) -> str:
     """The same about "this file": where it lies means nothing to whoever sent it."""
     told = str(error).replace(f"{job.video}: ", "").replace(str(job.video), "this file")
     return f"{told[:1].upper()}{told[1:]}{'' if told.endswith(('.', '?')) else '.'}"
+
+
+def spoken(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"

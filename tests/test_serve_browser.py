@@ -78,7 +78,7 @@ def test_from_upload_to_plot(page, served, video, tmp_path):
     until(page, "document.getElementById('overlay').readyState >= 2 && overlay.videoWidth >= 160")
     page.click("svg.plot", position={"x": 800, "y": 60})
     until(page, "document.getElementById('overlay').currentTime > 8")
-    until(page, "document.querySelector('.readout').textContent.includes('Bright 9')")
+    until(page, "document.querySelector('.readout').textContent.includes('Bright 100')")
     until(page, "document.querySelector('.playing').getAttribute('visibility') === 'visible'")
     until_removed(served)
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -18,11 +17,11 @@ from engine.lists import read_splits
 from engine.onnx_runner import OnnxRunner
 from engine.session import open_session
 from engine.settings import make_config
-from engine.setup import build_model
 from engine.tasks import TASKS
 from main import main
+from tests.exported import export_checkpoint
 from tests.tiny import as_arguments
-from tests.tools import FAST, ROOT, configure, error_of, run_main
+from tests.tools import FAST, ROOT, error_of, run_main
 
 pytest.importorskip("onnxruntime")
 NAMES = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
@@ -36,21 +35,6 @@ FAMILIES = {
 }
 
 
-def write_checkpoint(path, given, **more):
-    """What a training leaves behind, with weights that nothing has trained."""
-    config = configure(**given)
-    classes = load_classes("RAER")
-    model, shape = build_model(config, classes)
-    stream = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        if not parameter.any():  # a layer that begins at zero answers nothing
-            torch.nn.init.normal_(parameter, std=0.1, generator=stream)
-    content = {"format": 1, "family": config.model.model, "config": asdict(config), "classes": list(classes.names)}
-    content |= {"label_base": 1, "clip_shape": shape, "model": model.state_dict(), "epoch": 1, "selected_on": "val"}
-    torch.save(content | more, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """Family → its checkpoint and the file of it, made when first asked for."""
@@ -60,9 +44,7 @@ def exported(tmp_path_factory):
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             given = {"model": name} | FAMILIES[name]
-            checkpoint = write_checkpoint(folder / "best.pt", given, calibration={"temperature": 1.5, "clips": 9})
-            assert main(["--mode", "export", "--eval-checkpoint", str(checkpoint), "--output-dir", str(folder)]) == 0
-            made[name] = checkpoint, folder / "best.onnx"
+            made[name] = export_checkpoint(folder, given, calibration={"temperature": 1.5, "clips": 9})
         return made[name]
 
     return of
@@ -98,6 +80,7 @@ def test_any_number_of_clips_is_answered_as_by_the_checkpoint(exported, family):
 
 def test_the_file_says_what_must_be_known_of_it(exported):
     told = OnnxRunner(exported("clip-caer")[1]).about
+    assert told.model == "best.onnx"
     assert (told.family, told.names, told.streams, told.views) == ("clip-caer", NAMES, "both", ("face", "context"))
     assert (told.frames, told.size, told.normalize, told.crop_body) == (4, 64, "none", False)
     assert (told.temperature, told.calibrated) == (1.5, True)
@@ -107,7 +90,6 @@ def test_the_file_says_what_must_be_known_of_it(exported):
 
 def test_clips_of_a_list_get_the_logits_of_an_evaluation(exported, tiny_flags, tmp_path):
     """Pixels as the data set makes them, against predictions.csv."""
-    from dataloader.classes import load_classes
 
     checkpoint, file = exported("soft-texts")
     words = ["--mode", "eval", "--eval-checkpoint", str(checkpoint), *as_arguments(tiny_flags), *FAST[-2:]]

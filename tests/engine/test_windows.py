@@ -38,9 +38,7 @@ def test_windows_of_four_seconds_every_second():
     assert [s.seconds for s in found[3].samples] == [3 + n / 4 for n in range(16)]
 
 
-@pytest.mark.parametrize(
-    "end, last", [(10.5, (7.0, 10.5)), (2.0, (0.0, 2.0)), (4.0, (0.0, 4.0)), (10.0, (6.0, 10.0))]
-)
+@pytest.mark.parametrize("end, last", [(10.5, (7.0, 10.5)), (2.0, (0.0, 2.0)), (4.0, (0.0, 4.0)), (10.0, (6.0, 10.0))])
 def test_the_end_of_the_video_is_in_some_window(end, last):
     found = run(SlidingWindows(4.0, 1.0), samples(np.arange(0, end, 0.25)), end)
     assert (found[-1].start, found[-1].stop) == last
