@@ -1,0 +1,158 @@
+"""Faces and upper bodies in a frame: OpenCV's cascades, which it ships, or a YuNet file; others by one plain call.
+
+A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``Detections``.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from dataloader.boxes import Box
+from utils.errors import UserError
+
+SHORT_SIDE = 240  # pixels of a frame as the cascades see it
+SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
+SAME = 0.4  # share of the smaller box that may lie in a better one
+CASCADES = {  # file; weight that every hit passes; hits that must agree. Measured: benchmarks/detect.py
+    "frontal": ("haarcascade_frontalface_alt2.xml", 53.7, 2),
+    "profile": ("haarcascade_profileface.xml", 0.0, 3),
+    "body": ("haarcascade_upperbody.xml", 0.0, 2),
+}
+YUNET_SCORE = 0.6
+
+
+class Found(NamedTuple):
+    """A box in pixels and how sure its detector is, from 0 to 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float
+
+    @property
+    def box(self) -> Box:
+        return self[:4]
+
+
+class Detections(NamedTuple):
+    faces: list[Found]  # surest first, none twice
+    bodies: list[Found]
+
+
+class Detector(Protocol):
+    def __call__(self, frame: np.ndarray) -> Detections: ...
+
+
+def open_detector(face_model: str | None = None) -> Detector:
+    """The cascades, or with a file of a YuNet network faces by it and bodies by the cascade."""
+    return CascadeDetector() if face_model is None else YunetDetector(face_model)
+
+
+class CascadeDetector:
+    """Frontal faces; profiles of both sides where no frontal face is found, or always with ``thorough``; bodies."""
+
+    def __init__(self, thorough: bool = False) -> None:
+        self.thorough = thorough
+        self.frontal, self.profile, self.body = map(Cascade, CASCADES)
+
+    def __call__(self, frame: np.ndarray) -> Detections:
+        grey, scale = shrink(frame)
+        faces = self.frontal(grey, SMALLEST_FACE)
+        if self.thorough or not faces:
+            faces = faces + self.profile(grey, SMALLEST_FACE) + mirrored(self.profile, grey, SMALLEST_FACE)
+        return Detections(resized(best(faces), scale), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+
+
+class YunetDetector:
+    def __init__(self, file: str) -> None:
+        if not Path(file).is_file():
+            raise UserError(f"--face-model {file}: no such file")
+        try:
+            self.network = cv2.FaceDetectorYN.create(file, "", (320, 320), YUNET_SCORE)
+            self.network.detect(np.zeros((320, 320, 3), np.uint8))  # a network of another kind fails here
+        except cv2.error:
+            raise UserError(
+                f"--face-model {file}: OpenCV cannot use it; expected a YuNet face detector (.onnx)"
+            ) from None
+        self.body = Cascade("body")
+
+    def __call__(self, frame: np.ndarray) -> Detections:
+        grey, scale = shrink(frame)
+        height, width = frame.shape[:2]
+        self.network.setInputSize((width, height))
+        rows = self.network.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
+        faces = [Found(x, y, x + w, y + h, row[-1]) for row in found_rows(rows) for x, y, w, h in [row[:4]]]
+        return Detections(best(faces), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+
+
+class Cascade:
+    def __init__(self, name: str) -> None:
+        file, self.floor, self.agreeing = CASCADES[name]
+        self.classifier = cv2.CascadeClassifier(cv2.data.haarcascades + file)
+        if self.classifier.empty():
+            raise UserError(f"OpenCV's {file} is missing; install opencv-python as requirements.txt has it")
+
+    def __call__(self, grey: np.ndarray, smallest: float) -> list[Found]:
+        side = max(round(smallest * min(grey.shape)), 1)
+        boxes, _, weights = self.classifier.detectMultiScale3(
+            grey, 1.1, self.agreeing, minSize=(side, side), outputRejectLevels=True
+        )
+        found = zip(np.reshape(boxes, (-1, 4)).tolist(), np.reshape(weights, -1).tolist(), strict=True)
+        return [Found(x, y, x + w, y + h, 1 - math.exp(self.floor - s)) for (x, y, w, h), s in found if s > self.floor]
+
+
+def mirrored(cascade: Cascade, grey: np.ndarray, smallest: float) -> list[Found]:
+    """What looks to the other side."""
+    width, found = grey.shape[1], cascade(np.ascontiguousarray(grey[:, ::-1]), smallest)
+    return [one._replace(left=width - one.right, right=width - one.left) for one in found]
+
+
+def shrink(frame: np.ndarray) -> tuple[np.ndarray, float]:
+    """Grey, with a short side of 240 pixels at most; and by how much its boxes must grow."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    scale = max(min(grey.shape) / SHORT_SIDE, 1.0)
+    size = max(round(grey.shape[1] / scale), 1), max(round(grey.shape[0] / scale), 1)
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale
+
+
+def resized(found: list[Found], scale: float) -> list[Found]:
+    return [Found(*(edge * scale for edge in one.box), one.score) for one in found]
+
+
+def best(found: list[Found]) -> list[Found]:
+    """Surest first; what lies largely in a surer one, or around it, is the same thing."""
+    kept: list[Found] = []
+    for one in sorted(found, key=lambda f: (-f.score, f)):
+        if all(shared(one.box, other.box) < SAME for other in kept):
+            kept.append(one)
+    return kept
+
+
+def found_rows(rows: np.ndarray | None) -> list[list[float]]:
+    return [] if rows is None else rows.tolist()
+
+
+def shared(one: Box, other: Box) -> float:
+    """The common area as a share of the smaller box."""
+    smaller = min(area(one), area(other))
+    return common(one, other) / smaller if smaller > 0 else 0.0
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    inside = common(one, other)
+    return inside / (area(one) + area(other) - inside) if inside > 0 else 0.0
+
+
+def common(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def area(box: Box) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
