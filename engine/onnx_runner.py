@@ -1,6 +1,7 @@
 """An exported model as a runner: onnxruntime computes, torch is never imported; the file says all that is needed."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,14 @@ def open_session(source: Path | bytes) -> Any:
 
 
 def import_runtime() -> Any:
+    """Its official builds send reports of use to their maker unless told not to before they are imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError:
         raise UserError(f"onnxruntime is not installed, which runs exported models: {INSTALL}") from None
+    if hasattr(onnxruntime, "disable_telemetry_events"):  # in case that somebody imported it earlier
+        onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

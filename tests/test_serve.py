@@ -267,7 +267,6 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from main import main;
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    pytest.importorskip("onnxruntime")
     return export_checkpoint(tmp_path_factory.mktemp("model"), {"model": "clip-caer", "iec_text": "both"})[1]
 
 

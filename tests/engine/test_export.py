@@ -1,6 +1,7 @@
 """``--mode export``: the ONNX file answers as ``--mode eval`` does, needs nothing but itself, and says what it is."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -23,7 +24,6 @@ from tests.exported import export_checkpoint
 from tests.tiny import as_arguments
 from tests.tools import FAST, ROOT, error_of, run_main
 
-pytest.importorskip("onnxruntime")
 NAMES = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
 FAMILIES = {
     "clip-caer": {},
@@ -117,6 +117,23 @@ def test_own_class_texts_become_the_classes_of_a_caption_model(exported, tmp_pat
     runner = OnnxRunner(tmp_path / "best.onnx")
     assert runner.about.names == ("glad", "sad", "calm")
     assert runner(pixels(runner.about, 2)["face"], None).shape == (2, 3)
+
+
+TELEMETRY = """
+import sys
+from pathlib import Path
+from engine.onnx_runner import OnnxRunner
+OnnxRunner(Path(sys.argv[1]))
+"""
+
+
+def test_onnxruntime_reports_to_nobody(exported, tmp_path):
+    """With its reports on it writes the state of a session of reports into the temporary folder when imported."""
+    words, own = [sys.executable, "-c"], os.environ | {"TMPDIR": str(tmp_path)}
+    file = str(exported("clip-caer")[1])
+    done = subprocess.run([*words, TELEMETRY, file], cwd=ROOT, env=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 WITHOUT_TORCH = """
