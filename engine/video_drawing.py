@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from dataloader.crops import Box
 from engine.video_colours import rgb
+from engine.video_timeline import Face
 
 INK, PAPER, SOFT = (25, 25, 25), (250, 250, 250), (205, 205, 205)
 Colour = tuple[int, int, int]
@@ -59,11 +59,12 @@ def fill(picture: np.ndarray, left: float, top: float, right: float, bottom: flo
     picture[max(round(top), 0) : max(round(bottom), 0), max(round(left), 0) : max(round(right), 0)] = colour
 
 
-def draw_person(picture: np.ndarray, box: Box, text: str, share: float | None, colour: Colour, size: int) -> None:
-    """The face box, and above it, or below where there is no room, a plate with the answer and a bar for ``share``."""
+def draw_person(picture: np.ndarray, face: Face, text: str, share: float | None, colour: Colour, size: int) -> None:
+    """The face box, thin where the face is not seen just now, and above it, or below where there is no room, a plate
+    with the answer and a bar for ``share``."""
     height, width = picture.shape[:2]
-    left, top, right, bottom = (int(round(v)) for v in box)
-    thick = max(size // 7, 2)
+    left, top, right, bottom = (int(round(v)) for v in face.box)
+    thick = max(size // 7, 2) if face.seen else 1
     cv2.rectangle(picture, (left, top), (right, bottom), (255, 255, 255), thick + 2)
     cv2.rectangle(picture, (left, top), (right, bottom), colour, thick)
     if not text:

@@ -84,7 +84,7 @@ def record(
     timeline, started = Timeline(predictor.about), time.perf_counter()
     with open_video(source) as video, ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        writer = TimelineWriter(folder, predictor.about, header(predictor, video))
+        writer = TimelineWriter(folder, predictor.about, header(predictor, video, source))
         files.callback(lambda: writer.close(ending(timeline)))
         is_live, picture, screen = isinstance(video, CameraVideo), None, None
         if overlay or is_live:
@@ -110,13 +110,13 @@ def record(
     return timeline
 
 
-def header(predictor: Any, video: Video) -> dict[str, Any]:
+def header(predictor: Any, video: Video, source: str | int | Path) -> dict[str, Any]:
     """Everything about the run that is known before the first row."""
     about, config = predictor.about, predictor.config
     options = dataclasses.asdict(config.video) | {"smooth": config.sequence.smooth}
     used = ("seconds", "detect_every", "threshold", "max_persons", "encoder", "face_model", "smooth")
     return {
-        "source": Path(video.name).name,
+        "source": video.name if isinstance(video, CameraVideo) else Path(source).name,
         "duration": video.duration and round(video.duration, 3),
         "fps": round(video.fps, 3),
         "width": video.width,
@@ -154,7 +154,7 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
         lines.append(f"person {person}: {told or 'no answer'}")
     lines += timeline.summary.lines()
     lines.append(
-        f"{timeline.seconds:.1f} s of video in {timeline.took:.1f} s: {timeline.speed:.1f} times as fast as it plays"
+        f"{timeline.seconds:.1f} s of video in {timeline.took:.1f} s: {timeline.speed:.1f} video seconds per second"
     )
     return [*lines, f"written to {folder}"]
 

@@ -9,11 +9,10 @@ import av
 import cv2
 import numpy as np
 
-from dataloader.crops import Box
 from engine.runner import CLASSES, About
 from engine.video_colours import UNCERTAIN_COLOUR, class_colours, rgb
 from engine.video_drawing import Piece, draw_corner, draw_legend, draw_person, draw_strip
-from engine.video_timeline import FACE, UNCERTAIN, Row, Step
+from engine.video_timeline import FACE, UNCERTAIN, Face, Row, Step
 
 WIDEST = 960  # pixels; larger videos are shrunk
 HELD = 128 << 20  # bytes of frames that wait for their answers
@@ -28,7 +27,7 @@ class Waiting(NamedTuple):
 
     seconds: float
     pixels: np.ndarray
-    faces: list[tuple[int, Box]]
+    faces: list[Face]
 
 
 class Overlay:
@@ -66,7 +65,7 @@ class Overlay:
                 self.answers.setdefault(row.person or 0, deque()).append(row)
                 self.known = max(self.known, row.middle)
         if step.frame is not None:
-            faces = [(person, tuple(v * self.scale for v in box)) for person, box in step.faces]
+            faces = [face._replace(box=tuple(v * self.scale for v in face.box)) for face in step.faces]
             self.waiting.append(Waiting(step.seconds, self._small(step.frame), faces))
         return self._release(everything=self.live)
 
@@ -88,9 +87,9 @@ class Overlay:
         picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
         self._forget(waiting.seconds)
         present = {person: self._present(person, waiting.seconds) for person in self.answers}
-        shown = dict(waiting.faces)
-        for person, box in waiting.faces:
-            self._draw_face(picture[: self.height], person, box, present.get(person))
+        shown = {face.person for face in waiting.faces}
+        for face in waiting.faces:
+            self._draw_face(picture[: self.height], face, present.get(face.person))
         self._draw_faceless(picture, [row for person, row in present.items() if row and person not in shown])
         if self.strip:
             draw_strip(picture, self.height + self.legend, self._lanes(), waiting.seconds, MINUTE, self.size)
@@ -107,10 +106,12 @@ class Overlay:
             return None
         return row
 
-    def _draw_face(self, picture: np.ndarray, person: int, box: Box, row: Row | None) -> None:
+    def _draw_face(self, picture: np.ndarray, face: Face, row: Row | None) -> None:
         colour = GREY if row is None else self._colour(row)
         text = "" if row is None else text_of(row, self.about)
-        draw_person(picture, box, text, None if row is None else row.confidence, colour, self.size)
+        if row is not None and row.seen != FACE:
+            text = f"{text} ({row.seen})" if text else row.seen
+        draw_person(picture, face, text, None if row is None else row.confidence, colour, self.size)
 
     def _draw_faceless(self, picture: np.ndarray, rows: list[Row]) -> None:
         """Persons whose face this frame does not show."""

@@ -164,12 +164,20 @@ class Summary:
         return lines
 
 
+class Face(NamedTuple):
+    """Where a person's face is, or, not seen just now, where it is expected."""
+
+    person: int
+    box: Box
+    seen: bool
+
+
 class Step(NamedTuple):
     """One frame that was seen, and the rows that became known with it; the last of all has no frame."""
 
     seconds: float
     frame: np.ndarray | None
-    faces: list[tuple[int, Box]]  # person and face box
+    faces: list[Face]
     rows: list[list[Row]]  # those of one window together
 
 

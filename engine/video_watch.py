@@ -8,6 +8,7 @@ from dataloader.body import body_box
 from dataloader.crops import Box
 from dataloader.squares import context_square, face_square
 from engine.runner import About
+from engine.video_timeline import Face
 from engine.windows import ANYONE, Grid, Sample, View
 
 EARLY = 0.9  # a search may come by a tenth early, so that it falls on a sampled frame
@@ -34,23 +35,24 @@ class Watcher:
             self.persons = self.tracker.update(seconds, found)
         return self._sample(seconds, frame) if is_sampled else None
 
-    def faces(self) -> list[tuple[int, Box]]:
-        """Persons whose face is known now."""
-        return [(person.id, person.face) for person in self.persons if person.face is not None]
+    def faces(self) -> list[Face]:
+        """Every person, where the last search found the face or where it is expected."""
+        return [Face(person.id, person.face, person.seen) for person in self.persons]
 
     def _sample(self, seconds: float, frame: np.ndarray) -> Sample:
-        views = {person.id: self._view(frame, person.face) for person in self.persons}
+        views = {person.id: self._view(frame, person.face, person.seen) for person in self.persons}
         if not views and self.bodies and not self.about.needs_face:
-            views[ANYONE] = self._view(frame, None)
+            views[ANYONE] = self._view(frame, None, False)
         return Sample(seconds, views)
 
-    def _view(self, frame: np.ndarray, face: Box | None) -> View:
-        """Without a face the face stream has the whole frame: what training shows it of clips without face boxes."""
+    def _view(self, frame: np.ndarray, face: Box | None, is_found: bool) -> View:
+        """Without a face the face stream has the whole frame: what training shows it of clips without face boxes. Where
+        the face is hidden, the body is sought around the place where it is expected."""
         about, squares = self.about, {}
-        if "face" in about.views and (face is not None or not about.needs_face):
-            squares["face"] = face_square(frame, face, about.size)
+        if "face" in about.views and (is_found or not about.needs_face):
+            squares["face"] = face_square(frame, face if is_found else None, about.size)
         if "context" in about.views:
             height, width = frame.shape[:2]
             body = body_box(face, self.bodies, width, height) if about.crop_body else None
             squares["context"] = context_square(frame, body, about.size)
-        return View(face is not None, squares)
+        return View(is_found, squares)
