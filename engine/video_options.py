@@ -11,7 +11,9 @@ class VideoOptions:
     input: str | None = option(
         None, "--mode predict: a video, a folder of videos or of frames, or a camera's number", metavar="FILE|DIR|N"
     )
-    onnx: str | None = option(None, "--mode predict: a model of --mode export, run without torch", metavar="FILE")
+    onnx: str | None = option(
+        None, "--mode predict and serve: a model of --mode export, run without torch", metavar="FILE"
+    )
     face_model: str | None = option(None, "a YuNet-type ONNX detector in place of OpenCV's cascades", metavar="FILE")
     every: float | None = option(
         None,
@@ -29,4 +31,6 @@ class VideoOptions:
     )
     format: Literal["onnx"] = option("onnx", "--mode export: the kind of file")
     host: str = option("127.0.0.1", "--mode serve: the address listened on; other machines reach any but this one")
-    port: int = option(8765, "--mode serve: its port", minimum=0, maximum=65535)
+    port: int = option(8765, "--mode serve: its port; 0 takes a free one", minimum=0, maximum=65535)
+    max_upload_mb: float = option(500.0, "--mode serve: the largest video that is taken", above=0, maximum=100_000)
+    max_minutes: float = option(15.0, "--mode serve: the longest video that is taken", above=0, maximum=1440)

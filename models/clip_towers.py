@@ -170,7 +170,7 @@ class ImageTower(nn.Module):
     def embed(self, image: Tensor) -> Tensor:
         """(N, 1 + patches, width): the class token, then the patches row by row."""
         patches = self.conv1(image).flatten(2).transpose(1, 2)  # (N, patches, width)
-        first = self.class_embedding.expand(len(patches), 1, -1)
+        first = self.class_embedding.expand(patches.shape[0], 1, -1)
         x = torch.cat([first.to(patches.dtype), patches], dim=1) + self.positional_embedding
         return self.ln_pre(x)
 

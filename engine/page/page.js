@@ -1,0 +1,218 @@
+// A video is sent, asked after until it is done, its answer fetched into this tab and removed from the server.
+
+import { clock, describe, drawPlots, personsOf } from "./plot.js";
+
+const ASK_EVERY = 500; // milliseconds
+const LONGEST_TABLE = 500;
+const DOWNLOADS = [
+  ["timeline.csv", "Table (CSV)"], ["timeline.json", "Data (JSON)"], ["overlay.mp4", "Video (MP4)"], ["timeline.png", "Picture (PNG)"],
+];
+const WORDS = ["predicted", "seen"]; // columns of the table that hold no numbers
+const find = (id) => document.getElementById(id);
+let limits = null; // of the server
+let current = null; // the video that is being sent or analysed
+let shown = { urls: [], plots: null };
+
+class Problem extends Error {}
+
+async function begin() {
+  const about = await getJson("about");
+  limits = about.limits;
+  const classes = Object.keys(about.classes);
+  find("model").textContent = `${about.model} (${about.family})${classes.length ? `: ${classes.join(", ")}` : ""}`;
+  find("limits").textContent = `At most ${limits.megabytes} MB and ${limits.minutes} minutes.`;
+  const minutes = Math.max(Math.ceil(limits.forgotten / 60), 1);
+  find("forgotten").textContent = minutes === 1 ? "a minute" : `${minutes} minutes`;
+}
+
+async function analyse(file) {
+  if (current) return;
+  clearAnswer();
+  show("work");
+  current = { file, request: null, job: null, stopped: false };
+  const own = current;
+  try {
+    check(file);
+    own.job = await send(own);
+    await finish(own);
+    await showAnswer(own);
+  } catch (error) {
+    if (own.stopped) say("Stopped; the video was removed.");
+    else complain(error instanceof Problem ? error.message : "The server does not answer. Is it still running?");
+    show("send");
+  } finally {
+    forget(own);
+    current = null;
+  }
+}
+
+function check(file) {
+  if (!file.size) throw new Problem("This file is empty.");
+  if (limits && file.size > limits.megabytes * 1e6) {
+    throw new Problem(`This file has ${(file.size / 1e6).toFixed(1)} MB; at most ${limits.megabytes} MB are taken.`);
+  }
+}
+
+/** Resolves to the job's number; the bar shows how much has been sent. */
+function send(own) {
+  return new Promise((resolve, reject) => {
+    const request = (own.request = new XMLHttpRequest());
+    request.open("POST", "videos");
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => progress("Sending", event.loaded / event.total, "");
+    request.upload.onload = () => progress("Looking at the file", null, "");
+    request.onload = () => {
+      const told = parse(request.responseText);
+      if (request.status === 201) resolve(told.job);
+      else reject(new Problem(told.error ?? `The server answered with status ${request.status}.`));
+    };
+    request.onerror = request.onabort = () => reject(new Error("no connection"));
+    request.send(own.file);
+  });
+}
+
+async function finish(own) {
+  for (;;) {
+    if (own.stopped) throw new Error("stopped");
+    const state = await getJson(`videos/${own.job}`);
+    if (state.state === "done") return (own.files = state.files);
+    if (state.state === "failed") throw new Problem(state.error);
+    if (state.state === "waiting") progress("Waiting for another video", null, "");
+    else progress("Analysing", state.progress, `${clock(state.seconds)} of the video seen`);
+    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
+  }
+}
+
+/** Everything into this tab; afterwards the server has nothing left of it. */
+async function showAnswer(own) {
+  progress("Fetching the answer", null, "");
+  const urls = {};
+  let timeline = null;
+  for (const name of own.files) {
+    const response = await fetch(`videos/${own.job}/${name}`);
+    if (!response.ok) throw new Problem((await response.json()).error);
+    const blob = await response.blob();
+    if (name === "timeline.json") timeline = JSON.parse(await blob.text());
+    shown.urls.push((urls[name] = URL.createObjectURL(blob)));
+  }
+  forget(own);
+  show("answer");
+  find("summary").textContent = summarise(timeline);
+  find("overlay").hidden = !urls["overlay.mp4"];
+  if (urls["overlay.mp4"]) find("overlay").src = urls["overlay.mp4"];
+  shown.plots = drawPlots(find("plot"), timeline, (seconds) => { find("overlay").currentTime = seconds; });
+  fillTable(timeline);
+  const stem = own.file.name.replace(/\.[^.]*$/, "") || "video";
+  find("downloads").replaceChildren(...DOWNLOADS.filter(([name]) => urls[name]).map(([name, told]) => {
+    const link = document.createElement("a");
+    Object.assign(link, { href: urls[name], download: `${stem}-${name}`, className: "button", textContent: told });
+    return link;
+  }));
+  find("answer").focus();
+  say("The answer is there.");
+}
+
+function summarise(timeline) {
+  const persons = personsOf(timeline).map((person) => `${person.title}: ${describe(person, timeline)}`);
+  const damaged = timeline.damaged ? ` The file is damaged: ${timeline.damaged}.` : "";
+  const sure = timeline.calibrated ? "" : " Confidences are not calibrated.";
+  return `${clock(timeline.seconds)} of video. ${persons.join(" ")}${damaged}${timeline.classes.length ? sure : ""}`;
+}
+
+function fillTable(timeline) {
+  const values = [...timeline.classes.map((name) => [`prob_${name}`, name]), ...timeline.numbers.map((name) => [name, name])];
+  const columns = [["from", "from"], ["to", "to"], ["person", "person"], ...(timeline.classes.length ? [["predicted", "predicted"]] : []), ["seen", "seen"], ...values];
+  const head = row("th", columns.map(([key, name]) => [key, name]));
+  const cells = timeline.rows.slice(0, LONGEST_TABLE).map((one) => row("td", columns.map(([key]) => [key, cell(key, one[key])])));
+  const caption = document.createElement("caption");
+  const cut = timeline.rows.length > LONGEST_TABLE ? ` The first ${LONGEST_TABLE} of ${timeline.rows.length} rows; the CSV holds all.` : "";
+  caption.textContent = `Seconds from and to, and what the model says of each person.${cut}`;
+  find("table").replaceChildren(caption, head, ...cells);
+}
+
+function row(kind, values) {
+  const made = document.createElement("tr");
+  made.append(...values.map(([key, value]) => {
+    const one = document.createElement(kind);
+    if (kind === "th") one.scope = "col";
+    if (WORDS.includes(key)) one.className = "word";
+    one.textContent = value;
+    return one;
+  }));
+  return made;
+}
+
+function cell(key, value) {
+  if (value === null || value === undefined) return "";
+  if (key.startsWith("prob_")) return `${(100 * value).toFixed(1)}\u00a0%`;
+  return typeof value === "number" && key !== "person" ? value.toFixed(2) : value;
+}
+
+/** The server removes what it has of it; also when this page is left. */
+function forget(own) {
+  if (!own.job) return;
+  fetch(`videos/${own.job}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  own.job = null;
+}
+
+function stop() {
+  if (!current) return;
+  current.stopped = true;
+  current.request?.abort();
+}
+
+function clearAnswer() {
+  shown.plots?.close();
+  shown.urls.forEach((url) => URL.revokeObjectURL(url));
+  shown = { urls: [], plots: null };
+  find("overlay").removeAttribute("src");
+  find("overlay").load();
+  complain("");
+}
+
+async function getJson(address) {
+  const response = await fetch(address);
+  const told = parse(await response.text());
+  if (!response.ok) throw new Problem(told.error ?? `The server answered with status ${response.status}.`);
+  return told;
+}
+
+function parse(text) {
+  try { return JSON.parse(text); } catch { return {}; }
+}
+
+function show(id) {
+  for (const one of ["send", "work", "answer"]) find(one).hidden = one !== id;
+}
+
+function progress(title, share, step) {
+  if (find("work-title").textContent !== title) say(title);
+  find("work-title").textContent = title;
+  find("step").textContent = share === null ? step : `${Math.round(100 * share)}\u00a0%${step ? `, ${step}` : ""}`;
+  if (share === null) find("bar").removeAttribute("value");
+  else find("bar").value = share;
+}
+
+function say(text) { find("said").textContent = text; }
+
+function complain(text) { find("error").textContent = text; }
+
+const drop = find("drop");
+find("file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) analyse(file);
+  event.target.value = "";
+});
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
+drop.addEventListener("dragover", () => drop.classList.add("over"));
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  drop.classList.remove("over");
+  const [file] = event.dataTransfer.files;
+  if (file) analyse(file);
+});
+find("stop").addEventListener("click", stop);
+find("again").addEventListener("click", () => { clearAnswer(); show("send"); find("file").focus(); });
+find("overlay").addEventListener("timeupdate", () => shown.plots?.showTime(find("overlay").currentTime));
+addEventListener("pagehide", () => { if (current) forget(current); });
+begin().catch(() => complain("The server does not answer. Is it still running?"));
