@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.adopt import FAMILIES, untold
+from engine.calibration import RAW, stored_calibration
 from engine.checkpoints import KEYS, Opened, evaluation_config, open_checkpoint, rebuild
 from engine.options import Config
 from models.clip_backbone import clip_from_state
@@ -15,7 +16,7 @@ from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
 
-WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds")
+WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
@@ -69,6 +70,10 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     ]
     if opened.unnamed:
         lines.append(f"            {opened.unnamed}")
+    if (calibrated := stored_calibration(content, opened.path)) != RAW:
+        lines.append(
+            f"temperature {calibrated.temperature:.3f}, fitted on {calibrated.clips} {calibrated.fitted_on} clips"
+        )
     if opened.report is not None:
         lines.append(describe_published(opened, given))
     else:

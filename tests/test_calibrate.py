@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, recall_score
 
+from main import main
 from tests.drawn import flags
 from tests.tiny import NAMES, write_set
 from tests.tools import RANDOM_CLIP, error_of, run_main
@@ -58,6 +59,14 @@ def test_the_temperature_is_the_best_on_the_validation_clips(calibrated, best, t
     assert abs(kept["temperature"] - 1) > 0.05  # what follows would hold without any
     assert raw.metrics["calibration"]["temperature"] == 1 and raw.metrics["calibration"]["fitted_on"] is None
     assert raw.metrics["calibration"]["nll"] == pytest.approx(loss(0), rel=1e-5)
+
+
+def test_inspecting_shows_it_and_converting_keeps_it(best, capsys, tmp_path):
+    kept = torch.load(best, weights_only=True)["calibration"]
+    assert main(["--mode", "inspect", best]) == 0
+    assert f"temperature {kept['temperature']:.3f}, fitted on 40 val clips" in capsys.readouterr().out
+    assert main(["--mode", "convert", best, "--output-dir", str(tmp_path)]) == 0
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["calibration"] == kept
 
 
 def test_probabilities_are_divided_by_it_and_answers_are_not_changed(calibrated, words, tmp_path):
