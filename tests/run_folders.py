@@ -77,7 +77,13 @@ def write_mistakes(folder: Path) -> Path:
     """Beside the run's files; the second has no picture."""
     (folder / "mistakes").mkdir()
     Image.new("RGB", (454, 226), (200, 120, 40)).save(folder / "mistakes/mistake-01.jpg")
-    first = {"clip": "Set/P1/7", "person": "P1", "label": "Confusion", "predicted": "Enjoyment", "confidence": 0.934}
+    first = {
+        "clip": "Set/P1/7",
+        "person": "Set/P1",
+        "label": "Confusion",
+        "predicted": "Enjoyment",
+        "confidence": 0.934,
+    }
     first |= {"p_true": 0.02, "file": "mistake-01.jpg", "why": ["surest", "class"]}
     second = first | {"clip": "Set/P2/9", "person": None, "confidence": 0.5, "file": None, "why": ["worst"]}
     put(folder / "mistakes/mistakes.json", {"note": "Drawn students.", "mistakes": [first, second]})

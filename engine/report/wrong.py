@@ -36,10 +36,12 @@ def clips_of_wrong(run: Run) -> int:
 
 
 def mistake_picture(one: dict[str, Any]) -> Picture:
-    person = f" of person {one['person']}" if one.get("person") else ""
+    name = (one.get("person") or "").rpartition("/")[2]  # a person is the folder of their clips in some sets
+    person = f" of person {name}" if name else ""
+    untold = "" if name and name in one["clip"].split("/") else person
     taken = f"{one['label']} taken for {one['predicted']}"
     sure = percent(100 * one["confidence"], 0)
     description = f"Clip {one['clip']}{person}: {taken} with {sure} confidence; frames, face above context"
     why = "; ".join(WHY.get(reason, reason) for reason in one.get("why", []))
     details = f"{sure} sure, {one['label']} {percent(100 * one['p_true'])}" + (f"; {why}" if why else "")
-    return Picture(one["file"], description, taken, f"{details}\n{one['clip']}{person}")
+    return Picture(one["file"], description, taken, f"{details}\n{one['clip']}{untold}")
