@@ -20,14 +20,15 @@ def draw_differences(rows: list[dict[str, Any]], resampled: str) -> Figure:
         axes.plot(found["value"], place, "o", color=colour, markersize=7, zorder=3)
         label = "identical predictions" if found["identical"] else f"{found['value']:+.1f}"
         axes.annotate(
-            label, (found["value"], place), (0, 6), textcoords="offset points", ha="center", fontsize=8, bbox=BEHIND
+            label, (found["value"], place), (0, 8), textcoords="offset points", ha="center", fontsize=8, bbox=BEHIND
         )
     axes.axvline(0, color="0.2", linewidth=1)
     axes.set_yticks(range(len(told)), [row["variant"] for row in told])
     axes.set_ylim(-0.6, len(told) - 0.2)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {resampled}")
     seeds = len(base["seeds"])
+    drawn = f"{resampled} and seeds" if seeds > 1 else resampled
+    axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {drawn}")
     several = f"{seeds} seeds; blue: beyond noise; light: only if tried alone"
     alone = "one seed: nothing here can be told from the noise of training"
     axes.set_title(several if seeds > 1 else alone, fontsize=10)
