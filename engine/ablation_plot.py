@@ -5,7 +5,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-COLOURS = {"yes": "tab:blue", "no": "0.45"}
+COLOURS = {"yes": "tab:blue", "if tried alone": "#8fbfe0", "no": "0.45"}
+BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # no line runs through a number
 
 
 def draw_differences(rows: list[dict[str, Any]], resampled: str) -> Figure:
@@ -18,14 +19,17 @@ def draw_differences(rows: list[dict[str, Any]], resampled: str) -> Figure:
             axes.plot(found["interval"], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
         axes.plot(found["value"], place, "o", color=colour, markersize=7, zorder=3)
         label = "identical predictions" if found["identical"] else f"{found['value']:+.1f}"
-        axes.annotate(label, (found["value"], place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(
+            label, (found["value"], place), (0, 8), textcoords="offset points", ha="center", fontsize=8, bbox=BEHIND
+        )
     axes.axvline(0, color="0.2", linewidth=1)
     axes.set_yticks(range(len(told)), [row["variant"] for row in told])
     axes.set_ylim(-0.6, len(told) - 0.2)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {resampled}")
     seeds = len(base["seeds"])
-    several = f"{seeds} seeds; blue: beyond noise"
+    drawn = f"{resampled} and seeds" if seeds > 1 else resampled
+    axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {drawn}")
+    several = f"{seeds} seeds; blue: beyond noise; light: only if tried alone"
     alone = "one seed: nothing here can be told from the noise of training"
     axes.set_title(several if seeds > 1 else alone, fontsize=10)
     for side in ("top", "right"):

@@ -12,7 +12,7 @@ from engine.grid import BASE, Variant
 from engine.intervals import Groups, groups_of
 from engine.metrics import shown
 from engine.options import Config
-from engine.paired import SCORES, Pair, holm, mean_intervals, sd
+from engine.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
 from engine.pooled import Answers, read_metrics, read_predictions
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -117,11 +117,12 @@ def make_rows(first: Answers, variants: list[Measured], groups: Groups | None) -
             shared = [base.seeds.index(seed) for seed in one.seeds]
             pair = Pair(first.label, base.predicted[shared], one.predicted, groups, C)
             row["difference"] = {name: pair.difference(name).as_dict() for name in SCORES}
-            row["verdict"] = verdict(row)
         rows.append(row)
     told = [row["difference"]["uar"] for row in rows[1:] if row["difference"]["uar"]["p"] is not None]
     for found, adjusted in zip(told, holm([one["p"] for one in told]), strict=True):
         found["p_holm"] = adjusted
+    for row in rows[1:]:
+        row["verdict"] = verdict(row)
     return rows
 
 
@@ -134,7 +135,7 @@ def verdict(row: dict[str, Any]) -> str:
     if len(row["seeds"]) == 1:
         return "one seed"
     if found["beyond_noise"]:
-        return "yes"
+        return "yes" if found["p_holm"] <= ALPHA else "if tried alone"
     return "no" if found["interval"][0] <= 0 <= found["interval"][1] else "too few persons"
 
 
