@@ -5,6 +5,7 @@
 Interrupted at whatever moment, the same command goes on. See docs/own_videos.md.
 """
 
+import shlex
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -87,7 +88,7 @@ def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: 
         return "no labels: nothing to train on yet; give them by folders or --labels and run the same command again"
     if not counts["test"]:
         return f"one person alone cannot be in train.txt and test.txt: {out / 'annotation/train.txt'} has all clips"
-    return f"train with: python main.py {' '.join(data_flags(out, counts, options, has_own))}"
+    return f"train with: python main.py {shlex.join(data_flags(out, counts, options, has_own))}"
 
 
 def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:
