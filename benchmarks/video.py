@@ -4,9 +4,9 @@
     python -m benchmarks.video --root-dir data/raer-sim --seconds 0      # the segments alone
     python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0
 
-Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video; told right where
-most of its windows are. Boxes by the cascades (from the H.264 file, as a user has it), and the true ones in their place.
-Speed and memory: a minute of it, 640 x 480 at 25 frames a second, its packets repeated; with overlay. Writes
+Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video; told right
+where most of its windows are. Boxes by the cascades (from the H.264 file, as a user has it), and the true ones in their
+place. Speed and memory: a minute of it, 640 x 480 at 25 frames a second, its packets repeated; with overlay. Writes
 benchmarks/results/video.json.
 """
 
@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
-import psutil
 import torch
 
 from benchmarks.machine import describe_machine
@@ -49,8 +48,9 @@ class TrueBoxes:
         self.shown: Shown | None = None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        for self.shown in play(self.segments, self.root):
-            yield self.shown.seconds, self.shown.frame
+        for shown in play(self.segments, self.root):
+            self.shown = shown
+            yield shown.seconds, shown.frame
 
     def detect(self, frame: np.ndarray) -> Detections:
         face, body = self.shown.face, self.shown.body
@@ -98,13 +98,13 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     frames = ((s.seconds, s.frame) for s in play(segments, args.root_dir, SCALE))
     short = write_video(folder / "minute.mp4", frames, FPS)
     long = repeat_video(short, folder / "long.mp4", max(round(args.seconds / (8 * len(segments))), 1))
-    predictor, process, sizes = Predictor(args.checkpoint), psutil.Process(), []
+    predictor, sizes = Predictor(args.checkpoint), []
     follow, every = Predictor.follow, max(args.seconds / 10, 1)
 
     def watched(self: Predictor, *words: Any, **named: Any) -> Iterator[Any]:
         for step in follow(self, *words, **named):
             if step.seconds >= every * (len(sizes) + 1):
-                sizes.append(round(process.memory_info().rss / 2**20))
+                sizes.append(memory_in_use())
             yield step
 
     begun, used = time.perf_counter(), time.process_time()
@@ -120,6 +120,12 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "memory_mib_peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "overlay_mib": round((folder / "long/overlay.mp4").stat().st_size / 2**20, 1),
     }
+
+
+def memory_in_use() -> int:
+    """MiB of this process, as Linux tells."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return round(pages * resource.getpagesize() / 2**20)
 
 
 def main() -> None:
