@@ -41,7 +41,7 @@ class Watching(Predictor):
             return SimpleNamespace(bodies=[], found=blue < red + 50)
 
         def update(_: float, found: Any) -> list[Any]:
-            return [SimpleNamespace(id=1, face=FACE)] if found.found else []
+            return [SimpleNamespace(id=1, face=FACE, seen=True)] if found.found else []
 
         return detect, SimpleNamespace(update=update)
 

@@ -170,7 +170,7 @@ class Plot {
 
   told(seconds) {
     const row = nearest(this.person.rows, seconds);
-    if (!row) return `${clock(seconds, 1)}: nothing known`;
+    if (!row) return `${clock(seconds, 1)}: not seen`;
     const values = this.curves
       .filter((curve) => row[curve.key] !== null && row[curve.key] !== undefined)
       .map((curve) => [curve.name, row[curve.key]]);
@@ -228,9 +228,9 @@ function rangeOf(rows, curves) {
 export function describe(person, timeline) {
   const counts = new Map();
   for (const row of person.rows) if (row.predicted) counts.set(row.predicted, (counts.get(row.predicted) ?? 0) + 1);
-  const total = person.rows.length;
+  const total = [...counts.values()].reduce((a, b) => a + b, 0);
   const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3);
-  if (sorted.length) return `Of ${total} windows: ${sorted.map(([name, n]) => `${name} ${n}`).join(", ")}.`;
+  if (sorted.length) return `${total} ${total === 1 ? "window" : "windows"}: ${sorted.map(([name, n]) => `${name} ${n}`).join(", ")}.`;
   const means = curvesOf(timeline).map((curve) => [curve.name, person.rows.map((row) => row[curve.key]).filter((v) => typeof v === "number")]);
   const told = means.filter(([, v]) => v.length).map(([name, v]) => `${name} ${(v.reduce((a, b) => a + b) / v.length).toFixed(2)}`);
   return told.length ? `On average: ${told.join(", ")}.` : "No face was found, so there is no answer.";
