@@ -13,6 +13,7 @@ from engine.video_timeline import CONTEXT_ONLY, FACE, NO_ONE, UNCERTAIN
 
 COLUMNS = 1200  # moments of time that the picture can tell apart
 MOST = 6  # persons that are drawn
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between two ticks
 LEGEND = 12  # classes that are named
 
 
@@ -105,10 +106,15 @@ def draw_lanes(lanes: dict[str, Lane], end: float, about: About) -> Any:
         if about.names:
             draw_band(next(rows), lane, end, about, name)
             draw_chances(next(rows), lane, end, about)
-        if about.numbers:
-            draw_numbers(next(rows), lane, end, about, name if not about.names else "")
+        lines, units = numbers_of(about)
+        if lines:
+            draw_numbers(next(rows), lane, end, about, "" if about.names else name)
+        if units:
+            draw_units(next(rows), lane, end, about)
     last = axes[-1, 0]
     last.set_xlim(0, end or 1)
+    step = next((step for step in STEPS if end / step <= 12), STEPS[-1])
+    last.set_xticks(np.arange(0, end + 1e-6, step))
     last.xaxis.set_major_formatter(lambda seconds, _: clock(seconds, end))
     last.set_xlabel("time (minutes:seconds)" if end >= 120 else "time (s)")
     add_legend(figure, about, [lanes[person] for person in shown if person in lanes])
@@ -116,8 +122,15 @@ def draw_lanes(lanes: dict[str, Lane], end: float, about: About) -> Any:
 
 
 def heights_of(about: About) -> list[float]:
-    numbers = [max(1.4, 0.14 * len(about.numbers))] if about.numbers else []
-    return ([0.45, 1.5] if about.names else []) + numbers
+    lines, units = numbers_of(about)
+    return ([0.45, 1.5] if about.names else []) + ([1.4] if lines else []) + ([0.19 * len(units)] if units else [])
+
+
+def numbers_of(about: About) -> tuple[list[int], list[int]]:
+    """Columns of the numbers that are lines, and of the action units, which are shades."""
+    numbered = list(enumerate(about.numbers, len(about.names)))
+    units = [column for column, name in numbered if name.startswith("AU")]
+    return [column for column, _ in numbered if column not in units], units
 
 
 def draw_band(axes: Any, lane: Lane, end: float, about: About, name: str) -> None:
@@ -161,20 +174,22 @@ def draw_chances(axes: Any, lane: Lane, end: float, about: About) -> None:
 
 
 def draw_numbers(axes: Any, lane: Lane, end: float, about: About, name: str) -> None:
-    """Lines for a few numbers, shades for many."""
-    means = lane.means[:, len(about.names) :]
+    lines, _ = numbers_of(about)
     time = (np.arange(COLUMNS) + 0.5) / COLUMNS * end
-    lines = [k for k, number in enumerate(about.numbers) if not number.startswith("AU")]
-    units = [k for k, number in enumerate(about.numbers) if number.startswith("AU")]
-    for k, colour in zip(lines, class_colours([about.numbers[k] for k in lines]).values(), strict=True):
-        axes.plot(time, means[:, k], color=colour, lw=1.4, label=about.numbers[k])
-    if lines:
-        axes.axhline(0, color="0.8", lw=0.8, zorder=0)
-        axes.legend(fontsize=8, loc="upper right", ncols=4, framealpha=0.8)
-    if units and not lines:
-        axes.imshow(means[:, units].T, aspect="auto", cmap="Greys", vmin=0, vmax=1, extent=(0, end, len(units), 0))
-        axes.set_yticks(np.arange(len(units)) + 0.5, [about.numbers[k] for k in units], fontsize=7)
+    names = [about.columns[column] for column in lines]
+    for column, (number, colour) in zip(lines, class_colours(names).items(), strict=True):
+        axes.plot(time, lane.means[:, column], color=colour, lw=1.4, label=number)
+    axes.axhline(0, color="0.8", lw=0.8, zorder=0)
+    axes.legend(fontsize=8, loc="upper right", ncols=4, framealpha=0.8)
     axes.set_ylabel(name, rotation=0, ha="right", fontsize=9)
+
+
+def draw_units(axes: Any, lane: Lane, end: float, about: About) -> None:
+    """The darker, the likelier."""
+    _, units = numbers_of(about)
+    extent = (0, end, len(units), 0)
+    axes.imshow(lane.means[:, units].T, aspect="auto", cmap="Greys", vmin=0, vmax=1, extent=extent)
+    axes.set_yticks(np.arange(len(units)) + 0.5, [about.columns[column] for column in units], fontsize=7)
 
 
 def add_legend(figure: Any, about: About, lanes: list[Lane]) -> None:
@@ -188,7 +203,7 @@ def add_legend(figure: Any, about: About, lanes: list[Lane]) -> None:
     entries.append(Patch(fc="white", ec="0.6", hatch="////", label="no answer"))
     if any((lane.sees == 2).any() for lane in lanes):
         entries.append(Line2D([], [], color="black", ls=":", lw=2.5, label="by context alone"))
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 8), fontsize=9, frameon=False)
+    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 10), fontsize=9, frameon=False)
 
 
 def runs(values: np.ndarray) -> list[tuple[int, int]]:
