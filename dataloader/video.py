@@ -1,4 +1,4 @@
-"""Videos as frames with their true times: a file, a folder of frames, or a camera. RGB, upright, one frame in memory."""
+"""Videos as frames with their true times: a file, a folder of frames, a camera. RGB, upright, one frame in memory."""
 
 import math
 import os

@@ -181,6 +181,7 @@ def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, m
         monkeypatch.setattr("dataloader.video.duration_of", lambda *_: None)
         told = served.wait(served.send(video))
         assert told["state"] == "failed" and "longer than it says; at most 6 seconds" in told["error"]
+        assert told["seconds"] < 7  # of 8: the rest was not analysed
         assert not served.left()
 
 

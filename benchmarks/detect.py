@@ -1,0 +1,138 @@
+"""How well faces and bodies are found: on drawn students by their true boxes, and on a photograph.
+
+    python -m benchmarks.detect --root-dir data/raer-sim
+
+The photograph is scikit-image's astronaut, if installed, moved, scaled, mirrored, darkened, blurred and turned.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.machine import describe_machine
+from dataloader.body import body_box
+from dataloader.boxes import Box, read_body_boxes, read_face_boxes
+from dataloader.classes import load_classes
+from dataloader.detect import Detections, Detector, open_detector, overlap
+
+PHOTO_FACE = (181, 75, 270, 178)  # measured by eye: cheek to cheek, fringe to chin
+HIT = 0.5  # overlap that counts as found
+RESULTS = Path(__file__).parent / "results" / "detect.json"
+
+
+class Count:
+    """Frames of one kind."""
+
+    def __init__(self) -> None:
+        self.faces: list[float] = []
+        self.bodies: list[float] = []
+        self.false = 0
+
+    def add(self, found: Detections, face: Box, body: Box | None, width: int, height: int) -> None:
+        overlaps = [overlap(one.box, face) for one in found.faces]
+        self.faces.append(max(overlaps, default=0.0))
+        self.false += sum(one < HIT for one in overlaps)
+        if body is not None and overlaps:
+            nearest = found.faces[int(np.argmax(overlaps))].box
+            self.bodies.append(overlap(body_box(nearest, found.bodies, width, height), body))
+
+    def row(self) -> dict[str, float | int | None]:
+        faces = np.array(self.faces)
+        hits = faces[faces >= HIT]
+        return {
+            "frames": len(faces),
+            "recall": round(float((faces >= HIT).mean()), 3),
+            "iou_of_hits": round(float(hits.mean()), 3) if len(hits) else None,
+            "false_per_frame": round(self.false / len(faces), 3),
+            "body_iou": round(float(np.mean(self.bodies)), 3) if self.bodies else None,
+        }
+
+
+def on_drawings(detector: Detector, root: Path, frames: int) -> dict[str, dict]:
+    """Frames spread over the test clips, by class and in all."""
+    faces = read_face_boxes("annotation/face.json", str(root))
+    bodies = read_body_boxes("annotation/body.json", str(root))
+    names = load_classes("RAER").names
+    lines = [line.rsplit(" ", 2) for line in (root / "annotation/test.txt").read_text("utf-8").splitlines()]
+    truth = [(f, int(label), faces.get(f.removeprefix("RAER/"), faces.get(f))) for f, _, label in lines]
+    truth = [(folder, label, boxes) for folder, label, boxes in truth if boxes]
+    counts, rng = defaultdict(Count), np.random.default_rng(0)
+    for place in range(frames):
+        folder, label, boxes = truth[place * len(truth) // frames % len(truth)]
+        name = sorted(boxes)[rng.integers(len(boxes))]
+        frame = cv2.cvtColor(cv2.imread(str(root / folder / name)), cv2.COLOR_BGR2RGB)
+        body = bodies.get(folder, bodies.get(folder.removeprefix("RAER/")))
+        found = detector(frame)
+        for kind in ("all", names[label - 1]):
+            counts[kind].add(found, boxes[name], body, frame.shape[1], frame.shape[0])
+    return {kind: counts[kind].row() for kind in ("all", *names) if kind in counts}
+
+
+def on_photograph(detector: Detector) -> dict[str, dict]:
+    """One face seen in many ways; nothing where scikit-image is missing."""
+    try:
+        from skimage.data import astronaut
+    except ImportError:
+        return {}
+    counts = defaultdict(Count)
+    for kind, frame, face in photographs(astronaut(), np.random.default_rng(0)):
+        counts[kind].add(detector(frame), face, None, frame.shape[1], frame.shape[0])
+    return {kind: count.row() for kind, count in counts.items()}
+
+
+def photographs(photo: np.ndarray, rng: np.random.Generator, each: int = 8):
+    """(kind, 1280 × 720 frame, true box)."""
+    for kind in ("plain", "mirrored", "dark", "blurred", "small", "turned 10°", "turned 20°", "turned 30°"):
+        for _ in range(each):
+            scale = rng.uniform(0.25, 0.45) if kind == "small" else rng.uniform(0.6, 1.2)
+            angle = float(kind[7:-1]) * rng.choice([-1, 1]) if kind.startswith("turned") else 0.0
+            matrix = cv2.getRotationMatrix2D((225, 127), angle, scale)  # around the middle of the face
+            matrix[:, 2] += rng.uniform([400, 200], [880, 520]) - (225, 127)
+            shown = cv2.warpAffine(photo, matrix, (1280, 720), borderMode=cv2.BORDER_REPLICATE)
+            face = corners_around(matrix, PHOTO_FACE, angle)
+            if kind == "mirrored":
+                shown, face = np.ascontiguousarray(shown[:, ::-1]), (1280 - face[2], face[1], 1280 - face[0], face[3])
+            shown = (shown * 0.3).astype(np.uint8) if kind == "dark" else shown
+            shown = cv2.GaussianBlur(shown, (0, 0), 4) if kind == "blurred" else shown
+            yield kind, shown, face
+
+
+def corners_around(matrix: np.ndarray, face: Box, angle: float) -> Box:
+    """The face's own size around its new middle: a turned face is no wider."""
+    middle = matrix @ [(face[0] + face[2]) / 2, (face[1] + face[3]) / 2, 1]
+    scale = float(np.hypot(*matrix[0, :2]))
+    half = np.array([face[2] - face[0], face[3] - face[1]]) * scale / 2
+    return (*(middle - half).tolist(), *(middle + half).tolist())
+
+
+def show(title: str, rows: dict[str, dict]) -> None:
+    print(f"\n{title}\n{'':14}" + "".join(f"{name:>16}" for name in next(iter(rows.values()))))
+    for kind, row in rows.items():
+        print(f"{kind:14}" + "".join(f"{'-' if value is None else value:>16}" for value in row.values()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--root-dir", type=Path, required=True, help="a drawn set in RAER's layout")
+    parser.add_argument("--frames", type=int, default=210, help="frames of its test clips (default: 210, one a clip)")
+    parser.add_argument("--face-model", help="a YuNet file instead of the cascades")
+    options = parser.parse_args()
+    detector, started = open_detector(options.face_model), time.process_time()
+    drawings = on_drawings(detector, options.root_dir, options.frames)
+    spent = (time.process_time() - started) / options.frames
+    photo = on_photograph(detector)
+    show("drawn students, 320 x 240", drawings)
+    if photo:
+        show("a photograph in 1280 x 720", photo)
+    print(f"\n{1000 * spent:.0f} ms of processor a drawn frame")
+    stored = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
+    RESULTS.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

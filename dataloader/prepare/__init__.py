@@ -1,0 +1,1 @@
+"""Raw videos into what training reads: ``python -m dataloader.prepare``."""

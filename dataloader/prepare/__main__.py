@@ -1,0 +1,112 @@
+"""Raw videos, or folders of frames, into what training reads: frames, face and body boxes, lists.
+
+    python -m dataloader.prepare VIDEOS --out data/mine
+
+Interrupted at whatever moment, the same command goes on. See docs/own_videos.md.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dataloader.detect import Detector, open_detector
+from dataloader.prepare import lists, store
+from dataloader.prepare.options import PrepareOptions, read_options
+from dataloader.prepare.sources import Source, find_videos, make_sources
+from dataloader.prepare.work import cut_all
+from utils.errors import UserError
+
+
+def prepare(options: PrepareOptions, named: list[str], make_detector: Callable[..., Detector]) -> int:
+    """The set of the videos named; 1 where some of them could not be read."""
+    out = Path(options.out)
+    videos, others = find_videos(named)
+    sources, left_out = make_sources(videos, options.labels)
+    numbers, own = lists.find_classes(sources, options)
+    make_detector(options.face_model)  # a bad file ends here, not in every video
+    store.open_folder(out, options)
+    if others:
+        print(f"{len(others)} files are no videos and left alone ({others[0]}, ...)")
+    made = cut_all(sources, out, options, make_detector)
+    failed = [video["error"] for video in made if "error" in video]
+    if len(failed) == len(made):
+        raise UserError(failed[0] + (f" (and {len(failed) - 1} others like it)" if len(failed) > 1 else ""))
+    counts = lists.write_lists(out, made, numbers, options.test_share)
+    if own:
+        lists.write_classes(out, own)
+        print(f"classes, by their folders or labels: {', '.join(own)}; their texts: {out / 'annotation/classes.json'}")
+    dropped = lists.write_dropped(out, sources, made, left_out)
+    tell(out, sources, made, counts, dropped)
+    if numbers and options.audit and counts["train"]:
+        look_over(data_flags(out, counts, options, bool(own)))
+    print(advice(out, counts, options, bool(own)))
+    return 1 if failed else 0
+
+
+def tell(out: Path, sources: list[Source], made: list[dict[str, Any]], counts: dict[str, int], dropped: int) -> None:
+    """What came of every video that is not as it should be, and how much there is."""
+    for source, video in zip(sources, made, strict=True):
+        if "error" in video:
+            print(f"left out: {video['error']}")
+        elif video["damaged"]:
+            print(f"damaged, what could be read is used: {source.path}: {video['damaged']}")
+    clips = [clip for video in made for clip in video["clips"]]
+    frames, faces = sum(c["frames"] for c in clips), sum(len(c["faces"]) for c in clips)
+    persons = len({clip["person"] for clip in clips})
+    named = ", ".join(f"{name}.txt {count}" for name, count in counts.items())
+    print(f"{len(clips)} clips of {persons} persons ({named}); a face in {faces} of {frames} frames")
+    if dropped:
+        print(f"{dropped} stretches or videos left out: {out / 'dropped.csv'} says which and why")
+    if not clips:
+        raise UserError(f"no clip is left of {len(made)} videos; {out / 'dropped.csv'} says why")
+
+
+def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: bool) -> list[str]:
+    """The set as main.py and the audit are told of it."""
+    flags = ["--root-dir", str(out), "--dataset", options.dataset]
+    if has_own or options.class_texts:
+        flags += ["--class-texts", str(out / "annotation/classes.json") if has_own else options.class_texts]
+    for name in ("train", "test"):
+        flags += [f"--{name}-annotation", f"annotation/{name}.txt"] if counts[name] else []
+    boxes = {f"--bounding-box-{kind}": f"annotation/{kind}.json" for kind in ("face", "body")}
+    return flags + [word for pair in boxes.items() for word in pair]
+
+
+def look_over(flags: list[str]) -> None:
+    if find_spec("dataloader.audit") is None:
+        return
+    from dataloader.audit.__main__ import main as audit
+
+    audit(flags)
+
+
+def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: bool) -> str:
+    if "clips" in counts:
+        return "no labels: nothing to train on yet; give them by folders or --labels and run the same command again"
+    if not counts["test"]:
+        return f"one person alone cannot be in train.txt and test.txt: {out / 'annotation/train.txt'} has all clips"
+    return f"train with: python main.py {shlex.join(data_flags(out, counts, options, has_own))}"
+
+
+def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:
+    description, out = (__doc__ or "").partition("\n")[0], None
+    try:
+        options, named = read_options(sys.argv[1:] if arguments is None else arguments, description)
+        out = options.out
+        return prepare(options, named, make_detector)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: --out {out}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C: whole videos are kept; the same command goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

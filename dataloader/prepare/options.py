@@ -1,0 +1,51 @@
+"""Flags of ``python -m dataloader.prepare``."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from utils.config import option, parse, resolve
+from utils.errors import UserError
+
+NOT_IN_FRAMES = ("out", "workers", "labels", "class_texts", "dataset", "test_share", "audit")  # change no clip
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    out: str | None = option(None, "the folder to write: new, empty, or begun by the same command", metavar="DIR")
+    labels: str | None = option(None, "a CSV: video,label[,person][,from,to]; default: folder names", metavar="FILE")
+    dataset: str = option("RAER", "whose class names the labels may be")
+    class_texts: str | None = option(None, "your own classes, as main.py's", metavar="FILE")
+    seconds: float = option(4.0, "length of a clip", minimum=0.2, maximum=600)
+    stride: float | None = option(None, "seconds from one clip to the next (default: --seconds)", minimum=0.05)
+    fps: float = option(10.0, "frames kept of a second", minimum=0.5, maximum=60)
+    folder_fps: float = option(25.0, "frames a second of videos that are folders of frames", minimum=0.1, maximum=1000)
+    height: int = option(480, "frames whose shorter side is longer are shrunk to it", minimum=64, maximum=4320)
+    quality: int = option(95, "of the JPEGs", minimum=1, maximum=100)
+    persons: int = option(1, "at most so many persons of a video, each its own clips", minimum=1, maximum=50)
+    min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
+    face_model: str | None = option(None, "a YuNet face detector in place of OpenCV's cascades", metavar="FILE.onnx")
+    test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
+    workers: int = option(1, "processes, one video each", minimum=1, maximum=256)
+    audit: bool = option(True, "look the set over at the end")
+
+    @property
+    def step(self) -> float:
+        return self.seconds if self.stride is None else self.stride
+
+    def of_frames(self) -> dict[str, Any]:
+        """What clips depend on: the same in a folder that is gone on with."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_FRAMES} | {
+            "stride": self.step
+        }
+
+
+def read_options(arguments: list[str], description: str) -> tuple[PrepareOptions, list[str]]:
+    """The flags, and the videos that stand before them."""
+    count = next((i for i, word in enumerate(arguments) if word.startswith(("-", "@"))), len(arguments))
+    groups = {"prepare": PrepareOptions}
+    options = resolve(groups, parse(groups, arguments[count:], description))["prepare"]
+    if not count:
+        raise UserError("no video: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
+    if options.out is None:
+        raise UserError("--out DIR is missing: where to write the set")
+    return options, arguments[:count]

@@ -1,0 +1,84 @@
+"""All videos through the cutter, several at a time."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from dataloader.detect import Detector, open_detector
+from dataloader.prepare import store
+from dataloader.prepare.cut import CutClip, Cutter, write_clip
+from dataloader.prepare.options import PrepareOptions
+from dataloader.prepare.sources import Source
+from utils.errors import UserError
+from utils.runlog import progress_bar
+
+Made = dict[str, Any]  # "clips", "dropped", "damaged" of a video; or its "error"
+
+
+def cut_all(
+    sources: list[Source], out: Path, options: PrepareOptions, make_detector: Callable[..., Detector] = open_detector
+) -> list[Made]:
+    """What was made of every video, in their order; what an earlier call did is not repeated."""
+    made = [store.read_done(out, source) for source in sources]
+    left = [place for place, found in enumerate(made) if found is None]
+    if len(left) < len(sources):
+        print(f"going on: {len(sources) - len(left)} of {len(sources)} videos are done")
+    with _workers(min(options.workers, len(left))) as run:
+        cut = run(partial(cut_video, out, options, make_detector), [sources[place] for place in left])
+        for place, found in zip(left, progress_bar(cut, len(left), "videos"), strict=True):
+            made[place] = found
+    store.clear(out)
+    return made
+
+
+def cut_video(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector], source: Source) -> Made:
+    """One bad video does not stop the others."""
+    place = store.begin(out, source)
+    cutter = Cutter(source, options, make_detector(options.face_model))
+    made: Made = {"clips": [], "dropped": []}
+    try:
+        for number, clip in enumerate(cutter.clips(), 1):
+            if clip.reason is not None:
+                made["dropped"].append({"from": clip.seconds[0], "to": clip.seconds[1], "reason": clip.reason})
+                continue
+            entry = entry_of(clip, number, source, options)
+            write_clip(clip, place / entry["folder"])
+            made["clips"].append(entry)
+    except UserError as error:
+        return {"error": str(error), "clips": [], "dropped": []}
+    return store.finish(out, source, place, made | {"damaged": cutter.damaged})
+
+
+def entry_of(clip: CutClip, number: int, source: Source, options: PrepareOptions) -> dict[str, Any]:
+    person = source.person if options.persons == 1 else f"{source.person}_p{clip.person or 0}"
+    return {
+        "folder": f"{store.IMAGES}/{person}/{source.name}_{number:04d}",
+        "person": person,
+        "frames": len(clip.samples),
+        "from": clip.seconds[0],
+        "to": clip.seconds[1],
+        "label": clip.label,
+        "faces": clip.face_boxes,
+        "body": clip.body_box,
+    }
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[Callable]:
+    """A ``map`` over ``count`` processes that keeps the order; one process needs no pool."""
+    if count <= 1:
+        yield map
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the workers: only this process hears Ctrl-C
+    try:
+        pool = multiprocessing.get_context("spawn").Pool(count, cv2.setNumThreads, (1,))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    with pool:  # leaving it, in whatever way, ends the workers
+        yield pool.imap

@@ -1,0 +1,60 @@
+"""Cascades on a photograph, and boxes that are the same."""
+
+import numpy as np
+import pytest
+
+from dataloader.detect import CascadeDetector, Found, best, open_detector, overlap, shared
+from utils.errors import UserError
+
+FACE = (181, 75, 270, 178)  # of scikit-image's astronaut, measured by eye: cheek to cheek, fringe to chin
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return pytest.importorskip("skimage.data").astronaut()
+
+
+def moved(photo: np.ndarray, x: int, y: int) -> np.ndarray:
+    canvas = np.full((720, 1280, 3), 128, np.uint8)
+    canvas[y : y + 512, x : x + 512] = photo
+    return canvas
+
+
+@pytest.mark.parametrize("x, y", [(0, 0), (300, 100), (768, 208)])
+def test_the_face_of_a_photograph_wherever_it_is(astronaut, x, y):
+    found = open_detector()(moved(astronaut, x, y))
+    assert overlap(found.faces[0].box, (FACE[0] + x, FACE[1] + y, FACE[2] + x, FACE[3] + y)) > 0.5
+    assert 0 < found.faces[0].score < 1
+
+
+def test_mirrored(astronaut):
+    found = open_detector()(np.ascontiguousarray(astronaut[:, ::-1]))
+    assert overlap(found.faces[0].box, (512 - 270, 75, 512 - 181, 178)) > 0.5
+
+
+def test_nothing_is_found_where_nothing_is():
+    assert CascadeDetector(thorough=True)(np.full((240, 320, 3), 90, np.uint8)) == ([], [])
+
+
+def test_tiny_frames():
+    assert open_detector()(np.zeros((1, 3, 3), np.uint8)) == ([], [])
+
+
+def test_areas_by_hand():
+    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(50 / 150)
+    assert shared((0, 0, 10, 10), (0, 0, 5, 5)) == 1
+    assert overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0
+    assert shared((0, 0, 0, 0), (0, 0, 5, 5)) == 0
+
+
+def test_the_same_face_twice_counts_once():
+    kept = best([Found(0, 0, 10, 10, 0.2), Found(1, 1, 11, 11, 0.8), Found(40, 0, 50, 10, 0.1)])
+    assert [one.score for one in kept] == [0.8, 0.1]
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        open_detector(str(tmp_path / "none.onnx"))
+    (tmp_path / "bad.onnx").write_bytes(b"not a network")
+    with pytest.raises(UserError, match="YuNet"):
+        open_detector(str(tmp_path / "bad.onnx"))

@@ -1,0 +1,212 @@
+"""python -m dataloader.prepare: what it writes, what it leaves out, how it goes on, and a training on it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader.annotation import read_annotation
+from dataloader.boxes import read_body_boxes, read_face_boxes
+from dataloader.classes import load_classes
+from dataloader.prepare.__main__ import main
+from tests.dataloader.filming import film, picture, red_detector, sound
+from tests.tools import FAST, run_main
+
+PLAIN = ["--fps", "10", "--seconds", "1", "--no-audit"]
+
+
+def run(*words: str | Path, capsys=None) -> tuple[int, str, str]:
+    status = main([str(word) for word in words], make_detector=red_detector)
+    return (status, *capsys.readouterr()) if capsys else (status, "", "")
+
+
+def move(count: int, start: int = 10) -> list[np.ndarray]:
+    """A face that goes to the right, a pixel a frame."""
+    return [picture(start + n) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """Two classes of own names with two persons each, 2.5 seconds a video."""
+    root = tmp_path_factory.mktemp("videos")
+    for name in ("Bored/anna", "Bored/ben", "Keen/anna", "Keen/cleo"):
+        film(root / f"{name}/one.mp4", move(50, start=len(name)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(videos, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "set"
+    assert run(videos, "--out", out, *PLAIN, "--test-share", "0.3")[0] == 0
+    return out
+
+
+def listed(out: Path, name: str) -> list[list[str]]:
+    return [line.split() for line in (out / f"annotation/{name}.txt").read_text(encoding="utf-8").splitlines()]
+
+
+def test_clips_of_a_second_and_the_rest_where_it_is_half(made):
+    lines = listed(made, "train") + listed(made, "test")
+    assert len(lines) == 4 * 3  # 2.5 seconds: two whole clips and one of half a second
+    assert sorted(int(frames) for _, frames, _ in lines) == [5] * 4 + [10] * 8
+    for folder, frames, _ in lines:
+        names = [path.name for path in sorted((made / folder).iterdir())]
+        assert names == [f"{n:05d}.jpg" for n in range(1, int(frames) + 1)]
+
+
+def test_labels_by_folder_and_persons_kept_whole(made):
+    labels = {
+        folder.split("/")[2].split("_")[0]: label for n in ("train", "test") for folder, _, label in listed(made, n)
+    }
+    assert labels == {"Bored": "1", "Keen": "2"}
+    persons = [{folder.split("/")[1] for folder, _, _ in listed(made, name)} for name in ("train", "test")]
+    assert persons[0] | persons[1] == {"anna", "ben", "cleo"}
+    assert persons[1] and not persons[0] & persons[1]
+
+
+def test_boxes_where_the_faces_are(made):
+    classes = load_classes("RAER", str(made / "annotation/classes.json"))
+    clips = read_annotation("annotation/train.txt", str(made), classes)
+    faces = read_face_boxes("annotation/face.json", str(made))
+    bodies = read_body_boxes("annotation/body.json", str(made))
+    assert classes.names == ("Bored", "Keen") and clips[0].person is not None
+    for clip in clips:
+        assert clip.key in bodies and len(faces[clip.key]) >= len(clip.frames) - 1  # two sightings make a person
+        for name, box in faces[clip.key].items():
+            pixels = np.asarray(Image.open(clip.folder / name)).astype(int)
+            rows, columns = np.nonzero((pixels[..., 0] > 150) & (pixels[..., 1] < 100))
+            true = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            assert np.abs(np.subtract(box, true)).max() < 6
+
+
+def test_training_on_it(made, tmp_path):
+    boxes = "--bounding-box-face annotation/face.json --bounding-box-body annotation/body.json"
+    lists = "--train-annotation annotation/train.txt --test-annotation annotation/test.txt"
+    own = ["--class-texts", str(made / "annotation/classes.json"), "--root-dir", str(made)]
+    done = run_main([*FAST, *lists.split(), *boxes.split(), *own, "--epochs", "1"], tmp_path / "run")
+    assert done.status == 0, done.err
+    assert done.metrics["classes"] == ["Bored", "Keen"]
+    assert {row["clip"] for row in done.predictions} == {folder for folder, _, _ in listed(made, "test")}
+
+
+def test_the_same_command_again_does_nothing_anew(videos, made, capsys):
+    frame = next((made / "images").rglob("*.jpg"))
+    before, train = frame.stat().st_mtime_ns, (made / "annotation/train.txt").read_bytes()
+    status, out, _ = run(videos, "--out", made, *PLAIN, "--test-share", "0.3", capsys=capsys)
+    assert status == 0 and "4 of 4 videos are done" in out
+    assert frame.stat().st_mtime_ns == before and (made / "annotation/train.txt").read_bytes() == train
+
+
+def test_other_options_in_the_same_folder_are_refused(videos, made, capsys):
+    status, _, err = run(videos, "--out", made, *PLAIN, "--fps", "5", capsys=capsys)
+    assert status == 2 and "was begun with fps 10.0 instead of 5.0" in err and err.count("\n") == 1
+
+
+def test_interrupted_goes_on_to_the_same_set(videos, made, tmp_path, capsys):
+    calls = []
+
+    class Stopping:
+        def __call__(self, frame):
+            calls.append(1)
+            if len(calls) == 40:  # in the second video
+                raise KeyboardInterrupt
+            return red_detector()(frame)
+
+    out = tmp_path / "set"
+    words = [str(videos), "--out", str(out), *PLAIN, "--test-share", "0.3"]
+    assert main(words, make_detector=lambda file=None: Stopping()) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (out / "annotation").exists()
+    assert run(*words)[0] == 0
+    for name in ("train.txt", "test.txt", "face.json", "body.json"):
+        assert (out / "annotation" / name).read_bytes() == (made / "annotation" / name).read_bytes()
+    pictures = {path.relative_to(out): path.read_bytes() for path in (out / "images").rglob("*.jpg")}
+    assert pictures == {path.relative_to(made): path.read_bytes() for path in (made / "images").rglob("*.jpg")}
+    assert not (out / ".unfinished").exists()
+
+
+def test_a_csv_names_labels_persons_and_parts(tmp_path):
+    film(tmp_path / "in/a.mp4", move(60))
+    film(tmp_path / "in/b.mp4", move(20))
+    (tmp_path / "labels.csv").write_text("video,label,person,from,to\na.mp4,Fatigue,p1,0,1\na,Confusion,p1,0:02,3\n")
+    status, _, _ = run(tmp_path / "in", "--out", tmp_path / "set", "--labels", tmp_path / "labels.csv", *PLAIN)
+    assert status == 0
+    names = load_classes("RAER").names
+    assert [(names[int(label) - 1], frames) for _, frames, label in listed(tmp_path / "set", "train")] == [
+        ("Fatigue", "10"),
+        ("Confusion", "10"),
+    ]
+    assert "b.mp4,,,not in --labels" in (tmp_path / "set/dropped.csv").read_text()
+
+
+def test_clips_without_a_face_are_left_out_and_listed(tmp_path):
+    film(tmp_path / "in/a.mp4", move(20) + [picture(None)] * 40)
+    assert run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN)[0] == 0
+    assert len(listed(tmp_path / "set", "clips")) == 1  # no label: a list of clips without
+    with open(tmp_path / "set/dropped.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(float(r["from"]), r["reason"]) for r in rows] == [(1, "a face in 0% of its frames")] * 1 + [
+        (2, "a face in 0% of its frames")
+    ]
+
+
+def test_two_persons_are_two_clips(tmp_path):
+    from dataloader.detect import Detections, Found
+
+    two = Detections([Found(5, 30, 35, 60, 0.9), Found(100, 30, 130, 60, 0.9)], [])
+    film(tmp_path / "in/a.mp4", move(20))
+    words = [str(tmp_path / "in"), "--out", str(tmp_path / "set"), *PLAIN, "--persons", "2"]
+    assert main(words, make_detector=lambda file=None: lambda frame: two) == 0
+    faces = json.loads((tmp_path / "set/annotation/face.json").read_text())
+    assert sorted(next(iter(boxes.values()))[0] for boxes in faces.values()) == [5, 100]
+    assert {folder.split("/")[1] for folder, _ in listed(tmp_path / "set", "clips")} == {"a_p1", "a_p2"}
+
+
+def test_a_bad_video_does_not_stop_the_others(tmp_path, capsys):
+    film(tmp_path / "in/a.mp4", move(20))
+    sound(tmp_path / "in/b.mp4")
+    (tmp_path / "in/c.avi").write_bytes(b"nothing")
+    (tmp_path / "in/notes.txt").write_text("x")
+    status, out, _ = run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
+    assert status == 1 and len(listed(tmp_path / "set", "clips")) == 1
+    assert "sound alone" in out and "c.avi: cannot be read" in out and "1 files are no videos" in out
+    status, _, err = run(tmp_path / "in/b.mp4", "--out", tmp_path / "other", *PLAIN, capsys=capsys)
+    assert status == 2 and err.count("\n") == 1 and "sound alone" in err
+
+
+def test_two_processes_write_the_same(videos, made, tmp_path):
+    """With the cascades, which find nothing here: every clip is kept without a box."""
+    sets = [tmp_path / "one", tmp_path / "two"]
+    for count, out in enumerate(sets, 1):
+        assert main([str(videos), "--out", str(out), *PLAIN, "--min-face", "0", "--workers", str(count)]) == 0
+    assert (sets[0] / "annotation/train.txt").read_bytes() == (sets[1] / "annotation/train.txt").read_bytes()
+    assert len(list((sets[0] / "images").rglob("*.jpg"))) == len(list((sets[1] / "images").rglob("*.jpg"))) == 100
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("clip,label\n", "line 1: expected video,label"),
+        ("video,label\nnone.mp4,x\n", "line 2: 'none.mp4' is none of the videos"),
+        ("video,label,from,to\na.mp4,x,2,1\n", "line 2: ends at 1"),
+        ("video,label,from,to\na.mp4,x,0,2\na.mp4,y,1,3\n", "line 3: overlaps"),
+        ("video,label\na.mp4\n", "line 2: expected"),
+        ("video,label,from\na.mp4,x,soon\n", "'soon' is no time"),
+    ],
+)
+def test_mistakes_in_a_csv(tmp_path, capsys, text, words):
+    film(tmp_path / "in/a.mp4", move(3))
+    (tmp_path / "l.csv").write_text(text)
+    status, _, err = run(tmp_path / "in", "--out", tmp_path / "set", "--labels", tmp_path / "l.csv", capsys=capsys)
+    assert status == 2 and words in err and err.count("\n") == 1
+
+
+def test_other_mistakes(tmp_path, capsys):
+    assert "no video: name files" in run("--out", tmp_path / "x", capsys=capsys)[2]
+    assert "--out DIR is missing" in run(tmp_path, capsys=capsys)[2]
+    assert "holds no video" in run(tmp_path, "--out", tmp_path / "x", capsys=capsys)[2]
+    film(tmp_path / "a.mp4", move(3))
+    assert "is no prepared set" in run(tmp_path / "a.mp4", "--out", tmp_path, capsys=capsys)[2]

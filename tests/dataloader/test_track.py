@@ -1,0 +1,81 @@
+"""Faces joined over time: gaps, crossings, false finds, at most so many persons."""
+
+import numpy as np
+import pytest
+
+from dataloader.detect import Detections, Found
+from dataloader.track import Tracker
+
+
+def face(x: float, y: float = 50, side: float = 40) -> Found:
+    return Found(x, y, x + side, y + side, 0.9)
+
+
+def follow(tracker, frames, step=0.1):
+    """``frames``: the faces of each; the persons after each."""
+    return [tracker.update(n * step, Detections(list(faces), [])) for n, faces in enumerate(frames)]
+
+
+def middle(person) -> float:
+    return (person.face[0] + person.face[2]) / 2
+
+
+def test_a_person_is_one_after_two_sightings():
+    found = follow(Tracker(1), [[face(10)]] * 3)
+    assert [[p.id for p in persons] for persons in found] == [[], [1], [1]]
+    assert found[2][0].seen and found[2][0].face == pytest.approx((10, 50, 50, 90))
+
+
+def test_a_single_false_find_is_nobody():
+    frames = [[face(10)]] * 3 + [[face(10), face(200)]] + [[face(10)]] * 5
+    assert {p.id for persons in follow(Tracker(5), frames) for p in persons} == {1}
+
+
+def test_a_gap_keeps_the_person_and_a_long_one_does_not():
+    frames = [[face(10)]] * 5 + [[]] * 12 + [[face(10)]]
+    found = follow(Tracker(1), frames)
+    assert [p.seen for persons in found[1:] for p in persons] == [True] * 4 + [False] * 12 + [True]
+    assert {p.id for persons in found for p in persons} == {1}
+    found = follow(Tracker(1), [[face(10)]] * 5 + [[]] * 20 + [[face(10)]] * 2)
+    assert found[22] == [] and [p.id for p in found[-1]] == [2]
+
+
+def test_a_moving_face_is_expected_where_it_goes():
+    found = follow(Tracker(1), [[face(10 + 8 * n)] for n in range(15)] + [[]] * 3)
+    assert not found[-1][0].seen
+    assert middle(found[-1][0]) == pytest.approx(30 + 8 * 17, abs=8)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_two_who_cross_stay_who_they_are(hidden, seed):
+    rng, frames = np.random.default_rng(seed), []
+    for n in range(50):
+        right, left = 10 + 7 * n, 360 - 7 * n
+        faces = [face(right + rng.normal(0, 1)), face(left + rng.normal(0, 1))]
+        if hidden and abs(right - left) < 25:
+            faces = faces[:1]  # one behind the other
+        frames.append([faces[i] for i in rng.permutation(len(faces))])
+    found = follow(Tracker(2), frames)
+    begin = {p.id: middle(p) for p in found[1]}
+    end = {p.id: middle(p) for p in found[-1]}
+    assert {*begin} == {*end} == {1, 2}
+    for person in begin:
+        assert (begin[person] < 200) == (end[person] > 200), (begin, end)
+
+
+def test_boxes_are_steadier_than_what_is_found():
+    rng = np.random.default_rng(0)
+    found = follow(Tracker(1), [[face(100 + rng.normal(0, 4))] for _ in range(400)], step=0.04)
+    assert np.std([middle(persons[0]) for persons in found[20:]]) < 0.75 * 4
+
+
+def test_at_most_so_many_persons_the_largest_first_and_nobody_is_displaced():
+    small, large, later = face(10, side=20), face(100, side=60), face(200, side=90)
+    found = follow(Tracker(1), [[small, large]] * 3 + [[small, large, later]] * 5)
+    assert all([middle(p) for p in persons] == [130] for persons in found[1:])
+
+
+def test_a_face_of_quite_another_size_is_another_person():
+    found = follow(Tracker(2), [[face(100, side=20)]] * 3 + [[face(80, 30, side=60)]] * 2)
+    assert [p.id for p in found[-1]] == [1, 2] and [p.seen for p in found[-1]] == [False, True]

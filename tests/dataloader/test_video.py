@@ -1,0 +1,137 @@
+"""Videos as frames: times, rotation, and files that are not what they seem."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader.video import open_video
+from tests.dataloader.filming import FPS, HEIGHT, WIDTH, film, picture, sound
+from utils.errors import UserError
+
+MIRROR = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]
+
+
+def corner_box(frame: np.ndarray) -> tuple[int, ...]:
+    """Left, top, right, bottom of what is red."""
+    rows, columns = np.nonzero((frame[..., 0] > 150) & (frame[..., 1] < 100))
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize("codec, name", [("libx264", "a.mp4"), ("mpeg4", "a.avi"), ("libx264", "a.mkv")])
+def test_frames_and_their_times(tmp_path, codec, name):
+    film(tmp_path / name, [picture(4 * n) for n in range(30)], codec=codec)
+    with open_video(tmp_path / name) as video:
+        assert (video.width, video.height, video.name) == (WIDTH, HEIGHT, "a")
+        assert video.fps == FPS and video.duration == pytest.approx(1.5, abs=0.06)
+        found = list(video)
+    assert [seconds for seconds, _ in found] == pytest.approx([n / FPS for n in range(30)], abs=2e-3)
+    for number, (_, frame) in enumerate(found):
+        assert frame.dtype == np.uint8 and frame.shape == (HEIGHT, WIDTH, 3)
+        assert np.abs(np.subtract(corner_box(frame), (4 * number, 30, 4 * number + 32, 62))).max() <= 2
+    assert video.damaged is None
+
+
+@pytest.mark.parametrize("degrees, turns", [(90, 1), (180, 2), (270, 3)])
+def test_rotated_as_the_file_asks(tmp_path, degrees, turns):
+    drawn = picture(0, top=0)
+    film(tmp_path / "a.mp4", [drawn] * 3, rotation=degrees)
+    video = open_video(tmp_path / "a.mp4")
+    frame = next(iter(video))[1]
+    expected = np.rot90(drawn, turns)  # counterclockwise, as FFmpeg counts
+    assert frame.shape == expected.shape == (video.height, video.width, 3)
+    assert np.abs(frame.astype(int) - expected).mean() < 4
+
+
+def test_mirrored_as_the_file_asks(tmp_path):
+    film(tmp_path / "a.mp4", [picture(0)] * 3, matrix=MIRROR)
+    left, _, right, _ = corner_box(next(iter(open_video(tmp_path / "a.mp4")))[1])
+    assert (left, right) == pytest.approx((WIDTH - 32, WIDTH), abs=2)
+
+
+def test_a_variable_rate_keeps_its_times(tmp_path):
+    times = [0, 40, 80, 1000, 1040, 2500]
+    film(tmp_path / "a.mkv", [picture(10 * n) for n in range(6)], times=times)
+    found = list(open_video(tmp_path / "a.mkv"))
+    assert [seconds for seconds, _ in found] == pytest.approx([t / 1000 for t in times], abs=2e-3)
+    assert abs(corner_box(found[3][1])[0] - 30) <= 2
+
+
+def test_frames_every_so_often(tmp_path):
+    film(tmp_path / "a.mp4", [picture(n) for n in range(40)])
+    found = list(open_video(tmp_path / "a.mp4").frames(every=0.5))
+    assert [seconds for seconds, _ in found] == pytest.approx([0, 0.5, 1.0, 1.5])
+
+
+def test_after_a_gap_the_frame_that_comes_is_taken_once(tmp_path):
+    film(tmp_path / "a.mkv", [picture(n) for n in range(6)], times=[0, 50, 100, 1070, 1120, 1170])
+    assert [s for s, _ in open_video(tmp_path / "a.mkv").frames(0.1)] == pytest.approx([0, 0.1, 1.07, 1.12], abs=2e-3)
+
+
+def test_a_pass_can_be_repeated(tmp_path):
+    video = open_video(film(tmp_path / "a.mp4", [picture(9)] * 5))
+    assert len(list(video)) == len(list(video)) == 5
+
+
+def test_a_truncated_file_gives_what_decodes_and_says_so(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = film(tmp_path / "a.mkv", [rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8) for _ in range(60)])
+    data = whole.read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(data[: len(data) // 2])
+    video = open_video(cut)
+    count = len(list(video))
+    assert 15 <= count <= 40
+    assert video.damaged
+
+
+def test_files_that_are_no_videos(tmp_path):
+    whole = film(tmp_path / "a.mp4", [picture(9)] * 30).read_bytes()
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])  # its index stood at the end
+    Image.fromarray(picture(3)).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(tmp_path / "picture.mp4")
+    (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'a.mp4'}\n")
+    sound(tmp_path / "sound.mp4")
+    expected = {
+        "empty.mp4": "is empty",
+        "text.mp4": "cannot be read as a video",
+        "half.mp4": "cannot be read as a video",
+        "picture.mp4": "cannot be read as a video",
+        "list.mp4": "cannot be read as a video",
+        "sound.mp4": "sound alone",
+        "none.mp4": "no such file",
+    }
+    for name, words in expected.items():
+        with pytest.raises(UserError, match=words) as caught:
+            open_video(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_wrong_suffix_does_not_matter(tmp_path):
+    film(tmp_path / "a.mp4", [picture(9)] * 5).rename(tmp_path / "a.avi")
+    assert len(list(open_video(tmp_path / "a.avi"))) == 5
+
+
+def test_a_folder_of_frames_in_the_order_of_its_numbers(tmp_path):
+    for number in (1, 2, 10):
+        Image.fromarray(picture(number * 5)).save(tmp_path / f"{number}.png")
+    found = list(open_video(tmp_path, fps=2))
+    assert [s for s, _ in found] == [0, 0.5, 1.0]
+    assert [corner_box(frame)[0] for _, frame in found] == [5, 10, 50]
+
+
+def test_a_folder_with_a_bad_image_or_none(tmp_path):
+    with pytest.raises(UserError, match="holds no image"):
+        open_video(tmp_path)
+    (tmp_path / "1.png").write_bytes(b"no")
+    with pytest.raises(UserError, match="none of its 1 images"):
+        open_video(tmp_path)
+    Image.fromarray(picture(5)).save(tmp_path / "2.png")
+    video = open_video(tmp_path)
+    assert len(list(video)) == 1 and "1.png" in video.damaged
+
+
+def test_no_such_camera():
+    with pytest.raises(UserError, match="camera 99: cannot be opened"):
+        open_video("99")
