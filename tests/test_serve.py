@@ -303,6 +303,8 @@ def test_flags_that_cannot_be_meant(tmp_path, capsys):
     assert "no such file" in error_of([*words, "--port", "0"], capsys)
     assert "keep one" in error_of([*words, "--eval-checkpoint", "x.pt"], capsys)
     assert "--host 203.0.113.9" in error_of([*words, "--host", "203.0.113.9"], capsys)
+    line = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--max-minutes", "3"], capsys)
+    assert "--max-minutes belongs to --mode serve, not to --mode eval" in line
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "--port 0 takes a free one" in error_of([*words, "--port", port], capsys)
