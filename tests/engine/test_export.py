@@ -212,6 +212,10 @@ def test_what_has_no_graph_of_its_own_is_refused(tmp_path, capsys):
     assert "needs --eval-checkpoint" in error_of(["--mode", "export"], capsys)
     words = ["--mode", "export", "--eval-checkpoint", str(tmp_path / "none.pt"), "--output-dir", str(tmp_path)]
     assert "none.pt" in error_of(words, capsys)
+    content = {"format": 1, "family": "sequence", "config": {}, "classes": ["va"], "label_base": 0, "epoch": 1}
+    torch.save(content | {"model": {"x": torch.zeros(1)}, "selected_on": "val"}, tmp_path / "frames.pt")
+    words = ["--mode", "export", "--eval-checkpoint", str(tmp_path / "frames.pt"), "--output-dir", str(tmp_path)]
+    assert "answers for every frame, behind a second model" in error_of(words, capsys)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
