@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.checkpoints import open_checkpoint
 from engine.device import to_pixels
 from engine.onnx_runner import INSTALL, METADATA, import_runtime, open_session, written_about
 from engine.options import Config
-from engine.runner import FRAMES, About
+from engine.runner import About
 from engine.torch_runner import TorchRunner, open_runner
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
@@ -82,11 +83,11 @@ def choose_target(config: Config, source: Path) -> Path:
 
 def open_on_processor(config: Config, given: dict[str, Any], source: Path) -> TorchRunner:
     """In float32, whatever it will run on later."""
+    if open_checkpoint(source, given).content["family"] == "sequence":
+        raise UserError(f"{source}: answers for every frame, behind a second model; --mode export writes one for clips")
     run = dataclasses.replace(config.run, device="cpu", gpu=None)
     optim = dataclasses.replace(config.optim, amp="off")
     runner = open_runner(dataclasses.replace(config, run=run, optim=optim), given)
-    if runner.about.kind == FRAMES:
-        raise UserError(f"{source}: answers for every frame, behind a second model; --mode export writes one for clips")
     runner.model.requires_grad_(False)
     return runner
 

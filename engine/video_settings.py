@@ -7,6 +7,7 @@ from utils.errors import UserError
 
 OF_VIDEOS = ("input", "onnx", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder")
 READ_VIDEOS = ("predict", "serve")
+OF_SERVE = ("host", "port", "max_upload_mb", "max_minutes")
 
 
 def check_video(config: Any, given: dict[str, Any]) -> None:
@@ -15,6 +16,9 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
     named = [name for name in OF_VIDEOS if name in given]
     if named and run.mode not in READ_VIDEOS:
         raise UserError(f"{flag_of(named[0])} belongs to --mode {', '.join(READ_VIDEOS)}, not to --mode {run.mode}")
+    served = [name for name in OF_SERVE if name in given]
+    if served and run.mode != "serve":
+        raise UserError(f"{flag_of(served[0])} belongs to --mode serve, not to --mode {run.mode}")
     if run.mode != "predict":
         return
     if video.input is None and named:

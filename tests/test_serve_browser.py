@@ -151,7 +151,7 @@ def test_the_keyboard_is_enough(page, video):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
     choosers = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     for _ in range(20):  # Chromium drops keys that come before its first picture
         page.keyboard.press("Enter")
         page.wait_for_timeout(300)

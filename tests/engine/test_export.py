@@ -21,6 +21,7 @@ from engine.settings import make_config
 from engine.tasks import TASKS
 from main import main
 from tests.exported import export_checkpoint
+from tests.serving import write_video
 from tests.tiny import as_arguments
 from tests.tools import FAST, ROOT, error_of, run_main
 
@@ -154,6 +155,34 @@ def test_it_runs_where_torch_cannot_be_imported(exported):
     assert done.stdout == "(2, 5)\n", done.stderr
 
 
+PREDICT = """
+import sys
+if "--onnx" in sys.argv:
+    sys.modules["torch"] = None
+from dataloader import detect
+face = detect.Found(50.0, 20.0, 110.0, 80.0, 1.0)
+detect.open_detector = lambda _: lambda frame: detect.Detections([face], [])
+from main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_video_gets_the_same_timeline_without_torch_as_from_the_checkpoint(exported, tmp_path):
+    checkpoint, file = exported("clip-caer")
+    video = write_video(tmp_path / "video.mp4", [(2, 20), (2, (200, 90, 60)), (2, 240)])
+    rows = {}
+    for flag, model in (("--onnx", file), ("--eval-checkpoint", checkpoint)):
+        words = ["--mode", "predict", flag, str(model), "--input", str(video), "--seconds", "2", "--device", "cpu"]
+        words += ["--output-dir", str(tmp_path / flag)]
+        done = subprocess.run([sys.executable, "-c", PREDICT, *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        rows[flag] = json.loads((tmp_path / flag / "timeline.json").read_text())["rows"]
+    own, theirs = ([[row[f"prob_{name}"] for name in NAMES] for row in rows[flag]] for flag in rows)
+    assert len(own) == len(theirs) >= 5
+    np.testing.assert_allclose(own, theirs, rtol=0, atol=2e-5)
+    assert np.ptp(own, axis=0).max() > 1e-3  # the windows differ by more than the tolerance
+
+
 def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, capsys, monkeypatch):
     own_trace = export.trace
 
@@ -183,6 +212,10 @@ def test_what_has_no_graph_of_its_own_is_refused(tmp_path, capsys):
     assert "needs --eval-checkpoint" in error_of(["--mode", "export"], capsys)
     words = ["--mode", "export", "--eval-checkpoint", str(tmp_path / "none.pt"), "--output-dir", str(tmp_path)]
     assert "none.pt" in error_of(words, capsys)
+    content = {"format": 1, "family": "sequence", "config": {}, "classes": ["va"], "label_base": 0, "epoch": 1}
+    torch.save(content | {"model": {"x": torch.zeros(1)}, "selected_on": "val"}, tmp_path / "frames.pt")
+    words = ["--mode", "export", "--eval-checkpoint", str(tmp_path / "frames.pt"), "--output-dir", str(tmp_path)]
+    assert "answers for every frame, behind a second model" in error_of(words, capsys)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
