@@ -155,6 +155,19 @@ def test_a_stopped_series_goes_on_and_takes_more_seeds(series, words, tmp_path):
     assert snapshot(folder / "seed-3") == first
 
 
+def test_a_list_that_changed_between_seeds_is_said_and_how_to_mend_it(series, tmp_path):
+    folder = shutil.copytree(series.folder, tmp_path / "run")
+    before = (folder / "seed-5/predictions.csv").read_text()
+    (folder / "seed-5/predictions.csv").write_text(before.rpartition("\nRAER")[0] + "\n")
+    said = one_line(call("--resume", folder))
+    assert "scored on other clips" in said and "remove the metrics.json" in said
+    for name in RUNS:
+        (folder / name / "metrics.json").unlink()
+    done = call("--resume", folder, folder=folder)
+    assert done.status == 0, done.err
+    assert done.metrics == series.metrics and (folder / "seed-5/predictions.csv").read_text() == before
+
+
 def test_a_series_over_seeds_goes_on_as_it_began(series, words, tmp_path):
     folder = shutil.copytree(series.folder, tmp_path / "run")
     assert "--lr 0.5" in one_line(call("--resume", folder, "--lr", "0.5"))
