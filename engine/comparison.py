@@ -57,7 +57,7 @@ def verdict(uar: Difference, groups: Groups | None) -> str:
     if uar.identical:
         return "The two give identical predictions: not one clip differs."
     if uar.interval is None:
-        why = "--ci off" if groups is None else f"all clips are of one of the {groups.resampled}"
+        why = "--ci off" if groups is None else f"two {groups.resampled} or more are needed"
         return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) nobody can say whether that is noise."
     if uar.is_beyond_noise:
         return f"The difference of {uar.value:+.1f} UAR is beyond noise at 95 % {shown(uar.interval)}."
@@ -65,7 +65,7 @@ def verdict(uar: Difference, groups: Groups | None) -> str:
         return (
             f"The difference of {uar.value:+.1f} UAR is within noise: its 95 % interval {shown(uar.interval)} holds 0."
         )
-    few = f"{groups.count} {groups.resampled} are too few (p is {uar.p:.2f} at the least)"
+    few = f"the two differ for {uar.differing} of {groups.count} {groups.resampled}, too few (p {uar.p:.2f})"
     return f"The difference of {uar.value:+.1f} UAR cannot be told from noise: {few}."
 
 
