@@ -160,6 +160,12 @@ def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
     assert found["per_class"]["calm"]["a"] == pytest.approx(80)
 
 
+def test_a_series_beside_a_single_run_says_what_is_not_known_of_that(tmp_path, compare):
+    a = write_seeds(tmp_path / "a", {1: range(0, 12), 2: range(0, 24)})
+    _, out = compare(a, write_run(tmp_path / "b"))
+    assert "warning: one training of B:" in out
+
+
 def test_other_classes_are_refused(tmp_path, capsys):
     a = write_run(tmp_path / "a")
     clips = [(clip, person, "mad" if label == "sad" else label) for clip, person, label in CLIPS]
