@@ -19,7 +19,10 @@ from utils.errors import UserError
 from utils.runlog import open_run, safe_name
 
 LEAST_SHARED = 0.5  # of the clips of either run
-OF_THE_RUN = ("output_dir", "resume", "exper_name", "files", "workers", "print_freq", "dry_run", "save_every_minutes")
+OF_THE_RUN = (  # no answer depends on them
+    "output_dir", "resume", "exper_name", "files", "workers", "print_freq", "dry_run", "save_every_minutes", "ci",
+    "abstain", "mistake_frames",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
