@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import LEVEL, REPLICATES, draw_sums, interval
-from engine.intervals import SAME, Groups, as_percent, classifier_intervals, confusions, mean_interval
+from engine.bootstrap import LEVEL, REPLICATES, SAME, draw_sums, interval
+from engine.intervals import Groups, as_percent, classifier_intervals, confusions, mean_interval
 from engine.metrics import Interval, Rates, rates
 
 SCORES = ("uar", "war", "macro_f1")
