@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +178,26 @@ def test_an_ablation_goes_on_as_it_began(ablation, words, tmp_path):
     assert "--lr 0.5" in one_line(call(*words, *GRID, "--lr", "0.5", "--output-dir", folder))
     member = folder / "base/seed-1"
     assert "no ablation there" in one_line(call(*words, *GRID, "--resume", member))
+
+
+def test_a_damaged_folder_is_one_line(ablation, tmp_path):
+    folder = shutil.copytree(ablation.folder, tmp_path / "run")
+    (folder / "given.json").write_text("{")
+    assert "given.json: damaged" in one_line(call("--resume", folder))
+
+
+def test_a_list_that_changed_is_named_not_mixed_in(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, place = tmp_path / "run", words.index("--test-annotation") + 1
+    root = Path(words[words.index("--root-dir") + 1])
+    file = tmp_path / "test.txt"
+    file.write_text((root / words[place]).read_text())
+    own = [*words[:place], str(file), *words[place + 1 :]]
+    grid = ["--mode", "ablate", "--grid", "adapter=none", "--output-dir", folder]
+    assert call(*own, *grid).status == 0
+    file.write_text("\n".join(file.read_text().splitlines()[1:]) + "\n")
+    said = one_line(call("--resume", folder))
+    assert "base/seed-0: was trained on other lists" in said and "remove it" in said
 
 
 def test_runs_below_outputs_are_used_again(ablation, words, tmp_path, monkeypatch):

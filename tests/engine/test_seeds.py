@@ -110,13 +110,24 @@ def test_means_and_deviations_are_over_the_seeds(series):
     assert not (series.folder / "predictions.csv").exists()
 
 
-def test_the_interval_is_of_the_persons(series):
-    drawn = series.metrics["intervals"]
+def test_the_interval_is_of_the_persons(series, tmp_path):
+    """One person is read well by one of the models: the mean over both lies between the two persons' own."""
+    folder = shutil.copytree(series.folder, tmp_path / "run")
+    rows = rows_of(folder / "seed-5")
+    for row in rows[:3]:
+        row[f"logit_{row['label']}"], row["predicted"] = "99", row["label"]
+    with open(folder / "seed-5/predictions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    done = call("--resume", folder, folder=folder)
+    assert done.status == 0, done.err
+    drawn = done.metrics["intervals"]
     assert drawn["resampled"] == "persons" and drawn["groups"] == 2
-    both = [row for name in RUNS for row in rows_of(series.folder / name)]
+    both = [row for name in RUNS for row in rows_of(folder / name)]
     names = sorted({row["person"] for row in both})
     persons = [100 * np.mean([r["label"] == r["predicted"] for r in both if r["person"] == name]) for name in names]
-    assert len(names) == 2 and drawn["war"] == pytest.approx(sorted(persons))
+    assert len(names) == 2 and len(set(persons)) == 2 and drawn["war"] == pytest.approx(sorted(persons))
 
 
 def test_recalls_and_the_ensemble(series):
