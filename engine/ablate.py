@@ -194,8 +194,8 @@ def find_or_run(one: Planned, known: dict[str, Path], log: RunLog) -> Done:
     run_member(folder, one.given, None, train)
     if stored_hash(folder) != wanted:
         raise UserError(
-            f"{folder}: was trained on other lists, boxes or weights than are there now; remove it to train it again, or "
-            f"name another --output-dir"
+            f"{folder}: was trained on other lists, boxes or weights than are there now; remove it to train it again, "
+            f"or name another --output-dir"
         )
     known[wanted] = folder
     return Done(one.variant, one.seed, folder, False)
