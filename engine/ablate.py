@@ -108,13 +108,22 @@ def whole_command(folder: Path | None, config: Config, given: dict[str, Any]) ->
     """With what was typed when the ablation in ``folder`` began; more variants and seeds may come, nothing else."""
     if folder is None:
         return config, given
-    stored = json.loads((folder / GIVEN).read_text(encoding="utf-8"))
-    before = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    before = read_given(folder / GIVEN)
     now = before | {name: value for name, value in given.items() if name != "resume"}
     began, config = make_config(before), make_config(now)
     if differing := different_options(asdict(began), config):
         raise UserError(f"{folder} holds another ablation ({differing[0]}); an ablation goes on as it began")
     return config, now
+
+
+def read_given(file: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    except (OSError, ValueError, AttributeError):
+        raise UserError(
+            f"{file}: damaged; begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
+        ) from None
 
 
 def cached(config: Config, given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -185,7 +194,8 @@ def find_or_run(one: Planned, known: dict[str, Path], log: RunLog) -> Done:
     run_member(folder, one.given, None, train)
     if stored_hash(folder) != wanted:
         raise UserError(
-            f"{folder}: holds a run of other lists, boxes or weights; remove it, or name another --output-dir"
+            f"{folder}: was trained on other lists, boxes or weights than are there now; remove it to train it again, "
+            f"or name another --output-dir"
         )
     known[wanted] = folder
     return Done(one.variant, one.seed, folder, False)

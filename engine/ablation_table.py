@@ -136,7 +136,7 @@ def verdict(row: dict[str, Any]) -> str:
         return "one seed"
     if found["beyond_noise"]:
         return "yes" if found["p_holm"] <= ALPHA else "if tried alone"
-    return "no" if found["interval"][0] <= 0 <= found["interval"][1] else "too few persons"
+    return "no" if found["interval"][0] <= 0 <= found["interval"][1] else "too few differ"
 
 
 def notes_of(rows: list[dict[str, Any]], groups: Groups | None, seeds: int, clips: int) -> list[str]:

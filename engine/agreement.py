@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import draw_sums, interval, row_sums
+from engine.bootstrap import draw_sums, moved_interval, row_sums
 from engine.intervals import Groups
 from engine.metrics import Interval, share
 
@@ -80,5 +80,5 @@ def agreement_intervals(
         return {"targets": {name: none for name in names}, "mean": none}
     sums, shifts = grouped_moments(target, predicted, groups)
     drawn = agreement_of(draw_sums(sums), shifts)  # (R, K) each
-    targets = {name: {kind: interval(drawn[kind][:, k]) for kind in KINDS} for k, name in enumerate(names)}
-    return {"targets": targets, "mean": {kind: interval(drawn[kind].mean(axis=1)) for kind in KINDS}}
+    targets = {name: {kind: moved_interval(drawn[kind][:, k]) for kind in KINDS} for k, name in enumerate(names)}
+    return {"targets": targets, "mean": {kind: moved_interval(drawn[kind].mean(axis=1)) for kind in KINDS}}

@@ -11,6 +11,7 @@ import numpy as np
 REPLICATES = 2000
 LEVEL = 95.0  # percent
 PART = 256  # replicates at a time
+SAME = 1e-9  # of the largest: what rounding alone makes
 
 
 def group_sums(contributions: np.ndarray, groups: Sequence[str]) -> np.ndarray:
@@ -65,3 +66,9 @@ def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
         return None
     tail = (100 - level) / 2
     return [float(bound) for bound in np.percentile(told, [tail, 100 - tail])]
+
+
+def moved_interval(values: np.ndarray) -> list[float] | None:
+    """None where all replicates are the same: drawing alike groups again says nothing."""
+    told = values[~np.isnan(values)]
+    return None if not len(told) or np.ptp(told) <= SAME * abs(told).max() else interval(told)

@@ -19,7 +19,10 @@ from utils.errors import UserError
 from utils.runlog import open_run, safe_name
 
 LEAST_SHARED = 0.5  # of the clips of either run
-OF_THE_RUN = ("output_dir", "resume", "exper_name", "files", "workers", "print_freq", "dry_run", "save_every_minutes")
+OF_THE_RUN = (  # no answer depends on them
+    "output_dir", "resume", "exper_name", "files", "workers", "print_freq", "dry_run", "save_every_minutes", "ci",
+    "abstain", "mistake_frames",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,10 @@ def doubts(one: Scored, other: Scored) -> list[str]:
         said.append(
             f"{letter} alone is calibrated: its probabilities are not the other's; which class wins is not moved"
         )
-    if not one.seeds and not other.seeds:
-        said.append("one training of each: what another seed would do is not in the interval (--seeds)")
+    single = [letter for letter, run in (("A", one), ("B", other)) if not run.seeds]
+    if single:
+        of = "each" if len(single) == 2 else single[0]
+        said.append(f"one training of {of}: what another seed would do with it is not in the interval (--seeds)")
     return said
 
 

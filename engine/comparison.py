@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.bootstrap import SAME
 from engine.intervals import Groups
 from engine.metrics import shown
 from engine.paired import SCORES, Difference, Pair, mcnemar
@@ -57,15 +58,17 @@ def verdict(uar: Difference, groups: Groups | None) -> str:
     if uar.identical:
         return "The two give identical predictions: not one clip differs."
     if uar.interval is None:
-        why = "--ci off" if groups is None else f"all clips are of one of the {groups.resampled}"
+        why = "--ci off" if groups is None else f"two {groups.resampled} or more are needed"
         return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) nobody can say whether that is noise."
+    if max(map(abs, uar.interval)) < SAME:
+        return "UAR is the same whoever is drawn: nothing tells the two apart, though answers differ."
     if uar.is_beyond_noise:
         return f"The difference of {uar.value:+.1f} UAR is beyond noise at 95 % {shown(uar.interval)}."
     if uar.interval[0] <= 0 <= uar.interval[1]:
         return (
             f"The difference of {uar.value:+.1f} UAR is within noise: its 95 % interval {shown(uar.interval)} holds 0."
         )
-    few = f"{groups.count} {groups.resampled} are too few (p is {uar.p:.2f} at the least)"
+    few = f"the two differ for {uar.differing} of {groups.count} {groups.resampled}, too few (p {uar.p:.2f})"
     return f"The difference of {uar.value:+.1f} UAR cannot be told from noise: {few}."
 
 
@@ -130,8 +133,9 @@ def told(found: dict[str, Any]) -> list[str]:
     lines = []
     if found["groups"]:
         seeds = " and seeds" if any(found["seeds"]) else ""
+        apart = ", the seeds of each by themselves" if seeds and found["seeds"][0] != found["seeds"][1] else ""
         lines.append(f"95 % intervals of the differences: {found['groups']} {found['resampled']}{seeds} drawn again, "
-                     "the same for both")  # fmt: skip
+                     f"the same for both{apart}")  # fmt: skip
     test = found["mcnemar"]
     if test is None:
         lines.append("McNemar and flipped clips are of single runs: compare two seeds' folders for them")

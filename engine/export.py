@@ -23,6 +23,7 @@ from engine.torch_runner import TorchRunner, open_runner
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
 from utils.errors import UserError, about
+from utils.runlog import require_new
 
 OPSET = 17  # the first with layer normalisation as one operation; onnxruntime 1.13 and later
 LARGEST = 2**31 - 1  # bytes of one file, by its format
@@ -72,12 +73,7 @@ def choose_target(config: Config, source: Path) -> Path:
     """Below --output-dir; never a file that is there."""
     folder = Path(config.run.output_dir or "outputs/exported")
     target = folder / f"{source.stem}.{config.video.format}"
-    if target.exists():
-        raise UserError(f"{target} exists already; remove it or name another folder with --output-dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+    require_new(folder, [target])
     return target
 
 

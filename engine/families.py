@@ -70,7 +70,7 @@ READ_BY = {  # by families that share little with the others
         "grad_checkpointing",
         "on_bad_frame",
     }
-    | {"frame_step", "use_weighted_sampler", "calibrate", "abstain"},
+    | {"frame_step", "use_weighted_sampler", "calibrate", "abstain", "mistake_frames"},
 }
 FRAME_TASKS = ("va", "expr", "au", "multi")  # of --model sequence
 

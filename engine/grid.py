@@ -1,6 +1,7 @@
 """``--grid``, ``--drop-one``: which variants an ablation is of, each the options in which it differs from the base."""
 
 import dataclasses
+import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from engine.options import GROUPS, Config
 from utils.config import flag_of, parse, written
 from utils.errors import UserError, closest
 
+LONGEST = 100  # letters of a folder
 METHODS = ("clip-caer", "dfer-clip", "emoclip")  # that answer with one class a clip
 VARIED = ("data", "model", "optim", "loss")  # groups that a grid may name options of
 OF_THE_TEST = (  # other clips or classes, or another measure: no ablation
@@ -28,7 +30,10 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        return re.sub(r"[^A-Za-z0-9.=_-]+", "-", self.name).strip("-.")[:100]
+        plain = re.sub(r"[^A-Za-z0-9.=_-]+", "-", self.name).strip("-.")
+        if len(plain) <= LONGEST:
+            return plain
+        return f"{plain[: LONGEST - 9]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"  # others begin like it
 
     @property
     def changed(self) -> str:

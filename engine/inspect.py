@@ -15,6 +15,7 @@ from models.published import Published
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
+from utils.runlog import require_new
 
 WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration")
 
@@ -42,13 +43,7 @@ def convert(config: Config, given: dict[str, Any]) -> None:
         model = rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
-    for target in targets:
-        if target.exists():
-            raise UserError(f"{target} exists already; remove it or name another folder with --output-dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+    require_new(folder, targets)
     content = {key: value for key, value in opened.content.items() if key in WRITTEN}
     content["model"] = halve_where_exact(model.state_dict())
     print(describe(opened, given))

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import LEVEL, REPLICATES, draw_sums, interval
+from engine.bootstrap import LEVEL, REPLICATES, draw_sums, moved_interval
 from engine.metrics import Interval, percent, rates
 from utils.errors import UserError
 
 FEW_GROUPS = 10  # below this drawing again is known to find too narrow an interval
-SAME = 1e-9
 TAIL = (1 - LEVEL / 100) / 2
 
 
@@ -103,8 +102,7 @@ def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
 
 
 def mean_interval(drawn: np.ndarray) -> Interval:
-    """None where all groups are the same: drawing them again says nothing."""
-    return None if np.nanmax(drawn) - np.nanmin(drawn) < SAME else as_percent(interval(drawn))
+    return as_percent(moved_interval(drawn))
 
 
 def share_interval(point: float, drawn: np.ndarray, groups: int) -> Interval:

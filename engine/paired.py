@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import LEVEL, REPLICATES, draw_sums, interval
-from engine.intervals import Groups, as_percent, classifier_intervals, confusions
+from engine.bootstrap import LEVEL, REPLICATES, SAME, draw_sums, interval
+from engine.intervals import Groups, as_percent, classifier_intervals, confusions, mean_interval
 from engine.metrics import Interval, Rates, rates
 
 SCORES = ("uar", "war", "macro_f1")
@@ -28,10 +28,11 @@ class Difference:
     interval: Interval
     p: float | None
     identical: bool = False  # not one prediction differs
+    differing: int | None = None  # groups in which the two are not equally good
 
     @property
     def is_beyond_noise(self) -> bool:
-        """The interval does not hold 0, and there are groups enough for that to mean something."""
+        """The interval does not hold 0, and the two differ in groups enough for that to mean something."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1] and self.p <= ALPHA
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,8 +92,18 @@ class Pair:
         drawn = getattr(self._drawn, name)[part]  # (R, S + S')
         other_stream = OF_SEEDS if self.same_seeds else OF_SEEDS + 1
         moved = mean_over_seeds(drawn[:, S:], other_stream) - mean_over_seeds(drawn[:, :S])
-        told = moved[~np.isnan(moved)]
-        return Difference(value, as_percent(interval(told)), sign_p(told, self.groups.count), self.is_identical)
+        told, count = moved[~np.isnan(moved)], self._differing(name, part)
+        bounds = as_percent(interval(told))
+        if name == "recall" and value and np.ptp(told) < SAME:
+            bounds = None  # every clip of the class is won, or lost: drawing a few again shows no spread
+        return Difference(value, bounds, sign_p(told, count), self.is_identical, count)
+
+    def _differing(self, name: str, part: Any) -> int:
+        """Groups in which what a score is made of is not the same: for F1 all answers, else those that are right."""
+        made_of = self._sums if name == "macro_f1" else np.diagonal(self._sums, axis1=-2, axis2=-1)[part]
+        S = len(self.one)
+        apart = made_of[:, S:].mean(axis=1) - made_of[:, :S].mean(axis=1)
+        return int((abs(apart.reshape(len(apart), -1)) > SAME).any(axis=1).sum())
 
 
 def confusions_of(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
@@ -118,17 +129,25 @@ def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | No
     if groups is None or groups.count < 2:
         return dict.fromkeys(SCORES)
     sums = confusions_of(label, predicted, groups, C)
-    if rates(sums.sum(axis=0)).war.mean() in (0, 1):  # all alike: no spread can be drawn, a bound can be said
-        return {name: classifier_intervals(sums[:, 0])[name] for name in SCORES}
     drawn = rates(draw_sums(sums))
-    return {name: as_percent(interval(getattr(drawn, name).mean(axis=1))) for name in SCORES}
+    means = {name: mean_interval(getattr(drawn, name).mean(axis=1)) for name in SCORES}
+    if len(predicted) > 1 and None not in means.values():
+        return means
+    own = [classifier_intervals(sums[:, s]) for s in range(len(predicted))]
+    alone = {name: mean_of_bounds([one[name] for one in own]) for name in SCORES}
+    return alone if len(predicted) == 1 else {name: means[name] or alone[name] for name in SCORES}
+
+
+def mean_of_bounds(own: list[Interval]) -> Interval:
+    """Of models whose mean no drawing moves: the mean of what can be said of each; None where that is nothing."""
+    return None if None in own else np.mean(own, axis=0).tolist()
 
 
 def sign_p(drawn: np.ndarray, count: int) -> float:
     """Twice the share of replicates on the rarer side of 0, which itself is on both.
 
-    Never below what the replicates resolve, nor below the chance that ``count`` groups all point one way: with five
-    persons that is 1 in 16, whatever they show.
+    Never below what the replicates resolve, nor below the chance that ``count`` groups, those that differ, all point
+    one way: with five persons that is 1 in 16, whatever they show.
     """
     rarer = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
     return min(1.0, float(max(2 * (rarer + 1) / (len(drawn) + 1), 2.0 ** (1 - count))))

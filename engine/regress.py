@@ -177,7 +177,7 @@ def table(metrics: dict[str, Any]) -> str:
         line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
         found = {} if bounds is None else bounds["mean"] if row is metrics["mean"] else bounds["targets"][name]
         lines.append(f"{line}  {shown(found.get('ccc'), 3)}".rstrip())
-    if bounds is not None and bounds["mean"]["ccc"]:
+    if bounds is not None and bounds["groups"] > 1:
         lines.append(f"95 % interval of CCC in brackets: {bounds['groups']} {bounds['resampled']} drawn again")
     return "\n".join(lines)
 

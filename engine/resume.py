@@ -32,7 +32,7 @@ FREE = {  # what may differ when a run goes on: nothing that a result depends on
     "optim": {"epochs", "eval_batch_size", "grad_checkpointing"},
     "pretrain": {"stills", "attribute_weight", "clip_out"},
     "sequence": {"features"},
-    "results": {"ci", "calibrate", "abstain", "seeds", "grid", "drop_one"},
+    "results": {"ci", "calibrate", "abstain", "seeds", "grid", "drop_one", "mistake_frames"},
     "attention": {f.name for f in fields(AttentionOptions)},
     "video": {f.name for f in fields(VideoOptions)},
 }  # fmt: skip
@@ -201,14 +201,22 @@ def is_complete(found: Found, config: Config) -> bool:
     done = found.content["progress"]["epoch"]
     if config.optim.epochs < done:
         raise UserError(f"--epochs {config.optim.epochs}: {found.path} has {done} epochs behind it already")
-    return done == config.optim.epochs and continued_folder(found, config) is not None and is_scored(found.folder)
+    scores = stored_scores(found.folder)
+    is_done = done == config.optim.epochs and continued_folder(found, config) is not None and bool(scores)
+    return is_done and not lacks_temperature(found, config, scores)
 
 
-def is_scored(folder: Path) -> bool:
+def stored_scores(folder: Path) -> dict[str, Any]:
     try:
-        return bool(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
+        return {}
+
+
+def lacks_temperature(found: Found, config: Config, scores: dict[str, Any]) -> bool:
+    """``--calibrate`` is asked for now, and was not when the run ended."""
+    before = stored_config(found.content).results.calibrate
+    return config.results.calibrate and not before and (scores.get("calibration") or {}).get("fitted_on") is None
 
 
 def adopt_best(found: Found, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:

@@ -36,10 +36,13 @@ def write_seeds(log: RunLog, folders: list[Path], config: Config) -> dict[str, A
 def sum_classifiers(folders: list[Path], scored: dict[str, dict[str, Any]], config: Config) -> dict[str, Any]:
     """A clip that S models answered is one clip: means of scores, never scores of S times as many clips."""
     answers = [read_predictions([folder / "predictions.csv"]) for folder in folders]
-    first, last = answers[0], next(iter(scored.values()))
+    first, about = answers[0], next(iter(scored.values()))
     for folder, one in zip(folders, answers, strict=True):
         if (one.names, one.ids) != (first.names, first.ids) or (one.label != first.label).any():
-            raise UserError(f"{folder}: scored on other clips than {folders[0]}; remove its predictions.csv and resume")
+            raise UserError(
+                f"{folder}: scored on other clips than {folders[0]}: their list has changed in between; remove the "
+                f"metrics.json of every run there, and --resume {folder.parent} scores them all again"
+            )
     groups = groups_of(first.ids, first.persons, config.results.ci)
     predicted = np.stack([one.predicted for one in answers])
     bounds = mean_intervals(first.label, predicted, groups, len(first.names))
@@ -58,8 +61,8 @@ def sum_classifiers(folders: list[Path], scored: dict[str, dict[str, Any]], conf
         "ensemble": {name: ensemble[name] for name in AVERAGED},
         "classes": list(first.names),
         "num_clips": len(first.ids),
-        "split": last["split"],
-        "selected_on": last["selected_on"],
+        "split": about["split"],
+        "selected_on": about["selected_on"],
     }
 
 

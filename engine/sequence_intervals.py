@@ -8,8 +8,8 @@ import numpy as np
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from engine.affect_metrics import VA_NAMES, unit_counts
 from engine.agreement import agreement_of, grouped_moments
-from engine.bootstrap import draw_weights, interval, replicate_sums, row_sums
-from engine.intervals import Groups, as_share, confusions, f1_interval, one_sided
+from engine.bootstrap import draw_weights, moved_interval, replicate_sums, row_sums
+from engine.intervals import Groups, as_share, confusions, f1_interval
 from engine.metrics import Interval, mean_of_known, rates, share
 from engine.sequence_score import MAIN, Pooled
 
@@ -30,7 +30,7 @@ def add_intervals(
     if "va" in metrics:
         ccc = drawn_concordance(*pooled.of("va"), groups, draw)  # (R, 2)
         means.append(ccc.mean(axis=1))
-        found |= {f"va_ccc_{name}": interval(ccc[:, k]) for k, name in enumerate(VA_NAMES)}
+        found |= {f"va_ccc_{name}": moved_interval(ccc[:, k]) for k, name in enumerate(VA_NAMES)}
     if "expr" in metrics:
         sums = expression_sums(*pooled.of("expr"), groups)
         f1 = rates(draw(sums)).f1
@@ -42,9 +42,11 @@ def add_intervals(
         f1 = unit_f1(draw(sums))
         means.append(np.nan_to_num(mean_of_known(f1)))
         described["au"] = with_bounds(metrics["au"], f1, (sums[:, :, 1:].sum(axis=2) > 0).sum(axis=0))
-    numbers = [metrics[task][name] for task, name in MAIN.items() if task in metrics]
-    pairs = zip([*main, "score"], [*numbers, metrics["score"]], [*means, np.mean(means, axis=0)], strict=True)
-    found |= {name: bounds(point, drawn, groups.count) for name, point, drawn in pairs}
+    for name, drawn in zip(main, means, strict=True):
+        task = name.partition("_")[0]
+        is_f1 = MAIN[task] == "f1"
+        found[name] = f1_bounds(metrics[task]["f1"], drawn, groups.count) if is_f1 else moved_interval(drawn)
+    found["score"] = found[main[0]] if len(main) == 1 else moved_interval(np.mean(means, axis=0))
     return described | {"intervals": groups.about() | found}
 
 
@@ -79,12 +81,10 @@ def with_bounds(scores: dict[str, Any], f1: np.ndarray, seen: np.ndarray) -> dic
     per_class = {}
     for c, (name, row) in enumerate(scores["per_class"].items()):
         point = np.nan if row["f1"] is None else row["f1"]
-        per_class[name] = row | {"f1_interval": as_share(f1_interval(point, f1[:, c], seen[c]))}
+        per_class[name] = row | {"f1_interval": f1_bounds(point, f1[:, c], seen[c])}
     return scores | {"per_class": per_class}
 
 
-def bounds(point: float, drawn: np.ndarray, count: int) -> Interval:
-    """Of a mean; one that is 0 or 1 throughout shows no spread."""
-    if np.ptp(drawn) == 0 and point in (0, 1):
-        return as_share(one_sided(point, count))
-    return interval(drawn)
+def f1_bounds(point: float, drawn: np.ndarray, count: int) -> Interval:
+    """From 0 to 1; ``count`` groups."""
+    return as_share(f1_interval(point, drawn, count))

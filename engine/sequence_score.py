@@ -74,7 +74,7 @@ def table(metrics: dict[str, Any]) -> str:
             parts = {name: (row["f1"], row.get("f1_interval")) for name, row in scores["per_class"].items()}
         lines += [line_of(f"  {name}", *part) for name, part in parts.items()]
     lines.append(line_of("mean", metrics["score"], bounds.get("score")))
-    if bounds.get("score"):
+    if bounds.get("groups", 0) > 1:
         lines.append(f"95 % intervals in brackets: {bounds['groups']} videos drawn again")
     return "\n".join(lines)
 

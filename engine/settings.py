@@ -33,8 +33,12 @@ READ_FILES = {
     "compare": Words(2, 2, "two run folders", "RUN_A RUN_B"),
     "report": Words(1, math.inf, "run folders", "RUN..."),
 }
-FITS_OR_READS_TEMPERATURE = ("train", "eval", "ablate")
-MAKES_NO_ANSWERS = ("cache", "pretrain-clip", "inspect", "convert", "attention", "export")
+HONOURED_BY = {  # options of results → the modes that act on them; others have checks of their own
+    "ci": ("train", "eval", "zero-shot", "compare", "ablate"),
+    "calibrate": ("train", "eval", "ablate"),
+    "abstain": ("train", "eval", "zero-shot", "ablate"),
+    "mistake_frames": ("train", "eval", "zero-shot", "ablate", "report"),
+}
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
 
@@ -152,10 +156,9 @@ def check(config: Config, given: dict[str, Any]) -> None:
 def check_results(config: Config, given: dict[str, Any]) -> None:
     """What only some modes make of predictions, and what is drawn again where clips are long videos or numbers."""
     run, model = config.run, config.model
-    if given.get("calibrate") and run.mode not in FITS_OR_READS_TEMPERATURE:
-        raise UserError(f"--calibrate belongs to --mode {', '.join(FITS_OR_READS_TEMPERATURE)}, not to {run.mode}")
-    if "abstain" in given and run.mode in MAKES_NO_ANSWERS:
-        raise UserError(f"--abstain {config.results.abstain:g} means nothing to --mode {run.mode}: it gives no answers")
+    for name, modes in HONOURED_BY.items():
+        if name in given and run.mode not in modes:
+            raise UserError(f"{flag_of(name)} belongs to --mode {', '.join(modes)}, not to --mode {run.mode}")
     if model.model == "sequence" and config.results.ci in ("persons", "clips"):
         raise UserError(f"--ci {config.results.ci}: of --model sequence whole videos are drawn again; auto or off")
 

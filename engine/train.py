@@ -62,10 +62,7 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         trainer = Trainer(config, task, splits, classes, shape, session)
         if found is not None:
             trainer.resume(found)
-        told = run_hash(config)  # of the lists and boxes as they are now
-        metrics = trainer.run()
-        session.log.write_text(RUN_HASH, f"{told}\n")
-        return metrics
+        return trainer.run()
 
 
 class Trainer(Loop):
@@ -87,6 +84,7 @@ class Trainer(Loop):
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         with session.group.first():  # the others find it made
             caches = self._cache(splits, views)
+        self.hash = run_hash(config)  # of the lists and boxes as they are now
         self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
         self.views, self.finals = views, {"val": splits.val, "test": splits.test}
         self.loader, self.order = training_loader(
@@ -219,6 +217,7 @@ class Trainer(Loop):
         clips = self.finals[split]
         loader = final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
         asked = Asked(clips, self.views, split, self.selected_on, calibrated)
+        self.log.write_text(RUN_HASH, f"{self.hash}\n")  # before the scores, which make the run complete
         metrics = score_and_write(self.task, loader, asked, self.config, self.session)
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir)

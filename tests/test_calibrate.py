@@ -100,6 +100,19 @@ def test_a_run_that_ends_again_ends_the_same(calibrated, words, tmp_path):
     assert torch.load(run.folder / "best.pt", weights_only=True)["calibration"] == kept
 
 
+def test_a_finished_run_may_be_calibrated_later(calibrated, words, tmp_path):
+    run = run_main(words, tmp_path / "run")
+    before = (run.folder / "predictions.csv").read_bytes()
+    again = run_main(["--resume", str(run.folder)], run.folder)
+    assert "is complete" in again.out and (run.folder / "predictions.csv").read_bytes() == before
+    later = run_main(["--resume", str(run.folder), "--calibrate", "--abstain", SURE, "--no-mistake-frames"], run.folder)
+    assert later.status == 0, later.err
+    expected = (calibrated.folder / "predictions.csv").read_bytes()
+    assert (run.folder / "predictions.csv").read_bytes() == expected != before
+    again = run_main(["--resume", str(run.folder), "--calibrate"], run.folder)
+    assert "is complete" in again.out and (run.folder / "predictions.csv").read_bytes() == expected
+
+
 def test_no_validation_clips_are_one_line_before_the_first_epoch(tiny_arguments, capsys, tmp_path):
     arguments = [*tiny_arguments, "--calibrate", "--select-on", "last", "--output-dir", str(tmp_path / "run")]
     assert "--calibrate needs validation clips" in error_of(arguments, capsys)
@@ -115,7 +128,11 @@ def test_a_checkpoint_without_a_temperature_cannot_be_asked_for_it(trained, caps
     ("words", "part"),
     [
         (["--mode", "zero-shot", "--calibrate"], "--calibrate belongs to"),
-        (["--mode", "inspect", "x.pt", "--abstain", "0.5"], "--abstain 0.5 means nothing to --mode inspect"),
+        (["--mode", "predict", "--no-calibrate"], "--calibrate belongs to --mode train, eval, ablate, not to"),
+        (["--mode", "compare", "a", "b", "--abstain", "0.5"], "--abstain belongs to --mode train"),
+        (["--mode", "cache", "--ci", "off"], "--ci belongs to --mode train"),
+        (["--mode", "export", "--no-mistake-frames"], "--mistake-frames belongs to --mode train"),
+        (["--mode", "inspect", "x.pt", "--abstain", "0.5"], "--abstain belongs to --mode train"),
         (["--abstain", "1.5"], "at most 1"),
         (["--model", "sequence", "--ci", "clips"], "whole videos"),
         (["--model", "sequence", "--calibrate"], "--calibrate True means nothing to --model sequence"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engine.settings import read_command
 from tests.affect import VIDEOS, write_frames, write_set
 from tests.tools import RANDOM_CLIP, error_of, run_main
 
@@ -65,6 +66,10 @@ REFUSED = {
     "--select-on test": "--select-on test",
     "--image-size 32": "--image-size 32 does not fit",
 }
+
+
+def test_pictures_of_people_can_be_left_out(arguments):
+    assert not read_command([*arguments, "--no-mistake-frames"])[1].results.mistake_frames
 
 
 @pytest.mark.parametrize("flags", REFUSED)

@@ -129,6 +129,17 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     return log
 
 
+def require_new(folder: Path, files: list[Path]) -> None:
+    """``folder``, made where it is not there; none of the files that are to be written in it is there already."""
+    for file in files:
+        if file.exists():
+            raise UserError(f"{file} exists already; remove it or name another folder with --output-dir")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+
+
 def reopen_run(folder: Path) -> RunLog:
     """The folder of a run that goes on."""
     try:

@@ -44,17 +44,18 @@ def look_at_all(clips: Iterable[Clip], known: Looks, workers: int | None, quick:
 
 
 def look_at(clip: Clip) -> Look:
-    total, sizes, bad = hashlib.blake2b(digest_size=16), Counter(), []
+    total, sizes, bad, unread = hashlib.blake2b(digest_size=16), Counter(), [], False
     for name in clip.frames:
         path = clip.folder / name
         try:
             total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
             sizes[frame_size(path)] += 1
         except OSError as error:
+            unread = True  # what nobody has seen is equal to nothing
             bad.append(f"{path}: {(error.strerror or 'cannot be read').lower()}")
         except BadFrame as error:
             bad.append(str(error).partition(": cannot be read")[0])
-    return Look(total.hexdigest(), sizes, tuple(bad))
+    return Look(None if unread else total.hexdigest(), sizes, tuple(bad))
 
 
 def glance_at(clip: Clip) -> Look:

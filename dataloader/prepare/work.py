@@ -1,9 +1,6 @@
 """All videos through the cutter, several at a time."""
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from dataloader.prepare.cut import CutClip, Cutter, write_clip
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from utils.errors import UserError
+from utils.processes import ordered_map
 from utils.runlog import progress_bar
 
 Made = dict[str, Any]  # "clips", "dropped", "damaged" of a video; or its "error"
@@ -29,7 +27,7 @@ def cut_all(
     left = [place for place, found in enumerate(made) if found is None]
     if len(left) < len(sources):
         print(f"going on: {len(sources) - len(left)} of {len(sources)} videos are done")
-    with _workers(min(options.workers, len(left))) as run:
+    with ordered_map(min(options.workers, len(left)), cv2.setNumThreads, 1) as run:
         cut = run(partial(cut_video, out, options, make_detector), [sources[place] for place in left])
         for place, found in zip(left, progress_bar(cut, len(left), "videos"), strict=True):
             made[place] = found
@@ -67,18 +65,3 @@ def entry_of(clip: CutClip, number: int, source: Source, options: PrepareOptions
         "faces": clip.face_boxes,
         "body": clip.body_box,
     }
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[Callable]:
-    """A ``map`` over ``count`` processes that keeps the order; one process needs no pool."""
-    if count <= 1:
-        yield map
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the workers: only this process hears Ctrl-C
-    try:
-        pool = multiprocessing.get_context("spawn").Pool(count, cv2.setNumThreads, (1,))
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    with pool:  # leaving it, in whatever way, ends the workers
-        yield pool.imap

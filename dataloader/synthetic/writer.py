@@ -1,18 +1,16 @@
 """A whole set on disk: drawn by several processes into a hidden folder that is renamed at the end."""
 
 import json
-import multiprocessing
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 from tqdm import tqdm
+
+from utils.processes import ordered_map
 
 from .files import write_json
 from .makers import AnySettings, maker_of
@@ -34,7 +32,8 @@ def write_set(out: Path | str, settings: AnySettings, workers: int | None = None
     except OSError as error:
         raise ValueError(f"--out {out}: cannot write there ({error.strerror})") from None
     # the workers end before the folder they write into is removed
-    with hidden as folder, _workers(min(workers or os.cpu_count() or 1, len(slots))) as run:
+    processes = min(workers or os.cpu_count() or 1, len(slots))
+    with hidden as folder, ordered_map(processes, cv2.setNumThreads, 1, chunk=2) as run:
         root = Path(folder, "set")
         drawn = run(partial(_write_clip, root, settings), slots)
         bar = tqdm(drawn, total=len(slots), unit="clip", disable=not sys.stderr.isatty())
@@ -61,21 +60,6 @@ def holds_set(out: Path, settings: AnySettings) -> bool:
     if other:
         raise ValueError(f"--out {out} holds a set with {', '.join(other)}: {advice}")
     return True
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[Callable]:
-    """A ``map`` over ``count`` processes that keeps the order; one process needs no pool."""
-    if count == 1:
-        yield map
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the workers: only this process hears Ctrl-C
-    try:
-        pool = multiprocessing.get_context("spawn").Pool(count, cv2.setNumThreads, (1,))
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    with pool:  # leaving it, in whatever way, ends the workers
-        yield partial(pool.imap, chunksize=2)
 
 
 def _write_clip(root: Path, settings: AnySettings, slot: Slot) -> object:

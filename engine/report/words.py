@@ -163,7 +163,7 @@ def of_classes(run: Run, said: str) -> list[tuple[str, str]]:
     if bounds and bounds[1] - bounds[0] > WIDE:
         wide = f"the interval of UAR spans {bounds[1] - bounds[0]:.1f} points: smaller differences between runs can be"
         found.append(("reading", f"{wide} noise; --mode compare tests two runs on the same clips"))
-    if not bounds:
+    if not run.metrics.get("intervals"):
         found.append(("reading", "no intervals are stored with these scores (--ci off, or an older run)"))
     return found
 

@@ -54,6 +54,14 @@ def cut_off(one):
     file.write_bytes(file.read_bytes()[:300])
 
 
+def broken_links(one):
+    """Two clips of which nothing is left: nobody knows that they were the same."""
+    for number in (5, 6):
+        for frame in one.folder("test", number).iterdir():
+            frame.unlink()
+            frame.symlink_to(one.root / "gone")
+
+
 def redrawn(**how):
     def plant(one):
         shutil.rmtree(one.folder("test", 3))
@@ -89,6 +97,7 @@ PLANTS = [
     ("content_repeated", copied("test", 9), ["test.txt, line 1", "test.txt, line 10"]),
     ("unreadable", cut_off, ["P3/013/2.png"]),
     ("unreadable", lambda one: (one.folder("test", 5) / "2.png").write_bytes(b""), ["P3/013/2.png"]),
+    ("unreadable", broken_links, ["6 frames", "P3/013/1.png: no such file"]),
     ("box_file", faces(lambda boxes: [1, 2]), ["face.json", "object keyed by clip"]),
     ("box_file", faces(lambda boxes: {"of another set": {"1.png": [0, 0, 9, 9]}}), ["face.json"]),
     ("box_file", lambda one: (one.boxes("body"), write("body.json", b"{")(one)), ["body.json, line 1"]),

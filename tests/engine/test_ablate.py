@@ -4,13 +4,16 @@ import csv
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import engine.evaluate
 from engine.ablation_table import as_text, make_rows
+from engine.run_hash import stored_hash
 from engine.shared import remembered, sharing
-from tests.engine.resuming import at_forward, call, one_line, send, snapshot, write_small
+from tests.engine.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
 from tests.tools import RANDOM_CLIP, ROOT, Run
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -132,6 +135,30 @@ def test_a_stopped_ablation_says_how_to_go_on_and_ends_the_same(ablation, words,
         assert (folder / name / "predictions.csv").read_bytes() == expected, name
 
 
+def test_a_run_that_ends_behind_its_scores_is_done(words, tmp_path, monkeypatch):
+    """The pictures of its mistakes are lost, and the ablation goes on."""
+    monkeypatch.chdir(tmp_path)
+    folder, grid = tmp_path / "run", ["--mode", "ablate", "--grid", "adapter=none"]
+    crash_run(lambda patch: patch.setattr(engine.evaluate, "write_mistakes", lambda *_: crash()), *words, *grid,
+              "--output-dir", folder)  # fmt: skip
+    before = trained_in(folder)
+    assert list(before) == ["base/seed-0"] and (folder / "base/seed-0/metrics.json").exists()
+    done = call("--resume", folder, folder=folder)
+    assert done.status == 0, done.err
+    assert "1 runs trained, 1 done before" in done.out
+    assert {name: trained_in(folder)[name] for name in before} == before
+
+
+def test_scores_of_more_epochs_are_never_those_of_fewer(words, tmp_path):
+    """A run that took another epoch and ended behind its scores does not stand for the one it was before."""
+    folder = tmp_path / "run"
+    assert call(*words, "--output-dir", folder).status == 0
+    before = stored_hash(folder)
+    crash_run(lambda patch: patch.setattr(engine.evaluate, "write_mistakes", lambda *_: crash()), "--resume", folder,
+              "--epochs", "2")  # fmt: skip
+    assert (folder / "metrics.json").exists() and stored_hash(folder) != before
+
+
 def test_more_seeds_and_variants_may_come(ablation, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(ablation.folder, tmp_path / "run")
@@ -151,6 +178,26 @@ def test_an_ablation_goes_on_as_it_began(ablation, words, tmp_path):
     assert "--lr 0.5" in one_line(call(*words, *GRID, "--lr", "0.5", "--output-dir", folder))
     member = folder / "base/seed-1"
     assert "no ablation there" in one_line(call(*words, *GRID, "--resume", member))
+
+
+def test_a_damaged_folder_is_one_line(ablation, tmp_path):
+    folder = shutil.copytree(ablation.folder, tmp_path / "run")
+    (folder / "given.json").write_text("{")
+    assert "given.json: damaged" in one_line(call("--resume", folder))
+
+
+def test_a_list_that_changed_is_named_not_mixed_in(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, place = tmp_path / "run", words.index("--test-annotation") + 1
+    root = Path(words[words.index("--root-dir") + 1])
+    file = tmp_path / "test.txt"
+    file.write_text((root / words[place]).read_text())
+    own = [*words[:place], str(file), *words[place + 1 :]]
+    grid = ["--mode", "ablate", "--grid", "adapter=none", "--output-dir", folder]
+    assert call(*own, *grid).status == 0
+    file.write_text("\n".join(file.read_text().splitlines()[1:]) + "\n")
+    said = one_line(call("--resume", folder))
+    assert "base/seed-0: was trained on other lists" in said and "remove it" in said
 
 
 def test_runs_below_outputs_are_used_again(ablation, words, tmp_path, monkeypatch):

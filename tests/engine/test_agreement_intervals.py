@@ -74,6 +74,14 @@ def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
     assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # nothing was drawn at all
 
 
+def test_numbers_that_agree_with_nothing_have_no_point_for_an_interval():
+    """A constant prediction has a CCC of 0 in every drawing, which says nothing of other subjects."""
+    target, predicted, names = example(G=6)
+    got = agreement_intervals(target, np.full_like(predicted, 3), ("one", "two"), grouped(names, "subjects"))
+    assert got["mean"]["ccc"] is None and got["targets"]["one"]["pearson"] is None
+    assert got["targets"]["one"]["mae"][0] < got["targets"]["one"]["mae"][1]
+
+
 def test_one_subject_has_no_interval():
     target, predicted, names = example(G=1)
     got = agreement_intervals(target, predicted, ("one", "two"), grouped(names, "subjects"))
@@ -160,3 +168,16 @@ def test_one_video_has_no_interval():
     got = add_intervals(pooled.score(), pooled, 0.5, pooled.groups())
     assert got["intervals"]["score"] is None and "[" not in table(got)
     assert len(pooled.groups().doubts()) == 1
+
+
+def test_videos_of_which_nothing_is_right_have_bounds_of_f1_and_none_of_concordance():
+    """Seven videos without a hit: the share of right frames is below 1 - 0.025 ** (1 / 7), F1 = 2 J / (1 + J)."""
+    pooled = pooled_example()
+    for label, guess in pooled.rows["expr"]:
+        guess[:] = (np.maximum(label, 0) + 1) % 8
+    for _, guess in pooled.rows["va"]:
+        guess[:] = 0.25
+    got = add_intervals(pooled.score(), pooled, 0.5, pooled.groups())
+    reach = 1 - 0.025 ** (1 / 7)
+    assert got["intervals"]["expr_f1"] == [0, pytest.approx(2 * reach / (1 + reach))]
+    assert got["va"]["ccc"] == 0 and got["intervals"]["va_ccc"] is got["intervals"]["va_ccc_arousal"] is None

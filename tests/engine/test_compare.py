@@ -3,9 +3,12 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from engine.comparison import compare_models
+from engine.intervals import grouped
 from main import main
 from tests.tools import error_of
 
@@ -158,6 +161,21 @@ def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
     assert found["mcnemar"] is None and not (tmp_path / "found/flips.csv").exists()
     assert "persons and seeds drawn again" in out and "one training of each" not in out
     assert found["per_class"]["calm"]["a"] == pytest.approx(80)
+
+
+def test_answers_that_change_no_score_in_any_drawing_are_said_so():
+    """Three classes, two models that know one class each: UAR is 1/3 whoever is drawn, and not one answer agrees."""
+    label = np.tile([0, 1, 2], 10)
+    groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
+    ids = [str(n) for n in range(30)]
+    found = compare_models(("a", "b", "c"), ids, label, np.full((1, 30), 1), np.full((1, 30), 2), groups, True)
+    assert found["verdict"].startswith("UAR is the same whoever is drawn") and not found["identical"]
+
+
+def test_a_series_beside_a_single_run_says_what_is_not_known_of_that(tmp_path, compare):
+    a = write_seeds(tmp_path / "a", {1: range(0, 12), 2: range(0, 24)})
+    _, out = compare(a, write_run(tmp_path / "b"))
+    assert "warning: one training of B:" in out and "the seeds of each by themselves" in out
 
 
 def test_other_classes_are_refused(tmp_path, capsys):

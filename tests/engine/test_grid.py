@@ -29,6 +29,12 @@ def test_values_are_of_the_options_own_type():
     assert type(found["slerp_weight"][0]) is float and type(found["epochs"][0]) is int
 
 
+def test_long_combinations_have_a_folder_each():
+    words = "mi_loss_weight=0.25 dc_loss_weight=0.25 label_smoothing=0.25 logit_adj_tau=0.25 adapter_ratio=0.25 lr=1,2"
+    folders = [variant.folder for variant in variants_of(read("--grid", words))]
+    assert len(set(folders)) == 3 and max(map(len, folders)) <= 100
+
+
 def test_an_alias_is_its_option():
     assert read_grid(["lambda_mi=0"]) == {"mi_loss_weight": [0.0]}
 

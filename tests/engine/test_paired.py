@@ -61,7 +61,7 @@ def test_one_clip_won_is_as_likely_as_that_clip_is_drawn():
     assert got.value == pytest.approx(100 / 60)
     assert got.interval == pytest.approx([0, 100 / 60 * binom.ppf(0.975, 60, 1 / 60)])
     assert not got.is_beyond_noise
-    assert got.p == pytest.approx(2 * binom.pmf(0, 60, 1 / 60), abs=0.06)
+    assert got.p == 1, "as the sign test of one clip"
 
 
 def test_the_interval_has_the_spread_of_a_paired_mean():
@@ -111,6 +111,26 @@ def test_few_persons_prove_nothing_however_they_agree():
     label = np.arange(60) % CLASSES
     got = pair(label, wrong(label, range(0, 60, 4)), label, [f"person {n // 20}" for n in range(60)]).difference("uar")
     assert got.interval[0] > 0 and got.p == 0.25 and not got.is_beyond_noise
+
+
+@pytest.mark.parametrize(("N", "p"), [(2, 0.5), (4, 0.125), (8, 2 / 2**8)])
+def test_a_class_of_few_clips_proves_little_among_many_others(N, p):
+    """All of a small class won, all else alike: the sign test of those clips, which the other 200 have no part in."""
+    label = np.concatenate([np.zeros(N, dtype=int), np.arange(200) % 2 + 1])
+    found = pair(label, wrong(label, range(N)), label)
+    recall = found.recall_difference(0)
+    assert (recall.value, recall.interval, recall.p) == (100, None, pytest.approx(p))
+    uar = found.difference("uar")
+    assert uar.differing == N and uar.p >= p
+    assert uar.is_beyond_noise == (N == 8)
+
+
+def test_persons_that_are_read_alike_prove_nothing():
+    """Five of twenty persons, all of them better: as five alone, 2 in 2 ** 5."""
+    label = np.arange(200) % CLASSES
+    got = pair(label, wrong(label, range(50)), label, [f"person {n // 10:02d}" for n in range(200)]).difference("war")
+    assert got.interval[0] > 0 and got.differing == 5
+    assert got.p == 0.0625 and not got.is_beyond_noise
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12])
@@ -184,6 +204,23 @@ def test_a_perfect_score_has_a_lower_bound():
     label = np.arange(30) % CLASSES
     low, high = mean_intervals(label, np.stack([label, label]), grouped(clips(30), "clips"), CLASSES)["war"]
     assert (low, high) == (pytest.approx(100 * 0.025 ** (1 / 30)), 100)
+
+
+def test_models_that_say_one_class_each_have_more_than_a_point():
+    """UAR is 1/3 in every drawing, whoever is drawn; what one such model has for bounds holds for three of them."""
+    label, groups = np.arange(60) % CLASSES, grouped([f"person {n // 6}" for n in range(60)], "persons")
+    seeds = np.stack([np.full(60, c) for c in range(CLASSES)])
+    one = 100 * 0.025 ** (1 / 10) / 3  # the lowest recall of its class, of which ten persons are all right
+    low, high = mean_intervals(label, seeds, groups, CLASSES)["uar"]
+    assert low == pytest.approx(one) and high == pytest.approx(100 - 2 * one)
+    assert mean_intervals(label, seeds, groups, CLASSES)["war"] is None, "persons read equally well, as in a run"
+
+
+def test_one_model_has_the_intervals_of_its_run():
+    label, groups = np.arange(30) % CLASSES, grouped(clips(30), "clips")
+    alone = classifier_intervals(confusions(label, np.ones(30, dtype=int), groups, CLASSES))
+    got = mean_intervals(label, np.ones((1, 30), dtype=int), groups, CLASSES)
+    assert got == {name: pytest.approx(alone[name]) for name in ("uar", "war", "macro_f1")}
 
 
 def test_no_groups_no_intervals():

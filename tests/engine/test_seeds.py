@@ -110,13 +110,24 @@ def test_means_and_deviations_are_over_the_seeds(series):
     assert not (series.folder / "predictions.csv").exists()
 
 
-def test_the_interval_is_of_the_persons(series):
-    drawn = series.metrics["intervals"]
+def test_the_interval_is_of_the_persons(series, tmp_path):
+    """One person is read well by one of the models: the mean over both lies between the two persons' own."""
+    folder = shutil.copytree(series.folder, tmp_path / "run")
+    rows = rows_of(folder / "seed-5")
+    for row in rows[:3]:
+        row[f"logit_{row['label']}"], row["predicted"] = "99", row["label"]
+    with open(folder / "seed-5/predictions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    done = call("--resume", folder, folder=folder)
+    assert done.status == 0, done.err
+    drawn = done.metrics["intervals"]
     assert drawn["resampled"] == "persons" and drawn["groups"] == 2
-    both = [row for name in RUNS for row in rows_of(series.folder / name)]
+    both = [row for name in RUNS for row in rows_of(folder / name)]
     names = sorted({row["person"] for row in both})
     persons = [100 * np.mean([r["label"] == r["predicted"] for r in both if r["person"] == name]) for name in names]
-    assert len(names) == 2 and drawn["war"] == pytest.approx(sorted(persons))
+    assert len(names) == 2 and len(set(persons)) == 2 and drawn["war"] == pytest.approx(sorted(persons))
 
 
 def test_recalls_and_the_ensemble(series):
@@ -153,6 +164,19 @@ def test_a_stopped_series_goes_on_and_takes_more_seeds(series, words, tmp_path):
     more = call("--resume", folder, "--seeds", "3,5,6", folder=folder)
     assert more.status == 0 and more.metrics["seeds"] == [3, 5, 6], more.err
     assert snapshot(folder / "seed-3") == first
+
+
+def test_a_list_that_changed_between_seeds_is_said_and_how_to_mend_it(series, tmp_path):
+    folder = shutil.copytree(series.folder, tmp_path / "run")
+    before = (folder / "seed-5/predictions.csv").read_text()
+    (folder / "seed-5/predictions.csv").write_text(before.rpartition("\nRAER")[0] + "\n")
+    said = one_line(call("--resume", folder))
+    assert "scored on other clips" in said and "remove the metrics.json" in said
+    for name in RUNS:
+        (folder / name / "metrics.json").unlink()
+    done = call("--resume", folder, folder=folder)
+    assert done.status == 0, done.err
+    assert done.metrics == series.metrics and (folder / "seed-5/predictions.csv").read_text() == before
 
 
 def test_a_series_over_seeds_goes_on_as_it_began(series, words, tmp_path):
