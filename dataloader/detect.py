@@ -16,6 +16,8 @@ from utils.errors import UserError
 SHORT_SIDE = 240  # pixels of a frame as the cascades see it
 SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
 SAME = 0.4  # share of the smaller box that may lie in a better one
+STEP = {"frontal": 1.05, "profile": 1.1, "body": 1.1}  # from one size looked for to the next: finer finds more, slower
+TILT = 15.0  # degrees by which heads are held to one side
 CASCADES = {  # file; weight that every hit passes; hits that must agree. Measured: benchmarks/detect.py
     "frontal": ("haarcascade_frontalface_alt2.xml", 53.7, 2),
     "profile": ("haarcascade_profileface.xml", 0.0, 3),
@@ -53,7 +55,8 @@ def open_detector(face_model: str | None = None) -> Detector:
 
 
 class CascadeDetector:
-    """Frontal faces; profiles of both sides where no frontal face is found, or always with ``thorough``; bodies."""
+    """Frontal faces; tilted ones where none is upright; profiles of both sides where none of these is found, or always
+    with ``thorough``; bodies."""
 
     def __init__(self, thorough: bool = False) -> None:
         self.thorough = thorough
@@ -61,7 +64,9 @@ class CascadeDetector:
 
     def __call__(self, frame: np.ndarray) -> Detections:
         grey, scale = shrink(frame)
-        faces = self.frontal(grey, SMALLEST_FACE)
+        faces = self.frontal(grey, SMALLEST_FACE) or [
+            one for angle in (TILT, -TILT) for one in turned(self.frontal, grey, SMALLEST_FACE, angle)
+        ]
         if self.thorough or not faces:
             faces = faces + self.profile(grey, SMALLEST_FACE) + mirrored(self.profile, grey, SMALLEST_FACE)
         return Detections(resized(best(faces), scale), resized(best(self.body(grey, SMALLEST_BODY)), scale))
@@ -92,6 +97,7 @@ class YunetDetector:
 class Cascade:
     def __init__(self, name: str) -> None:
         file, self.floor, self.agreeing = CASCADES[name]
+        self.step = STEP[name]
         self.classifier = cv2.CascadeClassifier(cv2.data.haarcascades + file)
         if self.classifier.empty():
             raise UserError(f"OpenCV's {file} is missing; install opencv-python as requirements.txt has it")
@@ -99,7 +105,7 @@ class Cascade:
     def __call__(self, grey: np.ndarray, smallest: float) -> list[Found]:
         side = max(round(smallest * min(grey.shape)), 1)
         boxes, _, weights = self.classifier.detectMultiScale3(
-            grey, 1.1, self.agreeing, minSize=(side, side), outputRejectLevels=True
+            grey, self.step, self.agreeing, minSize=(side, side), outputRejectLevels=True
         )
         found = zip(np.reshape(boxes, (-1, 4)).tolist(), np.reshape(weights, -1).tolist(), strict=True)
         return [Found(x, y, x + w, y + h, 1 - math.exp(self.floor - s)) for (x, y, w, h), s in found if s > self.floor]
@@ -109,6 +115,18 @@ def mirrored(cascade: Cascade, grey: np.ndarray, smallest: float) -> list[Found]
     """What looks to the other side."""
     width, found = grey.shape[1], cascade(np.ascontiguousarray(grey[:, ::-1]), smallest)
     return [one._replace(left=width - one.right, right=width - one.left) for one in found]
+
+
+def turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) -> list[Found]:
+    """What stands upright in the picture turned by ``angle`` degrees; boxes of the same size around the same places."""
+    height, width = grey.shape
+    there = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+    back, found = cv2.invertAffineTransform(there), []
+    for one in cascade(cv2.warpAffine(grey, there, (width, height), borderMode=cv2.BORDER_REPLICATE), smallest):
+        x, y = back @ ((one.left + one.right) / 2, (one.top + one.bottom) / 2, 1.0)
+        wide, high = (one.right - one.left) / 2, (one.bottom - one.top) / 2
+        found.append(Found(float(x - wide), float(y - high), float(x + wide), float(y + high), one.score))
+    return found
 
 
 def shrink(frame: np.ndarray) -> tuple[np.ndarray, float]:

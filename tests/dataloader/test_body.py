@@ -8,17 +8,17 @@ FACE = (100, 100, 150, 160)  # 50 × 60
 
 
 def test_the_proportion_of_the_face():
-    # 1.4 widths of 50 beside the middle at 125, a quarter of 60 above, 1.75 of 60 below
-    assert body_box(FACE, [], 640, 480) == pytest.approx((55, 85, 195, 265))
+    # 1.2 widths of 50 beside the middle at 125, a fifth of 60 above, 1.3 of 60 below
+    assert body_box(FACE, [], 640, 480) == pytest.approx((65, 88, 185, 238))
 
 
 def test_inside_the_frame():
-    assert body_box(FACE, [], 180, 200) == pytest.approx((55, 85, 180, 200))
+    assert body_box(FACE, [], 180, 200) == pytest.approx((65, 88, 180, 200))
 
 
 def test_an_upper_body_that_fits_counts():
     assert body_box(FACE, [(40, 80, 220, 300, 0.9)], 640, 480) == (40, 80, 220, 300)
-    assert body_box(FACE, [(40, 120, 220, 200, 0.9)], 640, 480) == pytest.approx((40, 100, 220, 265))
+    assert body_box(FACE, [(40, 120, 220, 200, 0.9)], 640, 480) == pytest.approx((40, 100, 220, 238))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_an_upper_body_that_fits_counts():
     ],
 )
 def test_one_that_does_not_fit_is_left(body):
-    assert body_box(FACE, [body], 640, 480) == pytest.approx((55, 85, 195, 265))
+    assert body_box(FACE, [body], 640, 480) == pytest.approx((65, 88, 185, 238))
     assert body_box(FACE, [body, (40, 80, 220, 300, 0.1)], 640, 480) == (40, 80, 220, 300)
 
 

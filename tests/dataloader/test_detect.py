@@ -1,9 +1,10 @@
 """Cascades on a photograph, and boxes that are the same."""
 
+import cv2
 import numpy as np
 import pytest
 
-from dataloader.detect import CascadeDetector, Found, best, open_detector, overlap, shared
+from dataloader.detect import CascadeDetector, Found, best, open_detector, overlap, shared, turned
 from utils.errors import UserError
 
 FACE = (181, 75, 270, 178)  # of scikit-image's astronaut, measured by eye: cheek to cheek, fringe to chin
@@ -58,3 +59,29 @@ def test_bad_files(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(UserError, match="YuNet"):
         open_detector(str(tmp_path / "bad.onnx"))
+
+
+@pytest.mark.parametrize("angle", [15.0, -15.0, 30.0])
+def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
+    """A stand-in for a cascade finds the white disc wherever it is."""
+    grey = np.zeros((120, 160), np.uint8)
+    cv2.circle(grey, (110, 40), 10, 255, -1)
+    seen = []
+
+    def disc(picture, _):
+        rows, columns = np.nonzero(picture > 127)
+        seen.append((columns.mean(), rows.mean()))
+        return [Found(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9)]
+
+    (one,) = turned(disc, grey, 0.1, angle)
+    assert ((one.left + one.right) / 2, (one.top + one.bottom) / 2) == pytest.approx((110, 40), abs=1.5)
+    assert np.hypot(seen[0][0] - 110, seen[0][1] - 40) > 8  # it was elsewhere in the turned picture
+    assert one.right - one.left == pytest.approx(21, abs=2) and one.score == 0.9
+
+
+@pytest.mark.parametrize("angle", [20.0, -20.0])
+def test_a_tilted_face_of_a_photograph(astronaut, angle):
+    """Turned around its own middle, so that it lies where it was."""
+    middle = ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2)
+    tilted = cv2.warpAffine(astronaut, cv2.getRotationMatrix2D(middle, angle, 1.0), (512, 512))
+    assert overlap(open_detector()(tilted).faces[0].box, FACE) > 0.4
