@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import import_module
 
-from engine.folds import is_series
+from engine.series.folds import is_series
 from engine.settings import read_command, resumed_series
 from utils.config import describe
 from utils.errors import Interrupted, UserError
@@ -21,12 +21,12 @@ MODES = {  # mode, or what train is for another task → where it lives
     "zero-shot": ("engine.zero_shot", "zero_shot"),
     "cache": ("engine.frame_cache", "cache"),
     "predict": ("engine.predict", "predict"),
-    "serve": ("engine.serve", "serve"),
-    "compare": ("engine.compare", "compare"),
-    "ablate": ("engine.ablate", "ablate"),
+    "serve": ("engine.serve.run", "serve"),
+    "compare": ("engine.comparing.compare", "compare"),
+    "ablate": ("engine.comparing.ablate", "ablate"),
     "report": ("engine.report", "report"),
-    "attention": ("engine.attention", "attention"),
-    "export": ("engine.export", "export"),
+    "attention": ("engine.attention.run", "attention"),
+    "export": ("engine.video.export", "export"),
     "pretrain-clip": ("engine.pretrain", "pretrain"),
     "inspect": ("engine.inspect", "inspect"),
     "convert": ("engine.inspect", "convert"),
@@ -69,7 +69,7 @@ def run_mode(given, config) -> int:
     module, name = MODES["regression" if regression else config.run.mode]
     run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
     if is_series(config):
-        import_module("engine.series").run_series(config, given, run)
+        import_module("engine.series.run").run_series(config, given, run)
     else:
         run(config, given)
     return 0

@@ -28,10 +28,10 @@ from benchmarks.machine import describe_machine
 from dataloader.annotation import Clip, read_annotation
 from dataloader.clips import ClipDataset, Views, collate, indexes_of
 from dataloader.synthetic import Settings, write_set
-from engine.attention import open_explained
+from engine.attention.overlay import Place, places_of, spread
+from engine.attention.run import open_explained
 from engine.data import make_views
 from engine.device import to_device
-from engine.overlay import Place, places_of, spread
 from engine.settings import read_command
 from models.clip_caer import ClipCaer
 from models.clip_towers import ImageTower

@@ -31,7 +31,7 @@ from benchmarks.video_segments import FPS, Segment, Shown, find_segments, play
 from dataloader.detect import Detections, Found
 from dataloader.track import Tracker
 from engine.predict import Predictor
-from engine.video_timeline import Row, majority_of
+from engine.video.timeline import Row, majority_of
 
 RESULTS = Path("benchmarks/results/video.json")
 SCALE = 2.0  # of the simulation's 320 x 240

@@ -10,19 +10,19 @@ from torch.utils.data import DataLoader
 from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
 from dataloader.clips import Views
-from engine.calibration import RAW, Calibration, chosen_calibration
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
-from engine.intervals import require_persons
 from engine.lists import read_splits, require_lists, run_classes
-from engine.mistakes import write_mistakes
 from engine.options import Config
 from engine.regress import evaluate_regression
-from engine.results import write_results
-from engine.sequence_evaluate import evaluate_sequence
+from engine.results.calibration import RAW, Calibration, chosen_calibration
+from engine.results.intervals import require_persons
+from engine.results.mistakes import write_mistakes
+from engine.results.write import write_results
+from engine.sequence.evaluate import evaluate_sequence
 from engine.session import Session, open_session
 from engine.tasks import TASKS, ClipTask
 from utils.config import flag_of

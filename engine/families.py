@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from engine.sequence_options import SequenceOptions
+from engine.sequence.options import SequenceOptions
 from utils.config import flag_of, written
 from utils.errors import UserError
 

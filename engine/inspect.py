@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.adopt import FAMILIES, untold
-from engine.calibration import RAW, stored_calibration
 from engine.checkpoints import KEYS, Opened, evaluation_config, open_checkpoint, rebuild
 from engine.options import Config
+from engine.results.calibration import RAW, stored_calibration
 from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
 from models.published import Published

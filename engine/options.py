@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.attention_options import AttentionOptions
-from engine.result_options import ResultOptions
-from engine.sequence_options import SequenceOptions
-from engine.video_options import VideoOptions
+from engine.attention.options import AttentionOptions
+from engine.results.options import ResultOptions
+from engine.sequence.options import SequenceOptions
+from engine.video.options import VideoOptions
 from utils.config import option
 
 

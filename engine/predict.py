@@ -11,12 +11,12 @@ from typing import Any
 
 from dataloader.video import Video, open_video
 from engine.options import Config
-from engine.runner import FRAMES, About, in_halves
 from engine.settings import make_config
-from engine.video_answers import answers_of
-from engine.video_timeline import Smoother, Step, Timeline
-from engine.video_watch import Watcher
-from engine.windows import FrameWindows, Grid, SlidingWindows
+from engine.video.answers import answers_of
+from engine.video.runner import FRAMES, About, in_halves
+from engine.video.timeline import Smoother, Step, Timeline
+from engine.video.watch import Watcher
+from engine.video.windows import FrameWindows, Grid, SlidingWindows
 
 EVERY, EVERY_FRAME = 1.0, 0.2  # seconds, where the user names none: of models of windows, of single frames
 
@@ -39,7 +39,7 @@ class Predictor:
 
     def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
         """All rows of a video; with ``out`` also the files that ``--mode predict`` writes, into that folder."""
-        from engine.video_outputs import record
+        from engine.video.outputs import record
 
         if out is not None:
             return record(self, source, Path(out), keep_rows=True)
@@ -121,10 +121,10 @@ class Timing:
 def open_model(config: Config, given: dict[str, Any]) -> Any:
     """``--onnx`` without torch; all else with it."""
     if config.video.onnx is not None:
-        from engine.onnx_runner import OnnxRunner
+        from engine.video.onnx_runner import OnnxRunner
 
         return OnnxRunner(Path(config.video.onnx))
-    from engine.torch_runner import open_runner
+    from engine.video.torch_runner import open_runner
 
     return open_runner(config, given)
 
@@ -132,9 +132,9 @@ def open_model(config: Config, given: dict[str, Any]) -> Any:
 def predict(config: Config, given: dict[str, Any]) -> Any:
     """``--mode predict``: videos with ``--input``; without it a sequence model on the features of ``--features``."""
     if config.video.input is None:
-        from engine.sequence_unlabelled import predict as predict_features
+        from engine.sequence.unlabelled import predict as predict_features
 
         return predict_features(config, given)
-    from engine.video_outputs import predict_inputs
+    from engine.video.outputs import predict_inputs
 
     return predict_inputs(Predictor(**given), config)

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from dataloader.targets import Targets, read_targets
-from engine.agreement import KINDS, agreement_intervals, agreements
 from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
-from engine.intervals import Groups, groups_of
-from engine.metrics import shown
-from engine.model_card import write_model_card
 from engine.options import Config
 from engine.readout import Readout
+from engine.results.agreement import KINDS, agreement_intervals, agreements
+from engine.results.intervals import Groups, groups_of
+from engine.results.metrics import shown
+from engine.results.model_card import write_model_card
 from engine.session import Session, open_session
 from engine.tasks import ClipTask
 from models.clip_caer import Output
@@ -134,7 +134,7 @@ def write_regression(
     tested_on: str,
 ) -> dict[str, Any]:
     """``predictions.csv``, ``metrics.json``, ``agreement.png`` and the table."""
-    from engine.plots import draw_agreement, save
+    from engine.results.plots import draw_agreement, save
 
     log = session.log
     metrics = agreements(targets.values, predicted, targets.names)

@@ -6,12 +6,12 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from engine.comparing.grid import check_ablation
 from engine.families import check_family, check_frame_task, check_task, family_defaults
-from engine.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
-from engine.grid import check_ablation
 from engine.options import GROUPS, Config, RunOptions
-from engine.seeds import check_seeds
-from engine.video_settings import check_video
+from engine.series.folds import SPLIT_BY_FOLD, check_fold, check_series, fill_fold, stored_series
+from engine.series.seeds import check_seeds
+from engine.video.settings import check_video
 from utils.config import flag_of, from_json, parse, resolve
 from utils.errors import UserError
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
-from engine.metrics import score
+from engine.results.metrics import score
 from models.clip_backbone import tokenize_cut
 from models.clip_caer import Output, Texts
 from models.losses import (

@@ -8,32 +8,32 @@ import torch
 
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.calibrate import calibrate, require_validation
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch, to_device
 from engine.evaluate import Asked, score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
-from engine.intervals import require_persons
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
-from engine.model_card import write_model_card
 from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
 from engine.options import Config
+from engine.results.calibrate import calibrate, require_validation
+from engine.results.intervals import require_persons
+from engine.results.model_card import write_model_card
 from engine.resume import (
     continued_folder,
     find_checkpoint,
     is_complete,
 )
-from engine.run_hash import NAME as RUN_HASH
-from engine.run_hash import run_hash
 from engine.running import RunningScore, sum_finite
-from engine.sequence import train_sequence
+from engine.sequence.train import train_sequence
+from engine.series.run_hash import NAME as RUN_HASH
+from engine.series.run_hash import run_hash
+from engine.series.shared import final_loader
 from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
-from engine.shared import final_loader
 from engine.tasks import TASKS, ClipTask
 from utils.checkpoint import load_checkpoint, to_full
 from utils.runlog import progress_bar
@@ -194,7 +194,7 @@ class Trainer(Loop):
 
     def finish(self) -> dict[str, Any]:
         """The best checkpoint on the test list, or on validation where there is none; pictures."""
-        from engine.plots import draw_curves, save
+        from engine.results.plots import draw_curves, save
 
         if self.group.is_main:
             save(draw_curves(self.log.history()), self.log.folder / "curves.png")

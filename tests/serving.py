@@ -15,8 +15,8 @@ import av
 import numpy as np
 
 from engine.predict import Predictor
-from engine.runner import About
-from engine.serve import listen, open_server
+from engine.serve.run import listen, open_server
+from engine.video.runner import About
 
 FPS, WIDTH, HEIGHT = 10, 160, 120
 FACE = (50.0, 20.0, 110.0, 80.0)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.video_render import write_video
 from engine.predict import Predictor
-from engine.video_timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_of
+from engine.video.timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_of
 from tests.tiny import NAMES
 from tests.tools import error_of, run_main
 from tests.watched import FPS, film, frame_of, frames_of, know_faces

@@ -9,7 +9,7 @@ import torch
 
 from dataloader.frame_labels import TASKS
 from engine.checkpoints import BUILT_IN
-from engine.sequence import SequenceTrainer
+from engine.sequence.train import SequenceTrainer
 from main import main
 from tests.affect import VIDEOS, label_file, write_labels, write_set
 from tests.tools import error_of, run_main

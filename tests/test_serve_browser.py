@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from engine.runner import NUMBERS, About
+from engine.video.runner import NUMBERS, About
 from tests.browser import open_browser
 from tests.serving import DarkOrBright, Watching, serving, write_video
 

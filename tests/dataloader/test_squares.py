@@ -23,6 +23,6 @@ def test_the_squares_of_evaluation(box, size):
 
 
 def test_neither_squares_nor_windows_need_torch():
-    modules = "dataloader.squares, engine.runner, engine.windows, engine.video_answers, engine.predict"
+    modules = "dataloader.squares, engine.video.runner, engine.video.windows, engine.video.answers, engine.predict"
     code = f"import sys\nimport {modules}\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

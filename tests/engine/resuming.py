@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-import engine.plots
-import engine.reliability
+import engine.results.plots
+import engine.results.reliability
 import engine.train
 from benchmarks.kill import outcome as tensors_and_predictions
 from engine.tasks import ClipCaerTask
@@ -54,10 +54,10 @@ def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
         def add_figure(self, *_, **__): ...
         def close(self): ...
 
-    patch.setattr(engine.plots, "draw_confusion", lambda *_: None)
-    patch.setattr(engine.plots, "draw_curves", lambda *_: None)
-    patch.setattr(engine.reliability, "draw_reliability", lambda *_: None)
-    patch.setattr(engine.plots, "save", lambda _, path: path.write_bytes(b"picture"))
+    patch.setattr(engine.results.plots, "draw_confusion", lambda *_: None)
+    patch.setattr(engine.results.plots, "draw_curves", lambda *_: None)
+    patch.setattr(engine.results.reliability, "draw_reliability", lambda *_: None)
+    patch.setattr(engine.results.plots, "save", lambda _, path: path.write_bytes(b"picture"))
     patch.setattr(RunLog, "board", Board())
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from engine.agreement import agreement
 from engine.regress import cross_validate, subject_folds
+from engine.results.agreement import agreement
 from engine.settings import make_config
 from tests.tools import ROOT, error_of, run_main
 from utils.errors import UserError

@@ -1,0 +1,1 @@
+"""Where the encoder looks for a class."""

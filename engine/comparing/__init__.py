@@ -1,0 +1,1 @@
+"""Runs against one another: two of them, or a method and its variants."""

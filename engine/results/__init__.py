@@ -1,0 +1,1 @@
+"""What is made of predictions: scores, intervals, calibration, files, pictures."""

@@ -1,0 +1,1 @@
+"""The method for every frame of long videos."""

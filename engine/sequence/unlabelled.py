@@ -1,0 +1,48 @@
+"""``--mode predict``: a sequence model on every frame of videos without labels, for the challenge's submission."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataloader.sequences import FeatureSource
+from dataloader.unlabelled import read_feature_videos
+from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.families import check_family
+from engine.options import Config
+from engine.sequence.evaluate import require_width, stored_thresholds
+from engine.sequence.predict import predict_videos
+from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
+from engine.sequence.task import SequenceTask
+from engine.session import open_session
+from engine.settings import defaults
+from utils.errors import UserError, about
+
+
+def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """Every ``<video>.npy`` of the first ``--features`` folder."""
+    path = Path(config.run.eval_checkpoint)
+    opened = open_checkpoint(path, given)
+    if opened.content["family"] != "sequence":
+        raise UserError(f"{path}: a {opened.content['family']} model; --mode predict takes sequence models")
+    check_family("sequence", given, defaults())
+    if "features" not in given:
+        raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
+    with about(path):
+        config = evaluation_config(opened.content, {"exper_name": "predict"} | given, mode="predict")
+        model = rebuild(opened.content, config)
+    folders = [Path(folder) for folder in config.sequence.features]
+    videos = read_feature_videos(folders[0])
+    source = FeatureSource(videos, folders)
+    require_width(source, model, opened.path, config)
+    with open_session(config) as session:
+        task, log = SequenceTask(model.to(session.device), config), session.log
+        log.say(f"{len(videos)} videos, {sum(map(len, videos))} frames, {source.width} features a frame")
+        cut, shown = chosen_cut(task, config, stored_thresholds(opened)), []
+        with Writer(log.folder, task.tasks, np.asarray(cut)) as writer:
+            for found in predict_videos(task, videos, source, config, session, "predict"):
+                writer.write(found)
+                shown += [found] if len(shown) < SHOWN else []
+        draw(shown, task, log.folder / "timeline.png")
+        log.say(f"run folder: {log.folder}")
+    return {"videos": len(videos)}

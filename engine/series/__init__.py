@@ -1,0 +1,1 @@
+"""Several runs as one: folds, classes left out, seeds; what runs share."""

@@ -1,0 +1,1 @@
+"""A local page that takes a video and shows its timeline."""

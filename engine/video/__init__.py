@@ -1,0 +1,1 @@
+"""Answers on videos that no list names."""

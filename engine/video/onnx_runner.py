@@ -1,0 +1,78 @@
+"""An exported model as a runner: onnxruntime computes, torch is never imported; the file says all that is needed."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.video.runner import About
+from utils.errors import UserError
+
+FORMAT = 1
+METADATA = "emotion"  # the entry of the file's metadata that holds `About` as JSON
+INSTALL = "pip install -r requirements-export.txt"
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class OnnxRunner:
+    """(B, T, 3, S, S) uint8 of each stream → logits (B, C) float32."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UserError(f"--onnx {path}: no such file")
+        self.session = open_session(path)
+        self.about = read_about(self.session.get_modelmeta().custom_metadata_map, path)
+        reads = tuple(one.name for one in self.session.get_inputs())
+        if reads != self.about.views:
+            raise UserError(f"--onnx {path}: damaged: it reads {', '.join(reads)}, not {', '.join(self.about.views)}")
+
+    def __call__(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
+        given = {"face": face, "context": context}
+        return self.session.run(None, {name: given[name] for name in self.about.views})[0]
+
+
+def open_session(source: Path | bytes) -> Any:
+    """Of a file, or of what is to become one."""
+    runtime, name = import_runtime(), "the exported model" if isinstance(source, bytes) else f"--onnx {source}"
+    providers = [provider for provider in PROVIDERS if provider in runtime.get_available_providers()]
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # beside decoding, waiting threads sleep
+    try:
+        return runtime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers)
+    except Exception as error:  # a type for each code, which have no base of their own
+        raise UserError(f"{name}: not a model that onnxruntime reads ({str(error)[:160]})") from None
+
+
+def import_runtime() -> Any:
+    """Its official builds send reports of use to their maker unless told not to before they are imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(f"onnxruntime is not installed, which runs exported models: {INSTALL}") from None
+    if hasattr(onnxruntime, "disable_telemetry_events"):  # in case that somebody imported it earlier
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def read_about(metadata: dict[str, str], path: Path) -> About:
+    """What the file says of itself."""
+    if METADATA not in metadata:
+        raise UserError(f"--onnx {path}: not written by --mode export: it does not say what it is fed with")
+    try:
+        stored = json.loads(metadata[METADATA])
+        if stored.pop("format") != FORMAT:
+            raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
+        return replace(About.from_json(stored), model=path.name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"--onnx {path}: damaged: what it says of itself cannot be read") from None
+
+
+def written_about(about: About) -> str:
+    return json.dumps({"format": FORMAT} | about.as_json())

@@ -1,0 +1,178 @@
+"""What ``--mode predict`` leaves of each video: timeline.csv, timeline.json, overlay.mp4, timeline.png."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dataloader.frames import list_frames
+from dataloader.video import CameraVideo, Video, open_video
+from engine.interrupt import Interruption
+from engine.options import Config
+from engine.video.camera import Screen
+from engine.video.colours import class_colours
+from engine.video.overlay import Overlay
+from engine.video.pictures import draw_timeline
+from engine.video.timeline import Timeline, TimelineWriter
+from utils.errors import Interrupted, UserError
+from utils.runlog import RunLog, open_run
+
+VIDEOS = {
+    ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".ogv",
+}  # fmt: skip
+STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
+
+
+def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
+    """``--input``: one source, or every video of a folder, each with a folder of its own."""
+    sources = find_sources(config.video.input)
+    several = len(sources) > 1 or (Path(config.video.input).is_dir() and sources[0] != config.video.input)
+    log, done, bad = open_run(config.run.output_dir, "predict", asdict(config)), {}, []
+    try:
+        with Interruption(STOPPING) as stop:
+            for source, name in zip(sources, folder_names(sources), strict=True):
+                folder = log.folder / name if several else log.folder
+                try:
+                    done[source] = one_source(predictor, source, folder, config, log, stop)
+                except UserError as error:
+                    if not several:
+                        raise
+                    log.warn(str(error))
+                    bad.append(source)
+                stop.check()
+    except (UserError, OSError):
+        log.discard_if_empty()
+        raise
+    finally:
+        log.close()
+    if bad:
+        shown = ", ".join(Path(source).name for source in bad[:5]) + (", ..." if len(bad) > 5 else "")
+        raise UserError(f"{len(bad)} of {len(sources)} videos could not be read ({shown}); the others are done")
+    return {source: timeline.summary.as_json() for source, timeline in done.items()}
+
+
+def one_source(predictor: Any, source: str, folder: Path, config: Config, log: RunLog, stop: Interruption) -> Timeline:
+    timeline = record(
+        predictor,
+        source,
+        folder,
+        overlay=config.video.overlay,
+        stop=lambda: stop.received is not None,
+        say=log.say,
+    )
+    for line in describe(timeline, source, folder):
+        log.say(line)
+    if timeline.interrupted:
+        raise Interrupted(stop.received, f"stopped after {timeline.seconds:.1f} s of video; they are in {folder}")
+    return timeline
+
+
+def record(
+    predictor: Any,
+    source: str | int | Path,
+    folder: Path,
+    *,
+    overlay: bool = True,
+    keep_rows: bool = False,
+    stop: Callable[[], bool] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Timeline:
+    """Every file grows while the video is read; an end before time leaves them whole."""
+    timeline, started = Timeline(predictor.about), time.perf_counter()
+    with open_video(source) as video, ExitStack() as files:
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = TimelineWriter(folder, predictor.about, header(predictor, video, source))
+        files.callback(lambda: writer.close(ending(timeline)))
+        is_live, picture, screen = isinstance(video, CameraVideo), None, None
+        if overlay or is_live:
+            picture = files.enter_context(Overlay(folder, predictor, video, write=overlay, live=is_live))
+        if is_live:
+            screen = files.enter_context(Screen(video.name, say))
+
+        def ends() -> bool:
+            return (stop is not None and stop()) or (screen is not None and screen.closed)
+
+        for step in predictor.follow(video, sampled_only=picture is None, stop=ends):
+            timeline.seconds, timeline.took = step.seconds, time.perf_counter() - started
+            for rows in step.rows:
+                writer.write(rows)
+                timeline.summary.add(rows)
+                timeline.rows += rows if keep_rows else []
+            shown = None if picture is None else picture.add(step)
+            if screen is not None:
+                screen.show(step, shown)
+        timeline.interrupted, timeline.damaged = stop is not None and stop(), video.damaged
+    timeline.took = time.perf_counter() - started
+    draw_timeline(folder, predictor.about)
+    return timeline
+
+
+def header(predictor: Any, video: Video, source: str | int | Path) -> dict[str, Any]:
+    """Everything about the run that is known before the first row."""
+    about, config = predictor.about, predictor.config
+    options = dataclasses.asdict(config.video) | {"smooth": config.sequence.smooth}
+    used = ("seconds", "detect_every", "threshold", "max_persons", "encoder", "face_model", "smooth")
+    return {
+        "source": video.name if isinstance(video, CameraVideo) else Path(source).name,
+        "duration": video.duration and round(video.duration, 3),
+        "fps": round(video.fps, 3),
+        "width": video.width,
+        "height": video.height,
+        "family": about.family,
+        "model": about.model,
+        "kind": about.kind,
+        "classes": list(about.names),
+        "numbers": list(about.numbers),
+        "colours": class_colours(about.names),
+        "calibrated": about.calibrated,
+        "temperature": about.temperature,
+        "options": {"every": predictor.timing.every} | {name: options[name] for name in used},
+    }
+
+
+def ending(timeline: Timeline) -> dict[str, Any]:
+    """What only the end knows."""
+    return timeline.summary.as_json() | {
+        "seconds": round(timeline.seconds, 3),
+        "speed": round(timeline.speed, 2),
+        "damaged": timeline.damaged,
+        "interrupted": timeline.interrupted,
+    }
+
+
+def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
+    """For the screen."""
+    lines = []
+    if timeline.damaged:
+        lines.append(f"warning: {source}: {timeline.damaged}")
+    for person, counts in timeline.summary.predicted.items():
+        total = sum(counts.values())
+        told = ", ".join(f"{name} {100 * n / total:.0f} %" for name, n in counts.most_common(5) if n)
+        lines.append(f"person {person}: {told or 'no answer'}")
+    lines += timeline.summary.lines()
+    lines.append(
+        f"{timeline.seconds:.1f} s of video in {timeline.took:.1f} s: {timeline.speed:.1f} video seconds per second"
+    )
+    return [*lines, f"written to {folder}"]
+
+
+def find_sources(given: str) -> list[str]:
+    """A folder of videos is each of them, in order of their names; anything else is itself."""
+    folder = Path(given)
+    if not folder.is_dir():
+        return [given]
+    videos = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in VIDEOS and file.is_file())
+    if videos:
+        return videos
+    if not list_frames(folder):
+        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEOS))}) and no image")
+    return [given]
+
+
+def folder_names(sources: list[str]) -> list[str]:
+    """Names of the videos without their endings, where those differ."""
+    stems = [Path(source).stem for source in sources]
+    return [Path(s).stem if stems.count(Path(s).stem) == 1 else Path(s).name for s in sources]

@@ -1,0 +1,199 @@
+"""A model behind windows of a video: which frames it sees, how often, and what it says where there is no face."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataloader.affwild import Video as AffVideo
+from dataloader.sequences import window_starts
+from dataloader.squares import face_square
+from engine.predict import Predictor
+from engine.sequence.predict import to_answers
+from engine.sequence.stitch import Stitcher
+from engine.sequence.task import SequenceTask
+from engine.settings import make_config
+from engine.video.runner import FRAMES, About
+from engine.video.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE
+from engine.video.torch_runner import SequenceRunner, TorchRunner, describe
+from models.sequence import SequenceModel
+from tests.tiny import FACE as BOX
+from tests.tools import configure, make_task
+from tests.watched import FPS, KnownFaces, frames_of, know_faces
+
+ABOUT = About(family="clip-caer", model="m", names=("dark", "bright"), frames=8, size=16, crop_body=True)
+
+
+VIEWS = ("face", "context")
+
+
+class Frames:
+    """A video in memory."""
+
+    name, duration, damaged, width, height, fps = "drawn", None, None, 160, 120, FPS
+
+    def __init__(self, parts):
+        self.shown = frames_of(parts)
+
+    def __iter__(self):
+        return iter(self.shown)
+
+
+class Brightness:
+    """Features are mean colours; the logit of "bright" is how bright the face's red is. Notes what it is asked."""
+
+    def __init__(self, about=ABOUT):
+        self.about, self.encoded, self.heads = about, 0, []
+
+    def encode(self, squares):
+        self.encoded += len(squares)
+        return squares.mean(axis=(2, 3), dtype=np.float32)
+
+    def head(self, face, context):
+        self.heads.append((face, context))
+        seen = context if face is None else face
+        bright = seen[..., 0].mean(axis=1) / 25.5 - 5
+        return np.stack([-bright, bright], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def eyes(monkeypatch) -> KnownFaces:
+    return know_faces(monkeypatch)
+
+
+def rows_of(runner, parts, **options):
+    predictor = Predictor(runner=runner, **options)
+    return [row for step in predictor.follow(Frames(parts)) for rows in step.rows for row in rows]
+
+
+def test_each_sampled_frame_is_encoded_once(eyes):
+    runner = Brightness()
+    rows = rows_of(runner, [(1, 10.0)])
+    assert [(r.start, r.stop) for r in rows] == [(s, s + 4.0) for s in range(7)]
+    assert all(face.shape == (1, 8, 3) for face, _ in runner.heads)
+    assert runner.encoded == 2 * 20  # 8 frames in 4 s, 10 s, two streams
+    assert all(r.faces == r.samples == 8 and r.seen == FACE and r.person == 1 for r in rows)
+
+
+def test_frames_without_a_face_are_not_chosen(eyes):
+    """Of the window's frames half hide the face; the model sees the others, in both streams, the last repeated."""
+    runner = Brightness()
+    (row,) = rows_of(runner, [(1, 2.0), ("hidden", 2.0)])
+    (face, context) = runner.heads[0]
+    assert (row.faces, row.samples, row.seen) == (4, 8, FACE)
+    assert (face[0, :, 0] > face[0, :, 2]).all()  # yellow, the face of class 1; what hides it is green
+    assert np.array_equal(face[0, 3:], np.repeat(face[0, 3:4], 5, axis=0))
+    assert len(np.unique(context[0], axis=0)) == 4
+
+
+def test_context_alone_is_marked(eyes):
+    rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 12.0)])
+    assert rows[0].seen == FACE and rows[-1].seen == CONTEXT_ONLY
+    assert rows[-1].faces == 0 and rows[-1].predicted in ABOUT.names
+
+
+def test_a_body_without_a_known_person_is_judged_by_context(eyes):
+    rows = rows_of(Brightness(), [("hidden", 6.0)])
+    assert {(r.person, r.seen) for r in rows} == {(None, CONTEXT_ONLY)} and all(r.predicted for r in rows)
+
+
+def test_a_model_of_faces_gives_no_answer_without_one(eyes):
+    runner = Brightness(
+        About(family="dfer-clip", model="m", names=("dark", "bright"), streams="face", frames=8, size=16)
+    )
+    rows = rows_of(runner, [(1, 4.0), ("hidden", 4.0)])
+    assert rows[0].predicted and rows[0].seen == FACE
+    assert rows[-1].seen in (NO_FACE, NO_ONE) and rows[-1].predicted == "" and rows[-1].values is None
+    assert all(context is None for _, context in runner.heads)
+
+
+def test_nobody_is_a_row_too(eyes):
+    runner = Brightness()
+    rows = rows_of(runner, [("nobody", 6.0)])
+    assert {(r.person, r.seen, r.predicted, r.values) for r in rows} == {(None, NO_ONE, "", None)}
+    assert len(rows) == 3 and not runner.heads
+
+
+def test_searches_are_made_on_sampled_frames(eyes):
+    rows_of(Brightness(), [(1, 10.0)], detect_every=0.4)
+    assert eyes.calls == 20  # 2 frames a second are sampled
+    eyes.calls = 0
+    rows_of(Brightness(), [(1, 10.0)], detect_every=2.0)
+    assert eyes.calls == 5
+
+
+def test_models_of_single_frames_answer_five_times_a_second(eyes):
+    about = About(family="frame-expr", model="m", names=("dark", "bright"), streams="face", frames=1, size=16)
+    rows = rows_of(Brightness(about), [(1, 2.0)])
+    assert [r.start for r in rows] == pytest.approx(np.arange(10) / 5)
+    rows = rows_of(Brightness(about), [(1, 2.0)], every=0.5)
+    assert [r.start for r in rows] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_neighbouring_frames_where_the_model_reads_those(eyes):
+    about = About(family="emoclip", model="m", names=("dark", "bright"), streams="face", frames=4, size=16)
+    runner = Brightness(About.from_json(about.as_json() | {"sampling": "window", "downsample": 2}))
+    (row,) = rows_of(runner, [(1, 4.0)])
+    assert row.samples == 20 and runner.encoded == 4  # every second of 40 frames; the 4 in the middle
+
+
+@pytest.mark.parametrize("streams", ["both", "face", "context"])
+def test_a_checkpoint_in_halves_is_the_model_itself(streams):
+    config = configure(streams=streams, adapter="none" if streams == "context" else "residual")
+    task = make_task(streams=streams, adapter="none" if streams == "context" else "residual")
+    runner = TorchRunner(task.model, describe(config, "clip-caer", Path("m.pt"), task.names), torch.device("cpu"))
+    squares = np.random.default_rng(0).integers(0, 256, (2, 2, 4, 3, 64, 64), dtype=np.uint8)
+    face, context = (part if streams in ("both", name) else None for part, name in zip(squares, VIEWS, strict=True))
+    task.model.eval()
+    with torch.inference_mode():
+        given = [None if part is None else torch.from_numpy(part).float() / 255 for part in (face, context)]
+        expected = task.model(*given).logits.numpy()
+    assert runner(face, context) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_that_cannot_be_halved_gets_pixels(eyes):
+    class Pixels:
+        about = ABOUT
+
+        def __call__(self, face, context):
+            assert face.shape == context.shape == (1, 8, 3, 16, 16) and face.dtype == np.uint8
+            return np.array([[0.0, 1.0]], dtype=np.float32)
+
+    rows = rows_of(Pixels(), [(1, 5.0)])
+    assert len(rows) == 2 and all(r.predicted == "bright" for r in rows)
+
+
+class Tower(torch.nn.Module):
+    def forward(self, pixels):
+        return torch.cat([pixels.mean(dim=(2, 3)), pixels.std(dim=(2, 3))], dim=1)
+
+
+def test_every_frame_as_evaluation_answers(eyes):
+    """A sequence model over a video of 57 frames: the same numbers as windows that are cut and averaged offline."""
+    torch.manual_seed(0)
+    model = SequenceModel(6, channels=(8,), width=16, layers=1, heads=2, hidden=16, dropout=0.0).eval()
+    numbers = ("valence", "arousal", *(f"AU{n}" for n in range(12)))
+    about = About(
+        family="sequence", model="m", kind=FRAMES, names=tuple("abcdefgh"), numbers=numbers, streams="face", size=16,
+        frames=1, window=20, stride=12,
+    )  # fmt: skip
+    runner = SequenceRunner(model, Tower(), about, torch.device("cpu"))
+    parts = [(1, 2.0), (3, 1.7), (2, 2.0)]
+    rows = rows_of(runner, parts)
+    config = make_config({"model": "sequence", "window": 20, "stride": 12})
+    task = SequenceTask(model, config)
+    squares = np.stack([face_square(frame, BOX, 16) for _, frame in frames_of(parts)])
+    features = torch.from_numpy(runner.encode(squares))
+    stitcher = Stitcher(len(features), task.width)
+    for start in window_starts(len(features), 20, 12):
+        part = features[None, start : start + 20]
+        with torch.inference_mode():
+            out = model(part)
+        stitcher.add(int(start), task.numbers(out, torch.zeros(part.shape[:2], dtype=torch.bool))[0].numpy())
+    expected = to_answers(task, AffVideo("v", None, (None,) * 57, {}), stitcher.mean(), 1)
+    told = np.array([row.values for row in rows])
+    assert [row.start for row in rows] == pytest.approx(np.arange(57) / FPS)
+    assert told[:, 8:10] == pytest.approx(expected.va, abs=1e-5)
+    assert told[:, 10:] == pytest.approx(expected.au, abs=1e-5)
+    assert [row.predicted for row in rows] == ["abcdefgh"[k] for k in expected.expr]
