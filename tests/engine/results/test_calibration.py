@@ -20,7 +20,7 @@ from engine.results.calibration import (
     softmax,
     stored_calibration,
 )
-from engine.series.run import read_companions
+from engine.series.pooled import calibration_of, read_predictions
 from utils.errors import UserError
 
 # -- ECE ------------------------------------------------------------------------------------------------------------
@@ -129,12 +129,14 @@ def test_pooled_runs_keep_their_temperatures():
 
 
 def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
-    for fold, rows in (("fold-1", "x,anna,a\ny,,b"), ("fold-2", "z,ben,a")):
+    for fold, rows in (("fold-1", "x,anna,a,1,0\ny,,b,0,1"), ("fold-2", "z,ben,a,0,1")):
         (tmp_path / fold).mkdir()
-        (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label\n{rows}\n")
+        (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label,logit_a,logit_b\n{rows}\n")
     scored = [{"calibration": {"temperature": 1.5, "fitted_on": "val"}}, {}]  # the second before there was any
-    persons, calibrated = read_companions([tmp_path / "fold-1", tmp_path / "fold-2"], scored)
-    assert persons == ["anna", None, "ben"] and calibrated.fitted_on == "val"
+    folders = [tmp_path / "fold-1", tmp_path / "fold-2"]
+    calibrated = calibration_of(folders, scored)
+    assert read_predictions([folder / "predictions.csv" for folder in folders]).persons == ["anna", None, "ben"]
+    assert calibrated.fitted_on == "val"
     assert calibrated.temperature.tolist() == [1.5, 1.5, 1.0]
 
 
