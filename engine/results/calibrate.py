@@ -16,7 +16,10 @@ from utils.errors import UserError
 def require_validation(splits: Splits, config: Config) -> None:
     """Before the first epoch."""
     if config.results.calibrate and not splits.val:
-        raise UserError("--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out; or --no-calibrate")
+        raise UserError(
+            "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
+            "(or leave it out: --no-calibrate)"
+        )
 
 
 def calibrate(best: dict[str, Any], path: Path, trainer: Any, split: str) -> Calibration:
