@@ -41,7 +41,7 @@ CORES = 2
 class TrueBoxes:
     """The segments as a video in memory, and a detector that knows what the simulation drew."""
 
-    name, duration, damaged, fps = "segments", None, None, FPS
+    name, duration, damaged, fps, end = "segments", None, None, FPS, 0.0
 
     def __init__(self, segments: list[Segment], root: Path) -> None:
         self.segments, self.root = segments, root
@@ -59,7 +59,7 @@ class TrueBoxes:
 
 def rows_by_true_boxes(predictor: Predictor, segments: list[Segment], root: Path) -> list[Row]:
     video = TrueBoxes(segments, root)
-    with patch.object(predictor, "_eyes", lambda: (video.detect, Tracker(1))):
+    with patch.object(predictor, "_eyes", lambda *_: (video.detect, Tracker(1))):
         return [row for step in predictor.follow(video) for rows in step.rows for row in rows]
 
 

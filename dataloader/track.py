@@ -9,6 +9,7 @@ from dataloader.boxes import Box
 from dataloader.detect import Detections, Found, overlap
 
 PATIENCE = 1.5  # seconds that a person may go unseen
+MISSED = 2.5  # times the wait for the next search, where that is longer
 HITS = 2  # sightings before a face is a person
 NEAR = 1.0  # face sizes between a face and where it is expected
 GROWTH = 1.8  # a face's size between two sightings, at most times this
@@ -99,6 +100,11 @@ class Tracker:
         return Person(
             track.id, as_box(track.expected(seconds)), track.seconds == seconds, float(track.score), track.since
         )
+
+
+def patience_of(wait: float) -> float:
+    """Seconds that a person may go unseen where searches are to be ``wait`` seconds apart, at most twice as far."""
+    return max(PATIENCE, MISSED * wait)
 
 
 def cost(expected: np.ndarray, face: Box) -> float:

@@ -23,8 +23,13 @@ FORMATS = (  # containers of videos; what is missing here are playlists, which n
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,gif,dv,mxf,ivf,"
     "mp3,wav,aac,flac"
 )
+BACK, AHEAD = 1.0, 6 * 3600.0  # seconds; times that leap further do not tell when a frame was
 SHORT = 0.5  # seconds that may lack at the end before a file counts as cut off
 Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and what makes the picture where it is wanted
+
+
+class TooLong(UserError):
+    """A frame behind ``Video.longest``."""
 
 
 class Video:
@@ -39,6 +44,8 @@ class Video:
     fps: float  # nominal
     duration: float | None = None
     damaged: str | None = None
+    longest: float | None = None  # seconds; a frame behind that ends a pass: TooLong
+    end: float = 0.0  # of the last frame that passed, seconds
 
     def __enter__(self) -> "Video":
         return self
@@ -59,6 +66,9 @@ class Video:
         """
         due, early = 0.0, 0.5 / self.fps
         for seconds, picture in self._shots():
+            if self.longest is not None and seconds > self.longest:
+                raise TooLong(f"{self.name}: lasts longer than {self.longest:.0f} s")
+            self.end = seconds + 1 / self.fps
             if every is None:
                 yield seconds, picture()
             elif seconds + early >= due:
@@ -105,8 +115,11 @@ class FileVideo(Video):
         first, last, end = None, 0.0, 0.0
         with self._open() as container:
             for frame in self._decode(container, self._stream(container), faults):
-                stamp = end if frame.time is None else float(frame.time)
+                stamp = (first or 0.0) + end if frame.time is None else float(frame.time)
                 first = stamp if first is None else first
+                if not -BACK <= stamp - first - last <= AHEAD:  # parts that were joined, each with times of its own
+                    faults.append("times that leap: what follows is counted on")
+                    first = stamp - end
                 last = max(stamp - first, last)
                 end = last + max(float(frame.duration or 0) * float(frame.time_base or 0), 1 / self.fps)
                 yield last, lambda frame=frame: upright(frame, self._shape)

@@ -42,7 +42,7 @@ class Predictor:
         from engine.video.outputs import record
 
         if out is not None:
-            return record(self, source, Path(out), keep_rows=True)
+            return record(self, source, Path(out), overlay=self.config.video.overlay, keep_rows=True)
         timeline, started = Timeline(self.about), time.perf_counter()
         with open_video(source) as video:
             for step in self.follow(video, sampled_only=True):
@@ -58,7 +58,7 @@ class Predictor:
         """Every frame of ``video`` with what is known by then; memory does not grow. ``stop()`` ends it early."""
         timing, end = self.timing, 0.0
         grid = Grid(timing.rate_of(video.fps), video.fps)
-        watcher = Watcher(*self._eyes(), self.about, grid, self.config.video.detect_every)
+        watcher = Watcher(*self._eyes(video.fps), self.about, grid, self.config.video.detect_every)
         windows, answers = timing.windows(self.about), answers_of(self.runner)
         smoother = Smoother(self.config.sequence.smooth, self.about, self.config.video.threshold)
         frames = video.frames(self._spacing(grid, video)) if sampled_only else iter(video)
@@ -68,16 +68,20 @@ class Predictor:
             sample, end = watcher.look(seconds, frame), seconds + 1 / video.fps
             groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
             yield Step(seconds, frame, watcher.faces(), [rows for group in groups for rows in smoother.push(group)])
-        last = [group for window in windows.finish(end) for group in answers.answer(window)] + list(answers.finish())
+        else:
+            end = max(end, video.end)  # frames behind the last sample pass unseen
+        last = [group for window in windows.finish(end) for group in answers.answer(window)]
+        last += answers.finish(end)
         rows = [rows for group in last for rows in smoother.push(group)] + list(smoother.finish())
         yield Step(end, None, [], rows)
 
-    def _eyes(self) -> tuple[Any, Any]:
+    def _eyes(self, fps: float) -> tuple[Any, Any]:
         from dataloader.detect import open_detector
-        from dataloader.track import Tracker
+        from dataloader.track import Tracker, patience_of
 
         options = self.config.video
-        return open_detector(options.face_model), Tracker(options.max_persons)
+        patience = patience_of(max(options.detect_every, 1 / fps))
+        return open_detector(options.face_model), Tracker(options.max_persons, patience=patience)
 
     def _spacing(self, grid: Grid, video: Video) -> float | None:
         """Where nothing is drawn, frames between samples need not become pictures."""

@@ -35,7 +35,7 @@ class DarkOrBright:
 class Watching(Predictor):
     """Sees one face, always at the same place, and none in frames that are all blue."""
 
-    def _eyes(self) -> tuple[Any, Any]:
+    def _eyes(self, fps: float) -> tuple[Any, Any]:
         def detect(frame: np.ndarray) -> Any:
             red, _, blue = frame.reshape(-1, 3).mean(axis=0)
             return SimpleNamespace(bodies=[], found=blue < red + 50)

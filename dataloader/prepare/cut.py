@@ -13,7 +13,7 @@ from dataloader.boxes import Box
 from dataloader.detect import Detector, area
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Part, Source
-from dataloader.track import Tracker
+from dataloader.track import Tracker, patience_of
 from dataloader.video import Video, open_video
 
 CANDIDATES = 8  # faces followed beyond the persons wanted: one of them may be no face
@@ -89,7 +89,8 @@ class Cutter:
         return 0.5 / self.options.fps
 
     def _samples(self, video: Video) -> Iterator[Sample]:
-        tracker = Tracker(self.options.persons + CANDIDATES)
+        patience = patience_of(max(1 / self.options.fps, 1 / video.fps))
+        tracker = Tracker(self.options.persons + CANDIDATES, patience=patience)
         for seconds, frame in video.frames(1 / self.options.fps):
             frame = shrunk(frame, self.options.height)
             if not any(p.start - 2 <= seconds <= (p.end or seconds) + 1 for p in self.source.parts):

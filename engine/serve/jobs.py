@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.video import open_video
+from dataloader.video import TooLong, open_video
 from engine.video.outputs import record
 from utils.errors import UserError
 
@@ -143,21 +143,24 @@ class Jobs:
 
     def _analyse(self, job: Job) -> tuple[str, str]:
         """What became of it, and why."""
-        most = 60 * self.minutes * job.fps + 1
+        most, longest = 60 * self.minutes * job.fps + 1, 60 * self.minutes + 1  # frames, seconds
+        too_long = f"This video is longer than it says; {self._most()}"
 
         def stop() -> bool:  # asked before every frame
             job.frames += 1
             return job.cancelled or job.frames > most
 
         try:
-            record(self.predictor, str(job.video), job.folder, stop=stop)
+            record(self.predictor, str(job.video), job.folder, longest=longest, stop=stop)
+        except TooLong:
+            return FAILED, too_long
         except UserError as error:
             return FAILED, said(error, job)
         except Exception:
             traceback.print_exc()
             return FAILED, BROKEN
         if job.frames > most:
-            return FAILED, f"This video is longer than it says; {self._most()}"
+            return FAILED, too_long
         return DONE, ""
 
     def _most(self) -> str:

@@ -26,7 +26,7 @@ class WindowAnswers:
         rows = [self._row(window, person, values.get(person)) for person in persons]
         yield rows or [Row(window.start, window.stop, None, NO_ONE, samples=len(window.samples))]
 
-    def finish(self) -> Iterator[list[Row]]:
+    def finish(self, end: float) -> Iterator[list[Row]]:
         return iter(())
 
     def _ask(self, persons: list[list[View]]) -> np.ndarray:
@@ -53,12 +53,10 @@ class FrameAnswers:
         self.runner, self.about = runner, runner.about
         self.samples: dict[int, Sample] = {}  # those whose answers are not settled
         self.sums: dict[int, dict[int, tuple[np.ndarray, int]]] = {}  # frame → person → sum, windows
-        self.end = 0.0
 
     def answer(self, window: Window) -> Iterator[list[Row]]:
         """Frames before this window are settled: no later one covers them."""
         yield from self._settle(window.first, window.start)
-        self.end = window.stop
         for number, sample in enumerate(window.samples, window.first):
             self.samples[number] = sample
         persons = [person for person in window.persons() if any(v.found for v in views_of(window, person))]
@@ -66,8 +64,9 @@ class FrameAnswers:
         for person in persons:
             self._add(window, person)
 
-    def finish(self) -> Iterator[list[Row]]:
-        yield from self._settle(max(self.samples, default=-1) + 1, self.end)
+    def finish(self, end: float) -> Iterator[list[Row]]:
+        """The last frame lasts until ``end``."""
+        yield from self._settle(max(self.samples, default=-1) + 1, end)
 
     def _add(self, window: Window, person: int) -> None:
         """Frames before the person came and after the person left are padding; a face missed in between has the

@@ -77,13 +77,15 @@ def record(
     *,
     overlay: bool = True,
     keep_rows: bool = False,
+    longest: float | None = None,
     stop: Callable[[], bool] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Timeline:
-    """Every file grows while the video is read; an end before time leaves them whole."""
+    """Every file grows while the video is read; an end before time leaves them whole. ``longest``: see ``Video``."""
     timeline, started = Timeline(predictor.about), time.perf_counter()
     with open_video(source) as video, ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
+        video.longest = longest
         writer = TimelineWriter(folder, predictor.about, header(predictor, video, source))
         files.callback(lambda: writer.close(ending(timeline)))
         is_live, picture, screen = isinstance(video, CameraVideo), None, None

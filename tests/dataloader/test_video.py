@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.video import open_video
+from dataloader.video import TooLong, open_video
 from tests.dataloader.filming import FPS, HEIGHT, WIDTH, film, picture, sound
 from utils.errors import UserError
 
@@ -65,6 +65,29 @@ def test_frames_every_so_often(tmp_path):
 def test_after_a_gap_the_frame_that_comes_is_taken_once(tmp_path):
     film(tmp_path / "a.mkv", [picture(n) for n in range(6)], times=[0, 50, 100, 1070, 1120, 1170])
     assert [s for s, _ in open_video(tmp_path / "a.mkv").frames(0.1)] == pytest.approx([0, 0.1, 1.07, 1.12], abs=2e-3)
+
+
+def test_parts_with_times_of_their_own_follow_one_another(tmp_path):
+    """Two transport streams one behind the other, as recorders leave them: the times begin anew in the middle."""
+    one = film(tmp_path / "one.ts", [picture(n) for n in range(40)], codec="mpeg2video", fps=25).read_bytes()
+    (tmp_path / "two.ts").write_bytes(one + one)
+    video = open_video(tmp_path / "two.ts")
+    times = [seconds for seconds, _ in video]
+    assert times == pytest.approx(np.arange(80) / 25, abs=0.021)
+    assert "leap" in video.damaged
+
+
+def test_a_leap_of_days_is_no_day(tmp_path):
+    film(tmp_path / "a.mkv", [picture(n) for n in range(6)], times=[0, 50, 100, 10**9, 10**9 + 50, 10**9 + 100])
+    video = open_video(tmp_path / "a.mkv")
+    assert [seconds for seconds, _ in video][-1] < 5 and "leap" in video.damaged
+
+
+def test_a_pass_ends_behind_the_longest(tmp_path):
+    video = open_video(film(tmp_path / "a.mkv", [picture(n) for n in range(3)], times=[0, 50, 60_000]))
+    video.longest = 2.0
+    with pytest.raises(TooLong, match="longer than 2 s"):
+        list(video)
 
 
 def test_a_pass_can_be_repeated(tmp_path):

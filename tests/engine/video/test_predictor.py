@@ -20,7 +20,7 @@ from engine.video.torch_runner import SequenceRunner, TorchRunner, describe
 from models.sequence import SequenceModel
 from tests.tiny import FACE as BOX
 from tests.tools import configure, make_task
-from tests.watched import FPS, KnownFaces, frames_of, know_faces
+from tests.watched import FPS, KnownFaces, film, frames_of, know_faces
 
 ABOUT = About(family="clip-caer", model="m", names=("dark", "bright"), frames=8, size=16, crop_body=True)
 
@@ -31,7 +31,7 @@ VIEWS = ("face", "context")
 class Frames:
     """A video in memory."""
 
-    name, duration, damaged, width, height, fps = "drawn", None, None, 160, 120, FPS
+    name, duration, damaged, width, height, fps, end = "drawn", None, None, 160, 120, FPS, 0.0
 
     def __init__(self, parts):
         self.shown = frames_of(parts)
@@ -123,6 +123,28 @@ def test_searches_are_made_on_sampled_frames(eyes):
     assert eyes.calls == 5
 
 
+@pytest.mark.parametrize("fps, every", [(10.0, 3.0), (0.5, 0.2)])
+def test_persons_are_known_however_rare_searches_are(monkeypatch, fps, every):
+    """``--detect-every 3``, and a video of a frame in two seconds: two sightings still make a person."""
+    monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: KnownFaces())
+    video = Frames([(1, 20.0)])
+    video.fps, video.shown = fps, [(number / fps, frame) for number, (_, frame) in enumerate(video.shown)]
+    predictor = Predictor(runner=Brightness(), detect_every=every)
+    rows = [row for step in predictor.follow(video) for rows in step.rows for row in rows]
+    assert {row.person for row in rows[3:]} == {1}
+
+
+def test_what_is_drawn_changes_no_answer(eyes, tmp_path):
+    """Without an overlay frames between samples are passed over; the video lasts as long."""
+    source, options = film(tmp_path / "odd.mp4", [(1, 4.7)]), {"runner": Brightness(), "seconds": 3.0}
+    told = Predictor(overlay=False, **options)(source, out=tmp_path / "plain")
+    assert told.rows[-1].stop == pytest.approx(4.7)
+    assert not (tmp_path / "plain/overlay.mp4").exists()
+    drawn = Predictor(**options)(source, out=tmp_path / "drawn")
+    assert (tmp_path / "drawn/overlay.mp4").exists()
+    assert drawn.rows == told.rows == Predictor(**options)(source).rows
+
+
 def test_models_of_single_frames_answer_five_times_a_second(eyes):
     about = About(family="frame-expr", model="m", names=("dark", "bright"), streams="face", frames=1, size=16)
     rows = rows_of(Brightness(about), [(1, 2.0)])
@@ -194,6 +216,8 @@ def test_every_frame_as_evaluation_answers(eyes):
     expected = to_answers(task, AffVideo("v", None, (None,) * 57, {}), stitcher.mean(), 1)
     told = np.array([row.values for row in rows])
     assert [row.start for row in rows] == pytest.approx(np.arange(57) / FPS)
+    assert [row.stop for row in rows] == pytest.approx(np.arange(1, 58) / FPS)
+    assert rows_of(runner, [(1, 2.0)])[-1].stop == pytest.approx(2.0)  # the last window ends with the video
     assert told[:, 8:10] == pytest.approx(expected.va, abs=1e-5)
     assert told[:, 10:] == pytest.approx(expected.au, abs=1e-5)
     assert [row.predicted for row in rows] == ["abcdefgh"[k] for k in expected.expr]
