@@ -17,6 +17,7 @@ from engine.video.runner import FRAMES, About, in_halves
 from engine.video.timeline import Smoother, Step, Timeline
 from engine.video.watch import Watcher
 from engine.video.windows import FrameWindows, Grid, SlidingWindows
+from utils.errors import UserError
 
 EVERY, EVERY_FRAME = 1.0, 0.2  # seconds, where the user names none: of models of windows, of single frames
 
@@ -35,6 +36,7 @@ class Predictor:
         self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)
         self.runner = in_halves(open_model(self.config, given) if runner is None else runner)
         self.about: About = self.runner.about
+        refuse_idle(self.about, given)
         self.timing = Timing.of(self.about, self.config)
 
     def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
@@ -120,6 +122,16 @@ class Timing:
         if about.kind == FRAMES:
             return FrameWindows(about.window, about.stride)
         return SlidingWindows(self.seconds, self.every or EVERY)
+
+
+def refuse_idle(about: About, given: dict[str, Any]) -> None:
+    """Flags that mean nothing to a model of this kind."""
+    if "seconds" in given and (about.kind == FRAMES or about.frames == 1):
+        raise UserError(f"--seconds: {about.model} answers for single frames, not for windows; --every spaces them")
+    if given.get("threshold") and not about.names:
+        raise UserError(f"--threshold: {about.model} gives numbers and no class, whose confidence could be less")
+    if about.kind != FRAMES and "encoder" in given:
+        raise UserError(f"--encoder {given['encoder']}: {about.model} has an image encoder of its own; leave it out")
 
 
 def open_model(config: Config, given: dict[str, Any]) -> Any:

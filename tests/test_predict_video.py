@@ -133,9 +133,12 @@ def test_a_folder_of_videos_goes_on_behind_a_bad_one(trained, short, tmp_path, e
     for name in ("a.mp4", "c.mp4"):
         (folder / name).write_bytes(short.read_bytes())
     (folder / "b.mp4").write_text("not a video")
+    (folder / "._a.mp4").write_text("what some systems leave beside every file")
+    (folder / "notes.txt").write_text("of the lessons")
     done = predict(trained, folder, tmp_path / "run", "--no-overlay")
     assert done.status == 2 and "1 of 3 videos could not be read (b.mp4)" in done.err
     assert read(tmp_path / "run/a")[1] == read(tmp_path / "run/c")[1] and "b.mp4" in done.out
+    assert "1 files and folders are no videos and left alone (notes.txt, ...)" in done.out
 
 
 def test_a_folder_of_frames(trained, tmp_path, eyes):
@@ -236,6 +239,10 @@ def test_mistakes(trained, short, tmp_path, capsys):
     assert "name one, --input" in error_of([*words[:4], "--every", "2"], capsys)
     assert "--every belongs to --mode" in error_of(["--mode", "train", "--every", "2"], capsys)
     assert "--encoder" in error_of([*words, "--encoder", "x.pt"], capsys)
+    assert "--face-model belongs to" in error_of(["--mode", "train", "--face-model", "x.onnx"], capsys)
+    assert "--format belongs to" in error_of([*words, "--format", "onnx"], capsys)
+    exported = ["--mode", "predict", "--input", str(short), "--onnx", "x.onnx"]
+    assert "--class-texts is settled" in error_of([*exported, "--class-texts", "x.json"], capsys)
     assert "knows its own classes" in error_of([*words, "--class-texts", "x.json"], capsys)
 
 

@@ -56,6 +56,9 @@ def test_flags_that_cannot_be_meant(tmp_path, capsys):
     words = ["--mode", "serve", "--onnx", str(tmp_path / "none.onnx")]
     assert "no such file" in error_of([*words, "--port", "0"], capsys)
     assert "keep one" in error_of([*words, "--eval-checkpoint", "x.pt"], capsys)
+    assert "the page shows it" in error_of([*words, "--no-overlay"], capsys)
+    assert "nothing is kept" in error_of([*words, "--output-dir", str(tmp_path)], capsys)
+    assert "an odd number" in error_of([*words, "--smooth", "2"], capsys)
     assert "--host 203.0.113.9" in error_of([*words, "--host", "203.0.113.9"], capsys)
     line = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--max-minutes", "3"], capsys)
     assert "--max-minutes belongs to --mode serve, not to --mode eval" in line

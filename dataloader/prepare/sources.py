@@ -82,7 +82,7 @@ def make_sources(videos: list[FoundVideo], labels: str | None) -> tuple[list[Sou
             left_out.append(video.path)
             continue
         folders, stem = video.inside.parts[:-1], _stem(video)
-        name = plain("_".join([*folders, stem]))
+        name = plain("_".join([*folders, stem])) or "video"
         while name.lower() in taken:
             name += "-2"
         taken.add(name.lower())

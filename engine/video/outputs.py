@@ -21,7 +21,8 @@ from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run
 
 VIDEOS = {
-    ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".ogv",
+    ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts",
+    ".ogv", ".gif",
 }  # fmt: skip
 STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 
@@ -32,6 +33,8 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
     several = len(sources) > 1 or (Path(config.video.input).is_dir() and sources[0] != config.video.input)
     log, done, bad = open_run(config.run.output_dir, "predict", asdict(config)), {}, []
     try:
+        if several and (others := left_alone(Path(config.video.input))):
+            log.say(f"{len(others)} files and folders are no videos and left alone ({others[0]}, ...)")
         with Interruption(STOPPING) as stop:
             for source, name in zip(sources, folder_names(sources), strict=True):
                 folder = log.folder / name if several else log.folder
@@ -166,12 +169,19 @@ def find_sources(given: str) -> list[str]:
     folder = Path(given)
     if not folder.is_dir():
         return [given]
-    videos = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in VIDEOS and file.is_file())
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
     if videos:
         return videos
     if not list_frames(folder):
         raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEOS))}) and no image")
     return [given]
+
+
+def left_alone(folder: Path) -> list[str]:
+    """What lies beside the videos of a folder; hidden files say nothing."""
+    found = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    return [file.name for file in found if file.is_dir() or file.suffix.lower() not in VIDEOS]
 
 
 def folder_names(sources: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.video.colours import UNCERTAIN_COLOUR, class_colours, rgb
 from engine.video.drawing import Piece, draw_corner, draw_legend, draw_person, draw_strip
-from engine.video.runner import CLASSES, About
+from engine.video.runner import CLASSES, FRAMES, About
 from engine.video.timeline import FACE, UNCERTAIN, Face, Row, Step
 
 WIDEST = 960  # pixels; larger videos are shrunk
@@ -19,11 +19,13 @@ HELD = 128 << 20  # bytes of frames that wait for their answers
 MINUTE = 60.0
 LANES = 6  # persons in the strip
 TICKS = 90_000  # of a second
+QUALITY = 95  # of frames that wait as JPEG
 GREY = (150, 150, 150)
 
 
 class Waiting(NamedTuple):
-    """A frame whose answer is not known yet; its colours are stored as video stores them, at half the size."""
+    """A frame whose answer is not known yet; its colours are stored as video stores them, at half the size. For models
+    that read hundreds of frames together, so that as many wait, it is a JPEG of that."""
 
     seconds: float
     pixels: np.ndarray
@@ -45,8 +47,9 @@ class Overlay:
         self.strip = round(self.size * (1.8 + 1.4 * lanes)) if self.about.names else 0
         self.colours = class_colours(self.about.names)
         self.waiting: deque[Waiting] = deque()
+        self.held, self.is_packed = 0, self.about.kind == FRAMES  # bytes; whether they are JPEGs
         self.answers: dict[int, deque[Row]] = {}
-        self.known = 0.0  # until when answers are
+        self.known = -1.0  # until when answers are; none yet, not even of the first frame
         self.below = even(self.strip + self.legend) if self.strip else 0
         self.film = Film(self.path, video.fps, self.width, self.height + self.below) if write else None
 
@@ -67,23 +70,27 @@ class Overlay:
         if step.frame is not None:
             faces = [face._replace(box=tuple(v * self.scale for v in face.box)) for face in step.faces]
             self.waiting.append(Waiting(step.seconds, self._small(step.frame), faces))
+            self.held += self.waiting[-1].pixels.nbytes
         return self._release(everything=self.live)
 
     def _small(self, frame: np.ndarray) -> np.ndarray:
         if frame.shape[:2] != (self.height, self.width):
             frame = cv2.resize(frame, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        return cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+        pixels = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+        return cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1] if self.is_packed else pixels
 
     def _release(self, everything: bool) -> np.ndarray | None:
-        most, drawn = HELD // (self.width * self.height * 3 // 2), None
+        drawn = None
         while self.waiting:
-            if not everything and self.waiting[0].seconds > self.known and len(self.waiting) <= most:
+            if not everything and self.waiting[0].seconds > self.known and self.held <= HELD:
                 break
+            self.held -= self.waiting[0].pixels.nbytes
             drawn = self.draw(self.waiting.popleft())
         return drawn
 
     def draw(self, waiting: Waiting) -> np.ndarray:
-        frame = cv2.cvtColor(waiting.pixels, cv2.COLOR_YUV2RGB_I420)
+        pixels = cv2.imdecode(waiting.pixels, cv2.IMREAD_GRAYSCALE) if self.is_packed else waiting.pixels
+        frame = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
         picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
         self._forget(waiting.seconds)
         present = {person: self._present(person, waiting.seconds) for person in self.answers}

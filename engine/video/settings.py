@@ -5,8 +5,12 @@ from typing import Any
 from utils.config import flag_of
 from utils.errors import UserError
 
-OF_VIDEOS = ("input", "onnx", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder")
+OF_VIDEOS = (
+    "input", "onnx", "face_model", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder",
+)  # fmt: skip
 READ_VIDEOS = ("predict", "serve")
+IN_FILE = ("class_texts", "clip_path", "encoder", "amp")  # what an exported file settles
+NOT_SERVED = {"overlay": "the page shows it", "output_dir": "nothing is kept"}
 OF_SERVE = ("host", "port", "max_upload_mb", "max_minutes")
 
 
@@ -19,6 +23,16 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
     served = [name for name in OF_SERVE if name in given]
     if served and run.mode != "serve":
         raise UserError(f"{flag_of(served[0])} belongs to --mode serve, not to --mode {run.mode}")
+    if "format" in given and run.mode != "export":
+        raise UserError(f"--format belongs to --mode export, not to --mode {run.mode}")
+    if run.mode == "serve":
+        for name in NOT_SERVED.keys() & given.keys():
+            raise UserError(f"{flag_of(name)} means nothing to --mode serve: {NOT_SERVED[name]}")
+    if run.mode in READ_VIDEOS and config.sequence.smooth % 2 == 0:
+        raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
+    settled = [name for name in IN_FILE if name in given]
+    if video.onnx is not None and settled:
+        raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
     if run.mode != "predict":
         return
     if video.input is None and named:
@@ -37,5 +51,3 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
             "--mode predict needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
             "--class-texts)"
         )
-    if config.sequence.smooth % 2 == 0:
-        raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")

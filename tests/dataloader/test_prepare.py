@@ -153,6 +153,16 @@ def test_clips_without_a_face_are_left_out_and_listed(tmp_path):
     ]
 
 
+def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
+    for name in ("!!!", "???"):  # names of which no letter is left
+        film(tmp_path / f"videos/{name}.mkv", [picture(10)] * 20, times=[1000 * n for n in range(20)])
+    words = ["--fps", "0.5", "--seconds", "10", "--no-audit"]
+    assert run(tmp_path / "videos", "--out", tmp_path / "out", *words)[0] == 0
+    assert [name.split("/")[1:] for name, _ in listed(tmp_path / "out", "clips")] == [
+        [video, f"{video}_{number:04d}"] for video in ("video", "video-2") for number in (1, 2)
+    ]
+
+
 def test_two_persons_are_two_clips(tmp_path):
     from dataloader.detect import Detections, Found
 

@@ -21,6 +21,7 @@ from models.sequence import SequenceModel
 from tests.tiny import FACE as BOX
 from tests.tools import configure, make_task
 from tests.watched import FPS, KnownFaces, film, frames_of, know_faces
+from utils.errors import UserError
 
 ABOUT = About(family="clip-caer", model="m", names=("dark", "bright"), frames=8, size=16, crop_body=True)
 
@@ -151,6 +152,14 @@ def test_models_of_single_frames_answer_five_times_a_second(eyes):
     assert [r.start for r in rows] == pytest.approx(np.arange(10) / 5)
     rows = rows_of(Brightness(about), [(1, 2.0)], every=0.5)
     assert [r.start for r in rows] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_flags_that_mean_nothing_to_a_model_are_refused(eyes):
+    single = About(family="frame-expr", model="m", names=("dark", "bright"), streams="face", frames=1, size=16)
+    numbers = About(family="dfer-clip", model="m", kind="numbers", numbers=("pain",), streams="face", size=16)
+    for about, option in ((single, {"seconds": 8.0}), (numbers, {"threshold": 0.5}), (ABOUT, {"encoder": "x.pt"})):
+        with pytest.raises(UserError, match=f"--{next(iter(option))}"):
+            Predictor(runner=Brightness(about), **option)
 
 
 def test_neighbouring_frames_where_the_model_reads_those(eyes):
