@@ -182,4 +182,4 @@ def test_a_validation_list_that_holds_test_clips_is_called_optimistic(tiny_argum
     flags = [*tiny_arguments, "--val-annotation", tiny_flags["--test-annotation"], "--epochs", "1"]
     run = run_main(flags, tmp_path / "run")
     assert "optimistic" in run.metrics["selected_on"]
-    assert "are also in val" in run.out
+    assert "also in val: scores on them are optimistic" in run.out

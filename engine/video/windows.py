@@ -39,9 +39,11 @@ class Window:
     first: int = 0  # the number of its first sample
 
     def persons(self) -> list[int]:
-        """Everyone in any of its frames; a body alone counts only where no face was ever found."""
-        found = sorted({person for sample in self.samples for person in sample.views})
-        return [person for person in found if person != ANYONE] or found
+        """Everyone whose face was found in any of its frames. Where nobody's was, everyone who is only expected, else a
+        body alone."""
+        views = [pair for sample in self.samples for pair in sample.views.items()]
+        there, found = {person for person, _ in views}, {person for person, view in views if view.found}
+        return sorted(found or there - {ANYONE} or there)
 
 
 class Grid:

@@ -45,7 +45,9 @@ def exported(tmp_path_factory):
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             given = {"model": name} | FAMILIES[name]
-            made[name] = export_checkpoint(folder, given, calibration={"temperature": 1.5, "clips": 9})
+            made[name] = export_checkpoint(
+                folder, given, calibration={"temperature": 1.5, "fitted_on": "val", "clips": 9}
+            )
         return made[name]
 
     return of
