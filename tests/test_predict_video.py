@@ -133,11 +133,13 @@ def test_a_folder_of_videos_goes_on_behind_a_bad_one(trained, short, tmp_path, e
     for name in ("a.mp4", "c.mp4"):
         (folder / name).write_bytes(short.read_bytes())
     (folder / "b.mp4").write_text("not a video")
+    (folder / "log.txt.mp4").write_bytes(short.read_bytes())
     (folder / "._a.mp4").write_text("what some systems leave beside every file")
     (folder / "notes.txt").write_text("of the lessons")
     done = predict(trained, folder, tmp_path / "run", "--no-overlay")
-    assert done.status == 2 and "1 of 3 videos could not be read (b.mp4)" in done.err
+    assert done.status == 2 and "1 of 4 videos could not be read (b.mp4)" in done.err
     assert read(tmp_path / "run/a")[1] == read(tmp_path / "run/c")[1] and "b.mp4" in done.out
+    assert read(tmp_path / "run/log.txt.mp4")[1] == read(tmp_path / "run/a")[1]
     assert "1 files and folders are no videos and left alone (notes.txt, ...)" in done.out
 
 

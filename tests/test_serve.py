@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from engine.serve.app import is_ours
 from tests.serving import DarkOrBright, Watching, serving, write_video
 from tests.tools import ROOT
 
@@ -243,6 +244,10 @@ def test_its_own_page_and_programs_are_answered(served):
         {"Host": f"localhost:{served.port}"},
     ):
         assert served.ask("GET", "/about", headers=headers)[0] == 200
+
+
+def test_the_name_that_is_listened_on_may_be_written_in_capitals():
+    assert is_ours("desk.example", "Desk.Example") and not is_ours("other.example", "Desk.Example")
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(served):

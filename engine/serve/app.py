@@ -117,7 +117,7 @@ def check_sender(host: str) -> None:
 
 def is_ours(name: str, host: str) -> bool:
     """An address cannot be pointed elsewhere as a name can; one machine alone answers to loopback ones only."""
-    if name in ("localhost", host):
+    if name in ("localhost", host.lower()):
         return True
     try:
         address = ipaddress.ip_address(name)

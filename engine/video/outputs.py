@@ -24,6 +24,7 @@ VIDEOS = {
     ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts",
     ".ogv", ".gif",
 }  # fmt: skip
+OWN_FILES = ("config.json", "log.txt")  # of every run folder
 STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 
 
@@ -185,6 +186,6 @@ def left_alone(folder: Path) -> list[str]:
 
 
 def folder_names(sources: list[str]) -> list[str]:
-    """Names of the videos without their endings, where those differ."""
-    stems = [Path(source).stem for source in sources]
+    """Names of the videos without their endings, where those differ from one another and from the run's own files."""
+    stems = [*(Path(source).stem for source in sources), *OWN_FILES]
     return [Path(s).stem if stems.count(Path(s).stem) == 1 else Path(s).name for s in sources]
