@@ -31,6 +31,7 @@ MODES = {  # mode, or what train is for another task → where it lives
     "inspect": ("engine.inspect", "inspect"),
     "convert": ("engine.inspect", "convert"),
 }
+OWN = ("benchmarks", "dataloader", "engine", "models", "utils")  # what lacks of these is no user's mistake
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -44,6 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         return run_mode(given, config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or package in OWN:
+            raise
+        print(f"error: {package} is not installed: pip install -r requirements.txt", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

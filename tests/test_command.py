@@ -116,3 +116,17 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr(entry, "run_mode", interrupted)
     assert main([]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_named_in_one_line(monkeypatch, capsys):
+    for module in ("engine.predict", "dataloader.video"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert main(["--mode", "predict", "--onnx", "x.onnx", "--input", "x.mp4"]) == 2
+    assert capsys.readouterr().err == "error: av is not installed: pip install -r requirements.txt\n"
+
+
+def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(monkeypatch):
+    monkeypatch.setitem(sys.modules, "engine.predict", None)
+    with pytest.raises(ModuleNotFoundError):
+        main(["--mode", "predict", "--onnx", "x.onnx", "--input", "x.mp4"])
