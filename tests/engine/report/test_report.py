@@ -1,17 +1,15 @@
 """--mode report: what stands in a run folder stands in the page and in its Markdown twin, and nothing else does."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from PIL import Image
 
-from engine.report import drawings
 from engine.report.collect import names_of
-from engine.report.style import DARK, LIGHT, STEPS, contrast, mix, text_on
 from main import main
+from tests.pages import LIMIT, Page, make
 from tests.run_folders import (
     CONFUSION,
     class_metrics,
@@ -23,39 +21,6 @@ from tests.run_folders import (
     write_run,
 )
 from tests.tools import error_of
-
-LIMIT = 1_500_000  # bytes of a page
-
-
-class Page(HTMLParser):
-    """The texts of a page by element, its pictures, its addresses."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.source, self.open, self.found, self.attributes = text, [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.attributes.append((tag, dict(attributes)))
-        if tag not in ("meta", "link", "img", "br", "wbr", "line", "circle", "rect", "polyline"):
-            self.open.append((tag, []))
-
-    def handle_data(self, data):
-        for _, words in self.open:
-            words.append(data)
-
-    def handle_endtag(self, tag):
-        if self.open and self.open[-1][0] == tag:
-            name, words = self.open.pop()
-            self.found.append((name, " ".join("".join(words).split())))
-
-    def texts(self, *tags: str) -> list[str]:
-        return [text for tag, text in self.found if tag in tags]
-
-
-def make(folders, out: Path, *more: str) -> tuple[Page, str]:
-    assert main(["--mode", "report", *map(str, folders), "--output-dir", str(out), *more]) == 0
-    return Page((out / "report.html").read_text(encoding="utf-8")), (out / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -321,39 +286,3 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
 def test_names_tell_folders_apart():
     assert names_of([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
     assert names_of([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and names_of([Path("/o/a")]) == ["a"]
-
-
-def test_contrast_is_that_of_wcag():
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # known to miss AA narrowly
-
-
-@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
-def test_every_text_can_be_read(palette):
-    for ink in ("ink", "muted", "link", "first", "second", "third", "fourth"):
-        assert contrast(palette[ink], palette["page"]) >= 4.5, ink
-    assert contrast(palette["warning-ink"], palette["warning"]) >= 4.5
-    for step in range(STEPS + 1):
-        back = mix(palette["shade-low"], palette["shade-high"], step / STEPS)
-        assert contrast(text_on(back), back) >= 4.5, step
-
-
-def test_ticks_are_round():
-    assert drawings.ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert drawings.ticks(0, 1, most=5) == [0, 0.5, 1.0]
-    assert drawings.ticks(1, 6, whole=True) == [1, 2, 3, 4, 5, 6]
-    assert drawings.ticks(1, 2, whole=True) == [1, 2]
-
-
-def test_a_dot_lies_where_its_number_is():
-    drawing = drawings.cell_bar(50.0, [0.0, 100.0])
-    places = [float(x) for x in re.findall(r'class="whisker" x1="([\d.]+)"', drawing)]
-    middle = float(re.search(r'class="dot" cx="([\d.]+)"', drawing)[1])
-    assert middle == pytest.approx((min(places) + max(places)) / 2)
-
-
-def test_curves_put_the_highest_value_highest():
-    drawing = drawings.curves([("a", [(1, 0.0), (2, 4.0), (3, 2.0)])], "loss", "d")
-    points = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]+)"', drawing)[1].split()]
-    (x1, y1), (x2, y2), (x3, y3) = points
-    assert x2 - x1 == pytest.approx(x3 - x2) and y2 < y3 < y1 and y1 - y3 == pytest.approx(y3 - y2, abs=0.11)
