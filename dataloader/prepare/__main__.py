@@ -8,10 +8,10 @@ Interrupted at whatever moment, the same command goes on. See docs/own_videos.md
 import shlex
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dataloader.audit.__main__ import main as audit
 from dataloader.detect import Detector, open_detector
 from dataloader.prepare import lists, store
 from dataloader.prepare.options import PrepareOptions, read_options
@@ -41,7 +41,7 @@ def prepare(options: PrepareOptions, named: list[str], make_detector: Callable[.
     dropped = lists.write_dropped(out, sources, made, left_out)
     tell(out, sources, made, counts, dropped)
     if numbers and options.audit and counts["train"]:
-        look_over(data_flags(out, counts, options, bool(own)))
+        audit(data_flags(out, counts, options, bool(own)))
     print(advice(out, counts, options, bool(own)))
     return 1 if failed else 0
 
@@ -73,14 +73,6 @@ def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, has_o
         flags += [f"--{name}-annotation", f"annotation/{name}.txt"] if counts[name] else []
     boxes = {f"--bounding-box-{kind}": f"annotation/{kind}.json" for kind in ("face", "body")}
     return flags + [word for pair in boxes.items() for word in pair]
-
-
-def look_over(flags: list[str]) -> None:
-    if find_spec("dataloader.audit") is None:
-        return
-    from dataloader.audit.__main__ import main as audit
-
-    audit(flags)
 
 
 def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: bool) -> str:
