@@ -211,6 +211,7 @@ class CameraVideo(Video):
     """A camera until it is closed; times are of the clock, from its first frame on."""
 
     def __init__(self, number: int) -> None:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a page for a camera that is not there
         self.name, self._capture = f"camera {number}", cv2.VideoCapture(number)
         found, frame = self._capture.read() if self._capture.isOpened() else (False, None)
         if not found:

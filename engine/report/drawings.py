@@ -5,6 +5,7 @@ from html import escape
 
 Point = tuple[float, float]
 WIDTH, HEIGHT = 380, 240
+LETTER = 7.4  # pixels of a wide one, a digit for instance
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 38
 STYLES = ("first", "second", "third", "fourth")
 
@@ -106,7 +107,7 @@ def whiskers(
     rows: list[tuple[str, float, list[float] | None]], top: float, chance: float | None, description: str
 ) -> str:
     """A dot for each score and a line over its interval; ``chance`` a dashed line."""
-    name_width = min(150, 14 + round(6.4 * max(len(name) for name, *_ in rows)))
+    name_width = min(180, 14 + round(LETTER * max(len(name) for name, *_ in rows)))
     height, row_height = 34 + 30 * len(rows) + (14 if chance is not None else 0), 30
     bottom = 8 + row_height * len(rows)
 
@@ -124,7 +125,7 @@ def whiskers(
         parts.append(text(x, bottom + 30, f"chance {chance:.3g}", "tick", "middle"))
     for number, (name, value, bounds) in enumerate(rows):
         y = 8 + row_height * number + row_height / 2
-        parts.append(text(0, y + 4, fit(name, name_width), ""))
+        parts.append(text(0, y + 4, fit(name, name_width - 14), ""))
         parts += whisker(across, y, value, bounds, 5)
     return svg(WIDTH, height, parts, description)
 
@@ -139,7 +140,7 @@ def whisker(across, y: float, value: float, bounds: list[float] | None, end: flo
 
 
 def fit(name: str, width: float) -> str:
-    most = int(width / 6.4)
+    most = int(width / LETTER)
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
