@@ -1,16 +1,16 @@
 """--fold all: one run a fold, their scores together, and going on where a series was stopped."""
 
-import csv
 import re
 import shutil
 import signal
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from sklearn.metrics import confusion_matrix
 
 from tests.drawn import QUICK, SEVEN, classes_in_columns, flags, stop_at_step, truth, write_colours
 from tests.engine.resuming import assert_same_end, call, one_line, send, snapshot
+from tests.rescored import rows_of, scores_of
 from tests.tools import RANDOM_CLIP, ROOT, Run, error_of, run_main
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -49,19 +49,6 @@ def stopped(words, tmp_path_factory):
         run = call(*words, "--output-dir", folder, folder=folder)
     assert run.status == 143, run.err
     return run
-
-
-def rows_of(folder):
-    with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def scores_of(rows):
-    """UAR, WAR and macro F1 by scikit-learn."""
-    true, guess = [row["label"] for row in rows], [row["predicted"] for row in rows]
-    uar = recall_score(true, guess, labels=sorted(set(true)), average="macro", zero_division=0)
-    f1 = f1_score(true, guess, labels=sorted(set(true)), average="macro", zero_division=0)
-    return {"uar": 100 * uar, "war": 100 * np.mean(np.array(true) == guess), "macro_f1": 100 * f1}
 
 
 def member(series, name):

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from engine.series.folds import is_series, stored_series
 from engine.series.seed_scores import sum_numbers
@@ -14,6 +13,7 @@ from engine.series.seeds import seeds_of
 from engine.settings import read_command
 from tests.affect import write_set as write_videos
 from tests.engine.resuming import assert_same_end, at_forward, call, one_line, send, snapshot, write_small
+from tests.rescored import rows_of, scores_of
 from tests.tools import error_of
 from utils.errors import UserError
 
@@ -74,20 +74,6 @@ def series(words, tmp_path_factory):
     run = call(*words, "--seeds", "3,5", "--output-dir", folder, folder=folder)
     assert run.status == 0, run.err
     return run
-
-
-def rows_of(folder):
-    with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def scores_of(rows):
-    true, guess = [row["label"] for row in rows], [row["predicted"] for row in rows]
-    return {
-        "uar": 100 * recall_score(true, guess, average="macro", zero_division=0, labels=sorted(set(true))),
-        "war": 100 * accuracy_score(true, guess),
-        "macro_f1": 100 * f1_score(true, guess, average="macro", zero_division=0),
-    }
 
 
 def test_every_seed_is_a_run_of_its_own(series, words, tmp_path):
