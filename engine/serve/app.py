@@ -41,6 +41,14 @@ def make_app(jobs: Jobs, about: About, limits: Limits, host: str) -> Flask:
     """``host``: what is listened on; requests for another name are refused."""
     app = Flask(__name__, static_folder=str(PAGE), static_url_path="/page")
     app.json.sort_keys = False  # classes stay in the model's order
+    add_guards(app, host)
+    add_page(app, jobs, about, limits)
+    add_videos(app, jobs, limits)
+    return app
+
+
+def add_guards(app: Flask, host: str) -> None:
+    """Who may ask, what the browser may do with an answer, and errors as one sentence."""
 
     @app.before_request
     def check() -> None:
@@ -59,6 +67,10 @@ def make_app(jobs: Jobs, about: About, limits: Limits, host: str) -> Flask:
     def answer(error: HTTPException) -> tuple[Response, int]:
         return jsonify(error=error.description), error.code or 500
 
+
+def add_page(app: Flask, jobs: Jobs, about: About, limits: Limits) -> None:
+    """The page, and what it says of the model and its limits."""
+
     @app.get("/")
     def page() -> Response:
         return send_from_directory(PAGE, "index.html")
@@ -72,6 +84,10 @@ def make_app(jobs: Jobs, about: About, limits: Limits, host: str) -> Flask:
         colours = class_colours(about.names)
         limit = {"megabytes": limits.megabytes, "minutes": limits.minutes, "forgotten": jobs.forget_after}
         return {"model": about.model, "family": about.family, "classes": colours, "limits": limit}
+
+
+def add_videos(app: Flask, jobs: Jobs, limits: Limits) -> None:
+    """A video from its first byte to its removal."""
 
     @app.post("/videos")
     def receive() -> tuple[dict[str, str], int]:
@@ -100,8 +116,6 @@ def make_app(jobs: Jobs, about: About, limits: Limits, host: str) -> Flask:
     def remove(id: str) -> tuple[str, int]:
         jobs.remove(jobs.find(id))
         return "", 204
-
-    return app
 
 
 def check_sender(host: str) -> None:
