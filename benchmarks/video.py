@@ -59,7 +59,7 @@ class TrueBoxes:
 
 def rows_by_true_boxes(predictor: Predictor, segments: list[Segment], root: Path) -> list[Row]:
     video = TrueBoxes(segments, root)
-    with patch.object(predictor, "_eyes", lambda *_: (video.detect, Tracker(1))):
+    with patch.object(predictor, "_eyes", lambda *_: (video.detect, Tracker(1, in_all=True))):
         return [row for step in predictor.follow(video) for rows in step.rows for row in rows]
 
 

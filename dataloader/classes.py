@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.formats import ListFormat, check_statements, read_format
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 ANNOTATION = Path(__file__).resolve().parent.parent / "annotation"
 TEXT_KINDS = ("class_names_with_context", "class_descriptor", "prompt_ensemble", "descriptive")
@@ -178,7 +178,7 @@ def read_json(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"{path}: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a UTF-8 text file; expected JSON") from None
     except json.JSONDecodeError as error:

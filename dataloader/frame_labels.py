@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"{path}: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text in UTF-8") from None
     return text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else []

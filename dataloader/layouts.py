@@ -8,7 +8,7 @@ from pathlib import Path
 from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES
 from dataloader.paths import without_suffix
-from utils.errors import OnFault, UserError, closest, raise_error
+from utils.errors import OnFault, UserError, closest, raise_error, reason_of
 
 CSV_HEADER = ["video_name", "label"]
 
@@ -62,7 +62,7 @@ def _read_text(path: Path, classes: Classes) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"annotation list {path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"annotation list {path}: {reason_of(error)}") from None
     encodings = ("utf-8-sig", "gb18030") if classes.layout == "names" else ("utf-8-sig",)
     furthest = 0
     for encoding in encodings:

@@ -8,7 +8,6 @@ Then add ``--pack data/pack`` to the flags of main.py. Interrupted at whatever m
 """
 
 import contextlib
-import errno
 import os
 import sys
 import time
@@ -30,6 +29,7 @@ from dataloader.frames import BadFrame
 from dataloader.pack_files import PackFiles
 from dataloader.packed import STREAMS, digest, hash_frames, stamps
 from dataloader.transforms import PLAIN
+from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
 from utils.errors import UserError
 from utils.runlog import progress_bar
@@ -136,8 +136,13 @@ def pack(options: PackOptions) -> None:
 def write(files: PackFiles, dataset: PackedClips, options: PackOptions) -> None:
     workers = min(4, os.cpu_count() or 1) if options.workers is None else options.workers
     loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)), worker_init_fn=start_worker)
-    for entry, payload in progress_bar(loader, len(dataset), "pack"):
-        files.append(entry, payload.numpy())
+    try:
+        for entry, payload in progress_bar(loader, len(dataset), "pack"):
+            files.append(entry, payload.numpy())
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError("a decoding process died (out of memory?): lower --workers; the same command goes on") from None
 
 
 def read_clips(options: PackOptions) -> tuple[list[Clip], dict[str, str]]:
@@ -207,31 +212,15 @@ def megabytes(count: int) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
+    def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
         given = parse({"pack": PackOptions}, sys.argv[1:] if arguments is None else arguments, description)
         options = resolve({"pack": PackOptions}, given)["pack"]
-        try:
+        with writing_to(f"--out {options.out}"):
             pack(options)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                what = f"{error.strerror.lower()}; the same command goes on once there is room"
-            else:
-                what = (error.strerror or str(error)).lower()
-            raise UserError(f"--out {options.out}: {what}") from None
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise UserError(
-                "a decoding process died (out of memory?): lower --workers; the same command goes on"
-            ) from None
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return run_command(run, "stopped by Ctrl-C; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dataloader.clips import FrameFiles, Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, list_frames
 from dataloader.random_crop import WHOLE
 from dataloader.transforms import PLAIN, Augmentation, augment_squares
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 FORMAT = 1
 INDEX, JOURNAL = "index.json", "journal.jsonl"
@@ -153,7 +153,7 @@ def read_index(folder: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         if (folder / JOURNAL).exists():
             raise UserError(f"--pack {folder}: is not finished; the command that began it goes on with it") from None
-        raise UserError(f"--pack {folder / INDEX}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"--pack {folder / INDEX}: {reason_of(error)}") from None
     try:
         content = json.loads(data)
         if content["format"] != FORMAT:

@@ -8,7 +8,7 @@ from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES, numeric_key
 from dataloader.layouts import Line, labels_named
 from dataloader.paths import VIDEOS, slashes
-from utils.errors import OnFault, UserError, raise_error
+from utils.errors import OnFault, UserError, raise_error, reason_of
 
 
 def scan_folder(folder: Path, written: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
@@ -50,4 +50,4 @@ def _visible(folder: Path) -> list[str]:
     try:
         return sorted((p.name for p in folder.iterdir() if not p.name.startswith(".")), key=numeric_key)
     except OSError as error:
-        raise UserError(f"folder {folder}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"folder {folder}: {reason_of(error)}") from None

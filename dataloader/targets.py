@@ -10,7 +10,7 @@ import numpy as np
 from dataloader.annotation import Clip
 from dataloader.frames import list_frames
 from dataloader.paths import clip_key, find_clip_folder, resolve_path
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 HEADER = "a first line `clip,subject,` and the names of the numbers"
 
@@ -35,7 +35,7 @@ def read_targets(file: str, root: str | None) -> Targets:
             table = csv.reader(stream)
             rows = [(table.line_num, [cell.strip() for cell in row]) for row in table if any(row)]
     except OSError as error:
-        raise UserError(f"--targets {path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"--targets {path}: {reason_of(error)}") from None
     except (UnicodeDecodeError, csv.Error):
         raise UserError(f"--targets {path}: not a CSV in UTF-8") from None
     names = _names(rows[0][1] if rows else [], path)

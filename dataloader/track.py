@@ -13,6 +13,7 @@ MISSED = 2.5  # times the wait for the next search, where that is longer
 HITS = 2  # sightings before a face is a person
 NEAR = 1.0  # face sizes between a face and where it is expected
 GROWTH = 1.8  # a face's size between two sightings, at most times this
+SEAT = 2.0  # face sizes from where somebody was lost: who comes back there is the same person
 BOX_TIME, MOTION_TIME = 0.08, 0.25  # seconds over which boxes and speeds are smoothed
 
 
@@ -54,15 +55,21 @@ class Track:
 
 
 class Tracker:
-    """At most ``most`` persons at a time: whoever is one stays one; a free place goes to the largest, longest seen."""
+    """At most ``most`` persons at a time: whoever is one stays one; a free place goes to the largest, longest seen.
 
-    def __init__(self, most: int = 1, patience: float = PATIENCE, hits: int = HITS) -> None:
-        self.most, self.patience, self.hits = most, patience, hits
+    Who comes back where somebody was lost is that person. ``in_all``: ``most`` are all that there ever are; once they
+    are known, whoever comes anywhere is the one lost nearest to there.
+    """
+
+    def __init__(self, most: int = 1, patience: float = PATIENCE, hits: int = HITS, in_all: bool = False) -> None:
+        self.most, self.patience, self.hits, self.in_all = most, patience, hits, in_all
         self.tracks: list[Track] = []
+        self.lost: dict[int, Track] = {}  # by id
         self.known = 0  # persons so far
 
     def update(self, seconds: float, found: Detections) -> list[Person]:
         """Everyone who is there, by id."""
+        self.lost |= {t.id: t for t in self.tracks if t.id is not None and seconds - t.seconds > self.patience}
         self.tracks = [track for track in self.tracks if seconds - track.seconds <= self.patience]
         pairs = self._match(seconds, found.faces)
         for place, face in pairs.items():
@@ -93,8 +100,18 @@ class Tracker:
         waiting = [track for track in self.tracks if track.id is None and track.hits >= self.hits]
         waiting.sort(key=lambda track: -track.hits * track.state[2] * track.state[3])
         for track in waiting[: max(free, 0)]:
-            self.known += 1
-            track.id = self.known
+            track.id = self._who(track)
+
+    def _who(self, track: Track) -> int:
+        """Somebody who was lost, or somebody new."""
+        reach = math.inf if self.in_all and self.known >= self.most else SEAT
+        costs = {id: cost(lost.state, as_box(track.state), reach) for id, lost in self.lost.items()}
+        nearest = min(costs, key=costs.get, default=None)
+        if nearest is not None and costs[nearest] < math.inf:
+            del self.lost[nearest]
+            return nearest
+        self.known += 1
+        return self.known
 
     def _person(self, track: Track, seconds: float) -> Person:
         return Person(
@@ -107,13 +124,13 @@ def patience_of(wait: float) -> float:
     return max(PATIENCE, MISSED * wait)
 
 
-def cost(expected: np.ndarray, face: Box) -> float:
+def cost(expected: np.ndarray, face: Box, reach: float = NEAR) -> float:
     """Distance in face sizes less the overlap; infinite where it cannot be the same face."""
     measured, size = as_state(face), math.sqrt(expected[2] * expected[3])
     far = math.hypot(*(measured[:2] - expected[:2])) / size
     growth = math.sqrt(measured[2] * measured[3]) / size
-    is_other = far > NEAR or not 1 / GROWTH < growth < GROWTH
-    return math.inf if is_other else far - overlap(as_box(expected), face)
+    is_other = far > reach or not 1 / GROWTH < growth < GROWTH
+    return math.inf if is_other and reach < math.inf else far - overlap(as_box(expected), face)
 
 
 def as_state(box: Box) -> np.ndarray:

@@ -25,7 +25,7 @@ from dataloader.transforms import Augmentation
 from engine.device import to_pixels
 from engine.options import Config
 from utils.checkpoint import hash_tensors
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 from utils.runlog import RunLog, progress_bar
 
 STREAMS = ("face", "context")
@@ -127,8 +127,7 @@ def _write_cache(
             (part / "index.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
             _publish(part, folders[stream])
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UserError(f"--cache-dir {config.data.cache_dir}: {reason}; name another folder") from None
+        raise UserError(f"--cache-dir {config.data.cache_dir}: {reason_of(error)}; name another folder") from None
     finally:
         for part in unfinished.values():
             shutil.rmtree(part, ignore_errors=True)

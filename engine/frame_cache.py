@@ -25,7 +25,7 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors, write_whole
-from utils.errors import UserError, about
+from utils.errors import UserError, about, reason_of
 from utils.runlog import progress_bar
 
 LAYOUT = 1  # of the folder; a change of meaning refuses every older one
@@ -95,7 +95,7 @@ def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
     except FileNotFoundError:
         return empty
     except OSError as error:
-        raise UserError(f"--cache-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+        raise UserError(f"--cache-dir {folder}: {reason_of(error)}") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{folder}/index.json: damaged; remove it, and its videos are read again") from None
     if key != encoder.key:

@@ -83,7 +83,7 @@ class Predictor:
 
         options = self.config.video
         patience = patience_of(max(options.detect_every, 1 / fps))
-        return open_detector(options.face_model), Tracker(options.max_persons, patience=patience)
+        return open_detector(options.face_model), Tracker(options.max_persons, patience=patience, in_all=True)
 
     def _spacing(self, grid: Grid, video: Video) -> float | None:
         """Where nothing is drawn, frames between samples need not become pictures."""

@@ -19,7 +19,7 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import save_clip, tokenize
 from models.clip_towers import Clip, ClipShape, ImageTower
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 from utils.runlog import progress_bar
 
 MINI = ClipShape(
@@ -97,8 +97,7 @@ def copy_weights(weights: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights, target)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UserError(f"--clip-out {target}: {reason}; the weights are in {weights}") from None
+        raise UserError(f"--clip-out {target}: {reason_of(error)}; the weights are in {weights}") from None
 
 
 class Pretraining:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 from utils.inert import InertModule, Refused
 from utils.unpickle import unpickle
 
@@ -40,7 +40,7 @@ def read_archive(path: Path) -> Any:
     except Refused as error:
         raise UserError(f"{path}: holds {error}, which is not data; refused, and nothing of it was run") from None
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or str(error) or 'cannot be read').lower()}") from None
+        raise UserError(f"{path}: {reason_of(error)}") from None
     except (Exception, MemoryError) as error:  # a damaged file fails in as many ways as there are formats
         raise UserError(f"{path}: damaged, or not a torch file ({first_line(error)})") from None
 
@@ -55,7 +55,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, ValueError, MemoryError) as error:
         raise UserError(f"{path}: not a sound safetensors file ({first_line(error)})") from None
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise UserError(f"{path}: {reason_of(error)}") from None
 
 
 class _Archive:

@@ -26,6 +26,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason_of(error: OSError) -> str:
+    """What the system says: "no such file or directory"."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
 @contextmanager
 def about(path: Path) -> Iterator[None]:
     """Every mistake inside names the file."""

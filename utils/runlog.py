@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 
 class RunLog:
@@ -123,8 +123,7 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
         folder.mkdir(parents=True, exist_ok=True)
         log = RunLog(folder)
     except OSError as error:
-        reason = (error.strerror or "cannot be made").lower()
-        raise UserError(f"run folder {folder}: {reason}; choose another with --output-dir") from None
+        raise UserError(f"run folder {folder}: {reason_of(error)}; choose another with --output-dir") from None
     log.write_json("config.json", config)
     return log
 
@@ -137,7 +136,7 @@ def require_new(folder: Path, files: list[Path]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--output-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+        raise UserError(f"--output-dir {folder}: {reason_of(error)}") from None
 
 
 def reopen_run(folder: Path) -> RunLog:
@@ -145,8 +144,7 @@ def reopen_run(folder: Path) -> RunLog:
     try:
         return RunLog(folder)
     except OSError as error:
-        reason = (error.strerror or "cannot be written").lower()
-        raise UserError(f"run folder {folder}: {reason}; go on elsewhere with --output-dir") from None
+        raise UserError(f"run folder {folder}: {reason_of(error)}; go on elsewhere with --output-dir") from None
 
 
 def as_code(text: str) -> str:

@@ -18,7 +18,8 @@ from dataloader.audit.looks import Looks
 from dataloader.audit.options import AuditOptions, each_fold, read_options
 from dataloader.audit.report import write_report
 from dataloader.audit.whole import audit
-from utils.errors import UserError
+from utils.command import run_command
+from utils.errors import UserError, reason_of
 
 
 def run(options: AuditOptions, idle: list[str]) -> int:
@@ -67,24 +68,17 @@ def write_json(file: str, content: dict[str, Any]) -> None:
         unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(unfinished, path)
     except OSError as error:
-        raise UserError(f"--json {file}: {(error.strerror or 'cannot be written').lower()}") from None
+        raise UserError(f"--json {file}: {reason_of(error)}") from None
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
+    def run_given() -> int:
         description = (__doc__ or "").partition("\n")[0]
         return run(*read_options(sys.argv[1:] if arguments is None else arguments, description))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C: nothing was written", file=sys.stderr)
-        return 130
+
+    return run_command(run_given, "stopped by Ctrl-C: nothing was written")
 
 
 if __name__ == "__main__":

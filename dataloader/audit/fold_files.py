@@ -18,7 +18,7 @@ from dataloader.audit.whole import Audit
 from dataloader.classes import Classes
 from dataloader.fold_paths import MADE
 from dataloader.layouts import header_of
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 PARTS = ("train", "val", "test")
 
@@ -65,7 +65,7 @@ def require_new(out: Path) -> None:
         _unfinished(out).mkdir(parents=True)
         _unfinished(out).rmdir()
     except OSError as error:
-        raise UserError(f"--out {out}: {(error.strerror or 'cannot be written').lower()}") from None
+        raise UserError(f"--out {out}: {reason_of(error)}") from None
 
 
 def _unfinished(out: Path) -> Path:
@@ -111,7 +111,7 @@ def _write(out: Path, folds: list[Fold], pool: Pool, options: AuditOptions) -> N
         (unfinished / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
         os.replace(unfinished, out)
     except OSError as error:
-        raise UserError(f"--out {out}: {(error.strerror or 'cannot be written').lower()}") from None
+        raise UserError(f"--out {out}: {reason_of(error)}") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

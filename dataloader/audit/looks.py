@@ -13,6 +13,7 @@ from dataloader.audit.findings import Finding, found
 from dataloader.audit.reading import place
 from dataloader.decode import decode_frame
 from dataloader.frames import BadFrame, begins_like_an_image
+from utils.errors import reason_of
 from utils.runlog import progress_bar
 
 TINY = 16  # pixels: no face shows in less
@@ -52,7 +53,7 @@ def look_at(clip: Clip) -> Look:
             sizes[frame_size(path)] += 1
         except OSError as error:
             unread = True  # what nobody has seen is equal to nothing
-            bad.append(f"{path}: {(error.strerror or 'cannot be read').lower()}")
+            bad.append(f"{path}: {reason_of(error)}")
         except BadFrame as error:
             bad.append(str(error).partition(": cannot be read")[0])
     return Look(None if unread else total.hexdigest(), sizes, tuple(bad))

@@ -17,6 +17,7 @@ from dataloader.prepare import lists, store
 from dataloader.prepare.options import PrepareOptions, read_options
 from dataloader.prepare.sources import Source, find_videos, make_sources
 from dataloader.prepare.work import cut_all
+from utils.command import run_command, writing_to
 from utils.errors import UserError
 
 
@@ -84,20 +85,13 @@ def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: 
 
 
 def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:
-    description, out = (__doc__ or "").partition("\n")[0], None
-    try:
+    def run() -> int:
+        description = (__doc__ or "").partition("\n")[0]
         options, named = read_options(sys.argv[1:] if arguments is None else arguments, description)
-        out = options.out
-        return prepare(options, named, make_detector)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: --out {out}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C: whole videos are kept; the same command goes on", file=sys.stderr)
-        return 130
+        with writing_to(f"--out {options.out}"):
+            return prepare(options, named, make_detector)
+
+    return run_command(run, "stopped by Ctrl-C: whole videos are kept; the same command goes on")
 
 
 if __name__ == "__main__":

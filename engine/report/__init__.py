@@ -12,7 +12,7 @@ from engine.report.markdown import markdown
 from engine.report.sections import run_parts, warning_parts
 from engine.report.several import comparison_parts, different_clips, ranking
 from engine.report.words import cautions, title_of, verdict
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 PICTURES, FEWEST = 24, 4  # of mistakes: in a whole report; in any case of each run
 PEOPLE = (
@@ -94,12 +94,12 @@ def report_folder(config: Config, runs: list[Run]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--output-dir {folder}: {(error.strerror or 'cannot be made').lower()}") from None
+        raise UserError(f"--output-dir {folder}: {reason_of(error)}") from None
     return folder
 
 
 def write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
-    except PermissionError:
-        raise UserError(f"{path}: cannot be written; name another folder with --output-dir") from None
+    except OSError as error:
+        raise UserError(f"{path}: {reason_of(error)}; name another folder with --output-dir") from None

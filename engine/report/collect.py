@@ -10,7 +10,7 @@ from typing import Any
 from engine.families import family_defaults
 from engine.settings import defaults
 from utils.config import flag_of
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 LONG_VIDEOS = ("va", "expr", "au")
 OF_THE_PLACE = {
@@ -123,7 +123,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file; the run folder is damaged") from None
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"{path}: {reason_of(error)}") from None
 
 
 def read_table(path: Path) -> dict[str, Any]:

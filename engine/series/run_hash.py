@@ -15,7 +15,7 @@ from dataloader.paths import resolve_path
 from engine.device import choose_device
 from engine.options import Config
 from engine.resume import FREE
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 MEANING = 1  # of a run's options; one more when the same options come to mean another result
 NAME = "run_hash.txt"
@@ -72,7 +72,7 @@ def hash_path(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise UserError(f"{path}: {reason_of(error)}") from None
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from engine.options import Config
 from engine.predict import Predictor
 from engine.serve.app import Limits, is_local, make_app
 from engine.serve.jobs import Jobs
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 STALLED = 60  # seconds without a byte until a connection is closed
 
@@ -60,15 +60,14 @@ def listen(config: Config) -> Iterator[socket.socket]:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise UserError(f"--host {host}: {(error.strerror or str(error)).lower()}") from None
+        raise UserError(f"--host {host}: {reason_of(error)}") from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
             listener.listen()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(f"--host {host} --port {port}: {reason}; --port 0 takes a free one") from None
+            raise UserError(f"--host {host} --port {port}: {reason_of(error)}; --port 0 takes a free one") from None
         yield listener
 
 

@@ -1,0 +1,71 @@
+"""Ends of a command: one line and a status for what the user can mend, a traceback for a bug."""
+
+import errno
+import signal
+
+import pytest
+
+from utils.command import run_command, writing_to
+from utils.errors import Interrupted, UserError
+
+
+def raising(error):
+    def run():
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("--lr -1: at least 0"), 2, "error: --lr -1: at least 0\n"),
+        (
+            ModuleNotFoundError("no", name="av.video"),
+            2,
+            "error: av is not installed: pip install -r requirements.txt\n",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "a.pt"), 2, "error: a.pt: no space left on device; nothing"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "log.txt"),
+            2,
+            "error: log.txt: permission denied; nothing",
+        ),
+        (Interrupted(signal.SIGTERM, "saved in last.pt"), 143, "saved in last.pt\n"),
+        (KeyboardInterrupt(), 130, "\nthe same command goes on\n"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(error, status, line, capsys):
+    assert run_command(raising(error), "the same command goes on") == status
+    shown = capsys.readouterr()
+    assert shown.err.startswith(line) and shown.err.count("\n") == line.count("\n") + (not line.endswith("\n"))
+    assert not shown.out
+
+
+def test_the_status_of_a_command_that_ends_well_is_its_own(capsys):
+    assert [run_command(lambda status=status: status) for status in (0, 1)] == [0, 1]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        ValueError("a bug"),
+        ModuleNotFoundError("no", name="engine.nothing"),
+        FileNotFoundError(errno.ENOENT, "No such file", "of ours"),
+        ConnectionError("of ours"),
+    ],
+)
+def test_a_bug_keeps_its_traceback(bug):
+    with pytest.raises(type(bug)):
+        run_command(raising(bug))
+
+
+def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
+    with pytest.raises(UserError, match="^--out data/x: no space left on device; the same command goes on"):
+        with writing_to("--out data/x"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(UserError, match="^--out data/x: is a directory$"), writing_to("--out data/x"):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory")
+    with pytest.raises(BrokenPipeError), writing_to("--out data/x"):
+        raise BrokenPipeError

@@ -1,0 +1,56 @@
+"""How a command ends: a user's mistake in one line and status 2, Ctrl-C in one and 130; a bug keeps its traceback."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from utils.errors import Interrupted, UserError, reason_of
+
+OWN = ("benchmarks", "dataloader", "engine", "models", "utils")  # what lacks of these is no user's mistake
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
+    """The exit status of ``run``, whatever becomes of it."""
+    try:
+        return run()
+    except UserError as error:
+        return fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or package in OWN:
+            raise
+        return fail(f"{package} is not installed: pip install -r requirements.txt")
+    except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in FULL + CLOSED:
+            raise
+        return fail(f"{error.filename or 'the disk'}: {reason_of(error)}; nothing more is written")
+    except Interrupted as signal:
+        print(signal, file=sys.stderr)
+        return signal.status
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
+
+
+def fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+@contextmanager
+def writing_to(place: str) -> Iterator[None]:
+    """A file that cannot be written is blamed on ``place``, the flag and the folder that it names."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        room = "; the same command goes on once there is room" if error.errno in FULL else ""
+        raise UserError(f"{place}: {reason_of(error)}{room}") from None
