@@ -19,7 +19,7 @@ BOX_TIME, MOTION_TIME = 0.08, 0.25  # seconds over which boxes and speeds are sm
 
 @dataclass(frozen=True)
 class Person:
-    id: int  # from 1, never used again
+    id: int  # from 1
     face: Box | None
     seen: bool  # False: the box is where the face is expected
     score: float  # of the last sighting

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.video import Video, open_video
+from dataloader.video.open import open_video
+from dataloader.video.video import Video
 from engine.options import Config
 from engine.settings import make_config
 from engine.video.answers import answers_of
@@ -60,7 +61,7 @@ class Predictor:
         """Every frame of ``video`` with what is known by then; memory does not grow. ``stop()`` ends it early."""
         timing, end = self.timing, 0.0
         grid = Grid(timing.rate_of(video.fps), video.fps)
-        watcher = Watcher(*self._eyes(video.fps), self.about, grid, self.config.video.detect_every)
+        watcher = Watcher(*self._eyes(video), self.about, grid, self.config.video.detect_every)
         windows, answers = timing.windows(self.about), answers_of(self.runner)
         smoother = Smoother(self.config.sequence.smooth, self.about, self.config.video.threshold)
         frames = video.frames(self._spacing(grid, video)) if sampled_only else iter(video)
@@ -77,13 +78,16 @@ class Predictor:
         rows = [rows for group in last for rows in smoother.push(group)] + list(smoother.finish())
         yield Step(end, None, [], rows)
 
-    def _eyes(self, fps: float) -> tuple[Any, Any]:
+    def _eyes(self, video: Video) -> tuple[Any, Any]:
+        """A detector, and who is who. A picture, or a video of hardly more, lasts too short to find a face twice."""
         from dataloader.detect import open_detector
-        from dataloader.track import Tracker, patience_of
+        from dataloader.track import HITS, Tracker, patience_of
 
         options = self.config.video
-        patience = patience_of(max(options.detect_every, 1 / fps))
-        return open_detector(options.face_model), Tracker(options.max_persons, patience=patience, in_all=True)
+        wait = max(options.detect_every, 1 / video.fps)
+        hits = 1 if video.duration is not None and video.duration <= HITS * wait else HITS
+        tracker = Tracker(options.max_persons, patience_of(wait), hits, in_all=True)
+        return open_detector(options.face_model), tracker
 
     def _spacing(self, grid: Grid, video: Video) -> float | None:
         """Where nothing is drawn, frames between samples need not become pictures."""

@@ -1,7 +1,6 @@
 """Videos of known content for tests: drawn frames written as H.264, and a detector that knows where the faces are."""
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 
 from benchmarks.video_render import write_video
 from dataloader.detect import Detections, Found
-from dataloader.track import Tracker
 from tests.tiny import BODY, FACE, draw_frame
 
 SKY = 60  # the brightness of a frame without anyone
@@ -59,6 +57,6 @@ def film(path: Path, parts: Iterable[tuple[int | str, float]]) -> Path:
 def know_faces(monkeypatch: Any) -> KnownFaces:
     """Every predictor made from now on sees through ``KnownFaces``, and knows a person at first sight."""
     made = KnownFaces()
-    monkeypatch.setattr("dataloader.track.Tracker", partial(Tracker, hits=1))
+    monkeypatch.setattr("dataloader.track.HITS", 1)
     monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: made)
     return made

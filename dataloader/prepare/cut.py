@@ -14,7 +14,8 @@ from dataloader.detect import Detector, area
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Part, Source
 from dataloader.track import Tracker, patience_of
-from dataloader.video import Video, open_video
+from dataloader.video.open import open_video
+from dataloader.video.video import Video
 
 CANDIDATES = 8  # faces followed beyond the persons wanted: one of them may be no face
 FEWEST = 0.5  # of the frames that a clip should have; videos with gaps have fewer

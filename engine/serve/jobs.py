@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.video import TooLong, open_video
+from dataloader.video.open import open_video
+from dataloader.video.video import TooLong
 from engine.video.outputs import record
 from utils.errors import UserError
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.frames import list_frames
-from dataloader.video import CameraVideo, Video, open_video
+from dataloader.video.camera import CameraVideo
+from dataloader.video.open import open_video
+from dataloader.video.video import Video
 from engine.interrupt import Interruption
 from engine.options import Config
 from engine.video.camera import Screen

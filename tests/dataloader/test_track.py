@@ -31,13 +31,55 @@ def test_a_single_false_find_is_nobody():
     assert {p.id for persons in follow(Tracker(5), frames) for p in persons} == {1}
 
 
-def test_a_gap_keeps_the_person_and_a_long_one_does_not():
+def test_a_gap_keeps_the_person_and_in_a_long_one_nobody_is_there():
     frames = [[face(10)]] * 5 + [[]] * 12 + [[face(10)]]
     found = follow(Tracker(1), frames)
     assert [p.seen for persons in found[1:] for p in persons] == [True] * 4 + [False] * 12 + [True]
     assert {p.id for persons in found for p in persons} == {1}
     found = follow(Tracker(1), [[face(10)]] * 5 + [[]] * 20 + [[face(10)]] * 2)
-    assert found[22] == [] and [p.id for p in found[-1]] == [2]
+    assert found[22] == found[25] == [] and [p.id for p in found[-1]] == [1]
+
+
+AWAY = [[]] * 20  # longer than a person may go unseen
+
+
+def ids(persons) -> dict[int, int]:
+    """{left edge to the nearest ten: id} of the faces seen."""
+    return {round(p.face[0], -1): p.id for p in persons if p.seen}
+
+
+def test_who_comes_back_to_the_same_place_is_the_same_and_elsewhere_another():
+    found = follow(Tracker(9), [[face(10), face(300)]] * 3 + AWAY + [[face(40), face(150), face(310)]] * 3)
+    assert ids(found[2]) == {10: 1, 300: 2}
+    assert ids(found[-1]) == {40: 1, 150: 3, 310: 2}
+    smaller = follow(Tracker(9), [[face(100, side=60)]] * 3 + AWAY + [[face(110, side=20)]] * 2)
+    assert [p.id for p in smaller[-1]] == [2]
+
+
+def test_the_only_person_of_a_video_comes_back_anywhere():
+    frames = [[face(10)]] * 3 + AWAY + [[face(400, side=90)]] * 3 + AWAY + [[face(200)]] * 3
+    assert [
+        [p.id for p in found[-1]] for found in (follow(Tracker(1, in_all=True), frames), follow(Tracker(1), frames))
+    ] == [
+        [1],
+        [3],
+    ]
+
+
+def test_once_all_are_known_nobody_new_comes():
+    frames = [[face(10), face(300)]] * 3 + AWAY + [[face(500)]] * 3 + [[face(500), face(20)]] * 3
+    found = follow(Tracker(2, in_all=True), frames)
+    assert ids(found[25]) == {500: 2} and ids(found[-1]) == {20: 1, 500: 2}
+
+
+def test_a_false_find_has_a_lost_persons_number_only_as_long_as_it_is_found():
+    frames = [[face(10)]] * 5 + AWAY + [[face(300)]] * 5 + [[face(10)]] * 20
+    found = follow(Tracker(1, in_all=True), frames)
+    assert ids(found[29]) == {300: 1} and ids(found[-1]) == {10: 1}
+
+
+def test_one_sighting_is_enough_where_there_is_one_frame():
+    assert ids(Tracker(2, hits=1).update(0.0, Detections([face(10), face(200)], []))) == {10: 1, 200: 2}
 
 
 def test_a_moving_face_is_expected_where_it_goes():

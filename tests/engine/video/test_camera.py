@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dataloader.video import CameraVideo
+from dataloader.video.camera import CameraVideo
 from engine.predict import Predictor
 from engine.video.camera import Screen, line_of
 from engine.video.outputs import record

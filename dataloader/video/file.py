@@ -1,92 +1,22 @@
-"""Videos as frames with their true times: a file, a folder of frames, a camera. RGB, upright, one frame in memory."""
+"""Video files: whatever FFmpeg decodes."""
 
-import math
-import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
-import cv2
 import numpy as np
-from PIL import ImageOps
 
-from dataloader.frames import BadFrame, list_frames, read_frame
+from dataloader.video.video import UNKNOWN_FPS, Shot, Video
 from utils.errors import UserError
 
-FOLDER_FPS = 25.0  # of a folder of frames, where nobody says
-UNKNOWN_FPS = 25.0  # of a file that does not say
 FORMATS = (  # containers of videos; what is missing here are playlists, which name other files, and pictures
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,gif,dv,mxf,ivf,"
     "mp3,wav,aac,flac"
 )
 BACK, AHEAD = 1.0, 6 * 3600.0  # seconds; times that leap further do not tell when a frame was
 SHORT = 0.5  # seconds that may lack at the end before a file counts as cut off
-Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and what makes the picture where it is wanted
-
-
-class TooLong(UserError):
-    """A frame behind ``Video.longest``."""
-
-
-class Video:
-    """A source of frames. ``width`` and ``height`` are those of the upright picture; ``duration`` may be unknown.
-
-    After a pass over it, ``damaged`` says what could not be read, or is None.
-    """
-
-    name: str
-    width: int
-    height: int
-    fps: float  # nominal
-    duration: float | None = None
-    damaged: str | None = None
-    longest: float | None = None  # seconds; a frame behind that ends a pass: TooLong
-    end: float = 0.0  # of the last frame that passed, seconds
-
-    def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Files are open during a pass only."""
-
-    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        return self.frames()
-
-    def frames(self, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
-        """``(seconds, (H, W, 3) uint8)`` of each frame, or of the first one in every ``every`` seconds.
-
-        What is not wanted is decoded, since others are built on it, but not turned into RGB, which costs as much.
-        """
-        due, early = 0.0, 0.5 / self.fps
-        for seconds, picture in self._shots():
-            if self.longest is not None and seconds > self.longest:
-                raise TooLong(f"{self.name}: lasts longer than {self.longest:.0f} s")
-            self.end = seconds + 1 / self.fps
-            if every is None:
-                yield seconds, picture()
-            elif seconds + early >= due:
-                due = every * (math.floor((seconds + early) / every) + 1)
-                yield seconds, picture()
-
-    def _shots(self) -> Iterator[Shot]:
-        raise NotImplementedError
-
-
-def open_video(source: str | int, fps: float | None = None) -> Video:
-    """A number is a camera, a folder holds frames (``fps`` of them a second), all else is a file."""
-    if isinstance(source, int) or (str(source).isdecimal() and not os.path.exists(source)):
-        return CameraVideo(int(source))
-    path = Path(source)
-    if path.is_dir():
-        return FolderVideo(path, fps or FOLDER_FPS)
-    return FileVideo(path)
 
 
 class FileVideo(Video):
@@ -167,75 +97,6 @@ class FileVideo(Video):
             if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
                 faults.append("frames that are not whole")
             yield from (frame for frame in frames if not frame.is_corrupt)
-
-
-class FolderVideo(Video):
-    """A folder of frames in the order of the numbers in their names."""
-
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.name, self.fps = path, path.resolve().name, fps
-        self.files = list_frames(path)
-        if not self.files:
-            raise UserError(f"{path}: holds no image; expected a folder of frames or a video file")
-        self.duration = len(self.files) / fps
-        self.width, self.height = self._read(self._first_readable()).shape[1::-1]
-
-    def _first_readable(self) -> str:
-        for name in self.files:
-            try:
-                read_frame(self.path / name)
-            except BadFrame:
-                continue
-            return name
-        raise UserError(f"{self.path}: none of its {len(self.files)} images can be read")
-
-    def _shots(self) -> Iterator[Shot]:
-        bad = []
-        for number, name in enumerate(self.files):
-            try:
-                frame = self._read(name)
-            except BadFrame:
-                bad.append(name)
-                continue
-            if frame.shape[1::-1] != (self.width, self.height):
-                size = f"{frame.shape[1]} × {frame.shape[0]}"
-                raise UserError(f"{self.path / name}: is {size}, the frames before it {self.width} × {self.height}")
-            yield number / self.fps, lambda frame=frame: frame
-        self.damaged = f"{len(bad)} images that cannot be read ({bad[0]}, ...)" if bad else None
-
-    def _read(self, name: str) -> np.ndarray:
-        return np.array(ImageOps.exif_transpose(read_frame(self.path / name)))
-
-
-class CameraVideo(Video):
-    """A camera until it is closed; times are of the clock, from its first frame on."""
-
-    def __init__(self, number: int) -> None:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a page for a camera that is not there
-        self.name, self._capture = f"camera {number}", cv2.VideoCapture(number)
-        found, frame = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not found:
-            self._capture.release()
-            raise UserError(f"camera {number}: cannot be opened; is one attached, and free?")
-        self.height, self.width = frame.shape[:2]
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = rate if 1 <= rate <= 240 else UNKNOWN_FPS
-
-    def close(self) -> None:
-        self._capture.release()
-
-    def _shots(self) -> Iterator[Shot]:
-        begin = None
-        while self._capture.isOpened() and self._capture.grab():
-            now = time.monotonic()
-            begin = now if begin is None else begin
-            yield now - begin, self._retrieve
-
-    def _retrieve(self) -> np.ndarray:
-        found, frame = self._capture.retrieve()
-        if not found:
-            raise UserError(f"{self.name}: gave no picture; was it unplugged?")
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def duration_of(container: Any, stream: Any) -> float | None:

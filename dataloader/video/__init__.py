@@ -1,0 +1,1 @@
+"""Videos as frames with their true times: a file, pictures, a camera."""

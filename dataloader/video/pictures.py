@@ -1,0 +1,71 @@
+"""A folder of frames, or one picture, as a video."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import ImageOps
+
+from dataloader.frames import BadFrame, list_frames, read_frame
+from dataloader.video.video import Shot, Video
+from utils.errors import UserError
+
+
+class FolderVideo(Video):
+    """A folder of frames in the order of the numbers in their names."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.name, self.fps = path, path.resolve().name, fps
+        self.files = list_frames(path)
+        if not self.files:
+            raise UserError(f"{path}: holds no image; expected a folder of frames or a video file")
+        self.duration = len(self.files) / fps
+        self.width, self.height = self._read(self._first_readable()).shape[1::-1]
+
+    def _first_readable(self) -> str:
+        for name in self.files:
+            try:
+                read_frame(self.path / name)
+            except BadFrame:
+                continue
+            return name
+        raise UserError(f"{self.path}: none of its {len(self.files)} images can be read")
+
+    def _shots(self) -> Iterator[Shot]:
+        bad = []
+        for number, name in enumerate(self.files):
+            try:
+                frame = self._read(name)
+            except BadFrame:
+                bad.append(name)
+                continue
+            if frame.shape[1::-1] != (self.width, self.height):
+                size = f"{frame.shape[1]} × {frame.shape[0]}"
+                raise UserError(f"{self.path / name}: is {size}, the frames before it {self.width} × {self.height}")
+            yield number / self.fps, lambda frame=frame: frame
+        more = ", ..." if len(bad) > 1 else ""
+        self.damaged = f"{len(bad)} of {len(self.files)} images cannot be read ({bad[0]}{more})" if bad else None
+
+    def _read(self, name: str) -> np.ndarray:
+        return upright(self.path / name)
+
+
+class PictureVideo(Video):
+    """One picture, for a second."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.fps, self.duration = path.stem, 1.0, 1.0
+        try:
+            self.pixels = upright(path)
+        except BadFrame:
+            reason = "is empty" if path.is_file() and not path.stat().st_size else "cannot be read as a picture"
+            raise UserError(f"{path}: {reason if path.exists() else 'no such file or folder'}") from None
+        self.height, self.width = self.pixels.shape[:2]
+
+    def _shots(self) -> Iterator[Shot]:
+        yield 0.0, lambda: self.pixels
+
+
+def upright(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, turned as the camera noted."""
+    return np.array(ImageOps.exif_transpose(read_frame(path)))
