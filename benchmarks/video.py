@@ -1,13 +1,13 @@
 """Predicting on videos: how often the known emotion is told, how fast, and how much memory an hour takes.
 
     python -m benchmarks.video --root-dir data/raer-sim                  # the segments, then an hour: about half of one
-    python -m benchmarks.video --root-dir data/raer-sim --seconds 0      # the segments alone
-    python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0
+    python -m benchmarks.video --root-dir data/raer-sim --seconds 0      # without the hour
+    python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0 --pairs 0
 
 Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video; told right
 where most of its windows are. Boxes by the cascades (from the H.264 file, as a user has it), and the true ones in their
-place. Speed and memory: a minute of it, 640 x 480 at 25 frames a second, its packets repeated; with overlay. Writes
-benchmarks/results/video.json.
+place. Pairs: two persons side by side, with --max-persons 2. Speed and memory: a minute of it, 640 x 480 at 25 frames
+a second, its packets repeated; with overlay. Writes benchmarks/results/video.json.
 """
 
 import argparse
@@ -26,11 +26,13 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.video_pairs import measure_pairs
 from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, Shown, find_segments, play
 from dataloader.detect import Detections, Found
 from dataloader.track import Tracker
 from engine.predict import Predictor
+from engine.video.outputs import record
 from engine.video.timeline import Row, majority_of
 
 RESULTS = Path("benchmarks/results/video.json")
@@ -109,7 +111,7 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     begun, used = time.perf_counter(), time.process_time()
     with patch.object(Predictor, "follow", watched):
-        timeline = predictor(long, out=folder / "long")
+        timeline = record(predictor, long, folder / "long")
     took, used = time.perf_counter() - begun, time.process_time() - used
     return {
         "video_seconds": round(timeline.seconds, 1),
@@ -134,6 +136,7 @@ def main() -> None:
     parser.add_argument("--list", default="annotation/test.txt")
     parser.add_argument("--checkpoint", default="weights/demo_best.pt")
     parser.add_argument("--segments", type=int, default=50, help="at most so many; 0 leaves them out")
+    parser.add_argument("--pairs", type=int, default=6, help="videos of two persons; 0 leaves them out")
     parser.add_argument("--seconds", type=float, default=3600, help="of the long video; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -143,6 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, wanted, measure in (
             ("segments", args.segments, measure_segments),
+            ("pairs", args.pairs, measure_pairs),
             ("long", args.seconds, measure_long),
         ):
             if wanted:

@@ -49,27 +49,35 @@ class Detector(Protocol):
     def __call__(self, frame: np.ndarray) -> Detections: ...
 
 
-def open_detector(face_model: str | None = None) -> Detector:
+def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
     """The cascades, or with a file of a YuNet network faces by it and bodies by the cascade."""
-    return CascadeDetector() if face_model is None else YunetDetector(face_model)
+    return CascadeDetector(persons) if face_model is None else YunetDetector(face_model)
 
 
 class CascadeDetector:
-    """Frontal faces; tilted ones where none is upright; profiles of both sides where none of these is found, or always
-    with ``thorough``; bodies."""
+    """Frontal faces; where these are fewer than ``persons``, tilted ones; where they still are, profiles of both sides;
+    bodies."""
 
-    def __init__(self, thorough: bool = False) -> None:
-        self.thorough = thorough
+    def __init__(self, persons: int = 1) -> None:
+        self.persons = persons
         self.frontal, self.profile, self.body = map(Cascade, CASCADES)
 
     def __call__(self, frame: np.ndarray) -> Detections:
         grey, scale = shrink(frame)
-        faces = self.frontal(grey, SMALLEST_FACE) or [
-            one for angle in (TILT, -TILT) for one in turned(self.frontal, grey, SMALLEST_FACE, angle)
-        ]
-        if self.thorough or not faces:
-            faces = faces + self.profile(grey, SMALLEST_FACE) + mirrored(self.profile, grey, SMALLEST_FACE)
-        return Detections(resized(best(faces), scale), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+        faces: list[Found] = []
+        for look in (self._upright, self._tilted, self._profiles):
+            if len(faces) < self.persons:
+                faces = best(faces + look(grey))
+        return Detections(resized(faces, scale), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+
+    def _upright(self, grey: np.ndarray) -> list[Found]:
+        return self.frontal(grey, SMALLEST_FACE)
+
+    def _tilted(self, grey: np.ndarray) -> list[Found]:
+        return [one for angle in (TILT, -TILT) for one in turned(self.frontal, grey, SMALLEST_FACE, angle)]
+
+    def _profiles(self, grey: np.ndarray) -> list[Found]:
+        return self.profile(grey, SMALLEST_FACE) + mirrored(self.profile, grey, SMALLEST_FACE)
 
 
 class YunetDetector:

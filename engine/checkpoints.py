@@ -107,6 +107,8 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: not a checkpoint of this project (lacks {key})")
         if not isinstance(content[key], kind):
             raise UserError(f"{path}: damaged: {key} is {type(content[key]).__name__}, expected {kind.__name__}")
+    if not isinstance(content.get("trained_on", ""), str):
+        raise UserError(f"{path}: damaged: what it was trained on is no text")
     if content["family"] not in REBUILDERS:
         raise UserError(f"{path}: a model of the family {content['family'][:40]!r}, which this version does not know")
     if not content["classes"] or not all(isinstance(name, str) for name in content["classes"]):

@@ -17,7 +17,7 @@ from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
 from utils.runlog import require_new
 
-WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration")
+WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
@@ -59,6 +59,7 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     lines = [
         f"family      {_title(opened)}",
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
+        *([f"            on a set that says of itself: {content['trained_on']}"] if "trained_on" in content else []),
         describe_sequence(opened) if content["family"] == "sequence" else describe_towers(opened.shape),
         f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",

@@ -12,6 +12,7 @@ from torch import nn
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
 from dataloader.clips import Views
+from dataloader.set_note import set_note
 from engine.options import Config
 from engine.session import Session
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
@@ -69,6 +70,8 @@ class Keeper:
             "clip_shape": shape,
             "selected_on": selected_on,
         }
+        if note := set_note(config.data.root_dir):
+            self.about["trained_on"] = note
 
     def save_best(self, progress: Progress) -> None:
         self._require_finite()

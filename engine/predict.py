@@ -15,6 +15,7 @@ from engine.options import Config
 from engine.settings import make_config
 from engine.video.answers import answers_of
 from engine.video.runner import FRAMES, About, in_halves
+from engine.video.settings import idle_flags
 from engine.video.timeline import Smoother, Step, Timeline
 from engine.video.watch import Watcher
 from engine.video.windows import FrameWindows, Grid, SlidingWindows
@@ -38,6 +39,7 @@ class Predictor:
         self.runner = in_halves(open_model(self.config, given) if runner is None else runner)
         self.about: About = self.runner.about
         refuse_idle(self.about, given)
+        self.cautions = cautions_of(self.about, [idle_flags(self.config, given), *getattr(self.runner, "doubts", ())])
         self.timing = Timing.of(self.about, self.config)
 
     def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
@@ -87,7 +89,7 @@ class Predictor:
         wait = max(options.detect_every, 1 / video.fps)
         hits = 1 if video.duration is not None and video.duration <= HITS * wait else HITS
         tracker = Tracker(options.max_persons, patience_of(wait), hits, in_all=True)
-        return open_detector(options.face_model), tracker
+        return open_detector(options.face_model, options.max_persons), tracker
 
     def _spacing(self, grid: Grid, video: Video) -> float | None:
         """Where nothing is drawn, frames between samples need not become pictures."""
@@ -128,6 +130,12 @@ class Timing:
         return SlidingWindows(self.seconds, self.every or EVERY)
 
 
+def cautions_of(about: About, doubts: list[str | None]) -> list[str]:
+    """What should not go unsaid before the first answer."""
+    drawn = about.trained_on and f"{about.model} was trained on a set that says of itself: {about.trained_on}"
+    return [told for told in (*doubts, drawn) if told]
+
+
 def refuse_idle(about: About, given: dict[str, Any]) -> None:
     """Flags that mean nothing to a model of this kind."""
     if "seconds" in given and (about.kind == FRAMES or about.frames == 1):
@@ -143,7 +151,7 @@ def open_model(config: Config, given: dict[str, Any]) -> Any:
     if config.video.onnx is not None:
         from engine.video.onnx_runner import OnnxRunner
 
-        return OnnxRunner(Path(config.video.onnx))
+        return OnnxRunner(Path(config.video.onnx), config.run.device, config.run.gpu)
     from engine.video.torch_runner import open_runner
 
     return open_runner(config, given)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from dataloader.classes import Classes
-from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
 from engine.evaluate import score_test_list
 from engine.lists import require_lists, run_classes
 from engine.options import Config
@@ -23,9 +23,11 @@ from utils.errors import UserError, about
 
 def zero_shot(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """Score on ``--test-annotation`` with the class texts of ``--text-type``."""
-    trained = config.run.eval_checkpoint is not None
+    path = config.run.eval_checkpoint
     require_lists(config)
-    config, classes, model = caption_model(config, given) if trained else plain_clip(config)
+    config, classes, model = (
+        plain_clip(config) if path is None else caption_model(open_checkpoint(Path(path), given), given)
+    )
     with open_session(config) as session:
         task = ClipTask(model.to(session.device), classes.names)
         return score_test_list(task, config, classes, session, "nothing (zero-shot)")
@@ -39,11 +41,9 @@ def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
     return config, classes, ZeroShotClip(clip.visual, texts, temperature=config.model.temperature, parts=parts)
 
 
-def caption_model(config: Config, given: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
+def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
     """A trained model with the texts of the classes that are asked for now."""
-    path = Path(config.run.eval_checkpoint)
-    opened = open_checkpoint(path, given)
-    content = opened.content
+    path, content = opened.path, opened.content
     if opened.config.model.task == "regression":
         raise UserError(
             f"{path}: predicts numbers, not classes (--mode eval scores it; zero-shot takes a caption model)"

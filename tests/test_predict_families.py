@@ -58,7 +58,7 @@ def test_one_stream(tiny_arguments, video, tmp_path, eyes):
     document, table = predict(tmp_path / "run", video, "--eval-checkpoint", str(tmp_path / "train/best.pt"))
     assert document["family"] == "dfer-clip"
     assert [row["from"] for row in table] == ["0.0", "1.0", "2.0", "3.0"]
-    assert [row["person"] for row in table] == ["1", "1", "1", "2"]  # gone for 2 s: somebody new
+    assert [row["person"] for row in table] == ["1", "1", "1", "1"]  # gone for 2 s, but the only one
     assert all(bool(row["predicted"]) == (row["seen"] == "face") for row in table)
 
 
@@ -102,8 +102,7 @@ def test_captions_with_new_classes(captioned, video, tmp_path, eyes):
     assert [(row["from"], row["person"]) for row in table if row["from"] > "1"] == [
         ("1.0", "1"),
         ("2.0", "1"),
-        ("2.0", "2"),
-        ("3.0", "2"),
+        ("3.0", "1"),
     ]
     texts = tmp_path / "classes.json"
     texts.write_text(json.dumps(CLASSES), encoding="utf-8")

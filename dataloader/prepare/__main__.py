@@ -27,7 +27,7 @@ def prepare(options: PrepareOptions, named: list[str], make_detector: Callable[.
     videos, others = find_videos(named)
     sources, left_out = make_sources(videos, options.labels)
     numbers, own = lists.find_classes(sources, options)
-    make_detector(options.face_model)  # a bad file ends here, not in every video
+    make_detector(options.face_model, options.persons)  # a bad file ends here, not in every video
     store.open_folder(out, options)
     if others:
         print(f"{len(others)} files are no videos and left alone ({others[0]}, ...)")

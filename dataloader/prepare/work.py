@@ -38,7 +38,7 @@ def cut_all(
 def cut_video(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector], source: Source) -> Made:
     """One bad video does not stop the others."""
     place = store.begin(out, source)
-    cutter = Cutter(source, options, make_detector(options.face_model))
+    cutter = Cutter(source, options, make_detector(options.face_model, options.persons))
     made: Made = {"clips": [], "dropped": []}
     try:
         for number, clip in enumerate(cutter.clips(), 1):

@@ -53,6 +53,8 @@ class FolderVideo(Video):
 class PictureVideo(Video):
     """One picture, for a second."""
 
+    is_still = True
+
     def __init__(self, path: Path) -> None:
         self.name, self.fps, self.duration = path.stem, 1.0, 1.0
         try:

@@ -30,6 +30,7 @@ class Video:
     damaged: str | None = None
     longest: float | None = None  # seconds; a frame behind that ends a pass: TooLong
     end: float = 0.0  # of the last frame that passed, seconds
+    is_still: bool = False  # one picture
 
     def __enter__(self) -> "Video":
         return self

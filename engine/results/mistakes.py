@@ -12,6 +12,7 @@ from dataloader.annotation import Clip
 from dataloader.clips import Views, indexes_of, streams_of
 from dataloader.frames import BadFrame
 from dataloader.packed import open_source
+from dataloader.set_note import set_note
 from dataloader.transforms import PLAIN
 from engine.options import Config
 from utils.errors import UserError, one_line
@@ -104,15 +105,6 @@ def encode(picture: np.ndarray) -> bytes:
     if not done:
         raise ValueError("OpenCV could not write a JPEG")
     return data.tobytes()
-
-
-def set_note(root: str | None) -> str | None:
-    """What a data set says of itself in ``about.json``: that it is drawn, for one."""
-    try:
-        note = json.loads((Path(root or ".") / "about.json").read_text(encoding="utf-8"))["note"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return note if isinstance(note, str) else None
 
 
 def write_folder(folder: Path, entries: list[dict[str, Any]], strips: list[bytes | None], note: str | None) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dataloader.set_note import set_note
 from engine.report.collect import Run, read_run
 from engine.report.markdown import plain, table
 from engine.report.words import (
@@ -22,7 +23,6 @@ from engine.report.words import (
     split_of,
     verdict,
 )
-from engine.results.mistakes import set_note
 from utils.runlog import RunLog
 
 METHODS = {

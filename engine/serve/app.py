@@ -83,7 +83,8 @@ def add_page(app: Flask, jobs: Jobs, about: About, limits: Limits) -> None:
     def tell() -> dict[str, Any]:
         colours = class_colours(about.names)
         limit = {"megabytes": limits.megabytes, "minutes": limits.minutes, "forgotten": jobs.forget_after}
-        return {"model": about.model, "family": about.family, "classes": colours, "limits": limit}
+        told = {"model": about.model, "family": about.family, "trained_on": about.trained_on}
+        return told | {"classes": colours, "limits": limit}
 
 
 def add_videos(app: Flask, jobs: Jobs, limits: Limits) -> None:

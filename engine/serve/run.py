@@ -34,6 +34,8 @@ def serve(config: Config, given: dict[str, Any]) -> None:
     with listen(config) as listener, stopping_on_sigterm():
         predictor = Predictor(**given)
         with open_server(predictor, config, listener) as server:
+            for caution in predictor.cautions:
+                print(f"warning: {caution}")
             print(announce(config, listener), flush=True)
             server.serve_forever()  # which takes Ctrl-C as its end
             print("\nstopping: what was sent is removed", flush=True)

@@ -14,16 +14,21 @@ from utils.errors import UserError
 FORMAT = 1
 METADATA = "emotion"  # the entry of the file's metadata that holds `About` as JSON
 INSTALL = "pip install -r requirements-export.txt"
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 class OnnxRunner:
     """(B, T, 3, S, S) uint8 of each stream → logits (B, C) float32."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "auto", gpu: str | None = None) -> None:
         if not path.is_file():
             raise UserError(f"--onnx {path}: no such file")
-        self.session = open_session(path)
+        self.session = open_session(path, device if gpu is None else f"cuda:{gpu}")
+        self.doubts: tuple[str, ...] = ()
+        if gpu is not None and CUDA not in self.session.get_providers():
+            self.doubts = (f"--gpu {gpu}: this onnxruntime uses no GPU, running on the CPU",)
+        elif device.startswith("cuda") and CUDA not in self.session.get_providers():
+            raise UserError(f"--device {device}: this onnxruntime uses no GPU (onnxruntime-gpu does); leave it out")
         self.about = read_about(self.session.get_modelmeta().custom_metadata_map, path)
         reads = tuple(one.name for one in self.session.get_inputs())
         if reads != self.about.views:
@@ -34,10 +39,12 @@ class OnnxRunner:
         return self.session.run(None, {name: given[name] for name in self.about.views})[0]
 
 
-def open_session(source: Path | bytes) -> Any:
-    """Of a file, or of what is to become one."""
+def open_session(source: Path | bytes, device: str = "cpu") -> Any:
+    """Of a file, or of what is to become one; on a GPU only where onnxruntime can use it."""
     runtime, name = import_runtime(), "the exported model" if isinstance(source, bytes) else f"--onnx {source}"
-    providers = [provider for provider in PROVIDERS if provider in runtime.get_available_providers()]
+    providers: list[Any] = [CPU]
+    if device != "cpu" and CUDA in runtime.get_available_providers():
+        providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes as an exception
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # beside decoding, waiting threads sleep

@@ -36,6 +36,8 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
     several = len(sources) > 1 or (Path(config.video.input).is_dir() and sources[0] != config.video.input)
     log, done, bad = open_run(config.run.output_dir, "predict", asdict(config)), {}, []
     try:
+        for caution in predictor.cautions:
+            log.warn(caution)
         if several and (others := left_alone(Path(config.video.input))):
             log.say(f"{len(others)} files and folders are no videos and left alone ({others[0]}, ...)")
         with Interruption(STOPPING) as stop:
@@ -137,6 +139,7 @@ def header(predictor: Any, video: Video, source: str | int | Path) -> dict[str, 
         "colours": class_colours(about.names),
         "calibrated": about.calibrated,
         "temperature": about.temperature,
+        "trained_on": about.trained_on,
         "options": {"every": predictor.timing.every} | {name: options[name] for name in used},
     }
 

@@ -1,4 +1,5 @@
-"""overlay.mp4: the video with face boxes, the present answers, and a strip of the last minute; H.264, true times."""
+"""overlay.mp4: the video with face boxes, the present answers, and a strip of the last minute; H.264, true times. Of a
+picture overlay.jpg."""
 
 from collections import deque
 from fractions import Fraction
@@ -37,7 +38,7 @@ class Overlay:
 
     def __init__(self, folder: Path, predictor: Any, video: Any, *, write: bool = True, live: bool = False) -> None:
         self.about: About = predictor.about
-        self.live, self.path = live, folder / "overlay.mp4"
+        self.live = live
         self.reach = max(predictor.timing.every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
@@ -51,7 +52,7 @@ class Overlay:
         self.answers: dict[int, deque[Row]] = {}
         self.known = -1.0  # until when answers are; none yet, not even of the first frame
         self.below = even(self.strip + self.legend) if self.strip else 0
-        self.film = Film(self.path, video.fps, self.width, self.height + self.below) if write else None
+        self.film = open_film(folder, video, self.width, self.height + self.below) if write else None
 
     def __enter__(self) -> "Overlay":
         return self
@@ -176,6 +177,23 @@ class Film:
     def close(self) -> None:
         self.container.mux(self.stream.encode())
         self.container.close()
+
+
+class Still:
+    """A picture's overlay is a picture."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, seconds: float, picture: np.ndarray) -> None:
+        cv2.imwrite(str(self.path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+
+    def close(self) -> None:
+        """It is whole already."""
+
+
+def open_film(folder: Path, video: Any, width: int, height: int) -> Film | Still:
+    return Still(folder / "overlay.jpg") if video.is_still else Film(folder / "overlay.mp4", video.fps, width, height)
 
 
 def even(value: float) -> int:

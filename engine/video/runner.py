@@ -37,6 +37,7 @@ class About:
     calibrated: bool = False
     window: int = 300  # frames that a model of kind "frames" reads together
     stride: int = 200
+    trained_on: str | None = None  # what the training set said of itself
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -86,7 +87,7 @@ class Whole:
     """A runner that cannot be halved, with the same face: what is kept of a frame is its pixels."""
 
     def __init__(self, runner: Runner) -> None:
-        self.about, self.head = runner.about, runner
+        self.about, self.head, self.doubts = runner.about, runner, getattr(runner, "doubts", ())
 
     def encode(self, squares: np.ndarray) -> np.ndarray:
         return squares

@@ -1,5 +1,6 @@
 """Contradictions among the options of answers on videos."""
 
+from dataclasses import fields
 from typing import Any
 
 from utils.config import flag_of
@@ -10,6 +11,11 @@ OF_VIDEOS = (
 )  # fmt: skip
 READ_VIDEOS = ("predict", "serve")
 IN_FILE = ("class_texts", "clip_path", "encoder", "amp")  # what an exported file settles
+READ_OF_OTHERS = (  # what else of main.py's options shapes an answer on a video
+    "mode", "files", "exper_name", "output_dir", "eval_checkpoint", "allow_partial", "device", "gpu", "seed",
+    "dataset", "class_texts", "num_segments", "duration", "image_size", "sampling", "downsample", "normalize",
+    "crop_body", "amp", "use_amp",
+)  # fmt: skip
 NOT_SERVED = {"overlay": "the page shows it", "output_dir": "nothing is kept"}
 OF_SERVE = ("host", "port", "max_upload_mb", "max_minutes")
 
@@ -33,6 +39,8 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
     settled = [name for name in IN_FILE if name in given]
     if video.onnx is not None and settled:
         raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
+    if video.onnx is not None and "mps" in (run.device, run.gpu):
+        raise UserError("--onnx runs on the CPU or on CUDA, not on mps")
     if run.mode != "predict":
         return
     if video.input is None and named:
@@ -51,3 +59,12 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
             "--mode predict needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
             "--class-texts)"
         )
+
+
+def idle_flags(config: Any, given: dict[str, Any]) -> str | None:
+    """What was given, by a recipe for one, and changes no answer on a video; in a sentence."""
+    read = {field.name for group in (config.model, config.sequence, config.video) for field in fields(group)}
+    idle = [flag_of(name) for name in given if name not in {*read, *READ_OF_OTHERS}]
+    if not idle:
+        return None
+    return f"--mode {config.run.mode} does not read {' '.join(idle[:8])}" + (" ..." if len(idle) > 8 else "")

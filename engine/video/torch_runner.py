@@ -1,6 +1,6 @@
 """A checkpoint of any family as a runner: windows of frames in, logits out."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
-from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels
 from engine.options import Config
 from engine.sequence.options import SequenceOptions
@@ -24,6 +24,8 @@ OF_VIDEOS = {field.name for field in fields(VideoOptions)} | {"mode", "smooth", 
 
 class TorchRunner:
     """The model of a checkpoint whose answers belong to a window: classes, or numbers that are read out."""
+
+    doubts: tuple[str, ...] = ()  # what the user named and does not get, or what makes it another model
 
     def __init__(self, model: nn.Module, about: About, device: torch.device, amp: torch.dtype | None = None) -> None:
         self.model, self.about, self.device, self.amp = model.eval().to(device), about, device, amp
@@ -54,6 +56,8 @@ class TorchRunner:
 
 class SequenceRunner:
     """A model of every frame, behind the image tower whose features it was trained on."""
+
+    doubts: tuple[str, ...] = ()
 
     def __init__(
         self, model: nn.Module, tower: nn.Module, about: About, device: torch.device, amp: torch.dtype | None = None
@@ -100,26 +104,34 @@ def encode(
 
 def open_runner(config: Config, given: dict[str, Any]) -> TorchRunner | SequenceRunner:
     """``--eval-checkpoint``, with ``--class-texts`` for a caption model; without a checkpoint plain CLIP."""
-    device, _ = choose_device(config.run.device, config.run.gpu)
-    amp, _ = choose_amp(config.optim.amp, device)
+    device, device_warning = choose_device(config.run.device, config.run.gpu)
+    amp, amp_warning = choose_amp(config.optim.amp, device)
     own = {name: value for name, value in given.items() if name not in OF_VIDEOS}
     if config.run.eval_checkpoint is None:
         config, classes, model = plain_clip(config)
-        return TorchRunner(
-            model, describe(config, "zero-shot", Path(config.model.clip_path), classes.names), device, amp
-        )
-    path = Path(config.run.eval_checkpoint)
-    if "class_texts" in own:
-        config, classes, model = caption_model(config, own)
-        return TorchRunner(model, describe(config, "emoclip", path, classes.names), device, amp)
-    opened = open_checkpoint(path, own)
+        told = describe(config, "zero-shot", Path(config.model.clip_path), classes.names)
+        runner = TorchRunner(model, told, device, amp)
+    else:
+        opened = open_checkpoint(Path(config.run.eval_checkpoint), own)
+        runner = open_trained(opened, own, config, device, amp)
+        runner.about = replace(runner.about, trained_on=opened.content.get("trained_on"))
+    runner.doubts = (*filter(None, (device_warning, amp_warning)), *runner.doubts)
+    return runner
+
+
+def open_trained(
+    opened: Opened, given: dict[str, Any], config: Config, device: torch.device, amp: torch.dtype | None
+) -> TorchRunner | SequenceRunner:
+    if "class_texts" in given:
+        config, classes, model = caption_model(opened, given)
+        return TorchRunner(model, describe(config, "emoclip", opened.path, classes.names), device, amp)
     if opened.unnamed:
-        raise UserError(f"{path}: {opened.unnamed}")
+        raise UserError(f"{opened.path}: {opened.unnamed}")
     if opened.content["family"] == "sequence":
-        return open_sequence(opened, own, config, device, amp)
+        return open_sequence(opened, given, config, device, amp)
     if config.video.encoder is not None:
-        raise UserError(f"--encoder {config.video.encoder}: {path} has an image encoder of its own; leave it out")
-    return open_classifier(opened, own, device, amp)
+        raise UserError(f"--encoder {config.video.encoder}: {opened.path} has one of its own; leave it out")
+    return open_classifier(opened, given, device, amp)
 
 
 def open_classifier(
@@ -137,7 +149,10 @@ def open_classifier(
     found = content.get("calibration")
     if found:
         told = replace(told, temperature=float(found["temperature"]), calibrated=True)
-    return TorchRunner(model, told, device, amp)
+    runner = TorchRunner(model, told, device, amp)
+    read = {name: value for name, value in given.items() if name != "missing_face"}  # windows mask those frames
+    runner.doubts = tuple(doubtful_flags(asdict(opened.config), read, config, "left_out" in content))
+    return runner
 
 
 def describe(config: Config, family: str, path: Path, names: tuple[str, ...]) -> About:

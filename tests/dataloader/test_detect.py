@@ -34,7 +34,7 @@ def test_mirrored(astronaut):
 
 
 def test_nothing_is_found_where_nothing_is():
-    assert CascadeDetector(thorough=True)(np.full((240, 320, 3), 90, np.uint8)) == ([], [])
+    assert CascadeDetector(persons=9)(np.full((240, 320, 3), 90, np.uint8)) == ([], [])
 
 
 def test_tiny_frames():

@@ -117,7 +117,7 @@ def test_interrupted_goes_on_to_the_same_set(videos, made, tmp_path, capsys):
 
     out = tmp_path / "set"
     words = [str(videos), "--out", str(out), *PLAIN, "--test-share", "0.3"]
-    assert main(words, make_detector=lambda file=None: Stopping()) == 130
+    assert main(words, make_detector=lambda *_: Stopping()) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert not (out / "annotation").exists()
     assert run(*words)[0] == 0
@@ -169,7 +169,7 @@ def test_two_persons_are_two_clips(tmp_path):
     two = Detections([Found(5, 30, 35, 60, 0.9), Found(100, 30, 130, 60, 0.9)], [])
     film(tmp_path / "in/a.mp4", move(20))
     words = [str(tmp_path / "in"), "--out", str(tmp_path / "set"), *PLAIN, "--persons", "2"]
-    assert main(words, make_detector=lambda file=None: lambda frame: two) == 0
+    assert main(words, make_detector=lambda *_: lambda frame: two) == 0
     faces = json.loads((tmp_path / "set/annotation/face.json").read_text())
     assert sorted(next(iter(boxes.values()))[0] for boxes in faces.values()) == [5, 100]
     assert {folder.split("/")[1] for folder, _ in listed(tmp_path / "set", "clips")} == {"a_p1", "a_p2"}

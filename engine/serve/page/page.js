@@ -20,6 +20,7 @@ async function begin() {
   limits = about.limits;
   const classes = Object.keys(about.classes);
   find("model").textContent = `${about.model} (${about.family})${classes.length ? `: ${classes.join(", ")}` : ""}`;
+  find("trained").textContent = about.trained_on ? `Its training set says of itself: ${about.trained_on}` : "";
   find("limits").textContent = `At most ${limits.megabytes} MB and ${limits.minutes} minutes.`;
   const minutes = Math.max(Math.ceil(limits.forgotten / 60), 1);
   find("forgotten").textContent = minutes === 1 ? "a minute" : `${minutes} minutes`;

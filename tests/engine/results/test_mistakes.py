@@ -13,7 +13,8 @@ from dataloader.annotation import Clip, read_annotation
 from dataloader.classes import load_classes
 from dataloader.clips import Views
 from dataloader.packed import open_source
-from engine.results.mistakes import EACH, LIMIT, MOST, choose, set_note, strip, strip_or_reason
+from dataloader.set_note import set_note
+from engine.results.mistakes import EACH, LIMIT, MOST, choose, strip, strip_or_reason
 from tests.tiny import FACE_COLOURS, as_arguments, write_set
 from tests.tools import FAST, run_main
 
