@@ -46,6 +46,8 @@ class Predictor:
         """All rows of a video; with ``out`` also the files that ``--mode predict`` writes, into that folder."""
         from engine.video.outputs import record
 
+        if out is not None and (Path(out) / "timeline.json").exists():
+            raise UserError(f"{out}: holds a timeline already; name another folder")
         if out is not None:
             return record(self, source, Path(out), overlay=self.config.video.overlay, keep_rows=True)
         timeline, started = Timeline(self.about), time.perf_counter()

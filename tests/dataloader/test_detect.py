@@ -85,3 +85,14 @@ def test_a_tilted_face_of_a_photograph(astronaut, angle):
     middle = ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2)
     tilted = cv2.warpAffine(astronaut, cv2.getRotationMatrix2D(middle, angle, 1.0), (512, 512))
     assert overlap(open_detector()(tilted).faces[0].box, FACE) > 0.4
+
+
+def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):
+    """One face is upright, one tilted, one in profile: each search finds its own and the better ones again."""
+    upright, tilted, profile = (Found(x, 10, x + 40, 50, score) for x, score in ((10, 0.9), (100, 0.8), (200, 0.7)))
+    for persons, expected in ((1, [upright]), (2, [upright, tilted]), (3, [upright, tilted, profile])):
+        detector = CascadeDetector(persons)
+        monkeypatch.setattr(detector, "_upright", lambda _: [upright])
+        monkeypatch.setattr(detector, "_tilted", lambda _: [tilted, upright._replace(score=0.5)])
+        monkeypatch.setattr(detector, "_profiles", lambda _: [profile, tilted._replace(score=0.1)])
+        assert detector(np.zeros((240, 320, 3), np.uint8)).faces == expected

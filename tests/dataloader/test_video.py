@@ -159,3 +159,29 @@ def test_a_folder_with_a_bad_image_or_none(tmp_path):
 def test_no_such_camera():
     with pytest.raises(UserError, match="camera 99: cannot be opened"):
         open_video("99")
+
+
+def test_a_picture_is_a_video_of_one_frame(tmp_path):
+    drawn = picture(10)
+    Image.fromarray(drawn).save(tmp_path / "a.png")
+    with open_video(tmp_path / "a.png") as video:
+        ((seconds, frame),) = list(video)
+    assert np.array_equal(frame, drawn) and seconds == 0 and video.is_still and video.damaged is None
+    assert (video.width, video.height, video.duration, video.end) == (WIDTH, HEIGHT, 1.0, 1.0)
+
+
+def test_a_photograph_is_turned_as_the_camera_noted(tmp_path):
+    noted = Image.Exif()
+    noted[0x0112] = 6  # orientation: the top is to the right
+    drawn = picture(0, top=0)
+    Image.fromarray(drawn).save(tmp_path / "a.png", exif=noted)
+    frame = next(iter(open_video(tmp_path / "a.png")))[1]
+    assert np.array_equal(frame, np.rot90(drawn, -1))  # clockwise
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"", "is empty"), (b"no", "cannot be read"), (None, "no such")])
+def test_a_picture_that_is_none(tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        open_video(tmp_path / "a.jpg")
