@@ -24,6 +24,7 @@ CASCADES = {  # file; weight that every hit passes; hits that must agree. Measur
     "body": ("haarcascade_upperbody.xml", 0.0, 2),
 }
 YUNET_SCORE = 0.6
+NEVER_SURE = 1e-3  # what is left of doubt in a score of 1
 
 
 class Found(NamedTuple):
@@ -143,6 +144,11 @@ def shrink(frame: np.ndarray) -> tuple[np.ndarray, float]:
     scale = max(min(grey.shape) / SHORT_SIDE, 1.0)
     size = max(round(grey.shape[1] / scale), 1), max(round(grey.shape[0] / scale), 1)
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale
+
+
+def weight_of(face: Box, score: float) -> float:
+    """How much speaks for a face where one must be chosen: its size, by the odds that it is none."""
+    return area(face) * -math.log(max(1 - score, NEVER_SURE))
 
 
 def resized(found: list[Found], scale: float) -> list[Found]:

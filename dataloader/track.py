@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dataloader.boxes import Box
-from dataloader.detect import Detections, Found, overlap
+from dataloader.detect import Detections, Found, overlap, weight_of
 
 PATIENCE = 1.5  # seconds that a person may go unseen
 MISSED = 2.5  # times the wait for the next search, where that is longer
@@ -34,6 +34,7 @@ class Track:
     seconds: float  # of the last sighting
     since: float
     score: float
+    weight: float  # of all sightings
     speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # pixels a second
     hits: int = 1
     id: int | None = None
@@ -52,10 +53,11 @@ class Track:
         expected = self.expected(seconds)
         self.state = expected + (1 - math.exp(-gap / BOX_TIME)) * (measured - expected)
         self.seconds, self.score, self.hits = seconds, found.score, self.hits + 1
+        self.weight += weight_of(found.box, found.score)
 
 
 class Tracker:
-    """At most ``most`` persons at a time: whoever is one stays one; a free place goes to the largest, longest seen.
+    """At most ``most`` persons at a time: whoever is one stays one; a free place goes to the largest and surest.
 
     Who comes back where somebody was lost is that person. ``in_all``: ``most`` are all that there ever are; once they
     are known, whoever comes anywhere is the one lost nearest to there.
@@ -74,8 +76,9 @@ class Tracker:
         pairs = self._match(seconds, found.faces)
         for place, face in pairs.items():
             self.tracks[place].see(seconds, found.faces[face])
-        for face in sorted({*range(len(found.faces))} - {*pairs.values()}):
-            self.tracks.append(Track(as_state(found.faces[face].box), seconds, seconds, found.faces[face].score))
+        for place in sorted({*range(len(found.faces))} - {*pairs.values()}):
+            face = found.faces[place]
+            self.tracks.append(Track(as_state(face.box), seconds, seconds, face.score, weight_of(face.box, face.score)))
         self._name()
         named = sorted((track for track in self.tracks if track.id is not None), key=lambda track: track.id)
         return [self._person(track, seconds) for track in named]
@@ -98,7 +101,7 @@ class Tracker:
     def _name(self) -> None:
         free = self.most - sum(track.id is not None for track in self.tracks)
         waiting = [track for track in self.tracks if track.id is None and track.hits >= self.hits]
-        waiting.sort(key=lambda track: -track.hits * track.state[2] * track.state[3])
+        waiting.sort(key=lambda track: -track.weight)
         for track in waiting[: max(free, 0)]:
             track.id = self._who(track)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dataloader.body import body_box
 from dataloader.boxes import Box
-from dataloader.detect import Detector, area
+from dataloader.detect import Detector, weight_of
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Part, Source
 from dataloader.track import Tracker, patience_of
@@ -29,6 +29,7 @@ class Sample:
     seconds: float
     jpeg: bytes
     faces: dict[int, Box]
+    weights: dict[int, float]  # what speaks for each face
     bodies: dict[int, Box]
 
 
@@ -99,8 +100,9 @@ class Cutter:
             found, (height, width) = self.detector(frame), frame.shape[:2]
             seen = [person for person in tracker.update(seconds, found) if person.seen]
             faces = {person.id: person.face for person in seen}
+            weights = {person.id: weight_of(person.face, person.score) for person in seen}
             bodies = {number: body_box(face, found.bodies, width, height) for number, face in faces.items()}
-            yield Sample(seconds, encode(frame, self.options.quality), faces, bodies)
+            yield Sample(seconds, encode(frame, self.options.quality), faces, weights, bodies)
 
     def _add(self, sample: Sample, part: Part) -> Iterator[CutClip]:
         """Windows that end before this frame are whole."""
@@ -119,14 +121,14 @@ class Cutter:
         self.window.clear()
 
     def _choose(self, part: Part, end: float) -> Iterator[CutClip]:
-        """The persons of a window who are largest for longest."""
+        """The persons of a window who are largest and surest for longest."""
         samples, span, wanted = list(self.window), (round(self.begin, 3), round(end, 3)), self.options
         if len(samples) < FEWEST * wanted.seconds * wanted.fps:
             yield CutClip(span, part.label, None, samples, f"only {len(samples)} frames")
             return
         seen: Counter[int] = Counter()
         for sample in samples:
-            seen.update({person: area(face) for person, face in sample.faces.items()})
+            seen.update(sample.weights)
         chosen: list[int | None] = [person for person, _ in seen.most_common(wanted.persons)]
         for person in chosen or [None]:
             share = sum(person in sample.faces for sample in samples) / len(samples)

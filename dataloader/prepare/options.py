@@ -21,7 +21,9 @@ class PrepareOptions:
     folder_fps: float = option(25.0, "frames a second of videos that are folders of frames", minimum=0.1, maximum=1000)
     height: int = option(480, "frames whose shorter side is longer are shrunk to it", minimum=64, maximum=4320)
     quality: int = option(95, "of the JPEGs", minimum=1, maximum=100)
-    persons: int = option(1, "at most so many persons of a video, each its own clips", minimum=1, maximum=50)
+    persons: int = option(
+        1, "at most so many persons of a video, each its own clips; the largest and surest faces", minimum=1, maximum=50
+    )
     min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
     face_model: str | None = option(None, "a YuNet face detector in place of OpenCV's cascades", metavar="FILE.onnx")
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)

@@ -24,7 +24,9 @@ class VideoOptions:
     seconds: float = option(4.0, "length of a window", above=0)
     detect_every: float = option(0.2, "seconds between two searches for faces; they are tracked in between", above=0)
     threshold: float = option(0.0, "less confidence than this is shown as uncertain", minimum=0, maximum=1)
-    max_persons: int = option(1, "persons that are kept apart; the largest faces first", minimum=1, maximum=32)
+    max_persons: int = option(
+        1, "persons of the video, kept apart; the largest and surest faces first", minimum=1, maximum=32
+    )
     overlay: bool = option(True, "--mode predict: write overlay.mp4")
     encoder: str | None = option(
         None, "of sequence models: the CLIP or the checkpoint whose features they were trained on", metavar="FILE"

@@ -121,3 +121,9 @@ def test_at_most_so_many_persons_the_largest_first_and_nobody_is_displaced():
 def test_a_face_of_quite_another_size_is_another_person():
     found = follow(Tracker(2), [[face(100, side=20)]] * 3 + [[face(80, 30, side=60)]] * 2)
     assert [p.id for p in found[-1]] == [1, 2] and [p.seen for p in found[-1]] == [False, True]
+
+
+def test_a_sure_face_comes_before_a_larger_doubtful_one():
+    sure, doubtful = Found(10, 50, 110, 150, 0.95), Found(200, 50, 330, 180, 0.7)
+    found = follow(Tracker(1), [[doubtful, sure]] * 3)
+    assert [middle(p) for p in found[-1]] == [60]
