@@ -44,8 +44,9 @@ class Overlay:
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
         self.size = max(round(self.width / 42), 10)  # of letters
         lanes = min(predictor.config.video.max_persons + (not self.about.needs_face), LANES)
-        self.legend = round(self.size * 1.6) if self.about.names else 0
-        self.strip = round(self.size * (1.8 + 1.4 * lanes)) if self.about.names else 0
+        has_strip = self.about.names and not video.is_still
+        self.legend = round(self.size * 1.6) if has_strip else 0
+        self.strip = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
         self.colours = class_colours(self.about.names)
         self.waiting: deque[Waiting] = deque()
         self.held, self.is_packed = 0, self.about.kind == FRAMES  # bytes; whether they are JPEGs
