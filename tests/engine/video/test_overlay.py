@@ -17,7 +17,7 @@ def overlay(tmp_path):
     about = About("sequence", "m", kind=FRAMES, names=("calm",), streams="face", frames=1)
     config = SimpleNamespace(video=SimpleNamespace(max_persons=1))
     predictor = SimpleNamespace(about=about, config=config, timing=SimpleNamespace(every=None))
-    return Overlay(tmp_path, predictor, SimpleNamespace(fps=FPS, width=960, height=540), write=False)
+    return Overlay(tmp_path, predictor, SimpleNamespace(is_still=False, fps=FPS, width=960, height=540), write=False)
 
 
 def test_frames_wait_for_a_model_that_reads_hundreds_of_them(overlay):
