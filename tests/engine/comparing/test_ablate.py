@@ -15,7 +15,6 @@ from engine.series.run_hash import stored_hash
 from tests.engine.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
 from tests.tools import RANDOM_CLIP, ROOT, Run
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0", "--iec-text", "descriptive"]
 GRID = ["--mode", "ablate", "--grid", "adapter=none,residual slerp_weight=0,0.5"]
 VARIANTS = ["base", "adapter=none slerp_weight=0.0", "adapter=none", "slerp_weight=0.0"]
