@@ -1,9 +1,12 @@
 """What many tests share: a tiny set on disk, and one run trained on it through the command line."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
+os.environ["OMP_NUM_THREADS"] = "1"  # also of the processes that tests start
+
+import torch  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
 
