@@ -1,7 +1,7 @@
 """Pictures of a classifier's results take as long as the rest of a short run: small blank ones stand for them.
 
 Every test has the small ones (tests/conftest.py); what is drawn is looked at in tests/engine/results/test_plots.py and,
-of a whole run, in tests/test_train.py.
+of whole runs, in tests/test_train.py and tests/engine/comparing/test_ablate.py.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from engine.comparing import plot
 from engine.results import plots, reliability
 
-DRAWN = [(plots, "draw_confusion"), (plots, "draw_curves"), (reliability, "draw_reliability")]
+DRAWN = [
+    (plots, "draw_confusion"),
+    (plots, "draw_curves"),
+    (reliability, "draw_reliability"),
+    (plot, "draw_differences"),
+]
 REAL = [getattr(module, name) for module, name in DRAWN]
 
 

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 import engine.evaluate
+from engine.comparing import plot
 from engine.comparing.table import as_text
+from engine.results.plots import save
 from engine.series.run_hash import stored_hash
 from tests.engine.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
+from tests.pictures import REAL, pixels_of
 from tests.tools import RANDOM_CLIP, ROOT, Run
 
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0", "--iec-text", "descriptive"]
 GRID = ["--mode", "ablate", "--grid", "adapter=none,residual slerp_weight=0,0.5"]
+*_, draw_differences = REAL
 VARIANTS = ["base", "adapter=none slerp_weight=0.0", "adapter=none", "slerp_weight=0.0"]
 RUN = 8 + 5  # batches of a run: 15 training clips, 10 test clips, two a batch
 
@@ -31,6 +35,7 @@ def words(tmp_path_factory):
 def ablation(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation") / "run"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot, "draw_differences", draw_differences)
         patch.chdir(folder.parent)  # there is no outputs/ here, so that nothing is used again
         (folder.parent / "weights").symlink_to(ROOT / "weights")
         run = call(*words, *GRID, "--seeds", "1,2", "--output-dir", folder, folder=folder)
@@ -80,7 +85,7 @@ def test_the_table_is_written_in_all_its_forms(ablation):
     text = (ablation.folder / "ablation.md").read_text()
     assert all(f"| {name} |" in text for name in VARIANTS) and "| adapter=none | `--adapter none` |" in text
     assert as_text(rows) in ablation.out
-    assert (ablation.folder / "ablation.png").exists()
+    assert pixels_of(ablation.folder / "ablation.png").std() > 10
     assert "8 runs trained, 0 done before" in ablation.out
 
 
@@ -217,6 +222,7 @@ def test_one_seed_tells_nothing_and_parts_without_effect_are_identical(words, tm
     folder = tmp_path / "run"
     done = call(*words, "--mode", "ablate", "--drop-one", "--output-dir", folder, folder=folder)
     assert done.status == 0, done.err
+    save(draw_differences(found_in(folder)["rows"], "clips"), folder / "of one seed.png")
     rows = {row["variant"]: row for row in found_in(folder)["rows"]}
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
     assert "one seed: differences cannot be told from the noise of training" in done.out

@@ -9,7 +9,7 @@ from engine.results.plots import plt, save
 from engine.results.write import assess
 from tests.pictures import REAL, pixels_of
 
-draw_confusion, draw_curves, draw_reliability = REAL
+draw_confusion, draw_curves, draw_reliability, _ = REAL
 THREE = ("calm", "glad", "lost in thought")
 SETS = {
     "many": (THREE, np.arange(30) % 3, 3 * np.eye(3)[np.arange(30) // 2 % 3]),
