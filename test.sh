@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 SETUP_FOR=dev
 . ./setup.sh
-exec "$PYTHON" -m pytest -n auto --dist loadfile "$@"
+exec "$PYTHON" -m pytest -n auto --dist worksteal "$@"

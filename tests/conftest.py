@@ -1,18 +1,27 @@
 """What many tests share: a tiny set on disk, and one run trained on it through the command line."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
+os.environ["OMP_NUM_THREADS"] = "1"  # also of the processes that tests start
+
+import torch  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
 
 import pytest  # noqa: E402
 
 from tests.drawn import draw, flags  # noqa: E402
-from tests.engine.resuming import leave_out_pictures  # noqa: E402
+from tests.pictures import real_pictures, small_pictures  # noqa: E402
 from tests.tiny import as_arguments, write_set  # noqa: E402
 from tests.tools import FAST, Run, run_main  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_large_pictures() -> Iterator[None]:
+    with small_pictures():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +38,11 @@ def tiny_arguments(tiny_flags) -> list[str]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, tiny_arguments) -> Run:
-    """A run with every part on (adapter, IEC, MI, DC) that has learnt the tiny set."""
+    """A run with every part on (adapter, IEC, MI, DC) that has learnt the tiny set; its pictures are real."""
     settings = "--exper-name tiny --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3"
     settings += " --temperature 0.02 --normalize clip --epochs 14 --milestones 11"
-    return run_main([*tiny_arguments, *settings.split()], tmp_path_factory.mktemp("trained") / "run")
+    with real_pictures():
+        return run_main([*tiny_arguments, *settings.split()], tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +56,6 @@ def drawn(tmp_path_factory) -> Callable[[str], Path]:
         return roots[layout]
 
     return root_of
-
-
-@pytest.fixture(scope="module")
-def without_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_pictures(patch)
-        yield
 
 
 @pytest.fixture(scope="session")

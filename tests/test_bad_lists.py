@@ -9,7 +9,6 @@ from PIL import Image
 from tests.drawn import flags
 from tests.tools import error_of
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 MAFW = Path("Train_Test_Set/single/with_caption_new/set_4/train.txt")
 MAFW_TEST = Path("Train_Test_Set/single/no_caption_new/set_4/test.txt")
 CAER_S = Path("annotation/train.txt")

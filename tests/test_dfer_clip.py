@@ -9,7 +9,6 @@ from tests.drawn import QUICK, SEVEN, classes_in_columns, flags, truth, write_co
 from tests.engine.resuming import assert_same_end
 from tests.tools import ROOT, error_of, run_main
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 RECIPE = "@recipes/dfer_clip.args"
 TRANSFORMS = "--random-crop 0.08 --brightness 0.5 --max-angle 4".split()
 LEARN = "--optimizer AdamW --lr 3e-3 --lr-image-encoder 3e-3 --lr-prompt-learner 1e-2".split()

@@ -12,7 +12,6 @@ from tests.drawn import ELEVEN, FOLDERS, classes_in_columns, flags, stop_at_step
 from tests.engine.resuming import assert_same_end, call, resume, send
 from tests.tools import Run, error_of, run_main
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 EMOCLIP = "@recipes/emoclip.args"
 STILL = "--lr 0 --max-angle 0 --no-flip".split()
 LEARN = "--optimizer AdamW --lr 1e-3".split()

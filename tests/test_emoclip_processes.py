@@ -1,10 +1,13 @@
 """Two processes train a caption model as one does: every text of the whole batch stands against every video."""
 
+import socket
+
 import numpy as np
 import pytest
 
+from main import main
 from tests.drawn import classes_in_columns, flags
-from tests.engine.test_distributed import launch
+from tests.forked import Forked
 from tests.tools import run_main
 from utils.archive import read_archive
 
@@ -17,10 +20,22 @@ def pair(drawn, tmp_path_factory):
     base = tmp_path_factory.mktemp("processes")
     words = ["@recipes/emoclip.args", *flags("ferv39k", drawn("ferv39k")), *LEARN]
     words += ["--captions", "annotation/train_descriptions.json"]
-    alone, both = run_main(words, base / "alone"), launch(words, base / "both", 2)
+    alone = run_main(words, base / "alone")
     assert alone.status == 0, alone.err
-    assert both.returncode == 0, both.stderr
-    assert "2 processes" in both.stdout
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    both = [
+        Forked(
+            main,
+            [*words, "--output-dir", base / "both"],
+            base / rank,
+            environment=meeting | {"RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "2 processes" in said[0][0]
     return base / "alone", base / "both"
 
 

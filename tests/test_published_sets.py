@@ -5,7 +5,6 @@ import pytest
 from tests.drawn import ELEVEN, FOLDERS, LEVELS, READERS, SEVEN, classes_in_columns, flags, truth
 from tests.tools import error_of, run_main
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 CAER = "anger disgust fear happiness neutral sadness surprise".split()
 CLASSES = {"dfew": SEVEN, "ferv39k": SEVEN, "afew": SEVEN, "mafw": ELEVEN, "mafw_captions": ELEVEN}
 CLASSES |= {"caer": CAER, "caer_s": CAER, "daisee": LEVELS}

@@ -13,7 +13,6 @@ from tests.engine.resuming import assert_same_end, call, one_line, send, snapsho
 from tests.rescored import rows_of, scores_of
 from tests.tools import RANDOM_CLIP, ROOT, Run, error_of, run_main
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 FOLDS = [f"fold-{fold}" for fold in range(1, 6)]
 LEARN = (
     "--model dfer-clip --optimizer AdamW --lr 3e-3 --lr-image-encoder 3e-3 --lr-prompt-learner 1e-2 --normalize clip"

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from tests.pictures import pixels_of
 from tests.tiny import NAMES
 from tests.tools import run_main
 
@@ -126,8 +126,7 @@ def test_a_test_selected_run_is_stored_as_optimistic(tiny_arguments, tmp_path):
 
 @pytest.mark.parametrize("name", ["confusion_matrix.png", "curves.png", "reliability.png"])
 def test_pictures_open_and_are_not_blank(trained, name):
-    with Image.open(trained.folder / name) as image:
-        pixels = np.asarray(image.convert("L"))
+    pixels = pixels_of(trained.folder / name)
     assert min(pixels.shape) > 300 and pixels.std() > 10
 
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from tests.drawn import ELEVEN, LEVELS, READERS, SEVEN, classes_in_columns, flags, truth
 from tests.tools import FAST, RANDOM_CLIP, error_of, run_main
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 CAER = "anger disgust fear happiness neutral sadness surprise".split()
 CLASSES = {"dfew": SEVEN, "ferv39k": SEVEN, "afew": SEVEN, "caer": CAER, "daisee": LEVELS, "mafw": ELEVEN}
 CLASSES["caer_s"] = CAER  # one frame, to a model of two

@@ -3,8 +3,6 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,8 +17,9 @@ from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.packed import Pack
 from dataloader.sampling import ClipOrder
+from tests.forked import Forked
 from tests.tiny import as_arguments, write_set
-from tests.tools import ROOT, run_main
+from tests.tools import run_main
 
 SIZE = 64
 RUN = f"--clip-path random --image-size {SIZE} --num-segments 4 --batch-size 4 --workers 0 --device cpu".split()
@@ -168,11 +167,10 @@ def test_a_full_disk_is_seen_before_and_while_writing_and_packing_goes_on(root, 
     monkeypatch.setattr(pack_files.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert "MB left" in refused(command(root, tmp_path / "pack", "--format", "raw"), capsys)
     monkeypatch.undo()
-    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))\n"
-    code += "from dataloader.pack import main; sys.exit(main(sys.argv[1:]))"
     words = command(root, tmp_path / "pack", "--format", "raw")
-    ended = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "file too large" in ended.stderr, ended.stderr
+    limited = Forked(pack.main, words, tmp_path / "screen", file_bytes=900_000)
+    told = limited.communicate()[1]
+    assert limited.returncode == 2 and told.count("\n") == 1 and "file too large" in told, told
     with pytest.raises(ValueError, match="not finished"):
         Pack(str(tmp_path / "pack"))
     make(root, tmp_path / "pack", "--format", "raw")
@@ -190,16 +188,26 @@ def test_folders_that_cannot_be_written_or_hold_else_are_one_line(root, packs, t
     assert "--train-annotation" in refused(["--out", str(tmp_path / "p")], capsys)
 
 
+def pack_slowly(arguments: list[str]) -> int:
+    write = pack_files._write
+
+    def slowly(file, data):
+        view = memoryview(data)
+        half = len(view) // 2
+        write(file, view[:half])
+        time.sleep(0.004)
+        write(file, view[half:])
+
+    pack_files._write = slowly
+    return pack.main(arguments)
+
+
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(root, packs, tmp_path):
     """SIGKILL in the middle of appending, several times over, then to the end."""
     out = tmp_path / "pack"
-    slow = "import sys, time, os, dataloader.pack_files as f\nwrite = f._write\n"
-    slow += "def slowly(file, data):\n  view = memoryview(data); half = len(view) // 2\n"
-    slow += "  write(file, view[:half]); time.sleep(0.004); write(file, view[half:])\n"
-    slow += "f._write = slowly\nfrom dataloader.pack import main; sys.exit(main(sys.argv[1:]))"
     words, lines = command(root, out, "--format", "jpeg"), [0]
     for wanted in (2, 9):
-        process = subprocess.Popen([sys.executable, "-c", slow, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+        process = Forked(pack_slowly, words, tmp_path / "screen")
         journal = out / "journal.jsonl"
         while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < wanted):
             time.sleep(0.002)

@@ -13,9 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-import engine.results.plots
-import engine.results.reliability
-import engine.train
 from benchmarks.kill import outcome as tensors_and_predictions
 from engine.tasks import ClipCaerTask
 from engine.train import Trainer
@@ -24,7 +21,6 @@ from models.clip_backbone import RANDOM_SHAPE
 from models.clip_towers import Clip
 from tests.tiny import as_arguments, write_set
 from tests.tools import RANDOM_CLIP, Run
-from utils.runlog import RunLog
 
 RECIPE = """
 --num-segments 2 --batch-size 2 --accumulate 2 --epochs 3 --milestones 2 --optimizer AdamW --lr 3e-3 --seed 0
@@ -44,21 +40,6 @@ def write_small(root: Path) -> list[str]:
     """10 training, 5 validation and 10 test clips of 4 frames, and the flags of a run on them."""
     flags = as_arguments(write_set(root, clips=25, persons=5, frames=4))
     return [*RANDOM_CLIP, *RECIPE, *flags]
-
-
-def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
-    """They take longer than the training; tests/test_train.py looks at them."""
-
-    class Board:
-        def add_scalar(self, *_): ...
-        def add_figure(self, *_, **__): ...
-        def close(self): ...
-
-    patch.setattr(engine.results.plots, "draw_confusion", lambda *_: None)
-    patch.setattr(engine.results.plots, "draw_curves", lambda *_: None)
-    patch.setattr(engine.results.reliability, "draw_reliability", lambda *_: None)
-    patch.setattr(engine.results.plots, "save", lambda _, path: path.write_bytes(b"picture"))
-    patch.setattr(RunLog, "board", Board())
 
 
 def call(*arguments: str | Path, folder: Path = Path()) -> Run:

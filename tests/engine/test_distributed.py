@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataloader.sampling import ClipOrder
-from tests.tools import ROOT, error_of
+from tests.tools import ROOT, error_of, run_main
 from utils.archive import read_archive
 from utils.distributed import Group
 
@@ -49,10 +49,8 @@ def test_rows_of_evaluation_come_back_in_order():
     assert [group.own_count(8) for group in groups] == [3, 3, 2]
 
 
-def launch(arguments: list[str], folder: Path, processes: int) -> subprocess.CompletedProcess:
-    start = [sys.executable]
-    if processes > 1:
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def launch_two(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.run(
         [*start, "main.py", *arguments, "--output-dir", str(folder)],
         cwd=ROOT,
@@ -68,8 +66,8 @@ def pair(tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
     """The run folders of one process and of two, and what the two said."""
     base = tmp_path_factory.mktemp("processes")
     arguments = [*tiny_arguments, *LEARNING.split(), *LOSSES.split()]
-    alone, both = launch(arguments, base / "alone", 1), launch(arguments, base / "both", 2)
-    assert alone.returncode == 0, alone.stderr
+    alone, both = run_main(arguments, base / "alone"), launch_two(arguments, base / "both")
+    assert alone.status == 0, alone.err
     assert both.returncode == 0, both.stderr
     return base / "alone", base / "both", both.stdout
 

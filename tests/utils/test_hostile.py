@@ -49,7 +49,7 @@ class Lair:
         outcomes: dict[str, dict] = {}
         while len(outcomes) < len(NAMES):
             left = NAMES[len(outcomes) :]
-            command = [sys.executable, "-m", "tests.utils.hostile", *(str(self.files[name]) for name in left)]
+            command = [sys.executable, "-m", "tests.utils.hostile_reader", *(str(self.files[name]) for name in left)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             lines = [json.loads(line) for line in done.stdout.splitlines()]
             outcomes |= dict(zip(left, lines, strict=False))

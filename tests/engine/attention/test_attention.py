@@ -13,6 +13,7 @@ from PIL import Image
 from tests import published as files
 from tests.affect import write_frames, write_set
 from tests.containers import write_container
+from tests.pictures import draw_blank
 from tests.published import Recipe, write_class_texts
 from tests.tiny import NAMES, as_arguments
 from tests.tools import RANDOM_CLIP, Run, error_of, run_main
@@ -76,7 +77,12 @@ def test_a_summary_is_printed(explained):
     assert len(lines) == 5 and all("face " in line and "in its padding" in line for line in lines)
 
 
-def test_clips_and_class_are_chosen(trained, tmp_path):
+@pytest.fixture
+def no_sheets(monkeypatch):
+    monkeypatch.setattr("engine.attention.run.draw_clip", draw_blank)
+
+
+def test_clips_and_class_are_chosen(trained, tmp_path, no_sheets):
     run = explain(trained.folder / "best.pt", tmp_path / "run", "--clips", SIXTH, f"{FIFTH}/", "--explain", "fatigue")
     rows = clips_of(run)
     assert [row["clip"] for row in rows] == [SIXTH, FIFTH]
@@ -86,7 +92,7 @@ def test_clips_and_class_are_chosen(trained, tmp_path):
     assert own[0]["explained"] == "Distraction" and own[0]["shares"] != rows[1]["shares"]
 
 
-def test_the_calibration_temperature_divides_the_logits(trained, tmp_path):
+def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sheets):
     stored = torch.load(trained.folder / "best.pt", weights_only=True)
     stored["calibration"] = {"temperature": 1e6, "fitted_on": "val", "clips": 10}
     torch.save(stored, tmp_path / "best.pt")

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 import engine.evaluate
-from engine.comparing.table import as_text, make_rows
+from engine.comparing import plot
+from engine.comparing.table import as_text
+from engine.results.plots import save
 from engine.series.run_hash import stored_hash
-from engine.series.shared import remembered, sharing
 from tests.engine.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
+from tests.pictures import REAL, pixels_of
 from tests.tools import RANDOM_CLIP, ROOT, Run
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0", "--iec-text", "descriptive"]
 GRID = ["--mode", "ablate", "--grid", "adapter=none,residual slerp_weight=0,0.5"]
+*_, draw_differences = REAL
 VARIANTS = ["base", "adapter=none slerp_weight=0.0", "adapter=none", "slerp_weight=0.0"]
 RUN = 8 + 5  # batches of a run: 15 training clips, 10 test clips, two a batch
 
@@ -33,6 +35,7 @@ def words(tmp_path_factory):
 def ablation(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation") / "run"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot, "draw_differences", draw_differences)
         patch.chdir(folder.parent)  # there is no outputs/ here, so that nothing is used again
         (folder.parent / "weights").symlink_to(ROOT / "weights")
         run = call(*words, *GRID, "--seeds", "1,2", "--output-dir", folder, folder=folder)
@@ -82,7 +85,7 @@ def test_the_table_is_written_in_all_its_forms(ablation):
     text = (ablation.folder / "ablation.md").read_text()
     assert all(f"| {name} |" in text for name in VARIANTS) and "| adapter=none | `--adapter none` |" in text
     assert as_text(rows) in ablation.out
-    assert (ablation.folder / "ablation.png").exists()
+    assert pixels_of(ablation.folder / "ablation.png").std() > 10
     assert "8 runs trained, 0 done before" in ablation.out
 
 
@@ -219,6 +222,7 @@ def test_one_seed_tells_nothing_and_parts_without_effect_are_identical(words, tm
     folder = tmp_path / "run"
     done = call(*words, "--mode", "ablate", "--drop-one", "--output-dir", folder, folder=folder)
     assert done.status == 0, done.err
+    save(draw_differences(found_in(folder)["rows"], "clips"), folder / "of one seed.png")
     rows = {row["variant"]: row for row in found_in(folder)["rows"]}
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
     assert "one seed: differences cannot be told from the noise of training" in done.out
@@ -255,61 +259,3 @@ def test_a_base_alone_is_no_ablation(more, part, tiny_arguments, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert part in one_line(call(*tiny_arguments, "--mode", "ablate", *more))
     assert not list(tmp_path.iterdir())
-
-
-def test_what_is_shared_ends_with_the_block():
-    made = []
-    for _ in range(2):
-        remembered("kind", 1, lambda: made.append(0))
-    assert len(made) == 2
-    with sharing():
-        with sharing():
-            remembered("kind", 1, lambda: made.append(0))
-        remembered("kind", 1, lambda: made.append(0))
-        assert len(made) == 3
-        for key in range(2, 8):
-            remembered("kind", key, lambda: made.append(0))
-        remembered("kind", 1, lambda: made.append(0))  # forgotten: only a few of a kind are kept
-        assert len(made) == 10
-    remembered("kind", 1, lambda: made.append(0))
-    assert len(made) == 11
-
-
-def test_make_rows_needs_no_intervals():
-    from engine.comparing.grid import BASE, Variant
-    from engine.comparing.table import Measured
-    from engine.series.pooled import Answers
-
-    label = np.array([0, 1, 0, 1])
-    first = Answers(("a", "b"), list("wxyz"), [None] * 4, label, np.eye(2)[label])
-    scores = {"uar": [100.0], "war": [100.0], "macro_f1": [100.0]}
-    one = Measured(BASE, [1], [], label[None], scores)
-    other = Measured(Variant("x", {"lr": 1.0}), [1], [], 1 - label[None], {name: [0.0] for name in scores})
-    rows = make_rows(first, [one, other], None)
-    assert rows[1]["difference"]["uar"]["value"] == -100 and rows[1]["verdict"] == "no interval"
-
-
-def test_one_of_many_variants_must_differ_more():
-    """p near 0.03 alone; among six variants, five of them without any effect, that is no news."""
-    from engine.comparing.grid import BASE, Variant
-    from engine.comparing.table import Measured
-    from engine.results.intervals import grouped
-    from engine.series.pooled import Answers
-
-    label = np.arange(200) % 2
-    first = Answers(("a", "b"), [str(n) for n in range(200)], [None] * 200, label, np.eye(2)[label])
-    scores = {"uar": [0.0] * 2, "war": [0.0] * 2, "macro_f1": [0.0] * 2}
-
-    def measured(name, wrong):
-        answers = label.copy()
-        answers[wrong] = 1 - answers[wrong]
-        variant = Variant(name, {"lr": 1.0}) if name else BASE
-        return Measured(variant, [1, 2], [], np.stack([answers, answers]), scores)
-
-    better = measured("better", range(6, 40))  # six clips won
-    base, groups = measured("", range(40)), grouped([str(n) for n in range(200)], "clips")
-    alone = make_rows(first, [base, better], groups)
-    assert alone[1]["verdict"] == "yes" and alone[1]["difference"]["uar"]["p"] < 0.05
-    others = [measured(f"other {n}", [n, *range(1, 40), 50 + n]) for n in range(40, 79)]
-    among = make_rows(first, [base, better, *others], groups)
-    assert among[1]["verdict"] == "if tried alone" and among[1]["difference"]["uar"]["p_holm"] > 0.05

@@ -2,19 +2,12 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.engine.resuming import EPOCH, at_forward, call, leave_out_pictures, read, send, write_small
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_pictures(patch)
-        yield
+from tests.engine.resuming import EPOCH, at_forward, call, read, send, write_small
 
 
 @pytest.fixture(scope="module")

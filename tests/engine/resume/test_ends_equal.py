@@ -2,12 +2,15 @@
 
 import shutil
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.kill import kill_many
+from benchmarks import kill
 from engine.keep import Keeper
+from main import main
 from tests.engine.resuming import (
     EPOCH,
     EPOCHS,
@@ -26,11 +29,17 @@ from tests.engine.resuming import (
     send,
     truncate,
 )
+from tests.forked import Forked
 from utils.runlog import RunLog
 
 
-def test_killed_runs_end_equal(tmp_path):
-    assert kill_many(tmp_path, times=2, seed=3, jobs=2)[0] == 2
+def test_killed_runs_end_equal(tmp_path, monkeypatch):
+    def start(command: list[str], **_: object) -> Forked:
+        assert command[:2] == [sys.executable, "main.py"]
+        return Forked(main, command[2:], tmp_path / Path(command[command.index("--output-dir") + 1]).name)
+
+    monkeypatch.setattr(kill, "subprocess", SimpleNamespace(Popen=start, DEVNULL=None, PIPE=None))
+    assert kill.kill_many(tmp_path, times=2, seed=3)[0] == 2
 
 
 class TestSignals:

@@ -5,17 +5,15 @@ import errno
 import io
 import json
 import os
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from main import main
 from tests.engine.resuming import (
     assert_same_end,
     at_forward,
@@ -25,7 +23,8 @@ from tests.engine.resuming import (
     resume,
     send,
 )
-from tests.tools import ROOT, Run
+from tests.forked import Forked
+from tests.tools import Run
 
 OFTEN = ("--save-every-minutes", "1e-9")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -106,15 +105,9 @@ class TestFullDisk:
     def test_a_limit_of_the_system(self, halted, alone):
         """A real one: what torch writes fails half-way."""
         before, limit = (halted / "last.pt").read_bytes(), (halted / "last.pt").stat().st_size - 100_000
-        done = subprocess.run(
-            [sys.executable, "main.py", "--resume", str(halted)],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-            capture_output=True,
-            text=True,
-        )
-        message = one_line(Run(done.returncode, halted, done.stdout, done.stderr))
+        limited = Forked(main, ["--resume", halted], halted.parent / "screen", file_bytes=limit)
+        out, err = limited.communicate()
+        message = one_line(Run(limited.returncode, halted, out, err))
         assert "last.pt: cannot be written" in message
         assert (halted / "last.pt").read_bytes() == before and not list(halted.glob("*.part"))
         resume(halted)

@@ -17,7 +17,6 @@ from tests.rescored import rows_of, scores_of
 from tests.tools import error_of
 from utils.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 LISTS = ["--train-annotation", "train.txt", "--test-annotation", "test.txt"]
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0"]
 STEPS, TESTS = 8, 5  # batches of two: 15 training clips, 10 test clips
