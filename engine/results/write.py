@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from engine.results import abstain, calibration
 from engine.results.calibration import RAW, Calibration
@@ -91,9 +92,9 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
         "reliability": ("reliability.png", draw_reliability),
     }
     for kind, (file, drawn) in pictures.items():
-        figure = drawn(metrics, title)
-        log.board.add_figure(f"{kind}/{split}", figure, close=False)
-        save(figure, log.folder / file)
+        save(drawn(metrics, title), log.folder / file)
+        with Image.open(log.folder / file) as picture:  # to draw it once more for TensorBoard would take as long again
+            log.board.add_image(f"{kind}/{split}", np.asarray(picture.convert("RGB")), dataformats="HWC")
 
 
 def write_predictions(
