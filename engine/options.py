@@ -1,7 +1,7 @@
 """Every option of main.py: one field is one flag, with its type, default, range and help."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from engine.attention.options import AttentionOptions
 from engine.results.options import ResultOptions
@@ -281,3 +281,7 @@ class Config:
     results: ResultOptions
     attention: AttentionOptions
     video: VideoOptions
+
+
+def defaults() -> dict[str, Any]:
+    return {f.name: f.default for group in GROUPS.values() for f in fields(group)}

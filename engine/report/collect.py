@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.families import family_defaults
-from engine.settings import defaults
+from engine.options import defaults
 from utils.config import flag_of
 from utils.errors import UserError, reason_of
 

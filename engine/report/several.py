@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from engine.options import defaults
 from engine.report.collect import OF_THE_PLACE, Run, is_number, scored_clips, written
 from engine.report.document import Cell, Figure, Heading, Paragraph, Table
 from engine.report.drawings import whiskers
 from engine.report.words import KINDS, SCORES, TASKS, clips_of, interval_of, is_interval, number, percent, span
-from engine.settings import defaults
 from utils.config import flag_of
 
 

@@ -8,12 +8,11 @@ from torch import nn
 from dataloader.sequences import FeatureSource
 from engine.checkpoints import Opened, rebuild
 from engine.families import check_family
-from engine.options import Config
+from engine.options import Config, defaults
 from engine.sequence.data import describe_sequences, read_sequences
 from engine.sequence.results import score_and_write
 from engine.sequence.task import SequenceTask
 from engine.session import open_session
-from engine.settings import defaults
 from models.sequence import SIZES
 from utils.errors import UserError, about
 

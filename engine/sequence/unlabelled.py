@@ -9,13 +9,12 @@ from dataloader.sequences import FeatureSource
 from dataloader.unlabelled import read_feature_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.families import check_family
-from engine.options import Config
+from engine.options import Config, defaults
 from engine.sequence.evaluate import require_width, stored_thresholds
 from engine.sequence.predict import predict_videos
 from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
 from engine.sequence.task import SequenceTask
 from engine.session import open_session
-from engine.settings import defaults
 from utils.errors import UserError, about
 
 
