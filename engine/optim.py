@@ -1,4 +1,4 @@
-"""Who learns, and how fast: parameter groups, optimiser, schedule."""
+"""Who learns, and how fast: parameter groups, optimiser, its steps, schedule."""
 
 import warnings
 from typing import Any
@@ -100,3 +100,14 @@ def describe_groups(groups: list[dict[str, Any]]) -> str:
         count = sum(p.numel() for p in group["params"])
         lines.append(f"  {group['name']:<14} {count:>12,} parameters   lr {group['lr']:g}")
     return "\n".join(lines)
+
+
+def step_scaled(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, grad_clip: float) -> None:
+    """One step with what was gathered; gradients are clipped unscaled (0: not at all)."""
+    if grad_clip > 0:
+        scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, grad_clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)

@@ -17,7 +17,7 @@ from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, hash_data, random_state
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
-from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers
+from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers, step_scaled
 from engine.options import Config
 from engine.results.calibrate import calibrate, require_validation
 from engine.results.intervals import require_persons
@@ -177,13 +177,7 @@ class Trainer(Loop):
         named = self.task.model.named_parameters
         self.group.add_gradients((p for name, p in named() if name.startswith("image_encoder.")), mean=False)
         self.group.add_gradients((p for name, p in named() if not name.startswith("image_encoder.")), mean=True)
-        if self.config.optim.grad_clip > 0:
-            self.scaler.unscale_(self.optimizer)
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        step_scaled(self.optimizer, self.scaler, self.config.optim.grad_clip)
 
     def check(self, name: str) -> dict[str, Any]:
         """UAR and the others on a split during training."""

@@ -11,7 +11,7 @@ from engine.device import seed_epoch
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, random_state
 from engine.loop import Loop
-from engine.optim import build_optimizer
+from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
 from engine.results.model_card import write_model_card
 from engine.resume import Found, continued_folder, is_complete
@@ -134,14 +134,8 @@ class SequenceTrainer(Loop):
         return seen.values()
 
     def update(self, total: Tensor) -> None:
-        """One optimiser step; gradients are clipped unscaled."""
         self.scaler.scale(total).backward()
-        if self.config.optim.grad_clip > 0:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), self.config.optim.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        step_scaled(self.optimizer, self.scaler, self.config.optim.grad_clip)
         self.schedule.step()
 
     def check(self) -> dict[str, float]:
