@@ -109,3 +109,19 @@ def test_a_picture_is_answered_with_a_picture(trained, tmp_path, monkeypatch):
     shown = cv2.imread(str(tmp_path / "run/overlay.jpg"))
     assert shown.shape == pixels.shape
     assert not (tmp_path / "run/overlay.mp4").exists() and (tmp_path / "run/timeline.png").exists()
+
+
+def test_an_export_says_it_too(trained, tmp_path):
+    words = [
+        "--mode",
+        "export",
+        "--eval-checkpoint",
+        str(trained.folder / "best.pt"),
+        "--normalize",
+        "none",
+        "--lr",
+        "1",
+    ]
+    done = run_main(words, tmp_path / "run")
+    assert "warning: --mode export does not read --lr\n" in done.out
+    assert "warning: --normalize none: trained with clip, so this scores another model" in done.out

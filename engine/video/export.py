@@ -19,6 +19,7 @@ from engine.device import to_pixels
 from engine.options import Config
 from engine.video.onnx_runner import INSTALL, METADATA, import_runtime, open_session, written_about
 from engine.video.runner import About
+from engine.video.settings import idle_flags
 from engine.video.torch_runner import TorchRunner, open_runner
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
@@ -53,6 +54,8 @@ def export(config: Config, given: dict[str, Any]) -> Path:
     source = Path(config.run.eval_checkpoint)
     target = choose_target(config, source)
     runner = open_on_processor(config, given, source)
+    for doubt in filter(None, (idle_flags(config, given), *runner.doubts)):
+        print(f"warning: {doubt}")
     with about(source):
         content = with_metadata(onnx, trace(runner), runner.about)
         difference = compare(runner, content)
