@@ -1,0 +1,106 @@
+"""No video at hand? One of a drawn student, every emotion for 8 s, whose faces and answers can be looked at:
+
+    python -m benchmarks.lesson                                # draws lesson.mp4, and says what it shows when
+    python -m benchmarks.lesson --picture docs/predict.jpg     # predicts on it, and puts what comes out on one sheet
+
+The student is the first of the simulated test list with two clips of every emotion.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.video_pairs import in_time
+from benchmarks.video_render import write_video
+from benchmarks.video_segments import FPS, Segment, find_segments, play
+from dataloader.classes import load_classes
+from dataloader.synthetic import Settings, write_set
+from engine.predict import Predictor
+from engine.video.colours import class_colours
+
+SCALE = 2.0  # of the simulation's 320 x 240
+GAP = 8  # pixels
+NAMES = load_classes("RAER").names
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root-dir", type=Path, default=Path("data/raer-sim"), help="drawn where it is missing")
+    parser.add_argument("--out", type=Path, default=Path("lesson.mp4"))
+    parser.add_argument("--picture", type=Path, help="also predict, and draw the sheet")
+    parser.add_argument("--checkpoint", default="weights/demo_best.pt")
+    options = parser.parse_args()
+    write_set(options.root_dir, Settings())
+    segments = one_student(options.root_dir)
+    write_video(options.out, ((s.seconds, s.frame) for s in play(segments, options.root_dir, SCALE)), FPS)
+    for segment in segments:
+        print(f"{segment.start:4.0f} to {segment.stop:3.0f} s  {NAMES[segment.label]}")
+    print(f"written: {options.out}")
+    if options.picture is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            Predictor(options.checkpoint)(options.out, out=folder)
+            sheet = draw_sheet(Path(folder), segments)
+        sheet.save(options.picture, quality=88)
+        print(f"{options.picture}: {sheet.width} x {sheet.height}")
+    return 0
+
+
+def one_student(root: Path) -> list[Segment]:
+    persons: dict[str, list[Segment]] = {}
+    for segment in find_segments(root, "annotation/test.txt"):
+        persons.setdefault(segment.person, []).append(segment)
+    return in_time(next(found for found in persons.values() if len(found) == len(NAMES)))
+
+
+def draw_sheet(folder: Path, segments: list[Segment]) -> Image.Image:
+    """A frame of the overlay from the middle of three segments; what was drawn; what was answered."""
+    timeline = Image.open(folder / "timeline.png").convert("RGB")
+    wanted = [(s.start + s.stop) / 2 for s in segments[::2]]
+    frames = [Image.fromarray(frame) for frame in frames_at(folder / "overlay.mp4", wanted)]
+    width = (timeline.width - GAP * (len(frames) - 1)) // len(frames)
+    frames = [frame.resize((width, frame.height * width // frame.width), Image.Resampling.LANCZOS) for frame in frames]
+    band = draw_truth(segments, axis_of(timeline), timeline.width)
+    sheet = Image.new("RGB", (timeline.width, frames[0].height + band.height + timeline.height + 2 * GAP), "white")
+    for place, frame in enumerate(frames):
+        sheet.paste(frame, (place * (width + GAP), 0))
+    sheet.paste(band, (0, frames[0].height + GAP))
+    sheet.paste(timeline, (0, frames[0].height + band.height + 2 * GAP))
+    return sheet
+
+
+def frames_at(path: Path, seconds: list[float]) -> list[np.ndarray]:
+    """The first frame at or after each time."""
+    found: list[np.ndarray] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            if len(found) < len(seconds) and frame.time >= seconds[len(found)]:
+                found.append(frame.to_ndarray(format="rgb24"))
+    return found
+
+
+def axis_of(timeline: Image.Image) -> tuple[int, int]:
+    """Left and right end of the time axis: the columns that are filled from its bottom to its top."""
+    filled = (np.asarray(timeline.convert("L")) < 250).mean(axis=0) > 0.4
+    (columns,) = np.nonzero(filled)
+    return int(columns[0]), int(columns[-1]) + 1
+
+
+def draw_truth(segments: list[Segment], axis: tuple[int, int], width: int) -> Image.Image:
+    (left, right), seconds = axis, segments[-1].stop
+    band, colours = Image.new("RGB", (width, 36), "white"), class_colours(NAMES)
+    draw, font = ImageDraw.Draw(band), ImageFont.load_default(size=14)
+    draw.text((6, 18), "drawn", fill="black", font=font, anchor="lm")
+    for segment in segments:
+        start, stop = (left + (right - left) * time / seconds for time in (segment.start, segment.stop))
+        draw.rectangle([round(start), 0, round(stop) - 1, 35], fill=colours[NAMES[segment.label]])
+        draw.text(((start + stop) / 2, 18), NAMES[segment.label], fill="white", font=font, anchor="mm")
+    return band
+
+
+if __name__ == "__main__":
+    sys.exit(main())
