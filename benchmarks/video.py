@@ -107,6 +107,7 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for step in follow(self, *words, **named):
             if step.seconds >= every * (len(sizes) + 1):
                 sizes.append(memory_in_use())
+                print(f"{step.seconds:.0f} s of video: {sizes[-1]} MiB", flush=True)
             yield step
 
     begun, used = time.perf_counter(), time.process_time()

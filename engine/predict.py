@@ -20,9 +20,7 @@ from engine.video.timeline import Smoother, Step, Timeline
 from engine.video.watch import Watcher
 from engine.video.windows import FrameWindows, Grid, SlidingWindows
 from utils.errors import UserError
-from utils.memory import give_back
 
-TIDY = 20.0  # seconds of video after which freed memory goes back to the system
 EVERY, EVERY_FRAME = 1.0, 0.2  # seconds, where the user names none: of models of windows, of single frames
 
 
@@ -65,7 +63,7 @@ class Predictor:
 
     def follow(self, video: Video, sampled_only: bool = False, stop: Any = None) -> Iterator[Step]:
         """Every frame of ``video`` with what is known by then; memory does not grow. ``stop()`` ends it early."""
-        timing, end, tidied = self.timing, 0.0, 0.0
+        timing, end = self.timing, 0.0
         grid = Grid(timing.rate_of(video.fps), video.fps)
         watcher = Watcher(*self._eyes(video), self.about, grid, self.config.video.detect_every)
         windows, answers = timing.windows(self.about), answers_of(self.runner)
@@ -77,9 +75,6 @@ class Predictor:
             sample, end = watcher.look(seconds, frame), seconds + 1 / video.fps
             groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
             yield Step(seconds, frame, watcher.faces(), [rows for group in groups for rows in smoother.push(group)])
-            if seconds >= tidied + TIDY:
-                tidied = seconds
-                give_back()
         else:
             end = max(end, video.end)  # frames behind the last sample pass unseen
         last = [group for window in windows.finish(end) for group in answers.answer(window)]

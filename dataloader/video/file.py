@@ -37,7 +37,8 @@ class FileVideo(Video):
             shot = next(self._decode(container, stream, []), None)
         if shot is None:
             raise UserError(f"{path}: no frame of it can be decoded; is the file whole?")
-        self._shape = upright_shape(shot, self._ratio)
+        self._turns = display_turns(shot)
+        self._shape = upright_shape(shot, self._ratio, self._turns[0])
         self.height, self.width = self._shape
 
     def _shots(self) -> Iterator[Shot]:
@@ -52,7 +53,7 @@ class FileVideo(Video):
                     first = stamp - end
                 last = max(stamp - first, last)
                 end = last + max(float(frame.duration or 0) * float(frame.time_base or 0), 1 / self.fps)
-                yield last, lambda frame=frame: upright(frame, self._shape)
+                yield last, lambda frame=frame: upright(frame, self._shape, self._turns)
         if self.duration is not None and end < self.duration - SHORT:
             faults.append(f"ends at {end:.1f} of {self.duration:.1f} s")
         self.damaged = "; ".join(dict.fromkeys(faults)) or None
@@ -112,15 +113,15 @@ def duration_of(container: Any, stream: Any) -> float | None:
     return None
 
 
-def upright_shape(frame: Any, ratio: float) -> tuple[int, int]:
+def upright_shape(frame: Any, ratio: float, is_transposed: bool) -> tuple[int, int]:
     """Height and width of a frame as it is to be seen: square pixels, rotated."""
     width = round(frame.width * ratio)
-    return (width, frame.height) if display_turns(frame)[0] else (frame.height, width)
+    return (width, frame.height) if is_transposed else (frame.height, width)
 
 
-def upright(frame: Any, shape: tuple[int, int]) -> np.ndarray:
+def upright(frame: Any, shape: tuple[int, int], turns: tuple[bool, tuple[int, ...]]) -> np.ndarray:
     """(H, W, 3) uint8 RGB; a frame that changes its size within the file is brought to ``shape``."""
-    is_transposed, flips = display_turns(frame)
+    is_transposed, flips = turns
     height, width = shape[::-1] if is_transposed else shape
     pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
     pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels
@@ -130,7 +131,9 @@ def upright(frame: Any, shape: tuple[int, int]) -> np.ndarray:
 def display_turns(frame: Any) -> tuple[bool, tuple[int, ...]]:
     """Whether rows become columns, and which axes are flipped afterwards, by the file's display matrix.
 
-    The matrix sends pixel (x, y) to (a x + c y, b x + d y); it is rounded to the nearest quarter turn.
+    The matrix sends pixel (x, y) to (a x + c y, b x + d y); it is rounded to the nearest quarter turn. Asked of one
+    frame of a file: PyAV ties a frame and its side data to each other, and frames that were asked stay in memory until
+    the garbage collector comes to the eldest.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:

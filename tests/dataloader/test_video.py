@@ -1,5 +1,8 @@
 """Videos as frames: times, rotation, and files that are not what they seem."""
 
+import gc
+
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -185,3 +188,17 @@ def test_a_picture_that_is_none(tmp_path, content, told):
         (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(UserError, match=told):
         open_video(tmp_path / "a.jpg")
+
+
+def test_frames_that_have_passed_are_gone_without_the_garbage_collector(tmp_path):
+    """A frame that is kept by a cycle waits for a collection of the eldest: minutes of video by then."""
+    film(tmp_path / "a.mp4", [picture(n) for n in range(60)], rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        for number, _ in enumerate(open_video(tmp_path / "a.mp4"), 1):
+            pass
+        left = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert number == 60 and left < 10
