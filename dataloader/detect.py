@@ -147,7 +147,7 @@ def shrink(frame: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def weight_of(face: Box, score: float) -> float:
-    """How much speaks for a face where one must be chosen: its size, by the odds that it is none."""
+    """How much speaks for a face where one must be chosen: its size, the more the surer it is."""
     return area(face) * -math.log(max(1 - score, NEVER_SURE))
 
 

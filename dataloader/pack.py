@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
         description = (__doc__ or "").partition("\n")[0]
         given = parse({"pack": PackOptions}, sys.argv[1:] if arguments is None else arguments, description)
         options = resolve({"pack": PackOptions}, given)["pack"]
-        with writing_to(f"--out {options.out}"):
+        with writing_to("--out", options.out):
             pack(options)
         return 0
 

@@ -56,10 +56,11 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     """Sizes, classes, texts, keys, options."""
     content = opened.content
     parameters = sum(tensor.numel() for tensor in content["model"].values())
+    note = one_line(content.get("trained_on", ""))
     lines = [
         f"family      {_title(opened)}",
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
-        *([f"            on a set that says of itself: {content['trained_on']}"] if "trained_on" in content else []),
+        *([f"            on a set that says of itself: {note}"] if note else []),
         describe_sequence(opened) if content["family"] == "sequence" else describe_towers(opened.shape),
         f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",

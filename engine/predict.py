@@ -11,7 +11,7 @@ from typing import Any
 
 from dataloader.video.open import open_video
 from dataloader.video.video import Video
-from engine.options import Config
+from engine.options import Config, defaults
 from engine.settings import make_config
 from engine.video.answers import answers_of
 from engine.video.runner import FRAMES, About, in_halves
@@ -19,8 +19,9 @@ from engine.video.settings import idle_flags
 from engine.video.timeline import Smoother, Step, Timeline
 from engine.video.watch import Watcher
 from engine.video.windows import FrameWindows, Grid, SlidingWindows
-from utils.errors import UserError
+from utils.errors import UserError, closest, one_line
 
+LONGEST = 300  # letters of what a training set says of itself
 EVERY, EVERY_FRAME = 1.0, 0.2  # seconds, where the user names none: of models of windows, of single frames
 
 
@@ -33,6 +34,8 @@ class Predictor:
 
     def __init__(self, checkpoint: str | Path | None = None, *, runner: Any = None, **options: Any) -> None:
         """``runner``: a model that is open already, in place of a checkpoint."""
+        for name in options.keys() - defaults().keys():
+            raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
         named = {} if checkpoint is None else {"eval_checkpoint": str(checkpoint)}
         given = {"mode": "predict", "input": "-"} | named | options  # "-": some video, named when it is called
         self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)
@@ -134,8 +137,8 @@ class Timing:
 
 def cautions_of(about: About, doubts: list[str | None]) -> list[str]:
     """What should not go unsaid before the first answer."""
-    drawn = about.trained_on and f"{about.model} was trained on a set that says of itself: {about.trained_on}"
-    return [told for told in (*doubts, drawn) if told]
+    drawn = about.trained_on and f"{about.model} was trained on a set that says of itself: {about.trained_on[:LONGEST]}"
+    return [one_line(told) for told in (*doubts, drawn) if told]
 
 
 def refuse_idle(about: About, given: dict[str, Any]) -> None:

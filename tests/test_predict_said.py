@@ -86,6 +86,30 @@ def test_a_note_goes_with_the_weights(trained, tmp_path, capsys):
     assert "bad.pt: damaged" in error_of(["--mode", "inspect", str(tmp_path / "bad.pt")], capsys)
 
 
+def test_a_note_draws_nothing_on_the_terminal(trained, tmp_path):
+    content = torch.load(trained.folder / "best.pt", weights_only=True)
+    torch.save(content | {"trained_on": "\x1b[31mred\nerror: " + "x" * 5000}, tmp_path / "bad.pt")
+    (caution,) = Predictor(tmp_path / "bad.pt", device="cpu").cautions
+    assert caution.isprintable() and len(caution) < 500
+    assert "\x1b" not in run_main(["--mode", "inspect", str(tmp_path / "bad.pt")], tmp_path / "i").out
+
+
+def test_options_that_do_not_exist_are_named(trained):
+    with pytest.raises(UserError, match="no option evry; did you mean every?"):
+        Predictor(trained.folder / "best.pt", evry=2)
+
+
+@pytest.mark.parametrize("flag", [["--image-size", "64"], ["--normalize", "clip"], ["--temporal-layers", "5"]])
+def test_what_a_file_settles_is_refused_beside_it(flag, short, capsys):
+    words = ["--mode", "predict", "--onnx", "model.onnx", "--input", str(short), *flag]
+    assert f"{flag[0]} is settled in the file of --onnx" in error_of(words, capsys)
+
+
+def test_a_name_that_no_file_system_takes(trained, capsys):
+    words = ["--mode", "predict", "--eval-checkpoint", str(trained.folder / "best.pt"), "--device", "cpu"]
+    assert "file name too long" in error_of([*words, "--input", "a" * 300 + ".mp4"], capsys)
+
+
 def test_an_earlier_timeline_stays(trained, short, tmp_path, eyes):
     predictor = Predictor(trained.folder / "best.pt", device="cpu", overlay=False)
     predictor(short, out=tmp_path / "a")

@@ -10,7 +10,7 @@ from utils.errors import Interrupted, UserError, reason_of
 
 OWN = ("benchmarks", "dataloader", "engine", "models", "utils")  # what lacks of these is no user's mistake
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
@@ -30,7 +30,8 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
     except OSError as error:
         if error.errno not in FULL + CLOSED:
             raise
-        return fail(f"{error.filename or 'the disk'}: {reason_of(error)}; nothing more is written")
+        end = "; nothing more is written" if error.errno in FULL else ""
+        return fail(f"{error.filename or 'the disk'}: {reason_of(error)}{end}")
     except Interrupted as signal:
         print(signal, file=sys.stderr)
         return signal.status
@@ -45,12 +46,13 @@ def fail(message: str) -> int:
 
 
 @contextmanager
-def writing_to(place: str) -> Iterator[None]:
-    """A file that cannot be written is blamed on ``place``, the flag and the folder that it names."""
+def writing_to(flag: str, folder: str) -> Iterator[None]:
+    """A file that cannot be written is blamed on the flag that names its folder; one elsewhere on itself."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         room = "; the same command goes on once there is room" if error.errno in FULL else ""
-        raise UserError(f"{place}: {reason_of(error)}{room}") from None
+        is_elsewhere = error.filename is not None and not str(error.filename).startswith(str(folder))
+        raise UserError(f"{error.filename if is_elsewhere else f'{flag} {folder}'}: {reason_of(error)}{room}") from None

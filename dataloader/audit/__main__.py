@@ -6,6 +6,7 @@
 ``@recipes/data/<set>.args`` names the lists of a published set. ``--strict``: exit status 1 where anything is wrong.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -70,7 +71,8 @@ def write_json(file: str, content: dict[str, Any]) -> None:
     except OSError as error:
         raise UserError(f"--json {file}: {reason_of(error)}") from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a place that is none
+            unfinished.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

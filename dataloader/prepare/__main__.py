@@ -80,7 +80,8 @@ def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: 
     if "clips" in counts:
         return "no labels: nothing to train on yet; give them by folders or --labels and run the same command again"
     if not counts["test"]:
-        return f"one person alone cannot be in train.txt and test.txt: {out / 'annotation/train.txt'} has all clips"
+        why = "" if options.test_share == 0 else "one person, or those of one video, cannot be in both lists: "
+        return f"{why}{out / 'annotation/train.txt'} has all clips"
     return f"train with: python main.py {shlex.join(data_flags(out, counts, options, has_own))}"
 
 
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None, make_detector: Callable[..., Detect
     def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
         options, named = read_options(sys.argv[1:] if arguments is None else arguments, description)
-        with writing_to(f"--out {options.out}"):
+        with writing_to("--out", options.out):
             return prepare(options, named, make_detector)
 
     return run_command(run, "stopped by Ctrl-C: whole videos are kept; the same command goes on")

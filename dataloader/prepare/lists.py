@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def write_lists(out: Path, made: list[dict[str, Any]], numbers: dict[str, int], 
     write_json(out / "annotation/face.json", {c["folder"]: c["faces"] for c in clips if c["faces"]})
     write_json(out / "annotation/body.json", {c["folder"]: c["body"] for c in clips if c["body"]})
     lists: dict[str, list[str]] = {"train": [], "test": []} if numbers else {"clips": []}
-    tested = choose_persons(clips, test_share) if numbers else set()
+    tested = choose_persons(made, test_share) if numbers else set()
     for clip in clips:
         name = "clips" if not numbers else "test" if clip["person"] in tested else "train"
         label = f" {numbers[clip['label']]}" if numbers else ""
@@ -51,19 +51,29 @@ def write_lists(out: Path, made: list[dict[str, Any]], numbers: dict[str, int], 
     return {name: len(lines) for name, lines in lists.items()}
 
 
-def choose_persons(clips: list[dict[str, Any]], share: float) -> set[str]:
-    """Whole persons with about ``share`` of the clips; nobody where there is one person alone."""
-    counts: dict[str, int] = defaultdict(int)
-    for clip in clips:
-        counts[clip["person"]] += 1
-    chosen: set[str] = set()
-    names = sorted(counts)
-    for place in np.random.default_rng(42).permutation(len(names)):
-        held, more = sum(counts[name] for name in chosen), counts[names[place]]
-        is_nearer = abs(held + more - share * len(clips)) < abs(held - share * len(clips))
-        if is_nearer and len(chosen) < len(names) - 1:
-            chosen.add(names[place])
-    return chosen
+def choose_persons(made: list[dict[str, Any]], share: float) -> set[str]:
+    """Whole persons with about ``share`` of the clips, and with them all who are in the same videos, whose frames show
+    both. Nobody where these are all."""
+    counts = Counter(clip["person"] for video in made for clip in video["clips"])
+    groups = groups_of([{clip["person"] for clip in video["clips"]} for video in made])
+    sizes = [sum(counts[person] for person in group) for group in groups]
+    wanted, chosen = share * counts.total(), []
+    for place in np.random.default_rng(42).permutation(len(groups)):
+        held = sum(sizes[one] for one in chosen)
+        if abs(held + sizes[place] - wanted) < abs(held - wanted) and len(chosen) < len(groups) - 1:
+            chosen.append(place)
+    if not chosen and share > 0 and len(groups) > 1:
+        chosen = [int(np.argmin(sizes))]
+    return set().union(*(groups[place] for place in chosen))
+
+
+def groups_of(videos: list[set[str]]) -> list[set[str]]:
+    """The persons of the videos, those who share one together."""
+    groups: list[set[str]] = []
+    for persons in filter(None, videos):
+        apart = [group for group in groups if not group & persons]
+        groups = [*apart, persons.union(*(group for group in groups if group & persons))]
+    return sorted(groups, key=min)
 
 
 def write_classes(out: Path, names: list[str]) -> None:

@@ -59,9 +59,11 @@ class PictureVideo(Video):
         self.name, self.fps, self.duration = path.stem, 1.0, 1.0
         try:
             self.pixels = upright(path)
-        except BadFrame:
-            reason = "is empty" if path.is_file() and not path.stat().st_size else "cannot be read as a picture"
-            raise UserError(f"{path}: {reason if path.exists() else 'no such file or folder'}") from None
+        except BadFrame as error:
+            if not path.exists():
+                raise UserError(f"{path}: no such file or folder") from None
+            is_empty = path.is_file() and not path.stat().st_size
+            raise UserError(f"{path}: is empty" if is_empty else str(error).partition("; replace")[0]) from None
         self.height, self.width = self.pixels.shape[:2]
 
     def _shots(self) -> Iterator[Shot]:

@@ -10,7 +10,10 @@ OF_VIDEOS = (
     "input", "onnx", "face_model", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder",
 )  # fmt: skip
 READ_VIDEOS = ("predict", "serve")
-IN_FILE = ("class_texts", "clip_path", "encoder", "amp")  # what an exported file settles
+IN_FILE = (  # what an exported file settles, besides all options of the model
+    "class_texts", "clip_path", "encoder", "amp", "use_amp", "dataset", "num_segments", "duration", "image_size",
+    "sampling", "downsample", "normalize", "crop_body",
+)  # fmt: skip
 READ_OF_OTHERS = (  # what else of main.py's options shapes an answer on a video
     "mode", "files", "exper_name", "output_dir", "eval_checkpoint", "allow_partial", "device", "gpu", "seed",
     "dataset", "class_texts", "num_segments", "duration", "image_size", "sampling", "downsample", "normalize",
@@ -36,7 +39,7 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
             raise UserError(f"{flag_of(name)} means nothing to --mode serve: {NOT_SERVED[name]}")
     if run.mode in READ_VIDEOS and config.sequence.smooth % 2 == 0:
         raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
-    settled = [name for name in IN_FILE if name in given]
+    settled = [name for name in given if name in IN_FILE or hasattr(config.model, name)]
     if video.onnx is not None and settled:
         raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
     if video.onnx is not None and "mps" in (run.device, run.gpu):

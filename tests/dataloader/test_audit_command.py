@@ -120,3 +120,10 @@ def test_help_names_the_module(capsys):
         main(["--help"])
     assert "--make-folds" in capsys.readouterr().out
     assert "python -m dataloader.audit" in command.__doc__
+
+
+def test_a_place_for_json_that_is_below_a_file(tiny_flags, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    words = [word for flag in ("--root-dir", "--train-annotation") for word in (flag, tiny_flags[flag])]
+    assert main([*words, "--json", str(tmp_path / "file/x.json")]) == 2
+    assert capsys.readouterr().err.strip().endswith("x.json: not a directory")

@@ -12,6 +12,7 @@ from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.prepare.__main__ import main
+from dataloader.prepare.lists import choose_persons
 from tests.dataloader.filming import film, picture, red_detector, sound
 from tests.tools import FAST, run_main
 
@@ -220,3 +221,21 @@ def test_other_mistakes(tmp_path, capsys):
     assert "holds no video" in run(tmp_path, "--out", tmp_path / "x", capsys=capsys)[2]
     film(tmp_path / "a.mp4", move(3))
     assert "is no prepared set" in run(tmp_path / "a.mp4", "--out", tmp_path, capsys=capsys)[2]
+
+
+def showing(*videos: str) -> list[dict]:
+    """``"ab"``: a video of the persons a and b, a clip each."""
+    return [{"clips": [{"person": person} for person in persons]} for persons in videos]
+
+
+@pytest.mark.parametrize("videos", [("ab", "cd", "e"), ("ab", "bc", "de", "f"), ("abc", "d"), ("a", "b")])
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_who_share_a_video_are_in_one_list(videos, share):
+    tested = choose_persons(showing(*videos), share)
+    assert tested and tested < {person for video in videos for person in video}
+    assert all({*video} <= tested or not {*video} & tested for video in videos)
+
+
+@pytest.mark.parametrize(("videos", "share"), [(("ab", "bc"), 0.5), (("a",), 0.5), (("a", "b"), 0.0), ((), 0.5)])
+def test_nobody_is_tested_where_nobody_can_be(videos, share):
+    assert choose_persons(showing(*videos), share) == set()

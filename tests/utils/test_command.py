@@ -29,7 +29,7 @@ def raising(error):
         (
             PermissionError(errno.EACCES, "Permission denied", "log.txt"),
             2,
-            "error: log.txt: permission denied; nothing",
+            "error: log.txt: permission denied\n",
         ),
         (Interrupted(signal.SIGTERM, "saved in last.pt"), 143, "saved in last.pt\n"),
         (KeyboardInterrupt(), 130, "\nthe same command goes on\n"),
@@ -63,9 +63,11 @@ def test_a_bug_keeps_its_traceback(bug):
 
 def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
     with pytest.raises(UserError, match="^--out data/x: no space left on device; the same command goes on"):
-        with writing_to("--out data/x"):
+        with writing_to("--out", "data/x"):
             raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(UserError, match="^--out data/x: is a directory$"), writing_to("--out data/x"):
-        raise IsADirectoryError(errno.EISDIR, "Is a directory")
-    with pytest.raises(BrokenPipeError), writing_to("--out data/x"):
+    with pytest.raises(UserError, match="^--out data/x: is a directory$"), writing_to("--out", "data/x"):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", "data/x/a")
+    with pytest.raises(UserError, match="^videos/a: permission denied$"), writing_to("--out", "data/x"):
+        raise PermissionError(errno.EACCES, "Permission denied", "videos/a")
+    with pytest.raises(BrokenPipeError), writing_to("--out", "data/x"):
         raise BrokenPipeError
