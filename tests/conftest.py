@@ -16,6 +16,7 @@ from tests.drawn import draw, flags  # noqa: E402
 from tests.pictures import real_pictures, small_pictures  # noqa: E402
 from tests.tiny import as_arguments, write_set  # noqa: E402
 from tests.tools import FAST, Run, run_main  # noqa: E402
+from tests.watched import KnownFaces, know_faces  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,3 +65,9 @@ def captioned(drawn, tmp_path_factory) -> Run:
     learn = "--optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --epochs 5".split()
     words = ["@recipes/emoclip.args", *flags("mafw_captions", drawn("mafw")), *learn]
     return run_main(words, tmp_path_factory.mktemp("captioned") / "run")
+
+
+@pytest.fixture
+def eyes(monkeypatch) -> KnownFaces:
+    """The faces of tests/watched.py, known at first sight."""
+    return know_faces(monkeypatch)

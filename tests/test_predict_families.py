@@ -7,7 +7,7 @@ import pytest
 from tests import affect
 from tests.test_predict_video import read
 from tests.tools import FAST, RANDOM_CLIP, error_of, run_main
-from tests.watched import film, know_faces
+from tests.watched import film
 
 WIDTH = 64  # features a frame of the random CLIP
 CLASSES = {
@@ -15,11 +15,6 @@ CLASSES = {
     "classes": [{"name": name, "class_descriptor": f"a student who is {name}"} for name in ("awake", "asleep")],
 }
 SMALL = "--window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 16 8 --device cpu --epochs 1"
-
-
-@pytest.fixture
-def eyes(monkeypatch):
-    return know_faces(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,6 @@ from utils.errors import UserError
 NOTE = "Drawings; they say nothing of people."
 
 
-@pytest.fixture
-def eyes(monkeypatch):
-    return know_faces(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     return film(tmp_path_factory.mktemp("film") / "short.mp4", [(1, 2.0)])

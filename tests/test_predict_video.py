@@ -15,14 +15,9 @@ from engine.predict import Predictor
 from engine.video.timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_of
 from tests.tiny import NAMES
 from tests.tools import error_of, run_main
-from tests.watched import FPS, film, frame_of, frames_of, know_faces
+from tests.watched import FPS, film, frame_of, frames_of
 
 PARTS = [(1, 6.0), (2, 6.0), (3, 6.0), (4, 6.0)]
-
-
-@pytest.fixture
-def eyes(monkeypatch):
-    return know_faces(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from engine.video.torch_runner import SequenceRunner, TorchRunner, describe
 from models.sequence import SequenceModel
 from tests.tiny import FACE as BOX
 from tests.tools import configure, make_task
-from tests.watched import FPS, KnownFaces, film, frames_of, know_faces
+from tests.watched import FPS, KnownFaces, film, frames_of
 from utils.errors import UserError
 
 ABOUT = About(family="clip-caer", model="m", names=("dark", "bright"), frames=8, size=16, crop_body=True)
@@ -56,11 +56,6 @@ class Brightness:
         seen = context if face is None else face
         bright = seen[..., 0].mean(axis=1) / 25.5 - 5
         return np.stack([-bright, bright], axis=1).astype(np.float32)
-
-
-@pytest.fixture
-def eyes(monkeypatch) -> KnownFaces:
-    return know_faces(monkeypatch)
 
 
 def rows_of(runner, parts, **options):
