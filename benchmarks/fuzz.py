@@ -146,15 +146,15 @@ def names_file_and_line(message: str, path: Path, name: str) -> bool:
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     def stop(*_: Any) -> None:
-        raise TooSlow(f"longer than {seconds} s")
+        raise TooSlow(f"longer than {seconds} s of the processor")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def fuzz(names: list[str], cases: int, seed: int, sound: Sound) -> tuple[Counter, list[str]]:
