@@ -15,9 +15,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.video_pairs import in_time
 from benchmarks.video_render import write_video
-from benchmarks.video_segments import FPS, Segment, find_segments, play
+from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
 from dataloader.classes import load_classes
 from dataloader.synthetic import Settings, write_set
 from engine.predict import Predictor
@@ -51,10 +50,8 @@ def main() -> int:
 
 
 def one_student(root: Path) -> list[Segment]:
-    persons: dict[str, list[Segment]] = {}
-    for segment in find_segments(root, "annotation/test.txt"):
-        persons.setdefault(segment.person, []).append(segment)
-    return in_time(next(found for found in persons.values() if len(found) == len(NAMES)))
+    persons = segments_by_person(root, "annotation/test.txt")
+    return in_time(next(found for found in persons if len(found) == len(NAMES)))
 
 
 def draw_sheet(folder: Path, segments: list[Segment]) -> Image.Image:

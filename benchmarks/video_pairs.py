@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.video_render import write_video
-from benchmarks.video_segments import FPS, Segment, find_segments, play
+from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
 from dataloader.video.open import open_video
 from engine.predict import Predictor
 from engine.video.timeline import Row, majority_of
@@ -20,21 +20,11 @@ Pair = tuple[list[Segment], list[Segment]]  # left, right
 def find_pairs(root: Path, list_name: str, most: int) -> list[Pair]:
     """Neighbours in the list of persons, each with as many of their segments as both have; the right one's backwards,
     so that their emotions differ for the most part."""
-    persons: dict[str, list[Segment]] = defaultdict(list)
-    for segment in find_segments(root, list_name):
-        persons[segment.person].append(segment)
-    found = list(persons.values())
-    pairs = []
+    found, pairs = segments_by_person(root, list_name), []
     for left, right in zip(found[::2], found[1::2], strict=False):
         count = min(len(left), len(right))
         pairs.append((in_time(left[:count]), in_time(right[:count][::-1])))
     return pairs[:most]
-
-
-def in_time(segments: list[Segment]) -> list[Segment]:
-    """One behind the other, from the beginning."""
-    length = segments[0].stop - segments[0].start
-    return [s._replace(start=n * length, stop=(n + 1) * length) for n, s in enumerate(segments)]
 
 
 def side_by_side(pair: Pair, root: Path) -> Iterator[tuple[float, np.ndarray]]:

@@ -47,6 +47,19 @@ def find_segments(root: Path, list_name: str, clips: int = 2, most: int | None =
     return segments[:most]
 
 
+def segments_by_person(root: Path, list_name: str) -> list[list[Segment]]:
+    persons: dict[str, list[Segment]] = defaultdict(list)
+    for segment in find_segments(root, list_name):
+        persons[segment.person].append(segment)
+    return list(persons.values())
+
+
+def in_time(segments: list[Segment]) -> list[Segment]:
+    """One behind the other, from the beginning."""
+    length = segments[0].stop - segments[0].start
+    return [s._replace(start=n * length, stop=(n + 1) * length) for n, s in enumerate(segments)]
+
+
 def person_of(clip: Clip) -> str:
     return Path(clip.key).parts[-2]
 

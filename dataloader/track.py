@@ -23,7 +23,6 @@ class Person:
     face: Box | None
     seen: bool  # False: the box is where the face is expected
     score: float  # of the last sighting
-    since: float  # seconds
 
 
 @dataclass
@@ -32,7 +31,6 @@ class Track:
 
     state: np.ndarray  # (4,) centre x, y, width, height
     seconds: float  # of the last sighting
-    since: float
     score: float
     weight: float  # of all sightings
     speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # pixels a second
@@ -78,7 +76,7 @@ class Tracker:
             self.tracks[place].see(seconds, found.faces[face])
         for place in sorted({*range(len(found.faces))} - {*pairs.values()}):
             face = found.faces[place]
-            self.tracks.append(Track(as_state(face.box), seconds, seconds, face.score, weight_of(face.box, face.score)))
+            self.tracks.append(Track(as_state(face.box), seconds, face.score, weight_of(face.box, face.score)))
         self._name()
         named = sorted((track for track in self.tracks if track.id is not None), key=lambda track: track.id)
         return [self._person(track, seconds) for track in named]
@@ -117,9 +115,7 @@ class Tracker:
         return self.known
 
     def _person(self, track: Track, seconds: float) -> Person:
-        return Person(
-            track.id, as_box(track.expected(seconds)), track.seconds == seconds, float(track.score), track.since
-        )
+        return Person(track.id, as_box(track.expected(seconds)), track.seconds == seconds, float(track.score))
 
 
 def patience_of(wait: float) -> float:

@@ -10,14 +10,13 @@ OF_VIDEOS = (
     "input", "onnx", "face_model", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder",
 )  # fmt: skip
 READ_VIDEOS = ("predict", "serve")
-IN_FILE = (  # what an exported file settles, besides all options of the model
-    "class_texts", "clip_path", "encoder", "amp", "use_amp", "dataset", "num_segments", "duration", "image_size",
-    "sampling", "downsample", "normalize", "crop_body",
-)  # fmt: skip
-READ_OF_OTHERS = (  # what else of main.py's options shapes an answer on a video
-    "mode", "files", "exper_name", "output_dir", "eval_checkpoint", "allow_partial", "device", "gpu", "seed",
+SHAPING = (  # what a model is fed with, and how it computes, besides the options of the model
     "dataset", "class_texts", "num_segments", "duration", "image_size", "sampling", "downsample", "normalize",
     "crop_body", "amp", "use_amp",
+)  # fmt: skip
+IN_FILE = (*SHAPING, "clip_path", "encoder")  # what an exported file settles
+READ_OF_OTHERS = (  # what else of main.py's options is read where videos are
+    *SHAPING, "mode", "files", "exper_name", "output_dir", "eval_checkpoint", "allow_partial", "device", "gpu", "seed",
 )  # fmt: skip
 NOT_SERVED = {"overlay": "the page shows it", "output_dir": "nothing is kept"}
 OF_SERVE = ("host", "port", "max_upload_mb", "max_minutes")
