@@ -19,13 +19,13 @@ import numpy as np
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS, find_labelled, lengthen, read_labels, unlabelled
 from dataloader.frames import list_frames, numeric_key
 from utils.errors import UserError
+from utils.words import plural, some
 
 FRAME_FOLDERS = ("cropped_aligned", "cropped_aligned_images")
 ANNOTATION_FOLDERS = ("annotations", "annotation", "*ABAW_Annotations")  # or the root itself
 PARTS = {"train": ("Train_Set", "Training_Set"), "validation": ("Validation_Set",)}
 FOLDS = 5
 TOLERANCE = 10  # frames by which the files of a video may disagree about its length
-NAMED = 5  # videos that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,26 +146,29 @@ def group_of(id: str) -> str:
 def describe_videos(videos: list[Video]) -> list[str]:
     """What a set holds, for the log."""
     frames, missing = sum(map(len, videos)), sum(int(video.missing.sum()) for video in videos)
-    lines = [f"{len(videos)} videos, {frames} frames, {frames - missing} with a file"]
+    lines = [f"{plural(len(videos), 'video')}, {plural(frames, 'frame')}, {frames - missing} with a file"]
     tasks = [task for task in TASKS if any(task in video.labels for video in videos)]
     lines += [_describe_task(task, [video.labels[task] for video in videos if task in video.labels]) for task in tasks]
     empty = [video.id for video in videos if not video.is_labelled]
     if empty:
-        lines.append(f"{len(empty)} videos without any valid label, left out of training: {_some(empty)}")
+        lines.append(f"{plural(len(empty), 'video')} without any valid label, left out of training: {some(empty)}")
     faceless = [video.id for video in videos if video.missing.all()]
     if faceless:
-        lines.append(f"{len(faceless)} videos without any frame file, left out of training: {_some(faceless)}")
+        lines.append(f"{plural(len(faceless), 'video')} without any frame file, left out of training: {some(faceless)}")
     spare = [video for video in videos if video.spare_files]
     if spare:
         count = sum(video.spare_files for video in spare)
-        lines.append(f"{count} frame files beyond the last label line, left out: {_some([v.id for v in spare])}")
+        lines.append(
+            f"{plural(count, 'frame file')} beyond the last label line, left out: {some([v.id for v in spare])}"
+        )
     return lines
 
 
 def _describe_task(task: str, labels: list[np.ndarray]) -> str:
     valid = [rows[find_labelled(task, rows)] for rows in labels]
     rows, total = np.concatenate(valid), sum(map(len, labels))
-    text = f"{task}: {len(rows)} of {total} frames labelled, in {sum(map(bool, map(len, valid)))} videos"
+    holding = sum(map(bool, map(len, valid)))
+    text = f"{task}: {len(rows)} of {plural(total, 'frame')} labelled, in {plural(holding, 'video')}"
     if not len(rows):
         return text
     if task == "expr":
@@ -177,10 +180,6 @@ def _describe_task(task: str, labels: list[np.ndarray]) -> str:
     means, deviations = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
     stats = zip(TASKS[task].names, means, deviations, strict=True)
     return f"{text}; " + ", ".join(f"{name} {mean:.2f} ± {deviation:.2f}" for name, mean, deviation in stats)
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
 
 
 def _read_all(folders: dict[str, list[Path]]) -> dict[str, _Found]:

@@ -33,6 +33,7 @@ from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
 from utils.errors import UserError
 from utils.runlog import progress_bar
+from utils.words import plural
 
 LISTS = ("train_annotation", "val_annotation", "test_annotation")
 SAMPLES = 8  # crops that are encoded to tell how large JPEGs will be
@@ -122,15 +123,17 @@ def pack(options: PackOptions) -> None:
             return
         left = clips[done:]
         if done:
-            print(f"going on: {done} of {len(clips)} clips are packed")
+            print(f"going on: {done} of {plural(len(clips), 'clip')} packed")
         bytes_left = estimate(left, views, options)
         files.require_room(bytes_left)
         print(
-            f"packing {sum(len(c.frames) for c in left)} frames of {len(left)} clips: {megabytes(bytes_left)} to write"
+            f"packing {plural(sum(len(c.frames) for c in left), 'frame')} of {plural(len(left), 'clip')}: "
+            f"{megabytes(bytes_left)} to write"
         )
         write(files, PackedClips(left, views, options), options)
         size = files.finish()
-    print(f"packed {len(clips)} clips, {megabytes(size)}, in {time.time() - started:.0f} s: add --pack {options.out}")
+    took = f"{time.time() - started:.0f} s"
+    print(f"packed {plural(len(clips), 'clip')}, {megabytes(size)}, in {took}: add --pack {options.out}")
 
 
 def write(files: PackFiles, dataset: PackedClips, options: PackOptions) -> None:

@@ -10,7 +10,7 @@ from engine.families import check_family, check_frame_task, check_task, family_d
 from engine.options import Config, RunOptions, defaults
 from engine.series.folds import SPLIT_BY_FOLD, check_series
 from engine.series.seeds import check_seeds
-from engine.video.settings import check_video
+from engine.video.settings import check_video, names_idle
 from utils.config import flag_of
 from utils.errors import UserError
 
@@ -144,7 +144,7 @@ def check_results(config: Config, given: dict[str, Any]) -> None:
     """What only some modes make of predictions, and what is drawn again where clips are long videos or numbers."""
     run, model = config.run, config.model
     for name, modes in HONOURED_BY.items():
-        if name in given and run.mode not in modes:
+        if name in given and run.mode not in modes and not names_idle(config):
             raise UserError(f"{flag_of(name)} belongs to --mode {', '.join(modes)}, not to --mode {run.mode}")
     if model.model == "sequence" and config.results.ci in ("persons", "clips"):
         raise UserError(f"--ci {config.results.ci}: of --model sequence whole videos are drawn again; auto or off")

@@ -27,6 +27,7 @@ from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors, write_whole
 from utils.errors import UserError, about, reason_of
 from utils.runlog import progress_bar
+from utils.words import plural
 
 LAYOUT = 1  # of the folder; a change of meaning refuses every older one
 CHUNK = 128  # frames in one pass
@@ -58,11 +59,13 @@ def cache(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     with open_session(config) as session:
         session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
         if others:
-            session.log.say(f"and {len(others)} videos without labels ({others[0].id} for one): for --mode predict")
+            session.log.say(
+                f"and {plural(len(others), 'video')} without labels ({others[0].id} for one): for --mode predict"
+            )
         videos += others
         encoder.tower.to(session.device).eval()
         waiting = [video for video in videos if not is_done(video, folder, index)]
-        session.log.say(f"{len(videos) - len(waiting)} videos are in {folder} already, {len(waiting)} to go")
+        session.log.say(f"{plural(len(videos) - len(waiting), 'video')} in {folder} already, {len(waiting)} to go")
         for number, video in enumerate(waiting, 1):
             rows = encode_video(video, encoder, config, session, f"{video.id} ({number}/{len(waiting)})")
             write_video(folder, video, rows, index)

@@ -16,6 +16,7 @@ from engine.options import Config
 from engine.series.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
+from utils.words import plural
 
 
 @dataclass(frozen=True)
@@ -129,4 +130,4 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")
     if bad:
-        log.warn(f"{len(bad)} frames are no images, {bad[0]} for one: the nearest frame of the clip takes their place")
+        log.warn(f"{plural(len(bad), 'frame')} no image ({bad[0]}): the nearest frame of the clip takes the place")

@@ -30,6 +30,7 @@ from models.clip_caer import Output
 from models.emoclip import EmoClip
 from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 from utils.errors import UserError, about
+from utils.words import plural
 
 FEW_SUBJECTS = 20
 SEEN = ("root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "on_bad_frame", "eval_batch_size")
@@ -102,11 +103,10 @@ def subject_folds(subjects: list[str], count: int, seed: int) -> np.ndarray:
 
 def describe(targets: Targets, folds: np.ndarray, session: Session) -> None:
     count = len(set(targets.subjects))
-    session.log.say(
-        f"{len(targets.clips)} clips of {count} subjects in {folds.max() + 1} folds; {', '.join(targets.names)}"
-    )
+    held = f"{plural(len(targets.clips), 'clip')} of {plural(count, 'subject')} in {plural(folds.max() + 1, 'fold')}"
+    session.log.say(f"{held}; {', '.join(targets.names)}")
     if count < FEW_SUBJECTS:
-        session.log.warn(f"{count} subjects: what is measured on so few says little about others")
+        session.log.warn(f"{plural(count, 'subject')}: what is measured on so few says little about others")
     for name, column in zip(targets.names, targets.values.T, strict=True):
         known = column[~np.isnan(column)]
         if len(known) == 0 or known.min() == known.max():
@@ -156,7 +156,7 @@ def write_regression(
             writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
     log.write_json("metrics.json", metrics)
     save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
-    log.say(f"\n{metrics['clips']} clips of {metrics['subjects']} subjects, {tested_on}")
+    log.say(f"\n{plural(metrics['clips'], 'clip')} of {plural(metrics['subjects'], 'subject')}, {tested_on}")
     log.say(table(metrics))
     for doubt in groups.doubts() if groups is not None else []:
         log.warn(doubt)

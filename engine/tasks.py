@@ -22,6 +22,7 @@ from models.losses import (
 )
 from utils.distributed import ALONE, Group
 from utils.errors import UserError
+from utils.words import plural
 
 CHUNK = 256  # captions in one pass of the text tower
 
@@ -166,7 +167,9 @@ class EmoClipTask(ClipTask):
         with torch.no_grad():
             parts = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
         self.features = torch.cat(parts) if parts else None
-        return [f"{cut} of {len(known)} captions are longer than 77 tokens: CLIP reads their beginning"] if cut else []
+        return (
+            [f"{cut} of {plural(len(known), 'caption')} longer than 77 tokens: CLIP reads the beginning"] if cut else []
+        )
 
     @property
     def texts_learn(self) -> bool:

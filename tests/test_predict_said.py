@@ -31,8 +31,8 @@ def predict(checkpoint, source, folder, *more):
 
 def test_flags_that_change_nothing_are_named(trained, short, tmp_path, eyes):
     best = trained.folder / "best.pt"
-    done = predict(best, short, tmp_path / "a", "--device", "cpu", "--epochs", "3", "--every", "2", "--lr", "0.1")
-    assert done.status == 0 and "warning: --mode predict does not read --epochs --lr\n" in done.out
+    done = predict(best, short, tmp_path / "a", "--device", "cpu", "--epochs", "3", "--every", "2", "--calibrate")
+    assert done.status == 0 and "warning: --mode predict does not read --epochs --calibrate\n" in done.out
     assert "does not read" not in predict(best, short, tmp_path / "b", "--device", "cpu", "--amp", "off").out
 
 

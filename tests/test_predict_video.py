@@ -135,7 +135,7 @@ def test_a_folder_of_videos_goes_on_behind_a_bad_one(trained, short, tmp_path, e
     assert done.status == 2 and "1 of 4 videos could not be read (b.mp4)" in done.err
     assert read(tmp_path / "run/a")[1] == read(tmp_path / "run/c")[1] and "b.mp4" in done.out
     assert read(tmp_path / "run/log.txt.mp4")[1] == read(tmp_path / "run/a")[1]
-    assert "1 files and folders are no videos and left alone (notes.txt, ...)" in done.out
+    assert "1 item left alone, no video: notes.txt" in done.out
 
 
 def test_a_folder_of_frames(trained, tmp_path, eyes):

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from utils.words import plural
+
 SEVERITIES = ("error", "warning", "note")
 SEVERITY = {  # every kind of finding
     "list": "error",  # a whole list that cannot be read
@@ -73,7 +75,3 @@ def found(kind: str, text: str, where: Collection[str], split: str | None = None
 def by_severity(findings: list[Finding]) -> list[Finding]:
     """Errors first; otherwise as they were found."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.annotation import Clip
-from dataloader.audit.findings import plural
 from dataloader.audit.folds import Fold, make_folds, units_of
 from dataloader.audit.looks import Looks, look_of
 from dataloader.audit.options import AuditOptions
@@ -19,6 +18,7 @@ from dataloader.classes import Classes
 from dataloader.fold_paths import MADE
 from dataloader.layouts import header_of
 from utils.errors import UserError, reason_of
+from utils.words import plural
 
 PARTS = ("train", "val", "test")
 

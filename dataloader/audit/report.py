@@ -4,10 +4,11 @@ from textwrap import wrap
 
 from dataloader.audit.boxes import Coverage
 from dataloader.audit.counts import Counts
-from dataloader.audit.findings import Finding, plural
+from dataloader.audit.findings import Finding
 from dataloader.audit.looks import as_text
 from dataloader.audit.whole import Audit
 from utils.errors import one_line
+from utils.words import plural
 
 WIDTH = 100
 

@@ -19,22 +19,26 @@ from dataloader.prepare.sources import Source, find_videos, make_sources
 from dataloader.prepare.work import cut_all
 from utils.command import run_command, writing_to
 from utils.errors import UserError
+from utils.words import plural, some
 
 
 def prepare(options: PrepareOptions, named: list[str], make_detector: Callable[..., Detector]) -> int:
     """The set of the videos named; 1 where some of them could not be read."""
     out = Path(options.out)
     videos, others = find_videos(named)
-    sources, left_out = make_sources(videos, options.labels)
+    named_now = make_sources(videos, options.labels)
+    sources = [source for source in named_now if source.parts]
+    left_out = [source.path for source in named_now if not source.parts]
     numbers, own = lists.find_classes(sources, options)
     make_detector(options.face_model, options.persons)  # a bad file ends here, not in every video
     store.open_folder(out, options)
+    store.settle_others(out, named_now, options.drop_others)
     if others:
-        print(f"{len(others)} files are no videos and left alone ({others[0]}, ...)")
+        print(f"{plural(len(others), 'file')} left alone, no video: {some(others, 3)}")
     made = cut_all(sources, out, options, make_detector)
     failed = [video["error"] for video in made if "error" in video]
     if len(failed) == len(made):
-        raise UserError(failed[0] + (f" (and {len(failed) - 1} others like it)" if len(failed) > 1 else ""))
+        raise UserError(failed[0] + (f" (and {plural(len(failed) - 1, 'other')} like it)" if len(failed) > 1 else ""))
     counts = lists.write_lists(out, made, numbers, options.test_share)
     if own:
         lists.write_classes(out, own)
@@ -58,11 +62,13 @@ def tell(out: Path, sources: list[Source], made: list[dict[str, Any]], counts: d
     frames, faces = sum(c["frames"] for c in clips), sum(len(c["faces"]) for c in clips)
     persons = len({clip["person"] for clip in clips})
     named = ", ".join(f"{name}.txt {count}" for name, count in counts.items())
-    print(f"{len(clips)} clips of {persons} persons ({named}); a face in {faces} of {frames} frames")
+    print(
+        f"{plural(len(clips), 'clip')} of {plural(persons, 'person')} ({named}); a face in {faces} of {frames} frames"
+    )
     if dropped:
         print(f"{dropped} stretches or videos left out: {out / 'dropped.csv'} says which and why")
     if not clips:
-        raise UserError(f"no clip is left of {len(made)} videos; {out / 'dropped.csv'} says why")
+        raise UserError(f"no clip is left of {plural(len(made), 'video')}; {out / 'dropped.csv'} says why")
 
 
 def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: bool) -> list[str]:

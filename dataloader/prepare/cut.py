@@ -16,6 +16,7 @@ from dataloader.prepare.sources import Part, Source
 from dataloader.track import Tracker, patience_of
 from dataloader.video.open import open_video
 from dataloader.video.video import Video
+from utils.words import plural
 
 CANDIDATES = 8  # faces followed beyond the persons wanted: one of them may be no face
 FEWEST = 0.5  # of the frames that a clip should have; videos with gaps have fewer
@@ -124,7 +125,7 @@ class Cutter:
         """The persons of a window who are largest and surest for longest."""
         samples, span, wanted = list(self.window), (round(self.begin, 3), round(end, 3)), self.options
         if len(samples) < FEWEST * wanted.seconds * wanted.fps:
-            yield CutClip(span, part.label, None, samples, f"only {len(samples)} frames")
+            yield CutClip(span, part.label, None, samples, f"only {plural(len(samples), 'frame')}")
             return
         seen: Counter[int] = Counter()
         for sample in samples:

@@ -6,7 +6,9 @@ from typing import Any
 from utils.config import option, parse, resolve
 from utils.errors import UserError
 
-NOT_IN_FRAMES = ("out", "workers", "labels", "class_texts", "dataset", "test_share", "audit")  # change no clip
+NOT_IN_FRAMES = (  # change no clip
+    "out", "workers", "labels", "class_texts", "dataset", "test_share", "audit", "drop_others",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class PrepareOptions:
     min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
     face_model: str | None = option(None, "a YuNet face detector in place of OpenCV's cascades", metavar="FILE.onnx")
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
+    drop_others: bool = option(False, "remove clips of videos from --out that are not named any more")
     workers: int = option(1, "processes, one video each", minimum=1, maximum=256)
     audit: bool = option(True, "look the set over at the end")
 

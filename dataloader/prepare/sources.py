@@ -32,7 +32,7 @@ class Source:
     inside: str  # its path below the folder that was named, without suffix
     name: str  # of its clips, unique
     person: str
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...]  # none where the CSV leaves it out
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,11 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(path)
 
 
-def make_sources(videos: list[FoundVideo], labels: str | None) -> tuple[list[Source], list[Path]]:
-    """With their labels; the videos that the CSV leaves out are named."""
+def make_sources(videos: list[FoundVideo], labels: str | None) -> list[Source]:
+    """With their labels, by folders or by the CSV."""
     rows = None if labels is None else read_labels(Path(labels), videos)
-    sources, left_out, taken = [], [], set()
+    sources, taken = [], set()
     for number, video in enumerate(videos):
-        if rows is not None and number not in rows:
-            left_out.append(video.path)
-            continue
         folders, stem = video.inside.parts[:-1], _stem(video)
         name = plain("_".join([*folders, stem])) or "video"
         while name.lower() in taken:
@@ -88,14 +85,14 @@ def make_sources(videos: list[FoundVideo], labels: str | None) -> tuple[list[Sou
         taken.add(name.lower())
         person, parts = (plain("_".join(folders[1:])) or name), (Part(folders[0] if folders else None),)
         if rows is not None:
-            told, parts = rows[number]
+            told, parts = rows.get(number, ("", ()))
             person = plain(told) or name
         sources.append(Source(video.path, video.inside.as_posix(), name, person, parts))
-    labelled = [source.parts[0].label is not None for source in sources]
+    labelled = [part.label is not None for source in sources for part in source.parts[:1]]
     if any(labelled) and not all(labelled):
         where = sources[labelled.index(False)].path
         raise UserError(f"{where}: lies in no folder of a class, as others do; move it, or name --labels FILE")
-    return sources, left_out
+    return sources
 
 
 def read_labels(file: Path, videos: list[FoundVideo]) -> dict[int, tuple[str, tuple[Part, ...]]]:
@@ -119,6 +116,8 @@ def read_labels(file: Path, videos: list[FoundVideo]) -> dict[int, tuple[str, tu
         if any((p.end is None or start < p.end) and (end is None or p.start < end) for p in parts):
             raise UserError(f"{where}: overlaps another part of {row['video']!r}")
         parts.append(Part(row["label"], start, end))
+    if not found:
+        raise UserError(f"--labels {file}: has no line with a video")
     return {number: (person, tuple(sorted(parts, key=lambda p: p.start))) for number, (person, parts) in found.items()}
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from utils.errors import UserError
+from utils.words import plural, some
 
 FORMAT = 1
 IMAGES, DONE, UNFINISHED = "images", ".prepared", ".unfinished"
@@ -43,6 +45,35 @@ def fingerprint(source: Source) -> dict[str, Any]:
     return {"stamp": stamp, "person": source.person, "parts": [asdict(part) for part in source.parts]}
 
 
+def settle_others(out: Path, named: list[Source], drop: bool) -> None:
+    """Clips of videos that are not named now are in no list: refused, or removed."""
+    by_name = {source.name: source for source in named}
+    others = {
+        path: stored
+        for path in sorted((out / DONE / "videos").glob("*.json"))
+        if (stored := _read(path)) and not _is_of(stored, by_name.get(path.name.removesuffix(".json")))
+    }
+    if others and not drop:
+        videos = some([stored.get("path", path.stem) for path, stored in others.items()], 3)
+        raise UserError(
+            f"--out {out}: holds clips of {plural(len(others), 'video')} not named now ({videos}): name all videos of "
+            f"the set, choose another --out, or remove those clips with --drop-others"
+        )
+    for path, stored in others.items():
+        _remove(out, path, stored)
+
+
+def _is_of(stored: dict[str, Any], source: Source | None) -> bool:
+    """A video may change, or be moved as it is."""
+    if source is None:
+        return False
+    return stored.get("path") in (None, _place(source)) or stored["source"]["stamp"] == fingerprint(source)["stamp"]
+
+
+def _place(source: Source) -> str:
+    return str(source.path.resolve())
+
+
 def read_done(out: Path, source: Source) -> dict[str, Any] | None:
     """What was made of a video; None where it is not done, or has changed since."""
     stored = _read(_manifest(out, source))
@@ -52,9 +83,7 @@ def read_done(out: Path, source: Source) -> dict[str, Any] | None:
 def begin(out: Path, source: Source) -> Path:
     """A place for the clips of a video; what an earlier attempt left is removed."""
     manifest = _manifest(out, source)
-    for clip in (_read(manifest) or {}).get("clips", []):
-        shutil.rmtree(out / clip["folder"], ignore_errors=True)
-    manifest.unlink(missing_ok=True)
+    _remove(out, manifest, _read(manifest) or {})
     place = out / UNFINISHED / source.name
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -69,9 +98,17 @@ def finish(out: Path, source: Source, place: Path, made: dict[str, Any]) -> dict
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(place / clip["folder"], target)
     shutil.rmtree(place)
-    made = {"source": fingerprint(source)} | made
+    made = {"source": fingerprint(source), "path": _place(source)} | made
     write_json(_manifest(out, source), made)
     return made
+
+
+def _remove(out: Path, manifest: Path, stored: dict[str, Any]) -> None:
+    for clip in stored.get("clips", []):
+        shutil.rmtree(out / clip["folder"], ignore_errors=True)
+        with suppress(OSError):  # other clips of the person are there
+            (out / clip["folder"]).parent.rmdir()
+    manifest.unlink(missing_ok=True)
 
 
 def clear(out: Path) -> None:

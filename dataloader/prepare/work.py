@@ -15,6 +15,7 @@ from dataloader.prepare.sources import Source
 from utils.errors import UserError
 from utils.processes import ordered_map
 from utils.runlog import progress_bar
+from utils.words import plural
 
 Made = dict[str, Any]  # "clips", "dropped", "damaged" of a video; or its "error"
 
@@ -26,7 +27,7 @@ def cut_all(
     made = [store.read_done(out, source) for source in sources]
     left = [place for place, found in enumerate(made) if found is None]
     if len(left) < len(sources):
-        print(f"going on: {len(sources) - len(left)} of {len(sources)} videos are done")
+        print(f"going on: {len(sources) - len(left)} of {plural(len(sources), 'video')} done")
     with ordered_map(min(options.workers, len(left)), cv2.setNumThreads, 1) as run:
         cut = run(partial(cut_video, out, options, make_detector), [sources[place] for place in left])
         for place, found in zip(left, progress_bar(cut, len(left), "videos"), strict=True):

@@ -17,6 +17,7 @@ from engine.series.pooled import Answers, read_metrics, read_predictions, temper
 from utils.config import flag_of, written
 from utils.errors import UserError
 from utils.runlog import open_run, safe_name
+from utils.words import plural
 
 LEAST_SHARED = 0.5  # of the clips of either run
 OF_THE_RUN = (  # no answer depends on them
@@ -124,7 +125,9 @@ def match_clips(one: Scored, other: Scored) -> tuple[list[int], list[int], list[
             f"{one.answers.ids[first[differing[0]]]} for one: their lists are not the same"
         )
     left = [len(mine) - len(shared), len(theirs) - len(shared)]
-    said = [f"{len(shared)} clips are in both runs; left out: {left[0]} of A, {left[1]} of B"] if any(left) else []
+    said = (
+        [f"{plural(len(shared), 'clip')} in both runs; left out: {left[0]} of A, {left[1]} of B"] if any(left) else []
+    )
     return first, second, said
 
 

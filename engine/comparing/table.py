@@ -16,6 +16,7 @@ from engine.results.metrics import shown
 from engine.series.pooled import Answers, read_metrics, read_predictions
 from utils.errors import UserError
 from utils.runlog import RunLog
+from utils.words import plural
 
 ONE_SEED = "one seed: differences cannot be told from the noise of training (--seeds 3)"
 HEADS = ("variant", "UAR", "95 %", "difference", "95 %", "p", "p (Holm)", "beyond noise", "WAR", "macro F1")
@@ -72,7 +73,7 @@ def write_table(log: RunLog, done: list[Done], left_out: list[str], config: Conf
     for line in [*notes, *left_out]:
         log.say(line)
     reused = sum(one.reused for one in done)
-    log.say(f"{len(done) - reused} runs trained, {reused} done before; table: {log.folder / 'ablation.md'}")
+    log.say(f"{plural(len(done) - reused, 'run')} trained, {reused} done before; table: {log.folder / 'ablation.md'}")
     return found
 
 

@@ -6,6 +6,7 @@ from engine.report.collect import Run
 from engine.report.document import Beside, Figure, Heading, Paragraph, Table
 from engine.report.drawings import reliability_bars, risk_over_coverage
 from engine.report.words import how_to_get, number, percent
+from utils.words import plural
 
 
 def calibration_parts(run: Run, level: int) -> list[Any]:
@@ -41,7 +42,9 @@ def reliability_figure(stored: dict[str, Any]) -> list[Figure]:
     scale = 100 if max(row[1] for row in bins) > 1 else 1
     shares = [(low / scale, high / scale, int(n), sure / scale, right / scale) for low, high, n, sure, right in bins]
     told = "; ".join(
-        f"confidence {100 * sure:.0f} %: {100 * right:.0f} % correct, {n} clips" for *_, n, sure, right in shares if n
+        f"confidence {100 * sure:.0f} %: {100 * right:.0f} % correct, {plural(n, 'clip')}"
+        for *_, n, sure, right in shares
+        if n
     )
     more = "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
     return [Figure(reliability_bars(shares, f"Reliability. {told}"), "Reliability", more)]

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from utils.words import plural
+
 Interval = list[float] | None
 
 
@@ -81,7 +83,7 @@ def table(metrics: dict[str, Any]) -> str:
     drawn = drawn or {}
     titles = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
     scores = [f"{title} {metrics[key]:.2f} {shown(drawn.get(key))}".strip() for key, title in titles.items()]
-    rows.append(f"{'   '.join(scores)}   ({metrics['num_clips']} clips)")
+    rows.append(f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})")
     if drawn.get("groups", 0) > 1:
         rows.append(f"95 % intervals in brackets: {drawn['groups']} {drawn['resampled']} drawn again")
     return "\n".join(rows)

@@ -17,6 +17,7 @@ from dataloader.transforms import PLAIN
 from engine.options import Config
 from utils.errors import UserError, one_line
 from utils.runlog import RunLog
+from utils.words import plural
 
 MOST, EACH, LIMIT = 6, 2, 36  # the surest and the worst; of each true class; pictures in all
 FRAMES, SIDE, GAP, QUALITY = 4, 112, 2, 85  # of a strip, in pixels
@@ -33,7 +34,7 @@ def write_mistakes(clips: list[Clip], views: Views, config: Config, log: RunLog)
         strips.append(data)
         failed += [reason] if reason else []
     if failed:
-        log.warn(f"mistakes/: {len(failed)} pictures could not be made ({failed[0]})")
+        log.warn(f"mistakes/: {plural(len(failed), 'picture')} could not be made ({failed[0]})")
     entries = [entry(rows[row], why) for row, why in chosen.items()]
     write_folder(log.folder / "mistakes", entries, strips, set_note(config.data.root_dir))
 

@@ -16,6 +16,7 @@ from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
 from engine.sequence.task import SequenceTask
 from engine.session import open_session
 from utils.errors import UserError, about
+from utils.words import plural
 
 
 def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +37,9 @@ def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     require_width(source, model, opened.path, config)
     with open_session(config) as session:
         task, log = SequenceTask(model.to(session.device), config), session.log
-        log.say(f"{len(videos)} videos, {sum(map(len, videos))} frames, {source.width} features a frame")
+        log.say(
+            f"{plural(len(videos), 'video')}, {plural(sum(map(len, videos)), 'frame')}, {source.width} features a frame"
+        )
         cut, shown = chosen_cut(task, config, stored_thresholds(opened)), []
         with Writer(log.folder, task.tasks, np.asarray(cut)) as writer:
             for found in predict_videos(task, videos, source, config, session, "predict"):

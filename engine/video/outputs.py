@@ -21,6 +21,7 @@ from engine.video.pictures import draw_timeline
 from engine.video.timeline import Timeline, TimelineWriter
 from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run
+from utils.words import plural, some
 
 VIDEOS = {
     ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts",
@@ -39,7 +40,7 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
         for caution in predictor.cautions:
             log.warn(caution)
         if several and (others := left_alone(Path(config.video.input))):
-            log.say(f"{len(others)} files and folders are no videos and left alone ({others[0]}, ...)")
+            log.say(f"{plural(len(others), 'item')} left alone, no video: {some(others, 3)}")
         with Interruption(STOPPING) as stop:
             for source, name in zip(sources, folder_names(sources), strict=True):
                 folder = log.folder / name if several else log.folder
@@ -57,7 +58,7 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
     finally:
         log.close()
     if bad:
-        shown = ", ".join(Path(source).name for source in bad[:5]) + (", ..." if len(bad) > 5 else "")
+        shown = some([Path(source).name for source in bad])
         raise UserError(f"{len(bad)} of {len(sources)} videos could not be read ({shown}); the others are done")
     return {source: timeline.summary.as_json() for source, timeline in done.items()}
 

@@ -63,6 +63,11 @@ def check_video(config: Any, given: dict[str, Any]) -> None:
         )
 
 
+def names_idle(config: Any) -> bool:
+    """Whether ``idle_flags`` are told, so that a recipe of training serves here, too."""
+    return config.run.mode in ("serve", "export") or config.video.input is not None
+
+
 def idle_flags(config: Any, given: dict[str, Any]) -> str | None:
     """What was given, by a recipe for one, and changes no answer on a video; in a sentence."""
     read = {field.name for group in (config.model, config.sequence, config.video) for field in fields(group)}

@@ -13,6 +13,7 @@ import numpy as np
 
 from dataloader.crops import Box
 from engine.video.runner import About
+from utils.words import plural
 
 FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"
 UNCERTAIN = "uncertain"
@@ -160,7 +161,9 @@ class Summary:
         lines = []
         for seen, found in sorted(self.stretches.items()):
             shown = ", ".join(f"from {a:.1f} to {b:.1f} s" for a, b in found[:5])
-            lines.append(f"{told[seen]} {shown}" + (f" and {len(found) - 5} times more" if len(found) > 5 else ""))
+            lines.append(
+                f"{told[seen]} {shown}" + (f" and {plural(len(found) - 5, 'time')} more" if len(found) > 5 else "")
+            )
         return lines
 
 

@@ -143,8 +143,8 @@ def test_videos_without_any_valid_label_are_listed_and_told(tmp_path):
     assert not videos[0].missing.any()  # nobody looked for frames
     assert describe_videos(videos) == [
         "2 videos, 5 frames, 5 with a file",
-        "va: 2 of 5 frames labelled, in 1 videos; valence 0.38 ± 0.12, arousal 0.25 ± 0.00",
-        "1 videos without any valid label, left out of training: empty",
+        "va: 2 of 5 frames labelled, in 1 video; valence 0.38 ± 0.12, arousal 0.25 ± 0.00",
+        "1 video without any valid label, left out of training: empty",
     ]
 
 
@@ -152,14 +152,14 @@ def test_videos_without_any_frame_are_told(tmp_path):
     write_labels(tmp_path / "va", "v", VA, "0.5,0.25")
     write_frames(tmp_path / "faces", "v", [])
     lines = describe_videos(read_videos(tmp_path / "faces", tmp_path / "va", "va"))
-    assert lines[0] == "1 videos, 1 frames, 0 with a file"
-    assert lines[-1] == "1 videos without any frame file, left out of training: v"
+    assert lines[0] == "1 video, 1 frame, 0 with a file"
+    assert lines[-1] == "1 video without any frame file, left out of training: v"
 
 
 def test_class_counts_and_rates(tmp_path):
     write_labels(tmp_path / "expr", "v", EXPR, "0", "4", "4", "-1")
     (line,) = describe_videos(read_videos(None, tmp_path / "expr", "expr"))[1:]
-    assert line.startswith("expr: 3 of 4 frames labelled, in 1 videos; Neutral 1, Anger 0") and "Happiness 2" in line
+    assert line.startswith("expr: 3 of 4 frames labelled, in 1 video; Neutral 1, Anger 0") and "Happiness 2" in line
     write_labels(tmp_path / "au", "v", AU, ",".join("100000000001"), ",".join("100000000000"))
     (line,) = describe_videos(read_videos(None, tmp_path / "au", "au"))[1:]
     assert "AU1 100.0 %, AU2 0.0 %" in line and line.endswith("AU26 50.0 %")

@@ -97,13 +97,55 @@ def test_the_same_command_again_does_nothing_anew(videos, made, capsys):
     frame = next((made / "images").rglob("*.jpg"))
     before, train = frame.stat().st_mtime_ns, (made / "annotation/train.txt").read_bytes()
     status, out, _ = run(videos, "--out", made, *PLAIN, "--test-share", "0.3", capsys=capsys)
-    assert status == 0 and "4 of 4 videos are done" in out
+    assert status == 0 and "4 of 4 videos done" in out
     assert frame.stat().st_mtime_ns == before and (made / "annotation/train.txt").read_bytes() == train
 
 
 def test_other_options_in_the_same_folder_are_refused(videos, made, capsys):
     status, _, err = run(videos, "--out", made, *PLAIN, "--fps", "5", capsys=capsys)
     assert status == 2 and "was begun with fps 10.0 instead of 5.0" in err and err.count("\n") == 1
+
+
+def test_clips_of_videos_that_are_not_named_are_kept_until_told_otherwise(tmp_path, capsys):
+    film(tmp_path / "monday/one.mp4", move(20))
+    film(tmp_path / "tuesday/two.mp4", move(20))
+    days, out = (tmp_path / "monday", tmp_path / "tuesday"), tmp_path / "set"
+    assert run(days[0], "--out", out, *PLAIN)[0] == 0
+    status, _, err = run(days[1], "--out", out, *PLAIN, capsys=capsys)
+    assert status == 2 and f"clips of 1 video not named now ({days[0] / 'one.mp4'})" in err and err.count("\n") == 1
+    assert listed(out, "clips") == [["images/one/one_0001", "10"]]
+    assert run(*days, "--out", out, *PLAIN)[0] == 0
+    assert [row[0] for row in listed(out, "clips")] == ["images/one/one_0001", "images/two/two_0001"]
+    assert run(days[1], "--out", out, *PLAIN, "--drop-others")[0] == 0
+    assert [path.name for path in (out / "images").iterdir()] == ["two"]
+    assert listed(out, "clips") == [["images/two/two_0001", "10"]]
+
+
+def test_a_video_of_the_same_name_elsewhere_is_another_one(tmp_path, capsys):
+    film(tmp_path / "monday/one.mp4", move(20))
+    film(tmp_path / "tuesday/one.mp4", move(40))
+    out = tmp_path / "set"
+    assert run(tmp_path / "monday", "--out", out, *PLAIN)[0] == 0
+    status, _, err = run(tmp_path / "tuesday", "--out", out, *PLAIN, capsys=capsys)
+    assert status == 2 and f"not named now ({tmp_path / 'monday/one.mp4'})" in err
+    (tmp_path / "monday").rename(tmp_path / "moved")
+    status, said, _ = run(tmp_path / "moved", "--out", out, *PLAIN, capsys=capsys)
+    assert status == 0 and "1 of 1 video done" in said
+    film(tmp_path / "moved/one.mp4", move(60))  # changed where it is
+    (tmp_path / "moved").rename(tmp_path / "monday")
+    assert run(tmp_path / "monday", "--out", out, *PLAIN)[0] == 0
+    assert len(listed(out, "clips")) == 3
+
+
+def test_videos_that_a_csv_leaves_out_keep_their_clips(tmp_path):
+    for name in "ab":
+        film(tmp_path / f"in/{name}.mp4", move(20))
+    out = tmp_path / "set"
+    assert run(tmp_path / "in", "--out", out, *PLAIN)[0] == 0
+    (tmp_path / "labels.csv").write_text("video,label\nb,Fatigue\n")
+    assert run(tmp_path / "in", "--out", out, "--labels", tmp_path / "labels.csv", *PLAIN)[0] == 0
+    assert [row[0] for row in listed(out, "train")] == ["images/b/b_0001"]
+    assert (out / "images/a/a_0001").is_dir()
 
 
 def test_interrupted_goes_on_to_the_same_set(videos, made, tmp_path, capsys):
@@ -183,7 +225,7 @@ def test_a_bad_video_does_not_stop_the_others(tmp_path, capsys):
     (tmp_path / "in/notes.txt").write_text("x")
     status, out, _ = run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
     assert status == 1 and len(listed(tmp_path / "set", "clips")) == 1
-    assert "sound alone" in out and "c.avi: cannot be read" in out and "1 files are no videos" in out
+    assert "sound alone" in out and "c.avi: cannot be read" in out and "1 file left alone, no video: " in out
     status, _, err = run(tmp_path / "in/b.mp4", "--out", tmp_path / "other", *PLAIN, capsys=capsys)
     assert status == 2 and err.count("\n") == 1 and "sound alone" in err
 
@@ -205,6 +247,7 @@ def test_two_processes_write_the_same(videos, made, tmp_path):
         ("video,label,from,to\na.mp4,x,2,1\n", "line 2: ends at 1"),
         ("video,label,from,to\na.mp4,x,0,2\na.mp4,y,1,3\n", "line 3: overlaps"),
         ("video,label\na.mp4\n", "line 2: expected"),
+        ("video,label\n", "has no line with a video"),
         ("video,label,from\na.mp4,x,soon\n", "'soon' is no time"),
     ],
 )

@@ -110,7 +110,7 @@ def test_videos_without_labels_are_cached_too(tmp_path):
     (tmp_path / "set/cropped_aligned/empty").mkdir()
     words = [*RANDOM, "--root-dir", str(tmp_path / "set"), "--cache-dir", str(tmp_path / "features")]
     run = run_main(words, tmp_path / "run")
-    assert run.status == 0 and "1 videos without labels (test_left" in run.out
+    assert run.status == 0 and "1 video without labels (test_left" in run.out
     rows = np.load(tmp_path / "features/test_left.npy")
     assert len(rows) == 5 and np.array_equal(rows[1], rows[3]) and not np.array_equal(rows[3], rows[4])
     assert not (tmp_path / "features/empty.npy").exists()

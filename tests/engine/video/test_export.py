@@ -222,8 +222,8 @@ def test_what_has_no_graph_of_its_own_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_a_missing_package_is_named_with_what_installs_it(exported, tmp_path, capsys, monkeypatch, package):
-    monkeypatch.setitem(sys.modules, package, None)
     words = ["--mode", "export", "--eval-checkpoint", str(exported("clip-caer")[0]), "--output-dir", str(tmp_path)]
+    monkeypatch.setitem(sys.modules, package, None)
     line = error_of(words, capsys)
     assert f"{package} is not installed" in line and "pip install -r requirements-export.txt" in line
 
