@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.video_render import write_video
+from dataloader.video.pictures import of_one_size
 from engine.predict import Predictor
 from engine.video.timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_of
 from tests.tiny import NAMES
@@ -132,10 +133,10 @@ def test_a_folder_of_videos_goes_on_behind_a_bad_one(trained, short, tmp_path, e
     (folder / "._a.mp4").write_text("what some systems leave beside every file")
     (folder / "notes.txt").write_text("of the lessons")
     done = predict(trained, folder, tmp_path / "run", "--no-overlay")
-    assert done.status == 2 and "1 of 4 videos could not be read (b.mp4)" in done.err
+    assert done.status == 2 and "1 of 4 inputs could not be read (b.mp4)" in done.err
     assert read(tmp_path / "run/a")[1] == read(tmp_path / "run/c")[1] and "b.mp4" in done.out
     assert read(tmp_path / "run/log.txt.mp4")[1] == read(tmp_path / "run/a")[1]
-    assert "1 item left alone, no video: notes.txt" in done.out
+    assert "1 item left alone: notes.txt" in done.out
 
 
 def test_a_folder_of_frames(trained, tmp_path, eyes):
@@ -145,6 +146,29 @@ def test_a_folder_of_frames(trained, tmp_path, eyes):
         Image.fromarray(frame_of(1, rng)).save(tmp_path / f"frames/{number:04d}.png")
     assert predict(trained, tmp_path / "frames", tmp_path / "run").status == 0
     assert read(tmp_path / "run")[0]["rows"][0]["predicted"] == "Enjoyment"
+
+
+def test_a_folder_of_photographs_is_each_of_them(trained, tmp_path, eyes):
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    pictures = [frame_of(label, rng) for label in (1, 3)]
+    Image.fromarray(pictures[0]).save(folder / "first.jpg", quality=95)
+    Image.fromarray(pictures[1][10:]).save(folder / "second.png")
+    (folder / "third.png").write_text("not a picture")
+    done = predict(trained, folder, tmp_path / "run")
+    assert done.status == 2 and "1 of 3 inputs could not be read (third.png)" in done.err
+    assert done.out.count("answered in ") == 2
+    for name, size in (("first", pictures[0].shape), ("second", pictures[1][10:].shape)):
+        assert np.asarray(Image.open(tmp_path / f"run/{name}/overlay.jpg")).shape[:2] == size[:2]
+        assert len(read(tmp_path / "run" / name)[1]) == 1
+
+
+def test_photographs_that_lie_on_their_side_are_of_another_size(tmp_path):
+    for name, orientation in (("a.jpg", 1), ("b.jpg", 6)):
+        note = Image.Exif()
+        note[0x0112] = orientation
+        Image.new("RGB", (40, 30)).save(tmp_path / name, exif=note)
+    assert of_one_size(tmp_path, ["a.jpg"]) and not of_one_size(tmp_path, ["a.jpg", "b.jpg"])
 
 
 def test_a_rotated_video_is_upright(trained, tmp_path, eyes):

@@ -1,14 +1,30 @@
 """A folder of frames, or one picture, as a video."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from dataloader.frames import BadFrame, list_frames, read_frame
 from dataloader.video.video import Shot, Video
 from utils.errors import UserError
+
+LOOKED_AT = 100  # files of a folder whose sizes are compared before it counts as a video
+ORIENTATION, LYING = 0x0112, 5  # of EXIF; from here on width and height change places
+
+
+def of_one_size(folder: Path, names: Sequence[str]) -> bool:
+    """As frames of a video are, and photographs often are not; by what the first files say of themselves."""
+    return len({size for name in names[:LOOKED_AT] if (size := _size(folder / name))}) < 2
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            return image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= LYING else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 class FolderVideo(Video):

@@ -11,6 +11,7 @@ from typing import Any
 from dataloader.frames import list_frames
 from dataloader.video.camera import CameraVideo
 from dataloader.video.open import open_video
+from dataloader.video.pictures import of_one_size
 from dataloader.video.video import Video
 from engine.interrupt import Interruption
 from engine.options import Config
@@ -39,8 +40,8 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
     try:
         for caution in predictor.cautions:
             log.warn(caution)
-        if several and (others := left_alone(Path(config.video.input))):
-            log.say(f"{plural(len(others), 'item')} left alone, no video: {some(others, 3)}")
+        if several and (others := left_alone(Path(config.video.input), sources)):
+            log.say(f"{plural(len(others), 'item')} left alone: {some(others, 3)}")
         with Interruption(STOPPING) as stop:
             for source, name in zip(sources, folder_names(sources), strict=True):
                 folder = log.folder / name if several else log.folder
@@ -59,7 +60,7 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
         log.close()
     if bad:
         shown = some([Path(source).name for source in bad])
-        raise UserError(f"{len(bad)} of {len(sources)} videos could not be read ({shown}); the others are done")
+        raise UserError(f"{len(bad)} of {len(sources)} inputs could not be read ({shown}); the others are done")
     return {source: timeline.summary.as_json() for source, timeline in done.items()}
 
 
@@ -94,7 +95,7 @@ def record(
     timeline, started = Timeline(predictor.about), time.perf_counter()
     with open_video(source) as video, ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        video.longest = longest
+        video.longest, timeline.is_still = longest, video.is_still
         writer = TimelineWriter(folder, predictor.about, header(predictor, video, source))
         files.callback(lambda: writer.close(ending(timeline)))
         is_live, picture, screen = isinstance(video, CameraVideo), None, None
@@ -165,14 +166,15 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
         told = ", ".join(f"{name} {100 * n / total:.0f} %" for name, n in counts.most_common(5) if n)
         lines.append(f"person {person}: {told or 'no answer'}")
     lines += timeline.summary.lines()
+    took, speed = f"{timeline.took:.1f} s", f"{timeline.speed:.1f} video seconds per second"
     lines.append(
-        f"{timeline.seconds:.1f} s of video in {timeline.took:.1f} s: {timeline.speed:.1f} video seconds per second"
+        f"answered in {took}" if timeline.is_still else f"{timeline.seconds:.1f} s of video in {took}: {speed}"
     )
     return [*lines, f"written to {folder}"]
 
 
 def find_sources(given: str) -> list[str]:
-    """A folder of videos is each of them, in order of their names; anything else is itself."""
+    """A folder of videos, or of pictures of several sizes, is each of them, in their order; anything else is itself."""
     folder = Path(given)
     if not folder.is_dir():
         return [given]
@@ -180,15 +182,15 @@ def find_sources(given: str) -> list[str]:
     videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
     if videos:
         return videos
-    if not list_frames(folder):
+    pictures = list_frames(folder)
+    if not pictures:
         raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEOS))}) and no image")
-    return [given]
+    return [given] if of_one_size(folder, pictures) else [str(folder / name) for name in pictures]
 
 
-def left_alone(folder: Path) -> list[str]:
-    """What lies beside the videos of a folder; hidden files say nothing."""
-    found = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    return [file.name for file in found if file.is_dir() or file.suffix.lower() not in VIDEOS]
+def left_alone(folder: Path, sources: list[str]) -> list[str]:
+    """What else lies in a folder; hidden files say nothing."""
+    return sorted({file.name for file in folder.iterdir() if file.name[0] != "."} - {Path(s).name for s in sources})
 
 
 def folder_names(sources: list[str]) -> list[str]:

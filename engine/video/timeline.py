@@ -195,6 +195,7 @@ class Timeline:
     took: float = 0.0
     damaged: str | None = None  # what of the video could not be read
     interrupted: bool = False
+    is_still: bool = False  # a picture, which has no speed
 
     @property
     def speed(self) -> float:
