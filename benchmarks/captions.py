@@ -1,6 +1,6 @@
 """What captions teach, on simulated faces: persons never seen, and classes that no caption told of, over seeds.
 
-    python -m benchmarks.captions                   # 3 seeds, 45 runs; about 40 minutes on two cores
+    python -m benchmarks.captions                   # 3 seeds, 65 runs; about 40 minutes on two cores
     python -m benchmarks.captions --only "plain CLIP, zero-shot" "captions"
 
 Draws data/mafw-sim (1400 clips, 11 classes, a caption each) and data/dfew-sim. Finished runs stay in outputs/captions

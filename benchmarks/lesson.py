@@ -1,4 +1,4 @@
-"""No video at hand? One of a drawn student, every emotion for 8 s, whose faces and answers can be looked at:
+"""No video at hand? One of a drawn student, every emotion for 8 s, whose faces and answers can be looked at.
 
     python -m benchmarks.lesson                                # draws lesson.mp4, and says what it shows when
     python -m benchmarks.lesson --picture docs/predict.jpg     # predicts on it, and puts what comes out on one sheet

@@ -15,7 +15,11 @@ class RunOptions:
     mode: Literal[
         "train", "eval", "zero-shot", "cache", "predict", "serve", "compare", "ablate", "report", "attention", "export",
         "pretrain-clip", "inspect", "convert",
-    ] = option("train", "what to do")  # fmt: skip
+    ] = option(
+        "train",
+        "what to do; cache: store features of long videos; convert: another's checkpoint as ours; pretrain-clip: "
+        "make a small CLIP",
+    )  # fmt: skip
     files: tuple[str, ...] = option(
         (),
         "the checkpoint that --mode inspect and convert read, or the run folders of compare and report",
@@ -25,7 +29,10 @@ class RunOptions:
     exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
     output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
     eval_checkpoint: str | None = option(
-        None, "the checkpoint that --mode eval and cache read: ours, or a published one", metavar="FILE"
+        None,
+        "the checkpoint that --mode eval, zero-shot, cache, predict, serve, attention and export read: ours, or a "
+        "published one",
+        metavar="FILE",
     )
     allow_partial: bool = option(False, "take a published checkpoint although keys are missing, unknown or differ")
     resume: str | None = option(
@@ -59,14 +66,20 @@ class DataOptions:
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
     fold: str | None = option(
         None,
-        "what {fold} in a path stands for; all: one run a fold, and their scores together; of sequence: the split, 0 "
+        "what {fold} in a path stands for; all: one run a fold, and their scores together; of sequence and "
+        "frame-expr: the split, 0 "
         "is the official one, 1 to 4 others",
         metavar="N|all",
     )
     leave_out: str | None = option(
         None, "train without this class, test on it alone; all: one run a class (emoclip)", metavar="CLASS|all"
     )
-    subject_folds: int = option(5, "parts that the subjects of --targets are tested in", minimum=2, maximum=1000)
+    subject_folds: int = option(
+        5,
+        "parts that the subjects of --targets are divided into, each predicted by a readout of the others",
+        minimum=2,
+        maximum=1000,
+    )
     label_type: Literal["single", "compound"] = option(
         "single", "one class a clip, or combinations of several as classes of their own (MAFW)"
     )
@@ -92,7 +105,9 @@ class DataOptions:
         "training as in evaluation, a window of consecutive ones",
     )
     normalize: Literal["none", "clip"] | None = option(
-        None, "pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot)"
+        None,
+        "pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot and cache, and of "
+        "emoclip and frame-expr)",
     )
     shared_augmentation: bool = option(True, "one draw of angle and flip for both views of a clip; off is published")
     random_crop: float = option(
@@ -108,7 +123,9 @@ class DataOptions:
     max_angle: float = option(4.0, "training clips are turned by up to so many degrees", minimum=0, maximum=180)
     flip: bool = option(True, "half of the training clips are mirrored")
     downsample: int = option(1, "--sampling window: every so many-th frame is kept", minimum=1, maximum=64)
-    class_texts: str | None = option(None, "your own classes and texts, a JSON as in annotation/README.md")
+    class_texts: str | None = option(
+        None, "your own classes and texts, a JSON as in annotation/README.md", metavar="FILE"
+    )
     pack: str | None = option(
         None, "read crops from this folder, made by python -m dataloader.pack; none: from frames", metavar="DIR"
     )
@@ -173,7 +190,9 @@ class ModelOptions:
     slerp_weight: float = option(
         0.5, "instance-enhanced classifier: how far texts move to the video; 0 is off", minimum=0, maximum=0.999
     )
-    iec_text: Literal["descriptive", "soft", "both"] = option("descriptive", "the texts that are moved")
+    iec_text: Literal["descriptive", "soft", "both"] = option(
+        "descriptive", "which class texts the instance-enhanced classifier moves: hand-written, learnable, or both"
+    )
     temperature: float = option(0.07, "divides the cosines", above=0)
     streams: Literal["both", "face", "context"] = option("both", "the views that the model sees")
 
@@ -184,7 +203,11 @@ class OptimOptions:
     batch_size: int = option(8, "clips a step", minimum=1)
     accumulate: int = option(1, "steps whose gradients are summed into one update", minimum=1)
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "the update rule")
-    lr: float = option(3e-4, "rate of the temporal transformers", minimum=0)
+    lr: float = option(
+        3e-4,
+        "rate of new layers that have none of their own, as the temporal transformers; of sequence: of all",
+        minimum=0,
+    )
     lr_image_encoder: float = option(1e-6, "rate of CLIP's image tower; 0 freezes it, no gradient graph", minimum=0)
     layer_decay: float = option(
         1.0, "each block of the image tower learns at this part of the rate of the one after it", above=0, maximum=1
@@ -210,7 +233,7 @@ class OptimOptions:
         None, "clips in one pass of an evaluation (default: --batch-size; on a GPU 64, halved until it fits)", minimum=1
     )
     select_on: Literal["val", "last", "test"] = option(
-        "val", "what chooses best.pt: highest UAR there, or the last epoch"
+        "val", "what chooses best.pt: the best score there (UAR; of frame-expr macro F1), or the last epoch"
     )
 
 
@@ -225,10 +248,10 @@ class LossOptions:
     dc_loss_weight: float = option(
         0.1, "weight of the decorrelation loss among learnable texts", aliases=("--lambda_dc", "--lambda-dc"), minimum=0
     )
-    mi_warmup: int = option(0, "epochs without it", minimum=0)
-    mi_ramp: int = option(0, "epochs over which it then grows", minimum=0)
-    dc_warmup: int = option(0, "epochs without it", minimum=0)
-    dc_ramp: int = option(0, "epochs over which it then grows", minimum=0)
+    mi_warmup: int = option(0, "first epochs without the mutual-information loss", minimum=0)
+    mi_ramp: int = option(0, "epochs over which it then grows to --mi-loss-weight", minimum=0)
+    dc_warmup: int = option(0, "first epochs without the decorrelation loss", minimum=0)
+    dc_ramp: int = option(0, "epochs over which it then grows to --dc-loss-weight", minimum=0)
     class_balanced_loss: bool = option(False, "weigh each class by the inverse of its training clips")
     logit_adj: bool = option(False, "add the log prior to the logits, in training only")
     logit_adj_tau: float = option(1.0, "strength of --logit-adj", minimum=0)
@@ -249,7 +272,9 @@ class PretrainOptions:
     """Of --mode pretrain-clip alone."""
 
     stills: int = option(16000, "pictures drawn to train on (about 100 KB of memory each)", minimum=64)
-    attribute_weight: float = option(3.0, "weight of the throw-away read-outs of what was drawn", minimum=0)
+    attribute_weight: float = option(
+        3.0, "weight of the losses that teach the tower what was drawn; their layers are not kept", minimum=0
+    )
     clip_out: str | None = option(None, "where to copy the weights, besides the run folder", metavar="FILE")
 
 

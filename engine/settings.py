@@ -12,7 +12,10 @@ from utils.config import from_json, parse, resolve
 from utils.errors import UserError
 
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
-DESCRIPTION = "Emotion recognition from video with CLIP: train, evaluate, zero-shot. Recipes: @recipes/<name>.args"
+DESCRIPTION = (
+    "Emotion recognition from video with CLIP. @recipes/<name>.args stands for the flags in that file. Defaults "
+    "are those of --model clip-caer; other models have some of their own, which --model NAME --dry-run shows."
+)
 
 
 def read_command(arguments: list[str]) -> tuple[dict[str, Any], Config]:

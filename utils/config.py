@@ -13,6 +13,7 @@ import dataclasses
 import math
 import re
 import shlex
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -119,6 +120,7 @@ def _split_line(line: str) -> list[str]:
 
 def build_parser(groups: Groups, description: str) -> Parser:
     parser = Parser(
+        prog=_program(),
         description=description,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -129,6 +131,12 @@ def build_parser(groups: Groups, description: str) -> Parser:
         for field in dataclasses.fields(group):
             _add_flag(section, field)
     return parser
+
+
+def _program() -> str:
+    """As it is typed: ``main.py``, ``python -m dataloader.pack``."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return Path(sys.argv[0]).name if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
 
 
 def resolve(groups: Groups, *layers: dict[str, Any]) -> dict[str, Any]:

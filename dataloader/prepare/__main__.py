@@ -22,10 +22,10 @@ from utils.errors import UserError
 from utils.words import plural, some
 
 
-def prepare(options: PrepareOptions, named: list[str], make_detector: Callable[..., Detector]) -> int:
+def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """The set of the videos named; 1 where some of them could not be read."""
     out = Path(options.out)
-    videos, others = find_videos(named)
+    videos, others = find_videos(options.videos)
     named_now = make_sources(videos, options.labels)
     sources = [source for source in named_now if source.parts]
     left_out = [source.path for source in named_now if not source.parts]
@@ -94,9 +94,9 @@ def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: 
 def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:
     def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
-        options, named = read_options(sys.argv[1:] if arguments is None else arguments, description)
+        options = read_options(sys.argv[1:] if arguments is None else arguments, description)
         with writing_to("--out", options.out):
-            return prepare(options, named, make_detector)
+            return prepare(options, make_detector)
 
     return run_command(run, "stopped by Ctrl-C: whole videos are kept; the same command goes on")
 

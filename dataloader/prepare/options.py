@@ -7,12 +7,13 @@ from utils.config import option, parse, resolve
 from utils.errors import UserError
 
 NOT_IN_FRAMES = (  # change no clip
-    "out", "workers", "labels", "class_texts", "dataset", "test_share", "audit", "drop_others",
+    "videos", "out", "workers", "labels", "class_texts", "dataset", "test_share", "audit", "drop_others",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
+    videos: tuple[str, ...] = option((), "files, or folders of them", metavar="VIDEO", positional=True)
     out: str | None = option(None, "the folder to write: new, empty, or begun by the same command", metavar="DIR")
     labels: str | None = option(None, "a CSV: video,label[,person][,from,to]; default: folder names", metavar="FILE")
     dataset: str = option("RAER", "whose class names the labels may be")
@@ -21,7 +22,9 @@ class PrepareOptions:
     stride: float | None = option(None, "seconds from one clip to the next (default: --seconds)", minimum=0.05)
     fps: float = option(10.0, "frames kept of a second", minimum=0.5, maximum=60)
     folder_fps: float = option(25.0, "frames a second of videos that are folders of frames", minimum=0.1, maximum=1000)
-    height: int = option(480, "frames whose shorter side is longer are shrunk to it", minimum=64, maximum=4320)
+    height: int = option(
+        480, "frames whose shorter side is longer than this are shrunk until it is this long", minimum=64, maximum=4320
+    )
     quality: int = option(95, "of the JPEGs", minimum=1, maximum=100)
     persons: int = option(
         1, "at most so many persons of a video, each its own clips; the largest and surest faces", minimum=1, maximum=50
@@ -44,13 +47,11 @@ class PrepareOptions:
         }
 
 
-def read_options(arguments: list[str], description: str) -> tuple[PrepareOptions, list[str]]:
-    """The flags, and the videos that stand before them."""
-    count = next((i for i, word in enumerate(arguments) if word.startswith(("-", "@"))), len(arguments))
+def read_options(arguments: list[str], description: str) -> PrepareOptions:
     groups = {"prepare": PrepareOptions}
-    options = resolve(groups, parse(groups, arguments[count:], description))["prepare"]
-    if not count:
+    options = resolve(groups, parse(groups, arguments, description))["prepare"]
+    if not options.videos:
         raise UserError("no video: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
     if options.out is None:
         raise UserError("--out DIR is missing: where to write the set")
-    return options, arguments[:count]
+    return options

@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class FoundVideo:
     inside: Path  # below the folder that was named
 
 
-def find_videos(named: list[str]) -> tuple[list[FoundVideo], list[Path]]:
+def find_videos(named: Sequence[str]) -> tuple[list[FoundVideo], list[Path]]:
     """Every video, and the files that are none."""
     videos, others = [], []
     for word in named:

@@ -15,16 +15,17 @@ class SequenceOptions:
     stride: int = option(200, "frames between the beginnings of two windows, at most --window", minimum=1)
     warmup_epochs: float = option(1.0, "epochs in which the rate rises, before it falls to 0 by a cosine", minimum=0)
     tcn: bool = option(True, "the temporal convolutions")
-    tcn_channels: tuple[int, ...] = option((768, 256, 128), "numbers a frame behind each of its blocks", minimum=1)
+    tcn_channels: tuple[int, ...] = option((768, 256, 128), "width of each block of the convolutions", minimum=1)
     transformer: bool = option(True, "the transformer encoder")
     causal: bool = option(True, "the convolutions read earlier frames alone; off: both sides")
     positions: bool = option(False, "sinusoidal positions before the transformer")
-    transformer_layers: int = option(8, "its blocks", minimum=1, maximum=48)
+    transformer_layers: int = option(8, "blocks of the transformer encoder", minimum=1, maximum=48)
     patience: int = option(0, "epochs without a better validation score after which training ends; 0: never", minimum=0)
     frame_step: int = option(1, "of frame-expr: every so many-th training frame, neighbours being alike", minimum=1)
     smooth: int = option(
         1,
-        "predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off",
+        "predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off; "
+        "in --mode predict and serve: probabilities averaged over so many windows",
         minimum=1,
     )
     thresholds: Literal["0.5", "tuned"] = option(

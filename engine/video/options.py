@@ -9,7 +9,9 @@ from utils.config import option
 @dataclass(frozen=True)
 class VideoOptions:
     input: str | None = option(
-        None, "--mode predict: a video, a folder of videos or of frames, or a camera's number", metavar="FILE|DIR|N"
+        None,
+        "--mode predict: a video, a picture, a folder of videos or of frames, or a camera's number",
+        metavar="FILE|DIR|N",
     )
     onnx: str | None = option(
         None, "--mode predict and serve: a model of --mode export, run without torch", metavar="FILE"
