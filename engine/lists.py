@@ -130,4 +130,6 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")
     if bad:
-        log.warn(f"{plural(len(bad), 'frame')} no image ({bad[0]}): the nearest frame of the clip takes the place")
+        log.warn(
+            f"no image in {plural(len(bad), 'frame file')} ({bad[0]}): the nearest frame of the clip takes the place"
+        )

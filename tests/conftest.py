@@ -1,10 +1,14 @@
 """What many tests share: a tiny set on disk, and one run trained on it through the command line."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # also of the processes that tests start
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs behind "&"; processes inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import torch  # noqa: E402
 

@@ -136,7 +136,7 @@ def test_unreadable_frames_are_told_of_and_shown_grey(trained, tiny_flags, tmp_p
     flags = {name: str(Path(tiny_flags["--root-dir"]) / file) for name, file in tiny_flags.items() if "box" in name}
     flags |= {"--root-dir": str(root), "--test-annotation": "list.txt", "--on-bad-frame": "skip"}
     run = explain(trained.folder / "best.pt", tmp_path / "run", *as_arguments(flags))
-    assert "2 frames are no images" in run.out and len(clips_of(run)) == 1
+    assert "no image in 2 frame files" in run.out and len(clips_of(run)) == 1
     with av.open(str(run.folder / clips_of(run)[0]["video"])) as video:
         first, *_, last = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     panel = np.s_[100:300, 20:200]

@@ -148,7 +148,7 @@ def test_a_run_that_ends_behind_its_scores_is_done(words, tmp_path, monkeypatch)
     assert list(before) == ["base/seed-0"] and (folder / "base/seed-0/metrics.json").exists()
     done = call("--resume", folder, folder=folder)
     assert done.status == 0, done.err
-    assert "1 runs trained, 1 done before" in done.out
+    assert "1 run trained, 1 done before" in done.out
     assert {name: trained_in(folder)[name] for name in before} == before
 
 

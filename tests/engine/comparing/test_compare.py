@@ -129,7 +129,7 @@ def test_a_clip_that_is_listed_twice(tmp_path, compare):
 def test_other_lists_are_compared_on_what_they_share(tmp_path, compare):
     found, out = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", [0], clips=CLIPS[20:]))
     assert found["clips"] == 100
-    assert "100 clips are in both runs; left out: 20 of A, 0 of B" in out
+    assert "100 clips in both runs; left out: 20 of A, 0 of B" in out
 
 
 def test_what_makes_it_doubtful_is_said(tmp_path, compare):
