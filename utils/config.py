@@ -69,6 +69,8 @@ def parse(groups: Groups, arguments: Sequence[str], description: str) -> dict[st
     if unknown:
         known = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
+        if not word.startswith("-"):
+            raise UserError(f"{word}: no flag takes it, and words without a flag go together before the flags")
         raise UserError(f"unknown flag {word}{closest(word, known)} (--help lists them all)")
     return given
 

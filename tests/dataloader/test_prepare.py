@@ -261,6 +261,7 @@ def test_mistakes_in_a_csv(tmp_path, capsys, text, words):
 def test_other_mistakes(tmp_path, capsys):
     assert "no video: name files" in run("--out", tmp_path / "x", capsys=capsys)[2]
     assert "--out DIR is missing" in run(tmp_path, capsys=capsys)[2]
+    assert "more: no flag takes it" in run(tmp_path, "--out", tmp_path / "x", "more", capsys=capsys)[2]
     assert "holds no video" in run(tmp_path, "--out", tmp_path / "x", capsys=capsys)[2]
     film(tmp_path / "a.mp4", move(3))
     assert "is no prepared set" in run(tmp_path / "a.mp4", "--out", tmp_path, capsys=capsys)[2]

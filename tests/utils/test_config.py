@@ -103,7 +103,7 @@ def test_abbreviations_are_unknown_flags():
 
 
 def test_a_value_too_many_is_an_error():
-    assert "7" in error("--depth", "5", "7")
+    assert error("--depth", "5", "7").startswith("7: no flag takes it")
 
 
 def test_a_config_survives_json():
