@@ -75,10 +75,7 @@ class DataOptions:
         None, "train without this class, test on it alone; all: one run a class (emoclip)", metavar="CLASS|all"
     )
     subject_folds: int = option(
-        5,
-        "parts that the subjects of --targets are divided into, each predicted by a readout of the others",
-        minimum=2,
-        maximum=1000,
+        5, "parts of the subjects of --targets, each predicted by a readout of the others", minimum=2, maximum=1000
     )
     label_type: Literal["single", "compound"] = option(
         "single", "one class a clip, or combinations of several as classes of their own (MAFW)"
@@ -123,9 +120,7 @@ class DataOptions:
     max_angle: float = option(4.0, "training clips are turned by up to so many degrees", minimum=0, maximum=180)
     flip: bool = option(True, "half of the training clips are mirrored")
     downsample: int = option(1, "--sampling window: every so many-th frame is kept", minimum=1, maximum=64)
-    class_texts: str | None = option(
-        None, "your own classes and texts, a JSON as in annotation/README.md", metavar="FILE"
-    )
+    class_texts: str | None = option(None, "JSON of your own classes and texts (annotation/README.md)", metavar="FILE")
     pack: str | None = option(
         None, "read crops from this folder, made by python -m dataloader.pack; none: from frames", metavar="DIR"
     )
@@ -190,9 +185,7 @@ class ModelOptions:
     slerp_weight: float = option(
         0.5, "instance-enhanced classifier: how far texts move to the video; 0 is off", minimum=0, maximum=0.999
     )
-    iec_text: Literal["descriptive", "soft", "both"] = option(
-        "descriptive", "which class texts the instance-enhanced classifier moves: hand-written, learnable, or both"
-    )
+    iec_text: Literal["descriptive", "soft", "both"] = option("descriptive", "texts moved: hand-written, learnt, both")
     temperature: float = option(0.07, "divides the cosines", above=0)
     streams: Literal["both", "face", "context"] = option("both", "the views that the model sees")
 
@@ -203,11 +196,7 @@ class OptimOptions:
     batch_size: int = option(8, "clips a step", minimum=1)
     accumulate: int = option(1, "steps whose gradients are summed into one update", minimum=1)
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "the update rule")
-    lr: float = option(
-        3e-4,
-        "rate of new layers that have none of their own, as the temporal transformers; of sequence: of all",
-        minimum=0,
-    )
+    lr: float = option(3e-4, "rate of new layers without one of their own; of sequence: of all", minimum=0)
     lr_image_encoder: float = option(1e-6, "rate of CLIP's image tower; 0 freezes it, no gradient graph", minimum=0)
     layer_decay: float = option(
         1.0, "each block of the image tower learns at this part of the rate of the one after it", above=0, maximum=1
@@ -272,9 +261,7 @@ class PretrainOptions:
     """Of --mode pretrain-clip alone."""
 
     stills: int = option(16000, "pictures drawn to train on (about 100 KB of memory each)", minimum=64)
-    attribute_weight: float = option(
-        3.0, "weight of the losses that teach the tower what was drawn; their layers are not kept", minimum=0
-    )
+    attribute_weight: float = option(3.0, "weight of losses on what was drawn; their layers are not kept", minimum=0)
     clip_out: str | None = option(None, "where to copy the weights, besides the run folder", metavar="FILE")
 
 

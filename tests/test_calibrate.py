@@ -131,7 +131,7 @@ def test_a_checkpoint_without_a_temperature_cannot_be_asked_for_it(trained, caps
         (["--mode", "predict", "--no-calibrate"], "--calibrate belongs to --mode train, eval, ablate, not to"),
         (["--mode", "compare", "a", "b", "--abstain", "0.5"], "--abstain belongs to --mode train"),
         (["--mode", "cache", "--ci", "off"], "--ci belongs to --mode train"),
-        (["--mode", "export", "--no-mistake-frames"], "--mistake-frames belongs to --mode train"),
+        (["--mode", "cache", "--no-mistake-frames"], "--mistake-frames belongs to --mode train"),
         (["--mode", "inspect", "x.pt", "--abstain", "0.5"], "--abstain belongs to --mode train"),
         (["--abstain", "1.5"], "at most 1"),
         (["--model", "sequence", "--ci", "clips"], "whole videos"),

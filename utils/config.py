@@ -70,7 +70,7 @@ def parse(groups: Groups, arguments: Sequence[str], description: str) -> dict[st
         known = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
         if not word.startswith("-"):
-            raise UserError(f"{word}: no flag takes it, and words without a flag go together before the flags")
+            raise UserError(f"{word}: no flag takes it (--help lists them all); words without one go before all flags")
         raise UserError(f"unknown flag {word}{closest(word, known)} (--help lists them all)")
     return given
 

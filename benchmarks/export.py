@@ -1,0 +1,88 @@
+"""What an export is worth: its size, how far its answers are from the checkpoint's, and seconds a clip of both.
+
+    python -m benchmarks.export     # the demo weights, and ViT-B/32 with random ones, which sizes and times do not heed
+
+Needs requirements-export.txt. Writes benchmarks/results/export.json.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import onnx
+import torch
+
+from benchmarks.machine import describe_machine
+from benchmarks.timing import take_turns
+from dataloader.classes import Classes, load_classes
+from engine.options import Config
+from engine.settings import read_command
+from engine.setup import build_model
+from engine.video.export import compare, draw, open_on_processor, trace, with_metadata
+from engine.video.onnx_runner import OnnxRunner
+from models.clip_backbone import save_clip
+from models.clip_towers import Clip, ClipShape
+
+DEMO = Path("weights/demo_best.pt")
+RANDOM = {  # row → flags of a model that nothing has trained
+    "two streams of 16 x 224 x 224, ViT-B/32": ("--model", "clip-caer"),
+    "one stream of 16 x 224 x 224, ViT-B/32 (dfer-clip)": ("--model", "dfer-clip"),
+    "one stream of 32 x 224 x 224, ViT-B/32 (emoclip)": ("--model", "emoclip"),
+}
+RESULTS = Path("benchmarks/results/export.json")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="clips that each answers in turn (default: 5)")
+    rounds, rows = parser.parse_args().rounds, {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows[DEMO.name] = measure(DEMO, folder, rounds)
+        torch.manual_seed(0)
+        save_clip(Clip(ClipShape()), folder / "clip.safetensors")
+        for row, flags in RANDOM.items():
+            _, config = read_command([*flags, "--clip-path", str(folder / "clip.safetensors")])
+            write_untrained(folder / "checkpoint.pt", config, load_classes("RAER"))
+            rows[row] = measure(folder / "checkpoint.pt", folder, rounds)
+    for row, found in rows.items():
+        print(f"| {row} | {' | '.join(str(value) for value in found.values())} |")
+    RESULTS.write_text(json.dumps({"rows": rows, "machine": describe_machine()}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def write_untrained(path: Path, config: Config, classes: Classes, **more: Any) -> Path:
+    """What a training leaves behind, with weights that nothing has trained."""
+    model, shape = build_model(config, classes)
+    stream = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if not parameter.any():  # a layer that begins at zero answers nothing
+            torch.nn.init.normal_(parameter, std=0.1, generator=stream)
+    content = {"format": 1, "family": config.model.model, "config": asdict(config), "classes": list(classes.names)}
+    content |= {"label_base": 1, "clip_shape": shape, "model": model.state_dict(), "epoch": 1, "selected_on": "val"}
+    torch.save(content | more, path)
+    return path
+
+
+def measure(checkpoint: Path, folder: Path, rounds: int) -> dict[str, float]:
+    given, config = read_command(["--mode", "export", "--eval-checkpoint", str(checkpoint)])
+    runner = open_on_processor(config, given, checkpoint)
+    content = with_metadata(onnx, trace(runner), runner.about)
+    file = folder / "model.onnx"
+    file.write_bytes(content)
+    squares = dict(zip(runner.about.views, draw(runner.about, 1), strict=True))
+    clip, exported = (squares.get("face"), squares.get("context")), OnnxRunner(file, "cpu")
+    seconds = take_turns({"torch": lambda: runner(*clip), "onnxruntime": lambda: exported(*clip)}, rounds)
+    return {
+        "megabytes": round(len(content) / 1e6, 1),
+        "largest_difference": float(f"{compare(runner, content):.1e}"),
+        **{f"{name}_seconds": round(median(one.computed for one in taken), 3) for name, taken in seconds.items()},
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
