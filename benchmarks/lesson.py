@@ -21,32 +21,66 @@ from dataloader.classes import load_classes
 from dataloader.synthetic import Settings, write_set
 from engine.predict import Predictor
 from engine.video.colours import class_colours
+from utils.command import run_command, writing_to
+from utils.config import Parser
+from utils.errors import UserError
 
 SCALE = 2.0  # of the simulation's 320 x 240
 GAP = 8  # pixels
+VIDEO, PICTURE = (".mp4",), (".jpg", ".jpeg", ".png")  # endings of --out, of --picture
 NAMES = load_classes("RAER").names
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> int:
+    return run_command(lambda: make_lesson(read_options(arguments)))
+
+
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="python -m benchmarks.lesson", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--root-dir", type=Path, default=Path("data/raer-sim"), help="drawn where it is missing")
     parser.add_argument("--out", type=Path, default=Path("lesson.mp4"))
     parser.add_argument("--picture", type=Path, help="also predict, and draw the sheet")
     parser.add_argument("--checkpoint", default="weights/demo_best.pt")
-    options = parser.parse_args()
-    write_set(options.root_dir, Settings())
+    return parser.parse_args(arguments)
+
+
+def make_lesson(options: argparse.Namespace) -> int:
+    """Minutes may pass before the first file is written: what was named is looked at before."""
+    check_file("--out", options.out, VIDEO)
+    predictor = None
+    if options.picture is not None:
+        check_file("--picture", options.picture, PICTURE)
+        predictor = Predictor(options.checkpoint)
+    draw_set(options.root_dir)
     segments = one_student(options.root_dir)
     write_video(options.out, ((s.seconds, s.frame) for s in play(segments, options.root_dir, SCALE)), FPS)
     for segment in segments:
         print(f"{segment.start:4.0f} to {segment.stop:3.0f} s  {NAMES[segment.label]}")
     print(f"written: {options.out}")
-    if options.picture is not None:
+    if predictor is not None:
         with tempfile.TemporaryDirectory() as folder:
-            Predictor(options.checkpoint)(options.out, out=folder)
+            predictor(options.out, out=folder)
             sheet = draw_sheet(Path(folder), segments)
         sheet.save(options.picture, quality=88)
         print(f"{options.picture}: {sheet.width} x {sheet.height}")
     return 0
+
+
+def check_file(flag: str, path: Path, endings: tuple[str, ...]) -> None:
+    """Its folder is made where it is missing."""
+    if path.suffix.lower() not in endings or path.is_dir():
+        raise UserError(f"{flag} {path}: expected a file that ends in {' or '.join(endings)}")
+    with writing_to(flag, str(path.parent)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def draw_set(root: Path) -> None:
+    try:
+        write_set(root, Settings())
+    except UserError:
+        raise
+    except ValueError as error:  # the generator names its own flag
+        raise UserError(str(error).replace("--out", "--root-dir")) from None
 
 
 def one_student(root: Path) -> list[Segment]:

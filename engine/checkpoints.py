@@ -28,7 +28,9 @@ KEYS = {  # of a checkpoint of ours, and their types
     "epoch": int,
     "selected_on": str,
 }
-BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation cannot change them
+BUILT_IN = (  # options that a checkpoint's tensors were made with, the telling ones first; they stay
+    ("model", "model"),
+    ("model", "task"),
     ("data", "num_segments"),
     ("data", "duration"),
     ("data", "image_size"),
@@ -39,8 +41,6 @@ BUILT_IN = (  # options that a checkpoint's tensors were made with: evaluation c
     ("model", "class_specific_contexts"),
     ("model", "adapter"),
     ("model", "streams"),
-    ("model", "model"),
-    ("model", "task"),
     ("model", "swapped_heads"),
     ("sequence", "tcn"),
     ("sequence", "tcn_channels"),
@@ -146,12 +146,14 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
         kept["data"] = kept["data"] | {"leave_out": None}
     if lost_pack(stored, given):
         kept["data"] = kept["data"] | {"pack": None}
-    named = {name: value for name, value in given.items() if name != "files"} | {"mode": mode}
-    config = make_config({"eval_checkpoint": "-"} | named, kept)
     for group, name in BUILT_IN_FOR_ANY_TEXT if mode == "zero-shot" else BUILT_IN:
         if name in given and given[name] != stored[group][name]:
             yours, its_own = written(given[name]), written(stored[group][name])
             raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")
+    named = {name: value for name, value in given.items() if name != "files"} | {"mode": mode}
+    if mode == "eval" and "mode" not in given:  # the model alone is asked for: no lists, so no file of their boxes
+        named["mode"] = "export"
+    config = make_config({"eval_checkpoint": "-"} | named, kept)
     if (
         mode in ("eval", "attention")
         and "class_texts" in given

@@ -95,7 +95,8 @@ def check_mode(config: Config, given: dict[str, Any]) -> None:
 def check_data(config: Config, given: dict[str, Any]) -> None:
     """Crops, augmentation, and streams that are not there."""
     data, model = config.data, config.model
-    if data.crop_body and data.bounding_box_body is None:
+    reads_boxes = not names_idle(config)  # bodies of a video are found in it
+    if reads_boxes and data.crop_body and data.bounding_box_body is None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and given.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from benchmarks.video_render import write_video
-from dataloader.video.pictures import of_one_size
 from engine.predict import Predictor
 from engine.video.timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_of
 from tests.tiny import NAMES
@@ -148,29 +147,6 @@ def test_a_folder_of_frames(trained, tmp_path, eyes):
     assert read(tmp_path / "run")[0]["rows"][0]["predicted"] == "Enjoyment"
 
 
-def test_a_folder_of_photographs_is_each_of_them(trained, tmp_path, eyes):
-    folder, rng = tmp_path / "photos", np.random.default_rng(0)
-    folder.mkdir()
-    pictures = [frame_of(label, rng) for label in (1, 3)]
-    Image.fromarray(pictures[0]).save(folder / "first.jpg", quality=95)
-    Image.fromarray(pictures[1][10:]).save(folder / "second.png")
-    (folder / "third.png").write_text("not a picture")
-    done = predict(trained, folder, tmp_path / "run")
-    assert done.status == 2 and "1 of 3 inputs could not be read (third.png)" in done.err
-    assert done.out.count("answered in ") == 2
-    for name, size in (("first", pictures[0].shape), ("second", pictures[1][10:].shape)):
-        assert np.asarray(Image.open(tmp_path / f"run/{name}/overlay.jpg")).shape[:2] == size[:2]
-        assert len(read(tmp_path / "run" / name)[1]) == 1
-
-
-def test_photographs_that_lie_on_their_side_are_of_another_size(tmp_path):
-    for name, orientation in (("a.jpg", 1), ("b.jpg", 6)):
-        note = Image.Exif()
-        note[0x0112] = orientation
-        Image.new("RGB", (40, 30)).save(tmp_path / name, exif=note)
-    assert of_one_size(tmp_path, ["a.jpg"]) and not of_one_size(tmp_path, ["a.jpg", "b.jpg"])
-
-
 def test_a_rotated_video_is_upright(trained, tmp_path, eyes):
     """Stored on its side with a note to turn it, as telephones do: the answers are those of the upright one."""
     upright = frames_of([(1, 5.0)])
@@ -265,6 +241,19 @@ def test_mistakes(trained, short, tmp_path, capsys):
     exported = ["--mode", "predict", "--input", str(short), "--onnx", "x.onnx"]
     assert "--class-texts is settled" in error_of([*exported, "--class-texts", "x.json"], capsys)
     assert "knows its own classes" in error_of([*words, "--class-texts", "x.json"], capsys)
+    recipe = [words[0], words[1], "@recipes/dfer_clip_demo.args", *words[2:]]
+    assert "--model dfer-clip: this checkpoint was trained with clip-caer" in error_of(recipe, capsys)
+
+
+def test_bodies_are_found_so_no_boxes_are_asked_for(trained, short, tmp_path, eyes):
+    import torch
+
+    content = torch.load(trained.folder / "best.pt", weights_only=True)
+    content["config"]["data"] |= {"crop_body": False, "bounding_box_body": None}
+    torch.save(content, tmp_path / "whole.pt")
+    words = ["--mode", "predict", "--eval-checkpoint", str(tmp_path / "whole.pt"), "--input", str(short)]
+    done = run_main([*words, "--crop-body", "--no-overlay"], tmp_path / "run")
+    assert done.status == 0 and "--crop-body True: trained with False" in done.out, done.err
 
 
 def test_ctrl_c_saves_what_was_seen(trained, tmp_path, monkeypatch, eyes):

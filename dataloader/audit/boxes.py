@@ -102,10 +102,10 @@ def _coverage_doubts(one: Coverage) -> list[Finding]:
     if not without and low >= ENOUGH:
         return []
     classes = ", ".join(f"{name} {share:.1%}" for name, share in one.by_class.items() if share < ENOUGH)
-    text = (
-        f"{one.split}: {without} of {len(one.clips)} clips have no {one.kind} box; {one.share:.1%} of frames have one"
-        + (f" ({classes})" if classes else "")
-    )
+    text = f"{one.kind} boxes for {one.share:.1%} of frames"
+    if without:
+        text = f"{without} of {len(one.clips)} clips have no {one.kind} box; {one.share:.1%} of frames have one"
+    text = f"{one.split}: {text}" + (f" ({classes})" if classes else "")
     below = one.below
     examples = tuple(f"{place(clip)}: {share:.0%}" for share, clip in below[:SHOWN])
     return [Finding("box_coverage", text, one.split, len(below), examples)]

@@ -4,27 +4,52 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.Image import Transpose
 
 from dataloader.frames import BadFrame, list_frames, read_frame
 from dataloader.video.video import Shot, Video
 from utils.errors import UserError
 
-LOOKED_AT = 100  # files of a folder whose sizes are compared before it counts as a video
-ORIENTATION, LYING = 0x0112, 5  # of EXIF; from here on width and height change places
+ORIENTATION = 0x0112  # of EXIF
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+LYING = (5, 6, 7, 8)  # width and height change places
 
 
 def of_one_size(folder: Path, names: Sequence[str]) -> bool:
-    """As frames of a video are, and photographs often are not; by what the first files say of themselves."""
-    return len({size for name in names[:LOOKED_AT] if (size := _size(folder / name))}) < 2
+    """As frames of a video are, and photographs often are not; by what the files say of themselves."""
+    sizes = (size for name in names if (size := _size(folder / name)))
+    first = next(sizes, None)
+    return all(size == first for size in sizes)
 
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
-            return image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= LYING else image.size
+            return image.size[::-1] if _orientation(image) in LYING else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def _orientation(image: Image.Image) -> int:
+    """As the camera noted it before the pixels: what stands behind them would need every PNG read to its end.
+
+    1, upright, where the note is broken, and of a TIFF, which Pillow turns by itself.
+    """
+    if image.format == "TIFF":
+        return 1
+    try:
+        return Image.Image.getexif(image).get(ORIENTATION, 1)
+    except Exception:  # whatever the bytes of a broken note lead to
+        return 1
 
 
 class FolderVideo(Video):
@@ -57,7 +82,10 @@ class FolderVideo(Video):
                 continue
             if frame.shape[1::-1] != (self.width, self.height):
                 size = f"{frame.shape[1]} × {frame.shape[0]}"
-                raise UserError(f"{self.path / name}: is {size}, the frames before it {self.width} × {self.height}")
+                raise UserError(
+                    f"{self.path / name}: is {size}, the frames before it {self.width} × {self.height}; put pictures "
+                    "of another size in a folder of their own"
+                )
             yield number / self.fps, lambda frame=frame: frame
         more = ", ..." if len(bad) > 1 else ""
         self.damaged = f"{len(bad)} of {len(self.files)} images cannot be read ({bad[0]}{more})" if bad else None
@@ -88,4 +116,7 @@ class PictureVideo(Video):
 
 def upright(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned as the camera noted."""
-    return np.array(ImageOps.exif_transpose(read_frame(path)))
+    frame = read_frame(path)
+    with Image.open(path) as image:
+        turn = TURNS.get(_orientation(image))
+    return np.array(frame if turn is None else frame.transpose(turn))

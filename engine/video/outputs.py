@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ VIDEOS = {
     ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts",
     ".ogv", ".gif",
 }  # fmt: skip
+OTHER_PICTURES = {".heic", ".heif", ".jfif"}
+CONVERT = "pictures that end in .heic, .heif or .jfif are not read; convert them to JPEG"
 OWN_FILES = ("config.json", "log.txt")  # of every run folder
 STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 
@@ -48,20 +51,26 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
                 try:
                     done[source] = one_source(predictor, source, folder, config, log, stop)
                 except UserError as error:
-                    if not several:
+                    if len(sources) == 1:
                         raise
                     log.warn(str(error))
                     bad.append(source)
                 stop.check()
+        if bad:
+            raise UserError(bad_inputs(bad, len(sources)))
     except (UserError, OSError):
         log.discard_if_empty()
         raise
     finally:
         log.close()
-    if bad:
-        shown = some([Path(source).name for source in bad])
-        raise UserError(f"{len(bad)} of {len(sources)} inputs could not be read ({shown}); the others are done")
     return {source: timeline.summary.as_json() for source, timeline in done.items()}
+
+
+def bad_inputs(bad: list[str], count: int) -> str:
+    shown = some([Path(source).name for source in bad])
+    if len(bad) == count:
+        return f"none of the {count} inputs could be read ({shown})"
+    return f"{len(bad)} of {count} inputs could not be read ({shown}); the others are done"
 
 
 def one_source(predictor: Any, source: str, folder: Path, config: Config, log: RunLog, stop: Interruption) -> Timeline:
@@ -174,9 +183,11 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
 
 
 def find_sources(given: str) -> list[str]:
-    """A folder of videos, or of pictures of several sizes, is each of them, in their order; anything else is itself."""
+    """A folder of videos, of one picture, or of pictures of several sizes, is each of them; anything else is itself."""
     folder = Path(given)
     if not folder.is_dir():
+        if folder.suffix.lower() in OTHER_PICTURES and folder.exists():
+            raise UserError(f"--input {given}: {CONVERT}")
         return [given]
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
@@ -184,8 +195,10 @@ def find_sources(given: str) -> list[str]:
         return videos
     pictures = list_frames(folder)
     if not pictures:
-        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEOS))}) and no image")
-    return [given] if of_one_size(folder, pictures) else [str(folder / name) for name in pictures]
+        advice = f"; {CONVERT}" if any(file.suffix.lower() in OTHER_PICTURES for file in files) else ""
+        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEOS))}) and no image{advice}")
+    is_video = len(pictures) > 1 and of_one_size(folder, pictures)
+    return [given] if is_video else [str(folder / name) for name in pictures]
 
 
 def left_alone(folder: Path, sources: list[str]) -> list[str]:
@@ -194,6 +207,11 @@ def left_alone(folder: Path, sources: list[str]) -> list[str]:
 
 
 def folder_names(sources: list[str]) -> list[str]:
-    """Names of the videos without their endings, where those differ from one another and from the run's own files."""
-    stems = [*(Path(source).stem for source in sources), *OWN_FILES]
-    return [Path(s).stem if stems.count(Path(s).stem) == 1 else Path(s).name for s in sources]
+    """Names without endings, else whole, else numbered; where letters have no case, ``A`` and ``a`` are one folder."""
+    names, taken = [], set(OWN_FILES)
+    for path in map(Path, sources):
+        numbered = (f"{path.name}-{number}" for number in count(2))
+        name = next(name for name in chain((path.stem, path.name), numbered) if name.casefold() not in taken)
+        names.append(name)
+        taken.add(name.casefold())
+    return names

@@ -103,6 +103,11 @@ PLANTS = [
     ("box_file", lambda one: (one.boxes("body"), write("body.json", b"{")(one)), ["body.json, line 1"]),
     ("box_entry box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": [1]}), ["RAER/P3/008", "one box a frame"]),
     ("box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": {}}), ["test.txt, line 1: RAER/P3/008: 0%"]),
+    (
+        "box_coverage",
+        faces(lambda boxes: boxes | {key: {"1.png": [0, 0, 9, 9]} for key in boxes if "/P1/" in key}),
+        ["train: face boxes for 66.7% of frames (calm 66.7%, glad 66.7%)"],
+    ),
     ("person_shared", lambda one: one.add("train", "RAER/P5/900", 0), ["1 of 4 test persons", "P5"]),
     ("class_missing", no_glad, ["train has no clip of glad"]),
     ("few_clips", lambda one: one.clips["test"].pop(), ["glad 19 (2.63)"]),

@@ -44,7 +44,7 @@ def test_another_set_has_lists_boxes_and_classes_of_its_own(mode):
 def test_a_context_stream_that_saw_body_boxes_asks_for_those_of_another_set():
     stored = content(model="clip-caer", leave_out=None)
     with pytest.raises(UserError, match="--bounding-box-body"):
-        evaluation_config(stored, {"dataset": "DFEW", "test_annotation": "other.txt"})
+        evaluation_config(stored, {"mode": "eval", "dataset": "DFEW", "test_annotation": "other.txt"})
 
 
 def test_zero_shot_compares_with_every_class_also_where_one_was_left_out_of_training():
@@ -56,3 +56,14 @@ def test_zero_shot_compares_with_every_class_also_where_one_was_left_out_of_trai
 def test_what_the_tensors_were_made_with_cannot_be_changed(given):
     with pytest.raises(UserError, match="--" + next(iter(given)).replace("_", "-")):
         evaluation_config(content(), given)
+
+
+def test_the_model_is_compared_before_what_follows_from_it():
+    stored = content(model="clip-caer", leave_out=None)
+    with pytest.raises(UserError, match="--model dfer-clip: this checkpoint was trained with clip-caer"):
+        evaluation_config(stored, {"num_segments": 3, "dataset": "DFEW", "model": "dfer-clip"})
+
+
+def test_of_a_model_alone_no_file_of_boxes_is_asked_for():
+    stored = content(model="clip-caer", leave_out=None)
+    assert evaluation_config(stored, {"dataset": "DFEW"}).data.crop_body
