@@ -77,9 +77,12 @@ def groups_of(videos: list[set[str]]) -> list[set[str]]:
 
 
 def write_classes(out: Path, names: list[str]) -> None:
-    """The folder names as classes, with plain texts."""
+    """The folder names as classes, with plain texts; a file for the same classes stays as it was edited."""
+    path = out / "annotation/classes.json"
+    if path.is_file() and load_classes("RAER", str(path)).names == tuple(names):
+        return
     entries = [{"name": n} | {k: filled(text, n.replace("_", " ").lower()) for k, text in TEXTS.items()} for n in names]
-    write_json(out / "annotation/classes.json", {"label_base": 1, "persons": True, "classes": entries})
+    write_json(path, {"label_base": 1, "persons": True, "classes": entries})
 
 
 def filled(text: str | list[str], word: str) -> str | list[str]:

@@ -48,15 +48,25 @@ def find_videos(named: Sequence[str]) -> tuple[list[FoundVideo], list[Path]]:
         path = Path(word)
         if not path.exists():
             raise UserError(f"{word}: no such file or folder")
-        if not path.is_dir() or list_frames(path):
+        if not path.is_dir() or _holds_frames(path):
             videos.append(FoundVideo(path, Path(path.resolve().name)))
             continue
         for found in _walk(path):
             is_video = found.is_dir() or found.name.lower().endswith(SUFFIXES)
             videos.append(FoundVideo(found, found.relative_to(path))) if is_video else others.append(found)
+    places: set[Path] = set()
+    for video in videos:
+        if video.path.resolve() in places:
+            raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
+        places.add(video.path.resolve())
     if not videos:
         raise UserError(f"{named[0]}: holds no video ({', '.join(SUFFIXES[:4])}, ...) and no folder of frames")
     return videos, others
+
+
+def _holds_frames(folder: Path) -> bool:
+    """Images alone; beside videos they are pictures of something else."""
+    return bool(list_frames(folder)) and not any(f.name.lower().endswith(SUFFIXES) for f in folder.iterdir())
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -67,7 +77,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         if not entry.is_dir(follow_symlinks=False):
             yield path
-        elif list_frames(path):
+        elif _holds_frames(path):
             yield path
         else:
             yield from _walk(path)

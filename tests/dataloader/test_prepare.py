@@ -148,6 +148,24 @@ def test_videos_that_a_csv_leaves_out_keep_their_clips(tmp_path):
     assert (out / "images/a/a_0001").is_dir()
 
 
+def test_texts_that_somebody_wrote_stay(tmp_path):
+    film(tmp_path / "in/Bored/a.mp4", move(20))
+    out = tmp_path / "set"
+    assert run(tmp_path / "in", "--out", out, *PLAIN)[0] == 0
+    path = out / "annotation/classes.json"
+    written = path.read_text(encoding="utf-8").replace("A face that shows bored.", "Heavy eyes.")
+    path.write_text(written)
+    assert "Heavy eyes." in written and run(tmp_path / "in", "--out", out, *PLAIN)[0] == 0
+    assert path.read_text(encoding="utf-8") == written
+
+
+def test_a_video_named_twice_is_not_two_persons(tmp_path, capsys):
+    film(tmp_path / "in/a.mp4", move(20))
+    Image.new("RGB", (8, 8)).save(tmp_path / "in/cover.jpg")  # no folder of frames for that
+    status, _, err = run(tmp_path / "in", tmp_path / "in/a.mp4", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
+    assert status == 2 and "a.mp4: is named twice" in err
+
+
 def test_interrupted_goes_on_to_the_same_set(videos, made, tmp_path, capsys):
     calls = []
 
