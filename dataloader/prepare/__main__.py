@@ -14,11 +14,14 @@ from typing import Any
 from dataloader.audit.__main__ import main as audit
 from dataloader.detect import Detector, open_detector
 from dataloader.prepare import lists, store
+from dataloader.prepare.classes import SetClasses, find_classes
+from dataloader.prepare.notes import Stored, read_notes
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source, find_videos, make_sources
+from dataloader.prepare.sources import Source, make_sources
+from dataloader.prepare.videos import find_videos
 from dataloader.prepare.work import cut_all
 from utils.command import run_command, writing_to
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.words import plural, some
 
 
@@ -26,69 +29,103 @@ def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> 
     """The set of the videos named; 1 where some of them could not be read."""
     out = Path(options.out)
     videos, others = find_videos(options.videos)
-    named_now = make_sources(videos, options.labels)
-    sources = [source for source in named_now if source.parts]
-    left_out = [source.path for source in named_now if not source.parts]
-    numbers, own = lists.find_classes(sources, options)
-    make_detector(options.face_model, options.persons)  # a bad file ends here, not in every video
-    store.open_folder(out, options)
-    store.settle_others(out, named_now, options.drop_others)
+    make_sources(videos, options.labels)  # what is wrong with labels or
+    make_detector(options.face_model, options.persons)  # a detector ends here, not in every video
     if others:
-        print(f"{plural(len(others), 'file')} left alone, no video: {some(others, 3)}")
-    made = cut_all(sources, out, options, make_detector)
+        say(f"{plural(len(others), 'item')} left alone, no video: {some(others, 3)}")
+    with store.open_folder(out, options):
+        stored = read_notes(out)
+        named = make_sources(videos, options.labels, stored)
+        return fill(out, options, named, stored, make_detector)
+
+
+def fill(
+    out: Path,
+    options: PrepareOptions,
+    named: list[Source],
+    stored: list[Stored],
+    make_detector: Callable[..., Detector],
+) -> int:
+    """Nothing that was there goes before all videos are cut."""
+    sources = [source for source in named if source.parts]
+    left_out = [source.path for source in named if not source.parts]
+    classes = find_classes(out, sources, options)
+    others = find_others(out, sources, stored, options.drop_others)
+    made = cut_all(sources, stored, out, options, make_detector)
     failed = [video["error"] for video in made if "error" in video]
     if len(failed) == len(made):
         raise UserError(failed[0] + (f" (and {plural(len(failed) - 1, 'other')} like it)" if len(failed) > 1 else ""))
-    counts = lists.write_lists(out, made, numbers, options.test_share)
-    if own:
-        lists.write_classes(out, own)
-        print(f"classes, by their folders or labels: {', '.join(own)}; their texts: {out / 'annotation/classes.json'}")
+    counts = lists.write_lists(out, sources, made, classes.numbers, options.test_share)
+    classes.write(out)
+    for one in others:
+        store.drop(out, one)
     dropped = lists.write_dropped(out, sources, made, left_out)
     tell(out, sources, made, counts, dropped)
-    if numbers and options.audit and counts["train"]:
-        audit(data_flags(out, counts, options, bool(own)))
-    print(advice(out, counts, options, bool(own)))
+    if classes.own:
+        where = out / "annotation/classes.json"
+        say(f"classes, by their folders or labels: {', '.join(classes.own)}; their texts: {where}")
+    if counts.get("train") and options.audit:
+        audit(data_flags(out, counts, options, classes))
+    say(advice(out, counts, options, classes))
     return 1 if failed else 0
+
+
+def find_others(out: Path, sources: list[Source], stored: list[Stored], drop: bool) -> list[Stored]:
+    """Clips that would be in no list: refused, or to be removed."""
+    kept = {source.earlier for source in sources}
+    others = [one for one in stored if one.name not in kept]
+    if others and not drop:
+        raise UserError(
+            f"--out {out}: holds clips of {plural(len(others), 'video')} not named now, or not in --labels "
+            f"({some([one.place or one.name for one in others], 3)}): name all videos of the set, choose another "
+            "--out, or remove those clips with --drop-others"
+        )
+    return others
+
+
+def say(text: str) -> None:
+    print(one_line(text))
 
 
 def tell(out: Path, sources: list[Source], made: list[dict[str, Any]], counts: dict[str, int], dropped: int) -> None:
     """What came of every video that is not as it should be, and how much there is."""
     for source, video in zip(sources, made, strict=True):
         if "error" in video:
-            print(f"left out: {video['error']}")
+            kept = "; the clips of what it was before stay, in no list" if source.earlier else ""
+            say(f"left out: {video['error']}{kept}")
         elif video["damaged"]:
-            print(f"damaged, what could be read is used: {source.path}: {video['damaged']}")
+            say(f"damaged, what could be read is used: {source.path}: {video['damaged']}")
     clips = [clip for video in made for clip in video["clips"]]
     frames, faces = sum(c["frames"] for c in clips), sum(len(c["faces"]) for c in clips)
     persons = len({clip["person"] for clip in clips})
     named = ", ".join(f"{name}.txt {count}" for name, count in counts.items())
-    print(
-        f"{plural(len(clips), 'clip')} of {plural(persons, 'person')} ({named}); a face in {faces} of {frames} frames"
-    )
+    say(f"{plural(len(clips), 'clip')} of {plural(persons, 'person')} ({named}); a face in {faces} of {frames} frames")
     if dropped:
-        print(f"{dropped} stretches or videos left out: {out / 'dropped.csv'} says which and why")
+        say(f"not everything is used: {out / 'dropped.csv'} says in {plural(dropped, 'row')} what is not, and why")
     if not clips:
         raise UserError(f"no clip is left of {plural(len(made), 'video')}; {out / 'dropped.csv'} says why")
 
 
-def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: bool) -> list[str]:
+def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, classes: SetClasses) -> list[str]:
     """The set as main.py and the audit are told of it."""
     flags = ["--root-dir", str(out), "--dataset", options.dataset]
-    if has_own or options.class_texts:
-        flags += ["--class-texts", str(out / "annotation/classes.json") if has_own else options.class_texts]
+    if classes.own or options.class_texts:
+        flags += ["--class-texts", str(out / "annotation/classes.json") if classes.own else options.class_texts]
     for name in ("train", "test"):
         flags += [f"--{name}-annotation", f"annotation/{name}.txt"] if counts[name] else []
     boxes = {f"--bounding-box-{kind}": f"annotation/{kind}.json" for kind in ("face", "body")}
     return flags + [word for pair in boxes.items() for word in pair]
 
 
-def advice(out: Path, counts: dict[str, int], options: PrepareOptions, has_own: bool) -> str:
+def advice(out: Path, counts: dict[str, int], options: PrepareOptions, classes: SetClasses) -> str:
     if "clips" in counts:
         return "no labels: nothing to train on yet; give them by folders or --labels and run the same command again"
+    if len(set(classes.numbers.values())) == 1:
+        return f"every clip is of the class {min(classes.numbers)}: a training needs two or more"
     if not counts["test"]:
         why = "" if options.test_share == 0 else "one person, or those of one video, cannot be in both lists: "
         return f"{why}{out / 'annotation/train.txt'} has all clips"
-    return f"train with: python main.py {shlex.join(data_flags(out, counts, options, has_own))}"
+    return f"train with: python main.py {shlex.join(data_flags(out, counts, options, classes))}"
 
 
 def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:

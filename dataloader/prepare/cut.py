@@ -1,5 +1,6 @@
 """One video cut into clips: frames as JPEGs, a face box a frame, a body box a clip."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dataloader.body import body_box
 from dataloader.boxes import Box
 from dataloader.detect import Detector, weight_of
 from dataloader.prepare.options import PrepareOptions
-from dataloader.prepare.sources import Part, Source
+from dataloader.prepare.sources import Source
 from dataloader.track import Tracker, patience_of
 from dataloader.video.open import open_video
 from dataloader.video.video import Video
@@ -39,7 +40,7 @@ class CutClip:
     """One person over one window."""
 
     seconds: tuple[float, float]
-    label: str | None
+    part: int  # of its video
     person: int | None  # None: nobody was found, and none had to be
     samples: list[Sample]
     reason: str | None = None  # why it is left out
@@ -71,20 +72,21 @@ class Cutter:
 
     def clips(self) -> Iterator[CutClip]:
         with open_video(str(self.source.path), self.options.folder_fps) as video:
-            parts, part = list(self.source.parts), None
+            parts, left, part = self.source.parts, deque(range(len(self.source.parts))), None
             for sample in self._samples(video):
-                while part is not None and part.end is not None and sample.seconds >= part.end - self._half:
+                if part is not None and sample.seconds >= (parts[part].end or math.inf) - self._half:
                     yield from self._finish(part)
                     part = None
-                if part is None and parts and sample.seconds >= parts[0].start - self._half:
-                    part = parts.pop(0)
-                    self.begin = part.start
+                if part is None and left and sample.seconds >= parts[left[0]].start - self._half:
+                    part = left.popleft()
+                    self.begin = parts[part].start
                 if part is not None:
                     yield from self._add(sample, part)
             if part is not None:
                 yield from self._finish(part)
-            for late in parts:
-                yield CutClip((late.start, late.end or late.start), late.label, None, [], "the video ends before it")
+            for late in left:
+                span = parts[late].start, parts[late].end or parts[late].start
+                yield CutClip(span, late, None, [], "the video ends before it")
             self.damaged = video.damaged
 
     @property
@@ -105,7 +107,7 @@ class Cutter:
             bodies = {number: body_box(face, found.bodies, width, height) for number, face in faces.items()}
             yield Sample(seconds, encode(frame, self.options.quality), faces, weights, bodies)
 
-    def _add(self, sample: Sample, part: Part) -> Iterator[CutClip]:
+    def _add(self, sample: Sample, part: int) -> Iterator[CutClip]:
         """Windows that end before this frame are whole."""
         while sample.seconds >= self.begin + self.options.seconds - self._half:
             yield from self._choose(part, self.begin + self.options.seconds)
@@ -115,17 +117,17 @@ class Cutter:
         if sample.seconds >= self.begin - self._half:
             self.window.append(sample)
 
-    def _finish(self, part: Part) -> Iterator[CutClip]:
+    def _finish(self, part: int) -> Iterator[CutClip]:
         if self.window:
             end = min(self.window[-1].seconds + 2 * self._half, self.begin + self.options.seconds)
             yield from self._choose(part, end)
         self.window.clear()
 
-    def _choose(self, part: Part, end: float) -> Iterator[CutClip]:
+    def _choose(self, part: int, end: float) -> Iterator[CutClip]:
         """The persons of a window who are largest and surest for longest."""
         samples, span, wanted = list(self.window), (round(self.begin, 3), round(end, 3)), self.options
         if len(samples) < FEWEST * wanted.seconds * wanted.fps:
-            yield CutClip(span, part.label, None, samples, f"only {plural(len(samples), 'frame')}")
+            yield CutClip(span, part, None, samples, f"only {plural(len(samples), 'frame')}")
             return
         seen: Counter[int] = Counter()
         for sample in samples:
@@ -134,7 +136,7 @@ class Cutter:
         for person in chosen or [None]:
             share = sum(person in sample.faces for sample in samples) / len(samples)
             reason = f"a face in {share:.0%} of its frames" if share < wanted.min_face else None
-            yield CutClip(span, part.label, person, samples, reason)
+            yield CutClip(span, part, person, samples, reason)
 
 
 def write_clip(clip: CutClip, folder: Path) -> None:

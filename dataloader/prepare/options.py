@@ -32,7 +32,7 @@ class PrepareOptions:
     min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
     face_model: str | None = option(None, "a YuNet face detector in place of OpenCV's cascades", metavar="FILE.onnx")
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
-    drop_others: bool = option(False, "remove clips of videos from --out that are not named any more")
+    drop_others: bool = option(False, "remove from --out the clips of videos not named now, or not in --labels")
     workers: int = option(1, "processes, one video each", minimum=1, maximum=256)
     audit: bool = option(True, "look the set over at the end")
 
@@ -50,8 +50,8 @@ class PrepareOptions:
 def read_options(arguments: list[str], description: str) -> PrepareOptions:
     groups = {"prepare": PrepareOptions}
     options = resolve(groups, parse(groups, arguments, description))["prepare"]
-    if not options.videos:
+    if not options.videos or not all(options.videos):
         raise UserError("no video: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
-    if options.out is None:
+    if not options.out:
         raise UserError("--out DIR is missing: where to write the set")
     return options

@@ -1,89 +1,70 @@
-"""The folder of a prepared set: what is done, whole videos only, so that the same command goes on at any moment."""
+"""The folder of a prepared set: whole videos only, so that the same command goes on at any moment."""
 
-import hashlib
-import json
 import os
+import re
 import shutil
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dataloader.prepare.notes import IMAGES, Stored, note_of, read_json, read_note, write_json
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
+from dataloader.prepare.videos import NOTES
 from utils.errors import UserError
-from utils.words import plural, some
+from utils.lock import held_alone
 
-FORMAT = 1
-IMAGES, DONE, UNFINISHED = "images", ".prepared", ".unfinished"
+FORMAT = 2
+UNFINISHED = ".unfinished"
 
 
-def open_folder(out: Path, options: PrepareOptions) -> None:
-    """Made, or found to be of the same options."""
-    asked = {"format": FORMAT} | options.of_frames()
-    settings = out / DONE / "options.json"
-    if settings.is_file():
-        found = _read(settings) or {}
-        other = [
-            f"{name} {found.get(name)} instead of {asked[name]}" for name in asked if found.get(name) != asked[name]
-        ]
-        if other:
-            raise UserError(f"--out {out}: was begun with {', '.join(other)}; choose another --out or remove it first")
-        return
-    if out.exists() and (not out.is_dir() or any(path.name != DONE for path in out.iterdir())):
+@contextmanager
+def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
+    """Made, or found to be of the same options; one call at a time. Nothing is left where nothing was done."""
+    settings, is_new = out / NOTES / "options.json", not out.exists()
+    if (
+        not settings.is_file()
+        and not is_new
+        and (not out.is_dir() or any(path.name != NOTES for path in out.iterdir()))
+    ):
         raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
-    write_json(settings, asked)
+    with held_alone(out / NOTES / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
+        if settings.is_file():
+            _compare(out, settings, options)
+        else:
+            write_json(settings, _asked(options))
+        try:
+            yield
+        finally:
+            shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+            if not any((out / NOTES).glob("videos/*.json")):
+                shutil.rmtree(out / NOTES, ignore_errors=True)
+                with suppress(OSError):  # it holds something
+                    out.rmdir() if is_new else None
 
 
-def fingerprint(source: Source) -> dict[str, Any]:
-    """What a video's clips depend on, beside the options."""
-    path, files = source.path, [source.path]
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file())
-    stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
-    return {"stamp": stamp, "person": source.person, "parts": [asdict(part) for part in source.parts]}
+def _asked(options: PrepareOptions) -> dict[str, Any]:
+    return {"format": FORMAT} | options.of_frames()
 
 
-def settle_others(out: Path, named: list[Source], drop: bool) -> None:
-    """Clips of videos that are not named now are in no list: refused, or removed."""
-    by_name = {source.name: source for source in named}
-    others = {
-        path: stored
-        for path in sorted((out / DONE / "videos").glob("*.json"))
-        if (stored := _read(path)) and not _is_of(stored, by_name.get(path.name.removesuffix(".json")))
-    }
-    if others and not drop:
-        videos = some([stored.get("path", path.stem) for path, stored in others.items()], 3)
-        raise UserError(
-            f"--out {out}: holds clips of {plural(len(others), 'video')} not named now ({videos}): name all videos of "
-            f"the set, choose another --out, or remove those clips with --drop-others"
-        )
-    for path, stored in others.items():
-        _remove(out, path, stored)
+def _compare(out: Path, settings: Path, options: PrepareOptions) -> None:
+    found, asked = read_json(settings), _asked(options)
+    if not isinstance(found, dict):
+        raise UserError(f"{settings}: is damaged, and with it what the clips are like; choose another --out")
+    other = [f"{name} {found.get(name)} instead of {asked[name]}" for name in asked if found.get(name) != asked[name]]
+    if other:
+        raise UserError(f"--out {out}: was begun with {', '.join(other)}; choose another --out or remove it first")
 
 
-def _is_of(stored: dict[str, Any], source: Source | None) -> bool:
-    """A video may change, or be moved as it is."""
-    if source is None:
-        return False
-    return stored.get("path") in (None, _place(source)) or stored["source"]["stamp"] == fingerprint(source)["stamp"]
-
-
-def _place(source: Source) -> str:
-    return str(source.path.resolve())
-
-
-def read_done(out: Path, source: Source) -> dict[str, Any] | None:
-    """What was made of a video; None where it is not done, or has changed since."""
-    stored = _read(_manifest(out, source))
-    return stored if stored and stored["source"] == json.loads(json.dumps(fingerprint(source))) else None
+def renew(out: Path, source: Source, made: dict[str, Any]) -> None:
+    """A set that was moved is known by its new place from now on."""
+    if made["path"] != source.place:
+        write_json(note_of(out, source.name), made | {"path": source.place})
 
 
 def begin(out: Path, source: Source) -> Path:
-    """A place for the clips of a video; what an earlier attempt left is removed."""
-    manifest = _manifest(out, source)
-    _remove(out, manifest, _read(manifest) or {})
+    """A place for the clips of a video."""
     place = out / UNFINISHED / source.name
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -91,44 +72,45 @@ def begin(out: Path, source: Source) -> Path:
 
 
 def finish(out: Path, source: Source, place: Path, made: dict[str, Any]) -> dict[str, Any]:
-    """The clips go where they belong, and the video is done."""
+    """The clips go where they belong, those made of the video before go, and it is done.
+
+    Until then the note tells what may lie there, but of no version of the video.
+    """
+    names = [source.name] + ([source.earlier] if source.earlier not in (None, source.name) else [])
+    before = [folder for name in names for folder in _folders(out, name)]
+    note, made = note_of(out, source.name), {"path": source.place, "before": [], "source": source.basis} | made
+    write_json(note, made | {"source": {}, "before": before})
+    for name in names[1:]:
+        note_of(out, name).unlink(missing_ok=True)
+    _remove(out, before)
     for clip in made["clips"]:
         target = out / clip["folder"]
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(place / clip["folder"], target)
     shutil.rmtree(place)
-    made = {"source": fingerprint(source), "path": _place(source)} | made
-    write_json(_manifest(out, source), made)
+    write_json(note, made)
     return made
 
 
-def _remove(out: Path, manifest: Path, stored: dict[str, Any]) -> None:
-    for clip in stored.get("clips", []):
-        shutil.rmtree(out / clip["folder"], ignore_errors=True)
+def drop(out: Path, stored: Stored) -> None:
+    _remove(out, _folders(out, stored.name))
+    note_of(out, stored.name).unlink(missing_ok=True)
+
+
+def _folders(out: Path, name: str) -> list[str]:
+    """Where the clips of a video may lie: by its note, or where that is damaged by their names."""
+    note = note_of(out, name)
+    if not note.exists():
+        return []
+    if (made := read_note(note).made) is not None:
+        return made["before"] + [clip["folder"] for clip in made["clips"]]
+    shape = re.compile(re.escape(name) + r"_\d{4,}")
+    return [f"{IMAGES}/{path.parent.name}/{path.name}" for path in out.glob("images/*/*") if shape.fullmatch(path.name)]
+
+
+def _remove(out: Path, folders: list[str]) -> None:
+    for folder in folders:
+        shutil.rmtree(out / folder, ignore_errors=True)
         with suppress(OSError):  # other clips of the person are there
-            (out / clip["folder"]).parent.rmdir()
-    manifest.unlink(missing_ok=True)
-
-
-def clear(out: Path) -> None:
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
-
-
-def _manifest(out: Path, source: Source) -> Path:
-    return out / DONE / "videos" / f"{source.name}.json"
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+            (out / folder).parent.rmdir()

@@ -10,6 +10,7 @@ import cv2
 from dataloader.detect import Detector, open_detector
 from dataloader.prepare import store
 from dataloader.prepare.cut import CutClip, Cutter, write_clip
+from dataloader.prepare.notes import IMAGES, Stored
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from utils.errors import UserError
@@ -21,18 +22,25 @@ Made = dict[str, Any]  # "clips", "dropped", "damaged" of a video; or its "error
 
 
 def cut_all(
-    sources: list[Source], out: Path, options: PrepareOptions, make_detector: Callable[..., Detector] = open_detector
+    sources: list[Source],
+    stored: list[Stored],
+    out: Path,
+    options: PrepareOptions,
+    make_detector: Callable[..., Detector] = open_detector,
 ) -> list[Made]:
     """What was made of every video, in their order; what an earlier call did is not repeated."""
-    made = [store.read_done(out, source) for source in sources]
+    known = {one.name: one.made for one in stored}
+    made = [known[source.name] if source.is_done else None for source in sources]
     left = [place for place, found in enumerate(made) if found is None]
     if len(left) < len(sources):
         print(f"going on: {len(sources) - len(left)} of {plural(len(sources), 'video')} done")
+    for source, found in zip(sources, made, strict=True):
+        if found is not None:
+            store.renew(out, source, found)
     with ordered_map(min(options.workers, len(left)), cv2.setNumThreads, 1) as run:
         cut = run(partial(cut_video, out, options, make_detector), [sources[place] for place in left])
         for place, found in zip(left, progress_bar(cut, len(left), "videos"), strict=True):
             made[place] = found
-    store.clear(out)
     return made
 
 
@@ -57,12 +65,12 @@ def cut_video(out: Path, options: PrepareOptions, make_detector: Callable[..., D
 def entry_of(clip: CutClip, number: int, source: Source, options: PrepareOptions) -> dict[str, Any]:
     person = source.person if options.persons == 1 else f"{source.person}_p{clip.person or 0}"
     return {
-        "folder": f"{store.IMAGES}/{person}/{source.name}_{number:04d}",
+        "folder": f"{IMAGES}/{person}/{source.name}_{number:04d}",
         "person": person,
         "frames": len(clip.samples),
+        "part": clip.part,
         "from": clip.seconds[0],
         "to": clip.seconds[1],
-        "label": clip.label,
         "faces": clip.face_boxes,
         "body": clip.body_box,
     }

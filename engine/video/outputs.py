@@ -11,6 +11,7 @@ from typing import Any
 
 from dataloader.frames import list_frames
 from dataloader.video.camera import CameraVideo
+from dataloader.video.kinds import SUFFIXES, video_files
 from dataloader.video.open import open_video
 from dataloader.video.pictures import of_one_size
 from dataloader.video.video import Video
@@ -25,10 +26,6 @@ from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run
 from utils.words import plural, some
 
-VIDEOS = {
-    ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts",
-    ".ogv", ".gif",
-}  # fmt: skip
 OTHER_PICTURES = {".heic", ".heif", ".jfif"}
 CONVERT = "pictures that end in .heic, .heif or .jfif are not read; convert them to JPEG"
 OWN_FILES = ("config.json", "log.txt")  # of every run folder
@@ -190,13 +187,12 @@ def find_sources(given: str) -> list[str]:
             raise UserError(f"--input {given}: {CONVERT}")
         return [given]
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
-    if videos:
-        return videos
+    if videos := video_files(folder):
+        return list(map(str, videos))
     pictures = list_frames(folder)
     if not pictures:
         advice = f"; {CONVERT}" if any(file.suffix.lower() in OTHER_PICTURES for file in files) else ""
-        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEOS))}) and no image{advice}")
+        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(SUFFIXES))}) and no image{advice}")
     is_video = len(pictures) > 1 and of_one_size(folder, pictures)
     return [given] if is_video else [str(folder / name) for name in pictures]
 

@@ -1,0 +1,35 @@
+"""One process at a time: a file that a process holds for as long as it lives, however it ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from utils.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+
+@contextmanager
+def held_alone(path: Path, refusal: str) -> Iterator[None]:
+    """``refusal`` is raised where another process holds ``path``; disks that know no locks let everybody in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            _hold(file)
+        except (BlockingIOError, PermissionError):
+            raise UserError(refusal) from None
+        except OSError:  # a network's disk may have none
+            pass
+        yield
+
+
+def _hold(file: IO[str]) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
