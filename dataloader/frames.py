@@ -44,6 +44,7 @@ def open_frame(path: Path) -> Iterator[Image.Image]:
     """The file before its pixels are decoded; what cannot be read of it, also then, is a ``BadFrame``."""
     try:
         with Image.open(path) as image:
+            image.filename = ""  # else Pillow maps a plain TIFF into memory, which scrambles one that lies on its side
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadFrame(
