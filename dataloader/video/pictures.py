@@ -62,6 +62,8 @@ class FolderVideo(Video):
             raise UserError(f"{path}: holds no image; expected a folder of frames or a video file")
         self.duration = len(self.files) / fps
         self.width, self.height = self._first_readable().shape[1::-1]
+        for name in self.files:  # before anything is made of the pictures before it
+            self._require_size(name, _size(path / name))
 
     def _first_readable(self) -> np.ndarray:
         for name in self.files:
@@ -79,15 +81,17 @@ class FolderVideo(Video):
             except BadFrame:
                 bad.append(name)
                 continue
-            if frame.shape[1::-1] != (self.width, self.height):
-                size = f"{frame.shape[1]} × {frame.shape[0]}"
-                raise UserError(
-                    f"{self.path / name}: is {size}, the frames before it {self.width} × {self.height}; put pictures "
-                    "of another size in a folder of their own"
-                )
+            self._require_size(name, frame.shape[1::-1])
             yield number / self.fps, lambda frame=frame: frame
         more = ", ..." if len(bad) > 1 else ""
         self.damaged = f"{len(bad)} of {len(self.files)} images cannot be read ({bad[0]}{more})" if bad else None
+
+    def _require_size(self, name: str, size: tuple[int, int] | None) -> None:
+        if size not in (None, (self.width, self.height)):
+            raise UserError(
+                f"{self.path / name}: is {size[0]} × {size[1]}, the frames before it {self.width} × {self.height}; put "
+                "pictures of another size in a folder of their own"
+            )
 
 
 class PictureVideo(Video):
