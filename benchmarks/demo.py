@@ -33,9 +33,13 @@ RUNS = {  # row → (recipe, flags after it, class shares)
     "RAER's class shares: clip-caer": (CAER, [], RAER),
     "RAER's class shares: clip-caer, face only": (CAER, ["--streams", "face"], RAER),
     "RAER's class shares: advanced": (ADVANCED, [], RAER),
-    "RAER's class shares: no logit adjustment": (ADVANCED, ["--no-logit-adj"], RAER),
-    "RAER's class shares: with weighted sampler": (ADVANCED, ["--use-weighted-sampler"], RAER),
-    "RAER's class shares: weighted sampler alone": (ADVANCED, ["--use-weighted-sampler", "--no-logit-adj"], RAER),
+    "RAER's class shares: advanced, no logit adjustment": (ADVANCED, ["--no-logit-adj"], RAER),
+    "RAER's class shares: advanced, with weighted sampler": (ADVANCED, ["--use-weighted-sampler"], RAER),
+    "RAER's class shares: advanced, weighted sampler alone": (
+        ADVANCED,
+        ["--use-weighted-sampler", "--no-logit-adj"],
+        RAER,
+    ),
 }
 FIGURES = ("uar", "war", "macro_f1")
 

@@ -24,7 +24,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.subject import SHAPES, Subject, cached_loader, labels, make_subject
 from benchmarks.tables import training_table
 from benchmarks.timing import ratio_of, take_turns
-from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import model_config, open_checkpoint, rebuild
 from engine.device import to_device
 from engine.running import RunningScore, sum_finite
 
@@ -187,7 +187,7 @@ def evaluation(subject: Subject, rounds: int) -> dict[str, Any]:
 def float16_difference() -> dict[str, float]:
     """What a cache's rounding does to the logits of the shipped weights, which have learnt something, on noise."""
     opened = open_checkpoint(Path("weights/demo_best.pt"), {})
-    model = rebuild(opened.content, evaluation_config(opened.content, {})).eval()
+    model = rebuild(opened.content, model_config(opened.content, {})).eval()
     features = model.encode_frames(*torch.rand(2, 4, 16, 3, 112, 112))
     exact, rounded = (model.head(*(f.to(kind).float() for f in features)).logits for kind in (torch.float, torch.half))
     return {

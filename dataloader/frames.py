@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +35,27 @@ def numeric_key(name: str) -> list:
 
 def read_frame(path: Path) -> Image.Image:
     """One decoded frame as RGB, whatever its file holds (grey, palette, alpha)."""
+    with open_frame(path) as image:
+        return to_rgb(image)
+
+
+@contextmanager
+def open_frame(path: Path) -> Iterator[Image.Image]:
+    """The file before its pixels are decoded; what cannot be read of it, also then, is a ``BadFrame``."""
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16-bit grey: convert() would cut everything above 255 to white
-                image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
-            return image.convert("RGB")
+            image.filename = ""  # else Pillow maps a plain TIFF into memory, which scrambles one that lies on its side
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadFrame(
             f"{path}: cannot be read as an image ({error}); replace the file or pass --on-bad-frame skip"
         ) from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: convert() would cut everything above 255 to white
+        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def find_unreadable(paths: list[Path]) -> list[Path]:

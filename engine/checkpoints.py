@@ -151,11 +151,9 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
             yours, its_own = written(given[name]), written(stored[group][name])
             raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")
     named = {name: value for name, value in given.items() if name != "files"} | {"mode": mode}
-    if mode == "eval" and "mode" not in given:  # the model alone is asked for: no lists, so no file of their boxes
-        named["mode"] = "export"
     config = make_config({"eval_checkpoint": "-"} | named, kept)
     if (
-        mode in ("eval", "attention")
+        mode in ("eval", "attention", "export")
         and "class_texts" in given
         and given["class_texts"] != stored["data"]["class_texts"]
     ):
@@ -163,6 +161,11 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )
     return config
+
+
+def model_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
+    """The same for its model alone, as an export is: lists are not read, so no file of their boxes is asked for."""
+    return evaluation_config(content, given, mode="export")
 
 
 def lost_pack(stored: dict[str, Any], given: dict[str, Any]) -> bool:

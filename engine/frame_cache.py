@@ -19,7 +19,7 @@ from dataloader.build import Loader, start_worker
 from dataloader.frame_files import VideoFrames
 from dataloader.sequences import stand_ins
 from dataloader.unlabelled import read_other_videos
-from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import model_config, open_checkpoint, rebuild
 from engine.device import to_pixels
 from engine.options import Config
 from engine.session import Session, open_session
@@ -81,7 +81,7 @@ def open_encoder(config: Config, given: dict[str, Any]) -> FrameEncoder:
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, given)
     with about(path):
-        own = evaluation_config(opened.content, {"normalize": given["normalize"]} if "normalize" in given else {})
+        own = model_config(opened.content, {"normalize": given["normalize"]} if "normalize" in given else {})
         tower = getattr(rebuild(opened.content, own), "image_encoder", None)
     if tower is None:
         raise UserError(f"{path}: a {opened.content['family']} model reads features; it has no image encoder")

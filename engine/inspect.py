@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.adopt import FAMILIES, untold
-from engine.checkpoints import KEYS, Opened, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import KEYS, Opened, model_config, open_checkpoint, rebuild
 from engine.options import Config
 from engine.results.calibration import RAW, stored_calibration
 from models.clip_backbone import clip_from_state
@@ -40,7 +40,7 @@ def convert(config: Config, given: dict[str, Any]) -> None:
     if opened.unnamed and opened.content["family"] != "emoclip":
         raise UserError(f"{source}: {opened.unnamed}")
     with about(source):
-        model = rebuild(opened.content, evaluation_config(opened.content, given))  # what is written can be run
+        model = rebuild(opened.content, model_config(opened.content, given))  # what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     require_new(folder, targets)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dataloader.targets import Targets, read_targets
-from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, model_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views
 from engine.options import Config
@@ -60,7 +60,7 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     if opened.content["family"] != "emoclip":
         raise UserError(f"--init-from {path}: {opened.content['family']}; video features are read from emoclip models")
     with about(path):
-        seen = evaluation_config(opened.content, {k: v for k, v in given.items() if k in SEEN} | {"pack": "none"})
+        seen = model_config(opened.content, {k: v for k, v in given.items() if k in SEEN} | {"pack": "none"})
         model = rebuild(opened.content, seen)
     with open_session(config) as session:
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import model_config, open_checkpoint, rebuild
 from models.clip_backbone import tokenize
 from tests.published import Published
 
@@ -15,7 +15,7 @@ CLOSE = 2e-4  # of logits that reach 25 at a temperature of 0.01; the exact GELU
 
 def score(path: Path, given: dict, face: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
     opened = open_checkpoint(path, given)
-    model = rebuild(opened.content, evaluation_config(opened.content, given)).eval()
+    model = rebuild(opened.content, model_config(opened.content, given)).eval()
     with torch.inference_mode():
         return model(face, context).logits
 

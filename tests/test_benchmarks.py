@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, tables
+from benchmarks import demo, gpu, tables
 from benchmarks import train as bench_train
 from benchmarks.timing import Seconds, ratio_of
 from tests.tools import ROOT
@@ -47,3 +47,9 @@ def test_a_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, caps
 def test_the_table_in_the_documents_is_the_measured_one():
     measured = json.loads((ROOT / "benchmarks/results/train.json").read_text(encoding="utf-8"))
     assert tables.training_table(measured) in Path(ROOT, "docs/performance.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_readme_is_what_the_demo_printed():
+    runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
+    assert list(runs) == list(demo.RUNS)
+    assert demo.table(runs) in Path(ROOT, "README.md").read_text(encoding="utf-8")

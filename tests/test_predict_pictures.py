@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from dataloader.video.pictures import FolderVideo, PictureVideo, of_one_size
+from engine.predict import Predictor
 from engine.video.outputs import find_sources, folder_names
+from tests.engine.video.test_predictor import Brightness
 from tests.tools import error_of, run_main
 from tests.watched import frame_of
 from utils.errors import UserError
@@ -105,7 +107,29 @@ def test_another_size_behind_a_hundred_pictures_makes_them_photographs(folder):
         Image.new("RGB", (8, 8) if number < 101 else (9, 8)).save(folder / f"{number}.png")
     assert len(find_sources(str(folder))) == 102
     with pytest.raises(UserError, match="101.png: is 9 × 8.*put pictures of another size in a folder of their own"):
-        list(FolderVideo(folder, 25.0))
+        FolderVideo(folder, 25.0)
+
+
+def test_from_python_photographs_of_several_sizes_are_refused_before_anything_is_written(folder, tmp_path):
+    for number, size in enumerate([(8, 8), (8, 8), (9, 8)]):
+        Image.new("RGB", size).save(folder / f"{number}.jpg")
+    predictor = Predictor(runner=Brightness())
+    with pytest.raises(UserError, match="2.jpg: is 9 × 8, the frames before it 8 × 8; put pictures"):
+        predictor(folder, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_on_the_way_does_not_pass_for_the_end(folder, tmp_path, eyes, monkeypatch):
+    def written_while_it_is_read(*_):
+        Image.new("RGB", (9, 8)).save(folder / "29.jpg")
+        return {}
+
+    for number in range(30):
+        Image.new("RGB", (8, 8)).save(folder / f"{number}.jpg")
+    monkeypatch.setattr("engine.video.outputs.header", written_while_it_is_read)
+    with pytest.raises(UserError, match="29.jpg: is 9 × 8"):
+        Predictor(runner=Brightness(), overlay=False, every=0.2, seconds=0.4)(folder, out=tmp_path / "out")
+    assert read(tmp_path / "out")[0]["interrupted"] is True
 
 
 def test_every_input_has_a_folder_of_its_own():

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from utils.errors import Interrupted, UserError, reason_of
 
@@ -38,6 +39,19 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
     except KeyboardInterrupt:
         print(f"\n{stopped}", file=sys.stderr)
         return 130
+
+
+def hide_interrupt() -> None:
+    """For a package that holds commands: under ``python -m`` Ctrl-C is one line also while all else is imported."""
+    if sys.argv[:1] == ["-m"]:  # what stands there as long as the module to run is being found
+        sys.excepthook = show_error
+
+
+def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nstopped by Ctrl-C", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def fail(message: str) -> int:

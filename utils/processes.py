@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 
 
 @contextmanager
@@ -16,10 +17,11 @@ def ordered_map(count: int, begin: Callable[..., None], *arguments: int, chunk: 
     if count <= 1:
         yield map
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the workers: only this process hears Ctrl-C
+    resource_tracker.ensure_running()  # by now: its start unblocks what is blocked below
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the workers inherit it and hear no Ctrl-C
     try:
-        pool = multiprocessing.get_context("spawn").Pool(count, begin, arguments)
+        with multiprocessing.get_context("spawn").Pool(count, begin, arguments) as pool:  # leaving it ends the workers
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that came meanwhile is heard now
+            yield partial(pool.imap, chunksize=chunk)
     finally:
-        signal.signal(signal.SIGINT, handler)
-    with pool:  # leaving it, in whatever way, ends the workers
-        yield partial(pool.imap, chunksize=chunk)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

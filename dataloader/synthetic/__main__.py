@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, NoReturn, get_args
 
 from .affwild2 import VideoSettings
 from .layouts import LayoutSettings
@@ -111,6 +111,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def answer_signals(answer: Any) -> None:
+    """To Ctrl-C, and to being ended by others, which cleans up, too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, answer)
+
+
+def end_once(*_: object) -> NoReturn:
+    """Whoever asks again does not stop the clean-up halfway. A worker would inherit SIG_IGN and could not be ended."""
+    answer_signals(lambda *_: None)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended by others cleans up, too
-    sys.exit(main())
+    answer_signals(end_once)
+    status = main()
+    answer_signals(signal.SIG_IGN)  # all is done or removed: the status stands
+    sys.exit(status)

@@ -102,6 +102,7 @@ def record(
     with open_video(source) as video, ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
         video.longest, timeline.is_still = longest, video.is_still
+        timeline.interrupted = True  # until the end is seen, so that an error on the way does not pass for it
         writer = TimelineWriter(folder, predictor.about, header(predictor, video, source))
         files.callback(lambda: writer.close(ending(timeline)))
         is_live, picture, screen = isinstance(video, CameraVideo), None, None

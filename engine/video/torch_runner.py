@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
-from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels
 from engine.options import Config
 from engine.sequence.options import SequenceOptions
@@ -140,7 +140,7 @@ def open_classifier(
     """A model of windows with the classes, or the numbers, that it was trained on."""
     content = opened.content
     with about(opened.path):
-        config = evaluation_config(content, given)
+        config = model_config(content, given)
         model = rebuild(content, config)
     names = tuple(content["classes"])
     told = describe(config, content["family"], opened.path, names)
@@ -183,7 +183,7 @@ def open_sequence(
         raise UserError(f"{opened.path} reads features of frames: name what made them, --encoder FILE")
     kept = {field.name for field in fields(SequenceOptions)} | {"device", "gpu", "seed", "amp"}
     with about(opened.path):
-        own = evaluation_config(opened.content, {name: value for name, value in given.items() if name in kept})
+        own = model_config(opened.content, {name: value for name, value in given.items() if name in kept})
         model = rebuild(opened.content, own)
     encoder = open_encoder(*encoder_options(config, given))
     width = encoder.tower.proj.shape[1]

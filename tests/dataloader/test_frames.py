@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dataloader.frames import BadFrame, find_unreadable, list_frames, read_frame
+from dataloader.video.pictures import upright
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], dtype=np.uint8)
 
@@ -78,6 +79,33 @@ def test_jpeg_pixels_are_pils_in_rgb_order(tmp_path):
     got = np.asarray(read_frame(tmp_path / "f.jpg"))
     assert np.array_equal(got, np.asarray(Image.open(tmp_path / "f.jpg")))
     assert got[..., 0].min() > 200 and got[..., 2].max() < 60
+
+
+TURNED = {  # EXIF orientation → the stored pixels as they are to be looked at
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored.swapaxes(0, 1)[:, ::-1],
+    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda stored: stored.swapaxes(0, 1)[::-1],
+}
+
+
+@pytest.mark.parametrize("read", [read_frame, upright])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_a_tiff_is_upright_however_it_lies_in_its_file(tmp_path, mode, compression, read):
+    rng, channels = np.random.default_rng(0), {"RGB": (3,), "RGBA": (4,)}.get(mode, ())
+    largest, kind = (65536, np.uint16) if mode == "I;16" else (256, np.uint8)
+    stored = rng.integers(largest, size=(13, 22, *channels), dtype=kind)
+    seen = stored >> 8 if mode == "I;16" else stored
+    seen = seen[..., :3] if channels else np.stack([seen] * 3, axis=-1)
+    for orientation, turned in TURNED.items():
+        Image.fromarray(stored).save(tmp_path / "f.tif", compression=compression, tiffinfo={274: orientation})
+        assert Image.open(tmp_path / "f.tif").mode == mode
+        assert np.array_equal(np.asarray(read(tmp_path / "f.tif")), turned(seen)), orientation
 
 
 def jpeg_bytes(folder) -> bytes:

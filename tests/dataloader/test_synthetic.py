@@ -269,14 +269,18 @@ def test_existing_folders(small, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("held_down", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(number, tmp_path):
+def test_an_interrupted_run_leaves_nothing(number, held_down, tmp_path):
     command = [sys.executable, "-m", "dataloader.synthetic", "--out", str(tmp_path / "sim"), "--workers", "2"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         deadline = time.monotonic() + 30
         while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:
             time.sleep(0.1)
         os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
+        while held_down and run.poll() is None:
+            time.sleep(0.005)
+            run.send_signal(signal.SIGINT)
         error = run.communicate(timeout=30)[1]
     assert run.returncode == 130 and error.count("\n") == 1 and error.startswith("interrupted")
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from engine.checkpoints import OF_ITS_DATA, evaluation_config
+from engine.checkpoints import OF_ITS_DATA, evaluation_config, model_config
 from engine.settings import make_config
 from utils.errors import UserError
 
@@ -44,7 +44,7 @@ def test_another_set_has_lists_boxes_and_classes_of_its_own(mode):
 def test_a_context_stream_that_saw_body_boxes_asks_for_those_of_another_set():
     stored = content(model="clip-caer", leave_out=None)
     with pytest.raises(UserError, match="--bounding-box-body"):
-        evaluation_config(stored, {"mode": "eval", "dataset": "DFEW", "test_annotation": "other.txt"})
+        evaluation_config(stored, {"dataset": "DFEW", "test_annotation": "other.txt"})
 
 
 def test_zero_shot_compares_with_every_class_also_where_one_was_left_out_of_training():
@@ -64,6 +64,7 @@ def test_the_model_is_compared_before_what_follows_from_it():
         evaluation_config(stored, {"num_segments": 3, "dataset": "DFEW", "model": "dfer-clip"})
 
 
-def test_of_a_model_alone_no_file_of_boxes_is_asked_for():
+@pytest.mark.parametrize("said", [{}, {"mode": "convert"}])
+def test_of_a_model_alone_no_file_of_boxes_is_asked_for(said):
     stored = content(model="clip-caer", leave_out=None)
-    assert evaluation_config(stored, {"dataset": "DFEW"}).data.crop_body
+    assert model_config(stored, said | {"dataset": "DFEW"}).data.crop_body

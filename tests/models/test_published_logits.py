@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import model_config, open_checkpoint, rebuild
 from models.clip_backbone import tokenize
 from tests import published as files
 from tests import reference
@@ -176,6 +176,6 @@ def test_emoclip_takes_many_frames_and_the_texts_of_the_data_set(write):
 
 def test_emoclip_is_normalised_as_clip_and_computes_in_full_precision(write):
     opened = open_checkpoint(write(files.emoclip(Recipe(depth=2))), {})
-    config = evaluation_config(opened.content, {})
+    config = model_config(opened.content, {})
     assert config.data.normalize == "clip"
     assert {tensor.dtype for tensor in rebuild(opened.content, config).parameters()} == {torch.float32}

@@ -1,10 +1,14 @@
 """Ends of a command: one line and a status for what the user can mend, a traceback for a bug."""
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
+from tests.tools import ROOT
 from utils.command import run_command, writing_to
 from utils.errors import Interrupted, UserError
 
@@ -71,3 +75,24 @@ def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
         raise PermissionError(errno.EACCES, "Permission denied", "videos/a")
     with pytest.raises(BrokenPipeError), writing_to("--out", "data/x"):
         raise BrokenPipeError
+
+
+COMMANDS = ("dataloader.audit", "dataloader.pack", "dataloader.prepare", "dataloader.synthetic", "benchmarks.demo")
+
+
+def start(module, folder, numpy):
+    """``python -m module``, for which numpy is those lines."""
+    (folder / "numpy.py").write_text(numpy)
+    variables = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run([sys.executable, "-m", module], cwd=ROOT, env=variables, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_ctrl_c_while_a_command_imports_the_rest_is_one_line(module, tmp_path):
+    ended = start(module, tmp_path, "import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "\nstopped by Ctrl-C\n")  # 130 for a shell
+
+
+def test_a_bug_while_a_command_imports_the_rest_keeps_its_traceback(tmp_path):
+    ended = start("dataloader.audit", tmp_path, "raise ValueError('a bug')\n")
+    assert ended.returncode == 1 and "Traceback" in ended.stderr and ended.stderr.endswith("ValueError: a bug\n")
