@@ -17,11 +17,17 @@ def ordered_map(count: int, begin: Callable[..., None], *arguments: int, chunk: 
     if count <= 1:
         yield map
         return
-    resource_tracker.ensure_running()  # by now: its start unblocks what is blocked below
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the workers inherit it and hear no Ctrl-C
+    hear_interrupt(False)  # the workers inherit it
     try:
         with multiprocessing.get_context("spawn").Pool(count, begin, arguments) as pool:  # leaving it ends the workers
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that came meanwhile is heard now
+            hear_interrupt(True)  # one that came meanwhile is heard now
             yield partial(pool.imap, chunksize=chunk)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        hear_interrupt(True)
+
+
+def hear_interrupt(heard: bool) -> None:
+    """Windows has nothing of the kind, and needs nothing."""
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # by now: its start would unblock what is blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK if heard else signal.SIG_BLOCK, {signal.SIGINT})
