@@ -1,6 +1,7 @@
 """How well faces and bodies are found: on drawn students by their true boxes, and on a photograph.
 
     python -m benchmarks.detect --root-dir data/raer-sim
+    python -m benchmarks.detect --root-dir data/raer-sim --face-model yunet
 
 The photograph is scikit-image's astronaut, if installed, moved, scaled, mirrored, darkened, blurred and turned.
 """
@@ -120,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root-dir", type=Path, required=True, help="a drawn set in RAER's layout")
     parser.add_argument("--frames", type=int, default=210, help="frames of its test clips (default: 210, one a clip)")
-    parser.add_argument("--face-model", help="a YuNet file instead of the cascades")
+    parser.add_argument("--face-model", help="yunet, or its file, instead of the cascades")
     options = parser.parse_args()
     detector, started = open_detector(options.face_model), time.process_time()
     drawings = on_drawings(detector, options.root_dir, options.frames)
@@ -130,7 +131,9 @@ def main() -> None:
     if photo:
         show("a photograph in 1280 x 720", photo)
     print(f"\n{1000 * spent:.0f} ms of processor a drawn frame")
-    stored = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
+    found = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    stored["yunet" if options.face_model else "cascades"] = found
     RESULTS.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 

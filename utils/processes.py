@@ -27,7 +27,7 @@ def ordered_map(count: int, begin: Callable[..., None], *arguments: int, chunk: 
 
 
 def hear_interrupt(heard: bool) -> None:
-    """Windows has nothing of the kind, and needs nothing."""
+    """By this process and those it starts; Windows has no such switch."""
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # by now: its start would unblock what is blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK if heard else signal.SIG_BLOCK, {signal.SIGINT})

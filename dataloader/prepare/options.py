@@ -30,7 +30,9 @@ class PrepareOptions:
         1, "at most so many persons of a video, each its own clips; the largest and surest faces", minimum=1, maximum=50
     )
     min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
-    face_model: str | None = option(None, "a YuNet face detector in place of OpenCV's cascades", metavar="FILE.onnx")
+    face_model: str | None = option(
+        None, "faces by YuNet, a network, in place of OpenCV's cascades", metavar="yunet|FILE"
+    )
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
     drop_others: bool = option(False, "remove from --out the clips of videos not named now, or not in --labels")
     workers: int = option(1, "processes, one video each", minimum=1, maximum=256)

@@ -16,7 +16,9 @@ class VideoOptions:
     onnx: str | None = option(
         None, "--mode predict and serve: a model of --mode export, run without torch", metavar="FILE"
     )
-    face_model: str | None = option(None, "a YuNet-type ONNX detector in place of OpenCV's cascades", metavar="FILE")
+    face_model: str | None = option(
+        None, "faces by YuNet, a network, in place of OpenCV's cascades", metavar="yunet|FILE"
+    )
     every: float | None = option(
         None,
         "seconds between the beginnings of two windows (default: 1; of models of single frames 0.2; of sequence models "

@@ -9,6 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from dataloader.detect import BETTER_FACES, ENOUGH
 from dataloader.frames import list_frames
 from dataloader.video.camera import CameraVideo
 from dataloader.video.kinds import SUFFIXES, video_files
@@ -53,6 +54,8 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
                     log.warn(str(error))
                     bad.append(source)
                 stop.check()
+        if config.video.face_model is None and any(one.summary.found < ENOUGH for one in done.values()):
+            log.say(BETTER_FACES)
         if bad:
             raise UserError(bad_inputs(bad, len(sources)))
     except (UserError, OSError):

@@ -119,6 +119,8 @@ class Summary:
     """What the rows say together, counted as they pass."""
 
     rows: int = 0
+    faces: int = 0  # sampled frames, of every row, in which its person's face was found
+    samples: int = 0
     persons: set[int] = field(default_factory=set)
     predicted: dict[int, Counter] = field(default_factory=dict)
     stretches: dict[str, list[list[float]]] = field(default_factory=dict)  # what was seen → [from, to] of each stretch
@@ -127,6 +129,7 @@ class Summary:
         self.rows += len(rows)
         for row in rows:
             if row.person is not None:
+                self.faces, self.samples = self.faces + row.faces, self.samples + row.samples
                 self.persons.add(row.person)
                 self.predicted.setdefault(row.person, Counter())[row.predicted] += bool(row.predicted)
         for seen in {row.seen for row in rows} - {FACE}:
@@ -144,10 +147,17 @@ class Summary:
             start = max(start, empty[-1][1])
         extend(self.stretches.setdefault(seen, []), start, stop)
 
+    @property
+    def found(self) -> float:
+        """The share of sampled frames."""
+        return self.faces / max(self.samples, 1)
+
     def as_json(self) -> dict[str, Any]:
         counts = {str(person): dict(found.most_common()) for person, found in sorted(self.predicted.items())}
         return {
             "num_rows": self.rows,
+            "faces": self.faces,
+            "samples": self.samples,
             "persons": sorted(self.persons),
             "predicted": {person: {name: n for name, n in found.items() if n} for person, found in counts.items()},
             "stretches": {
@@ -158,7 +168,7 @@ class Summary:
     def lines(self) -> list[str]:
         """For the screen: nobody, no face, context alone."""
         told = {NO_ONE: "no one", NO_FACE: "no face, so no answer,", CONTEXT_ONLY: "no face, judged by context alone,"}
-        lines = []
+        lines = [f"a face in {self.found:.0%} of the sampled frames"] if self.samples else []
         for seen, found in sorted(self.stretches.items()):
             shown = ", ".join(f"from {a:.1f} to {b:.1f} s" for a, b in found[:5])
             lines.append(

