@@ -15,6 +15,8 @@ from dataloader.prepare.notes import Stored
 from dataloader.prepare.videos import FoundVideo
 from utils.errors import UserError
 
+LONGEST = 200  # bytes of a name: file systems know 255, and it gets a number and endings
+
 
 @dataclass(frozen=True)
 class Source:
@@ -100,7 +102,7 @@ def name_persons(written: list[str]) -> dict[str, str]:
         name = plain(text)
         if not text or name == text or (name and count[name] == 1):
             return name
-        return f"{name or 'person'}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:6]}"
+        return f"{name or 'person'}-{mark_of(text)}"
 
     return {text: named(composed(text)) for text in written}
 
@@ -111,13 +113,21 @@ def composed(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A name that any file system and any list can hold."""
+    """A name that any file system and any list can hold; a long one is cut, and stays unlike others."""
     kept = (c if c.isalnum() or c in "_.-" or unicodedata.category(c)[0] == "M" else " " for c in composed(text))
-    return re.sub(r" +", "_", "".join(kept)).strip("._")
+    name = re.sub(r" +", "_", "".join(kept)).strip("._")
+    if len(name.encode()) <= LONGEST:
+        return name
+    return f"{name.encode()[: LONGEST - 7].decode(errors='ignore')}-{mark_of(text)}"
+
+
+def mark_of(text: str) -> str:
+    return hashlib.sha256(composed(text).encode(errors="surrogateescape")).hexdigest()[:6]
 
 
 def stamp_of(path: Path) -> str:
-    """Of a file's name, size and time, or those of all in a folder."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    """Of a file's name, size and time, or those of all in a folder; what is not there stops no other video."""
+    inside = path.iterdir() if path.is_dir() else [path]
+    files = sorted(file for file in inside if file.is_file())
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataloader.frames import list_frames, numeric_key
-from dataloader.video.kinds import SUFFIXES, is_video_file, video_files
+from dataloader.video.kinds import SUFFIXES, is_video_file
 from utils.errors import UserError
 
 NOTES = ".prepared"  # in every set that this command made
@@ -50,8 +50,14 @@ def find_videos(named: Sequence[str]) -> tuple[list[FoundVideo], list[Path]]:
     return videos, others
 
 
-def holds_frames(folder: Path) -> bool:
-    return bool(list_frames(folder)) and not video_files(folder)
+def holds_frames(folder: Path, above: tuple[Path, ...] = ()) -> bool:
+    """Pictures beside videos, or above them, are of something else than their frames."""
+    if not list_frames(folder):
+        return False
+    below = [path for path, is_video in _walk(folder, above) if is_video]
+    if below and all(path.is_dir() for path in below):
+        raise UserError(f"{folder}: holds pictures, and so does {below[0]}; move those that are no frames elsewhere")
+    return not below
 
 
 def is_prepared(folder: Path) -> bool:
@@ -70,7 +76,7 @@ def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, bo
             yield path, is_video_file(path)
         elif is_prepared(path) or path.resolve() in above:
             yield path, False
-        elif holds_frames(path):
+        elif holds_frames(path, above):
             yield path, True
         else:
             yield from _walk(path, above)
