@@ -160,3 +160,16 @@ def test_pictures_above_videos_hide_none(tmp_path, capsys):
         Image.new("RGB", (8, 8)).save(tmp_path / place / "1.jpg")
     err = run(tmp_path / "frames", "--out", tmp_path / "other", *PLAIN, capsys=capsys)[2]
     assert f"{tmp_path / 'frames'}: holds pictures, and so does {tmp_path / 'frames/below'}" in err
+
+
+def test_a_part_without_a_frame_takes_none_of_another(tmp_path):
+    times = [100 * n + (10_000 if n >= 20 else 0) for n in range(40)]  # nothing from 2 to 12 seconds
+    film(tmp_path / "in/a.mkv", move(40), times=times)
+    rows = "a,Fatigue,0,2\na,Confusion,5,6\na,Enjoyment,6,7\na,Neutrality,12,14\n"
+    (tmp_path / "l.csv").write_text("video,label,from,to\n" + rows)
+    assert run(tmp_path / "in", "--out", tmp_path / "set", "--labels", tmp_path / "l.csv", *PLAIN)[0] == 0
+    assert [row[1:] for row in listed(tmp_path / "set", "train")] == [["10", "4"], ["10", "4"], ["10", "1"], ["10", "1"]]
+    dropped = (tmp_path / "set/dropped.csv").read_text().splitlines()[1:]
+    assert [row.partition("a.mkv,")[2] for row in dropped] == [
+        f"{part},the video has no frame in it" for part in ("5.0,6.0", "6.0,7.0")
+    ]
