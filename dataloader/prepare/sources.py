@@ -23,16 +23,13 @@ class Source:
     """One video: a file or a folder of frames."""
 
     path: Path
+    place: str  # without links
     stamp: str  # another one: the video has changed
     name: str  # of its clips, unique
     person: str
     parts: tuple[Part, ...]  # none where the CSV leaves it out
     is_done: bool = False
     earlier: str | None = None  # the name of what was made of it before
-
-    @property
-    def place(self) -> str:
-        return str(self.path.resolve())
 
     @property
     def basis(self) -> dict[str, Any]:
@@ -55,7 +52,7 @@ def make_sources(videos: list[FoundVideo], labels: str | None, stored: Sequence[
             while name.casefold() in taken:
                 name += "-2"
             taken.add(name.casefold())
-        source = Source(video.path, stamps[number], name, persons[person] or name, parts)
+        source = Source(video.path, video.place, stamps[number], name, persons[person] or name, parts)
         if earlier is not None:
             is_done = name == earlier.name and source.basis == earlier.basis
             source = replace(source, is_done=is_done, earlier=earlier.name)
@@ -68,7 +65,7 @@ def find_earlier(
 ) -> dict[int, Stored]:
     """{number of the video: what was made of it}: by its place; moved as it is; where a note is damaged by its name."""
     found: dict[int, Stored] = {}
-    places = [str(video.path.resolve()) for video in videos]
+    places = [video.place for video in videos]
     for key, values in (("place", places), ("stamp", stamps), ("name", names)):
         done = {one.name for one in found.values()}
         known = {getattr(one, key): one for one in stored if one.name not in done and one.is_damaged == (key == "name")}

@@ -18,6 +18,10 @@ class FoundVideo:
     inside: Path  # below the folder that was named
 
     @property
+    def place(self) -> str:
+        return os.path.realpath(self.path)  # unlike resolve() it bears links that go around
+
+    @property
     def folders(self) -> tuple[str, ...]:
         return self.inside.parts[:-1]
 
@@ -40,11 +44,11 @@ def find_videos(named: Sequence[str]) -> tuple[list[FoundVideo], list[Path]]:
             continue
         for found, is_video in _walk(path):
             videos.append(FoundVideo(found, found.relative_to(path))) if is_video else others.append(found)
-    places: set[Path] = set()
+    places: set[str] = set()
     for video in videos:
-        if video.path.resolve() in places:
+        if video.place in places:
             raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
-        places.add(video.path.resolve())
+        places.add(video.place)
     if not videos:
         raise UserError(f"{named[0]}: holds no video ({', '.join(SUFFIXES[:4])}, ...) and no folder of frames")
     return videos, others
