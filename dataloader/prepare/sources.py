@@ -76,12 +76,12 @@ def find_earlier(
 
 
 def _by_folders(videos: list[FoundVideo]) -> list[tuple[str, tuple[Part, ...]]]:
-    """``<class>/<person>/<video>``, or ``<class>/<video>``."""
+    """``<class>/<person>/<video>``, or ``<class>/<video>``; whatever a person's folder holds is of that person."""
     labelled = [bool(video.folders) for video in videos]
     if any(labelled) and not all(labelled):
         where = videos[labelled.index(False)].path
         raise UserError(f"{where}: lies in no folder of a class, as others do; move it, or name --labels FILE")
-    return [("_".join(v.folders[1:]), (Part(composed(v.folders[0]) if v.folders else None),)) for v in videos]
+    return [("".join(v.folders[1:2]), (Part(composed(v.folders[0]) if v.folders else None),)) for v in videos]
 
 
 def _by_csv(videos: list[FoundVideo], file: str) -> list[tuple[str, tuple[Part, ...]]]:

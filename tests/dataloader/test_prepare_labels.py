@@ -173,3 +173,16 @@ def test_a_part_without_a_frame_takes_none_of_another(tmp_path):
     assert [row.partition("a.mkv,")[2] for row in dropped] == [
         f"{part},the video has no frame in it" for part in ("5.0,6.0", "6.0,7.0")
     ]
+
+
+def test_folders_below_a_person_are_of_that_person(tmp_path):
+    """Else who was filmed on two days would be in both lists."""
+    for place in ("Bored/anna/monday", "Keen/anna/tuesday", "Keen/ben"):
+        film(tmp_path / f"in/{place}/a.mp4", move(20))
+    assert run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN)[0] == 0
+    names = {folder for name in ("train", "test") for folder, *_ in listed(tmp_path / "set", name)}
+    assert names == {
+        "images/anna/Bored_anna_monday_a_0001",
+        "images/anna/Keen_anna_tuesday_a_0001",
+        "images/ben/Keen_ben_a_0001",
+    }
