@@ -68,10 +68,13 @@ def find_earlier(
     places = [video.place for video in videos]
     for key, values in (("place", places), ("stamp", stamps), ("name", names)):
         done = {one.name for one in found.values()}
-        known = {getattr(one, key): one for one in stored if one.name not in done and one.is_damaged == (key == "name")}
+        known: dict[str, list[Stored]] = {}  # copies have one stamp
+        for one in stored:
+            if one.name not in done and one.is_damaged == (key == "name"):
+                known.setdefault(getattr(one, key), []).append(one)
         for number, value in enumerate(values):
-            if number not in found and value in known:
-                found[number] = known.pop(value)
+            if number not in found and known.get(value):
+                found[number] = known[value].pop(0)
     return found
 
 

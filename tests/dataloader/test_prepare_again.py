@@ -172,3 +172,14 @@ def test_nothing_is_dropped_for_videos_of_which_no_clip_is_left(tmp_path, capsys
     assert run(tmp_path / "a.mp4", "--out", out, *PLAIN)[0] == 0
     status, _, err = run(tmp_path / "b.mp4", "--out", out, *PLAIN, "--drop-others", capsys=capsys)
     assert status == 2 and "no clip is left of 1 video" in err and clips(out) == ["a/a_0001"]
+
+
+def test_copies_may_be_moved_together(tmp_path, capsys):
+    film(tmp_path / "in/monday/a.mp4", move(20))
+    shutil.copytree(tmp_path / "in/monday", tmp_path / "in/tuesday")  # with their times
+    out = tmp_path / "set"
+    assert run(tmp_path / "in/monday", tmp_path / "in/tuesday", "--out", out, *PLAIN)[0] == 0
+    (tmp_path / "in").rename(tmp_path / "moved")
+    days = tmp_path / "moved/monday", tmp_path / "moved/tuesday"
+    status, said, _ = run(*days, "--out", out, *PLAIN, capsys=capsys)
+    assert status == 0 and "2 of 2 videos done" in said
