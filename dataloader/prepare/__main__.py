@@ -56,11 +56,12 @@ def fill(
     if len(failed) == len(made):
         raise UserError(failed[0] + (f" (and {plural(len(failed) - 1, 'other')} like it)" if len(failed) > 1 else ""))
     counts = lists.write_lists(out, sources, made, classes.numbers, options.test_share)
-    classes.write(out)
-    for one in others:
-        store.drop(out, one)
+    if gone := classes.write(out):
+        say(f"texts of classes that are no longer there: {gone}")
     dropped = lists.write_dropped(out, sources, made, left_out)
     tell(out, sources, made, counts, dropped)
+    for one in others:
+        store.drop(out, one)
     if classes.own:
         where = out / "annotation/classes.json"
         say(f"classes, by their folders or labels: {', '.join(classes.own)}; their texts: {where}")
@@ -74,10 +75,11 @@ def find_others(out: Path, sources: list[Source], stored: list[Stored], drop: bo
     """Clips that would be in no list: refused, or to be removed."""
     kept = {source.earlier for source in sources}
     others = [one for one in stored if one.name not in kept]
-    if others and not drop:
+    lost = [one for one in others if one.made is None or one.made["clips"] or one.made["before"]]
+    if lost and not drop:
         raise UserError(
-            f"--out {out}: holds clips of {plural(len(others), 'video')} not named now, or not in --labels "
-            f"({some([one.place or one.name for one in others], 3)}): name all videos of the set, choose another "
+            f"--out {out}: holds clips of {plural(len(lost), 'video')} not named now, or not in --labels "
+            f"({some([one.place or one.name for one in lost], 3)}): name all videos of the set, choose another "
             "--out, or remove those clips with --drop-others"
         )
     return others

@@ -1,11 +1,10 @@
 """The classes of a prepared set: a known set's, or the user's own by their folders or labels, with texts of each."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.classes import load_classes, read_json
+from dataloader.classes import Classes, load_classes, read_json
 from dataloader.prepare.notes import write_json
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
@@ -17,6 +16,7 @@ TEXTS = {  # of classes that come as folder names: replace them by better ones
     "prompt_ensemble": ["A person with an expression of {}.", "A face that shows {}."],
     "descriptive": "A face and a posture that show {}.",
 }
+PREVIOUS = "classes.previous.json"
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,18 @@ class SetClasses:
     own: tuple[str, ...] = ()
     entries: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(self, out: Path) -> None:
-        """A file whose texts would be lost goes aside."""
-        path, stored = file_of(out), read_own(out)
-        if self.own and stored == self.entries:
-            return
-        if any(entry not in self.entries for entry in stored):
-            os.replace(path, path.with_name("classes.previous.json"))
-        if self.own:
-            write_json(path, {"label_base": 1, "persons": True, "classes": self.entries})
+    def write(self, out: Path) -> Path | None:
+        """The file of texts that no class has any longer, where there are such: nothing that was written goes."""
+        stored, path = read_own(out), file_of(out)
+        gone, aside = [entry for entry in stored if entry not in self.entries], path.with_name(PREVIOUS)
+        if gone:
+            before = read_previous(aside)
+            write_json(aside, stated([*before, *(entry for entry in gone if entry not in before)]))
+        if not self.own:
+            path.unlink(missing_ok=True)
+        elif not stored or read_json(path) != stated(self.entries):
+            write_json(path, stated(self.entries))
+        return aside if gone else None
 
 
 def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> SetClasses:
@@ -44,16 +47,22 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
         raise UserError(
             f"--out {out}: its clips have labels, this call names none: name them as before or choose another --out"
         )
-    known = load_classes(options.dataset, options.class_texts)
+    if options.class_texts and Path(options.class_texts).resolve() == file_of(out).resolve():
+        raise UserError(
+            f"--class-texts {options.class_texts}: is this set's own file, which holds anyway; leave it out"
+        )
+    stored, known = read_own(out), load_classes(options.dataset, options.class_texts)
+    if known.layout == "images" or known.format.checks_class_folder:
+        raise UserError(f"{known.source}: its lists are of another kind than a prepared set's; choose another")
     missing = [label for label in written if label.lower() not in known.words]
     if not missing:
-        return SetClasses({label: known.words[label.lower()] + known.label_base for label in written})
+        return SetClasses({label: number_of(known, label) for label in written})
     if options.class_texts:
         advice = closest(missing[0], list(known.names)) or f"; one of {', '.join(known.names)}"
         raise UserError(f"label {missing[0]!r}: no class of {known.source}{advice}")
     check_names(written)
-    earlier = {entry["name"]: entry for entry in read_own(out)}
-    entries = [earlier.get(name) or entry_of(name) for name in written]
+    earlier = {entry["name"]: entry for entry in stored}
+    entries = [earlier.get(name) or entry_of(name, stored[0] if stored else TEXTS) for name in written]
     return SetClasses({label: number for number, label in enumerate(written, 1)}, tuple(written), entries)
 
 
@@ -67,13 +76,25 @@ def check_names(labels: list[str]) -> None:
             raise UserError(f"labels {other!r} and {label!r}: differ in nothing that counts; write them alike")
 
 
-def entry_of(name: str) -> dict[str, Any]:
-    word = name.replace("_", " ").lower()
-    return {"name": name} | {kind: filled(text, word) for kind, text in TEXTS.items()}
+def number_of(known: Classes, label: str) -> int:
+    """As the lists of a known set count, some in an order of their own."""
+    place, order = known.words[label.lower()], known.format.order
+    return known.label_base + (place if order is None else order.index(place))
 
 
-def filled(text: str | list[str], word: str) -> str | list[str]:
-    return text.format(word) if isinstance(text, str) else [one.format(word) for one in text]
+def entry_of(name: str, like: dict[str, Any]) -> dict[str, Any]:
+    """With as many texts of each kind as another class has, which all must."""
+    word, entry = name.replace("_", " ").lower(), {"name": name}
+    for kind in filter(like.__contains__, TEXTS):
+        texts = TEXTS[kind] if isinstance(TEXTS[kind], list) else [TEXTS[kind]]
+        count = len(like[kind]) if isinstance(like[kind], list) else 1
+        made = [texts[number % len(texts)].format(word) for number in range(count)]
+        entry[kind] = made if isinstance(like[kind], list) else made[0]
+    return entry
+
+
+def stated(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"label_base": 1, "persons": True, "classes": entries}
 
 
 def file_of(out: Path) -> Path:
@@ -86,3 +107,10 @@ def read_own(out: Path) -> list[dict[str, Any]]:
         return []
     load_classes("RAER", str(file_of(out)))
     return read_json(file_of(out))["classes"]
+
+
+def read_previous(path: Path) -> list[dict[str, Any]]:
+    stored = read_json(path) if path.is_file() else stated([])
+    if not isinstance(stored, dict) or not isinstance(stored.get("classes"), list):
+        raise UserError(f'{path}: expected {{"classes": [...]}}; rename it, a new one is written')
+    return stored["classes"]

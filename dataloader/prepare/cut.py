@@ -74,24 +74,33 @@ class Cutter:
         with open_video(str(self.source.path), self.options.folder_fps) as video:
             parts, left, part = self.source.parts, deque(range(len(self.source.parts))), None
             for sample in self._samples(video):
-                if part is not None and sample.seconds >= (parts[part].end or math.inf) - self._half:
+                if part is not None and self._is_over(part, sample.seconds):
                     yield from self._finish(part)
                     part = None
-                if part is None and left and sample.seconds >= parts[left[0]].start - self._half:
+                while part is None and left and sample.seconds >= parts[left[0]].start - self._half:
                     part = left.popleft()
                     self.begin = parts[part].start
+                    if self._is_over(part, sample.seconds):
+                        yield self._without_frames(part, "the video has no frame in it")
+                        part = None
                 if part is not None:
                     yield from self._add(sample, part)
             if part is not None:
                 yield from self._finish(part)
             for late in left:
-                span = parts[late].start, parts[late].end or parts[late].start
-                yield CutClip(span, late, None, [], "the video ends before it")
+                yield self._without_frames(late, "the video ends before it")
             self.damaged = video.damaged
 
     @property
     def _half(self) -> float:
         return 0.5 / self.options.fps
+
+    def _is_over(self, part: int, seconds: float) -> bool:
+        return seconds >= (self.source.parts[part].end or math.inf) - self._half
+
+    def _without_frames(self, part: int, reason: str) -> CutClip:
+        span = self.source.parts[part].start, self.source.parts[part].end or self.source.parts[part].start
+        return CutClip(span, part, None, [], reason)
 
     def _samples(self, video: Video) -> Iterator[Sample]:
         patience = patience_of(max(1 / self.options.fps, 1 / video.fps))

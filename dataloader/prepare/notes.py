@@ -36,7 +36,7 @@ class Stored:
 
     @property
     def stamp(self) -> str | None:
-        return self.basis and self.basis.get("stamp")
+        return self.basis and self.basis["stamp"]
 
 
 def note_of(out: Path, name: str) -> Path:
@@ -58,13 +58,13 @@ def _is_sound(made: Any) -> bool:
         clips, rows = made["clips"], made["dropped"]
         return (
             isinstance(made["path"], str)
-            and isinstance(made["source"], dict)
+            and isinstance(made["source"]["stamp"], str)
             and isinstance(made["damaged"], str | None)
             and all(isinstance(row, dict) and {*row} == {"from", "to", "reason"} for row in rows)
             and all(isinstance(clip[key], kind) for clip in clips for key, kind in CLIP.items())
             and all(isinstance(clip["body"], list | None) for clip in clips)
             and all(map(FOLDER.fullmatch, made["before"] + [clip["folder"] for clip in clips]))
-            and all(0 <= clip["part"] < len(made["source"].get("spans", "?")) for clip in clips)
+            and all(0 <= clip["part"] < len(made["source"]["spans"]) for clip in clips if "spans" in made["source"])
         )
     except (KeyError, TypeError):
         return False

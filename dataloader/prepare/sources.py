@@ -15,22 +15,21 @@ from dataloader.prepare.notes import Stored
 from dataloader.prepare.videos import FoundVideo
 from utils.errors import UserError
 
+LONGEST = 200  # bytes of a name: file systems know 255, and it gets a number and endings
+
 
 @dataclass(frozen=True)
 class Source:
     """One video: a file or a folder of frames."""
 
     path: Path
+    place: str  # without links
     stamp: str  # another one: the video has changed
     name: str  # of its clips, unique
     person: str
     parts: tuple[Part, ...]  # none where the CSV leaves it out
     is_done: bool = False
     earlier: str | None = None  # the name of what was made of it before
-
-    @property
-    def place(self) -> str:
-        return str(self.path.resolve())
 
     @property
     def basis(self) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def make_sources(videos: list[FoundVideo], labels: str | None, stored: Sequence[
             while name.casefold() in taken:
                 name += "-2"
             taken.add(name.casefold())
-        source = Source(video.path, stamps[number], name, persons[person] or name, parts)
+        source = Source(video.path, video.place, stamps[number], name, persons[person] or name, parts)
         if earlier is not None:
             is_done = name == earlier.name and source.basis == earlier.basis
             source = replace(source, is_done=is_done, earlier=earlier.name)
@@ -66,23 +65,26 @@ def find_earlier(
 ) -> dict[int, Stored]:
     """{number of the video: what was made of it}: by its place; moved as it is; where a note is damaged by its name."""
     found: dict[int, Stored] = {}
-    places = [str(video.path.resolve()) for video in videos]
+    places = [video.place for video in videos]
     for key, values in (("place", places), ("stamp", stamps), ("name", names)):
         done = {one.name for one in found.values()}
-        known = {getattr(one, key): one for one in stored if one.name not in done and one.is_damaged == (key == "name")}
+        known: dict[str, list[Stored]] = {}  # copies have one stamp
+        for one in stored:
+            if one.name not in done and one.is_damaged == (key == "name"):
+                known.setdefault(getattr(one, key), []).append(one)
         for number, value in enumerate(values):
-            if number not in found and value in known:
-                found[number] = known.pop(value)
+            if number not in found and known.get(value):
+                found[number] = known[value].pop(0)
     return found
 
 
 def _by_folders(videos: list[FoundVideo]) -> list[tuple[str, tuple[Part, ...]]]:
-    """``<class>/<person>/<video>``, or ``<class>/<video>``."""
+    """``<class>/<person>/<video>``, or ``<class>/<video>``; whatever a person's folder holds is of that person."""
     labelled = [bool(video.folders) for video in videos]
     if any(labelled) and not all(labelled):
         where = videos[labelled.index(False)].path
         raise UserError(f"{where}: lies in no folder of a class, as others do; move it, or name --labels FILE")
-    return [("_".join(v.folders[1:]), (Part(composed(v.folders[0]) if v.folders else None),)) for v in videos]
+    return [("".join(v.folders[1:2]), (Part(composed(v.folders[0]) if v.folders else None),)) for v in videos]
 
 
 def _by_csv(videos: list[FoundVideo], file: str) -> list[tuple[str, tuple[Part, ...]]]:
@@ -100,7 +102,7 @@ def name_persons(written: list[str]) -> dict[str, str]:
         name = plain(text)
         if not text or name == text or (name and count[name] == 1):
             return name
-        return f"{name or 'person'}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:6]}"
+        return f"{name or 'person'}-{mark_of(text)}"
 
     return {text: named(composed(text)) for text in written}
 
@@ -111,13 +113,21 @@ def composed(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A name that any file system and any list can hold."""
+    """A name that any file system and any list can hold; a long one is cut, and stays unlike others."""
     kept = (c if c.isalnum() or c in "_.-" or unicodedata.category(c)[0] == "M" else " " for c in composed(text))
-    return re.sub(r" +", "_", "".join(kept)).strip("._")
+    name = re.sub(r" +", "_", "".join(kept)).strip("._")
+    if len(name.encode()) <= LONGEST:
+        return name
+    return f"{name.encode()[: LONGEST - 7].decode(errors='ignore')}-{mark_of(text)}"
+
+
+def mark_of(text: str) -> str:
+    return hashlib.sha256(composed(text).encode(errors="surrogateescape")).hexdigest()[:6]
 
 
 def stamp_of(path: Path) -> str:
-    """Of a file's name, size and time, or those of all in a folder."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    """Of a file's name, size and time, or those of all in a folder; what is not there stops no other video."""
+    inside = path.iterdir() if path.is_dir() else [path]
+    files = sorted(file for file in inside if file.is_file())
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()

@@ -63,6 +63,10 @@ def renew(out: Path, source: Source, made: dict[str, Any]) -> None:
         write_json(note_of(out, source.name), made | {"path": source.place})
 
 
+def is_whole(out: Path, made: dict[str, Any]) -> bool:
+    return all((out / clip["folder"]).is_dir() for clip in made["clips"])
+
+
 def begin(out: Path, source: Source) -> Path:
     """A place for the clips of a video."""
     place = out / UNFINISHED / source.name
@@ -76,12 +80,11 @@ def finish(out: Path, source: Source, place: Path, made: dict[str, Any]) -> dict
 
     Until then the note tells what may lie there, but of no version of the video.
     """
-    names = [source.name] + ([source.earlier] if source.earlier not in (None, source.name) else [])
-    before = [folder for name in names for folder in _folders(out, name)]
+    earlier = source.earlier or source.name
+    before = _folders(out, earlier)
     note, made = note_of(out, source.name), {"path": source.place, "before": [], "source": source.basis} | made
-    write_json(note, made | {"source": {}, "before": before})
-    for name in names[1:]:
-        note_of(out, name).unlink(missing_ok=True)
+    write_json(note_of(out, earlier), made | {"source": {"stamp": source.stamp}, "before": before})
+    os.replace(note_of(out, earlier), note)  # one note of it at every moment
     _remove(out, before)
     for clip in made["clips"]:
         target = out / clip["folder"]

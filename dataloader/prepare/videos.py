@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataloader.frames import list_frames, numeric_key
-from dataloader.video.kinds import SUFFIXES, is_video_file, video_files
+from dataloader.video.kinds import SUFFIXES, is_video_file
 from utils.errors import UserError
 
 NOTES = ".prepared"  # in every set that this command made
@@ -16,6 +16,10 @@ NOTES = ".prepared"  # in every set that this command made
 class FoundVideo:
     path: Path
     inside: Path  # below the folder that was named
+
+    @property
+    def place(self) -> str:
+        return os.path.realpath(self.path)  # unlike resolve() it bears links that go around
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -40,18 +44,24 @@ def find_videos(named: Sequence[str]) -> tuple[list[FoundVideo], list[Path]]:
             continue
         for found, is_video in _walk(path):
             videos.append(FoundVideo(found, found.relative_to(path))) if is_video else others.append(found)
-    places: set[Path] = set()
+    places: set[str] = set()
     for video in videos:
-        if video.path.resolve() in places:
+        if video.place in places:
             raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
-        places.add(video.path.resolve())
+        places.add(video.place)
     if not videos:
         raise UserError(f"{named[0]}: holds no video ({', '.join(SUFFIXES[:4])}, ...) and no folder of frames")
     return videos, others
 
 
-def holds_frames(folder: Path) -> bool:
-    return bool(list_frames(folder)) and not video_files(folder)
+def holds_frames(folder: Path, above: tuple[Path, ...] = ()) -> bool:
+    """Pictures beside videos, or above them, are of something else than their frames."""
+    if not list_frames(folder):
+        return False
+    below = [path for path, is_video in _walk(folder, above) if is_video]
+    if below and all(path.is_dir() for path in below):
+        raise UserError(f"{folder}: holds pictures, and so does {below[0]}; move those that are no frames elsewhere")
+    return not below
 
 
 def is_prepared(folder: Path) -> bool:
@@ -70,7 +80,7 @@ def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, bo
             yield path, is_video_file(path)
         elif is_prepared(path) or path.resolve() in above:
             yield path, False
-        elif holds_frames(path):
+        elif holds_frames(path, above):
             yield path, True
         else:
             yield from _walk(path, above)

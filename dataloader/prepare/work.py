@@ -1,8 +1,11 @@
 """All videos through the cutter, several at a time."""
 
+import multiprocessing
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import cv2
@@ -30,18 +33,31 @@ def cut_all(
 ) -> list[Made]:
     """What was made of every video, in their order; what an earlier call did is not repeated."""
     known = {one.name: one.made for one in stored}
-    made = [known[source.name] if source.is_done else None for source in sources]
+    made = [
+        known[source.name] if source.is_done and store.is_whole(out, known[source.name]) else None for source in sources
+    ]
     left = [place for place, found in enumerate(made) if found is None]
     if len(left) < len(sources):
         print(f"going on: {len(sources) - len(left)} of {plural(len(sources), 'video')} done")
     for source, found in zip(sources, made, strict=True):
         if found is not None:
             store.renew(out, source, found)
-    with ordered_map(min(options.workers, len(left)), cv2.setNumThreads, 1) as run:
+    with ordered_map(min(options.workers, len(left)), begin_worker) as run:
         cut = run(partial(cut_video, out, options, make_detector), [sources[place] for place in left])
         for place, found in zip(left, progress_bar(cut, len(left), "videos"), strict=True):
             made[place] = found
     return made
+
+
+def begin_worker() -> None:
+    """Ends with the process that started it: whoever calls again would meet it in the same folders."""
+    cv2.setNumThreads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def cut_video(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector], source: Source) -> Made:

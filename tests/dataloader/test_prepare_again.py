@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from tests.dataloader.filming import film
+from tests.dataloader.filming import film, picture
 from tests.dataloader.preparing import PLAIN, clips, listed, move, run, write
 
 
@@ -153,3 +153,33 @@ def test_texts_stay_when_a_class_comes_and_are_kept_when_one_goes(tmp_path):
     assert run(*words, "--drop-others")[0] == 0
     assert "Heavy eyes." not in path.read_text(encoding="utf-8")
     assert "Heavy eyes." in path.with_name("classes.previous.json").read_text(encoding="utf-8")
+
+
+def test_a_video_without_clips_may_go(tmp_path, capsys):
+    film(tmp_path / "in/a.mp4", move(20))
+    film(tmp_path / "in/b.mp4", [picture(None)] * 40)
+    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
+    assert run(*words)[0] == 0
+    (tmp_path / "in/b.mp4").unlink()
+    assert run(*words)[0] == 0
+    assert [path.stem for path in (tmp_path / "set/.prepared/videos").iterdir()] == ["a"]
+
+
+def test_nothing_is_dropped_for_videos_of_which_no_clip_is_left(tmp_path, capsys):
+    film(tmp_path / "a.mp4", move(20))
+    film(tmp_path / "b.mp4", [picture(None)] * 40)
+    out = tmp_path / "set"
+    assert run(tmp_path / "a.mp4", "--out", out, *PLAIN)[0] == 0
+    status, _, err = run(tmp_path / "b.mp4", "--out", out, *PLAIN, "--drop-others", capsys=capsys)
+    assert status == 2 and "no clip is left of 1 video" in err and clips(out) == ["a/a_0001"]
+
+
+def test_copies_may_be_moved_together(tmp_path, capsys):
+    film(tmp_path / "in/monday/a.mp4", move(20))
+    shutil.copytree(tmp_path / "in/monday", tmp_path / "in/tuesday")  # with their times
+    out = tmp_path / "set"
+    assert run(tmp_path / "in/monday", tmp_path / "in/tuesday", "--out", out, *PLAIN)[0] == 0
+    (tmp_path / "in").rename(tmp_path / "moved")
+    days = tmp_path / "moved/monday", tmp_path / "moved/tuesday"
+    status, said, _ = run(*days, "--out", out, *PLAIN, capsys=capsys)
+    assert status == 0 and "2 of 2 videos done" in said

@@ -1,7 +1,11 @@
 """python -m dataloader.prepare after an interruption, on damaged notes and videos, and twice at a time."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -143,3 +147,70 @@ def test_killed_while_clips_change_nothing_counts_as_done(tmp_path, monkeypatch)
     shutil.copy2(tmp_path / "first/a.mp4", tmp_path / "in/a.mp4")  # as it was: its first note would have called it done
     assert run(*words)[0] == 0
     assert clips(tmp_path / "set") == ["a/a_0001", "a/a_0002", "a/a_0003"]
+
+
+def test_killed_while_a_renamed_video_with_parts_is_finished(tmp_path, monkeypatch):
+    out, labels = tmp_path / "set", write(tmp_path / "l.csv", "video,label,from,to\na,Fatigue,0,1\na,Confusion,1,2\n")
+    film(tmp_path / "in/Keen/a.mp4", move(40))
+    words = [tmp_path / "in", "--labels", labels, "--out", out, *PLAIN]
+    assert run(*words)[0] == 0
+    (tmp_path / "in/Keen").rename(tmp_path / "in/Bored")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dataloader.prepare.store._remove", killed)
+        assert run(*words)[0] == 130
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert run(tmp_path / "moved", *words[1:])[0] == 0
+    assert clips(out) == ["Bored_a/Bored_a_0001", "Bored_a/Bored_a_0002"]
+    assert [path.stem for path in (out / ".prepared/videos").iterdir()] == ["Bored_a"]
+
+
+def test_clips_that_somebody_removed_are_made_again(tmp_path):
+    film(tmp_path / "in/a.mp4", move(40))
+    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
+    assert run(*words)[0] == 0
+    shutil.rmtree(tmp_path / "set/images/a/a_0002")
+    assert run(*words)[0] == 0
+    assert clips(tmp_path / "set") == ["a/a_0001", "a/a_0002"]
+
+
+def test_a_link_to_nothing_stops_no_other(tmp_path, capsys):
+    film(tmp_path / "in/a.mp4", move(20))
+    (tmp_path / "in/b.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "in/c.mp4").symlink_to("c.mp4")
+    status, said, _ = run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
+    assert status == 1 and "b.mp4: no such file" in said and "c.mp4: no such file" in said
+    assert clips(tmp_path / "set") == ["a/a_0001"]
+
+
+def test_a_worker_ends_with_the_process_that_started_it():
+    """Else it would write where the next call does."""
+    code = (
+        "import multiprocessing, os, time\n"
+        "from dataloader.prepare.work import begin_worker\n"
+        "if __name__ == '__main__':\n"
+        "    pool = multiprocessing.get_context('spawn').Pool(1, begin_worker)\n"
+        "    print(pool.apply(os.getpid), flush=True)\n"
+        "    pool.apply_async(time.sleep, (600,))\n"
+        "    time.sleep(0.5)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    script = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    worker = int(script.stdout)
+    for _ in range(100):
+        if not is_alive(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    raise AssertionError("the worker went on")
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

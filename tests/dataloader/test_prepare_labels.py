@@ -4,6 +4,7 @@ import os
 import unicodedata
 
 import pytest
+from PIL import Image
 
 from dataloader.classes import load_classes
 from dataloader.prepare.sources import name_persons, plain
@@ -136,3 +137,52 @@ def test_a_column_twice(tmp_path, capsys):
 
 def test_a_name_for_any_disk():
     assert plain("../a b:c") == "a_b_c" and plain("..") == "" and plain("été 1") == "été_1"
+
+
+def test_names_as_long_as_a_disk_allows(tmp_path):
+    for end in "ab":
+        film(tmp_path / f"in/{'é' * 125}{end}.mp4", move(20))
+    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
+    for _ in range(2):
+        assert run(*words)[0] == 0
+        names = [name.split("/")[1] for name, _ in listed(tmp_path / "set", "clips")]
+        assert len(set(names)) == 2 and all(name.startswith("é" * 90) for name in names)
+
+
+def test_pictures_above_videos_hide_none(tmp_path, capsys):
+    film(tmp_path / "in/Bored/anna/a.mp4", move(20))
+    for place in ("in", "in/Bored"):
+        Image.new("RGB", (8, 8)).save(tmp_path / place / "cover.jpg")
+    status, said, _ = run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
+    assert status == 0 and "2 items left alone" in said and len(listed(tmp_path / "set", "train")) == 1
+    (tmp_path / "frames/below").mkdir(parents=True)
+    for place in ("frames", "frames/below"):
+        Image.new("RGB", (8, 8)).save(tmp_path / place / "1.jpg")
+    err = run(tmp_path / "frames", "--out", tmp_path / "other", *PLAIN, capsys=capsys)[2]
+    assert f"{tmp_path / 'frames'}: holds pictures, and so does {tmp_path / 'frames/below'}" in err
+
+
+def test_a_part_without_a_frame_takes_none_of_another(tmp_path):
+    times = [100 * n + (10_000 if n >= 20 else 0) for n in range(40)]  # nothing from 2 to 12 seconds
+    film(tmp_path / "in/a.mkv", move(40), times=times)
+    rows = "a,Fatigue,0,2\na,Confusion,5,6\na,Enjoyment,6,7\na,Neutrality,12,14\n"
+    (tmp_path / "l.csv").write_text("video,label,from,to\n" + rows)
+    assert run(tmp_path / "in", "--out", tmp_path / "set", "--labels", tmp_path / "l.csv", *PLAIN)[0] == 0
+    assert [row[1:] for row in listed(tmp_path / "set", "train")] == [["10", label] for label in "4411"]
+    dropped = (tmp_path / "set/dropped.csv").read_text().splitlines()[1:]
+    assert [row.partition("a.mkv,")[2] for row in dropped] == [
+        f"{part},the video has no frame in it" for part in ("5.0,6.0", "6.0,7.0")
+    ]
+
+
+def test_folders_below_a_person_are_of_that_person(tmp_path):
+    """Else who was filmed on two days would be in both lists."""
+    for place in ("Bored/anna/monday", "Keen/anna/tuesday", "Keen/ben"):
+        film(tmp_path / f"in/{place}/a.mp4", move(20))
+    assert run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN)[0] == 0
+    names = {folder for name in ("train", "test") for folder, *_ in listed(tmp_path / "set", name)}
+    assert names == {
+        "images/anna/Bored_anna_monday_a_0001",
+        "images/anna/Keen_anna_tuesday_a_0001",
+        "images/ben/Keen_ben_a_0001",
+    }
