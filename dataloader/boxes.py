@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from dataloader.annotation import Clip
@@ -123,6 +124,13 @@ def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]]) -> HitRate:
     found = [boxes.get(clip.key, {}) for clip in clips]
     counts = [sum(name in box for name in clip.frames) for clip, box in zip(clips, found, strict=True)]
     return HitRate("face", len(clips), sum(map(bool, found)), sum(len(c.frames) for c in clips), sum(counts))
+
+
+def middle_width(clips: list[Clip], boxes: dict[str, dict[str, Box]]) -> float | None:
+    """Pixels, of the face that as many faces are wider than as narrower."""
+    found = (boxes.get(clip.key, {}).get(name) for clip in clips for name in clip.frames)
+    widths = [box[2] - box[0] for box in found if box]
+    return float(median(widths)) if widths else None
 
 
 def body_hits(clips: list[Clip], boxes: dict[str, Box]) -> HitRate:

@@ -8,13 +8,13 @@ Box = tuple[float, float, float, float]
 Area = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
 
 
-def face_area(width: int, height: int, box: Box | None) -> Area:
-    """The box, 20 pixels wider on each side, inside the frame; without a box the whole frame."""
+def face_area(width: int, height: int, box: Box | None, margin: int = MARGIN) -> Area:
+    """The box, ``margin`` pixels wider on each side, inside the frame; without a box the whole frame."""
     whole = (0, 0, width, height)
     if box is None:
         return whole
     left, top, right, bottom = (int(value) for value in box)
-    area = (max(left - MARGIN, 0), max(top - MARGIN, 0), min(right + MARGIN, width), min(bottom + MARGIN, height))
+    area = (max(left - margin, 0), max(top - margin, 0), min(right + margin, width), min(bottom + margin, height))
     return area if area[2] > area[0] and area[3] > area[1] else whole
 
 
@@ -43,8 +43,14 @@ def cut(frame: np.ndarray, area: Area) -> np.ndarray:
     return made
 
 
-def crop_face(frame: np.ndarray, box: Box | None) -> np.ndarray:
-    return cut(frame, face_area(frame.shape[1], frame.shape[0], box))
+def margin_like(face_width: float | None, box: Box) -> int:
+    """As large a part of this face as ``MARGIN`` was of one ``face_width`` wide, so that pictures of another size show
+    as much of a head; the margin itself where nobody knows how wide."""
+    return MARGIN if face_width is None else round(MARGIN * (box[2] - box[0]) / face_width)
+
+
+def crop_face(frame: np.ndarray, box: Box | None, margin: int = MARGIN) -> np.ndarray:
+    return cut(frame, face_area(frame.shape[1], frame.shape[0], box, margin))
 
 
 def crop_context(frame: np.ndarray, box: Box | None) -> np.ndarray:

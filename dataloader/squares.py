@@ -3,12 +3,12 @@
 import numpy as np
 from PIL import Image
 
-from dataloader.crops import Box, crop_context, crop_face, letterbox
+from dataloader.crops import MARGIN, Box, crop_context, crop_face, letterbox
 
 
-def face_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+def face_square(frame: np.ndarray, box: Box | None, size: int, margin: int = MARGIN) -> np.ndarray:
     """(3, size, size) uint8 of the box with its margin, aspect ignored; without a box of the whole frame."""
-    crop = np.ascontiguousarray(crop_face(frame, box))
+    crop = np.ascontiguousarray(crop_face(frame, box, margin))
     if crop.shape[:2] != (size, size):
         crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(crop.transpose(2, 0, 1))

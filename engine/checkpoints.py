@@ -109,6 +109,9 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: damaged: {key} is {type(content[key]).__name__}, expected {kind.__name__}")
     if not isinstance(content.get("trained_on", ""), str):
         raise UserError(f"{path}: damaged: what it was trained on is no text")
+    width = content.get("face_width", 1.0)
+    if not isinstance(width, float) or not 0 < width < float("inf"):
+        raise UserError(f"{path}: damaged: the width of its faces is no number of pixels")
     if content["family"] not in REBUILDERS:
         raise UserError(f"{path}: a model of the family {content['family'][:40]!r}, which this version does not know")
     if not content["classes"] or not all(isinstance(name, str) for name in content["classes"]):

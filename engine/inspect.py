@@ -17,7 +17,7 @@ from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
 from utils.runlog import require_new
 
-WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on")
+WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
@@ -56,11 +56,12 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     """Sizes, classes, texts, keys, options."""
     content = opened.content
     parameters = sum(tensor.numel() for tensor in content["model"].values())
-    note = one_line(content.get("trained_on", ""))
+    note, width = one_line(content.get("trained_on", "")), content.get("face_width")
     lines = [
         f"family      {_title(opened)}",
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
         *([f"            on a set that says of itself: {note}"] if note else []),
+        *([f"            on faces around {width:.0f} pixels wide"] if width else []),
         describe_sequence(opened) if content["family"] == "sequence" else describe_towers(opened.shape),
         f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",

@@ -50,9 +50,10 @@ class Keeper:
         data: str,
         selected_on: str,
         session: Session,
+        face_width: float | None = None,
     ) -> None:
         """``learning``: what has a state besides the model: optimizer, schedule, scaler. ``data``: a hash of what the
-        epochs depend on."""
+        epochs depend on. ``face_width``: of a face in the middle of those in the boxes."""
         self.model, self.learning, self.folder = model, learning, session.log.folder
         self.writes = session.group.is_main
         self.frozen = {
@@ -72,6 +73,8 @@ class Keeper:
         }
         if note := set_note(config.data.root_dir):
             self.about["trained_on"] = note
+        if face_width is not None:
+            self.about["face_width"] = face_width
 
     def save_best(self, progress: Progress) -> None:
         self._require_finite()

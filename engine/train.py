@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
 from engine.clip_predict import predict
@@ -107,7 +108,8 @@ class Trainer(Loop):
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
         data = hash_data(seen, views)
-        self.keeper = Keeper(config, task.model, learning, classes, shape, data, self.selected_on, session)
+        width = middle_width(splits.train, views.face_boxes)
+        self.keeper = Keeper(config, task.model, learning, classes, shape, data, self.selected_on, session, width)
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""

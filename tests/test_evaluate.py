@@ -140,3 +140,22 @@ def test_a_checkpoint_whose_tensors_do_not_fit_its_options_is_refused(trained, c
     del stored["model"]["fuse.weight"]
     torch.save(stored, tmp_path / "hurt.pt")
     assert "fuse.weight" in error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "hurt.pt")], capsys)
+
+
+def test_faces_of_another_size_than_in_training_are_a_warning(trained, tmp_path):
+    stored = torch.load(trained.folder / "best.pt", weights_only=True)
+    assert stored["face_width"] == 40.0  # of every box of the tiny set
+    for width, words in ((20.0, "around 40 pixels wide here and 20 in training"), (30.0, None), (90.0, "show more of")):
+        torch.save(stored | {"face_width": width}, tmp_path / "other.pt")
+        flags = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "other.pt"), "--workers", "0", "--device", "cpu"]
+        done = run_main(flags, tmp_path / f"run{width}")
+        assert done.status == 0, done.err
+        assert words in done.out if words else "pixels wide" not in done.out
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf"), "wide", True])
+def test_a_width_that_is_none_is_a_damaged_file(trained, tmp_path, width, capsys):
+    stored = torch.load(trained.folder / "best.pt", weights_only=True) | {"face_width": width}
+    torch.save(stored, tmp_path / "bad.pt")
+    flags = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "bad.pt"), "--output-dir", str(tmp_path / "run")]
+    assert "the width of its faces is no number" in error_of(flags, capsys)

@@ -38,6 +38,7 @@ class About:
     window: int = 300  # frames that a model of kind "frames" reads together
     stride: int = 200
     trained_on: str | None = None  # what the training set said of itself
+    face_width: float | None = None  # pixels, of a face in the middle of those it was trained on
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -114,7 +114,8 @@ def open_runner(config: Config, given: dict[str, Any]) -> TorchRunner | Sequence
     else:
         opened = open_checkpoint(Path(config.run.eval_checkpoint), own)
         runner = open_trained(opened, own, config, device, amp)
-        runner.about = replace(runner.about, trained_on=opened.content.get("trained_on"))
+        told = {name: opened.content.get(name) for name in ("trained_on", "face_width")}
+        runner.about = replace(runner.about, **told)
     runner.doubts = (*filter(None, (device_warning, amp_warning)), *runner.doubts)
     return runner
 

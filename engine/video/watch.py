@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.body import body_box
-from dataloader.crops import Box
+from dataloader.crops import Box, margin_like
 from dataloader.squares import context_square, face_square
 from engine.video.runner import About
 from engine.video.timeline import Face
@@ -50,7 +50,8 @@ class Watcher:
         the face is hidden, the body is sought around the place where it is expected."""
         about, squares = self.about, {}
         if "face" in about.views and (is_found or not about.needs_face):
-            squares["face"] = face_square(frame, face if is_found else None, about.size)
+            margin = margin_like(about.face_width, face) if is_found else 0
+            squares["face"] = face_square(frame, face if is_found else None, about.size, margin)
         if "context" in about.views:
             height, width = frame.shape[:2]
             body = body_box(face, self.bodies, width, height) if about.crop_body else None

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from dataloader.annotation import Clip
-from dataloader.boxes import body_hits, clip_key, face_hits, nearest_boxes, read_body_boxes, read_face_boxes
+from dataloader.boxes import (
+    body_hits,
+    clip_key,
+    face_hits,
+    middle_width,
+    nearest_boxes,
+    read_body_boxes,
+    read_face_boxes,
+)
 from utils.errors import UserError
 
 NAME = "RAER/images/Library/P1/001"
@@ -178,3 +186,10 @@ def test_broken_json_is_named_with_its_line(tmp_path):
         read_face_boxes(write(tmp_path, [1]), None)
     with pytest.raises(UserError, match=r"gone\.json"):
         read_face_boxes(str(tmp_path / "gone.json"), None)
+
+
+def test_the_middle_width_counts_frames_that_are_read():
+    one = Clip("a", Path("a"), ("1.jpg", "2.jpg", "3.jpg", "4.jpg"), None, 0, "a")
+    boxes = {"a": {"1.jpg": (0, 0, 10, 5), "2.jpg": (5, 0, 35, 5), "3.jpg": (0, 0, 50, 5), "9.jpg": (0, 0, 900, 5)}}
+    assert middle_width([one], boxes) == 30.0
+    assert middle_width([one], {"b": boxes["a"]}) is None and middle_width([], boxes) is None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.crops import crop_context, crop_face, letterbox, letterbox_size
+from dataloader.crops import MARGIN, crop_context, crop_face, face_area, letterbox, letterbox_size, margin_like
 
 LETTERBOX = {  # width, height → new width, new height, black columns left and right, black rows above and below
     (640, 480): (224, 168, 0, 0, 28, 28),
@@ -96,3 +96,13 @@ def test_letterbox_is_opencvs_resize_with_a_black_border(size):
     border = (top, 224 - new[1] - top, left, 224 - new[0] - left)
     expected = cv2.copyMakeBorder(resized, *border, cv2.BORDER_CONSTANT, value=(0, 0, 0))[:, :, ::-1]
     assert np.array_equal(pixels(letterbox(pixels(image), 224)), expected)
+
+
+def test_a_picture_twice_as_large_shows_as_much_of_the_head():
+    box = (100.0, 80.0, 164.0, 150.0)  # as wide as the faces of training
+    double = tuple(2 * edge for edge in box)
+    assert margin_like(64.0, box) == MARGIN and margin_like(64.0, double) == 2 * MARGIN
+    assert margin_like(None, double) == MARGIN and margin_like(64.0, (0.0, 0.0, 16.0, 20.0)) == 5
+    small = face_area(320, 240, box, margin_like(64.0, box))
+    assert small == face_area(320, 240, box) == (80, 60, 184, 170)
+    assert face_area(640, 480, double, margin_like(64.0, double)) == tuple(2 * edge for edge in small)

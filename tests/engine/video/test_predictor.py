@@ -1,5 +1,6 @@
 """A model behind windows of a video: which frames it sees, how often, and what it says where there is no face."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 from dataloader.affwild import Video as AffVideo
+from dataloader.detect import Detections, Found
 from dataloader.sequences import window_starts
 from dataloader.squares import face_square
+from dataloader.track import Tracker
 from engine.predict import Predictor
 from engine.sequence.predict import to_answers
 from engine.sequence.stitch import Stitcher
@@ -17,6 +20,8 @@ from engine.settings import make_config
 from engine.video.runner import FRAMES, About
 from engine.video.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE
 from engine.video.torch_runner import SequenceRunner, TorchRunner, describe
+from engine.video.watch import Watcher
+from engine.video.windows import Grid
 from models.sequence import SequenceModel
 from tests.tiny import FACE as BOX
 from tests.tools import configure, make_task
@@ -102,6 +107,21 @@ def test_a_model_of_faces_gives_no_answer_without_one(eyes):
     assert rows[0].predicted and rows[0].seen == FACE
     assert rows[-1].seen in (NO_FACE, NO_ONE) and rows[-1].predicted == "" and rows[-1].values is None
     assert all(context is None for _, context in runner.heads)
+
+
+def test_a_video_of_another_size_shows_as_much_of_the_head():
+    frame, box = next(iter(Frames([(2, 1.0)])))[1], tuple(map(float, BOX))
+    large, grown = frame.repeat(3, axis=0).repeat(3, axis=1), tuple(3 * edge for edge in box)
+
+    def seen(frame, box, face_width):
+        detector, about = lambda _: Detections([Found(*box, 1.0)], []), replace(ABOUT, face_width=face_width)
+        sample = Watcher(detector, Tracker(1, hits=1), about, Grid(1.0, FPS), 0.2).look(0.0, frame)
+        return sample.views[1].squares["face"].astype(int)
+
+    as_trained = seen(frame, box, 40.0)
+    assert np.abs(seen(large, grown, 40.0) - as_trained).max() <= 3
+    assert np.abs(seen(large, grown, None) - as_trained).max() > 30  # 20 pixels of a face three times as wide
+    assert np.array_equal(as_trained, seen(frame, box, None))
 
 
 def test_nobody_is_a_row_too(eyes):
