@@ -1,7 +1,8 @@
 """No video at hand? One of a drawn student, every emotion for 8 s, whose faces and answers can be looked at.
 
     python -m benchmarks.lesson                                # draws lesson.mp4, and says what it shows when
-    python -m benchmarks.lesson --picture docs/predict.jpg     # predicts on it, and puts what comes out on one sheet
+    python -m benchmarks.lesson --picture docs/predict.jpg --face-model yunet
+                                             # predicts on it, and puts what comes out on one sheet
 
 The student is the first of the simulated test list with two clips of every emotion.
 """
@@ -41,6 +42,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("lesson.mp4"))
     parser.add_argument("--picture", type=Path, help="also predict, and draw the sheet")
     parser.add_argument("--checkpoint", default="weights/demo_best.pt")
+    parser.add_argument("--face-model", help="as --mode predict's: yunet, or its file (default: OpenCV's cascades)")
     return parser.parse_args(arguments)
 
 
@@ -50,7 +52,7 @@ def make_lesson(options: argparse.Namespace) -> int:
     predictor = None
     if options.picture is not None:
         check_file("--picture", options.picture, PICTURE)
-        predictor = Predictor(options.checkpoint)
+        predictor = Predictor(options.checkpoint, face_model=options.face_model)
     draw_set(options.root_dir)
     segments = one_student(options.root_dir)
     write_video(options.out, ((s.seconds, s.frame) for s in play(segments, options.root_dir, SCALE)), FPS)
