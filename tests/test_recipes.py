@@ -88,4 +88,6 @@ def test_advanced_is_the_seed_recipe_with_the_corrections_on():
     assert (model.contexts_number, model.temperature, model.slerp_weight) == (12, 0.07, 0.5)
     assert (loss.mi_loss_weight, loss.mi_warmup, loss.mi_ramp) == (0.7, 3, 8)
     assert (loss.dc_loss_weight, loss.dc_warmup, loss.dc_ramp) == (1.2, 5, 10)
-    assert loss.logit_adj and loss.logit_adj_tau == 0.5 and loss.label_smoothing == 0.05
+    assert (
+        loss.logit_adj and loss.logit_adj_tau == 1.0 and not loss.use_weighted_sampler and loss.label_smoothing == 0.05
+    )
