@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dataloader.detect import BROUGHT_BY, open_detector
+from dataloader.detect import BROUGHT_BY, VERSION, open_detector
+from tests.tools import ROOT
 from utils.errors import UserError
 
 STRIDES = (8, 16, 32)
@@ -122,3 +123,7 @@ def test_the_real_network_finds_a_real_face():
     data = pytest.importorskip("skimage.data")
     (face,) = open_detector("yunet")(data.astronaut()).faces
     assert np.allclose(face.box, (181, 75, 270, 178), atol=15)  # measured by eye: cheek to cheek, fringe to chin
+
+
+def test_setup_installs_the_version_that_the_message_names():
+    assert f"--no-deps {BROUGHT_BY}=={VERSION}" in (ROOT / "setup.sh").read_text(encoding="utf-8")
