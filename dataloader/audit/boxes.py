@@ -9,7 +9,7 @@ from dataloader.annotation import Clip
 from dataloader.audit.findings import SHOWN, Finding, found
 from dataloader.audit.overlap import Splits
 from dataloader.audit.reading import place
-from dataloader.boxes import SameBox, read_body_boxes, read_face_boxes
+from dataloader.boxes import SameBox, middle_width, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
 from utils.errors import UserError
 
@@ -27,6 +27,7 @@ class Coverage:
     hits: np.ndarray  # frames with a box, of each clip
     frames: np.ndarray
     names: tuple[str, ...]
+    width: float | None  # pixels, of the box in the middle
 
     @property
     def clips_with_box(self) -> int:
@@ -56,6 +57,7 @@ class Coverage:
             "clips_with_box": self.clips_with_box,
             "frames": int(self.frames.sum()),
             "frames_with_box": int(self.hits.sum()),
+            "width": self.width,
             "classes": self.by_class,
             "clips_below": {clip.id: share for share, clip in self.below},
         }
@@ -82,7 +84,8 @@ def cover(kind: str, split: str, clips: list[Clip], boxes: Frames, classes: Clas
     there = [clip for clip in clips if clip.frames]
     hits = [sum(name in boxes.get(clip.key, ()) for name in clip.frames) for clip in there]
     frames = [len(clip.frames) for clip in there]
-    return Coverage(kind, split, there, np.array(hits, dtype=int), np.array(frames, dtype=int), classes.names)
+    counts, width = (np.array(hits, dtype=int), np.array(frames, dtype=int)), middle_width(there, boxes)
+    return Coverage(kind, split, there, *counts, classes.names, width)
 
 
 def cover_all(kind: str, splits: Splits, boxes: Frames, classes: Classes) -> list[Coverage]:

@@ -52,12 +52,13 @@ def _classes(counts: list[Counts]) -> list[str]:
 
 def _boxes(coverages: list[Coverage]) -> list[str]:
     """Splits as rows; the classes with the fewest boxes named."""
-    lines = [f"{'boxes':<7}{'split':<7}{'clips with one':>20}{'frames':>9}   lowest class"]
+    lines = [f"{'boxes':<7}{'split':<7}{'clips with one':>20}{'frames':>9}{'width':>8}   lowest class"]
     for one in coverages:
         clips = f"{one.clips_with_box:,} of {len(one.clips):,}"
         lowest = min(one.by_class.items(), key=lambda pair: pair[1], default=None)
         shown = f"{lowest[0]} {lowest[1]:.1%}" if lowest and lowest[1] < 1 else "-"
-        lines.append(f"{one.kind:<7}{one.split:<7}{clips:>20}{one.share:>9.1%}   {shown}")
+        width = "-" if one.width is None else f"{one.width:.0f}"
+        lines.append(f"{one.kind:<7}{one.split:<7}{clips:>20}{one.share:>9.1%}{width:>8}   {shown}")
     return lines
 
 

@@ -191,6 +191,7 @@ def test_boxes_are_counted_by_clip_class_and_frame(clean):
     assert (face["clips"], face["clips_with_box"], face["frames"], face["frames_with_box"]) == (40, 39, 120, 115)
     assert face["classes"] == {"calm": 1.0, "glad": 55 / 60}
     assert face["clips_below"] == {"RAER/P3/011": 0.0, "RAER/P3/009": 1 / 3}
+    assert face["width"] == 8.0  # of nearly all
 
 
 def test_a_folder_in_place_of_a_list_goes_on_after_a_class_that_it_does_not_know(tmp_path):
