@@ -5,7 +5,7 @@ No torch here: an exported model (``--onnx``) runs without it.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Predictor:
         self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)
         self.runner = in_halves(open_model(self.config, given) if runner is None else runner)
         self.about: About = self.runner.about
+        if self.config.video.face_width is not None:
+            self.about = replace(self.about, face_width=self.config.video.face_width)
         refuse_idle(self.about, given)
         self.cautions = cautions_of(self.about, [idle_flags(self.config, given), *getattr(self.runner, "doubts", ())])
         self.timing = Timing.of(self.about, self.config)

@@ -19,6 +19,12 @@ class VideoOptions:
     face_model: str | None = option(
         None, "faces by YuNet, a network, in place of OpenCV's cascades", metavar="yunet|FILE"
     )
+    face_width: float | None = option(
+        None,
+        "pixels, of the faces that a model was trained on, as python -m dataloader.audit counts them (default: the "
+        "checkpoint's own, where it says)",
+        minimum=1,
+    )
     every: float | None = option(
         None,
         "seconds between the beginnings of two windows (default: 1; of models of single frames 0.2; of sequence models "

@@ -152,6 +152,7 @@ def header(predictor: Any, video: Video, source: str | int | Path) -> dict[str, 
         "calibrated": about.calibrated,
         "temperature": about.temperature,
         "trained_on": about.trained_on,
+        "face_width": about.face_width,
         "options": {"every": predictor.timing.every} | {name: options[name] for name in used},
     }
 

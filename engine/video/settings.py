@@ -7,7 +7,8 @@ from utils.config import flag_of
 from utils.errors import UserError
 
 OF_VIDEOS = (
-    "input", "onnx", "face_model", "every", "seconds", "detect_every", "threshold", "max_persons", "overlay", "encoder",
+    "input", "onnx", "face_model", "face_width", "every", "seconds", "detect_every", "threshold", "max_persons",
+    "overlay", "encoder",
 )  # fmt: skip
 READ_VIDEOS = ("predict", "serve")
 SHAPING = (  # what a model is fed with, and how it computes, besides the options of the model

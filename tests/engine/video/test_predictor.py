@@ -124,6 +124,12 @@ def test_a_video_of_another_size_shows_as_much_of_the_head():
     assert np.array_equal(as_trained, seen(frame, box, None))
 
 
+def test_the_width_of_a_checkpoint_holds_unless_another_is_named(eyes):
+    knows = Brightness(replace(ABOUT, face_width=40.0))
+    assert Predictor(runner=knows).about.face_width == 40.0
+    assert Predictor(runner=knows, face_width=80.0).about.face_width == 80.0
+
+
 def test_nobody_is_a_row_too(eyes):
     runner = Brightness()
     rows = rows_of(runner, [("nobody", 6.0)])
