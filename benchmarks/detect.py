@@ -1,6 +1,6 @@
 """How well faces and bodies are found: on drawn students by their true boxes, and on a photograph.
 
-    python -m benchmarks.detect --root-dir data/raer-sim
+    python -m benchmarks.detect --root-dir data/raer-sim --face-model cascades
     python -m benchmarks.detect --root-dir data/raer-sim --face-model yunet
 
 The photograph is scikit-image's astronaut, if installed, moved, scaled, mirrored, darkened, blurred and turned.
@@ -19,7 +19,7 @@ from benchmarks.machine import describe_machine
 from dataloader.body import body_box
 from dataloader.boxes import Box, read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
-from dataloader.detect import Detections, Detector, open_detector, overlap
+from dataloader.detect import Detections, Detector, chosen, open_detector, overlap
 
 PHOTO_FACE = (181, 75, 270, 178)  # measured by eye: cheek to cheek, fringe to chin
 HIT = 0.5  # overlap that counts as found
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root-dir", type=Path, required=True, help="a drawn set in RAER's layout")
     parser.add_argument("--frames", type=int, default=210, help="frames of its test clips (default: 210, one a clip)")
-    parser.add_argument("--face-model", help="yunet, or its file, instead of the cascades")
+    parser.add_argument("--face-model", help="yunet, cascades, or a file (default: yunet if it is installed)")
     options = parser.parse_args()
     detector, started = open_detector(options.face_model), time.process_time()
     drawings = on_drawings(detector, options.root_dir, options.frames)
@@ -133,7 +133,7 @@ def main() -> None:
     print(f"\n{1000 * spent:.0f} ms of processor a drawn frame")
     found = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
     stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    stored["yunet" if options.face_model else "cascades"] = found
+    stored[chosen(options.face_model)] = found
     RESULTS.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,7 @@
 """No video at hand? One of a drawn student, every emotion for 8 s, whose faces and answers can be looked at.
 
     python -m benchmarks.lesson                                # draws lesson.mp4, and says what it shows when
-    python -m benchmarks.lesson --picture docs/predict.jpg --face-model yunet
-                                             # predicts on it, and puts what comes out on one sheet
+    python -m benchmarks.lesson --picture docs/predict.jpg     # predicts on it, and puts what comes out on one sheet
 
 The student is the first of the simulated test list with two clips of every emotion.
 """
@@ -42,7 +41,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("lesson.mp4"))
     parser.add_argument("--picture", type=Path, help="also predict, and draw the sheet")
     parser.add_argument("--checkpoint", default="weights/demo_best.pt")
-    parser.add_argument("--face-model", help="as --mode predict's: yunet, or its file (default: OpenCV's cascades)")
+    parser.add_argument("--face-model", help="as --mode predict's")
     return parser.parse_args(arguments)
 
 

@@ -7,8 +7,8 @@
 Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video of 640 x 480,
 twice the size of training; told right where most of its windows are. Boxes by the cascades and by YuNet, where it is
 installed (from the H.264 file, as a user has it), and the true ones in their place, also with the margin of 20 pixels
-that training has. Pairs: two persons side by side, with --max-persons 2. Speed and memory, by the cascades: a minute of
-it at 25 frames a second, its packets repeated; with overlay. Writes benchmarks/results/video.json.
+that training has. Pairs: two persons side by side, with --max-persons 2. Speed and memory: a minute of it at 25 frames
+a second, its packets repeated; with overlay and whatever finds faces unasked. Writes benchmarks/results/video.json.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.video_pairs import detectors, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, Shown, find_segments, play
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detections, Found, chosen
 from dataloader.track import Tracker
 from engine.predict import Predictor
 from engine.video.outputs import record
@@ -91,8 +91,8 @@ def measure_segments(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         print(f"{name}:", found[name], flush=True)
     frames = ((s.seconds, s.frame) for s in play(segments, args.root_dir, SCALE))
     path = write_video(folder / "segments.mp4", frames, FPS)
-    for name, face_model in detectors().items():
-        timeline = Predictor(args.checkpoint, face_model=face_model)(path)
+    for name in detectors():
+        timeline = Predictor(args.checkpoint, face_model=name)(path)
         found[name] = judge(timeline.rows, segments, names) | {
             "persons": len(timeline.summary.persons),
             "video_seconds_per_second": round(timeline.speed, 2),
@@ -123,6 +123,7 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         timeline = record(predictor, long, folder / "long")
     took, used = time.perf_counter() - begun, time.process_time() - used
     return {
+        "faces_by": chosen(None),
         "video_seconds": round(timeline.seconds, 1),
         "took": round(took, 1),
         "video_seconds_per_second": round(timeline.seconds / took, 2),

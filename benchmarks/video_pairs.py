@@ -9,11 +9,10 @@ import numpy as np
 
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
-from dataloader.detect import find_network
+from dataloader.detect import CASCADES, INSTALL, YUNET, chosen
 from dataloader.video.open import open_video
 from engine.predict import Predictor
 from engine.video.timeline import Row, majority_of
-from utils.errors import UserError
 
 SCALE = 2.0
 Pair = tuple[list[Segment], list[Segment]]  # left, right
@@ -47,19 +46,18 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
     return rows, sides
 
 
-def detectors() -> dict[str, str | None]:
-    """What finds the faces, by its name in the results; YuNet where it is installed."""
-    try:
-        return {"cascades": None, "yunet": find_network()}
-    except UserError as error:
-        print(f"not measured: {error}", flush=True)
-        return {"cascades": None}
+def detectors() -> list[str]:
+    """What finds the faces; YuNet where it is installed."""
+    if chosen(None) == YUNET:
+        return [CASCADES, YUNET]
+    print(f"{YUNET}: not measured; `{INSTALL}` brings it", flush=True)
+    return [CASCADES]
 
 
 def measure_pairs(args: Any, folder: Path) -> dict[str, Any]:
     return {
-        name: watch_pairs(Predictor(args.checkpoint, max_persons=2, face_model=face_model), args, folder)
-        for name, face_model in detectors().items()
+        name: watch_pairs(Predictor(args.checkpoint, max_persons=2, face_model=name), args, folder)
+        for name in detectors()
     }
 
 

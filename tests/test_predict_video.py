@@ -69,7 +69,7 @@ def test_a_video_of_known_emotions(trained, video, tmp_path, eyes):
         assert sum(row[f"prob_{name}"] for name in NAMES) == pytest.approx(1.0, abs=1e-4)
         assert row["confidence"] == max(row[f"prob_{name}"] for name in NAMES)
     assert "video seconds per second" in done.out and "a face in 100% of the sampled frames" in done.out
-    assert "--face-model" not in done.out
+    assert "brings a network that finds more" not in done.out
 
 
 def test_overlay_and_picture(trained, short, tmp_path, eyes):
@@ -87,7 +87,7 @@ def test_overlay_and_picture(trained, short, tmp_path, eyes):
 
 def test_no_one_and_context_alone_are_reported(trained, tmp_path, eyes):
     path = film(tmp_path / "v.mp4", [(1, 5.0), ("nobody", 8.0), ("hidden", 6.0)])
-    done = predict(trained, path, tmp_path / "run", "--seconds", "2")
+    done = predict(trained, path, tmp_path / "run", "--seconds", "2", "--face-model", "none.onnx")
     document, table = read(tmp_path / "run")
     seen = [row["seen"] for row in table]
     assert seen[:3] == [FACE] * 3 and NO_ONE in seen and seen[-1] == CONTEXT_ONLY
@@ -97,7 +97,9 @@ def test_no_one_and_context_alone_are_reported(trained, tmp_path, eyes):
     (stretch,) = document["stretches"][NO_ONE]
     assert 5.0 <= stretch[0] <= 7.0 and stretch[1] == pytest.approx(13.0, abs=0.01)
     assert "no one from" in done.out and "by context alone" in done.out
-    assert "`--face-model yunet` finds more" in done.out
+    assert "brings a network that finds more" not in done.out
+    again = predict(trained, path, tmp_path / "again", "--seconds", "2", "--face-model", "cascades")
+    assert "brings a network that finds more" in again.out
 
 
 def test_threshold_and_smooth(trained, short, tmp_path, eyes):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.audit.__main__ import main as audit
-from dataloader.detect import Detector, open_detector
+from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, chosen, open_detector
 from dataloader.prepare import lists, store
 from dataloader.prepare.classes import SetClasses, find_classes
 from dataloader.prepare.notes import Stored, read_notes
@@ -59,7 +59,7 @@ def fill(
     if gone := classes.write(out):
         say(f"texts of classes that are no longer there: {gone}")
     dropped = lists.write_dropped(out, sources, made, left_out)
-    tell(out, sources, made, counts, dropped)
+    tell(out, sources, made, counts, dropped, chosen(options.face_model))
     for one in others:
         store.drop(out, one)
     if classes.own:
@@ -89,7 +89,14 @@ def say(text: str) -> None:
     print(one_line(text))
 
 
-def tell(out: Path, sources: list[Source], made: list[dict[str, Any]], counts: dict[str, int], dropped: int) -> None:
+def tell(
+    out: Path,
+    sources: list[Source],
+    made: list[dict[str, Any]],
+    counts: dict[str, int],
+    dropped: int,
+    detector: str,
+) -> None:
     """What came of every video that is not as it should be, and how much there is."""
     for source, video in zip(sources, made, strict=True):
         if "error" in video:
@@ -102,6 +109,8 @@ def tell(out: Path, sources: list[Source], made: list[dict[str, Any]], counts: d
     persons = len({clip["person"] for clip in clips})
     named = ", ".join(f"{name}.txt {count}" for name, count in counts.items())
     say(f"{plural(len(clips), 'clip')} of {plural(persons, 'person')} ({named}); a face in {faces} of {frames} frames")
+    if detector == CASCADES and faces < ENOUGH * frames:
+        say(BETTER_FACES)
     if dropped:
         say(f"not everything is used: {out / 'dropped.csv'} says in {plural(dropped, 'row')} what is not, and why")
     if not clips:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dataloader.detect import chosen
 from utils.config import option, parse, resolve
 from utils.errors import UserError
 
@@ -31,7 +32,9 @@ class PrepareOptions:
     )
     min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
     face_model: str | None = option(
-        None, "faces by YuNet, a network, in place of OpenCV's cascades", metavar="yunet|FILE"
+        None,
+        "what finds faces: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed)",
+        metavar="yunet|cascades|FILE",
     )
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
     drop_others: bool = option(False, "remove from --out the clips of videos not named now, or not in --labels")
@@ -44,9 +47,8 @@ class PrepareOptions:
 
     def of_frames(self) -> dict[str, Any]:
         """What clips depend on: the same in a folder that is gone on with."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_FRAMES} | {
-            "stride": self.step
-        }
+        kept = {name: value for name, value in asdict(self).items() if name not in NOT_IN_FRAMES}
+        return kept | {"stride": self.step, "face_model": chosen(self.face_model)}
 
 
 def read_options(arguments: list[str], description: str) -> PrepareOptions:

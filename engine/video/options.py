@@ -17,7 +17,9 @@ class VideoOptions:
         None, "--mode predict and serve: a model of --mode export, run without torch", metavar="FILE"
     )
     face_model: str | None = option(
-        None, "faces by YuNet, a network, in place of OpenCV's cascades", metavar="yunet|FILE"
+        None,
+        "what finds faces: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed)",
+        metavar="yunet|cascades|FILE",
     )
     face_width: float | None = option(
         None,

@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from dataloader.detect import BETTER_FACES, ENOUGH
+from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, chosen
 from dataloader.frames import list_frames
 from dataloader.video.camera import CameraVideo
 from dataloader.video.kinds import SUFFIXES, video_files
@@ -54,7 +54,7 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
                     log.warn(str(error))
                     bad.append(source)
                 stop.check()
-        if config.video.face_model is None and any(one.summary.found < ENOUGH for one in done.values()):
+        if chosen(config.video.face_model) == CASCADES and any(one.summary.found < ENOUGH for one in done.values()):
             log.say(BETTER_FACES)
         if bad:
             raise UserError(bad_inputs(bad, len(sources)))
@@ -135,7 +135,10 @@ def record(
 def header(predictor: Any, video: Video, source: str | int | Path) -> dict[str, Any]:
     """Everything about the run that is known before the first row."""
     about, config = predictor.about, predictor.config
-    options = dataclasses.asdict(config.video) | {"smooth": config.sequence.smooth}
+    options = dataclasses.asdict(config.video) | {
+        "smooth": config.sequence.smooth,
+        "face_model": chosen(config.video.face_model),
+    }
     used = ("seconds", "detect_every", "threshold", "max_persons", "encoder", "face_model", "smooth")
     return {
         "source": video.name if isinstance(video, CameraVideo) else Path(source).name,

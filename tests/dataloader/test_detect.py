@@ -23,13 +23,13 @@ def moved(photo: np.ndarray, x: int, y: int) -> np.ndarray:
 
 @pytest.mark.parametrize("x, y", [(0, 0), (300, 100), (768, 208)])
 def test_the_face_of_a_photograph_wherever_it_is(astronaut, x, y):
-    found = open_detector()(moved(astronaut, x, y))
+    found = open_detector("cascades")(moved(astronaut, x, y))
     assert overlap(found.faces[0].box, (FACE[0] + x, FACE[1] + y, FACE[2] + x, FACE[3] + y)) > 0.5
     assert 0 < found.faces[0].score < 1
 
 
 def test_mirrored(astronaut):
-    found = open_detector()(np.ascontiguousarray(astronaut[:, ::-1]))
+    found = open_detector("cascades")(np.ascontiguousarray(astronaut[:, ::-1]))
     assert overlap(found.faces[0].box, (512 - 270, 75, 512 - 181, 178)) > 0.5
 
 
@@ -38,7 +38,7 @@ def test_nothing_is_found_where_nothing_is():
 
 
 def test_tiny_frames():
-    assert open_detector()(np.zeros((1, 3, 3), np.uint8)) == ([], [])
+    assert open_detector("cascades")(np.zeros((1, 3, 3), np.uint8)) == ([], [])
 
 
 def test_areas_by_hand():
@@ -84,7 +84,7 @@ def test_a_tilted_face_of_a_photograph(astronaut, angle):
     """Turned around its own middle, so that it lies where it was."""
     middle = ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2)
     tilted = cv2.warpAffine(astronaut, cv2.getRotationMatrix2D(middle, angle, 1.0), (512, 512))
-    assert overlap(open_detector()(tilted).faces[0].box, FACE) > 0.4
+    assert overlap(open_detector("cascades")(tilted).faces[0].box, FACE) > 0.4
 
 
 def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):

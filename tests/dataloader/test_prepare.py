@@ -79,6 +79,14 @@ def test_clips_without_a_face_are_left_out_and_listed(tmp_path):
     ]
 
 
+def test_cascades_that_miss_faces_are_said_to(tmp_path, capsys):
+    film(tmp_path / "in/a.mp4", move(20) + [picture(None)] * 4)
+    for model, is_said in (("cascades", True), ("mine.onnx", False)):
+        words = [tmp_path / "in", "--out", tmp_path / model, *PLAIN, "--face-model", model]
+        status, said, _ = run(*words, capsys=capsys)
+        assert status == 0 and ("brings a network that finds more" in said) == is_said
+
+
 def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
     for name in ("!!!", "???"):  # names of which no letter is left
         film(tmp_path / f"videos/{name}.mkv", [picture(10)] * 20, times=[1000 * n for n in range(20)])

