@@ -108,6 +108,17 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
     assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
 
 
+def test_a_folder_of_that_name_is_no_network(network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "yunet").mkdir()
+    monkeypatch.setattr("dataloader.detect.find_network", lambda: network)
+    assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
+    (tmp_path / "yunet").rmdir()
+    (tmp_path / "yunet").write_text("a file named so is what is meant")
+    with pytest.raises(UserError, match="OpenCV cannot use it"):
+        open_detector("yunet")
+
+
 def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -115,10 +126,22 @@ def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
         open_detector("yunet")
 
 
-@pytest.mark.skipif(
+needs_network = pytest.mark.skipif(
     importlib.util.find_spec(BROUGHT_BY) is None, reason="the package with the network is not installed"
 )
+
+
+@needs_network
 def test_the_real_network_finds_a_real_face():
     data = pytest.importorskip("skimage.data")
     (face,) = open_detector("yunet")(data.astronaut()).faces
     assert np.allclose(face.box, (181, 75, 270, 178), atol=15)  # measured by eye: cheek to cheek, fringe to chin
+
+
+@needs_network
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 7)])
+def test_lines_of_pixels_hold_no_face(size):
+    """Of one it makes faces without area, far outside."""
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    detector = open_detector("yunet")
+    assert detector(noise).faces == detector(np.zeros_like(noise)).faces == []
