@@ -127,7 +127,9 @@ class YunetDetector:
         small, shrunk = shrink(frame, YUNET_SIDE)
         self.network.setInputSize(small.shape[1::-1])
         rows = self.network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        whole = (0, 0, *small.shape[1::-1])
         faces = [Found(x, y, x + w, y + h, row[-1]) for row in found_rows(rows) for x, y, w, h in [row[:4]]]
+        faces = [one for one in faces if common(one.box, whole) > 0]  # of lines of pixels it makes boxes without area
         return Detections(resized(best(faces), shrunk), resized(best(self.body(grey, SMALLEST_BODY)), scale))
 
 

@@ -5,10 +5,11 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from dataloader.annotation import Clip
-from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, read_face_boxes
+from dataloader.boxes import HitRate, body_hits, face_hits, middle_width, read_body_boxes, read_face_boxes
 from dataloader.build import build_loader
 from dataloader.classes import list_classes
 from dataloader.clips import ClipDataset, Views
+from dataloader.crops import MARGIN
 from dataloader.features import FeatureDataset
 from dataloader.packed import open_pack, open_source
 from dataloader.sampling import ClipOrder, balancing_weights
@@ -18,6 +19,8 @@ from engine.options import Config
 from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import RunLog
+
+OTHER_SIZE = 1.5  # times as wide as in training: faces that are worth a warning
 
 
 def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
@@ -64,6 +67,19 @@ def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
     if hits.frames_with_box == 0:
         raise UserError(f"{flag}: its clips match, but no frame does; do its keys name the frame files?")
     (log.warn if hits.share < 0.9 else log.say)(str(hits))
+
+
+def warn_of_size(trained: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:
+    """The margin around a face is a number of pixels, as published, whatever the size of the pictures. ``trained``: how
+    wide faces were in training, where the checkpoint says so."""
+    here = middle_width(clips, views.face_boxes)
+    if trained is None or here is None or max(trained / here, here / trained) < OTHER_SIZE:
+        return
+    seen = "less" if here > trained else "more"
+    log.warn(
+        f"faces are around {here:.0f} pixels wide here and {trained:.0f} in training: {MARGIN} pixels around them show "
+        f"{seen} of a head than the model knows; frames of another size (prepare --height) may score higher"
+    )
 
 
 def training_loader(

@@ -8,13 +8,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from dataloader.annotation import Clip
-from dataloader.boxes import middle_width
 from dataloader.classes import Classes, list_classes, translated, with_names
 from dataloader.clips import Views
-from dataloader.crops import MARGIN
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
-from engine.data import evaluation_loader, make_views
+from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
 from engine.lists import read_splits, require_lists, run_classes
@@ -29,8 +27,6 @@ from engine.session import Session, open_session
 from engine.tasks import TASKS, ClipTask
 from utils.config import flag_of
 from utils.errors import UserError, about
-
-OTHER_SIZE = 1.5  # times as wide as in training: faces that are worth a warning
 
 
 @dataclass(frozen=True)
@@ -106,21 +102,9 @@ def score_test_list(
     clips = read_splits(config, classes, session.log).test
     require_persons([clip.person for clip in clips], config.results.ci)
     views = make_views(config, clips, session.log)
-    if doubt := doubtful_size(face_width, middle_width(clips, views.face_boxes)):
-        session.log.warn(doubt)
+    warn_of_size(face_width, clips, views, session.log)
     loader = evaluation_loader(config, clips, views, session)
     return score_and_write(task, loader, Asked(clips, views, "test", selected_on, calibrated), config, session)
-
-
-def doubtful_size(trained: float | None, here: float | None) -> str | None:
-    """The margin around a face is a number of pixels, as published, whatever the size of the pictures."""
-    if trained is None or here is None or max(trained / here, here / trained) < OTHER_SIZE:
-        return None
-    seen = "less" if here > trained else "more"
-    return (
-        f"faces are around {here:.0f} pixels wide here and {trained:.0f} in training: {MARGIN} pixels around them show "
-        f"{seen} of a head than the model knows; frames of another size (prepare --height) may score higher"
-    )
 
 
 def score_and_write(

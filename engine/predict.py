@@ -39,6 +39,8 @@ class Predictor:
         named = {} if checkpoint is None else {"eval_checkpoint": str(checkpoint)}
         given = {"mode": "predict", "input": "-"} | named | options  # "-": some video, named when it is called
         self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)
+        if self.config.video.face_model is not None:
+            self._open_detector()  # what is wrong with it is not found out by every video
         self.runner = in_halves(open_model(self.config, given) if runner is None else runner)
         self.about: About = self.runner.about
         if self.config.video.face_width is not None:
@@ -89,14 +91,18 @@ class Predictor:
 
     def _eyes(self, video: Video) -> tuple[Any, Any]:
         """A detector, and who is who. A picture, or a video of hardly more, lasts too short to find a face twice."""
-        from dataloader.detect import open_detector
         from dataloader.track import HITS, Tracker, patience_of
 
         options = self.config.video
         wait = max(options.detect_every, 1 / video.fps)
         hits = 1 if video.duration is not None and video.duration <= HITS * wait else HITS
         tracker = Tracker(options.max_persons, patience_of(wait), hits, in_all=True)
-        return open_detector(options.face_model, options.max_persons), tracker
+        return self._open_detector(), tracker
+
+    def _open_detector(self) -> Any:
+        from dataloader.detect import open_detector
+
+        return open_detector(self.config.video.face_model, self.config.video.max_persons)
 
     def _spacing(self, grid: Grid, video: Video) -> float | None:
         """Where nothing is drawn, frames between samples need not become pictures."""

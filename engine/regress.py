@@ -14,10 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataloader.boxes import middle_width
+from dataloader.clips import Views
+from dataloader.set_note import set_note
 from dataloader.targets import Targets, read_targets
 from engine.checkpoints import Opened, model_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
-from engine.data import evaluation_loader, make_views
+from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.options import Config
 from engine.readout import Readout
 from engine.results.agreement import KINDS, agreement_intervals, agreements
@@ -65,21 +68,27 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     with open_session(config) as session:
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
         describe(targets, folds, session)
-        features = video_features(model, targets, seen, session)
+        views = views_of(targets, opened, seen, session)
+        features = video_features(model, targets, views, seen, session)
         values = torch.from_numpy(targets.values).float().to(features.device)
         predicted = cross_validate(features, values, folds, config)
         metrics = write_regression(config, session, targets, predicted, folds, "each subject held out in turn")
         model.readout = Readout(features, values, config, "readout of all").layers
         if session.group.is_main:
-            keep(model, targets.names, config, seen, session)
+            keep(model, targets.names, config, seen, session, middle_width(targets.clips, views.face_boxes))
             write_model_card(session.log, config.data.root_dir)
         session.log.say(f"run folder: {session.log.folder}")
         return metrics
 
 
-def video_features(model: EmoClip, targets: Targets, config: Config, session: Session) -> Tensor:
-    """(N, D) of every clip, as in evaluation."""
+def views_of(targets: Targets, opened: Opened, config: Config, session: Session) -> Views:
     views = make_views(config, targets.clips, session.log)
+    warn_of_size(opened.content.get("face_width"), targets.clips, views, session.log)
+    return views
+
+
+def video_features(model: EmoClip, targets: Targets, views: Views, config: Config, session: Session) -> Tensor:
+    """(N, D) of every clip, as in evaluation."""
     loader = evaluation_loader(config, targets.clips, views, session)
     task = FeatureTask(model.to(session.device).eval(), ())
     ids, _, features, replaced = predict(task, loader, config, session, "video features")
@@ -182,8 +191,11 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def keep(model: EmoClip, names: tuple[str, ...], config: Config, seen: Config, session: Session) -> None:
+def keep(
+    model: EmoClip, names: tuple[str, ...], config: Config, seen: Config, session: Session, face_width: float | None
+) -> None:
     """best.pt: the video model as it was, with the readout of all subjects."""
+    told = {"trained_on": set_note(config.data.root_dir), "face_width": face_width}
     config = dataclasses.replace(seen, run=config.run, model=dataclasses.replace(seen.model, task="regression"))
     content = {
         "format": FORMAT,
@@ -195,6 +207,7 @@ def keep(model: EmoClip, names: tuple[str, ...], config: Config, seen: Config, s
         "epoch": 0,
         "selected_on": "last",
     }
+    content |= {name: value for name, value in told.items() if value is not None}
     save_checkpoint(content, session.log.folder / "best.pt")
 
 
@@ -211,7 +224,7 @@ def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:
     with about(opened.path):
         model = rebuild(opened.content, config)
     with open_session(config) as session:
-        features = video_features(model, targets, config, session)
+        features = video_features(model, targets, views_of(targets, opened, config, session), config, session)
         with torch.inference_mode():
             predicted = model.readout(features).double().cpu().numpy()
         return write_regression(config, session, targets, predicted, None, "all of them given")

@@ -25,12 +25,12 @@ def zero_shot(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """Score on ``--test-annotation`` with the class texts of ``--text-type``."""
     path = config.run.eval_checkpoint
     require_lists(config)
-    config, classes, model = (
-        plain_clip(config) if path is None else caption_model(open_checkpoint(Path(path), given), given)
-    )
+    opened = None if path is None else open_checkpoint(Path(path), given)
+    config, classes, model = plain_clip(config) if opened is None else caption_model(opened, given)
+    width = None if opened is None else opened.content.get("face_width")
     with open_session(config) as session:
         task = ClipTask(model.to(session.device), classes.names)
-        return score_test_list(task, config, classes, session, "nothing (zero-shot)")
+        return score_test_list(task, config, classes, session, "nothing (zero-shot)", face_width=width)
 
 
 def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:

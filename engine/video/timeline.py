@@ -149,7 +149,7 @@ class Summary:
 
     @property
     def found(self) -> float:
-        """The share of sampled frames."""
+        """The share of sampled frames; those of windows with nobody at all do not count."""
         return self.faces / max(self.samples, 1)
 
     def as_json(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Summary:
     def lines(self) -> list[str]:
         """For the screen: nobody, no face, context alone."""
         told = {NO_ONE: "no one", NO_FACE: "no face, so no answer,", CONTEXT_ONLY: "no face, judged by context alone,"}
-        lines = [f"a face in {self.found:.0%} of the sampled frames"] if self.samples else []
+        lines = [f"in windows with somebody, a face in {self.found:.0%} of the sampled frames"] if self.samples else []
         for seen, found in sorted(self.stretches.items()):
             shown = ", ".join(f"from {a:.1f} to {b:.1f} s" for a, b in found[:5])
             lines.append(

@@ -112,6 +112,13 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
     assert isinstance(open_detector("cascades"), CascadeDetector)
 
 
+def test_a_folder_of_that_name_is_no_network(network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "yunet").mkdir()
+    monkeypatch.setattr("dataloader.detect.find_network", lambda: network)
+    assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
+
+
 def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -119,9 +126,12 @@ def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
         open_detector("yunet")
 
 
-@pytest.mark.skipif(
+needs_network = pytest.mark.skipif(
     importlib.util.find_spec(BROUGHT_BY) is None, reason="the package with the network is not installed"
 )
+
+
+@needs_network
 def test_the_real_network_finds_a_real_face():
     data = pytest.importorskip("skimage.data")
     (face,) = open_detector("yunet")(data.astronaut()).faces
@@ -130,3 +140,12 @@ def test_the_real_network_finds_a_real_face():
 
 def test_setup_installs_the_version_that_the_message_names():
     assert INSTALL.removeprefix("pip install ") in (ROOT / "setup.sh").read_text(encoding="utf-8")
+
+
+@needs_network
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 7)])
+def test_lines_of_pixels_hold_no_face(size):
+    """Of one it makes faces without area, far outside."""
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    detector = open_detector("yunet")
+    assert detector(noise).faces == detector(np.zeros_like(noise)).faces == []

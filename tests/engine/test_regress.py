@@ -176,6 +176,23 @@ def test_the_kept_video_model_is_the_one_it_started_from(regressed, captioned):
     assert all(torch.equal(kept[name].float(), value.float()) for name, value in first.items())
 
 
+def test_what_is_kept_says_how_wide_faces_were(regressed):
+    assert torch.load(regressed.folder / "best.pt", weights_only=True)["face_width"] == 40.0  # of every box
+
+
+@pytest.mark.parametrize("mode", ["eval", "zero-shot"])
+def test_faces_of_another_size_are_a_warning(regressed, captioned, scores, fast, tiny_flags, tmp_path, mode):
+    source = regressed if mode == "eval" else captioned
+    content = torch.load(source.folder / "best.pt", weights_only=True) | {"face_width": 20.0}
+    torch.save(content, tmp_path / "other.pt")
+    lists = {"eval": ["--targets", str(scores)], "zero-shot": ["--test-annotation", tiny_flags["--test-annotation"]]}
+    boxes = ["--bounding-box-face", tiny_flags["--bounding-box-face"]]
+    flags = [*fast, "--mode", mode, "--eval-checkpoint", str(tmp_path / "other.pt"), *lists[mode], *boxes]
+    done = run_main(flags, tmp_path / "run")
+    assert done.status == 0, done.err
+    assert "around 40 pixels wide here and 20 in training" in done.out
+
+
 def test_a_caption_model_is_evaluated_as_it_was_scored(captioned, tiny_flags, fast, tmp_path):
     more = ["--test-annotation", tiny_flags["--test-annotation"], "--mode", "eval"]
     for flag in ("--bounding-box-face", "--bounding-box-body"):

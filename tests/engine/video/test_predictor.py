@@ -137,6 +137,11 @@ def test_nobody_is_a_row_too(eyes):
     assert len(rows) == 3 and not runner.heads
 
 
+def test_a_detector_that_cannot_be_used_is_refused_before_any_video(tmp_path):
+    with pytest.raises(UserError, match="--face-model .*: no such file"):
+        Predictor(runner=Brightness(), face_model=str(tmp_path / "gone.onnx"))
+
+
 def test_searches_are_made_on_sampled_frames(eyes):
     rows_of(Brightness(), [(1, 10.0)], detect_every=0.4)
     assert eyes.calls == 20  # 2 frames a second are sampled
