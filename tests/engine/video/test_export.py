@@ -248,6 +248,8 @@ def test_files_that_are_no_exported_models(exported, tmp_path):
     for told, complaint in (
         ("{", "damaged"),
         ('{"format": 1, "family": 3, "unknown": 2}', "damaged"),
+        ('{"format": 1, "family": "f", "model": "m", "face_width": 0}', "damaged"),
+        ('{"format": 1, "family": "f", "model": "m", "face_width": "wide"}', "damaged"),
         ('{"format": 99}', "another version"),
         (None, "not written by --mode export"),
     ):
