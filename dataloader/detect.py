@@ -15,6 +15,7 @@ from dataloader.boxes import Box
 from utils.errors import UserError
 
 SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of a frame as the cascades see it, and as the network does
+LONG = 6  # times as long is a panorama, whose pixels would be too many
 SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
 SAME = 0.4  # share of the smaller box that may lie in a better one
 STEP = {"frontal": 1.05, "profile": 1.1, "body": 1.1}  # from one size looked for to the next: finer finds more, slower
@@ -169,9 +170,10 @@ def turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) ->
 
 
 def shrink(frame: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """With a short side of ``side`` pixels at most; and by how much boxes in it must grow."""
+    """With a short side of ``side`` pixels at most, and ``LONG`` times that on the long one; and by how much boxes in it
+    must grow."""
     height, width = frame.shape[:2]
-    scale = max(min(height, width) / side, 1.0)
+    scale = max(min(height, width) / side, max(height, width) / (LONG * side), 1.0)
     size = max(round(width / scale), 1), max(round(height / scale), 1)
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA), scale
 
