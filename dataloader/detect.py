@@ -170,7 +170,7 @@ def turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) ->
 
 
 def shrink(frame: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """With a short side of ``side`` pixels at most, and ``LONG`` times that on the long one; and by how much boxes in it
+    """With a short side of ``side`` pixels at most and a long one of ``LONG`` times that; and by how much boxes in it
     must grow."""
     height, width = frame.shape[:2]
     scale = max(min(height, width) / side, max(height, width) / (LONG * side), 1.0)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,3 +33,14 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+def press_until(page: Any, key: str, done: Callable[[], object]) -> None:
+    """Chromium drops keys that come before its first picture, and says what it did of one only later."""
+    for _ in range(20):
+        page.keyboard.press(key)
+        for _ in range(6):
+            page.wait_for_timeout(50)
+            if done():
+                return
+    raise AssertionError(f"{key} did nothing")

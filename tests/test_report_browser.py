@@ -1,41 +1,24 @@
 """The report in a real browser: nothing fetched, nothing complained of, every picture there, usable on a phone."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from main import main
+from tests.browser import open_browser, press_until
 from tests.run_folders import class_metrics, number_metrics, video_metrics, write_mistakes, write_run
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 LONG = ("helplessness and a very long name", "happily surprised", "angrily disgusted", "e", "f", "g", "h")
 COUNTS = [[9 if i == j else (i + j) % 3 for j in range(7)] for i in range(7)]
 PATH = "a-folder-without-any-place-to-break/" + "x" * 90
 
 
-def cannot(reason: str) -> None:
-    """A machine without a browser skips; where everything must be tested, that is a failure."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-
-
 @pytest.fixture(scope="module")
 def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        cannot("playwright is not installed: pip install -r requirements-dev.txt")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        cannot("no Chromium on PATH (on Debian: apt install chromium)")
-    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=arguments)
-        yield started
-        started.close()
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +92,7 @@ def test_the_first_stop_of_the_tab_key_leads_to_the_results(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
-    page.keyboard.press("Enter")
-    assert page.url.endswith("#content")
+    press_until(page, "Enter", lambda: page.evaluate("location.hash") == "#content")
 
 
 def test_a_phone_shows_it_without_moving_sideways(page):

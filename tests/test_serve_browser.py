@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.video.runner import NUMBERS, About
-from tests.browser import open_browser
+from tests.browser import open_browser, press_until
 from tests.serving import DarkOrBright, Watching, serving, write_video
 
 KNOWN = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
@@ -152,11 +152,7 @@ def test_the_keyboard_is_enough(page, video):
     assert page.evaluate("document.activeElement.id") == "file"
     choosers = []
     page.on("filechooser", lambda chooser: choosers.append(chooser))
-    for _ in range(20):  # Chromium drops keys that come before its first picture
-        page.keyboard.press("Enter")
-        page.wait_for_timeout(300)
-        if choosers:
-            break
+    press_until(page, "Enter", lambda: choosers)
     choosers[0].set_files(str(video))
     wait_for_answer(page)
     assert page.evaluate("document.activeElement.id") == "answer"

@@ -74,10 +74,7 @@ def read_about(metadata: dict[str, str], path: Path) -> About:
         stored = json.loads(metadata[METADATA])
         if stored.pop("format") != FORMAT:
             raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
-        told = replace(About.from_json(stored), model=path.name)
-        if told.face_width is not None and not told.face_width > 0:
-            raise ValueError
-        return told
+        return replace(About.from_json(stored), model=path.name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

@@ -4,6 +4,7 @@ No torch here: an exported model runs without it. Pixels are uint8 squares as `d
 """
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,7 +60,16 @@ class About:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "About":
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+        """A ValueError or TypeError where that is nothing that a model can be fed by."""
+        about = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+        counts = (about.frames, about.duration, about.downsample, about.size, about.window, about.stride)
+        sizes = (about.temperature, 1.0 if about.face_width is None else about.face_width)
+        known = about.kind in KINDS and about.streams in ("both", "face", "context")
+        if not (known and all(isinstance(name, str) for name in (*about.names, *about.numbers))):
+            raise ValueError
+        if not (all(type(one) is int and one > 0 for one in counts) and all(0 < one < inf for one in sizes)):
+            raise ValueError
+        return about
 
 
 class Runner(Protocol):

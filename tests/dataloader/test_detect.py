@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dataloader.detect import CascadeDetector, Found, best, open_detector, overlap, shared, turned
+from dataloader.detect import CascadeDetector, Found, best, open_detector, overlap, shared, shrink, turned
 from utils.errors import UserError
 
 FACE = (181, 75, 270, 178)  # of scikit-image's astronaut, measured by eye: cheek to cheek, fringe to chin
@@ -85,6 +85,22 @@ def test_a_tilted_face_of_a_photograph(astronaut, angle):
     middle = ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2)
     tilted = cv2.warpAffine(astronaut, cv2.getRotationMatrix2D(middle, angle, 1.0), (512, 512))
     assert overlap(open_detector("cascades")(tilted).faces[0].box, FACE) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "growth"),
+    [
+        ((320, 240), (320, 240), 1.0),
+        ((1920, 1080), (853, 480), 2.25),
+        ((1080, 1920), (480, 853), 2.25),
+        ((30000, 100), (2880, 10), 30000 / 2880),  # by its short side it would stay as it is
+        ((2880, 480), (2880, 480), 1.0),
+        ((30000, 1), (2880, 1), 30000 / 2880),
+    ],
+)
+def test_a_frame_is_shrunk_by_either_side(size, expected, growth):
+    small, scale = shrink(np.zeros((size[1], size[0], 3), np.uint8), 480)
+    assert small.shape[1::-1] == expected and scale == pytest.approx(growth)
 
 
 def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):
