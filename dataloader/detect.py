@@ -15,6 +15,7 @@ from dataloader.boxes import Box
 from utils.errors import UserError
 
 SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of a frame as the cascades see it, and as the network does
+LEAST = 64  # pixels of either side: with 32 or fewer the network reads memory that nobody wrote
 LONG = 6  # times as long is a panorama, whose pixels would be too many
 SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
 SAME = 0.4  # share of the smaller box that may lie in a better one
@@ -126,11 +127,14 @@ class YunetDetector:
     def __call__(self, frame: np.ndarray) -> Detections:
         grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
         small, shrunk = shrink(frame, YUNET_SIDE)
-        self.network.setInputSize(small.shape[1::-1])
-        rows = self.network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
-        whole = (0, 0, *small.shape[1::-1])
+        height, width = small.shape[:2]
+        below, beside = max(LEAST - height, 0), max(LEAST - width, 0)
+        seen = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+        seen = cv2.copyMakeBorder(seen, 0, below, 0, beside, cv2.BORDER_CONSTANT)
+        self.network.setInputSize(seen.shape[1::-1])
+        rows, whole = self.network.detect(seen)[1], (0, 0, width, height)
         faces = [Found(x, y, x + w, y + h, row[-1]) for row in found_rows(rows) for x, y, w, h in [row[:4]]]
-        faces = [one for one in faces if common(one.box, whole) > 0]  # of lines of pixels it makes boxes without area
+        faces = [one for one in faces if common(one.box, whole) > 0]  # none in what was added
         return Detections(resized(best(faces), shrunk), resized(best(self.body(grey, SMALLEST_BODY)), scale))
 
 

@@ -1,7 +1,10 @@
 """--face-model: a hand-made network of YuNet's outputs, whose faces are red squares that fill a cell of 32 pixels."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -64,6 +67,10 @@ def network(tmp_path_factory):
     file = tmp_path_factory.mktemp("yunet") / "squares.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7), file)
     return str(file)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def painted(height: int, width: int, *corners: tuple[int, int]) -> np.ndarray:
@@ -145,7 +152,24 @@ def test_setup_installs_the_version_that_the_message_names():
 @needs_network
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 7)])
 def test_lines_of_pixels_hold_no_face(size):
-    """Of one it makes faces without area, far outside."""
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    detector = open_detector("yunet")
-    assert detector(noise).faces == detector(np.zeros_like(noise)).faces == []
+    assert open_detector("yunet")(noise(*size)).faces == []
+
+
+@needs_network
+def test_no_memory_is_read_that_nobody_wrote():
+    """Of a side of 32 pixels or less OpenCV's network does. The C library fills what it hands out, and faces appear."""
+    lines = [
+        "from dataloader.detect import open_detector",
+        "from tests.dataloader.test_yunet import noise",
+        "detector = open_detector('yunet')",
+        "sizes = (1, 5000), (5, 1000), (31, 2000), (32, 700)",
+        "print([len(detector(noise(*size)).faces) for size in sizes])",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "MALLOC_PERTURB_": "190"},
+    )
+    assert run.stdout == "[0, 0, 0, 0]\n", run.stderr
