@@ -11,7 +11,7 @@ from typing import Any
 
 from dataloader.video.open import open_video
 from dataloader.video.video import Video
-from engine.options import Config, defaults
+from engine.options import GROUPS, Config, defaults
 from engine.settings import make_config
 from engine.video.answers import answers_of
 from engine.video.runner import FRAMES, About, in_halves
@@ -19,6 +19,7 @@ from engine.video.settings import idle_flags
 from engine.video.timeline import Smoother, Step, Timeline
 from engine.video.watch import Watcher
 from engine.video.windows import FrameWindows, Grid, SlidingWindows
+from utils.config import check_numbers
 from utils.errors import UserError, closest, one_line
 
 LONGEST = 300  # letters of what a training set says of itself
@@ -36,6 +37,7 @@ class Predictor:
         """``runner``: a model that is open already, in place of a checkpoint."""
         for name in options.keys() - defaults().keys():
             raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
+        check_numbers(GROUPS, options)
         named = {} if checkpoint is None else {"eval_checkpoint": str(checkpoint)}
         given = {"mode": "predict", "input": "-"} | named | options  # "-": some video, named when it is called
         self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)

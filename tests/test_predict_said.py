@@ -10,6 +10,9 @@ from PIL import Image
 
 from dataloader.set_note import set_note
 from engine.predict import Predictor
+from engine.video.outputs import describe
+from engine.video.runner import About
+from engine.video.timeline import Timeline
 from tests.exported import export_checkpoint
 from tests.tiny import NAMES
 from tests.tools import error_of, run_main
@@ -144,3 +147,9 @@ def test_an_export_says_it_too(trained, tmp_path):
     done = run_main(words, tmp_path / "run")
     assert "warning: --mode export does not read --lr\n" in done.out
     assert "warning: --normalize none: trained with clip, so this scores another model" in done.out
+
+
+def test_a_name_that_breaks_lines_breaks_none(tmp_path):
+    timeline = Timeline(About("f", "m"), damaged="breaks off")
+    told = describe(timeline, "a\nb.mp4", tmp_path / "a\nb")
+    assert told[0] == "warning: a\\nb.mp4: breaks off" and told[-1] == f"written to {tmp_path}/a\\nb"

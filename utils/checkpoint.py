@@ -36,7 +36,7 @@ def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool =
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{path}: cannot be written ({_reason(error, path)}); the checkpoint before it is untouched"
+            f"{path}: cannot be written ({_reason(error, path)}); what was there before is untouched"
         ) from None
     finally:
         temporary.unlink(missing_ok=True)  # renamed away unless something went wrong, Ctrl-C included

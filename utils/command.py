@@ -16,6 +16,8 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
     """The exit status of ``run``, whatever becomes of it."""
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal of few letters gets "\xe4" for what it has not, not a traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run()
     except UserError as error:

@@ -17,6 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,18 @@ def _check_stored(field: dataclasses.Field, value: Any) -> None:
     if not good:
         found = repr(value)[:40] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
         raise UserError(f"the stored option {flag_of(field.name)} cannot be {found}")
+
+
+def check_numbers(groups: Groups, given: dict[str, Any]) -> None:
+    """What the parser asks of a number, asked of those that a program gives."""
+    known = {field.name: field for group in groups.values() for field in dataclasses.fields(group)}
+    for name, value in given.items():
+        field, kind = known[name], _inner_type(known[name].type)
+        if kind in (int, float) and not (value is None and field.default is None):
+            is_one = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+            wrong = _outside(value, field.metadata) if is_one else f"expected {_article(kind)}"
+            if wrong:
+                raise UserError(f"{name}: {wrong}, got {value!r}")
 
 
 def _add_flag(section: Any, field: dataclasses.Field) -> None:

@@ -30,7 +30,8 @@ class FileVideo(Video):
             raise UserError(f"{path}: {'is empty' if path.is_file() else 'is no file'}; expected a video")
         with self._open() as container:
             stream = self._stream(container)
-            self.fps = float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS
+            rate = float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS
+            self.fps = max(rate, 1 / AHEAD)
             self.duration = duration_of(container, stream)
             ratio = float(stream.sample_aspect_ratio or 1)
             self._ratio = ratio if 0.2 < ratio < 5 else 1.0  # how much wider than high a pixel is to be shown
@@ -52,7 +53,7 @@ class FileVideo(Video):
                     faults.append("times that leap: what follows is counted on")
                     first = stamp - end
                 last = max(stamp - first, last)
-                end = last + max(float(frame.duration or 0) * float(frame.time_base or 0), 1 / self.fps)
+                end = last + min(max(float(frame.duration or 0) * float(frame.time_base or 0), 1 / self.fps), AHEAD)
                 yield last, lambda frame=frame: upright(frame, self._shape, self._turns)
         if self.duration is not None and end < self.duration - SHORT:
             faults.append(f"ends at {end:.1f} of {self.duration:.1f} s")
@@ -104,13 +105,16 @@ def duration_of(container: Any, stream: Any) -> float | None:
     """Seconds as the file states them: of its pictures, for the sound may be longer."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    told = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    told, end = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")), None
     if told:
         hours, minutes, seconds = map(float, told.groups())
-        return hours * 3600 + minutes * 60 + seconds
-    if container.duration is not None and len(container.streams) == 1:
-        return container.duration / av.time_base
-    return None
+        end = hours * 3600 + minutes * 60 + seconds
+    elif container.duration is not None and len(container.streams) == 1:
+        end = container.duration / av.time_base
+    if end is None or "matroska" not in container.format.name:
+        return end
+    begin = max(float((stream.start_time or 0) * stream.time_base), 0.0)  # Matroska counts from 0, not from the picture
+    return end - begin if end > begin else None
 
 
 def upright_shape(frame: Any, ratio: float, is_transposed: bool) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.video.runner import About
+from engine.video.runner import CLASSES, About
 from utils.errors import UserError
 
 FORMAT = 1
@@ -30,13 +30,27 @@ class OnnxRunner:
         elif device.startswith("cuda") and CUDA not in self.session.get_providers():
             raise UserError(f"--device {device}: this onnxruntime uses no GPU (onnxruntime-gpu does); leave it out")
         self.about = read_about(self.session.get_modelmeta().custom_metadata_map, path)
-        reads = tuple(one.name for one in self.session.get_inputs())
-        if reads != self.about.views:
-            raise UserError(f"--onnx {path}: damaged: it reads {', '.join(reads)}, not {', '.join(self.about.views)}")
+        says, does = told_ends(self.about), graph_ends(self.session)
+        if says != does:
+            raise UserError(f"--onnx {path}: damaged: it says that it is {says}, and is {does}")
 
     def __call__(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
         given = {"face": face, "context": context}
         return self.session.run(None, {name: given[name] for name in self.about.views})[0]
+
+
+def told_ends(about: About) -> str:
+    """What a clip is, and its answer, by what the file says."""
+    shape, answer = [about.frames, 3, about.size, about.size], {CLASSES: "logits"}.get(about.kind, about.kind)
+    return f"{', '.join(f'{view} {shape}' for view in about.views)} to {answer} {[len(about.columns)]}"
+
+
+def graph_ends(session: Any) -> str:
+    """The same by the graph; the first axis is the batch."""
+    reads, answers = (
+        [f"{one.name} {one.shape[1:]}" for one in ends] for ends in (session.get_inputs(), session.get_outputs())
+    )
+    return f"{', '.join(reads)} to {', '.join(answers)}"
 
 
 def open_session(source: Path | bytes, device: str = "cpu") -> Any:

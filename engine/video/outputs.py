@@ -23,7 +23,7 @@ from engine.video.colours import class_colours
 from engine.video.overlay import Overlay
 from engine.video.pictures import draw_timeline
 from engine.video.timeline import Timeline, TimelineWriter
-from utils.errors import Interrupted, UserError
+from utils.errors import Interrupted, UserError, one_line
 from utils.runlog import RunLog, open_run
 from utils.words import plural, some
 
@@ -42,7 +42,7 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
         for caution in predictor.cautions:
             log.warn(caution)
         if several and (others := left_alone(Path(config.video.input), sources)):
-            log.say(f"{plural(len(others), 'item')} left alone: {some(others, 3)}")
+            log.say(one_line(f"{plural(len(others), 'item')} left alone: {some(others, 3)}"))
         with Interruption(STOPPING) as stop:
             for source, name in zip(sources, folder_names(sources), strict=True):
                 folder = log.folder / name if several else log.folder
@@ -184,7 +184,7 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
     lines.append(
         f"answered in {took}" if timeline.is_still else f"{timeline.seconds:.1f} s of video in {took}: {speed}"
     )
-    return [*lines, f"written to {folder}"]
+    return [one_line(line) for line in (*lines, f"written to {folder}")]
 
 
 def find_sources(given: str) -> list[str]:

@@ -19,7 +19,8 @@ WIDEST = 960  # pixels; larger videos are shrunk
 HELD = 128 << 20  # bytes of frames that wait for their answers
 MINUTE = 60.0
 LANES = 6  # persons in the strip
-TICKS = 90_000  # of a second
+TICKS, SLOW_TICKS = 90_000, 1000  # of a second; the format counts in 32 bits from a frame to those that it is built on
+SLOW = 1 / 60  # frames a second
 QUALITY = 95  # of frames that wait as JPEG
 GREY = (150, 150, 150)
 
@@ -166,13 +167,13 @@ class Film:
         rate = Fraction(fps).limit_denominator(1001)
         self.stream = self.container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "24"})
         self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
-        self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, TICKS)
-        self.last = -1
+        self.ticks, self.last = TICKS if fps > SLOW else SLOW_TICKS, -1
+        self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, self.ticks)
 
     def add(self, seconds: float, picture: np.ndarray) -> None:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        self.last = max(round(seconds * TICKS), self.last + 1)
-        frame.pts, frame.time_base = self.last, Fraction(1, TICKS)
+        self.last = max(round(seconds * self.ticks), self.last + 1)
+        frame.pts, frame.time_base = self.last, Fraction(1, self.ticks)
         self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:

@@ -65,9 +65,12 @@ class About:
         counts = (about.frames, about.duration, about.downsample, about.size, about.window, about.stride)
         sizes = (about.temperature, 1.0 if about.face_width is None else about.face_width)
         known = about.kind in KINDS and about.streams in ("both", "face", "context")
-        if not (known and all(isinstance(name, str) for name in (*about.names, *about.numbers))):
+        columns = (*about.names, *about.numbers)
+        if not (known and all(isinstance(name, str) for name in columns) and len({*columns}) == len(columns)):
             raise ValueError
         if not (all(type(one) is int and one > 0 for one in counts) and all(0 < one < inf for one in sizes)):
+            raise ValueError
+        if about.frames % about.duration or not isinstance(about.trained_on, str | None):
             raise ValueError
         return about
 

@@ -1,6 +1,7 @@
 """Videos as frames: times, rotation, and files that are not what they seem."""
 
 import gc
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -44,6 +45,20 @@ def test_rotated_as_the_file_asks(tmp_path, degrees, turns):
     expected = np.rot90(drawn, turns)  # counterclockwise, as FFmpeg counts
     assert frame.shape == expected.shape == (video.height, video.width, 3)
     assert np.abs(frame.astype(int) - expected).mean() < 4
+
+
+def test_a_matroska_that_begins_late_is_whole(tmp_path):
+    """Its header counts from 0, wherever its first picture stands."""
+    times = [100_000 + 50 * n for n in range(30)]
+    video = open_video(film(tmp_path / "a.mkv", [picture(n) for n in range(30)], times=times))
+    assert len(list(video)) == 30 and video.damaged is None
+    assert video.duration == pytest.approx(1.5, abs=0.06) and video.end == pytest.approx(1.5, abs=0.06)
+
+
+def test_frames_a_day_apart_are_counted_on(tmp_path):
+    """What is longer than the format of an overlay can count, no file may claim of a frame."""
+    video = open_video(film(tmp_path / "a.mkv", [picture(n) for n in range(3)], fps=Fraction(1, 86400)))
+    assert [seconds for seconds, _ in video] == [0, 6 * 3600, 12 * 3600] and "times that leap" in video.damaged
 
 
 def test_mirrored_as_the_file_asks(tmp_path):

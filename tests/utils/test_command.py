@@ -51,6 +51,13 @@ def test_the_status_of_a_command_that_ends_well_is_its_own(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_terminal_without_a_letter_gets_it_spelled_out():
+    code = "from utils.command import run_command\nraise SystemExit(run_command(lambda: print('lesson ä') or 0))"
+    variables = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "lesson \\xe4\n", "")
+
+
 @pytest.mark.parametrize(
     "bug",
     [

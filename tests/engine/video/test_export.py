@@ -259,6 +259,9 @@ def test_files_that_are_no_exported_models(exported, tmp_path):
         ('{"format": 1, "family": "f", "model": "m", "streams": "left"}', "damaged"),
         ('{"format": 1, "family": "f", "model": "m", "names": [1, 2]}', "damaged"),
         ('{"format": 1, "family": "f", "model": "m", "names": 3}', "damaged"),
+        ('{"format": 1, "family": "f", "model": "m", "names": ["a", "a"]}', "damaged"),
+        ('{"format": 1, "family": "f", "model": "m", "duration": 3}', "damaged"),
+        ('{"format": 1, "family": "f", "model": "m", "trained_on": 5}', "damaged"),
         ('{"format": 99}', "another version"),
         (None, "not written by --mode export"),
     ):
@@ -267,3 +270,20 @@ def test_files_that_are_no_exported_models(exported, tmp_path):
             onnx.helper.set_model_props(model, {"emotion": told})
         onnx.save(model, tmp_path / "other.onnx")
         assert complaint in refusal(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"frames": 8}, {"frames": 10**9}, {"size": 32}, {"names": ["a", "b"]}, {"kind": "frames"}, {"streams": "face"}],
+)
+def test_an_export_that_says_other_sizes_than_its_graph_has(exported, tmp_path, changed):
+    import onnx
+
+    model = onnx.load(exported("clip-caer")[1])
+    told = json.loads(model.metadata_props[0].value) | changed
+    onnx.helper.set_model_props(model, {"emotion": json.dumps(told)})
+    onnx.save(model, tmp_path / "edited.onnx")
+    complaint = refusal(tmp_path / "edited.onnx")
+    assert (
+        "damaged: it says" in complaint and "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]" in complaint
+    )

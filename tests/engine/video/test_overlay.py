@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
-from engine.video.overlay import HELD, Overlay
+from engine.video.overlay import HELD, Film, Overlay
 from engine.video.runner import FRAMES, About
 from engine.video.timeline import FACE, Row, Step
 
@@ -29,3 +30,14 @@ def test_frames_wait_for_a_model_that_reads_hundreds_of_them(overlay):
     assert not overlay.waiting and overlay.held == 0
     assert np.abs(last[200:500, 200:900].astype(int) - 100).max() < 40  # below the answer in the corner
     assert last[:60, :300].std() > 20  # the answer
+
+
+@pytest.mark.parametrize("between", [0.001, 0.04, 100.0, 6 * 3600.0])
+def test_frames_of_any_rate_keep_their_times(tmp_path, between):
+    """Hours between frames that are built on one another are more than the format's counters hold of fine ticks."""
+    film, times = Film(tmp_path / "a.mp4", 1 / between, 64, 48), [n * between for n in range(6)]
+    for number, seconds in enumerate(times):
+        film.add(seconds, np.full((48, 64, 3), 40 * number, np.uint8))
+    film.close()
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-4)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -256,3 +257,26 @@ def test_every_frame_as_evaluation_answers(eyes):
     assert told[:, 8:10] == pytest.approx(expected.va, abs=1e-5)
     assert told[:, 10:] == pytest.approx(expected.au, abs=1e-5)
     assert [row.predicted for row in rows] == ["abcdefgh"[k] for k in expected.expr]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"every": -1}, "every: must be above 0, got -1"),
+        ({"every": "x"}, "every: expected a number, got 'x'"),
+        ({"seconds": float("nan")}, "seconds: expected a finite number, got nan"),
+        ({"max_persons": 0}, "max_persons: must be at least 1, got 0"),
+        ({"max_persons": 1.5}, "max_persons: expected a whole number, got 1.5"),
+        ({"threshold": True}, "threshold: expected a number, got True"),
+    ],
+)
+def test_numbers_from_python_are_held_to_the_ranges_of_the_flags(option, told):
+    """Windows that go backwards have no end."""
+    with pytest.raises(UserError) as caught:
+        Predictor("none.pt", **option)
+    assert str(caught.value) == told
+
+
+def test_numbers_from_python_may_be_of_numpy():
+    given = {"every": np.float32(0.5), "max_persons": np.int64(2), "seconds": 3, "face_width": None}
+    assert Predictor(runner=SimpleNamespace(about=ABOUT, encode=None), **given).timing.every == 0.5
