@@ -19,7 +19,7 @@ from engine.video.settings import idle_flags
 from engine.video.timeline import Smoother, Step, Timeline
 from engine.video.watch import Watcher
 from engine.video.windows import FrameWindows, Grid, SlidingWindows
-from utils.config import check_numbers
+from utils.config import checked_numbers
 from utils.errors import UserError, closest, one_line
 
 LONGEST = 300  # letters of what a training set says of itself
@@ -37,7 +37,7 @@ class Predictor:
         """``runner``: a model that is open already, in place of a checkpoint."""
         for name in options.keys() - defaults().keys():
             raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
-        check_numbers(GROUPS, options)
+        options = checked_numbers(GROUPS, options)
         named = {} if checkpoint is None else {"eval_checkpoint": str(checkpoint)}
         given = {"mode": "predict", "input": "-"} | named | options  # "-": some video, named when it is called
         self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)

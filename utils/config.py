@@ -188,9 +188,10 @@ def _check_stored(field: dataclasses.Field, value: Any) -> None:
         raise UserError(f"the stored option {flag_of(field.name)} cannot be {found}")
 
 
-def check_numbers(groups: Groups, given: dict[str, Any]) -> None:
-    """What the parser asks of a number, asked of those that a program gives."""
+def checked_numbers(groups: Groups, given: dict[str, Any]) -> dict[str, Any]:
+    """What the parser asks of numbers, asked of those that a program gives; those of NumPy become Python's."""
     known = {field.name: field for group in groups.values() for field in dataclasses.fields(group)}
+    checked = dict(given)
     for name, value in given.items():
         field, kind = known[name], _inner_type(known[name].type)
         if kind in (int, float) and not (value is None and field.default is None):
@@ -198,6 +199,8 @@ def check_numbers(groups: Groups, given: dict[str, Any]) -> None:
             wrong = _outside(value, field.metadata) if is_one else f"expected {_article(kind)}"
             if wrong:
                 raise UserError(f"{name}: {wrong}, got {value!r}")
+            checked[name] = kind(value)
+    return checked
 
 
 def _add_flag(section: Any, field: dataclasses.Field) -> None:
@@ -260,7 +263,7 @@ def _number(kind: type, meta: Any) -> Any:
 def _outside(value: float, meta: Any) -> str | None:
     """What is wrong with a number's size, if anything."""
     low, high, above = meta["minimum"], meta["maximum"], meta["above"]
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, int) and not math.isfinite(value):
         return "expected a finite number"
     if above is not None and not value > above:
         return f"must be above {above}"

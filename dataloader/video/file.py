@@ -30,8 +30,7 @@ class FileVideo(Video):
             raise UserError(f"{path}: {'is empty' if path.is_file() else 'is no file'}; expected a video")
         with self._open() as container:
             stream = self._stream(container)
-            rate = float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS
-            self.fps = max(rate, 1 / AHEAD)
+            self.fps = max(float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS, 1 / AHEAD)
             self.duration = duration_of(container, stream)
             ratio = float(stream.sample_aspect_ratio or 1)
             self._ratio = ratio if 0.2 < ratio < 5 else 1.0  # how much wider than high a pixel is to be shown
@@ -105,8 +104,8 @@ def duration_of(container: Any, stream: Any) -> float | None:
     """Seconds as the file states them: of its pictures, for the sound may be longer."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    told, end = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")), None
-    if told:
+    end = None
+    if told := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
         hours, minutes, seconds = map(float, told.groups())
         end = hours * 3600 + minutes * 60 + seconds
     elif container.duration is not None and len(container.streams) == 1:

@@ -41,7 +41,8 @@ class OnnxRunner:
 
 def told_ends(about: About) -> str:
     """What a clip is, and its answer, by what the file says."""
-    shape, answer = [about.frames, 3, about.size, about.size], {CLASSES: "logits"}.get(about.kind, about.kind)
+    shape = [about.frames, 3, about.size, about.size]
+    answer = "logits" if about.kind == CLASSES else about.kind
     return f"{', '.join(f'{view} {shape}' for view in about.views)} to {answer} {[len(about.columns)]}"
 
 

@@ -31,7 +31,7 @@ class VideoOptions:
         None,
         "seconds between the beginnings of two windows (default: 1; of models of single frames 0.2; of sequence models "
         "every frame)",
-        above=0,
+        minimum=0.001,
     )
     seconds: float = option(4.0, "length of a window", above=0)
     detect_every: float = option(0.2, "seconds between two searches for faces; they are tracked in between", above=0)

@@ -1,5 +1,6 @@
 """A model behind windows of a video: which frames it sees, how often, and what it says where there is no face."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -262,9 +263,10 @@ def test_every_frame_as_evaluation_answers(eyes):
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ({"every": -1}, "every: must be above 0, got -1"),
+        ({"every": -1}, "every: must be at least 0.001, got -1"),
         ({"every": "x"}, "every: expected a number, got 'x'"),
         ({"seconds": float("nan")}, "seconds: expected a finite number, got nan"),
+        ({"seconds": np.float32("inf")}, "seconds: expected a finite number, got np.float32(inf)"),
         ({"max_persons": 0}, "max_persons: must be at least 1, got 0"),
         ({"max_persons": 1.5}, "max_persons: expected a whole number, got 1.5"),
         ({"threshold": True}, "threshold: expected a number, got True"),
@@ -279,4 +281,5 @@ def test_numbers_from_python_are_held_to_the_ranges_of_the_flags(option, told):
 
 def test_numbers_from_python_may_be_of_numpy():
     given = {"every": np.float32(0.5), "max_persons": np.int64(2), "seconds": 3, "face_width": None}
-    assert Predictor(runner=SimpleNamespace(about=ABOUT, encode=None), **given).timing.every == 0.5
+    options = Predictor(runner=SimpleNamespace(about=ABOUT, encode=None), **given).config.video
+    assert options.every == 0.5 and json.dumps([options.every, options.max_persons]) == "[0.5, 2]"
