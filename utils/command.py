@@ -11,6 +11,7 @@ from utils.errors import Interrupted, UserError, reason_of
 
 OWN = ("benchmarks", "dataloader", "engine", "models", "utils")  # what lacks of these is no user's mistake
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
@@ -44,8 +45,8 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
 
 
 def hide_interrupt() -> None:
-    """For a package that holds commands: under ``python -m`` Ctrl-C is one line also while all else is imported."""
-    if sys.argv[:1] == ["-m"]:  # what stands there as long as the module to run is being found
+    """For a package that holds commands, or what main.py calls: Ctrl-C is one line also while all else is imported."""
+    if sys.argv and (sys.argv[0] == "-m" or os.path.abspath(sys.argv[0]) == MAIN):  # "-m" until the module is found
         sys.excepthook = show_error
 
 

@@ -85,21 +85,28 @@ def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
 
 
 COMMANDS = ("dataloader.audit", "dataloader.pack", "dataloader.prepare", "dataloader.synthetic", "benchmarks.demo")
+INTERRUPT = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
 
 
-def start(module, folder, numpy):
-    """``python -m module``, for which numpy is those lines."""
-    (folder / "numpy.py").write_text(numpy)
+def start(words, folder, lines, name="numpy"):
+    """``python WORDS``, for which the module of that name is those lines."""
+    (folder / f"{name}.py").write_text(lines)
     variables = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run([sys.executable, "-m", module], cwd=ROOT, env=variables, capture_output=True, text=True)
+    return subprocess.run([sys.executable, *words], cwd=ROOT, env=variables, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_ctrl_c_while_a_command_imports_the_rest_is_one_line(module, tmp_path):
-    ended = start(module, tmp_path, "import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    ended = start(["-m", module], tmp_path, INTERRUPT)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "\nstopped by Ctrl-C\n")  # 130 for a shell
+
+
+@pytest.mark.parametrize("script", ["main.py", str(ROOT / "main.py")])
+def test_ctrl_c_while_main_imports_the_rest_is_one_line(script, tmp_path):
+    ended = start([script, "--help"], tmp_path, INTERRUPT, "hashlib")
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "\nstopped by Ctrl-C\n")  # 130 for a shell
 
 
 def test_a_bug_while_a_command_imports_the_rest_keeps_its_traceback(tmp_path):
-    ended = start("dataloader.audit", tmp_path, "raise ValueError('a bug')\n")
+    ended = start(["-m", "dataloader.audit"], tmp_path, "raise ValueError('a bug')\n")
     assert ended.returncode == 1 and "Traceback" in ended.stderr and ended.stderr.endswith("ValueError: a bug\n")
