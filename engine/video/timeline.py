@@ -241,6 +241,7 @@ class TimelineWriter:
             self.cells.writerow(cells | {"face_found": str(cells["face_found"]).lower()})
             self.first = False
         self.table.flush()
+        self.document.flush()
 
     def close(self, end: dict[str, Any]) -> None:
         rest = "".join(f",\n {json.dumps(k)}: {strict(v)}" for k, v in end.items())
