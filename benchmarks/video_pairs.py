@@ -55,16 +55,18 @@ def detectors() -> list[str]:
 
 
 def measure_pairs(args: Any, folder: Path) -> dict[str, Any]:
+    films = [
+        (pair, write_video(folder / f"pair{number}.mp4", side_by_side(pair, args.root_dir), FPS))
+        for number, pair in enumerate(find_pairs(args.root_dir, args.list, args.pairs))
+    ]
     return {
-        name: watch_pairs(Predictor(args.checkpoint, max_persons=2, face_model=name), args, folder)
-        for name in detectors()
+        name: watch_pairs(Predictor(args.checkpoint, max_persons=2, face_model=name), films) for name in detectors()
     }
 
 
-def watch_pairs(predictor: Predictor, args: Any, folder: Path) -> dict[str, Any]:
-    pairs, numbers, kept, seen, right, asked = find_pairs(args.root_dir, args.list, args.pairs), [], 0, 0, 0, 0
-    for pair in pairs:
-        path = write_video(folder / "pair.mp4", side_by_side(pair, args.root_dir), FPS)
+def watch_pairs(predictor: Predictor, films: list[tuple[Pair, Path]]) -> dict[str, Any]:
+    numbers, kept, seen, right, asked = [], 0, 0, 0, 0
+    for pair, path in films:
         rows, sides = watch(predictor, path)
         numbers.append(len({row.person for row in rows} - {None}))
         kept += sum(max(found.values()) for found in sides.values())
@@ -75,7 +77,7 @@ def watch_pairs(predictor: Predictor, args: Any, folder: Path) -> dict[str, Any]
             right += sum(name == predictor.about.names[s.label] for name, s in zip(told, segments, strict=True))
             asked += len(segments)
     return {
-        "videos": len(pairs),
+        "videos": len(films),
         "numbers_in_each": numbers,
         "sightings_on_the_number's_own_side_percent": round(100 * kept / max(seen, 1), 1),
         "segments": asked,

@@ -4,7 +4,6 @@ A clip counts from the moment its line is on the disk, which is after its crops 
 last such line is cut off on going on. ``index.json`` is renamed into place at the end, and takes the journal's part.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ import numpy as np
 from dataloader.annotation import Clip
 from dataloader.packed import FORMAT, INDEX, JOURNAL, changed_frame, read_index
 from utils.errors import UserError
+from utils.lock import lock
 
 FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much
 
@@ -53,7 +53,7 @@ class PackFiles:
             raise UserError(f"--out {self.folder}: holds other files; name a new or empty folder")
         self.journal = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self.journal)
         except OSError:
             raise UserError(f"--out {self.folder}: another process is writing this pack") from None
         lines = self._sound_lines(path)

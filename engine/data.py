@@ -72,8 +72,8 @@ def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
 def warn_of_size(trained: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:
     """The margin around a face is a number of pixels, as published, whatever the size of the pictures. ``trained``: how
     wide faces were in training, where the checkpoint says so."""
-    here = middle_width(clips, views.face_boxes)
-    if trained is None or here is None or max(trained / here, here / trained) < OTHER_SIZE:
+    here = None if trained is None else middle_width(clips, views.face_boxes)
+    if here is None or max(trained / here, here / trained) < OTHER_SIZE:
         return
     seen = "less" if here > trained else "more"
     log.warn(

@@ -49,7 +49,7 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{path}: {opened.unnamed}")
     named = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
     with about(path):
-        config = evaluation_config(content, named, mode="eval")
+        config = evaluation_config(content, named)
     if content["family"] == "sequence":
         return evaluate_sequence(opened, config, given)
     foreign = sorted(set(given) & set(OF_SEQUENCES))

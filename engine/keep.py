@@ -37,6 +37,12 @@ class Progress:
         return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
 
 
+def told_of_set(root: str | None, face_width: float | None) -> dict[str, Any]:
+    """What a checkpoint says of the set that it was trained on, as far as that is known."""
+    told = {"trained_on": set_note(root) or None, "face_width": face_width}
+    return {name: value for name, value in told.items() if value is not None}
+
+
 class Keeper:
     """Writes and reads the state of one training."""
 
@@ -71,10 +77,7 @@ class Keeper:
             "clip_shape": shape,
             "selected_on": selected_on,
         }
-        if note := set_note(config.data.root_dir):
-            self.about["trained_on"] = note
-        if face_width is not None:
-            self.about["face_width"] = face_width
+        self.about |= told_of_set(config.data.root_dir, face_width)
 
     def save_best(self, progress: Progress) -> None:
         self._require_finite()

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from dataloader.boxes import middle_width
 from dataloader.clips import Views
-from dataloader.set_note import set_note
 from dataloader.targets import Targets, read_targets
 from engine.checkpoints import Opened, model_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
+from engine.keep import told_of_set
 from engine.options import Config
 from engine.readout import Readout
 from engine.results.agreement import KINDS, agreement_intervals, agreements
@@ -195,7 +195,7 @@ def keep(
     model: EmoClip, names: tuple[str, ...], config: Config, seen: Config, session: Session, face_width: float | None
 ) -> None:
     """best.pt: the video model as it was, with the readout of all subjects."""
-    told = {"trained_on": set_note(config.data.root_dir), "face_width": face_width}
+    told = told_of_set(config.data.root_dir, face_width)
     config = dataclasses.replace(seen, run=config.run, model=dataclasses.replace(seen.model, task="regression"))
     content = {
         "format": FORMAT,
@@ -207,8 +207,7 @@ def keep(
         "epoch": 0,
         "selected_on": "last",
     }
-    content |= {name: value for name, value in told.items() if value is not None}
-    save_checkpoint(content, session.log.folder / "best.pt")
+    save_checkpoint(content | told, session.log.folder / "best.pt")
 
 
 def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from utils.errors import UserError
 
@@ -20,7 +19,7 @@ def held_alone(path: Path, refusal: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         try:
-            _hold(file)
+            lock(file.fileno())
         except (BlockingIOError, PermissionError):
             raise UserError(refusal) from None
         except OSError:  # a network's disk may have none
@@ -28,8 +27,9 @@ def held_alone(path: Path, refusal: str) -> Iterator[None]:
         yield
 
 
-def _hold(file: IO[str]) -> None:
+def lock(descriptor: int) -> None:
+    """Of an open file, until it is closed; an OSError where another process holds it or its disk knows no locks."""
     if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     else:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

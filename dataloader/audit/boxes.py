@@ -82,10 +82,9 @@ def read_boxes(kind: str, file: str, root: str | None, classes: Classes) -> tupl
 
 def cover(kind: str, split: str, clips: list[Clip], boxes: Frames, classes: Classes) -> Coverage:
     there = [clip for clip in clips if clip.frames]
-    hits = [sum(name in boxes.get(clip.key, ()) for name in clip.frames) for clip in there]
-    frames = [len(clip.frames) for clip in there]
-    counts, width = (np.array(hits, dtype=int), np.array(frames, dtype=int)), middle_width(there, boxes)
-    return Coverage(kind, split, there, *counts, classes.names, width)
+    hits = np.array([sum(name in boxes.get(clip.key, ()) for name in clip.frames) for clip in there], dtype=int)
+    frames = np.array([len(clip.frames) for clip in there], dtype=int)
+    return Coverage(kind, split, there, hits, frames, classes.names, middle_width(there, boxes))
 
 
 def cover_all(kind: str, splits: Splits, boxes: Frames, classes: Classes) -> list[Coverage]:

@@ -17,7 +17,7 @@ from dataloader.prepare import lists, store
 from dataloader.prepare.classes import SetClasses, find_classes
 from dataloader.prepare.notes import Stored, read_notes
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source, make_sources
+from dataloader.prepare.sources import Source, make_sources, tell_apart
 from dataloader.prepare.videos import find_videos
 from dataloader.prepare.work import cut_all
 from utils.command import run_command, writing_to
@@ -29,13 +29,13 @@ def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> 
     """The set of the videos named; 1 where some of them could not be read."""
     out = Path(options.out)
     videos, others = find_videos(options.videos)
-    make_sources(videos, options.labels)  # what is wrong with labels or
+    told = tell_apart(videos, options.labels)  # what is wrong with labels or
     make_detector(options.face_model, options.persons)  # a detector ends here, not in every video
     if others:
         say(f"{plural(len(others), 'item')} left alone, no video: {some(others, 3)}")
     with store.open_folder(out, options):
         stored = read_notes(out)
-        named = make_sources(videos, options.labels, stored)
+        named = make_sources(videos, told, stored)
         return fill(out, options, named, stored, make_detector)
 
 

@@ -41,7 +41,7 @@ def read_labels(file: Path, videos: list[FoundVideo]) -> dict[int, tuple[str, tu
             raise UserError(f"{where}: ends at {row['to']}, before it begins at {row['from'] or 0}")
         if any((p.end is None or start < p.end) and (end is None or p.start < end) for p in parts):
             raise UserError(f"{where}: overlaps another part of {row['video']!r}")
-        parts.append(Part(row["label"], start, end))
+        parts.append(Part(composed(row["label"]), start, end))
     if not found:
         raise UserError(f"--labels {file}: has no line with a video")
     return {number: (person, tuple(sorted(parts, key=lambda p: p.start))) for number, (person, parts) in found.items()}
@@ -60,7 +60,12 @@ def _finder(videos: list[FoundVideo]) -> Callable[[str], set[int]]:
 
 def _key(path: str) -> str:
     """The same whatever the slash and however the accents are put together."""
-    return unicodedata.normalize("NFC", slashes(path).strip("/").removeprefix("./"))
+    return composed(slashes(path).strip("/").removeprefix("./"))
+
+
+def composed(text: str) -> str:
+    """Accents as one character, however a disk or a program wrote them."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _without_ending(path: str) -> str:

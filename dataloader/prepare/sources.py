@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataloader.prepare.labels import Part, read_labels
+from dataloader.prepare.labels import Part, composed, read_labels
 from dataloader.prepare.notes import Stored
 from dataloader.prepare.videos import FoundVideo
 from utils.errors import UserError
 
+Told = tuple[str, tuple[Part, ...]]  # who is in a video, and what its stretches show
 LONGEST = 200  # bytes of a name: file systems know 255, and it gets a number and endings
 
 
@@ -37,9 +38,16 @@ class Source:
         return {"stamp": self.stamp, "person": self.person, "spans": [[part.start, part.end] for part in self.parts]}
 
 
-def make_sources(videos: list[FoundVideo], labels: str | None, stored: Sequence[Stored] = ()) -> list[Source]:
-    """With labels and persons by folders or by the CSV; a video that a set holds keeps its name there."""
-    told = _by_folders(videos) if labels is None else _by_csv(videos, labels)
+def tell_apart(videos: list[FoundVideo], labels: str | None) -> list[Told]:
+    """Persons and labels, by folders or by the CSV."""
+    if labels is None:
+        return _by_folders(videos)
+    rows = read_labels(Path(labels), videos)
+    return [rows.get(number, ("", ())) for number in range(len(videos))]
+
+
+def make_sources(videos: list[FoundVideo], told: list[Told], stored: Sequence[Stored]) -> list[Source]:
+    """A video that a set holds keeps its name there."""
     persons, stamps = name_persons([person for person, _ in told]), [stamp_of(video.path) for video in videos]
     names = [plain("_".join([*video.folders, video.stem])) or "video" for video in videos]
     before = find_earlier(videos, stamps, names, stored)
@@ -78,19 +86,13 @@ def find_earlier(
     return found
 
 
-def _by_folders(videos: list[FoundVideo]) -> list[tuple[str, tuple[Part, ...]]]:
+def _by_folders(videos: list[FoundVideo]) -> list[Told]:
     """``<class>/<person>/<video>``, or ``<class>/<video>``; whatever a person's folder holds is of that person."""
     labelled = [bool(video.folders) for video in videos]
     if any(labelled) and not all(labelled):
         where = videos[labelled.index(False)].path
         raise UserError(f"{where}: lies in no folder of a class, as others do; move it, or name --labels FILE")
     return [("".join(v.folders[1:2]), (Part(composed(v.folders[0]) if v.folders else None),)) for v in videos]
-
-
-def _by_csv(videos: list[FoundVideo], file: str) -> list[tuple[str, tuple[Part, ...]]]:
-    rows = read_labels(Path(file), videos)
-    told = [rows.get(number, ("", ())) for number in range(len(videos))]
-    return [(p, tuple(Part(composed(part.label), part.start, part.end) for part in parts)) for p, parts in told]
 
 
 def name_persons(written: list[str]) -> dict[str, str]:
@@ -105,11 +107,6 @@ def name_persons(written: list[str]) -> dict[str, str]:
         return f"{name or 'person'}-{mark_of(text)}"
 
     return {text: named(composed(text)) for text in written}
-
-
-def composed(text: str) -> str:
-    """Accents as one character, however a disk or a program wrote them."""
-    return unicodedata.normalize("NFC", text)
 
 
 def plain(text: str) -> str:
