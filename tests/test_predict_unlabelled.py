@@ -68,5 +68,6 @@ def test_mistakes(trained, tmp_path, capsys):
     np.save(tmp_path / "wide.npy", np.zeros((0, 6), dtype=np.float16))
     assert "holds no frame" in error_of([*words, "--features", str(tmp_path)], capsys)
     demo = ["--mode", "predict", "--eval-checkpoint", "weights/demo_best.pt", "--features", str(features)]
-    assert "takes sequence models" in error_of(demo, capsys)
+    line = error_of(demo, capsys)
+    assert "takes sequence models" in line and "without --input" in line
     assert "needs --eval-checkpoint" in error_of(["--mode", "predict"], capsys)

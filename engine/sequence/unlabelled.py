@@ -24,7 +24,8 @@ def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, given)
     if opened.content["family"] != "sequence":
-        raise UserError(f"{path}: a {opened.content['family']} model; --mode predict takes sequence models")
+        family = opened.content["family"]
+        raise UserError(f"{path}: a {family} model; without --input VIDEO --mode predict takes sequence models")
     check_family("sequence", given, defaults())
     if "features" not in given:
         raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
