@@ -1,6 +1,7 @@
 """What --mode predict says before its answers: flags that it does not read, devices that are not there, drawn sets."""
 
 import json
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -147,6 +148,14 @@ def test_an_export_says_it_too(trained, tmp_path):
     done = run_main(words, tmp_path / "run")
     assert "warning: --mode export does not read --lr\n" in done.out
     assert "warning: --normalize none: trained with clip, so this scores another model" in done.out
+
+
+def test_what_the_screen_does_not_name_is_counted(tmp_path):
+    timeline = Timeline(About("f", "m"))
+    timeline.summary.predicted = {1: Counter(a=8, b=4, c=3, d=2, e=1, f=1, g=1), 2: Counter(a=3, b=0), 3: Counter()}
+    one, two, three = describe(timeline, "v.mp4", tmp_path)[:3]
+    assert one == "person 1: a 40 %, b 20 %, c 15 %, d 10 %, e 5 %, the rest 10 %"
+    assert (two, three) == ("person 2: a 100 %", "person 3: no answer")
 
 
 def test_a_name_that_breaks_lines_breaks_none(tmp_path):

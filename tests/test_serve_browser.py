@@ -127,6 +127,13 @@ def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, vid
         page.close()
 
 
+def test_classes_that_the_sentence_does_not_name_are_counted(page):
+    tell = """async (classes) => (await import("/page/plot.js")).describe(
+        { rows: [...classes].map((name) => ({ predicted: name })) }, {})"""
+    assert page.evaluate(tell, "aaabbcdefg") == "10 windows: a 3, b 2, c 1, d 1, e 1, the rest 2."
+    assert page.evaluate(tell, "bab") == "3 windows: b 2, a 1."
+
+
 def test_a_phone_shows_all_of_it(page, video):
     page.set_viewport_size({"width": 360, "height": 740})
     analyse(page, video)

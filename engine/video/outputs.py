@@ -29,6 +29,7 @@ from utils.words import plural, some
 
 OTHER_PICTURES = {".heic", ".heif", ".jfif"}
 CONVERT = "pictures that end in .heic, .heif or .jfif are not read; convert them to JPEG"
+NAMED = 5  # classes of a person, on the screen
 OWN_FILES = ("config.json", "log.txt")  # of every run folder
 STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 
@@ -177,7 +178,9 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
         lines.append(f"warning: {source}: {timeline.damaged}")
     for person, counts in timeline.summary.predicted.items():
         total = sum(counts.values())
-        told = ", ".join(f"{name} {100 * n / total:.0f} %" for name, n in counts.most_common(5) if n)
+        named = counts.most_common(NAMED)
+        named.append(("the rest", total - sum(n for _, n in named)))
+        told = ", ".join(f"{name} {100 * n / total:.0f} %" for name, n in named if n)
         lines.append(f"person {person}: {told or 'no answer'}")
     lines += timeline.summary.lines()
     took, speed = f"{timeline.took:.1f} s", f"{timeline.speed:.1f} video seconds per second"

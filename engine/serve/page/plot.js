@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 150, STRIP = 18, TOP = 8, LEFT = 42, RIGHT = 10, BOTTOM = 22;
 const NEAR = 1e-3; // seconds
+const NAMED = 5; // classes in a sentence
 const OTHERS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 export const UNCERTAIN = "uncertain";
 
@@ -229,7 +230,9 @@ export function describe(person, timeline) {
   const counts = new Map();
   for (const row of person.rows) if (row.predicted) counts.set(row.predicted, (counts.get(row.predicted) ?? 0) + 1);
   const total = [...counts.values()].reduce((a, b) => a + b, 0);
-  const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3);
+  const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, NAMED);
+  const rest = total - sorted.reduce((sum, [, n]) => sum + n, 0);
+  if (rest) sorted.push(["the rest", rest]);
   if (sorted.length) return `${total} ${total === 1 ? "window" : "windows"}: ${sorted.map(([name, n]) => `${name} ${n}`).join(", ")}.`;
   const means = curvesOf(timeline).map((curve) => [curve.name, person.rows.map((row) => row[curve.key]).filter((v) => typeof v === "number")]);
   const told = means.filter(([, v]) => v.length).map(([name, v]) => `${name} ${(v.reduce((a, b) => a + b) / v.length).toFixed(2)}`);
