@@ -3,8 +3,10 @@
 #   bash train.sh
 #   RAER_ROOT=/data/RAER bash train.sh --epochs 20
 #   RAER_ROOT=/data/RAER RECIPE=recipes/clip_caer.args bash train.sh
+#   RAER_ROOT=/data/RAER RAER_PACK=/data/RAER-pack bash train.sh     # crops are stored once, and read in every epoch
 set -euo pipefail
 RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the next line moves
+RAER_PACK="${RAER_PACK:+$(mkdir -p "$RAER_PACK" && cd "$RAER_PACK" && pwd)}"
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
 
@@ -17,6 +19,22 @@ if [ -z "$RAER_ROOT" ]; then
 fi
 
 annotation="${RAER_ANNOTATION:-$RAER_ROOT/annotation}"
-exec "$PYTHON" main.py "@${RECIPE:-recipes/advanced.args}" --root-dir "$RAER_ROOT" \
-    --train-annotation "$annotation/train.txt" --test-annotation "$annotation/test.txt" \
-    --bounding-box-face "$annotation/face.json" --bounding-box-body "$annotation/body.json" "$@"
+data=(--root-dir "$RAER_ROOT" --train-annotation "$annotation/train.txt" --test-annotation "$annotation/test.txt"
+    --bounding-box-face "$annotation/face.json" --bounding-box-body "$annotation/body.json")
+flags=("@${RECIPE:-recipes/advanced.args}" "${data[@]}")
+
+if [ -z "$RAER_PACK" ]; then
+    echo "Every epoch decodes the frames again. RAER_PACK=DIR stores their crops there once, as JPEGs, and reads those."
+else
+    if [ ! -f "$RAER_PACK/index.json" ]; then
+        # what the recipe and the flags say of crops holds for the pack too
+        options="$("$PYTHON" main.py "${flags[@]}" "$@" --dry-run)"
+        of_crops=()
+        for flag in --image-size --missing-face --decode --on-bad-frame; do
+            of_crops+=("$flag" "$(sed -n "s/^[ *]*$flag  *//p" <<<"$options")")
+        done
+        "$PYTHON" -m dataloader.pack --out "$RAER_PACK" "${data[@]}" "${of_crops[@]}"
+    fi
+    flags+=(--pack "$RAER_PACK")
+fi
+exec "$PYTHON" main.py "${flags[@]}" "$@"

@@ -1,189 +1,346 @@
-"""Clips a second on a GPU, and the share of what its matrix units can do: ours beside the published loop.
+"""Clips a second on a GPU: the training's own step beside the published loop, with and without the loading of frames.
 
-    python -m benchmarks.gpu                                   # ViT-B/32, B/16, L/14 with random weights
-    python -m benchmarks.gpu --device cpu --shapes tiny --steps 2 --out FILE    # only that it runs
+    python -m benchmarks.gpu                     # about ten minutes on one GPU
+    python -m benchmarks.gpu --dry               # every line of it on a CPU, with tiny models: under a minute
 
-For each CLIP: a frozen encoder, cached features, and full fine-tuning; with the batch already on the device (compute)
-and through the loader from uint8 in memory, as packed clips come (end to end; the published loop's loader hands over
-floats). The ceiling is a large matrix product of the same type, timed in the same run; a step's operations are counted
-by torch over its matrix products and attention. Prints a table; writes benchmarks/results/gpu.json.
+Compute: the batch lies in memory; ViT-B/32, B/16 and L/14 with random weights; full fine-tuning, a frozen encoder,
+cached features; the published loop in float32 and under autocast; ours in float32, with --tf32, in bf16 and in fp16
+with the gradient scaler, which is the default recipe. The ceiling is a large matrix product of the same type in the
+same run; a step's operations are counted by torch. End to end: 100 steps of the default recipe from drawn JPEGs of
+1920x1080 and from packs of them, through the training's own loader, and the share of the time that it waits.
+
+Rows come in order of importance. Those that --minutes leaves no time for are said to be not measured; the file
+is written after every row. Writes benchmarks/results/gpu.json and prints the table of docs/performance.md.
 """
 
 import argparse
-import itertools
+import contextlib
+import io
 import json
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
 from benchmarks.machine import describe_machine
+from benchmarks.plain_data import load_clip
 from benchmarks.subject import FRAMES, SHAPES, Subject, labels, make_subject
+from benchmarks.tables import gpu_table
 from benchmarks.timing import time_of
-from benchmarks.train import our_step
+from dataloader import pack
+from dataloader.annotation import Clip, read_annotation
 from dataloader.build import Loader, build_loader
+from dataloader.classes import load_classes
+from dataloader.clips import Views, boxes_of, indexes_of
 from dataloader.sampling import ClipOrder
-from engine.running import RunningScore
+from dataloader.synthetic import Settings, write_set
+from dataloader.transforms import draw_augmentation
+from engine.clip_predict import passes
+from engine.data import make_views, training_loader
+from engine.device import seed_everything, use_device
+from engine.options import Config
+from engine.session import Session
+from engine.settings import read_command
+from engine.waiting import TimedLoader
+from utils.runlog import QuietLog
 
-CLIPS = {"tiny": 2, "ViT-B/32": 32, "ViT-B/16": 16, "ViT-L/14": 8}  # a step
+Train = Callable[[dict[str, Any]], Any]
+CLIPS = {"tiny": 2, "ViT-B/32": 32, "ViT-B/16": 16, "ViT-L/14": 8}  # a step of the compute rows
 LARGE = {"cuda": 8192, "cpu": 512}  # side of the ceiling's matrices
-KINDS = {"frozen": ["--lr-image-encoder", "0"], "cached": ["--lr-image-encoder", "0"], "full": []}
-TYPES = {"float32": None, "bf16": torch.bfloat16}
+KINDS = {"full": [], "frozen": ["--lr-image-encoder", "0"], "cached": ["--lr-image-encoder", "0"]}
+TYPES = {"float32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+OURS, PUBLISHED = tuple(TYPES), ("float32", "fp16")
+RECIPE = ["--adapter", "published"]  # of recipes/advanced.args; what the published loop has too
+SWITCHES = {"--grad-checkpointing": {"grad_checkpointing": True}, "--compile": {"compile": True}}
+EVALUATED = (8, 64, 256)  # clips in one pass
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is measured: where from (``compute``, ``evaluation``, ``JPEG``, ``pack``), whose loop, how."""
+
+    of: str
+    shape: str
+    kind: str
+    loop: str
+    type: str
+    more: str = ""
 
 
 def main() -> int:
     options = parse()
-    if torch.device(options.device).type == "cuda" and not torch.cuda.is_available():
-        print("error: no CUDA GPU here; --device cpu --shapes tiny --steps 2 shows that it runs", file=sys.stderr)
+    if options.dry:
+        options.device, options.shapes, options.steps, options.loaded_steps = "cpu", ["tiny"], 1, 2
+    elif not torch.cuda.is_available():
+        print("error: no CUDA GPU here; --dry shows that all of it runs", file=sys.stderr)
         return 2
-    ceilings = {name: ceiling(dtype or torch.float32, options.device) for name, dtype in TYPES.items()}
-    rows = []
-    for shape, kind in itertools.product(options.shapes, KINDS):
-        rows += measure(shape, kind, ceilings, options)
-        for row in rows[-len(TYPES) - 1 :]:
-            print(described(row), flush=True)
+    device = torch.device(options.device)
+    use_device(device)
+    seed_everything(0, deterministic=False)
+    started, out, rows = time.time(), Path(options.out), []
+    ceilings = {name: ceiling(name, device) for name in TYPES}
     found = {
         "machine": describe_machine(options.device),
+        "dry": options.dry,
         "teraflops_of_matrix_product": {name: round(value / 1e12, 2) for name, value in ceilings.items()},
         "rows": rows,
-        "from packs": "not measured",
     }
-    Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = DrawnSet(Path(folder), options)
+        for row in planned(options):
+            late = time.time() - started > 60 * options.minutes
+            rows.append(vars(row) | ({"failed": "not measured: time was up"} if late else measure(row, drawn, options)))
+            if "teraflops" in rows[-1]:
+                share = rows[-1].pop("teraflops") * 1e12 / ceilings[row.type]
+                rows[-1]["share_of_ceiling"] = round(share, 3)
+            print(json.dumps(rows[-1]), flush=True)
+            out.write_text(
+                json.dumps(found | {"seconds": round(time.time() - started)}, indent=1) + "\n", encoding="utf-8"
+            )
+    print(gpu_table(found))
     return 0
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["ViT-B/32", "ViT-B/16", "ViT-L/14"])
-    parser.add_argument("--steps", type=int, default=20, help="timed steps; the median counts")
-    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=10, help="steps of a compute row that are timed together, thrice")
+    parser.add_argument("--loaded-steps", type=int, default=100, help="steps of an end-to-end row")
+    parser.add_argument("--workers", default="auto", help="as main.py's")
+    parser.add_argument("--minutes", type=float, default=10.0, help="no row is begun later")
+    parser.add_argument("--dry", action="store_true", help="every row's code on the CPU, with tiny shapes")
     parser.add_argument("--out", default="benchmarks/results/gpu.json")
     return parser.parse_args()
 
 
-def ceiling(dtype: torch.dtype, device: str) -> float:
+def planned(options: argparse.Namespace) -> Iterator[Row]:
+    """The default recipe first, from data to update; then what explains it; then larger models."""
+    first, *larger = options.shapes
+    yield Row("compute", first, "full", "ours", "fp16")
+    for source in ("JPEG", "pack"):
+        yield Row(source, first, "full", "ours", "fp16")
+    yield Row("JPEG", first, "full", "published", "fp16")
+    yield Row("pack", first, "full", "ours", "fp16", "--augment device")
+    for kind in KINDS:
+        yield from compute_rows(first, kind, skip=("ours", "fp16") if kind == "full" else None)
+    for switch in SWITCHES:
+        yield Row("compute", first, "full", "ours", "fp16", switch)
+    for clips in EVALUATED:
+        yield Row("evaluation", first, "full", "ours", "fp16", f"--eval-batch-size {clips}")
+    for shape in larger:
+        for kind in KINDS:
+            yield from compute_rows(shape, kind)
+
+
+def compute_rows(shape: str, kind: str, skip: tuple[str, str] | None = None) -> Iterator[Row]:
+    for loop, types in (("published", PUBLISHED), ("ours", OURS)):
+        yield from (Row("compute", shape, kind, loop, name) for name in types if (loop, name) != skip)
+
+
+def ceiling(type_name: str, device: torch.device) -> float:
     """Operations a second of one large matrix product."""
-    side = LARGE[torch.device(device).type]
+    use_device(device, tf32=type_name == "tf32")
+    side, dtype = LARGE[device.type], TYPES[type_name] or torch.float32
     one, other = torch.randn(2, side, side, device=device).to(dtype)
-    times = [time_of(partial(torch.matmul, one, other), device).wall for _ in range(12)]
+    times = [time_of(partial(torch.matmul, one, other), str(device)).wall for _ in range(6)]
+    use_device(device)
     return 2 * side**3 / median(times[2:])
 
 
-def measure(shape: str, kind: str, ceilings: dict[str, float], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The published loop, then ours in each type, on the same weights and clips."""
-    subject = make_subject(SHAPES[shape], "clip_caer", KINDS[kind], options.device)
-    rows = [run(published(subject, options.device), "published", "float32", kind, shape, subject, ceilings, options)]
-    for name, dtype in TYPES.items():
-        rows.append(run(ours(subject, dtype), "ours", name, kind, shape, subject, ceilings, options))
-    return rows
-
-
-def published(subject: Subject, device: str) -> Any:
-    model = subject.plain()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=1e-4)
-
-    def step(batch: dict[str, Any]) -> None:
-        face, context = (batch[view].to(device).float() for view in ("face", "context"))
-        plain.step(model, optimizer, face, context, batch["label"].to(device)).argmax().item()
-
-    return step
-
-
-def ours(subject: Subject, amp: torch.dtype | None) -> Any:
-    task, optimizer = subject.task, subject.optimizer()
-    task.model.train()
-    seen = RunningScore(task.names)
-    if amp is not None:
-        task.model.lay_out_texts(amp)
-    return lambda batch: our_step(subject, optimizer, batch, amp, seen)
-
-
-def run(
-    step: Any, whose: str, dtype: str, kind: str, shape: str, subject: Subject, ceilings: dict[str, float], options: Any
-) -> dict[str, Any]:
-    """One row; what does not fit into memory is said."""
-    found = {"shape": shape, "kind": kind, "loop": whose, "type": dtype, "clips": CLIPS[shape]}
-    with_features = kind == "cached" and whose == "ours"  # the published loop has no cache: its epochs are all alike
+def measure(row: Row, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+    """The numbers of one row; what does not fit into memory, or cannot be compiled, is said."""
+    device = torch.device(options.device)
+    use_device(device, tf32=row.type == "tf32")
+    measures = {"compute": compute, "evaluation": evaluation, "JPEG": end_to_end, "pack": end_to_end}
     try:
-        batch = device_batch(subject, CLIPS[shape], with_features, whose, options.device)
-        with FlopCounterMode(display=False) as counter:
-            step(batch)
-        compute = median([time_of(partial(step, batch), options.device).wall for _ in range(options.steps + 2)][2:])
-        loader = host_loader(subject, CLIPS[shape], options, with_features, floats=whose == "published")
-        whole = end_to_end(step, loader, options)
+        subject = make_subject(SHAPES[row.shape], "advanced", [*RECIPE, *KINDS[row.kind]], options.device)
+        return measures[row.of](row, subject, drawn, options)
     except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return found | {"failed": "out of memory"}
-    achieved = counter.get_total_flops() / compute
-    return found | {
-        "compute_clips_per_second": round(CLIPS[shape] / compute, 1),
-        "end_to_end_clips_per_second": round(CLIPS[shape] / whole, 1),
-        "share_of_ceiling": round(achieved / ceilings[dtype], 3),
+        return {"failed": "out of memory"}
+    except RuntimeError as error:
+        if row.more != "--compile":
+            raise
+        return {"failed": f"not compiled ({str(error).splitlines()[0][:80]})"}
+    finally:
+        use_device(device)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def compute(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+    """Steps on a batch that is in memory, as long a queue of them as the step itself allows."""
+    device, clips = options.device, CLIPS[row.shape]
+    switches = SWITCHES.get(row.more, {}) if not options.dry or row.more != "--compile" else {}  # which takes minutes
+    train_on = trainer(row, subject, switches)
+    batch = batch_in_memory(row, subject, clips, device)
+    with FlopCounterMode(display=False) as counter:
+        train_on(batch)
+    steps = partial(repeat, train_on, batch, options.steps)
+    repeat(train_on, batch, 2)
+    seconds = median(time_of(steps, device).wall for _ in range(3)) / options.steps
+    return {
+        "clips": clips,
+        "clips_per_second": round(clips / seconds, 1),
+        "teraflops": counter.get_total_flops() / seconds / 1e12,
     }
 
 
-def device_batch(subject: Subject, clips: int, with_features: bool, whose: str, device: str) -> dict[str, Any]:
-    if with_features:
-        drawn = torch.randn(2, clips, FRAMES, subject.shape.embed_dim, device=device)
-        return {"face_features": drawn[0], "context_features": drawn[1], **labels(clips, device)}
+def repeat(train_on: Train, batch: dict[str, Any], count: int) -> None:
+    for _ in range(count):
+        train_on(batch)
+
+
+def trainer(row: Row, subject: Subject, switches: dict[str, Any]) -> Train:
+    return subject.training(TYPES[row.type], **switches) if row.loop == "ours" else published(row, subject)
+
+
+def published(row: Row, subject: Subject) -> Train:
+    """The published step, and the accuracy that it reads from the GPU after each."""
+    model, amp, loss = subject.plain(), TYPES[row.type], subject.config.loss
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=1e-4)
+    scaler = None if amp is None else torch.amp.GradScaler(subject.device.type)
+    weights = {"mi": loss.mi_loss_weight, "dc": loss.dc_loss_weight}
+
+    def train_on(batch: dict[str, Any]) -> None:
+        face, context, label = (batch[name].to(subject.device) for name in ("face", "context", "label"))
+        logits = plain.step(model, optimizer, face, context, label, amp=amp, scaler=scaler, **weights)
+        (logits.argmax(dim=1) == label).sum().item()
+
+    return train_on
+
+
+def batch_in_memory(row: Row, subject: Subject, clips: int, device: str) -> dict[str, Any]:
+    """Bytes for ours, floats for the published loop; cached features for ours alone: it has no cache."""
+    if row.kind == "cached" and row.loop == "ours":
+        face, context = torch.randn(2, clips, FRAMES, subject.shape.embed_dim, device=device)
+        return {"face_features": face, "context_features": context, **labels(clips)}
     batch = subject.pixels(clips, device)
-    if whose == "published":
+    if row.loop == "published":
         batch |= {view: batch[view].float() / 255 for view in ("face", "context")}
     return batch
 
 
-class MemoryClips(Dataset):
-    """Clips as they come out of a pack: views over bytes that are in memory."""
+def evaluation(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+    """One pass of so many clips, from bytes in the processor's memory to logits."""
+    clips = int(row.more.split()[-1]) if not options.dry else 3
+    batch, task = subject.pixels(clips), subject.task
+    session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
+    task.model.eval()
 
-    def __init__(self, source: dict[str, Tensor], length: int, floats: bool) -> None:
-        self.source, self.length, self.floats = source, length, floats
+    @torch.inference_mode()
+    def answer() -> None:
+        torch.cat(passes(task, [batch], subject.config, session)).cpu()
+
+    with torch.inference_mode():
+        task.fix_texts()
+    seconds = median(time_of(answer, options.device).wall for _ in range(5))
+    return {"clips": task.clips_that_fit or clips, "clips_per_second": round(clips / seconds, 1)}
+
+
+def end_to_end(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+    """Steps of the recipe's own batch size, each through the loader, after two that are not counted."""
+    config = drawn.config(row, subject)
+    clips, batch = drawn.clips(config), config.optim.batch_size
+    listed = (clips * (1 + batch * (options.loaded_steps + 2) // len(clips)))[: batch * (options.loaded_steps + 2)]
+    session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
+    views = drawn.views(config, clips)
+    if row.loop == "ours":
+        loader, _ = training_loader(config, listed, views, 5, session)
+    else:
+        loader = plain_loader(listed, views, batch, config.run.workers, session.pin_memory)
+    timed, train_on = TimedLoader(loader), trainer(row, subject, {})
+    batches = iter(timed)
+    for _ in range(2):
+        train_on(next(batches))
+    timed.seconds_waiting = 0.0
+    seconds = time_of(lambda: [train_on(batch) for batch in batches], options.device).wall
+    return {
+        "clips": batch,
+        "clips_per_second": round(batch * options.loaded_steps / seconds, 1),
+        "share_waiting_for_frames": round(timed.seconds_waiting / seconds, 3),
+        "workers": config.run.workers,
+    }
+
+
+class DrawnSet:
+    """Simulated students at 1920x1080 on disk, and packs of them, drawn when first asked for."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.folder, self.options = folder, options
+        self.size = (1920, 1080, 48) if not options.dry else (160, 120, 12)  # width, height, clips
+
+    def words(self) -> list[str]:
+        root = self.folder / "set"
+        if not root.exists():
+            width, height, clips = self.size
+            settings = Settings(clips=clips, persons=6, frames=FRAMES, width=width, height=height)
+            write_set(root, settings)
+        boxes = ["--bounding-box-face", "annotation/face.json", "--bounding-box-body", "annotation/body.json"]
+        return ["--root-dir", str(root), "--train-annotation", "annotation/train.txt", *boxes]
+
+    def config(self, row: Row, subject: Subject) -> Config:
+        size = ["--image-size", str(subject.shape.image_size)]
+        words = ["@recipes/advanced.args", *RECIPE, *size, "--select-on", "last", "--workers", self.options.workers]
+        if row.of == "pack":
+            words += ["--pack", self.pack(size), *row.more.split()]
+        return read_command([*words, *self.words()])[1]
+
+    def pack(self, size: list[str]) -> str:
+        out = self.folder / "pack"
+        if not out.exists():
+            with contextlib.redirect_stdout(io.StringIO()):
+                if pack.main(["--out", str(out), *size, *self.words()]):
+                    raise RuntimeError("the pack was not made")
+        return str(out)
+
+    def clips(self, config: Config) -> list[Clip]:
+        return read_annotation(config.data.train_annotation, config.data.root_dir, load_classes("RAER"))
+
+    def views(self, config: Config, clips: list[Clip]) -> Views:
+        return make_views(config, clips, QuietLog(Path(".")))
+
+
+class PlainClips(Dataset):
+    """Clips as the published loader reads them: every frame opened for each stream by PIL, floats handed over."""
+
+    def __init__(self, clips: list[Clip], views: Views) -> None:
+        self.clips, self.views = clips, views
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.clips)
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
-        item: dict[str, Any] = {"label": key[2] % 5, "id": str(key[2]), "replaced_frames": 0}
-        for name, stored in self.source.items():
-            clip = stored[key[2] % len(stored)]
-            item[name] = clip.float() / 255 if self.floats else clip.clone()
-        return item
+        clip, rng = self.clips[key[2]], np.random.default_rng(key)
+        indexes = indexes_of(clip, replace(self.views, sampling="published"), rng, training=True)
+        faces, body = boxes_of(clip, self.views)
+        drawn = [draw_augmentation(rng) for _ in range(2)]
+        pixels = load_clip(
+            [clip.frame_path(i) for i in indexes],
+            [faces[i] for i in indexes],
+            body,
+            self.views.size,
+            tuple(one.angle for one in drawn),
+            tuple(one.flip for one in drawn),
+        )
+        face, context = (torch.from_numpy(view).float() / 255 for view in pixels)
+        return {"face": face, "context": context, "label": clip.label, "id": clip.id, "replaced_frames": 0}
 
 
-def host_loader(subject: Subject, clips: int, options: Any, with_features: bool, floats: bool) -> Loader:
-    batch = device_batch(subject, 8, with_features, "ours", "cpu")
-    source = {name: value for name, value in batch.items() if isinstance(value, Tensor) and name != "label"}
-    length = clips * (options.steps + 2)
-    dataset = MemoryClips(source, length, floats)
-    workers = 0 if with_features or options.device == "cpu" else options.workers
-    pinned = torch.device(options.device).type == "cuda"
-    return build_loader(dataset, ClipOrder(length, 0), batch_size=clips, workers=workers, pin_memory=pinned)
-
-
-def end_to_end(step: Any, loader: Loader, options: Any) -> float:
-    """Seconds a step, the first two left out."""
-    batches: Iterator[dict[str, Any]] = iter(loader)
-    for _ in range(2):
-        step(next(batches))
-    return time_of(lambda: [step(batch) for batch in batches], options.device).wall / options.steps
-
-
-def described(row: dict[str, Any]) -> str:
-    head = f"{row['shape']}, {row['kind']}, {row['loop']}, {row['type']}, {row['clips']} clips a step"
-    if "failed" in row:
-        return f"{head}: {row['failed']}"
-    return (
-        f"{head}: {row['compute_clips_per_second']} clips/s, {row['end_to_end_clips_per_second']} end to end, "
-        f"{100 * row['share_of_ceiling']:.1f} % of the ceiling"
-    )
+def plain_loader(clips: list[Clip], views: Views, batch: int, workers: int, pin: bool) -> Loader:
+    order = ClipOrder(len(clips), 0)
+    return build_loader(PlainClips(clips, views), order, batch_size=batch, workers=workers, pin_memory=pin)
 
 
 if __name__ == "__main__":

@@ -141,15 +141,32 @@ def text_losses(soft: Tensor, fixed: Tensor, mi: float, dc: float) -> Tensor:
 
 
 def step(
-    model: Plain, optimizer: torch.optim.Optimizer, face: Tensor, context: Tensor, label: Tensor, **loss
+    model: Plain,
+    optimizer: torch.optim.Optimizer,
+    face: Tensor,
+    context: Tensor,
+    label: Tensor,
+    *,
+    amp: torch.dtype | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    **loss: float,
 ) -> Tensor:
-    """One published step: forward, loss, backward, update; the logits for the running score."""
+    """One published step: forward, loss, backward, update; the logits for the running score.
+
+    ``amp``: under autocast, as ``--use-amp`` of the published code; ``scaler``: with its gradients scaled.
+    """
     forward = model.head if face.dim() == 3 else model.forward  # features, where the image tower is timed apart
-    logits, soft, fixed = forward(face, context)
-    total = F.cross_entropy(logits, label)
+    with torch.autocast(face.device.type, dtype=amp, enabled=amp is not None):
+        logits, soft, fixed = forward(face, context)
+    total = F.cross_entropy(logits.float(), label)
     if fixed is not None:
-        total = total + text_losses(soft, fixed, loss["mi"], loss["dc"])
+        total = total + text_losses(soft.float(), fixed.float(), loss["mi"], loss["dc"])
     optimizer.zero_grad()
-    total.backward()
-    optimizer.step()
+    if scaler is None:
+        total.backward()
+        optimizer.step()
+    else:
+        scaler.scale(total).backward()
+        scaler.step(optimizer)
+        scaler.update()
     return logits.detach()

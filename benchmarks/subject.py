@@ -1,5 +1,6 @@
 """What is measured: a model of some CLIP's shape with random weights, as the loop holds it, and batches for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from dataloader.classes import load_classes
 from dataloader.clips import Views
 from dataloader.features import FeatureDataset
 from dataloader.sampling import ClipOrder
-from engine.optim import build_optimizer, parameter_groups, set_trainable
+from engine.optim import set_trainable
 from engine.options import Config, LossOptions
+from engine.running import RunningScore
 from engine.settings import read_command
+from engine.step import TrainingStep
 from engine.tasks import ClipCaerTask
 from models.build import build_clip_caer
 from models.clip_backbone import RANDOM_SHAPE, tokenize
@@ -31,6 +34,7 @@ SHAPES = {
 }
 COUNTS = np.array([1383, 129, 150, 157, 422])  # RAER's training clips of each class
 FRAMES = 16
+LATE_EPOCH = 40  # counted from 0: every loss of a recipe has its full weight
 
 
 def small_shape() -> ClipShape:
@@ -57,8 +61,26 @@ class Subject:
         }
         return Plain(self.start, **options | changes)
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        return build_optimizer(parameter_groups(self.task.model, self.config.optim), self.config.optim)
+    def training(self, amp: torch.dtype | None = None, **optim: Any) -> Callable[[dict[str, Any]], None]:
+        """What a training does with a batch: its own step, and the sums of its epoch, read a step late.
+
+        ``optim``: options of the optimisation that differ from the recipe's.
+        """
+        config = replace(self.config, optim=replace(self.config.optim, **optim))
+        step = TrainingStep(self.task, config, self.device, amp)
+        seen = RunningScore(self.task.names)
+        self.task.model.train()
+
+        def train_on(batch: dict[str, Any]) -> None:
+            losses, logits = step(batch, LATE_EPOCH)
+            seen.add(losses, logits, batch, LATE_EPOCH, 0)
+            seen.settle(waiting=1)
+
+        return train_on
+
+    @property
+    def device(self) -> torch.device:
+        return self.task.model.descriptive.device
 
     def changed_loss(self, **changes: Any) -> LossOptions:
         return replace(self.config.loss, **changes)
@@ -67,7 +89,7 @@ class Subject:
         """A batch as the loader hands it over: uint8."""
         size = self.shape.image_size
         drawn = torch.randint(0, 256, (2, clips, FRAMES, 3, size, size), dtype=torch.uint8, device=device)
-        return {"face": drawn[0], "context": drawn[1], **labels(clips, device)}
+        return {"face": drawn[0], "context": drawn[1], **labels(clips)}
 
 
 def make_subject(shape: ClipShape, recipe: str, flags: list[str], device: str = "cpu") -> Subject:
@@ -90,9 +112,9 @@ def make_subject(shape: ClipShape, recipe: str, flags: list[str], device: str = 
     return Subject(config, task, start, handwritten, shape)
 
 
-def labels(clips: int, device: str = "cpu") -> dict[str, Any]:
-    label = torch.arange(clips, device=device) % len(COUNTS)
-    return {"label": label, "id": [str(i) for i in range(clips)], "replaced_frames": 0}
+def labels(clips: int) -> dict[str, Any]:
+    """As the loader hands them over, on the processor."""
+    return {"label": torch.arange(clips) % len(COUNTS), "id": [str(i) for i in range(clips)], "replaced_frames": 0}
 
 
 def cached_loader(shape: ClipShape, clips: int, batch_size: int) -> Loader:

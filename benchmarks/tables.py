@@ -27,6 +27,24 @@ def training_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(found: dict[str, Any]) -> str:
+    """From benchmarks/results/gpu.json."""
+    lines = [
+        "| what | model | encoder | loop | type | clips a step | clips a second | of the ceiling | waiting |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for values in found["rows"]:
+        name = f"{values['of']}, {values['more']}" if values["more"] else values["of"]
+        head = f"| {name} | {values['shape']} | {values['kind']} | {values['loop']} | {values['type']} |"
+        if "failed" in values:
+            lines.append(f"{head} | {values['failed']} | | |")
+            continue
+        shares = [values.get(key) for key in ("share_of_ceiling", "share_waiting_for_frames")]
+        parts = ["" if share is None else f"{100 * share:.1f} %" for share in shares]
+        lines.append(f"{head} {values['clips']} | {values['clips_per_second']} | {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
 def row(name: str, values: dict[str, float]) -> str:
     spread = f"{values['lowest']:g} to {values['highest']:g}"
     times = f"{values['slow_seconds']:g} | {values['fast_seconds']:g}"

@@ -26,7 +26,6 @@ from benchmarks.tables import training_table
 from benchmarks.timing import ratio_of, take_turns
 from engine.checkpoints import model_config, open_checkpoint, rebuild
 from engine.device import to_device
-from engine.running import RunningScore, sum_finite
 
 TRAINING_CLIPS = 2241  # of RAER
 CLIPS = 8  # the image tower's time is measured on these and taken in proportion
@@ -67,43 +66,28 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def our_step(subject: Subject, optimizer: Any, batch: dict[str, Any], amp: torch.dtype | None, seen: Any) -> None:
-    """What Trainer.train_epoch does with a batch."""
-    task = subject.task
-    batch = to_device(batch, task.model.descriptive.device, subject.config.data.normalize)
-    with torch.autocast(task.model.descriptive.device.type, dtype=amp, enabled=amp is not None):
-        out = task.forward(batch)
-    losses = task.losses(out, batch, 0)
-    sum_finite(losses, 0, 0, batch["id"]).backward()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    seen.add(losses, task.predictions(out), batch)
-
-
 def frozen_epochs(subject: Subject, rounds: int) -> dict[str, Any]:
     """The training part of an epoch after the first: everything of the published one, our features from the cache."""
     return {f"batch {B}": frozen_epoch(subject, B, rounds) for B in (8, 64)}
 
 
 def frozen_epoch(subject: Subject, B: int, rounds: int) -> dict[str, Any]:
-    task, optimizer = subject.task, subject.optimizer()
-    seen, model = RunningScore(task.names), subject.plain()
+    model = subject.plain()
     theirs = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-4)
-    task.model.train()
+    ours = {"float32": subject.training(), "bf16": subject.training(torch.bfloat16)}
     floats = {name: view.float() / 255 for name, view in subject.pixels(CLIPS).items() if name in ("face", "context")}
     features = torch.randn(2, B, 16, subject.shape.embed_dim)
     loader = cached_loader(subject.shape, 3 * B, B)  # an epoch of three steps
 
-    def epoch(amp: torch.dtype | None) -> None:
+    def epoch(train_on: Any) -> None:
         for batch in loader:
-            our_step(subject, optimizer, batch, amp, seen)
+            train_on(batch)
 
-    task.model.lay_out_texts(torch.bfloat16)
     work = {
         "images": lambda: (model.frames(floats["face"]), model.frames(floats["context"])),
         "rest": lambda: plain.step(model, theirs, *features, labels(B)["label"]),
-        "float32": lambda: epoch(None),
-        "bf16": lambda: epoch(torch.bfloat16),
+        "float32": lambda: epoch(ours["float32"]),
+        "bf16": lambda: epoch(ours["bf16"]),
         "text pass": lambda: text_pass(subject),
     }
     seconds = take_turns(work, rounds, warm=False)  # minutes: the median leaves a cold first round out
@@ -111,8 +95,8 @@ def frozen_epoch(subject: Subject, B: int, rounds: int) -> dict[str, Any]:
     steps = TRAINING_CLIPS / B
     found: dict[str, Any] = {}
     for name in ("float32", "bf16"):
-        ours = [s.scaled(1 / len(loader)) for s in seconds[name]]
-        found[name] = ratio_of(published, ours) | {"epoch_seconds": round(median(ours).computed * steps, 1)}
+        of_steps = [s.scaled(1 / len(loader)) for s in seconds[name]]
+        found[name] = ratio_of(published, of_steps) | {"epoch_seconds": round(median(of_steps).computed * steps, 1)}
     found["published_epoch_seconds"] = round(median(published).computed * steps)
     found["share_of_text_pass"] = round(median(seconds["text pass"]).computed / found["float32"]["fast_seconds"], 2)
     return found
@@ -126,16 +110,14 @@ def text_pass(subject: Subject) -> None:
 
 def full_step(subject: Subject, rounds: int) -> dict[str, Any]:
     """One clip a step, every tensor of the image tower learns."""
-    batch, task, optimizer = subject.pixels(1), subject.task, subject.optimizer()
-    seen, model = RunningScore(task.names), subject.plain()
+    batch, task, model = subject.pixels(1), subject.task, subject.plain()
     theirs = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=1e-4)
-    task.model.train()
-    task.model.lay_out_texts(torch.bfloat16)
+    in_float32, in_bf16 = subject.training(), subject.training(torch.bfloat16)
     pixels = batch["face"].float() / 255, batch["context"].float() / 255
 
     def checkpointed() -> None:
         task.model.image_encoder.transformer.checkpointing = True
-        our_step(subject, optimizer, batch, None, seen)
+        in_float32(batch)
         task.model.image_encoder.transformer.checkpointing = False
 
     def published(forwards: int) -> None:
@@ -146,8 +128,8 @@ def full_step(subject: Subject, rounds: int) -> dict[str, Any]:
     work = {
         "published": lambda: published(1),
         "published, forward called again": lambda: published(2),
-        "float32": lambda: our_step(subject, optimizer, batch, None, seen),
-        "bf16": lambda: our_step(subject, optimizer, batch, torch.bfloat16, seen),
+        "float32": lambda: in_float32(batch),
+        "bf16": lambda: in_bf16(batch),
         "grad-checkpointing": checkpointed,
     }
     seconds = take_turns(work, rounds, warm=False)  # minutes: the median leaves a cold first round out

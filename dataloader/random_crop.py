@@ -52,13 +52,38 @@ def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
     """(B, T, 3, S, S) uint8 and a part (B, 4) of each clip → that part at full size; on any device.
 
     Where ``flip`` (B,) is true the squares are mirrored already, the parts are not. A part is smaller than its square:
-    interpolation between pixels is what PIL's resize is, too.
+    interpolation between pixels is what PIL's resize is, too. ``parts`` and ``flip`` lie on the processor.
     """
-    S, made = squares.shape[-1], torch.empty_like(squares)
-    for clip, (part, is_mirrored) in enumerate(zip(parts.tolist(), flip.tolist(), strict=True)):
+    S, edges = squares.shape[-1], []
+    for part, is_mirrored in zip(parts.tolist(), flip.tolist(), strict=True):
         left, top, right, bottom = pixels_of(tuple(part), S, S)
-        if is_mirrored:
-            left, right = S - right, S - left
+        edges.append((S - right, top, S - left, bottom) if is_mirrored else (left, top, right, bottom))
+    if squares.device.type != "cpu":
+        return interpolate_together(squares, torch.tensor(edges))
+    made = torch.empty_like(squares)
+    for clip, (left, top, right, bottom) in enumerate(edges):
         pixels = squares[clip, ..., top:bottom, left:right].float()  # (T, 3, h, w)
         made[clip] = interpolate(pixels, (S, S), mode="bilinear", align_corners=False).round()
     return made
+
+
+def interpolate_together(squares: Tensor, edges: Tensor) -> Tensor:
+    """The same for all clips in a few kernels, which a GPU wants and a processor does four times slower; ``edges``
+    (B, 4) in pixels. One pixel in 100,000 is rounded the other way."""
+    S, edges = squares.shape[-1], edges.to(squares.device, non_blocking=True)
+    left, right, share = neighbours(edges[:, 0], edges[:, 2], S)
+    columns = [index[:, None, None, None, :].expand_as(squares) for index in (left, right)]
+    pixels = torch.lerp(*(squares.gather(4, index).float() for index in columns), share[:, None, None, None, :])
+    top, bottom, share = neighbours(edges[:, 1], edges[:, 3], S)
+    rows = [index[:, None, None, :, None].expand_as(squares) for index in (top, bottom)]
+    return torch.lerp(*(pixels.gather(3, index) for index in rows), share[:, None, None, :, None]).round().byte()
+
+
+def neighbours(first: Tensor, last: Tensor, S: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each of S pixels that are spread over those from ``first`` to ``last`` (B,): the two between which it lies
+    (B, S), and how far it is from the one to the other."""
+    count = (last - first)[:, None].float()
+    place = ((torch.arange(S, device=first.device) + 0.5) * (count / S) - 0.5).clamp(min=0)
+    low = place.floor()
+    high = torch.minimum(low + 1, count - 1)
+    return first[:, None] + low.long(), first[:, None] + high.long(), place - low

@@ -82,6 +82,7 @@ class ClipOrder:
         self.share = share
         self.epoch = 0
         self.start = 0  # clips of the next pass that were seen before an interruption
+        self._current: tuple[int, np.ndarray] | None = None  # the order that a process last asked about, and its epoch
 
     def __len__(self) -> int:
         return self.num_clips if self.share is None else sum(self._is_own(p) for p in range(self.num_clips))
@@ -96,14 +97,22 @@ class ClipOrder:
         return place % world == rank or (place == 0 and left <= rank)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        if self.shares is not None:
-            order = rng.choice(self.num_clips, size=self.num_clips, p=self.shares)
-        else:
-            order = rng.permutation(self.num_clips) if self.shuffle else np.arange(self.num_clips)
-        epoch, start = self.epoch, self.start  # bound now: a later change must not reach batches already under way
+        epoch, start, order = self.epoch, self.start, self._whole()  # bound now: later changes are for later passes
         own = ((position, clip) for position, clip in enumerate(order) if position >= start and self._is_own(position))
         return ((epoch, position, int(clip)) for position, clip in own)
+
+    def clips_of_batch(self, step: int, batch_size: int) -> list[int]:
+        """The clips of a step of this epoch, those of all processes."""
+        if self._current is None or self._current[0] != self.epoch:
+            self._current = self.epoch, self._whole()
+        return self._current[1][step * batch_size : (step + 1) * batch_size].tolist()
+
+    def _whole(self) -> np.ndarray:
+        """The clips of this epoch in order."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.shares is not None:
+            return rng.choice(self.num_clips, size=self.num_clips, p=self.shares)
+        return rng.permutation(self.num_clips) if self.shuffle else np.arange(self.num_clips)
 
 
 def balancing_weights(labels: list[int], num_classes: int) -> np.ndarray:

@@ -1,49 +1,86 @@
 """One pass over clips without gradients: texts encoded once, every process its own clips, the answers together."""
 
+from collections import deque
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from engine.device import to_device
+from engine.device import join_batches, tensors_of, to_device
 from engine.options import Config
 from engine.session import Session
 from engine.tasks import ClipTask
 from utils.runlog import progress_bar
 
+Batch = dict[str, Any]
+
 
 @torch.inference_mode()
 def predict(
-    task: ClipTask, loader: DataLoader, config: Config, session: Session, name: str
+    task: ClipTask, loader: Any, config: Config, session: Session, name: str
 ) -> tuple[list[str], np.ndarray, np.ndarray, int]:
-    """``(ids, labels, logits, replaced frames)`` of every clip, in list order."""
+    """``(ids, labels, logits, replaced frames)`` of every clip, in list order.
+
+    ``loader`` gives lists of batches, each for one pass through the model.
+    """
     task.model.eval()
     task.fix_texts()
-    rows, replaced = [], 0
+    seen: list[Batch] = []
+    logits: list[Tensor] = []  # on the device until the end: reading each would leave the GPU without work
     try:
-        for batch in progress_bar(loader, len(loader), name):
-            moved = to_device(batch, session.device, config.data.normalize)
-            with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-                logits = forward_in_parts(task, moved)
-            rows += zip(batch["id"], batch["label"].tolist(), logits.cpu().numpy(), strict=True)
-            replaced += batch["replaced_frames"]
+        for group in progress_bar(loader, len(loader), name):
+            logits += passes(task, group, config, session)
+            seen += [{key: batch[key] for key in ("id", "label", "replaced_frames")} for batch in group]
     finally:
         task.release_texts()
-    group = session.group
-    ids, labels, logits = zip(*group.together_list(rows, int(group.total(len(rows)))), strict=True)
-    return list(ids), np.array(labels), np.stack(logits), int(group.total(replaced))
+    ids, labels = [id for batch in seen for id in batch["id"]], [n for batch in seen for n in batch["label"].tolist()]
+    rows = list(zip(ids, labels, torch.cat(logits).cpu().numpy() if logits else (), strict=True))
+    group, replaced = session.group, sum(batch["replaced_frames"] for batch in seen)
+    count, replaced = (int(value) for value in group.sums([len(rows), replaced]))
+    ids, labels, answers = zip(*group.together_list(rows, count), strict=True)
+    return list(ids), np.array(labels), np.stack(answers), replaced
 
 
-def forward_in_parts(task: ClipTask, batch: dict[str, Any]) -> Tensor:
-    """Logits (B, C); a batch that does not fit into the GPU's memory passes in halves, and so on."""
-    try:
-        return task.predictions(task.forward(batch))
-    except torch.OutOfMemoryError:
-        B = len(batch["label"])
-        if B == 1:
-            raise
-    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-    halves = ({name: value[part] for name, value in tensors.items()} for part in (slice(B // 2), slice(B // 2, B)))
-    return torch.cat([forward_in_parts(task, half) for half in halves])
+def passes(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> list[Tensor]:
+    """Logits (B, C) of all clips in ``batches``, in as few passes as the GPU's memory allows.
+
+    Where it runs out, half as many clips are tried, and the size that fits is kept for all later passes of the task.
+    """
+    waiting, logits = deque(batches), []
+    while waiting:
+        together = take(waiting, task.clips_that_fit)
+        try:
+            logits.append(one_pass(task, together, config, session))
+            continue
+        except torch.OutOfMemoryError:
+            count = sum(map(clips_in, together))
+            if count == 1:
+                raise
+        # here, where the error with its hold on the failed pass is gone
+        task.clips_that_fit = count // 2
+        waiting.extendleft(reversed(together))
+    return logits
+
+
+def one_pass(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> Tensor:
+    whole = join_batches(batches, session.device)
+    with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
+        return task.predictions(task.forward(to_device(whole, session.device, config.data.normalize)))
+
+
+def take(waiting: deque[Batch], most: int | None) -> list[Batch]:
+    """The next batches of ``most`` clips together; one that is larger is parted."""
+    taken, room = [], most or sum(map(clips_in, waiting))
+    while waiting and room > 0:
+        batch = waiting.popleft()
+        if clips_in(batch) > room:
+            waiting.appendleft({key: value[room:] for key, value in tensors_of(batch).items()})
+            batch = {key: value[:room] for key, value in tensors_of(batch).items()}
+        taken.append(batch)
+        room -= clips_in(batch)
+    return taken
+
+
+def clips_in(batch: Batch) -> int:
+    return len(batch["label"])

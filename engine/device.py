@@ -2,6 +2,7 @@
 
 import os
 import random
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 def choose_device(device: str, gpu: str | None, place: int | None = None) -> tuple[torch.device, str | None]:
     """The device, and a warning where ``--gpu`` could not be had: published commands name a GPU by habit.
 
-    ``place``: of this process among those of its machine, each of which takes a GPU of its own.
+    ``place``: of this process among those that torchrun started on this machine, each of which takes a GPU of its own.
     """
-    if place is not None and gpu is None and device in ("auto", "cuda") and torch.cuda.is_available():
-        if place >= torch.cuda.device_count():
-            raise UserError(f"{place + 1} processes on a machine with {torch.cuda.device_count()} GPUs; start fewer")
-        torch.cuda.set_device(place)
-        return torch.device(f"cuda:{place}"), None
+    if place is not None and (gpu is not None or device.startswith("cuda:")):
+        named = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
+        raise UserError(
+            f"{named}: torchrun would put every process on that one; leave it out (or pass --device cuda where a run "
+            f"that goes on was started with it), and each process takes a GPU of its own"
+        )
     if gpu is not None:
         wanted = "mps" if gpu == "mps" else f"cuda:{gpu}"
         if _is_there(wanted):
@@ -34,10 +36,24 @@ def choose_device(device: str, gpu: str | None, place: int | None = None) -> tup
             raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}")
         return torch.device("cpu"), f"--gpu {gpu}: there is no such GPU here, running on the CPU"
     if device == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if _is_there(d))), None
+        device = next(d for d in ("cuda", "mps", "cpu") if _is_there(d))
     if not _is_there(device):
         raise UserError(f"--device {device}: not available here; --device auto takes what there is")
-    return torch.device(device), None
+    if device != "cuda":
+        return torch.device(device), None
+    if (place or 0) >= torch.cuda.device_count():
+        raise UserError(f"{place + 1} processes on a machine with {torch.cuda.device_count()} GPUs; start fewer")
+    return torch.device("cuda", place or 0), None
+
+
+def use_device(device: torch.device, tf32: bool = False) -> None:
+    """Make ``device`` the one that this process computes on: its random state is the one that a run saves, and no other
+    GPU is opened. Float32 products are exact unless ``--tf32`` asks for the shorter numbers."""
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def _is_there(device: str) -> bool:
@@ -58,13 +74,42 @@ def seed_everything(seed: int, deterministic: bool) -> None:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def seed_epoch(seed: int, epoch: int, state: dict[str, Tensor] | None = None) -> None:
+def seed_epoch(seed: int, epoch: int, device: torch.device, state: dict[str, Tensor] | None = None) -> None:
     """The stream of an epoch's dropout, the same whatever ran before; ``state``: from inside the epoch."""
     torch.manual_seed(seed * 1_000_003 + epoch)
-    if state is not None:
-        torch.set_rng_state(state["cpu"])
-        if "cuda" in state and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda"])
+    if state is None:
+        return
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Of torch alone: dropout is the only chance that is no pure function of seed, epoch and clip."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+class HostCopy:
+    """A small tensor on its way to the processor.
+
+    Reading it waits for the work that made it, not for what the GPU was given since: ``.item()`` on a fresh result
+    would leave the GPU without work until the next step is launched.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value.detach().to("cpu", non_blocking=value.is_cuda)  # into pinned memory
+        self._copied = None
+        if value.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self) -> Tensor:
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._value
 
 
 def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> dict[str, Any]:
@@ -82,6 +127,16 @@ def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> di
     return moved
 
 
+def join_batches(batches: list[dict[str, Any]], device: torch.device) -> dict[str, Any]:
+    """The tensors of several batches as one on the device: bytes travel, and become floats later."""
+    moved = [{k: v.to(device, non_blocking=True) for k, v in tensors_of(batch).items()} for batch in batches]
+    return moved[0] if len(moved) == 1 else {key: torch.cat([batch[key] for batch in moved]) for key in moved[0]}
+
+
+def tensors_of(batch: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+
+
 def augment(squares: Tensor, draws: dict[str, Tensor], stream: int) -> Tensor:
     """``--augment device``: (B, T, 3, S, S) uint8 augmented by this stream's column of every draw (B, streams)."""
     sizes = draws["face_sizes"] if stream == 0 else torch.ones_like(draws["face_sizes"])  # the context is a square
@@ -94,9 +149,16 @@ def to_pixels(image: Tensor, normalize: str) -> Tensor:
     pixels = image.float() / 255
     if normalize == "none":
         return pixels
-    mean = torch.tensor(CLIP_MEAN, device=image.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=image.device).view(3, 1, 1)
+    mean, std = clip_statistics(image.device)
     return (pixels - mean) / std
+
+
+@lru_cache(maxsize=16)
+def clip_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """CLIP's mean and deviation (3, 1, 1), copied to a device once: a copy in every step would wait for the GPU."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return mean, std
 
 
 def choose_amp(amp: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:

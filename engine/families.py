@@ -47,14 +47,14 @@ READ_BY_REGRESSION = {
     "mode", "exper_name", "output_dir", "allow_partial", "device", "gpu", "seed", "deterministic", "workers",
     "dry_run", "print_freq", "save_every_minutes", "dataset", "class_texts", "root_dir", "bounding_box_face",
     "on_bad_frame", "fold", "targets", "subject_folds", "model", "task", "init_from", "epochs", "batch_size",
-    "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "milestones", "gamma", "amp", "use_amp",
+    "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "milestones", "gamma", "amp", "use_amp", "tf32",
     "regression_loss", "ci",
 }  # fmt: skip
 LONG_VIDEOS = {
     "mode", "exper_name", "output_dir", "eval_checkpoint", "resume", "save_every_minutes", "device", "gpu", "seed",
     "deterministic", "workers", "print_freq", "dry_run", "root_dir", "fold", "model", "epochs", "batch_size",
-    "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "amp", "use_amp", "grad_clip", "select_on",
-    "class_balanced_loss", "label_smoothing", "focal_gamma", "patience", "ci", "seeds",
+    "eval_batch_size", "optimizer", "lr", "weight_decay", "momentum", "amp", "use_amp", "tf32", "grad_clip",
+    "select_on", "class_balanced_loss", "label_smoothing", "focal_gamma", "patience", "ci", "seeds",
 }  # fmt: skip
 READ_BY = {  # by families that share little with the others
     "sequence": LONG_VIDEOS | {"task", "dropout", *OF_SEQUENCES} - {"frame_step"},

@@ -24,9 +24,10 @@ from dataloader.packed import open_pack, open_source
 from dataloader.transforms import Augmentation
 from engine.device import to_pixels
 from engine.options import Config
+from engine.session import Session
 from utils.checkpoint import hash_tensors
 from utils.errors import UserError, reason_of
-from utils.runlog import RunLog, progress_bar
+from utils.runlog import progress_bar
 
 STREAMS = ("face", "context")
 CHUNK = 256  # pictures in one pass, so that a long clip fits
@@ -46,29 +47,35 @@ def cache_features(
     clips: list[Clip],
     views: Views,
     variants: int,
-    device: torch.device,
-    log: RunLog,
+    session: Session,
 ) -> FeatureCache:
-    """Read the cache of these clips, or make it, a folder for each stream."""
+    """Read the cache of these clips, or make it, a folder for each stream; with ``--amp`` in that precision, as epochs
+    without a cache would compute the same features."""
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
     augmentations = cached_variants(variants, config.data.max_angle, config.data.flip)
     root, weights = Path(config.data.cache_dir), hash_tensors(encoder.state_dict())
     folders = {
-        stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize)
+        stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize, session.amp)
         for stream in STREAMS
         if views.streams in ("both", stream)
     }
     missing = {stream: folder for stream, folder in folders.items() if not (folder / "index.json").exists()}
     if missing:
         only = replace(views, streams="both" if len(missing) == 2 else next(iter(missing)))
-        _write_cache(missing, encoder, clips, only, augmentations, config, device, log)
+        _write_cache(missing, encoder, clips, only, augmentations, config, session)
     rows = np.cumsum([0] + [len(clip.frames) for clip in clips])
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
     return FeatureCache({s: np.load(folder / "features.npy", mmap_mode="r") for s, folder in folders.items()}, starts)
 
 
 def cache_name(
-    weights: str, clips: list[Clip], views: Views, stream: str, variants: list[Augmentation], normalize: str
+    weights: str,
+    clips: list[Clip],
+    views: Views,
+    stream: str,
+    variants: list[Augmentation],
+    normalize: str,
+    amp: torch.dtype | None = None,
 ) -> str:
     """The hash of everything that a feature of this stream depends on."""
     settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, [_stored(v) for v in variants]]
@@ -76,6 +83,8 @@ def cache_name(
         settings.append(views.missing_face)
     if views.decode != "exact":
         settings.append(views.decode)
+    if amp is not None:
+        settings.append(str(amp))
     if views.pack:
         settings.append(open_pack(views.pack).identity)
     digest = hashlib.sha256(json.dumps(settings).encode())
@@ -106,10 +115,10 @@ def _write_cache(
     views: Views,
     variants: list[Augmentation],
     config: Config,
-    device: torch.device,
-    log: RunLog,
+    session: Session,
 ) -> None:
     """Into folders beside the named ones, renamed when whole: an interrupted run leaves no half cache."""
+    log = session.log
     started, rows, width = time.time(), sum(len(clip.frames) for clip in clips), encoder.proj.shape[1]
     megabytes = rows * len(variants) * len(folders) * width * 2 / 1e6
     log.say(f"features: {rows} frames x {len(variants)} variants x {len(folders)} streams, {megabytes:.0f} MB")
@@ -120,7 +129,7 @@ def _write_cache(
             part.mkdir(parents=True)
             shape = (len(variants), rows, width)
             arrays[stream] = np.lib.format.open_memmap(part / "features.npy", "w+", np.float16, shape)
-        replaced = _fill(arrays, encoder, EveryFrame(clips, views, variants, open_source(views)), config, device)
+        replaced = _fill(arrays, encoder, EveryFrame(clips, views, variants, open_source(views)), config, session)
         about = {"frames": rows, "variants": [_stored(v) for v in variants], "replaced_frames": replaced}
         for stream, part in unfinished.items():
             arrays[stream].flush()
@@ -146,7 +155,7 @@ def _publish(part: Path, folder: Path) -> None:
 
 @torch.inference_mode()
 def _fill(
-    arrays: dict[str, np.ndarray], encoder: nn.Module, dataset: EveryFrame, config: Config, device: torch.device
+    arrays: dict[str, np.ndarray], encoder: nn.Module, dataset: EveryFrame, config: Config, session: Session
 ) -> int:
     loader = Loader(
         dataset, batch_size=None, num_workers=config.run.workers, worker_init_fn=start_worker, prefetch_factor=None
@@ -157,7 +166,9 @@ def _fill(
             pixels = item[stream]  # (V, N, 3, H, W)
             V, N = pixels.shape[:2]
             parts = pixels.flatten(0, 1).split(CHUNK)
-            encoded = torch.cat([encoder(to_pixels(part.to(device), config.data.normalize)).half() for part in parts])
+            with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
+                encoded = [encoder(to_pixels(part.to(session.device), config.data.normalize)) for part in parts]
+            encoded = torch.cat(encoded).half()
             array[:, row : row + N] = encoded.view(V, N, -1).cpu().numpy()
         row += N
         replaced += item["replaced_frames"]

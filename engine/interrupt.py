@@ -38,13 +38,9 @@ class Interruption:
         self.received = number
         print(f"\n{self.told}", flush=True)
 
-    def check(self) -> None:
-        if self.received is not None:
-            raise Interrupted(self.received)
-
-    def check_together(self, group: "Group") -> None:
-        """All processes stop after the same step, or none."""
-        if group.any(self.received is not None):
+    def check(self, is_stopping: bool = False) -> None:
+        """End with ``Interrupted`` where a signal came, or where ``is_stopping``: another process got one."""
+        if self.received is not None or is_stopping:
             raise Interrupted(self.received or signal.SIGTERM)
 
 

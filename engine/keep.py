@@ -114,6 +114,8 @@ class Keeper:
             if lost or left.unexpected_keys:
                 raise KeyError(*lost[:2], *left.unexpected_keys[:2])
             for name, part in self.learning.items():
+                if name == "scaler" and not content["learning"][name]:
+                    continue  # begun in float32, as on a CPU: float16 begins here, with the scale of a new run
                 part.load_state_dict(content["learning"][name])
             return Progress(**content["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -150,11 +152,3 @@ def hash_data(clips: list[Clip], views: Views) -> str:
         told = [] if clip.caption is None else [clip.caption]
         digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *told]).encode())
     return digest.hexdigest()
-
-
-def random_state() -> dict[str, torch.Tensor]:
-    """Of torch alone: dropout is the only chance that is no pure function of seed, epoch and clip."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state

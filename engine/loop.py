@@ -50,7 +50,7 @@ class Loop:
                 return self.finish()
             except Interrupted as signal:
                 if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
-                    self.keeper.save_last(replace(self.progress, **self.inside))
+                    self.keeper.save_last(self.progress_inside())
                 again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
                 self.log.say(f"stopped and saved; go on with: {again}")
                 raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
@@ -60,5 +60,9 @@ class Loop:
         minutes = self.config.run.save_every_minutes
         if minutes == 0 or time.time() - saved < 60 * minutes:
             return saved
-        self.keeper.save_last(replace(self.progress, **self.inside))
+        self.keeper.save_last(self.progress_inside())
         return time.time()
+
+    def progress_inside(self) -> Progress:
+        """How far the run is, the epoch under way included. A loss that is not finite is noticed before it is saved."""
+        return replace(self.progress, **self.inside | {"seen": self.inside["seen"].state()})

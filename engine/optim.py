@@ -81,9 +81,32 @@ def parameters_of(part: nn.Module | nn.Parameter | None) -> list[nn.Parameter]:
 
 def build_optimizer(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Optimizer:
     """The fused kernels: the same update and the same state in half the time (docs/performance.md)."""
-    if optim.optimizer == "SGD":
-        return torch.optim.SGD(groups, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=True)
-    return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True)
+    if optim.optimizer == "AdamW":
+        return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(groups, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=True)
+    fill_momentum(optimizer)
+    optimizer.register_load_state_dict_post_hook(fill_momentum)
+    return optimizer
+
+
+@torch.no_grad()
+def fill_momentum(optimizer: torch.optim.SGD) -> None:
+    """Give every parameter a momentum buffer of zeros before its first step.
+
+    Fused SGD allocates missing buffers without filling them and lets the first step write them. When the gradient
+    scaler skips that step (float16, an overflow), the memory stays as it was and the next step takes it for momentum:
+    all weights become NaN. From zeros the first step is the same: 0.9 * 0 + gradient.
+
+    A stored buffer that is not finite is such memory too, saved by an earlier version: weights that had moved by it
+    would not be finite either, and those are never saved.
+    """
+    for group in optimizer.param_groups:
+        if group["momentum"] == 0:
+            continue
+        for p in group["params"]:
+            buffer = optimizer.state[p].get("momentum_buffer")
+            if buffer is None or not torch.isfinite(buffer).all():
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
 # a run that goes on from between its last step and the schedule's has made that step in another process

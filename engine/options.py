@@ -45,7 +45,7 @@ class RunOptions:
     deterministic: bool = option(False, "bit-equal repeats, at some cost in speed")
     workers: int | None = option(
         None,
-        "processes that decode frames; 0 decodes in the main one; auto (default): 4, or fewer cores",
+        "processes that decode frames; 0 decodes in the main one; auto (default): one a core, 32 at most",
         words={"auto": None},
         minimum=0,
         maximum=256,
@@ -213,6 +213,7 @@ class OptimOptions:
     gamma: float = option(0.1, "see --milestones", above=0)
     amp: Literal["off", "fp16", "bf16"] = option("off", "mixed precision")
     use_amp: bool = option(False, "the published name of --amp fp16")
+    tf32: bool = option(False, "on a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact")
     grad_clip: float = option(0.0, "largest norm of all gradients together; 0 is off", minimum=0)
     compile: bool = option(False, "translate the image encoder to fused kernels; the first steps take minutes")
     grad_checkpointing: bool = option(

@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.optim import build_optimizer, build_schedule
 from models.build import seeded
 from models.rebuild import build_readout
+from models.sequence_losses import concordance, weighted_mean
 
 HIDDEN = 256
 FLAT = 1e-6  # of a column's largest value: float32 tells no smaller differences
@@ -59,14 +60,7 @@ def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def regression_loss(guess: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:
     """Mean squared error over what is known, or the mean over the targets of 1 - CCC."""
+    target = target.nan_to_num()
     if kind == "mse":
-        return (guess - target.nan_to_num()).square()[known].mean() if known.any() else guess.sum() * 0.0
-    losses = []
-    for column in range(guess.shape[1]):
-        x, y = guess[known[:, column], column], target[known[:, column], column]
-        if len(x) < 2:
-            continue
-        covariance = ((x - x.mean()) * (y - y.mean())).mean()
-        distance = x.var(unbiased=False) + y.var(unbiased=False) + (x.mean() - y.mean()).square()
-        losses.append(1 - 2 * covariance / distance.clamp(min=1e-8))
-    return torch.stack(losses).mean() if losses else guess.sum() * 0.0
+        return weighted_mean((guess - target).square(), known.float())
+    return weighted_mean(1 - concordance(guess, target, known), (known.sum(dim=0) >= 2).float())

@@ -1,57 +1,123 @@
 """An epoch so far: loss terms, which must stay finite, and scores from the predictions of the same passes."""
 
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.device import HostCopy
 from utils.errors import UserError
 
 
-class RunningScore:
+@dataclass(frozen=True)
+class StepNumbers:
+    """What one step gives to the sums of its epoch; ``values``: its loss terms, then each clip's predicted class."""
+
+    values: HostCopy
+    terms: tuple[str, ...]
+    label: Tensor | None  # (B,), on the processor
+    ids: list[str]
+    epoch: int
+    step: int
+
+
+class RunningLosses:
+    """Mean loss terms of an epoch so far.
+
+    The numbers of a step are copied while the GPU goes on, and read when they are asked for or when ``settle`` says so.
+    A term that is not finite is noticed then, a step or more late: whoever saves asks for the numbers first.
+    """
+
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
+        """``state``: of an epoch that was interrupted."""
+        state = state or {"clips": 0, "replaced": 0, "sums": {}}
+        self.clips, self.replaced, self.sums = state["clips"], state["replaced"], dict(state["sums"])
+        self.waiting: deque[StepNumbers] = deque()
+
+    def copy(self) -> "RunningLosses":
+        """The epoch as it is now, whatever is added later."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), sums=dict(self.sums), waiting=self.waiting.copy())
+        return other
+
+    def state(self) -> dict[str, Any]:
+        self.settle()
+        return {"clips": self.clips, "replaced": self.replaced, "sums": dict(self.sums), "confusion": []}
+
+    def add(self, losses: dict[str, Tensor], ids: list[str], epoch: int, step: int) -> None:
+        values = HostCopy(torch.stack([value.detach().float() for value in losses.values()]))
+        self.waiting.append(StepNumbers(values, tuple(losses), None, ids, epoch, step))
+
+    def settle(self, waiting: int = 0) -> None:
+        """Read the numbers of all steps but the last ``waiting``."""
+        while len(self.waiting) > waiting:
+            self._read(self.waiting.popleft())
+
+    def _read(self, step: StepNumbers) -> list[float]:
+        """Add one step's terms; returns what follows them in its values."""
+        values, B = step.values.read().tolist(), len(step.ids)
+        require_finite_terms(dict(zip(step.terms, values, strict=False)), step)
+        for name, value in zip(step.terms, values, strict=False):
+            self.sums[name] = self.sums.get(name, 0.0) + value * B
+        self.clips += B
+        return values[len(step.terms) :]
+
+    def values(self) -> dict[str, Any]:
+        self.settle()
+        terms = {f"loss_{name}": total / self.clips for name, total in self.sums.items()}
+        return {"loss": sum(terms.values()), **terms}
+
+
+class RunningScore(RunningLosses):
     """Losses and predictions of an epoch so far."""
 
     def __init__(self, names: tuple[str, ...], state: dict[str, Any] | None = None) -> None:
-        """``state``: of an epoch that was interrupted."""
-        state = state or {"clips": 0, "replaced": 0, "sums": {}, "confusion": [[0] * len(names) for _ in names]}
-        self.names, self.clips, self.replaced = names, state["clips"], state["replaced"]
-        self.sums: dict[str, float] = dict(state["sums"])
-        self.confusion = np.array(state["confusion"], dtype=np.int64)
+        super().__init__(state)
+        counts = state["confusion"] if state else [[0] * len(names) for _ in names]
+        self.confusion = np.array(counts, dtype=np.int64)
+
+    def copy(self) -> "RunningScore":
+        other = super().copy()
+        other.confusion = self.confusion.copy()
+        return other
 
     def state(self) -> dict[str, Any]:
-        confusion = self.confusion.tolist()
-        return {"clips": self.clips, "replaced": self.replaced, "sums": dict(self.sums), "confusion": confusion}
+        return super().state() | {"confusion": self.confusion.tolist()}
 
-    def add(self, losses: dict[str, Tensor], logits: Tensor, batch: dict[str, Any]) -> None:
-        B = len(batch["label"])
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item() * B
-        np.add.at(self.confusion, (batch["label"].cpu().numpy(), logits.argmax(dim=-1).cpu().numpy()), 1)
-        self.clips += B
+    def add(self, losses: dict[str, Tensor], logits: Tensor, batch: dict[str, Any], epoch: int, step: int) -> None:
+        """``batch`` as the loader gave it: its labels are on the processor."""
+        terms = [value.detach().float() for value in losses.values()]
+        values = HostCopy(torch.cat([torch.stack(terms), logits.argmax(dim=-1).float()]))
+        self.waiting.append(StepNumbers(values, tuple(losses), batch["label"], batch["id"], epoch, step))
         self.replaced += batch["replaced_frames"]
 
+    def _read(self, step: StepNumbers) -> list[float]:
+        predicted = super()._read(step)
+        np.add.at(self.confusion, (step.label.numpy(), np.array(predicted, dtype=np.int64)), 1)
+        return []
+
     def values(self) -> dict[str, Any]:
+        losses = super().values()
         support = self.confusion.sum(axis=1)
         present = support > 0
         hits = np.diag(self.confusion)
-        terms = {f"loss_{name}": total / self.clips for name, total in self.sums.items()}
-        return {
-            "loss": sum(terms.values()),
-            **terms,
+        return losses | {
             "uar": 100 * float((hits[present] / support[present]).mean()),
             "war": 100 * float(hits.sum() / self.clips),
             "replaced_frames": self.replaced,
         }
 
 
-def sum_finite(losses: dict[str, Tensor], epoch: int, step: int, ids: list[str]) -> Tensor:
-    """The total; a term that is not finite stops the run and is named."""
-    total = sum(losses.values())
-    if not torch.isfinite(total):
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)] or list(losses)
+def require_finite_terms(terms: dict[str, float], step: StepNumbers) -> None:
+    """A term that is not finite stops the run and is named."""
+    bad = [name for name, value in terms.items() if not np.isfinite(value)]
+    if not bad and abs(sum(terms.values())) > torch.finfo(torch.float32).max:
+        bad = list(terms)  # each is, but not their sum in the numbers that the loss is computed in
+    if bad:
         raise UserError(
-            f"the loss term {' and '.join(bad)} is not finite in epoch {epoch + 1}, step {step + 1} "
-            f"(clips {', '.join(ids[:4])}...); lower --lr or set --grad-clip 1"
+            f"the loss term {' and '.join(bad)} is not finite in epoch {step.epoch + 1}, step {step.step + 1} "
+            f"(clips {', '.join(step.ids[:4])}...); lower --lr or set --grad-clip 1"
         )
-    return total

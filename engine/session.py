@@ -1,5 +1,6 @@
 """What every mode that computes begins and ends with: device, precision, seed, run folder, warnings."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from engine.device import choose_amp, choose_device, seed_everything
+from engine.device import choose_amp, choose_device, seed_everything, use_device
 from engine.options import Config
 from engine.settings import warnings_of
 from utils.archive import first_line
@@ -35,6 +36,7 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
     ``folder``: of a run that goes on.
     """
     device, device_warning = choose_device(config.run.device, config.run.gpu, local_rank() if is_launched() else None)
+    use_device(device, config.optim.tf32)
     group = join(device)
     amp, amp_warning = choose_amp(config.optim.amp, device)
     seed_everything(config.run.seed, config.run.deterministic)
@@ -83,11 +85,29 @@ def plain_words(config: Config) -> Iterator[None]:
             raise UserError(
                 f"--compile: torch cannot compile here ({first_line(error)[:160]}); leave it out or install that"
             ) from None
+        if lacks_shared_memory(str(error)):
+            raise UserError(shared_memory_is_full(config.run.workers)) from None
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
             f"a decoding process died (out of memory?): lower --workers, now {config.run.workers} ({first_line(error)})"
         ) from None
+
+
+def lacks_shared_memory(message: str) -> bool:
+    """Whether torch says in one of its ways that a worker could not hand its batch over."""
+    signs = ("Bus error", "shared memory", "unable to write to file </torch_", "unable to mmap")
+    return any(sign in message for sign in signs)
+
+
+def shared_memory_is_full(workers: int) -> str:
+    """Through it the decoding processes hand their batches over; containers have 64 MB of it unless told otherwise."""
+    folder = Path("/dev/shm")
+    size = f", {shutil.disk_usage(folder).total / 1e6:.0f} MB," if folder.is_dir() else ""
+    return (
+        f"the shared memory ({folder}{size}) is too small for batches of {workers} decoding processes: give the "
+        f"container more (docker run --shm-size 8g), or lower --workers; --workers 0 needs none"
+    )
 
 
 def out_of_memory(config: Config) -> str:

@@ -37,6 +37,7 @@ class ClipTask:
         self.model, self.names, self.loss = model, names, loss
         self.group: Group = ALONE  # the processes that a step's clips are shared among
         self.fixed_texts: Texts | None = None
+        self.clips_that_fit: int | None = None  # in one pass of an evaluation, once the memory of a GPU ran out
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
         """What the losses take from the training clips, once; what the user should know of them."""
@@ -52,18 +53,20 @@ class ClipTask:
         return self.model.classifies_with_soft_texts
 
     def forward(self, batch: dict[str, Any]) -> Output:
+        """The image tower goes first: its large kernels keep a GPU busy while the small ones of texts are launched."""
+        face, context = self.encode_frames(batch)
         texts = self.fixed_texts or self.step_texts()
         if self.model.training and not self.texts_learn:
             self.fixed_texts = texts
-        if "face_features" in batch or "context_features" in batch:
-            face, context = batch.get("face_features"), batch.get("context_features")
-        elif self.group.world == 1 or not self.model.training:
-            return self.model(batch.get("face"), batch.get("context"), texts)
-        else:
-            face, context = self.model.encode_frames(batch.get("face"), batch.get("context"))
         return self.model.head(*share(self.group, batch, face, context), texts)
 
-    def step_texts(self) -> Texts:
+    def encode_frames(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """Features (B, T, D) of the streams in use: stored ones, or what the image tower makes of pixels."""
+        if "face_features" in batch or "context_features" in batch:
+            return batch.get("face_features"), batch.get("context_features")
+        return self.model.encode_frames(batch.get("face"), batch.get("context"))
+
+    def step_texts(self) -> Texts | None:
         """Those that learn, in the precision of the step; constant ones in full, as in evaluation."""
         if self.texts_learn:
             return self.model.encode_texts(self.needs_soft_texts)
@@ -163,7 +166,7 @@ class EmoClipTask(ClipTask):
             if self.row_of.setdefault(clip.id, known[clip.caption]) != known[clip.caption]:
                 raise UserError(f"{clip.id} stands in the training list with two different captions; keep one")
         tokens, cut = tokenize_cut(list(known))
-        self.tokens = tokens.to(device)
+        self.tokens, self.lengths = tokens.to(device), (tokens.argmax(dim=-1) + 1).tolist()
         with torch.no_grad():
             parts = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
         self.features = torch.cat(parts) if parts else None
@@ -194,8 +197,11 @@ class EmoClipTask(ClipTask):
         """Which text each video is to be near (B,), and its unit feature (B, D)."""
         if self.is_supervised:
             return batch["label"], out.texts.descriptive[batch["label"], 0]
-        rows = torch.tensor([self.row_of[id] for id in batch["id"]], device=out.video.device)
-        return rows, self.model.encode_captions(self.tokens[rows]) if self.features is None else self.features[rows]
+        numbers = [self.row_of[id] for id in batch["id"]]
+        rows = torch.tensor(numbers).to(out.video.device, non_blocking=True)
+        if self.features is not None:
+            return rows, self.features[rows]
+        return rows, self.model.encode_captions(self.tokens[rows], max(self.lengths[number] for number in numbers))
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
         if self.loss.merge_positives:
@@ -214,11 +220,8 @@ class FrameTask(ClassifierTask):
     def texts_learn(self) -> bool:
         return True  # there are none to keep
 
-    def forward(self, batch: dict[str, Any]) -> Output:
-        if self.group.world == 1 or not self.model.training:
-            return self.model(batch["face"])
-        face, context = self.model.encode_frames(batch["face"])
-        return self.model.head(*share(self.group, batch, face, context))
+    def step_texts(self) -> None:
+        return None
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
         return {"expr": self.classification(out.logits, batch["label"])}

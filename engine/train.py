@@ -11,14 +11,14 @@ from dataloader.classes import Classes
 from dataloader.clips import Views
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
-from engine.device import seed_epoch, to_device
+from engine.device import random_state, seed_epoch
 from engine.evaluate import Asked, score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
-from engine.keep import Keeper, Progress, hash_data, random_state
+from engine.keep import Keeper, Progress, hash_data
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
-from engine.optim import build_optimizer, build_schedule, describe_groups, parameter_groups, prepare_towers, step_scaled
+from engine.optim import build_schedule, describe_groups
 from engine.options import Config
 from engine.results.calibrate import calibrate, require_validation
 from engine.results.intervals import require_persons
@@ -28,14 +28,16 @@ from engine.resume import (
     find_checkpoint,
     is_complete,
 )
-from engine.running import RunningScore, sum_finite
+from engine.running import RunningScore
 from engine.sequence.train import train_sequence
 from engine.series.run_hash import NAME as RUN_HASH
 from engine.series.run_hash import run_hash
 from engine.series.shared import final_loader
 from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
+from engine.step import TrainingStep
 from engine.tasks import TASKS, ClipTask
+from engine.waiting import TimedLoader, WaitingAdvice
 from utils.checkpoint import load_checkpoint, to_full
 from utils.runlog import progress_bar
 
@@ -79,15 +81,14 @@ class Trainer(Loop):
         session: Session,
     ) -> None:
         self.config, self.task, self.classes = config, task, classes
-        self.session, self.device, self.amp, self.log = session, session.device, session.amp, session.log
-        self.group = task.group = session.group
-        device, amp, log = session.device, session.amp, session.log
+        self.session, self.device, self.log, self.group = session, session.device, session.log, session.group
+        device, log = session.device, session.log
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         with session.group.first():  # the others find it made
             caches = self._cache(splits, views)
         self.hash = run_hash(config)  # of the lists and boxes as they are now
         self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
-        self.views, self.finals = views, {"val": splits.val, "test": splits.test}
+        self.views, self.clips, self.finals = views, splits.train, {"val": splits.val, "test": splits.test}
         self.loader, self.order = training_loader(
             config, splits.train, views, len(classes), session, caches.get("train")
         )
@@ -96,16 +97,16 @@ class Trainer(Loop):
             self.check_loader = evaluation_loader(config, self.finals[watched], views, session, caches.get(watched))
         for warning in task.prepare(splits.train, classes, device):
             log.warn(warning)
-        prepare_towers(task.model, config.optim, amp)
-        groups = parameter_groups(task.model, config.optim)
-        log.say(f"training on {device}:\n{describe_groups(groups)}")
-        self.optimizer = build_optimizer(groups, config.optim)
-        self.schedule = build_schedule(self.optimizer, config.optim)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.step = TrainingStep(task, config, device, session.amp, session.group)
+        log.say(f"training on {device}:\n{describe_groups(self.step.groups)}")
+        self.schedule = build_schedule(self.step.optimizer, config.optim)
         self.progress = Progress(best={task.chosen_by: -1.0, "epoch": 0})
         self.inside: dict[str, Any] = {}  # how far the epoch under way is
+        self.replaced_here = 0  # unreadable frames of this process that the others do not know of yet
+        self.reported = 0.0  # when the progress bar last showed scores
         self.stop = Interruption()
-        learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+        self.waiting = WaitingAdvice(config, session, decodes="train" not in caches)
+        learning = {"optimizer": self.step.optimizer, "schedule": self.schedule, "scaler": self.step.scaler}
         seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
         data = hash_data(seen, views)
         width = middle_width(splits.train, views.face_boxes)
@@ -115,7 +116,7 @@ class Trainer(Loop):
         """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
         if not self.config.data.cache_features:
             return {}
-        make = partial(cache_features, self.config, self.task.model.image_encoder, device=self.device, log=self.log)
+        make = partial(cache_features, self.config, self.task.model.image_encoder, session=self.session)
         every = [*splits.train, *splits.val, *splits.left_out]  # one cache, whichever class is left out
         seen = make(every, views, self.config.data.cache_variants)
         watched = splits.test if self.config.optim.select_on == "test" else []
@@ -136,50 +137,47 @@ class Trainer(Loop):
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """One pass over the training clips, or the rest of one that was interrupted."""
         self.task.model.train()
-        seed_epoch(self.config.run.seed, epoch, self.progress.random)
+        seed_epoch(self.config.run.seed, epoch, self.device, self.progress.random)
         seen, first = RunningScore(self.classes.names, self.progress.seen), self.progress.step
         self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
         steps, window, saved = len(self.loader), self.config.optim.accumulate, time.time()
         self._mark(seen, first)
         label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
-        bar = progress_bar(Watched(self.loader, self.stop, self.group), steps, label, first)
+        loader = TimedLoader(Watched(self.loader, self.stop, self.group))
+        bar = progress_bar(loader, steps, label, first)
         for step, batch in enumerate(bar, first):
-            batch = self.whole_step(to_device(batch, self.device, self.config.data.normalize), step)
-            with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-                out = self.task.forward(batch)  # the one forward of this step
-            losses = self.task.losses(out, batch, epoch)  # named and weighted, in full precision
-            total = sum_finite(losses, epoch, step, batch["id"])
-            steps_together = min(window, steps - step // window * window)
-            self.scaler.scale(total / steps_together).backward()
-            seen.add(losses, self.task.predictions(out), batch)
+            batch = self.whole_step(batch, step)
+            updates = (step + 1) % window == 0 or step + 1 == steps
+            losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
+            seen.add(losses, logits, batch, epoch, step)
+            seen.settle(waiting=1)  # a step late, so that the GPU has work while the processor waits for its numbers
             self._report(bar, seen, epoch, step)
-            if (step + 1) % window == 0 or step + 1 == steps:
-                self.update()
+            if updates:
+                is_stopping = self.agree(seen)
                 self._mark(seen, step + 1)
                 saved = self.save_inside(saved)
-                self.stop.check_together(self.group)
-        return {f"train/{name}": value for name, value in seen.values().items()}
+                self.stop.check(is_stopping)
+        values = {f"train/{name}": value for name, value in seen.values().items()}
+        return values | {"seconds_waiting": round(loader.seconds_waiting, 2)}
 
     def whole_step(self, batch: dict[str, Any], step: int) -> dict[str, Any]:
-        """The labels of all processes' clips, in order; each keeps its own frames."""
+        """The labels and names of all processes' clips, in order; each keeps its own frames.
+
+        Every process knows the lists and the order of the epoch, so nobody has to be asked.
+        """
         if self.group.world == 1:
             return batch
-        total = min(self.config.optim.batch_size, self.order.num_clips - step * self.config.optim.batch_size)
-        own = self.group.own_count(total)
-        replaced = self.group.total(batch["replaced_frames"] if own else 0)
-        label = self.group.together(batch["label"][:own], total)
-        ids = self.group.together_list(batch["id"][:own], total)
-        return batch | {"step_clips": total, "label": label, "id": ids, "replaced_frames": int(replaced)}
+        clips = [self.clips[index] for index in self.order.clips_of_batch(step, self.config.optim.batch_size)]
+        total = len(clips)
+        self.replaced_here += batch["replaced_frames"] if self.group.own_count(total) else 0
+        label, ids = torch.tensor([clip.label for clip in clips]), [clip.id for clip in clips]
+        return batch | {"step_clips": total, "label": label, "id": ids, "replaced_frames": 0}
 
-    def update(self) -> None:
-        """One optimiser step; gradients are clipped unscaled.
-
-        Each process saw its own clips through the encoder, so those gradients are summed; the rest is the same in all.
-        """
-        named = self.task.model.named_parameters
-        self.group.add_gradients((p for name, p in named() if name.startswith("image_encoder.")), mean=False)
-        self.group.add_gradients((p for name, p in named() if not name.startswith("image_encoder.")), mean=True)
-        step_scaled(self.optimizer, self.scaler, self.config.optim.grad_clip)
+    def agree(self, seen: RunningScore) -> bool:
+        """Whether any process got a signal: all stop after the same step. Replaced frames go by the same message."""
+        stopping, replaced = self.group.sums([self.stop.received is not None, self.replaced_here])
+        seen.replaced, self.replaced_here = seen.replaced + int(replaced), 0
+        return stopping > 0
 
     def check(self, name: str) -> dict[str, Any]:
         """UAR and the others on a split during training."""
@@ -228,7 +226,7 @@ class Trainer(Loop):
 
     def _mark(self, seen: RunningScore, step: int) -> None:
         """What belongs to the weights as they are: after an update, whatever is accumulated since."""
-        self.inside = {"step": step, "seen": seen.state(), "random": random_state()}
+        self.inside = {"step": step, "seen": seen.copy(), "random": random_state(self.device)}
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""
@@ -243,12 +241,14 @@ class Trainer(Loop):
         self.keeper.save_last(self.progress)
 
     def _rates(self) -> dict[str, float]:
-        return {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+        return {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
 
     def _report(self, bar: Any, seen: RunningScore, epoch: int, step: int) -> None:
-        if bar.disable and (step + 1) % self.config.run.print_freq != 0:
+        """Scores are read where they are shown: each reading waits for the GPU."""
+        is_due = (step + 1) % self.config.run.print_freq == 0 if bar.disable else time.time() - self.reported > 0.5
+        if not is_due:
             return
-        values = seen.values()
+        self.reported, values = time.time(), seen.values()
         so_far = f"loss {values['loss']:.4f}, UAR {values['uar']:.2f}"
         if bar.disable:
             self.log.say(f"epoch {epoch + 1} step {step + 1}/{len(self.loader)}: {so_far}")
@@ -265,5 +265,6 @@ class Trainer(Loop):
                 f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
             )
         self.log.say(f"{shown}   ({values['seconds']:.0f} s)")
+        self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])
         if values["train/replaced_frames"]:
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")

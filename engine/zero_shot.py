@@ -60,8 +60,7 @@ def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classe
     frames = config.data.num_segments * config.data.duration
     if frames > model.temporal.max_frames:
         raise UserError(f"--num-segments: {frames} frames, but {path} has positions for {model.temporal.max_frames}")
-    model.tokens = class_tokens(classes.texts_of(config.model.text_type))
-    model.parts = parts_matrix(classes.parts)
+    model.set_classes(class_tokens(classes.texts_of(config.model.text_type)), parts_matrix(classes.parts))
     return config, classes, model
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.clip_towers import encode_streams
 from models.iec import instance_enhanced_cosine
 
 
@@ -83,11 +84,7 @@ class ClipCaer(nn.Module):
 
     def encode_frames(self, face: Tensor | None, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Both streams in one pass of the image tower."""
-        streams = [stream for stream in (face, context) if stream is not None]
-        B, T = streams[0].shape[:2]
-        frames = self.image_encoder(torch.cat(streams).flatten(0, 1)).view(len(streams), B, T, -1)
-        encoded = iter(frames)
-        return tuple(None if stream is None else next(encoded) for stream in (face, context))
+        return encode_streams(self.image_encoder, face, context)
 
     def encode_video(self, face: Tensor | None, context: Tensor | None) -> Tensor:
         """Frame features (B, T, D) → unit video feature (B, D)."""
@@ -105,7 +102,7 @@ class ClipCaer(nn.Module):
             return Texts(None, self.descriptive)
         converted = "text" in self.laid_out and torch.is_autocast_enabled(self.descriptive.device.type)
         tower = self.laid_out["text"] if converted else self.text_encoder
-        features = F.normalize(tower(self.prompts(), self.prompts.end).float(), dim=-1)
+        features = F.normalize(tower(self.prompts(), self.prompts.end, self.prompts.length).float(), dim=-1)
         return Texts(features.view(len(self.descriptive), -1, features.shape[-1]), self.descriptive)
 
     def classify(self, video: Tensor, texts: Texts) -> Tensor:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_caer import Output, Texts
-from models.clip_towers import encode_clips
+from models.clip_towers import encode_clips, length_of
 
 
 class EmoClip(nn.Module):
@@ -34,8 +34,14 @@ class EmoClip(nn.Module):
         self.readout = readout
         self.logit_scale = nn.Parameter(torch.tensor(logit_scale)) if text_encoder is not None else None
         self.register_buffer("token_embedding", token_embedding)
-        self.register_buffer("tokens", tokens)
-        self.register_buffer("parts", parts)
+        self.register_buffer("tokens", None)
+        self.register_buffer("parts", None)
+        self.set_classes(tokens, parts)
+        self.register_load_state_dict_post_hook(lambda model, _: model.set_classes(model.tokens, model.parts))
+
+    def set_classes(self, tokens: Tensor | None, parts: Tensor | None) -> None:
+        self.tokens, self.parts = tokens, parts
+        self.length = None if tokens is None else length_of(tokens.argmax(dim=-1))
 
     def forward(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
         """``face`` (B, T, 3, H, W) → logits (B, C), or the numbers that are read out (B, N)."""
@@ -58,12 +64,12 @@ class EmoClip(nn.Module):
     def encode_texts(self, soft: bool = False) -> Texts:
         """One prototype a class, (C, 1, D)."""
         C, P, L = self.tokens.shape
-        features = self.encode_captions(self.tokens.flatten(0, 1)).view(C, P, -1)
+        features = self.encode_captions(self.tokens.flatten(0, 1), self.length).view(C, P, -1)
         return Texts(None, prototypes(features, self.parts)[:, None])
 
-    def encode_captions(self, tokens: Tensor) -> Tensor:
-        """(N, 77) ids → (N, D) unit features."""
-        features = self.text_encoder(self.token_embedding[tokens], tokens.argmax(dim=-1))
+    def encode_captions(self, tokens: Tensor, length: int | None = None) -> Tensor:
+        """(N, 77) ids → (N, D) unit features; ``length``: of the longest, where it is known."""
+        features = self.text_encoder(self.token_embedding[tokens], tokens.argmax(dim=-1), length)
         return F.normalize(features.float(), dim=-1)
 
 

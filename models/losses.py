@@ -16,16 +16,22 @@ def classification_loss(
     focal_gamma: float = 0.0,
 ) -> Tensor:
     """Cross-entropy over (B, C), smoothed, weighted by the true class, focused on hard clips; each where asked for."""
+    loss = clip_losses(logits, label, label_smoothing=label_smoothing, focal_gamma=focal_gamma)
+    if class_weights is None:
+        return loss.mean()
+    weights = class_weights[label]
+    return (weights * loss).sum() / weights.sum()
+
+
+def clip_losses(logits: Tensor, label: Tensor, *, label_smoothing: float, focal_gamma: float) -> Tensor:
+    """(B,): the loss of every clip."""
     log_p = F.log_softmax(logits.float(), dim=-1)
     true = log_p.gather(1, label[:, None])[:, 0]
     loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
     if focal_gamma > 0:
         doubt = (-torch.expm1(true)).clamp(min=1e-6)  # at 0 a power below 1 has no finite slope
         loss = loss * doubt**focal_gamma
-    if class_weights is None:
-        return loss.mean()
-    weights = class_weights[label]
-    return (weights * loss).sum() / weights.sum()
+    return loss
 
 
 def inverse_weights(counts: Tensor) -> Tensor:
@@ -54,8 +60,9 @@ def decorrelation_loss(soft: Tensor) -> Tensor:
         return soft.sum() * 0.0
     soft = F.normalize(soft.float(), dim=-1)
     cosine = soft @ soft.T
-    different = ~torch.eye(C, dtype=torch.bool, device=soft.device)
-    return cosine[different].square().sum() / (C * (C - 1))
+    # without its first entry, a square matrix in rows of C + 1 has its diagonal in the last column
+    different = cosine.flatten()[1:].view(C - 1, C + 1)[:, :-1].flatten()
+    return different.square().sum() / (C * (C - 1))
 
 
 def contrastive_loss(video: Tensor, text: Tensor, scale: Tensor, same: Tensor) -> Tensor:

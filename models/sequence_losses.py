@@ -1,13 +1,15 @@
 """Losses over the frames that have a label: concordance, expression, action units. The others get no gradient.
 
 Labels are NaN (valence-arousal, action units) or -1 (expressions) where there is none, and where ``padding`` is True
-none counts. Without any label a loss is 0 and still has a graph.
+none counts. Without any label a loss is 0 and still has a graph. Frames are masked, not picked: to pick them a GPU
+would first have to tell the processor how many there are.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.losses import classification_loss
+from models.losses import clip_losses
 
 EPSILON = 1e-8  # keeps the concordance of equal numbers from 0 / 0
 
@@ -15,20 +17,20 @@ EPSILON = 1e-8  # keeps the concordance of equal numbers from 0 / 0
 def ccc_loss(predicted: Tensor, label: Tensor, padding: Tensor | None = None) -> Tensor:
     """(B, L, 2) both: 1 - CCC of valence plus 1 - CCC of arousal, each over all labelled frames of the batch."""
     known = ~label.isnan() & there(padding, label)
-    return sum(
-        1 - concordance(predicted[..., k][known[..., k]], label[..., k][known[..., k]])
-        if known[..., k].any()
-        else nothing(predicted)
-        for k in range(label.shape[-1])
-    )
+    predicted, label, known = (values.flatten(0, 1) for values in (predicted, label, known))  # (B * L, 2)
+    has_labels = known.any(dim=0)
+    return torch.where(has_labels, 1 - concordance(predicted, label, known), 0.0).sum()
 
 
-def concordance(one: Tensor, other: Tensor) -> Tensor:
-    """CCC of two series (N,), with population statistics; 0 where one of them is constant."""
-    one, other = one.float(), other.float()
-    mean, other_mean = one.mean(), other.mean()
-    together = ((one - mean) * (other - other_mean)).mean()
-    spread = (one - mean).square().mean() + (other - other_mean).square().mean()
+def concordance(one: Tensor, other: Tensor, known: Tensor) -> Tensor:
+    """CCC of each column of two tables (N, K) over the rows that are ``known``, with population statistics; 0 where a
+    column is constant, or nothing of it is known."""
+    one, other = (torch.where(known, values.float(), 0.0) for values in (one, other))
+    count = known.sum(dim=0).clamp(min=1)
+    mean, other_mean = one.sum(dim=0) / count, other.sum(dim=0) / count
+    apart, other_apart = (one - mean) * known, (other - other_mean) * known
+    together = (apart * other_apart).sum(dim=0) / count
+    spread = (apart.square().sum(dim=0) + other_apart.square().sum(dim=0)) / count
     return 2 * together / (spread + (mean - other_mean).square() + EPSILON)
 
 
@@ -42,18 +44,13 @@ def expression_loss(
     focal_gamma: float = 0.0,
 ) -> Tensor:
     """``logits`` (B, L, C), ``label`` (B, L): cross-entropy over labelled frames, as ``classification_loss``."""
-    known = (label >= 0) & there(padding, label)
-    if class_weights is not None:
-        known &= class_weights[label.clamp(min=0)] > 0  # a batch of weight 0 alone would be 0 / 0
-    if not known.any():
-        return nothing(logits)
-    return classification_loss(
-        logits[known],
-        label[known],
-        class_weights=class_weights,
-        label_smoothing=label_smoothing,
-        focal_gamma=focal_gamma,
+    known, label = (label >= 0) & there(padding, label), label.clamp(min=0)
+    logits = torch.where(known[..., None], logits, 0.0)
+    weights = known.float() if class_weights is None else known * class_weights[label]
+    losses = clip_losses(
+        logits.flatten(0, 1), label.flatten(), label_smoothing=label_smoothing, focal_gamma=focal_gamma
     )
+    return weighted_mean(losses, weights.flatten())
 
 
 def action_unit_loss(
@@ -61,10 +58,15 @@ def action_unit_loss(
 ) -> Tensor:
     """(B, L, K) both: binary cross-entropy over labelled units; ``positive_weights`` (K,) multiply active ones."""
     known = (label >= 0) & there(padding, label)  # NaN is not
-    if not known.any():
-        return nothing(logits)
-    weights = None if positive_weights is None else positive_weights.expand_as(label)[known]
-    return F.binary_cross_entropy_with_logits(logits[known].float(), label[known].float(), pos_weight=weights)
+    logits, target = (torch.where(known, values, 0.0).float() for values in (logits, label))
+    losses = F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weights, reduction="none")
+    return weighted_mean(losses, known.float())
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """0, with a graph, where all weights are 0."""
+    total = weights.sum()
+    return (values * weights).sum() / torch.where(total > 0, total, 1.0)
 
 
 def there(padding: Tensor | None, label: Tensor) -> Tensor | bool:
@@ -72,8 +74,3 @@ def there(padding: Tensor | None, label: Tensor) -> Tensor | bool:
     if padding is None:
         return True
     return ~padding if label.dim() == 2 else ~padding[..., None]
-
-
-def nothing(predicted: Tensor) -> Tensor:
-    """0 with a graph: an empty sum, so that it is 0 whatever was predicted."""
-    return predicted[..., :0].float().sum()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from models.clip_towers import length_of
+
 CONTEXT_STD = 0.02
 
 
@@ -33,19 +35,31 @@ class PromptLearner(nn.Module):
         self.register_buffer("text", embedded[:, 1 + contexts :].clone())  # text, end, padding
         self.register_buffer("end", end.clone())
         self.register_buffer("text_lengths", text_lengths.clone())
+        self.register_buffer("order", None, persistent=False)
+        self.lay_out()
+        self.register_load_state_dict_post_hook(lambda prompts, _: prompts.lay_out())
+
+    def lay_out(self) -> None:
+        """What follows from the texts alone, once: how many tokens matter, and where each token of a row stands."""
+        self.length = length_of(self.end)
+        if self.position != "end":
+            self.order = self._order().to(self.text.device)
 
     def forward(self) -> Tensor:
         R = len(self.start)
         context = self.context if self.context.dim() == 3 else self.context.expand(R, -1, -1)
-        if self.position == "end":
-            return torch.cat([self.start, context, self.text], dim=1)
-        ahead = self.contexts // 2 if self.position == "middle" else 0  # context vectors before the class text
-        rows = []
-        for start, vectors, text, length in zip(
-            self.start, context, self.text, self.text_lengths.tolist(), strict=True
-        ):
-            rows.append(torch.cat([start, vectors[:ahead], text[:length], vectors[ahead:], text[length:]]))
-        return torch.stack(rows)
+        rows = torch.cat([self.start, context, self.text], dim=1)  # (R, 77, W)
+        return rows if self.order is None else rows.gather(1, self.order[..., None].expand_as(rows))
+
+    def _order(self) -> Tensor:
+        """(R, 77): which of start, context vectors and text stands at each place of a row."""
+        first, last = 1 + self.contexts, 1 + self.contexts + self.text.shape[1]  # of the text
+        ahead = 1 + (self.contexts // 2 if self.position == "middle" else 0)  # before the class text
+        rows = [
+            [*range(ahead), *range(first, first + n), *range(ahead, first), *range(first + n, last)]
+            for n in self.text_lengths.tolist()
+        ]
+        return torch.tensor(rows)
 
 
 def with_placeholders(text: str, contexts: int) -> str:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_caer import Output, Texts
+from models.clip_towers import encode_streams
 from models.emoclip import prototypes
 
 
@@ -21,10 +22,10 @@ class ZeroShotClip(nn.Module):
 
     def forward(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
         """(B, T, 3, H, W) each, or None → logits (B, C)."""
-        streams = [stream for stream in (face, context) if stream is not None]
-        B, T = streams[0].shape[:2]
-        frames = self.image_encoder(torch.cat(streams).flatten(0, 1)).view(len(streams), B, T, -1)
-        return self.head(*frames)
+        return self.head(*self.encode_frames(face, context), texts)
+
+    def encode_frames(self, face: Tensor | None, context: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+        return encode_streams(self.image_encoder, face, context)
 
     def head(self, face: Tensor | None, context: Tensor | None = None, texts: Texts | None = None) -> Output:
         """What follows the image tower: frame features (B, T, D) each, or None."""

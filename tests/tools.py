@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dataloader.classes import load_classes
+from dataloader.classes import Classes, load_classes
 from engine.options import Config
 from engine.settings import make_config
 from engine.setup import build_model
@@ -68,11 +68,17 @@ def configure(**given: Any) -> Config:
     return make_config({"clip_path": "random", "image_size": 64, "num_segments": 4} | given)
 
 
-def make_task(**given: Any) -> ClipCaerTask:
-    """A task with its model, as a training run builds it, with class sizes known."""
-    config = configure(**given)
+def make_model(config: Config) -> tuple[torch.nn.Module, Classes]:
+    """A model as a training run builds it, and RAER's classes."""
     classes = load_classes("RAER")
-    task = ClipCaerTask(build_model(config, classes)[0], classes.names, config.loss)
+    return build_model(config, classes)[0], classes
+
+
+def make_task(**given: Any) -> ClipCaerTask:
+    """A task with its model, with class sizes known."""
+    config = configure(**given)
+    model, classes = make_model(config)
+    task = ClipCaerTask(model, classes.names, config.loss)
     task.set_training_counts([9, 3, 4, 5, 7], torch.device("cpu"))
     return task
 

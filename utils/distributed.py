@@ -9,13 +9,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 PATIENCE = timedelta(hours=6)  # the others wait while the first one makes a feature cache
+BUCKET = 25 << 20  # bytes of gradients in one message
 
 
 class Group:
@@ -55,32 +57,16 @@ class Group:
         dist.all_gather_object(parts, own)
         return [parts[index % self.world][index // self.world] for index in range(total)]
 
-    @torch.no_grad()
-    def add_gradients(self, parameters: Iterable[torch.nn.Parameter], *, mean: bool) -> None:
-        """Sum, or average, over the processes, in one message."""
-        learning = [] if self.world == 1 else [p for p in parameters if p.requires_grad]
-        if not learning:
-            return
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat = flat / self.world if mean else flat
-        for p, gradient in zip(learning, flat.split([p.numel() for p in learning]), strict=True):
-            p.grad = gradient.view_as(p)
-
-    def any(self, value: bool) -> bool:
-        """Whether it holds in any process."""
+    def sums(self, values: list[float]) -> list[float]:
+        """Each number added up over the processes, by one message between processors."""
         if self.world == 1:
-            return value
-        return bool(self.total(float(value)))
+            return values
+        summed = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(summed)
+        return summed.tolist()
 
     def total(self, value: float) -> float:
-        if self.world == 1:
-            return value
-        device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
-        summed = torch.tensor([value], dtype=torch.float64, device=device)
-        dist.all_reduce(summed)
-        return summed.item()
+        return self.sums([value])[0]
 
     def same(self, value: Any) -> Any:
         """The first process's value, in all."""
@@ -107,6 +93,90 @@ class Group:
 ALONE = Group()
 
 
+class Bucket:
+    """Gradients that travel together."""
+
+    def __init__(self, parameters: list[nn.Parameter], averaged: bool) -> None:
+        self.parameters, self.averaged = parameters, averaged
+        self.incomplete = len(parameters)  # gradients that the backward pass has not reached yet
+        self.sent: list[nn.Parameter] = []
+        self.flat: Tensor | None = None
+        self.work: dist.Work | None = None
+
+    def send(self) -> None:
+        """A parameter that the loss does not reach has no gradient, in this process as in all."""
+        self.sent = [p for p in self.parameters if p.grad is not None]
+        if self.sent:
+            self.flat = torch.cat([p.grad.flatten() for p in self.sent])
+            self.work = dist.all_reduce(self.flat, async_op=True)
+
+    def receive(self, world: int) -> None:
+        if self.sent:
+            self.work.wait()
+            flat = self.flat / world if self.averaged else self.flat
+            for p, gradient in zip(self.sent, flat.split([p.numel() for p in self.sent]), strict=True):
+                p.grad = gradient.view_as(p)
+        self.incomplete, self.sent, self.flat, self.work = len(self.parameters), [], None, None
+
+
+class GradientExchange:
+    """Sums or averages gradients over the processes while the backward pass still computes those of earlier layers.
+
+    Parameters are put into buckets in the order in which a backward pass reaches them, the last layer first. A bucket
+    is sent as soon as it is whole and those before it are sent: all processes send in one order. The large encoder,
+    whose gradients are summed, comes first: a parameter elsewhere that no loss reaches would hold it up to the end.
+    """
+
+    def __init__(
+        self, group: Group, summed: Iterable[nn.Parameter], averaged: Iterable[nn.Parameter], size: int = BUCKET
+    ) -> None:
+        """``size``: bytes of a bucket; a larger tensor has one of its own."""
+        self.group, self.buckets, self.next = group, [], 0
+        self.is_last_pass = False  # of those whose gradients make one update
+        if group.world == 1:
+            return
+        for parameters, is_averaged in ((summed, False), (averaged, True)):
+            for chunk in chunks(list(parameters)[::-1], size):
+                self.buckets.append(Bucket(chunk, is_averaged))
+        for bucket in self.buckets:
+            for p in bucket.parameters:
+                p.register_post_accumulate_grad_hook(partial(self._reached, bucket))
+
+    @contextmanager
+    def during_backward(self, is_last_pass: bool) -> Iterator[None]:
+        """Around a backward pass; behind the last one of an update every gradient is that of all processes."""
+        self.is_last_pass = is_last_pass
+        yield
+        if not is_last_pass:
+            return
+        for bucket in self.buckets[self.next :]:
+            bucket.send()
+        for bucket in self.buckets:
+            bucket.receive(self.group.world)
+        self.next = 0
+
+    def _reached(self, bucket: Bucket, _: nn.Parameter) -> None:
+        if not self.is_last_pass:
+            return
+        bucket.incomplete -= 1
+        while self.next < len(self.buckets) and self.buckets[self.next].incomplete == 0:
+            self.buckets[self.next].send()
+            self.next += 1
+
+
+def chunks(parameters: list[nn.Parameter], size: int) -> Iterator[list[nn.Parameter]]:
+    """The parameters in order, at most ``size`` bytes at a time."""
+    chunk, room = [], size
+    for p in parameters:
+        if chunk and p.nbytes > room:
+            yield chunk
+            chunk, room = [], size
+        chunk.append(p)
+        room -= p.nbytes
+    if chunk:
+        yield chunk
+
+
 def is_launched() -> bool:
     """Whether torchrun started this process beside others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -117,11 +187,14 @@ def local_rank() -> int:
 
 
 def join(device: torch.device) -> Group:
-    """Meet the other processes; NCCL between GPUs, gloo between CPUs."""
+    """Meet the other processes: NCCL carries what is on GPUs, gloo what is on processors, as counts and names are."""
     if not is_launched():
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        if device.type == "cuda":
+            dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
+        else:
+            dist.init_process_group("gloo", timeout=PATIENCE)
     return Group(dist.get_rank(), dist.get_world_size())
 
 

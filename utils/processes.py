@@ -1,11 +1,14 @@
-"""Work divided among processes, so that Ctrl-C is heard by one alone."""
+"""Work divided among processes, so that Ctrl-C is heard by one alone; the cores that there are for it."""
 
+import math
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 
 @contextmanager
@@ -31,3 +34,26 @@ def hear_interrupt(heard: bool) -> None:
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # by now: its start would unblock what is blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK if heard else signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def usable_cores() -> int:
+    """The cores that this process may compute on: what its affinity and its container's quota leave of the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = processor_quota(Path("/sys/fs/cgroup"))
+    return max(1, cores if quota is None else min(cores, math.floor(quota)))
+
+
+def processes_here() -> int:
+    """How many of the processes that torchrun started share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def processor_quota(root: Path) -> float | None:
+    """Cores that a container may use at a time, by version 2 of Linux's control groups or by version 1."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((root / name).read_text(encoding="ascii") for name in names).split()[:2]
+            return int(quota) / int(period) if quota != "max" and int(quota) > 0 else None
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return None

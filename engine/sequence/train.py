@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from dataloader.classes import Classes
-from engine.device import seed_epoch
+from engine.device import random_state, seed_epoch
 from engine.interrupt import Interruption, Watched
-from engine.keep import Keeper, Progress, random_state
+from engine.keep import Keeper, Progress
 from engine.loop import Loop
 from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
 from engine.results.model_card import write_model_card
 from engine.resume import Found, continued_folder, is_complete
-from engine.running import sum_finite
+from engine.running import RunningLosses
 from engine.sequence.data import Sequences, describe_sequences, hash_sequences, read_sequences, training_windows
 from engine.sequence.predict import predict_videos
 from engine.sequence.results import score_and_write
@@ -54,26 +54,6 @@ def require_same_end(found: Found, config: Config) -> None:
         raise UserError(
             f"--epochs {config.optim.epochs}: the rate of {found.path} falls to 0 at epoch {planned}, where it ends"
         )
-
-
-class Losses:
-    """Mean terms of an epoch so far, in the form that ``last.pt`` keeps them."""
-
-    def __init__(self, state: dict[str, Any] | None) -> None:
-        state = state or {"clips": 0, "sums": {}}
-        self.windows, self.sums = state["clips"], dict(state["sums"])
-
-    def state(self) -> dict[str, Any]:
-        return {"clips": self.windows, "replaced": 0, "sums": dict(self.sums), "confusion": []}
-
-    def add(self, losses: dict[str, Tensor], windows: int) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item() * windows
-        self.windows += windows
-
-    def values(self) -> dict[str, float]:
-        terms = {f"loss_{name}": total / self.windows for name, total in self.sums.items()}
-        return {"loss": sum(terms.values()), **terms}
 
 
 class SequenceTrainer(Loop):
@@ -116,18 +96,19 @@ class SequenceTrainer(Loop):
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training windows, or the rest of one that was interrupted."""
         self.task.model.train()
-        seed_epoch(self.config.run.seed, epoch, self.progress.random)
-        seen, first, saved = Losses(self.progress.seen), self.progress.step, time.time()
+        seed_epoch(self.config.run.seed, epoch, self.device, self.progress.random)
+        seen, first, saved = RunningLosses(self.progress.seen), self.progress.step, time.time()
         self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
         self._mark(seen, first)
         label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
         for step, batch in enumerate(progress_bar(self._watch(self.loader), len(self.loader), label, first), first):
-            batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            batch = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 out = self.task.forward(batch)
             losses = self.task.losses(out, batch)
-            self.update(sum_finite(losses, epoch, step, batch["id"]))
-            seen.add(losses, len(batch["id"]))
+            self.update(sum(losses.values()))
+            seen.add(losses, batch["id"], epoch, step)
+            seen.settle(waiting=1)
             self._mark(seen, step + 1)
             saved = self.save_inside(saved)
             self.stop.check()
@@ -167,9 +148,9 @@ class SequenceTrainer(Loop):
     def _watch(self, loader: Any) -> Watched:
         return Watched(loader, self.stop, self.session.group)
 
-    def _mark(self, seen: Losses, step: int) -> None:
+    def _mark(self, seen: RunningLosses, step: int) -> None:
         """What belongs to the weights as they are."""
-        self.inside = {"step": step, "seen": seen.state(), "random": random_state()}
+        self.inside = {"step": step, "seen": seen.copy(), "random": random_state(self.device)}
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""

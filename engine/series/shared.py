@@ -16,7 +16,7 @@ from torch import nn
 
 from dataloader.annotation import Clip
 from dataloader.clips import Views
-from engine.device import to_device
+from engine.device import join_batches, to_device
 from engine.features import STREAMS, cache_name
 from engine.options import Config
 from engine.session import Session
@@ -71,15 +71,19 @@ def evaluation_key(model: nn.Module, clips: list[Clip], views: Views, config: Co
 
 
 @torch.inference_mode()
-def encoded_batches(loader: Any, model: nn.Module, config: Config, session: Session) -> list[dict[str, Any]]:
-    """Every batch with features in place of its pixels, from the very pass that the model itself would make."""
-    found = []
+def encoded_batches(loader: Any, model: nn.Module, config: Config, session: Session) -> list[list[dict[str, Any]]]:
+    """Every pass with features in place of its pixels, from the very pass that the model itself would make."""
+    groups = []
     model.eval()
-    for batch in progress_bar(loader, len(loader), "test frames"):
-        moved = to_device(batch, session.device, config.data.normalize)
+    for group in progress_bar(loader, len(loader), "test frames"):
+        moved = to_device(join_batches(group, session.device), session.device, config.data.normalize)
         with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
             face, context = model.encode_frames(moved.get("face"), moved.get("context"))
         features = {f"{stream}_features": value for stream, value in zip(STREAMS, (face, context), strict=True)}
-        kept = {name: value for name, value in batch.items() if name not in STREAMS}
-        found.append(kept | {name: value for name, value in features.items() if value is not None})
-    return found
+        whole = {
+            "id": [id for batch in group for id in batch["id"]],
+            "label": torch.cat([batch["label"] for batch in group]),
+            "replaced_frames": sum(batch["replaced_frames"] for batch in group),
+        }
+        groups.append([whole | {name: value for name, value in features.items() if value is not None}])
+    return groups

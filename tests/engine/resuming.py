@@ -87,7 +87,7 @@ def after_call(patch: pytest.MonkeyPatch, owner: Any, name: str, number: int) ->
 def outcome(folder: Path) -> dict[str, Any]:
     """Every tensor that a run ends in, its predictions and its history."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    history = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    history = [{name: value for name, value in line.items() if not name.startswith("seconds")} for line in lines]
     return tensors_and_predictions(folder) | {"history": history, "metrics": (folder / "metrics.json").read_text()}
 
 

@@ -13,7 +13,7 @@ import torch
 from dataloader.sampling import ClipOrder
 from tests.tools import ROOT, error_of, run_main
 from utils.archive import read_archive
-from utils.distributed import Group
+from utils.distributed import Group, chunks
 
 LEARNING = "--epochs 2 --milestones 1 --lr 1e-2 --lr-image-encoder 1e-2 --lr-prompt-learner 1e-2 --accumulate 2"
 LOSSES = "--class-balanced-loss --iec-text both --temperature 0.05 --use-weighted-sampler --deterministic"
@@ -40,6 +40,82 @@ def test_a_share_goes_on_inside_an_epoch():
     everything = list(order)
     order.start = 4
     assert list(order) == [key for key in everything if key[1] >= 4]
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 11)])
+def test_every_process_knows_the_clips_of_a_whole_step(weights):
+    order, whole = ClipOrder(10, 3, weights, share=(1, 2, 4)), ClipOrder(10, 3, weights)
+    for epoch in (0, 1, 0):
+        order.epoch = whole.epoch = epoch
+        clips = [clip for _, _, clip in whole]
+        assert [order.clips_of_batch(step, 4) for step in range(3)] == [clips[:4], clips[4:8], clips[8:]]
+
+
+def test_gradients_travel_in_buckets_of_a_size_in_their_order():
+    parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (3, 1, 9, 2, 2)]  # 4 bytes each
+    assert [[p.numel() for p in bucket] for bucket in chunks(parameters, 16)] == [[3, 1], [9], [2, 2]]
+    assert list(chunks([], 16)) == []
+
+
+EXCHANGE = """
+import sys
+import torch
+from torch import nn
+from utils.distributed import GradientExchange, join, leave
+
+group = join(torch.device("cpu"))
+torch.manual_seed(0)
+layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(4))
+encoder, head, unused, frozen = layers
+frozen.requires_grad_(False)
+head_weights = [p for layer in (head, unused) for p in layer.parameters()]
+exchange = GradientExchange(group, encoder.parameters(), head_weights, size=32)
+assert len(exchange.buckets) > 3
+sent = []
+for bucket in exchange.buckets:
+    bucket.send = lambda bucket=bucket, send=bucket.send: (sent.append(exchange.buckets.index(bucket)), send())
+for update in range(2):
+    for step in range(2):  # gradients of two passes make one update
+        x = torch.full((1, 4), float(1 + group.rank + 10 * step + update))
+        with exchange.during_backward(step == 1):
+            head(encoder(x)).sum().backward()
+            while_under_way = len(sent)
+        assert (while_under_way > 0) == (step == 1), while_under_way  # sent before the end of the pass
+    assert sent == list(range(len(exchange.buckets))), sent
+    sent.clear()
+    assert all(p.grad is None for p in unused.parameters())
+    expected = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+    expected.load_state_dict({k: v for k, v in layers.state_dict().items() if k[0] in "01"})
+    for rank in range(group.world):
+        for step in range(2):
+            expected[1](expected[0](torch.full((1, 4), float(1 + rank + 10 * step + update)))).sum().backward()
+    for p, q in zip(encoder.parameters(), expected[0].parameters()):
+        assert torch.allclose(p.grad, q.grad), (p.grad, q.grad)
+    for p, q in zip(head.parameters(), expected[1].parameters()):
+        assert torch.allclose(p.grad, q.grad / group.world)
+    for p in layers.parameters():
+        p.grad = None
+print("equal", group.rank)
+leave()
+"""
+
+
+def test_gradients_are_those_of_all_processes_and_sent_while_the_pass_goes_on(tmp_path):
+    (tmp_path / "exchange.py").write_text(EXCHANGE, encoding="utf-8")
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*start, str(tmp_path / "exchange.py")], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stdout.count("equal") == 2, done.stderr[-2000:]
+
+
+def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    at = tiny_arguments.index("--device")
+    words = [*tiny_arguments[:at], *tiny_arguments[at + 2 :], "--gpu", "0", "--output-dir", str(tmp_path / "run")]
+    assert "--gpu 0: torchrun would put every process on that one" in error_of(words, capsys)
 
 
 def test_rows_of_evaluation_come_back_in_order():

@@ -21,6 +21,7 @@ from engine.settings import make_config
 from models.clip_backbone import load_clip
 from tests.tiny import write_set
 from tests.tools import error_of
+from engine.session import Session
 from utils.runlog import RunLog
 
 
@@ -32,14 +33,27 @@ def small(tmp_path_factory):
     return clips, Views(segments=4, size=64, root=str(root)), load_clip("random").visual.eval()
 
 
-def make(small, tmp_path, variants=2, **changes):
+def make(small, tmp_path, variants=2, amp=None, **changes):
     clips, views, encoder = small
     config = make_config({"cache_dir": str(tmp_path / "cache"), "workers": 0} | changes)
     log = RunLog(tmp_path)
     try:
-        return features.cache_features(config, encoder, clips, views, variants, torch.device("cpu"), log)
+        return features.cache_features(config, encoder, clips, views, variants, Session(torch.device("cpu"), amp, log))
     finally:
         log.close()
+
+
+def test_mixed_precision_has_a_cache_of_its_own_which_is_what_the_encoder_gives_in_it(small, tmp_path):
+    clips, views, encoder = small
+    exact, short = make(small, tmp_path), make(small, tmp_path, amp=torch.bfloat16)
+    assert len(list((tmp_path / "cache").iterdir())) == 4  # two streams each
+    image = Image.open(clips[0].frame_path(0)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = encoder(pixels)[0].float()
+    row = short.starts[clips[0].id]
+    np.testing.assert_allclose(short.features["face"][0, row], expected.numpy(), atol=2e-2)
+    assert 0 < np.abs(np.float32(short.features["face"]) - np.float32(exact.features["face"])).max() < 0.2
 
 
 def test_rows_are_the_encoder_on_every_frame_in_half_precision(small, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.train import Trainer
+from engine.step import TrainingStep
 from tests.tools import run_main
 
 PLAIN = "--epochs 1 --milestones --select-on last --lr 0.05 --lr-image-encoder 0.01 --weight-decay 0 --momentum 0"
@@ -33,20 +33,20 @@ def test_accumulated_steps_are_one_step_of_the_larger_batch(train):
 
 
 def test_an_unfinished_window_is_an_update_too(train, monkeypatch):
-    updates, update = [], Trainer.update
-    monkeypatch.setattr(Trainer, "update", lambda self: (updates.append(1), update(self)))
+    updates, update = [], TrainingStep.update
+    monkeypatch.setattr(TrainingStep, "update", lambda self: (updates.append(1), update(self)))
     train("--accumulate", "3")  # 10 steps
     assert len(updates) == 4
 
 
 def test_gradients_do_not_leak_into_the_next_update(train, monkeypatch):
-    left, update = [], Trainer.update
+    left, update = [], TrainingStep.update
 
     def spying(self):
         update(self)
         left.extend(p.grad for p in self.task.model.parameters() if p.grad is not None and p.grad.any())
 
-    monkeypatch.setattr(Trainer, "update", spying)
+    monkeypatch.setattr(TrainingStep, "update", spying)
     train()
     assert left == []
 

@@ -1,0 +1,67 @@
+"""One training step: forward, named losses, backward, and at the end of a window of steps the update.
+
+The one path for every precision and every number of processes. Nothing in it waits for the GPU: the numbers that it
+returns are read later (``engine/running.py``).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.device import to_device
+from engine.optim import build_optimizer, parameter_groups, prepare_towers, step_scaled
+from engine.options import Config
+from engine.tasks import ClipTask
+from utils.distributed import ALONE, GradientExchange, Group
+
+
+class TrainingStep:
+    """A task with its optimiser and gradient scaler."""
+
+    def __init__(
+        self,
+        task: ClipTask,
+        config: Config,
+        device: torch.device,
+        amp: torch.dtype | None = None,
+        group: Group = ALONE,
+    ) -> None:
+        """``amp``: the type of mixed precision, None for float32."""
+        self.task, self.device, self.amp = task, device, amp
+        self.normalize, self.grad_clip = config.data.normalize, config.optim.grad_clip
+        task.group = group
+        prepare_towers(task.model, config.optim, amp)
+        self.groups = parameter_groups(task.model, config.optim)
+        self.optimizer = build_optimizer(self.groups, config.optim)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        # each process saw its own clips through the encoder, so those gradients are summed; the rest is the same in all
+        shared, repeated = (learning(task.model, in_encoder) for in_encoder in (True, False))
+        self.exchange = GradientExchange(group, summed=shared, averaged=repeated)
+
+    def __call__(
+        self, batch: dict[str, Any], epoch: int, window: int = 1, updates: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The weighted loss terms and the raw logits (B, C) of a batch as the loader gives it.
+
+        Gradients are the mean over ``window`` steps; the last one of them ``updates`` the weights.
+        """
+        batch = to_device(batch, self.device, self.normalize)
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+            out = self.task.forward(batch)  # the one forward of this step
+        losses = self.task.losses(out, batch, epoch)  # named and weighted, in full precision
+        with self.exchange.during_backward(updates):
+            self.scaler.scale(sum(losses.values()) / window).backward()
+        if updates:
+            self.update()
+        return losses, self.task.predictions(out)
+
+    def update(self) -> None:
+        step_scaled(self.optimizer, self.scaler, self.grad_clip)
+
+
+def learning(model: nn.Module, in_encoder: bool) -> Iterator[nn.Parameter]:
+    """The parameters that learn, of the image encoder or of all else."""
+    named = model.named_parameters()
+    return (p for name, p in named if p.requires_grad and name.startswith("image_encoder.") == in_encoder)

@@ -1,0 +1,58 @@
+"""How long a training waits for its data, and what would shorten that."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from engine.options import Config
+from engine.session import Session
+from utils.processes import usable_cores
+
+SHARE = 0.1  # of an epoch: less is not worth a word
+SECONDS = 1.0
+
+
+class TimedLoader:
+    """A loader that counts the seconds until each batch is there, but for the first: its workers have just started."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.seconds_waiting = loader, 0.0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        started = None
+        for batch in self.loader:
+            if started is not None:
+                self.seconds_waiting += time.perf_counter() - started
+            yield batch
+            started = time.perf_counter()
+
+
+class WaitingAdvice:
+    """Says once in a run that the device waits for frames, and the flags that mend it."""
+
+    def __init__(self, config: Config, session: Session, decodes: bool) -> None:
+        """``decodes``: whether frames are read; cached features have no workers to add."""
+        self.config, self.session, self.is_due = config, session, decodes
+
+    def after_epoch(self, seconds: float, waiting: float) -> None:
+        if not self.is_due or waiting < max(SECONDS, SHARE * seconds):
+            return
+        self.is_due = False
+        mends = ", or ".join(self.mends())
+        self.session.log.warn(
+            f"{waiting:.0f} of the {seconds:.0f} s of this epoch were spent waiting for frames: {mends}"
+        )
+
+    def mends(self) -> list[str]:
+        data, workers, cores = self.config.data, self.config.run.workers, usable_cores()
+        mends = []
+        if workers < cores:
+            mends.append(f"more --workers (now {workers}, of {cores} cores)")
+        if data.pack is None:
+            mends.append("store the crops once with python -m dataloader.pack and read them with --pack")
+        if data.augment != "device" and self.session.device.type == "cuda":
+            mends.append("turn and mirror clips on the GPU with --augment device")
+        return mends or ["a smaller model or a faster disk is what is left"]
