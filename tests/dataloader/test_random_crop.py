@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kstest
 
-from dataloader.random_crop import WHOLE, draw_part, part_within, pixels_of
+from dataloader.random_crop import WHOLE, draw_part, enlarge_parts, interpolate_together, part_within, pixels_of
 
 
 def drawn(smallest: float, count: int = 4000) -> np.ndarray:
@@ -59,3 +60,20 @@ def test_a_part_has_whole_pixels_and_at_least_one():
 
 def test_a_part_within_a_box():
     assert part_within((0.5, 0.25, 1.0, 0.5), (10.0, 20.0, 30.0, 60.0)) == (20.0, 30.0, 30.0, 40.0)
+
+
+def test_all_clips_together_are_each_enlarged_alone():
+    """What a GPU computes in a few kernels is what the processor computes clip by clip, but for ties in rounding."""
+    torch.manual_seed(0)
+    rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, 96, 96), dtype=torch.uint8)
+    parts = [draw_part(rng, 0.05) for _ in range(10)] + [WHOLE, (0.5, 0.5, 0.51, 0.51)]
+    flip = torch.tensor([n % 2 == 0 for n in range(12)])
+    expected = enlarge_parts(squares, torch.tensor(parts, dtype=torch.float64), flip)
+    edges = []
+    for part, is_mirrored in zip(parts, flip.tolist(), strict=True):
+        left, top, right, bottom = pixels_of(part, 96, 96)
+        edges.append((96 - right, top, 96 - left, bottom) if is_mirrored else (left, top, right, bottom))
+    got = interpolate_together(squares, torch.tensor(edges))
+    difference = (got.int() - expected.int()).abs()
+    assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-4
+    assert torch.equal(got[10], squares[10])  # the whole, of a clip that is mirrored already

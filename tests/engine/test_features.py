@@ -17,11 +17,11 @@ from dataloader.features import FeatureDataset, cached_variants
 from dataloader.paths import clip_key
 from dataloader.transforms import Augmentation
 from engine import features
+from engine.session import Session
 from engine.settings import make_config
 from models.clip_backbone import load_clip
 from tests.tiny import write_set
 from tests.tools import error_of
-from engine.session import Session
 from utils.runlog import RunLog
 
 

@@ -108,7 +108,7 @@ def test_without_momentum_there_is_no_buffer():
 
 
 class TestOtherDevice:
-    """A run in float16 begins on a CPU, where it computes in float32 without a scaler, and goes on on a GPU; or back."""
+    """A run in float16 that begins on a CPU computes in float32, without a scaler; on a GPU it goes on with one."""
 
     def restore(self, stored, enabled):
         scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=enabled)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.clip_towers import Clip, ClipShape, shape_of
+from models.clip_towers import Clip, ClipShape, QuickGELU, QuickGELUFunction, shape_of
 from utils.compat import allow_imports
 
 allow_imports()
@@ -94,3 +94,17 @@ def test_the_shape_is_read_from_a_state_dict(shape, millions):
 def test_a_shape_is_plain_numbers_for_checkpoints():
     assert ClipShape(**SMALL.as_dict()) == SMALL
     assert all(type(value) is int for value in shape_of(Clip(SMALL).openai_state()).as_dict().values())
+
+
+def test_the_gpus_gelu_is_the_same_function_with_its_true_slope():
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(QuickGELUFunction.apply(x), QuickGELU()(x))
+    assert torch.allclose(QuickGELUFunction.apply(x), x * torch.sigmoid(1.702 * x))
+    assert torch.autograd.gradcheck(QuickGELUFunction.apply, (x,))
+    half = torch.randn(1000, generator=torch.Generator().manual_seed(0)).half()
+    slopes = []
+    for function, values in ((QuickGELUFunction.apply, half), (QuickGELU(), half), (QuickGELU(), half.double())):
+        values = values.clone().requires_grad_()
+        function(values).sum().backward()
+        slopes.append(values.grad.double())
+    assert (slopes[0] - slopes[2]).abs().mean() < (slopes[1] - slopes[2]).abs().mean()  # rounded once, not three times

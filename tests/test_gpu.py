@@ -1,0 +1,159 @@
+"""On a GPU, for its owner: ``bash test.sh -m gpu`` trains, resumes, evaluates, predicts and exports there in about two
+minutes, in float16 and bfloat16, compiled and deterministic, and compares with the CPU.
+
+Without a GPU these are skipped. The same checks then run on the CPU, so that no slip waits for the first GPU.
+"""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from engine.device import random_state, use_device
+from engine.step import TrainingStep
+from main import main
+from tests.engine.resuming import read
+from tests.tools import configure, make_task, run_main
+from tests.watched import film
+
+HAS_GPU = torch.cuda.is_available()
+GPU = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")])
+LEARN = "--lr-image-encoder 1e-3 --lr-prompt-learner 3e-3 --temperature 0.02 --normalize clip --no-mistake-frames"
+RULES = {"SGD": "--optimizer SGD --lr 1e-2", "AdamW": "--optimizer AdamW --lr 1e-3"}
+
+
+@pytest.fixture(params=[GPU, "cpu"])
+def device(request):
+    return request.param
+
+
+@pytest.fixture
+def run(tiny_arguments, tmp_path, device):
+    """A function that calls main on the device; ``--workers 1`` fills its memory as a user's run does."""
+
+    def call(folder, *words):
+        done = run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder)
+        assert done.status == 0, done.err
+        return done
+
+    return call
+
+
+def logits_of(done):
+    return np.array([[float(v) for k, v in row.items() if k.startswith("logit_")] for row in done.predictions])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("amp", ["off", "fp16", "bf16"])
+def test_it_learns_and_its_checkpoint_scores_the_same(run, amp, rule):
+    words = [*LEARN.split(), *RULES[rule].split(), "--amp", amp, "--epochs", "5", "--milestones"]
+    done = run("run", *words)
+    losses = [row["train/loss"] for row in done.history]
+    assert losses[-1] < 0.9 * losses[0]
+    again = run("again", "--mode", "eval", "--eval-checkpoint", str(done.folder / "best.pt"), "--amp", amp)
+    np.testing.assert_allclose(logits_of(again), logits_of(done), atol=0.1 if amp != "off" else 1e-3)
+
+
+def test_a_run_that_was_interrupted_ends_in_the_same_bits(run, device):
+    """Dropout draws from the random state of the device, and float16 has a scale."""
+    words = [*LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16", "--deterministic", "--milestones"]
+    whole = run("whole", *words, "--epochs", "3")
+    run("parts", *words, "--epochs", "1")
+    resumed = run_main(["--resume", str(whole.folder.parent / "parts"), "--epochs", "3"], whole.folder.parent / "parts")
+    assert resumed.status == 0, resumed.err
+    one, other = (read(done.folder / "last.pt") for done in (whole, resumed))
+    assert all(torch.equal(value, other["model"][name]) for name, value in one["model"].items())
+    assert one["learning"]["scaler"] == other["learning"]["scaler"]
+
+
+def test_logits_are_those_of_the_cpu(run, trained):
+    words = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt")]
+    np.testing.assert_allclose(
+        logits_of(run("eval", *words)), logits_of(run("cpu", *words, "--device", "cpu")), atol=2e-3
+    )
+
+
+def test_features_are_cached_and_augmented_on_the_device(run, tmp_path):
+    frozen = "--lr-image-encoder 0 --cache-features --epochs 1 --milestones --amp bf16".split()
+    run("cached", *frozen, "--cache-dir", str(tmp_path / "features"))
+    augmented = (
+        "--augment device --random-crop 0.5 --brightness 0.2 --epochs 1 --milestones --grad-checkpointing".split()
+    )
+    run("augmented", *augmented, "--lr-image-encoder", "1e-5", "--tf32")
+
+
+def test_a_video_is_answered_as_on_the_cpu(trained, device, tmp_path, eyes):
+    words = ["--mode", "predict", "--eval-checkpoint", str(trained.folder / "best.pt"), "--seconds", "2"]
+    words += ["--input", str(film(tmp_path / "lesson.mp4", [(1, 4.0)]))]
+    tables = []
+    for folder, name in ((tmp_path / "here", device), (tmp_path / "cpu", "cpu")):
+        assert main([*words, "--device", name, "--output-dir", str(folder)]) == 0
+        with open(folder / "timeline.csv", newline="", encoding="utf-8") as file:
+            tables.append([[float(v) for k, v in row.items() if k.startswith("prob_")] for row in csv.DictReader(file)])
+    np.testing.assert_allclose(*tables, atol=2e-3)
+
+
+def test_an_export_is_compared_with_its_checkpoint(trained, device, tmp_path):
+    words = ["--mode", "export", "--eval-checkpoint", str(trained.folder / "best.pt"), "--device", device]
+    assert main([*words, "--output-dir", str(tmp_path)]) == 0
+    assert (tmp_path / "best.onnx").stat().st_size > 0
+
+
+def batch_of_bytes(T):
+    face, context = torch.randint(0, 256, (2, 3, T, 3, 64, 64), dtype=torch.uint8)
+    return {"face": face, "context": context, "label": torch.arange(3), "id": list("abc"), "replaced_frames": 0}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("amp", [None, torch.float16, torch.bfloat16], ids=["off", "fp16", "bf16"])
+def test_no_step_waits_for_the_device(device, amp, rule):
+    """CUDA's own watch raises where the processor would wait; the first step may: it allocates and chooses kernels."""
+    given = {"optimizer": rule, "lr_image_encoder": 1e-5, "grad_clip": 1.0, "logit_adj": True}
+    here = torch.device(device, 0) if device == "cuda" else torch.device(device)
+    use_device(here)
+    task = make_task(**given)
+    task.model.to(here).train()
+    task.log_priors = task.log_priors.to(here)
+    step = TrainingStep(task, configure(**given), here, amp)
+    step(batch_of_bytes(4), 0)
+    watch = torch.cuda.set_sync_debug_mode if device == "cuda" else lambda _: None
+    watch("error")
+    try:
+        step(batch_of_bytes(4), 0)
+    finally:
+        watch("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")
+def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
+    words = [
+        *tiny_arguments,
+        "--device",
+        "cuda",
+        *LEARN.split(),
+        *RULES["SGD"].split(),
+        "--epochs",
+        "2",
+        "--milestones",
+    ]
+    plain, compiled = (run_main([*words, *more], tmp_path / f"run{len(more)}") for more in ([], ["--compile"]))
+    assert plain.status == compiled.status == 0, compiled.err
+    assert compiled.history[-1]["train/loss"] == pytest.approx(plain.history[-1]["train/loss"], rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs here")
+def test_the_second_gpu_is_used_alone(tiny_arguments, tmp_path):
+    before = torch.cuda.memory_allocated(0)
+    done = run_main([*tiny_arguments, "--gpu", "1", "--epochs", "1", "--milestones"], tmp_path / "run")
+    assert done.status == 0 and "training on cuda:1" in done.out and torch.cuda.memory_allocated(0) == before
+    assert random_state(torch.device("cuda:1"))["cuda"].numel()
+
+
+def test_metrics_say_what_was_computed_on(run, device):
+    done = run("run", "--epochs", "1", "--milestones")
+    assert f"training on {device}" in done.out
+    assert json.loads((done.folder / "config.json").read_text(encoding="utf-8"))["run"]["device"] == device
