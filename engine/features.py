@@ -158,7 +158,11 @@ def _fill(
     arrays: dict[str, np.ndarray], encoder: nn.Module, dataset: EveryFrame, config: Config, session: Session
 ) -> int:
     loader = Loader(
-        dataset, batch_size=None, num_workers=config.run.workers, worker_init_fn=start_worker, prefetch_factor=None
+        dataset,
+        batch_size=None,
+        num_workers=config.run.workers,
+        pin_memory=session.pin_memory,
+        worker_init_fn=start_worker,
     )
     row, replaced = 0, 0
     for item in progress_bar(loader, len(loader), "features"):
@@ -167,7 +171,8 @@ def _fill(
             V, N = pixels.shape[:2]
             parts = pixels.flatten(0, 1).split(CHUNK)
             with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-                encoded = [encoder(to_pixels(part.to(session.device), config.data.normalize)) for part in parts]
+                moved = (part.to(session.device, non_blocking=True) for part in parts)
+                encoded = [encoder(to_pixels(part, config.data.normalize)) for part in moved]
             encoded = torch.cat(encoded).half()
             array[:, row : row + N] = encoded.view(V, N, -1).cpu().numpy()
         row += N

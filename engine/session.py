@@ -1,6 +1,5 @@
 """What every mode that computes begins and ends with: device, precision, seed, run folder, warnings."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from dataloader.build import lacks_shared_memory, shared_memory_is_full
 from engine.device import choose_amp, choose_device, seed_everything, use_device
 from engine.options import Config
 from engine.settings import warnings_of
@@ -92,22 +92,6 @@ def plain_words(config: Config) -> Iterator[None]:
         raise UserError(
             f"a decoding process died (out of memory?): lower --workers, now {config.run.workers} ({first_line(error)})"
         ) from None
-
-
-def lacks_shared_memory(message: str) -> bool:
-    """Whether torch says in one of its ways that a worker could not hand its batch over."""
-    signs = ("Bus error", "shared memory", "unable to write to file </torch_", "unable to mmap")
-    return any(sign in message for sign in signs)
-
-
-def shared_memory_is_full(workers: int) -> str:
-    """Through it the decoding processes hand their batches over; containers have 64 MB of it unless told otherwise."""
-    folder = Path("/dev/shm")
-    size = f", {shutil.disk_usage(folder).total / 1e6:.0f} MB," if folder.is_dir() else ""
-    return (
-        f"the shared memory ({folder}{size}) is too small for batches of {workers} decoding processes: give the "
-        f"container more (docker run --shm-size 8g), or lower --workers; --workers 0 needs none"
-    )
 
 
 def out_of_memory(config: Config) -> str:

@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from benchmarks.subject import make_subject, small_shape
-from engine.clip_predict import forward_in_parts
+from dataloader.annotation import read_annotation
+from dataloader.classes import load_classes
+from dataloader.clips import Views
+from engine import clip_predict
+from engine.clip_predict import passes
+from engine.data import evaluation_loader
+from engine.device import join_batches
 from engine.optim import build_optimizer, parameter_groups, prepare_towers
+from engine.session import Session
+from engine.settings import read_command
 from main import main
 from models.clip_towers import Clip
 from models.temporal import TemporalTransformer
@@ -105,28 +113,75 @@ def distance(one, other):
     return max((a - b).abs().max().item() for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_a_batch_that_does_not_fit_passes_in_halves(monkeypatch):
-    subject = make_subject(small_shape(), "clip_caer", [])
-    task = subject.task
-    task.model.eval()
-    batch = {"face": torch.rand(5, 4, 3, 64, 64), "context": torch.rand(5, 4, 3, 64, 64), "label": torch.zeros(5)}
+def small_memory(task, monkeypatch, room):
+    """A device with room for so many clips; returns the sizes of all passes that were tried."""
     sizes, forward = [], task.forward
 
-    def small_memory(given):
-        sizes.append(len(given["label"]))
-        if sizes[-1] > 2:
+    def limited(batch):
+        sizes.append(len(batch["label"]))
+        if sizes[-1] > room:
             raise torch.OutOfMemoryError("out of memory")
-        return forward(given)
+        return forward(batch)
 
-    with torch.no_grad():
-        whole = forward(batch).logits
-        monkeypatch.setattr(task, "forward", small_memory)
-        parts = forward_in_parts(task, batch)
-    assert sizes == [5, 2, 3, 1, 2]
-    assert torch.allclose(parts, whole, atol=1e-4)
-    monkeypatch.setattr(task, "forward", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    monkeypatch.setattr(task, "forward", limited)
+    return sizes
+
+
+def test_a_pass_that_does_not_fit_is_halved_and_the_size_that_fits_is_kept(monkeypatch):
+    subject = make_subject(small_shape(), "clip_caer", [])
+    task, session = subject.task, Session(torch.device("cpu"), None, None)
+    task.model.eval()
+    batches = [subject.pixels(clips) for clips in (5, 3, 1)]
+    with torch.inference_mode():
+        whole = torch.cat(passes(task, batches, subject.config, session))
+        assert task.clips_that_fit is None
+        sizes = small_memory(task, monkeypatch, room=2)
+        parts = torch.cat(passes(task, batches, subject.config, session))
+        assert sizes == [9, 4, 2, 2, 2, 2, 1] and task.clips_that_fit == 2
+        assert torch.allclose(parts, whole, atol=1e-4)
+        sizes.clear()
+        assert torch.allclose(torch.cat(passes(task, batches[:1], subject.config, session)), whole[:5], atol=1e-4)
+    assert sizes == [2, 2, 1]  # no larger pass is tried again
+
+
+def test_one_clip_that_does_not_fit_is_out_of_memory(monkeypatch):
+    subject = make_subject(small_shape(), "clip_caer", [])
+    small_memory(subject.task, monkeypatch, room=0)
     with pytest.raises(torch.OutOfMemoryError):
-        forward_in_parts(task, {"label": torch.zeros(1)})
+        passes(subject.task, [subject.pixels(2)], subject.config, Session(torch.device("cpu"), None, None))
+
+
+def test_the_copy_to_the_device_is_inside_what_is_halved(monkeypatch):
+    subject, copied = make_subject(small_shape(), "clip_caer", []), []
+
+    def copy(batches, device):
+        copied.append(sum(len(batch["label"]) for batch in batches))
+        if copied[-1] > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return join_batches(batches, device)
+
+    monkeypatch.setattr(clip_predict, "join_batches", copy)
+    subject.task.model.eval()
+    with torch.inference_mode():
+        passes(subject.task, [subject.pixels(4)], subject.config, Session(torch.device("cpu"), None, None))
+    assert copied == [4, 2, 2]
+
+
+@pytest.mark.parametrize(("on_gpu", "asked", "decoded", "together"), [
+    (False, None, 4, 4), (False, "6", 6, 6), (False, "20", 5, 20), (False, "13", 1, 13), (True, None, 8, 64),
+])  # fmt: skip
+def test_few_clips_are_decoded_at_a_time_and_many_pass_together(tiny_arguments, on_gpu, asked, decoded, together):
+    words = [*tiny_arguments, *(["--eval-batch-size", asked] if asked else [])]
+    _, config = read_command(words)
+    clips = read_annotation(config.data.train_annotation, config.data.root_dir, load_classes("RAER"))
+    session = Session(torch.device("cuda" if on_gpu else "cpu"), None, None)
+    loader = evaluation_loader(config, clips, Views(root=config.data.root_dir, segments=4, size=64), session)
+    assert loader.loader.batch_size == decoded and loader.count * decoded == together
+    assert len(loader) == -(-len(clips) // together)
+    if not on_gpu:  # which would pin memory
+        sizes = [[len(batch["label"]) for batch in group] for group in loader]
+        assert sum(map(sum, sizes)) == len(clips) and {n for group in sizes for n in group[:-1]} <= {decoded}
+        assert [sum(group) for group in sizes[:-1]] == [together] * (len(sizes) - 1)
 
 
 def test_contradictions_are_refused(capsys):

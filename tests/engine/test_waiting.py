@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
+from dataloader.build import Loader, lacks_shared_memory
 from engine import settings, waiting
-from engine.session import lacks_shared_memory, plain_words
+from engine.session import plain_words
 from engine.waiting import TimedLoader, WaitingAdvice
 from tests.tools import configure, run_main
 from utils import processes
@@ -117,6 +119,35 @@ def test_shared_memory_that_is_too_small_is_named_with_its_mend(message):
             raise RuntimeError(message)
     assert "\n" not in str(caught.value)
     assert ("/dev/shm, " in str(caught.value)) == Path("/dev/shm").is_dir()
+
+
+class Items(Dataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return {"x": torch.full((5,), index), "name": str(index)}
+
+
+def no_room(*_):
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)")
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_items_arrive_whole(batch_size, workers):
+    loader = Loader(Items(), batch_size=batch_size, num_workers=workers)
+    rows = [item["x"].reshape(-1, 5)[:, 0].tolist() for item in loader]
+    assert sum(rows, []) == list(range(6))
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_worker_without_room_ends_the_pass_instead_of_leaving_it_waiting(monkeypatch, batch_size):
+    """By itself torch hands tensors over in a thread, which prints its error and drops the batch."""
+    monkeypatch.setattr(torch.Tensor, "share_memory_", no_room)  # the workers are forked from here
+    with pytest.raises(UserError, match="the batches of 1 decoding processes"):
+        list(Loader(Items(), batch_size=batch_size, num_workers=1))
+    assert len(list(Loader(Items(), batch_size=batch_size, num_workers=0)))  # needs none
 
 
 def test_other_errors_of_a_worker_keep_their_words():
