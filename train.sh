@@ -6,11 +6,15 @@
 #   RAER_ROOT=/data/RAER RAER_PACK=/data/RAER-pack bash train.sh     # crops are stored once, and read in every epoch
 set -euo pipefail
 RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the next line moves
-RAER_PACK="${RAER_PACK:+$(mkdir -p "$RAER_PACK" && cd "$RAER_PACK" && pwd)}"
+case "${RAER_PACK:=}" in "" | /*) ;; *) RAER_PACK="$PWD/$RAER_PACK" ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
 
 if [ -z "$RAER_ROOT" ]; then
+    if [ -n "$RAER_PACK" ]; then
+        echo "error: RAER_PACK=$RAER_PACK is a folder for RAER's crops, but RAER_ROOT is not set" >&2
+        exit 2
+    fi
     set_folder="${SIMULATED_ROOT:-data/raer-sim}"
     echo "RAER_ROOT is not set: this run uses SIMULATED students, drawn by dataloader/synthetic."
     echo "It shows the method at work and is no claim about RAER."

@@ -6,6 +6,7 @@ Without a GPU these are skipped. The same checks then run on the CPU, so that no
 
 import csv
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from engine.device import random_state, use_device
 from engine.step import TrainingStep
 from main import main
-from tests.engine.resuming import read
+from tests.engine.resuming import interrupt, read
 from tests.tools import configure, make_task, run_main
 from tests.watched import film
 
@@ -56,14 +57,18 @@ def test_it_learns_and_its_checkpoint_scores_the_same(run, amp, rule):
     np.testing.assert_allclose(logits_of(again), logits_of(done), atol=0.1 if amp != "off" else 1e-3)
 
 
-def test_a_run_that_was_interrupted_ends_in_the_same_bits(run, device):
+@pytest.mark.parametrize("batch", [3, 14], ids=["inside an epoch", "inside another"])
+def test_a_run_that_was_interrupted_ends_in_the_same_bits(tiny_arguments, tmp_path, device, batch):
     """Dropout draws from the random state of the device, and float16 has a scale."""
-    words = [*LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16", "--deterministic", "--milestones"]
-    whole = run("whole", *words, "--epochs", "3")
-    run("parts", *words, "--epochs", "1")
-    resumed = run_main(["--resume", str(whole.folder.parent / "parts"), "--epochs", "3"], whole.folder.parent / "parts")
-    assert resumed.status == 0, resumed.err
-    one, other = (read(done.folder / "last.pt") for done in (whole, resumed))
+    words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
+    words += ["--deterministic", "--epochs", "3", "--milestones"]
+    whole, parts = run_main(words, tmp_path / "whole"), tmp_path / "parts"
+    assert whole.status == 0, whole.err
+    stopped = interrupt(words, parts, signal.SIGTERM, batch)
+    assert stopped.status == 143, stopped.err
+    resumed = run_main(["--resume", str(parts)], parts)
+    assert resumed.status == 0 and "resumed from" in resumed.out, resumed.err
+    one, other = (read(folder / "last.pt") for folder in (whole.folder, parts))
     assert all(torch.equal(value, other["model"][name]) for name, value in one["model"].items())
     assert one["learning"]["scaler"] == other["learning"]["scaler"]
 
