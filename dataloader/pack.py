@@ -8,7 +8,6 @@ Then add ``--pack data/pack`` to the flags of main.py. Interrupted at whatever m
 """
 
 import contextlib
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
 from utils.errors import UserError
+from utils.processes import default_workers
 from utils.runlog import progress_bar
 from utils.words import plural
 
@@ -137,7 +137,7 @@ def pack(options: PackOptions) -> None:
 
 
 def write(files: PackFiles, dataset: PackedClips, options: PackOptions) -> None:
-    workers = min(4, os.cpu_count() or 1) if options.workers is None else options.workers
+    workers = default_workers() if options.workers is None else options.workers
     loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)), worker_init_fn=start_worker)
     try:
         for entry, payload in progress_bar(loader, len(dataset), "pack"):

@@ -9,9 +9,8 @@ from engine.options import GROUPS, Config
 from engine.series.folds import check_fold, fill_fold, stored_series
 from utils.config import from_json, parse, resolve
 from utils.errors import UserError
-from utils.processes import processes_here, usable_cores
+from utils.processes import default_workers
 
-MOST_WORKERS = 32  # each holds two batches ready: more would only take memory
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = (
     "Emotion recognition from video with CLIP. @recipes/<name>.args stands for the flags in that file. Defaults "
@@ -46,8 +45,7 @@ def _settle(config: Config, given: dict[str, Any]) -> Config:
     """Fill in the defaults that depend on other options."""
     run, data, optim = config.run, config.data, config.optim
     if run.workers is None:
-        cores = usable_cores() // processes_here()  # those that torchrun started share the machine
-        run = dataclasses.replace(run, workers=min(MOST_WORKERS, max(cores, 1)))
+        run = dataclasses.replace(run, workers=default_workers())
     if data.pack == "none":
         data = dataclasses.replace(data, pack=None)
     if data.normalize is None:

@@ -10,6 +10,8 @@ from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+MOST_WORKERS = 32  # each holds two batches ready: more would only take memory
+
 
 @contextmanager
 def ordered_map(count: int, begin: Callable[..., None], *arguments: int, chunk: int = 1) -> Iterator[Callable]:
@@ -34,6 +36,11 @@ def hear_interrupt(heard: bool) -> None:
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # by now: its start would unblock what is blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK if heard else signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def default_workers() -> int:
+    """Decoding processes where nobody says how many: one for each core of this process's share of the machine."""
+    return min(MOST_WORKERS, max(usable_cores() // processes_here(), 1))
 
 
 def usable_cores() -> int:

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dataloader.build import Loader, lacks_shared_memory
-from engine import settings, waiting
+from engine import waiting
 from engine.session import plain_words
 from engine.waiting import TimedLoader, WaitingAdvice
 from tests.tools import configure, run_main
@@ -73,7 +73,7 @@ def test_every_epoch_says_how_long_it_waited(trained):
 
 @pytest.mark.parametrize(("cores", "beside", "workers"), [(6, 1, 6), (6, 4, 1), (8, 2, 4), (1, 1, 1), (200, 1, 32)])
 def test_workers_are_one_a_core_of_this_process(monkeypatch, cores, beside, workers):
-    monkeypatch.setattr(settings, "usable_cores", lambda: cores)
+    monkeypatch.setattr(processes, "usable_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(beside))
     assert configure().run.workers == workers
 
