@@ -5,7 +5,8 @@
 #   RAER_ROOT=/data/RAER RECIPE=recipes/clip_caer.args bash train.sh
 #   RAER_ROOT=/data/RAER RAER_PACK=/data/RAER-pack bash train.sh     # crops are stored once, and read in every epoch
 set -euo pipefail
-RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the next line moves
+RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the script moves
+RAER_ANNOTATION="${RAER_ANNOTATION:+$(cd "$RAER_ANNOTATION" && pwd)}"
 case "${RAER_PACK:=}" in "" | /*) ;; *) RAER_PACK="$PWD/$RAER_PACK" ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
@@ -23,22 +24,29 @@ if [ -z "$RAER_ROOT" ]; then
 fi
 
 annotation="${RAER_ANNOTATION:-$RAER_ROOT/annotation}"
-data=(--root-dir "$RAER_ROOT" --train-annotation "$annotation/train.txt" --test-annotation "$annotation/test.txt"
-    --bounding-box-face "$annotation/face.json" --bounding-box-body "$annotation/body.json")
-flags=("@${RECIPE:-recipes/advanced.args}" "${data[@]}")
+flags=("@${RECIPE:-recipes/advanced.args}" --root-dir "$RAER_ROOT"
+    --train-annotation "$annotation/train.txt" --test-annotation "$annotation/test.txt"
+    --bounding-box-face "$annotation/face.json" --bounding-box-body "$annotation/body.json" "$@")
+
+pack() { # what the recipe and the flags say of lists, boxes and crops holds for the pack too
+    local options value words=()
+    options="$("$PYTHON" main.py "${flags[@]}" --dry-run)"
+    for flag in --root-dir --dataset --class-texts --train-annotation --val-annotation --test-annotation \
+        --bounding-box-face --bounding-box-body --image-size --missing-face --decode --on-bad-frame; do
+        value="$(sed -n "s/^[ *]*$flag  *//p" <<<"$options")"
+        [ "$value" = "(not set)" ] || words+=("$flag" "$value")
+    done
+    case "$(sed -n "s/^[ *]*--crop-body  *//p" <<<"$options")" in
+        True) words+=(--crop-body) ;;
+        False) words+=(--no-crop-body) ;;
+    esac
+    "$PYTHON" -m dataloader.pack --out "$RAER_PACK" "${words[@]}"
+}
 
 if [ -z "$RAER_PACK" ]; then
     echo "Every epoch decodes the frames again. RAER_PACK=DIR stores their crops there once, as JPEGs, and reads those."
-else
-    if [ ! -f "$RAER_PACK/index.json" ]; then
-        # what the recipe and the flags say of crops holds for the pack too
-        options="$("$PYTHON" main.py "${flags[@]}" "$@" --dry-run)"
-        of_crops=()
-        for flag in --image-size --missing-face --decode --on-bad-frame; do
-            of_crops+=("$flag" "$(sed -n "s/^[ *]*$flag  *//p" <<<"$options")")
-        done
-        "$PYTHON" -m dataloader.pack --out "$RAER_PACK" "${data[@]}" "${of_crops[@]}"
-    fi
+elif [[ " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
+    [ -f "$RAER_PACK/index.json" ] || pack
     flags+=(--pack "$RAER_PACK")
 fi
-exec "$PYTHON" main.py "${flags[@]}" "$@"
+exec "$PYTHON" main.py "${flags[@]}"

@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -183,12 +185,14 @@ def compute(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Nam
     """Steps on a batch that is in memory, as long a queue of them as the step itself allows."""
     device, clips = options.device, CLIPS[row.shape]
     switches = SWITCHES.get(row.more, {}) if not options.dry or row.more != "--compile" else {}  # which takes minutes
-    train_on = trainer(row, subject, switches)
     batch = batch_in_memory(row, subject, clips, device)
-    with FlopCounterMode(display=False) as counter:
-        train_on(batch)
+    with FlopCounterMode(display=False) as counter:  # of the plain step: what is computed twice is no gain
+        trainer(row, subject, {})(batch)
+    train_on = trainer(row, subject, switches)
+    repeat(train_on, batch, 3)
+    if switches.get("compile") and not counters["stats"]["unique_graphs"]:
+        return {"failed": "torch compiled nothing"}
     steps = partial(repeat, train_on, batch, options.steps)
-    repeat(train_on, batch, 2)
     seconds = median(time_of(steps, device).wall for _ in range(3)) / options.steps
     return {
         "clips": clips,
@@ -233,15 +237,17 @@ def batch_in_memory(row: Row, subject: Subject, clips: int, device: str) -> dict
 
 
 def evaluation(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
-    """One pass of so many clips, from bytes in the processor's memory to logits."""
-    clips = int(row.more.split()[-1]) if not options.dry else 3
-    batch, task = subject.pixels(clips), subject.task
+    """One pass of so many clips, from bytes in host memory, a few clips a batch as the loader gives them, to logits."""
+    clips, task = int(row.more.split()[-1]) if not options.dry else 3, subject.task
+    batches = [subject.pixels(min(8, clips)) for _ in range(-(-clips // 8))]
+    if subject.device.type == "cuda":
+        batches = [{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in one.items()} for one in batches]
     session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
     task.model.eval()
 
     @torch.inference_mode()
     def answer() -> None:
-        torch.cat(passes(task, [batch], subject.config, session)).cpu()
+        torch.cat(passes(task, batches, subject.config, session)).cpu()
 
     with torch.inference_mode():
         task.fix_texts()
@@ -250,10 +256,15 @@ def evaluation(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.
 
 
 def end_to_end(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
-    """Steps of the recipe's own batch size, each through the loader, after two that are not counted."""
+    """Steps of the recipe's own batch size, each through the loader.
+
+    The first steps are slow, and workers fill their queues meanwhile: as many batches as wait there are not counted.
+    """
     config = drawn.config(row, subject)
     clips, batch = drawn.clips(config), config.optim.batch_size
-    listed = (clips * (1 + batch * (options.loaded_steps + 2) // len(clips)))[: batch * (options.loaded_steps + 2)]
+    ahead = 2 + 2 * config.run.workers
+    count = batch * (options.loaded_steps + ahead)
+    listed = (clips * (1 + count // len(clips)))[:count]
     session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
     views = drawn.views(config, clips)
     if row.loop == "ours":
@@ -262,7 +273,7 @@ def end_to_end(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.
         loader = plain_loader(listed, views, batch, config.run.workers, session.pin_memory)
     timed, train_on = TimedLoader(loader), trainer(row, subject, {})
     batches = iter(timed)
-    for _ in range(2):
+    for _ in range(ahead):
         train_on(next(batches))
     timed.seconds_waiting = 0.0
     seconds = time_of(lambda: [train_on(batch) for batch in batches], options.device).wall

@@ -74,7 +74,7 @@ class Subject:
         def train_on(batch: dict[str, Any]) -> None:
             losses, logits = step(batch, LATE_EPOCH)
             seen.add(losses, logits, batch, LATE_EPOCH, 0)
-            seen.settle(waiting=1)
+            seen.read(all_but=1)
 
         return train_on
 

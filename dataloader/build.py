@@ -28,7 +28,11 @@ class Loader(DataLoader):
         # each pass draws a seed for its workers: from torch's global stream it would shift the dropout of the run
         make = collate_fn or (default_convert if batch_size is None else default_collate)
         super().__init__(
-            dataset, batch_size=batch_size, collate_fn=partial(share, make), generator=torch.Generator(), **settings
+            dataset,
+            batch_size=batch_size,
+            collate_fn=partial(in_shared_memory, make),
+            generator=torch.Generator(),
+            **settings,
         )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -42,7 +46,7 @@ class Loader(DataLoader):
             raise BadFrame(str(error).rpartition("BadFrame: ")[2].strip()) from None
 
 
-def share(make: Callable[[Any], Any], items: Any) -> Any:
+def in_shared_memory(make: Callable[[Any], Any], items: Any) -> Any:
     """What ``make`` does with items, in a worker moved into the memory that it shares with the main process.
 
     It goes there anyway, but then by a thread of the worker, whose error is printed and lost: where that memory is too

@@ -52,7 +52,7 @@ def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
     """(B, T, 3, S, S) uint8 and a part (B, 4) of each clip → that part at full size; on any device.
 
     Where ``flip`` (B,) is true the squares are mirrored already, the parts are not. A part is smaller than its square:
-    interpolation between pixels is what PIL's resize is, too. ``parts`` and ``flip`` lie on the processor.
+    interpolation between pixels is what PIL's resize is, too. ``parts`` and ``flip`` lie on the CPU.
     """
     S, edges = squares.shape[-1], []
     for part, is_mirrored in zip(parts.tolist(), flip.tolist(), strict=True):
@@ -68,7 +68,7 @@ def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
 
 
 def interpolate_together(squares: Tensor, edges: Tensor) -> Tensor:
-    """The same for all clips in a few kernels, which a GPU wants and a processor does four times slower; ``edges``
+    """The same for all clips in a few kernels, which a GPU wants and a CPU does four times slower; ``edges``
     (B, 4) in pixels. One pixel in 100,000 is rounded the other way."""
     S, edges = squares.shape[-1], edges.to(squares.device, non_blocking=True)
     left, right, share = neighbours(edges[:, 0], edges[:, 2], S)

@@ -47,9 +47,9 @@ def passes(task: ClipTask, batches: list[Batch], config: Config, session: Sessio
 
     Where it runs out, half as many clips are tried, and the size that fits is kept for all later passes of the task.
     """
-    waiting, logits = deque(batches), []
-    while waiting:
-        together = take(waiting, task.clips_that_fit)
+    queue, logits = deque(batches), []
+    while queue:
+        together = take(queue, task.clips_that_fit)
         try:
             logits.append(one_pass(task, together, config, session))
             continue
@@ -59,7 +59,7 @@ def passes(task: ClipTask, batches: list[Batch], config: Config, session: Sessio
                 raise
         # here, where the error with its hold on the failed pass is gone
         task.clips_that_fit = count // 2
-        waiting.extendleft(reversed(together))
+        queue.extendleft(reversed(together))
     return logits
 
 
@@ -69,13 +69,13 @@ def one_pass(task: ClipTask, batches: list[Batch], config: Config, session: Sess
         return task.predictions(task.forward(to_device(whole, session.device, config.data.normalize)))
 
 
-def take(waiting: deque[Batch], most: int | None) -> list[Batch]:
-    """The next batches of ``most`` clips together; one that is larger is parted."""
-    taken, room = [], most or sum(map(clips_in, waiting))
-    while waiting and room > 0:
-        batch = waiting.popleft()
+def take(queue: deque[Batch], most_clips: int | None) -> list[Batch]:
+    """The next batches of ``most_clips`` together; one that is larger is parted."""
+    taken, room = [], most_clips or sum(map(clips_in, queue))
+    while queue and room > 0:
+        batch = queue.popleft()
         if clips_in(batch) > room:
-            waiting.appendleft({key: value[room:] for key, value in tensors_of(batch).items()})
+            queue.appendleft({key: value[room:] for key, value in tensors_of(batch).items()})
             batch = {key: value[:room] for key, value in tensors_of(batch).items()}
         taken.append(batch)
         room -= clips_in(batch)

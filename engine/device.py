@@ -93,7 +93,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 class HostCopy:
-    """A small tensor on its way to the processor.
+    """A small tensor on its way to the CPU.
 
     Reading it waits for the work that made it, not for what the GPU was given since: ``.item()`` on a fresh result
     would leave the GPU without work until the next step is launched.

@@ -38,10 +38,13 @@ class Interruption:
         self.received = number
         print(f"\n{self.told}", flush=True)
 
-    def check(self, is_stopping: bool = False) -> None:
-        """End with ``Interrupted`` where a signal came, or where ``is_stopping``: another process got one."""
-        if self.received is not None or is_stopping:
-            raise Interrupted(self.received or signal.SIGTERM)
+    def check(self) -> None:
+        if self.received is not None:
+            self.end()
+
+    def end(self) -> None:
+        """Stop here, whichever process got the signal."""
+        raise Interrupted(self.received or signal.SIGTERM)
 
 
 class Watched:

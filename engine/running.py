@@ -18,7 +18,7 @@ class StepNumbers:
 
     values: HostCopy
     terms: tuple[str, ...]
-    label: Tensor | None  # (B,), on the processor
+    label: Tensor | None  # (B,), on the CPU
     ids: list[str]
     epoch: int
     step: int
@@ -27,7 +27,7 @@ class StepNumbers:
 class RunningLosses:
     """Mean loss terms of an epoch so far.
 
-    The numbers of a step are copied while the GPU goes on, and read when they are asked for or when ``settle`` says so.
+    The numbers of a step are copied while the GPU goes on, and read when they are asked for or when ``read`` is called.
     A term that is not finite is noticed then, a step or more late: whoever saves asks for the numbers first.
     """
 
@@ -35,28 +35,28 @@ class RunningLosses:
         """``state``: of an epoch that was interrupted."""
         state = state or {"clips": 0, "replaced": 0, "sums": {}}
         self.clips, self.replaced, self.sums = state["clips"], state["replaced"], dict(state["sums"])
-        self.waiting: deque[StepNumbers] = deque()
+        self.unread: deque[StepNumbers] = deque()
 
     def copy(self) -> "RunningLosses":
         """The epoch as it is now, whatever is added later."""
         other = type(self).__new__(type(self))
-        vars(other).update(vars(self), sums=dict(self.sums), waiting=self.waiting.copy())
+        vars(other).update(vars(self), sums=dict(self.sums), unread=self.unread.copy())
         return other
 
     def state(self) -> dict[str, Any]:
-        self.settle()
+        self.read()
         return {"clips": self.clips, "replaced": self.replaced, "sums": dict(self.sums), "confusion": []}
 
     def add(self, losses: dict[str, Tensor], ids: list[str], epoch: int, step: int) -> None:
         values = HostCopy(torch.stack([value.detach().float() for value in losses.values()]))
-        self.waiting.append(StepNumbers(values, tuple(losses), None, ids, epoch, step))
+        self.unread.append(StepNumbers(values, tuple(losses), None, ids, epoch, step))
 
-    def settle(self, waiting: int = 0) -> None:
-        """Read the numbers of all steps but the last ``waiting``."""
-        while len(self.waiting) > waiting:
-            self._read(self.waiting.popleft())
+    def read(self, all_but: int = 0) -> None:
+        """Read the numbers of all steps but the last ``all_but``."""
+        while len(self.unread) > all_but:
+            self._add_numbers(self.unread.popleft())
 
-    def _read(self, step: StepNumbers) -> list[float]:
+    def _add_numbers(self, step: StepNumbers) -> list[float]:
         """Add one step's terms; returns what follows them in its values."""
         values, B = step.values.read().tolist(), len(step.ids)
         require_finite_terms(dict(zip(step.terms, values, strict=False)), step)
@@ -66,7 +66,7 @@ class RunningLosses:
         return values[len(step.terms) :]
 
     def values(self) -> dict[str, Any]:
-        self.settle()
+        self.read()
         terms = {f"loss_{name}": total / self.clips for name, total in self.sums.items()}
         return {"loss": sum(terms.values()), **terms}
 
@@ -88,14 +88,14 @@ class RunningScore(RunningLosses):
         return super().state() | {"confusion": self.confusion.tolist()}
 
     def add(self, losses: dict[str, Tensor], logits: Tensor, batch: dict[str, Any], epoch: int, step: int) -> None:
-        """``batch`` as the loader gave it: its labels are on the processor."""
+        """``batch`` as the loader gave it: its labels are on the CPU."""
         terms = [value.detach().float() for value in losses.values()]
         values = HostCopy(torch.cat([torch.stack(terms), logits.argmax(dim=-1).float()]))
-        self.waiting.append(StepNumbers(values, tuple(losses), batch["label"], batch["id"], epoch, step))
+        self.unread.append(StepNumbers(values, tuple(losses), batch["label"], batch["id"], epoch, step))
         self.replaced += batch["replaced_frames"]
 
-    def _read(self, step: StepNumbers) -> list[float]:
-        predicted = super()._read(step)
+    def _add_numbers(self, step: StepNumbers) -> list[float]:
+        predicted = super()._add_numbers(step)
         np.add.at(self.confusion, (step.label.numpy(), np.array(predicted, dtype=np.int64)), 1)
         return []
 

@@ -58,7 +58,7 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
         raise
     finally:
         log.close()
-        leave()
+    leave()  # not after an error: NCCL would wait for what the other processes will never send
 
 
 def open_log(config: Config, folder: Path | None, group: Group) -> RunLog:

@@ -58,7 +58,7 @@ class ClipTask:
         texts = self.fixed_texts or self.step_texts()
         if self.model.training and not self.texts_learn:
             self.fixed_texts = texts
-        return self.model.head(*share(self.group, batch, face, context), texts)
+        return self.model.head(*gather_features(self.group, batch, face, context), texts)
 
     def encode_frames(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
         """Features (B, T, D) of the streams in use: stored ones, or what the image tower makes of pixels."""
@@ -238,7 +238,7 @@ TASKS: dict[str, type[ClipTask]] = {
 }
 
 
-def share(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:
+def gather_features(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:
     """The features of a whole step from those of each process; in evaluation each keeps its own."""
     if group.world == 1 or "step_clips" not in batch:
         return streams

@@ -150,13 +150,14 @@ class Trainer(Loop):
             updates = (step + 1) % window == 0 or step + 1 == steps
             losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
             seen.add(losses, logits, batch, epoch, step)
-            seen.settle(waiting=1)  # a step late, so that the GPU has work while the processor waits for its numbers
+            seen.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
             self._report(bar, seen, epoch, step)
             if updates:
                 is_stopping = self.agree(seen)
                 self._mark(seen, step + 1)
                 saved = self.save_inside(saved)
-                self.stop.check(is_stopping)
+                if is_stopping:  # a signal that came since the message counts in the next step: nobody leaves alone
+                    self.stop.end()
         values = {f"train/{name}": value for name, value in seen.values().items()}
         return values | {"seconds_waiting": round(loader.seconds_waiting, 2)}
 

@@ -31,7 +31,7 @@ class TimedLoader:
 
 
 class WaitingAdvice:
-    """Says once in a run that the device waits for frames, and the flags that mend it."""
+    """Says once in a run that the device waits for frames, and the flags that shorten it."""
 
     def __init__(self, config: Config, session: Session, decodes: bool) -> None:
         """``decodes``: whether frames are read; cached features have no workers to add."""
@@ -41,18 +41,18 @@ class WaitingAdvice:
         if not self.is_due or waiting < max(SECONDS, SHARE * seconds):
             return
         self.is_due = False
-        mends = ", or ".join(self.mends())
+        remedies = ", or ".join(self.remedies())
         self.session.log.warn(
-            f"{waiting:.0f} of the {seconds:.0f} s of this epoch were spent waiting for frames: {mends}"
+            f"{waiting:.0f} of the {seconds:.0f} s of this epoch were spent waiting for frames: {remedies}"
         )
 
-    def mends(self) -> list[str]:
+    def remedies(self) -> list[str]:
         data, workers, cores = self.config.data, self.config.run.workers, usable_cores()
-        mends = []
+        remedies = []
         if workers < cores:
-            mends.append(f"more --workers (now {workers}, of {cores} cores)")
+            remedies.append(f"more --workers (now {workers}, of {cores} cores)")
         if data.pack is None:
-            mends.append("store the crops once with python -m dataloader.pack and read them with --pack")
+            remedies.append("store the crops once with python -m dataloader.pack and read them with --pack")
         if data.augment != "device" and self.session.device.type == "cuda":
-            mends.append("turn and mirror clips on the GPU with --augment device")
-        return mends or ["a smaller model or a faster disk is what is left"]
+            remedies.append("turn and mirror clips on the GPU with --augment device")
+        return remedies or ["a smaller model or a faster disk is what is left"]

@@ -2,7 +2,7 @@
 
 Labels are NaN (valence-arousal, action units) or -1 (expressions) where there is none, and where ``padding`` is True
 none counts. Without any label a loss is 0 and still has a graph. Frames are masked, not picked: to pick them a GPU
-would first have to tell the processor how many there are.
+would first have to tell the CPU how many there are.
 """
 
 import torch

@@ -5,6 +5,7 @@ Without a GPU these are skipped. The same checks then run on the CPU, so that no
 """
 
 import csv
+import gc
 import json
 import signal
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.device import random_state, use_device
+from engine.device import random_state, seed_everything, use_device
 from engine.step import TrainingStep
 from main import main
 from tests.engine.resuming import interrupt, read
@@ -114,10 +115,11 @@ def batch_of_bytes(T):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("amp", [None, torch.float16, torch.bfloat16], ids=["off", "fp16", "bf16"])
 def test_no_step_waits_for_the_device(device, amp, rule):
-    """CUDA's own watch raises where the processor would wait; the first step may: it allocates and chooses kernels."""
+    """CUDA's own watch raises where the CPU would wait; the first step may: it allocates and chooses kernels."""
     given = {"optimizer": rule, "lr_image_encoder": 1e-5, "grad_clip": 1.0, "logit_adj": True}
     here = torch.device(device, 0) if device == "cuda" else torch.device(device)
     use_device(here)
+    seed_everything(0, deterministic=False)
     task = make_task(**given)
     task.model.to(here).train()
     task.log_priors = task.log_priors.to(here)
@@ -152,9 +154,10 @@ def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs here")
 def test_the_second_gpu_is_used_alone(tiny_arguments, tmp_path):
+    gc.collect()
     before = torch.cuda.memory_allocated(0)
     done = run_main([*tiny_arguments, "--gpu", "1", "--epochs", "1", "--milestones"], tmp_path / "run")
-    assert done.status == 0 and "training on cuda:1" in done.out and torch.cuda.memory_allocated(0) == before
+    assert done.status == 0 and "training on cuda:1" in done.out and torch.cuda.memory_allocated(0) <= before
     assert random_state(torch.device("cuda:1"))["cuda"].numel()
 
 

@@ -58,7 +58,7 @@ class Group:
         return [parts[index % self.world][index // self.world] for index in range(total)]
 
     def sums(self, values: list[float]) -> list[float]:
-        """Each number added up over the processes, by one message between processors."""
+        """Each number added up over the processes, by one message between CPUs."""
         if self.world == 1:
             return values
         summed = torch.tensor(values, dtype=torch.float64)
@@ -77,7 +77,7 @@ class Group:
         return box[0]
 
     def wait(self) -> None:
-        """Until all processes are here; a message between processors, so that no GPU spins for as long."""
+        """Until all processes are here; a message between CPUs, so that no GPU spins for as long."""
         self.sums([0.0])
 
     @contextmanager
@@ -98,7 +98,7 @@ class Bucket:
 
     def __init__(self, parameters: list[nn.Parameter], averaged: bool) -> None:
         self.parameters, self.averaged = parameters, averaged
-        self.incomplete = len(parameters)  # gradients that the backward pass has not reached yet
+        self.missing = len(parameters)  # gradients that the backward pass has not reached yet
         self.sent: list[nn.Parameter] = []
         self.flat: Tensor | None = None
         self.work: dist.Work | None = None
@@ -116,7 +116,7 @@ class Bucket:
             flat = self.flat / world if self.averaged else self.flat
             for p, gradient in zip(self.sent, flat.split([p.numel() for p in self.sent]), strict=True):
                 p.grad = gradient.view_as(p)
-        self.incomplete, self.sent, self.flat, self.work = len(self.parameters), [], None, None
+        self.missing, self.sent, self.flat, self.work = len(self.parameters), [], None, None
 
 
 class GradientExchange:
@@ -147,6 +147,7 @@ class GradientExchange:
         """Around a backward pass; behind the last one of an update every gradient is that of all processes."""
         self.is_last_pass = is_last_pass
         yield
+        self.is_last_pass = False
         if not is_last_pass:
             return
         for bucket in self.buckets[self.next :]:
@@ -158,8 +159,8 @@ class GradientExchange:
     def _reached(self, bucket: Bucket, _: nn.Parameter) -> None:
         if not self.is_last_pass:
             return
-        bucket.incomplete -= 1
-        while self.next < len(self.buckets) and self.buckets[self.next].incomplete == 0:
+        bucket.missing -= 1
+        while self.next < len(self.buckets) and self.buckets[self.next].missing == 0:
             self.buckets[self.next].send()
             self.next += 1
 
@@ -187,7 +188,7 @@ def local_rank() -> int:
 
 
 def join(device: torch.device) -> Group:
-    """Meet the other processes: NCCL carries what is on GPUs, gloo what is on processors, as counts and names are."""
+    """Meet the other processes: NCCL carries what is on GPUs, gloo what is on CPUs, as counts and names are."""
     if not is_launched():
         return ALONE
     if not dist.is_initialized():

@@ -108,7 +108,7 @@ class SequenceTrainer(Loop):
             losses = self.task.losses(out, batch)
             self.update(sum(losses.values()))
             seen.add(losses, batch["id"], epoch, step)
-            seen.settle(waiting=1)
+            seen.read(all_but=1)
             self._mark(seen, step + 1)
             saved = self.save_inside(saved)
             self.stop.check()

@@ -13,7 +13,7 @@ OF_VIDEOS = (
 READ_VIDEOS = ("predict", "serve")
 SHAPING = (  # what a model is fed with, and how it computes, besides the options of the model
     "dataset", "class_texts", "num_segments", "duration", "image_size", "sampling", "downsample", "normalize",
-    "crop_body", "amp", "use_amp",
+    "crop_body", "amp", "use_amp", "tf32",
 )  # fmt: skip
 IN_FILE = (*SHAPING, "clip_path", "encoder")  # what an exported file settles
 READ_OF_OTHERS = (  # what else of main.py's options is read where videos are

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
-from engine.device import choose_amp, choose_device, to_pixels
+from engine.device import choose_amp, choose_device, to_pixels, use_device
 from engine.options import Config
 from engine.sequence.options import SequenceOptions
 from engine.video.options import VideoOptions
@@ -105,6 +105,7 @@ def encode(
 def open_runner(config: Config, given: dict[str, Any]) -> TorchRunner | SequenceRunner:
     """``--eval-checkpoint``, with ``--class-texts`` for a caption model; without a checkpoint plain CLIP."""
     device, device_warning = choose_device(config.run.device, config.run.gpu)
+    use_device(device, config.optim.tf32)
     amp, amp_warning = choose_amp(config.optim.amp, device)
     own = {name: value for name, value in given.items() if name not in OF_VIDEOS}
     if config.run.eval_checkpoint is None:
@@ -182,7 +183,7 @@ def open_sequence(
 
     if config.video.encoder is None:
         raise UserError(f"{opened.path} reads features of frames: name what made them, --encoder FILE")
-    kept = {field.name for field in fields(SequenceOptions)} | {"device", "gpu", "seed", "amp"}
+    kept = {field.name for field in fields(SequenceOptions)} | {"device", "gpu", "seed", "amp", "tf32"}
     with about(opened.path):
         own = model_config(opened.content, {name: value for name, value in given.items() if name in kept})
         model = rebuild(opened.content, own)

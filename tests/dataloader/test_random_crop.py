@@ -63,7 +63,7 @@ def test_a_part_within_a_box():
 
 
 def test_all_clips_together_are_each_enlarged_alone():
-    """What a GPU computes in a few kernels is what the processor computes clip by clip, but for ties in rounding."""
+    """What a GPU computes in a few kernels is what the CPU computes clip by clip, but for ties in rounding."""
     torch.manual_seed(0)
     rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, 96, 96), dtype=torch.uint8)
     parts = [draw_part(rng, 0.05) for _ in range(10)] + [WHOLE, (0.5, 0.5, 0.51, 0.51)]

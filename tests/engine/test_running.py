@@ -45,9 +45,9 @@ def test_numbers_are_read_late_and_all_of_them_where_they_are_asked_for():
     seen = RunningLosses()
     for step in range(4):
         seen.add({"x": torch.tensor(float(step))}, ["clip"], 0, step)
-        seen.settle(waiting=1)
-        assert len(seen.waiting) == 1 and seen.clips == step
-    assert seen.values() == {"loss": 1.5, "loss_x": 1.5} and not seen.waiting
+        seen.read(all_but=1)
+        assert len(seen.unread) == 1 and seen.clips == step
+    assert seen.values() == {"loss": 1.5, "loss_x": 1.5} and not seen.unread
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -55,9 +55,9 @@ def test_a_term_that_is_not_finite_is_named_with_epoch_step_and_clips(value):
     seen = RunningLosses()
     seen.add({"classification": torch.tensor(1.0), "mi": torch.tensor(value)}, ["clip/7"], 2, 4)
     seen.add({"classification": torch.tensor(value), "mi": torch.tensor(value)}, ["clip/8"], 2, 5)
-    seen.settle(waiting=2)
+    seen.read(all_but=2)
     with pytest.raises(UserError, match=r"mi is not finite in epoch 3, step 5 .*clip/7") as caught:
-        seen.settle(waiting=1)
+        seen.read(all_but=1)
     assert "classification" not in str(caught.value)
 
 
