@@ -35,7 +35,13 @@ def test_a_pack_is_made_once_with_the_recipes_crops_and_read(train):
     base, call = train
     for run in ("first", "second"):
         done = call(
-            *QUICK, "--missing-face", "frame", "--output-dir", str(base / run), RAER_PACK=str(base / "the pack")
+            *QUICK,
+            "--missing-face",
+            "frame",
+            "--no-crop-body",
+            "--output-dir",
+            str(base / run),
+            RAER_PACK=str(base / "the pack"),
         )
         assert done.returncode == 0, done.stderr
         assert f"crops from the pack {base / 'the pack'}" in done.stdout

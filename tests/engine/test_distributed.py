@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +189,29 @@ def test_two_processes_show_the_mistakes_of_one(pair):
     for m in one:
         pictures = [(folder / "mistakes" / m["file"]).read_bytes() for folder in pair[:2]]
         assert pictures[0] == pictures[1]
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny_arguments, tmp_path):
+    """Here to the one that does not write: the other saves, and the run goes on from there."""
+    folder = tmp_path / "run"
+    words = [*tiny_arguments, *LEARNING.split(), "--epochs", "400", "--save-every-minutes", "0"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "main.py", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([*start, "--output-dir", str(folder)], cwd=ROOT, env=environment, **pipes) as launched:
+        said = []
+        for line in launched.stdout:
+            said.append(line)
+            if line.startswith("epoch   2:"):
+                os.kill(process_of_rank(1, launched.pid), signal.SIGTERM)
+        assert "stopped and saved" in "".join(said), "".join(said)[-2000:]
+    progress = read_archive(folder / "last.pt")["progress"]
+    assert 2 <= progress["epoch"] < 400
+    assert run_main([*words, "--epochs", str(progress["epoch"] + 1), "--resume", "auto"], folder).status == 0
+
+
+def process_of_rank(rank: int, launcher: int) -> int:
+    """The process that torchrun started with this rank."""
+    lists = Path(f"/proc/{launcher}/task").glob("*/children")
+    started = [Path("/proc") / word for words in lists for word in words.read_text().split()]
+    return next(int(p.name) for p in started if f"\0LOCAL_RANK={rank}\0".encode() in (p / "environ").read_bytes())
