@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe_machine
 from benchmarks.runs import spread
-from engine import train as training
+from engine import step as training
 from main import main as run_command
 
 RECIPE = "@recipes/advanced.args @recipes/simulated.args --no-cache-features --amp off --select-on last"

@@ -46,14 +46,15 @@ def choose_device(device: str, gpu: str | None, place: int | None = None) -> tup
     return torch.device("cuda", place or 0), None
 
 
-def use_device(device: torch.device, tf32: bool = False) -> None:
+def use_device(device: torch.device, tf32: bool = False) -> str | None:
     """Make ``device`` the one that this process computes on: its random state is the one that a run saves, and no other
-    GPU is opened. Float32 products are exact unless ``--tf32`` asks for the shorter numbers."""
+    GPU is opened. Float32 products are exact unless ``tf32`` asks for the shorter numbers; a warning where it cannot."""
     if device.type != "cuda":
-        return
+        return f"--tf32 is about CUDA GPUs; on {device.type} it changes nothing" if tf32 else None
     torch.cuda.set_device(device)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
+    return None
 
 
 def _is_there(device: str) -> bool:

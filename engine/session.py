@@ -36,7 +36,7 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
     ``folder``: of a run that goes on.
     """
     device, device_warning = choose_device(config.run.device, config.run.gpu, local_rank() if is_launched() else None)
-    use_device(device, config.optim.tf32)
+    tf32_warning = use_device(device, config.optim.tf32)
     group = join(device)
     amp, amp_warning = choose_amp(config.optim.amp, device)
     seed_everything(config.run.seed, config.run.deterministic)
@@ -47,7 +47,7 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
         )
     log = open_log(config, folder, group)
     try:
-        for warning in filter(None, (device_warning, amp_warning, *warnings_of(config))):
+        for warning in filter(None, (device_warning, amp_warning, tf32_warning, *warnings_of(config))):
             log.warn(warning)
         if group.world > 1:
             log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is that of all together")

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from benchmarks import demo, gpu, tables
+from benchmarks import demo, gpu, rounding, tables
 from benchmarks import train as bench_train
 from benchmarks.timing import Seconds, ratio_of
 from tests.tools import ROOT
@@ -32,6 +34,20 @@ def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, c
         ("JPEG", "ours"), ("pack", "ours"), ("JPEG", "published"),
     }  # fmt: skip
     assert found["machine"]["command"] and tables.gpu_table(found) in capsys.readouterr().out
+
+
+def test_exact_updates_are_those_of_double_precision():
+    """Updates far below what float32 tells apart add up, and the model gets their sum rounded once."""
+    weight = torch.nn.Parameter(torch.tensor([0.5, -2.0]))
+    double = torch.nn.Parameter(weight.detach().double())
+    optim = SimpleNamespace(momentum=0.9, weight_decay=1e-2)
+    exact = rounding.ExactSGD([{"name": "image encoder", "params": [weight], "lr": 1e-7}], optim)
+    plain = torch.optim.SGD([double], lr=1e-7, momentum=0.9, weight_decay=1e-2)
+    for _ in range(50):
+        weight.grad, double.grad = torch.tensor([0.01, -0.02]), torch.tensor([0.01, -0.02]).double()
+        exact.step()
+        plain.step()
+    assert torch.equal(weight.detach(), double.detach().float()) and weight[0] != 0.5
 
 
 def test_rows_that_no_time_is_left_for_are_said(tmp_path, monkeypatch, capsys):

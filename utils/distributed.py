@@ -65,9 +65,6 @@ class Group:
         dist.all_reduce(summed)
         return summed.tolist()
 
-    def total(self, value: float) -> float:
-        return self.sums([value])[0]
-
     def same(self, value: Any) -> Any:
         """The first process's value, in all."""
         if self.world == 1:

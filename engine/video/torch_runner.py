@@ -105,7 +105,7 @@ def encode(
 def open_runner(config: Config, given: dict[str, Any]) -> TorchRunner | SequenceRunner:
     """``--eval-checkpoint``, with ``--class-texts`` for a caption model; without a checkpoint plain CLIP."""
     device, device_warning = choose_device(config.run.device, config.run.gpu)
-    use_device(device, config.optim.tf32)
+    tf32_warning = use_device(device, config.optim.tf32)
     amp, amp_warning = choose_amp(config.optim.amp, device)
     own = {name: value for name, value in given.items() if name not in OF_VIDEOS}
     if config.run.eval_checkpoint is None:
@@ -117,7 +117,7 @@ def open_runner(config: Config, given: dict[str, Any]) -> TorchRunner | Sequence
         runner = open_trained(opened, own, config, device, amp)
         told = {name: opened.content.get(name) for name in ("trained_on", "face_width")}
         runner.about = replace(runner.about, **told)
-    runner.doubts = (*filter(None, (device_warning, amp_warning)), *runner.doubts)
+    runner.doubts = (*filter(None, (device_warning, amp_warning, tf32_warning)), *runner.doubts)
     return runner
 
 

@@ -140,6 +140,10 @@ def test_float32_products_are_exact_on_a_gpu_unless_asked_for(two_gpus, monkeypa
     assert two_gpus[-1] == "high" and torch.backends.cudnn.allow_tf32
 
 
+def test_shorter_products_are_a_gpus_matter():
+    assert "--tf32" in use_device(torch.device("cpu"), tf32=True) and use_device(torch.device("cpu")) is None
+
+
 def test_clips_statistics_are_copied_to_a_device_once():
     before = clip_statistics(torch.device("cpu"))
     with torch.inference_mode():
