@@ -48,7 +48,7 @@ def choose_device(device: str, gpu: str | None, place: int | None = None) -> tup
 
 def use_device(device: torch.device, tf32: bool = False) -> str | None:
     """Make ``device`` the one that this process computes on: its random state is the one that a run saves, and no other
-    GPU is opened. Float32 products are exact unless ``tf32`` asks for the shorter numbers; a warning where it cannot."""
+    GPU is opened. ``tf32`` shortens the factors of float32 products; where that cannot be, a warning is returned."""
     if device.type != "cuda":
         return f"--tf32 is about CUDA GPUs; on {device.type} it changes nothing" if tf32 else None
     torch.cuda.set_device(device)
