@@ -21,7 +21,8 @@ from tests.tools import configure, make_task, run_main
 from tests.watched import film
 
 HAS_GPU = torch.cuda.is_available()
-GPU = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")])
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")]
+GPU = pytest.param("cuda", marks=ON_GPU)
 LEARN = "--lr-image-encoder 1e-3 --lr-prompt-learner 3e-3 --temperature 0.02 --normalize clip --no-mistake-frames"
 RULES = {"SGD": "--optimizer SGD --lr 1e-2", "AdamW": "--optimizer AdamW --lr 1e-3"}
 
@@ -47,8 +48,12 @@ def logits_of(done):
     return np.array([[float(v) for k, v in row.items() if k.startswith("logit_")] for row in done.predictions])
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("amp", ["off", "fp16", "bf16"])
+@pytest.mark.parametrize(
+    ("device", "amp", "rule"),
+    [pytest.param("cuda", amp, rule, marks=ON_GPU) for amp in ("off", "fp16", "bf16") for rule in RULES]
+    + [("cpu", "bf16", "AdamW")],
+    indirect=["device"],
+)
 def test_it_learns_and_its_checkpoint_scores_the_same(run, amp, rule):
     words = [*LEARN.split(), *RULES[rule].split(), "--amp", amp, "--epochs", "5", "--milestones"]
     done = run("run", *words)
@@ -58,7 +63,11 @@ def test_it_learns_and_its_checkpoint_scores_the_same(run, amp, rule):
     np.testing.assert_allclose(logits_of(again), logits_of(done), atol=0.1 if amp != "off" else 1e-3)
 
 
-@pytest.mark.parametrize("batch", [3, 14], ids=["inside an epoch", "inside another"])
+@pytest.mark.parametrize(
+    ("device", "batch"),
+    [pytest.param("cuda", 3, marks=ON_GPU), pytest.param("cuda", 14, marks=ON_GPU), ("cpu", 14)],
+    indirect=["device"],
+)
 def test_a_run_that_was_interrupted_ends_in_the_same_bits(tiny_arguments, tmp_path, device, batch):
     """Dropout draws from the random state of the device, and float16 has a scale."""
     words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
