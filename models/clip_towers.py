@@ -201,14 +201,9 @@ def encode_streams(tower: nn.Module, *streams: Tensor | None) -> tuple[Tensor | 
     """(B, T, 3, H, W) each, or None → (B, T, D): all streams in one pass of an image tower."""
     present = [stream for stream in streams if stream is not None]
     B, T = present[0].shape[:2]
-    encoded = iter(tower(torch.cat(present).flatten(0, 1)).view(len(present), B, T, -1))
+    frames = torch.cat(present) if len(present) > 1 else present[0]
+    encoded = iter(tower(frames.flatten(0, 1)).view(len(present), B, T, -1))
     return tuple(None if stream is None else next(encoded) for stream in streams)
-
-
-def encode_clips(tower: nn.Module, clips: Tensor) -> Tensor:
-    """(B, T, 3, H, W) → (B, T, D): an image tower on every frame."""
-    B, T = clips.shape[:2]
-    return tower(clips.flatten(0, 1)).view(B, T, -1)
 
 
 class TextTower(nn.Module):

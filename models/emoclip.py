@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_caer import Output, Texts
-from models.clip_towers import encode_clips, length_of
+from models.clip_towers import encode_streams, length_of
 
 
 class EmoClip(nn.Module):
@@ -48,7 +48,7 @@ class EmoClip(nn.Module):
         return self.head(*self.encode_frames(face, context), texts)
 
     def encode_frames(self, face: Tensor, context: Tensor | None = None) -> tuple[Tensor, None]:
-        return encode_clips(self.image_encoder, face), None
+        return encode_streams(self.image_encoder, face, None)
 
     def head(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
         """What follows the image tower: frame features (B, T, D)."""

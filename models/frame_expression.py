@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from models.clip_caer import Output, Texts
-from models.clip_towers import encode_clips
+from models.clip_towers import encode_streams
 
 
 class FrameExpression(nn.Module):
@@ -20,7 +20,7 @@ class FrameExpression(nn.Module):
         return self.head(*self.encode_frames(face, context), texts)
 
     def encode_frames(self, face: Tensor, context: Tensor | None = None) -> tuple[Tensor, None]:
-        return encode_clips(self.image_encoder, face), None
+        return encode_streams(self.image_encoder, face, None)
 
     def head(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
         """What follows the image tower: frame features (B, T, D)."""
