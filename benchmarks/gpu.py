@@ -92,7 +92,7 @@ def main() -> int:
     seed_everything(0, deterministic=False)
     started, out, rows = time.time(), Path(options.out), []
     ceilings = {name: ceiling(name, device) for name in TYPES}
-    found = {
+    result = {
         "machine": describe_machine(options.device),
         "dry": options.dry,
         "teraflops_of_matrix_product": {name: round(value / 1e12, 2) for name, value in ceilings.items()},
@@ -108,9 +108,9 @@ def main() -> int:
                 rows[-1]["share_of_ceiling"] = round(share, 3)
             print(json.dumps(rows[-1]), flush=True)
             out.write_text(
-                json.dumps(found | {"seconds": round(time.time() - started)}, indent=1) + "\n", encoding="utf-8"
+                json.dumps(result | {"seconds": round(time.time() - started)}, indent=1) + "\n", encoding="utf-8"
             )
-    print(gpu_table(found))
+    print(gpu_table(result))
     return 0
 
 

@@ -85,7 +85,7 @@ def main() -> int:
                 rows.append(run(kind, seed, options, Path(scratch)))
                 print(f"seed {seed}, {kind}: {rows[-1]}", flush=True)
     differences = [b["uar"] - a["uar"] for a, b in zip(runs["float32"], runs["exact"], strict=True)]
-    found = {
+    result = {
         "machine": describe_machine(),
         "simulated": True,
         "epochs": options.epochs,
@@ -98,8 +98,8 @@ def main() -> int:
         ),
         "runs": runs,
     }
-    Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({name: value for name, value in found.items() if name != "runs"}, indent=1))
+    Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({name: value for name, value in result.items() if name != "runs"}, indent=1))
     return 0
 
 

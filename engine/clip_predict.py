@@ -26,17 +26,18 @@ def predict(
     """
     task.model.eval()
     task.fix_texts()
-    seen: list[Batch] = []
+    answered: list[Batch] = []
     logits: list[Tensor] = []  # on the device until the end: reading each would leave the GPU without work
     try:
         for group in progress_bar(loader, len(loader), name):
             logits += passes(task, group, config, session)
-            seen += [{key: batch[key] for key in ("id", "label", "replaced_frames")} for batch in group]
+            answered += [{key: batch[key] for key in ("id", "label", "replaced_frames")} for batch in group]
     finally:
         task.release_texts()
-    ids, labels = [id for batch in seen for id in batch["id"]], [n for batch in seen for n in batch["label"].tolist()]
+    ids = [id for batch in answered for id in batch["id"]]
+    labels = [label for batch in answered for label in batch["label"].tolist()]
     rows = list(zip(ids, labels, torch.cat(logits).cpu().numpy() if logits else (), strict=True))
-    group, replaced = session.group, sum(batch["replaced_frames"] for batch in seen)
+    group, replaced = session.group, sum(batch["replaced_frames"] for batch in answered)
     count, replaced = (int(value) for value in group.sums([len(rows), replaced]))
     ids, labels, answers = zip(*group.together_list(rows, count), strict=True)
     return list(ids), np.array(labels), np.stack(answers), replaced
@@ -64,22 +65,23 @@ def passes(task: ClipTask, batches: list[Batch], config: Config, session: Sessio
 
 
 def one_pass(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> Tensor:
+    """Logits (B, C) of all clips in ``batches`` together."""
     whole = join_batches(batches, session.device)
     with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
         return task.predictions(task.forward(to_device(whole, session.device, config.data.normalize)))
 
 
 def take(queue: deque[Batch], most_clips: int | None) -> list[Batch]:
-    """The next batches of ``most_clips`` together; one that is larger is parted."""
-    taken, room = [], most_clips or sum(map(clips_in, queue))
+    """The next batches of ``most_clips`` together; a batch that is larger is split."""
+    batches, room = [], most_clips or sum(map(clips_in, queue))
     while queue and room > 0:
         batch = queue.popleft()
         if clips_in(batch) > room:
             queue.appendleft({key: value[room:] for key, value in tensors_of(batch).items()})
             batch = {key: value[:room] for key, value in tensors_of(batch).items()}
-        taken.append(batch)
+        batches.append(batch)
         room -= clips_in(batch)
-    return taken
+    return batches
 
 
 def clips_in(batch: Batch) -> int:

@@ -111,17 +111,6 @@ def training_loader(
     return _loader(config, dataset, order, session.pin_memory, batch // world), order
 
 
-def evaluation_loader(
-    config: Config, clips: list[Clip], views: Views, session: Session, cache: FeatureCache | None = None
-) -> "Grouped":
-    """Clip i goes to process i mod N; ``predict`` puts the answers together again. All workers decode, a few clips at a
-    time, however many pass through the model together."""
-    own, pin = session.group.own(clips), session.pin_memory
-    order, at_once = ClipOrder(len(own), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
-    decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
-    return Grouped(_loader(config, _dataset(own, views, cache), order, pin, decoded), at_once // decoded)
-
-
 class Grouped:
     """A loader whose items are lists of ``count`` batches, for one pass through the model; the last may hold fewer."""
 
@@ -135,6 +124,17 @@ class Grouped:
         batches = iter(self.loader)
         while group := list(islice(batches, self.count)):
             yield group
+
+
+def evaluation_loader(
+    config: Config, clips: list[Clip], views: Views, session: Session, cache: FeatureCache | None = None
+) -> Grouped:
+    """Clip i goes to process i mod N; ``predict`` puts the answers together again. All workers decode, a few clips at a
+    time, however many pass through the model together."""
+    own, pin = session.group.own(clips), session.pin_memory
+    order, at_once = ClipOrder(len(own), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
+    decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
+    return Grouped(_loader(config, _dataset(own, views, cache), order, pin, decoded), at_once // decoded)
 
 
 def evaluation_batch(config: Config, on_gpu: bool) -> int:

@@ -101,7 +101,7 @@ class HostCopy:
     """
 
     def __init__(self, value: Tensor) -> None:
-        self._value = value.detach().to("cpu", non_blocking=value.is_cuda)  # into pinned memory
+        self._value = value.detach().to("cpu", non_blocking=value.is_cuda, copy=True)  # from a GPU: pinned memory
         self._copied = None
         if value.is_cuda:
             self._copied = torch.cuda.Event()

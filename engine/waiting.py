@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.options import Config
 from engine.session import Session
-from utils.processes import usable_cores
+from utils.processes import cores_of_process
 
 SHARE = 0.1  # of an epoch: less is not worth a word
 SECONDS = 1.0
@@ -47,7 +47,7 @@ class WaitingAdvice:
         )
 
     def remedies(self) -> list[str]:
-        data, workers, cores = self.config.data, self.config.run.workers, usable_cores()
+        data, workers, cores = self.config.data, self.config.run.workers, cores_of_process()
         remedies = []
         if workers < cores:
             remedies.append(f"more --workers (now {workers}, of {cores} cores)")

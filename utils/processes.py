@@ -40,11 +40,16 @@ def hear_interrupt(heard: bool) -> None:
 
 def default_workers() -> int:
     """Decoding processes where nobody says how many: one for each core of this process's share of the machine."""
-    return min(MOST_WORKERS, max(usable_cores() // processes_here(), 1))
+    return min(MOST_WORKERS, cores_of_process())
+
+
+def cores_of_process() -> int:
+    """This process's part of the usable cores; those that torchrun started beside it have the rest."""
+    return max(usable_cores() // processes_here(), 1)
 
 
 def usable_cores() -> int:
-    """The cores that this process may compute on: what its affinity and its container's quota leave of the machine."""
+    """The cores that may be computed on: what affinity and the container's quota leave of the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = processor_quota(Path("/sys/fs/cgroup"))
     return max(1, cores if quota is None else min(cores, math.floor(quota)))

@@ -154,4 +154,7 @@ def test_clips_statistics_are_copied_to_a_device_once():
 
 def test_a_copy_holds_the_values_of_its_moment():
     value = torch.tensor([1.5], requires_grad=True)
-    assert HostCopy(value).read().tolist() == [1.5] and not HostCopy(value).read().requires_grad
+    copy = HostCopy(value)
+    with torch.no_grad():
+        value.fill_(2.5)
+    assert copy.read().tolist() == [1.5] and not copy.read().requires_grad

@@ -41,7 +41,7 @@ def test_seconds_are_those_until_each_batch_but_the_first_and_none_of_the_step()
 
 def advise(monkeypatch, seconds, wait, cores=8, decodes=True, device="cpu", **options):
     said = []
-    monkeypatch.setattr(waiting, "usable_cores", lambda: cores)
+    monkeypatch.setattr(processes, "usable_cores", lambda: cores)
     session = SimpleNamespace(log=SimpleNamespace(warn=said.append), device=torch.device(device))
     advice = WaitingAdvice(configure(workers=4, **options), session, decodes)
     for _ in range(3):
@@ -60,6 +60,12 @@ def test_what_an_epoch_waits_for_is_said_once_with_what_mends_it(monkeypatch):
 def test_what_is_done_already_is_not_advised(monkeypatch):
     (line,) = advise(monkeypatch, 60.0, 30.0, cores=4, device="cuda", pack="crops")
     assert "--workers" not in line and "dataloader.pack" not in line and "--augment device" in line
+
+
+def test_cores_of_other_processes_are_not_advised(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    (line,) = advise(monkeypatch, 60.0, 30.0, cores=8)
+    assert "--workers" not in line and "dataloader.pack" in line
 
 
 @pytest.mark.parametrize(("seconds", "wait", "decodes"), [(60.0, 5.0, True), (2.0, 0.9, True), (60.0, 30.0, False)])
