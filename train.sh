@@ -17,9 +17,9 @@ if [ -z "$RAER_ROOT" ]; then
         exit 2
     fi
     set_folder="${SIMULATED_ROOT:-data/raer-sim}"
-    echo "RAER_ROOT is not set: this run uses SIMULATED students, drawn by dataloader/synthetic."
+    echo "RAER_ROOT is not set: this run uses SIMULATED students, drawn by simulate."
     echo "It shows the method at work and is no claim about RAER."
-    [ -f "$set_folder/about.json" ] || "$PYTHON" -m dataloader.synthetic --out "$set_folder"
+    [ -f "$set_folder/about.json" ] || "$PYTHON" -m simulate --out "$set_folder"
     exec "$PYTHON" main.py "@${RECIPE:-recipes/demo.args}" @recipes/simulated.args --root-dir "$set_folder" "$@"
 fi
 

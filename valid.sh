@@ -17,7 +17,7 @@ fi
 if [[ " $* " != *" --eval-checkpoint"* ]]; then
     set_folder="${SIMULATED_ROOT:-data/raer-sim}"
     echo "no --eval-checkpoint: the shipped weights/demo_best.pt on SIMULATED students; no claim about RAER."
-    [ -f "$set_folder/about.json" ] || "$PYTHON" -m dataloader.synthetic --out "$set_folder"
+    [ -f "$set_folder/about.json" ] || "$PYTHON" -m simulate --out "$set_folder"
     where=(--eval-checkpoint weights/demo_best.pt --root-dir "$set_folder")
 fi
 exec "$PYTHON" main.py --mode eval ${where[@]+"${where[@]}"} "$@"

@@ -39,7 +39,7 @@ COMPARED = 12  # clips whose features are compared
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data/raer-sim", help="a set of dataloader.synthetic")
+    parser.add_argument("--root", default="data/raer-sim", help="a set of simulate")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 1 to N")
     parser.add_argument("--epochs", type=int, default=4, help="2 or more: the first one is not timed")
     parser.add_argument("--every", type=int, default=2, help="take every Nth clip of the train list")

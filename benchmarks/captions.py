@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.runs import scored_run, spread
-from dataloader.synthetic import LayoutSettings, write_set
+from simulate import LayoutSettings, write_set
 
 SETS = {
     "mafw": LayoutSettings(layout="mafw", clips=1400, persons=60),

@@ -35,9 +35,9 @@ from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views, boxes_of
 from dataloader.packed import open_source
 from dataloader.sampling import choose_frames
-from dataloader.synthetic import Settings, write_set
 from dataloader.transforms import draw_augmentation
 from engine.device import augment
+from simulate import Settings, write_set
 
 RESULT = Path(__file__).parent / "results" / "data.json"
 PROMISED = {  # at least so many times the plain loader

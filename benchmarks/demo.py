@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.runs import scored_run, spread
-from dataloader.synthetic import Settings, write_set
+from simulate import Settings, write_set
 
 CAER, ADVANCED = "@recipes/clip_caer.args", "@recipes/advanced.args"
 UNIFORM, RAER = "uniform", "raer"  # class shares of the train list

@@ -16,14 +16,14 @@ from typing import Any
 import onnx
 import torch
 
+from apps.export.onnx_runner import OnnxRunner
+from apps.export.run import compare, draw, open_on_processor, trace, with_metadata
 from benchmarks.machine import describe_machine
 from benchmarks.timing import take_turns
 from dataloader.classes import Classes, load_classes
 from engine.options import Config
 from engine.settings import read_command
 from engine.setup import build_model
-from engine.video.export import compare, draw, open_on_processor, trace, with_metadata
-from engine.video.onnx_runner import OnnxRunner
 from models.clip_backbone import save_clip
 from models.clip_towers import Clip, ClipShape
 

@@ -46,7 +46,6 @@ from dataloader.build import Loader, build_loader
 from dataloader.classes import load_classes
 from dataloader.clips import Views, boxes_of, indexes_of
 from dataloader.sampling import ClipOrder
-from dataloader.synthetic import Settings, write_set
 from dataloader.transforms import draw_augmentation
 from engine.clip_predict import passes
 from engine.data import make_views, training_loader
@@ -55,6 +54,7 @@ from engine.options import Config
 from engine.session import Session
 from engine.settings import read_command
 from engine.waiting import TimedLoader
+from simulate import Settings, write_set
 from utils.runlog import QuietLog
 
 Train = Callable[[dict[str, Any]], Any]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataloader.synthetic import Settings, write_set
+from simulate import Settings, write_set
 from utils.archive import read_archive
 
 RECIPE = """

@@ -15,12 +15,12 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from apps.predict.colours import class_colours
+from apps.predict.run import Predictor
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
 from dataloader.classes import load_classes
-from dataloader.synthetic import Settings, write_set
-from engine.predict import Predictor
-from engine.video.colours import class_colours
+from simulate import Settings, write_set
 from utils.command import run_command, writing_to
 from utils.config import Parser
 from utils.errors import UserError

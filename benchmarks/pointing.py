@@ -24,18 +24,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from apps.attention.overlay import Place, places_of, spread
+from apps.attention.run import open_explained
 from benchmarks.machine import describe_machine
 from dataloader.annotation import Clip, read_annotation
 from dataloader.clips import ClipDataset, Views, collate, indexes_of
-from dataloader.synthetic import Settings, write_set
-from engine.attention.overlay import Place, places_of, spread
-from engine.attention.run import open_explained
 from engine.data import make_views
 from engine.device import to_device
 from engine.settings import read_command
 from models.clip_caer import ClipCaer
 from models.clip_towers import ImageTower
 from models.relevance import encode_openly, explain_class
+from simulate import Settings, write_set
 
 CLASS, THING = "Distraction", "held phone"
 RANDOM_SEEDS = (1, 2, 3)

@@ -105,7 +105,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data/raer-sim", help="a set of dataloader.synthetic")
+    parser.add_argument("--root", default="data/raer-sim", help="a set of simulate")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 1 to N")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", default="1e-6", help="of the image encoder")

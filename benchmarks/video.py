@@ -27,15 +27,15 @@ import cv2
 import numpy as np
 import torch
 
+from apps.predict.outputs import record
+from apps.predict.run import Predictor
+from apps.predict.timeline import Row, majority_of
 from benchmarks.machine import describe_machine
 from benchmarks.video_pairs import detectors, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, Shown, find_segments, play
 from dataloader.detect import Detections, Found, chosen
 from dataloader.track import Tracker
-from engine.predict import Predictor
-from engine.video.outputs import record
-from engine.video.timeline import Row, majority_of
 
 RESULTS = Path("benchmarks/results/video.json")
 SCALE = 2.0  # of the simulation's 320 x 240

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from apps.predict.run import Predictor
+from apps.predict.timeline import Row, majority_of
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
 from dataloader.detect import CASCADES, INSTALL, YUNET, chosen
 from dataloader.video.open import open_video
-from engine.predict import Predictor
-from engine.video.timeline import Row, majority_of
 
 SCALE = 2.0
 Pair = tuple[list[Segment], list[Segment]]  # left, right

@@ -5,12 +5,12 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from engine.comparing.grid import check_ablation
+from apps.predict.settings import check_video, names_idle
 from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.options import Config, RunOptions, defaults
-from engine.series.folds import SPLIT_BY_FOLD, check_series
-from engine.series.seeds import check_seeds
-from engine.video.settings import check_video, names_idle
+from sweep.folds import SPLIT_BY_FOLD, check_series
+from sweep.grid import check_ablation
+from sweep.seeds import check_seeds
 from utils.config import flag_of
 from utils.errors import UserError
 

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
+from analysis.calibration import RAW, Calibration, chosen_calibration
+from analysis.intervals import require_persons
+from analysis.mistakes import write_mistakes
+from analysis.write import write_results
 from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
 from dataloader.clips import Views
@@ -18,10 +22,6 @@ from engine.inspect import describe_published
 from engine.lists import read_splits, require_lists, run_classes
 from engine.options import Config
 from engine.regress import evaluate_regression
-from engine.results.calibration import RAW, Calibration, chosen_calibration
-from engine.results.intervals import require_persons
-from engine.results.mistakes import write_mistakes
-from engine.results.write import write_results
 from engine.sequence.evaluate import evaluate_sequence
 from engine.session import Session, open_session
 from engine.tasks import TASKS, ClipTask

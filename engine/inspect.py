@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from analysis.calibration import RAW, stored_calibration
 from engine.adopt import FAMILIES, untold
 from engine.checkpoints import KEYS, Opened, model_config, open_checkpoint, rebuild
 from engine.options import Config
-from engine.results.calibration import RAW, stored_calibration
 from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
 from models.published import Published

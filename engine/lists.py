@@ -13,7 +13,7 @@ from dataloader.splits import hold_out
 from engine.frame_lists import CLASSES as FRAME_CLASSES
 from engine.frame_lists import read_frame_clips
 from engine.options import Config
-from engine.series.shared import remembered
+from engine.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
 from utils.words import plural

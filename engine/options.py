@@ -3,10 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from engine.attention.options import AttentionOptions
-from engine.results.options import ResultOptions
+from engine.attention_options import AttentionOptions
+from engine.result_options import ResultOptions
 from engine.sequence.options import SequenceOptions
-from engine.video.options import VideoOptions
+from engine.video_options import VideoOptions
 from utils.config import option
 
 

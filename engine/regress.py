@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.agreement import KINDS, agreement_intervals, agreements
+from analysis.intervals import Groups, groups_of
+from analysis.metrics import shown
+from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.clips import Views
 from dataloader.targets import Targets, read_targets
@@ -23,10 +27,6 @@ from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.keep import told_of_set
 from engine.options import Config
 from engine.readout import Readout
-from engine.results.agreement import KINDS, agreement_intervals, agreements
-from engine.results.intervals import Groups, groups_of
-from engine.results.metrics import shown
-from engine.results.model_card import write_model_card
 from engine.session import Session, open_session
 from engine.tasks import ClipTask
 from models.clip_caer import Output
@@ -143,7 +143,7 @@ def write_regression(
     tested_on: str,
 ) -> dict[str, Any]:
     """``predictions.csv``, ``metrics.json``, ``agreement.png`` and the table."""
-    from engine.results.plots import draw_agreement, save
+    from analysis.plots import draw_agreement, save
 
     log = session.log
     metrics = agreements(targets.values, predicted, targets.names)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.attention.options import AttentionOptions
+from engine.attention_options import AttentionOptions
 from engine.checkpoints import check_content, stored_config
 from engine.keep import Keeper, Progress
 from engine.options import Config
 from engine.settings import make_config
-from engine.video.options import VideoOptions
+from engine.video_options import VideoOptions
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from analysis.metrics import score
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
-from engine.results.metrics import score
 from models.clip_backbone import tokenize_cut
 from models.clip_caer import Output, Texts
 from models.losses import (

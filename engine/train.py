@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 
+from analysis.intervals import require_persons
+from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
+from engine.calibrate import calibrate, require_validation
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import random_state, seed_epoch
@@ -20,21 +23,18 @@ from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
 from engine.optim import build_schedule, describe_groups
 from engine.options import Config
-from engine.results.calibrate import calibrate, require_validation
-from engine.results.intervals import require_persons
-from engine.results.model_card import write_model_card
 from engine.resume import (
     continued_folder,
     find_checkpoint,
     is_complete,
 )
+from engine.run_hash import NAME as RUN_HASH
+from engine.run_hash import run_hash
 from engine.running import RunningScore
 from engine.sequence.train import train_sequence
-from engine.series.run_hash import NAME as RUN_HASH
-from engine.series.run_hash import run_hash
-from engine.series.shared import final_loader
 from engine.session import Session, open_session
 from engine.setup import build_model, take_weights
+from engine.shared import final_loader
 from engine.step import TrainingStep
 from engine.tasks import TASKS, ClipTask
 from engine.waiting import TimedLoader, WaitingAdvice
@@ -189,7 +189,7 @@ class Trainer(Loop):
 
     def finish(self) -> dict[str, Any]:
         """The best checkpoint on the test list, or on validation where there is none; pictures."""
-        from engine.results.plots import draw_curves, save
+        from analysis.plots import draw_curves, save
 
         if self.group.is_main:
             save(draw_curves(self.log.history()), self.log.folder / "curves.png")

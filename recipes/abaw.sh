@@ -2,7 +2,7 @@
 # Long videos from frames to submission files: tune CLIP on expressions, cache its features, train, evaluate.
 #   bash recipes/abaw.sh ROOT OUT [FOLD] [RECIPE] [flags of the first stage ...]
 # Without a GPU, on drawn videos, about six minutes on two cores:
-#   python -m dataloader.synthetic --layout affwild2 --out data/videos
+#   python -m simulate --layout affwild2 --out data/videos
 #   bash recipes/abaw.sh data/videos outputs/abaw 0 recipes/simulated_videos.args \
 #     --clip-path weights/mini_clip.safetensors --image-size 112 --batch-size 64 --lr-image-encoder 1e-4 --frame-step 4
 set -euo pipefail

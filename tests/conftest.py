@@ -16,11 +16,11 @@ torch.set_num_threads(1)  # the models are tiny: more threads only wait for one 
 
 import pytest  # noqa: E402
 
-from tests.drawn import draw, flags  # noqa: E402
-from tests.pictures import real_pictures, small_pictures  # noqa: E402
-from tests.tiny import as_arguments, write_set  # noqa: E402
-from tests.tools import FAST, Run, run_main  # noqa: E402
-from tests.watched import KnownFaces, know_faces  # noqa: E402
+from tests.support.drawn import draw, flags  # noqa: E402
+from tests.support.pictures import real_pictures, small_pictures  # noqa: E402
+from tests.support.tiny import as_arguments, write_set  # noqa: E402
+from tests.support.tools import FAST, Run, run_main  # noqa: E402
+from tests.support.watched import KnownFaces, know_faces  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,5 +73,5 @@ def captioned(drawn, tmp_path_factory) -> Run:
 
 @pytest.fixture
 def eyes(monkeypatch) -> KnownFaces:
-    """The faces of tests/watched.py, known at first sight."""
+    """The faces of tests/support/watched.py, known at first sight."""
     return know_faces(monkeypatch)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import engine.tasks
-from tests.tiny import as_arguments
-from tests.tools import FAST, error_of, run_main
+from tests.support.tiny import as_arguments
+from tests.support.tools import FAST, error_of, run_main
 
 ONE_EPOCH = ["--epochs", "1", "--milestones"]
 

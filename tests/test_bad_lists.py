@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.drawn import flags
-from tests.tools import error_of
+from tests.support.drawn import flags
+from tests.support.tools import error_of
 
 MAFW = Path("Train_Test_Set/single/with_caption_new/set_4/train.txt")
 MAFW_TEST = Path("Train_Test_Set/single/no_caption_new/set_4/test.txt")

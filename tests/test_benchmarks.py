@@ -10,7 +10,7 @@ import torch
 from benchmarks import demo, gpu, rounding, tables
 from benchmarks import train as bench_train
 from benchmarks.timing import Seconds, ratio_of
-from tests.tools import ROOT
+from tests.support.tools import ROOT
 
 
 def test_ratios_are_of_rounds_not_of_medians():

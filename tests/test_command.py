@@ -7,8 +7,8 @@ import pytest
 
 from engine.options import GROUPS
 from main import main
-from tests.tiny import as_arguments
-from tests.tools import ROOT, run_main
+from tests.support.tiny import as_arguments
+from tests.support.tools import ROOT, run_main
 
 PUBLISHED = """--mode train --exper-name EAA_IEC_MI_Balanced --gpu 0 --epochs 50 --batch-size 8 --lr 0.0003
 --lr-image-encoder 1e-6 --lr-prompt-learner 0.001 --lr-adapter 1e-4 --mi-loss-weight 0.7 --dc-loss-weight 1.2
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
 
 
 def test_a_package_that_is_missing_is_named_in_one_line(monkeypatch, capsys):
-    for module in ("engine.predict", "dataloader.video.open", "dataloader.video.file"):
+    for module in ("apps.predict.run", "dataloader.video.open", "dataloader.video.file"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     assert main(["--mode", "predict", "--onnx", "x.onnx", "--input", "x.mp4"]) == 2
@@ -127,6 +127,6 @@ def test_a_package_that_is_missing_is_named_in_one_line(monkeypatch, capsys):
 
 
 def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(monkeypatch):
-    monkeypatch.setitem(sys.modules, "engine.predict", None)
+    monkeypatch.setitem(sys.modules, "apps.predict.run", None)
     with pytest.raises(ModuleNotFoundError):
         main(["--mode", "predict", "--onnx", "x.onnx", "--input", "x.mp4"])

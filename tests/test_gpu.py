@@ -16,9 +16,9 @@ import torch
 from engine.device import random_state, seed_everything, use_device
 from engine.step import TrainingStep
 from main import main
-from tests.engine.resuming import interrupt, read
-from tests.tools import configure, make_task, run_main
-from tests.watched import film
+from tests.support.resuming import interrupt, read
+from tests.support.tools import configure, make_task, run_main
+from tests.support.watched import film
 
 HAS_GPU = torch.cuda.is_available()
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")]

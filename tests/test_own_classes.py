@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import as_arguments
-from tests.tools import FAST, error_of, run_main
+from tests.support.tiny import as_arguments
+from tests.support.tools import FAST, error_of, run_main
 
 NAMES = ["calm", "glad", "lost"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.drawn import ELEVEN, FOLDERS, LEVELS, READERS, SEVEN, classes_in_columns, flags, truth
-from tests.tools import error_of, run_main
+from tests.support.drawn import ELEVEN, FOLDERS, LEVELS, READERS, SEVEN, classes_in_columns, flags, truth
+from tests.support.tools import error_of, run_main
 
 CAER = "anger disgust fear happiness neutral sadness surprise".split()
 CLASSES = {"dfew": SEVEN, "ferv39k": SEVEN, "afew": SEVEN, "mafw": ELEVEN, "mafw_captions": ELEVEN}

@@ -9,7 +9,7 @@ from dataloader.classes import load_classes
 from engine.settings import read_command, warnings_of
 from engine.setup import build_model
 from models.clip_towers import ImageTower
-from tests.tools import RANDOM_CLIP, ROOT
+from tests.support.tools import RANDOM_CLIP, ROOT
 
 RECIPES = {path.stem: path for path in sorted((ROOT / "recipes").glob("*.args"))}
 CONFIGS = {name: read_command([f"@{path}", "--dry-run"])[1] for name, path in RECIPES.items()}

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.tiny import write_set
-from tests.tools import FAST, ROOT
+from tests.support.tiny import write_set
+from tests.support.tools import FAST, ROOT
 
 QUICK = [*FAST, "--epochs", "1", "--milestones", "--no-mistake-frames", "--ci", "off", "--amp", "off"]
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dataloader.synthetic import Settings, write_set
-from engine.pretrain import MINI
 from models.clip_backbone import load_clip
-from tests.tools import ROOT, run_main
+from simulate import Settings, write_set
+from simulate.pretrain import MINI
+from tests.support.tools import ROOT, run_main
 from utils.checkpoint import load_checkpoint
 
 CLIP, DEMO = ROOT / "weights/mini_clip.safetensors", ROOT / "weights/demo_best.pt"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.results.agreement import agreement
-from engine.results.metrics import confusion_matrix, mean_of_known, share
+from analysis.agreement import agreement
+from analysis.metrics import confusion_matrix, mean_of_known, share
 from utils.errors import UserError
 
 VA_NAMES = ("valence", "arousal")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from analysis.agreement import agreement_of, grouped_moments
+from analysis.bootstrap import draw_weights, moved_interval, replicate_sums, row_sums
+from analysis.intervals import Groups, as_share, confusions, f1_interval
+from analysis.metrics import Interval, mean_of_known, rates, share
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
-from engine.results.agreement import agreement_of, grouped_moments
-from engine.results.bootstrap import draw_weights, moved_interval, replicate_sums, row_sums
-from engine.results.intervals import Groups, as_share, confusions, f1_interval
-from engine.results.metrics import Interval, mean_of_known, rates, share
 from engine.sequence.affect_metrics import VA_NAMES, unit_counts
 from engine.sequence.score import MAIN, Pooled
 

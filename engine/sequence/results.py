@@ -62,7 +62,7 @@ def chosen_cut(task: SequenceTask, config: Config, tuned: list[float] | None) ->
 
 
 def draw(shown: list[Predicted], task: SequenceTask, path: Path) -> None:
-    from engine.results.plots import save
+    from analysis.plots import save
     from engine.sequence.timeline import draw_timelines
 
     save(draw_timelines(shown, task.tasks), path)

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.intervals import Groups, grouped
+from analysis.metrics import Interval, shown
 from dataloader.affwild import group_of
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
-from engine.results.intervals import Groups, grouped
-from engine.results.metrics import Interval, shown
 from engine.sequence.affect_metrics import VA_NAMES, au_score, best_thresholds, expression_score, va_score
 from engine.sequence.predict import Predicted
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.model_card import write_model_card
 from dataloader.classes import Classes
 from engine.device import random_state, seed_epoch
 from engine.interrupt import Interruption, Watched
@@ -13,7 +14,6 @@ from engine.keep import Keeper, Progress
 from engine.loop import Loop
 from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
-from engine.results.model_card import write_model_card
 from engine.resume import Found, continued_folder, is_complete
 from engine.running import RunningLosses
 from engine.sequence.data import Sequences, describe_sequences, hash_sequences, read_sequences, training_windows

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataloader.preparing import PLAIN, film_classes, run
+from tests.support.preparing import PLAIN, film_classes, run
 
 
 @pytest.fixture(scope="module")

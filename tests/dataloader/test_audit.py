@@ -9,8 +9,8 @@ from PIL import Image
 from dataloader.audit.__main__ import main
 from dataloader.audit.findings import SEVERITY
 from dataloader.audit.frames import first_gap
-from tests.dataloader.auditing import NAMES, Set, kinds
-from tests.tools import ROOT
+from tests.support.auditing import NAMES, Set, kinds
+from tests.support.tools import ROOT
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from dataloader.audit import __main__ as command
 from dataloader.audit import looks
 from dataloader.audit.__main__ import main
-from tests.dataloader.auditing import Set, kinds
-from tests.drawn import READERS, truth
-from tests.tools import ROOT
+from tests.support.auditing import Set, kinds
+from tests.support.drawn import READERS, truth
+from tests.support.tools import ROOT
 
 
 @pytest.fixture

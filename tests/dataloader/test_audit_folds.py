@@ -12,8 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dataloader.audit.__main__ import main
 from dataloader.audit.folds import divide, make_folds
 from dataloader.fold_paths import count_folds, numbers_on_disk
-from tests.dataloader.auditing import Set
-from tests.tools import FAST, error_of, run_main
+from tests.support.auditing import Set
+from tests.support.tools import FAST, error_of, run_main
 
 CLASSES = 5
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dataloader.captions import read_captions
-from tests.dataloader.reading import make_frames, read_set
+from tests.support.reading import make_frames, read_set
 from utils.errors import UserError
 
 LIST = "2_ClipsforFaceCrop/Action/Happy/0267 2 0\n2_ClipsforFaceCrop/Crime/Fear/0001 2 6"

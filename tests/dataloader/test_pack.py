@@ -17,9 +17,9 @@ from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.packed import Pack
 from dataloader.sampling import ClipOrder
-from tests.forked import Forked
-from tests.tiny import as_arguments, write_set
-from tests.tools import run_main
+from tests.support.forked import Forked
+from tests.support.tiny import as_arguments, write_set
+from tests.support.tools import run_main
 
 SIZE = 64
 RUN = f"--clip-path random --image-size {SIZE} --num-segments 4 --batch-size 4 --workers 0 --device cpu".split()

@@ -11,8 +11,8 @@ import pytest
 from dataloader.clips import ClipDataset
 from dataloader.packed import Pack, open_pack
 from tests.dataloader.test_pack import RUN, clips_and_views, flags, make
-from tests.tiny import write_set
-from tests.tools import error_of
+from tests.support.tiny import write_set
+from tests.support.tools import error_of
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.prepare.__main__ import main
 from dataloader.prepare.lists import choose_persons
-from tests.dataloader.filming import film, picture, sound
-from tests.dataloader.preparing import PLAIN, listed, move, run
-from tests.tools import FAST, run_main
+from tests.support.filming import film, picture, sound
+from tests.support.preparing import PLAIN, listed, move, run
+from tests.support.tools import FAST, run_main
 
 
 def test_clips_of_a_second_and_the_rest_where_it_is_half(made):

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 
-from tests.dataloader.filming import film, picture
-from tests.dataloader.preparing import PLAIN, clips, listed, move, run, write
+from tests.support.filming import film, picture
+from tests.support.preparing import PLAIN, clips, listed, move, run, write
 
 
 def test_the_same_command_again_does_nothing_anew(videos, made, capsys):

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from dataloader.prepare.__main__ import main
-from tests.dataloader.filming import film, red_detector
-from tests.dataloader.preparing import PLAIN, clips, listed, move, run, write
+from tests.support.filming import film, red_detector
+from tests.support.preparing import PLAIN, clips, listed, move, run, write
 from utils.lock import held_alone
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from dataloader.annotation import read_annotation
 from dataloader.classes import load_classes
-from tests.dataloader.filming import film
-from tests.dataloader.preparing import PLAIN, listed, move, run, write
+from tests.support.filming import film
+from tests.support.preparing import PLAIN, listed, move, run, write
 
 
 @pytest.fixture

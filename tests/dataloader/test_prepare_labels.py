@@ -8,8 +8,8 @@ from PIL import Image
 
 from dataloader.classes import load_classes
 from dataloader.prepare.sources import name_persons, plain
-from tests.dataloader.filming import film
-from tests.dataloader.preparing import PLAIN, listed, move, run
+from tests.support.filming import film
+from tests.support.preparing import PLAIN, listed, move, run
 
 
 def test_a_csv_names_labels_persons_and_parts(tmp_path):

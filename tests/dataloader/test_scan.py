@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.dataloader.reading import make_frames, read_set
+from tests.support.reading import make_frames, read_set
 from utils.errors import UserError
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes, translated, with_compounds
-from tests.dataloader.reading import make_frames, read_set
+from tests.support.reading import make_frames, read_set
 from utils.errors import UserError
 
 

@@ -9,7 +9,7 @@ import pytest
 from dataloader.crops import crop_context, crop_face, letterbox
 from dataloader.squares import context_square, face_square
 from dataloader.transforms import PLAIN, to_square
-from tests.tools import ROOT
+from tests.support.tools import ROOT
 
 FRAME = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 
@@ -23,6 +23,6 @@ def test_the_squares_of_evaluation(box, size):
 
 
 def test_neither_squares_nor_windows_need_torch():
-    modules = "dataloader.squares, engine.video.runner, engine.video.windows, engine.video.answers, engine.predict"
+    modules = "dataloader.squares, apps.predict.runner, apps.predict.windows, apps.predict.answers, apps.predict.run"
     code = f"import sys\nimport {modules}\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataloader.targets import read_targets
-from tests.dataloader.reading import make_frames
+from tests.support.reading import make_frames
 from utils.errors import UserError
 
 GOOD = "clip,subject,alogia,avolition\na/1,anna,1,2.5\na/2,anna,-3,\nb/1,bert,,1e2\n"

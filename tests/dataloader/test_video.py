@@ -10,7 +10,7 @@ from PIL import Image
 
 from dataloader.video.open import open_video
 from dataloader.video.video import TooLong
-from tests.dataloader.filming import FPS, HEIGHT, WIDTH, film, picture, sound
+from tests.support.filming import FPS, HEIGHT, WIDTH, film, picture, sound
 from utils.errors import UserError
 
 MIRROR = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]

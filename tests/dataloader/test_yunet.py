@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, chosen, open_detector
-from tests.tools import ROOT
+from tests.support.tools import ROOT
 from utils.errors import UserError
 
 STRIDES = (8, 16, 32)

@@ -18,8 +18,8 @@ from engine.data import training_loader
 from engine.device import to_device
 from engine.session import Session
 from engine.settings import make_config
-from tests.tiny import write_set
-from tests.tools import error_of, run_main
+from tests.support.tiny import write_set
+from tests.support.tools import error_of, run_main
 
 SIZE = 96
 ANGLES = [-4.0, -2.71, -0.3, 0.0, 1e-9, 1.618, 3.999]

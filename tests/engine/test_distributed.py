@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dataloader.sampling import ClipOrder
-from tests.tools import ROOT, error_of, run_main
+from tests.support.tools import ROOT, error_of, run_main
 from utils.archive import read_archive
 from utils.distributed import Group, chunks
 

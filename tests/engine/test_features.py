@@ -20,8 +20,8 @@ from engine import features
 from engine.session import Session
 from engine.settings import make_config
 from models.clip_backbone import load_clip
-from tests.tiny import write_set
-from tests.tools import error_of
+from tests.support.tiny import write_set
+from tests.support.tools import error_of
 from utils.runlog import RunLog
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine import session
-from tests.engine.resuming import read
-from tests.tools import run_main
+from tests.support.resuming import read
+from tests.support.tools import run_main
 
 SHORT = "--exper-name half --amp fp16 --lr 1e-2 --lr-image-encoder 1e-3 --lr-prompt-learner 1e-2 --temperature 0.02"
 SHORT += " --normalize clip --mi-loss-weight 0.1 --epochs 6 --milestones 5 --select-on last --no-mistake-frames"

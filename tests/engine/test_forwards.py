@@ -7,7 +7,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from dataloader import clips as clips_module
 from models.clip_towers import ImageTower, TextTower
-from tests.tools import run_main
+from tests.support.tools import run_main
 
 TRAIN, VAL, TEST, FRAMES = 30, 10, 20, 4  # clips of the tiny set: one of its four training persons is held out
 STEPS, CHECKS, FINALS = 8, 3, 5  # batches of 4, the last one short

@@ -10,8 +10,8 @@ from dataloader.frame_files import to_square
 from engine import frame_cache
 from engine.frame_cache import carry
 from main import main
-from tests.affect import VIDEOS, write_frames, write_set
-from tests.tools import error_of, run_main
+from tests.support.affect import VIDEOS, write_frames, write_set
+from tests.support.tools import error_of, run_main
 
 LENGTHS = VIDEOS["train"] | VIDEOS["validation"]
 RANDOM = ["--mode", "cache", "--clip-path", "random", "--device", "cpu", "--workers", "0"]

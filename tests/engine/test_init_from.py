@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from tests.tiny import as_arguments, write_set
-from tests.tools import FAST, ROOT, error_of, run_main
+from tests.support.tiny import as_arguments, write_set
+from tests.support.tools import FAST, ROOT, error_of, run_main
 
 ONE_EPOCH = ["--epochs", "1", "--milestones"]
 STILL = ["--lr", "0", "--lr-image-encoder", "0", "--select-on", "last"]  # nothing moves before it is saved

@@ -7,7 +7,7 @@ import pytest
 from engine.optim import parameter_groups
 from models.build import build_frame_expression
 from models.clip_backbone import load_clip
-from tests.tools import configure, error_of
+from tests.support.tools import configure, error_of
 
 RATES = {"lr_image_encoder": 0.1, "lr_text_encoder": 0.0, "lr_prompt_learner": 0.0, "lr_adapter": 0.0, "lr": 1.0}
 

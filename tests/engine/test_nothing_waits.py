@@ -15,7 +15,7 @@ from engine.device import to_device
 from engine.readout import regression_loss
 from engine.tasks import TASKS
 from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
-from tests.tools import configure, make_model
+from tests.support.tools import configure, make_model
 
 META = torch.device("meta")
 B, T = 3, 4

@@ -3,9 +3,9 @@
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from tests import published as files
-from tests.containers import write_container
-from tests.published import Recipe
+from tests.support import published as files
+from tests.support.containers import write_container
+from tests.support.published import Recipe
 from utils.errors import UserError
 
 SEVEN = ["happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"]

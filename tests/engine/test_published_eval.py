@@ -12,12 +12,12 @@ from PIL import Image
 from engine.checkpoints import open_checkpoint
 from main import main
 from models.clip_backbone import tokenize
-from tests import published as files
-from tests import reference
-from tests.containers import write_container
-from tests.published import Recipe, class_descriptions, write_class_texts
-from tests.tiny import NAMES, as_arguments, write_set
-from tests.tools import error_of, run_main
+from tests.support import published as files
+from tests.support import reference
+from tests.support.containers import write_container
+from tests.support.published import Recipe, class_descriptions, write_class_texts
+from tests.support.tiny import NAMES, as_arguments, write_set
+from tests.support.tools import error_of, run_main
 from utils.errors import UserError
 
 QUICK = ["--workers", "0", "--device", "cpu", "--batch-size", "5"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
+from analysis.agreement import agreement
 from engine.regress import cross_validate, subject_folds
-from engine.results.agreement import agreement
 from engine.settings import make_config
-from tests.tools import ROOT, error_of, run_main
+from tests.support.tools import ROOT, error_of, run_main
 from utils.errors import UserError
 
 # -- folds ----------------------------------------------------------------------------------------------------------

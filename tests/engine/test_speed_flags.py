@@ -20,7 +20,7 @@ from main import main
 from models.clip_towers import Clip
 from models.temporal import TemporalTransformer
 from models.undrawn import Undrawn
-from tests.tools import error_of
+from tests.support.tools import error_of
 
 
 def options(**changes):

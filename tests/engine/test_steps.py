@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.step import TrainingStep
-from tests.tools import run_main
+from tests.support.tools import run_main
 
 PLAIN = "--epochs 1 --milestones --select-on last --lr 0.05 --lr-image-encoder 0.01 --weight-decay 0 --momentum 0"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.tools import make_task, random_batch
+from tests.support.tools import make_task, random_batch
 
 
 def out_and_losses(epoch=0, **given):

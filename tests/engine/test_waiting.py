@@ -12,7 +12,7 @@ from dataloader.build import Loader, lacks_shared_memory
 from engine import waiting
 from engine.session import plain_words
 from engine.waiting import TimedLoader, WaitingAdvice
-from tests.tools import configure, run_main
+from tests.support.tools import configure, run_main
 from utils import processes
 from utils.errors import UserError
 from utils.processes import processor_quota

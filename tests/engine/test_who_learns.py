@@ -8,7 +8,7 @@ import torch
 from engine.optim import build_optimizer, build_schedule, parameter_groups, set_trainable
 from engine.settings import read_command, warnings_of
 from engine.setup import build_model
-from tests.tools import RANDOM_CLIP, ROOT, configure, make_task, random_batch
+from tests.support.tools import RANDOM_CLIP, ROOT, configure, make_task, random_batch
 
 RECIPES = ["clip_caer", "advanced"]
 CONFIGS = {

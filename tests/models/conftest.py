@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.opening import SEVEN
-from tests.published import Published, write_class_texts
+from tests.support.opening import SEVEN
+from tests.support.published import Published, write_class_texts
 
 
 @pytest.fixture(scope="module")

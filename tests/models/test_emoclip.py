@@ -14,7 +14,7 @@ from models.clip_backbone import tokenize
 from models.clip_towers import Clip, ClipShape
 from models.emoclip import EmoClip, prototypes
 from models.rebuild import build_readout, rebuild_model
-from tests.tools import configure
+from tests.support.tools import configure
 
 PUBLISHED = {  # of one block: keys of the published file without their prefix → shapes
     "attention.to_qkv.weight": (49152, 512),

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from engine.checkpoints import open_checkpoint
-from tests import published as files
-from tests import reference
-from tests.opening import RAER, SEVEN, as_written, assert_close, same_tokens, score
-from tests.published import Recipe, write_class_texts
+from tests.support import published as files
+from tests.support import reference
+from tests.support.opening import RAER, SEVEN, as_written, assert_close, same_tokens, score
+from tests.support.published import Recipe, write_class_texts
 from utils.errors import UserError
 
 # -- keys -----------------------------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ import torch
 
 from engine.checkpoints import model_config, open_checkpoint, rebuild
 from models.clip_backbone import tokenize
-from tests import published as files
-from tests import reference
-from tests.opening import assert_close, same_tokens, score
-from tests.published import Published, Recipe, class_descriptions
-from tests.tools import ROOT
+from tests.support import published as files
+from tests.support import reference
+from tests.support.opening import assert_close, same_tokens, score
+from tests.support.published import Published, Recipe, class_descriptions
+from tests.support.tools import ROOT
 from utils.errors import UserError
 
 # -- CLIP-CAER ------------------------------------------------------------------------------------------------------

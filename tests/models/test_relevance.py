@@ -12,7 +12,7 @@ from models.relevance import (
     follow_back,
     patch_relevance,
 )
-from tests.tools import make_task, random_batch
+from tests.support.tools import make_task, random_batch
 
 SMALL = ClipShape(24, 64, 16, 128, 3, 0, 0)
 ODD = ClipShape(20, 51, 14, 192, 2, 0, 0)  # 3 × 3 patches of 14, pixels left over; 3 heads

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.tools import ROOT
+from tests.support.tools import ROOT
 from utils.command import run_command, writing_to
 from utils.errors import Interrupted, UserError
 
@@ -84,7 +84,7 @@ def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
         raise BrokenPipeError
 
 
-COMMANDS = ("dataloader.audit", "dataloader.pack", "dataloader.prepare", "dataloader.synthetic", "benchmarks.demo")
+COMMANDS = ("dataloader.audit", "dataloader.pack", "dataloader.prepare", "simulate", "benchmarks.demo")
 INTERRUPT = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
 
 

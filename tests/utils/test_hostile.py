@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from benchmarks.fuzz import time_limit
-from tests.tools import ROOT, error_of
-from tests.utils.assemble import EXTENSION, write_helpers
-from tests.utils.hostile import HOSTILE
-from tests.utils.hostile_code import RUNS
+from tests.support.assemble import EXTENSION, write_helpers
+from tests.support.hostile import HOSTILE
+from tests.support.hostile_code import RUNS
+from tests.support.tools import ROOT, error_of
 from utils.archive import read_archive
 from utils.errors import UserError
 
@@ -49,7 +49,7 @@ class Lair:
         outcomes: dict[str, dict] = {}
         while len(outcomes) < len(NAMES):
             left = NAMES[len(outcomes) :]
-            command = [sys.executable, "-m", "tests.utils.hostile_reader", *(str(self.files[name]) for name in left)]
+            command = [sys.executable, "-m", "tests.support.hostile_reader", *(str(self.files[name]) for name in left)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             lines = [json.loads(line) for line in done.stdout.splitlines()]
             outcomes |= dict(zip(left, lines, strict=False))

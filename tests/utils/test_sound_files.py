@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.utils.assemble import PIECE, archive, changed, sound_zip
+from tests.support.assemble import PIECE, archive, changed, sound_zip
 from utils.archive import read_archive
 from utils.errors import UserError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.resuming import EPOCH, at_forward, call, read, send, write_small
+from tests.support.resuming import EPOCH, at_forward, call, read, send, write_small
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.resuming import (
+from tests.support.resuming import (
     EPOCH,
     EPOCHS,
     assert_same_end,
@@ -26,7 +26,7 @@ from tests.engine.resuming import (
     snapshot,
     write_clip_file,
 )
-from tests.tools import Run, error_of
+from tests.support.tools import Run, error_of
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import pytest
 from benchmarks import kill
 from engine.keep import Keeper
 from main import main
-from tests.engine.resuming import (
+from tests.support.forked import Forked
+from tests.support.resuming import (
     EPOCH,
     EPOCHS,
     STEPS,
@@ -29,7 +30,6 @@ from tests.engine.resuming import (
     send,
     truncate,
 )
-from tests.forked import Forked
 from utils.runlog import RunLog
 
 

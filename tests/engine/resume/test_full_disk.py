@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from main import main
-from tests.engine.resuming import (
+from tests.support.forked import Forked
+from tests.support.resuming import (
     assert_same_end,
     at_forward,
     broken,
@@ -23,8 +24,7 @@ from tests.engine.resuming import (
     resume,
     send,
 )
-from tests.forked import Forked
-from tests.tools import Run
+from tests.support.tools import Run
 
 OFTEN = ("--save-every-minutes", "1e-9")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

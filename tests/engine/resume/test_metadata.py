@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engine.resuming import changed
-from tests.tools import error_of
+from tests.support.resuming import changed
+from tests.support.tools import error_of
 
 
 def without(*keys: str) -> Callable[[dict[str, Any]], None]:

@@ -13,7 +13,7 @@ import torch
 import engine.tasks
 from engine.step import TrainingStep
 from engine.tasks import ClipCaerTask
-from tests.engine.resuming import (
+from tests.support.resuming import (
     EPOCH,
     EPOCHS,
     STEPS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.resuming import (
+from tests.support.resuming import (
     DAMAGES,
     assert_same_end,
     at_forward,
@@ -23,7 +23,7 @@ from tests.engine.resuming import (
     snapshot,
     truncate,
 )
-from tests.tools import error_of
+from tests.support.tools import error_of
 
 
 class TestDamage:

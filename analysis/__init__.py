@@ -1,0 +1,1 @@
+"""Numbers and pictures of predictions; knows no model and no training."""

@@ -1,0 +1,1 @@
+"""Videos, cameras and pictures to timelines and overlays."""

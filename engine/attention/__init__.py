@@ -1,1 +1,0 @@
-"""Where the encoder looks for a class."""

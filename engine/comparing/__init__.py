@@ -1,1 +1,0 @@
-"""Runs against one another: two of them, or a method and its variants."""

@@ -1,1 +1,0 @@
-"""What is made of predictions: scores, intervals, calibration, files, pictures."""

@@ -1,1 +1,0 @@
-"""Several runs as one: folds, classes left out, seeds; what runs share."""

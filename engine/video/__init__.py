@@ -1,1 +1,0 @@
-"""Answers on videos that no list names."""

@@ -1,0 +1,72 @@
+"""Who is drawn: skin, hair, glasses, build and wardrobe of a person, all independent of what the person feels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulate.canvas import Colour, shade
+
+SKINS = ((250, 221, 196), (241, 200, 165), (228, 180, 140), (205, 150, 108), (164, 112, 76), (118, 78, 54))
+HAIR_COLOURS = ((38, 30, 28), (62, 43, 33), (96, 62, 40), (140, 92, 52), (196, 156, 92), (150, 66, 38), (54, 50, 66))
+HAIRS = ("short", "fringe", "parted", "curly", "long", "bob", "bun")
+EYE_COLOURS = ((70, 46, 32), (92, 62, 38), (60, 92, 120), (74, 104, 70))
+CLOTHES = ("t-shirt", "shirt", "hoodie", "striped jumper", "jumper")
+CLOTH_COLOURS = (
+    (196, 62, 58), (52, 98, 160), (64, 132, 92), (232, 186, 72), (120, 88, 150), (236, 236, 230),
+    (58, 64, 78), (224, 130, 90), (110, 170, 190), (214, 148, 170), (140, 146, 100), (92, 70, 60),
+)  # fmt: skip
+FRAME_COLOURS = ((34, 34, 40), (110, 66, 36), (150, 40, 50), (60, 70, 110))
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """One set of clothes."""
+
+    kind: str
+    colour: Colour
+    second: Colour
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What stays the same about one person over all clips."""
+
+    skin: Colour
+    hair: str
+    hair_colour: Colour
+    glasses: str  # none, round or square
+    glasses_colour: Colour
+    eye_colour: Colour
+    brow_width: float
+    face_width: float
+    face_height: float
+    eye_size: float
+    build: float
+    wardrobe: tuple[Outfit, ...]
+
+
+def draw_identity(rng: np.random.Generator) -> Identity:
+    """A new random person."""
+    return Identity(
+        skin=_vary(SKINS, rng),
+        hair=str(rng.choice(HAIRS)),
+        hair_colour=_vary(HAIR_COLOURS, rng),
+        glasses=str(rng.choice(("none", "round", "square"), p=(0.6, 0.2, 0.2))),
+        glasses_colour=_vary(FRAME_COLOURS, rng),
+        eye_colour=_vary(EYE_COLOURS, rng),
+        brow_width=rng.uniform(0.8, 1.25),
+        face_width=rng.uniform(0.93, 1.08),
+        face_height=rng.uniform(0.95, 1.05),
+        eye_size=rng.uniform(0.92, 1.12),
+        build=rng.uniform(0.9, 1.14),
+        wardrobe=tuple(_draw_outfit(rng) for _ in range(3)),
+    )
+
+
+def _draw_outfit(rng: np.random.Generator) -> Outfit:
+    return Outfit(str(rng.choice(CLOTHES)), _vary(CLOTH_COLOURS, rng), _vary(CLOTH_COLOURS, rng))
+
+
+def _vary(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
+    """One of ``colours``, a little lighter or darker."""
+    return shade(colours[rng.integers(len(colours))], rng.uniform(0.92, 1.06))

@@ -1,0 +1,160 @@
+"""mistakes/: which clips are shown, that the pictures are of them, and that no picture is worth a run."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.mistakes import EACH, LIMIT, MOST, choose, strip, strip_or_reason
+from dataloader import pack
+from dataloader.annotation import Clip, read_annotation
+from dataloader.classes import load_classes
+from dataloader.clips import Views
+from dataloader.packed import open_source
+from dataloader.set_note import set_note
+from tests.support.tiny import FACE_COLOURS, as_arguments, write_set
+from tests.support.tools import FAST, run_main
+
+WIDTH, HEIGHT = 4 * 112 + 3 * 2, 2 * 112 + 2
+QUICK = [*FAST, "--select-on", "last", "--epochs", "1"]
+
+
+def row(label: str, predicted: str, **probabilities: float) -> dict[str, str]:
+    return {"label": label, "predicted": predicted} | {f"prob_{k}": str(v) for k, v in probabilities.items()}
+
+
+def test_the_surest_the_worst_and_some_of_every_class_are_shown():
+    rows = [row("a", "a", a=0.99, b=0.0, c=0.01)]  # right: never shown
+    rows += [row("a", "b", a=0.05, b=0.9 - n / 100, c=0.1) for n in range(8)]
+    rows += [
+        row("b", "a", a=0.5, b=0.001, c=0.3),
+        row("c", "b", a=0.3, b=0.4, c=0.3),
+        row("c", "a", a=0.39, b=0.3, c=0.31),
+    ]
+    chosen = choose(rows)
+    assert list(chosen) == [1, 2, 3, 4, 5, 6, 9, 10, 11]  # surest first; the 7th and 8th of class a are one too many
+    assert chosen[1] == ["surest", "worst", "class"] and chosen[3] == ["surest", "worst"]
+    assert chosen[9] == ["worst", "class"] and chosen[11] == ["class"] and chosen[6] == ["surest"]
+
+
+def test_many_classes_have_a_limit_and_none_has_no_mistake():
+    names = [f"c{n}" for n in range(50)]
+    rows = [row(name, "x", **{name: 0.1, "x": 0.5 + n / 1000}) for n, name in enumerate(names) for _ in range(3)]
+    assert MOST <= len(choose(rows)) <= LIMIT and EACH == 2
+    assert choose([row("a", "a", a=1.0)]) == {}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("set")
+    write_set(root, clips=30, frames=6)
+    return root
+
+
+@pytest.fixture(scope="module")
+def flags(root) -> list[str]:
+    lists = {"--train-annotation": "annotation/train.txt", "--test-annotation": "annotation/test.txt"}
+    boxes = {"--bounding-box-face": "annotation/face.json", "--bounding-box-body": "annotation/body.json"}
+    return as_arguments({"--root-dir": str(root)} | lists | boxes)
+
+
+@pytest.fixture(scope="module")
+def run(flags, tmp_path_factory):
+    return run_main([*QUICK, *flags], tmp_path_factory.mktemp("runs") / "run")
+
+
+def stored(run):
+    return json.loads((run.folder / "mistakes/mistakes.json").read_text(encoding="utf-8"))["mistakes"]
+
+
+def test_a_run_leaves_its_mistakes(run):
+    assert run.status == 0, run.err
+    wrong = {line["clip"]: line for line in run.predictions if line["label"] != line["predicted"]}
+    assert wrong and stored(run)
+    for one in stored(run):
+        line = wrong[one["clip"]]
+        assert (one["label"], one["predicted"]) == (line["label"], line["predicted"])
+        assert one["confidence"] == float(line[f"prob_{line['predicted']}"])
+        assert one["p_true"] == float(line[f"prob_{line['label']}"])
+        assert Image.open(run.folder / "mistakes" / one["file"]).size == (WIDTH, HEIGHT)
+    sure = [one["confidence"] for one in stored(run)]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_the_pictures_are_of_the_clip(run):
+    """The face box of the drawn set has one colour a class; the hands of a distracted one are red in the context."""
+    names = load_classes("RAER").names
+    for one in stored(run):
+        pixels = np.asarray(Image.open(run.folder / "mistakes" / one["file"]), dtype=float)
+        colour = FACE_COLOURS[names.index(one["label"])]
+        for frame in range(4):
+            left = frame * 114
+            assert np.abs(pixels[40:72, left + 40 : left + 72].mean(axis=(0, 1)) - colour).max() < 12
+        context = pixels[114:, :112]
+        red = ((context[..., 0] > 180) & (context[..., 1] < 90) & (context[..., 2] < 90)).mean()
+        assert (red > 0.03) == (one["label"] == "Distraction")
+
+
+def test_one_stream_has_one_row_and_frames_can_be_left_out(flags, tmp_path):
+    face = run_main([*QUICK, *flags, "--streams", "face", "--adapter", "none"], tmp_path / "face")
+    assert {Image.open(face.folder / "mistakes" / one["file"]).size for one in stored(face)} == {(WIDTH, 112)}
+    command = ["--mode", "eval", "--eval-checkpoint", str(face.folder / "best.pt"), "--no-mistake-frames", *flags]
+    plain = run_main([*command, "--device", "cpu", "--workers", "0"], tmp_path / "plain")
+    assert plain.status == 0, plain.err
+    assert [path.name for path in (plain.folder / "mistakes").iterdir()] == ["mistakes.json"]
+    assert {one["file"] for one in stored(plain)} == {None}
+    assert [one["clip"] for one in stored(plain)] == [one["clip"] for one in stored(face)]
+
+
+def read(root) -> list[Clip]:
+    return read_annotation("annotation/test.txt", str(root), load_classes("RAER"))
+
+
+def drawn(root, clip: Clip, **more) -> np.ndarray:
+    views = Views(**{"segments": 5, "size": 64, "root": str(root)} | more)
+    return strip(clip, views, open_source(views))
+
+
+def test_a_clip_of_one_frame_has_one(root):
+    first = read(root)[0]
+    clip = replace(first, frames=first.frames[:1])
+    assert drawn(root, clip, streams="context", segments=1).shape == (112, 112, 3)
+
+
+def test_a_pack_gives_the_same_pictures(root, tmp_path):
+    words = ["--root-dir", str(root), "--test-annotation", "annotation/test.txt", "--image-size", "64"]
+    assert pack.main([*words, "--workers", "0", "--out", str(tmp_path / "pack"), "--format", "raw"]) == 0
+    clip = read(root)[3]
+    np.testing.assert_array_equal(drawn(root, clip, pack=str(tmp_path / "pack")), drawn(root, clip))
+
+
+def test_a_missing_frame_is_a_reason_not_an_end(root, tmp_path):
+    shutil.copytree(root, tmp_path / "copy")
+    clips, views = read(tmp_path / "copy"), Views(segments=5, size=64, root=str(tmp_path / "copy"))
+    shutil.rmtree(clips[0].folder)
+    data, reason = strip_or_reason(clips[0], views, open_source(views))
+    assert data is None and "cannot be read" in reason and "\n" not in reason
+    assert strip_or_reason(clips[1], views, open_source(views))[0].startswith(b"\xff\xd8")
+
+
+def test_pictures_that_fail_are_a_warning(flags, tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("analysis.mistakes.strip", broken)
+    run = run_main([*QUICK, *flags], tmp_path / "run")
+    assert run.status == 0 and {one["file"] for one in stored(run)} == {None}
+    assert f"warning: mistakes/: {len(stored(run))} pictures could not be made (the disk is gone)" in run.out
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [('{"note": "drawn"}', "drawn"), ("[]", None), ("{", None), ('{"note": 3}', None), (None, None)],
+)
+def test_what_a_set_says_of_itself(tmp_path, content, note):
+    if content is not None:
+        (tmp_path / "about.json").write_text(content, encoding="utf-8")
+    assert set_note(str(tmp_path)) == note

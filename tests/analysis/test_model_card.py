@@ -1,0 +1,95 @@
+"""model_card.md: what a run knows of itself, what it does not know said to be unknown, written beside best.pt."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis.model_card import UNKNOWN, model_card, short_path
+from analysis.report.collect import read_run
+from tests.support.affect import write_set as write_videos
+from tests.support.run_folders import LOG, class_metrics, number_metrics, video_metrics, write_run
+from tests.support.tiny import as_arguments, write_set
+from tests.support.tools import FAST, run_main
+
+SECTIONS = ["What it is", "Data", "Protocol", "Scores", "Known limits", "Use", "Licences", "How to run it"]
+
+
+def card_of(folder: Path, *given, note: str | None = None, **options) -> str:
+    return model_card(read_run(write_run(folder, *given, **options)), note)
+
+
+def test_scores_stand_with_intervals_and_supports(tmp_path):
+    card = card_of(tmp_path / "run")
+    assert re.findall("^## (.+)$", card, re.MULTILINE) == SECTIONS
+    assert "| UAR | 74.05 % | 61.50 – 83.25 |" in card and "| Confusion | 57.1 % | 40.0 – 100.0 | 7 |" in card
+    assert "95 % intervals, 12 persons drawn again 2000 times." in card
+    assert "expected calibration error 11.50 %, temperature 1.750, fitted on val" in card
+
+
+def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
+    card = card_of(tmp_path / "run", test_annotation="/home/me/lists/test.txt", note="Drawn students.")
+    assert "**The data set says of itself: Drawn students.**" in card
+    assert "| train list | a/train.txt |" in card and "| test list | test.txt |" in card and "/home" not in card
+    assert "- train 383 clips of 22 persons: Neutrality 150, Enjoyment 150, Confusion 83" in card
+    assert "epoch 2 of 3" in card and "The epoch was selected on validation clips." in card
+    limits = card.split("## Known limits")[1].split("## Use")[0]
+    assert limits.count("12 of 12 test persons are in train") == 1 and "Confusion 7 (4.76)" in limits
+
+
+def test_a_selection_on_test_is_called_optimistic(tmp_path):
+    card = card_of(tmp_path / "run", class_metrics(selected_on="test: optimistic"))
+    assert card.split("## Protocol")[1].lstrip().startswith("The epoch was selected on the test clips themselves")
+
+
+def test_what_is_not_measured_or_not_known_is_said_to_be(tmp_path):
+    card = card_of(tmp_path / "run", class_metrics(is_new=False), log="")
+    assert "Intervals: not measured." in card and "Calibration: not measured." in card
+    assert f"Clips and persons: {UNKNOWN}." in card and "| weights | best.pt |" in card
+
+
+def test_use_and_licences_are_never_left_out(tmp_path):
+    for number, metrics in enumerate((class_metrics(), video_metrics(), number_metrics())):
+        card = card_of(tmp_path / str(number), metrics)
+        for words in ("Not for judging single students", "consented", "MIT", "OpenAI's CLIP weights", "non-commercial"):
+            assert words in card
+        assert "--mode eval --eval-checkpoint best.pt" in card
+
+
+def test_long_videos_and_numbers_have_their_own_scores(tmp_path):
+    videos = card_of(tmp_path / "videos", video_metrics(), log=LOG.replace("test ", "validation: "))
+    assert "| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |" in videos and "scored here: optimistic" in videos
+    assert "fold 0" in videos and "--features DIR" in videos
+    numbers = card_of(tmp_path / "numbers", number_metrics())
+    assert (
+        "| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |" in numbers
+        and "--targets FILE.csv" in numbers
+    )
+
+
+@pytest.mark.parametrize(("path", "said"), [("a/b.txt", "a/b.txt"), ("/x/y/b.txt", "b.txt"), (None, UNKNOWN)])
+def test_folders_of_a_machine_are_left_out(path, said):
+    assert short_path(path) == said
+
+
+def test_a_training_of_clips_writes_it(tmp_path):
+    flags = as_arguments(write_set(tmp_path / "set", clips=15, persons=3, frames=4))
+    (tmp_path / "set/about.json").write_text(json.dumps({"note": "Rectangles."}), encoding="utf-8")
+    run = run_main([*FAST, *flags, "--select-on", "last", "--epochs", "1"], tmp_path / "run")
+    card = (run.folder / "model_card.md").read_text(encoding="utf-8")
+    assert (run.folder / "best.pt").is_file() and "says of itself: Rectangles." in card
+    assert f"UAR is {run.metrics['uar']:.1f} %" in card and "epoch 1 of 1" in card
+    support = run.metrics["per_class"]["Fatigue"]["support"]
+    assert re.search(rf"\| Fatigue \|.*\| {support} \|", card)
+    command = ["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt"), *flags, "--device", "cpu"]
+    again = run_main([*command, "--workers", "0"], tmp_path / "again")
+    assert again.status == 0 and not (again.folder / "model_card.md").exists()  # it belongs to weights
+
+
+def test_a_training_of_long_videos_writes_it(tmp_path):
+    small = "--model sequence --window 20 --stride 20 --transformer-layers 1 --tcn-channels 8 --device cpu --epochs 1"
+    run = run_main([*small.split(), *write_videos(tmp_path / "set")], tmp_path / "run")
+    assert run.status == 0, run.err
+    card = (run.folder / "model_card.md").read_text(encoding="utf-8")
+    assert f"{run.metrics['va']['ccc']:.3f}" in card and "- validation: 2 videos" in card

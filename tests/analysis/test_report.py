@@ -1,0 +1,288 @@
+"""--mode report: what stands in a run folder stands in the page and in its Markdown twin, and nothing else does."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from PIL import Image
+
+from analysis.report.collect import names_of
+from main import main
+from tests.support.pages import LIMIT, Page, make
+from tests.support.run_folders import (
+    CONFUSION,
+    class_metrics,
+    number_metrics,
+    put,
+    video_metrics,
+    write_mistakes,
+    write_predictions,
+    write_run,
+)
+from tests.support.tools import error_of
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> tuple[Page, str, Path]:
+    root = tmp_path_factory.mktemp("one")
+    run = write_mistakes(write_run(root / "run", use_weighted_sampler=True))
+    Image.new("RGB", (9, 9)).save(run / "confusion_matrix.png")
+    return *make([run], root / "out"), root / "out"
+
+
+def test_the_first_thing_said_is_what_was_measured_on_what(one):
+    page, twin, _ = one
+    lead = page.texts("p")[0]
+    uar = (75 + 90 + 400 / 7) / 3
+    assert f"On 97 test clips of 12 persons, UAR is {uar:.1f} % (95 % interval 61.5 – 83.2)" in lead
+    assert "Guessing reaches 33.3 %" in lead and "selected on validation clips" in lead
+    assert f"UAR is {uar:.1f} % (95 % interval 61.5 – 83.2): the mean recall of 3 classes" in twin
+
+
+def test_warnings_of_the_log_come_first_and_once(one):
+    page, twin, _ = one
+    said = page.texts("li")
+    assert sum("12 of 12 test persons are in train" in text for text in said) == 1
+    assert any(text.startswith("setting: --use-weighted-sampler") for text in said)
+    assert any("Confusion 7 (4.76)" in text for text in said) and any("Drawn students." in text for text in said)
+    assert any("the interval of UAR spans 21.8 points" in text for text in said)
+    assert page.texts("h2")[0] == "What to know first" and twin.index("12 of 12") < twin.index("## Scores")
+
+
+def test_the_confusion_matrix_is_a_table_with_shares_and_counts(one):
+    page, twin, _ = one
+    cells = page.texts("td")
+    for row in CONFUSION:
+        for count in row:
+            share = 100 * count / sum(row)
+            assert (f"{share:.1f} % ({count})" if count else "0") in cells
+    assert "Confusion (7)" in page.texts("th") and "| Confusion (7) | 14.3 % (1) | 28.6 % (2) | 57.1 % (4) |" in twin
+
+
+def test_shades_follow_the_shares(one):
+    shades = re.findall(r'<td class="(s\d+)">([\d.]+) %', one[0].source)
+    assert len(shades) == sum(count > 0 for row in CONFUSION for count in row)
+    assert all(shade == f"s{round(float(share) / 10)}" for shade, share in shades)
+
+
+def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(one):
+    _, twin, _ = one
+    assert re.search(r"\| Confusion \| 57\.1.% \| 40\.0 – 100\.0 \| 66\.6.% \| – \| 7 \| 4\.76 \|", twin)
+    assert re.search(r"\| Neutrality \| 75\.0.% \| .* \| 40 \| 0\.83 \|", twin)  # 100 / 40 / 3
+
+
+def test_calibration_is_told_with_its_temperature(one):
+    page, twin, _ = one
+    assert "11.50 %" in twin and "1.750" in twin and "fitted on val" in twin
+    assert "18.6 % wrong when all are answered, 10.0 % of the surer half" in " ".join(page.texts("span"))
+
+
+def test_curves_have_a_description_in_words(one):
+    labels = [values["aria-label"] for tag, values in one[0].attributes if tag == "svg" and "aria-label" in values]
+    assert "Loss over 3 epochs: training from 3 to 1" in labels
+    assert "Recall over 3 epochs: val UAR from 10 to 30; train UAR from 20 to 60" in labels
+
+
+def test_mistakes_are_described_for_those_who_do_not_see_them(one):
+    page, twin, _ = one
+    pictures = [values for tag, values in page.attributes if tag == "img"]
+    assert len(pictures) == 1 and pictures[0]["src"].startswith("data:image/jpeg;base64,")
+    assert "Clip Set/P1/7 of person P1: Confusion taken for Enjoyment with 93" in pictures[0]["alt"]
+    assert any("pictures of persons" in text for text in page.texts("p")) and "pictures of persons" in twin
+
+
+def test_options_that_differ_and_every_option(one):
+    page, twin, _ = one
+    shown = twin.split("<details>")[0]
+    assert "| --use-weighted-sampler | True |" in shown and "| --epochs | 3 |" in shown
+    assert "--gamma" not in shown and "| --gamma | 0.1 |" in twin
+    assert "train | 383 clips of 22 persons: Neutrality 150" in shown
+
+
+def test_headings_rise_by_one_and_there_is_one_first(one):
+    levels = [int(tag[1]) for tag, _ in one[0].attributes if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
+
+
+def test_nothing_is_fetched_and_nothing_runs(one):
+    page = one[0]
+    tags = {tag for tag, _ in page.attributes}
+    assert not tags & {"script", "iframe", "object", "audio", "video"}
+    addresses = [v for _, values in page.attributes for k, v in values.items() if k in ("src", "href", "srcset")]
+    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
+    assert "url(" not in page.source and "@import" not in page.source and len(page.source) < LIMIT
+
+
+def test_links_of_the_twin_lead_to_pictures(one):
+    _, twin, out = one
+    links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", twin)
+    assert len(links) == 2 and all((out / unquote(link)).is_file() for link in links)
+
+
+def test_without_frames_there_are_none(tmp_path):
+    run = write_mistakes(write_run(tmp_path / "run"))
+    page, twin = make([run], tmp_path / "out", "--no-mistake-frames")
+    assert not [tag for tag, _ in page.attributes if tag == "img"] and "mistakes/" not in twin
+    assert "pictures of persons" not in page.source
+    assert "Set/P1/7" in twin and "93.4" in twin  # the table is still there
+
+
+def test_names_cannot_become_markup(tmp_path):
+    names = ("<script>alert(1)</script>", 'a"b', "x|y*z")
+    run = write_run(tmp_path / "run", class_metrics(names), exper_name="<img src=x> | [a](b)")
+    page, twin = make([run], tmp_path / "out")
+    assert not {"script"} & {tag for tag, _ in page.attributes} and names[0] in page.texts("th")
+    assert page.texts("h1") == ["<img src=x> | [a](b)"] and not [t for t, _ in page.attributes if t == "img"]
+    assert r"x\|y\*z" in twin and "<script" not in twin.replace(r"\<script", "")
+
+
+def test_one_run_is_reported_in_its_own_folder(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    assert main(["--mode", "report", str(run)]) == 0
+    assert capsys.readouterr().out.split() == [str(run / "report.html"), str(run / "report.md")]
+    assert (run / "report.html").is_file() and (run / "report.md").is_file()
+
+
+def test_older_runs_have_fewer_sections_but_a_report(tmp_path):
+    run = write_run(tmp_path / "run", class_metrics(is_new=False), log="")
+    for name in ("metrics.jsonl", "log.txt", "predictions.csv", "curves.png"):
+        (run / name).unlink()
+    page, twin = make([run], tmp_path / "out")
+    assert "Training" not in page.texts("h2") and "holds no calibration" in twin
+    assert "no intervals are stored" in twin and "test: few clips make a class" in twin and "Confusion 7 (4.76)" in twin
+
+
+def test_a_class_without_clips_is_told(tmp_path):
+    run = write_run(tmp_path / "run", class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]]), log="")
+    page, twin = make([run], tmp_path / "out")
+    assert "no test clip of Confusion: UAR is the mean over the other classes" in twin
+    assert "Guessing" not in twin and "absent" in twin
+
+
+def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
+    runs = {
+        "seed-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
+        "seed-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
+    }
+    metrics = class_metrics(runs=runs, seeds=[1, 2], uar_mean=75.0, uar_sd=7.071, ensemble={"uar": 82.5, "war": 82.0})
+    for name in ("confusion", "absent_classes", "calibration", "risk_coverage"):
+        metrics.pop(name)
+    series = write_run(tmp_path / "seeds", metrics)
+    write_mistakes(write_run(series / "seed-1"))
+    (series / "predictions.csv").unlink()
+    page, twin = make([series, write_run(tmp_path / "single")], tmp_path / "out")
+    assert "the mean of 2 seeds, UAR is 74.0 %" in twin and "| all models together | 82.50 | 82.00 | – |" in twin
+    assert page.texts("h3").count("Confusion") == 1 and "not comparable" not in twin
+    numbers = {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]}
+    assert "| va/ccc | 0.500 | 0.250 |" in make([write_run(tmp_path / "videos", numbers)], tmp_path / "more")[1]
+
+
+def test_withheld_answers_are_told(tmp_path):
+    stored = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
+    _, twin = make([write_run(tmp_path / "run", class_metrics(abstain=stored))], tmp_path / "out")
+    assert "| answered | 75.00 % | 70.00 – 80.00 | answers with a confidence of at least 0.6 |" in twin
+    assert "| UAR of these | 81.00 % | – |" in twin
+
+
+def test_an_epoch_chosen_on_test_is_called_optimistic(tmp_path):
+    run = write_run(tmp_path / "run", class_metrics(selected_on="test: optimistic"), log="")
+    page, _ = make([run], tmp_path / "out")
+    assert "test clips themselves: the score is optimistic" in page.texts("p")[0]
+    assert any("the epoch was selected on test: optimistic" in text for text in page.texts("li"))
+
+
+def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
+    runs = {
+        "fold-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
+        "fold-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
+    }
+    spread = {"uar_mean": 75.0, "uar_sd": 7.071, "war_mean": 76.0, "war_sd": 7.071}
+    series = write_run(tmp_path / "series", class_metrics(runs=runs, **spread))
+    write_mistakes(write_run(series / "fold-2"))
+    page, twin = make([series], tmp_path / "out")
+    assert "| fold-2 | 80.00 | 81.00 | 79.00 |" in twin and "75.00 ± 7.07" in twin
+    assert "the 2 runs of the series together" in twin and [tag for tag, _ in page.attributes if tag == "img"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "picture", "words"),
+    [
+        (
+            video_metrics(),
+            "timeline.png",
+            ["| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |", "| valence | -0.300 | -0.400 – -0.200 |"],
+        ),
+        (
+            number_metrics(),
+            "agreement.png",
+            ["| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |", "6 subjects"],
+        ),
+        ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"]),
+    ],
+)
+def test_other_kinds_of_runs(tmp_path, metrics, picture, words):
+    run = write_run(tmp_path / "run", metrics, log="")
+    if picture:
+        Image.new("RGB", (1600, 900)).save(run / picture)
+    page, twin = make([run], tmp_path / "out")
+    assert all(word in twin for word in words)
+    assert [tag for tag, _ in page.attributes].count("img") == (picture is not None)
+
+
+def test_runs_side_by_side(tmp_path):
+    better = class_metrics(confusion=[[36, 4, 0], [5, 45, 0], [1, 2, 4]], is_new=False)  # recalls 90, 90 and 57.14 %
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", better, log="", lr=0.01)]
+    page, twin = make(runs, tmp_path / "out")
+    assert page.texts("h1") == ["2 runs compared"] and page.texts("h2")[1] == "Comparison"
+    assert page.texts("p")[0].startswith("UAR, highest first: b 79.0") and "then" not in page.texts("p")[0]
+    assert re.search(r"\| Neutrality \| 75\.0.% \(40\.0 – 100\.0\) \| 90\.0.% ★ \| 40 \|", twin)
+    assert not re.search(r"\| Enjoyment \|[^\n]*★", twin.split("What differs")[0])  # the same in both
+    assert "| --lr | 0.0003 | 0.01 |" in twin and "| --gamma" not in twin.split("## Run a")[0]
+    assert "not comparable" not in twin
+
+
+def test_scores_on_other_clips_are_called_incomparable(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
+    write_predictions(runs[1] / "predictions.csv", clips=5)
+    _, twin = make(runs, tmp_path / "out")
+    assert "b: scored on other clips or labels than a; scores are not comparable" in twin
+
+
+def test_runs_of_different_kinds_and_classes(tmp_path):
+    kinds = {"a": class_metrics(), "b": class_metrics(("happy", "sad", "Neutrality")), "c": video_metrics()}
+    kinds["d"] = number_metrics()
+    page, twin = make([write_run(tmp_path / name, metrics) for name, metrics in kinds.items()], tmp_path / "out")
+    assert re.search(r"\| happy \| – \| 75\.0.%", twin) and "| c | -0.100 | 0.500 (0.100 – 0.900) | – | 2 | 0 |" in twin
+    assert len(page.source) < LIMIT and [f"Run {name}" for name in kinds] == page.texts("h2")[-4:]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: (run / "metrics.json").unlink(), "no metrics.json: this run is not scored"),
+        (lambda run: (run / "config.json").unlink(), "no config.json, so it is no run folder"),
+        (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2: not JSON"),
+        (lambda run: put(run / "metrics.json", [1]), "expected a table"),
+        (lambda run: (run / "metrics.jsonl").write_text("{}\nhalf"), "metrics.jsonl, line 2"),
+        (lambda run: (run / "log.txt").write_bytes(b"\xff\xfe"), "log.txt: not a text file"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(tmp_path, capsys, spoil, message):
+    run = write_run(tmp_path / "run")
+    spoil(run)
+    assert message in error_of(["--mode", "report", str(run)], capsys)
+    assert not (run / "report.html").exists()
+
+
+def test_wrong_words_are_one_line(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    assert "no such folder" in error_of(["--mode", "report", str(tmp_path / "none")], capsys)
+    assert "name the run folder" in error_of(["--mode", "report", str(run / "config.json")], capsys)
+    assert "named twice" in error_of(["--mode", "report", str(run), f"{run}/../run"], capsys)
+
+
+def test_names_tell_folders_apart():
+    assert names_of([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
+    assert names_of([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and names_of([Path("/o/a")]) == ["a"]

@@ -1,0 +1,149 @@
+"""The report in a real browser: nothing fetched, nothing complained of, every picture there, usable on a phone."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from main import main
+from tests.support.browser import open_browser, press_until
+from tests.support.run_folders import class_metrics, number_metrics, video_metrics, write_mistakes, write_run
+
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+LONG = ("helplessness and a very long name", "happily surprised", "angrily disgusted", "e", "f", "g", "h")
+COUNTS = [[9 if i == j else (i + j) % 3 for j in range(7)] for i in range(7)]
+PATH = "a-folder-without-any-place-to-break/" + "x" * 90
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> dict[str, Path]:
+    """One run, and several of every kind with names that are hard to lay out."""
+    root = tmp_path_factory.mktemp("reports")
+    one = write_mistakes(write_run(root / "one", root_dir=PATH))
+    hard = write_mistakes(write_run(root / "a-name-of-a-run-that-never-ends-0123456789", class_metrics(LONG, COUNTS)))
+    others = [
+        write_run(root / "videos", video_metrics(), log=""),
+        write_run(root / "numbers", number_metrics(), log=""),
+    ]
+    Image.new("RGB", (2400, 900), "white").save(others[0] / "timeline.png")
+    for name, runs in {"one": [one], "several": [one, hard, *others]}.items():
+        assert main(["--mode", "report", *map(str, runs), "--output-dir", str(root / "out" / name)]) == 0
+    return {name: root / "out" / name / "report.html" for name in ("one", "several")}
+
+
+@pytest.fixture(params=["one", "several"])
+def page(request, browser, reports):
+    """The page opened at a desk, with what it said and what it asked for."""
+    context = browser.new_context(viewport=DESK)
+    opened = context.new_page()
+    opened.said, opened.asked = [], []
+    opened.on("console", lambda message: opened.said.append(f"{message.type}: {message.text}"))
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.on("request", lambda asked: opened.asked.append(asked.url))
+    opened.route(lambda url: not url.startswith(("file:", "data:")), lambda route: route.abort())
+    opened.goto(reports[request.param].as_uri(), wait_until="load")
+    yield opened
+    context.close()
+
+
+def test_it_asks_for_nothing_and_complains_of_nothing(page):
+    assert page.said == []
+    assert [url for url in page.asked if not url.startswith("data:")] == [page.url]
+
+
+def test_every_picture_is_there_and_told_in_words(page):
+    pictures = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight, i.alt])")
+    assert pictures and all(done and width > 0 and height > 0 and alt for done, width, height, alt in pictures)
+    drawings = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), s.getAttribute('aria-label'),"
+        " s.getAttribute('aria-hidden'), s.getBoundingClientRect().width])"
+    )
+    assert drawings and all((role == "img" and label) or hidden == "true" for role, label, hidden, _ in drawings)
+    assert all(width > 50 for *_, width in drawings)
+
+
+def test_it_reads_in_order(page):
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert page.evaluate("document.documentElement.lang") == "en" and page.title()
+    for landmark in ("banner", "navigation", "main", "contentinfo"):
+        assert page.get_by_role(landmark).count() == 1, landmark
+    lost = page.evaluate("[...document.querySelectorAll('a')].filter(a => !document.querySelector(a.hash)).length")
+    assert lost == 0 and page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
+        page.locator("[id]").count()
+    )
+
+
+def test_tables_have_captions_and_headings(page):
+    bare = "[...document.querySelectorAll('table')].filter(t => !t.caption || !t.caption.textContent).length"
+    assert page.locator("table").count() > 5 and page.evaluate(bare) == 0
+    assert page.evaluate("[...document.querySelectorAll('th')].filter(h => !h.scope).length") == 0
+    assert page.evaluate("[...document.querySelectorAll('tbody tr')].filter(r => !r.querySelector('th')).length") == 0
+
+
+def test_the_first_stop_of_the_tab_key_leads_to_the_results(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    press_until(page, "Enter", lambda: page.evaluate("location.hash") == "#content")
+
+
+def test_a_phone_shows_it_without_moving_sideways(page):
+    page.set_viewport_size(PHONE)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    outside = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') && !e.closest('svg')"
+        " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert outside == []
+    wide = page.locator(".scroll").filter(has=page.locator("table.grid")).first
+    assert wide.evaluate("e => e.scrollWidth > e.clientWidth")  # what is wider scrolls in its own place
+    assert page.evaluate(
+        "[...document.querySelectorAll('p, td, th')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 13)"
+    )
+
+
+def test_texts_can_be_told_from_their_ground_in_light_and_dark(page):
+    """Every text's own colour against the ground that it lies on, as the browser resolves both."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 50
+        assert min(found.values()) >= 4.5, (scheme, [words for words, ratio in found.items() if ratio < 4.5][:5])
+    grounds = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert grounds[0] != grounds[1]
+
+
+def test_it_prints_in_light_colours_without_navigation(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible() and page.pdf().startswith(b"%PDF")
+
+
+CONTRASTS = """() => {
+  const parts = c => c.match(/[\\d.]+/g).map(Number);
+  const light = c => { const [r, g, b] = parts(c).slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    if ((parts(c)[3] ?? 1) > 0) return c; } return 'rgb(255, 255, 255)'; };
+  const found = {};
+  const texts = 'h1, h2, h3, p, li, td, th, a, caption, figcaption, summary, strong, span, svg text';
+  for (const e of document.querySelectorAll(texts)) {
+    if (!e.textContent.trim() || e.closest('.skip') || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e), ink = e.closest('svg') ? style.fill : style.color;
+    const [low, high] = [light(ink), light(ground(e))].sort((a, b) => a - b);
+    found[e.tagName + ' ' + e.textContent.trim().slice(0, 40)] = (high + 0.05) / (low + 0.05);
+  }
+  return found;
+}"""

@@ -1,0 +1,182 @@
+"""--mode attention through the command line: which clips and classes, what is written, each family, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.support import published as files
+from tests.support.affect import write_frames, write_set
+from tests.support.containers import write_container
+from tests.support.pictures import draw_blank
+from tests.support.published import Recipe, write_class_texts
+from tests.support.tiny import NAMES, as_arguments
+from tests.support.tools import RANDOM_CLIP, Run, error_of, run_main
+
+QUICK = ["--mode", "attention", "--device", "cpu", "--workers", "0"]
+FIFTH, SIXTH = "RAER/images/SelfStudy/Library/P004/024", "RAER/images/SelfStudy/Library/P004/020"
+
+
+def explain(checkpoint, folder, *more) -> Run:
+    run = run_main([*QUICK, "--eval-checkpoint", str(checkpoint), *more], folder)
+    assert run.status == 0, run.err
+    return run
+
+
+def clips_of(run: Run) -> list[dict]:
+    return json.loads((run.folder / "attention.json").read_text(encoding="utf-8"))["clips"]
+
+
+@pytest.fixture(scope="module")
+def explained(trained, tmp_path_factory) -> Run:
+    return explain(trained.folder / "best.pt", tmp_path_factory.mktemp("attention") / "run")
+
+
+def test_one_clip_of_each_class_is_explained_as_it_was_predicted(explained, trained):
+    rows, predictions = clips_of(explained), {row["clip"]: row for row in trained.predictions}
+    assert [row["label"] for row in rows] == list(NAMES)
+    for row in rows:
+        known = predictions[row["clip"]]
+        assert (row["label"], row["predicted"]) == (known["label"], known["predicted"])
+        assert row["explained"] == row["predicted"]
+        assert row["probability"] == pytest.approx(float(known[f"prob_{row['predicted']}"]), abs=1e-4)
+        assert next(clip for clip in predictions if predictions[clip]["label"] == row["label"]) == row["clip"]
+
+
+def test_shares_of_frames_and_streams_are_of_one_whole(explained):
+    for row in clips_of(explained):
+        frames = row["frames"]
+        assert [frame["frame"] for frame in frames] == ["00002.png", "00004.png", "00006.png", "00008.png"]
+        for stream, share in row["shares"].items():
+            assert sum(frame[stream] for frame in frames) == pytest.approx(share)
+        assert sum(row["shares"].values()) == pytest.approx(1) and 0 <= row["padding"] < 1
+
+
+def test_every_clip_has_a_sheet_and_a_video_of_all_its_frames(explained):
+    for row in clips_of(explained):
+        with Image.open(explained.folder / row["picture"]) as sheet:
+            assert sheet.width > 900 and sheet.height > 700 and np.unique(np.array(sheet)).size > 50
+        with av.open(str(explained.folder / row["video"])) as video:
+            stream = video.streams.video[0]
+            pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
+            assert stream.codec_context.name == "h264" and stream.average_rate == 12
+        assert len(pictures) == 8  # all frames of the clip, of which the model saw 4
+        assert all(np.abs(a.astype(int) - b).max() > 40 for a, b in zip(pictures[:-1], pictures[1:], strict=True))
+    names = {path.name for path in explained.folder.iterdir()}
+    assert names == {"config.json", "log.txt", "attention", "attention.json"}
+    assert not [path for path in (explained.folder / "attention").iterdir() if path.suffix not in (".png", ".mp4")]
+
+
+def test_a_summary_is_printed(explained):
+    lines = [line for line in explained.out.splitlines() if "shown: what speaks for" in line]
+    assert len(lines) == 5 and all("face " in line and "in its padding" in line for line in lines)
+
+
+@pytest.fixture
+def no_sheets(monkeypatch):
+    monkeypatch.setattr("apps.attention.run.draw_clip", draw_blank)
+
+
+def test_clips_and_class_are_chosen(trained, tmp_path, no_sheets):
+    run = explain(trained.folder / "best.pt", tmp_path / "run", "--clips", SIXTH, f"{FIFTH}/", "--explain", "fatigue")
+    rows = clips_of(run)
+    assert [row["clip"] for row in rows] == [SIXTH, FIFTH]
+    assert {row["explained"] for row in rows} == {"Fatigue"} and rows[1]["predicted"] == "Distraction"
+    assert rows[1]["explained_probability"] < rows[1]["probability"]
+    own = clips_of(explain(trained.folder / "best.pt", tmp_path / "own", "--clips", FIFTH, "--explain", "label"))
+    assert own[0]["explained"] == "Distraction" and own[0]["shares"] != rows[1]["shares"]
+
+
+def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sheets):
+    stored = torch.load(trained.folder / "best.pt", weights_only=True)
+    stored["calibration"] = {"temperature": 1e6, "fitted_on": "val", "clips": 10}
+    torch.save(stored, tmp_path / "best.pt")
+    row = clips_of(explain(tmp_path / "best.pt", tmp_path / "run", "--clips", FIFTH))[0]
+    assert row["probability"] == pytest.approx(0.2, abs=1e-3)
+
+
+@pytest.mark.parametrize(("family", "frames"), [("clip_caer", 8), ("dfer_clip", 8), ("emoclip", 2)])
+def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
+    """The published EmoCLIP sees every fourth frame."""
+    path = tmp_path / "model.pth"
+    more = ["--pack", "none"]
+    if family == "emoclip":
+        torch.save(files.emoclip(Recipe(depth=2)).state, path)
+        more += ["--class-texts", str(write_class_texts(tmp_path / "five.json", NAMES, label_base=1))]
+    else:
+        write_container(path, getattr(files, family)(Recipe()))
+    flags = {name: value for name, value in tiny_flags.items() if family == "clip_caer" or "body" not in name}
+    run = explain(path, tmp_path / "run", *as_arguments(flags), "--clips", FIFTH, *more)
+    row = clips_of(run)[0]
+    assert set(row["shares"]) == ({"face", "context"} if family == "clip_caer" else {"face"})
+    assert (row["padding"] is None) == (family != "clip_caer") and len(row["frames"]) == frames
+
+
+def test_single_frames_have_a_sheet_and_no_video(tmp_path):
+    write_set(tmp_path / "set")
+    write_frames(tmp_path / "set")
+    learn = ["--model", "frame-expr", *RANDOM_CLIP, "--device", "cpu", "--workers", "0", "--batch-size", "16"]
+    learnt = run_main([*learn, "--root-dir", str(tmp_path / "set"), "--epochs", "1"], tmp_path / "learnt")
+    rows = clips_of(explain(learnt.folder / "best.pt", tmp_path / "run"))
+    assert rows and all("video" not in row and len(row["frames"]) == 1 for row in rows)
+    assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
+
+
+def test_unreadable_frames_are_told_of_and_shown_grey(trained, tiny_flags, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
+    (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")
+    for name in ("00001.png", "00002.png"):
+        (root / FIFTH / name).write_bytes(b"no picture")
+    flags = {name: str(Path(tiny_flags["--root-dir"]) / file) for name, file in tiny_flags.items() if "box" in name}
+    flags |= {"--root-dir": str(root), "--test-annotation": "list.txt", "--on-bad-frame": "skip"}
+    run = explain(trained.folder / "best.pt", tmp_path / "run", *as_arguments(flags))
+    assert "no image in 2 frame files" in run.out and len(clips_of(run)) == 1
+    with av.open(str(run.folder / clips_of(run)[0]["video"])) as video:
+        first, *_, last = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    panel = np.s_[100:300, 20:200]
+    assert abs(first[panel].astype(int) - 128).max() < 8 and last[panel].std() > 8
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--explain", "Fatige"], "--explain Fatige: no such class; did you mean Fatigue?"),
+        (["--explain", "zzz"], "predicted, label, or one of Neutrality, Enjoyment"),
+        (["--clips", f"{FIFTH[:-1]}9x"], "not in annotation/test.txt; did you mean RAER/images"),
+        (["--clips", "qqq"], "--clips qqq: not in annotation/test.txt; its first is RAER/images"),
+        (["--streams", "face"], "--streams face: this checkpoint was trained with both"),
+        (["--pack", "packed"], "--mode attention draws over the frames themselves"),
+        (["--clips", "P004/024"], "--clips P004/024: not in annotation/test.txt; did you mean RAER/images"),
+        (["--targets", "numbers.csv"], "predicts classes; name --test-annotation FILE"),
+        (["--test-annotation", "nowhere.txt"], "nowhere.txt"),
+        (["--stride", "3"], "--stride means nothing to"),
+        (["--class-texts", "own.json"], "a checkpoint holds its own prompts"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, trained, tmp_path, capsys):
+    call = [*QUICK, "--eval-checkpoint", str(trained.folder / "best.pt"), "--output-dir", str(tmp_path / "run"), *words]
+    assert expected in error_of(call, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_explained_is_refused(trained, tmp_path, capsys):
+    assert "--mode attention needs --eval-checkpoint FILE" in error_of(QUICK, capsys)
+    belongs = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--explain", "label"], capsys)
+    assert "--explain belongs to --mode attention, not to --mode eval" in belongs
+    stored = torch.load(trained.folder / "best.pt", weights_only=True)
+    torch.save(stored | {"family": "sequence"}, tmp_path / "sequence.pt")
+    refused = error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "sequence.pt")], capsys)
+    assert "a sequence model sees stored features and no pictures" in refused
+    stored["config"]["model"]["task"] = "regression"
+    torch.save(stored, tmp_path / "numbers.pt")
+    assert "predicts numbers" in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "numbers.pt")], capsys)
+    (tmp_path / "file").write_text("")
+    best = str(trained.folder / "best.pt")
+    unwritable = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
+    assert "choose another with --output-dir" in unwritable

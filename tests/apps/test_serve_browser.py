@@ -1,0 +1,186 @@
+"""``--mode serve`` in a real browser: from the choice of a file to the plot, and nothing else is asked for."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+
+from apps.predict.runner import NUMBERS, About
+from tests.support.browser import open_browser, press_until
+from tests.support.serving import DarkOrBright, Watching, serving, write_video
+
+KNOWN = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "my lesson.mp4", KNOWN)
+
+
+@pytest.fixture
+def served(tmp_path):
+    with serving(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def page(browser, served):
+    """An open page; errors in its console, and requests that leave the server, fail the test."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, accept_downloads=True)
+    page, wrong = context.new_page(), []
+    page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(said.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda r: r.url.startswith((served.address, "blob:" + served.address)) or wrong.append(r.url))
+    page.wrong = wrong
+    page.goto(served.address)
+    page.get_by_text("At most 500 MB and 15 minutes.").wait_for()
+    yield page
+    context.close()
+    assert not wrong
+
+
+def until(page, claim):
+    """Asked from outside: the page's own policy forbids what playwright would wait with."""
+    for _ in range(200):
+        if page.evaluate(claim):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {claim}")
+
+
+def until_removed(served):
+    for _ in range(200):
+        if not served.left():
+            return
+        time.sleep(0.05)
+    raise AssertionError(served.left())
+
+
+def analyse(page, video):
+    page.set_input_files("#file", str(video))
+    wait_for_answer(page)
+
+
+def wait_for_answer(page):
+    """An error ends the wait as well."""
+    page.wait_for_selector("#answer:not([hidden]) svg.plot, #error:not(:empty)", timeout=30_000)
+    assert page.inner_text("#error") == ""
+
+
+def test_from_upload_to_plot(page, served, video, tmp_path):
+    analyse(page, video)
+    assert "Person 1" in page.inner_text("#summary") and "0:12 of video" in page.inner_text("#summary")
+    strip = page.eval_on_selector_all("svg.plot rect:not(.gap) title", "all => all.map(one => one.textContent)")
+    assert [told.split(",")[0] for told in strip] == ["Dark", "Bright"]
+    assert page.locator("svg.plot .curve").count() == 6  # three classes before the gap, and three after it
+    gaps = page.eval_on_selector_all("svg.plot rect.gap title", "all => all.map(one => one.textContent)")
+    assert len(gaps) == 1 and gaps[0].startswith("not seen, 0:0")
+    assert page.get_attribute("svg.plot", "aria-label").startswith("Person 1. 9 windows: ")
+    until(page, "document.getElementById('overlay').readyState >= 2 && overlay.videoWidth >= 160")
+    page.click("svg.plot", position={"x": 800, "y": 60})
+    until(page, "document.getElementById('overlay').currentTime > 8")
+    until(page, "document.querySelector('.readout').textContent.includes('Bright 100')")
+    until(page, "document.querySelector('.playing').getAttribute('visibility') === 'visible'")
+    until_removed(served)
+
+
+def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, served, video, tmp_path):
+    analyse(page, video)
+    until_removed(served)
+    for link, name in (("Table (CSV)", "my lesson-timeline.csv"), ("Video (MP4)", "my lesson-overlay.mp4")):
+        with page.expect_download() as download:
+            page.get_by_text(link).click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / "got")
+        assert (tmp_path / "got").stat().st_size > 100
+    page.click("summary")
+    header = page.inner_text("#table tr:first-of-type").split()
+    assert header == ["from", "to", "person", "predicted", "seen", "Dark", "Bright", "Never"]
+    page.get_by_text("Another video").click()
+    assert page.is_visible("#drop") and not page.is_visible("#answer")
+
+
+def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, video):
+    class Numbers(DarkOrBright):
+        about = About("test", "numbers.pt", kind=NUMBERS, numbers=("light", "half"), streams="face", frames=4, size=32)
+
+        def __call__(self, face, context=None):
+            light = face.mean(axis=(1, 2, 3, 4)) / 255
+            return np.stack([light, light / 2], axis=1).astype(np.float32)
+
+    with serving(tmp_path, predictor=Watching(runner=Numbers(), every=1.0, seconds=2.0)) as served:
+        page = browser.new_page()
+        page.goto(served.address)
+        analyse(page, video)
+        labels = page.eval_on_selector_all("svg.plot text", "all => all.map(one => one.textContent)")
+        assert labels[:3] == ["-1.0", "0.0", "1.0"] and page.locator("svg.plot .curve").count() == 4
+        described = page.get_attribute("svg.plot", "aria-label")
+        light, half = map(float, re.fullmatch(r"Person 1\. On average: light (\S+), half (\S+)\.", described).groups())
+        assert 0.3 < light < 0.7 and abs(light / 2 - half) < 0.011
+        page.close()
+
+
+def test_classes_that_the_sentence_does_not_name_are_counted(page):
+    tell = """async (classes) => (await import("/page/plot.js")).describe(
+        { rows: [...classes].map((name) => ({ predicted: name })) }, {})"""
+    assert page.evaluate(tell, "aaabbcdefg") == "10 windows: a 3, b 2, c 1, d 1, e 1, the rest 2."
+    assert page.evaluate(tell, "bab") == "3 windows: b 2, a 1."
+
+
+def test_a_phone_shows_all_of_it(page, video):
+    page.set_viewport_size({"width": 360, "height": 740})
+    analyse(page, video)
+    until(page, "document.querySelector('svg.plot').getBoundingClientRect().width < 360")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_what_is_no_video_is_told_and_another_can_be_tried(page, served, video, tmp_path):
+    (tmp_path / "notes.mp4").write_text("Not a video at all.\n" * 50)
+    page.set_input_files("#file", str(tmp_path / "notes.mp4"))
+    until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
+    page.wrong[:] = [told for told in page.wrong if "422" not in told]  # the browser itself names failed requests
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    page.set_input_files("#file", str(tmp_path / "empty.mp4"))
+    page.get_by_text("This file is empty.").wait_for()
+    assert page.is_visible("#drop") and not served.left()
+    analyse(page, video)
+    assert page.inner_text("#error") == ""
+
+
+def test_the_keyboard_is_enough(page, video):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    press_until(page, "Enter", lambda: choosers)
+    choosers[0].set_files(str(video))
+    wait_for_answer(page)
+    assert page.evaluate("document.activeElement.id") == "answer"
+
+
+def test_a_dropped_file_is_taken(page, video):
+    page.evaluate(
+        """async () => {
+            const made = new DataTransfer();
+            made.items.add(new File(["nothing of a video"], "dropped.mp4"));
+            document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: made, bubbles: true}));
+        }"""
+    )
+    until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
+    page.wrong[:] = [told for told in page.wrong if "422" not in told]
+
+
+def test_the_page_keeps_its_promise_of_no_other_address(served):
+    status, page = served.ask("GET", "/")
+    parts = [page.decode()] + [
+        served.ask("GET", f"/page/{name}")[1].decode() for name in ("page.js", "plot.js", "page.css")
+    ]
+    addresses = set(re.findall(r"https?://[^\s\"')]+", "".join(parts)))
+    assert status == 200 and addresses == {"http://www.w3.org/2000/svg"}  # the name of SVG, never asked for

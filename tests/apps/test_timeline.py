@@ -1,0 +1,150 @@
+"""Rows of a timeline: named, smoothed, counted, written."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from apps.predict.colours import class_colours
+from apps.predict.pictures import COLUMNS, draw_lanes, read_lanes, runs
+from apps.predict.runner import About, probabilities
+from apps.predict.timeline import (
+    CONTEXT_ONLY,
+    FACE,
+    NO_FACE,
+    NO_ONE,
+    UNCERTAIN,
+    Row,
+    Smoother,
+    Summary,
+    TimelineWriter,
+    majority_of,
+)
+
+ABOUT = About(family="clip-caer", model="m.pt", names=("a", "b"))
+
+
+def row(second, chance, person=1, seen=FACE):
+    return Row(second, second + 4.0, person, seen, None if chance is None else (chance, 1 - chance), 16, 16)
+
+
+def smooth(groups, width, threshold=0.0):
+    smoother = Smoother(width, ABOUT, threshold)
+    return [rows for group in groups for rows in smoother.push(group)] + list(smoother.finish())
+
+
+def test_probabilities_divide_by_the_temperature():
+    logits = np.log([[1.0, 3.0]])
+    assert probabilities(logits, 1.0) == pytest.approx(np.array([[0.25, 0.75]]))
+    assert probabilities(2 * logits, 2.0) == pytest.approx(np.array([[0.25, 0.75]]))
+    assert np.isfinite(probabilities(np.array([[1e4, -1e4]], dtype=np.float32), 0.01)).all()
+
+
+def test_a_mean_of_three_windows():
+    found = smooth([[row(n, c)] for n, c in enumerate([0.9, 0.3, 0.6, 0.0])], 3)
+    assert [r.values[0] for (r,) in found] == pytest.approx([0.6, 0.6, 0.3, 0.3])
+    assert [r.predicted for (r,) in found] == ["a", "a", "b", "b"]
+    assert [r.start for (r,) in found] == [0, 1, 2, 3]
+
+
+def test_no_mean_reaches_over_a_gap_or_to_another_person():
+    groups = [[row(0, 0.9)], [row(1, None, seen=NO_FACE)], [row(2, 0.1), row(2, 0.7, person=2)], [row(3, 0.3)]]
+    found = smooth(groups, 5)
+    assert [[r.values and r.values[0] for r in rows] for rows in found] == [
+        [0.9],
+        [None],
+        pytest.approx([0.2, 0.7]),
+        pytest.approx([0.2]),
+    ]
+
+
+def test_a_smoother_waits_for_half_its_width_only():
+    smoother = Smoother(5, ABOUT, 0.0)
+    ready = [len(list(smoother.push([row(n, 0.5)]))) for n in range(100)]
+    assert ready == [0, 0] + [1] * 98 and len(smoother.groups) <= 5
+
+
+def test_below_the_threshold_is_uncertain():
+    ((sure,), (unsure,)) = smooth([[row(0, 0.8)], [row(1, 0.55)]], 1, threshold=0.6)
+    assert (sure.predicted, sure.confidence) == ("a", 0.8)
+    assert (unsure.predicted, unsure.confidence) == (UNCERTAIN, 0.55)
+    assert unsure.values == pytest.approx((0.55, 0.45))
+
+
+def test_the_majority_of_windows_whose_middles_lie_inside():
+    rows = [r for (r,) in smooth([[row(n, c)] for n, c in enumerate([0.9, 0.9, 0.1, 0.1, 0.1])], 1)]
+    assert majority_of(rows, 0.0, 4.5) == "a"  # middles 2, 3, 4: a, a, b
+    assert majority_of(rows, 4.0, 9.0) == "b" and majority_of(rows, 20.0, 30.0) is None
+
+
+def test_stretches_of_overlapping_windows_are_joined_and_empty_ones_win():
+    summary = Summary()
+    kinds = [FACE, CONTEXT_ONLY, NO_ONE, NO_ONE, CONTEXT_ONLY, FACE]
+    for second, seen in enumerate(kinds):
+        summary.add([row(second, 0.5 if seen != NO_ONE else None, None if seen == NO_ONE else 1, seen)])
+    # windows of 4 s from 0, 1, 2 ...: nobody from 2 to 7; context alone from 1 to 5 and from 4 to 8
+    assert summary.stretches == {NO_ONE: [[2.0, 7.0]], CONTEXT_ONLY: [[1.0, 2.0], [7.0, 8.0]]}
+    assert any("no one from 2.0 to 7.0 s" in line for line in summary.lines())
+
+
+def test_how_many_faces_were_found_counts_persons_alone():
+    summary = Summary()
+    assert summary.lines() == []
+    summary.add([Row(0.0, 4.0, 1, FACE, faces=3, samples=16), Row(0.0, 4.0, 2, CONTEXT_ONLY, faces=1, samples=16)])
+    summary.add([Row(4.0, 8.0, None, NO_ONE, samples=16)])
+    assert summary.found == 4 / 32
+    assert "in windows with somebody, a face in 12% of the sampled frames" in summary.lines()
+    assert (summary.as_json()["faces"], summary.as_json()["samples"]) == (4, 32)
+
+
+def write(folder, rows, header=None):
+    writer = TimelineWriter(folder, ABOUT, header or {"source": "x"})
+    writer.write(rows)
+    writer.close({"speed": 2.0})
+    with open(folder / "timeline.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), json.loads((folder / "timeline.json").read_text(encoding="utf-8"))
+
+
+def test_both_files_say_the_same(tmp_path):
+    rows = [*smooth([[row(0, 0.8)]], 1)[0], Row(1.0, 5.0, None, NO_ONE, samples=16)]
+    table, document = write(tmp_path, rows)
+    assert document["source"] == "x" and document["speed"] == 2.0
+    first, second = document["rows"]
+    assert first["prob_a"] == 0.8 and first["predicted"] == "a" and first["face_found"] is True
+    assert second["person"] is None and second["prob_a"] is None and second["seen"] == NO_ONE
+    plain = {None: "", True: "true", False: "false"}
+    for line, cells in zip(table, document["rows"], strict=True):
+        assert line == {k: plain[v] if v is None or isinstance(v, bool) else str(v) for k, v in cells.items()}
+
+
+def test_a_number_that_is_not_one_stays_out_of_json(tmp_path):
+    _, document = write(tmp_path, [Row(0.0, 1.0, 1, FACE, (float("nan"), 0.5), 1, 1)])
+    assert document["rows"][0]["prob_a"] is None and document["rows"][0]["prob_b"] == 0.5
+
+
+def test_a_timeline_without_rows_is_json(tmp_path):
+    table, document = write(tmp_path, [])
+    assert table == [] and document["rows"] == []
+
+
+def test_lanes_put_answers_at_the_middles_of_their_windows(tmp_path):
+    write(tmp_path, [r for (r,) in smooth([[row(n, 1.0 if n < 3 else 0.0)] for n in range(7)], 1)])
+    lanes, end = read_lanes(tmp_path / "timeline.csv", ABOUT)
+    assert end == 10.0
+    means = lanes["1"].means[:, 0]
+    # window 2 has its middle at 4 s and holds until 4.5 s; the first and the last reach to the ends
+    assert not np.isnan(means).any()
+    assert means[: int(0.45 * COLUMNS) - 1] == pytest.approx(1.0)
+    assert means[int(0.45 * COLUMNS) + 2 :] == pytest.approx(0.0)
+    draw_lanes(lanes, end, ABOUT)
+
+
+def test_runs():
+    assert runs(np.array([1, 1, 0, 2, 2])) == [(0, 2), (2, 3), (3, 5)]
+
+
+def test_every_class_has_a_colour_of_its_own():
+    names = [f"class {n}" for n in range(20)] + ["Neutrality"]
+    colours = class_colours(names)
+    assert len(set(colours.values())) == 21 and colours["Neutrality"] == "#8C8C8C"

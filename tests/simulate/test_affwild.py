@@ -1,0 +1,179 @@
+"""The drawn set in Aff-Wild2's layout: its files and bytes, labels that agree with each other and with the faces."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score
+
+from dataloader.affwild import group_of, read_task_sets
+from dataloader.frame_labels import ACTION_UNITS, TASKS, find_labelled
+from simulate import VideoSettings, write_set
+from simulate.__main__ import main
+from simulate.affwild2 import plan_videos
+from simulate.affwild2.course import CENTRES, draw_course, weigh_regions
+from simulate.affwild2.labels import draw_runs, read_video_labels
+from simulate.affwild2.make import length_of
+from simulate.affwild2.plan import id_of
+from simulate.affwild2.show import show_course
+from simulate.basic import draw_temper
+
+SMALL = VideoSettings(clips=16, frames=60)
+CHALLENGES = {"VA_Estimation_Challenge", "EXPR_Recognition_Challenge", "AU_Detection_Challenge"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("affwild2") / "set"
+    assert write_set(out, SMALL, workers=1)
+    return out
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_files(root):
+    names = set(files_of(root))
+    frames = {name for name in names if name.startswith("cropped_aligned/")}
+    labels = {name for name in names if name.startswith("annotations/")}
+    assert names == frames | labels | {"about.json"}
+    assert all(re.fullmatch(r"cropped_aligned/\d{3}(_left|_right)?/\d{5}\.jpg", name) for name in frames)
+    assert {name.split("/")[1] for name in labels} == CHALLENGES
+    assert {name.split("/")[2] for name in labels} == {"Train_Set", "Validation_Set"}
+    assert {len((root / name).read_text().splitlines()) for name in labels} == {61}  # a header, a line for each frame
+    assert cv2.imread(str(root / sorted(frames)[0])).shape == (112, 112, 3)
+    about = json.loads((root / "about.json").read_text())
+    assert about["settings"]["layout"] == "affwild2" and "simulated" in about["note"] and about["paths"]
+
+
+def test_it_is_read_back_with_gaps_invalid_labels_and_partly_different_videos(root):
+    sets = {task: read_task_sets(root, [task], 0) for task in TASKS}
+    ids = {task: [{video.id for video in side} for side in sides] for task, sides in sets.items()}
+    for side in range(2):
+        assert len({frozenset(ids[task][side]) for task in TASKS}) > 1
+        pairs = {id for id in ids["va"][side] if group_of(id) != id}
+        assert len(pairs) == 2 and len(set(map(group_of, pairs))) == 1 and all(pairs <= ids[t][side] for t in TASKS)
+    trained, held = (set.union(*(ids[task][side] for task in TASKS)) for side in range(2))
+    assert len(trained) == 11 and len(held) == 5 and not trained & held
+    for task, sides in sets.items():
+        videos = [video for side in sides for video in side]
+        valid = np.concatenate([find_labelled(task, video.labels[task]) for video in videos])
+        assert 0.8 < valid.mean() < 1
+        missing = np.concatenate([video.missing for video in videos])
+        assert 0.01 < missing.mean() < 0.3 and np.diff(missing).sum() <= missing.sum() / 2  # in runs of 4 or more
+        assert all(video.spare_files == 0 for video in videos)
+
+
+def test_same_settings_same_bytes_with_any_number_of_workers(root, tmp_path):
+    small = VideoSettings(clips=8, frames=12)
+    for name, workers in (("a", 1), ("b", 2)):
+        write_set(tmp_path / name, small, workers)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert not write_set(root, SMALL)  # it is there
+
+
+def test_pairs_have_one_length_and_videos_others():
+    settings = VideoSettings(clips=8)
+    slots = plan_videos(settings)
+    lengths = {id_of(slot): length_of(settings, slot) for slot in slots}
+    by_group = {group: {n for id, n in lengths.items() if group_of(id) == group} for group in map(group_of, lengths)}
+    assert all(len(found) == 1 for found in by_group.values()) and len(by_group) == 6
+    assert len(set(lengths.values())) > 3 and all(400 <= length <= 900 for length in lengths.values())
+    assert len({slot.person for slot in slots}) == 8
+
+
+def test_courses_are_smooth_bounded_and_visit_every_region():
+    course = draw_course(4000, np.random.default_rng(0))
+    assert course.shape == (4000, 3) and np.abs(course).max() <= 1
+    assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a turn takes many frames
+    assert course[:, 0].std() > 0.3 and course[:, 1].std() > 0.3
+    weights = weigh_regions(course)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    nearest = np.linalg.norm(course[:, None] - CENTRES, axis=2).argmin(1)
+    assert (weights.argmax(1) == nearest).all()
+    shares = np.bincount(nearest, minlength=8) / 4000
+    assert shares.min() > 0.04 and shares.max() < 0.35
+    changes = np.flatnonzero(np.diff(nearest))
+    assert 4000 / len(changes) > 15  # frames that an expression lasts
+
+
+def test_runs_hold_about_their_share():
+    rng = np.random.default_rng(1)
+    shares = [draw_runs(600, 0.1, rng).mean() for _ in range(200)]
+    assert 0.07 < np.mean(shares) < 0.16
+    assert not any(draw_runs(frames, 0.05, rng).all() for frames in (1, 2, 3, 10) for _ in range(50))
+
+
+def make_video(seed: int, frames: int = 700):
+    rng = np.random.default_rng(seed)
+    course = draw_course(frames, rng)
+    moments = show_course(course, draw_temper(rng), rng).meant
+    seen = ("brow_raise", "brow_furrow", "brow_tilt", "eyelid", "gaze_y", "smile", "mouth_open", "mouth_press", "pitch")
+    shown = np.array([[getattr(moment, name) for name in seen] for moment in moments])
+    return np.hstack([shown, np.maximum(shown, 0), shown**2]), read_video_labels(course, moments, rng)
+
+
+def ccc(a, b):
+    return 2 * np.cov(a, b, bias=True)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    videos = [make_video(seed) for seed in range(22)]
+    return [
+        (np.concatenate([x for x, _ in part]), {task: np.concatenate([y[task] for _, y in part]) for task in TASKS})
+        for part in (videos[:16], videos[16:])
+    ]
+
+
+def test_faces_tell_valence_arousal_and_expression_of_persons_never_seen(faces):
+    (X, Y), (X_new, Y_new) = faces
+    told = Ridge(1.0).fit(X, Y["va"]).predict(X_new)
+    scores = [ccc(told[:, side], Y_new["va"][:, side]) for side in range(2)]
+    assert min(scores) > 0.6, scores
+    scale = X.std(0)
+    expression = LogisticRegression(max_iter=300).fit(X[::3] / scale, Y["expr"][::3, 0])
+    assert f1_score(Y_new["expr"][:, 0], expression.predict(X_new / scale), average="macro") > 0.55
+
+
+def test_every_action_unit_comes_and_goes(faces):
+    for _, labels in faces:
+        rates = dict(zip(ACTION_UNITS, labels["au"].mean(0), strict=True))
+        assert all(0.02 < rate < 0.6 for rate in rates.values()), rates
+
+
+def test_action_units_are_what_their_names_say(faces):
+    (X, labels), _ = faces
+    raised, furrowed, _, eyelid, _, smile, opened, pressed, _ = X.T[:9]
+    unit = dict(zip(ACTION_UNITS, labels["au"].T.astype(bool), strict=True))
+    for name, latent, sign in (
+        ("AU1", raised, 1), ("AU2", raised, 1), ("AU4", furrowed, 1), ("AU6", smile, 1), ("AU7", eyelid, -1),
+        ("AU10", smile, -1), ("AU12", smile, 1), ("AU15", smile, -1), ("AU23", pressed, 1), ("AU24", pressed, 1),
+        ("AU25", opened, 1), ("AU26", opened, 1),
+    ):  # fmt: skip
+        assert sign * (latent[unit[name]].mean() - latent[~unit[name]].mean()) > 0.1, name
+    for first, second in (("AU26", "AU25"), ("AU24", "AU23"), ("AU6", "AU12")):
+        assert not (unit[first] & ~unit[second]).any()  # the first cannot be without the second
+    assert not (unit["AU12"] & unit["AU15"]).any() and not (unit["AU23"] & unit["AU25"]).any()
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--persons", "12"], "--persons means nothing with --layout affwild2"),
+        (["--width", "112"], "--width means nothing with --layout affwild2"),
+        (["--clips", "7"], "--clips 7: expected 8 to 998"),
+        (["--frames", "0"], "--frames 0: expected 1 to 99999"),
+        (["--test-fraction", "1"], "--test-fraction 1.0: expected a share between 0 and 1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, expected, tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "set"), "--layout", "affwild2", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and expected in error
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,116 @@
+"""Small drawn sets in the layouts of published ones, the flags that run on them, and what their clips truly show."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.train import Trainer
+from simulate import LayoutSettings, write_set
+from tests.support.tools import RANDOM_CLIP
+
+QUICK = [*RANDOM_CLIP, *"--workers 0 --num-segments 2 --batch-size 8 --device cpu --epochs 1 --milestones".split()]
+SMALL = {
+    "dfew": LayoutSettings(layout="dfew", clips=40, persons=12, frames=3),
+    "ferv39k": LayoutSettings(layout="ferv39k", clips=30, persons=6, frames=3),
+    "mafw": LayoutSettings(layout="mafw", clips=75, persons=12, frames=3),
+    "afew": LayoutSettings(layout="afew", clips=30, persons=6, frames=3),
+    "caer": LayoutSettings(layout="caer", clips=60, persons=6, frames=2, width=160, height=120),
+    "caer-s": LayoutSettings(layout="caer-s", clips=30, persons=6, width=160, height=120),
+    "daisee": LayoutSettings(layout="daisee", clips=24, persons=6, frames=2, width=160, height=120),
+}
+SEVEN = "happiness sadness neutral anger surprise disgust fear".split()
+ELEVEN = "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness disappointment".split()
+LEVELS = ["Very Low", "Low", "High", "Very High"]
+FOLDERS = {
+    "Happy": "happiness", "Sad": "sadness", "Neutral": "neutral", "Angry": "anger", "Anger": "anger",
+    "Surprise": "surprise", "Disgust": "disgust", "Fear": "fear",
+}  # fmt: skip
+COLOURS = ((230, 220, 40), (60, 60, 200), (128, 128, 128), (220, 30, 30), (240, 240, 240), (30, 160, 60), (20, 20, 20))
+# the recipe of each way to read a set, the set, and the flags beside the recipe's
+READERS = {
+    "dfew": ("dfew", ["--fold", "2"]),
+    "ferv39k": ("ferv39k", []),
+    "mafw": ("mafw", ["--fold", "5"]),
+    "mafw_captions": ("mafw", ["--fold", "4"]),
+    "mafw_compound": ("mafw", ["--fold", "1"]),
+    "afew": ("afew", []),
+    "caer": ("caer", []),
+    "caer_s": ("caer-s", ["--num-segments", "1"]),
+    "daisee": ("daisee", []),
+}
+
+
+def draw(name: str, root: Path) -> Path:
+    assert write_set(root, SMALL[name], workers=1)
+    return root
+
+
+def write_colours(root: Path, clips: int = 38) -> Path:
+    """DFEW's folders, lists and folds around clips that are a colour for each class: a few steps learn them."""
+    rng, lines = np.random.default_rng(0), []
+    for clip in range(clips):
+        name = f"DFEW_Frame_Face/{clip + 1:05d}"
+        (root / name).mkdir(parents=True)
+        for frame in ("00001.png", "00002.png"):
+            pixels = rng.normal(COLOURS[clip % 7], 30, size=(48, 48, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / frame)
+        lines.append(f"{name} 2 {clip % 7}")
+    (root / "annotation").mkdir()
+    for fold in range(5):
+        parts: dict[str, list[str]] = {"train": [], "test": []}
+        for number, line in enumerate(lines):
+            parts["test" if number // 7 % 5 == fold else "train"].append(line + "\n")
+        for part, rows in parts.items():
+            (root / f"annotation/DFEW_set_{fold + 1}_{part}.txt").write_text("".join(rows))
+    return root
+
+
+def flags(reader: str, root: Path) -> list[str]:
+    """The recipe of a set, quick, on the drawn one."""
+    return [f"@recipes/data/{reader}.args", "--root-dir", str(root), *QUICK, *READERS[reader][1]]
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    return [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def truth(reader: str, root: Path, fold: int = 0) -> dict[str, str]:
+    """{clip: class} of the test list, read without the project's readers."""
+    fold = fold or int((READERS[reader][1] or ["", "0"])[1])
+    mafw = root / "Train_Test_Set/{}/no_caption_new" / f"set_{fold}/test.txt"
+    if reader == "dfew":
+        rows = rows_of(root / f"annotation/DFEW_set_{fold}_test.txt")
+        return {path: SEVEN[int(label)] for path, _, label in rows}
+    if reader.startswith("mafw"):
+        return dict(rows_of(Path(str(mafw).format("compound" if "compound" in reader else "single"))))
+    if reader == "afew":
+        folders = (root / "AFEW_Face/validation").glob("*/*")
+        return {folder.relative_to(root).as_posix(): FOLDERS[folder.parent.name] for folder in folders}
+    rows = rows_of(root / "annotation" / ("test_image.txt" if reader == "ferv39k" else "test.txt"))
+    if reader == "daisee":
+        return {path: LEVELS[int(label) - 1] for path, _, label in rows}
+    return {row[0]: FOLDERS[row[0].split("/")[-2]] for row in rows}
+
+
+def classes_in_columns(predictions: Path) -> list[str]:
+    with open(predictions, newline="", encoding="utf-8") as file:
+        header = next(csv.reader(file))
+    return [name.removeprefix("logit_") for name in header if name.startswith("logit_")]
+
+
+def stop_at_step(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
+    """``act`` in the ``number``-th training step, counted from 1 over every run of a series."""
+    step, seen = Trainer.whole_step, []
+
+    def counted(self: Trainer, *arguments: Any) -> Any:
+        seen.append(None)
+        if len(seen) == number:
+            act()
+        return step(self, *arguments)
+
+    patch.setattr(Trainer, "whole_step", counted)

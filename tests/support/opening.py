@@ -1,0 +1,38 @@
+"""A published file, opened and scored as the project does it."""
+
+from pathlib import Path
+
+import torch
+
+from engine.checkpoints import model_config, open_checkpoint, rebuild
+from models.clip_backbone import tokenize
+from tests.support.published import Published
+
+RAER = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
+SEVEN = ("still", "glad", "lost", "tired", "elsewhere", "startled", "sour")
+CLOSE = 2e-4  # of logits that reach 25 at a temperature of 0.01; the exact GELU instead of the tanh one is 1e-3 away
+
+
+def score(path: Path, given: dict, face: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    opened = open_checkpoint(path, given)
+    model = rebuild(opened.content, model_config(opened.content, given)).eval()
+    with torch.inference_mode():
+        return model(face, context).logits
+
+
+def assert_close(logits: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal, and the classes far enough apart for that to say something."""
+    assert logits.shape == expected.shape
+    assert expected.std(dim=1).min() > 0.05
+    torch.testing.assert_close(logits.double(), expected, atol=CLOSE, rtol=0)
+
+
+def as_written(published: Published, keys: list[str]) -> set[str]:
+    """Keys of a report as they stand in the file, whether it shows DataParallel's prefix or not."""
+    prefix = "module." if next(iter(published.state)).startswith("module.") else ""
+    return {key if key.startswith(prefix) else prefix + key for key in keys}
+
+
+def same_tokens(recovered: list[str], texts: tuple[str, ...]) -> bool:
+    """Blanks around a comma do not matter, to CLIP neither."""
+    return len(recovered) == len(texts) and torch.equal(tokenize(list(recovered)), tokenize(list(texts)))

@@ -1,0 +1,50 @@
+"""Pictures of a classifier's results take as long as the rest of a short run: small blank ones stand for them.
+
+Every test has the small ones (tests/conftest.py); what is drawn is looked at in tests/analysis/test_plots.py and,
+of whole runs, in tests/engine/test_train.py and tests/sweep/test_ablate.py.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis import plots, reliability
+from sweep import plot
+
+DRAWN = [
+    (plots, "draw_confusion"),
+    (plots, "draw_curves"),
+    (reliability, "draw_reliability"),
+    (plot, "draw_differences"),
+]
+REAL = [getattr(module, name) for module, name in DRAWN]
+
+
+def draw_blank(*_: object) -> Figure:
+    return plots.plt.figure(figsize=(0.5, 0.5), dpi=20)
+
+
+@contextmanager
+def small_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in DRAWN:
+            patch.setattr(module, name, draw_blank)
+        yield
+
+
+@contextmanager
+def real_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), real in zip(DRAWN, REAL, strict=True):
+            patch.setattr(module, name, real)
+        yield
+
+
+def pixels_of(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image.convert("L"))

@@ -1,0 +1,90 @@
+"""Short ways to say what tests say often."""
+
+import contextlib
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataloader.classes import Classes, load_classes
+from engine.options import Config
+from engine.settings import make_config
+from engine.setup import build_model
+from engine.tasks import ClipCaerTask
+from main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+RANDOM_CLIP = ["--clip-path", "random", "--image-size", "64"]
+FAST = [*RANDOM_CLIP, "--workers", "0", "--num-segments", "4", "--batch-size", "4", "--device", "cpu"]
+
+
+@dataclass
+class Run:
+    """A finished call of main and the folder it wrote."""
+
+    status: int
+    folder: Path
+    out: str
+    err: str
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def predictions(self) -> list[dict[str, str]]:
+        with open(self.folder / "predictions.csv", newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+
+def run_main(arguments: list[str], folder: Path) -> Run:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([*arguments, "--output-dir", str(folder)])
+    return Run(status, folder, out.getvalue(), err.getvalue())
+
+
+def error_of(arguments: list[str], capsys) -> str:
+    """The one line that a user's mistake ends in; anything else on stderr, or another exit status, fails."""
+    capsys.readouterr()
+    status = main(arguments)
+    err = capsys.readouterr().err
+    assert status == 2, err
+    assert err.startswith("error: ") and err.endswith("\n"), err
+    assert err.count("\n") == 1 and "Traceback" not in err, err
+    return err.strip()
+
+
+def configure(**given: Any) -> Config:
+    """A checked config for the random CLIP."""
+    return make_config({"clip_path": "random", "image_size": 64, "num_segments": 4} | given)
+
+
+def make_model(config: Config) -> tuple[torch.nn.Module, Classes]:
+    """A model as a training run builds it, and RAER's classes."""
+    classes = load_classes("RAER")
+    return build_model(config, classes)[0], classes
+
+
+def make_task(**given: Any) -> ClipCaerTask:
+    """A task with its model, with class sizes known."""
+    config = configure(**given)
+    model, classes = make_model(config)
+    task = ClipCaerTask(model, classes.names, config.loss)
+    task.set_training_counts([9, 3, 4, 5, 7], torch.device("cpu"))
+    return task
+
+
+def random_batch(B: int = 3, T: int = 4, size: int = 64, seed: int = 0) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    face, context = torch.rand(2, B, T, 3, size, size, generator=generator)
+    label = torch.arange(B) % 5
+    return {"face": face, "context": context, "label": label, "id": [str(i) for i in range(B)], "replaced_frames": 0}
