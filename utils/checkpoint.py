@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from utils.archive import first_line, read_archive, read_safetensors
 from utils.errors import UserError
+from utils.files import atomic_write
 
 FORMAT = 1
 CONTENT = "checkpoint"  # the entry of a safetensors header that holds what is no tensor
@@ -24,22 +24,14 @@ def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool 
 
 
 def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
-    """To a temporary file, flushed to the disk, then renamed."""
-    temporary = path.with_name(path.name + ".part")
+    """Write a file through ``atomic_write``; with ``keep_previous`` the old file is renamed, not replaced."""
     try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        if keep_previous and path.exists():
-            os.replace(path, previous_of(path))
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with atomic_write(path, keep_as=previous_of(path) if keep_previous else None) as temporary:
+            write(temporary)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{path}: cannot be written ({_reason(error, path)}); what was there before is untouched"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)  # renamed away unless something went wrong, Ctrl-C included
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -54,20 +46,6 @@ def _reason(error: Exception, path: Path) -> str:
 def previous_of(path: Path) -> Path:
     """Where the checkpoint before ``path`` is kept: last.pt → last.previous.pt."""
     return path.with_name(path.stem + PREVIOUS + path.suffix)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk once its folder is; some systems cannot be asked."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
 
 
 def hash_tensors(state: dict[str, torch.Tensor]) -> str:

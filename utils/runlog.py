@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, reason_of
+from utils.files import write_text
 
 
 class RunLog:
@@ -53,13 +54,7 @@ class RunLog:
         self.write_text(name, json.dumps(content, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """The old file or the new one, never half of one."""
-        unfinished = self.folder / f"{name}.part"
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, self.folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_text(self.folder / name, text)
 
     @property
     def board(self) -> Any:

@@ -1,0 +1,28 @@
+"""Tables as plain text and as Markdown: the one renderer of the project."""
+
+from collections.abc import Sequence
+
+Rows = Sequence[Sequence[str]]
+
+
+def text_table(rows: Rows, align: str = "") -> list[str]:
+    """Return one line per row, with columns padded to equal width and two spaces between them.
+
+    ``align`` has one letter per column, ``l`` or ``r``; columns beyond its end are left-aligned.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    is_right = [column < len(align) and align[column] == "r" for column in range(len(widths))]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def markdown_table(header: Sequence[str], rows: Rows, align: str = "") -> list[str]:
+    """Return the lines of a Markdown table; vertical bars inside cells are escaped."""
+    rules = ["---:" if column < len(align) and align[column] == "r" else "---" for column in range(len(header))]
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    return [f"| {' | '.join(row)} |" for row in (lines[0], rules, *lines[1:])]
