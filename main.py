@@ -1,11 +1,11 @@
-"""Emotion recognition from video with CLIP. `python main.py --help` lists every flag, README.md the usual commands."""
+"""Emotion recognition from video with CLIP. `python main.py --help` lists the modes, README.md the usual commands."""
 
 import os
 import sys
 from importlib import import_module
 
-from engine.settings import read_command, resumed_series
-from sweep.folds import is_series
+from engine.config import read_command, resumed_series
+from engine.series import is_series
 from utils.command import run_command
 from utils.config import describe
 
@@ -13,9 +13,8 @@ from utils.config import describe
 # what it saves. Read when torch is first imported, so it stands here; the user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-MODES = {  # mode, or what train is for another task → where it lives
+MODES = {  # mode → module and function
     "train": ("engine.train", "train"),
-    "regression": ("engine.regress", "regress"),
     "eval": ("engine.evaluate", "evaluate"),
     "zero-shot": ("engine.zero_shot", "zero_shot"),
     "cache": ("engine.frame_cache", "cache"),
@@ -47,8 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_mode(given, config) -> int:
     config = resumed_series(config, given)
-    regression = config.run.mode == "train" and config.model.task == "regression"
-    module, name = MODES["regression" if regression else config.run.mode]
+    module, name = MODES[config.run.mode]
     run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
     if is_series(config):
         import_module("sweep.run").run_series(config, given, run)

@@ -12,7 +12,7 @@ from analysis import abstain, calibration
 from analysis.calibration import RAW, Calibration
 from analysis.intervals import Groups, add_intervals, groups_of
 from analysis.metrics import table
-from engine.result_options import ResultOptions
+from engine.options import ResultOptions
 from utils.runlog import RunLog
 
 DEFAULTS = ResultOptions()

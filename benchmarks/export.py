@@ -21,9 +21,9 @@ from apps.export.run import compare, draw, open_on_processor, trace, with_metada
 from benchmarks.machine import describe_machine
 from benchmarks.timing import take_turns
 from dataloader.classes import Classes, load_classes
+from engine.config import read_command
+from engine.model import build_model
 from engine.options import Config
-from engine.settings import read_command
-from engine.setup import build_model
 from models.clip_backbone import save_clip
 from models.clip_towers import Clip, ClipShape
 

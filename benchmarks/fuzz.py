@@ -33,9 +33,9 @@ from benchmarks.mutations import Sound, hurt_bytes, hurt_config, hurt_header, hu
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
+from engine.config import read_command
 from engine.evaluate import evaluate
 from engine.inspect import inspect
-from engine.settings import read_command
 from models.clip_backbone import load_clip
 from utils.config import read_recipe
 from utils.errors import UserError

@@ -48,11 +48,11 @@ from dataloader.clips import Views, boxes_of, indexes_of
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import draw_augmentation
 from engine.clip_predict import passes
+from engine.config import read_command
 from engine.data import make_views, training_loader
 from engine.device import seed_everything, use_device
 from engine.options import Config
 from engine.session import Session
-from engine.settings import read_command
 from engine.waiting import TimedLoader
 from simulate import Settings, write_set
 from utils.runlog import QuietLog

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from dataloader.classes import load_classes
-from engine.settings import make_config
-from engine.setup import build_model
+from engine.config import make_config
+from engine.model import build_model
 from models.clip_backbone import load_clip
 from utils.checkpoint import save_checkpoint, save_safetensors
 

@@ -29,9 +29,9 @@ from apps.attention.run import open_explained
 from benchmarks.machine import describe_machine
 from dataloader.annotation import Clip, read_annotation
 from dataloader.clips import ClipDataset, Views, collate, indexes_of
+from engine.config import read_command
 from engine.data import make_views
 from engine.device import to_device
-from engine.settings import read_command
 from models.clip_caer import ClipCaer
 from models.clip_towers import ImageTower
 from models.relevance import encode_openly, explain_class

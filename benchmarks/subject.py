@@ -16,13 +16,12 @@ from dataloader.classes import load_classes
 from dataloader.clips import Views
 from dataloader.features import FeatureDataset
 from dataloader.sampling import ClipOrder
-from engine.optim import set_trainable
+from engine.config import read_command
+from engine.methods.clip_caer import PromptTask
 from engine.options import Config, LossOptions
+from engine.registry import method_named
 from engine.running import RunningScore
-from engine.settings import read_command
 from engine.step import TrainingStep
-from engine.tasks import ClipCaerTask
-from models.build import build_clip_caer
 from models.clip_backbone import RANDOM_SHAPE, tokenize
 from models.clip_towers import Clip, ClipShape
 
@@ -46,7 +45,7 @@ class Subject:
     """``start``: the weights before any step, by a checkpoint's names."""
 
     config: Config
-    task: ClipCaerTask
+    task: PromptTask
     start: dict[str, Tensor]
     handwritten: tuple[Tensor, Tensor] | None
     shape: ClipShape
@@ -98,11 +97,11 @@ def make_subject(shape: ClipShape, recipe: str, flags: list[str], device: str = 
     _, config = read_command(words)
     classes, model = load_classes("RAER", None), config.model
     torch.manual_seed(0)
-    clip, texts = Clip(shape), classes.texts_of(model.text_type)
-    second = classes.texts_of("descriptive")
-    built = build_clip_caer(clip, texts, second, model, max_frames=FRAMES, seed=0).to(device)
-    set_trainable(built, config.optim, model.tune_prompts)
-    task = ClipCaerTask(built, classes.names, config.loss)
+    clip, second = Clip(shape), classes.texts_of("descriptive")
+    method = method_named(model.model)
+    built = method.build(config, classes, clip).to(device)
+    method.set_trainable(built, config)
+    task = PromptTask(built, classes.names, config.loss)
     task.set_training_counts(COUNTS, torch.device(device))
     start = {name: tensor.detach().clone() for name, tensor in built.state_dict().items()}
     handwritten = None

@@ -6,18 +6,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from engine.adopt import adopt
-from engine.options import GROUPS, Config
-from engine.settings import make_config
+from engine.config import make_config
+from engine.methods.base import Method
+from engine.model import load_initial_weights, rebuild_model
+from engine.options import GROUPS, Config, group_of, names_with, options_by_name
+from engine.published import adopt
+from engine.registry import method_named, method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
 from models.published import Published
-from models.rebuild import REBUILDERS, rebuild_model
 from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about
 
+FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
 KEYS = {  # of a checkpoint of ours, and their types
     "format": int,
     "family": str,
@@ -28,45 +31,19 @@ KEYS = {  # of a checkpoint of ours, and their types
     "epoch": int,
     "selected_on": str,
 }
-BUILT_IN = (  # options that a checkpoint's tensors were made with, the telling ones first; they stay
-    ("model", "model"),
-    ("model", "task"),
-    ("data", "num_segments"),
-    ("data", "duration"),
-    ("data", "image_size"),
-    ("model", "text_type"),
-    ("model", "temporal_layers"),
-    ("model", "contexts_number"),
-    ("model", "class_token_position"),
-    ("model", "class_specific_contexts"),
-    ("model", "adapter"),
-    ("model", "streams"),
-    ("model", "swapped_heads"),
-    ("sequence", "tcn"),
-    ("sequence", "tcn_channels"),
-    ("sequence", "transformer"),
-    ("sequence", "transformer_layers"),
-    ("sequence", "causal"),
-    ("sequence", "positions"),
-)
-BUILT_IN_FOR_ANY_TEXT = (("data", "image_size"), ("model", "model"), ("model", "swapped_heads"))
-OF_ITS_DATA = (  # stored options that say nothing of another data set
-    "train_annotation", "val_annotation", "test_annotation", "captions", "bounding_box_face", "bounding_box_body",
-    "class_texts", "leave_out", "fold", "pack",
-)  # fmt: skip
-CHANGES_MEANING = {  # options that evaluation may change, but not unsaid
-    "data": ("normalize", "crop_body", "missing_face"),
-    "model": ("slerp_weight", "iec_text", "temperature", "adapter_ratio"),
-}
 
 
 @dataclass
 class Opened:
-    """``content``: a checkpoint of ours; ``report``: what became of a published file's keys."""
+    """An open checkpoint: its content in our format, and for a published file what became of its keys."""
 
     path: Path
     content: dict[str, Any]
     report: Published | None = None
+
+    @property
+    def method(self) -> Method:
+        return method_named(self.content["family"])
 
     @property
     def unnamed(self) -> str | None:
@@ -75,7 +52,7 @@ class Opened:
 
     @property
     def config(self) -> Config:
-        """Its options, those of a later version at their defaults."""
+        """The stored options; those that came with a later version have their defaults."""
         return stored_config(self.content)
 
     @property
@@ -84,7 +61,7 @@ class Opened:
 
 
 def open_checkpoint(path: Path, given: dict[str, Any]) -> Opened:
-    """A checkpoint of ours as it is; a published one sorted and completed from the recipe of its family."""
+    """Open a checkpoint of ours, or a published one, which is completed by what is known of its layout."""
     content = read_checkpoint(path)
     if "format" in content and "config" in content:
         return Opened(path, check_content(content, path))
@@ -100,8 +77,8 @@ def open_checkpoint(path: Path, given: dict[str, Any]) -> Opened:
 
 
 def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Every key that evaluation reads is there and of its type."""
-    content = {"family": "clip-caer"} | content  # the only family of files without the key
+    """Check that every key that evaluation reads is there and has its type; return the content."""
+    content = {"family": FIRST_METHOD} | content
     for key, kind in KEYS.items():
         if key not in content:
             raise UserError(f"{path}: not a checkpoint of this project (lacks {key})")
@@ -112,7 +89,7 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
     width = content.get("face_width", 1.0)
     if not isinstance(width, float) or not 0 < width < float("inf"):
         raise UserError(f"{path}: damaged: the width of its faces is no number of pixels")
-    if content["family"] not in REBUILDERS:
+    if content["family"] not in method_names():
         raise UserError(f"{path}: a model of the family {content['family'][:40]!r}, which this version does not know")
     if not content["classes"] or not all(isinstance(name, str) for name in content["classes"]):
         raise UserError(f"{path}: damaged: the class names are not texts")
@@ -138,23 +115,25 @@ def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape
 
 
 def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str = "eval") -> Config:
-    """The checkpoint's own options, below what the user gave; in zero-shot the classes and their texts are new."""
-    stored = asdict(stored_config(content))
-    kept = {group: values for group, values in stored.items() if group != "run"}
+    """Return the checkpoint's options, below what the user named; in zero-shot the classes and their texts are new."""
+    stored, facts = asdict(stored_config(content)), options_by_name()
+    layer = {group: values for group, values in stored.items() if group != "run"}
     if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
-        kept["data"] = kept["data"] | dict.fromkeys(OF_ITS_DATA)
+        layer["data"] = layer["data"] | dict.fromkeys(names_with(of_dataset=True))
         if stored["model"]["streams"] == "face":
-            kept["data"]["crop_body"] = False
+            layer["data"]["crop_body"] = False
     if mode == "zero-shot":
-        kept["data"] = kept["data"] | {"leave_out": None}
-    if lost_pack(stored, given):
-        kept["data"] = kept["data"] | {"pack": None}
-    for group, name in BUILT_IN_FOR_ANY_TEXT if mode == "zero-shot" else BUILT_IN:
-        if name in given and given[name] != stored[group][name]:
-            yours, its_own = written(given[name]), written(stored[group][name])
-            raise UserError(f"{flag_of(name)} {yours}: this checkpoint was trained with {its_own}")
-    named = {name: value for name, value in given.items() if name != "files"} | {"mode": mode}
-    config = make_config({"eval_checkpoint": "-"} | named, kept)
+        layer["data"] = layer["data"] | {"leave_out": None}
+    if is_pack_lost(stored, given):
+        layer["data"] = layer["data"] | {"pack": None}
+    for name in sorted(given, key=lambda name: name not in ("model", "task")):  # the others follow from these
+        fixed = facts[name].metadata["checkpoint"]
+        if fixed == "fixed" or (fixed == "fixed classes" and mode != "zero-shot"):
+            before = stored[group_of(name)][name]
+            if given[name] != before:
+                raise UserError(
+                    f"{flag_of(name)} {written(given[name])}: this checkpoint was trained with {written(before)}"
+                )
     if (
         mode in ("eval", "attention", "export")
         and "class_texts" in given
@@ -163,16 +142,17 @@ def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str 
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )
-    return config
+    named = {name: value for name, value in given.items() if name != "files"}
+    return make_config(named | {"mode": mode}, layer)
 
 
 def model_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
-    """The same for its model alone, as an export is: lists are not read, so no file of their boxes is asked for."""
+    """Return the options of the model alone, as for an export: no list is read, so no file of boxes is asked for."""
     return evaluation_config(content, given, mode="export")
 
 
-def lost_pack(stored: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether it was trained from a pack that is not here: frames are as good."""
+def is_pack_lost(stored: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Return whether the model was trained from a pack that is not here; frames are as good."""
     pack = stored["data"]["pack"]
     return "pack" not in given and pack is not None and not Path(pack).exists()
 
@@ -180,37 +160,38 @@ def lost_pack(stored: dict[str, Any], given: dict[str, Any]) -> bool:
 def doubtful_flags(
     stored: dict[str, Any], given: dict[str, Any], config: Config, reads_clip: bool = False
 ) -> list[str]:
-    """What the user named that a checkpoint does not read, or was not trained with."""
-    said = []
-    for group, names in CHANGES_MEANING.items():
-        for name in set(names) & set(given):
-            if given[name] != stored[group][name]:
-                trained = f"trained with {stored[group][name]}"
-                said.append(f"{flag_of(name)} {given[name]}: {trained}, so this scores another model")
+    """Return warnings on options that a checkpoint does not read, or was not trained with."""
+    warnings, dataset = [], stored["data"]["dataset"]
+    for name in names_with(checkpoint="warn"):
+        before = stored[group_of(name)][name]
+        if name in given and given[name] != before:
+            warnings.append(f"{flag_of(name)} {given[name]}: trained with {before}, so this scores another model")
     if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"] and not reads_clip:
-        said.append("--clip-path is not read: the checkpoint holds its own weights")
-    if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
-        said.append(
-            f"trained on {stored['data']['dataset']}: lists of {given['dataset']} are read by the names of the classes"
+        warnings.append("--clip-path is not read: the checkpoint holds its own weights")
+    if given.get("dataset", dataset) != dataset:
+        warnings.append(f"trained on {dataset}: lists of {given['dataset']} are read by the names of the classes")
+    if is_pack_lost(stored, given):
+        warnings.append(
+            f"trained from the pack {stored['data']['pack']}, which is not here: frames are decoded instead"
         )
-    if lost_pack(stored, given):
-        said.append(f"trained from the pack {stored['data']['pack']}, which is not here: frames are decoded instead")
     if "bounding_box_body" in given and not config.data.crop_body:
-        said.append("--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)")
-    return said
+        warnings.append(
+            "--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)"
+        )
+    return warnings
 
 
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
-    """The model in ``content``, its sizes from its tensors."""
-    if content["family"] == "sequence":
-        return rebuild_model("sequence", None, to_full(content["model"]), config)
-    state = left_out(content, config) | to_full(content["model"])
-    shape = stored_shape({}, state)
-    return rebuild_model(content["family"], shape, state, config.model, may_lack=content.get("partial", ()))
+    """Return the model in ``content``, its sizes from its tensors."""
+    name = content["family"]
+    if method_named(name).reads_features:
+        return rebuild_model(name, None, to_full(content["model"]), config)
+    state = frozen_towers(content, config) | to_full(content["model"])
+    return rebuild_model(name, stored_shape({}, state), state, config, may_lack=content.get("partial", ()))
 
 
-def left_out(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
-    """The frozen towers that a last.pt does not repeat, from the CLIP that it was trained with."""
+def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
+    """Return the frozen towers that a last.pt does not repeat, from the CLIP that it was trained with."""
     hashes = content.get("left_out")
     if not hashes:
         return {}
@@ -227,3 +208,10 @@ def left_out(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
             raise UserError(f"--clip-path {config.model.clip_path}: not the CLIP that this checkpoint was trained with")
         state |= tensors
     return state
+
+
+def initial_weights(model: nn.Module, config: Config) -> str:
+    """Load the tensors of ``--init-from`` that fit into a new model; return a line on what was taken."""
+    path = Path(config.model.init_from)
+    opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
+    return load_initial_weights(model, opened.content["model"], path)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.device import join_batches, tensors_of, to_device
+from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session
-from engine.tasks import ClipTask
 from utils.runlog import progress_bar
 
 Batch = dict[str, Any]

@@ -18,6 +18,7 @@ from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.transforms import AugmentationLimits
 from engine.features import FeatureCache
 from engine.options import Config
+from engine.registry import method_named
 from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -35,7 +36,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         flat = classes is not None and classes.has_flat_boxes
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
         _report_hits(face_hits(clips, face), "--bounding-box-face", log)
-    elif config.model.model != "clip-caer":
+    elif not method_named(config.model.model).has_context:
         log.say("no --bounding-box-face: frames are taken as faces that are cropped already")
     elif streams != "context":
         log.warn("no --bounding-box-face: the face stream sees whole frames")

@@ -17,14 +17,12 @@ from dataloader.clips import Views
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
-from engine.families import OF_SEQUENCES
 from engine.inspect import describe_published
 from engine.lists import read_splits, require_lists, run_classes
-from engine.options import Config
-from engine.regress import evaluate_regression
-from engine.sequence.evaluate import evaluate_sequence
+from engine.methods.base import ClipTask, Method
+from engine.options import Config, group_of, options_by_name
+from engine.registry import method_named
 from engine.session import Session, open_session
-from engine.tasks import TASKS, ClipTask
 from utils.config import flag_of
 from utils.errors import UserError, about
 
@@ -50,15 +48,10 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     named = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
     with about(path):
         config = evaluation_config(content, named)
-    if content["family"] == "sequence":
-        return evaluate_sequence(opened, config, given)
-    foreign = sorted(set(given) & set(OF_SEQUENCES))
-    if foreign:
-        raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, a model of the family {content['family']}")
-    if opened.config.model.task == "regression":
-        if foreign := sorted(set(given) & {"calibrate", "abstain"}):
-            raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, which predicts numbers")
-        return evaluate_regression(opened, config)
+    method = opened.method
+    if (evaluate_otherwise := method.function("eval", opened.config.model.task)) is not None:
+        return evaluate_otherwise(opened, config, given)
+    require_read(method, given, path)
     if "targets" in given:
         raise UserError(f"--targets {given['targets']}: {path} predicts classes; name --test-annotation FILE")
     require_lists(config)
@@ -67,7 +60,7 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     with about(path):
         model = rebuild(content, config)
     with open_session(config) as session:
-        task = TASKS[content["family"]](model.to(session.device), classes.names)
+        task = method.task(model.to(session.device), classes.names)
         if opened.report is not None:
             session.log.say(describe_published(opened, given))
         for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in content):
@@ -76,10 +69,18 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         return score_test_list(task, config, classes, session, *seen)
 
 
+def require_read(method: Method, given: dict[str, Any], path: Path) -> None:
+    """Raise a UserError for an option of long videos that the model of a checkpoint has no use for."""
+    fields = options_by_name()
+    for name in sorted(given):
+        if group_of(name) == "sequence" and fields[name].metadata["part"] not in method.reads:
+            raise UserError(f"{flag_of(name)} means nothing to {path}, a model of the family {method.name}")
+
+
 def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
     """The classes that a checkpoint knows, read from lists as its own data set writes them, or as another one does."""
     names, base = tuple(content["classes"]), content["label_base"]
-    if config.model.model == "frame-expr":
+    if method_named(config.model.model).fixed_classes() is not None:
         return run_classes(config)
     lists = list_classes(config.data.dataset, config.data.class_texts)
     if lists is None:

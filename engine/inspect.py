@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.calibration import RAW, stored_calibration
-from engine.adopt import FAMILIES, untold
 from engine.checkpoints import KEYS, Opened, model_config, open_checkpoint, rebuild
-from engine.options import Config
+from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
 from models.published import Published
@@ -37,7 +36,7 @@ def convert(config: Config, given: dict[str, Any]) -> None:
     """Write the checkpoint as ours, as a torch file of plain tensors and as safetensors."""
     source = Path(config.run.files[0])
     opened = open_checkpoint(source, given)
-    if opened.unnamed and opened.content["family"] != "emoclip":
+    if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
     with about(source):
         model = rebuild(opened.content, model_config(opened.content, given))  # what is written can be run
@@ -62,7 +61,7 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
         *([f"            on a set that says of itself: {note}"] if note else []),
         *([f"            on faces around {width:.0f} pixels wide"] if width else []),
-        describe_sequence(opened) if content["family"] == "sequence" else describe_towers(opened.shape),
+        *(describe_own_parts(opened) or [describe_towers(opened.shape)]),
         f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",
     ]
@@ -75,7 +74,7 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
     if opened.report is not None:
         lines.append(describe_published(opened, given))
     else:
-        lines += [f"option      {line}" for line in _own_options(asdict(opened.config))]
+        lines += [f"option      {line}" for line in _own_options(opened)]
     return "\n".join(one_line(part) for line in lines for part in line.split("\n"))
 
 
@@ -88,14 +87,11 @@ def describe_towers(shape: ClipShape) -> str:
     return f"{image}\ntext tower  {text}"
 
 
-def describe_sequence(opened: Opened) -> str:
-    model, options = rebuild(opened.content, opened.config), opened.config
-    parts = [
-        part for part, is_there in (("TCN", model.tcn), ("transformer", model.transformer)) if is_there is not None
-    ]
-    reads = f"{model.features} numbers a frame, windows of {options.sequence.window}"
-    thresholds = "tuned thresholds inside" if "thresholds" in opened.content else "no tuned thresholds"
-    return f"reads       {reads}: {', '.join(parts) or 'heads'}\npredicts    {options.model.task}; {thresholds}"
+def describe_own_parts(opened: Opened) -> list[str] | None:
+    """Return lines on a model that has no CLIP towers."""
+    if not opened.method.reads_features:
+        return None
+    return opened.method.describe(rebuild(opened.content, opened.config), opened.config, opened.content)
 
 
 def describe_published(opened: Opened, given: dict[str, Any]) -> str:
@@ -113,12 +109,12 @@ def describe_published(opened: Opened, given: dict[str, Any]) -> str:
     ):
         lines.append(f"            {len(keys)} {what}" + (f": {', '.join(keys)}" if keys else ""))
     lines.append("run with    (tensors do not tell: from the published recipe, or from your flags)")
-    for name in untold(FAMILIES[report.family]):
+    for name in opened.method.published_unknown:
         value = next(group[name] for group in config.values() if name in group)
         if value is not None:
             yours = "   (yours)" if name in given else ""
             lines.append(f"            {flag_of(name)} {value}{yours}")
-    if config["model"]["slerp_weight"] > 0 and not report.descriptive and report.family != "emoclip":
+    if config["model"]["slerp_weight"] > 0 and not report.descriptive:
         lines.append("            (no hand-made texts in the file: IEC takes its class texts without context vectors)")
     if config["data"]["crop_body"] is None and config["model"]["streams"] == "both":
         lines.append("            context: the body box where --bounding-box-body is given")
@@ -130,7 +126,7 @@ def _title(opened: Opened) -> str:
         return f"{opened.content['family']} (a checkpoint of this project)"
     report = opened.report
     total = len(report.taken) + len(report.dropped) + len(report.unexpected) + len(report.unsupported)
-    return f"{FAMILIES[report.family].title} (published layout, {total} keys)"
+    return f"{opened.method.published[report.family].title} (published layout, {total} keys)"
 
 
 def _dropped(report: Published) -> Counter:
@@ -138,10 +134,11 @@ def _dropped(report: Published) -> Counter:
     return Counter(f"{key.split('.')[0]}.* ({reason})" for key, reason in report.dropped.items())
 
 
-def _own_options(config: dict[str, Any]) -> list[str]:
-    if config["model"]["model"] == "sequence":
-        return [f"{flag_of(name)} {written(value)}" for name, value in config["sequence"].items() if name != "features"]
-    shown = ("text_type", "contexts_number", "class_token_position", "temporal_layers", "adapter", "streams")
-    shown += ("slerp_weight", "iec_text", "temperature", "num_segments", "image_size", "normalize", "crop_body")
-    values = {name: value for group in ("data", "model") for name, value in config[group].items()}
-    return [f"{flag_of(name)} {values[name]}" for name in shown if name in values]
+def _own_options(opened: Opened) -> list[str]:
+    """Return the options that the model was built with, as they would be typed."""
+    reads, fields = opened.method.reads, options_by_name()
+    evaluation = {n for n, f in fields.items() if "eval" in f.metadata["modes"] and not f.metadata["free"]}
+    names = [
+        n for n, f in fields.items() if f.metadata["part"] in reads and (f.metadata["checkpoint"] or n in evaluation)
+    ]
+    return [f"{flag_of(name)} {written(value_of(opened.config, name))}" for name in names]

@@ -10,9 +10,8 @@ from dataloader.captions import read_captions
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.packed import open_pack
 from dataloader.splits import hold_out
-from engine.frame_lists import CLASSES as FRAME_CLASSES
-from engine.frame_lists import read_frame_clips
 from engine.options import Config
+from engine.registry import method_named
 from engine.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
@@ -28,10 +27,10 @@ class Splits:
 
 
 def require_lists(config: Config) -> None:
-    """Before anything is loaded or downloaded."""
-    if config.model.model == "frame-expr":
+    """Raise a UserError where a list is missing, before anything is loaded or downloaded."""
+    if not method_named(config.model.model).answers_clips:
         if config.data.root_dir is None:
-            raise UserError("--model frame-expr needs --root-dir DIR, a set in Aff-Wild2's layout")
+            raise UserError(f"--model {config.model.model} needs --root-dir DIR, a set in Aff-Wild2's layout")
         return
     if config.run.mode == "train" and config.data.train_annotation is None:
         raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
@@ -40,10 +39,10 @@ def require_lists(config: Config) -> None:
 
 
 def run_classes(config: Config) -> Classes:
-    """The classes of the run; with ``--label-type compound`` also every combination in its lists."""
-    data = config.data
-    if config.model.model == "frame-expr":
-        return FRAME_CLASSES
+    """Return the classes of the run; with ``--label-type compound`` also every combination in its lists."""
+    data, fixed = config.data, method_named(config.model.model).fixed_classes()
+    if fixed is not None:
+        return fixed
     classes = load_classes(data.dataset, data.class_texts)
     if data.label_type == "single":
         return classes
@@ -52,16 +51,17 @@ def run_classes(config: Config) -> Classes:
 
 
 def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
-    """The lists that this mode needs, with validation held out of train where no list of its own is given."""
+    """Return the clips of this mode, with validation clips held out of train where they have no list."""
     data = config.data
     packed = open_pack(data.pack).frames if data.pack else None
 
     def read(file: str | None, captions: dict[str, str] | None = None) -> list[Clip]:
         return read_annotation(file, data.root_dir, classes, packed, captions) if file else []
 
-    if config.model.model == "frame-expr":
-        train, held = read_frame_clips(config)
-        splits = Splits(train, held, []) if config.run.mode == "train" else Splits([], [], held)
+    unlisted = method_named(config.model.model).read_clips(config)
+    if unlisted is not None:
+        train, validation = unlisted
+        splits = Splits(train, validation, []) if config.run.mode == "train" else Splits([], [], validation)
     elif config.run.mode != "train":
         splits = Splits([], [], read(data.test_annotation))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from engine.interrupt import Interruption
 from engine.keep import Keeper, Progress
 from engine.options import Config
-from engine.resume import Found, adopt_best, settle_folder
+from engine.resume import ResumePoint, adopt_best, settle_folder
 from engine.session import Session
 from utils.errors import Interrupted
 from utils.runlog import RunLog
@@ -31,15 +31,15 @@ class Loop:
     def finish(self) -> dict[str, Any]:
         raise NotImplementedError
 
-    def resume(self, found: Found) -> None:
-        """Everything as it was when ``found`` was saved."""
-        self.progress = self.keeper.restore(found.content, found.path)
-        self.progress.best = adopt_best(found, self.progress.best, self.log, self.session.group.is_main)
+    def resume(self, point: ResumePoint) -> None:
+        """Restore everything as it was when ``point`` was saved."""
+        self.progress = self.keeper.restore(point.content, point.path)
+        self.progress.best = adopt_best(point, self.progress.best, self.log, self.session.group.is_main)
         self.log.write_json("config.json", asdict(self.config))
         self.log.restore(self.progress.history)
-        settle_folder(found, self.log.folder, self.keeper, self.progress)
+        settle_folder(point, self.log.folder, self.keeper, self.progress)
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
-        self.log.say(f"resumed from {found.path}: goes on with {at}")
+        self.log.say(f"resumed from {point.path}: goes on with {at}")
 
     def run(self) -> dict[str, Any]:
         """All epochs that are left, then the score. A signal ends them with everything saved."""

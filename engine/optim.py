@@ -19,14 +19,6 @@ PARTS = {  # parameter group → the modules of the model that it holds
 }
 
 
-def set_trainable(model: nn.Module, optim: Any, tune_prompts: bool) -> None:
-    """The towers learn where their rate is not 0, the prompts where they are tuned."""
-    model.text_encoder.requires_grad_(optim.lr_text_encoder > 0)
-    model.image_encoder.requires_grad_(optim.lr_image_encoder > 0)
-    if hasattr(model, "prompts"):
-        model.prompts.requires_grad_(tune_prompts)
-
-
 def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> None:
     """How the towers compute, as the options ask: nothing of it shows in a checkpoint."""
     model.image_encoder.transformer.checkpointing = optim.grad_checkpointing

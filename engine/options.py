@@ -1,300 +1,722 @@
-"""Every option of main.py: one field is one flag, with its type, default, range and help."""
+"""Every option of main.py. One field is one flag, and holds all that is true of it.
 
-from dataclasses import dataclass, fields
+To add an option, add a field. Its facts say where it counts:
+
+``modes``             the modes that read it: ``--mode MODE --help`` lists it there
+``belongs``           every other mode refuses it, instead of ignoring it; so does training what training does not read
+``part``              the part of a method that reads it; a method lists the parts that it has (``Method.reads``)
+``checkpoint``        ``fixed``: a checkpoint's tensors were made with it, so it cannot change; ``fixed classes``: the
+                      same, except in zero-shot, where the classes are new; ``warn``: a change is allowed, and said
+``free``              a resumed run may have another value, and the hash of a run leaves it out; so it is for every
+                      option that training does not read
+``affects_results``   False: no result depends on it, so comparisons of runs leave it out; it is free as well
+``of_dataset``        it describes the data set of a run and says nothing of another data set
+``below_root``        it names a file; a relative path starts from --root-dir, and a run's hash holds the content
+``in_grid``           False: variants of an ablation cannot differ in it
+``common``            ``--help`` without a mode lists it
+"""
+
+import dataclasses
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from engine.attention_options import AttentionOptions
-from engine.result_options import ResultOptions
-from engine.sequence.options import SequenceOptions
-from engine.video_options import VideoOptions
-from utils.config import option
+from engine.registry import method_names
+from utils import config
 
+MODES = {
+    "train": "train a model and score its best epoch",
+    "eval": "score a checkpoint on a test list",
+    "zero-shot": "score plain CLIP or a caption model on classes that it was not trained on",
+    "predict": "recognise emotions in a video, a camera or pictures",
+    "serve": "the same as a web page with an HTTP API",
+    "attention": "show which pixels and frames a model looks at",
+    "export": "write a model as one ONNX file",
+    "compare": "test whether two runs differ by more than chance",
+    "ablate": "train variants of a method and compare them",
+    "report": "write a report of one or more runs",
+    "cache": "store the frame features of long videos",
+    "inspect": "print what a checkpoint holds",
+    "convert": "write a published checkpoint as one of ours",
+    "pretrain-clip": "make a small CLIP from drawn pictures",
+}
+TRAINING = ("train", "ablate")
+SCORING = (*TRAINING, "eval", "zero-shot")
+LISTS = (*SCORING, "attention")  # modes that read lists of clips
+VIDEOS = ("predict", "serve")
+MODELS = (*LISTS, *VIDEOS, "export")  # modes that run a model
+COMPUTING = (*MODELS, "cache", "pretrain-clip")
+CHECKPOINTS = ("eval", "zero-shot", "cache", *VIDEOS, "attention", "export")  # modes that can read one
+FILES = ("compare", "report", "inspect", "convert")  # modes that take files without a flag
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    modes: tuple[str, ...] = TRAINING,
+    belongs: bool = False,
+    part: str | None = None,
+    checkpoint: Literal["fixed", "fixed classes", "warn"] | None = None,
+    free: bool = False,
+    affects_results: bool = True,
+    of_dataset: bool = False,
+    below_root: bool = False,
+    in_grid: bool = True,
+    common: bool = False,
+    **form: Any,
+) -> Any:
+    """Return a field with the facts of this file's head; ``form`` goes to ``utils.config.option``."""
+    trains = not set(modes).isdisjoint(TRAINING)
+    facts = {
+        "modes": modes,
+        "belongs": belongs or not trains,
+        "part": part,
+        "checkpoint": checkpoint,
+        "free": free or not affects_results or not trains,
+        "affects_results": affects_results,
+        "of_dataset": of_dataset,
+        "below_root": below_root,
+        "in_grid": in_grid,
+        "common": common,
+    }
+    return config.option(default, help, facts=facts, **form)
+
+
+# fmt: off
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: Literal[
-        "train", "eval", "zero-shot", "cache", "predict", "serve", "compare", "ablate", "report", "attention", "export",
-        "pretrain-clip", "inspect", "convert",
-    ] = option(
-        "train",
-        "what to do; cache: store features of long videos; convert: another's checkpoint as ours; pretrain-clip: "
-        "make a small CLIP",
-    )  # fmt: skip
+    mode: str = option(
+        "train", "What to do.",
+        modes=tuple(MODES), affects_results=False, common=True, choices=tuple(MODES), metavar="MODE"
+    )
     files: tuple[str, ...] = option(
-        (),
-        "the checkpoint that --mode inspect and convert read, or the run folders of compare and report",
-        metavar="FILE",
-        positional=True,
+        (), "The checkpoint that --mode inspect and convert read, or the run folders of compare and report.",
+        modes=FILES, affects_results=False, metavar="FILE", positional=True
     )
-    exper_name: str = option("run", "name of the experiment; the run folder is outputs/<name>-<time>", metavar="NAME")
-    output_dir: str | None = option(None, "the exact run folder, instead of one made from the name", metavar="DIR")
+    exper_name: str = option(
+        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.",
+        modes=tuple(MODES), affects_results=False, common=True, metavar="NAME"
+    )
+    output_dir: str | None = option(
+        None, "The run folder, instead of one made from the name.",
+        modes=tuple(MODES), affects_results=False, common=True, metavar="DIR"
+    )
     eval_checkpoint: str | None = option(
-        None,
-        "the checkpoint that --mode eval, zero-shot, cache, predict, serve, attention and export read: ours, or a "
-        "published one",
-        metavar="FILE",
+        None, "Checkpoint to read: one of ours or a published one.",
+        modes=CHECKPOINTS, part="epochs", common=True, metavar="FILE"
     )
-    allow_partial: bool = option(False, "take a published checkpoint although keys are missing, unknown or differ")
+    allow_partial: bool = option(
+        False, "Take a published checkpoint although keys are missing, unknown or differ.",
+        modes=(*CHECKPOINTS, "train", "inspect", "convert"), part="classes", free=True
+    )
     resume: str | None = option(
-        None, "continue a run: its folder or last.pt, or `auto` for the newest of this experiment", metavar="PATH|auto"
+        None, "Continue a run: its folder, its last.pt, or `auto` for the newest run of this experiment.",
+        belongs=True, part="epochs", affects_results=False, common=True, metavar="PATH|auto"
     )
-    save_every_minutes: float = option(10.0, "also save last.pt inside an epoch; 0 saves after epochs only", minimum=0)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE")
-    gpu: str | None = option(None, "N or mps: short for --device cuda:N or mps, on the CPU where there is none")
-    seed: int = option(42, "of weights, sample order and augmentation", minimum=0, maximum=2**32 - 1)
-    deterministic: bool = option(False, "bit-equal repeats, at some cost in speed")
+    save_every_minutes: float = option(
+        10.0, "Minutes between two saves of last.pt inside an epoch; 0 saves after epochs only.",
+        affects_results=False, minimum=0
+    )
+    device: str = option(
+        "auto", "Device: auto, cpu, cuda, cuda:N or mps.",
+        modes=COMPUTING, affects_results=False, common=True, metavar="DEVICE"
+    )
+    gpu: str | None = option(
+        None, "N or mps, short for --device cuda:N or mps; the CPU is used where there is none.",
+        modes=COMPUTING, affects_results=False
+    )
+    seed: int = option(
+        42, "Random seed for weights, sample order and augmentation.",
+        modes=COMPUTING, common=True, minimum=0, maximum=2**32 - 1
+    )
+    deterministic: bool = option(
+        False, "Make repeated runs equal to the last bit, at some cost in speed.",
+        modes=(*LISTS, "cache", "pretrain-clip")
+    )
     workers: int | None = option(
-        None,
-        "processes that decode frames; 0 decodes in the main one; auto (default): one a core, 32 at most",
-        words={"auto": None},
-        minimum=0,
-        maximum=256,
-        metavar="N|auto",
+        None, "Processes that decode frames; 0 decodes in the main process, auto starts one per core, 32 at most.",
+        modes=(*LISTS, "cache", "pretrain-clip"), affects_results=False, words={"auto": None}, minimum=0, maximum=256,
+        metavar="N|auto"
     )
-    print_freq: int = option(10, "steps between log lines where no progress bar is drawn", minimum=1)
-    dry_run: bool = option(False, "print every resolved option and stop: loads no model, reads no data")
+    print_freq: int = option(
+        10, "Steps between log lines where no progress bar is drawn.",
+        modes=(*TRAINING, "pretrain-clip"), affects_results=False, minimum=1
+    )
+    dry_run: bool = option(
+        False, "Print every resolved option and stop, without loading a model or reading data.",
+        modes=tuple(MODES), affects_results=False, common=True
+    )
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    dataset: str = option("RAER", "names annotation/<dataset>/classes.json: classes, label base, class texts")
-    root_dir: str | None = option(
-        None, "folder that relative clip paths and annotation files start from", metavar="DIR"
+    dataset: str = option(
+        "RAER", "Data set; names annotation/<dataset>/classes.json with classes, label base and class texts.",
+        modes=MODELS, part="classes", in_grid=False, common=True
     )
-    train_annotation: str | None = option(None, "list of training clips: `path frames label` a line", metavar="FILE")
-    val_annotation: str | None = option(None, "list of validation clips; else part of train", metavar="FILE")
-    test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
+    root_dir: str | None = option(
+        None, "Folder that relative paths of clips and annotation files start from.",
+        modes=(*LISTS, "cache"), free=True, in_grid=False, common=True, metavar="DIR"
+    )
+    train_annotation: str | None = option(
+        None, "List of training clips, a line `path frames label` per clip.",
+        part="clips", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+    )
+    val_annotation: str | None = option(
+        None, "List of validation clips; without one, part of the training clips is held out.",
+        part="clips", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+    )
+    test_annotation: str | None = option(
+        None, "List of test clips.",
+        modes=LISTS, part="clips", free=True, of_dataset=True, below_root=True, in_grid=False, common=True,
+        metavar="FILE"
+    )
     fold: str | None = option(
         None,
-        "what {fold} in a path stands for; all: one run a fold, and their scores together; of sequence and "
-        "frame-expr: the split, 0 "
-        "is the official one, 1 to 4 others",
-        metavar="N|all",
+        "Number that {fold} in a path stands for; all: one run per fold, scored together. For sequence and "
+        "frame-expr the split: 0 is the official one, 1 to 4 are others.",
+        modes=LISTS, of_dataset=True, in_grid=False, metavar="N|all"
     )
     leave_out: str | None = option(
-        None, "train without this class, test on it alone; all: one run a class (emoclip)", metavar="CLASS|all"
+        None, "Train without this class and test on it alone; all: one run per class.",
+        modes=SCORING, part="captions", of_dataset=True, in_grid=False, metavar="CLASS|all"
     )
     subject_folds: int = option(
-        5, "parts of the subjects of --targets, each predicted by a readout of the others", minimum=2, maximum=1000
+        5, "Parts of the subjects of --targets, each predicted by a readout that was trained on the others.",
+        part="targets", in_grid=False, minimum=2, maximum=1000
     )
     label_type: Literal["single", "compound"] = option(
-        "single", "one class a clip, or combinations of several as classes of their own (MAFW)"
+        "single", "One class per clip, or combinations of several as classes of their own (MAFW).",
+        modes=SCORING, part="clips", in_grid=False
     )
-    captions: str | None = option(None, "JSON of a sentence a clip, where the lists hold none", metavar="FILE")
+    captions: str | None = option(
+        None, "JSON with a sentence per clip, where the lists hold none.",
+        part="captions", of_dataset=True, below_root=True, metavar="FILE"
+    )
     targets: str | None = option(
-        None, "CSV of `clip,subject,` and numbers to predict, for --task regression", metavar="FILE"
+        None, "CSV of `clip,subject,` and numbers to predict, for --task regression.",
+        modes=("train", "eval"), part="targets", below_root=True, in_grid=False, metavar="FILE"
     )
     val_fraction: float = option(
-        0.2, "share of train held out where no validation list is given", minimum=0, maximum=0.9
+        0.2, "Share of the training clips that is held out where no validation list is given.",
+        part="clips", minimum=0, maximum=0.9
     )
-    bounding_box_face: str | None = option(None, "JSON of one face box a frame", metavar="FILE")
-    bounding_box_body: str | None = option(None, "JSON of one body box a clip", metavar="FILE")
-    crop_body: bool | None = option(None, "context = the body box instead of the whole frame (default: if boxes given)")
+    bounding_box_face: str | None = option(
+        None, "JSON with one face box per frame.",
+        modes=LISTS, part="classes", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+    )
+    bounding_box_body: str | None = option(
+        None, "JSON with one body box per clip.",
+        modes=LISTS, part="clips", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+    )
+    crop_body: bool | None = option(
+        None, "The context is the body box instead of the whole frame (default: if boxes are given).",
+        modes=MODELS, part="clips", checkpoint="warn"
+    )
     missing_face: Literal["nearest", "frame"] = option(
-        "nearest", "a frame without a face box takes the nearest frame's box, or the whole frame (published)"
+        "nearest", "A frame without a face box takes the box of the nearest frame, or the whole frame (published).",
+        modes=LISTS, part="clips", checkpoint="warn"
     )
-    num_segments: int = option(16, "frames taken from a clip", minimum=1, maximum=1024)
-    duration: int = option(1, "consecutive frames taken at each of them", minimum=1, maximum=64)
-    image_size: int = option(224, "side of both crops in pixels; must be what the CLIP reads", minimum=16, maximum=1024)
+    num_segments: int = option(
+        16, "Frames taken from a clip.",
+        modes=MODELS, part="clips", checkpoint="fixed classes", minimum=1, maximum=1024
+    )
+    duration: int = option(
+        1, "Consecutive frames taken at each segment.",
+        modes=MODELS, part="clips", checkpoint="fixed classes", minimum=1, maximum=64
+    )
+    image_size: int = option(
+        224, "Side of both crops in pixels; must be what the CLIP reads.",
+        modes=MODELS, part="pixels", checkpoint="fixed", minimum=16, maximum=1024
+    )
     sampling: Literal["whole", "published", "window"] = option(
         "whole",
-        "training frames from the whole clip, or by the published rule (frames 0-15 of most RAER clips), or, in "
-        "training as in evaluation, a window of consecutive ones",
+        "Training frames from the whole clip, by the published rule (frames 0-15 of most RAER clips), or a window of "
+        "consecutive frames in training and evaluation.",
+        modes=MODELS, part="clips"
     )
     normalize: Literal["none", "clip"] | None = option(
         None,
-        "pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot and cache, and of "
-        "emoclip and frame-expr)",
+        "Pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot and cache, and for "
+        "emoclip and frame-expr).",
+        modes=(*MODELS, "cache"), part="pixels", checkpoint="warn"
     )
-    shared_augmentation: bool = option(True, "one draw of angle and flip for both views of a clip; off is published")
+    shared_augmentation: bool = option(
+        True, "Both views of a clip share one random angle and flip; off is published.",
+        part="clips"
+    )
     random_crop: float = option(
         1.0,
-        "smallest share of the area that a random resized crop keeps in training, one for all frames of a clip; 1 is "
-        "off. From a pack and on the device it is taken from the stored square: slightly softer",
-        minimum=0.01,
-        maximum=1,
+        "Smallest share of the area that a random resized crop keeps in training, the same for all frames of a clip; "
+        "1 is off. From a pack and on the device it is taken from the stored square: slightly softer.",
+        part="pixels", minimum=0.01, maximum=1
     )
     brightness: float = option(
-        0.0, "training pixels times 1 - this to 1 + this, one draw a clip; 0 is off", minimum=0, maximum=1
+        0.0, "Training pixels are multiplied by 1 - this to 1 + this, the same for a whole clip; 0 is off.",
+        part="pixels", minimum=0, maximum=1
     )
-    max_angle: float = option(4.0, "training clips are turned by up to so many degrees", minimum=0, maximum=180)
-    flip: bool = option(True, "half of the training clips are mirrored")
-    downsample: int = option(1, "--sampling window: every so many-th frame is kept", minimum=1, maximum=64)
-    class_texts: str | None = option(None, "JSON of your own classes and texts (annotation/README.md)", metavar="FILE")
+    max_angle: float = option(
+        4.0, "Training clips are turned by up to so many degrees.",
+        part="pixels", minimum=0, maximum=180
+    )
+    flip: bool = option(True, "Half of the training clips are mirrored.", part="pixels")
+    downsample: int = option(
+        1, "With --sampling window: every n-th frame is kept.",
+        modes=MODELS, part="clips", minimum=1, maximum=64
+    )
+    class_texts: str | None = option(
+        None, "JSON with classes and texts of your own (annotation/README.md).",
+        modes=MODELS, part="classes", of_dataset=True, in_grid=False, metavar="FILE"
+    )
     pack: str | None = option(
-        None, "read crops from this folder, made by python -m dataloader.pack; none: from frames", metavar="DIR"
+        None, "Read crops from this folder, made by python -m dataloader.pack; none: from frames.",
+        modes=LISTS, part="clips", of_dataset=True, metavar="DIR"
     )
     decode: Literal["exact", "scaled"] = option(
         "exact",
-        "exact: every bit as published, in training as in evaluation, which published weights need; scaled: large JPEG "
-        "frames are decoded at 1/2 to 1/8 where both crops keep their size: quicker, about 1/255 off on average. "
-        "A checkpoint remembers which, and is evaluated the same way",
+        "exact: every bit as published, in training and evaluation, which published weights need; scaled: large JPEG "
+        "frames are decoded at 1/2 to 1/8 where both crops keep their size: faster, about 1/255 off on average. A "
+        "checkpoint remembers it and is evaluated the same way.",
+        modes=LISTS, part="pixels"
     )
     augment: Literal["worker", "device"] = option(
         "worker",
-        "where training clips are turned and mirrored: each crop before it is resized, as published, in the decoding "
-        "processes; or whole batches at their final size on the device: the same draws, less work for the processor",
+        "Where training clips are turned and mirrored: each crop before it is resized, as published, in the decoding "
+        "processes; or whole batches at their final size on the device: the same random numbers, less CPU work.",
+        part="pixels"
     )
-    cache_features: bool = option(False, "run a frozen image encoder once over all frames; needs --lr-image-encoder 0")
+    cache_features: bool = option(
+        False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0.",
+        part="clips"
+    )
     cache_variants: int = option(
-        6, "augmented variants of each frame in the cache: flips and angles", minimum=1, maximum=18
+        6, "Augmented variants of each frame in the cache (flips and angles).",
+        part="clips", minimum=1, maximum=18
     )
-    cache_dir: str = option("outputs/features", "where caches are kept", metavar="DIR")
+    cache_dir: str = option(
+        "outputs/features", "Folder of the feature caches.",
+        modes=(*TRAINING, "cache"), part="clips", affects_results=False, in_grid=False, metavar="DIR"
+    )
     on_bad_frame: Literal["error", "skip"] = option(
-        "error", "a frame that cannot be read stops the run, or is replaced"
+        "error", "A frame that cannot be read stops the run, or is replaced by its nearest frame.",
+        modes=(*LISTS, "cache"), part="frames"
     )
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    model: Literal["clip-caer", "dfer-clip", "emoclip", "sequence", "frame-expr"] = option(
+    model: str = option(
         "clip-caer",
-        "the method: two streams, one stream with learnable prompts, video against any text; for long videos "
-        "every frame from stored features, or single frames from pixels",
+        "The method. clip-caer: face and context stream; dfer-clip: one stream with learnable prompts; emoclip: "
+        "video against any text; sequence: every frame of long videos from stored features; frame-expr: single "
+        "frames.",
+        checkpoint="fixed", common=True, choices=method_names
     )
     task: Literal["classification", "regression", "va", "expr", "au", "multi"] = option(
         "classification",
-        "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject; of sequence: "
-        "valence and arousal, expressions, action units, or all of them",
+        "regression: an MLP on the frozen video features of an emoclip checkpoint, subject by subject; va, expr, au "
+        "or multi (all three): what --model sequence predicts.",
+        checkpoint="fixed classes", in_grid=False
     )
     init_from: str | None = option(
-        None, "a checkpoint whose tensors training starts from, where they fit", metavar="FILE"
+        None, "Checkpoint whose tensors training starts from, where they fit.",
+        modes=("train", "ablate"), belongs=True, part="classes", free=True, metavar="FILE"
     )
     clip_path: str = option(
         "ViT-B/32",
-        "an OpenAI name, or a file: OpenAI archive, state dict, safetensors; `random` for a tiny untrained one",
+        "An OpenAI name, or a file: OpenAI archive, state dict, safetensors; `random` for a tiny untrained CLIP.",
+        modes=(*MODELS, "cache"), part="pixels", free=True, common=True
     )
     text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = option(
-        "class_descriptor", "which class texts the prompts are built on"
+        "class_descriptor", "Which class texts the prompts are built on.",
+        modes=MODELS, part="clips", checkpoint="fixed classes"
     )
-    temporal_layers: int = option(1, "blocks of each temporal transformer", minimum=1, maximum=48)
-    dropout: float = option(0.1, "of the temporal transformers, while training", minimum=0, maximum=0.9)
+    temporal_layers: int = option(
+        1, "Blocks of each temporal transformer.",
+        part="clips", checkpoint="fixed classes", minimum=1, maximum=48
+    )
+    dropout: float = option(
+        0.1, "Dropout of the temporal transformers in training.",
+        part="dropout", minimum=0, maximum=0.9
+    )
     swapped_heads: bool = option(
-        False, "the published temporal net of emoclip: 8 heads of 2048, a feed-forward of 512, 16 times the parameters"
+        False,
+        "The published temporal net of emoclip: 8 heads of 2048, a feed-forward of 512, 16 times the parameters.",
+        part="captions", checkpoint="fixed"
     )
-    contexts_number: int = option(12, "learnable context vectors before each class text", minimum=1, maximum=64)
-    class_token_position: Literal["end", "middle", "front"] = option("end", "where the class text stands among them")
-    class_specific_contexts: bool = option(True, "own context vectors for every class")
+    contexts_number: int = option(
+        12, "Learnable context vectors before each class text.",
+        part="prompts", checkpoint="fixed classes", minimum=1, maximum=64
+    )
+    class_token_position: Literal["end", "middle", "front"] = option(
+        "end", "Where the class text stands among the context vectors.",
+        modes=MODELS, part="prompts", checkpoint="fixed classes"
+    )
+    class_specific_contexts: bool = option(
+        True, "Separate context vectors for every class.",
+        part="prompts", checkpoint="fixed classes"
+    )
     tune_prompts: bool = option(
-        True, "train the context vectors; off freezes them", aliases=("--load_and_tune_prompt_learner",)
+        True, "Train the context vectors; off freezes them.",
+        part="prompts", aliases=("--load_and_tune_prompt_learner",)
     )
     adapter: Literal["none", "residual", "published"] = option(
-        "residual", "expression-aware adapter on face frames: x + r (f(x) - x), or f(x) alone as published"
+        "residual", "Expression-aware adapter on face frames: x + r (f(x) - x), or f(x) alone as published.",
+        modes=MODELS, part="two streams", checkpoint="fixed classes"
     )
-    adapter_ratio: float = option(0.2, "r of the residual adapter", minimum=0, maximum=1)
+    adapter_ratio: float = option(
+        0.2, "r of the residual adapter.",
+        modes=MODELS, part="two streams", checkpoint="warn", minimum=0, maximum=1
+    )
     slerp_weight: float = option(
-        0.5, "instance-enhanced classifier: how far texts move to the video; 0 is off", minimum=0, maximum=0.999
+        0.5, "Instance-enhanced classifier: how far texts move towards the video; 0 is off.",
+        modes=MODELS, part="two streams", checkpoint="warn", minimum=0, maximum=0.999
     )
-    iec_text: Literal["descriptive", "soft", "both"] = option("descriptive", "texts moved: hand-written, learnt, both")
-    temperature: float = option(0.07, "divides the cosines", above=0)
-    streams: Literal["both", "face", "context"] = option("both", "the views that the model sees")
+    iec_text: Literal["descriptive", "soft", "both"] = option(
+        "descriptive", "Texts that are moved: hand-written, learnt, or both.",
+        modes=MODELS, part="two streams", checkpoint="warn"
+    )
+    temperature: float = option(0.07, "Divides the cosines.", modes=MODELS, part="prompts", checkpoint="warn", above=0)
+    streams: Literal["both", "face", "context"] = option(
+        "both", "Views that the model sees.",
+        modes=MODELS, part="two streams", checkpoint="fixed classes"
+    )
 
 
 @dataclass(frozen=True)
 class OptimOptions:
-    epochs: int = option(50, "passes over the training clips", minimum=1)
-    batch_size: int = option(8, "clips a step", minimum=1)
-    accumulate: int = option(1, "steps whose gradients are summed into one update", minimum=1)
-    optimizer: Literal["SGD", "AdamW"] = option("SGD", "the update rule")
-    lr: float = option(3e-4, "rate of new layers without one of their own; of sequence: of all", minimum=0)
-    lr_image_encoder: float = option(1e-6, "rate of CLIP's image tower; 0 freezes it, no gradient graph", minimum=0)
-    layer_decay: float = option(
-        1.0, "each block of the image tower learns at this part of the rate of the one after it", above=0, maximum=1
+    epochs: int = option(
+        50, "Passes over the training clips.",
+        modes=(*TRAINING, "pretrain-clip"), free=True, common=True, minimum=1
     )
-    lr_text_encoder: float = option(0.0, "rate of CLIP's text tower; 0 freezes it (emoclip)", minimum=0)
-    finetune_visual: bool = option(False, "short for --lr-image-encoder at a thousandth of --lr (emoclip)")
-    finetune_text: bool = option(False, "short for --lr-text-encoder at a thousandth of --lr (emoclip)")
-    lr_prompt_learner: float = option(1e-3, "rate of the context vectors", minimum=0)
-    lr_adapter: float = option(1e-4, "rate of the adapter", minimum=0)
-    lr_fusion: float | None = option(None, "rate of the layer that joins the streams (default: --lr)", minimum=0)
-    weight_decay: float = option(1e-4, "of every trainable tensor", minimum=0)
-    momentum: float = option(0.9, "of SGD", minimum=0, maximum=0.9999)
-    milestones: tuple[int, ...] = option((20, 35), "epochs after which all rates are multiplied by --gamma", minimum=1)
-    gamma: float = option(0.1, "see --milestones", above=0)
-    amp: Literal["off", "fp16", "bf16"] = option("off", "mixed precision")
-    use_amp: bool = option(False, "the published name of --amp fp16")
-    tf32: bool = option(False, "on a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact")
-    grad_clip: float = option(0.0, "largest norm of all gradients together; 0 is off", minimum=0)
-    compile: bool = option(False, "translate the image encoder to fused kernels; the first steps take minutes")
+    batch_size: int = option(8, "Clips per step.", modes=(*LISTS, "cache", "pretrain-clip"), common=True, minimum=1)
+    accumulate: int = option(1, "Steps whose gradients are summed into one update.", part="pixels", minimum=1)
+    optimizer: Literal["SGD", "AdamW"] = option("SGD", "Update rule.")
+    lr: float = option(
+        3e-4, "Learning rate of new layers without a rate of their own; for sequence: of all layers.",
+        modes=(*TRAINING, "pretrain-clip"), common=True, minimum=0
+    )
+    lr_image_encoder: float = option(
+        1e-6, "Learning rate of CLIP's image tower; 0 freezes it.",
+        part="pixels", common=True, minimum=0
+    )
+    layer_decay: float = option(
+        1.0, "Each block of the image tower learns at this fraction of the rate of the next block.",
+        part="pixels", above=0, maximum=1
+    )
+    lr_text_encoder: float = option(
+        0.0, "Learning rate of CLIP's text tower; 0 freezes it (emoclip).",
+        part="captions", minimum=0
+    )
+    finetune_visual: bool = option(
+        False, "Short for --lr-image-encoder at a thousandth of --lr (emoclip).",
+        part="captions"
+    )
+    finetune_text: bool = option(
+        False, "Short for --lr-text-encoder at a thousandth of --lr (emoclip).",
+        part="captions"
+    )
+    lr_prompt_learner: float = option(1e-3, "Learning rate of the context vectors.", part="prompts", minimum=0)
+    lr_adapter: float = option(1e-4, "Learning rate of the adapter.", part="two streams", minimum=0)
+    lr_fusion: float | None = option(
+        None, "Learning rate of the layer that joins the streams (default: --lr).",
+        part="two streams", minimum=0
+    )
+    weight_decay: float = option(
+        1e-4, "Weight decay of every trainable tensor.",
+        modes=(*TRAINING, "pretrain-clip"), minimum=0
+    )
+    momentum: float = option(0.9, "Momentum of SGD.", minimum=0, maximum=0.9999)
+    milestones: tuple[int, ...] = option(
+        (20, 35), "Epochs after which all rates are multiplied by --gamma.",
+        part="milestones", minimum=1
+    )
+    gamma: float = option(0.1, "See --milestones.", part="milestones", above=0)
+    amp: Literal["off", "fp16", "bf16"] = option("off", "Mixed precision.", modes=COMPUTING, common=True)
+    use_amp: bool = option(False, "The published name of --amp fp16.", modes=COMPUTING)
+    tf32: bool = option(
+        False, "On a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact.",
+        modes=COMPUTING
+    )
+    grad_clip: float = option(0.0, "Largest norm of all gradients together; 0 is off.", part="epochs", minimum=0)
+    compile: bool = option(
+        False, "Compile the image encoder to fused kernels; the first steps take minutes.",
+        part="pixels"
+    )
     grad_checkpointing: bool = option(
-        False, "keep no activations of the image encoder's blocks, compute them again: less memory, more time"
+        False,
+        "Compute the activations of the image encoder's blocks again instead of keeping them: less memory, more "
+        "time.",
+        part="pixels", free=True
     )
     eval_batch_size: int | None = option(
-        None, "clips in one pass of an evaluation (default: --batch-size; on a GPU 64, halved until it fits)", minimum=1
+        None, "Clips in one pass of an evaluation (default: --batch-size; on a GPU 64, halved until it fits).",
+        modes=LISTS, free=True, in_grid=False, minimum=1
     )
     select_on: Literal["val", "last", "test"] = option(
-        "val", "what chooses best.pt: the best score there (UAR; of frame-expr macro F1), or the last epoch"
+        "val", "What chooses best.pt: the best score there (UAR; for frame-expr macro F1), or the last epoch.",
+        part="epochs", common=True
     )
 
 
 @dataclass(frozen=True)
 class LossOptions:
     mi_loss_weight: float = option(
-        0.5,
-        "weight of the mutual-information loss between the two text views",
-        aliases=("--lambda_mi", "--lambda-mi"),
-        minimum=0,
+        0.5, "Weight of the mutual-information loss between the two text views.",
+        part="two streams", aliases=("--lambda_mi", "--lambda-mi"), minimum=0
     )
     dc_loss_weight: float = option(
-        0.1, "weight of the decorrelation loss among learnable texts", aliases=("--lambda_dc", "--lambda-dc"), minimum=0
+        0.1, "Weight of the decorrelation loss among learnable texts.",
+        part="two streams", aliases=("--lambda_dc", "--lambda-dc"), minimum=0
     )
-    mi_warmup: int = option(0, "first epochs without the mutual-information loss", minimum=0)
-    mi_ramp: int = option(0, "epochs over which it then grows to --mi-loss-weight", minimum=0)
-    dc_warmup: int = option(0, "first epochs without the decorrelation loss", minimum=0)
-    dc_ramp: int = option(0, "epochs over which it then grows to --dc-loss-weight", minimum=0)
-    class_balanced_loss: bool = option(False, "weigh each class by the inverse of its training clips")
-    logit_adj: bool = option(False, "add the log prior to the logits, in training only")
-    logit_adj_tau: float = option(1.0, "strength of --logit-adj", minimum=0)
-    use_weighted_sampler: bool = option(False, "draw every class equally often")
-    label_smoothing: float = option(0.0, "share of the target spread over all classes", minimum=0, maximum=0.999)
+    mi_warmup: int = option(0, "First epochs without the mutual-information loss.", part="two streams", minimum=0)
+    mi_ramp: int = option(0, "Epochs over which it then grows to --mi-loss-weight.", part="two streams", minimum=0)
+    dc_warmup: int = option(0, "First epochs without the decorrelation loss.", part="two streams", minimum=0)
+    dc_ramp: int = option(0, "Epochs over which it then grows to --dc-loss-weight.", part="two streams", minimum=0)
+    class_balanced_loss: bool = option(
+        False, "Weigh each class by the inverse of its training clips.",
+        part="class losses"
+    )
+    logit_adj: bool = option(False, "Add the log prior to the logits, in training only.", part="prompts")
+    logit_adj_tau: float = option(1.0, "Strength of --logit-adj.", part="prompts", minimum=0)
+    use_weighted_sampler: bool = option(False, "Draw every class equally often.", part="pixels")
+    label_smoothing: float = option(
+        0.0, "Share of the target that is spread over all classes.",
+        part="class losses", minimum=0, maximum=0.999
+    )
     caption_source: Literal["clip", "class"] = option(
-        "clip", "what a training clip is compared with: its own caption, or a text of its class (emoclip)"
+        "clip", "What a training clip is compared with: its own caption, or a text of its class (emoclip).",
+        part="captions"
     )
     merge_positives: bool = option(
-        True, "equal captions of a batch are each other's positives; off (published): all but one's own repel"
+        True, "Equal captions of a batch are each other's positives; off is published: all but the clip's own repel.",
+        part="captions"
     )
-    regression_loss: Literal["mse", "ccc"] = option("mse", "squared error, or 1 - concordance (--task regression)")
-    focal_gamma: float = option(0.0, "focal loss: weigh each clip by (1 - p)^gamma; 0 is off", minimum=0)
+    regression_loss: Literal["mse", "ccc"] = option(
+        "mse", "Squared error, or 1 - concordance (--task regression).",
+        part="targets"
+    )
+    focal_gamma: float = option(
+        0.0, "Focal loss: weigh each clip by (1 - p)^gamma; 0 is off.",
+        part="class losses", minimum=0
+    )
 
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """Of --mode pretrain-clip alone."""
+    """Options of --mode pretrain-clip alone."""
 
-    stills: int = option(16000, "pictures drawn to train on (about 100 KB of memory each)", minimum=64)
-    attribute_weight: float = option(3.0, "weight of losses on what was drawn; their layers are not kept", minimum=0)
-    clip_out: str | None = option(None, "where to copy the weights, besides the run folder", metavar="FILE")
-
-
-GROUPS = {
-    "run": RunOptions,
-    "data": DataOptions,
-    "model": ModelOptions,
-    "optim": OptimOptions,
-    "loss": LossOptions,
-    "pretrain": PretrainOptions,
-    "sequence": SequenceOptions,
-    "results": ResultOptions,
-    "attention": AttentionOptions,
-    "video": VideoOptions,
-}
+    stills: int = option(
+        16000, "Pictures drawn to train on (about 100 KB of memory each).",
+        modes=("pretrain-clip",), minimum=64
+    )
+    attribute_weight: float = option(
+        3.0, "Weight of the losses on what was drawn; their layers are not kept.",
+        modes=("pretrain-clip",), minimum=0
+    )
+    clip_out: str | None = option(
+        None, "Where to copy the weights, besides the run folder.",
+        modes=("pretrain-clip",), metavar="FILE"
+    )
 
 
+@dataclass(frozen=True)
+class SequenceOptions:
+    """Options of methods for every frame of long videos, and of the features that they read."""
+
+    features: tuple[str, ...] = option(
+        (), "Folders of <video>.npy, frames x numbers each; several are joined side by side.",
+        modes=(*TRAINING, "eval", "predict"), part="windows", free=True, metavar="DIR"
+    )
+    window: int = option(
+        300, "Frames that the model reads together.",
+        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
+    )
+    stride: int = option(
+        200, "Frames between the beginnings of two windows, at most --window.",
+        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
+    )
+    warmup_epochs: float = option(
+        1.0, "Epochs in which the rate rises before it falls to 0 by a cosine.",
+        part="windows", minimum=0
+    )
+    tcn: bool = option(True, "Use the temporal convolutions.", part="windows", checkpoint="fixed classes")
+    tcn_channels: tuple[int, ...] = option(
+        (768, 256, 128), "Width of each block of the convolutions.",
+        part="windows", checkpoint="fixed classes", minimum=1
+    )
+    transformer: bool = option(True, "Use the transformer encoder.", part="windows", checkpoint="fixed classes")
+    causal: bool = option(
+        True, "The convolutions read earlier frames alone; off: frames on both sides.",
+        part="windows", checkpoint="fixed classes"
+    )
+    positions: bool = option(
+        False, "Sinusoidal positions before the transformer.",
+        part="windows", checkpoint="fixed classes"
+    )
+    transformer_layers: int = option(
+        8, "Blocks of the transformer encoder.",
+        part="windows", checkpoint="fixed classes", minimum=1, maximum=48
+    )
+    patience: int = option(
+        0, "Epochs without a better validation score after which training ends; 0: never.",
+        part="patience", minimum=0
+    )
+    frame_step: int = option(
+        1, "For frame-expr: every n-th training frame, since neighbours are alike.",
+        part="frame step", minimum=1
+    )
+    smooth: int = option(
+        1,
+        "Predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off. In "
+        "--mode predict and serve: probabilities averaged over so many windows.",
+        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
+    )
+    thresholds: Literal["0.5", "tuned"] = option(
+        "0.5", "Probability from which an action unit is active; tuned: each unit's best on the training videos.",
+        modes=(*TRAINING, "eval", *VIDEOS), part="windows"
+    )
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """Options of what is made of predictions: intervals, calibration, series of runs, ablations."""
+
+    ci: Literal["auto", "persons", "clips", "off"] = option(
+        "auto", "What is resampled for the 95 % intervals of all scores; auto: persons where known, else clips.",
+        modes=(*SCORING, "compare"), belongs=True, affects_results=False
+    )
+    calibrate: bool = option(
+        False, "Fit one temperature on the validation clips; best.pt keeps it and probabilities are divided by it.",
+        modes=(*TRAINING, "eval"), belongs=True, part="pixels", free=True
+    )
+    abstain: float | None = option(
+        None, "Withhold answers below this confidence: coverage, and the scores of the rest.",
+        modes=SCORING, belongs=True, part="pixels", affects_results=False, minimum=0, maximum=1
+    )
+    seeds: str | None = option(
+        None, "A run for each seed, and their mean: how many (42 and on), or which: 1,2,3.",
+        belongs=True, part="epochs", free=True, metavar="N|A,B,..."
+    )
+    grid: tuple[str, ...] = option(
+        (), 'Options and their values, all combinations: "mi_loss_weight=0,0.5 adapter=none".',
+        modes=("ablate",), belongs=True, part="clips", free=True, metavar="NAME=A,B"
+    )
+    drop_one: bool = option(
+        False, "Leave out each part of the method that is on, in turn.",
+        modes=("ablate",), belongs=True, part="clips", free=True
+    )
+    mistake_frames: bool = option(
+        True, "Frames of the most confident mistakes in the run folder, and in --mode report: pictures of people.",
+        modes=(*SCORING, "report"), belongs=True, part="pixels", affects_results=False
+    )
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Options of --mode attention."""
+
+    clips: tuple[str, ...] = option(
+        (), "Clips of --test-annotation that are explained: paths as listed; default: one per class.",
+        modes=("attention",), metavar="CLIP"
+    )
+    explain: str = option(
+        "predicted", "Class that is explained: predicted, label, or its name.",
+        modes=("attention",), metavar="CLASS"
+    )
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """Options of answers on videos that no list names: --mode predict, serve and export."""
+
+    input: str | None = option(
+        None, "A video, a picture, a folder of videos or of frames, or a camera's number.",
+        modes=VIDEOS, metavar="FILE|DIR|N"
+    )
+    onnx: str | None = option(None, "A model of --mode export, run without torch.", modes=VIDEOS, metavar="FILE")
+    face_model: str | None = option(
+        None, "Face detector: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed).",
+        modes=VIDEOS, metavar="yunet|cascades|FILE"
+    )
+    face_width: float | None = option(
+        None,
+        "Width in pixels of the faces that a model was trained on, as python -m dataloader.audit counts them "
+        "(default: what the checkpoint says).",
+        modes=VIDEOS, minimum=1
+    )
+    every: float | None = option(
+        None,
+        "Seconds between the beginnings of two windows (default: 1; for models of single frames 0.2; for sequence "
+        "models every frame).",
+        modes=VIDEOS, minimum=0.001
+    )
+    seconds: float = option(4.0, "Length of a window in seconds.", modes=VIDEOS, above=0)
+    detect_every: float = option(
+        0.2, "Seconds between two searches for faces; they are tracked in between.",
+        modes=VIDEOS, above=0
+    )
+    threshold: float = option(
+        0.0, "Answers below this confidence are shown as uncertain.",
+        modes=VIDEOS, minimum=0, maximum=1
+    )
+    max_persons: int = option(
+        1, "Persons of the video that are kept apart; the largest and surest faces first.",
+        modes=VIDEOS, minimum=1, maximum=32
+    )
+    overlay: bool = option(True, "Write overlay.mp4.", modes=("predict",))
+    encoder: str | None = option(
+        None, "For sequence models: the CLIP or the checkpoint whose features they were trained on.",
+        modes=VIDEOS, metavar="FILE"
+    )
+    format: Literal["onnx"] = option("onnx", "Kind of file.", modes=("export",))
+    host: str = option("127.0.0.1", "Address to listen on; other machines reach any but this one.", modes=("serve",))
+    port: int = option(8765, "Port to listen on; 0 takes a free one.", modes=("serve",), minimum=0, maximum=65535)
+    max_upload_mb: float = option(500.0, "Largest video that is taken.", modes=("serve",), above=0, maximum=100_000)
+    max_minutes: float = option(15.0, "Longest video that is taken.", modes=("serve",), above=0, maximum=1440)
+
+
+# fmt: on
 @dataclass(frozen=True)
 class Config:
     """Every option of one run; nothing writes to it after parsing."""
 
-    run: RunOptions
-    data: DataOptions
-    model: ModelOptions
-    optim: OptimOptions
-    loss: LossOptions
-    pretrain: PretrainOptions
-    sequence: SequenceOptions
-    results: ResultOptions
-    attention: AttentionOptions
-    video: VideoOptions
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    optim: OptimOptions = field(default_factory=OptimOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    pretrain: PretrainOptions = field(default_factory=PretrainOptions)
+    sequence: SequenceOptions = field(default_factory=SequenceOptions)
+    results: ResultOptions = field(default_factory=ResultOptions)
+    attention: AttentionOptions = field(default_factory=AttentionOptions)
+    video: VideoOptions = field(default_factory=VideoOptions)
+
+
+GROUPS: dict[str, type] = {group.name: group.type for group in fields(Config)}
+
+
+def options_by_name() -> dict[str, dataclasses.Field]:
+    """Return the field of every option."""
+    return {f.name: f for group in GROUPS.values() for f in fields(group)}
 
 
 def defaults() -> dict[str, Any]:
-    return {f.name: f.default for group in GROUPS.values() for f in fields(group)}
+    """Return the default of every option, before those of a method."""
+    return {name: f.default for name, f in options_by_name().items()}
+
+
+def names_with(**facts: Any) -> list[str]:
+    """Return the names of the options that have all of these facts, in the order of the groups."""
+    return [n for n, f in options_by_name().items() if all(f.metadata[fact] == value for fact, value in facts.items())]
+
+
+def group_of(name: str) -> str:
+    """Return the name of the group that an option stands in."""
+    return next(group for group, kind in GROUPS.items() if name in {f.name for f in fields(kind)})
+
+
+def value_of(config: Config, name: str) -> Any:
+    """Return the value of an option, whichever group it stands in."""
+    return getattr(getattr(config, group_of(name)), name)

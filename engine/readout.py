@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.optim import build_optimizer, build_schedule
-from models.build import seeded
-from models.rebuild import build_readout
+from models.build import build_readout, seeded
 from models.sequence_losses import concordance, weighted_mean
 
 HIDDEN = 256

@@ -24,14 +24,17 @@ from dataloader.targets import Targets, read_targets
 from engine.checkpoints import Opened, model_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
+from engine.evaluate import require_read
 from engine.keep import told_of_set
+from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.readout import Readout
+from engine.resume import Start
 from engine.session import Session, open_session
-from engine.tasks import ClipTask
 from models.clip_caer import Output
 from models.emoclip import EmoClip
 from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
+from utils.config import flag_of
 from utils.errors import UserError, about
 from utils.words import plural
 
@@ -51,8 +54,9 @@ class FeatureTask(ClipTask):
         pass
 
 
-def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
     """Cross-validate over subjects, write the scores, keep a readout of all."""
+    config = start.config
     if config.data.targets is None:
         raise UserError("--task regression needs --targets FILE.csv")
     if config.model.init_from is None:
@@ -60,8 +64,8 @@ def regress(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     targets = read_targets(config.data.targets, config.data.root_dir)
     path = Path(config.model.init_from)
     opened = open_checkpoint(path, given)
-    if opened.content["family"] != "emoclip":
-        raise UserError(f"--init-from {path}: {opened.content['family']}; video features are read from emoclip models")
+    if config.model.task not in opened.method.tasks:
+        raise UserError(f"--init-from {path}: {opened.method.name}; video features are read from emoclip models")
     with about(path):
         seen = model_config(opened.content, {k: v for k, v in given.items() if k in SEEN} | {"pack": "none"})
         model = rebuild(opened.content, seen)
@@ -199,7 +203,7 @@ def keep(
     config = dataclasses.replace(seen, run=config.run, model=dataclasses.replace(seen.model, task="regression"))
     content = {
         "format": FORMAT,
-        "family": "emoclip",
+        "family": config.model.model,
         "config": asdict(config),
         "classes": list(names),
         "label_base": 0,
@@ -210,8 +214,12 @@ def keep(
     save_checkpoint(content | told, session.log.folder / "best.pt")
 
 
-def evaluate_regression(opened: Opened, config: Config) -> dict[str, Any]:
-    """``--mode eval`` of a kept readout on ``--targets``."""
+def evaluate_regression(opened: Opened, config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """Score the readout of a checkpoint on ``--targets`` (``--mode eval``)."""
+    require_read(opened.method, given, opened.path)
+    for name in ("abstain", "calibrate"):
+        if name in given:
+            raise UserError(f"{flag_of(name)} means nothing to {opened.path}, which predicts numbers")
     if config.data.targets is None:
         raise UserError(f"{opened.path}: predicts numbers; name --targets FILE.csv to score them")
     targets, names = read_targets(config.data.targets, config.data.root_dir), tuple(opened.content["classes"])

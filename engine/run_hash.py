@@ -13,17 +13,12 @@ from typing import Any
 from dataloader.classes import ANNOTATION
 from dataloader.paths import resolve_path
 from engine.device import choose_device
-from engine.options import Config
-from engine.resume import FREE
+from engine.options import Config, names_with
 from utils.errors import UserError, reason_of
 
 MEANING = 1  # of a run's options; one more when the same options come to mean another result
 NAME = "run_hash.txt"
 RESULTS = ("config.json", "metrics.json", "predictions.csv", "best.pt")
-BELOW_ROOT = (
-    "train_annotation", "val_annotation", "test_annotation", "bounding_box_face", "bounding_box_body", "captions",
-    "targets",
-)  # fmt: skip
 PART = 1 << 20
 
 
@@ -34,21 +29,23 @@ def run_hash(config: Config) -> str:
 
 
 def counted_options(config: Config) -> dict[str, Any]:
-    """What a result depends on: all but what may differ when a run goes on, and the number of epochs."""
+    """Return the options that a result depends on: all that cannot change on resume, and the number of epochs."""
+    free = set(names_with(free=True))
     options = {
-        group: {name: value for name, value in values.items() if name not in FREE.get(group, set())}
+        group: {name: value for name, value in values.items() if name not in free}
         for group, values in asdict(config).items()
     }
     options["optim"]["epochs"] = config.optim.epochs
     options["run"]["computed_on"] = choose_device(config.run.device, config.run.gpu)[0].type
-    for name in ("captions", "targets", "class_texts", "pack"):
+    for name in {*names_with(below_root=True, free=False), "class_texts", "pack"}:
         options["data"].pop(name)  # by their content
     return options
 
 
 def contents_of(config: Config) -> dict[str, str | None]:
+    """Return hashes of what is in the files that options name."""
     data, found = config.data, {}
-    for name in BELOW_ROOT:
+    for name in names_with(below_root=True):
         file = getattr(data, name)
         found[name] = hash_path(resolve_path(file, data.root_dir)) if file else None
     found["root_dir"] = str(Path(data.root_dir).resolve()) if data.root_dir else None  # the frames themselves

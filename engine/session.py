@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from dataloader.build import lacks_shared_memory, shared_memory_is_full
+from engine.config import warnings_of
 from engine.device import choose_amp, choose_device, seed_everything, use_device
 from engine.options import Config
-from engine.settings import warnings_of
 from utils.archive import first_line
 from utils.distributed import ALONE, Group, is_launched, join, leave, local_rank
 from utils.errors import UserError

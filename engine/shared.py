@@ -19,6 +19,7 @@ from dataloader.clips import Views
 from engine.device import join_batches, to_device
 from engine.features import STREAMS, cache_name
 from engine.options import Config
+from engine.registry import method_named
 from engine.session import Session
 from utils.checkpoint import hash_tensors
 from utils.runlog import progress_bar
@@ -55,7 +56,7 @@ def final_loader(
 ) -> Any:
     """``loader``, or, where the encoder is frozen and another run has seen these clips, what it made of each batch."""
     frozen = config.optim.lr_image_encoder == 0 and session.device.type == "cpu" and session.group.world == 1
-    if _kept is None or not frozen or config.model.model == "frame-expr":
+    if _kept is None or not frozen or not method_named(config.model.model).answers_clips:
         return loader
     key = evaluation_key(model, clips, views, config, session)
     return remembered("test features", key, lambda: encoded_batches(loader, model, config, session))

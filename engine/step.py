@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.device import to_device
+from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, parameter_groups, prepare_towers, step_scaled
 from engine.options import Config
-from engine.tasks import ClipTask
 from utils.distributed import ALONE, GradientExchange, Group
 
 

@@ -12,6 +12,7 @@ from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
 from engine.calibrate import calibrate, require_validation
+from engine.checkpoints import initial_weights
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import random_state, seed_epoch
@@ -21,50 +22,49 @@ from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, hash_data
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
+from engine.methods.base import ClipTask
+from engine.model import build_model
 from engine.optim import build_schedule, describe_groups
 from engine.options import Config
-from engine.resume import (
-    continued_folder,
-    find_checkpoint,
-    is_complete,
-)
+from engine.registry import method_named
+from engine.resume import continued_folder, is_complete, start_of_training
 from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
 from engine.running import RunningScore
-from engine.sequence.train import train_sequence
 from engine.session import Session, open_session
-from engine.setup import build_model, take_weights
 from engine.shared import final_loader
 from engine.step import TrainingStep
-from engine.tasks import TASKS, ClipTask
 from engine.waiting import TimedLoader, WaitingAdvice
 from utils.checkpoint import load_checkpoint, to_full
 from utils.runlog import progress_bar
 
 
 def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
-    """A whole run, or the rest of one; returns its final metrics."""
-    found, said, config = find_checkpoint(config, given) if config.run.resume else (None, [], config)
-    if config.model.model == "sequence":
-        return train_sequence(config, found, said)
+    """Train a model, or finish a training; return its final metrics."""
+    start = start_of_training(config, given)
+    config, resume_point = start.config, start.resume_point
+    method = method_named(config.model.model)
+    if (train_otherwise := method.function("train", config.model.task)) is not None:
+        return train_otherwise(start, given)
     require_lists(config)
-    if found is not None and is_complete(found, config):
-        print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
+    if resume_point is not None and is_complete(resume_point, config):
+        folder = resume_point.folder
+        print(f"{folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
         return {}
     classes = run_classes(config)
     model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
-    with open_session(config, continued_folder(found, config)) as session:
-        for line in said:
-            session.log.warn(line)
-        if config.model.init_from and found is None:
-            session.log.say(take_weights(model, config))
-        task = TASKS[config.model.model](model.to(session.device), classes.names, config.loss)
+    with open_session(config, continued_folder(resume_point, config)) as session:
+        for message in start.messages:
+            session.log.warn(message)
+        if config.model.init_from and resume_point is None:
+            session.log.say(initial_weights(model, config))
+        task = method.task(model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
         require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)
         require_validation(splits, config)
         trainer = Trainer(config, task, splits, classes, shape, session)
-        if found is not None:
-            trainer.resume(found)
+        if resume_point is not None:
+            trainer.resume(resume_point)
         return trainer.run()
 
 
@@ -100,7 +100,7 @@ class Trainer(Loop):
         self.step = TrainingStep(task, config, device, session.amp, session.group)
         log.say(f"training on {device}:\n{describe_groups(self.step.groups)}")
         self.schedule = build_schedule(self.step.optimizer, config.optim)
-        self.progress = Progress(best={task.chosen_by: -1.0, "epoch": 0})
+        self.progress = Progress(best={task.best_by: -1.0, "epoch": 0})
         self.inside: dict[str, Any] = {}  # how far the epoch under way is
         self.replaced_here = 0  # unreadable frames of this process that the others do not know of yet
         self.reported = 0.0  # when the progress bar last showed scores
@@ -231,7 +231,7 @@ class Trainer(Loop):
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
         """best.pt after a better epoch, last.pt after every one."""
-        watched, best, by = self.config.optim.select_on, self.progress.best, self.task.chosen_by
+        watched, best, by = self.config.optim.select_on, self.progress.best, self.task.best_by
         better = watched == "last" or values[f"{watched}/{by}"] > best[by]
         if better:
             best = {by: values.get(f"{watched}/{by}", -1.0), "epoch": epoch + 1}
@@ -261,7 +261,7 @@ class Trainer(Loop):
         shown = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if watched != "last":
             star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
-            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.task.chosen_by == "uar" else {"macro F1": "macro_f1"})
+            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.task.best_by == "uar" else {"macro F1": "macro_f1"})
             shown += (
                 f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
             )

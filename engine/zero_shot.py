@@ -12,10 +12,10 @@ from dataloader.classes import Classes
 from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
 from engine.evaluate import score_test_list
 from engine.lists import require_lists, run_classes
+from engine.methods.base import ClipTask
+from engine.model import load_fitting_clip
 from engine.options import Config
 from engine.session import open_session
-from engine.setup import load_fitting_clip
-from engine.tasks import ClipTask
 from models.build import class_tokens, encode_classes, parts_matrix
 from models.zero_shot import ZeroShotClip
 from utils.errors import UserError, about
@@ -48,7 +48,7 @@ def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classe
         raise UserError(
             f"{path}: predicts numbers, not classes (--mode eval scores it; zero-shot takes a caption model)"
         )
-    if content["family"] != "emoclip" or "text_encoder.ln_final.weight" not in content["model"] | left_out_names(
+    if not opened.method.takes_any_texts or "text_encoder.ln_final.weight" not in content["model"] | left_out_names(
         content
     ):
         raise UserError(f"{path}: knows its own classes alone; --mode eval scores it (zero-shot takes a caption model)")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, shape_of
-from models.undrawn import Undrawn
+from models.uninitialised import UninitialisedWeights
 from utils.archive import first_line, read_archive
 from utils.compat import allow_imports
 from utils.errors import UserError, closest
@@ -34,7 +34,7 @@ def clip_from_state(state: Any, source: str) -> Clip:
         shape = shape_of(state)
         if not shape.text_width:
             raise KeyError("ln_final.weight")
-        with Undrawn():
+        with UninitialisedWeights():
             clip = Clip(shape)
         clip.load_openai(state)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.config import make_config
 from engine.options import Config
 from engine.resume import different_options
 from engine.run_hash import finished_runs, run_hash, stored_hash
-from engine.settings import make_config
 from engine.shared import sharing
 from engine.train import train
 from sweep.folds import stored_series

@@ -11,10 +11,10 @@ from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.fold_paths import count_folds
 from dataloader.paths import resolve_path
+from engine.config import make_config
 from engine.lists import class_named, run_classes
 from engine.options import Config
 from engine.resume import different_options
-from engine.settings import make_config
 from engine.shared import sharing
 from sweep.folds import stored_series, waiting_paths
 from sweep.pooled import require_same_classes, write_pooled

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-import engine.tasks
+import models.losses
 from tests.support.tiny import as_arguments
 from tests.support.tools import FAST, error_of, run_main
 
@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite(bad, monkeypatch):
     def lost(logits, label, **_):
         return logits.sum() * float("nan")
 
-    monkeypatch.setattr(engine.tasks, "classification_loss", lost)
+    monkeypatch.setattr(models.losses, "classification_loss", lost)
     message = bad()
     assert "classification" in message and "epoch 1, step 1" in message and "--lr" in message
 

@@ -1,14 +1,16 @@
 """The command line as a whole: quick answers without torch, dry runs, and the published command."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from engine.options import GROUPS
+from engine.options import GROUPS, MODES, options_by_name
 from main import main
 from tests.support.tiny import as_arguments
-from tests.support.tools import ROOT, run_main
+from tests.support.tools import ROOT, error_of, run_main
+from utils.config import flag_of
 
 PUBLISHED = """--mode train --exper-name EAA_IEC_MI_Balanced --gpu 0 --epochs 50 --batch-size 8 --lr 0.0003
 --lr-image-encoder 1e-6 --lr-prompt-learner 0.001 --lr-adapter 1e-4 --mi-loss-weight 0.7 --dc-loss-weight 1.2
@@ -51,18 +53,42 @@ def test_help_flag_errors_and_dry_runs_do_not_import_torch(arguments, status):
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-def test_help_lists_every_flag_in_its_group(capsys):
+def help_of(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    shown = capsys.readouterr().out
+        main([*arguments, "--help"])
     assert stop.value.code == 0
-    for group, options in GROUPS.items():
-        assert f"\n{group}:" in shown
-        for name, field in options.__dataclass_fields__.items():
-            flag = "[FILE ...]" if field.metadata["positional"] else "--" + name.replace("_", "-")
-            assert flag in shown
+    return capsys.readouterr().out
+
+
+def test_help_names_the_modes_and_the_most_common_flags(capsys):
+    text = help_of(capsys)
+    assert all(f"\n  {mode} " in text for mode in MODES)
+    assert "--batch-size" in text and "--dc-ramp" not in text and len(text.splitlines()) < 90
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_help_of_a_mode_lists_its_flags_and_no_others(mode, capsys):
+    text = help_of(capsys, "--mode", mode)
+    listed = set(re.findall(r"^  (--[a-z0-9_-]+)", text, re.MULTILINE))
+    fields = options_by_name()
+    assert listed == {
+        flag_of(name)
+        for name, field in fields.items()
+        if mode in field.metadata["modes"] and not field.metadata["positional"]
+    }
+    assert ("FILE ..." in text) == (mode in fields["files"].metadata["modes"])
+
+
+def test_every_flag_and_alias_is_in_the_help_of_some_mode(capsys):
+    text = "".join(help_of(capsys, "--mode", mode) for mode in MODES)
+    for name, field in options_by_name().items():
+        assert field.metadata["positional"] or f"  {flag_of(name)}" in text
     for alias in ("--lambda_mi", "--lambda-dc", "--load_and_tune_prompt_learner"):
-        assert alias in shown
+        assert alias in text
+
+
+def test_help_of_a_mode_that_does_not_exist(capsys):
+    assert "invalid choice: 'fly'" in error_of(["--mode", "fly", "--help"], capsys)
 
 
 def test_the_published_command_is_understood(capsys):

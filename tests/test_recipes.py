@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dataloader.classes import load_classes
-from engine.settings import read_command, warnings_of
-from engine.setup import build_model
+from engine.config import read_command, warnings_of
+from engine.model import build_model
 from models.clip_towers import ImageTower
 from tests.support.tools import RANDOM_CLIP, ROOT
 

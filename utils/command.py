@@ -9,7 +9,9 @@ from types import TracebackType
 
 from utils.errors import Interrupted, UserError, reason_of
 
-OWN = ("benchmarks", "dataloader", "engine", "models", "utils")  # what lacks of these is no user's mistake
+PACKAGES = (  # of ours: where one of their modules is missing, that is no user's mistake
+    "analysis", "apps", "benchmarks", "dataloader", "engine", "models", "simulate", "sweep", "utils",
+)  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
@@ -25,7 +27,7 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
         return fail(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or package in OWN:
+        if not package or package in PACKAGES:
             raise
         return fail(f"{package} is not installed: pip install -r requirements.txt")
     except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough

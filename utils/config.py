@@ -4,8 +4,8 @@
     class Optim:
         lr: float = option(1e-2, "learning rate", minimum=0)
 
-``parse`` reads flags and recipe files (``@file``: one flag a line, ``#`` comments, later flags win) and returns what
-the user gave; ``resolve`` puts it over the defaults and returns one frozen group a class.
+``parse`` reads flags and recipe files (``@file``: one flag per line, ``#`` comments, later flags win) and returns the
+options that the user named; ``resolve`` puts them over the defaults and returns one frozen instance per class.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import shlex
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -35,22 +35,38 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
+    choices: Sequence[str] | Callable[[], Sequence[str]] | None = None,
     metavar: str | None = None,
     positional: bool = False,
     words: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> Any:
-    """A dataclass field that is also a flag, or words without one. ``words``: what a number may also be."""
+    """Return a dataclass field that is also a flag, or words without one.
+
+    ``choices``: the texts that it may be, or a function that returns them, as a Literal type does. ``words``: what
+    a number may also be. ``facts``: what else a program wants to know of the option, for the field's metadata.
+    """
     metadata = {
         "help": help,
         "aliases": tuple(aliases),
         "minimum": minimum,
         "maximum": maximum,
         "above": above,
+        "choices": choices,
         "metavar": metavar,
         "positional": positional,
         "words": words or {},
     }
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata | (facts or {}))
+
+
+def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
+    """Return the texts that an option may be; nothing where any text will do."""
+    choices = field.metadata["choices"]
+    if choices is not None:
+        return tuple(choices() if callable(choices) else choices)
+    kind = _inner_type(field.type)
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
 
 
 def flag_of(name: str) -> str:
@@ -64,39 +80,41 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message.replace("argument ", "", 1))
 
 
-def parse(groups: Groups, arguments: Sequence[str], description: str) -> dict[str, Any]:
-    """The options that ``arguments`` name, and only those: {field name: value}."""
-    given, unknown = parse_known(groups, arguments, description)
+def parse(groups: Groups, arguments: Sequence[str], description: str, help_hint: str = "--help") -> dict[str, Any]:
+    """Return the options that ``arguments`` name, and only those: {field name: value}."""
+    values, unknown = parse_known(groups, arguments, description)
     if unknown:
-        known = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
+        flags = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
         if not word.startswith("-"):
-            raise UserError(f"{word}: no flag takes it (--help lists them all); words without one go before all flags")
-        raise UserError(f"unknown flag {word}{closest(word, known)} (--help lists them all)")
-    return given
+            raise UserError(
+                f"{word}: no flag takes it ({help_hint} lists them all); words without one go before all flags"
+            )
+        raise UserError(f"unknown flag {word}{closest(word, flags)} ({help_hint} lists them all)")
+    return values
 
 
 def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> tuple[dict[str, Any], list[str]]:
-    """The same, and the words that are none of these options."""
-    given, unknown = build_parser(groups, description).parse_known_args(expand_recipes(arguments))
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()}, unknown
+    """Return the options that ``arguments`` name, and the words that are none of these options."""
+    namespace, unknown = build_parser(groups, description).parse_known_args(expand_recipes(arguments))
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in vars(namespace).items()}, unknown
 
 
 def expand_recipes(arguments: Sequence[str]) -> list[str]:
-    """``@file`` replaced by the flags in it, one a line, ``#`` comments; a recipe may name another."""
+    """Replace every ``@file`` by the flags in it; a recipe may name another."""
     expanded: list[str] = []
     for argument in arguments:
         expanded += read_recipe(Path(argument[1:])) if argument.startswith("@") else [argument]
     return expanded
 
 
-def read_recipe(path: Path, depth: int = 0, named_in: str = "") -> list[str]:
+def read_recipe(path: Path, depth: int = 0, source: str = "") -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UserError(
-            f"{named_in}recipe @{path}: {reason.lower()}; expected a file of flags such as recipes/demo.args"
+            f"{source}recipe @{path}: {reason.lower()}; expected a file of flags such as recipes/demo.args"
         ) from None
     arguments: list[str] = []
     for number, line in enumerate(lines, 1):
@@ -115,46 +133,49 @@ def read_recipe(path: Path, depth: int = 0, named_in: str = "") -> list[str]:
 
 
 def _split_line(line: str) -> list[str]:
-    """Words as a shell would split them, but backslashes are kept and a comment begins after a blank only."""
+    """Split a line as a shell would, but keep backslashes, and begin a comment only after a blank."""
     lexer = shlex.shlex(re.sub(r"(^|\s)#.*$", "", line), posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     return list(lexer)
 
 
-def build_parser(groups: Groups, description: str) -> Parser:
+def build_parser(
+    groups: Groups, description: str, *, shows: Callable[[dataclasses.Field], bool] = lambda field: True
+) -> Parser:
+    """Return a parser of every option; its help lists those that ``shows`` is true of."""
     parser = Parser(
         prog=_program(),
         description=description,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
     )
     for group_name, group in groups.items():
         section = parser.add_argument_group(group_name)
         for field in dataclasses.fields(group):
-            _add_flag(section, field)
+            _add_flag(section, field, is_listed=shows(field))
     return parser
 
 
 def _program() -> str:
-    """As it is typed: ``main.py``, ``python -m dataloader.pack``."""
+    """Return how the program was called: ``main.py``, ``python -m dataloader.pack``."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return Path(sys.argv[0]).name if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
 
 
 def resolve(groups: Groups, *layers: dict[str, Any]) -> dict[str, Any]:
-    """One frozen instance a group; later layers win over earlier ones and over the defaults."""
-    chosen: dict[str, Any] = {}
+    """Return one frozen instance per group; later layers win over earlier ones and over the defaults."""
+    values: dict[str, Any] = {}
     for layer in layers:
-        chosen.update(layer)
+        values.update(layer)
     return {
-        name: group(**{f.name: chosen[f.name] for f in dataclasses.fields(group) if f.name in chosen})
+        name: group(**{f.name: values[f.name] for f in dataclasses.fields(group) if f.name in values})
         for name, group in groups.items()
     }
 
 
 def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
-    """A stored config as a layer for ``resolve``; fields that no longer exist are left out, the others checked."""
+    """Return a stored config as a layer for ``resolve``; fields that no longer exist are left out."""
     layer = {}
     for name, group in groups.items():
         values = stored.get(name, {}) if isinstance(stored, dict) else None
@@ -169,68 +190,69 @@ def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
 
 
 def _check_stored(field: dataclasses.Field, value: Any) -> None:
-    """What the parser asks of a typed value, asked of a stored one."""
+    """Ask of a stored value what the parser asks of a typed one."""
     kind = _inner_type(field.type)
     if value is None and field.default is None:
         return
-    if typing.get_origin(kind) is typing.Literal:
-        good = isinstance(value, str) and value in typing.get_args(kind)
+    if choices := choices_of(field):
+        is_valid = isinstance(value, str) and value in choices
     elif typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        good = isinstance(value, tuple) and all(type(v) is item for v in value)
-        good = good and (item is str or not any(_outside(v, field.metadata) for v in value))
+        is_valid = isinstance(value, tuple) and all(type(v) is item for v in value)
+        is_valid = is_valid and (item is str or not any(_outside(v, field.metadata) for v in value))
     elif kind is float:
-        good = type(value) in (int, float) and not _outside(value, field.metadata)
+        is_valid = type(value) in (int, float) and not _outside(value, field.metadata)
     else:
-        good = type(value) is kind and not (kind is int and _outside(value, field.metadata))
-    if not good:
-        found = repr(value)[:40] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
-        raise UserError(f"the stored option {flag_of(field.name)} cannot be {found}")
+        is_valid = type(value) is kind and not (kind is int and _outside(value, field.metadata))
+    if not is_valid:
+        text = repr(value)[:40] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+        raise UserError(f"the stored option {flag_of(field.name)} cannot be {text}")
 
 
-def checked_numbers(groups: Groups, given: dict[str, Any]) -> dict[str, Any]:
-    """What the parser asks of numbers, asked of those that a program gives; those of NumPy become Python's."""
-    known = {field.name: field for group in groups.values() for field in dataclasses.fields(group)}
-    checked = dict(given)
-    for name, value in given.items():
-        field, kind = known[name], _inner_type(known[name].type)
+def checked_numbers(groups: Groups, values: dict[str, Any]) -> dict[str, Any]:
+    """Check numbers that a program passes as the parser checks typed ones; those of NumPy become Python's."""
+    fields = {field.name: field for group in groups.values() for field in dataclasses.fields(group)}
+    checked = dict(values)
+    for name, value in values.items():
+        field, kind = fields[name], _inner_type(fields[name].type)
         if kind in (int, float) and not (value is None and field.default is None):
-            is_one = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-            wrong = _outside(value, field.metadata) if is_one else f"expected {_article(kind)}"
-            if wrong:
-                raise UserError(f"{name}: {wrong}, got {value!r}")
+            is_number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+            fault = _outside(value, field.metadata) if is_number else f"expected {_article(kind)}"
+            if fault:
+                raise UserError(f"{name}: {fault}, got {value!r}")
             checked[name] = kind(value)
     return checked
 
 
-def _add_flag(section: Any, field: dataclasses.Field) -> None:
+def _add_flag(section: Any, field: dataclasses.Field, is_listed: bool) -> None:
     meta, kind = field.metadata, _inner_type(field.type)
     default = "" if field.default in (None, ()) else f" (default: {written(field.default)})"
+    help = (meta["help"] + default).replace("%", "%%") if is_listed else argparse.SUPPRESS
     if meta["positional"]:
-        section.add_argument(field.name, nargs="*", metavar=meta["metavar"], help=meta["help"])
+        section.add_argument(field.name, nargs="*", metavar=meta["metavar"], help=help)
         return
-    settings: dict[str, Any] = {"dest": field.name, "help": (meta["help"] + default).replace("%", "%%")}
+    settings: dict[str, Any] = {"dest": field.name, "help": help}
     flags = [flag_of(field.name), *meta["aliases"]]
     if kind is bool:
         section.add_argument(*flags, nargs="?", const=True, type=_boolean, metavar="True|False", **settings)
         opposite = [f"--no-{flag.removeprefix('--')}" for flag in flags]
         section.add_argument(*opposite, dest=field.name, action="store_false", help=argparse.SUPPRESS)
         return
-    if typing.get_origin(kind) is tuple:
+    if choices := choices_of(field):
+        settings |= {"choices": choices}
+    elif typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         settings |= {"nargs": "+"} if item is str else {"nargs": "*", "type": _number(item, meta)}
-    elif typing.get_origin(kind) is typing.Literal:
-        settings |= {"choices": typing.get_args(kind)}
     elif kind in (int, float):
         settings |= {"type": _number(kind, meta)}
-    if "choices" not in settings:
+    if "choices" not in settings or meta["metavar"]:
         is_text = str in (kind, *typing.get_args(kind))
         settings["metavar"] = meta["metavar"] or ("TEXT" if is_text else "N")
     section.add_argument(*flags, **settings)
 
 
 def _inner_type(kind: Any) -> Any:
-    """``int`` for ``int | None``; anything else as it is."""
+    """Return ``int`` for ``int | None``, and any other type as it is."""
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return next(part for part in typing.get_args(kind) if part is not type(None))
     return kind
@@ -243,7 +265,7 @@ def _boolean(text: str) -> bool:
 
 
 def _number(kind: type, meta: Any) -> Any:
-    """A parser of one number that also holds the field's range."""
+    """Return a parser of one number that checks the field's range."""
 
     def convert(text: str) -> Any:
         if text in meta["words"]:
@@ -252,16 +274,15 @@ def _number(kind: type, meta: Any) -> Any:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"expected {_article(kind)}, got {text!r}") from None
-        wrong = _outside(value, meta)
-        if wrong:
-            raise argparse.ArgumentTypeError(f"{wrong}, got {text}")
+        if fault := _outside(value, meta):
+            raise argparse.ArgumentTypeError(f"{fault}, got {text}")
         return value
 
     return convert
 
 
 def _outside(value: float, meta: Any) -> str | None:
-    """What is wrong with a number's size, if anything."""
+    """Return what is wrong with the size of a number, or None."""
     low, high, above = meta["minimum"], meta["maximum"], meta["above"]
     if not isinstance(value, int) and not math.isfinite(value):
         return "expected a finite number"
@@ -283,14 +304,14 @@ def written(value: Any) -> str:
 
 
 def describe(groups: dict[str, Any]) -> str:
-    """Every resolved option as it would be typed, a star where it differs from the default."""
+    """Return every resolved option as it would be typed, with a star where it differs from the default."""
     lines = []
     for name, group in groups.items():
         lines.append(f"{name}:")
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)
             mark = " " if value == field.default else "*"
-            shown = "(not set)" if value is None else written(value)
+            text = "(not set)" if value is None else written(value)
             flag = f"[{field.metadata['metavar']}]" if field.metadata["positional"] else flag_of(field.name)
-            lines.append(f"  {mark} {flag:<26} {shown}")
+            lines.append(f"  {mark} {flag:<26} {text}")
     return "\n".join(lines)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.families import family_defaults
 from engine.options import defaults
+from engine.registry import method_named
 from utils.config import flag_of
 from utils.errors import UserError, reason_of
 
@@ -180,7 +180,7 @@ def scored_clips(run: Run) -> set[tuple[str, str]] | None:
 
 def chosen_options(run: Run) -> dict[str, Any]:
     """Options that differ from what this method takes for granted; those of the place, a device for one, left out."""
-    usual = defaults() | family_defaults(run.option("model") or "")
+    usual = defaults() | dict(method_named(run.option("model") or "clip-caer").defaults)
     listed = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
     found = {name: value for name, value in run.options.items() if name not in OF_THE_PLACE}
     settled = {"lr_fusion": run.option("lr"), "normalize": "none", "crop_body": False}  # filled in where not given

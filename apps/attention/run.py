@@ -21,14 +21,12 @@ from dataloader.clips import ClipDataset, Views, collate, indexes_of
 from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import make_views
 from engine.device import to_device
-from engine.evaluate import stored_classes
-from engine.families import OF_SEQUENCES
+from engine.evaluate import require_read, stored_classes
 from engine.lists import read_splits, require_lists
+from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session, open_session
-from engine.tasks import TASKS, ClipTask
 from models.relevance import STREAMS, explain_class
-from utils.config import flag_of
 from utils.errors import UserError, about, closest
 from utils.runlog import safe_name
 
@@ -46,7 +44,7 @@ def attention(config: Config, given: dict[str, Any]) -> list[dict[str, Any]]:
         views = make_views(config, clips, session.log)
         for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in opened.content):
             session.log.warn(warning)
-        task = TASKS[opened.content["family"]](model.to(session.device), classes.names)
+        task = opened.method.task(model.to(session.device), classes.names)
         temperature = opened.content.get("calibration", {}).get("temperature", 1.0)
         return explain_all(task, clips, views, config, session, label, temperature)
 
@@ -67,8 +65,8 @@ def open_explained(config: Config, given: dict[str, Any]) -> tuple[Opened, Confi
 
 def refuse_without_pictures(opened: Opened, given: dict[str, Any]) -> None:
     """Models that no class can be asked of, or that see no picture."""
-    path, content = opened.path, opened.content
-    if content["family"] == "sequence":
+    path = opened.path
+    if opened.method.reads_features:
         raise UserError(
             f"{path}: a sequence model sees stored features and no pictures; explain the checkpoint that made them"
         )
@@ -78,9 +76,7 @@ def refuse_without_pictures(opened: Opened, given: dict[str, Any]) -> None:
         raise UserError(f"{path}: {opened.unnamed}")
     if "targets" in given:
         raise UserError(f"--targets {given['targets']}: {path} predicts classes; name --test-annotation FILE")
-    foreign = sorted(set(given) & set(OF_SEQUENCES))
-    if foreign:
-        raise UserError(f"{flag_of(foreign[0])} means nothing to {path}, a model of the family {content['family']}")
+    require_read(opened.method, given, path)
 
 
 def attention_options(opened: Opened, given: dict[str, Any]) -> dict[str, Any]:

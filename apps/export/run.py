@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from apps.export.onnx_runner import INSTALL, METADATA, import_runtime, open_session, written_about
 from apps.predict.runner import About
-from apps.predict.settings import idle_flags
 from apps.predict.torch_runner import TorchRunner, open_runner
 from engine.checkpoints import open_checkpoint
+from engine.checks import idle_flags
 from engine.device import to_pixels
 from engine.options import Config
 from models.clip_caer import Texts
@@ -82,7 +82,7 @@ def choose_target(config: Config, source: Path) -> Path:
 
 def open_on_processor(config: Config, given: dict[str, Any], source: Path) -> TorchRunner:
     """In float32, whatever it will run on later."""
-    if open_checkpoint(source, given).content["family"] == "sequence":
+    if open_checkpoint(source, given).method.reads_features:
         raise UserError(f"{source}: answers for every frame, behind a second model; --mode export writes one for clips")
     run = dataclasses.replace(config.run, device="cpu", gpu=None)
     optim = dataclasses.replace(config.optim, amp="off")

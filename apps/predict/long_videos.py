@@ -8,12 +8,12 @@ import numpy as np
 from dataloader.sequences import FeatureSource
 from dataloader.unlabelled import read_feature_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
-from engine.families import check_family
-from engine.options import Config, defaults
+from engine.checks import check_method
+from engine.methods.sequence import SequenceTask
+from engine.options import Config
 from engine.sequence.evaluate import require_width, stored_thresholds
 from engine.sequence.predict import predict_videos
 from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
-from engine.sequence.task import SequenceTask
 from engine.session import open_session
 from utils.errors import UserError, about
 from utils.words import plural
@@ -23,10 +23,10 @@ def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """Every ``<video>.npy`` of the first ``--features`` folder."""
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, given)
-    if opened.content["family"] != "sequence":
-        family = opened.content["family"]
-        raise UserError(f"{path}: a {family} model; without --input VIDEO --mode predict takes sequence models")
-    check_family("sequence", given, defaults())
+    name = opened.method.name
+    if not opened.method.reads_features:
+        raise UserError(f"{path}: a {name} model; without --input VIDEO --mode predict takes sequence models")
+    check_method(name, given, f"--model {name}")
     if "features" not in given:
         raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
     with about(path):

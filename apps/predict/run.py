@@ -11,14 +11,14 @@ from typing import Any
 
 from apps.predict.answers import answers_of
 from apps.predict.runner import FRAMES, About, in_halves
-from apps.predict.settings import idle_flags
 from apps.predict.timeline import Smoother, Step, Timeline
 from apps.predict.watch import Watcher
 from apps.predict.windows import FrameWindows, Grid, SlidingWindows
 from dataloader.video.open import open_video
 from dataloader.video.video import Video
+from engine.checks import idle_flags
+from engine.config import make_config
 from engine.options import GROUPS, Config, defaults
-from engine.settings import make_config
 from utils.config import checked_numbers
 from utils.errors import UserError, closest, one_line
 

@@ -12,9 +12,7 @@ from apps.predict.runner import CLASSES, FRAMES, NUMBERS, About
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels, use_device
-from engine.options import Config
-from engine.sequence.options import SequenceOptions
-from engine.video_options import VideoOptions
+from engine.options import Config, SequenceOptions, VideoOptions
 from engine.zero_shot import caption_model, plain_clip
 from utils.errors import UserError, about
 
@@ -129,7 +127,7 @@ def open_trained(
         return TorchRunner(model, describe(config, "emoclip", opened.path, classes.names), device, amp)
     if opened.unnamed:
         raise UserError(f"{opened.path}: {opened.unnamed}")
-    if opened.content["family"] == "sequence":
+    if opened.method.reads_features:
         return open_sequence(opened, given, config, device, amp)
     if config.video.encoder is not None:
         raise UserError(f"--encoder {config.video.encoder}: {opened.path} has one of its own; leave it out")

@@ -9,8 +9,8 @@ from dataloader.affwild import FRAME_FOLDERS, Video, describe_videos, read_task_
 from dataloader.build import Loader, start_worker
 from dataloader.sampling import ClipOrder
 from dataloader.sequences import FeatureSource, WindowDataset, collate
+from engine.methods.sequence import labels_of, tasks_of
 from engine.options import Config
-from engine.sequence.task import require_labels, tasks_of
 from engine.session import Session
 from utils.errors import UserError
 
@@ -38,6 +38,12 @@ def read_sequences(config: Config) -> Sequences:
     require_labels(validation, tasks, "validation")
     both = list({video.id: video for video in [*train, *validation]}.values())
     return Sequences(train, validation, FeatureSource(both, [Path(folder) for folder in options.features]))
+
+
+def require_labels(videos: list[Video], tasks: tuple[str, ...], name: str) -> None:
+    for task in tasks:
+        if not len(labels_of(videos, task)):
+            raise UserError(f"--task {task}: no {name} video has a valid {task} label")
 
 
 def describe_sequences(sequences: Sequences) -> str:

@@ -7,11 +7,11 @@ from torch import nn
 
 from dataloader.sequences import FeatureSource
 from engine.checkpoints import Opened, rebuild
-from engine.families import check_family
-from engine.options import Config, defaults
+from engine.checks import check_method
+from engine.methods.sequence import SequenceTask
+from engine.options import Config
 from engine.sequence.data import describe_sequences, read_sequences
 from engine.sequence.results import score_and_write
-from engine.sequence.task import SequenceTask
 from engine.session import open_session
 from models.sequence import SIZES
 from utils.errors import UserError, about
@@ -19,7 +19,7 @@ from utils.errors import UserError, about
 
 def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> dict[str, Any]:
     """On the set, the fold and the features that it was trained with, where the user names no others."""
-    check_family("sequence", given, defaults())
+    check_method(config.model.model, given, f"--model {config.model.model}")
     with about(opened.path):
         model = rebuild(opened.content, config)
     thresholds = stored_thresholds(opened)

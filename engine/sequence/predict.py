@@ -9,11 +9,11 @@ import torch
 
 from dataloader.affwild import Video
 from dataloader.sequences import FeatureSource
+from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.sequence.data import evaluation_windows
 from engine.sequence.smooth import centred_mean, majority
 from engine.sequence.stitch import Stitcher
-from engine.sequence.task import SequenceTask
 from engine.session import Session
 from utils.runlog import progress_bar
 

@@ -10,11 +10,11 @@ import numpy as np
 from dataloader.affwild import Video
 from dataloader.frame_labels import ACTION_UNITS, TASKS
 from dataloader.sequences import FeatureSource
+from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.sequence.intervals import add_intervals
 from engine.sequence.predict import Predicted, predict_videos
 from engine.sequence.score import Pooled, table
-from engine.sequence.task import SequenceTask
 from engine.session import Session
 from utils.errors import UserError
 

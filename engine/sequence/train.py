@@ -12,47 +12,49 @@ from engine.device import random_state, seed_epoch
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress
 from engine.loop import Loop
+from engine.methods.sequence import SequenceTask
 from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
-from engine.resume import Found, continued_folder, is_complete
+from engine.registry import method_named
+from engine.resume import ResumePoint, Start, continued_folder, is_complete
 from engine.running import RunningLosses
 from engine.sequence.data import Sequences, describe_sequences, hash_sequences, read_sequences, training_windows
 from engine.sequence.predict import predict_videos
 from engine.sequence.results import score_and_write
 from engine.sequence.schedule import warm_cosine
 from engine.sequence.score import Pooled, main_numbers
-from engine.sequence.task import SequenceTask, build_sequence
 from engine.session import Session, open_session
 from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
 
-def train_sequence(config: Config, found: Found | None, said: list[str]) -> dict[str, Any]:
-    """A whole run, or the rest of one; returns its final metrics."""
-    if found is not None:
-        require_same_end(found, config)
-        if is_complete(found, config):
-            print(f"{found.folder} is complete ({config.optim.epochs} epochs, scored)")
+def train_sequence(start: Start, given: dict[str, Any]) -> dict[str, Any]:
+    """Train a model, or finish a training; return its final metrics."""
+    config, point = start.config, start.resume_point
+    if point is not None:
+        require_same_end(point, config)
+        if is_complete(point, config):
+            print(f"{point.folder} is complete ({config.optim.epochs} epochs, scored)")
             return {}
     sequences = read_sequences(config)
-    with open_session(config, continued_folder(found, config)) as session:
+    with open_session(config, continued_folder(point, config)) as session:
         if session.group.world > 1:
             raise UserError(f"--model sequence trains in one process, not in {session.group.world}")
-        for line in said:
-            session.log.warn(line)
+        for message in start.messages:
+            session.log.warn(message)
         session.log.say(describe_sequences(sequences))
         trainer = SequenceTrainer(config, sequences, session)
-        if found is not None:
-            trainer.resume(found)
+        if point is not None:
+            trainer.resume(point)
         return trainer.run()
 
 
-def require_same_end(found: Found, config: Config) -> None:
-    planned = found.content["config"]["optim"]["epochs"]
+def require_same_end(point: ResumePoint, config: Config) -> None:
+    planned = point.content["config"]["optim"]["epochs"]
     if config.optim.epochs != planned:
         raise UserError(
-            f"--epochs {config.optim.epochs}: the rate of {found.path} falls to 0 at epoch {planned}, where it ends"
+            f"--epochs {config.optim.epochs}: the rate of {point.path} falls to 0 at epoch {planned}, where it ends"
         )
 
 
@@ -62,7 +64,8 @@ class SequenceTrainer(Loop):
     def __init__(self, config: Config, sequences: Sequences, session: Session) -> None:
         self.config, self.sequences, self.session = config, sequences, session
         self.device, self.amp, self.log = session.device, session.amp, session.log
-        model = build_sequence(sequences.source.width, config).to(self.device)
+        method = method_named(config.model.model)
+        model = method.build_for(sequences.source.width, config).to(self.device)
         self.task = SequenceTask(model, config)
         self.task.prepare(sequences.train, self.device)
         self.loader, self.order = training_windows(sequences, config, session)

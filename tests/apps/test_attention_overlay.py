@@ -12,7 +12,7 @@ from benchmarks.pointing import THING, Game, Player, game_of, play, summary, tab
 from dataloader.annotation import Clip
 from dataloader.clips import Views
 from dataloader.crops import crop_context, letterbox
-from engine.settings import read_command
+from engine.config import read_command
 from simulate import Settings
 from simulate.clip import behave, draw_clip
 from simulate.plan import plan_set

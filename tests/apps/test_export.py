@@ -13,12 +13,11 @@ from apps.export import run as export
 from apps.export.onnx_runner import OnnxRunner
 from dataloader.classes import load_classes
 from engine.checkpoints import open_checkpoint, rebuild
+from engine.config import make_config
 from engine.data import evaluation_loader, make_views
 from engine.device import to_device
 from engine.lists import read_splits
 from engine.session import open_session
-from engine.settings import make_config
-from engine.tasks import TASKS
 from main import main
 from tests.support.exported import export_checkpoint
 from tests.support.serving import write_video
@@ -61,7 +60,7 @@ def pixels(about, B):
 def answer_of(checkpoint, squares):
     """Logits as an evaluation computes them."""
     opened = open_checkpoint(checkpoint, {})
-    task = TASKS[opened.content["family"]](rebuild(opened.content, opened.config), NAMES)
+    task = opened.method.task(rebuild(opened.content, opened.config), NAMES)
     task.model.eval()
     batch = {view: torch.from_numpy(one) for view, one in squares.items()}
     with torch.inference_mode():

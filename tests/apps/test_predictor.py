@@ -20,10 +20,10 @@ from dataloader.detect import Detections, Found
 from dataloader.sequences import window_starts
 from dataloader.squares import face_square
 from dataloader.track import Tracker
+from engine.config import make_config
+from engine.methods.sequence import SequenceTask
 from engine.sequence.predict import to_answers
 from engine.sequence.stitch import Stitcher
-from engine.sequence.task import SequenceTask
-from engine.settings import make_config
 from models.sequence import SequenceModel
 from tests.support.tiny import FACE as BOX
 from tests.support.tools import configure, make_task

@@ -14,10 +14,10 @@ from dataloader.clips import ClipDataset, Views, collate
 from dataloader.packed import Pack
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import PLAIN, AugmentationLimits, to_square, turn, turn_steps
+from engine.config import make_config
 from engine.data import training_loader
 from engine.device import to_device
 from engine.session import Session
-from engine.settings import make_config
 from tests.support.tiny import write_set
 from tests.support.tools import error_of, run_main
 
@@ -220,7 +220,7 @@ def test_a_run_augments_on_the_device_and_a_cache_refuses_to(tiny_arguments, tmp
 
 
 def test_workers_may_be_auto():
-    from engine.settings import read_command
+    from engine.config import read_command
 
     assert read_command(["--workers", "auto"])[1] == read_command([])[1]
     assert read_command(["--workers", "3"])[1].run.workers == 3

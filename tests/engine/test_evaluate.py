@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from engine.checkpoints import BUILT_IN
+from engine.options import group_of, names_with
 from tests.support.tiny import NAMES
 from tests.support.tools import error_of, run_main
 
@@ -109,8 +109,8 @@ def test_what_a_checkpoint_was_made_with_cannot_be_changed(trained, capsys, tmp_
 
 
 def test_every_option_that_is_built_in_is_tried_above():
-    of_clips = {name for group, name in BUILT_IN if group != "sequence"}  # those: tests/engine/test_sequence.py
-    assert of_clips == set(CHANGES)
+    fixed = {*names_with(checkpoint="fixed"), *names_with(checkpoint="fixed classes")}
+    assert {name for name in fixed if group_of(name) != "sequence"} == set(CHANGES)  # those: test_sequence.py
 
 
 def test_the_same_value_given_again_is_no_change(trained, evaluate):

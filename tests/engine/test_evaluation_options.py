@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 import pytest
 
-from engine.checkpoints import OF_ITS_DATA, evaluation_config, model_config
-from engine.settings import make_config
+from engine.checkpoints import evaluation_config, model_config
+from engine.config import make_config
+from engine.options import names_with
 from utils.errors import UserError
 
 TRAINED = {
@@ -37,7 +38,7 @@ def test_its_own_options_hold_on_its_own_set(tmp_path):
 def test_another_set_has_lists_boxes_and_classes_of_its_own(mode):
     config = evaluation_config(content(), {"dataset": "DFEW", "test_annotation": "other.txt"}, mode=mode)
     assert config.data.dataset == "DFEW" and config.data.test_annotation == "other.txt"
-    assert not any(getattr(config.data, name) for name in OF_ITS_DATA if name != "test_annotation")
+    assert not any(getattr(config.data, name) for name in names_with(of_dataset=True) if name != "test_annotation")
     assert not config.data.crop_body and config.data.sampling == "window"
 
 

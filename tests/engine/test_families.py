@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.settings import make_config, read_command, warnings_of
+from engine.config import make_config, read_command, warnings_of
 from models.build import build_temporal
 from tests.engine.test_options import flat
 from utils.errors import UserError
@@ -132,8 +132,7 @@ def test_towers_that_are_fine_tuned_learn_at_a_thousandth(words, image, text):
 
 
 def test_methods_without_swapped_heads_have_heads_of_64():
-    options = make_config({"model": "dfer-clip"}).model
-    block = build_temporal(512, options, 16).blocks[0]
+    block = build_temporal(512, layers=1, dropout=0.0, max_frames=16).blocks[0]
     assert block.attention.to_qkv.weight.shape == (1536, 512) and block.attention.heads == 8
     assert block.feed_forward[0].weight.shape == (1024, 512)
 

@@ -17,8 +17,8 @@ from dataloader.features import FeatureDataset, cached_variants
 from dataloader.paths import clip_key
 from dataloader.transforms import Augmentation
 from engine import features
+from engine.config import make_config
 from engine.session import Session
-from engine.settings import make_config
 from models.clip_backbone import load_clip
 from tests.support.tiny import write_set
 from tests.support.tools import error_of

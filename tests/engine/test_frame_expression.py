@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.settings import read_command
+from engine.config import read_command
 from tests.support.affect import VIDEOS, write_frames, write_set
 from tests.support.tools import RANDOM_CLIP, error_of, run_main
 

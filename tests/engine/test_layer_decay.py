@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from engine.optim import parameter_groups
-from models.build import build_frame_expression
 from models.clip_backbone import load_clip
+from models.frame_expression import FrameExpression
 from tests.support.tools import configure, error_of
 
 RATES = {"lr_image_encoder": 0.1, "lr_text_encoder": 0.0, "lr_prompt_learner": 0.0, "lr_adapter": 0.0, "lr": 1.0}
@@ -14,7 +14,8 @@ RATES = {"lr_image_encoder": 0.1, "lr_text_encoder": 0.0, "lr_prompt_learner": 0
 
 @pytest.fixture
 def model():
-    return build_frame_expression(load_clip("random"), 8)
+    clip = load_clip("random")
+    return FrameExpression(clip.visual, clip.shape.embed_dim, 8)
 
 
 def groups_of(model, decay):

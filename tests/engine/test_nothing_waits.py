@@ -13,7 +13,7 @@ from dataloader.clips import draws_of
 from dataloader.transforms import AugmentationLimits, draw_augmentation
 from engine.device import to_device
 from engine.readout import regression_loss
-from engine.tasks import TASKS
+from engine.registry import method_named
 from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
 from tests.support.tools import configure, make_model
 
@@ -55,7 +55,7 @@ def test_a_step_of_every_method(name):
     config = configure(**{"normalize": "clip"} | METHODS[name])
     model, classes = make_model(config)
     model.image_encoder.transformer.checkpointing = config.optim.grad_checkpointing
-    task = TASKS[config.model.model](model.to(META).train(), classes.names, config.loss)
+    task = method_named(config.model.model).task(model.to(META).train(), classes.names, config.loss)
     if config.model.model != "emoclip":
         task.set_training_counts(np.arange(1, 1 + len(classes)), META)
     elif config.loss.caption_source == "clip":

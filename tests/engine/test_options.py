@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from engine.config import make_config, read_command, warnings_of
 from engine.options import GROUPS
-from engine.settings import make_config, read_command, warnings_of
 from utils.config import flag_of, from_json
 from utils.errors import UserError
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import r2_score
 
+from engine.config import make_config
 from engine.readout import Readout, regression_loss
-from engine.settings import make_config
 
 
 def config(**given):

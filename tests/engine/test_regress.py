@@ -9,8 +9,8 @@ import torch
 from sklearn import metrics as sk
 
 from analysis.agreement import agreement
+from engine.config import make_config
 from engine.regress import cross_validate, subject_folds
-from engine.settings import make_config
 from tests.support.tools import ROOT, error_of, run_main
 from utils.errors import UserError
 

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from engine.config import read_command
 from engine.run_hash import RESULTS, finished_runs, run_hash, stored_hash
-from engine.settings import read_command
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dataloader.frame_labels import TASKS
-from engine.checkpoints import BUILT_IN
+from engine.options import group_of, names_with
 from engine.sequence.train import SequenceTrainer
 from main import main
 from tests.support.affect import VIDEOS, label_file, write_labels, write_set
@@ -242,4 +242,4 @@ def test_what_the_tensors_were_made_with_stays(run, capsys, flags):
 
 def test_every_option_that_is_built_in_is_tried_above():
     tried = {flags.split()[0].removeprefix("--").removeprefix("no-").replace("-", "_") for flags in BUILT}
-    assert tried == {name for group, name in BUILT_IN if group == "sequence"}
+    assert tried == {name for name in names_with(checkpoint="fixed classes") if group_of(name) == "sequence"}

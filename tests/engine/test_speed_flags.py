@@ -11,15 +11,15 @@ from dataloader.classes import load_classes
 from dataloader.clips import Views
 from engine import clip_predict
 from engine.clip_predict import passes
+from engine.config import read_command
 from engine.data import evaluation_loader
 from engine.device import join_batches
 from engine.optim import build_optimizer, parameter_groups, prepare_towers
 from engine.session import Session
-from engine.settings import read_command
 from main import main
 from models.clip_towers import Clip
 from models.temporal import TemporalTransformer
-from models.undrawn import Undrawn
+from models.uninitialised import UninitialisedWeights
 from tests.support.tools import error_of
 
 
@@ -206,7 +206,7 @@ def test_undrawn_weights_are_left_to_the_file_and_draw_no_chance():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    with Undrawn():
+    with UninitialisedWeights():
         empty = Clip(small_shape())
     assert torch.equal(torch.rand(1), expected)
     full = Clip(small_shape())

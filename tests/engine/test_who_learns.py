@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.optim import build_optimizer, build_schedule, parameter_groups, set_trainable
-from engine.settings import read_command, warnings_of
-from engine.setup import build_model
+from engine.config import read_command, warnings_of
+from engine.model import build_model
+from engine.optim import build_optimizer, build_schedule, parameter_groups
+from engine.registry import method_named
 from tests.support.tools import RANDOM_CLIP, ROOT, configure, make_task, random_batch
 
 RECIPES = ["clip_caer", "advanced"]
@@ -180,5 +181,6 @@ def test_set_trainable_switches_back_on_too():
     from dataloader.classes import load_classes
 
     model, _ = build_model(config, load_classes("RAER"))
-    set_trainable(model, replace(config.optim, lr_image_encoder=1e-6), True)
+    learning = replace(config, optim=replace(config.optim, lr_image_encoder=1e-6))
+    method_named("clip-caer").set_trainable(model, learning)
     assert all(p.requires_grad for p in model.image_encoder.parameters())

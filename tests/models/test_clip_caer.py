@@ -1,26 +1,22 @@
 """The whole model: its figure computed by hand, what its texts do to it, and its way through a checkpoint."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dataloader.classes import load_classes
-from engine.options import ModelOptions
+from engine.model import rebuild_model
+from engine.registry import method_named
 from models.adapter import Adapter
-from models.build import build_clip_caer
 from models.clip_backbone import RANDOM_SHAPE, load_clip, tokenize
-from models.rebuild import rebuild_model
+from tests.support.tools import configure
 
 CLASSES = load_classes("RAER")
-OPTIONS = ModelOptions(clip_path="random")
 
 
 def build(seed=0, **changes):
-    options = replace(OPTIONS, **changes)
-    texts, descriptive = CLASSES.texts_of(options.text_type), CLASSES.texts_of("descriptive")
-    return build_clip_caer(load_clip("random", 0), texts, descriptive, options, max_frames=4, seed=seed).eval()
+    config = configure(seed=seed, **changes)
+    return method_named("clip-caer").build(config, CLASSES, load_clip("random", 0)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +158,7 @@ def test_leaving_a_part_out_draws_the_others_alike():
 )
 def test_a_model_rebuilt_from_its_tensors_gives_the_same_logits(frames, changes):
     model = build(seed=5, **changes)
-    options = replace(OPTIONS, **changes)
-    again = rebuild_model("clip-caer", RANDOM_SHAPE, model.state_dict(), options).eval()
+    again = rebuild_model("clip-caer", RANDOM_SHAPE, model.state_dict(), configure(**changes)).eval()
     face = frames[0] if model.face_temporal is not None else None
     context = frames[1] if model.context_temporal is not None else None
     assert torch.equal(again(face, context).logits, model(face, context).logits)

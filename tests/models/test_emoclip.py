@@ -1,19 +1,19 @@
 """EmoCLIP: prototypes by hand, forward by plain loops, published sizes, and the way through a checkpoint."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dataloader.classes import load_classes, with_compounds
-from engine.setup import build_model
-from models.build import build_emoclip, build_temporal
+from dataloader.classes import Classes, load_classes, with_compounds
+from engine.model import build_model, rebuild_model
+from engine.options import Config
+from engine.registry import method_named
+from models.build import build_readout
 from models.clip_backbone import tokenize
 from models.clip_towers import Clip, ClipShape
 from models.emoclip import EmoClip, prototypes
-from models.rebuild import build_readout, rebuild_model
 from tests.support.tools import configure
 
 PUBLISHED = {  # of one block: keys of the published file without their prefix â†’ shapes
@@ -27,13 +27,13 @@ PUBLISHED = {  # of one block: keys of the published file without their prefix â
 }
 
 
-def build(compound=(), **given) -> tuple[EmoClip, ClipShape, SimpleNamespace]:
+def build(compound=(), **given) -> tuple[EmoClip, ClipShape, Config]:
     classes = load_classes("RAER")
     if compound:
         classes = with_compounds(classes, [frozenset(parts) for parts in compound])
     config = configure(model="emoclip", **given)
     model, sizes = build_model(config, classes)
-    return model.eval(), ClipShape(**sizes), config.model
+    return model.eval(), ClipShape(**sizes), config
 
 
 def frames(B=2, T=4, size=64):
@@ -173,9 +173,13 @@ def test_a_readout_gives_numbers_from_the_feature_at_its_own_length():
 
 
 def temporal_at(width, swapped, layers=2):
-    options = SimpleNamespace(model="emoclip", temporal_layers=layers, dropout=0.0, swapped_heads=swapped)
-    with torch.device("meta"):
-        return build_temporal(width, options, 1024)
+    return emoclip_model(ClipShape(width, 64, 32, 64, 1, 64, 1), swapped, layers, num_segments=1024).temporal
+
+
+def emoclip_model(shape, swapped, layers=2, **more):
+    config = configure(model="emoclip", swapped_heads=swapped, temporal_layers=layers, **more)
+    classes = Classes(("a face", "a smile"), 0, {"class_descriptor": (("a face",), ("a smile",))}, "")
+    return method_named("emoclip").build(config, classes, Clip(shape))
 
 
 def test_swapped_heads_have_the_published_sizes():
@@ -202,10 +206,9 @@ def test_heads_of_the_usual_width_are_those_of_the_other_methods():
 def test_a_model_of_any_width_is_rebuilt_from_its_tensors(width, swapped):
     """The tensors alone do not tell how many heads share them."""
     shape = ClipShape(width, 64, 32, 64, 1, 64, 1)
-    options = configure(model="emoclip", swapped_heads=swapped).model
     torch.manual_seed(0)
-    model = build_emoclip(Clip(shape), [["a face"], ["a smile"]], None, options, max_frames=4, seed=0).eval()
-    again = rebuild_model("emoclip", shape, model.state_dict(), options).eval()
+    model = emoclip_model(shape, swapped).eval()
+    again = rebuild_model("emoclip", shape, model.state_dict(), configure(model="emoclip")).eval()
     with torch.no_grad():
         torch.testing.assert_close(again(frames()).logits, model(frames()).logits, atol=1e-5, rtol=1e-5)
 

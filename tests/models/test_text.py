@@ -1,7 +1,5 @@
 """The prompt learner against sequences assembled by hand, from token ids on."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -19,10 +17,7 @@ def clip():
 
 
 def learner(clip, position="end", class_specific=True, texts=TEXTS) -> PromptLearner:
-    options = SimpleNamespace(
-        contexts_number=CONTEXTS, class_token_position=position, class_specific_contexts=class_specific
-    )
-    return build_prompts(clip, texts, options)
+    return build_prompts(clip, texts, contexts=CONTEXTS, position=position, class_specific=class_specific)
 
 
 def ids_of(text: str) -> list[int]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.kill import outcome as tensors_and_predictions
-from engine.tasks import ClipCaerTask
+from engine.methods.clip_caer import PromptTask
 from engine.train import Trainer
 from main import main
 from models.clip_backbone import RANDOM_SHAPE
@@ -51,15 +51,15 @@ def call(*arguments: str | Path, folder: Path = Path()) -> Run:
 
 def at_forward(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
     """``act`` in the ``number``-th batch, counted from 1 over training, validation and test."""
-    forward, seen = ClipCaerTask.forward, []
+    forward, seen = PromptTask.forward, []
 
-    def counted(self: ClipCaerTask, batch: dict[str, Any]) -> Any:
+    def counted(self: PromptTask, batch: dict[str, Any]) -> Any:
         seen.append(None)
         if len(seen) == number:
             act()
         return forward(self, batch)
 
-    patch.setattr(ClipCaerTask, "forward", counted)
+    patch.setattr(PromptTask, "forward", counted)
 
 
 def crash() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from engine.settings import make_config
+from engine.config import make_config
 
 NAMES = ("Neutrality", "Enjoyment", "Confusion")
 CONFUSION = [[30, 10, 0], [5, 45, 0], [1, 2, 4]]  # recalls 75, 90 and 57.14 %; 97 clips; UAR 74.05

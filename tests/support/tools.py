@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from dataloader.classes import Classes, load_classes
+from engine.config import make_config
+from engine.methods.clip_caer import PromptTask
+from engine.model import build_model
 from engine.options import Config
-from engine.settings import make_config
-from engine.setup import build_model
-from engine.tasks import ClipCaerTask
 from main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,11 +74,11 @@ def make_model(config: Config) -> tuple[torch.nn.Module, Classes]:
     return build_model(config, classes)[0], classes
 
 
-def make_task(**given: Any) -> ClipCaerTask:
+def make_task(**given: Any) -> PromptTask:
     """A task with its model, with class sizes known."""
     config = configure(**given)
     model, classes = make_model(config)
-    task = ClipCaerTask(model, classes.names, config.loss)
+    task = PromptTask(model, classes.names, config.loss)
     task.set_training_counts([9, 3, 4, 5, 7], torch.device("cpu"))
     return task
 

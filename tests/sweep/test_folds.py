@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from engine.settings import make_config, read_command, resumed_series
+from engine.config import make_config, read_command, resumed_series
 from sweep.folds import is_series
 from sweep.pooled import read_predictions
 from sweep.run import open_series

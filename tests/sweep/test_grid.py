@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.settings import read_command
+from engine.config import read_command
 from sweep.grid import read_grid, variants_of
 from tests.support.tools import error_of
 

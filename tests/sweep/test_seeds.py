@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from engine.settings import read_command
+from engine.config import read_command
 from sweep.folds import is_series, stored_series
 from sweep.seed_scores import sum_numbers
 from sweep.seeds import seeds_of

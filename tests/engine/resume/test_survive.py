@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-import engine.tasks
+import models.losses
+from engine.methods.clip_caer import PromptTask
 from engine.step import TrainingStep
-from engine.tasks import ClipCaerTask
 from tests.support.resuming import (
     EPOCH,
     EPOCHS,
@@ -114,13 +114,13 @@ class TestHandlers:
 
 
 def not_finite_at(patch: pytest.MonkeyPatch, term: str, number: int, value: float = float("nan")) -> None:
-    loss, seen = getattr(engine.tasks, term), []
+    loss, seen = getattr(models.losses, term), []
 
     def counted(*arguments: Any, **more: Any) -> Any:
         seen.append(None)
         return loss(*arguments, **more) * (value if len(seen) == number else 1.0)
 
-    patch.setattr(engine.tasks, term, counted)
+    patch.setattr(models.losses, term, counted)
 
 
 def infinite_after(patch: pytest.MonkeyPatch, number: int) -> None:
@@ -144,14 +144,14 @@ class TestNotFinite:
     def test_names_the_term_the_step_and_the_clips(self, flags, alone, tmp_path, term, name, value):
         folder, number = tmp_path / "run", STEPS + 3
         clips: list[list[str]] = []
-        losses = ClipCaerTask.losses
+        losses = PromptTask.losses
 
-        def noted(self: ClipCaerTask, out: Any, batch: dict[str, Any], epoch: int) -> Any:
+        def noted(self: PromptTask, out: Any, batch: dict[str, Any], epoch: int) -> Any:
             clips.append(batch["id"])
             return losses(self, out, batch, epoch)
 
         def prepare(patch: pytest.MonkeyPatch) -> None:
-            patch.setattr(ClipCaerTask, "losses", noted)
+            patch.setattr(PromptTask, "losses", noted)
             not_finite_at(patch, term, number, value)
 
         message = one_line(broken(prepare, *flags, "--output-dir", folder))
@@ -166,7 +166,7 @@ class TestNotFinite:
     def test_terms_that_are_finite_alone_but_not_together_are_named(self, flags, tmp_path):
         def prepare(patch: pytest.MonkeyPatch) -> None:
             for term in ("classification_loss", "mutual_information_loss"):
-                patch.setattr(engine.tasks, term, lambda *_, **__: torch.tensor(3e38))
+                patch.setattr(models.losses, term, lambda *_, **__: torch.tensor(3e38))
 
         lost = ("--mi-loss-weight", "1", "--output-dir", tmp_path / "run")
         message = one_line(broken(prepare, *flags, *lost))
@@ -229,7 +229,7 @@ class TestOutOfMemory:
         evaluation = ("--mode", "eval", "--eval-checkpoint", alone / "best.pt", *data)
 
         def always(patch: pytest.MonkeyPatch) -> None:
-            patch.setattr(ClipCaerTask, "forward", fail_for_memory)
+            patch.setattr(PromptTask, "forward", fail_for_memory)
 
         message = one_line(broken(always, *evaluation, "--output-dir", tmp_path / "eval"))
         assert "with one clip in a pass" in message and "--batch-size" not in message

@@ -10,9 +10,9 @@ import torch
 from dataloader.affwild import Video
 from dataloader.frame_labels import unlabelled
 from dataloader.sequences import FeatureSource
+from engine.config import make_config
+from engine.methods.sequence import SequenceTask
 from engine.sequence.predict import predict_videos
-from engine.sequence.task import SequenceTask
-from engine.settings import make_config
 from models.sequence import SequenceOutput
 
 WIDTH = 4

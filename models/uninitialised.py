@@ -1,4 +1,4 @@
-"""Modules whose first weights are not drawn: 150 million random numbers cost seconds, and a file replaces them all."""
+"""Modules whose first weights are not drawn, because a file replaces them all."""
 
 from typing import Any
 
@@ -7,8 +7,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-class Undrawn(TorchFunctionMode):
-    """Inside, new weights hold whatever memory held; torch's meta device would import its compiler for the same."""
+class UninitialisedWeights(TorchFunctionMode):
+    """Inside, new weights hold whatever memory held.
+
+    Drawing 150 million random numbers costs seconds. torch's meta device would do the same, but imports its compiler.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}

@@ -1,0 +1,231 @@
+"""Options that contradict one another, or mean nothing to a mode or a method: refused by the flags' names."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from engine.options import FILES, Config, defaults, group_of, options_by_name
+from engine.registry import method_named
+from engine.series import check_ablation, check_seeds, check_series
+from utils.config import flag_of, written
+from utils.errors import UserError
+
+FILES_NEEDED = {  # mode → fewest and most words without a flag, what they are, an example
+    "inspect": (1, 1, "a file", "FILE"),
+    "convert": (1, 1, "a file", "FILE"),
+    "compare": (2, 2, "two run folders", "RUN_A RUN_B"),
+    "report": (1, 10_000, "run folders", "RUN..."),
+}
+
+
+def check_command(config: Config, given: Mapping[str, Any]) -> None:
+    """Raise a UserError where a command line lacks what its mode needs."""
+    run, video = config.run, config.video
+    check_files(config)
+    if run.dry_run:
+        return
+    if run.mode in ("eval", "export") and run.eval_checkpoint is None:
+        raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
+    if run.mode == "attention" and run.eval_checkpoint is None:
+        raise UserError("--mode attention needs --eval-checkpoint FILE, whose model is explained")
+    if run.mode != "predict" or run.eval_checkpoint is not None or video.onnx is not None:
+        return
+    if video.input is None:
+        raise UserError("--mode predict needs --eval-checkpoint FILE")
+    if not {"class_texts", "clip_path"} & set(given):
+        raise UserError(
+            "--mode predict needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
+            "--class-texts)"
+        )
+
+
+def check_files(config: Config) -> None:
+    """Words without a flag, of the modes that read them."""
+    mode, files = config.run.mode, config.run.files
+    if mode not in FILES_NEEDED:
+        if files:
+            raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
+        return
+    fewest, most, kind, example = FILES_NEEDED[mode]
+    if not fewest <= len(files) <= most:
+        raise UserError(f"--mode {mode} needs {kind}: python main.py --mode {mode} {example}")
+
+
+def check_config(config: Config, given: Mapping[str, Any]) -> None:
+    """Raise a UserError where options contradict one another; ``given``: those that the user named."""
+    check_values(config, given)
+    check_modes(config, given)
+    check_data(config, given)
+    check_optim(config)
+    check_pretraining(config)
+    check_series(config)
+    check_seeds(config)
+    check_ablation(config)
+    check_videos(config, given)
+    if config.run.mode == "train":
+        check_training(config, given)
+
+
+def check_values(config: Config, given: Mapping[str, Any]) -> None:
+    """Values that no mode can use."""
+    run, milestones = config.run, list(config.optim.milestones)
+    for name, value in given.items():
+        if value == "" or (isinstance(value, tuple) and "" in value):
+            raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
+    if "gpu" in given and "device" in given:
+        raise UserError("--gpu and --device both name the device; keep one")
+    if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]+", run.device):
+        raise UserError(f"--device {run.device}: expected auto, cpu, cuda, cuda:N or mps")
+    if run.gpu is not None and run.gpu != "mps" and not re.fullmatch("[0-9]+", run.gpu):
+        raise UserError(f"--gpu {run.gpu}: expected a number or mps")
+    if milestones != sorted(set(milestones)):
+        raise UserError(f"--milestones must rise, got {' '.join(map(str, milestones))}")
+
+
+def check_modes(config: Config, given: Mapping[str, Any]) -> None:
+    """Options that belong to other modes. Where videos are read, a recipe of training is told what is idle instead."""
+    mode, fields = config.run.mode, options_by_name()
+    for name in given:
+        facts = fields[name].metadata
+        if not facts["belongs"] or mode in facts["modes"]:
+            continue
+        if names_idle(config) and "train" in facts["modes"]:
+            continue
+        if mode == "serve" and name == "overlay":
+            raise UserError("--overlay means nothing to --mode serve: the page shows it")
+        raise UserError(f"{flag_of(name)} belongs to --mode {', '.join(facts['modes'])}, not to --mode {mode}")
+    if mode == "zero-shot" and "targets" in given:
+        raise UserError(
+            f"--targets {config.data.targets}: zero-shot compares with classes; --mode eval scores a readout"
+        )
+
+
+def check_data(config: Config, given: Mapping[str, Any]) -> None:
+    """Crops, augmentation, and streams that are not there."""
+    data, model = config.data, config.model
+    reads_boxes = not names_idle(config)  # bodies of a video are found in it
+    if reads_boxes and data.crop_body and data.bounding_box_body is None:
+        raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
+    if model.streams == "context" and given.get("adapter", "none") != "none":
+        raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
+    if data.sampling == "window" and data.duration != 1:
+        raise UserError(f"--duration {data.duration}: --sampling window is of consecutive frames; pass --duration 1")
+    if data.sampling != "window" and given.get("downsample", 1) != 1:
+        raise UserError(f"--downsample {data.downsample} belongs to --sampling window, not to {data.sampling}")
+    if data.cache_features and given.get("augment") == "device":
+        raise UserError("--augment device: --cache-features augments the frames that it stores; leave out one of them")
+    if not data.cache_features or config.run.mode != "train":
+        return
+    if data.random_crop < 1:
+        raise UserError(f"--random-crop {data.random_crop}: --cache-features stores no parts; pass --random-crop 1")
+    if data.brightness > 0:
+        raise UserError(f"--brightness {data.brightness}: --cache-features stores fixed pixels; pass --brightness 0")
+
+
+def check_optim(config: Config) -> None:
+    """Options of a learning image encoder, or of a frozen one."""
+    optim, caches = config.optim, config.data.cache_features and config.run.mode == "train"
+    if caches and optim.lr_image_encoder > 0:
+        raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
+    if optim.grad_checkpointing and optim.lr_image_encoder == 0:
+        raise UserError("--grad-checkpointing saves memory of a learning image encoder, but --lr-image-encoder is 0")
+    if optim.layer_decay < 1 and optim.lr_image_encoder == 0:
+        raise UserError("--layer-decay is about a learning image encoder, but --lr-image-encoder is 0")
+    if optim.compile and caches:
+        raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")
+
+
+def check_pretraining(config: Config) -> None:
+    """Pairs of stills, half of which are faces."""
+    optim = config.optim
+    if config.run.mode != "pretrain-clip":
+        return
+    if not 2 <= optim.batch_size <= 2 * config.pretrain.stills:
+        raise UserError(f"--batch-size {optim.batch_size}: half of it are faces, so 2 to twice --stills")
+    if optim.amp == "fp16":
+        raise UserError("--amp fp16: pre-training scales no gradients; use --amp bf16 or off")
+
+
+def check_training(config: Config, given: Mapping[str, Any]) -> None:
+    """Which epoch is kept, and what the method and its task have no use for."""
+    data, select_on, model = config.data, config.optim.select_on, config.model
+    method = method_named(model.model)
+    if data.val_annotation is not None and given.get("val_fraction", 0) > 0:
+        raise UserError("--val-fraction holds clips out of train, but --val-annotation names a list; keep one")
+    if select_on == "val" and data.val_annotation is None and data.val_fraction == 0:
+        raise UserError("--select-on val needs --val-annotation or a --val-fraction above 0 (or use --select-on last)")
+    if select_on == "test" and method.split_by_fold:
+        raise UserError(f"--select-on test: --model {method.name} knows training and validation videos; val or last")
+    if select_on == "test" and data.test_annotation is None and not config.run.dry_run:
+        raise UserError("--select-on test needs --test-annotation FILE")
+    if model.task not in method.tasks:
+        raise UserError(
+            f"--task {model.task} means nothing to --model {method.name}, whose tasks are {', '.join(method.tasks)}"
+        )
+    method.check(config, given)
+    check_method(model.model, given, f"--model {method.name}")
+    check_task(model.model, model.task, given)
+
+
+def check_method(name: str, given: Mapping[str, Any], reader: str) -> None:
+    """Raise a UserError for an option that a method has no use for, unless it says what holds anyway."""
+    method, fields = method_named(name), options_by_name()
+    usual = defaults() | dict(method.defaults)
+    for option in sorted(given):
+        part = fields[option].metadata["part"]
+        if part is not None and part not in method.reads and given[option] != usual[option]:
+            raise UserError(f"{flag_of(option)} {written(given[option])} means nothing to {reader}")
+
+
+def check_task(name: str, task: str, given: Mapping[str, Any]) -> None:
+    """Raise a UserError for an option that belongs to another task of the method."""
+    method, fields = method_named(name), options_by_name()
+    parts, usual = method.task_reads.get(task, method.reads), defaults() | dict(method.defaults)
+    for option in sorted(given):
+        part = fields[option].metadata["part"]
+        if part is not None and part not in parts and given[option] != usual[option]:
+            raise UserError(f"{flag_of(option)} {written(given[option])} means nothing to --task {task}")
+
+
+def check_videos(config: Config, given: Mapping[str, Any]) -> None:
+    """Options of ``--mode predict`` and ``serve`` that exclude one another."""
+    run, video, fields = config.run, config.video, options_by_name()
+    if run.mode not in ("predict", "serve"):
+        return
+    if run.mode == "serve" and "output_dir" in given:
+        raise UserError("--output-dir means nothing to --mode serve: nothing is kept")
+    if config.sequence.smooth % 2 == 0:
+        raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
+    if video.onnx is not None:
+        settled = [name for name in given if name == "encoder" or group_of(name) in ("data", "model", "optim")]
+        settled = [name for name in settled if run.mode in fields[name].metadata["modes"]]
+        if settled:
+            raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
+        if "mps" in (run.device, run.gpu):
+            raise UserError("--onnx runs on the CPU or on CUDA, not on mps")
+    if run.mode == "serve":
+        return
+    if video.input is None:
+        about_videos = [name for name in given if fields[name].metadata["belongs"] and group_of(name) == "video"]
+        if about_videos:
+            raise UserError(f"{flag_of(about_videos[0])} is about videos: name one, --input FILE")
+        return
+    if "features" in given:
+        raise UserError("--input reads videos, --features what was made of them; keep one")
+    if video.onnx is not None and run.eval_checkpoint is not None:
+        raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
+
+
+def names_idle(config: Config) -> bool:
+    """Return whether ``idle_flags`` are told, so that a recipe of training serves here, too."""
+    return config.run.mode in ("serve", "export") or config.video.input is not None
+
+
+def idle_flags(config: Config, given: Mapping[str, Any]) -> str | None:
+    """Return a sentence on options that the user named, in a recipe for one, and that change no answer on a video."""
+    fields, mode = options_by_name(), config.run.mode
+    read = {name for name, f in fields.items() if mode in f.metadata["modes"] or f.metadata["checkpoint"] is not None}
+    idle = [flag_of(name) for name in given if name not in read]
+    if not idle:
+        return None
+    return f"--mode {mode} does not read {' '.join(idle[:8])}" + (" ..." if len(idle) > 8 else "")

@@ -1,0 +1,114 @@
+"""From a command line, or from stored options, to one Config; ``--help``; warnings on options."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.checks import check_command, check_config
+from engine.options import FILES, GROUPS, MODES, Config
+from engine.registry import method_named
+from engine.series import check_fold, fill_fold, stored_series
+from utils.config import Parser, build_parser, expand_recipes, from_json, parse, resolve
+from utils.errors import UserError
+from utils.processes import default_workers
+
+FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
+DESCRIPTION = "Emotion recognition from video with CLIP. @recipes/<name>.args stands for the flags in that file."
+HELP = ("-h", "--help")
+
+
+def read_command(arguments: Sequence[str]) -> tuple[dict[str, Any], Config]:
+    """Return the options that the user named, and the whole checked Config. ``--help`` prints and exits."""
+    if any(word in HELP for word in arguments):
+        print(help_text(arguments))
+        raise SystemExit(0)
+    given = parse(GROUPS, arguments, DESCRIPTION, help_hint="--mode MODE --help")
+    config = make_config(given, stored_series(given.get("resume")))
+    check_command(config, given)
+    return given, config
+
+
+def help_text(arguments: Sequence[str]) -> str:
+    """Return the help for the mode in ``arguments``; without one, the modes and the most common flags."""
+    words = [word for word in expand_recipes(arguments) if word not in HELP]
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--mode", choices=tuple(MODES))
+    mode = parser.parse_known_args(words)[0].mode
+    if mode is None:
+        modes = "\n".join(f"  {name:<15} {summary}" for name, summary in MODES.items())
+        hint = "python main.py --mode MODE --help lists all flags of a mode, --dry-run the value of every option."
+        text = f"{DESCRIPTION}\n\nmodes:\n{modes}\n\nThe most common flags follow. {hint}"
+        parser = build_parser(GROUPS, text, shows=lambda field: field.metadata["common"])
+        parser.usage = "main.py --mode MODE [@recipes/NAME.args] [flags]"
+        return parser.format_help()
+    note = "Defaults are those of --model clip-caer; --model NAME --dry-run shows those of other methods."
+    text = f"--mode {mode}: {MODES[mode]}.\n{note}"
+    parser = build_parser(GROUPS, text, shows=lambda field: mode in field.metadata["modes"])
+    files = " FILE ..." if mode in FILES else ""
+    parser.usage = f"main.py --mode {mode}{files} [@recipes/NAME.args] [flags]"
+    return parser.format_help()
+
+
+def make_config(given: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """Return a checked Config: defaults, below stored options, below what the user named."""
+    layer = from_json(GROUPS, stored) if stored else {}
+    name = given.get("model", layer.get("model"))
+    method_defaults = method_named(name).defaults if name else {}  # the default method has none of its own
+    config = Config(**resolve(GROUPS, method_defaults, layer, given))
+    check_fold(config, given, layer)
+    config = fill_fold(_with_dependent_defaults(config, given))
+    check_config(config, given)
+    return config
+
+
+def _with_dependent_defaults(config: Config, given: Mapping[str, Any]) -> Config:
+    """Fill in the defaults that depend on other options."""
+    run, data, optim = config.run, config.data, config.optim
+    if run.workers is None:
+        run = dataclasses.replace(run, workers=default_workers())
+    if data.pack == "none":
+        data = dataclasses.replace(data, pack=None)
+    if data.normalize is None:
+        data = dataclasses.replace(data, normalize="clip" if run.mode in ("zero-shot", "cache") else "none")
+    if data.crop_body is None:
+        data = dataclasses.replace(data, crop_body=data.bounding_box_body is not None)
+    if optim.use_amp:
+        if given.get("amp", "fp16") != "fp16":
+            raise UserError(f"--use-amp means --amp fp16, but --amp {optim.amp} is given as well; keep one")
+        optim = dataclasses.replace(optim, amp="fp16", use_amp=False)
+    if optim.lr_fusion is None:
+        optim = dataclasses.replace(optim, lr_fusion=optim.lr)
+    if optim.finetune_visual and optim.lr_image_encoder == 0:
+        optim = dataclasses.replace(optim, lr_image_encoder=optim.lr * FINETUNE)
+    if optim.finetune_text and optim.lr_text_encoder == 0:
+        optim = dataclasses.replace(optim, lr_text_encoder=optim.lr * FINETUNE)
+    return dataclasses.replace(config, run=run, data=data, optim=optim)
+
+
+def resumed_series(config: Config, given: Mapping[str, Any]) -> Config:
+    """Return the options of the series that ``--resume`` names, below what the user named; else ``config``."""
+    stored = stored_series(config.run.resume)
+    return config if stored is None else make_config(given, stored)
+
+
+def warnings_of(config: Config) -> list[str]:
+    """Return warnings on options of a training that are allowed but rarely meant."""
+    loss, model = config.loss, config.model
+    if config.run.mode != "train":
+        return []
+    warnings = []
+    if loss.use_weighted_sampler and loss.logit_adj:
+        warnings.append(
+            "--use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice"
+        )
+    if loss.use_weighted_sampler and loss.class_balanced_loss:
+        warnings.append(
+            "--use-weighted-sampler and --class-balanced-loss both correct for class sizes: the same, twice"
+        )
+    if loss.logit_adj and loss.class_balanced_loss:
+        warnings.append("--logit-adj and --class-balanced-loss both correct for class sizes: the same, twice")
+    if config.data.bounding_box_body is not None and model.streams == "face":
+        warnings.append("--bounding-box-body is not read: this model sees faces alone")
+    if config.optim.select_on == "test":
+        warnings.append("the best epoch is selected on test: optimistic, and stored as such")
+    return warnings + method_named(model.model).warnings(config)

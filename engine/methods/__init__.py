@@ -1,0 +1,1 @@
+"""The methods behind ``--model``: one file each, found by ``engine.registry``."""

@@ -1,0 +1,266 @@
+"""What every method says about itself, and the ablation parts and task that several methods share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dataloader.classes import Classes
+from utils.lazy import Lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from dataloader.annotation import Clip
+    from engine.options import Config, LossOptions
+    from models.clip_caer import Output, Texts
+    from models.clip_towers import Clip as ClipModel
+    from models.clip_towers import ClipShape
+    from models.published import Published
+    from utils.distributed import Group
+
+torch = Lazy("torch")
+loss_functions = Lazy("models.losses")
+metrics = Lazy("analysis.metrics")
+distributed = Lazy("utils.distributed")
+
+State = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a method that ``--drop-one`` leaves out: when it is on, and the options that leave it out."""
+
+    name: str
+    without: dict[str, Any]
+    is_on: Callable[[Config], bool]
+
+
+@dataclass(frozen=True)
+class PublishedLayout:
+    """A layout of published checkpoints: its title, and the published values of options that tensors cannot tell."""
+
+    title: str
+    options: dict[str, Any]
+
+
+@dataclass
+class Adopted:
+    """What a published checkpoint says besides its tensors.
+
+    ``options``: those that its tensors tell; ``unnamed``: why its classes have no names, where they have none.
+    """
+
+    options: dict[str, Any]
+    classes: Classes
+    unnamed: str | None = None
+
+
+class Method:
+    """One method: its facts, how its model is built, and its task.
+
+    ``reads`` names the parts of options (``engine/options.py``) that it has a use for; training refuses the others.
+    ``functions`` names functions of its own for a mode and a task, where those of all methods do not fit.
+    """
+
+    name: str
+    summary: str  # for model cards
+    defaults: Mapping[str, Any] = {}  # in place of the options' own
+    reads: frozenset[str] = frozenset()
+    tasks: tuple[str, ...] = ("classification",)
+    task_reads: Mapping[str, frozenset[str]] = {}  # for a task that reads less: the parts of options that it reads
+    functions: Mapping[tuple[str, str | None], str] = {}
+    parts: tuple[Part, ...] = ()
+    published: Mapping[str, PublishedLayout] = {}  # by the names of models/published.py
+    published_unknown: tuple[str, ...] = ()  # options that the tensors of published files cannot tell
+    split_by_fold: bool = False  # its data set is cut by the number of --fold itself
+    takes_any_texts: bool = False  # compares videos with any text, so that classes need not be those of training
+
+    @property
+    def has_context(self) -> bool:
+        """True where the model can see the context of a face."""
+        return "two streams" in self.reads
+
+    @property
+    def reads_features(self) -> bool:
+        """True where the model reads stored features instead of pixels."""
+        return "pixels" not in self.reads
+
+    @property
+    def answers_clips(self) -> bool:
+        """True where the model gives one class per clip of a list."""
+        return "clips" in self.reads
+
+    def function(self, mode: str, task: str) -> Callable[..., Any] | None:
+        """Return the method's own function for a mode, or None where that of all methods does."""
+        name = self.functions.get((mode, task), self.functions.get((mode, None)))
+        if name is None:
+            return None
+        module, _, function = name.partition(":")
+        return getattr(importlib.import_module(module), function)
+
+    def check(self, config: Config, given: Mapping[str, Any]) -> None:
+        """Raise a UserError where options of this method contradict one another."""
+
+    def warnings(self, config: Config) -> list[str]:
+        """Return warnings on options of a training that are allowed but rarely meant."""
+        return []
+
+    def fixed_classes(self) -> Classes | None:
+        """Return the classes of a method that knows no others; None where the data set names them."""
+        return None
+
+    def read_clips(self, config: Config) -> tuple[list[Clip], list[Clip]] | None:
+        """Return the training and the validation clips of a method that reads no lists; else None."""
+        return None
+
+    def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
+        """Return the model that training starts from."""
+        raise NotImplementedError
+
+    def rebuild(self, shape: ClipShape | None, state: State, config: Config) -> nn.Module:
+        """Return a model of the sizes that the tensors of a checkpoint have; its weights are loaded afterwards."""
+        raise NotImplementedError
+
+    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> ClipTask:
+        """Return what the loop knows of the method; ``loss``: the options of the losses, for training alone."""
+        raise NotImplementedError
+
+    def set_trainable(self, model: nn.Module, config: Config) -> None:
+        """Freeze what does not learn."""
+        model.image_encoder.requires_grad_(config.optim.lr_image_encoder > 0)
+
+    def describe(self, model: nn.Module, config: Config, content: Mapping[str, Any]) -> list[str] | None:
+        """Return lines for ``--mode inspect`` in place of those on the CLIP towers; ``content``: of the checkpoint."""
+        return None
+
+    def adopt(self, report: Published, shape: ClipShape, given: Mapping[str, Any]) -> Adopted:
+        """Complete the tensors of a published checkpoint of this method."""
+        raise NotImplementedError
+
+
+class ClipTask:
+    """What the loop knows of a method: forward, named losses, predictions, score.
+
+    One label per clip, found by comparing a video with texts.
+    """
+
+    best_by = "uar"  # the score that the best epoch has the highest of
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
+        """``loss``: the options of the losses, for training alone."""
+        self.model, self.names, self.loss = model, names, loss
+        self.group: Group = distributed.ALONE  # the processes that a step's clips are shared among
+        self.fixed_texts: Texts | None = None
+        self.clips_that_fit: int | None = None  # in one pass of an evaluation, once the memory of a GPU ran out
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """Compute once what the losses need of the training clips; return warnings for the user."""
+        raise NotImplementedError
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss by name; ``epoch`` counts from 0."""
+        raise NotImplementedError
+
+    @property
+    def texts_learn(self) -> bool:
+        """True where the texts change from one step to the next."""
+        return False
+
+    @property
+    def needs_soft_texts(self) -> bool:
+        return self.model.classifies_with_soft_texts
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        """Return the model's output for a batch.
+
+        The image tower goes first: its large kernels keep a GPU busy while the small ones of texts are launched.
+        """
+        face, context = self.encode_frames(batch)
+        texts = self.fixed_texts or self.step_texts()
+        if self.model.training and not self.texts_learn:
+            self.fixed_texts = texts
+        return self.model.head(*gather_features(self.group, batch, face, context), texts)
+
+    def encode_frames(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """Return features (B, T, D) of each stream: stored ones, or what the image tower makes of pixels."""
+        if "face_features" in batch or "context_features" in batch:
+            return batch.get("face_features"), batch.get("context_features")
+        return self.model.encode_frames(batch.get("face"), batch.get("context"))
+
+    def step_texts(self) -> Texts | None:
+        """Encode the texts: those that learn in the precision of the step, constant ones in full, as in evaluation."""
+        if self.texts_learn:
+            return self.model.encode_texts(self.needs_soft_texts)
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, enabled=False):
+            return self.model.encode_texts(self.needs_soft_texts)
+
+    def predictions(self, out: Output) -> Tensor:
+        """Return raw logits (B, C): never adjusted, so that training and evaluation are comparable."""
+        return out.logits.detach().float()
+
+    def score(self, logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+        return metrics.score(label, logits.argmax(axis=-1), self.names)
+
+    def fix_texts(self) -> None:
+        """Encode the texts once for a whole evaluation."""
+        self.fixed_texts = self.model.encode_texts(self.model.classifies_with_soft_texts)
+
+    def release_texts(self) -> None:
+        self.fixed_texts = None
+
+
+class ClassifierTask(ClipTask):
+    """Cross-entropy over the classes, with its corrections for class sizes."""
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        labels = torch.tensor([clip.label for clip in clips])
+        self.set_training_counts(torch.bincount(labels, minlength=len(classes)), device)
+        return []
+
+    def set_training_counts(self, counts: Any, device: torch.device) -> None:
+        """Set the number of training clips per class, which the corrections for class sizes start from."""
+        counts = torch.as_tensor(counts)
+        self.log_priors = loss_functions.log_priors(counts).to(device)
+        self.class_weights = (
+            loss_functions.inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
+        )
+
+    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
+        return loss_functions.classification_loss(
+            logits,
+            label,
+            class_weights=self.class_weights,
+            label_smoothing=self.loss.label_smoothing,
+            focal_gamma=self.loss.focal_gamma,
+        )
+
+
+def gather_features(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return the features of a whole step from those of each process; in evaluation each process keeps its own."""
+    if group.world == 1 or "step_clips" not in batch:
+        return streams
+    total = batch["step_clips"]
+    count = group.own_count(total)  # a process without any clip encodes a spare one, which is left out here
+    return tuple(None if stream is None else group.together(stream[:count], total) for stream in streams)
+
+
+def numbered_classes(count: int) -> Classes:
+    """Return classes without names."""
+    return Classes(tuple(f"class {number}" for number in range(1, count + 1)), 0, {}, "")
+
+
+CLASS_SIZE_PARTS = (
+    Part("logit adjustment", {"logit_adj": False}, lambda c: c.loss.logit_adj),
+    Part("class-balanced loss", {"class_balanced_loss": False}, lambda c: c.loss.class_balanced_loss),
+    Part("weighted sampler", {"use_weighted_sampler": False}, lambda c: c.loss.use_weighted_sampler),
+    Part("label smoothing", {"label_smoothing": 0.0}, lambda c: c.loss.label_smoothing > 0),
+    Part("focal loss", {"focal_gamma": 0.0}, lambda c: c.loss.focal_gamma > 0),
+)
+ONE_STREAM = {"streams": "face", "adapter": "none", "slerp_weight": 0.0, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
+# parts of options that every method of clips reads
+CLIP_OPTIONS = frozenset({"epochs", "clips", "classes", "pixels", "frames", "milestones", "dropout"})

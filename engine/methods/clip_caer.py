@@ -1,0 +1,285 @@
+"""CLIP-CAER: face and context streams, learnable prompts; with adapter, instance-enhanced classifier, MI and DC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dataloader.classes import load_classes
+from engine.methods.base import (
+    CLASS_SIZE_PARTS,
+    CLIP_OPTIONS,
+    Adopted,
+    ClassifierTask,
+    Method,
+    Part,
+    PublishedLayout,
+    State,
+    numbered_classes,
+)
+from engine.registry import register
+from utils.errors import UserError
+from utils.lazy import Lazy
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dataloader.classes import Classes
+    from engine.options import Config, LossOptions
+    from models.clip_caer import Output
+    from models.clip_towers import Clip as ClipModel
+    from models.clip_towers import ClipShape
+    from models.published import Published
+
+torch = Lazy("torch")
+build = Lazy("models.build")
+adapters = Lazy("models.adapter")
+networks = Lazy("models.clip_caer")
+towers = Lazy("models.clip_towers")
+loss_functions = Lazy("models.losses")
+recovery = Lazy("models.recover")
+
+
+def needs_descriptive_texts(config: Config) -> bool:
+    """Return whether the classifier or the MI loss compares with hand-written texts."""
+    in_classifier = uses_iec(config) and config.model.iec_text != "soft"
+    return in_classifier or config.loss.mi_loss_weight > 0
+
+
+def uses_adapter(config: Config) -> bool:
+    """Return whether the expression-aware adapter is on."""
+    return config.model.adapter != "none" and config.model.streams != "context"
+
+
+def uses_iec(config: Config) -> bool:
+    """Return whether the instance-enhanced classifier is on."""
+    return config.model.slerp_weight > 0
+
+
+def prompts_are_idle(config: Config) -> bool:
+    """Return whether the learnable prompts are to be trained, but no loss reaches them."""
+    enter_classifier = not uses_iec(config) or config.model.iec_text != "descriptive"
+    loss, epochs = config.loss, config.optim.epochs
+    mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup + (loss.mi_ramp > 0) < epochs
+    dc_trains = loss.dc_loss_weight > 0 and loss.dc_warmup + (loss.dc_ramp > 0) < epochs
+    return config.model.tune_prompts and not enter_classifier and not mi_trains and not dc_trains
+
+
+PROMPT_PART = Part(
+    "learnable prompts",
+    {"tune_prompts": False, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0},
+    lambda c: c.model.tune_prompts,
+)
+
+
+class ClipCaer(Method):
+    name = "clip-caer"
+    summary = "two streams, face and context, through one CLIP image encoder (CLIP-CAER)"
+    reads = CLIP_OPTIONS | {"prompts", "class losses", "two streams"}
+    parts = (
+        Part(
+            "adapter (EAA)", {"adapter": "none"}, lambda c: c.model.adapter != "none" and c.model.streams != "context"
+        ),
+        Part("IEC", {"slerp_weight": 0.0}, uses_iec),
+        Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.loss.mi_loss_weight > 0 and c.model.tune_prompts),
+        Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.loss.dc_loss_weight > 0 and c.model.tune_prompts),
+        PROMPT_PART,
+        *CLASS_SIZE_PARTS,
+        Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
+        Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
+    )
+    published_unknown = (
+        "temperature", "class_token_position", "slerp_weight", "iec_text", "normalize", "missing_face", "crop_body",
+        "text_type", "dataset", "class_texts",
+    )  # fmt: skip
+    published = {
+        "clip-caer": PublishedLayout("CLIP-CAER", dict(temperature=0.01, slerp_weight=0.0, adapter="none")),
+        "clip-caer-fork": PublishedLayout(
+            "CLIP-CAER with adapter and instance-enhanced classifier", dict(slerp_weight=0.5, adapter="published")
+        ),
+        "clip-caer-two-heads": PublishedLayout(
+            "CLIP-CAER with two extra heads", dict(slerp_weight=0.0, adapter="published")
+        ),
+        "rapt": PublishedLayout(
+            "RAPT-CLIP-CAER, attention pooling",
+            dict(slerp_weight=0.0, adapter="published", text_type="prompt_ensemble"),
+        ),
+    }
+
+    def warnings(self, config: Config) -> list[str]:
+        loss, warnings = config.loss, []
+        if not config.model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
+            warnings.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
+        if prompts_are_idle(config):
+            warnings.append(
+                "with --slerp-weight > 0 and descriptive texts the learnable prompts do not enter the classifier, and "
+                "with MI and DC at 0 nothing trains them: they stay as they are (--iec-text soft or both uses them)"
+            )
+        return warnings
+
+    def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
+        if classes.parts is not None:
+            raise UserError(f"--label-type compound needs texts that can be averaged: --model emoclip, not {self.name}")
+        options, seed, D = config.model, config.run.seed, clip.shape.embed_dim
+        frames = config.data.num_segments * config.data.duration
+        temporal = {"layers": options.temporal_layers, "dropout": options.dropout, "max_frames": frames}
+        texts = classes.texts_of(options.text_type)
+        descriptive = classes.texts_of("descriptive") if needs_descriptive_texts(config) else texts
+        has_face, has_context = options.streams != "context", options.streams != "face"
+        adapter = face_temporal = context_temporal = fuse = None
+        with build.seeded(seed, "prompts"):
+            prompts = build.build_prompts(
+                clip,
+                [text for row in texts for text in row],
+                contexts=options.contexts_number,
+                position=options.class_token_position,
+                class_specific=options.class_specific_contexts,
+            )
+        with build.seeded(seed, "adapter"):
+            if uses_adapter(config):
+                adapter = adapters.Adapter(D, residual=options.adapter == "residual", ratio=options.adapter_ratio)
+        with build.seeded(seed, "face"):
+            if has_face:
+                face_temporal = build.build_temporal(D, **temporal)
+        with build.seeded(seed, "context"):
+            if has_context:
+                context_temporal = build.build_temporal(D, **temporal)
+        with build.seeded(seed, "fuse"):
+            if self.has_context:
+                fuse = torch.nn.Linear(D * (has_face + has_context), D)
+        return networks.ClipCaer(
+            image_encoder=clip.visual,
+            text_encoder=clip.text,
+            prompts=prompts,
+            descriptive=build.encode_classes(clip, descriptive),
+            adapter=adapter,
+            face_temporal=face_temporal,
+            context_temporal=context_temporal,
+            fuse=fuse,
+            slerp_weight=options.slerp_weight,
+            iec_text=options.iec_text,
+            temperature=options.temperature,
+        )
+
+    def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
+        """One stream or two, with or without adapter and fusion: whatever the tensors show."""
+        options, adapter, fuse = config.model, None, None
+        if build.has_part(state, "adapter."):
+            adapter = adapters.Adapter(
+                shape.embed_dim, residual=options.adapter == "residual", ratio=options.adapter_ratio
+            )
+        if build.has_part(state, "fuse."):
+            fuse = torch.nn.Linear(*state["fuse.weight"].shape[::-1])
+        return networks.ClipCaer(
+            image_encoder=towers.ImageTower(shape),
+            text_encoder=towers.TextTower(shape),
+            prompts=build.prompts_like(state, options.class_token_position),
+            descriptive=torch.zeros_like(state["descriptive"]),
+            adapter=adapter,
+            face_temporal=build.temporal_like(state, "face_temporal."),
+            context_temporal=build.temporal_like(state, "context_temporal."),
+            fuse=fuse,
+            slerp_weight=options.slerp_weight,
+            iec_text=options.iec_text,
+            temperature=options.temperature,
+        )
+
+    def set_trainable(self, model: nn.Module, config: Config) -> None:
+        super().set_trainable(model, config)
+        model.text_encoder.requires_grad_(False)
+        model.prompts.requires_grad_(config.model.tune_prompts)
+
+    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> PromptTask:
+        return PromptTask(model, names, loss)
+
+    def adopt(self, report: Published, shape: ClipShape, given: Mapping[str, Any]) -> Adopted:
+        """Find the prompts' texts and ends by exact look-up; encode the hand-written view by the file's text tower."""
+        model, layout = report.model, self.published[report.family]
+        start, context, text = model["prompts.start"], model["prompts.context"], model["prompts.text"]
+        R, contexts, embedding = len(text), context.shape[-2], report.token_embedding
+        prompts = recovery.recover_texts(text, embedding, 0)
+        report.prompts = prompts.texts
+        model["prompts.end"] = prompts.end + 1 + contexts
+        model["prompts.text_lengths"] = prompts.lengths
+        if report.hand_crafted is None:
+            filler = embedding[:1].expand(R, contexts, -1)  # behind the end of text: no result depends on it
+            embedded, ends = torch.cat([start, text, filler], dim=1), prompts.end + 1
+        else:
+            view = recovery.recover_texts(report.hand_crafted, embedding, 1)
+            report.descriptive, embedded, ends = view.texts, report.hand_crafted, view.end
+        is_ensemble = given.get("text_type", layout.options.get("text_type")) == "prompt_ensemble"
+        C = len(embedded) if report.hand_crafted is not None else R
+        classes, unnamed = self.published_classes(C, given)
+        if is_ensemble and report.hand_crafted is None and R % len(classes) == 0:
+            C, unnamed = len(classes), None
+        features = encode_embedded(model, shape, embedded, ends)
+        model["descriptive"] = features.view(C, -1, features.shape[-1])
+        frames = model["face_temporal.positions"].shape[1] - ("face_temporal.class_token" in model)
+        options = {
+            "contexts_number": contexts,
+            "class_specific_contexts": context.dim() == 3,
+            "num_segments": frames,
+            "temporal_layers": towers.count_blocks(model, "face_temporal.blocks."),
+        }
+        if R > C:  # the published code leaves the instance-enhanced classifier out of an ensemble
+            options |= {"text_type": "prompt_ensemble", "slerp_weight": 0.0}
+        return Adopted(options, classes if unnamed is None else numbered_classes(C), unnamed)
+
+    def published_classes(self, count: int, given: Mapping[str, Any]) -> tuple[Classes, str | None]:
+        """Return the classes that ``--dataset`` or ``--class-texts`` names, and what is wrong with their number."""
+        classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
+        if len(classes) == count:
+            return replace(classes, names=self.published_names(classes)), None
+        return classes, (
+            f"it knows {count} classes, {classes.source} has {len(classes)}: "
+            f"name its own with --dataset or --class-texts FILE"
+        )
+
+    def published_names(self, classes: Classes) -> tuple[str, ...]:
+        """Return the class names in the order of published files."""
+        return classes.names
+
+
+def encode_embedded(model: State, shape: ClipShape, embedded: Tensor, end: Tensor) -> Tensor:
+    """Return unit features (N, D) of embedded texts (N, 77, W), by the file's own text tower."""
+    tower = towers.TextTower(shape)
+    prefix = "text_encoder."
+    tower.load_state_dict({key.removeprefix(prefix): v for key, v in model.items() if key.startswith(prefix)})
+    with torch.no_grad():
+        return torch.nn.functional.normalize(tower(embedded, end), dim=-1)
+
+
+class PromptTask(ClassifierTask):
+    """Classes by learnable prompts, with the two text losses; for one stream or two."""
+
+    @property
+    def texts_learn(self) -> bool:
+        return self.model.prompts.context.requires_grad
+
+    @property
+    def needs_soft_texts(self) -> bool:
+        return self.model.classifies_with_soft_texts or self.trains_soft_texts
+
+    @property
+    def trains_soft_texts(self) -> bool:
+        """True where MI or DC has something to train."""
+        if not self.model.training or not self.model.prompts.context.requires_grad:
+            return False
+        return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        loss, logits = self.loss, out.logits
+        if loss.logit_adj:
+            logits = logits + loss.logit_adj_tau * self.log_priors
+        terms = {"classification": self.classification(logits, batch["label"])}
+        if self.trains_soft_texts:
+            soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
+            mi = loss_functions.scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
+            dc = loss_functions.scheduled_weight(loss.dc_loss_weight, epoch, loss.dc_warmup, loss.dc_ramp)
+            terms["mi"] = mi * loss_functions.mutual_information_loss(soft, descriptive)
+            terms["dc"] = dc * loss_functions.decorrelation_loss(soft)
+        return terms
+
+
+register(ClipCaer())

@@ -1,0 +1,27 @@
+"""DFER-CLIP: the face stream of CLIP-CAER alone, compared with learnable prompts."""
+
+from dataloader.classes import Classes
+from engine.methods.base import CLASS_SIZE_PARTS, CLIP_OPTIONS, ONE_STREAM, PublishedLayout
+from engine.methods.clip_caer import PROMPT_PART, ClipCaer
+from engine.registry import register
+
+
+class DferClip(ClipCaer):
+    name = "dfer-clip"
+    summary = "one stream of faces through CLIP, learnable prompts (DFER-CLIP)"
+    defaults = ONE_STREAM | {"dropout": 0.0, "temperature": 0.01, "contexts_number": 8}
+    reads = CLIP_OPTIONS | {"prompts", "class losses"}
+    parts = (PROMPT_PART, *CLASS_SIZE_PARTS)
+    published = {
+        "dfer-clip": PublishedLayout(
+            "DFER-CLIP", dict(streams="face", adapter="none", slerp_weight=0.0, temperature=0.01)
+        ),
+    }
+
+    def published_names(self, classes: Classes) -> tuple[str, ...]:
+        """The published lists of MAFW count its classes in an order of their own."""
+        order = classes.format.order
+        return classes.names if order is None else tuple(classes.names[label] for label in order)
+
+
+register(DferClip())

@@ -1,0 +1,221 @@
+"""EmoCLIP: video-text contrastive training on captions or class texts; zero-shot recognition; downstream regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dataloader.classes import load_classes
+from engine.methods.base import (
+    CLIP_OPTIONS,
+    ONE_STREAM,
+    Adopted,
+    ClipTask,
+    Method,
+    Part,
+    PublishedLayout,
+    State,
+    numbered_classes,
+)
+from engine.registry import register
+from utils.errors import UserError
+from utils.lazy import Lazy
+from utils.words import plural
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dataloader.annotation import Clip
+    from dataloader.classes import Classes
+    from engine.options import Config, LossOptions
+    from models.clip_caer import Output, Texts
+    from models.clip_towers import Clip as ClipModel
+    from models.clip_towers import ClipShape
+    from models.published import Published
+
+torch = Lazy("torch")
+backbone = Lazy("models.clip_backbone")
+build = Lazy("models.build")
+networks = Lazy("models.emoclip")
+towers = Lazy("models.clip_towers")
+transformers = Lazy("models.temporal")
+loss_functions = Lazy("models.losses")
+
+HEADS = 8  # of the temporal transformer at any width: a checkpoint's tensors do not tell how many share them
+CHUNK = 256  # captions in one pass of the text tower
+PUBLISHED = dict(
+    num_segments=32, normalize="clip", streams="face", sampling="window", downsample=4, swapped_heads=True,
+    adapter="none", slerp_weight=0.0,
+)  # fmt: skip
+
+
+class EmoClip(Method):
+    name = "emoclip"
+    summary = "one stream of faces through CLIP, compared with texts (EmoCLIP)"
+    defaults = ONE_STREAM | {
+        "dropout": 0.0, "temporal_layers": 2, "normalize": "clip", "lr_image_encoder": 0.0, "lr": 1e-3,
+        "num_segments": 32, "sampling": "window", "select_on": "last",
+    }  # fmt: skip
+    reads = CLIP_OPTIONS | {"captions", "targets"}
+    tasks = ("classification", "regression")
+    task_reads = {
+        "classification": CLIP_OPTIONS | {"captions"},
+        "regression": frozenset({"classes", "frames", "milestones", "targets"}),
+    }
+    functions = {
+        ("train", "regression"): "engine.regress:regress",
+        ("eval", "regression"): "engine.regress:evaluate_regression",
+    }
+    parts = (
+        Part("weighted sampler", {"use_weighted_sampler": False}, lambda c: c.loss.use_weighted_sampler),
+        Part(
+            "merged captions",
+            {"merge_positives": False},
+            lambda c: c.loss.merge_positives and c.loss.caption_source == "clip",
+        ),
+    )
+    published = {
+        "emoclip": PublishedLayout("EmoCLIP", PUBLISHED),
+        "emoclip-downstream": PublishedLayout("EmoCLIP, downstream", PUBLISHED),
+    }
+    published_unknown = (
+        "num_segments", "sampling", "downsample", "normalize", "missing_face", "text_type", "dataset", "class_texts",
+    )  # fmt: skip
+    takes_any_texts = True
+
+    def check(self, config: Config, given: Mapping[str, Any]) -> None:
+        if config.data.captions is not None and config.loss.caption_source == "class":
+            raise UserError(f"--captions {config.data.captions}: --caption-source class reads none; keep one")
+
+    def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
+        options, width = config.model, clip.shape.embed_dim
+        with build.seeded(config.run.seed, "temporal"):
+            temporal = transformers.TemporalTransformer(
+                width,
+                layers=options.temporal_layers,
+                heads=HEADS,
+                # the published code exchanged the two sizes, and its weights need them so
+                head_width=4 * width if options.swapped_heads else width // HEADS,
+                hidden=width if options.swapped_heads else 2 * width,
+                dropout=options.dropout,
+                max_frames=config.data.num_segments * config.data.duration,
+            )
+        return networks.EmoClip(
+            image_encoder=clip.visual,
+            temporal=temporal,
+            text_encoder=clip.text,
+            token_embedding=clip.token_embedding.weight.detach().clone(),
+            tokens=build.class_tokens(classes.texts_of(options.text_type)),
+            parts=build.parts_matrix(classes.parts),
+            readout=None,
+            logit_scale=clip.logit_scale.item(),
+        )
+
+    def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
+        has_text, readout = build.has_part(state, "text_encoder."), None
+        if build.has_part(state, "readout."):
+            readout = build.build_readout(*state["readout.0.weight"].shape[::-1], len(state["readout.2.weight"]))
+        return networks.EmoClip(
+            image_encoder=towers.ImageTower(shape),
+            temporal=build.temporal_like(state, "temporal.", heads=HEADS),
+            text_encoder=towers.TextTower(shape) if has_text else None,
+            token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
+            tokens=torch.zeros_like(state["tokens"]) if has_text else None,
+            parts=torch.zeros_like(state["parts"]) if "parts" in state else None,
+            readout=readout,
+            logit_scale=0.0,
+        )
+
+    def set_trainable(self, model: nn.Module, config: Config) -> None:
+        super().set_trainable(model, config)
+        model.text_encoder.requires_grad_(config.optim.lr_text_encoder > 0)
+
+    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> CaptionTask:
+        return CaptionTask(model, names, loss)
+
+    def adopt(self, report: Published, shape: ClipShape, given: Mapping[str, Any]) -> Adopted:
+        """The classes are whatever texts the user names: the model compares videos with any text."""
+        positions = report.model.get("temporal.positions")
+        if positions is not None and given.get("num_segments", 1) >= positions.shape[1]:
+            raise UserError(
+                f"--num-segments {given['num_segments']}: the file has positions of {positions.shape[1] - 1}"
+            )
+        head = report.model.get("readout.2.weight")
+        if report.token_embedding is None:
+            outputs = f"{len(head)} numbers" if head is not None else "features"
+            reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"
+            return Adopted({}, numbered_classes(1), reason)
+        classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
+        texts = classes.texts_of(given.get("text_type", "class_descriptor"))
+        report.prompts = [text for row in texts for text in row]
+        report.model["tokens"] = build.class_tokens(texts)
+        report.model["token_embedding"] = report.token_embedding
+        return Adopted({}, classes)
+
+
+class CaptionTask(ClipTask):
+    """Each video near its caption, or near its class. The features of a frozen text tower are computed once."""
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """Encode every different caption of the training clips once."""
+        if self.is_supervised:
+            return []
+        silent = [clip.id for clip in clips if clip.caption is None]
+        if silent:
+            raise UserError(
+                f"{len(silent)} of {len(clips)} training clips have no caption, {silent[0]} for one: take a list with "
+                f"captions, name --captions FILE, or train with --caption-source class"
+            )
+        row_of_text = {text: row for row, text in enumerate(sorted({clip.caption for clip in clips}))}
+        self.row_of: dict[str, int] = {}
+        for clip in clips:
+            if self.row_of.setdefault(clip.id, row_of_text[clip.caption]) != row_of_text[clip.caption]:
+                raise UserError(f"{clip.id} stands in the training list with two different captions; keep one")
+        tokens, cut = backbone.tokenize_cut(list(row_of_text))
+        self.tokens, self.lengths = tokens.to(device), (tokens.argmax(dim=-1) + 1).tolist()
+        with torch.no_grad():
+            chunks = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
+        self.features = torch.cat(chunks) if chunks else None
+        if not cut:
+            return []
+        return [f"{cut} of {plural(len(row_of_text), 'caption')} longer than 77 tokens: CLIP reads the beginning"]
+
+    @property
+    def texts_learn(self) -> bool:
+        return any(p.requires_grad for p in self.model.text_encoder.parameters())
+
+    def step_texts(self) -> Texts:
+        """Encode the class texts; where only the printed score reads them, without a gradient."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.loss is not None and self.is_supervised):
+            return super().step_texts()
+
+    @property
+    def is_supervised(self) -> bool:
+        return self.loss.caption_source == "class"
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        out = super().forward(batch)
+        if self.model.training:
+            self.rows, out.captions = self.captions(out, batch)
+        return out
+
+    def captions(self, out: Output, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the number (B,) of the text that each video is to be near, and its unit feature (B, D)."""
+        if self.is_supervised:
+            return batch["label"], out.texts.descriptive[batch["label"], 0]
+        numbers = [self.row_of[id] for id in batch["id"]]
+        rows = torch.tensor(numbers).to(out.video.device, non_blocking=True)
+        if self.features is not None:
+            return rows, self.features[rows]
+        return rows, self.model.encode_captions(self.tokens[rows], max(self.lengths[number] for number in numbers))
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        if self.loss.merge_positives:
+            same = self.rows[:, None] == self.rows
+        else:
+            same = torch.eye(len(self.rows), dtype=torch.bool, device=self.rows.device)
+        scale = self.model.logit_scale.exp()
+        return {"contrast": loss_functions.contrastive_loss(out.video, out.captions, scale, same)}
+
+
+register(EmoClip())

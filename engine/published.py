@@ -1,0 +1,86 @@
+"""A published checkpoint becomes one of ours: its tensors, and published values of options that they cannot tell."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from engine.methods.base import Method, PublishedLayout
+from engine.options import GROUPS, Config
+from engine.registry import method_named, method_names
+from models.clip_towers import VOCABULARY, shape_of
+from models.published import Published, sort_published
+from utils.checkpoint import FORMAT
+from utils.config import resolve
+from utils.errors import UserError
+
+PUBLISHED_PIXELS = {"normalize": "none", "missing_face": "frame", "sampling": "published"}
+
+
+def method_of_layout(name: str) -> tuple[Method, PublishedLayout]:
+    """Return the method whose model a published layout holds, and what is known of the layout."""
+    methods = (method_named(method) for method in method_names())
+    return next((method, method.published[name]) for method in methods if name in method.published)
+
+
+def adopt(container: Mapping[str, Any], path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], Published]:
+    """Return a checkpoint of ours, and what became of the keys of the published one."""
+    state = container["state_dict"] if isinstance(container.get("state_dict"), dict) else container
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    report = sort_published(tensors)
+    if report is None:
+        keys = ", ".join(str(key)[:40] for key in list(state)[:3]) or "nothing"
+        raise UserError(
+            f"{path}: no checkpoint layout that is known here (it holds {keys} ...); a CLIP alone goes to --clip-path"
+        )
+    report.unexpected += [str(key) for key in state if key not in tensors]
+    method, layout = method_of_layout(report.family)
+    require_whole(report, layout, path, given)
+    if report.token_embedding is not None and len(report.token_embedding) != VOCABULARY:
+        raise UserError(f"{path}: a token embedding of {len(report.token_embedding)} rows, expected {VOCABULARY}")
+    shape = shape_of(report.model, "image_encoder.", "text_encoder.")
+    adopted = method.adopt(report, shape, given)
+    told_by_file = {
+        "model": method.name,
+        "image_size": shape.image_size,
+        "clip_path": path.name,
+        "exper_name": path.stem,
+    }
+    named = {name: given[name] for name in method.published_unknown if name in given}
+    config = Config(**resolve(GROUPS, PUBLISHED_PIXELS, layout.options, adopted.options, told_by_file, named))
+    epoch = container.get("epoch")
+    content = {
+        "format": FORMAT,
+        "family": method.name,
+        "config": asdict(config),
+        "classes": list(adopted.classes.names),
+        "label_base": adopted.classes.label_base,
+        "clip_shape": shape.as_dict(),
+        "model": report.model,
+        "epoch": epoch if isinstance(epoch, int) else 0,
+        "selected_on": "not known: a published file (the published scripts choose on test)",
+    }
+    if report.missing:
+        content["partial"] = [report.ours[key] for key in report.missing]
+    if adopted.unnamed is not None:
+        content["unnamed"] = adopted.unnamed
+    return content, report
+
+
+def require_whole(report: Published, layout: PublishedLayout, path: Path, given: Mapping[str, Any]) -> None:
+    """Raise a UserError where keys are missing, unknown or differ, unless the user allows it."""
+    faults = {
+        "lacks": report.missing,
+        "holds unknown keys": report.unexpected,
+        "holds two unequal copies of": report.differing,
+        "has layers that this project does not have:": report.unsupported,
+    }
+    sentences = [f"{fault} {_listed(keys)}" for fault, keys in faults.items() if keys]
+    if sentences and not given.get("allow_partial"):
+        raise UserError(f"{path}: {layout.title}, but it {'; it '.join(sentences)} (--allow-partial takes what fits)")
+
+
+def _listed(keys: list[str], most: int = 6) -> str:
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
