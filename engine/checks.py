@@ -85,9 +85,9 @@ def check_values(config: Config, given: Mapping[str, Any]) -> None:
 def check_modes(config: Config, given: Mapping[str, Any]) -> None:
     """Options that belong to other modes. Where videos are read, a recipe of training is told what is idle instead."""
     mode, fields = config.run.mode, options_by_name()
-    for name in given:
+    for name, value in given.items():
         facts = fields[name].metadata
-        if not facts["belongs"] or mode in facts["modes"]:
+        if not facts["belongs"] or mode in facts["modes"] or value == fields[name].default:
             continue
         if names_idle(config) and "train" in facts["modes"]:
             continue

@@ -24,7 +24,9 @@ CLASS_BUFFERS = (
 def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, int]]:
     """Return the model that training starts from, with its frozen parts frozen, and the sizes of its CLIP."""
     method, clip = method_named(config.model.model), load_fitting_clip(config)
-    model = method.build(config, classes, clip)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        model = method.build(config, classes, clip)
     method.set_trainable(model, config)
     return model, clip.shape.as_dict()
 

@@ -29,7 +29,7 @@ def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> Non
 
 
 def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
-    """One group a part, with its own rate; together they hold every trainable parameter once."""
+    """Return one group per part of the model, with its rate; together they hold every trainable parameter once."""
     rates = {
         "image encoder": optim.lr_image_encoder,
         "text encoder": optim.lr_text_encoder,
@@ -51,7 +51,9 @@ def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
         parameters = [p for p in members if p.requires_grad]
         if parameters:
             groups.append({"name": part, "params": parameters, "lr": rates[part]})
-    return groups
+    grouped = {id(p) for group in groups for p in group["params"]}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in grouped]
+    return [*groups, {"name": "other layers", "params": rest, "lr": optim.lr}] if rest else groups
 
 
 def layer_groups(tower: nn.Module, rate: float, decay: float) -> list[dict[str, Any]]:

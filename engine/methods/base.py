@@ -149,6 +149,7 @@ class ClipTask:
     """
 
     best_by = "uar"  # the score that the best epoch has the highest of
+    has_texts = True  # False where a model compares videos with no texts
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
         """``loss``: the options of the losses, for training alone."""
@@ -180,9 +181,11 @@ class ClipTask:
         The image tower goes first: its large kernels keep a GPU busy while the small ones of texts are launched.
         """
         face, context = self.encode_frames(batch)
-        texts = self.fixed_texts or self.step_texts()
-        if self.model.training and not self.texts_learn:
-            self.fixed_texts = texts
+        texts = None
+        if self.has_texts:
+            texts = self.fixed_texts or self.step_texts()
+            if self.model.training and not self.texts_learn:
+                self.fixed_texts = texts
         return self.model.head(*gather_features(self.group, batch, face, context), texts)
 
     def encode_frames(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
@@ -191,7 +194,7 @@ class ClipTask:
             return batch.get("face_features"), batch.get("context_features")
         return self.model.encode_frames(batch.get("face"), batch.get("context"))
 
-    def step_texts(self) -> Texts | None:
+    def step_texts(self) -> Texts:
         """Encode the texts: those that learn in the precision of the step, constant ones in full, as in evaluation."""
         if self.texts_learn:
             return self.model.encode_texts(self.needs_soft_texts)
@@ -208,7 +211,8 @@ class ClipTask:
 
     def fix_texts(self) -> None:
         """Encode the texts once for a whole evaluation."""
-        self.fixed_texts = self.model.encode_texts(self.model.classifies_with_soft_texts)
+        if self.has_texts:
+            self.fixed_texts = self.model.encode_texts(self.model.classifies_with_soft_texts)
 
     def release_texts(self) -> None:
         self.fixed_texts = None

@@ -73,19 +73,10 @@ class FrameTask(ClassifierTask):
     """Expressions of single frames, by a linear layer."""
 
     best_by = "macro_f1"
-
-    @property
-    def texts_learn(self) -> bool:
-        return True  # there are none to keep
-
-    def step_texts(self) -> None:
-        return None
+    has_texts = False
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
         return {"expr": self.classification(out.logits, batch["label"])}
-
-    def fix_texts(self) -> None:
-        pass
 
 
 def frame_clips(video: Video) -> list[Clip]:

@@ -1,0 +1,174 @@
+"""A method, an option and a loss that exist in this file alone are used in the whole project, without other changes."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from engine.methods.base import CLASS_SIZE_PARTS, CLIP_OPTIONS, ONE_STREAM, ClassifierTask, Method, Part
+from engine.methods.clip_caer import ClipCaer, PromptTask
+from engine.options import GROUPS, LossOptions, option
+from engine.registry import register
+from models.clip_caer import Output
+from models.clip_towers import ImageTower, encode_streams
+from tests.support.serving import write_video
+from tests.support.tools import error_of, run_main
+
+# -- a method -------------------------------------------------------------------------------------------------------
+
+
+class PeakModel(nn.Module):
+    """The largest value of every feature over the frames, and a linear layer."""
+
+    classifies_with_soft_texts = False
+
+    def __init__(self, image_encoder, width, classes):
+        super().__init__()
+        self.image_encoder, self.readout = image_encoder, nn.Linear(width, classes)
+
+    def encode_frames(self, face, context=None):
+        return encode_streams(self.image_encoder, face, None)
+
+    def head(self, face, context=None, texts=None):
+        peak = face.float().amax(dim=1)
+        return Output(self.readout(peak), peak, texts)
+
+    def forward(self, face, context=None, texts=None):
+        return self.head(*self.encode_frames(face, context))
+
+
+class PeakTask(ClassifierTask):
+    has_texts = False
+
+    def losses(self, out, batch, epoch):
+        return {"classification": self.classification(out.logits, batch["label"])}
+
+
+class Peak(Method):
+    name = "peak"
+    summary = "the peak of every feature over the frames"
+    defaults = ONE_STREAM | {"optimizer": "AdamW", "lr": 0.01}
+    reads = CLIP_OPTIONS | {"class losses"}
+    parts = (*CLASS_SIZE_PARTS, Part("fine-tuning", {"lr_image_encoder": 0.0}, lambda c: c.optim.lr_image_encoder > 0))
+
+    def build(self, config, classes, clip):
+        return PeakModel(clip.visual, clip.shape.embed_dim, len(classes))
+
+    def rebuild(self, shape, state, config):
+        return PeakModel(ImageTower(shape), *state["readout.weight"].shape[::-1])
+
+    def task(self, model, names, loss=None):
+        return PeakTask(model, names, loss)
+
+
+register(Peak())
+
+
+@pytest.fixture(scope="module")
+def flags(tiny_arguments):
+    words = "--model peak --epochs 6 --milestones 5 --normalize clip --lr-image-encoder 1e-3 --label-smoothing 0.1"
+    return [*tiny_arguments, *words.split()]
+
+
+@pytest.fixture(scope="module")
+def run(flags, tmp_path_factory):
+    run = run_main(flags, tmp_path_factory.mktemp("peak") / "run")
+    assert run.status == 0, run.err
+    return run
+
+
+def test_it_trains_and_is_scored(run):
+    assert run.metrics["uar"] > 40  # five classes: 20 by chance
+    assert "the peak of every feature over the frames" in (run.folder / "model_card.md").read_text()
+
+
+def test_it_is_resumed_to_the_last_bit(run, flags, tmp_path):
+    shorter = run_main([*flags, "--epochs", "2"], tmp_path / "run")
+    assert shorter.status == 0, shorter.err
+    resumed = run_main(["--resume", str(shorter.folder), "--epochs", "6"], shorter.folder)
+    assert resumed.status == 0, resumed.err
+    assert resumed.metrics["uar"] == run.metrics["uar"] and resumed.predictions == run.predictions
+
+
+def test_it_is_evaluated_from_its_checkpoint_alone(run, tmp_path):
+    scored = run_main(["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt")], tmp_path / "eval")
+    assert scored.status == 0, scored.err
+    assert scored.predictions == run.predictions
+
+
+def test_its_parts_are_left_out_in_turn(flags, tmp_path):
+    ablation = run_main(["--mode", "ablate", "--drop-one", *flags, "--epochs", "1"], tmp_path / "ablation")
+    assert ablation.status == 0, ablation.err
+    assert {"base", "without-label-smoothing", "without-fine-tuning"} <= set(os.listdir(ablation.folder))
+
+
+def test_it_recognises_emotions_in_a_video(run, tmp_path):
+    video = write_video(tmp_path / "video.mp4", [(2.0, 90)])
+    words = ["--mode", "predict", "--eval-checkpoint", str(run.folder / "best.pt"), "--input", str(video)]
+    answered = run_main([*words, "--no-overlay"], tmp_path / "answers")
+    assert answered.status == 0, answered.err
+    assert any(file.suffix == ".csv" for file in answered.folder.rglob("*"))
+
+
+def test_it_is_exported(run, tmp_path):
+    pytest.importorskip("onnx")
+    words = ["--mode", "export", "--eval-checkpoint", str(run.folder / "best.pt")]
+    exported = run_main(words, tmp_path / "export")
+    assert exported.status == 0, exported.err
+    assert list(exported.folder.glob("*.onnx"))
+
+
+def test_it_refuses_what_it_does_not_read(capsys):
+    assert "--slerp-weight 0.3 means nothing to --model peak" in error_of(
+        ["--model", "peak", "--slerp-weight", "0.3"], capsys
+    )
+
+
+# -- an option and a loss -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LossOptionsWithSparsity(LossOptions):
+    sparsity_weight: float = option(0.0, "Weight of the mean absolute logit.", part="sparsity", minimum=0)
+
+
+class SparseTask(PromptTask):
+    def losses(self, out, batch, epoch):
+        return super().losses(out, batch, epoch) | {"sparsity": self.loss.sparsity_weight * out.logits.abs().mean()}
+
+
+class Sparse(ClipCaer):
+    name = "sparse"
+    reads = ClipCaer.reads | {"sparsity"}
+
+    def task(self, model, names, loss=None):
+        return SparseTask(model, names, loss)
+
+
+register(Sparse())
+
+
+@pytest.fixture
+def sparsity(monkeypatch):
+    monkeypatch.setitem(GROUPS, "loss", LossOptionsWithSparsity)
+
+
+def test_a_new_option_is_one_field_and_a_new_loss_one_line(sparsity, tiny_arguments, tmp_path, capsys):
+    words = [*tiny_arguments, "--model", "sparse", "--epochs", "1", "--sparsity-weight", "0.5"]
+    run = run_main(words, tmp_path / "run")
+    assert run.status == 0, run.err
+    assert run.history[0]["train/loss_sparsity"] > 0
+    assert json.loads((run.folder / "config.json").read_text())["loss"]["sparsity_weight"] == 0.5
+    resumed = ["--resume", str(run.folder), "--epochs", "2"]
+    assert "--sparsity-weight 0.2" in error_of([*resumed, "--sparsity-weight", "0.2"], capsys)
+    assert "--sparsity-weight 0.2 means nothing to --model peak" in error_of(
+        ["--model", "peak", "--sparsity-weight", "0.2"], capsys
+    )
+    assert "must be at least 0" in error_of(["--model", "sparse", "--sparsity-weight", "-1"], capsys)
+
+
+def test_the_losses_of_a_run_are_finite_numbers(run):
+    assert all(torch.isfinite(torch.tensor(epoch["train/loss"])) for epoch in run.history)
