@@ -30,7 +30,7 @@ def calibrate(best: dict[str, Any], path: Path, trainer: Any, split: str) -> Cal
     config, log = trainer.config, trainer.log
     if not config.results.calibrate:
         return stored_calibration(best, path)
-    loader = evaluation_loader(config, trainer.finals["val"], trainer.views, trainer.session)
+    loader = evaluation_loader(config, trainer.splits["val"], trainer.views, trainer.session)
     loader = Watched(loader, trainer.stop, trainer.group)
     _, label, logits, _ = predict(trainer.task, loader, config, trainer.session, "calibration")
     temperature = fit_temperature(logits, label)

@@ -1,4 +1,4 @@
-"""One pass over clips without gradients: texts encoded once, every process its own clips, the answers together."""
+"""Predictions of clips without gradients: texts are encoded once, and every process predicts its clips."""
 
 from collections import deque
 from typing import Any
@@ -20,7 +20,7 @@ Batch = dict[str, Any]
 def predict(
     task: ClipTask, loader: Any, config: Config, session: Session, name: str
 ) -> tuple[list[str], np.ndarray, np.ndarray, int]:
-    """``(ids, labels, logits, replaced frames)`` of every clip, in list order.
+    """Return ids, labels, logits and the number of replaced frames of all clips, in list order.
 
     ``loader`` gives lists of batches, each for one pass through the model.
     """
@@ -44,7 +44,7 @@ def predict(
 
 
 def passes(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> list[Tensor]:
-    """Logits (B, C) of all clips in ``batches``, in as few passes as the GPU's memory allows.
+    """Return logits (B, C) of all clips in ``batches``, in as few passes as the GPU's memory allows.
 
     Where it runs out, half as many clips are tried, and the size that fits is kept for all later passes of the task.
     """
@@ -65,14 +65,14 @@ def passes(task: ClipTask, batches: list[Batch], config: Config, session: Sessio
 
 
 def one_pass(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> Tensor:
-    """Logits (B, C) of all clips in ``batches`` together."""
-    whole = join_batches(batches, session.device)
+    """Return logits (B, C) of all clips in ``batches`` from one pass."""
+    batch_on_device = join_batches(batches, session.device)
     with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-        return task.predictions(task.forward(to_device(whole, session.device, config.data.normalize)))
+        return task.predictions(task.forward(to_device(batch_on_device, session.device, config.data.normalize)))
 
 
 def take(queue: deque[Batch], most_clips: int | None) -> list[Batch]:
-    """The next batches of ``most_clips`` together; a batch that is larger is split."""
+    """Return the next batches, of ``most_clips`` together; a larger batch is split."""
     batches, room = [], most_clips or sum(map(clips_in, queue))
     while queue and room > 0:
         batch = queue.popleft()

@@ -17,21 +17,21 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def choose_device(device: str, gpu: str | None, place: int | None = None) -> tuple[torch.device, str | None]:
-    """The device, and a warning where ``--gpu`` could not be had: published commands name a GPU by habit.
+def choose_device(device: str, gpu: str | None, rank: int | None = None) -> tuple[torch.device, str | None]:
+    """Return the device, and a warning where ``--gpu`` does not exist: published commands name a GPU by habit.
 
-    ``place``: of this process among those that torchrun started on this machine, each of which takes a GPU of its own.
+    ``rank``: of this process among those that torchrun started on this machine, each of which takes a GPU of its own.
     """
-    if place is not None and (gpu is not None or device.startswith("cuda:")):
-        named = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
+    if rank is not None and (gpu is not None or device.startswith("cuda:")):
+        flag = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
         raise UserError(
-            f"{named}: torchrun would put every process on that one; leave it out (or pass --device cuda where a run "
+            f"{flag}: torchrun would put every process on that one; leave it out (or pass --device cuda where a run "
             f"that goes on was started with it), and each process takes a GPU of its own"
         )
     if gpu is not None:
-        wanted = "mps" if gpu == "mps" else f"cuda:{gpu}"
-        if _is_there(wanted):
-            return torch.device(wanted), None
+        name = "mps" if gpu == "mps" else f"cuda:{gpu}"
+        if _is_there(name):
+            return torch.device(name), None
         if torch.cuda.is_available():
             raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}")
         return torch.device("cpu"), f"--gpu {gpu}: there is no such GPU here, running on the CPU"
@@ -41,14 +41,16 @@ def choose_device(device: str, gpu: str | None, place: int | None = None) -> tup
         raise UserError(f"--device {device}: not available here; --device auto takes what there is")
     if device != "cuda":
         return torch.device(device), None
-    if (place or 0) >= torch.cuda.device_count():
-        raise UserError(f"{place + 1} processes on a machine with {torch.cuda.device_count()} GPUs; start fewer")
-    return torch.device("cuda", place or 0), None
+    if (rank or 0) >= torch.cuda.device_count():
+        raise UserError(f"{rank + 1} processes on a machine with {torch.cuda.device_count()} GPUs; start fewer")
+    return torch.device("cuda", rank or 0), None
 
 
 def use_device(device: torch.device, tf32: bool = False) -> str | None:
-    """Make ``device`` the one that this process computes on: its random state is the one that a run saves, and no other
-    GPU is opened. ``tf32`` shortens the factors of float32 products; where that cannot be, a warning is returned."""
+    """Make ``device`` the one that this process computes on: its random state is saved, and no other GPU is opened.
+
+    ``tf32`` shortens the factors of float32 products; return a warning where it cannot.
+    """
     if device.type != "cuda":
         return f"--tf32 is about CUDA GPUs; on {device.type} it changes nothing" if tf32 else None
     torch.cuda.set_device(device)
@@ -76,7 +78,7 @@ def seed_everything(seed: int, deterministic: bool) -> None:
 
 
 def seed_epoch(seed: int, epoch: int, device: torch.device, state: dict[str, Tensor] | None = None) -> None:
-    """The stream of an epoch's dropout, the same whatever ran before; ``state``: from inside the epoch."""
+    """Seed the dropout of an epoch, independent of what ran before; ``state`` continues inside the epoch."""
     torch.manual_seed(seed * 1_000_003 + epoch)
     if state is None:
         return
@@ -86,7 +88,7 @@ def seed_epoch(seed: int, epoch: int, device: torch.device, state: dict[str, Ten
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Of torch alone: dropout is the only chance that is no pure function of seed, epoch and clip."""
+    """Return torch's random state: dropout alone is no pure function of seed, epoch and clip."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -114,11 +116,13 @@ class HostCopy:
 
 
 def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> dict[str, Any]:
-    """Tensors to the device; pixels, which travel as uint8, are augmented there where the batch says how, and become
-    [0, 1] or CLIP-normalised floats."""
+    """Return a batch on the device, its pixels as floats in [0, 1] or normalised as CLIP's.
+
+    Pixels travel as uint8. They are augmented on the device where the batch says how.
+    """
     draws = {name: batch[name] for name in DRAWS if name in batch}  # small: they stay, the numbers made of them move
-    kept = {name: value for name, value in batch.items() if name not in draws}
-    moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in kept.items()}
+    tensors = {name: value for name, value in batch.items() if name not in draws}
+    moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in tensors.items()}
     for stream, view in enumerate(("face", "context")):
         if view not in moved:
             continue
@@ -129,7 +133,7 @@ def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> di
 
 
 def join_batches(batches: list[dict[str, Any]], device: torch.device) -> dict[str, Any]:
-    """The tensors of several batches as one on the device: bytes travel, and become floats later."""
+    """Return the tensors of several batches as one on the device, pixels still as uint8."""
     moved = [{k: v.to(device, non_blocking=True) for k, v in tensors_of(batch).items()} for batch in batches]
     return moved[0] if len(moved) == 1 else {key: torch.cat([batch[key] for batch in moved]) for key in moved[0]}
 
@@ -139,14 +143,14 @@ def tensors_of(batch: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def augment(squares: Tensor, draws: dict[str, Tensor], stream: int) -> Tensor:
-    """``--augment device``: (B, T, 3, S, S) uint8 augmented by this stream's column of every draw (B, streams)."""
+    """Augment (B, T, 3, S, S) uint8 on the device by this stream's column of every random draw (B, streams)."""
     sizes = draws["face_sizes"] if stream == 0 else torch.ones_like(draws["face_sizes"])  # the context is a square
-    own = {name: value[:, stream] for name, value in draws.items() if name != "face_sizes"}
-    return augment_squares(squares, sizes, **own)
+    columns = {name: value[:, stream] for name, value in draws.items() if name != "face_sizes"}
+    return augment_squares(squares, sizes, **columns)
 
 
 def to_pixels(image: Tensor, normalize: str) -> Tensor:
-    """(..., 3, H, W) uint8 → float."""
+    """Return (..., 3, H, W) uint8 as float, in [0, 1] or normalised as CLIP's."""
     pixels = image.float() / 255
     if normalize == "none":
         return pixels
@@ -156,14 +160,14 @@ def to_pixels(image: Tensor, normalize: str) -> Tensor:
 
 @lru_cache(maxsize=16)
 def clip_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """CLIP's mean and deviation (3, 1, 1), copied to a device once: a copy in every step would wait for the GPU."""
+    """Return CLIP's mean and deviation (3, 1, 1) on a device. A copy in every step would wait for the GPU."""
     with torch.inference_mode(False):
         mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return mean, std
 
 
 def choose_amp(amp: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
-    """The type of mixed precision, None for float32, and a warning where it cannot be had."""
+    """Return the type of mixed precision, None for float32, and a warning where the device does not have it."""
     if amp == "fp16" and device.type != "cuda":
         return None, f"--amp fp16 needs a CUDA GPU; on {device.type} this run computes in float32"
     return {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp], None

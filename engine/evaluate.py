@@ -28,26 +28,26 @@ from utils.errors import UserError, about
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A split that is scored."""
+class ScoredSplit:
+    """The clips of a split that is scored, and how they are cut."""
 
     clips: list[Clip]
     views: Views
-    split: str
+    name: str
     selected_on: str
     calibrated: Calibration = RAW
 
 
 def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
-    """Score a checkpoint on ``--test-annotation``; its own options hold where the user gives none."""
+    """Score a checkpoint on ``--test-annotation``, with its own options where the user names none."""
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, given)
     content = opened.content
     if opened.unnamed:
         raise UserError(f"{path}: {opened.unnamed}")
-    named = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
+    options = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
     with about(path):
-        config = evaluation_config(content, named)
+        config = evaluation_config(content, options)
     method = opened.method
     if (evaluate_otherwise := method.function("eval", opened.config.model.task)) is not None:
         return evaluate_otherwise(opened, config, given)
@@ -65,8 +65,9 @@ def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
             session.log.say(describe_published(opened, given))
         for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in content):
             session.log.warn(warning)
-        seen = content["selected_on"], calibrated, content.get("face_width")
-        return score_test_list(task, config, classes, session, *seen)
+        return score_test_list(
+            task, config, classes, session, content["selected_on"], calibrated, content.get("face_width")
+        )
 
 
 def require_read(method: Method, given: dict[str, Any], path: Path) -> None:
@@ -78,7 +79,7 @@ def require_read(method: Method, given: dict[str, Any], path: Path) -> None:
 
 
 def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
-    """The classes that a checkpoint knows, read from lists as its own data set writes them, or as another one does."""
+    """Return the classes that a checkpoint knows, and how the lists of its data set or of another one name them."""
     names, base = tuple(content["classes"]), content["label_base"]
     if method_named(config.model.model).fixed_classes() is not None:
         return run_classes(config)
@@ -99,22 +100,25 @@ def score_test_list(
     calibrated: Calibration = RAW,
     face_width: float | None = None,
 ) -> dict[str, Any]:
-    """Read the test list, score it, write the results. ``face_width``: pixels, of the faces that it was trained on."""
+    """Read the test list, score it and write the results.
+
+    ``face_width``: width in pixels of the faces that the model was trained on.
+    """
     clips = read_splits(config, classes, session.log).test
     require_persons([clip.person for clip in clips], config.results.ci)
     views = make_views(config, clips, session.log)
     warn_of_size(face_width, clips, views, session.log)
     loader = evaluation_loader(config, clips, views, session)
-    return score_and_write(task, loader, Asked(clips, views, "test", selected_on, calibrated), config, session)
+    return score_and_write(task, loader, ScoredSplit(clips, views, "test", selected_on, calibrated), config, session)
 
 
 def score_and_write(
-    task: ClipTask, loader: DataLoader, asked: Asked, config: Config, session: Session
+    task: ClipTask, loader: DataLoader, split: ScoredSplit, config: Config, session: Session
 ) -> dict[str, Any]:
-    """``loader`` gives this process its share of the clips that are asked about."""
-    ids, label, logits, replaced = predict(task, loader, config, session, asked.split)
+    """Predict, score and write results; ``loader`` gives this process its share of the clips of the split."""
+    ids, label, logits, replaced = predict(task, loader, config, session, split.name)
     if replaced:
-        session.log.warn(f"{asked.split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
+        session.log.warn(f"{split.name}: {replaced} unreadable frames were replaced by their clip's nearest frame")
     require_finite(ids, logits)
     metrics = task.score(logits, label)
     if not session.group.is_main:
@@ -126,18 +130,20 @@ def score_and_write(
         label=label,
         logits=logits,
         metrics=metrics,
-        split=asked.split,
-        selected_on=asked.selected_on,
+        split=split.name,
+        selected_on=split.selected_on,
         title=config.run.exper_name,
-        persons=[clip.person for clip in asked.clips],
+        persons=[clip.person for clip in split.clips],
         options=config.results,
-        calibrated=asked.calibrated,
+        calibrated=split.calibrated,
     )
-    write_mistakes(asked.clips, asked.views, config, session.log)
+    write_mistakes(split.clips, split.views, config, session.log)
     return metrics
 
 
 def require_finite(ids: list[str], logits: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(bad):
-        raise UserError(f"{len(bad)} of {len(ids)} answers are not finite, that of {ids[bad[0]]} first; try --amp off")
+    rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(rows):
+        raise UserError(
+            f"{len(rows)} of {len(ids)} answers are not finite, that of {ids[rows[0]]} first; try --amp off"
+        )

@@ -18,8 +18,8 @@ class Interruption:
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, told: str = STOPPING) -> None:
-        self.told = told
+    def __init__(self, message: str = STOPPING) -> None:
+        self.told = message
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -43,13 +43,15 @@ class Interruption:
             self.end()
 
     def end(self) -> None:
-        """Stop here, whichever process got the signal."""
+        """Raise ``Interrupted``, whichever process got the signal."""
         raise Interrupted(self.received or signal.SIGTERM)
 
 
 class Watched:
-    """A loader that ends with ``Interrupted`` between two batches once a signal came; one of several processes goes on
-    until all can stop together."""
+    """A loader that raises ``Interrupted`` between two batches once a signal came.
+
+    One of several processes goes on until all can stop together.
+    """
 
     def __init__(self, loader: Any, stop: Interruption, group: "Group") -> None:
         self.loader, self.stop, self.group = loader, stop, group

@@ -64,8 +64,8 @@ def layer_groups(tower: nn.Module, rate: float, decay: float) -> list[dict[str, 
     for below, block in enumerate(reversed(blocks), 1):
         name, params = f"image block {len(blocks) + 1 - below}", list(block.parameters())
         groups.append({"name": name, "params": params, "lr": rate * decay**below})
-    seen = {id(p) for group in groups for p in group["params"]}
-    stem = [p for p in tower.parameters() if id(p) not in seen]
+    grouped = {id(p) for group in groups for p in group["params"]}
+    stem = [p for p in tower.parameters() if id(p) not in grouped]
     return [*groups, {"name": "image stem", "params": stem, "lr": rate * decay ** (len(blocks) + 1)}]
 
 

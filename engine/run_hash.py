@@ -1,4 +1,4 @@
-"""The hash of all that a run's result depends on: its options and what is in the files that they name.
+"""The hash of everything that a run's result depends on: its options and the files that they name.
 
 Equal hashes make a run that is done already stand for one that is asked for.
 """
@@ -23,9 +23,9 @@ PART = 1 << 20
 
 
 def run_hash(config: Config) -> str:
-    """Names of folders, workers and the like do not count, contents of lists, boxes, texts and weights do."""
-    told = {"meaning": MEANING, "options": counted_options(config), "contents": contents_of(config)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    """Return the hash of a run. Contents of lists, boxes, texts and weights count; names of folders do not."""
+    facts = {"meaning": MEANING, "options": counted_options(config), "contents": contents_of(config)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def counted_options(config: Config) -> dict[str, Any]:
@@ -44,22 +44,22 @@ def counted_options(config: Config) -> dict[str, Any]:
 
 def contents_of(config: Config) -> dict[str, str | None]:
     """Return hashes of what is in the files that options name."""
-    data, found = config.data, {}
+    data, hashes = config.data, {}
     for name in names_with(below_root=True):
         file = getattr(data, name)
-        found[name] = hash_path(resolve_path(file, data.root_dir)) if file else None
-    found["root_dir"] = str(Path(data.root_dir).resolve()) if data.root_dir else None  # the frames themselves
-    found["dataset"] = hash_path(ANNOTATION / data.dataset / "classes.json")
-    found["class_texts"] = hash_path(Path(data.class_texts)) if data.class_texts else None
-    found["pack"] = hash_path(Path(data.pack) / "index.json") if data.pack else None
+        hashes[name] = hash_path(resolve_path(file, data.root_dir)) if file else None
+    hashes["root_dir"] = str(Path(data.root_dir).resolve()) if data.root_dir else None  # the frames themselves
+    hashes["dataset"] = hash_path(ANNOTATION / data.dataset / "classes.json")
+    hashes["class_texts"] = hash_path(Path(data.class_texts)) if data.class_texts else None
+    hashes["pack"] = hash_path(Path(data.pack) / "index.json") if data.pack else None
     clip = Path(config.model.clip_path)
-    found["clip_path"] = hash_path(clip) if clip.is_file() else config.model.clip_path
-    found["init_from"] = hash_path(Path(config.model.init_from)) if config.model.init_from else None
-    return found
+    hashes["clip_path"] = hash_path(clip) if clip.is_file() else config.model.clip_path
+    hashes["init_from"] = hash_path(Path(config.model.init_from)) if config.model.init_from else None
+    return hashes
 
 
 def hash_path(path: Path) -> str | None:
-    """Of a file its content, of a folder in place of a list what lies in it; None where there is nothing."""
+    """Return the hash of a file, or of the names and sizes in a folder; None where there is nothing."""
     if path.is_dir():
         listed = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*"))
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
@@ -82,7 +82,7 @@ def _hash_file(path: Path, *_: int) -> str:
 
 
 def stored_hash(folder: Path) -> str | None:
-    """The hash of the run in a folder, where that is complete."""
+    """Return the hash of the run in a folder, or None where the run is not complete."""
     try:
         complete = all((folder / name).stat().st_size for name in RESULTS)
         return (folder / NAME).read_text(encoding="utf-8").strip() if complete else None
@@ -91,10 +91,10 @@ def stored_hash(folder: Path) -> str | None:
 
 
 def finished_runs(root: Path, depth: int = 4) -> dict[str, Path]:
-    """Hash → folder of every complete run below ``root``."""
-    found: dict[str, Path] = {}
+    """Return the folder of every complete run below ``root`` by its hash."""
+    folders: dict[str, Path] = {}
     for level in range(1, depth + 1):
         for file in sorted(root.glob("/".join(["*"] * level + [NAME]))):
-            if (known := stored_hash(file.parent)) is not None:
-                found.setdefault(known, file.parent)
-    return found
+            if (hash := stored_hash(file.parent)) is not None:
+                folders.setdefault(hash, file.parent)
+    return folders

@@ -1,4 +1,4 @@
-"""An epoch so far: loss terms, which must stay finite, and scores from the predictions of the same passes."""
+"""The losses and scores of an epoch so far. A loss that is not finite stops the run and is named."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class StepNumbers:
-    """What one step gives to the sums of its epoch; ``values``: its loss terms, then each clip's predicted class."""
+    """The numbers of one step; ``values`` holds its loss terms, then the predicted class of each clip."""
 
     values: HostCopy
     terms: tuple[str, ...]
@@ -32,16 +32,16 @@ class RunningLosses:
     """
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
-        """``state``: of an epoch that was interrupted."""
+        """``state``: of an epoch that was interrupted, as ``state()`` returned it."""
         state = state or {"clips": 0, "replaced": 0, "sums": {}}
         self.clips, self.replaced, self.sums = state["clips"], state["replaced"], dict(state["sums"])
         self.unread: deque[StepNumbers] = deque()
 
     def copy(self) -> "RunningLosses":
-        """The epoch as it is now, whatever is added later."""
-        other = type(self).__new__(type(self))
-        vars(other).update(vars(self), sums=dict(self.sums), unread=self.unread.copy())
-        return other
+        """Return the epoch as it is now; what is added later does not change the copy."""
+        copy = type(self).__new__(type(self))
+        vars(copy).update(vars(self), sums=dict(self.sums), unread=self.unread.copy())
+        return copy
 
     def state(self) -> dict[str, Any]:
         self.read()
@@ -57,7 +57,7 @@ class RunningLosses:
             self._add_numbers(self.unread.popleft())
 
     def _add_numbers(self, step: StepNumbers) -> list[float]:
-        """Add one step's terms; returns what follows them in its values."""
+        """Add one step's loss terms; return the numbers that follow them."""
         values, B = step.values.read().tolist(), len(step.ids)
         require_finite_terms(dict(zip(step.terms, values, strict=False)), step)
         for name, value in zip(step.terms, values, strict=False):
@@ -80,9 +80,9 @@ class RunningScore(RunningLosses):
         self.confusion = np.array(counts, dtype=np.int64)
 
     def copy(self) -> "RunningScore":
-        other = super().copy()
-        other.confusion = self.confusion.copy()
-        return other
+        copy = super().copy()
+        copy.confusion = self.confusion.copy()
+        return copy
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"confusion": self.confusion.tolist()}
@@ -112,12 +112,12 @@ class RunningScore(RunningLosses):
 
 
 def require_finite_terms(terms: dict[str, float], step: StepNumbers) -> None:
-    """A term that is not finite stops the run and is named."""
-    bad = [name for name, value in terms.items() if not np.isfinite(value)]
-    if not bad and abs(sum(terms.values())) > torch.finfo(torch.float32).max:
-        bad = list(terms)  # each is, but not their sum in the numbers that the loss is computed in
-    if bad:
+    """Raise a UserError that names the terms that are not finite, and the step."""
+    faulty = [name for name, value in terms.items() if not np.isfinite(value)]
+    if not faulty and abs(sum(terms.values())) > torch.finfo(torch.float32).max:
+        faulty = list(terms)  # each is, but not their sum in the numbers that the loss is computed in
+    if faulty:
         raise UserError(
-            f"the loss term {' and '.join(bad)} is not finite in epoch {step.epoch + 1}, step {step.step + 1} "
+            f"the loss term {' and '.join(faulty)} is not finite in epoch {step.epoch + 1}, step {step.step + 1} "
             f"(clips {', '.join(step.ids[:4])}...); lower --lr or set --grad-clip 1"
         )

@@ -1,4 +1,4 @@
-"""What every mode that computes begins and ends with: device, precision, seed, run folder, warnings."""
+"""The beginning and the end of every mode that computes: device, precision, seed, run folder, warnings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ class Session:
 
 @contextmanager
 def open_session(config: Config, folder: Path | None = None) -> Iterator[Session]:
-    """A mistake found before there is any result takes its empty run folder away again.
+    """Open a run on its device; after a mistake before there is any result its empty run folder is removed.
 
     ``folder``: of a run that goes on.
     """
@@ -62,20 +62,20 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
 
 
 def open_log(config: Config, folder: Path | None, group: Group) -> RunLog:
-    """The first process makes the run folder; the others learn its name and stay silent."""
+    """Return the log of the run folder, which the first process makes; the other processes stay silent."""
     log = None
     if group.is_main:
         if folder is not None:
             log = reopen_run(folder)
         else:
             log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
-    named = group.same(str(log.folder) if log else None)
-    return log or QuietLog(Path(named))
+    name = group.same(str(log.folder) if log else None)
+    return log or QuietLog(Path(name))
 
 
 @contextmanager
 def plain_words(config: Config) -> Iterator[None]:
-    """Ends that torch describes in a page, in one line."""
+    """Turn errors that torch describes in a page into one line."""
     try:
         yield
     except RuntimeError as error:
@@ -95,7 +95,7 @@ def plain_words(config: Config) -> Iterator[None]:
 
 
 def out_of_memory(config: Config) -> str:
-    """A smaller batch that makes the same step: what is lost in size is won back by accumulation."""
+    """Return advice on a smaller batch that makes the same step by accumulation."""
     size, together = config.optim.batch_size, config.optim.accumulate
     if config.run.mode != "train":
         return "out of GPU memory with one clip in a pass: try --amp bf16, --device cpu, or a smaller CLIP"

@@ -25,30 +25,30 @@ from utils.checkpoint import hash_tensors
 from utils.runlog import progress_bar
 
 MOST = 4  # of each kind of thing: lists, encoders and streams of one ablation
-_kept: OrderedDict[Hashable, Any] | None = None  # None: nothing is shared
+_memory: OrderedDict[Hashable, Any] | None = None  # None: nothing is shared
 
 
 @contextmanager
 def sharing() -> Iterator[None]:
     """Until the end, ``remembered`` remembers; inside another, that one goes on."""
-    global _kept
-    before, _kept = _kept, OrderedDict() if _kept is None else _kept
+    global _memory
+    before, _memory = _memory, OrderedDict() if _memory is None else _memory
     try:
         yield
     finally:
-        _kept = before
+        _memory = before
 
 
 def remembered(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
     """What ``make`` gave for this key before, or gives now."""
-    if _kept is None:
+    if _memory is None:
         return make()
-    if (kind, key) not in _kept:
-        _kept[kind, key] = make()
-        older = [one for one in _kept if one[0] == kind]
+    if (kind, key) not in _memory:
+        _memory[kind, key] = make()
+        older = [one for one in _memory if one[0] == kind]
         for one in older[:-MOST]:
-            del _kept[one]
-    return _kept[kind, key]
+            del _memory[one]
+    return _memory[kind, key]
 
 
 def final_loader(
@@ -56,7 +56,7 @@ def final_loader(
 ) -> Any:
     """``loader``, or, where the encoder is frozen and another run has seen these clips, what it made of each batch."""
     frozen = config.optim.lr_image_encoder == 0 and session.device.type == "cpu" and session.group.world == 1
-    if _kept is None or not frozen or not method_named(config.model.model).answers_clips:
+    if _memory is None or not frozen or not method_named(config.model.model).answers_clips:
         return loader
     key = evaluation_key(model, clips, views, config, session)
     return remembered("test features", key, lambda: encoded_batches(loader, model, config, session))
@@ -81,10 +81,10 @@ def encoded_batches(loader: Any, model: nn.Module, config: Config, session: Sess
         with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
             face, context = model.encode_frames(moved.get("face"), moved.get("context"))
         features = {f"{stream}_features": value for stream, value in zip(STREAMS, (face, context), strict=True)}
-        whole = {
+        batch = {
             "id": [id for batch in group for id in batch["id"]],
             "label": torch.cat([batch["label"] for batch in group]),
             "replaced_frames": sum(batch["replaced_frames"] for batch in group),
         }
-        groups.append([whole | {name: value for name, value in features.items() if value is not None}])
+        groups.append([batch | {name: value for name, value in features.items() if value is not None}])
     return groups

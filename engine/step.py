@@ -1,4 +1,4 @@
-"""One training step: forward, named losses, backward, and at the end of a window of steps the update.
+"""One training step: forward, parameters losses, backward, and at the end of a window of steps the update.
 
 The one path for every precision and every number of processes. Nothing in it waits for the GPU: the numbers that it
 returns are read later (``engine/running.py``).
@@ -37,20 +37,20 @@ class TrainingStep:
         self.optimizer = build_optimizer(self.groups, config.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         # each process saw its own clips through the encoder, so those gradients are summed; the rest is the same in all
-        shared, repeated = (learning(task.model, in_encoder) for in_encoder in (True, False))
-        self.exchange = GradientExchange(group, summed=shared, averaged=repeated)
+        in_encoder, elsewhere = (learning_parameters(task.model, is_inside) for is_inside in (True, False))
+        self.exchange = GradientExchange(group, summed=in_encoder, averaged=elsewhere)
 
     def __call__(
         self, batch: dict[str, Any], epoch: int, window: int = 1, updates: bool = True
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The weighted loss terms and the raw logits (B, C) of a batch as the loader gives it.
+        """Return the weighted loss terms and the raw logits (B, C) of a batch as the loader gives it.
 
         Gradients are the mean over ``window`` steps; the last one of them ``updates`` the weights.
         """
         batch = to_device(batch, self.device, self.normalize)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             out = self.task.forward(batch)  # the one forward of this step
-        losses = self.task.losses(out, batch, epoch)  # named and weighted, in full precision
+        losses = self.task.losses(out, batch, epoch)  # parameters and weighted, in full precision
         with self.exchange.during_backward(updates):
             self.scaler.scale(sum(losses.values()) / window).backward()
         if updates:
@@ -61,7 +61,7 @@ class TrainingStep:
         step_scaled(self.optimizer, self.scaler, self.grad_clip)
 
 
-def learning(model: nn.Module, in_encoder: bool) -> Iterator[nn.Parameter]:
-    """The parameters that learn, of the image encoder or of all else."""
-    named = model.named_parameters()
-    return (p for name, p in named if p.requires_grad and name.startswith("image_encoder.") == in_encoder)
+def learning_parameters(model: nn.Module, in_encoder: bool) -> Iterator[nn.Parameter]:
+    """Return the parameters that learn: of the image encoder, or of everything else."""
+    parameters = model.named_parameters()
+    return (p for name, p in parameters if p.requires_grad and name.startswith("image_encoder.") == in_encoder)

@@ -1,4 +1,4 @@
-"""Training: the run set up, the epochs, the step, and the best checkpoint scored at the end."""
+"""Training: the run is set up, its epochs run, and its best checkpoint is scored."""
 
 import time
 from functools import partial
@@ -16,7 +16,7 @@ from engine.checkpoints import initial_weights
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import random_state, seed_epoch
-from engine.evaluate import Asked, score_and_write
+from engine.evaluate import ScoredSplit, score_and_write
 from engine.features import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, hash_data
@@ -69,7 +69,7 @@ def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 
 
 class Trainer(Loop):
-    """The state of one training: what the epochs share."""
+    """One training: what its epochs share."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class Trainer(Loop):
             caches = self._cache(splits, views)
         self.hash = run_hash(config)  # of the lists and boxes as they are now
         self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
-        self.views, self.clips, self.finals = views, splits.train, {"val": splits.val, "test": splits.test}
+        self.views, self.clips, self.splits = views, splits.train, {"val": splits.val, "test": splits.test}
         self.loader, self.order = training_loader(
             config, splits.train, views, len(classes), session, caches.get("train")
         )
         watched = config.optim.select_on
         if watched != "last":
-            self.check_loader = evaluation_loader(config, self.finals[watched], views, session, caches.get(watched))
+            self.check_loader = evaluation_loader(config, self.splits[watched], views, session, caches.get(watched))
         for warning in task.prepare(splits.train, classes, device):
             log.warn(warning)
         self.step = TrainingStep(task, config, device, session.amp, session.group)
@@ -102,25 +102,25 @@ class Trainer(Loop):
         self.schedule = build_schedule(self.step.optimizer, config.optim)
         self.progress = Progress(best={task.best_by: -1.0, "epoch": 0})
         self.inside: dict[str, Any] = {}  # how far the epoch under way is
-        self.replaced_here = 0  # unreadable frames of this process that the others do not know of yet
-        self.reported = 0.0  # when the progress bar last showed scores
+        self.replaced_here = 0  # unreadable frames that the other processes have not been told of yet
+        self.report_time = 0.0  # when the progress bar last showed scores
         self.stop = Interruption()
         self.waiting = WaitingAdvice(config, session, decodes="train" not in caches)
         learning = {"optimizer": self.step.optimizer, "schedule": self.schedule, "scaler": self.step.scaler}
-        seen = [*splits.train, *self.finals.get(watched, [])]  # what the epochs read
-        data = hash_data(seen, views)
+        clips = [*splits.train, *self.splits.get(watched, [])]  # what the epochs read
+        data = hash_data(clips, views)
         width = middle_width(splits.train, views.face_boxes)
         self.keeper = Keeper(config, task.model, learning, classes, shape, data, self.selected_on, session, width)
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
-        """With --cache-features: one cache for all that training may see; one for test only where it is looked at."""
+        """Return the caches of ``--cache-features`` by split; for test clips only where they choose the epoch."""
         if not self.config.data.cache_features:
             return {}
         make = partial(cache_features, self.config, self.task.model.image_encoder, session=self.session)
-        every = [*splits.train, *splits.val, *splits.left_out]  # one cache, whichever class is left out
-        seen = make(every, views, self.config.data.cache_variants)
+        clips = [*splits.train, *splits.val, *splits.left_out]  # one cache, whichever class is left out
+        cache = make(clips, views, self.config.data.cache_variants)
         watched = splits.test if self.config.optim.select_on == "test" else []
-        return {"train": seen, "val": seen} | ({"test": make(watched, views, 1)} if watched else {})
+        return {"train": cache, "val": cache} | ({"test": make(watched, views, 1)} if watched else {})
 
     def run_epoch(self, epoch: int) -> None:
         started = time.time()
@@ -135,13 +135,13 @@ class Trainer(Loop):
         self._say(values)
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """One pass over the training clips, or the rest of one that was interrupted."""
+        """Run one pass over the training clips, or the rest of an interrupted pass; return losses and scores."""
         self.task.model.train()
         seed_epoch(self.config.run.seed, epoch, self.device, self.progress.random)
-        seen, first = RunningScore(self.classes.names, self.progress.seen), self.progress.step
+        score, first = RunningScore(self.classes.names, self.progress.seen), self.progress.step
         self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
         steps, window, saved = len(self.loader), self.config.optim.accumulate, time.time()
-        self._mark(seen, first)
+        self._mark(score, first)
         label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
         loader = TimedLoader(Watched(self.loader, self.stop, self.group))
         bar = progress_bar(loader, steps, label, first)
@@ -149,22 +149,22 @@ class Trainer(Loop):
             batch = self.whole_step(batch, step)
             updates = (step + 1) % window == 0 or step + 1 == steps
             losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
-            seen.add(losses, logits, batch, epoch, step)
-            seen.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
-            self._report(bar, seen, epoch, step)
+            score.add(losses, logits, batch, epoch, step)
+            score.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
+            self._report(bar, score, epoch, step)
             if updates:
-                is_stopping = self.agree(seen)
-                self._mark(seen, step + 1)
+                is_stopping = self.agree(score)
+                self._mark(score, step + 1)
                 saved = self.save_inside(saved)
                 if is_stopping:  # a signal that came since the message counts in the next step: nobody leaves alone
                     self.stop.end()
-        values = {f"train/{name}": value for name, value in seen.values().items()}
+        values = {f"train/{name}": value for name, value in score.values().items()}
         return values | {"seconds_waiting": round(loader.seconds_waiting, 2)}
 
     def whole_step(self, batch: dict[str, Any], step: int) -> dict[str, Any]:
-        """The labels and names of all processes' clips, in order; each keeps its own frames.
+        """Return the batch with the labels and names of the clips of all processes; each has only its own frames.
 
-        Every process knows the lists and the order of the epoch, so nobody has to be asked.
+        Every process knows the lists and the order of the epoch, so no message is needed.
         """
         if self.group.world == 1:
             return batch
@@ -174,21 +174,21 @@ class Trainer(Loop):
         label, ids = torch.tensor([clip.label for clip in clips]), [clip.id for clip in clips]
         return batch | {"step_clips": total, "label": label, "id": ids, "replaced_frames": 0}
 
-    def agree(self, seen: RunningScore) -> bool:
-        """Whether any process got a signal: all stop after the same step. Replaced frames go by the same message."""
+    def agree(self, score: RunningScore) -> bool:
+        """Return whether any process got a signal, so that all stop after the same step; sum up replaced frames."""
         stopping, replaced = self.group.sums([self.stop.received is not None, self.replaced_here])
-        seen.replaced, self.replaced_here = seen.replaced + int(replaced), 0
+        score.replaced, self.replaced_here = score.replaced + int(replaced), 0
         return stopping > 0
 
     def check(self, name: str) -> dict[str, Any]:
-        """UAR and the others on a split during training."""
+        """Return UAR, WAR and macro F1 of a split during training."""
         loader = Watched(self.check_loader, self.stop, self.group)
         _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
 
     def finish(self) -> dict[str, Any]:
-        """The best checkpoint on the test list, or on validation where there is none; pictures."""
+        """Score the best checkpoint on the test clips, or on validation clips where there are none; draw the curves."""
         from analysis.plots import draw_curves, save
 
         if self.group.is_main:
@@ -198,22 +198,22 @@ class Trainer(Loop):
         best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
-        split = next((name for name in ("test", "val") if self.finals[name]), None)
+        split = next((name for name in ("test", "val") if self.splits[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
             return {}
         if split == "val":
-            chosen = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
-            self.log.warn(f"no --test-annotation: scored on the validation clips{chosen}")
+            caveat = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
+            self.log.warn(f"no --test-annotation: scored on the validation clips{caveat}")
         calibrated = calibrate(best, path, self, split)
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
-        loader = evaluation_loader(self.config, self.finals[split], self.views, self.session)
+        loader = evaluation_loader(self.config, self.splits[split], self.views, self.session)
         loader = Watched(loader, self.stop, self.group)
-        clips = self.finals[split]
+        clips = self.splits[split]
         loader = final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
-        asked = Asked(clips, self.views, split, self.selected_on, calibrated)
+        split_to_score = ScoredSplit(clips, self.views, split, self.selected_on, calibrated)
         self.log.write_text(RUN_HASH, f"{self.hash}\n")  # before the scores, which make the run complete
-        metrics = score_and_write(self.task, loader, asked, self.config, self.session)
+        metrics = score_and_write(self.task, loader, split_to_score, self.config, self.session)
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir)
         return metrics
@@ -225,12 +225,15 @@ class Trainer(Loop):
             return "val, which holds test clips: optimistic"
         return "test: optimistic" if watched == "test" else watched
 
-    def _mark(self, seen: RunningScore, step: int) -> None:
-        """What belongs to the weights as they are: after an update, whatever is accumulated since."""
-        self.inside = {"step": step, "seen": seen.copy(), "random": random_state(self.device)}
+    def _mark(self, score: RunningScore, step: int) -> None:
+        """Remember step, scores and random state that belong to the weights as they are now, right after an update.
+
+        A save in the middle of an epoch writes these, so that a resumed run repeats the steps after the update.
+        """
+        self.inside = {"step": step, "seen": score.copy(), "random": random_state(self.device)}
 
     def _keep(self, epoch: int, values: dict[str, Any]) -> None:
-        """best.pt after a better epoch, last.pt after every one."""
+        """Write best.pt after a better epoch, and last.pt after every epoch."""
         watched, best, by = self.config.optim.select_on, self.progress.best, self.task.best_by
         better = watched == "last" or values[f"{watched}/{by}"] > best[by]
         if better:
@@ -244,12 +247,12 @@ class Trainer(Loop):
     def _rates(self) -> dict[str, float]:
         return {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
 
-    def _report(self, bar: Any, seen: RunningScore, epoch: int, step: int) -> None:
-        """Scores are read where they are shown: each reading waits for the GPU."""
-        is_due = (step + 1) % self.config.run.print_freq == 0 if bar.disable else time.time() - self.reported > 0.5
+    def _report(self, bar: Any, score: RunningScore, epoch: int, step: int) -> None:
+        """Scores are read where they are text: each reading waits for the GPU."""
+        is_due = (step + 1) % self.config.run.print_freq == 0 if bar.disable else time.time() - self.report_time > 0.5
         if not is_due:
             return
-        self.reported, values = time.time(), seen.values()
+        self.report_time, values = time.time(), score.values()
         so_far = f"loss {values['loss']:.4f}, UAR {values['uar']:.2f}"
         if bar.disable:
             self.log.say(f"epoch {epoch + 1} step {step + 1}/{len(self.loader)}: {so_far}")
@@ -258,14 +261,12 @@ class Trainer(Loop):
 
     def _say(self, values: dict[str, Any]) -> None:
         watched = self.config.optim.select_on
-        shown = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
+        text = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if watched != "last":
             star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
             scores = {"UAR": "uar", "WAR": "war"} | ({} if self.task.best_by == "uar" else {"macro F1": "macro_f1"})
-            shown += (
-                f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
-            )
-        self.log.say(f"{shown}   ({values['seconds']:.0f} s)")
+            text += f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
+        self.log.say(f"{text}   ({values['seconds']:.0f} s)")
         self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])
         if values["train/replaced_frames"]:
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")

@@ -1,4 +1,4 @@
-"""How long a training waits for its data, and what would shorten that."""
+"""Seconds that a training waits for its data, and advice on what shortens them."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SECONDS = 1.0
 
 
 class TimedLoader:
-    """A loader that counts the seconds until each batch is there, but for the first: its workers have just started."""
+    """A loader that counts the seconds until each batch is ready, except the first, whose workers have just started."""
 
     def __init__(self, loader: Any) -> None:
         self.loader, self.seconds_waiting = loader, 0.0
@@ -31,7 +31,7 @@ class TimedLoader:
 
 
 class WaitingAdvice:
-    """Says once in a run that the device waits for frames, and the flags that shorten it."""
+    """Warns once in a run that the device waits for frames, and names the flags that shorten it."""
 
     def __init__(self, config: Config, session: Session, decodes: bool) -> None:
         """``decodes``: whether frames are read; cached features have no workers to add."""

@@ -26,7 +26,7 @@ def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool 
 def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
     """Write a file through ``atomic_write``; with ``keep_previous`` the old file is renamed, not replaced."""
     try:
-        with atomic_write(path, keep_as=previous_of(path) if keep_previous else None) as temporary:
+        with atomic_write(path, flush=True, keep_as=previous_of(path) if keep_previous else None) as temporary:
             write(temporary)
     except (OSError, RuntimeError) as error:
         raise UserError(

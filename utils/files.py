@@ -9,21 +9,24 @@ from typing import Any
 
 
 @contextmanager
-def atomic_write(path: Path, *, keep_as: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
 
     A reader sees the old file or the new one, never half of one. After an error or Ctrl-C the old file is untouched and
-    no temporary file is left. ``keep_as`` is the name that the old file gets instead of being replaced.
+    no temporary file is left. With ``flush`` the file is on the disk when it gets its name, so that it survives a loss
+    of power as well. ``keep_as`` is the name that the old file gets instead of being replaced.
     """
     temporary = path.with_name(path.name + ".part")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         if keep_as is not None and path.exists():
             os.replace(path, keep_as)
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if flush:
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
