@@ -4,8 +4,8 @@ import os
 import sys
 from importlib import import_module
 
+from engine.series import is_series
 from engine.settings import read_command, resumed_series
-from sweep.folds import is_series
 from utils.command import run_command
 from utils.config import describe
 
@@ -22,7 +22,7 @@ MODES = {  # mode, or what train is for another task → where it lives
     "predict": ("apps.predict.run", "predict"),
     "serve": ("apps.serve.run", "serve"),
     "compare": ("analysis.comparing.compare", "compare"),
-    "ablate": ("sweep.ablate", "ablate"),
+    "ablate": ("sweep.runner", "ablate"),
     "report": ("analysis.report", "report"),
     "attention": ("apps.attention.run", "attention"),
     "export": ("apps.export.run", "export"),
@@ -51,7 +51,7 @@ def run_mode(given, config) -> int:
     module, name = MODES["regression" if regression else config.run.mode]
     run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
     if is_series(config):
-        import_module("sweep.run").run_series(config, given, run)
+        import_module("sweep.runner").run_series(config, given, run)
     else:
         run(config, given)
     return 0

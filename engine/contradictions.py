@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 from apps.predict.settings import check_video, names_idle
 from engine.families import check_family, check_frame_task, check_task, family_defaults
 from engine.options import Config, RunOptions, defaults
-from sweep.folds import SPLIT_BY_FOLD, check_series
-from sweep.grid import check_ablation
-from sweep.seeds import check_seeds
+from engine.series import SPLIT_BY_FOLD, check_ablation, check_seeds, check_series
 from utils.config import flag_of
 from utils.errors import UserError
 

@@ -6,7 +6,7 @@ from typing import Any
 from engine.contradictions import check
 from engine.families import family_defaults
 from engine.options import GROUPS, Config
-from sweep.folds import check_fold, fill_fold, stored_series
+from engine.series import check_fold, fill_fold, stored_series
 from utils.config import from_json, parse, resolve
 from utils.errors import UserError
 from utils.processes import default_workers

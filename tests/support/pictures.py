@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import plots, reliability
-from sweep import plot
+from sweep import table
 
 DRAWN = [
     (plots, "draw_confusion"),
     (plots, "draw_curves"),
     (reliability, "draw_reliability"),
-    (plot, "draw_differences"),
+    (table, "draw_differences"),
 ]
 REAL = [getattr(module, name) for module, name in DRAWN]
 

@@ -1,0 +1,227 @@
+"""Options that make several runs of one command: ``--fold``, ``--leave-out``, ``--seeds``, ``--grid``, ``--drop-one``.
+
+Pure functions of options: which commands are a series, what stands in place of ``{fold}``, which seeds and which values
+of a grid are meant, and which combinations are refused. The runs themselves are in the package sweep.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_origin
+
+from engine.options import GROUPS, Config
+from utils.config import flag_of, parse
+from utils.errors import UserError, closest
+
+PLACEHOLDER = "{fold}"
+RUN_PATHS = ("eval_checkpoint", "resume", "output_dir")
+SPLIT_BY_FOLD = ("sequence", "frame-expr")  # these methods split their data by the number of the fold itself
+SERIES_MODES = ("train", "eval", "zero-shot")
+MAX_SEEDS, HIGHEST_SEED = 1000, 2**32 - 1
+ABLATION_METHODS = ("clip-caer", "dfer-clip", "emoclip")  # these predict one class per clip
+GRID_GROUPS = ("data", "model", "optim", "loss")
+TEST_OPTIONS = (  # they change the test clips, the classes or the score, so variants could not be compared
+    "dataset", "root_dir", "test_annotation", "fold", "leave_out", "label_type", "class_texts", "targets",
+    "subject_folds", "task", "eval_batch_size", "cache_dir",
+)  # fmt: skip
+
+
+class Part(NamedTuple):
+    """A part of a method that ``--drop-one`` leaves out: the options that do so, and whether a config has the part."""
+
+    name: str
+    changes: dict[str, Any]
+    is_on: Callable[[Config], bool]
+
+
+PARTS = (
+    Part("adapter (EAA)", {"adapter": "none"}, lambda c: c.model.adapter != "none" and c.model.streams != "context"),
+    Part("IEC", {"slerp_weight": 0.0}, lambda c: c.model.slerp_weight > 0),
+    Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.loss.mi_loss_weight > 0 and c.model.tune_prompts),
+    Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.loss.dc_loss_weight > 0 and c.model.tune_prompts),
+    Part(
+        "learnable prompts",
+        {"tune_prompts": False, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0},
+        lambda c: c.model.tune_prompts and c.model.model != "emoclip",
+    ),
+    Part("logit adjustment", {"logit_adj": False}, lambda c: c.loss.logit_adj),
+    Part("class-balanced loss", {"class_balanced_loss": False}, lambda c: c.loss.class_balanced_loss),
+    Part("weighted sampler", {"use_weighted_sampler": False}, lambda c: c.loss.use_weighted_sampler),
+    Part("label smoothing", {"label_smoothing": 0.0}, lambda c: c.loss.label_smoothing > 0),
+    Part("focal loss", {"focal_gamma": 0.0}, lambda c: c.loss.focal_gamma > 0),
+    Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
+    Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
+    Part(
+        "merged captions",
+        {"merge_positives": False},
+        lambda c: c.model.model == "emoclip" and c.loss.merge_positives and c.loss.caption_source == "clip",
+    ),
+)
+
+
+def is_series(config: Config) -> bool:
+    """Return whether a command trains or scores several runs: all folds, all classes left out, or several seeds."""
+    several = "all" in (config.data.fold, config.data.leave_out) or config.results.seeds is not None
+    return config.run.mode in SERIES_MODES and several
+
+
+def stored_series(folder: str | Path | None) -> dict[str, Any] | None:
+    """Return the stored options of the series or ablation in a folder; None for a single run and for other folders."""
+    try:
+        options = json.loads(Path(folder or "auto", "config.json").read_text(encoding="utf-8"))
+        several = "all" in (options["data"].get("fold"), options["data"].get("leave_out"))
+        several = several or options.get("results", {}).get("seeds") is not None or options["run"]["mode"] == "ablate"
+        return options if several else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def fill_fold(config: Config) -> Config:
+    """Return ``config`` with ``{fold}`` in every path replaced by the number of ``--fold``, where one is set."""
+    fold = config.data.fold
+    if fold is None or fold == "all":
+        return config
+    groups = {}
+    for name in ("run", "data", "model"):
+        texts = {key: value for key, value in vars(getattr(config, name)).items() if isinstance(value, str)}
+        paths = {key: text.replace(PLACEHOLDER, fold) for key, text in texts.items() if PLACEHOLDER in text}
+        groups[name] = dataclasses.replace(getattr(config, name), **paths)
+    return dataclasses.replace(config, **groups)
+
+
+def waiting_paths(config: Config) -> dict[str, str]:
+    """Return the options whose ``{fold}`` is not filled in yet: {name: path}."""
+    options = vars(config.data) | vars(config.model) | {name: getattr(config.run, name) for name in RUN_PATHS}
+    return {name: path for name, path in options.items() if isinstance(path, str) and PLACEHOLDER in path}
+
+
+def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, Any]) -> None:
+    """Refuse a ``--fold`` that no path asks for, because it would change nothing. Called before the fold is filled in.
+
+    ``flags`` are the options of the command, ``stored_options`` those of its checkpoint (empty without one).
+    """
+    fold = flags.get("fold")
+    method_is_unknown = config.run.mode == "eval" and not stored_options  # until the checkpoint has been read
+    if config.model.model in SPLIT_BY_FOLD or method_is_unknown:
+        return
+    if fold not in (None, "all", stored_options.get("fold")) and not waiting_paths(config):
+        raise UserError(f"--fold {fold}: no path of this command holds {{fold}}, so it would change nothing")
+
+
+def check_series(config: Config) -> None:
+    """Refuse folds that are no folds, and combinations of ``--fold`` and ``--leave-out`` that mean nothing."""
+    data = config.data
+    if data.fold not in (None, "all") and not re.fullmatch("[0-9]{1,3}", data.fold):
+        raise UserError(f"--fold {data.fold}: expected a number, or all")
+    if data.fold == "all" and config.model.model in SPLIT_BY_FOLD:
+        raise UserError(f"--fold all: --model {config.model.model} takes one fold at a time, 0 to 4")
+    if data.fold == "all" and data.leave_out == "all":
+        raise UserError("--fold all --leave-out all: name one fold, or one class")
+    if data.targets is not None and "all" in (data.fold, data.leave_out):
+        flag = "--fold all" if data.fold == "all" else "--leave-out all"
+        raise UserError(f"{flag}: --targets are scored by themselves, not in a series; name one fold")
+    waiting = waiting_paths(config)
+    if waiting and data.fold is None and not config.run.dry_run:
+        name, path = next(iter(waiting.items()))
+        raise UserError(f"{flag_of(name)} {path}: say which with --fold N, or --fold all")
+    if data.fold == "all" and not waiting.keys() - {"output_dir"}:
+        raise UserError("--fold all: no path of this command holds {fold}, so every fold would be the same")
+
+
+def seeds_of(text: str, first: int) -> list[int]:
+    """Return the seeds that ``--seeds`` means: ``5`` is five of them from ``first`` on, ``1,2,3`` is a list of them."""
+    if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text):
+        raise UserError(f"--seeds {text}: expected how many, such as 5, or which, such as 1,2,3")
+    numbers = [int(number) for number in text.split(",")]
+    if len(numbers) == 1 and not 1 <= numbers[0] <= MAX_SEEDS:
+        raise UserError(f"--seeds {text}: how many seeds, 1 to {MAX_SEEDS}; a single one by its name is --seed {text}")
+    seeds = list(range(first, first + numbers[0])) if len(numbers) == 1 else numbers
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text}: the same seed twice is the same run twice")
+    if max(seeds) > HIGHEST_SEED:
+        raise UserError(f"--seeds {text}: {max(seeds)} is above {HIGHEST_SEED}, the highest seed")
+    return seeds
+
+
+def check_seeds(config: Config) -> None:
+    """Refuse ``--seeds`` that cannot be read, and what it cannot be combined with."""
+    seeds, mode, data = config.results.seeds, config.run.mode, config.data
+    if seeds is None:
+        return
+    if mode not in ("train", "ablate"):
+        raise UserError(f"--seeds {seeds}: trains a run for each seed; --mode {mode} trains none")
+    count = len(seeds_of(seeds, config.run.seed))
+    if "all" in (data.fold, data.leave_out):
+        flag = "--fold" if data.fold == "all" else "--leave-out"
+        raise UserError(f"--seeds {seeds} {flag} all: one series at a time; name one of {flag}, or one --seed")
+    if mode == "train" and count == 1:
+        raise UserError(f"--seeds {seeds}: one run has no spread; ask for two or more, or leave it out")
+    if mode == "train" and config.model.task == "regression":
+        raise UserError(f"--seeds {seeds}: --task regression is a series over subjects already; pass one --seed each")
+
+
+def check_ablation(config: Config) -> None:
+    """Refuse what cannot be an ablation, and a grid that cannot be read."""
+    results, mode, model = config.results, config.run.mode, config.model
+    if mode != "ablate":
+        if results.grid or results.drop_one:
+            flag = "--grid" if results.grid else "--drop-one"
+            raise UserError(f"{flag} belongs to --mode ablate, not to --mode {mode}")
+        return
+    if not results.grid and not results.drop_one and config.run.resume is None:
+        raise UserError('--mode ablate needs --grid "NAME=A,B ..." or --drop-one')
+    if model.model not in ABLATION_METHODS or model.task != "classification":
+        raise UserError(
+            f"--mode ablate compares answers clip by clip: --model {', '.join(ABLATION_METHODS)} with classes, not "
+            f"{model.model} with --task {model.task}"
+        )
+    for flag, value in (("--fold", config.data.fold), ("--leave-out", config.data.leave_out)):
+        if value == "all":
+            raise UserError(f"{flag} all: an ablation is of one split; name one")
+    read_grid(results.grid)
+
+
+def read_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the values of each option in a grid such as ``slerp_weight=0,0.5``, checked like those of its flag."""
+    grid: dict[str, list[Any]] = {}
+    for text in " ".join(texts).split():
+        name, equals, values = text.partition("=")
+        if not equals or not name or "" in values.split(","):
+            raise UserError(f"--grid {text}: expected NAME=VALUE,VALUE such as slerp_weight=0,0.5")
+        field = _grid_option(name, text)
+        if field.name in grid:
+            raise UserError(f"--grid {text}: {field.name} is named twice; write all its values behind one NAME=")
+        grid[field.name] = [_grid_value(field, value) for value in values.split(",")]
+    return grid
+
+
+def _grid_option(word: str, text: str) -> dataclasses.Field:
+    """Return the option that a word of a grid names: by its name, its flag or an alias."""
+    name = word.lstrip("-").replace("-", "_")
+    fields = {field.name: field for group in GRID_GROUPS for field in dataclasses.fields(GROUPS[group])}
+    aliases = {a.lstrip("-").replace("-", "_"): key for key, f in fields.items() for a in f.metadata["aliases"]}
+    name = aliases.get(name, name)
+    if name == "seed":
+        raise UserError(f"--grid {text}: name seeds with --seeds; each variant is run with all of them")
+    if name in TEST_OPTIONS:
+        raise UserError(
+            f"--grid {text}: {name} changes what is tested, or nothing; variants are scored on the same clips"
+        )
+    if name not in fields:
+        raise UserError(
+            f"--grid {text}: no option of data, model, optim or loss is called {word}{closest(name, [*fields])}"
+        )
+    return fields[name]
+
+
+def _grid_value(field: dataclasses.Field, text: str) -> Any:
+    """Return one value of a grid as its flag would read it; ``10+15`` is one value of an option of several numbers."""
+    flag = flag_of(field.name)
+    is_tuple = get_origin(field.type) is tuple
+    arguments = [flag, *text.split("+")] if is_tuple else [f"{flag}={text}"]
+    try:
+        return parse(GROUPS, arguments, "")[field.name]
+    except UserError as error:
+        raise UserError(f"--grid {field.name}={text}: {str(error).rpartition(f'{flag}: ')[2]}") from None
