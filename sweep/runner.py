@@ -39,7 +39,7 @@ from utils.errors import Interrupted, UserError
 from utils.runlog import RunLog, open_run, reopen_run, safe_name
 
 FLAGS_FILE = "given.json"  # the options of an ablation that were typed; all others follow from them
-Mode = Callable[[Config, Options], Any]
+Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
 
 
 def run_series(config: Config, flags: Options, mode: Mode) -> dict[str, Any]:

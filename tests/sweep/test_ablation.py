@@ -170,10 +170,10 @@ def test_more_seeds_and_variants_may_come(copy):
     before, grid = training_times(copy), ["--grid", "adapter=none,published"]
     refused = call("--resume", copy, *grid, "--seeds", "1", "--seed", "1", folder=copy)
     assert "--seed 1" in one_line(refused), "--seed is of the base"
-    more = finish("--resume", copy, *grid, "--seeds", "1,2,3", folder=copy)
+    run = finish("--resume", copy, *grid, "--seeds", "1,2,3", folder=copy)
     assert [row["variant"] for row in result_of(copy)["rows"]] == ["base", "adapter=none", "adapter=published"]
     assert {name: training_times(copy)[name] for name in before} == before
-    assert "5 runs trained, 4 done before" in more.out
+    assert "5 runs trained, 4 done before" in run.out
 
 
 def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
@@ -228,16 +228,16 @@ def test_a_base_that_cannot_be_is_one_line(words, folder):
 
 
 @pytest.mark.parametrize(
-    ("more", "part"),
+    ("flags", "part"),
     [
         (["--grid", "slerp_weight=0.5"], "the base's own"),
         (["--drop-one", "--model", "dfer-clip", "--no-tune-prompts"], "no part"),
         (["--resume", "auto"], "no ablation to go on with"),
     ],
 )
-def test_a_base_without_variants_is_one_line(more, part, tiny_arguments, tmp_path, monkeypatch):
+def test_a_base_without_variants_is_one_line(flags, part, tiny_arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert part in one_line(call(*tiny_arguments, "--mode", "ablate", *more))
+    assert part in one_line(call(*tiny_arguments, "--mode", "ablate", *flags))
     assert not list(tmp_path.iterdir())
 
 
@@ -270,6 +270,6 @@ def test_one_of_many_variants_must_differ_more():
     better = [*runs("", range(40)), *runs("better", range(6, 40))]  # six more clips are right
     row = table.make_rows(better, groups)[1]
     assert row["verdict"] == "yes" and row["difference"]["uar"]["p"] < 0.05
-    others = [run for n in range(40, 79) for run in runs(f"other {n}", [n, *range(1, 40), 50 + n])]
-    row = table.make_rows([*better, *others], groups)[1]
+    no_better = [run for n in range(40, 79) for run in runs(f"other {n}", [n, *range(1, 40), 50 + n])]
+    row = table.make_rows([*better, *no_better], groups)[1]
     assert row["verdict"] == "if tried alone" and row["difference"]["uar"]["p_holm"] > 0.05

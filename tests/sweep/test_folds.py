@@ -159,13 +159,13 @@ def test_more_epochs_are_for_every_fold_and_are_remembered(series, stopped, tmp_
         assert history[1]["train/loss"] == member(series, name).history[1]["train/loss"]
 
 
-@pytest.mark.parametrize("more", [["--lr", "0.5"], ["--batch-size", "2"], ["--seed", "3"], ["--temperature", "0.5"]])
-def test_other_options_cannot_join_a_series(more, stopped, tmp_path):
+@pytest.mark.parametrize("option", [["--lr", "0.5"], ["--batch-size", "2"], ["--seed", "3"], ["--temperature", "0.5"]])
+def test_other_options_cannot_join_a_series(option, stopped, tmp_path):
     """Folds that have not begun yet would otherwise take them silently."""
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     shutil.rmtree(folder / "fold-2")
-    message = one_line(call("--resume", folder, *more))
-    assert more[0] in message and str(folder) in message and not (folder / "fold-2").exists()
+    message = one_line(call("--resume", folder, *option))
+    assert option[0] in message and str(folder) in message and not (folder / "fold-2").exists()
 
 
 def test_a_folder_without_a_series_is_one_line(words, series, tmp_path):
