@@ -74,7 +74,7 @@ def training_times(folder):
 
 
 def without_pictures_of_mistakes(patch):
-    patch.setattr(engine.evaluate, "write_mistakes", lambda *_: crash())
+    patch.setattr(engine.evaluate, "write_mistakes", lambda *_, **__: crash())
 
 
 def test_every_variant_has_a_run_per_seed(ablation):
