@@ -21,7 +21,7 @@ MODES = {  # mode → module and function
     "predict": ("apps.predict.run", "predict"),
     "serve": ("apps.serve.run", "serve"),
     "compare": ("analysis.comparing.compare", "compare"),
-    "ablate": ("sweep.ablate", "ablate"),
+    "ablate": ("sweep.runner", "ablate"),
     "report": ("analysis.report", "report"),
     "attention": ("apps.attention.run", "attention"),
     "export": ("apps.export.run", "export"),
@@ -49,7 +49,7 @@ def run_mode(given, config) -> int:
     module, name = MODES[config.run.mode]
     run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
     if is_series(config):
-        import_module("sweep.run").run_series(config, given, run)
+        import_module("sweep.runner").run_series(config, given, run)
     else:
         run(config, given)
     return 0

@@ -1,1 +1,1 @@
-"""Many runs as one: seeds, folds, classes left out, ablations."""
+"""Several runs as one: seeds, folds, classes left out, ablations."""

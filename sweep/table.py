@@ -1,10 +1,11 @@
-"""The table of an ablation: every variant beside the base, paired over persons and seeds; Markdown, CSV, a picture."""
+"""The table of an ablation: every variant compared with the base, paired over persons and seeds.
+
+Written as ``ablation.json``, and from its rows as Markdown, CSV, text and a picture.
+"""
 
 import csv
 import io
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,144 +13,113 @@ from analysis.comparing.paired import ALPHA, SCORES, Pair, holm, mean_intervals,
 from analysis.intervals import Groups, groups_of
 from analysis.metrics import shown
 from engine.options import Config
-from sweep.grid import BASE, Variant
-from sweep.pooled import Answers, read_metrics, read_predictions
-from utils.errors import UserError
+from sweep.plan import BASE
+from sweep.pooled import FinishedRun, require_same_clips
 from utils.runlog import RunLog
+from utils.tables import markdown_table, text_table
 from utils.words import plural
 
-ONE_SEED = "one seed: differences cannot be told from the noise of training (--seeds 3)"
-HEADS = ("variant", "UAR", "95 %", "difference", "95 %", "p", "p (Holm)", "beyond noise", "WAR", "macro F1")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEADER = ("variant", "UAR", "95 %", "difference", "95 %", "p", "p (Holm)", "beyond noise", "WAR", "macro F1")
+COLOURS = {"yes": "tab:blue", "if tried alone": "#8fbfe0", "no": "0.45"}  # by verdict
+Row = dict[str, Any]  # of ablation.json
 
 
-@dataclass(frozen=True)
-class Done:
-    """A finished run of the table; ``reused``: from before."""
-
-    variant: Variant
-    seed: int
-    folder: Path
-    reused: bool
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One variant: (S, N) predictions of the same clips."""
-
-    variant: Variant
-    seeds: list[int]
-    folders: list[Path]
-    predicted: np.ndarray
-    scores: dict[str, list[float]]  # by seed
-
-
-def write_table(log: RunLog, done: list[Done], left_out: list[str], config: Config) -> dict[str, Any]:
-    """``ablation.json``, ``.md``, ``.csv`` and ``.png`` in the ablation's folder."""
-    first, variants = read_variants(done)
-    groups = groups_of(first.ids, first.persons, config.results.ci)
-    rows = make_rows(first, variants, groups)
-    counts = [len(one.seeds) for one in variants]
-    notes = notes_of(rows, groups, min(counts), len(first.ids))
-    found = {
+def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], config: Config) -> dict[str, Any]:
+    """Write ``ablation.json``, ``.md``, ``.csv`` and ``.png``; ``omissions`` are the variants that are not in it."""
+    require_same_clips(finished, ", so they cannot be compared")
+    first = finished[0]
+    clips = len(first.predictions.ids)
+    groups = groups_of(first.predictions.ids, first.predictions.persons, config.results.ci)
+    rows = make_rows(finished, groups)
+    notes = notes_on(rows, groups, clips)
+    ablation = {
         "rows": rows,
         "notes": notes,
-        "left_out": left_out,
-        "split": read_metrics(done[0].folder)["split"],
-        "selected_on": read_metrics(done[0].folder)["selected_on"],
-        "clips": len(first.ids),
+        "left_out": omissions,
+        "split": first.metrics["split"],
+        "selected_on": first.metrics["selected_on"],
+        "clips": clips,
         "runs": {
-            str(one.folder): {"variant": one.variant.name, "seed": one.seed, "reused": one.reused} for one in done
+            str(f.folder): {"variant": f.run.variant.name, "seed": f.run.seed, "reused": f.reused} for f in finished
         },
     }
-    log.write_json("ablation.json", found)
+    log.write_json("ablation.json", ablation)
     log.write_text("ablation.csv", as_csv(rows))
-    log.write_text("ablation.md", as_markdown(found, config.run.exper_name))
-    if len(rows) > 1 and rows[1:] and groups is not None:
+    log.write_text("ablation.md", as_markdown(ablation, config.run.exper_name))
+    if len(rows) > 1 and groups is not None:
         from analysis.plots import save
-        from sweep.plot import draw_differences
 
         save(draw_differences(rows, groups.resampled), log.folder / "ablation.png")
-    log.say("\n" + as_text(rows))
-    for line in [*notes, *left_out]:
+    log.say("\n" + "\n".join(text_table([HEADER, *map(cells, rows)])))
+    for line in [*notes, *omissions]:
         log.say(line)
-    reused = sum(one.reused for one in done)
-    log.say(f"{plural(len(done) - reused, 'run')} trained, {reused} done before; table: {log.folder / 'ablation.md'}")
-    return found
+    reused = sum(result.reused for result in finished)
+    trained = plural(len(finished) - reused, "run")
+    log.say(f"{trained} trained, {reused} done before; table: {log.folder / 'ablation.md'}")
+    return ablation
 
 
-def read_variants(done: list[Done]) -> tuple[Answers, list[Measured]]:
-    """Every variant with the runs that it has; all of the same clips."""
-    answers = {one.folder: read_predictions([one.folder / "predictions.csv"]) for one in done}
-    first = answers[done[0].folder]
-    for folder, one in answers.items():
-        if (one.names, one.ids) != (first.names, first.ids) or (one.label != first.label).any():
-            raise UserError(f"{folder}: scored on other clips than {done[0].folder}, so they cannot be compared")
-    found = []
-    for variant in dict.fromkeys(one.variant.name for one in done):
-        runs = [one for one in done if one.variant.name == variant]
-        metrics = [read_metrics(one.folder) for one in runs]
-        found.append(
-            Measured(
-                runs[0].variant,
-                [one.seed for one in runs],
-                [one.folder for one in runs],
-                np.stack([answers[one.folder].predicted for one in runs]),
-                {name: [one[name] for one in metrics] for name in SCORES},
-            )
-        )
-    return first, found
-
-
-def make_rows(first: Answers, variants: list[Measured], groups: Groups | None) -> list[dict[str, Any]]:
-    """The base first; each variant beside those of its runs that share a seed with the base."""
-    C, base = len(first.names), variants[0]
+def make_rows(finished: list[FinishedRun], groups: Groups | None) -> list[Row]:
+    """Return a row for each variant, the base first. Each is compared with the base's runs of the same seeds."""
+    names, label = finished[0].predictions.names, finished[0].predictions.label
+    variants: dict[str, list[FinishedRun]] = {}
+    for result in finished:
+        variants.setdefault(result.run.variant.name, []).append(result)
+    base = {result.run.seed: result.predictions.predicted for result in next(iter(variants.values()))}
     rows = []
-    for one in variants:
+    for results in variants.values():
+        variant, seeds = results[0].run.variant, [result.run.seed for result in results]
+        predicted = np.stack([result.predictions.predicted for result in results])  # (S, N)
+        scores = {name: [result.metrics[name] for result in results] for name in SCORES}
         row = {
-            "variant": one.variant.name,
-            "changed": one.variant.changed,
-            "seeds": one.seeds,
-            **{name: float(np.mean(one.scores[name])) for name in SCORES},
-            **{f"{name}_sd": sd(one.scores[name]) for name in SCORES},
-            "intervals": mean_intervals(first.label, one.predicted, groups, C),
-            "runs": [str(folder) for folder in one.folders],
+            "variant": variant.name,
+            "changed": variant.changed_flags,
+            "seeds": seeds,
+            **{name: float(np.mean(scores[name])) for name in SCORES},
+            **{f"{name}_sd": sd(scores[name]) for name in SCORES},
+            "intervals": mean_intervals(label, predicted, groups, len(names)),
+            "runs": [str(result.folder) for result in results],
         }
-        if one.variant is not BASE:
-            shared = [base.seeds.index(seed) for seed in one.seeds]
-            pair = Pair(first.label, base.predicted[shared], one.predicted, groups, C)
+        if variant is not BASE:
+            pair = Pair(label, np.stack([base[seed] for seed in seeds]), predicted, groups, len(names))
             row["difference"] = {name: pair.difference(name).as_dict() for name in SCORES}
         rows.append(row)
-    told = [row["difference"]["uar"] for row in rows[1:] if row["difference"]["uar"]["p"] is not None]
-    for found, adjusted in zip(told, holm([one["p"] for one in told]), strict=True):
-        found["p_holm"] = adjusted
+    tested = [row["difference"]["uar"] for row in rows[1:] if row["difference"]["uar"]["p"] is not None]
+    for difference, p in zip(tested, holm([difference["p"] for difference in tested]), strict=True):
+        difference["p_holm"] = p
     for row in rows[1:]:
         row["verdict"] = verdict(row)
     return rows
 
 
-def verdict(row: dict[str, Any]) -> str:
-    found = row["difference"]["uar"]
-    if found["identical"]:
+def verdict(row: Row) -> str:
+    """Return whether the UAR of a variant differs from the base's beyond noise, in a word or two."""
+    difference = row["difference"]["uar"]
+    if difference["identical"]:
         return "identical predictions"
-    if found["interval"] is None:
+    if difference["interval"] is None:
         return "no interval"
     if len(row["seeds"]) == 1:
         return "one seed"
-    if found["beyond_noise"]:
-        return "yes" if found["p_holm"] <= ALPHA else "if tried alone"
-    return "no" if found["interval"][0] <= 0 <= found["interval"][1] else "too few differ"
+    if difference["beyond_noise"]:
+        return "yes" if difference["p_holm"] <= ALPHA else "if tried alone"
+    return "no" if difference["interval"][0] <= 0 <= difference["interval"][1] else "too few differ"
 
 
-def notes_of(rows: list[dict[str, Any]], groups: Groups | None, seeds: int, clips: int) -> list[str]:
-    """What a reader must know to believe the table, and no more than that."""
+def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
+    """Return what a reader must know to judge the table."""
+    seeds = min(len(row["seeds"]) for row in rows)
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     notes = [f"Scores on {clips} clips in percent{spread}; differences to the base."]
     if groups is not None:
-        again = "; those of differences draw the seeds again too, pairing each run with the base's of its seed"
-        notes.append(f"Intervals: {groups.count} {groups.resampled} drawn again{again if seeds > 1 else ''}.")
+        pairing = "; those of differences draw the seeds again too, pairing each run with the base's of its seed"
+        notes.append(f"Intervals: {groups.count} {groups.resampled} drawn again{pairing if seeds > 1 else ''}.")
         notes += [f"warning: {doubt}" for doubt in groups.doubts()]
     if seeds == 1:
-        notes.append(f"warning: {ONE_SEED}")
+        notes.append("warning: one seed: differences cannot be told from the noise of training (--seeds 3)")
     elif len(rows) > 2:
         notes.append(
             f"{len(rows) - 1} variants were tried: by chance alone one in twenty differs beyond its interval; p (Holm) "
@@ -158,60 +128,86 @@ def notes_of(rows: list[dict[str, Any]], groups: Groups | None, seeds: int, clip
     return notes
 
 
-def cells(row: dict[str, Any]) -> list[str]:
-    """One a column of HEADS."""
-    middle = ["", "", "", "", ""]
-    if "difference" in row:
-        found = row["difference"]["uar"]
-        p = [f"{found[name]:.3f}" if found.get(name) is not None else "" for name in ("p", "p_holm")]
-        middle = [f"{found['value']:+.1f}", shown(found["interval"]), *p, row["verdict"]]
-        if found["identical"]:
-            middle = ["0", "", "", "", row["verdict"]]
-    scores = [with_sd(row[name], row[f"{name}_sd"]) for name in SCORES]
-    return [row["variant"], scores[0], shown(row["intervals"]["uar"]), *middle, *scores[1:]]
+def cells(row: Row) -> list[str]:
+    """Return the text of a row, one cell for each column of ``HEADER``."""
+    difference = row.get("difference", {}).get("uar")
+    if difference is None:
+        comparison = [""] * 5
+    elif difference["identical"]:
+        comparison = ["0", "", "", "", row["verdict"]]
+    else:
+        p = [f"{difference[name]:.3f}" if difference.get(name) is not None else "" for name in ("p", "p_holm")]
+        comparison = [f"{difference['value']:+.1f}", shown(difference["interval"]), *p, row["verdict"]]
+    scores = []
+    for name in SCORES:
+        deviation = row[f"{name}_sd"]
+        scores.append(f"{row[name]:.1f}" if deviation is None else f"{row[name]:.1f} ± {deviation:.1f}")
+    return [row["variant"], scores[0], shown(row["intervals"]["uar"]), *comparison, *scores[1:]]
 
 
-def with_sd(mean: float, deviation: float | None) -> str:
-    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
-
-
-def as_text(rows: list[dict[str, Any]]) -> str:
-    lines = [list(HEADS), *(cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def as_markdown(found: dict[str, Any], title: str) -> str:
+def as_markdown(ablation: dict[str, Any], title: str) -> str:
+    rows, notes = ablation["rows"], [*ablation["notes"], *ablation["left_out"]]
     lines = [
         f"# {title}: ablation",
         "",
-        f"Measured on {found['split']}, epochs selected on {found['selected_on']}.",
+        f"Measured on {ablation['split']}, epochs selected on {ablation['selected_on']}.",
         "",
+        *markdown_table(HEADER, [cells(row) for row in rows]),
+        "",
+        *(f"- {note}" for note in notes),
+        "",
+        *markdown_table(
+            ("variant", "what it changes"), [[row["variant"], f"`{row['changed'] or 'nothing'}`"] for row in rows]
+        ),
     ]
-    lines += [f"| {' | '.join(HEADS)} |", "|" + "---|" * len(HEADS)]
-    lines += [f"| {' | '.join(cells(row))} |" for row in found["rows"]]
-    lines += ["", *(f"- {note}" for note in [*found["notes"], *found["left_out"]])]
-    lines += ["", "| variant | what it changes |", "|---|---|"]
-    lines += [f"| {row['variant']} | `{row['changed'] or 'nothing'}` |" for row in found["rows"]]
     return "\n".join(lines) + "\n"
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """One row a variant, plain numbers."""
+def as_csv(rows: list[Row]) -> str:
+    """Return one line per row, with plain numbers."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    bounds = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
-    of_difference = ("difference", "difference_low", "difference_high", "p", "p_holm", "beyond_noise", "identical")
     scores = [column for name in SCORES for column in (name, f"{name}_sd")]
-    writer.writerow(["variant", "changed", "seeds", *scores, *bounds, *of_difference])
+    bounds = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
+    comparison = ("difference", "difference_low", "difference_high", "p", "p_holm", "beyond_noise", "identical")
+    writer.writerow(["variant", "changed", "seeds", *scores, *bounds, *comparison])
     for row in rows:
         ends = [end for name in SCORES for end in row["intervals"][name] or ("", "")]
-        found = row.get("difference", {}).get("uar")
-        if found is None:
-            told = [""] * len(of_difference)
-        else:
-            told = [found["value"], *(found["interval"] or ("", "")), found["p"], found.get("p_holm", "")]
-            told += [row["verdict"], found["identical"]]
+        values = [""] * len(comparison)
+        if difference := row.get("difference", {}).get("uar"):
+            values = [difference["value"], *(difference["interval"] or ("", "")), difference["p"]]
+            values += [difference.get("p_holm", ""), row["verdict"], difference["identical"]]
         numbers = [row[column] for column in scores]
-        writer.writerow([row["variant"], row["changed"], " ".join(map(str, row["seeds"])), *numbers, *ends, *told])
+        writer.writerow([row["variant"], row["changed"], " ".join(map(str, row["seeds"])), *numbers, *ends, *values])
     return file.getvalue()
+
+
+def draw_differences(rows: list[Row], resampled: str) -> "Figure":
+    """Return a picture: for each variant its difference to the base with its 95 % interval, the largest loss on top."""
+    import matplotlib.pyplot as plt
+
+    base, variants = rows[0], sorted(rows[1:], key=lambda row: row["difference"]["uar"]["value"], reverse=True)
+    figure, axes = plt.subplots(figsize=(8, 1.7 + 0.42 * len(variants)), dpi=150, layout="constrained")
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line runs through a number
+    for y, row in enumerate(variants):
+        difference, colour = row["difference"]["uar"], COLOURS.get(row["verdict"], "0.6")
+        value, text = difference["value"], f"{difference['value']:+.1f}"
+        if difference["identical"]:
+            text = "identical predictions"
+        elif difference["interval"] is not None:
+            axes.plot(difference["interval"], [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
+        axes.plot(value, y, "o", color=colour, markersize=7, zorder=3)
+        axes.annotate(text, (value, y), (0, 8), textcoords="offset points", ha="center", fontsize=8, bbox=box)
+    axes.axvline(0, color="0.2", linewidth=1)
+    axes.set_yticks(range(len(variants)), [row["variant"] for row in variants])
+    axes.set_ylim(-0.6, len(variants) - 0.2)
+    axes.grid(axis="x", alpha=0.3)
+    seeds = len(base["seeds"])
+    units = f"{resampled} and seeds" if seeds > 1 else resampled
+    axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {units}")
+    title = f"{seeds} seeds; blue: beyond noise; light: only if tried alone"
+    if seeds == 1:
+        title = "one seed: nothing here can be told from the noise of training"
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -12,8 +12,8 @@ import numpy as np
 
 from analysis.comparing.words import compare_models, write_comparison
 from analysis.intervals import groups_of
+from analysis.results import Predictions, read_metrics, read_predictions, temperature_of
 from engine.options import Config
-from sweep.pooled import Answers, read_metrics, read_predictions, temperature_of
 from utils.config import flag_of, written
 from utils.errors import UserError
 from utils.runlog import open_run, safe_name
@@ -31,7 +31,7 @@ class Scored:
     """What is in a folder: (S, N) predictions, a row a seed; S is 1 where it is not a series over seeds."""
 
     folder: Path
-    answers: Answers  # of the first seed
+    answers: Predictions  # of the first seed
     predicted: np.ndarray
     seeds: tuple[str, ...]  # names of the runs; none where it is a single one
     about: dict[str, Any]  # split, selected_on, and the temperature of its probabilities

@@ -1,21 +1,20 @@
-"""What runs of one series share is kept as long as the series, and only a few of a kind."""
+"""What runs of one sweep share is kept as long as the sweep, and only a few results of a kind."""
 
 from engine.shared import remembered, sharing
 
 
-def test_what_is_shared_ends_with_the_block():
-    made = []
-    for _ in range(2):
-        remembered("kind", 1, lambda: made.append(0))
-    assert len(made) == 2
+def test_results_are_shared_inside_the_block_only():
+    calls = []
+
+    def remember(key):
+        remembered("kind", key, lambda: calls.append(key))
+        return len(calls)
+
+    assert [remember(1), remember(1)] == [1, 2], "nothing is shared outside"
     with sharing():
         with sharing():
-            remembered("kind", 1, lambda: made.append(0))
-        remembered("kind", 1, lambda: made.append(0))
-        assert len(made) == 3
-        for key in range(2, 8):
-            remembered("kind", key, lambda: made.append(0))
-        remembered("kind", 1, lambda: made.append(0))  # forgotten: only a few of a kind are kept
-        assert len(made) == 10
-    remembered("kind", 1, lambda: made.append(0))
-    assert len(made) == 11
+            assert remember(1) == 3
+        assert remember(1) == 3, "the inner block shares with the outer one"
+        assert [remember(key) for key in range(2, 8)] == [4, 5, 6, 7, 8, 9]
+        assert remember(1) == 10, "it was dropped, because only a few results of a kind are kept"
+    assert remember(1) == 11

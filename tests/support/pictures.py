@@ -1,7 +1,7 @@
 """Pictures of a classifier's results take as long as the rest of a short run: small blank ones stand for them.
 
 Every test has the small ones (tests/conftest.py); what is drawn is looked at in tests/analysis/test_plots.py and,
-of whole runs, in tests/engine/test_train.py and tests/sweep/test_ablate.py.
+of whole runs, in tests/engine/test_train.py and tests/sweep/test_ablation.py.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import plots, reliability
-from sweep import plot
+from sweep import table
 
 DRAWN = [
     (plots, "draw_confusion"),
     (plots, "draw_curves"),
     (reliability, "draw_reliability"),
-    (plot, "draw_differences"),
+    (table, "draw_differences"),
 ]
 REAL = [getattr(module, name) for module, name in DRAWN]
 

@@ -1,4 +1,4 @@
-"""A tiny set in RAER's layout, drawn with rectangles: the class shows in the face for some, in the hands for others."""
+"""A tiny data set in RAER's layout, drawn with rectangles: some classes show in the face, others in the hands."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ FACE_COLOURS = ((180, 150, 120), (230, 220, 40), (60, 60, 200), (40, 40, 40), (1
 
 
 def draw_frame(label: int, rng: np.random.Generator) -> Image.Image:
-    """160 × 120: Neutrality and Distraction share a face and differ by the red thing in the hands."""
+    """Return 160 × 120 pixels. Neutrality and Distraction have the same face; only Distraction holds something red."""
     pixels = rng.integers(80, 120, size=(120, 160, 3), dtype=np.uint8)
-    left, top, right, bottom = FACE
-    pixels[top:bottom, left:right] = FACE_COLOURS[label]
+    x0, y0, x1, y1 = FACE
+    pixels[y0:y1, x0:x1] = FACE_COLOURS[label]
     pixels[70:110, 40:120] = (90, 120, 90)
     if label == 4:
         pixels[75:105, 60:100] = (250, 20, 20)
@@ -30,7 +30,7 @@ def write_clip(folder: Path, label: int, frames: int, rng: np.random.Generator, 
 
 
 def write_set(root: Path, *, clips: int = 30, persons: int = 6, frames: int = 20, seed: int = 0) -> dict[str, str]:
-    """A set below ``root``; returns the flags that name it."""
+    """Write a data set below ``root`` and return the flags that name its files."""
     rng = np.random.default_rng(seed)
     lines: dict[str, list[str]] = {"train": [], "test": []}
     faces, bodies = {}, {}

@@ -1,0 +1,174 @@
+"""The runs of a sweep: one per fold, per class left out, per seed, or per variant and seed of an ablation."""
+
+import hashlib
+import itertools
+import re
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from analysis.results import require_same_classes
+from dataloader.annotation import label_sets
+from dataloader.classes import load_classes
+from dataloader.fold_paths import count_folds
+from dataloader.paths import resolve_path
+from engine.config import make_config
+from engine.lists import class_named, run_classes
+from engine.options import Config
+from engine.registry import method_named
+from engine.series import read_grid, seeds_of, waiting_paths
+from utils.config import flag_of, written
+from utils.errors import UserError
+from utils.runlog import safe_name
+
+Options = dict[str, Any]  # {name of an option: its value}
+MAX_FOLDER_NAME = 100  # characters
+SINGLE_TRAINING = {"mode": "train", "grid": (), "drop_one": False, "seeds": None, "resume": None, "files": ()}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of an ablation: the options in which its runs differ from the base's."""
+
+    name: str
+    changes: Options
+
+    @property
+    def folder(self) -> str:
+        """Return a folder name that no other variant has."""
+        plain = re.sub(r"[^A-Za-z0-9.=_-]+", "-", self.name).strip("-.")
+        if len(plain) <= MAX_FOLDER_NAME:
+            return plain
+        # Two long names may begin with the same characters, so the hash of the whole name tells them apart.
+        return f"{plain[: MAX_FOLDER_NAME - 9]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
+
+    @property
+    def changed_flags(self) -> str:
+        """Return the changes as they would be typed."""
+        return " ".join(f"{flag_of(name)} {written(value)}" for name, value in self.changes.items())
+
+
+BASE = Variant("base", {})
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep. ``flags`` override ``series_options``, the stored options that all runs of a series share.
+
+    The runs of an ablation have no such options: options that follow from others, a learning rate for example, must
+    follow from the changes of a variant as well, so all that is not typed is worked out anew for each run.
+    """
+
+    name: str
+    flags: Options
+    series_options: dict[str, Options] | None = None
+    variant: Variant | None = None  # of an ablation
+    seed: int | None = None
+
+    @cached_property
+    def config(self) -> Config:
+        """Return the checked options of the run, without its folder."""
+        return make_config(self.flags, self.series_options)
+
+    @property
+    def title(self) -> str:
+        return self.name if self.variant is None else f"{self.variant.name}, seed {self.seed}"
+
+
+def plan_series(config: Config, flags: Options) -> list[PlannedRun]:
+    """Return a run for each seed, each fold, or each class that is left out."""
+    data = config.data
+    if config.results.seeds is not None:
+        seeds = seeds_of(config.results.seeds, config.run.seed)
+        changes = [(f"seed-{seed}", {"seed": seed, "seeds": None}) for seed in seeds]
+    elif data.fold == "all":
+        changes = [(f"fold-{fold}", {"fold": str(fold)}) for fold in range(1, number_of_folds(config) + 1)]
+    else:
+        names = load_classes(data.dataset, data.class_texts).names
+        changes = [(f"without-{safe_name(name)}", {"leave_out": name}) for name in names]
+    options = asdict(config)
+    options["run"] |= {"output_dir": None, "resume": None}
+    flags = {name: value for name, value in flags.items() if name != "resume"}
+    return [PlannedRun(name, flags | change, options) for name, change in changes]
+
+
+def number_of_folds(config: Config) -> int:
+    data = config.data
+    paths = {name: path for name, path in waiting_paths(config).items() if name != "output_dir"}
+    count = count_folds(paths.values(), data.root_dir, load_classes(data.dataset, data.class_texts).folds)
+    if count < 2:
+        raise UserError(
+            f"--fold all: {data.dataset} has no folds, and on the disk {next(iter(paths.values()))} has {count}; "
+            f"python -m dataloader.audit --make-folds makes some"
+        )
+    return count
+
+
+def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], list[str]]:
+    """Return the runs of the base and of every variant with all seeds, and a line for each variant that is refused."""
+    seeds = seeds_of(config.results.seeds or "1", config.run.seed)
+    runs, refusals = [], []
+    for variant in variants_of(config):
+        options = flags | variant.changes | SINGLE_TRAINING
+        candidates = [
+            PlannedRun(f"{variant.folder}/seed-{seed}", options | {"seed": seed}, variant=variant, seed=seed)
+            for seed in seeds
+        ]
+        try:
+            runs += [run for run in candidates if run.config]  # making the config checks it
+        except UserError as error:
+            if variant is BASE:
+                raise
+            refusals.append(f"left out, {variant.name}: {error}")
+    return runs, refusals
+
+
+def variants_of(config: Config) -> list[Variant]:
+    """Return the base, what ``--drop-one`` leaves out and what ``--grid`` combines; equal variants only once."""
+    options = {name: value for group in vars(config).values() for name, value in vars(group).items()}
+    candidates: list[tuple[str, Options]] = []
+    if config.results.drop_one:
+        parts = method_named(config.model.model).parts
+        candidates += [(f"without {part.name}", part.without) for part in parts if part.is_on(config)]
+    grid = read_grid(config.results.grid)
+    candidates += [("", dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+    variants: dict[tuple, Variant] = {}
+    for name, values in candidates:
+        changes = {key: value for key, value in values.items() if value != options[key]}
+        name = name or " ".join(f"{key}={written(value)}" for key, value in changes.items())
+        if changes:  # otherwise it is the base
+            variants.setdefault(tuple(sorted(changes.items())), Variant(name, changes))
+    return [BASE, *variants.values()]
+
+
+def can_cache_features(config: Config) -> bool:
+    """Return whether the image encoder of a run is frozen and sees the same pixels in every epoch."""
+    data, optim = config.data, config.optim
+    has_fixed_pixels = data.random_crop == 1 and data.brightness == 0 and data.augment == "worker"
+    return optim.lr_image_encoder == 0 and has_fixed_pixels and not optim.compile
+
+
+def check_runs(runs: list[PlannedRun]) -> None:
+    """Refuse a sweep, before its first run, if a later one lacks a file or if classes differ and cannot be pooled."""
+    configs = [run.config for run in runs]
+    for config in configs:
+        data = config.data
+        lists = [data.test_annotation]
+        if config.run.mode == "train":
+            lists += [data.train_annotation, data.val_annotation]
+        for file in filter(None, lists):
+            if not (path := resolve_path(file, data.root_dir)).exists():
+                raise UserError(f"annotation list {path}: no such file or directory")
+        if data.leave_out is not None and data.test_annotation is not None and config.run.mode != "eval":
+            classes = load_classes(data.dataset, data.class_texts)
+            label = frozenset({class_named(data.leave_out, classes)})
+            if label not in label_sets(data.test_annotation, data.root_dir, classes):
+                raise UserError(
+                    f"--leave-out {data.leave_out}: --test-annotation {data.test_annotation} has no clip of it"
+                )
+        checkpoint = config.run.eval_checkpoint
+        if checkpoint is not None and not Path(checkpoint).exists():
+            raise UserError(f"--eval-checkpoint {checkpoint}: no such file")
+    if configs[0].run.mode != "eval" and configs[0].data.label_type == "compound":
+        require_same_classes([(f"fold {config.data.fold}", run_classes(config).names) for config in configs])

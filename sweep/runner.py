@@ -1,0 +1,228 @@
+"""The one runner of sweeps: each planned run is started, resumed or found complete; then the scores are put together.
+
+A sweep is a folder with one folder per run. Stopped at any moment, ``--resume FOLDER`` continues it: complete runs are
+not repeated, and the run that was stopped continues from its last checkpoint.
+"""
+
+import json
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.config import make_config
+from engine.options import Config
+from engine.resume import different_options
+from engine.run_hash import finished_runs, run_hash, stored_hash
+from engine.series import stored_series
+from engine.shared import sharing
+from engine.train import train
+from sweep.plan import (
+    BASE,
+    Options,
+    PlannedRun,
+    can_cache_features,
+    check_runs,
+    plan_ablation,
+    plan_series,
+    variants_of,
+)
+from sweep.pooled import FinishedRun, write_pooled
+from sweep.seeds import write_seeds
+from sweep.table import write_table
+from utils.distributed import is_launched
+from utils.errors import Interrupted, UserError
+from utils.runlog import RunLog, open_run, reopen_run, safe_name
+
+FLAGS_FILE = "given.json"  # the options of an ablation that were typed; all others follow from them
+Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
+
+
+def run_series(config: Config, flags: Options, mode: Mode) -> dict[str, Any]:
+    """Do ``--fold all``, ``--leave-out all`` or ``--seeds``: run ``mode`` once for each, return their joint metrics."""
+    if is_launched():
+        raise UserError(
+            "--fold all, --leave-out all, --seeds: one process alone; under torchrun: --fold N, --leave-out CLASS, "
+            "--seed N"
+        )
+    runs = plan_series(config, flags)
+    check_runs(runs)
+    folder = folder_to_resume(config)
+    with open_sweep(config, folder) as log:
+        if folder is not None:
+            log.write_json("config.json", asdict(config))  # a resumed series may ask for more epochs or seeds
+        finished, _ = run_all(runs, log, mode)
+        write = write_pooled if config.results.seeds is None else write_seeds
+        return write(log, finished, config)
+
+
+def ablate(config: Config, flags: Options) -> dict[str, Any]:
+    """Do ``--mode ablate``: train the base and its variants with every seed, return the table of their differences.
+
+    A run that is complete already, in this ablation or below ``outputs/``, is used again: an equal hash says that its
+    options and the contents of its files are the same.
+    """
+    if is_launched():
+        raise UserError("--mode ablate: one process alone; it runs one variant after the other")
+    folder = folder_to_resume(config)
+    if folder is not None:
+        config, flags = resumed_ablation(folder, flags)
+    if len(variants_of(config)) == 1:
+        raise UserError(nothing_to_compare(config))
+    runs, refusals = plan_ablation(config, flags)
+    caches = "cache_features" not in flags and all(can_cache_features(run.config) for run in runs)
+    if caches:
+        flags = flags | {"cache_features": True}
+        runs, refusals = plan_ablation(config, flags)
+    check_runs(runs)
+    with open_sweep(config, folder) as log:
+        log.write_json(FLAGS_FILE, {k: value for k, value in flags.items() if k not in ("output_dir", "resume")})
+        if caches:
+            because = "the image encoder is frozen, so all variants read its features"
+            log.say(f"--cache-features is on: {because} (--no-cache-features)")
+        for refusal in refusals:
+            log.say(refusal)
+        finished, failures = run_all(runs, log, train, reusable=finished_runs(Path("outputs")))
+        return write_table(log, finished, [*refusals, *failures], config)
+
+
+def run_all(
+    runs: list[PlannedRun], log: RunLog, mode: Mode, reusable: dict[str, Path] | None = None
+) -> tuple[list[FinishedRun], list[str]]:
+    """Run, resume or reuse one run after the other; return the finished ones, and a line for each that failed.
+
+    ``reusable`` {run hash: folder} holds complete runs elsewhere, and is for ablations alone. A variant that fails is
+    left out; every other failure ends the sweep.
+    """
+    finished: list[FinishedRun] = []
+    failures: list[str] = []
+    started, trained = time.time(), 0
+    for number, run in enumerate(runs, 1):
+        folder = log.folder / run.name
+        log.say(f"\n{run.title}: {folder}" if run.variant is None else f"\n[{number} of {len(runs)}] {run.title}")
+        try:
+            result = run_or_reuse(run, folder, log, mode, reusable)
+        except UserError as error:
+            if run.variant in (None, BASE):
+                raise
+            failures.append(f"left out, {run.title}: {error}")
+            log.warn(failures[-1])
+            continue
+        finished.append(result)
+        trained += not result.reused
+        if run.variant is not None and trained and number < len(runs):
+            minutes = (time.time() - started) / trained * (len(runs) - number) / 60
+            log.say(f"about {minutes:.0f} min left")
+    return finished, failures
+
+
+def run_or_reuse(
+    run: PlannedRun, folder: Path, log: RunLog, mode: Mode, reusable: dict[str, Path] | None
+) -> FinishedRun:
+    """Start a run in its folder or resume the one that is there, unless an equal run is complete."""
+    expected_hash = None if reusable is None else run_hash(run.config)
+    if reusable is not None:
+        if stored_hash(folder) == expected_hash:
+            log.say(f"done already: {folder}")
+            return FinishedRun(run, folder, reused=True)
+        if expected_hash in reusable:
+            log.say(f"the same run is done already: {reusable[expected_hash]}")
+            return FinishedRun(run, reusable[expected_hash], reused=True)
+    flags = run.flags | {"output_dir": str(folder)}
+    if (folder / "config.json").exists():
+        flags["resume"] = "auto"  # a complete run says so and ends, unless more epochs are asked for
+    mode(make_config(flags, run.series_options), flags)
+    if reusable is not None:
+        if stored_hash(folder) != expected_hash:
+            raise UserError(
+                f"{folder}: was trained on other lists, boxes or weights than are there now; remove it to train it "
+                f"again, or name another --output-dir"
+            )
+        reusable[expected_hash] = folder
+    return FinishedRun(run, folder)
+
+
+@contextmanager
+def open_sweep(config: Config, folder: Path | None) -> Iterator[RunLog]:
+    """Yield the log of a new sweep, or of the one in ``folder``; a stopped training says how to resume it."""
+    if folder is None:
+        log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
+    else:
+        log = reopen_run(folder)
+    try:
+        with sharing():
+            yield log
+    except (Interrupted, KeyboardInterrupt) as interruption:
+        if config.run.mode not in ("train", "ablate"):
+            raise
+        number = interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT
+        command = f"python main.py --resume {shlex.quote(str(log.folder))}"
+        raise Interrupted(number, f"stopped; go on with: {command}") from None
+    finally:
+        log.close()
+
+
+def folder_to_resume(config: Config) -> Path | None:
+    """Return the folder of the sweep to continue, or None where a new one is to be made.
+
+    It is what ``--resume`` names; with ``auto`` the one in ``--output-dir``, or the newest of this experiment name. An
+    ablation also continues in ``--output-dir`` without ``--resume``.
+    """
+    run, is_ablation, folder = config.run, config.run.mode == "ablate", None
+    if run.resume not in (None, "auto"):
+        folder = Path(run.resume)
+    elif run.output_dir:
+        folder = Path(run.output_dir)
+        if not ((folder / FLAGS_FILE).exists() if is_ablation else run.resume and stored_series(folder)):
+            return None
+    elif run.resume == "auto":
+        file_name = FLAGS_FILE if is_ablation else "config.json"
+        files = Path("outputs").glob(f"{safe_name(run.exper_name)}-*/{file_name}")
+        newest_first = [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
+        folder = next((f for f in newest_first if is_ablation or not reasons_against_resuming(f, config)), None)
+    if folder is not None and (reasons := reasons_against_resuming(folder, config)):
+        raise UserError(f"--resume {folder}: {'; '.join(reasons)}")
+    return folder
+
+
+def reasons_against_resuming(folder: Path, config: Config) -> list[str]:
+    """Return why this command cannot continue what is in a folder; none for an ablation or an equal series."""
+    options = stored_series(folder)
+    if config.run.mode == "ablate":
+        is_ablation = (options or {}).get("run", {}).get("mode") == "ablate" and (folder / FLAGS_FILE).exists()
+        return [] if is_ablation else ["no ablation there; name the folder that holds its variants"]
+    if options is None:
+        return ["no series of runs there; name the folder that holds its runs"]
+    differences = different_options(make_config({}, options), config)
+    return [*differences, "a series goes on as it began"] if differences else []
+
+
+def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
+    """Return config and flags of an ablation, with those of this command added: they may name variants and seeds."""
+    file = folder / FLAGS_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        first_flags = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    except (OSError, ValueError, AttributeError):
+        raise UserError(
+            f"{file}: damaged; begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
+        ) from None
+    flags = first_flags | {name: value for name, value in flags.items() if name != "resume"}
+    config = make_config(flags)
+    if differences := different_options(asdict(make_config(first_flags)), config):
+        raise UserError(f"{folder} holds another ablation ({differences[0]}); an ablation goes on as it began")
+    return config, flags
+
+
+def nothing_to_compare(config: Config) -> str:
+    """Return the message for an ablation whose only variant is the base."""
+    results = config.results
+    if results.grid:
+        return f"--grid {' '.join(results.grid)}: every value is the base's own; name another one"
+    if results.drop_one:
+        return "--drop-one: no part of this method is on that could be left out; try --grid"
+    return f"--resume {config.run.resume}: no ablation to go on with; begin one with --grid or --drop-one"

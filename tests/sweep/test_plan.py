@@ -1,0 +1,78 @@
+"""The variants of an ablation: what --grid combines and what --drop-one leaves out."""
+
+import re
+
+import pytest
+
+from engine.config import read_command
+from sweep.plan import variants_of
+
+BASE = ["--mode", "ablate", "--train-annotation", "train.txt", "--test-annotation", "test.txt"]
+LONG = "mi_loss_weight=0.25 dc_loss_weight=0.25 label_smoothing=0.25 logit_adj_tau=0.25 adapter_ratio=0.25 lr=1,2"
+
+
+def variants(*words):
+    return variants_of(read_command([*BASE, *words])[1])
+
+
+def changes(*words):
+    return {variant.name: variant.changes for variant in variants(*words)}
+
+
+def test_a_grid_is_all_combinations_but_the_base():
+    """The defaults are 0.5 and 0.5."""
+    assert changes("--grid", "slerp_weight=0,0.5 mi_loss_weight=0,0.5") == {
+        "base": {},
+        "slerp_weight=0.0 mi_loss_weight=0.0": {"slerp_weight": 0.0, "mi_loss_weight": 0.0},
+        "slerp_weight=0.0": {"slerp_weight": 0.0},
+        "mi_loss_weight=0.0": {"mi_loss_weight": 0.0},
+    }
+    assert list(changes("--slerp-weight", "0", "--grid", "slerp_weight=0,0.5")) == ["base", "slerp_weight=0.5"]
+
+
+def test_every_part_that_is_on_is_left_out_in_turn():
+    assert changes("--drop-one", "--logit-adj", "--label-smoothing", "0.05") == {
+        "base": {},
+        "without adapter (EAA)": {"adapter": "none"},
+        "without IEC": {"slerp_weight": 0.0},
+        "without MI": {"mi_loss_weight": 0.0},
+        "without DC": {"dc_loss_weight": 0.0},
+        "without learnable prompts": {"tune_prompts": False, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0},
+        "without logit adjustment": {"logit_adj": False},
+        "without label smoothing": {"label_smoothing": 0.0},
+        "without context stream": {"streams": "face"},
+        "without face stream": {"streams": "context", "adapter": "none"},
+    }
+    losses = changes("--drop-one", "--use-weighted-sampler", "--class-balanced-loss", "--focal-gamma", "2")
+    assert {"without weighted sampler", "without class-balanced loss", "without focal loss"} <= set(losses)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--adapter none --slerp-weight 0 --streams face --no-tune-prompts", ["base"]),
+        ("--model dfer-clip", ["base", "without learnable prompts"]),
+        ("--model emoclip", ["base", "without merged captions"]),
+    ],
+)
+def test_parts_that_a_method_lacks_are_no_variants(words, expected):
+    assert list(changes("--drop-one", *words.split())) == expected
+
+
+def test_a_grid_repeats_no_part_that_is_left_out():
+    together = changes("--drop-one", "--grid", "slerp_weight=0,0.25")
+    assert list(together)[:3] == ["base", "without adapter (EAA)", "without IEC"]
+    assert list(together)[-1] == "slerp_weight=0.25"
+    assert [change for change in together.values() if change == {"slerp_weight": 0.0}] == [{"slerp_weight": 0.0}]
+
+
+@pytest.mark.parametrize("words", [["--drop-one", "--grid", "slerp_weight=0,0.25 adapter=none"], ["--grid", LONG]])
+def test_every_variant_has_a_folder_of_its_own(words):
+    folders = [variant.folder for variant in variants(*words)]
+    assert len(folders) > 2 and len(set(folders)) == len(folders)
+    assert all(re.fullmatch("[A-Za-z0-9.=_-]{1,100}", folder) for folder in folders)
+
+
+def test_changes_are_written_as_they_would_be_typed():
+    flags = {variant.name: variant.changed_flags for variant in variants("--drop-one", "--logit-adj")}
+    assert flags["without face stream"] == "--streams context --adapter none" and flags["base"] == ""
