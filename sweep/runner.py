@@ -213,7 +213,7 @@ def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
         ) from None
     flags = first_flags | {name: value for name, value in flags.items() if name != "resume"}
     config = make_config(flags)
-    if differences := different_options(asdict(make_config(first_flags)), config):
+    if differences := different_options(make_config(first_flags), config):
         raise UserError(f"{folder} holds another ablation ({differences[0]}); an ablation goes on as it began")
     return config, flags
 
