@@ -109,7 +109,7 @@ def describe_published(opened: Opened, given: dict[str, Any]) -> str:
     ):
         lines.append(f"            {len(keys)} {what}" + (f": {', '.join(keys)}" if keys else ""))
     lines.append("run with    (tensors do not tell: from the published recipe, or from your flags)")
-    for name in opened.method.published_unknown:
+    for name in opened.method.unknown_to_tensors():
         value = next(group[name] for group in config.values() if name in group)
         if value is not None:
             yours = "   (yours)" if name in given else ""

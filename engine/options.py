@@ -13,6 +13,7 @@ To add an option, add a field. Its facts say where it counts:
 ``of_dataset``        it describes the data set of a run and says nothing of another data set
 ``below_root``        it names a file; a relative path starts from --root-dir, and a run's hash holds the content
 ``in_grid``           False: variants of an ablation cannot differ in it
+``in_tensors``        False: the tensors of a published checkpoint cannot tell it; its layout or the user does
 ``common``            ``--help`` without a mode lists it
 """
 
@@ -62,6 +63,7 @@ def option(
     of_dataset: bool = False,
     below_root: bool = False,
     in_grid: bool = True,
+    in_tensors: bool = True,
     common: bool = False,
     **form: Any,
 ) -> Any:
@@ -77,6 +79,7 @@ def option(
         "of_dataset": of_dataset,
         "below_root": below_root,
         "in_grid": in_grid,
+        "in_tensors": in_tensors,
         "common": common,
     }
     return config.option(default, help, facts=facts, **form)
@@ -104,15 +107,15 @@ class RunOptions:
     )
     eval_checkpoint: str | None = option(
         None, "Checkpoint to read: one of ours or a published one.",
-        modes=CHECKPOINTS, part="epochs", common=True, metavar="FILE"
+        modes=CHECKPOINTS, part="training", common=True, metavar="FILE"
     )
     allow_partial: bool = option(
         False, "Take a published checkpoint although keys are missing, unknown or differ.",
-        modes=(*CHECKPOINTS, "train", "inspect", "convert"), part="classes", free=True
+        modes=(*CHECKPOINTS, "train", "inspect", "convert"), part="class lists", free=True
     )
     resume: str | None = option(
         None, "Continue a run: its folder, its last.pt, or `auto` for the newest run of this experiment.",
-        belongs=True, part="epochs", affects_results=False, common=True, metavar="PATH|auto"
+        belongs=True, part="training", affects_results=False, common=True, metavar="PATH|auto"
     )
     save_every_minutes: float = option(
         10.0, "Minutes between two saves of last.pt inside an epoch; 0 saves after epochs only.",
@@ -153,7 +156,7 @@ class RunOptions:
 class DataOptions:
     dataset: str = option(
         "RAER", "Data set; names annotation/<dataset>/classes.json with classes, label base and class texts.",
-        modes=MODELS, part="classes", in_grid=False, common=True
+        in_tensors=False, modes=MODELS, part="class lists", in_grid=False, common=True
     )
     root_dir: str | None = option(
         None, "Folder that relative paths of clips and annotation files start from.",
@@ -161,15 +164,15 @@ class DataOptions:
     )
     train_annotation: str | None = option(
         None, "List of training clips, a line `path frames label` per clip.",
-        part="clips", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+        part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
     )
     val_annotation: str | None = option(
         None, "List of validation clips; without one, part of the training clips is held out.",
-        part="clips", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+        part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
     )
     test_annotation: str | None = option(
         None, "List of test clips.",
-        modes=LISTS, part="clips", free=True, of_dataset=True, below_root=True, in_grid=False, common=True,
+        modes=LISTS, part="clip lists", free=True, of_dataset=True, below_root=True, in_grid=False, common=True,
         metavar="FILE"
     )
     fold: str | None = option(
@@ -188,7 +191,7 @@ class DataOptions:
     )
     label_type: Literal["single", "compound"] = option(
         "single", "One class per clip, or combinations of several as classes of their own (MAFW).",
-        modes=SCORING, part="clips", in_grid=False
+        modes=SCORING, part="clip lists", in_grid=False
     )
     captions: str | None = option(
         None, "JSON with a sentence per clip, where the lists hold none.",
@@ -200,31 +203,31 @@ class DataOptions:
     )
     val_fraction: float = option(
         0.2, "Share of the training clips that is held out where no validation list is given.",
-        part="clips", minimum=0, maximum=0.9
+        part="clip lists", minimum=0, maximum=0.9
     )
     bounding_box_face: str | None = option(
         None, "JSON with one face box per frame.",
-        modes=LISTS, part="classes", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+        modes=LISTS, part="class lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
     )
     bounding_box_body: str | None = option(
         None, "JSON with one body box per clip.",
-        modes=LISTS, part="clips", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+        modes=LISTS, part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
     )
     crop_body: bool | None = option(
         None, "The context is the body box instead of the whole frame (default: if boxes are given).",
-        modes=MODELS, part="clips", checkpoint="warn"
+        in_tensors=False, modes=MODELS, part="clip lists", checkpoint="warn"
     )
     missing_face: Literal["nearest", "frame"] = option(
         "nearest", "A frame without a face box takes the box of the nearest frame, or the whole frame (published).",
-        modes=LISTS, part="clips", checkpoint="warn"
+        in_tensors=False, modes=LISTS, part="clip lists", checkpoint="warn"
     )
     num_segments: int = option(
         16, "Frames taken from a clip.",
-        modes=MODELS, part="clips", checkpoint="fixed classes", minimum=1, maximum=1024
+        modes=MODELS, part="clip lists", checkpoint="fixed classes", minimum=1, maximum=1024
     )
     duration: int = option(
         1, "Consecutive frames taken at each segment.",
-        modes=MODELS, part="clips", checkpoint="fixed classes", minimum=1, maximum=64
+        modes=MODELS, part="clip lists", checkpoint="fixed classes", minimum=1, maximum=64
     )
     image_size: int = option(
         224, "Side of both crops in pixels; must be what the CLIP reads.",
@@ -234,17 +237,17 @@ class DataOptions:
         "whole",
         "Training frames from the whole clip, by the published rule (frames 0-15 of most RAER clips), or a window of "
         "consecutive frames in training and evaluation.",
-        modes=MODELS, part="clips"
+        in_tensors=False, modes=MODELS, part="clip lists"
     )
     normalize: Literal["none", "clip"] | None = option(
         None,
         "Pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot and cache, and for "
         "emoclip and frame-expr).",
-        modes=(*MODELS, "cache"), part="pixels", checkpoint="warn"
+        in_tensors=False, modes=(*MODELS, "cache"), part="pixels", checkpoint="warn"
     )
     shared_augmentation: bool = option(
         True, "Both views of a clip share one random angle and flip; off is published.",
-        part="clips"
+        part="clip lists"
     )
     random_crop: float = option(
         1.0,
@@ -263,15 +266,15 @@ class DataOptions:
     flip: bool = option(True, "Half of the training clips are mirrored.", part="pixels")
     downsample: int = option(
         1, "With --sampling window: every n-th frame is kept.",
-        modes=MODELS, part="clips", minimum=1, maximum=64
+        in_tensors=False, modes=MODELS, part="clip lists", minimum=1, maximum=64
     )
     class_texts: str | None = option(
         None, "JSON with classes and texts of your own (annotation/README.md).",
-        modes=MODELS, part="classes", of_dataset=True, in_grid=False, metavar="FILE"
+        in_tensors=False, modes=MODELS, part="class lists", of_dataset=True, in_grid=False, metavar="FILE"
     )
     pack: str | None = option(
         None, "Read crops from this folder, made by python -m dataloader.pack; none: from frames.",
-        modes=LISTS, part="clips", of_dataset=True, metavar="DIR"
+        modes=LISTS, part="clip lists", of_dataset=True, metavar="DIR"
     )
     decode: Literal["exact", "scaled"] = option(
         "exact",
@@ -288,15 +291,15 @@ class DataOptions:
     )
     cache_features: bool = option(
         False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0.",
-        part="clips"
+        part="clip lists"
     )
     cache_variants: int = option(
         6, "Augmented variants of each frame in the cache (flips and angles).",
-        part="clips", minimum=1, maximum=18
+        part="clip lists", minimum=1, maximum=18
     )
     cache_dir: str = option(
         "outputs/features", "Folder of the feature caches.",
-        modes=(*TRAINING, "cache"), part="clips", affects_results=False, in_grid=False, metavar="DIR"
+        modes=(*TRAINING, "cache"), part="clip lists", affects_results=False, in_grid=False, metavar="DIR"
     )
     on_bad_frame: Literal["error", "skip"] = option(
         "error", "A frame that cannot be read stops the run, or is replaced by its nearest frame.",
@@ -321,7 +324,7 @@ class ModelOptions:
     )
     init_from: str | None = option(
         None, "Checkpoint whose tensors training starts from, where they fit.",
-        modes=("train", "ablate"), belongs=True, part="classes", free=True, metavar="FILE"
+        modes=("train", "ablate"), belongs=True, part="class lists", free=True, metavar="FILE"
     )
     clip_path: str = option(
         "ViT-B/32",
@@ -330,15 +333,15 @@ class ModelOptions:
     )
     text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = option(
         "class_descriptor", "Which class texts the prompts are built on.",
-        modes=MODELS, part="clips", checkpoint="fixed classes"
+        in_tensors=False, modes=MODELS, part="clip lists", checkpoint="fixed classes"
     )
     temporal_layers: int = option(
         1, "Blocks of each temporal transformer.",
-        part="clips", checkpoint="fixed classes", minimum=1, maximum=48
+        part="clip lists", checkpoint="fixed classes", minimum=1, maximum=48
     )
     dropout: float = option(
         0.1, "Dropout of the temporal transformers in training.",
-        part="dropout", minimum=0, maximum=0.9
+        part="dropout layers", minimum=0, maximum=0.9
     )
     swapped_heads: bool = option(
         False,
@@ -351,7 +354,7 @@ class ModelOptions:
     )
     class_token_position: Literal["end", "middle", "front"] = option(
         "end", "Where the class text stands among the context vectors.",
-        modes=MODELS, part="prompts", checkpoint="fixed classes"
+        in_tensors=False, modes=MODELS, part="prompts", checkpoint="fixed classes"
     )
     class_specific_contexts: bool = option(
         True, "Separate context vectors for every class.",
@@ -371,13 +374,16 @@ class ModelOptions:
     )
     slerp_weight: float = option(
         0.5, "Instance-enhanced classifier: how far texts move towards the video; 0 is off.",
-        modes=MODELS, part="two streams", checkpoint="warn", minimum=0, maximum=0.999
+        in_tensors=False, modes=MODELS, part="two streams", checkpoint="warn", minimum=0, maximum=0.999
     )
     iec_text: Literal["descriptive", "soft", "both"] = option(
         "descriptive", "Texts that are moved: hand-written, learnt, or both.",
-        modes=MODELS, part="two streams", checkpoint="warn"
+        in_tensors=False, modes=MODELS, part="two streams", checkpoint="warn"
     )
-    temperature: float = option(0.07, "Divides the cosines.", modes=MODELS, part="prompts", checkpoint="warn", above=0)
+    temperature: float = option(
+        0.07, "Divides the cosines.",
+        in_tensors=False, modes=MODELS, part="prompts", checkpoint="warn", above=0
+    )
     streams: Literal["both", "face", "context"] = option(
         "both", "Views that the model sees.",
         modes=MODELS, part="two streams", checkpoint="fixed classes"
@@ -430,16 +436,16 @@ class OptimOptions:
     momentum: float = option(0.9, "Momentum of SGD.", minimum=0, maximum=0.9999)
     milestones: tuple[int, ...] = option(
         (20, 35), "Epochs after which all rates are multiplied by --gamma.",
-        part="milestones", minimum=1
+        part="rate steps", minimum=1
     )
-    gamma: float = option(0.1, "See --milestones.", part="milestones", above=0)
+    gamma: float = option(0.1, "See --milestones.", part="rate steps", above=0)
     amp: Literal["off", "fp16", "bf16"] = option("off", "Mixed precision.", modes=COMPUTING, common=True)
     use_amp: bool = option(False, "The published name of --amp fp16.", modes=COMPUTING)
     tf32: bool = option(
         False, "On a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact.",
         modes=COMPUTING
     )
-    grad_clip: float = option(0.0, "Largest norm of all gradients together; 0 is off.", part="epochs", minimum=0)
+    grad_clip: float = option(0.0, "Largest norm of all gradients together; 0 is off.", part="training", minimum=0)
     compile: bool = option(
         False, "Compile the image encoder to fused kernels; the first steps take minutes.",
         part="pixels"
@@ -456,7 +462,7 @@ class OptimOptions:
     )
     select_on: Literal["val", "last", "test"] = option(
         "val", "What chooses best.pt: the best score there (UAR; for frame-expr macro F1), or the last epoch.",
-        part="epochs", common=True
+        part="training", common=True
     )
 
 
@@ -561,7 +567,7 @@ class SequenceOptions:
     )
     patience: int = option(
         0, "Epochs without a better validation score after which training ends; 0: never.",
-        part="patience", minimum=0
+        part="early stopping", minimum=0
     )
     frame_step: int = option(
         1, "For frame-expr: every n-th training frame, since neighbours are alike.",
@@ -597,15 +603,15 @@ class ResultOptions:
     )
     seeds: str | None = option(
         None, "A run for each seed, and their mean: how many (42 and on), or which: 1,2,3.",
-        belongs=True, part="epochs", free=True, metavar="N|A,B,..."
+        belongs=True, part="training", free=True, metavar="N|A,B,..."
     )
     grid: tuple[str, ...] = option(
         (), 'Options and their values, all combinations: "mi_loss_weight=0,0.5 adapter=none".',
-        modes=("ablate",), belongs=True, part="clips", free=True, metavar="NAME=A,B"
+        modes=("ablate",), belongs=True, part="clip lists", free=True, metavar="NAME=A,B"
     )
     drop_one: bool = option(
         False, "Leave out each part of the method that is on, in turn.",
-        modes=("ablate",), belongs=True, part="clips", free=True
+        modes=("ablate",), belongs=True, part="clip lists", free=True
     )
     mistake_frames: bool = option(
         True, "Frames of the most confident mistakes in the run folder, and in --mode report: pictures of people.",

@@ -48,7 +48,8 @@ def adopt(container: Mapping[str, Any], path: Path, given: Mapping[str, Any]) ->
         "clip_path": path.name,
         "exper_name": path.stem,
     }
-    named = {name: given[name] for name in method.published_unknown if name in given}
+    unknown = [name for name in method.unknown_to_tensors() if name not in adopted.options]
+    named = {name: given[name] for name in unknown if name in given}
     config = Config(**resolve(GROUPS, PUBLISHED_PIXELS, layout.options, adopted.options, told_by_file, named))
     epoch = container.get("epoch")
     content = {

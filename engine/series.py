@@ -17,7 +17,6 @@ from utils.config import flag_of, parse
 from utils.errors import UserError, closest
 
 PLACEHOLDER = "{fold}"
-RUN_PATHS = ("eval_checkpoint", "resume", "output_dir")
 SERIES_MODES = ("train", "eval", "zero-shot")
 MAX_SEEDS, HIGHEST_SEED = 1000, 2**32 - 1
 GRID_GROUPS = ("data", "model", "optim", "loss")
@@ -55,8 +54,9 @@ def fill_fold(config: Config) -> Config:
 
 def waiting_paths(config: Config) -> dict[str, str]:
     """Return the options whose ``{fold}`` is not filled in yet: {name: path}."""
-    options = vars(config.data) | vars(config.model) | {name: getattr(config.run, name) for name in RUN_PATHS}
-    return {name: path for name, path in options.items() if isinstance(path, str) and PLACEHOLDER in path}
+    options = vars(config.data) | vars(config.model) | vars(config.run)
+    texts = {name: text for name, text in options.items() if isinstance(text, str) and name != "exper_name"}
+    return {name: text for name, text in texts.items() if PLACEHOLDER in text}
 
 
 def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from utils.distributed import Group
 
 torch = Lazy("torch")
+options = Lazy("engine.options")
 loss_functions = Lazy("models.losses")
 metrics = Lazy("analysis.metrics")
 distributed = Lazy("utils.distributed")
@@ -75,9 +76,15 @@ class Method:
     functions: Mapping[tuple[str, str | None], str] = {}
     parts: tuple[Part, ...] = ()
     published: Mapping[str, PublishedLayout] = {}  # by the names of models/published.py
-    published_unknown: tuple[str, ...] = ()  # options that the tensors of published files cannot tell
+    published_unknown: tuple[str, ...] = ()  # what tensors of published files cannot tell, besides ``in_tensors``
     split_by_fold: bool = False  # its data set is cut by the number of --fold itself
     takes_any_texts: bool = False  # compares videos with any text, so that classes need not be those of training
+
+    def unknown_to_tensors(self) -> list[str]:
+        """Return the options that the tensors of a published checkpoint of this method cannot tell."""
+        fields = options.options_by_name()
+        names = [*self.published_unknown, *options.names_with(in_tensors=False)]
+        return [name for name in names if fields[name].metadata["part"] in self.reads]
 
     @property
     def has_context(self) -> bool:
@@ -92,7 +99,7 @@ class Method:
     @property
     def answers_clips(self) -> bool:
         """True where the model gives one class per clip of a list."""
-        return "clips" in self.reads
+        return "clip lists" in self.reads
 
     def function(self, mode: str, task: str) -> Callable[..., Any] | None:
         """Return the method's own function for a mode, or None where that of all methods does."""
@@ -267,4 +274,4 @@ CLASS_SIZE_PARTS = (
 )
 ONE_STREAM = {"streams": "face", "adapter": "none", "slerp_weight": 0.0, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 # parts of options that every method of clips reads
-CLIP_OPTIONS = frozenset({"epochs", "clips", "classes", "pixels", "frames", "milestones", "dropout"})
+CLIP_OPTIONS = frozenset({"training", "clip lists", "class lists", "pixels", "frames", "rate steps", "dropout layers"})

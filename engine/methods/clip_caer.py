@@ -66,9 +66,11 @@ def prompts_are_idle(config: Config) -> bool:
     return config.model.tune_prompts and not enter_classifier and not mi_trains and not dc_trains
 
 
+PUBLISHED = {"slerp_weight": 0.0, "adapter": "none"}
+NO_TEXT_LOSSES = {"mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 PROMPT_PART = Part(
     "learnable prompts",
-    {"tune_prompts": False, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0},
+    {"tune_prompts": False} | NO_TEXT_LOSSES,
     lambda c: c.model.tune_prompts,
 )
 
@@ -89,21 +91,15 @@ class ClipCaer(Method):
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
         Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
     )
-    published_unknown = (
-        "temperature", "class_token_position", "slerp_weight", "iec_text", "normalize", "missing_face", "crop_body",
-        "text_type", "dataset", "class_texts",
-    )  # fmt: skip
     published = {
-        "clip-caer": PublishedLayout("CLIP-CAER", dict(temperature=0.01, slerp_weight=0.0, adapter="none")),
+        "clip-caer": PublishedLayout("CLIP-CAER", PUBLISHED | {"temperature": 0.01}),
         "clip-caer-fork": PublishedLayout(
-            "CLIP-CAER with adapter and instance-enhanced classifier", dict(slerp_weight=0.5, adapter="published")
+            "CLIP-CAER with adapter and instance-enhanced classifier", {"slerp_weight": 0.5, "adapter": "published"}
         ),
-        "clip-caer-two-heads": PublishedLayout(
-            "CLIP-CAER with two extra heads", dict(slerp_weight=0.0, adapter="published")
-        ),
+        "clip-caer-two-heads": PublishedLayout("CLIP-CAER with two extra heads", PUBLISHED | {"adapter": "published"}),
         "rapt": PublishedLayout(
             "RAPT-CLIP-CAER, attention pooling",
-            dict(slerp_weight=0.0, adapter="published", text_type="prompt_ensemble"),
+            PUBLISHED | {"adapter": "published", "text_type": "prompt_ensemble"},
         ),
     }
 

@@ -12,11 +12,7 @@ class DferClip(ClipCaer):
     defaults = ONE_STREAM | {"dropout": 0.0, "temperature": 0.01, "contexts_number": 8}
     reads = CLIP_OPTIONS | {"prompts", "class losses"}
     parts = (PROMPT_PART, *CLASS_SIZE_PARTS)
-    published = {
-        "dfer-clip": PublishedLayout(
-            "DFER-CLIP", dict(streams="face", adapter="none", slerp_weight=0.0, temperature=0.01)
-        ),
-    }
+    published = {"dfer-clip": PublishedLayout("DFER-CLIP", defaults)}
 
     def published_names(self, classes: Classes) -> tuple[str, ...]:
         """The published lists of MAFW count its classes in an order of their own."""

@@ -43,10 +43,6 @@ loss_functions = Lazy("models.losses")
 
 HEADS = 8  # of the temporal transformer at any width: a checkpoint's tensors do not tell how many share them
 CHUNK = 256  # captions in one pass of the text tower
-PUBLISHED = dict(
-    num_segments=32, normalize="clip", streams="face", sampling="window", downsample=4, swapped_heads=True,
-    adapter="none", slerp_weight=0.0,
-)  # fmt: skip
 
 
 class EmoClip(Method):
@@ -60,7 +56,7 @@ class EmoClip(Method):
     tasks = ("classification", "regression")
     task_reads = {
         "classification": CLIP_OPTIONS | {"captions"},
-        "regression": frozenset({"classes", "frames", "milestones", "targets"}),
+        "regression": frozenset({"class lists", "frames", "rate steps", "targets"}),
     }
     functions = {
         ("train", "regression"): "engine.regress:regress",
@@ -74,13 +70,12 @@ class EmoClip(Method):
             lambda c: c.loss.merge_positives and c.loss.caption_source == "clip",
         ),
     )
+    published_options = defaults | {"downsample": 4, "swapped_heads": True}
     published = {
-        "emoclip": PublishedLayout("EmoCLIP", PUBLISHED),
-        "emoclip-downstream": PublishedLayout("EmoCLIP, downstream", PUBLISHED),
+        "emoclip": PublishedLayout("EmoCLIP", published_options),
+        "emoclip-downstream": PublishedLayout("EmoCLIP, downstream", published_options),
     }
-    published_unknown = (
-        "num_segments", "sampling", "downsample", "normalize", "missing_face", "text_type", "dataset", "class_texts",
-    )  # fmt: skip
+    published_unknown = ("num_segments",)
     takes_any_texts = True
 
     def check(self, config: Config, given: Mapping[str, Any]) -> None:

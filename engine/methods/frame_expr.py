@@ -36,7 +36,7 @@ class FrameExpr(Method):
         "fold": "0", "num_segments": 1, "normalize": "clip", "optimizer": "AdamW", "lr": 1e-3,
         "lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64,
     }  # fmt: skip
-    reads = frozenset({"epochs", "pixels", "frames", "milestones", "class losses", "patience", "frame step"})
+    reads = frozenset({"training", "pixels", "frames", "rate steps", "class losses", "early stopping", "frame step"})
     split_by_fold = True
 
     def fixed_classes(self) -> Classes:

@@ -35,7 +35,7 @@ class Sequence(Method):
         "task": "multi", "fold": "0", "optimizer": "AdamW", "lr": 3e-4, "weight_decay": 1e-5, "epochs": 30,
         "batch_size": 32, "dropout": 0.3, "grad_clip": 1.0, "workers": 0,
     }  # fmt: skip
-    reads = frozenset({"epochs", "dropout", "windows", "patience", "class losses"})
+    reads = frozenset({"training", "dropout layers", "windows", "early stopping", "class losses"})
     tasks = ("va", "expr", "au", "multi")
     functions = {
         ("train", None): "engine.sequence.train:train_sequence",
