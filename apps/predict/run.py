@@ -15,8 +15,7 @@ from apps.predict.settings import idle_flags
 from apps.predict.timeline import Smoother, Step, Timeline
 from apps.predict.watch import Watcher
 from apps.predict.windows import FrameWindows, Grid, SlidingWindows
-from dataloader.video.open import open_video
-from dataloader.video.video import Video
+from dataloader.video import Video, open_video
 from engine.options import GROUPS, Config, defaults
 from engine.settings import make_config
 from utils.config import checked_numbers

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from dataloader.audit.__main__ import main
-from dataloader.audit.findings import SEVERITY
-from dataloader.audit.frames import first_gap
+from dataloader.audit.checks import SEVERITY, first_gap
 from tests.support.auditing import NAMES, Set, kinds
 from tests.support.tools import ROOT
 
@@ -232,7 +231,5 @@ def test_the_report_is_readable_at_100_columns(clean, capsys):
     clean.audit()
     lines = [line for line in capsys.readouterr().out.splitlines() if str(clean.root) not in line]
     assert max(map(len, lines)) <= 100
-    assert [line for line in lines if line.startswith("calm")] == [
-        "calm          5   55.6%      20   50.0%    2.50 UAR points"
-    ]
+    assert [line for line in lines if line.startswith("calm")] == ["calm       5  55.6%    20  50.0%  2.50 UAR points"]
     assert json.loads((clean.root / "audit.json").read_text())["root_dir"] == str(clean.root)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataloader.audit import __main__ as command
-from dataloader.audit import looks
+from dataloader.audit import contents
 from dataloader.audit.__main__ import main
 from tests.support.auditing import Set, kinds
 from tests.support.drawn import READERS, truth
@@ -104,9 +104,9 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch)
         looked.append(clip)
         signal.raise_signal(signal.SIGINT)
         time.sleep(0.05)
-        return looks.Look()
+        return contents.ClipContent()
 
-    monkeypatch.setattr(looks, "look_at", interrupted)
+    monkeypatch.setattr(contents, "read_content", interrupted)
     words = [*clean.arguments(), "--json", str(clean.root / "audit.json")]
     assert main([*words, "--make-folds", "2", "--val-fraction", "0", "--out", str(clean.root / "folds")]) == 130
     shown = capsys.readouterr()

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from dataloader.audit.__main__ import main
 from dataloader.audit.folds import divide, make_folds
-from dataloader.fold_paths import count_folds, numbers_on_disk
+from dataloader.paths import count_folds, folds_on_disk
 from tests.support.auditing import Set
 from tests.support.tools import FAST, error_of, run_main
 
@@ -227,7 +227,7 @@ def test_folds_are_counted_where_they_lie(tmp_path):
     (tmp_path / "a[1]/set_7").mkdir()
     (tmp_path / "a[1]/set_7/train_1.txt").touch()
     path = "a[1]/set_{fold}/train_{fold}.txt"
-    assert numbers_on_disk(path, str(tmp_path)) == [1, 2, 4]
+    assert folds_on_disk(path, str(tmp_path)) == [1, 2, 4]
     assert count_folds([path, "no fold"], str(tmp_path), 0) == 4
     assert count_folds([path], str(tmp_path), 5) == 5
     (tmp_path / "a[1]/folds.json").write_text('{"folds": 3}')

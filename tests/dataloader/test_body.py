@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataloader.body import body_box
+from dataloader.detect import body_box
 
 FACE = (100, 100, 150, 160)  # 50 × 60
 

@@ -4,7 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from dataloader.detect import CascadeDetector, Found, best, open_detector, overlap, shared, shrink, turned
+from dataloader.detect import (
+    CascadeDetector,
+    Detection,
+    detect_turned,
+    open_detector,
+    overlap,
+    overlap_of_smaller,
+    shrink,
+    without_duplicates,
+)
 from utils.errors import UserError
 
 FACE = (181, 75, 270, 178)  # of scikit-image's astronaut, measured by eye: cheek to cheek, fringe to chin
@@ -43,13 +52,15 @@ def test_tiny_frames():
 
 def test_areas_by_hand():
     assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(50 / 150)
-    assert shared((0, 0, 10, 10), (0, 0, 5, 5)) == 1
+    assert overlap_of_smaller((0, 0, 10, 10), (0, 0, 5, 5)) == 1
     assert overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0
-    assert shared((0, 0, 0, 0), (0, 0, 5, 5)) == 0
+    assert overlap_of_smaller((0, 0, 0, 0), (0, 0, 5, 5)) == 0
 
 
 def test_the_same_face_twice_counts_once():
-    kept = best([Found(0, 0, 10, 10, 0.2), Found(1, 1, 11, 11, 0.8), Found(40, 0, 50, 10, 0.1)])
+    kept = without_duplicates(
+        [Detection(0, 0, 10, 10, 0.2), Detection(1, 1, 11, 11, 0.8), Detection(40, 0, 50, 10, 0.1)]
+    )
     assert [one.score for one in kept] == [0.8, 0.1]
 
 
@@ -71,9 +82,9 @@ def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
     def disc(picture, _):
         rows, columns = np.nonzero(picture > 127)
         seen.append((columns.mean(), rows.mean()))
-        return [Found(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9)]
+        return [Detection(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9)]
 
-    (one,) = turned(disc, grey, 0.1, angle)
+    (one,) = detect_turned(disc, grey, 0.1, angle)
     assert ((one.left + one.right) / 2, (one.top + one.bottom) / 2) == pytest.approx((110, 40), abs=1.5)
     assert np.hypot(seen[0][0] - 110, seen[0][1] - 40) > 8  # it was elsewhere in the turned picture
     assert one.right - one.left == pytest.approx(21, abs=2) and one.score == 0.9
@@ -105,7 +116,7 @@ def test_a_frame_is_shrunk_by_either_side(size, expected, growth):
 
 def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):
     """One face is upright, one tilted, one in profile: each search finds its own and the better ones again."""
-    upright, tilted, profile = (Found(x, 10, x + 40, 50, score) for x, score in ((10, 0.9), (100, 0.8), (200, 0.7)))
+    upright, tilted, profile = (Detection(x, 10, x + 40, 50, score) for x, score in ((10, 0.9), (100, 0.8), (200, 0.7)))
     for persons, expected in ((1, [upright]), (2, [upright, tilted]), (3, [upright, tilted, profile])):
         detector = CascadeDetector(persons)
         monkeypatch.setattr(detector, "_upright", lambda _: [upright])

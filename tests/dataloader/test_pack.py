@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataloader import pack, pack_files
+from dataloader import pack
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.build import build_loader
@@ -164,8 +164,8 @@ def test_the_size_is_told_before_anything_is_written(root, tmp_path, capsys):
 
 def test_a_full_disk_is_seen_before_and_while_writing_and_packing_goes_on(root, packs, tmp_path, capsys, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(pack_files.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert "MB left" in refused(command(root, tmp_path / "pack", "--format", "raw"), capsys)
+    monkeypatch.setattr(pack.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert "the disk has 1 KB left" in refused(command(root, tmp_path / "pack", "--format", "raw"), capsys)
     monkeypatch.undo()
     words = command(root, tmp_path / "pack", "--format", "raw")
     limited = Forked(pack.main, words, tmp_path / "screen", file_bytes=900_000)
@@ -189,16 +189,16 @@ def test_folders_that_cannot_be_written_or_hold_else_are_one_line(root, packs, t
 
 
 def pack_slowly(arguments: list[str]) -> int:
-    write = pack_files._write
+    write = pack.append_bytes
 
-    def slowly(file, data):
+    def slowly(path, data):
         view = memoryview(data)
         half = len(view) // 2
-        write(file, view[:half])
+        write(path, view[:half])
         time.sleep(0.004)
-        write(file, view[half:])
+        write(path, view[half:])
 
-    pack_files._write = slowly
+    pack.append_bytes = slowly
     return pack.main(arguments)
 
 
@@ -224,14 +224,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(root, packs, tmp_path
 @pytest.mark.parametrize("damage", ["journal cut", "crops cut", "crops longer", "a frame changed"])
 def test_whatever_is_unsound_is_packed_again(copy, tmp_path, damage, monkeypatch):
     out, whole = tmp_path / "pack", make(copy, tmp_path / "whole")
-    append, count = pack_files.PackFiles.append, []
+    append, count = pack.PackWriter.append, []
 
     def stop(self, *given):
         if len(count) == 6:
             raise KeyboardInterrupt
         count.append(append(self, *given))
 
-    monkeypatch.setattr(pack_files.PackFiles, "append", stop)
+    monkeypatch.setattr(pack.PackWriter, "append", stop)
     assert pack.main(command(copy, out)) == 130
     monkeypatch.undo()
     journal, crops = out / "journal.jsonl", out / "crops-000.bin"
@@ -251,7 +251,7 @@ def test_whatever_is_unsound_is_packed_again(copy, tmp_path, damage, monkeypatch
 
 
 def test_clips_fill_file_after_file(root, packs, tmp_path, monkeypatch):
-    monkeypatch.setattr(pack_files, "FILE_BYTES", 400_000)
+    monkeypatch.setattr(pack, "FILE_BYTES", 400_000)
     out = make(root, tmp_path / "pack", "--format", "raw")
     assert len(list(out.glob("*.bin"))) == 4  # 15 clips of 122880 bytes, four to a file
     clips, views = clips_and_views(root)

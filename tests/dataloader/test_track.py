@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detection, Detections
 from dataloader.track import Tracker
 
 
-def face(x: float, y: float = 50, side: float = 40) -> Found:
-    return Found(x, y, x + side, y + side, 0.9)
+def face(x: float, y: float = 50, side: float = 40) -> Detection:
+    return Detection(x, y, x + side, y + side, 0.9)
 
 
 def follow(tracker, frames, step=0.1):
@@ -124,6 +124,6 @@ def test_a_face_of_quite_another_size_is_another_person():
 
 
 def test_a_sure_face_comes_before_a_larger_doubtful_one():
-    sure, doubtful = Found(10, 50, 110, 150, 0.95), Found(200, 50, 330, 180, 0.7)
+    sure, doubtful = Detection(10, 50, 110, 150, 0.95), Detection(200, 50, 330, 180, 0.7)
     found = follow(Tracker(1), [[doubtful, sure]] * 3)
     assert [middle(p) for p in found[-1]] == [60]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.video.open import open_video
-from dataloader.video.video import TooLong
+from dataloader.video import TooLong, open_video
 from tests.support.filming import FPS, HEIGHT, WIDTH, film, picture, sound
 from utils.errors import UserError
 

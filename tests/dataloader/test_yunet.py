@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, chosen, open_detector
+from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, open_detector, resolve_face_model
 from tests.support.tools import ROOT
 from utils.errors import UserError
 
@@ -112,10 +112,10 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     with pytest.raises(UserError, match=INSTALL):
         open_detector("yunet")
-    assert chosen(None) == "cascades" and isinstance(open_detector(), CascadeDetector)
+    assert resolve_face_model(None) == "cascades" and isinstance(open_detector(), CascadeDetector)
     shutil.copy(network, package / "face_detection_yunet_test.onnx")
     assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
-    assert chosen(None) == "yunet" and isinstance(open_detector(), YunetDetector)
+    assert resolve_face_model(None) == "yunet" and isinstance(open_detector(), YunetDetector)
     assert isinstance(open_detector("cascades"), CascadeDetector)
 
 

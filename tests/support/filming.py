@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detection, Detections
 
 WIDTH, HEIGHT, FPS = 160, 120, 20
 FACE = (220, 30, 30)
@@ -63,7 +63,7 @@ class RedDetector:
         rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
         if not len(rows):
             return Detections([], [])
-        return Detections([Found(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9)], [])
+        return Detections([Detection(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9)], [])
 
 
 def red_detector(face_model: str | None = None, persons: int = 1) -> RedDetector:
