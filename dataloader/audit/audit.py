@@ -8,7 +8,7 @@ from typing import Any
 
 from dataloader.annotation import Clip, lines_of, name_clip, on_disk, require_same
 from dataloader.audit import checks
-from dataloader.audit.checks import SEVERITIES, Counts, Finding, findings_of
+from dataloader.audit.checks import KINDS, Counts, Finding, findings_of
 from dataloader.audit.contents import Contents, Coverage, Size, audit_boxes, size_text
 from dataloader.audit.options import AuditOptions
 from dataloader.classes import Classes, load_classes, with_compounds
@@ -64,7 +64,7 @@ class Audit:
 
     @property
     def summary(self) -> dict[str, int]:
-        return {severity: sum(f.severity == severity for f in self.findings) for severity in SEVERITIES}
+        return {severity: sum(f.severity == severity for f in self.findings) for severity in KINDS}
 
     def as_dict(self) -> dict[str, Any]:
         splits = {counts.split: counts.as_dict() for counts in self.counts}
@@ -103,7 +103,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
         coverages += kind_coverages
         findings += kind_findings
     sizes = {} if options.quick else {split: contents.sizes(split_clips) for split, split_clips in splits.items()}
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
     return Audit(classes, lists, counts, coverages, sizes, findings)
 
 

@@ -15,32 +15,13 @@ from dataloader.classes import Classes
 from dataloader.frames import find_unreadable
 from utils.words import plural
 
-SEVERITIES = ("error", "warning", "note")
-SEVERITY = {  # every kind of finding
-    "list": "error",  # a whole list that cannot be read
-    "line": "error",
-    "label": "error",
-    "clip": "error",
-    "same_name": "error",
-    "two_labels": "error",
-    "clip_shared": "error",
-    "content_shared": "error",
-    "unreadable": "error",
-    "box_file": "error",
-    "box_entry": "error",
-    "person_shared": "warning",
-    "class_missing": "warning",
-    "few_clips": "warning",
-    "frame_count": "warning",
-    "clip_repeated": "warning",
-    "content_repeated": "warning",
-    "box_coverage": "warning",
-    "tiny_frames": "warning",
-    "frame_order": "note",
-    "frame_gaps": "note",
-    "sizes_change": "note",
-    "persons_unknown": "note",
+KINDS = {  # of findings, by severity
+    "error": "list line label clip same_name two_labels clip_shared content_shared unreadable box_file box_entry",
+    "warning": "person_shared class_missing few_clips frame_count clip_repeated content_repeated box_coverage "
+    "tiny_frames",
+    "note": "frame_order frame_gaps sizes_change persons_unknown",
 }
+SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}
 MAX_EXAMPLES = 3  # of each finding
 FEW_CLIPS = 20  # below this one clip moves UAR so much that epochs cannot be told apart
 SHARED_PERSONS = {"train": "the score is not of new persons", "val": "what is selected on them suits them"}
@@ -226,8 +207,8 @@ def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Findin
 
 def differing_counts(clips: list[Clip], split: str | None = None) -> list[Finding]:
     """Return clips that have frames, but not as many as their list says."""
-    counted = [clip for clip in clips if clip.frames and clip.listed_frames is not None]
-    differing = [clip for clip in counted if clip.listed_frames != len(clip.frames)]
+    stated = [clip for clip in clips if clip.frames and clip.listed_frames is not None]
+    differing = [clip for clip in stated if clip.listed_frames != len(clip.frames)]
     fewer = sum(clip.listed_frames > len(clip.frames) for clip in differing)
     prefix = f"{split}: " if split else ""
     text = (
