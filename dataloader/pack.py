@@ -47,16 +47,16 @@ SAMPLES = 8  # clips of which a frame is encoded to estimate the size of JPEGs
 
 @dataclass(frozen=True)
 class PackOptions(SetOptions):
-    out: str | None = option(None, "the folder to write: new, empty, or an unfinished pack", metavar="DIR")
-    format: Literal["jpeg", "raw"] = option("jpeg", "jpeg: about a tenth of the size; raw: every bit, and quicker")
-    quality: int = option(95, "of the JPEGs", minimum=1, maximum=100)
-    crop_body: bool | None = option(None, "as main.py's: context = the body box (default: if boxes given)")
-    missing_face: Literal["nearest", "frame"] = option("nearest", "as main.py's")
-    image_size: int = option(224, "as main.py's", minimum=16, maximum=1024)
-    decode: Literal["exact", "scaled"] = option("exact", "as main.py's")
-    on_bad_frame: Literal["error", "skip"] = option("error", "as main.py's")
+    out: str | None = option(None, "folder to write: new, empty, or an unfinished pack", metavar="DIR")
+    format: Literal["jpeg", "raw"] = option("jpeg", "jpeg is a tenth of the size; raw keeps every bit and reads faster")
+    quality: int = option(95, "quality of the JPEGs", minimum=1, maximum=100)
+    crop_body: bool | None = option(None, "cut the context to the body box (default: if there are body boxes)")
+    missing_face: Literal["nearest", "frame"] = option("nearest", "box of a frame without a face, as for main.py")
+    image_size: int = option(224, "side of the crops in pixels, as for main.py", minimum=16, maximum=1024)
+    decode: Literal["exact", "scaled"] = option("exact", "how frames are decoded, as for main.py")
+    on_bad_frame: Literal["error", "skip"] = option("error", "what to do with unreadable frames, as for main.py")
     workers: int | None = option(
-        None, "processes that decode", words={"auto": None}, minimum=0, maximum=256, metavar="N|auto"
+        None, "number of processes that decode frames", words={"auto": None}, minimum=0, maximum=256, metavar="N|auto"
     )
 
     @property

@@ -15,14 +15,14 @@ from utils.errors import UserError
 class SetOptions:
     """The lists and boxes of a data set, as the flags of main.py name them."""
 
-    dataset: str = option("RAER", "as main.py's")
-    root_dir: str | None = option(None, "as main.py's", metavar="DIR")
-    class_texts: str | None = option(None, "as main.py's", metavar="FILE")
-    train_annotation: str | None = option(None, "a list of clips, as main.py's", metavar="FILE")
-    val_annotation: str | None = option(None, "another", metavar="FILE")
-    test_annotation: str | None = option(None, "another", metavar="FILE")
-    bounding_box_face: str | None = option(None, "as main.py's", metavar="FILE")
-    bounding_box_body: str | None = option(None, "as main.py's", metavar="FILE")
+    dataset: str = option("RAER", "name of the data set, as for main.py")
+    root_dir: str | None = option(None, "folder of the data set, as for main.py", metavar="DIR")
+    class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
+    train_annotation: str | None = option(None, "list of training clips", metavar="FILE")
+    val_annotation: str | None = option(None, "list of validation clips", metavar="FILE")
+    test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
+    bounding_box_face: str | None = option(None, "face boxes, one a frame", metavar="FILE")
+    bounding_box_body: str | None = option(None, "body boxes, one a clip", metavar="FILE")
 
     @property
     def lists(self) -> dict[str, str]:
@@ -39,20 +39,22 @@ class SetOptions:
 
 @dataclass(frozen=True)
 class AuditOptions(SetOptions):
-    label_type: Literal["single", "compound"] = option("single", "as main.py's")
-    fold: str | None = option(None, "what {fold} in a path stands for; all: one report a fold", metavar="N|all")
+    label_type: Literal["single", "compound"] = option("single", "kind of labels, as for main.py")
+    fold: str | None = option(
+        None, "number that replaces {fold} in paths; all: one report for each fold", metavar="N|all"
+    )
     quick: bool = option(False, "look at the first bytes of frames only: no hashes, no sizes, nothing decoded")
     strict: bool = option(False, "exit status 1 where there is an error or a warning")
-    json: str | None = option(None, "also write everything here", metavar="FILE")
+    json: str | None = option(None, "write the whole report to this file as well", metavar="FILE")
     make_folds: int | None = option(
-        None, "write so many folds of the clips of train and val, persons kept whole", minimum=1, maximum=999
+        None, "number of folds to write of the clips of train and val, persons kept whole", minimum=1, maximum=999
     )
-    out: str | None = option(None, "where --make-folds writes: a new or empty folder", metavar="DIR")
-    pool: bool = option(False, "--make-folds of the test clips as well")
+    out: str | None = option(None, "folder that --make-folds writes: new or empty", metavar="DIR")
+    pool: bool = option(False, "divide the test clips as well")
     val_fraction: float = option(
         0.2, "share of each fold's training clips that becomes its validation list; 0: none", minimum=0, maximum=0.9
     )
-    seed: int = option(42, "of --make-folds: which of equally good folds", minimum=0, maximum=2**32 - 1)
+    seed: int = option(42, "random seed that chooses among equally good folds", minimum=0, maximum=2**32 - 1)
     workers: int | None = option(
         None,
         "threads that read and decode frames; auto (default): 4, or fewer cores",

@@ -121,8 +121,8 @@ def test_workers_and_a_start_in_mid_epoch_change_nothing(root, packs):
         return list(build_loader(dataset, order, batch_size=2, workers=workers))
 
     expected = batches(0, 0)
-    for found, reference in ((batches(2, 0), expected), (batches(0, 4), expected[2:])):
-        for batch, again in zip(found, reference, strict=True):
+    for batch_list, reference in ((batches(2, 0), expected), (batches(0, 4), expected[2:])):
+        for batch, again in zip(batch_list, reference, strict=True):
             assert batch["id"] == again["id"] and torch.equal(batch["face"], again["face"])
 
 

@@ -76,8 +76,8 @@ def test_interrupted_goes_on_to_the_same_set(videos, prepared, tmp_path, capsys,
         assert "the same command goes on" in capsys.readouterr().err
     assert [path.stem for path in (out / ".prepared/videos").iterdir()] == ["Bored_anna_one"]
     assert not (out / "annotation").exists(), "nothing looks complete"
-    status, shown, _ = run(*words, capsys=capsys)
-    assert status == 0 and "1 of 4 videos done" in shown
+    status, screen, _ = run(*words, capsys=capsys)
+    assert status == 0 and "1 of 4 videos done" in screen
     assert file_contents(out) == file_contents(prepared)
 
 
@@ -176,17 +176,17 @@ def test_a_video_of_which_no_clip_was_kept_may_change_or_go(tmp_path, words):
 def test_a_set_among_the_videos_is_no_video(tmp_path, capsys):
     film_face(tmp_path / "in/a.mp4")
     for _ in range(2):
-        status, shown, _ = prepare(tmp_path / "in", tmp_path / "in/set", capsys=capsys)
+        status, screen, _ = prepare(tmp_path / "in", tmp_path / "in/set", capsys=capsys)
         assert status == 0 and read_list(tmp_path / "in/set", "clips") == [["images/a/a_0001", "10"]]
-    assert f"1 item left alone, no video: {tmp_path / 'in/set'}" in shown
+    assert f"1 item left alone, no video: {tmp_path / 'in/set'}" in screen
     assert "is a set that was prepared" in refusal(tmp_path / "in/set", "--out", tmp_path / "x", *FLAGS, capsys=capsys)
     assert not (tmp_path / "x").exists()
 
 
 def test_labels_that_come_later_cut_nothing_anew(tmp_path, words, capsys):
     labels = write(tmp_path / "l.csv", "video,label\na,Fatigue\nb,Confusion\nc,Confusion\n")
-    status, shown, _ = run(*words, "--labels", labels, capsys=capsys)
-    assert status == 0 and "3 of 3 videos done" in shown
+    status, screen, _ = run(*words, "--labels", labels, capsys=capsys)
+    assert status == 0 and "3 of 3 videos done" in screen
     assert sorted(read_list(tmp_path / "set", "train", "test")) == [
         ["images/a/a_0001", "10", "4"],  # RAER counts Neutrality, Enjoyment, Confusion, Fatigue
         ["images/b/b_0001", "10", "3"],

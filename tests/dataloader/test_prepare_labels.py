@@ -138,8 +138,8 @@ def test_labels_of_other_sets_are_read_as_they_are_meant(tmp_path, capsys, datas
 def test_one_class_trains_nothing(tmp_path, capsys):
     for name in "ab":
         film_face(tmp_path / f"in/Bored/{name}.mp4")
-    status, shown, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
-    assert status == 0 and "every clip is of the class Bored" in shown and "train with" not in shown
+    status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
+    assert status == 0 and "every clip is of the class Bored" in screen and "train with" not in screen
 
 
 def test_links_to_folders_are_followed_but_not_around(tmp_path, capsys):
@@ -147,8 +147,8 @@ def test_links_to_folders_are_followed_but_not_around(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     os.symlink(tmp_path / "disk/Bored", tmp_path / "in/Bored")
     os.symlink(tmp_path / "in", tmp_path / "disk/Bored/again")
-    status, shown, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
-    assert status == 0 and "1 item left alone, no video: " in shown
+    status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
+    assert status == 0 and "1 item left alone, no video: " in screen
     assert len(read_list(tmp_path / "set", "train")) == 1
 
 
@@ -157,8 +157,8 @@ def test_pictures_above_videos_hide_none(tmp_path, capsys):
     (tmp_path / "frames/below").mkdir(parents=True)
     for folder in ("in", "in/Bored", "frames", "frames/below"):
         Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.jpg")
-    status, shown, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
-    assert status == 0 and "2 items left alone" in shown and len(read_list(tmp_path / "set", "train")) == 1
+    status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
+    assert status == 0 and "2 items left alone" in screen and len(read_list(tmp_path / "set", "train")) == 1
     err = refusal(tmp_path / "frames", "--out", tmp_path / "other", *FLAGS, capsys=capsys)
     assert f"{tmp_path / 'frames'}: holds pictures, and so does {tmp_path / 'frames/below'}" in err
 

@@ -1,4 +1,4 @@
-"""Small videos made on the spot, and a detector that finds coloured squares in them."""
+"""Small videos pixels on the spot, and a detector that finds coloured squares in them."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +15,10 @@ MILLISECONDS = Fraction(1, 1000)
 
 def picture(left: int | None, top: int = 30, side: int = 32) -> np.ndarray:
     """Grey, with a red square for a face."""
-    made = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
+    pixels = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
     if left is not None:
-        made[top : top + side, left : left + side] = FACE
-    return made
+        pixels[top : top + side, left : left + side] = FACE
+    return pixels
 
 
 def film(path: Path, pictures: list[np.ndarray], *, codec: str = "libx264", fps: int = FPS, times=None, **options):
