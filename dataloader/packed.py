@@ -156,16 +156,13 @@ def read_index(folder: Path) -> tuple[dict[str, Any], str]:
         raise UserError(f"--pack {folder / INDEX}: {reason_of(error)}") from None
     try:
         content = json.loads(data)
-        if content["format"] != FORMAT:
-            raise UserError(
-                f"--pack {folder}: of format {content['format']}, this version reads {FORMAT}; make it again"
-            )
-        if not all(key in content for key in ("settings", "files", "clips")):
-            raise KeyError
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"--pack {folder / INDEX}: not the index of a pack; make it again") from None
+    except ValueError:
+        content = None
+    version = content.get("format") if isinstance(content, dict) else None
+    if version not in (None, FORMAT):
+        raise UserError(f"--pack {folder}: of format {version}, this version reads {FORMAT}; make it again")
+    if version is None or not {"settings", "files", "clips"} <= content.keys():
+        raise UserError(f"--pack {folder / INDEX}: not the index of a pack; make it again")
     return content, hashlib.sha256(data).hexdigest()
 
 

@@ -111,10 +111,10 @@ def class_table(splits: list[Counts]) -> list[str]:
 def box_table(coverages: list[Coverage]) -> list[str]:
     rows = [("boxes", "split", "clips with one", "frames", "width", " lowest class")]
     for coverage in coverages:
-        lowest = min(coverage.by_class.items(), key=lambda pair: pair[1], default=None)
+        lowest = min(coverage.classes.items(), key=lambda pair: pair[1], default=None)
         lowest_text = f"{lowest[0]} {lowest[1]:.1%}" if lowest and lowest[1] < 1 else "-"
         width = "-" if coverage.width is None else f"{coverage.width:.0f}"
-        clips = f"{coverage.clips_with_box:,} of {len(coverage.clips):,}"
+        clips = f"{coverage.clips_with_box:,} of {coverage.clips:,}"
         rows.append((coverage.kind, coverage.split, clips, f"{coverage.share:.1%}", width, f" {lowest_text}"))
     return text_table(rows, "llrrr")
 

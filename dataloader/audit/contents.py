@@ -115,62 +115,38 @@ def size_text(size: Size) -> str:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many frames of each clip of a split have a box of one kind."""
+    """How many clips and frames of a split have a box of one kind."""
 
     kind: str
     split: str
-    clips: list[Clip]
-    hits: np.ndarray  # frames with a box, of each clip
-    frames: np.ndarray
-    names: tuple[str, ...]
+    clips: int
+    clips_with_box: int
+    frames: int
+    frames_with_box: int
     width: float | None  # pixels, median over all boxes
-
-    @property
-    def clips_with_box(self) -> int:
-        return int((self.hits > 0).sum())
+    classes: dict[str, float]  # share of the frames of each class
+    below: list[tuple[float, Clip]]  # clips with frames that have no box, and the share of those that have one
 
     @property
     def share(self) -> float:
-        return float(self.hits.sum() / max(self.frames.sum(), 1))
-
-    @property
-    def by_class(self) -> dict[str, float]:
-        """Share of frames with a box, of each class that has frames."""
-        labels = np.array([clip.label for clip in self.clips], dtype=int)
-        hits, frames = (np.bincount(labels, values, minlength=len(self.names)) for values in (self.hits, self.frames))
-        return {name: float(hit / total) for name, hit, total in zip(self.names, hits, frames, strict=True) if total}
-
-    @property
-    def below(self) -> list[tuple[float, Clip]]:
-        """Clips with frames that have no box, with the share of those that have one, the lowest first."""
-        incomplete = np.flatnonzero(self.hits < self.frames)
-        shares = [(float(self.hits[i] / self.frames[i]), self.clips[i]) for i in incomplete]
-        return sorted(shares, key=lambda pair: pair[0])
+        return self.frames_with_box / max(self.frames, 1)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "clips": len(self.clips),
-            "clips_with_box": self.clips_with_box,
-            "frames": int(self.frames.sum()),
-            "frames_with_box": int(self.hits.sum()),
-            "width": self.width,
-            "classes": self.by_class,
-            "clips_below": {clip.id: share for share, clip in self.below},
-        }
+        values = {name: value for name, value in vars(self).items() if name not in ("kind", "split", "below")}
+        return values | {"clips_below": {clip.id: share for share, clip in self.below}}
 
     def findings(self) -> list[Finding]:
         """Return a finding where clips have no box, or many frames of a class."""
-        without = len(self.clips) - self.clips_with_box
-        low = ", ".join(f"{name} {share:.1%}" for name, share in self.by_class.items() if share < ENOUGH_BOXES)
+        without = self.clips - self.clips_with_box
+        low = ", ".join(f"{name} {share:.1%}" for name, share in self.classes.items() if share < ENOUGH_BOXES)
         if not without and not low:
             return []
         text = f"{self.kind} boxes for {self.share:.1%} of frames"
         if without:
-            text = f"{without} of {len(self.clips)} clips have no {self.kind} box; {self.share:.1%} of frames have one"
+            text = f"{without} of {self.clips} clips have no {self.kind} box; {self.share:.1%} of frames have one"
         text = f"{self.split}: {text}" + (f" ({low})" if low else "")
-        below = self.below
-        examples = tuple(f"{location(clip)}: {share:.0%}" for share, clip in below[:MAX_EXAMPLES])
-        return [Finding("box_coverage", text, self.split, len(below), examples)]
+        examples = tuple(f"{location(clip)}: {share:.0%}" for share, clip in self.below[:MAX_EXAMPLES])
+        return [Finding("box_coverage", text, self.split, len(self.below), examples)]
 
 
 def audit_boxes(
@@ -189,7 +165,7 @@ def audit_boxes(
     text = f"{kind} boxes: {{clip}} with a broken entry, left out"
     findings = findings_of("box_entry", text, [str(fault) for fault in faults])
     coverages = [_cover(kind, split, clips, boxes, classes) for split, clips in splits.items()]
-    if any(coverage.clips for coverage in coverages) and not any(coverage.hits.any() for coverage in coverages):
+    if any(coverage.clips for coverage in coverages) and not any(coverage.frames_with_box for coverage in coverages):
         text = f"{kind} boxes: no frame of any list has one; do the keys name the same clips and frames?"
         return coverages, [*findings, Finding("box_file", text, None, 1, (file,))]
     return coverages, findings + [finding for coverage in coverages for finding in coverage.findings()]
@@ -197,6 +173,12 @@ def audit_boxes(
 
 def _cover(kind: str, split: str, clips: list[Clip], boxes: dict[str, Any], classes: Classes) -> Coverage:
     clips = [clip for clip in clips if clip.frames]
-    hits = np.array([sum(name in boxes.get(clip.key, ()) for name in clip.frames) for clip in clips], dtype=int)
+    labels = np.array([clip.label for clip in clips], dtype=int)
     frames = np.array([len(clip.frames) for clip in clips], dtype=int)
-    return Coverage(kind, split, clips, hits, frames, classes.names, middle_width(clips, boxes))
+    hits = np.array([sum(name in boxes.get(clip.key, ()) for name in clip.frames) for clip in clips], dtype=int)
+    by_class = [np.bincount(labels, values, minlength=len(classes)) for values in (hits, frames)]
+    shares = {name: float(hit / total) for name, hit, total in zip(classes.names, *by_class, strict=True) if total}
+    below = [(float(hits[i] / frames[i]), clips[i]) for i in np.flatnonzero(hits < frames)]
+    below.sort(key=lambda pair: pair[0])
+    numbers = len(clips), int((hits > 0).sum()), int(frames.sum()), int(hits.sum())
+    return Coverage(kind, split, *numbers, middle_width(clips, boxes), shares, below)

@@ -18,7 +18,7 @@ from dataloader.detect import Detector, body_box, face_weight, open_detector
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, is_whole, remove_clips, write_record
-from dataloader.track import Tracker, patience_of
+from dataloader.track import Person, Tracker, patience_of
 from dataloader.video import Video, open_video
 from utils.errors import UserError
 from utils.processes import ordered_map
@@ -95,12 +95,11 @@ def _write_clip(out: Path, clip: "CutClip", number: int, source: Source, options
 
 @dataclass(frozen=True)
 class Sample:
-    """A kept frame, with the face of every person in it and the body of each."""
+    """A kept frame, with every person whose face was detected in it and the body of each."""
 
     seconds: float
     jpeg: bytes
-    faces: dict[int, Box]  # by person
-    weights: dict[int, float]  # of the faces
+    persons: dict[int, Person]
     bodies: dict[int, Box]
 
 
@@ -117,7 +116,7 @@ class CutClip:
     @property
     def face_boxes(self) -> dict[str, list[float]]:
         samples = enumerate(self.samples, 1)
-        return {frame_name(n): rounded(s.faces[self.person]) for n, s in samples if self.person in s.faces}
+        return {frame_name(n): rounded(s.persons[self.person].face) for n, s in samples if self.person in s.persons}
 
     @property
     def body_box(self) -> list[float] | None:
@@ -173,11 +172,9 @@ class Cutter:
                 continue  # far from every labelled part
             frame = shrunk(frame, options.height)
             detections, (height, width) = self.detector(frame), frame.shape[:2]
-            persons = [person for person in tracker.update(seconds, detections) if person.seen]
-            faces = {person.id: person.face for person in persons}
-            weights = {person.id: face_weight(person.face, person.score) for person in persons}
-            bodies = {id: body_box(face, detections.bodies, width, height) for id, face in faces.items()}
-            yield Sample(seconds, encode(frame, options.quality), faces, weights, bodies)
+            persons = {person.id: person for person in tracker.update(seconds, detections) if person.seen}
+            bodies = {id: body_box(p.face, detections.bodies, width, height) for id, p in persons.items()}
+            yield Sample(seconds, encode(frame, options.quality), persons, bodies)
 
     def _add(self, sample: Sample, part: int) -> Iterator[CutClip]:
         """Add a sample to the window; yield the clips of windows that end before it."""
@@ -203,10 +200,10 @@ class Cutter:
             return
         weights: Counter[int] = Counter()
         for sample in samples:
-            weights.update(sample.weights)
+            weights.update({id: face_weight(person.face, person.score) for id, person in sample.persons.items()})
         persons: list[int | None] = [person for person, _ in weights.most_common(options.persons)]
         for person in persons or [None]:
-            share = sum(person in sample.faces for sample in samples) / len(samples)
+            share = sum(person in sample.persons for sample in samples) / len(samples)
             reason = f"a face in {share:.0%} of its frames" if share < options.min_face else None
             yield CutClip(span, part, person, samples, reason)
 
