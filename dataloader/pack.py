@@ -231,19 +231,19 @@ def require_finished(folder: Path, header: dict[str, Any], clips: dict[str, Clip
     (folder / JOURNAL).unlink(missing_ok=True)  # a kill may have come between index and journal
 
 
-def _require_same(folder: Path, stored: dict[str, Any], header: dict[str, Any], what: str) -> None:
+def _require_same(folder: Path, begun: dict[str, Any], header: dict[str, Any], subject: str) -> None:
     """Raise with one line on what differs between the pack that is there and the one that is asked for."""
-    if stored.get("format") != FORMAT:
-        raise UserError(f"--out {folder}: {what} of another format; name another folder or remove it")
+    if begun.get("format") != FORMAT:
+        raise UserError(f"--out {folder}: {subject} of another format; name another folder or remove it")
     differences = [
-        f"with --{name.replace('_', '-')} {stored['settings'].get(name)}, not {value}"
+        f"with --{name.replace('_', '-')} {begun['settings'].get(name)}, not {value}"
         for name, value in header["settings"].items()
-        if stored["settings"].get(name) != value
+        if begun["settings"].get(name) != value
     ]
     reasons = {"lists": "of other lists", "clips": "of other clips", "boxes": "cut by other boxes"}
-    differences += [reason for name, reason in reasons.items() if stored.get(name) != header[name]]
+    differences += [reason for name, reason in reasons.items() if begun.get(name) != header[name]]
     if differences:
-        raise UserError(f"--out {folder}: {what} {differences[0]}; name another folder or remove it")
+        raise UserError(f"--out {folder}: {subject} {differences[0]}; name another folder or remove it")
 
 
 class PackWriter:
@@ -262,8 +262,8 @@ class PackWriter:
         """Return how many clips are packed already, soundly; everything behind them is cut off."""
         lines, end = _sound_lines(self.folder / JOURNAL), 0
         if lines:
-            stored, end = lines[0]
-            _require_same(self.folder, stored, self.header, "holds an unfinished pack")
+            begun, end = lines[0]
+            _require_same(self.folder, begun, self.header, "holds an unfinished pack")
         for entry, line_end in lines[1:]:
             crops = self.folder / entry["file"]
             if not crops.is_file() or crops.stat().st_size < entry["offset"] + entry["bytes"]:

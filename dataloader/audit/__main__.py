@@ -35,7 +35,7 @@ def run(options: AuditOptions, ignored: list[str]) -> int:
     if ignored:
         text = f"flags of the recipe that an audit does not read: {' '.join(ignored)}"
         print(fill(text, WIDTH, break_on_hyphens=False) + "\n")
-    stored: dict[str, Any] = {"dataset": options.dataset, "root_dir": options.root_dir}
+    report: dict[str, Any] = {"dataset": options.dataset, "root_dir": options.root_dir}
     folds, contents, num_problems = {}, Contents(), 0
     for fold_options in each_fold(options):
         result = audit(fold_options, contents)
@@ -47,10 +47,10 @@ def run(options: AuditOptions, ignored: list[str]) -> int:
             print()
             folds[fold_options.fold] = result.as_dict()
         else:
-            stored |= result.as_dict()
+            report |= result.as_dict()
     if options.json:
         with writing_to("--json", options.json):
-            write_json(Path(options.json), stored | ({"folds": folds} if folds else {}))
+            write_json(Path(options.json), report | ({"folds": folds} if folds else {}))
     return 1 if options.strict and num_problems else 0
 
 

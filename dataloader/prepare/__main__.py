@@ -12,11 +12,11 @@ from pathlib import Path
 
 from dataloader.audit.__main__ import main as audit
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
-from dataloader.prepare import lists, sources, store
+from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
 from dataloader.prepare.lists import SetClasses
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source
+from dataloader.prepare.sources import Source, find_videos, make_sources, read_contents
 from dataloader.prepare.store import VideoRecord
 from utils.command import run_command, writing_to
 from utils.errors import UserError, one_line
@@ -26,36 +26,36 @@ from utils.words import plural, some
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the set of the videos that were named; return 1 where some of them could not be read."""
     out = Path(options.out)
-    paths, others = sources.find_videos(options.videos)
-    contents = sources.read_contents(paths, options.labels)
+    paths, other_files = find_videos(options.videos)
+    contents = read_contents(paths, options.labels)
     make_detector(options.face_model, options.persons)  # so that a wrong one ends here, and not in every video
-    if others:
-        say(f"{plural(len(others), 'item')} left alone, no video: {some(others, 3)}")
+    if other_files:
+        say(f"{plural(len(other_files), 'item')} left alone, no video: {some(other_files, 3)}")
     with store.open_folder(out, options):
         records = store.read_records(out)
-        named = sources.make_sources(paths, contents, {record.path: record.name for record in records})
-        return write_set(out, named, records, options, make_detector)
+        sources = make_sources(paths, contents, {record.path: record.name for record in records})
+        return write_set(out, sources, records, options, make_detector)
 
 
 def write_set(
     out: Path,
-    named: list[Source],
+    sources: list[Source],
     records: list[VideoRecord],
     options: PrepareOptions,
     make_detector: Callable[..., Detector],
 ) -> int:
-    labelled = [source for source in named if source.parts]
-    store.require_kept(out, labelled, records)
-    classes = lists.find_classes(out, labelled, options)
-    videos = cut_all(labelled, records, out, options, make_detector)
+    included = [source for source in sources if source.parts]
+    store.require_kept(out, included, records)
+    classes = lists.find_classes(out, included, options)
+    videos = cut_all(included, records, out, options, make_detector)
     errors = [video.error for video in videos if video.error]
     if len(errors) == len(videos):
         suffix = f" (and {plural(len(errors) - 1, 'other')} like it)" if len(errors) > 1 else ""
         raise UserError(errors[0] + suffix)
-    counts = lists.write_lists(out, labelled, videos, classes, options.test_share)
-    unlabelled = [source for source in named if not source.parts]
-    num_dropped = lists.write_dropped(out, labelled, videos, unlabelled)
-    report(out, labelled, videos, counts, num_dropped, resolve_face_model(options.face_model))
+    counts = lists.write_lists(out, included, videos, classes, options.test_share)
+    excluded = [source for source in sources if not source.parts]
+    num_dropped = lists.write_dropped(out, included, videos, excluded)
+    report(out, included, videos, counts, num_dropped, resolve_face_model(options.face_model))
     if classes.own_names:
         say(f"classes, by their folders or labels: {', '.join(classes.own_names)}; their texts: {classes.file}")
     if counts.get("train") and options.audit:
@@ -69,10 +69,10 @@ def say(text: str) -> None:
 
 
 def report(
-    out: Path, named: list[Source], videos: list[VideoRecord], counts: dict[str, int], num_dropped: int, detector: str
+    out: Path, sources: list[Source], videos: list[VideoRecord], counts: dict[str, int], num_dropped: int, detector: str
 ) -> None:
     """Print what became of every video that is not as it should be, and how much there is."""
-    for source, video in zip(named, videos, strict=True):
+    for source, video in zip(sources, videos, strict=True):
         if video.error:
             say(f"left out: {video.error}")
         elif video.damaged:

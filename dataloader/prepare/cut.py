@@ -216,9 +216,9 @@ def rounded(box: Box) -> list[float]:
     return [round(float(edge), 1) for edge in box]
 
 
-def shrunk(frame: np.ndarray, side: int) -> np.ndarray:
-    """Return the frame with a shorter side of at most ``side`` pixels."""
-    ratio = side / min(frame.shape[:2])
+def shrunk(frame: np.ndarray, short_side: int) -> np.ndarray:
+    """Return the frame with a shorter side of at most ``short_side`` pixels."""
+    ratio = short_side / min(frame.shape[:2])
     if ratio >= 1:
         return frame
     size = max(round(frame.shape[1] * ratio), 1), max(round(frame.shape[0] * ratio), 1)

@@ -145,14 +145,14 @@ def _linked_groups(videos: Iterable[set[str]]) -> list[set[str]]:
     return sorted(groups, key=min)
 
 
-def write_dropped(out: Path, sources: list[Source], videos: list[VideoRecord], unlabelled: list[Source]) -> int:
+def write_dropped(out: Path, sources: list[Source], videos: list[VideoRecord], excluded: list[Source]) -> int:
     """Write ``dropped.csv``, all that was named and is in no list, and why; return the number of its rows."""
     rows = []
     for source, video in zip(sources, videos, strict=True):
         path = one_line(str(source.path))
         rows += [(path, *row) for row in video.dropped]
         rows += [(path, "", "", video.error)] if video.error else []
-    rows += [(one_line(str(source.path)), "", "", "not in --labels") for source in unlabelled]
+    rows += [(one_line(str(source.path)), "", "", "not in --labels") for source in excluded]
     with atomic_write(out / "dropped.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("video", "from", "to", "reason"), *rows])
     return len(rows)

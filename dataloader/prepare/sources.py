@@ -76,10 +76,10 @@ class Source:
         return {"stamp": self.stamp, "person": self.person, "spans": [[part.start, part.end] for part in self.parts]}
 
 
-def find_videos(named: Sequence[str]) -> tuple[list[VideoPath], list[Path]]:
+def find_videos(arguments: Sequence[str]) -> tuple[list[VideoPath], list[Path]]:
     """Return every video in files and folders, and the paths that are no video."""
-    videos, others = [], []
-    for word in named:
+    videos, other_files = [], []
+    for word in arguments:
         path = Path(word)
         if not path.exists():
             raise UserError(f"{word}: no such file or folder")
@@ -89,15 +89,17 @@ def find_videos(named: Sequence[str]) -> tuple[list[VideoPath], list[Path]]:
             videos.append(VideoPath(path, Path(path.resolve().name)))
             continue
         for below, is_video in _walk(path):
-            videos.append(VideoPath(below, below.relative_to(path))) if is_video else others.append(below)
+            videos.append(VideoPath(below, below.relative_to(path))) if is_video else other_files.append(below)
     real_paths: set[str] = set()
     for video in videos:
         if video.real in real_paths:
             raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
         real_paths.add(video.real)
     if not videos:
-        raise UserError(f"{named[0]}: holds no video ({', '.join(VIDEO_SUFFIXES[:4])}, ...) and no folder of frames")
-    return videos, others
+        raise UserError(
+            f"{arguments[0]}: holds no video ({', '.join(VIDEO_SUFFIXES[:4])}, ...) and no folder of frames"
+        )
+    return videos, other_files
 
 
 def holds_frames(folder: Path, above: tuple[Path, ...] = ()) -> bool:
@@ -229,14 +231,14 @@ def _seconds(text: str, where: str) -> float | None:
 def make_sources(videos: list[VideoPath], contents: list[Content], names: Mapping[str, str]) -> list[Source]:
     """Return the videos with names of their clips; ``names``: {real path: name} of those that the set holds already."""
     persons = name_persons([content.person for content in contents])
-    sources, used = [], {name.casefold() for name in names.values()}
+    sources, taken_names = [], {name.casefold() for name in names.values()}
     for video, content in zip(videos, contents, strict=True):
         name = names.get(video.real)
         if name is None:
             name = safe_name("_".join([*video.folders, video.stem])) or "video"
-            while name.casefold() in used:
+            while name.casefold() in taken_names:
                 name += "-2"
-            used.add(name.casefold())
+            taken_names.add(name.casefold())
         person = persons[content.person] or name
         sources.append(Source(video.path, video.real, name, person, content.parts, stamp_of(video.path)))
     return sources

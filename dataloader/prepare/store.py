@@ -55,14 +55,14 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
     A folder that is still empty at the end is removed.
     """
     state, is_new = out / STATE, not out.exists()
-    settings, stored = state / "options.json", {"format": FORMAT} | options.stored
+    settings, content = state / "options.json", {"format": FORMAT} | options.stored
     if not is_new and not settings.is_file() and (not out.is_dir() or any(p.name != STATE for p in out.iterdir())):
         raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
     with held_alone(state / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
         if settings.is_file():
-            _require_same(out, read_json(settings), stored)
+            _require_same(out, read_json(settings), content)
         else:
-            write_json(settings, stored)
+            write_json(settings, content)
         try:
             yield
         finally:
