@@ -16,10 +16,9 @@ import cv2
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from dataloader.body import body_box
 from dataloader.boxes import Box, read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
-from dataloader.detect import Detections, Detector, chosen, open_detector, overlap
+from dataloader.detect import Detections, Detector, body_box, open_detector, overlap, resolve_face_model
 
 PHOTO_FACE = (181, 75, 270, 178)  # measured by eye: cheek to cheek, fringe to chin
 HIT = 0.5  # overlap that counts as found
@@ -133,7 +132,7 @@ def main() -> None:
     print(f"\n{1000 * spent:.0f} ms of processor a drawn frame")
     found = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
     stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    stored[chosen(options.face_model)] = found
+    stored[resolve_face_model(options.face_model)] = found
     RESULTS.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 

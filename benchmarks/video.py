@@ -34,7 +34,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.video_pairs import detectors, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, Shown, find_segments, play
-from dataloader.detect import Detections, Found, chosen
+from dataloader.detect import Detection, Detections, resolve_face_model
 from dataloader.track import Tracker
 
 RESULTS = Path("benchmarks/results/video.json")
@@ -58,7 +58,7 @@ class TrueBoxes:
 
     def detect(self, frame: np.ndarray) -> Detections:
         face, body = self.shown.face, self.shown.body
-        return Detections([Found(*face, 1.0)] if face else [], [Found(*body, 1.0)] if body else [])
+        return Detections([Detection(*face, 1.0)] if face else [], [Detection(*body, 1.0)] if body else [])
 
 
 def rows_by_true_boxes(predictor: Predictor, segments: list[Segment], root: Path) -> list[Row]:
@@ -123,7 +123,7 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         timeline = record(predictor, long, folder / "long")
     took, used = time.perf_counter() - begun, time.process_time() - used
     return {
-        "faces_by": chosen(None),
+        "faces_by": resolve_face_model(None),
         "video_seconds": round(timeline.seconds, 1),
         "took": round(took, 1),
         "video_seconds_per_second": round(timeline.seconds / took, 2),

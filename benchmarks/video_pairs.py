@@ -11,8 +11,8 @@ from apps.predict.run import Predictor
 from apps.predict.timeline import Row, majority_of
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
-from dataloader.detect import CASCADES, INSTALL, YUNET, chosen
-from dataloader.video.open import open_video
+from dataloader.detect import CASCADES, INSTALL, YUNET, resolve_face_model
+from dataloader.video import open_video
 
 SCALE = 2.0
 Pair = tuple[list[Segment], list[Segment]]  # left, right
@@ -48,7 +48,7 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
 
 def detectors() -> list[str]:
     """What finds the faces; YuNet where it is installed."""
-    if chosen(None) == YUNET:
+    if resolve_face_model(None) == YUNET:
         return [CASCADES, YUNET]
     print(f"{YUNET}: not measured; `{INSTALL}` brings it", flush=True)
     return [CASCADES]

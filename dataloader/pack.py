@@ -4,10 +4,14 @@
         --test-annotation annotation/test.txt --bounding-box-face annotation/face.json \
         --bounding-box-body annotation/body.json
 
-Then add ``--pack data/pack`` to the flags of main.py. Interrupted at whatever moment, the same command goes on.
+Then add ``--pack data/pack`` to the flags of main.py. Interrupted at whatever moment, the same command goes on: crops
+are appended first, then a line of ``journal.jsonl`` says that the clip is whole, and ``index.json`` is written last.
 """
 
 import contextlib
+import json
+import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -20,62 +24,150 @@ import torch
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip, read_annotation
-from dataloader.boxes import body_hits, face_hits, read_body_boxes, read_face_boxes
+from dataloader.audit.options import SetOptions
+from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, read_face_boxes
 from dataloader.build import Loader, start_worker
-from dataloader.classes import load_classes
+from dataloader.classes import Classes, load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame
-from dataloader.pack_files import PackFiles
-from dataloader.packed import STREAMS, digest, hash_frames, stamps
+from dataloader.packed import FORMAT, INDEX, JOURNAL, STREAMS, changed_frame, digest, hash_frames, read_index, stamps
 from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
 from utils.errors import UserError
+from utils.files import atomic_write
+from utils.lock import held_alone
 from utils.processes import default_workers
 from utils.runlog import progress_bar
 from utils.words import plural
 
-LISTS = ("train_annotation", "val_annotation", "test_annotation")
-SAMPLES = 8  # crops that are encoded to tell how large JPEGs will be
+FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much
+SAMPLES = 8  # clips of which a frame is encoded to estimate the size of JPEGs
 
 
 @dataclass(frozen=True)
-class PackOptions:
-    out: str | None = option(None, "the folder to write: new, empty, or an unfinished pack", metavar="DIR")
-    format: Literal["jpeg", "raw"] = option("jpeg", "jpeg: about a tenth of the size; raw: every bit, and quicker")
-    quality: int = option(95, "of the JPEGs", minimum=1, maximum=100)
-    root_dir: str | None = option(None, "as main.py's", metavar="DIR")
-    dataset: str = option("RAER", "as main.py's")
-    class_texts: str | None = option(None, "as main.py's", metavar="FILE")
-    train_annotation: str | None = option(None, "a list of clips to pack", metavar="FILE")
-    val_annotation: str | None = option(None, "another", metavar="FILE")
-    test_annotation: str | None = option(None, "another", metavar="FILE")
-    bounding_box_face: str | None = option(None, "as main.py's", metavar="FILE")
-    bounding_box_body: str | None = option(None, "as main.py's", metavar="FILE")
-    crop_body: bool | None = option(None, "as main.py's: context = the body box (default: if boxes given)")
-    missing_face: Literal["nearest", "frame"] = option("nearest", "as main.py's")
-    image_size: int = option(224, "as main.py's", minimum=16, maximum=1024)
-    decode: Literal["exact", "scaled"] = option("exact", "as main.py's")
-    on_bad_frame: Literal["error", "skip"] = option("error", "as main.py's")
+class PackOptions(SetOptions):
+    out: str | None = option(None, "folder to write: new, empty, or an unfinished pack", metavar="DIR")
+    format: Literal["jpeg", "raw"] = option("jpeg", "jpeg is a tenth of the size; raw keeps every bit and reads faster")
+    quality: int = option(95, "quality of the JPEGs", minimum=1, maximum=100)
+    crop_body: bool | None = option(None, "cut the context to the body box (default: if there are body boxes)")
+    missing_face: Literal["nearest", "frame"] = option("nearest", "box of a frame without a face, as for main.py")
+    image_size: int = option(224, "side of the crops in pixels, as for main.py", minimum=16, maximum=1024)
+    decode: Literal["exact", "scaled"] = option("exact", "how frames are decoded, as for main.py")
+    on_bad_frame: Literal["error", "skip"] = option("error", "what to do with unreadable frames, as for main.py")
     workers: int | None = option(
-        None, "processes that decode", words={"auto": None}, minimum=0, maximum=256, metavar="N|auto"
+        None, "number of processes that decode frames", words={"auto": None}, minimum=0, maximum=256, metavar="N|auto"
+    )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the bytes of a pack depend on, beside clips and boxes."""
+        return {
+            "format": self.format,
+            "quality": self.quality if self.format == "jpeg" else None,
+            "image_size": self.image_size,
+            "decode": self.decode,
+            "on_bad_frame": self.on_bad_frame,
+        }
+
+
+def pack(options: PackOptions) -> None:
+    """Write the whole pack, or the rest of one."""
+    started = time.time()
+    if options.out is None:
+        raise UserError("--out DIR is missing: where to write the pack")
+    folder, classes = Path(options.out), load_classes(options.dataset, options.class_texts)
+    clips, lists = read_clips(options, classes)
+    views = read_views(options, clips, classes)
+    header = {
+        "settings": options.settings,
+        "lists": lists,
+        "clips": digest([[clip.key, clip.label] for clip in clips]),
+        "boxes": digest([boxes_of(clip, views) for clip in clips]),
+    }
+    by_key = {clip.key: clip for clip in clips}
+    if (folder / INDEX).exists():
+        require_finished(folder, header, by_key)
+        print(f"{options.out} already holds this pack: nothing to do")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / JOURNAL).exists():
+        raise UserError(f"--out {folder}: holds other files; name a new or empty folder")
+    with held_alone(folder / JOURNAL, f"--out {folder}: another process is writing this pack"):
+        writer = PackWriter(folder, header)
+        num_done = writer.resume(by_key)
+        remaining = clips[num_done:]
+        if num_done:
+            print(f"going on: {num_done} of {plural(len(clips), 'clip')} packed")
+        size = estimate_size(remaining, views, options)
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise UserError(f"--out {folder}: needs about {megabytes(size)}, the disk has {megabytes(free)} left")
+        frames = plural(sum(len(clip.frames) for clip in remaining), "frame")
+        print(f"packing {frames} of {plural(len(remaining), 'clip')}: {megabytes(size)} to write")
+        write_crops(writer, ClipCrops(remaining, views, options), options.workers)
+        writer.finish()
+    total, seconds = megabytes(sum(writer.sizes.values())), time.time() - started
+    print(f"packed {plural(len(clips), 'clip')}, {total}, in {seconds:.0f} s: add --pack {options.out}")
+
+
+def read_clips(options: PackOptions, classes: Classes) -> tuple[list[Clip], dict[str, str]]:
+    """Return every clip of the lists once, and a hash of each list."""
+    if not options.lists:
+        raise UserError("no list of clips: name --train-annotation, --val-annotation or --test-annotation")
+    clips: dict[str, Clip] = {}
+    hashes = {}
+    for split, file in options.lists.items():
+        split_clips = read_annotation(file, options.root_dir, classes)
+        hashes[f"{split}_annotation"] = digest([[clip.key, clip.label] for clip in split_clips])
+        for clip in split_clips:
+            if clips.setdefault(clip.key, clip).label != clip.label:
+                raise UserError(f"{file}: {clip.key} has another label than in the list before; correct one")
+    return list(clips.values()), hashes
+
+
+def read_views(options: PackOptions, clips: list[Clip], classes: Classes) -> Views:
+    face_file, body_file = options.bounding_box_face, options.bounding_box_body
+    crop_body = body_file is not None if options.crop_body is None else options.crop_body
+    if crop_body and body_file is None:
+        raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
+    faces = read_face_boxes(face_file, options.root_dir, classes.has_flat_boxes) if face_file else {}
+    bodies = read_body_boxes(body_file, options.root_dir) if crop_body else {}
+    if face_file:
+        _print_hits(face_hits(clips, faces), "--bounding-box-face")
+    if crop_body:
+        _print_hits(body_hits(clips, bodies), "--bounding-box-body")
+    return Views(
+        size=options.image_size,
+        missing_face=options.missing_face,
+        on_bad_frame=options.on_bad_frame,
+        decode=options.decode,
+        root=options.root_dir,
+        face_boxes=faces,
+        body_boxes=bodies,
     )
 
 
-class PackedClips(Dataset):
-    """One clip an item: what the index says of it, and its bytes."""
+def _print_hits(hits: HitRate, flag: str) -> None:
+    print(hits)
+    if hits.frames_with_box == 0:
+        raise UserError(f"{flag}: no frame of the lists has a box in it; do its keys name the same folders and files?")
+
+
+class ClipCrops(Dataset):
+    """``dataset[i]``: the index entry of a clip and the bytes of its crops."""
 
     def __init__(self, clips: list[Clip], views: Views, options: PackOptions) -> None:
-        self.clips, self.views, self.options, self.source = clips, views, options, FrameFiles(views)
+        self.clips, self.views, self.source = clips, views, FrameFiles(views)
+        self.format, self.quality = options.format, options.quality
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], torch.Tensor]:
         clip = self.clips[index]
-        before = stamps(clip)  # before the frames are read: a file that changes meanwhile shows
-        wanted = np.arange(len(clip.frames))
-        squares = self.source.squares(clip, wanted, {stream: [PLAIN] for stream in STREAMS})
+        before = stamps(clip)  # taken before the frames are read, so that a file that changes meanwhile shows
+        squares = self.source.squares(clip, np.arange(len(clip.frames)), {stream: [PLAIN] for stream in STREAMS})
         pixels = np.concatenate([squares.pixels[stream][0].numpy() for stream in STREAMS])  # (2 N, 3, S, S)
         entry = {
             "key": clip.key,
@@ -87,138 +179,165 @@ class PackedClips(Dataset):
             "face_sizes": squares.face_sizes.tolist(),
             "replaced": squares.replaced,
         }
-        if self.options.format == "raw":
+        if self.format == "raw":
             return entry, torch.from_numpy(pixels.reshape(-1))
-        encoded = [encode(square, self.options.quality) for square in pixels]
+        encoded = [encode(square, self.quality) for square in pixels]
         return entry | {"lengths": [len(e) for e in encoded]}, torch.from_numpy(np.concatenate(encoded))
 
 
 def encode(square: np.ndarray, quality: int) -> np.ndarray:
-    """(3, S, S) → JPEG with its colours at full resolution: crops are small, and faces are red."""
+    """Return (3, S, S) as a JPEG with its colours at full resolution: crops are small, and faces are red."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", np.ascontiguousarray(square[::-1].transpose(1, 2, 0)), settings)[1].ravel()
 
 
-def pack(options: PackOptions) -> None:
-    """The whole pack, or the rest of one."""
-    started, clips, lists = time.time(), *read_clips(options)
-    views = read_views(options, clips)
-    header = {
-        "settings": {
-            "format": options.format,
-            "quality": options.quality if options.format == "jpeg" else None,
-            "image_size": options.image_size,
-            "decode": options.decode,
-            "on_bad_frame": options.on_bad_frame,
-        },
-        "lists": lists,
-        "clips": digest([[clip.key, clip.label] for clip in clips]),
-        "boxes": digest([boxes_of(clip, views) for clip in clips]),
-    }
-    with PackFiles(Path(options.out), header) as files:
-        done = files.resume({clip.key: clip for clip in clips})
-        if files.is_complete:
-            print(f"{options.out} already holds this pack: nothing to do")
-            return
-        left = clips[done:]
-        if done:
-            print(f"going on: {done} of {plural(len(clips), 'clip')} packed")
-        bytes_left = estimate(left, views, options)
-        files.require_room(bytes_left)
-        print(
-            f"packing {plural(sum(len(c.frames) for c in left), 'frame')} of {plural(len(left), 'clip')}: "
-            f"{megabytes(bytes_left)} to write"
-        )
-        write(files, PackedClips(left, views, options), options)
-        size = files.finish()
-    took = f"{time.time() - started:.0f} s"
-    print(f"packed {plural(len(clips), 'clip')}, {megabytes(size)}, in {took}: add --pack {options.out}")
-
-
-def write(files: PackFiles, dataset: PackedClips, options: PackOptions) -> None:
-    workers = default_workers() if options.workers is None else options.workers
-    loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)), worker_init_fn=start_worker)
-    try:
-        for entry, payload in progress_bar(loader, len(dataset), "pack"):
-            files.append(entry, payload.numpy())
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError("a decoding process died (out of memory?): lower --workers; the same command goes on") from None
-
-
-def read_clips(options: PackOptions) -> tuple[list[Clip], dict[str, str]]:
-    """Every clip of the lists once, and a hash of each list."""
-    if options.out is None:
-        raise UserError("--out DIR is missing: where to write the pack")
-    named = {name: getattr(options, name) for name in LISTS if getattr(options, name)}
-    if not named:
-        raise UserError("no list of clips: name --train-annotation, --val-annotation or --test-annotation")
-    classes = load_classes(options.dataset, options.class_texts)
-    clips: dict[str, Clip] = {}
-    read = {name: read_annotation(file, options.root_dir, classes) for name, file in named.items()}
-    for name, found in read.items():
-        for clip in found:
-            if clips.setdefault(clip.key, clip).label != clip.label:
-                raise UserError(f"{named[name]}: {clip.key} has another label than in the list before; correct one")
-    lists = {name: digest([[clip.key, clip.label] for clip in found]) for name, found in read.items()}
-    return list(clips.values()), lists
-
-
-def read_views(options: PackOptions, clips: list[Clip]) -> Views:
-    crop_body = options.bounding_box_body is not None if options.crop_body is None else options.crop_body
-    if crop_body and options.bounding_box_body is None:
-        raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
-    root, face, body = options.root_dir, {}, {}
-    if options.bounding_box_face:
-        flat = load_classes(options.dataset, options.class_texts).has_flat_boxes
-        face = read_face_boxes(options.bounding_box_face, root, flat)
-        _require_hits(face_hits(clips, face), "--bounding-box-face")
-    if crop_body:
-        body = read_body_boxes(options.bounding_box_body, root)
-        _require_hits(body_hits(clips, body), "--bounding-box-body")
-    return Views(
-        size=options.image_size,
-        missing_face=options.missing_face,
-        on_bad_frame=options.on_bad_frame,
-        decode=options.decode,
-        root=root,
-        face_boxes=face,
-        body_boxes=body,
-    )
-
-
-def _require_hits(hits: Any, flag: str) -> None:
-    print(hits)
-    if hits.frames_with_box == 0:
-        raise UserError(f"{flag}: no frame of the lists has a box in it; do its keys name the same folders and files?")
-
-
-def estimate(clips: list[Clip], views: Views, options: PackOptions) -> int:
-    """Bytes to write: known for raw, told from a few frames for JPEG."""
-    frames = sum(len(clip.frames) for clip in clips)
+def estimate_size(clips: list[Clip], views: Views, options: PackOptions) -> int:
+    """Return the bytes to write: exact for raw, estimated from a few frames for JPEG."""
+    num_frames = sum(len(clip.frames) for clip in clips)
     if options.format == "raw":
-        return frames * 2 * 3 * options.image_size**2
-    source, wanted = FrameFiles(views), {stream: [PLAIN] for stream in STREAMS}
-    chosen = clips[:: max(len(clips) // SAMPLES, 1)][:SAMPLES]
-    sizes = []
-    for clip in chosen:
-        with contextlib.suppress(BadFrame):  # one that cannot be read tells nothing; packing will say so
-            squares = source.squares(clip, np.arange(1), wanted).pixels
+        return num_frames * 2 * 3 * options.image_size**2
+    source, sizes = FrameFiles(views), []
+    for clip in clips[:: max(len(clips) // SAMPLES, 1)][:SAMPLES]:
+        with contextlib.suppress(BadFrame):  # packing itself reports it
+            squares = source.squares(clip, np.arange(1), {stream: [PLAIN] for stream in STREAMS}).pixels
             sizes += [len(encode(squares[stream][0, 0].numpy(), options.quality)) for stream in STREAMS]
-    return int(2 * frames * np.mean(sizes)) if sizes else 0
+    return int(2 * num_frames * np.mean(sizes)) if sizes else 0
 
 
 def megabytes(count: int) -> str:
     return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
 
 
+def write_crops(writer: "PackWriter", dataset: ClipCrops, workers: int | None) -> None:
+    workers = default_workers() if workers is None else workers
+    loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)), worker_init_fn=start_worker)
+    try:
+        for entry, payload in progress_bar(loader, len(dataset), "pack"):
+            writer.append(entry, payload.numpy())
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError("a decoding process died (out of memory?): lower --workers; the same command goes on") from None
+
+
+def require_finished(folder: Path, header: dict[str, Any], clips: dict[str, Clip]) -> None:
+    """Raise unless the finished pack in ``folder`` is the one that is asked for, of frames that did not change."""
+    content = read_index(folder)[0]
+    _require_same(folder, content | {"clips": content.get("packed")}, header, "holds a pack")
+    for entry in content["clips"]:
+        if change := changed_frame(clips[entry["key"]], entry):
+            raise UserError(f"--out {folder}: holds a pack, but {change}; remove it to pack again")
+    (folder / JOURNAL).unlink(missing_ok=True)  # a kill may have come between index and journal
+
+
+def _require_same(folder: Path, begun: dict[str, Any], header: dict[str, Any], subject: str) -> None:
+    """Raise with one line on what differs between the pack that is there and the one that is asked for."""
+    if begun.get("format") != FORMAT:
+        raise UserError(f"--out {folder}: {subject} of another format; name another folder or remove it")
+    differences = [
+        f"with --{name.replace('_', '-')} {begun['settings'].get(name)}, not {value}"
+        for name, value in header["settings"].items()
+        if begun["settings"].get(name) != value
+    ]
+    reasons = {"lists": "of other lists", "clips": "of other clips", "boxes": "cut by other boxes"}
+    differences += [reason for name, reason in reasons.items() if begun.get(name) != header[name]]
+    if differences:
+        raise UserError(f"--out {folder}: {subject} {differences[0]}; name another folder or remove it")
+
+
+class PackWriter:
+    """A pack while it is written.
+
+    A clip counts from the moment its line of the journal is on the disk, which is after its crops are. Whatever a kill
+    leaves behind the last such line is cut off by ``resume``.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        self.folder, self.header = folder, header
+        self.entries: list[dict[str, Any]] = []
+        self.sizes: dict[str, int] = {}  # bytes of each file of crops
+
+    def resume(self, clips: dict[str, Clip]) -> int:
+        """Return how many clips are packed already, soundly; everything behind them is cut off."""
+        lines, end = _sound_lines(self.folder / JOURNAL), 0
+        if lines:
+            begun, end = lines[0]
+            _require_same(self.folder, begun, self.header, "holds an unfinished pack")
+        for entry, line_end in lines[1:]:
+            crops = self.folder / entry["file"]
+            if not crops.is_file() or crops.stat().st_size < entry["offset"] + entry["bytes"]:
+                break
+            if changed_frame(clips[entry["key"]], entry):
+                break
+            self._count(entry)
+            end = line_end
+        os.truncate(self.folder / JOURNAL, end)
+        if not lines:
+            self._append_line({"format": FORMAT, **self.header})
+        for path in self.folder.glob("crops-*.bin"):
+            if path.name not in self.sizes:
+                path.unlink()
+            else:
+                os.truncate(path, self.sizes[path.name])
+        (self.folder / f"{INDEX}.part").unlink(missing_ok=True)
+        return len(self.entries)
+
+    def append(self, entry: dict[str, Any], payload: np.ndarray) -> None:
+        """Write a clip: its crops first, then its line."""
+        name = next(reversed(self.sizes), None)
+        if name is None or self.sizes[name] >= FILE_BYTES:
+            name = f"crops-{len(self.sizes):03d}.bin"
+        entry = entry | {"file": name, "offset": self.sizes.get(name, 0), "bytes": len(payload)}
+        append_bytes(self.folder / name, payload.data)
+        self._append_line(entry)
+        self._count(entry)
+
+    def finish(self) -> None:
+        """Let the index take the journal's place."""
+        files = [{"name": name, "bytes": size} for name, size in self.sizes.items()]
+        content = {"format": FORMAT, **self.header, "files": files, "packed": self.header["clips"]}
+        with atomic_write(self.folder / INDEX) as part, open(part, "w", encoding="utf-8") as file:
+            json.dump(content | {"clips": self.entries}, file)
+        (self.folder / JOURNAL).unlink()
+
+    def _append_line(self, content: dict[str, Any]) -> None:
+        append_bytes(self.folder / JOURNAL, (json.dumps(content) + "\n").encode())
+
+    def _count(self, entry: dict[str, Any]) -> None:
+        self.entries.append(entry)
+        self.sizes[entry["file"]] = entry["offset"] + entry["bytes"]
+
+
+def append_bytes(path: Path, content: Any) -> None:
+    """Append to a file, and wait until it is on the disk."""
+    view = memoryview(content)
+    with open(path, "ab", buffering=0) as file:
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
+def _sound_lines(journal: Path) -> list[tuple[dict[str, Any], int]]:
+    """Return every whole line of a journal and where it ends, up to the first broken one."""
+    lines, end = [], 0
+    for line in journal.read_bytes().splitlines(keepends=True):
+        end += len(line)
+        try:
+            content = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            break
+        lines.append((content, end))
+    return lines
+
+
 def main(arguments: list[str] | None = None) -> int:
     def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
-        given = parse({"pack": PackOptions}, sys.argv[1:] if arguments is None else arguments, description)
-        options = resolve({"pack": PackOptions}, given)["pack"]
+        groups = {"pack": PackOptions}
+        options = resolve(groups, parse(groups, sys.argv[1:] if arguments is None else arguments, description))["pack"]
         with writing_to("--out", options.out):
             pack(options)
         return 0

@@ -1,4 +1,4 @@
-"""Reading a pack: crops of every frame, written once by ``python -m dataloader.pack``, read by memory map.
+"""Packs: crops of every frame, written once by ``python -m dataloader.pack`` and read by memory map.
 
 A pack is a folder of large files and ``index.json``, which is written last: without it nothing is read. The index says
 what the crops were made from, so that a pack that no longer fits lists, boxes, frames or options is refused.
@@ -39,9 +39,9 @@ class Pack:
         self.maps: dict[str, np.ndarray] = {}
         for name, size in self.files.items():
             path = self.folder / name
-            found = path.stat().st_size if path.is_file() else None
-            if found != size:
-                raise UserError(f"--pack {path}: {found or 'no'} bytes, expected {size}; make or copy the pack again")
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != size:
+                raise UserError(f"--pack {path}: {actual or 'no'} bytes, expected {size}; make or copy the pack again")
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"maps": {}}  # a map that is sent to another process would be copied whole
@@ -51,9 +51,9 @@ class Pack:
         return {key: tuple(entry["frames"]) for key, entry in self.clips.items()}
 
     def check(self, clips: list[Clip], views: Views) -> int:
-        """One line on the first thing that changed since; returns how many clips have no frames here to compare."""
-        asked = {"image_size": views.size, "decode": views.decode}
-        for name, value in asked.items():
+        """Return how many clips have no frames here to compare; raise on the first thing that changed since."""
+        options = {"image_size": views.size, "decode": views.decode}
+        for name, value in options.items():
             if self.settings[name] != value:
                 flag = "--" + name.replace("_", "-")
                 raise self.stale(f"made with {flag} {self.settings[name]}, this run has {value}")
@@ -76,42 +76,42 @@ class Pack:
                 raise self.stale(f"the {stream} boxes of {clip.key} are not those that it was made with ({flags})")
         if entry["replaced"] and views.on_bad_frame == "error":
             raise self.stale(f"{entry['replaced']} frames of {clip.key} could not be read; pass --on-bad-frame skip")
-        changed = changed_frame(clip, entry)
-        if changed:
-            raise self.stale(changed)
+        if change := changed_frame(clip, entry):
+            raise self.stale(change)
         return clip.folder.is_dir()
 
-    def stale(self, what: str) -> UserError:
-        return UserError(f"--pack {self.folder}: {what}; make the pack again, or leave out --pack")
+    def stale(self, reason: str) -> UserError:
+        return UserError(f"--pack {self.folder}: {reason}; make the pack again, or leave out --pack")
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
-        """As ``FrameFiles.squares``; augmented are the squares, turned by the shape of the crop that each was."""
+        """Return the same as ``FrameFiles.squares``, but augmented after the crops became squares."""
         entry = self.clips[clip.key]
         sizes = torch.tensor(entry["face_sizes"])[torch.from_numpy(indexes)]
         pixels = {}
-        for stream, wanted in variants.items():
-            stored = torch.from_numpy(self._read(entry, stream, indexes))
+        for stream, augmentations in variants.items():
+            squares = torch.from_numpy(self._read(entry, stream, indexes))
             shapes = sizes if stream == "face" else torch.ones_like(sizes)
-            made = [_augmented(stored, shapes, v) for v in wanted]
-            pixels[stream] = made[0][None] if len(made) == 1 else torch.stack(made)  # a copy costs as much as reading
+            views = [_augmented(squares, shapes, augmentation) for augmentation in augmentations]
+            # Stacking copies, which costs as much as reading; the usual single view needs no copy.
+            pixels[stream] = views[0][None] if len(views) == 1 else torch.stack(views)
         return Squares(pixels, sizes, entry["replaced"])
 
     def _read(self, entry: dict[str, Any], stream: str, indexes: np.ndarray) -> np.ndarray:
-        """(T, 3, S, S) of the frames ``indexes``."""
+        """Return (T, 3, S, S) of the frames ``indexes``."""
         N, S = len(entry["frames"]), self.settings["image_size"]
-        stored, which = self._map(entry["file"]), STREAMS.index(stream)
+        content, number = self._map(entry["file"]), STREAMS.index(stream)
         if self.settings["format"] == "raw":
-            start = entry["offset"] + which * N * 3 * S * S
-            return stored[start : start + N * 3 * S * S].reshape(N, 3, S, S)[indexes]
+            start = entry["offset"] + number * N * 3 * S * S
+            return content[start : start + N * 3 * S * S].reshape(N, 3, S, S)[indexes]
         ends = entry["offset"] + np.cumsum([0, *entry["lengths"]])
-        made = np.empty((len(indexes), 3, S, S), dtype=np.uint8)
-        for planes, index in zip(made, indexes.tolist(), strict=True):
-            place = which * N + index
-            pixels = cv2.imdecode(stored[ends[place] : ends[place + 1]], cv2.IMREAD_COLOR_RGB)
+        squares = np.empty((len(indexes), 3, S, S), dtype=np.uint8)
+        for planes, index in zip(squares, indexes.tolist(), strict=True):
+            crop = number * N + index
+            pixels = cv2.imdecode(content[ends[crop] : ends[crop + 1]], cv2.IMREAD_COLOR_RGB)
             if pixels is None or pixels.shape != (S, S, 3):
                 raise BadFrame(f"--pack {self.folder / entry['file']}: damaged at {entry['key']}; make the pack again")
             cv2.split(pixels, list(planes))
-        return made
+        return squares
 
     def _map(self, name: str) -> np.ndarray:
         if name not in self.maps:
@@ -120,16 +120,16 @@ class Pack:
 
 
 def open_pack(folder: str) -> Pack:
-    """One object for all that ask, as long as the index is the same."""
+    """Return the pack in a folder; it is opened once as long as its index is the same."""
     try:
-        written = (Path(folder) / INDEX).stat().st_mtime_ns
+        modified = (Path(folder) / INDEX).stat().st_mtime_ns
     except OSError:
-        written = None
-    return _open_pack(folder, written)
+        modified = None
+    return _open_pack(folder, modified)
 
 
 @lru_cache(maxsize=2)
-def _open_pack(folder: str, written: int | None) -> Pack:
+def _open_pack(folder: str, modified: int | None) -> Pack:
     return Pack(folder)
 
 
@@ -137,17 +137,17 @@ def open_source(views: Views) -> FrameFiles | Pack:
     return open_pack(views.pack) if views.pack else FrameFiles(views)
 
 
-def _augmented(stored: Tensor, sizes: Tensor, wanted: Augmentation) -> Tensor:
-    if wanted == PLAIN:
-        return stored
-    angle, flip = torch.tensor([wanted.angle], dtype=torch.float64), torch.tensor([wanted.flip])
-    part = None if wanted.part == WHOLE else torch.tensor([wanted.part], dtype=torch.float64)
-    brightness = None if wanted.brightness == 1 else torch.tensor([wanted.brightness])
-    return augment_squares(stored[None], sizes[None], angle, flip, part, brightness)[0]
+def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
+    if augmentation == PLAIN:
+        return squares
+    angle, flip = torch.tensor([augmentation.angle], dtype=torch.float64), torch.tensor([augmentation.flip])
+    part = None if augmentation.part == WHOLE else torch.tensor([augmentation.part], dtype=torch.float64)
+    brightness = None if augmentation.brightness == 1 else torch.tensor([augmentation.brightness])
+    return augment_squares(squares[None], sizes[None], angle, flip, part, brightness)[0]
 
 
 def read_index(folder: Path) -> tuple[dict[str, Any], str]:
-    """The index, and a hash of it."""
+    """Return the index of a pack, and a hash of it."""
     try:
         data = (folder / INDEX).read_bytes()
     except OSError as error:
@@ -156,35 +156,31 @@ def read_index(folder: Path) -> tuple[dict[str, Any], str]:
         raise UserError(f"--pack {folder / INDEX}: {reason_of(error)}") from None
     try:
         content = json.loads(data)
-        if content["format"] != FORMAT:
-            raise UserError(
-                f"--pack {folder}: of format {content['format']}, this version reads {FORMAT}; make it again"
-            )
-        if not all(key in content for key in ("settings", "files", "clips")):
-            raise KeyError
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"--pack {folder / INDEX}: not the index of a pack; make it again") from None
+    except ValueError:
+        content = None
+    version = content.get("format") if isinstance(content, dict) else None
+    if version not in (None, FORMAT):
+        raise UserError(f"--pack {folder}: of format {version}, this version reads {FORMAT}; make it again")
+    if version is None or not {"settings", "files", "clips"} <= content.keys():
+        raise UserError(f"--pack {folder / INDEX}: not the index of a pack; make it again")
     return content, hashlib.sha256(data).hexdigest()
 
 
 def digest(value: Any) -> str:
-    """A short hash of plain values."""
+    """Return a short hash of plain values."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def stamps(clip: Clip) -> list[list[int]]:
-    """Size and time of every frame file."""
-    return [_stamp(clip.frame_path(index)) for index in range(len(clip.frames))]
-
-
-def _stamp(path: Path) -> list[int]:
-    try:
-        stat = path.stat()
-    except OSError:  # a broken link is an unreadable frame, dealt with where it is read
-        return [-1, -1]
-    return [stat.st_size, stat.st_mtime_ns]
+    """Return [size, time] of every frame file; [-1, -1] of a broken link, which is reported where it is read."""
+    values = []
+    for index in range(len(clip.frames)):
+        try:
+            stat = clip.frame_path(index).stat()
+            values.append([stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            values.append([-1, -1])
+    return values
 
 
 def hash_frames(clip: Clip) -> str:
@@ -196,21 +192,21 @@ def hash_frames(clip: Clip) -> str:
 
 
 def changed_frame(clip: Clip, entry: dict[str, Any]) -> str | None:
-    """What differs between a clip's frame files and those that were packed; nothing where there are none here.
+    """Return what differs between a clip's frame files and those that were packed, None where nothing does.
 
-    A copied set has other times: then the bytes decide.
+    None also where the frames are not on this disk. A copied set has other times: then the bytes decide.
     """
     if not clip.folder.is_dir():
         return None
     names = clip.frames if clip.is_image else list_frames(clip.folder)
     if list(names) != entry["frames"]:
-        other = min({*names} ^ {*entry["frames"]}, default="their order")
-        return f"the frames of {clip.key} are others than those packed ({other})"
-    now = stamps(clip)
-    for name, one, other in zip(names, now, entry["stamps"], strict=True):
-        if one[0] != other[0]:
-            return f"{clip.folder / name} changed since ({one[0]} bytes, had {other[0]})"
-    if now != entry["stamps"] and hash_frames(clip) != entry["content"]:
-        name = next(n for n, one, other in zip(names, now, entry["stamps"], strict=True) if one != other)
+        difference = min({*names} ^ {*entry["frames"]}, default="their order")
+        return f"the frames of {clip.key} are others than those packed ({difference})"
+    changed = [(n, new, old) for n, new, old in zip(names, stamps(clip), entry["stamps"], strict=True) if new != old]
+    for name, new, old in changed:
+        if new[0] != old[0]:
+            return f"{clip.folder / name} changed since ({new[0]} bytes, had {old[0]})"
+    if changed and hash_frames(clip) != entry["content"]:
+        name = changed[0][0]
         return f"{clip.folder / name} or another frame of its clip changed since"
     return None

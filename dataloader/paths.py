@@ -1,52 +1,57 @@
-"""Paths as lists and box files write them: found on disk, and compared whatever their prefix and slash."""
+"""Paths as lists and box files write them: found on disk, and compared whatever their prefix and slash; folds."""
 
+import glob
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
+from dataloader.classes import read_json
 from dataloader.frames import SUFFIXES
 
 ANCHORS = ("RAER", "DFEW_Frame_Face", "2_ClipsforFaceCrop", "AFEW_Face", "CAER-S", "CAER", "DAiSEE", "faces")
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".wmv")
 MEDIA = VIDEOS + SUFFIXES
+FOLD = "{fold}"  # what the number of a fold replaces in a path
+FOLDS_FILE = "folds.json"  # beside folds that python -m dataloader.audit made
 
 
 def resolve_path(path: str, root: str | None) -> Path:
-    """Inside ``--root-dir`` where it exists there, else as given."""
-    given = Path(path)
-    inside = given if root is None else Path(root) / given  # an absolute path stays as it is
-    return given if os.path.exists(given) and not os.path.exists(inside) else inside
+    """Return the path inside ``--root-dir`` where it exists there, else as it is written."""
+    plain = Path(path)
+    inside = plain if root is None else Path(root) / plain  # an absolute path stays as it is
+    return plain if os.path.exists(plain) and not os.path.exists(inside) else inside
 
 
 def clip_key(path: str, root: str | None) -> str:
-    """One name for a clip: its path without the root, and without what stands before the last of ``ANCHORS``.
+    """Return one name for a clip: its path without the root, and without what stands before the last of ``ANCHORS``.
 
-    Leading folders that the root knows nothing of are another machine's and left out; so is a file's suffix.
+    Leading folders that do not exist below the root are another machine's and left out; so is a file's suffix.
     """
     plain = "/" + posixpath.normpath(slashes(path)).strip("/")
     inside = _below_root(plain, root) or plain.strip("/")
     key = _below_anchor("/" + inside)[1] or inside
-    if root is not None and not any(map(_is_there, _places(path, root))):
-        known = ["", *(anchor for anchor in ANCHORS if os.path.isdir(f"{root}/{anchor}"))]
-        key = next((end for end in _endings(key) if any(map(_is_there, _below(root, known, end)))), key)
+    if root is not None and not any(map(_exists, _candidates(path, root))):
+        folders = ["", *(anchor for anchor in ANCHORS if os.path.isdir(f"{root}/{anchor}"))]
+        key = next((end for end in _endings(key) if any(map(_exists, _below(root, folders, end)))), key)
     return without_suffix(key)
 
 
-def find_clip_folder(written: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
-    """The folder of a clip: as written or by the name of its video, below one of ``folders`` of the root."""
-    return _find(written, root, folders, lambda path: next(filter(os.path.isdir, _with_and_without(path)), None))
+def find_clip_folder(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
+    """Return the folder of a clip: as written or by the name of its video, below one of ``folders`` of the root."""
+    return _find(path, root, folders, lambda name: next(filter(os.path.isdir, _with_and_without(name)), None))
 
 
-def find_file(written: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
-    """The file that a list names, looked for in the same places."""
-    return _find(written, root, folders, lambda path: path if os.path.isfile(path) else None)
+def find_file(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
+    """Return the file that a list names, sought in the same folders."""
+    return _find(path, root, folders, lambda name: name if os.path.isfile(name) else None)
 
 
 def without_suffix(path: str) -> str:
-    """A clip is named like its video or its image."""
+    """Return the path without the suffix of a video or an image."""
     stem, suffix = posixpath.splitext(path)
     return stem if suffix.lower() in MEDIA else path
 
@@ -55,17 +60,17 @@ def slashes(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def _find(written: str, root: str | None, folders: tuple[str, ...], look: Callable[[str], str | None]) -> Path | None:
-    places = _places(written, root, folders)
+def _find(path: str, root: str | None, folders: tuple[str, ...], look: Callable[[str], str | None]) -> Path | None:
+    candidates = _candidates(path, root, folders)
     if root is not None:
-        ends = _endings(slashes(written).strip("/"))
-        places = chain(places, chain.from_iterable(_below(root, folders, end) for end in ends))
-    return next((Path(found) for found in map(look, places) if found), None)
+        ends = _endings(slashes(path).strip("/"))
+        candidates = chain(candidates, chain.from_iterable(_below(root, folders, end) for end in ends))
+    return next((Path(match) for match in map(look, candidates) if match), None)
 
 
-def _places(written: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Iterator[str]:
-    """Where a clip may lie, as written or below its anchor."""
-    path = slashes(written)
+def _candidates(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Iterator[str]:
+    """Yield where a clip may lie, as written or below its anchor."""
+    path = slashes(path)
     if root is not None and not os.path.isabs(path):
         yield from _below(root, folders, path)
     yield path
@@ -79,9 +84,9 @@ def _below(root: str, folders: Iterable[str], path: str) -> list[str]:
 
 
 def _below_anchor(path: str) -> tuple[str, str]:
-    """The last folder that a set unpacks to, and what lies in it; both empty where there is none."""
+    """Return the last folder that a set unpacks to, and the path inside it; two empty texts where there is none."""
     parts = path.rstrip("/").split("/")
-    last = max((place for place, part in enumerate(parts[:-1]) if part in ANCHORS), default=None)
+    last = max((index for index, part in enumerate(parts[:-1]) if part in ANCHORS), default=None)
     return ("", "") if last is None else (parts[last], "/".join(parts[last + 1 :]))
 
 
@@ -94,21 +99,49 @@ def _below_root(plain: str, root: str | None) -> str:
 
 @lru_cache(maxsize=8)
 def _spellings(root: str, folder: str) -> tuple[str, ...]:
-    """The root as given, absolute, and without links, seen from the working folder."""
+    """Return the root as written, absolute, and without links, seen from the working folder."""
     absolute = os.path.join(folder, root)
-    given = {slashes(base) for base in (root, os.path.normpath(absolute), os.path.realpath(absolute))}
-    return tuple("/" + base.strip("/").removeprefix("./") + "/" for base in given)
+    bases = {slashes(base) for base in (root, os.path.normpath(absolute), os.path.realpath(absolute))}
+    return tuple("/" + base.strip("/").removeprefix("./") + "/" for base in bases)
 
 
 def _endings(path: str) -> Iterator[str]:
-    """The path, then without its first folder, without its first two, and so on."""
+    """Yield the path, then without its first folder, without its first two, and so on."""
     parts = path.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     return any(map(os.path.exists, _with_and_without(path)))
 
 
 def _with_and_without(path: str) -> tuple[str, ...]:
     return (path, stem) if (stem := without_suffix(path)) != path else (path,)
+
+
+def count_folds(paths: Iterable[str], root: str | None, stated: int) -> int:
+    """Return how many folds the paths with ``{fold}`` have: as ``folds.json`` beside them says, else the highest on the
+    disk, but at least ``stated``, the number that the data set states."""
+    paths = [path for path in paths if FOLD in path]
+    for path in paths:
+        file = resolve_path(str(_above_fold(path) / FOLDS_FILE), root)
+        content = read_json(file) if file.is_file() else None
+        number = content.get("folds") if isinstance(content, dict) else None
+        if isinstance(number, int) and 1 < number < 1000:
+            return number
+    return max([stated, *(number for path in paths for number in folds_on_disk(path, root))])
+
+
+def _above_fold(path: str) -> Path:
+    parts = Path(path).parts
+    return Path(*parts[: next(index for index, part in enumerate(parts) if FOLD in part)])
+
+
+def folds_on_disk(path: str, root: str | None) -> list[int]:
+    """Return the numbers from 1 for which the path exists."""
+    begin, *rest = path.split(FOLD)
+    pattern = "*".join(map(glob.escape, [begin, *rest]))
+    patterns = [str(Path(root) / pattern), pattern] if root else [pattern]
+    same_number = re.escape(begin) + "([1-9][0-9]{0,2})" + r"\1".join(map(re.escape, rest)) + "$"
+    matches = (re.search(same_number, name) for pattern in patterns for name in glob.glob(pattern))
+    return sorted({int(match[1]) for match in matches if match})

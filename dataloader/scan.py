@@ -11,27 +11,27 @@ from dataloader.paths import VIDEOS, slashes
 from utils.errors import OnFault, UserError, raise_error, reason_of
 
 
-def scan_folder(folder: Path, written: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
-    """Every clip, class by class; ``written`` is the folder as the user names it, with which the clips' names begin."""
+def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
+    """Yield every clip, class by class; the paths begin with ``prefix``, the folder as the user names it."""
     for name in _visible(folder):
         try:
             if not (folder / name).is_dir():
                 _refuse_media(folder / name, "expected folders named like the classes")
                 continue
-            labels, inside = labels_named(name, f"folder {folder}", classes), _visible(folder / name)
+            labels, names = labels_named(name, f"folder {folder}", classes), _visible(folder / name)
         except UserError as error:
             on_fault(error)
             continue
-        for clip in _clips(folder / name, inside, classes, on_fault):
-            yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(written)}/{name}/{clip}"), labels)
+        for clip in _clips(folder / name, names, classes, on_fault):
+            yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(prefix)}/{name}/{clip}"), labels)
 
 
-def _clips(folder: Path, inside: list[str], classes: Classes, on_fault: OnFault) -> Iterator[str]:
-    for name in inside:
-        is_image = name.lower().endswith(SUFFIXES)
-        if is_image if classes.layout == "images" else (folder / name).is_dir():
+def _clips(folder: Path, names: list[str], classes: Classes, on_fault: OnFault) -> Iterator[str]:
+    has_images = classes.layout == "images"
+    for name in names:
+        if name.lower().endswith(SUFFIXES) if has_images else (folder / name).is_dir():
             yield name
-        elif classes.layout != "images":
+        elif not has_images:
             try:
                 _refuse_media(folder / name, "expected a folder of frames for each clip")
             except UserError as error:
@@ -39,7 +39,7 @@ def _clips(folder: Path, inside: list[str], classes: Classes, on_fault: OnFault)
 
 
 def _refuse_media(path: Path, expected: str) -> None:
-    """A note beside the clips is no clip; a video or an image there means another layout."""
+    """Raise for a video or an image, which means another layout; any other file beside the clips is ignored."""
     if path.name.lower().endswith(VIDEOS):
         raise UserError(f"{path}: is a video, {expected}; extract its frames first")
     if path.name.lower().endswith(SUFFIXES):

@@ -3,11 +3,12 @@
 import numpy as np
 from PIL import Image
 
-from dataloader.crops import MARGIN, Box, crop_context, crop_face, letterbox
+from dataloader.boxes import Box
+from dataloader.crops import MARGIN, crop_context, crop_face, letterbox
 
 
 def face_square(frame: np.ndarray, box: Box | None, size: int, margin: int = MARGIN) -> np.ndarray:
-    """(3, size, size) uint8 of the box with its margin, aspect ignored; without a box of the whole frame."""
+    """Return (3, size, size) uint8 of the box with its margin, stretched to a square; without a box the whole frame."""
     crop = np.ascontiguousarray(crop_face(frame, box, margin))
     if crop.shape[:2] != (size, size):
         crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR))
@@ -15,5 +16,5 @@ def face_square(frame: np.ndarray, box: Box | None, size: int, margin: int = MAR
 
 
 def context_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
-    """(3, size, size) uint8 of the box, or without one of the whole frame, letterboxed."""
+    """Return (3, size, size) uint8 of the box, or without one of the whole frame, letterboxed."""
     return np.ascontiguousarray(letterbox(crop_context(frame, box), size).transpose(2, 0, 1))

@@ -4,132 +4,129 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from dataloader.boxes import Box
-from dataloader.detect import Detections, Found, overlap, weight_of
+from dataloader.detect import Detection, Detections, face_weight, overlap
 
 PATIENCE = 1.5  # seconds that a person may go unseen
 MISSED = 2.5  # times the wait for the next search, where that is longer
-HITS = 2  # sightings before a face is a person
+HITS = 2  # detections before a face is a person
 NEAR = 1.0  # face sizes between a face and where it is expected
-GROWTH = 1.8  # a face's size between two sightings, at most times this
+GROWTH = 1.8  # a face's size changes by at most this factor between two detections
 SEAT = 2.0  # face sizes from where somebody was lost: who comes back there is the same person
 BOX_TIME, MOTION_TIME = 0.08, 0.25  # seconds over which boxes and speeds are smoothed
+FAR = 1e6  # cost of an impossible pair, which the assignment needs finite
 
 
 @dataclass(frozen=True)
 class Person:
     id: int  # from 1
-    face: Box | None
+    face: Box
     seen: bool  # False: the box is where the face is expected
-    score: float  # of the last sighting
+    score: float  # of the last detection
 
 
 @dataclass
 class Track:
-    """One face: centre, size and speed."""
+    """One face over time: centre, size and speed."""
 
     state: np.ndarray  # (4,) centre x, y, width, height
-    seconds: float  # of the last sighting
+    seconds: float  # of the last detection
     score: float
-    weight: float  # of all sightings
+    weight: float  # sum over all detections
     speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # pixels a second
     hits: int = 1
-    id: int | None = None
+    id: int | None = None  # of its person
 
     def expected(self, seconds: float) -> np.ndarray:
-        """Where it goes on as before; a face unseen for long slows down."""
+        """Return the state if the face moves on as before; a face unseen for long slows down."""
         gap = seconds - self.seconds
-        there = self.state.copy()
-        there[:2] += self.speed * PATIENCE * (1 - math.exp(-gap / PATIENCE))
-        return there
+        state = self.state.copy()
+        state[:2] += self.speed * PATIENCE * (1 - math.exp(-gap / PATIENCE))
+        return state
 
-    def see(self, seconds: float, found: Found) -> None:
-        gap, measured = max(seconds - self.seconds, 1e-3), as_state(found.box)
-        weight = 1 - math.exp(-gap / MOTION_TIME)
-        self.speed += weight * ((measured[:2] - self.state[:2]) / gap - self.speed)
+    def update(self, seconds: float, detection: Detection) -> None:
+        gap, measured = max(seconds - self.seconds, 1e-3), as_state(detection.box)
+        self.speed += (1 - math.exp(-gap / MOTION_TIME)) * ((measured[:2] - self.state[:2]) / gap - self.speed)
         expected = self.expected(seconds)
         self.state = expected + (1 - math.exp(-gap / BOX_TIME)) * (measured - expected)
-        self.seconds, self.score, self.hits = seconds, found.score, self.hits + 1
-        self.weight += weight_of(found.box, found.score)
+        self.seconds, self.score, self.hits = seconds, detection.score, self.hits + 1
+        self.weight += face_weight(detection.box, detection.score)
 
 
 class Tracker:
-    """At most ``most`` persons at a time: whoever is one stays one; a free place goes to the largest and surest.
+    """At most ``most`` persons at a time: a person keeps the place, a free place goes to the largest and surest face.
 
-    Who comes back where somebody was lost is that person. ``in_all``: ``most`` are all that there ever are; once they
-    are known, whoever comes anywhere is the one lost nearest to there.
+    Who comes back where somebody was lost is that person. ``in_all``: ``most`` are all that there ever are; once that
+    many have been seen, whoever comes anywhere is the one lost nearest to there.
     """
 
     def __init__(self, most: int = 1, patience: float = PATIENCE, hits: int = HITS, in_all: bool = False) -> None:
         self.most, self.patience, self.hits, self.in_all = most, patience, hits, in_all
         self.tracks: list[Track] = []
         self.lost: dict[int, Track] = {}  # by id
-        self.known = 0  # persons so far
+        self.num_persons = 0  # so far
 
-    def update(self, seconds: float, found: Detections) -> list[Person]:
-        """Everyone who is there, by id."""
+    def update(self, seconds: float, detections: Detections) -> list[Person]:
+        """Return everyone who is there, by id."""
         self.lost |= {t.id: t for t in self.tracks if t.id is not None and seconds - t.seconds > self.patience}
         self.tracks = [track for track in self.tracks if seconds - track.seconds <= self.patience]
-        pairs = self._match(seconds, found.faces)
-        for place, face in pairs.items():
-            self.tracks[place].see(seconds, found.faces[face])
-        for place in sorted({*range(len(found.faces))} - {*pairs.values()}):
-            face = found.faces[place]
-            self.tracks.append(Track(as_state(face.box), seconds, face.score, weight_of(face.box, face.score)))
-        self._name()
-        named = sorted((track for track in self.tracks if track.id is not None), key=lambda track: track.id)
-        return [self._person(track, seconds) for track in named]
+        faces = detections.faces
+        pairs = self._match(seconds, faces)
+        for track, face in pairs.items():
+            self.tracks[track].update(seconds, faces[face])
+        for face in (faces[index] for index in range(len(faces)) if index not in pairs.values()):
+            self.tracks.append(Track(as_state(face.box), seconds, face.score, face_weight(face.box, face.score)))
+        self._fill_places()
+        tracks = sorted((track for track in self.tracks if track.id is not None), key=lambda track: track.id)
+        return [Person(t.id, as_box(t.expected(seconds)), t.seconds == seconds, float(t.score)) for t in tracks]
 
-    def _match(self, seconds: float, faces: list[Found]) -> dict[int, int]:
-        """{track: face}, the assignment with the least distance in all; known persons are served first."""
-        from scipy.optimize import linear_sum_assignment
-
+    def _match(self, seconds: float, faces: list[Detection]) -> dict[int, int]:
+        """Return {track: face}, the assignment with the least total cost; tracks of persons are served first."""
         pairs: dict[int, int] = {}
-        for wanted in (True, False):
-            rows = [i for i, track in enumerate(self.tracks) if (track.id is not None) == wanted]
+        for is_person in (True, False):
+            rows = [i for i, track in enumerate(self.tracks) if (track.id is not None) == is_person]
             columns = [j for j in range(len(faces)) if j not in pairs.values()]
             if not rows or not columns:
                 continue
             costs = np.array([[cost(self.tracks[i].expected(seconds), faces[j].box) for j in columns] for i in rows])
-            chosen = zip(*linear_sum_assignment(np.minimum(costs, 1e6)), strict=True)
-            pairs |= {rows[i]: columns[j] for i, j in chosen if math.isfinite(costs[i, j])}
+            assignment = zip(*linear_sum_assignment(np.minimum(costs, FAR)), strict=True)
+            pairs |= {rows[i]: columns[j] for i, j in assignment if math.isfinite(costs[i, j])}
         return pairs
 
-    def _name(self) -> None:
+    def _fill_places(self) -> None:
         free = self.most - sum(track.id is not None for track in self.tracks)
         waiting = [track for track in self.tracks if track.id is None and track.hits >= self.hits]
         waiting.sort(key=lambda track: -track.weight)
         for track in waiting[: max(free, 0)]:
-            track.id = self._who(track)
+            track.id = self._identify(track)
 
-    def _who(self, track: Track) -> int:
-        """Somebody who was lost, or somebody new."""
-        reach = math.inf if self.in_all and self.known >= self.most else SEAT
+    def _identify(self, track: Track) -> int:
+        """Return the id of a person who was lost and fits, else a new one."""
+        reach = math.inf if self.in_all and self.num_persons >= self.most else SEAT
         costs = {id: cost(lost.state, as_box(track.state), reach) for id, lost in self.lost.items()}
         nearest = min(costs, key=costs.get, default=None)
         if nearest is not None and costs[nearest] < math.inf:
             del self.lost[nearest]
             return nearest
-        self.known += 1
-        return self.known
-
-    def _person(self, track: Track, seconds: float) -> Person:
-        return Person(track.id, as_box(track.expected(seconds)), track.seconds == seconds, float(track.score))
+        self.num_persons += 1
+        return self.num_persons
 
 
 def patience_of(wait: float) -> float:
-    """Seconds that a person may go unseen where searches are to be ``wait`` seconds apart, at most twice as far."""
+    """Return the seconds that a person may go unseen where searches are ``wait`` seconds apart, at most twice that."""
     return max(PATIENCE, MISSED * wait)
 
 
 def cost(expected: np.ndarray, face: Box, reach: float = NEAR) -> float:
-    """Distance in face sizes less the overlap; infinite where it cannot be the same face."""
+    """Return the distance in face sizes minus the overlap; infinite where it cannot be the same face."""
     measured, size = as_state(face), math.sqrt(expected[2] * expected[3])
-    far = math.hypot(*(measured[:2] - expected[:2])) / size
+    distance = math.hypot(*(measured[:2] - expected[:2])) / size
     growth = math.sqrt(measured[2] * measured[3]) / size
-    is_other = far > reach or not 1 / GROWTH < growth < GROWTH
-    return math.inf if is_other and reach < math.inf else far - overlap(as_box(expected), face)
+    if reach < math.inf and (distance > reach or not 1 / GROWTH < growth < GROWTH):
+        return math.inf
+    return distance - overlap(as_box(expected), face)
 
 
 def as_state(box: Box) -> np.ndarray:

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from dataloader.annotation import Clip, label_sets, read_annotation
-from dataloader.audit.counts import Counts
-from dataloader.audit.frames import differing_counts
-from dataloader.audit.short import bad_beginnings, overview
+from dataloader.audit.checks import Counts, bad_beginnings, differing_counts, overview
 from dataloader.captions import read_captions
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.packed import open_pack

@@ -11,8 +11,7 @@ from typing import Any
 from analysis.results import require_same_classes
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
-from dataloader.fold_paths import count_folds
-from dataloader.paths import resolve_path
+from dataloader.paths import count_folds, resolve_path
 from engine.config import make_config
 from engine.lists import class_named, run_classes
 from engine.options import Config

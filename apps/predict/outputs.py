@@ -14,13 +14,9 @@ from apps.predict.colours import class_colours
 from apps.predict.overlay import Overlay
 from apps.predict.pictures import draw_timeline
 from apps.predict.timeline import Timeline, TimelineWriter
-from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, chosen
+from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, resolve_face_model
 from dataloader.frames import list_frames
-from dataloader.video.camera import CameraVideo
-from dataloader.video.kinds import SUFFIXES, video_files
-from dataloader.video.open import open_video
-from dataloader.video.pictures import of_one_size
-from dataloader.video.video import Video
+from dataloader.video import VIDEO_SUFFIXES, CameraVideo, Video, of_one_size, open_video, video_files
 from engine.interrupt import Interruption
 from engine.options import Config
 from utils.errors import Interrupted, UserError, one_line
@@ -55,7 +51,9 @@ def predict_inputs(predictor: Any, config: Config) -> dict[str, Any]:
                     log.warn(str(error))
                     bad.append(source)
                 stop.check()
-        if chosen(config.video.face_model) == CASCADES and any(one.summary.found < ENOUGH for one in done.values()):
+        if resolve_face_model(config.video.face_model) == CASCADES and any(
+            one.summary.found < ENOUGH for one in done.values()
+        ):
             log.say(BETTER_FACES)
         if bad:
             raise UserError(bad_inputs(bad, len(sources)))
@@ -138,7 +136,7 @@ def header(predictor: Any, video: Video, source: str | int | Path) -> dict[str, 
     about, config = predictor.about, predictor.config
     options = dataclasses.asdict(config.video) | {
         "smooth": config.sequence.smooth,
-        "face_model": chosen(config.video.face_model),
+        "face_model": resolve_face_model(config.video.face_model),
     }
     used = ("seconds", "detect_every", "threshold", "max_persons", "encoder", "face_model", "smooth")
     return {
@@ -203,7 +201,7 @@ def find_sources(given: str) -> list[str]:
     pictures = list_frames(folder)
     if not pictures:
         advice = f"; {CONVERT}" if any(file.suffix.lower() in OTHER_PICTURES for file in files) else ""
-        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(SUFFIXES))}) and no image{advice}")
+        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}) and no image{advice}")
     is_video = len(pictures) > 1 and of_one_size(folder, pictures)
     return [given] if is_video else [str(folder / name) for name in pictures]
 

@@ -14,8 +14,7 @@ from apps.predict.runner import FRAMES, About, in_halves
 from apps.predict.timeline import Smoother, Step, Timeline
 from apps.predict.watch import Watcher
 from apps.predict.windows import FrameWindows, Grid, SlidingWindows
-from dataloader.video.open import open_video
-from dataloader.video.video import Video
+from dataloader.video import Video, open_video
 from engine.checks import idle_flags
 from engine.config import make_config
 from engine.options import GROUPS, Config, defaults

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from apps.predict.runner import About
-from dataloader.crops import Box
+from dataloader.boxes import Box
 from utils.words import plural
 
 FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"

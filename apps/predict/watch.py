@@ -7,8 +7,9 @@ import numpy as np
 from apps.predict.runner import About
 from apps.predict.timeline import Face
 from apps.predict.windows import ANYONE, Grid, Sample, View
-from dataloader.body import body_box
-from dataloader.crops import Box, margin_like
+from dataloader.boxes import Box
+from dataloader.crops import margin_like
+from dataloader.detect import body_box
 from dataloader.squares import context_square, face_square
 
 EARLY = 0.9  # a search may come by a tenth early, so that it falls on a sampled frame

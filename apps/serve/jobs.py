@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.predict.outputs import record
-from dataloader.video.open import open_video
-from dataloader.video.video import TooLong
+from dataloader.video import TooLong, open_video
 from utils.errors import UserError
 
 FILES = ("timeline.json", "timeline.csv", "timeline.png", "overlay.mp4")

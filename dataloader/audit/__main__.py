@@ -6,81 +6,133 @@
 ``@recipes/data/<set>.args`` names the lists of a published set. ``--strict``: exit status 1 where anything is wrong.
 """
 
-import contextlib
-import json
 import os
 import sys
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any
 
-from dataloader.audit.fold_files import require_new, write_folds
-from dataloader.audit.looks import Looks
+from dataloader.audit.audit import Audit, audit
+from dataloader.audit.checks import Counts, Finding
+from dataloader.audit.contents import Contents, Coverage, size_text
+from dataloader.audit.folds import require_new, write_folds
 from dataloader.audit.options import AuditOptions, each_fold, read_options
-from dataloader.audit.report import write_report
-from dataloader.audit.whole import audit
-from utils.command import run_command
-from utils.errors import UserError, reason_of
+from utils.command import run_command, writing_to
+from utils.errors import UserError, one_line
+from utils.files import write_json
+from utils.tables import text_table
+from utils.words import plural
+
+WIDTH = 100  # columns of the report
 
 
-def run(options: AuditOptions, idle: list[str]) -> int:
-    """Reports on every fold; 1 where ``--strict`` is given and there is more than a note."""
+def run(options: AuditOptions, ignored: list[str]) -> int:
+    """Print a report on every fold; return 1 where ``--strict`` is given and there is more than a note."""
     if options.json:
-        write_json(options.json, {})  # a place that cannot be written to is found before the work
+        require_writable(options.json)
     if options.out:
         require_new(Path(options.out))
-    if idle:
-        print(fill(f"flags of the recipe that an audit does not read: {' '.join(idle)}", 100, break_on_hyphens=False))
-        print()
-    stored: dict[str, Any] = {"dataset": options.dataset, "root_dir": options.root_dir}
-    folds, looks, grave = {}, Looks(), 0
-    for one in each_fold(options):
-        done = audit(one, looks)
-        grave += done.summary["error"] + done.summary["warning"]
-        print(write_report(done, title_of(one, done.classes.source)), flush=True)
-        if one.make_folds:
-            print("", *write_folds(one, done, looks), sep="\n")
+    if ignored:
+        text = f"flags of the recipe that an audit does not read: {' '.join(ignored)}"
+        print(fill(text, WIDTH, break_on_hyphens=False) + "\n")
+    report: dict[str, Any] = {"dataset": options.dataset, "root_dir": options.root_dir}
+    folds, contents, num_problems = {}, Contents(), 0
+    for fold_options in each_fold(options):
+        result = audit(fold_options, contents)
+        num_problems += result.summary["error"] + result.summary["warning"]
+        print(report_text(result, report_title(fold_options, result.classes.source)), flush=True)
+        if fold_options.make_folds:
+            print("", *write_folds(fold_options, result, contents), sep="\n")
         if options.fold == "all":
             print()
-            folds[one.fold] = done.as_dict()
+            folds[fold_options.fold] = result.as_dict()
         else:
-            stored |= done.as_dict()
+            report |= result.as_dict()
     if options.json:
-        write_json(options.json, stored | ({"folds": folds} if folds else {}))
-    return 1 if options.strict and grave else 0
+        with writing_to("--json", options.json):
+            write_json(Path(options.json), report | ({"folds": folds} if folds else {}))
+    return 1 if options.strict and num_problems else 0
 
 
-def title_of(options: AuditOptions, source: str) -> str:
-    fold = f", fold {options.fold}" if options.fold else ""
-    inside = os.path.relpath(source)
-    classes = source if inside.startswith("..") else inside
-    return f"{options.dataset}{fold}, below {options.root_dir or '.'}; classes of {classes}"
-
-
-def write_json(file: str, content: dict[str, Any]) -> None:
+def require_writable(file: str) -> None:
+    """Raise where the report cannot be written; asked before the work."""
     path = Path(file)
     if path.is_dir():
         raise UserError(f"--json {file}: is a folder; name a file")
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        if not content:
-            unfinished.touch()
-            return
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise UserError(f"--json {file}: {reason_of(error)}") from None
-    finally:
-        with contextlib.suppress(OSError):  # of a place that is none
-            unfinished.unlink(missing_ok=True)
+    with writing_to("--json", file):
+        part = path.with_name(path.name + ".part")
+        part.touch()
+        part.unlink()
+
+
+def report_title(options: AuditOptions, source: str) -> str:
+    fold = f", fold {options.fold}" if options.fold else ""
+    relative = os.path.relpath(source)
+    classes = source if relative.startswith("..") else relative
+    return f"{options.dataset}{fold}, below {options.root_dir or '.'}; classes of {classes}"
+
+
+def report_text(result: Audit, title: str) -> str:
+    """Return an audit as text, readable at 100 columns."""
+    lines = [title, "", *split_table(result), "", *class_table(result.counts)]
+    if result.coverages:
+        lines += ["", *box_table(result.coverages)]
+    numbers = [plural(number, severity) for severity, number in result.summary.items() if number]
+    lines += ["", f"findings: {', '.join(numbers) or 'none'}"]
+    for finding in result.findings:
+        lines += finding_lines(finding)
+    return "\n".join(one_line(line) for line in lines)
+
+
+def split_table(result: Audit) -> list[str]:
+    rows = [("split", "clips", "persons", "frames", "median", " frame sizes")]
+    for counts in result.counts:
+        sizes = result.sizes.get(counts.split, {})
+        text = ", ".join(f"{size_text(size)} ({number:,})" for size, number in (sizes.most_common(3) if sizes else []))
+        text += f", {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        persons = f"{counts.persons:,}" if counts.persons else "?"
+        numbers = f"{counts.clips:,}", persons, f"{counts.frames:,}", f"{counts.median_frames:g}"
+        rows.append((counts.split, *numbers, f" {text or 'not looked at'}"))
+    return text_table(rows, "lrrrr")
+
+
+def class_table(splits: list[Counts]) -> list[str]:
+    """Return classes as rows and splits as columns; beside test, what one of its clips is worth."""
+    test = next((counts for counts in splits if counts.split == "test"), None)
+    header = ["class", *(cell for counts in splits for cell in (counts.split, ""))]
+    rows = [[*header, "one test clip is worth" if test else ""]]
+    for index, name in enumerate(splits[0].names):
+        cells = [cell for c in splits for cell in (f"{c.classes[index]:,}", f"{c.priors[index]:.1%}")]
+        worth = test.worth[index] if test else None
+        rows.append([name, *cells, "" if worth is None else f"{worth:.2f} UAR points"])
+    return text_table(rows, "l" + "rr" * len(splits))
+
+
+def box_table(coverages: list[Coverage]) -> list[str]:
+    rows = [("boxes", "split", "clips with one", "frames", "width", " lowest class")]
+    for coverage in coverages:
+        lowest = min(coverage.classes.items(), key=lambda pair: pair[1], default=None)
+        lowest_text = f"{lowest[0]} {lowest[1]:.1%}" if lowest and lowest[1] < 1 else "-"
+        width = "-" if coverage.width is None else f"{coverage.width:.0f}"
+        clips = f"{coverage.clips_with_box:,} of {coverage.clips:,}"
+        rows.append((coverage.kind, coverage.split, clips, f"{coverage.share:.1%}", width, f" {lowest_text}"))
+    return text_table(rows, "llrrr")
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    text = f"{finding.severity:<8} {finding.kind}: {finding.text}"
+    lines = wrap(text, WIDTH, subsequent_indent=" " * 9)
+    lines += [f"{'':11}{example}" for example in finding.examples]
+    num_hidden = finding.count - len(finding.examples)
+    return lines + ([f"{'':11}and {num_hidden:,} more"] if finding.examples and num_hidden > 0 else [])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    def run_given() -> int:
+    def run_arguments() -> int:
         description = (__doc__ or "").partition("\n")[0]
         return run(*read_options(sys.argv[1:] if arguments is None else arguments, description))
 
-    return run_command(run_given, "stopped by Ctrl-C: nothing was written")
+    return run_command(run_arguments, "stopped by Ctrl-C: nothing was written")
 
 
 if __name__ == "__main__":

@@ -1,33 +1,180 @@
-"""Clips divided into folds: persons whole, every class as even as possible, the same for the same seed."""
+"""Folds: clips divided so that persons stay whole and classes even, written as lists in the lines that were read."""
 
+import os
+import shlex
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from dataloader.annotation import Clip
-from utils.errors import UserError
+from dataloader.audit.audit import Audit
+from dataloader.audit.contents import Contents
+from dataloader.audit.options import AuditOptions
+from dataloader.classes import Classes
+from dataloader.layouts import header_of
+from dataloader.paths import FOLDS_FILE
+from utils.errors import UserError, reason_of
+from utils.files import write_json
+from utils.tables import text_table
+from utils.words import plural
 
-SMALL = 2000  # units: beyond it they are mostly single clips, which are even without exchanges
+PARTS = ("train", "val", "test")
+MANY_UNITS = 2000  # beyond it units are mostly single clips, which are even without exchanges
 PASSES = 20
-LITTLE = 1e-12  # what rounding alone may gain
+ROUNDING = 1e-12  # a smaller gain is a rounding error
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Numbers of clips."""
+    """Indexes of clips."""
 
     train: list[int]
     val: list[int]
     test: list[int]
 
 
+@dataclass(frozen=True)
+class Pool:
+    """The clips that are divided, each once, with their lines."""
+
+    clips: list[Clip]
+    texts: list[str]
+    header: str | None  # the first line of a csv
+    num_repeated: int
+
+
+def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list[str]:
+    """Write the folds, all or none of them, and return the lines that describe them."""
+    out = Path(options.out)
+    require_new(out)
+    pool = gather_clips(options, audit)
+    units = units_of(pool.clips, {clip.key: contents[clip].hash for clip in pool.clips})
+    knows_persons = any(clip.person is not None for clip in pool.clips)
+    if options.make_folds > len(units):
+        unit = "person" if knows_persons else "clip"
+        raise UserError(f"--make-folds {options.make_folds}: there are clips of {plural(len(units), unit)} alone")
+    labels = [clip.label for clip in pool.clips]
+    folds = make_folds(labels, units, options.make_folds, options.val_fraction, len(audit.classes), options.seed)
+    _write_files(out, folds, pool, options)
+    warning = "PERSONS ARE NOT KNOWN in this set: the same person may be in two lists of a fold"
+    return [
+        *([] if knows_persons else [warning]),
+        *_describe(folds, pool, audit.classes),
+        "",
+        f"written to {out}; this trains and scores on every fold (with a recipe: name it before the other flags)",
+        _command(options),
+    ]
+
+
+def require_new(out: Path) -> None:
+    """Raise unless folds can be written to ``out``; called before the audit as well, which takes long."""
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"--out {out}: holds something already; name a new or an empty folder")
+        _unfinished(out).mkdir(parents=True)
+        _unfinished(out).rmdir()
+    except OSError as error:
+        raise UserError(f"--out {out}: {reason_of(error)}") from None
+
+
+def _unfinished(out: Path) -> Path:
+    return out.absolute().with_name(f".{out.name}-{os.getpid()}")
+
+
+def gather_clips(options: AuditOptions, audit: Audit) -> Pool:
+    """Return the clips to divide; a clip of two lists is taken once, lists with faults are refused."""
+    lists = [audited for audited in audit.lists if options.pool or audited.split != "test"]
+    for audited in lists:
+        if audited.num_unread:
+            lines = plural(audited.num_unread, "line")
+            raise UserError(f"--make-folds: {audited.file} has {lines} at fault; mend it first")
+        if audited.faults.get("same_name"):
+            raise UserError(f"--make-folds: {audited.faults['same_name'][0]}")
+    first: dict[str, Clip] = {}
+    texts, total = [], 0
+    for clip, line in (pair for audited in lists for pair in zip(audited.clips, audited.lines, strict=True)):
+        before, total = first.setdefault(clip.key, clip), total + 1
+        if before is clip:
+            texts.append(line.text)
+        elif before.label != clip.label:
+            raise UserError(f"--make-folds: {clip.where} and {before.where} give {clip.id} two labels; correct one")
+    headers = {header_of(audited.file, audit.classes) for audited in lists if not audited.file.is_dir()} or {None}
+    if len(headers) > 1:
+        raise UserError("--make-folds: some of the lists are csv files and some are not; folds need one kind")
+    return Pool(list(first.values()), texts, headers.pop(), total - len(texts))
+
+
+def _write_files(out: Path, folds: list[Fold], pool: Pool, options: AuditOptions) -> None:
+    unfinished = _unfinished(out)
+    try:
+        for number, fold in enumerate(folds, 1):
+            folder = unfinished / f"fold-{number}"
+            folder.mkdir(parents=True)
+            for part in PARTS:
+                lines = [pool.texts[index] for index in getattr(fold, part)]
+                if lines:
+                    lines = [pool.header, *lines] if pool.header else lines
+                    (folder / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        about = {"folds": len(folds), "seed": options.seed, "val_fraction": options.val_fraction, "pool": options.pool}
+        write_json(unfinished / FOLDS_FILE, about | {"lists": options.lists, "dataset": options.dataset})
+        os.replace(unfinished, out)
+    except OSError as error:
+        raise UserError(f"--out {out}: {reason_of(error)}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _describe(folds: list[Fold], pool: Pool, classes: Classes) -> list[str]:
+    """Return how even the folds are, and which classes are missing in a list."""
+    labels = np.array([clip.label for clip in pool.clips])
+    repeated = plural(pool.num_repeated, "line")
+    note = f" ({repeated} of a clip that was there already left out)" if pool.num_repeated else ""
+    rows, counts, warnings = [("fold", *PARTS, "persons", " test clips of each class")], [], []
+    for number, fold in enumerate(folds, 1):
+        counts.append(np.bincount(labels[fold.test], minlength=len(classes)))
+        persons = len({pool.clips[index].person for index in fold.test} - {None})
+        sizes = [f"{len(getattr(fold, part)):,}" for part in PARTS]
+        rows.append((str(number), *sizes, str(persons or "-"), f" {' '.join(map(str, counts[-1]))}"))
+        for part in PARTS:
+            clips = getattr(fold, part)
+            absent = set(range(len(classes))) - set(labels[clips].tolist()) if clips else set()
+            if absent:
+                names = ", ".join(classes.names[label] for label in sorted(absent))
+                warnings.append(f"warning: fold {number}, {part}: no clip of {names}")
+    spread = zip(classes.names, np.ptp(counts, axis=0), strict=True)
+    return [
+        f"{plural(len(folds), 'fold')} of {plural(len(pool.clips), 'clip')}{note}",
+        *text_table(rows, "lrrrr"),
+        "most test clips minus fewest, of each class: " + ", ".join(f"{name} {gap}" for name, gap in spread),
+        *warnings,
+    ]
+
+
+def _command(options: AuditOptions) -> str:
+    """Return the command that trains on the folds."""
+    flags = {"--dataset": options.dataset, "--root-dir": options.root_dir, "--class-texts": options.class_texts}
+    parts = PARTS if options.val_fraction > 0 else ("train", "test")
+    flags |= {f"--{part}-annotation": f"{options.out}/fold-{{fold}}/{part}.txt" for part in parts}
+    flags |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
+    flags |= {"--label-type": "compound"} if options.label_type == "compound" else {}
+    flags |= {"--fold": "all"} | ({} if "val" in parts else {"--select-on": "last"})
+    return "python main.py " + " ".join(f"{flag} {_quoted(value)}" for flag, value in flags.items() if value)
+
+
+def _quoted(path: str) -> str:
+    filled = path.replace("{fold}", "1")  # braces alone need no quotes
+    return path if shlex.quote(filled) == filled else shlex.quote(path)
+
+
 def units_of(clips: Sequence[Clip], contents: dict[str, str | None]) -> list[list[int]]:
-    """What must stay together: the clips of a person, and clips with the same frames."""
+    """Return what must stay together: the clips of a person, and clips with the same frames."""
     parent = list(range(len(clips)))
 
-    def top(index: int) -> int:
+    def root(index: int) -> int:
         while parent[index] != index:
             parent[index] = index = parent[parent[index]]
         return index
@@ -36,93 +183,95 @@ def units_of(clips: Sequence[Clip], contents: dict[str, str | None]) -> list[lis
     for index, clip in enumerate(clips):
         for tie in (("person", clip.person), ("content", contents.get(clip.key))):
             if tie[1] is not None:
-                parent[top(index)] = top(first.setdefault(tie, index))
+                parent[root(index)] = root(first.setdefault(tie, index))
     units = defaultdict(list)
     for index in range(len(clips)):
-        units[top(index)].append(index)
+        units[root(index)].append(index)
     return list(units.values())
 
 
 def make_folds(
     labels: Sequence[int], units: list[list[int]], number: int, val_fraction: float, num_classes: int, seed: int
 ) -> list[Fold]:
-    """Every clip is in the test list of one fold; no unit is in two lists of a fold."""
+    """Return folds in which every clip is in one test list, and no unit in two lists of a fold."""
     vectors = np.array([np.bincount([labels[i] for i in unit], minlength=num_classes) for unit in units])
-    wanted = np.tile(vectors.sum(axis=0) / number, (number, 1))
-    parts = divide(vectors, wanted, np.random.default_rng([seed, 3]))
+    targets = np.tile(vectors.sum(axis=0) / number, (number, 1))
+    parts = divide(vectors, targets, np.random.default_rng([seed, 3]))
     folds = []
     for fold in range(number):
         rest = np.flatnonzero(parts != fold)
-        held = np.zeros(len(rest), dtype=int)
+        is_val = np.zeros(len(rest), dtype=int)
         if val_fraction > 0:
             if len(rest) < 2:
                 raise UserError(
                     f"--make-folds {number}: fold {fold + 1} has one person left to train on, and none for validation; "
                     f"pass --val-fraction 0"
                 )
-            chance = np.random.default_rng([seed, 4, fold])
-            held = divide(vectors[rest], held_out(vectors[rest].sum(axis=0), val_fraction), chance)
-        chosen = (rest[held == 0], rest[held == 1], np.flatnonzero(parts == fold))
-        folds.append(Fold(*(sorted(i for unit in part for i in units[unit]) for part in chosen)))
+            rng = np.random.default_rng([seed, 4, fold])
+            is_val = divide(vectors[rest], val_targets(vectors[rest].sum(axis=0), val_fraction), rng)
+        lists = (rest[is_val == 0], rest[is_val == 1], np.flatnonzero(parts == fold))
+        folds.append(Fold(*(sorted(i for unit in part for i in units[unit]) for part in lists)))
     return folds
 
 
-def held_out(everything: np.ndarray, fraction: float) -> np.ndarray:
-    """(2, C): clips to learn from and to select on; of a class with two or more, one at least."""
-    held = fraction * everything
-    held = np.where(everything > 1, np.maximum(held, 1), held)
-    return np.stack([everything - held, held])
+def val_targets(total: np.ndarray, fraction: float) -> np.ndarray:
+    """Return (2, C): clips to train and to validate on; of a class with two or more, one at least is for validation."""
+    val = fraction * total
+    val = np.where(total > 1, np.maximum(val, 1), val)
+    return np.stack([total - val, val])
 
 
-def divide(vectors: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``vectors`` (U, C): clips of each class in each unit; ``wanted`` (parts, C) → the part (U,) each goes to.
+def divide(vectors: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each unit, (U,), so that the parts come near ``targets`` and none stays empty.
 
-    No part stays empty. Large units first, each to where most is lacking; then moves and exchanges while they help.
+    ``vectors`` (U, C): clips of each class in each unit; ``targets`` (parts, C). Large units come first, each to where
+    most is lacking; then units are moved and exchanged while that helps.
     """
     order = rng.permutation(len(vectors))
     order = order[np.argsort(-vectors[order].sum(axis=1), kind="stable")]
     weight = 1 / np.maximum(vectors.sum(axis=0), 1) ** 2  # a rare class counts as much as a common one
-    held, parts = np.zeros_like(wanted), np.zeros(len(vectors), dtype=int)
-    size = np.zeros(len(wanted), dtype=int)
-    for place, unit in enumerate(order):
-        lacking = ((wanted - held) * weight) @ vectors[unit]
-        spare = (wanted - held).sum(axis=1)
-        allowed = size == 0 if len(order) - place <= (size == 0).sum() else np.ones(len(wanted), dtype=bool)
-        best = allowed & (lacking >= lacking[allowed].max() - LITTLE)
+    sums, parts = np.zeros_like(targets), np.zeros(len(vectors), dtype=int)
+    sizes = np.zeros(len(targets), dtype=int)
+    for position, unit in enumerate(order):
+        lacking = ((targets - sums) * weight) @ vectors[unit]
+        spare = (targets - sums).sum(axis=1)
+        must_fill = len(order) - position <= (sizes == 0).sum()
+        allowed = sizes == 0 if must_fill else np.ones(len(targets), dtype=bool)
+        best = allowed & (lacking >= lacking[allowed].max() - ROUNDING)
         part = max(np.flatnonzero(best), key=lambda p: spare[p])
-        parts[unit], size[part] = part, size[part] + 1
-        held[part] += vectors[unit]
-    if len(vectors) <= SMALL:
-        improve(vectors, parts, wanted, weight)
+        parts[unit], sizes[part] = part, sizes[part] + 1
+        sums[part] += vectors[unit]
+    if len(vectors) <= MANY_UNITS:
+        improve(vectors, parts, targets, weight)
     return parts
 
 
-def improve(vectors: np.ndarray, parts: np.ndarray, wanted: np.ndarray, weight: np.ndarray) -> None:
-    """Moves units, and exchanges pairs of them, while the squares of what is lacking shrink; changes ``parts``."""
-    over = -wanted  # what each part has too much of
+def improve(vectors: np.ndarray, parts: np.ndarray, targets: np.ndarray, weight: np.ndarray) -> None:
+    """Move units, and exchange pairs of them, while the sum of squared differences shrinks; changes ``parts``."""
+    over = -targets  # what each part has too much of
     np.add.at(over, parts, vectors)
     for _ in range(PASSES):
-        moved = False
+        has_moved = False
         for unit, vector in enumerate(vectors):
-            here = parts[unit]
-            if (parts == here).sum() > 1:
-                # the squares after minus before: |a - v|² + |b + v|² - |a|² - |b|²
-                gain = ((over[here] - over) * weight) @ vector - (vector**2 * weight).sum()
-                gain[here] = 0
-                there = int(gain.argmax())
-                if gain[there] > LITTLE:
-                    over[here] -= vector
-                    over[there] += vector
-                    parts[unit], moved = there, True
+            source = parts[unit]
+            if (parts == source).sum() > 1:
+                # the squares before minus after: |a|² + |b|² - |a - v|² - |b + v|², halved
+                gain = ((over[source] - over) * weight) @ vector - (vector**2 * weight).sum()
+                gain[source] = 0
+                target = int(gain.argmax())
+                if gain[target] > ROUNDING:
+                    over[source] -= vector
+                    over[target] += vector
+                    parts[unit], has_moved = target, True
                     continue
-            step = vector - vectors  # (U, C): what each exchange takes from here
-            gain = ((over[here] - over[parts]) * step * weight).sum(axis=1) - (step**2 * weight).sum(axis=1)
-            gain[parts == here] = 0
-            other = int(gain.argmax())
-            if gain[other] > LITTLE:
-                there = parts[other]
-                over[here] -= step[other]
-                over[there] += step[other]
-                parts[unit], parts[other], moved = there, here, True
-        if not moved:
+            step = vector - vectors  # (U, C): what each exchange takes from the source
+            gain = ((over[source] - over[parts]) * step * weight).sum(axis=1) - (step**2 * weight).sum(axis=1)
+            gain[parts == source] = 0
+            partner = int(gain.argmax())
+            if gain[partner] > ROUNDING:
+                target = parts[partner]
+                over[source] -= step[partner]
+                over[target] += step[partner]
+                parts[unit], parts[partner], has_moved = target, source, True
+        if not has_moved:
             return

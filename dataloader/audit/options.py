@@ -5,39 +5,56 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import Literal
 
-from dataloader.classes import Classes, load_classes
-from dataloader.fold_paths import PLACE, count_folds
+from dataloader.classes import load_classes
+from dataloader.paths import FOLD, count_folds
 from utils.config import expand_recipes, flag_of, option, parse, parse_known, resolve
 from utils.errors import UserError
 
-LISTS = {"train": "train_annotation", "val": "val_annotation", "test": "test_annotation"}
-BOXES = {"face": "bounding_box_face", "body": "bounding_box_body"}
+
+@dataclass(frozen=True)
+class SetOptions:
+    """The lists and boxes of a data set, as the flags of main.py name them."""
+
+    dataset: str = option("RAER", "name of the data set, as for main.py")
+    root_dir: str | None = option(None, "folder of the data set, as for main.py", metavar="DIR")
+    class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
+    train_annotation: str | None = option(None, "list of training clips", metavar="FILE")
+    val_annotation: str | None = option(None, "list of validation clips", metavar="FILE")
+    test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
+    bounding_box_face: str | None = option(None, "face boxes, one a frame", metavar="FILE")
+    bounding_box_body: str | None = option(None, "body boxes, one a clip", metavar="FILE")
+
+    @property
+    def lists(self) -> dict[str, str]:
+        """{split: file} of the lists that were named."""
+        files = {"train": self.train_annotation, "val": self.val_annotation, "test": self.test_annotation}
+        return {split: file for split, file in files.items() if file}
+
+    @property
+    def boxes(self) -> dict[str, str]:
+        """{kind: file} of the boxes that were named."""
+        files = {"face": self.bounding_box_face, "body": self.bounding_box_body}
+        return {kind: file for kind, file in files.items() if file}
 
 
 @dataclass(frozen=True)
-class AuditOptions:
-    dataset: str = option("RAER", "as main.py's")
-    root_dir: str | None = option(None, "as main.py's", metavar="DIR")
-    class_texts: str | None = option(None, "as main.py's", metavar="FILE")
-    train_annotation: str | None = option(None, "a list of clips, as main.py's", metavar="FILE")
-    val_annotation: str | None = option(None, "another", metavar="FILE")
-    test_annotation: str | None = option(None, "another", metavar="FILE")
-    bounding_box_face: str | None = option(None, "as main.py's", metavar="FILE")
-    bounding_box_body: str | None = option(None, "as main.py's", metavar="FILE")
-    label_type: Literal["single", "compound"] = option("single", "as main.py's")
-    fold: str | None = option(None, "what {fold} in a path stands for; all: one report a fold", metavar="N|all")
+class AuditOptions(SetOptions):
+    label_type: Literal["single", "compound"] = option("single", "kind of labels, as for main.py")
+    fold: str | None = option(
+        None, "number that replaces {fold} in paths; all: one report for each fold", metavar="N|all"
+    )
     quick: bool = option(False, "look at the first bytes of frames only: no hashes, no sizes, nothing decoded")
     strict: bool = option(False, "exit status 1 where there is an error or a warning")
-    json: str | None = option(None, "also write everything here", metavar="FILE")
+    json: str | None = option(None, "write the whole report to this file as well", metavar="FILE")
     make_folds: int | None = option(
-        None, "write so many folds of the clips of train and val, persons kept whole", minimum=1, maximum=999
+        None, "number of folds to write of the clips of train and val, persons kept whole", minimum=1, maximum=999
     )
-    out: str | None = option(None, "where --make-folds writes: a new or empty folder", metavar="DIR")
-    pool: bool = option(False, "--make-folds of the test clips as well")
+    out: str | None = option(None, "folder that --make-folds writes: new or empty", metavar="DIR")
+    pool: bool = option(False, "divide the test clips as well")
     val_fraction: float = option(
         0.2, "share of each fold's training clips that becomes its validation list; 0: none", minimum=0, maximum=0.9
     )
-    seed: int = option(42, "of --make-folds: which of equally good folds", minimum=0, maximum=2**32 - 1)
+    seed: int = option(42, "random seed that chooses among equally good folds", minimum=0, maximum=2**32 - 1)
     workers: int | None = option(
         None,
         "threads that read and decode frames; auto (default): 4, or fewer cores",
@@ -48,48 +65,41 @@ class AuditOptions:
     )
 
     @property
-    def lists(self) -> dict[str, str]:
-        """Split → file, of those given."""
-        return {split: getattr(self, name) for split, name in LISTS.items() if getattr(self, name)}
-
-    @property
-    def boxes(self) -> dict[str, str]:
-        return {kind: getattr(self, name) for kind, name in BOXES.items() if getattr(self, name)}
+    def fold_paths(self) -> dict[str, str]:
+        """{option: path} of every path that holds ``{fold}``; in the name of the report it is not replaced."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "json"}
+        return {name: path for name, path in values.items() if isinstance(path, str) and FOLD in path}
 
 
 def read_options(arguments: Sequence[str], description: str) -> tuple[AuditOptions, list[str]]:
-    """The options, and the flags of recipes that mean nothing to an audit; on the command line they are mistakes."""
-    groups, given, idle = {"audit": AuditOptions}, {}, []
-    for is_recipe, words in groupby(arguments, lambda word: word.startswith("@")):
+    """Return the options, and the flags of recipes that an audit does not read; typed ones of these are mistakes."""
+    groups, values, ignored = {"audit": AuditOptions}, {}, []
+    for is_recipe, group in groupby(arguments, lambda argument: argument.startswith("@")):
         if is_recipe:
-            more, unknown = parse_known(groups, expand_recipes(list(words)), description)
-            idle += [word.split("=")[0] for word in unknown if word.startswith("--")]
+            options, unknown = parse_known(groups, expand_recipes(list(group)), description)
+            ignored += [flag.split("=")[0] for flag in unknown if flag.startswith("--")]
         else:
-            more = parse(groups, list(words), description)
-        given |= more
-    options = resolve(groups, given)["audit"]
-    check(options, given)
-    return options, sorted(set(idle))
-
-
-def check(options: AuditOptions, given: dict) -> None:
-    for name, value in given.items():
+            options = parse(groups, list(group), description)
+        values |= options
+    for name, value in values.items():
         if value == "":
             raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
+    options = resolve(groups, values)["audit"]
+    _check(options)
+    return options, sorted(set(ignored))
+
+
+def _check(options: AuditOptions) -> None:
     if not options.lists:
         raise UserError("no list of clips: name --train-annotation, --val-annotation or --test-annotation")
-    waiting = _waiting(options)
-    if waiting and options.fold is None:
-        name, path = next(iter(waiting.items()))
+    fold_paths = options.fold_paths
+    if fold_paths and options.fold is None:
+        name, path = next(iter(fold_paths.items()))
         raise UserError(f"{flag_of(name)} {path}: say which with --fold N, or --fold all")
-    if options.fold is not None and not waiting:
+    if options.fold is not None and not fold_paths:
         raise UserError(f"--fold {options.fold}: no path of this command holds {{fold}}, so it would change nothing")
     if options.fold not in (None, "all") and not (options.fold.isdecimal() and len(options.fold) <= 3):
         raise UserError(f"--fold {options.fold}: expected a number, or all")
-    _check_making(options)
-
-
-def _check_making(options: AuditOptions) -> None:
     if options.make_folds is None:
         if options.out is not None or options.pool:
             flag = f"--out {options.out}" if options.out is not None else "--pool"
@@ -106,25 +116,16 @@ def _check_making(options: AuditOptions) -> None:
 
 
 def each_fold(options: AuditOptions) -> list[AuditOptions]:
-    """The options with ``{fold}`` filled in: once, or once for every fold."""
-    if options.fold != "all":
-        return [_fill(options, options.fold)]
-    stated = load_classes(options.dataset, options.class_texts).folds
-    number = count_folds(_waiting(options).values(), options.root_dir, stated)
-    if not number:
-        raise UserError(f"--fold all: no fold is there: {next(iter(_waiting(options).values()))}")
-    return [_fill(options, str(fold)) for fold in range(1, number + 1)]
-
-
-def _waiting(options: AuditOptions) -> dict[str, str]:
-    named = {one.name: getattr(options, one.name) for one in fields(options)}
-    return {name: path for name, path in named.items() if isinstance(path, str) and PLACE in path and name != "json"}
-
-
-def _fill(options: AuditOptions, fold: str | None) -> AuditOptions:
-    filled = {name: path.replace(PLACE, fold) for name, path in _waiting(options).items()} if fold else {}
-    return replace(options, fold=fold, **filled)
-
-
-def base_classes(options: AuditOptions) -> Classes:
-    return load_classes(options.dataset, options.class_texts)
+    """Return the options with ``{fold}`` filled in: once, or once for every fold."""
+    if options.fold is None:
+        return [options]
+    paths, folds = options.fold_paths, [options.fold]
+    if options.fold == "all":
+        stated = load_classes(options.dataset, options.class_texts).folds
+        folds = [str(fold) for fold in range(1, count_folds(paths.values(), options.root_dir, stated) + 1)]
+        if not folds:
+            raise UserError(f"--fold all: no fold is there: {next(iter(paths.values()))}")
+    return [
+        replace(options, fold=fold, **{name: path.replace(FOLD, fold) for name, path in paths.items()})
+        for fold in folds
+    ]

@@ -9,133 +9,107 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dataloader.audit.__main__ import main as audit
-from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, chosen, open_detector
+from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
 from dataloader.prepare import lists, store
-from dataloader.prepare.classes import SetClasses, find_classes
-from dataloader.prepare.notes import Stored, read_notes
+from dataloader.prepare.cut import cut_all
+from dataloader.prepare.lists import SetClasses
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source, make_sources, tell_apart
-from dataloader.prepare.videos import find_videos
-from dataloader.prepare.work import cut_all
+from dataloader.prepare.sources import Source, find_videos, make_sources, read_contents
+from dataloader.prepare.store import VideoRecord
 from utils.command import run_command, writing_to
 from utils.errors import UserError, one_line
 from utils.words import plural, some
 
 
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
-    """The set of the videos named; 1 where some of them could not be read."""
+    """Write the set of the videos that were named; return 1 where some of them could not be read."""
     out = Path(options.out)
-    videos, others = find_videos(options.videos)
-    told = tell_apart(videos, options.labels)  # what is wrong with labels or
-    make_detector(options.face_model, options.persons)  # a detector ends here, not in every video
-    if others:
-        say(f"{plural(len(others), 'item')} left alone, no video: {some(others, 3)}")
+    paths, other_files = find_videos(options.videos)
+    contents = read_contents(paths, options.labels)
+    make_detector(options.face_model, options.persons)  # so that a wrong one ends here, and not in every video
+    if other_files:
+        say(f"{plural(len(other_files), 'item')} left alone, no video: {some(other_files, 3)}")
     with store.open_folder(out, options):
-        stored = read_notes(out)
-        named = make_sources(videos, told, stored)
-        return fill(out, options, named, stored, make_detector)
+        records = store.read_records(out)
+        sources = make_sources(paths, contents, {record.path: record.name for record in records})
+        return write_set(out, sources, records, options, make_detector)
 
 
-def fill(
+def write_set(
     out: Path,
+    sources: list[Source],
+    records: list[VideoRecord],
     options: PrepareOptions,
-    named: list[Source],
-    stored: list[Stored],
     make_detector: Callable[..., Detector],
 ) -> int:
-    """Nothing that was there goes before all videos are cut."""
-    sources = [source for source in named if source.parts]
-    left_out = [source.path for source in named if not source.parts]
-    classes = find_classes(out, sources, options)
-    others = find_others(out, sources, stored, options.drop_others)
-    made = cut_all(sources, stored, out, options, make_detector)
-    failed = [video["error"] for video in made if "error" in video]
-    if len(failed) == len(made):
-        raise UserError(failed[0] + (f" (and {plural(len(failed) - 1, 'other')} like it)" if len(failed) > 1 else ""))
-    counts = lists.write_lists(out, sources, made, classes.numbers, options.test_share)
-    if gone := classes.write(out):
-        say(f"texts of classes that are no longer there: {gone}")
-    dropped = lists.write_dropped(out, sources, made, left_out)
-    tell(out, sources, made, counts, dropped, chosen(options.face_model))
-    for one in others:
-        store.drop(out, one)
-    if classes.own:
-        where = out / "annotation/classes.json"
-        say(f"classes, by their folders or labels: {', '.join(classes.own)}; their texts: {where}")
+    included = [source for source in sources if source.parts]
+    store.require_kept(out, included, records)
+    classes = lists.find_classes(out, included, options)
+    videos = cut_all(included, records, out, options, make_detector)
+    errors = [video.error for video in videos if video.error]
+    if len(errors) == len(videos):
+        suffix = f" (and {plural(len(errors) - 1, 'other')} like it)" if len(errors) > 1 else ""
+        raise UserError(errors[0] + suffix)
+    counts = lists.write_lists(out, included, videos, classes, options.test_share)
+    excluded = [source for source in sources if not source.parts]
+    num_dropped = lists.write_dropped(out, included, videos, excluded)
+    report(out, included, videos, counts, num_dropped, resolve_face_model(options.face_model))
+    if classes.own_names:
+        say(f"classes, by their folders or labels: {', '.join(classes.own_names)}; their texts: {classes.file}")
     if counts.get("train") and options.audit:
         audit(data_flags(out, counts, options, classes))
     say(advice(out, counts, options, classes))
-    return 1 if failed else 0
-
-
-def find_others(out: Path, sources: list[Source], stored: list[Stored], drop: bool) -> list[Stored]:
-    """Clips that would be in no list: refused, or to be removed."""
-    kept = {source.earlier for source in sources}
-    others = [one for one in stored if one.name not in kept]
-    lost = [one for one in others if one.made is None or one.made["clips"] or one.made["before"]]
-    if lost and not drop:
-        raise UserError(
-            f"--out {out}: holds clips of {plural(len(lost), 'video')} not named now, or not in --labels "
-            f"({some([one.place or one.name for one in lost], 3)}): name all videos of the set, choose another "
-            "--out, or remove those clips with --drop-others"
-        )
-    return others
+    return 1 if errors else 0
 
 
 def say(text: str) -> None:
     print(one_line(text))
 
 
-def tell(
-    out: Path,
-    sources: list[Source],
-    made: list[dict[str, Any]],
-    counts: dict[str, int],
-    dropped: int,
-    detector: str,
+def report(
+    out: Path, sources: list[Source], videos: list[VideoRecord], counts: dict[str, int], num_dropped: int, detector: str
 ) -> None:
-    """What came of every video that is not as it should be, and how much there is."""
-    for source, video in zip(sources, made, strict=True):
-        if "error" in video:
-            kept = "; the clips of what it was before stay, in no list" if source.earlier else ""
-            say(f"left out: {video['error']}{kept}")
-        elif video["damaged"]:
-            say(f"damaged, what could be read is used: {source.path}: {video['damaged']}")
-    clips = [clip for video in made for clip in video["clips"]]
-    frames, faces = sum(c["frames"] for c in clips), sum(len(c["faces"]) for c in clips)
-    persons = len({clip["person"] for clip in clips})
-    named = ", ".join(f"{name}.txt {count}" for name, count in counts.items())
-    say(f"{plural(len(clips), 'clip')} of {plural(persons, 'person')} ({named}); a face in {faces} of {frames} frames")
+    """Print what became of every video that is not as it should be, and how much there is."""
+    for source, video in zip(sources, videos, strict=True):
+        if video.error:
+            say(f"left out: {video.error}")
+        elif video.damaged:
+            say(f"damaged, what could be read is used: {source.path}: {video.damaged}")
+    clips = [clip for video in videos for clip in video.clips]
+    frames, faces = sum(clip.frames for clip in clips), sum(len(clip.faces) for clip in clips)
+    persons = plural(len({clip.person for clip in clips}), "person")
+    files = ", ".join(f"{name}.txt {count}" for name, count in counts.items())
+    say(f"{plural(len(clips), 'clip')} of {persons} ({files}); a face in {faces} of {frames} frames")
     if detector == CASCADES and faces < ENOUGH * frames:
         say(BETTER_FACES)
-    if dropped:
-        say(f"not everything is used: {out / 'dropped.csv'} says in {plural(dropped, 'row')} what is not, and why")
+    dropped = out / "dropped.csv"
+    if num_dropped:
+        say(f"not everything is used: {dropped} says in {plural(num_dropped, 'row')} what is not, and why")
     if not clips:
-        raise UserError(f"no clip is left of {plural(len(made), 'video')}; {out / 'dropped.csv'} says why")
+        raise UserError(f"no clip is left of {plural(len(videos), 'video')}; {dropped} says why")
 
 
 def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, classes: SetClasses) -> list[str]:
-    """The set as main.py and the audit are told of it."""
+    """Return the flags of main.py and of the audit that name the set."""
     flags = ["--root-dir", str(out), "--dataset", options.dataset]
-    if classes.own or options.class_texts:
-        flags += ["--class-texts", str(out / "annotation/classes.json") if classes.own else options.class_texts]
+    flags += ["--class-texts", classes.file] if classes.file else []
     for name in ("train", "test"):
         flags += [f"--{name}-annotation", f"annotation/{name}.txt"] if counts[name] else []
-    boxes = {f"--bounding-box-{kind}": f"annotation/{kind}.json" for kind in ("face", "body")}
-    return flags + [word for pair in boxes.items() for word in pair]
+    for kind in ("face", "body"):
+        flags += [f"--bounding-box-{kind}", f"annotation/{kind}.json"]
+    return flags
 
 
 def advice(out: Path, counts: dict[str, int], options: PrepareOptions, classes: SetClasses) -> str:
     if "clips" in counts:
-        return "no labels: nothing to train on yet; give them by folders or --labels and run the same command again"
+        return "no labels: nothing to train on yet; name them in --labels FILE and run the same command again"
     if len(set(classes.numbers.values())) == 1:
         return f"every clip is of the class {min(classes.numbers)}: a training needs two or more"
     if not counts["test"]:
-        why = "" if options.test_share == 0 else "one person, or those of one video, cannot be in both lists: "
-        return f"{why}{out / 'annotation/train.txt'} has all clips"
+        reason = "" if options.test_share == 0 else "one person, or those of one video, cannot be in both lists: "
+        return f"{reason}{out / 'annotation/train.txt'} has all clips"
     return f"train with: python main.py {shlex.join(data_flags(out, counts, options, classes))}"
 
 

@@ -1,37 +1,105 @@
-"""One video cut into clips: frames as JPEGs, a face box a frame, a body box a clip."""
+"""Videos cut into clips: frames as JPEGs, a face box a frame, a body box a clip; several videos at a time."""
 
 import math
+import multiprocessing
+import os
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
 
-from dataloader.body import body_box
 from dataloader.boxes import Box
-from dataloader.detect import Detector, weight_of
+from dataloader.detect import Detector, body_box, face_weight, open_detector
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
-from dataloader.track import Tracker, patience_of
-from dataloader.video.open import open_video
-from dataloader.video.video import Video
+from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, is_whole, remove_clips, write_record
+from dataloader.track import Person, Tracker, patience_of
+from dataloader.video import Video, open_video
+from utils.errors import UserError
+from utils.processes import ordered_map
+from utils.runlog import progress_bar
 from utils.words import plural
 
-CANDIDATES = 8  # faces followed beyond the persons wanted: one of them may be no face
-FEWEST = 0.5  # of the frames that a clip should have; videos with gaps have fewer
-EDGE = 5  # percent of the body boxes on each side that a clip's box may cut
+EXTRA_TRACKS = 8  # faces followed beyond the persons asked for: some of them may be no faces
+MIN_FRAMES = 0.5  # share of the frames that a clip should have; videos with gaps have fewer
+EDGE = 5  # percent of the body boxes on each side that the box of a clip may cut
+
+
+def cut_all(
+    sources: list[Source],
+    records: list[VideoRecord],
+    out: Path,
+    options: PrepareOptions,
+    make_detector: Callable[..., Detector] = open_detector,
+) -> list[VideoRecord]:
+    """Return a record of every video, in their order; a video that is finished is not cut again."""
+    bases = {source.real: source.basis for source in sources}
+    by_path = {r.path: r for r in records if r.basis == bases.get(r.path) and is_whole(out, r)}
+    remaining = [source for source in sources if source.real not in by_path]
+    if len(remaining) < len(sources):
+        print(f"going on: {len(sources) - len(remaining)} of {plural(len(sources), 'video')} done")
+    with ordered_map(min(options.workers, len(remaining)), begin_worker) as run:
+        results = run(partial(cut_video, out, options, make_detector), remaining)
+        by_path |= {record.path: record for record in progress_bar(results, len(remaining), "videos")}
+    return [by_path[source.real] for source in sources]
+
+
+def begin_worker() -> None:
+    """Let a worker end with the process that started it, else it would write while the next call does."""
+    cv2.setNumThreads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def cut_video(
+    out: Path, options: PrepareOptions, make_detector: Callable[..., Detector], source: Source
+) -> VideoRecord:
+    """Write the clips of one video, and then its record; an unusable video leaves nothing and does not stop others."""
+    remove_clips(out, source)
+    record = VideoRecord(source.name, source.real, source.basis)
+    try:
+        with open_video(str(source.path), options.folder_fps) as video:
+            cutter = Cutter(video, source, options, make_detector(options.face_model, options.persons))
+            for number, clip in enumerate(cutter.clips(), 1):
+                if clip.reason is not None:
+                    record.dropped.append((*clip.seconds, clip.reason))
+                else:
+                    record.clips.append(_write_clip(out, clip, number, source, options))
+            record = replace(record, damaged=video.damaged)
+    except BaseException as error:
+        remove_clips(out, source)
+        if isinstance(error, UserError):
+            return VideoRecord(source.name, source.real, source.basis, error=str(error))
+        raise
+    write_record(out, record)
+    return record
+
+
+def _write_clip(out: Path, clip: "CutClip", number: int, source: Source, options: PrepareOptions) -> ClipRecord:
+    person = source.person if options.persons == 1 else f"{source.person}_p{clip.person or 0}"
+    folder = f"{IMAGES}/{person}/{source.name}_{number:04d}"
+    (out / folder).mkdir(parents=True)
+    for frame, sample in enumerate(clip.samples, 1):
+        (out / folder / frame_name(frame)).write_bytes(sample.jpeg)
+    return ClipRecord(folder, person, len(clip.samples), clip.part, clip.face_boxes, clip.body_box)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A kept frame: (left, top, right, bottom) of every face seen in it, and of its body, by person."""
+    """A kept frame, with every person whose face was detected in it and the body of each."""
 
     seconds: float
     jpeg: bytes
-    faces: dict[int, Box]
-    weights: dict[int, float]  # what speaks for each face
+    persons: dict[int, Person]
     bodies: dict[int, Box]
 
 
@@ -41,18 +109,18 @@ class CutClip:
 
     seconds: tuple[float, float]
     part: int  # of its video
-    person: int | None  # None: nobody was found, and none had to be
+    person: int | None  # None: there is nobody, and nobody has to be
     samples: list[Sample]
     reason: str | None = None  # why it is left out
 
     @property
     def face_boxes(self) -> dict[str, list[float]]:
-        named = enumerate(self.samples, 1)
-        return {frame_name(n): rounded(s.faces[self.person]) for n, s in named if self.person in s.faces}
+        samples = enumerate(self.samples, 1)
+        return {frame_name(n): rounded(s.persons[self.person].face) for n, s in samples if self.person in s.persons}
 
     @property
     def body_box(self) -> list[float] | None:
-        """Around the person's bodies over the clip, without the odd one that is far off."""
+        """The box around the person's bodies over the clip, without outliers."""
         boxes = np.array([s.bodies[self.person] for s in self.samples if self.person in s.bodies])
         if not len(boxes):
             return None
@@ -60,98 +128,84 @@ class CutClip:
         return rounded((*low[:2], *high[2:]))
 
 
-@dataclass
 class Cutter:
-    """``clips()`` holds the frames of one window at a time; after it ``damaged`` tells what could not be read."""
+    """Cuts one video; holds the frames of one window at a time."""
 
-    source: Source
-    options: PrepareOptions
-    detector: Detector
-    damaged: str | None = None
-    window: deque = field(default_factory=deque)
+    def __init__(self, video: Video, source: Source, options: PrepareOptions, detector: Detector) -> None:
+        self.video, self.parts, self.options, self.detector = video, source.parts, options, detector
+        self.half = 0.5 / options.fps  # half the time between two samples
+        self.window: deque[Sample] = deque()
+        self.begin = 0.0  # of the window, seconds
 
     def clips(self) -> Iterator[CutClip]:
-        with open_video(str(self.source.path), self.options.folder_fps) as video:
-            parts, left, part = self.source.parts, deque(range(len(self.source.parts))), None
-            for sample in self._samples(video):
-                if part is not None and self._is_over(part, sample.seconds):
-                    yield from self._finish(part)
-                    part = None
-                while part is None and left and sample.seconds >= parts[left[0]].start - self._half:
-                    part = left.popleft()
-                    self.begin = parts[part].start
-                    if self._is_over(part, sample.seconds):
-                        yield self._without_frames(part, "the video has no frame in it")
-                        part = None
-                if part is not None:
-                    yield from self._add(sample, part)
-            if part is not None:
+        waiting, part = deque(range(len(self.parts))), None
+        for sample in self._samples():
+            if part is not None and self._is_over(part, sample.seconds):
                 yield from self._finish(part)
-            for late in left:
-                yield self._without_frames(late, "the video ends before it")
-            self.damaged = video.damaged
-
-    @property
-    def _half(self) -> float:
-        return 0.5 / self.options.fps
+                part = None
+            while part is None and waiting and sample.seconds >= self.parts[waiting[0]].start - self.half:
+                part = waiting.popleft()
+                self.begin = self.parts[part].start
+                if self._is_over(part, sample.seconds):
+                    yield self._without_frames(part, "the video has no frame in it")
+                    part = None
+            if part is not None:
+                yield from self._add(sample, part)
+        if part is not None:
+            yield from self._finish(part)
+        for late in waiting:
+            yield self._without_frames(late, "the video ends before it")
 
     def _is_over(self, part: int, seconds: float) -> bool:
-        return seconds >= (self.source.parts[part].end or math.inf) - self._half
+        return seconds >= (self.parts[part].end or math.inf) - self.half
 
     def _without_frames(self, part: int, reason: str) -> CutClip:
-        span = self.source.parts[part].start, self.source.parts[part].end or self.source.parts[part].start
-        return CutClip(span, part, None, [], reason)
+        start, end = self.parts[part].start, self.parts[part].end
+        return CutClip((start, end or start), part, None, [], reason)
 
-    def _samples(self, video: Video) -> Iterator[Sample]:
-        patience = patience_of(max(1 / self.options.fps, 1 / video.fps))
-        tracker = Tracker(self.options.persons + CANDIDATES, patience=patience)
-        for seconds, frame in video.frames(1 / self.options.fps):
-            frame = shrunk(frame, self.options.height)
-            if not any(p.start - 2 <= seconds <= (p.end or seconds) + 1 for p in self.source.parts):
+    def _samples(self) -> Iterator[Sample]:
+        options = self.options
+        patience = patience_of(max(1 / options.fps, 1 / self.video.fps))
+        tracker = Tracker(options.persons + EXTRA_TRACKS, patience=patience)
+        for seconds, frame in self.video.frames(1 / options.fps):
+            if not any(part.start - 2 <= seconds <= (part.end or seconds) + 1 for part in self.parts):
                 continue  # far from every labelled part
-            found, (height, width) = self.detector(frame), frame.shape[:2]
-            seen = [person for person in tracker.update(seconds, found) if person.seen]
-            faces = {person.id: person.face for person in seen}
-            weights = {person.id: weight_of(person.face, person.score) for person in seen}
-            bodies = {number: body_box(face, found.bodies, width, height) for number, face in faces.items()}
-            yield Sample(seconds, encode(frame, self.options.quality), faces, weights, bodies)
+            frame = shrunk(frame, options.height)
+            detections, (height, width) = self.detector(frame), frame.shape[:2]
+            persons = {person.id: person for person in tracker.update(seconds, detections) if person.seen}
+            bodies = {id: body_box(p.face, detections.bodies, width, height) for id, p in persons.items()}
+            yield Sample(seconds, encode(frame, options.quality), persons, bodies)
 
     def _add(self, sample: Sample, part: int) -> Iterator[CutClip]:
-        """Windows that end before this frame are whole."""
-        while sample.seconds >= self.begin + self.options.seconds - self._half:
-            yield from self._choose(part, self.begin + self.options.seconds)
+        """Add a sample to the window; yield the clips of windows that end before it."""
+        while sample.seconds >= self.begin + self.options.seconds - self.half:
+            yield from self._window_clips(part, self.begin + self.options.seconds)
             self.begin += self.options.step
-            while self.window and self.window[0].seconds < self.begin - self._half:
+            while self.window and self.window[0].seconds < self.begin - self.half:
                 self.window.popleft()
-        if sample.seconds >= self.begin - self._half:
+        if sample.seconds >= self.begin - self.half:
             self.window.append(sample)
 
     def _finish(self, part: int) -> Iterator[CutClip]:
         if self.window:
-            end = min(self.window[-1].seconds + 2 * self._half, self.begin + self.options.seconds)
-            yield from self._choose(part, end)
+            end = min(self.window[-1].seconds + 2 * self.half, self.begin + self.options.seconds)
+            yield from self._window_clips(part, end)
         self.window.clear()
 
-    def _choose(self, part: int, end: float) -> Iterator[CutClip]:
-        """The persons of a window who are largest and surest for longest."""
-        samples, span, wanted = list(self.window), (round(self.begin, 3), round(end, 3)), self.options
-        if len(samples) < FEWEST * wanted.seconds * wanted.fps:
+    def _window_clips(self, part: int, end: float) -> Iterator[CutClip]:
+        """Yield a clip of each of the persons whose faces weigh most over the window."""
+        samples, span, options = list(self.window), (round(self.begin, 3), round(end, 3)), self.options
+        if len(samples) < MIN_FRAMES * options.seconds * options.fps:
             yield CutClip(span, part, None, samples, f"only {plural(len(samples), 'frame')}")
             return
-        seen: Counter[int] = Counter()
+        weights: Counter[int] = Counter()
         for sample in samples:
-            seen.update(sample.weights)
-        chosen: list[int | None] = [person for person, _ in seen.most_common(wanted.persons)]
-        for person in chosen or [None]:
-            share = sum(person in sample.faces for sample in samples) / len(samples)
-            reason = f"a face in {share:.0%} of its frames" if share < wanted.min_face else None
+            weights.update({id: face_weight(person.face, person.score) for id, person in sample.persons.items()})
+        persons: list[int | None] = [person for person, _ in weights.most_common(options.persons)]
+        for person in persons or [None]:
+            share = sum(person in sample.persons for sample in samples) / len(samples)
+            reason = f"a face in {share:.0%} of its frames" if share < options.min_face else None
             yield CutClip(span, part, person, samples, reason)
-
-
-def write_clip(clip: CutClip, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for number, sample in enumerate(clip.samples, 1):
-        (folder / frame_name(number)).write_bytes(sample.jpeg)
 
 
 def frame_name(number: int) -> str:
@@ -162,9 +216,9 @@ def rounded(box: Box) -> list[float]:
     return [round(float(edge), 1) for edge in box]
 
 
-def shrunk(frame: np.ndarray, side: int) -> np.ndarray:
-    """With a shorter side of at most ``side`` pixels."""
-    ratio = side / min(frame.shape[:2])
+def shrunk(frame: np.ndarray, short_side: int) -> np.ndarray:
+    """Return the frame with a shorter side of at most ``short_side`` pixels."""
+    ratio = short_side / min(frame.shape[:2])
     if ratio >= 1:
         return frame
     size = max(round(frame.shape[1] * ratio), 1), max(round(frame.shape[0] * ratio), 1)
@@ -172,6 +226,5 @@ def shrunk(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def encode(frame: np.ndarray, quality: int) -> bytes:
-    return cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[
-        1
-    ].tobytes()
+    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

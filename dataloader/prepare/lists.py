@@ -1,62 +1,143 @@
-"""The lists and boxes of a prepared set, in RAER's layout, and the table of what was left out."""
+"""The lists, boxes and classes of a prepared set, in RAER's layout, and the table of what was left out."""
 
 import csv
 import hashlib
-import os
+import json
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dataloader.prepare.notes import write_json, write_text
+from dataloader.classes import Classes, load_classes
+from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
-from utils.errors import one_line
+from dataloader.prepare.store import VideoRecord
+from utils.errors import UserError, closest, one_line
+from utils.files import atomic_write, write_json, write_text
+
+CLASSES_FILE = "annotation/classes.json"
+TEXTS = {  # of classes that come as folder names: replace them by better ones
+    "class_names_with_context": "A person with an expression of {}.",
+    "class_descriptor": "A person whose face and posture show {}.",
+    "prompt_ensemble": ["A person with an expression of {}.", "A face that shows {}."],
+    "descriptive": "A face and a posture that show {}.",
+}
+
+
+@dataclass(frozen=True)
+class SetClasses:
+    """The classes of a prepared set: {label: number in the lists}, and the file that describes them.
+
+    ``file`` is None for the classes of ``--dataset``; ``own_names``: classes that get a new file in the set.
+    """
+
+    numbers: dict[str, int]
+    file: str | None
+    own_names: tuple[str, ...] = ()
+
+
+def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> SetClasses:
+    """Return the classes of the labels: those of the set's own file, of ``--class-texts``, of ``--dataset``, or new.
+
+    The own file of a set is written once; afterwards it belongs to the user, and is only read.
+    """
+    labels = sorted({part.label for source in sources for part in source.parts if part.label is not None})
+    if not labels and (out / "annotation/train.txt").is_file():
+        raise UserError(
+            f"--out {out}: its clips have labels, this call names none: name them as before or choose another --out"
+        )
+    file, own_file = options.class_texts, out / CLASSES_FILE
+    if own_file.is_file():
+        if file is not None and Path(file).resolve() != own_file.resolve():
+            raise UserError(f"--class-texts {file}: this set has classes of its own, in {own_file}; leave it out")
+        file = str(own_file)
+    classes = load_classes(options.dataset, file)
+    if classes.layout == "images" or classes.format.checks_class_folder:
+        raise UserError(f"{classes.source}: its lists are of another kind than a prepared set's; choose another")
+    unknown = [label for label in labels if label.lower() not in classes.words]
+    if not unknown:
+        return SetClasses({label: list_number(classes, label) for label in labels}, file)
+    if file is not None:
+        advice = closest(unknown[0], list(classes.names)) or f"; one of {', '.join(classes.names)}"
+        raise UserError(f"label {unknown[0]!r}: no class of {classes.source}{advice}")
+    require_class_names(labels)
+    return SetClasses({label: number for number, label in enumerate(labels, 1)}, str(own_file), tuple(labels))
+
+
+def require_class_names(labels: list[str]) -> None:
+    """Raise for labels that are a mistake rather than a class."""
+    spellings: dict[str, str] = {}
+    for label in labels:
+        if not label.isprintable():
+            raise UserError(f"label {label!r}: has characters that no class name can have; rename it")
+        if (first := spellings.setdefault(label.strip().casefold(), label)) != label:
+            raise UserError(f"labels {first!r} and {label!r}: differ in nothing that counts; write them alike")
+
+
+def list_number(classes: Classes, label: str) -> int:
+    """Return the number of a class in the lists of its data set, some of which have an order of their own."""
+    index, order = classes.words[label.lower()], classes.format.order
+    return classes.label_base + (index if order is None else order.index(index))
+
+
+def _class_texts(name: str) -> dict[str, str | list[str]]:
+    word = name.replace("_", " ").lower()
+    texts = {kind: t.format(word) if isinstance(t, str) else [x.format(word) for x in t] for kind, t in TEXTS.items()}
+    return {"name": name} | texts
 
 
 def write_lists(
-    out: Path, sources: list[Source], made: list[dict[str, Any]], numbers: dict[str, int], test_share: float
+    out: Path, sources: list[Source], videos: list[VideoRecord], classes: SetClasses, test_share: float
 ) -> dict[str, int]:
-    """``{list: clips}``. Without labels one list without them."""
-    labelled = [
-        (clip, source.parts[clip["part"]].label)
-        for source, video in zip(sources, made, strict=True)
-        for clip in video["clips"]
-    ]
-    clips = [clip for clip, _ in labelled]
-    write_json(out / "annotation/face.json", {c["folder"]: c["faces"] for c in clips if c["faces"]})
-    write_json(out / "annotation/body.json", {c["folder"]: c["body"] for c in clips if c["body"]})
-    lists: dict[str, list[str]] = {"train": [], "test": []} if numbers else {"clips": []}
-    tested = choose_persons(made, test_share) if numbers else set()
-    for clip, label in labelled:
-        name = "clips" if not numbers else "test" if clip["person"] in tested else "train"
-        number = f" {numbers[label]}" if numbers else ""
-        lists[name].append(f"{clip['folder']} {clip['frames']}{number}\n")
+    """Write lists, boxes and own classes; return {list: number of clips}. Without labels it is one list."""
+    (out / "annotation").mkdir(exist_ok=True)
+    clips = [clip for video in videos for clip in video.clips]
+    for name, boxes in (("face", {c.folder: c.faces for c in clips}), ("body", {c.folder: c.body for c in clips})):
+        content = {folder: box for folder, box in boxes.items() if box}
+        write_text(out / f"annotation/{name}.json", json.dumps(content) + "\n")
+    if classes.own_names:
+        entries = [_class_texts(name) for name in classes.own_names]
+        write_json(out / CLASSES_FILE, {"label_base": 1, "persons": True, "classes": entries})
+    lists: dict[str, list[str]] = {"train": [], "test": []} if classes.numbers else {"clips": []}
+    test_persons = choose_persons([[clip.person for clip in video.clips] for video in videos], test_share)
+    for source, video in zip(sources, videos, strict=True):
+        for clip in video.clips:
+            if classes.numbers:
+                split = "test" if clip.person in test_persons else "train"
+                number = classes.numbers[source.parts[clip.part].label]
+                lists[split].append(f"{clip.folder} {clip.frames} {number}\n")
+            else:
+                lists["clips"].append(f"{clip.folder} {clip.frames}\n")
     for name, lines in lists.items():
         write_text(out / f"annotation/{name}.txt", "".join(lines))
-    if numbers:
+    if classes.numbers:
         (out / "annotation/clips.txt").unlink(missing_ok=True)
     return {name: len(lines) for name, lines in lists.items()}
 
 
-def choose_persons(made: list[dict[str, Any]], share: float) -> set[str]:
-    """Whole persons with about ``share`` of the clips, and with them all who are in the same videos, whose frames show
-    both. Nobody where these are all. By their names, so that most stay where they are when others come."""
-    counts = Counter(clip["person"] for video in made for clip in video["clips"])
-    groups = groups_of([{clip["person"] for clip in video["clips"]} for video in made])
+def choose_persons(videos: list[list[str]], share: float) -> set[str]:
+    """Return whole persons with about ``share`` of the clips; ``videos``: the person of every clip of each video.
+
+    Persons who are in the same videos, whose frames show both, stay together; nobody is returned where these are all.
+    The order is that of a hash of names, so that most persons stay where they are when others come.
+    """
+    counts = Counter(person for persons in videos for person in persons)
+    groups = _linked_groups(map(set, videos))
     sizes = [sum(counts[person] for person in group) for group in groups]
-    wanted, chosen = share * counts.total(), []
-    for place in sorted(range(len(groups)), key=lambda place: hashlib.sha256(min(groups[place]).encode()).digest()):
-        held = sum(sizes[one] for one in chosen)
-        if abs(held + sizes[place] - wanted) < abs(held - wanted) and len(chosen) < len(groups) - 1:
-            chosen.append(place)
-    if not chosen and share > 0 and len(groups) > 1:
-        chosen = [int(np.argmin(sizes))]
-    return set().union(*(groups[place] for place in chosen))
+    target, test = share * counts.total(), []
+    for index in sorted(range(len(groups)), key=lambda i: hashlib.sha256(min(groups[i]).encode()).digest()):
+        size = sum(sizes[i] for i in test)
+        if abs(size + sizes[index] - target) < abs(size - target) and len(test) < len(groups) - 1:
+            test.append(index)
+    if not test and share > 0 and len(groups) > 1:
+        test = [int(np.argmin(sizes))]
+    return set().union(*(groups[index] for index in test))
 
 
-def groups_of(videos: list[set[str]]) -> list[set[str]]:
-    """The persons of the videos, those who share one together."""
+def _linked_groups(videos: Iterable[set[str]]) -> list[set[str]]:
+    """Return the persons of the videos, those who share one together."""
     groups: list[set[str]] = []
     for persons in filter(None, videos):
         apart = [group for group in groups if not group & persons]
@@ -64,15 +145,14 @@ def groups_of(videos: list[set[str]]) -> list[set[str]]:
     return sorted(groups, key=min)
 
 
-def write_dropped(out: Path, sources: list[Source], made: list[dict[str, Any]], left_out: list[Path]) -> int:
-    """``dropped.csv``: everything that was named and is in no list, and why; how many rows."""
+def write_dropped(out: Path, sources: list[Source], videos: list[VideoRecord], excluded: list[Source]) -> int:
+    """Write ``dropped.csv``, all that was named and is in no list, and why; return the number of its rows."""
     rows = []
-    for source, video in zip(sources, made, strict=True):
+    for source, video in zip(sources, videos, strict=True):
         path = one_line(str(source.path))
-        rows += [(path, row["from"], row["to"], row["reason"]) for row in video["dropped"]]
-        rows += [(path, "", "", video["error"])] if "error" in video else []
-    rows += [(one_line(str(path)), "", "", "not in --labels") for path in left_out]
-    with open(out / "dropped.csv.part", "w", newline="", encoding="utf-8") as file:
+        rows += [(path, *row) for row in video.dropped]
+        rows += [(path, "", "", video.error)] if video.error else []
+    rows += [(one_line(str(source.path)), "", "", "not in --labels") for source in excluded]
+    with atomic_write(out / "dropped.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("video", "from", "to", "reason"), *rows])
-    os.replace(out / "dropped.csv.part", out / "dropped.csv")
     return len(rows)

@@ -1,34 +1,27 @@
 """Flags of ``python -m dataloader.prepare``."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from dataloader.detect import chosen
+from dataloader.detect import resolve_face_model
 from utils.config import option, parse, resolve
 from utils.errors import UserError
 
-NOT_IN_FRAMES = (  # change no clip
-    "videos", "out", "workers", "labels", "class_texts", "dataset", "test_share", "audit", "drop_others",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
-class PrepareOptions:
-    videos: tuple[str, ...] = option((), "files, or folders of them", metavar="VIDEO", positional=True)
-    out: str | None = option(None, "the folder to write: new, empty, or begun by the same command", metavar="DIR")
-    labels: str | None = option(None, "a CSV: video,label[,person][,from,to]; default: folder names", metavar="FILE")
-    dataset: str = option("RAER", "whose class names the labels may be")
-    class_texts: str | None = option(None, "your own classes, as main.py's", metavar="FILE")
-    seconds: float = option(4.0, "length of a clip", minimum=0.2, maximum=600)
+class ClipOptions:
+    """What the clips of a video depend on: it cannot change in a folder that was begun."""
+
+    seconds: float = option(4.0, "length of a clip in seconds", minimum=0.2, maximum=600)
     stride: float | None = option(None, "seconds from one clip to the next (default: --seconds)", minimum=0.05)
-    fps: float = option(10.0, "frames kept of a second", minimum=0.5, maximum=60)
+    fps: float = option(10.0, "frames a second that are kept", minimum=0.5, maximum=60)
     folder_fps: float = option(25.0, "frames a second of videos that are folders of frames", minimum=0.1, maximum=1000)
     height: int = option(
         480, "frames whose shorter side is longer than this are shrunk until it is this long", minimum=64, maximum=4320
     )
-    quality: int = option(95, "of the JPEGs", minimum=1, maximum=100)
+    quality: int = option(95, "quality of the JPEGs", minimum=1, maximum=100)
     persons: int = option(
-        1, "at most so many persons of a video, each its own clips; the largest and surest faces", minimum=1, maximum=50
+        1, "most persons of a video, each with clips of its own; the largest and surest faces", minimum=1, maximum=50
     )
     min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
     face_model: str | None = option(
@@ -36,19 +29,30 @@ class PrepareOptions:
         "what finds faces: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed)",
         metavar="yunet|cascades|FILE",
     )
-    test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
-    drop_others: bool = option(False, "remove from --out the clips of videos not named now, or not in --labels")
-    workers: int = option(1, "processes, one video each", minimum=1, maximum=256)
-    audit: bool = option(True, "look the set over at the end")
 
     @property
     def step(self) -> float:
         return self.seconds if self.stride is None else self.stride
 
-    def of_frames(self) -> dict[str, Any]:
-        """What clips depend on: the same in a folder that is gone on with."""
-        kept = {name: value for name, value in asdict(self).items() if name not in NOT_IN_FRAMES}
-        return kept | {"stride": self.step, "face_model": chosen(self.face_model)}
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The options with their defaults resolved, as a folder stores them."""
+        values = {field.name: getattr(self, field.name) for field in fields(ClipOptions)}
+        return values | {"stride": self.step, "face_model": resolve_face_model(self.face_model)}
+
+
+@dataclass(frozen=True)
+class PrepareOptions(ClipOptions):
+    videos: tuple[str, ...] = option(
+        (), "video files, folders of frames, or folders of both", metavar="VIDEO", positional=True
+    )
+    out: str | None = option(None, "folder to write: new, empty, or begun by the same command", metavar="DIR")
+    labels: str | None = option(None, "a CSV: video,label[,person][,from,to]; default: folder names", metavar="FILE")
+    dataset: str = option("RAER", "data set whose class names the labels may be")
+    class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
+    test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
+    workers: int = option(1, "number of processes; each cuts one video at a time", minimum=1, maximum=256)
+    audit: bool = option(True, "audit the set at the end")
 
 
 def read_options(arguments: list[str], description: str) -> PrepareOptions:

@@ -1,36 +1,74 @@
-"""The videos of a set: what each is called, who is in it, which labels it has, and what was made of it before."""
+"""The videos of a set: which there are, who is in each, and what its parts show, by folders or by a CSV of labels."""
 
+import csv
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.prepare.labels import Part, composed, read_labels
-from dataloader.prepare.notes import Stored
-from dataloader.prepare.videos import FoundVideo
+from dataloader.frames import list_frames, numeric_key
+from dataloader.paths import slashes
+from dataloader.video import VIDEO_SUFFIXES, is_video_file
 from utils.errors import UserError
 
-Told = tuple[str, tuple[Part, ...]]  # who is in a video, and what its stretches show
-LONGEST = 200  # bytes of a name: file systems know 255, and it gets a number and endings
+STATE = ".prepared"  # a folder in every set that this command wrote
+COLUMNS = ("video", "label", "person", "from", "to")
+MAX_NAME = 200  # bytes; file systems allow 255, and a number and endings are added
+
+
+@dataclass(frozen=True)
+class VideoPath:
+    """A video file or a folder of frames."""
+
+    path: Path
+    inside: Path  # relative to the folder that the user named
+
+    @property
+    def real(self) -> str:
+        return os.path.realpath(self.path)  # unlike resolve() it accepts links that lead to themselves
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return self.inside.parts[:-1]
+
+    @property
+    def stem(self) -> str:
+        return self.inside.name if self.path.is_dir() else self.inside.stem
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a video with one label; None where nobody gave one."""
+
+    label: str | None
+    start: float = 0.0  # seconds
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """Who is in a video, as written, and its labelled parts; no part where the CSV leaves the video out."""
+
+    person: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """One video: a file or a folder of frames."""
+    """A video with the name of its clips and its person."""
 
     path: Path
-    place: str  # without links
-    stamp: str  # another one: the video has changed
+    real: str  # the path without links
     name: str  # of its clips, unique
     person: str
-    parts: tuple[Part, ...]  # none where the CSV leaves it out
-    is_done: bool = False
-    earlier: str | None = None  # the name of what was made of it before
+    parts: tuple[Part, ...]
+    stamp: str  # differs once the video has changed
 
     @property
     def basis(self) -> dict[str, Any]:
@@ -38,93 +76,208 @@ class Source:
         return {"stamp": self.stamp, "person": self.person, "spans": [[part.start, part.end] for part in self.parts]}
 
 
-def tell_apart(videos: list[FoundVideo], labels: str | None) -> list[Told]:
-    """Persons and labels, by folders or by the CSV."""
-    if labels is None:
-        return _by_folders(videos)
-    rows = read_labels(Path(labels), videos)
-    return [rows.get(number, ("", ())) for number in range(len(videos))]
+def find_videos(arguments: Sequence[str]) -> tuple[list[VideoPath], list[Path]]:
+    """Return every video in files and folders, and the paths that are no video."""
+    videos, other_files = [], []
+    for word in arguments:
+        path = Path(word)
+        if not path.exists():
+            raise UserError(f"{word}: no such file or folder")
+        if is_prepared(path):
+            raise UserError(f"{word}: is a set that was prepared; name the videos that it was made of")
+        if not path.is_dir() or holds_frames(path):
+            videos.append(VideoPath(path, Path(path.resolve().name)))
+            continue
+        for below, is_video in _walk(path):
+            videos.append(VideoPath(below, below.relative_to(path))) if is_video else other_files.append(below)
+    real_paths: set[str] = set()
+    for video in videos:
+        if video.real in real_paths:
+            raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
+        real_paths.add(video.real)
+    if not videos:
+        raise UserError(
+            f"{arguments[0]}: holds no video ({', '.join(VIDEO_SUFFIXES[:4])}, ...) and no folder of frames"
+        )
+    return videos, other_files
 
 
-def make_sources(videos: list[FoundVideo], told: list[Told], stored: Sequence[Stored]) -> list[Source]:
-    """A video that a set holds keeps its name there."""
-    persons, stamps = name_persons([person for person, _ in told]), [stamp_of(video.path) for video in videos]
-    names = [plain("_".join([*video.folders, video.stem])) or "video" for video in videos]
-    before = find_earlier(videos, stamps, names, stored)
-    sources, taken = [], {one.name.casefold() for one in stored}
-    for number, (video, (person, parts)) in enumerate(zip(videos, told, strict=True)):
-        earlier, name = before.get(number), names[number]
-        if earlier is not None and re.fullmatch(re.escape(name) + "(-2)*", earlier.name):
-            name = earlier.name
+def holds_frames(folder: Path, above: tuple[Path, ...] = ()) -> bool:
+    """Return whether a folder is a video; pictures in a folder that also holds videos are not frames."""
+    if not list_frames(folder):
+        return False
+    below = [path for path, is_video in _walk(folder, above) if is_video]
+    if below and all(path.is_dir() for path in below):
+        raise UserError(f"{folder}: holds pictures, and so does {below[0]}; move those that are no frames elsewhere")
+    return not below
+
+
+def is_prepared(folder: Path) -> bool:
+    return (folder / STATE / "options.json").is_file()
+
+
+def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, bool]]:
+    """Yield every path below a folder, sorted by the numbers in its names, and whether it is a video.
+
+    Prepared sets and links to a folder ``above`` are not entered.
+    """
+    above = (*above, folder.resolve())
+    for name in sorted(os.listdir(folder), key=numeric_key):
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path, is_video_file(path)
+        elif is_prepared(path) or path.resolve() in above:
+            yield path, False
+        elif holds_frames(path, above):
+            yield path, True
         else:
-            while name.casefold() in taken:
+            yield from _walk(path, above)
+
+
+def read_contents(videos: list[VideoPath], labels: str | None) -> list[Content]:
+    """Return persons and labels of each video: by the CSV ``labels``, else by folders.
+
+    Folders are ``<class>/<person>/<video>`` or ``<class>/<video>``; all folders below a person's are of that person.
+    """
+    if labels is not None:
+        rows = read_labels(Path(labels), videos)
+        return [rows.get(number, Content()) for number in range(len(videos))]
+    is_labelled = [bool(video.folders) for video in videos]
+    if any(is_labelled) and not all(is_labelled):
+        path = videos[is_labelled.index(False)].path
+        raise UserError(f"{path}: lies in no folder of a class, as others do; move it, or name --labels FILE")
+    return [
+        Content("".join(video.folders[1:2]), (Part(composed(video.folders[0]) if video.folders else None),))
+        for video in videos
+    ]
+
+
+def read_labels(file: Path, videos: list[VideoPath]) -> dict[int, Content]:
+    """Return {index of the video: content} of a CSV."""
+    find, persons, parts = _finder(videos), {}, {}
+    for where, row in _rows(file):
+        numbers = find(row["video"])
+        if len(numbers) != 1:
+            problem = f"names {len(numbers)} videos; write its path and ending" if numbers else "is none of the videos"
+            raise UserError(f"{where}: {row['video']!r} {problem}")
+        number = min(numbers)
+        if row["person"] != persons.setdefault(number, row["person"]):
+            raise UserError(f"{where}: {row['video']!r} is of {persons[number]!r} above and of {row['person']!r} here")
+        start, end = _seconds(row["from"], where) or 0.0, _seconds(row["to"], where)
+        if end is not None and end <= start:
+            raise UserError(f"{where}: ends at {row['to']}, before it begins at {row['from'] or 0}")
+        earlier = parts.setdefault(number, [])
+        if any((p.end is None or start < p.end) and (end is None or p.start < end) for p in earlier):
+            raise UserError(f"{where}: overlaps another part of {row['video']!r}")
+        earlier.append(Part(composed(row["label"]), start, end))
+    if not parts:
+        raise UserError(f"--labels {file}: has no line with a video")
+    return {n: Content(persons[n], tuple(sorted(parts[n], key=lambda part: part.start))) for n in parts}
+
+
+def _finder(videos: list[VideoPath]) -> Callable[[str], set[int]]:
+    """Return a function that finds videos by a path or a name; the ending counts where only it tells two apart."""
+    with_ending: dict[str, set[int]] = {}
+    without_ending: dict[str, set[int]] = {}
+
+    def key(path: str) -> str:
+        """Return the same text whatever the slash and however the accents are composed."""
+        return composed(slashes(path).strip("/").removeprefix("./"))
+
+    def strip(path: str) -> str:
+        return path[: path.rfind(".")] if path.lower().endswith(VIDEO_SUFFIXES) else path
+
+    for number, video in enumerate(videos):
+        for path in (video.inside, video.path, os.path.abspath(video.path), video.path.name):
+            with_ending.setdefault(key(str(path)), set()).add(number)
+            without_ending.setdefault(strip(key(str(path))), set()).add(number)
+    return lambda path: with_ending.get(key(path)) or without_ending.get(strip(key(path)), set())
+
+
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield (file and line, {column: text}) of every line that is not blank."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.reader(lines)
+            head = [word.strip().lower() for word in next(reader, [])]
+            if head[:1] != ["video"] or "label" not in head or not {*head} <= {*COLUMNS} or len({*head}) < len(head):
+                raise UserError(f"{file}, line 1: expected video,label[,person][,from,to], got {','.join(head)!r}")
+            for cells in reader:
+                where = f"{file}, line {reader.line_num}"
+                if not any(cells):
+                    continue
+                row = dict.fromkeys(COLUMNS, "") | dict(zip(head, (c.strip() for c in cells), strict=False))
+                if len(cells) != len(head) or not row["video"] or not row["label"]:
+                    raise UserError(f"{where}: expected {','.join(head)}, got {','.join(cells)!r}")
+                yield where, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--labels {file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _seconds(text: str, where: str) -> float | None:
+    """Return the seconds of ``90``, ``1:30`` or ``0:01:30.5``."""
+    if not text:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise UserError(f"{where}: {text!r} is no time; write seconds or minutes:seconds")
+    total = 0.0
+    for number in text.split(":"):
+        total = 60 * total + float(number)
+    return total
+
+
+def make_sources(videos: list[VideoPath], contents: list[Content], names: Mapping[str, str]) -> list[Source]:
+    """Return the videos with names of their clips; ``names``: {real path: name} of those that the set holds already."""
+    persons = name_persons([content.person for content in contents])
+    sources, taken_names = [], {name.casefold() for name in names.values()}
+    for video, content in zip(videos, contents, strict=True):
+        name = names.get(video.real)
+        if name is None:
+            name = safe_name("_".join([*video.folders, video.stem])) or "video"
+            while name.casefold() in taken_names:
                 name += "-2"
-            taken.add(name.casefold())
-        source = Source(video.path, video.place, stamps[number], name, persons[person] or name, parts)
-        if earlier is not None:
-            is_done = name == earlier.name and source.basis == earlier.basis
-            source = replace(source, is_done=is_done, earlier=earlier.name)
-        sources.append(source)
+            taken_names.add(name.casefold())
+        person = persons[content.person] or name
+        sources.append(Source(video.path, video.real, name, person, content.parts, stamp_of(video.path)))
     return sources
 
 
-def find_earlier(
-    videos: list[FoundVideo], stamps: list[str], names: list[str], stored: Sequence[Stored]
-) -> dict[int, Stored]:
-    """{number of the video: what was made of it}: by its place; moved as it is; where a note is damaged by its name."""
-    found: dict[int, Stored] = {}
-    places = [video.place for video in videos]
-    for key, values in (("place", places), ("stamp", stamps), ("name", names)):
-        done = {one.name for one in found.values()}
-        known: dict[str, list[Stored]] = {}  # copies have one stamp
-        for one in stored:
-            if one.name not in done and one.is_damaged == (key == "name"):
-                known.setdefault(getattr(one, key), []).append(one)
-        for number, value in enumerate(values):
-            if number not in found and known.get(value):
-                found[number] = known[value].pop(0)
-    return found
+def name_persons(persons: list[str]) -> dict[str, str]:
+    """Return {person as written: name of a folder}: the same in every call, and never one name for two persons."""
+    texts = {composed(text) for text in persons}
+    count = Counter(map(safe_name, texts))
 
-
-def _by_folders(videos: list[FoundVideo]) -> list[Told]:
-    """``<class>/<person>/<video>``, or ``<class>/<video>``; whatever a person's folder holds is of that person."""
-    labelled = [bool(video.folders) for video in videos]
-    if any(labelled) and not all(labelled):
-        where = videos[labelled.index(False)].path
-        raise UserError(f"{where}: lies in no folder of a class, as others do; move it, or name --labels FILE")
-    return [("".join(v.folders[1:2]), (Part(composed(v.folders[0]) if v.folders else None),)) for v in videos]
-
-
-def name_persons(written: list[str]) -> dict[str, str]:
-    """{as written: as a folder}: the same in every call, and different persons never by one name."""
-    texts = {composed(text) for text in written}
-    count = Counter(map(plain, texts))
-
-    def named(text: str) -> str:
-        name = plain(text)
+    def unique(text: str) -> str:
+        name = safe_name(text)
         if not text or name == text or (name and count[name] == 1):
             return name
-        return f"{name or 'person'}-{mark_of(text)}"
+        return f"{name or 'person'}-{short_hash(text)}"
 
-    return {text: named(composed(text)) for text in written}
+    return {text: unique(composed(text)) for text in persons}
 
 
-def plain(text: str) -> str:
-    """A name that any file system and any list can hold; a long one is cut, and stays unlike others."""
-    kept = (c if c.isalnum() or c in "_.-" or unicodedata.category(c)[0] == "M" else " " for c in composed(text))
-    name = re.sub(r" +", "_", "".join(kept)).strip("._")
-    if len(name.encode()) <= LONGEST:
+def safe_name(text: str) -> str:
+    """Return a name that any file system and any list can hold; a long one is cut, and gets a hash."""
+    allowed = (c if c.isalnum() or c in "_.-" or unicodedata.category(c)[0] == "M" else " " for c in composed(text))
+    name = re.sub(r" +", "_", "".join(allowed)).strip("._")
+    if len(name.encode()) <= MAX_NAME:
         return name
-    return f"{name.encode()[: LONGEST - 7].decode(errors='ignore')}-{mark_of(text)}"
+    return f"{name.encode()[: MAX_NAME - 7].decode(errors='ignore')}-{short_hash(text)}"
 
 
-def mark_of(text: str) -> str:
+def composed(text: str) -> str:
+    """Return the text with each accented letter as one character, however a disk or a program wrote it."""
+    return unicodedata.normalize("NFC", text)
+
+
+def short_hash(text: str) -> str:
     return hashlib.sha256(composed(text).encode(errors="surrogateescape")).hexdigest()[:6]
 
 
 def stamp_of(path: Path) -> str:
-    """Of a file's name, size and time, or those of all in a folder; what is not there stops no other video."""
-    inside = path.iterdir() if path.is_dir() else [path]
-    files = sorted(file for file in inside if file.is_file())
+    """Return a hash of a file's name, size and time, or of those of all files in a folder; links may be broken."""
+    files = sorted(file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()

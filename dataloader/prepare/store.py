@@ -1,119 +1,143 @@
-"""The folder of a prepared set: whole videos only, so that the same command goes on at any moment."""
+"""The folder of a prepared set: a record of each video is written once all its clips are, so that the command can be
+interrupted at any moment. A video with a record is never cut again, and nothing that is finished is removed."""
 
-import os
+import glob
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.prepare.notes import IMAGES, Stored, note_of, read_json, read_note, write_json
 from dataloader.prepare.options import PrepareOptions
-from dataloader.prepare.sources import Source
-from dataloader.prepare.videos import NOTES
+from dataloader.prepare.sources import STATE, Source
 from utils.errors import UserError
+from utils.files import write_json
 from utils.lock import held_alone
+from utils.words import plural, some
 
-FORMAT = 2
-UNFINISHED = ".unfinished"
+FORMAT = 3
+IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One clip on the disk."""
+
+    folder: str  # below the set
+    person: str
+    frames: int
+    part: int  # of its video
+    faces: dict[str, list[float]]  # {frame: box}
+    body: list[float] | None
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """What became of one video: its clips, or the error that made it unusable."""
+
+    name: str
+    path: str  # without links
+    basis: dict[str, Any]  # what the clips depend on
+    clips: list[ClipRecord] = field(default_factory=list)
+    dropped: list[tuple[float, float, str]] = field(default_factory=list)  # seconds from and to, and why
+    damaged: str | None = None
+    error: str | None = None
 
 
 @contextmanager
 def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
-    """Made, or found to be of the same options; one call at a time. Nothing is left where nothing was done."""
-    settings, is_new = out / NOTES / "options.json", not out.exists()
-    if (
-        not settings.is_file()
-        and not is_new
-        and (not out.is_dir() or any(path.name != NOTES for path in out.iterdir()))
-    ):
+    """Create the folder, or check that it was begun with the same options; one call at a time.
+
+    A folder that is still empty at the end is removed.
+    """
+    state, is_new = out / STATE, not out.exists()
+    settings, content = state / "options.json", {"format": FORMAT} | options.stored
+    if not is_new and not settings.is_file() and (not out.is_dir() or any(p.name != STATE for p in out.iterdir())):
         raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
-    with held_alone(out / NOTES / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
+    with held_alone(state / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
         if settings.is_file():
-            _compare(out, settings, options)
+            _require_same(out, read_json(settings), content)
         else:
-            write_json(settings, _asked(options))
+            write_json(settings, content)
         try:
             yield
         finally:
-            shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-            if not any((out / NOTES).glob("videos/*.json")):
-                shutil.rmtree(out / NOTES, ignore_errors=True)
-                with suppress(OSError):  # it holds something
+            if not (out / IMAGES).exists() and not any(state.glob("videos/*.json")):
+                shutil.rmtree(state, ignore_errors=True)
+                with suppress(OSError):  # it is not empty
                     out.rmdir() if is_new else None
 
 
-def _asked(options: PrepareOptions) -> dict[str, Any]:
-    return {"format": FORMAT} | options.of_frames()
+def _require_same(out: Path, begun: Any, options: dict[str, Any]) -> None:
+    if not isinstance(begun, dict):
+        raise UserError(f"--out {out}: {STATE}/options.json is damaged; choose another --out")
+    differences = [f"{n} {begun.get(n)} instead of {value}" for n, value in options.items() if begun.get(n) != value]
+    if differences:
+        raise UserError(
+            f"--out {out}: was begun with {', '.join(differences)}; choose another --out or remove it first"
+        )
 
 
-def _compare(out: Path, settings: Path, options: PrepareOptions) -> None:
-    found, asked = read_json(settings), _asked(options)
-    if not isinstance(found, dict):
-        raise UserError(f"{settings}: is damaged, and with it what the clips are like; choose another --out")
-    other = [f"{name} {found.get(name)} instead of {asked[name]}" for name in asked if found.get(name) != asked[name]]
-    if other:
-        raise UserError(f"--out {out}: was begun with {', '.join(other)}; choose another --out or remove it first")
+def require_kept(out: Path, sources: list[Source], records: list[VideoRecord]) -> None:
+    """Raise where a video with clips is not named now, or is not what it was: its clips would be in no list."""
+    bases = {source.real: source.basis for source in sources}
+    missing = [record.path for record in records if record.clips and record.path not in bases]
+    if missing:
+        raise UserError(
+            f"--out {out}: holds clips of {plural(len(missing), 'video')} not named now, or not in --labels "
+            f"({some(missing, 3)}): name all videos of the set as before, or choose another --out"
+        )
+    changed = [record.path for record in records if record.clips and record.basis != bases[record.path]]
+    if changed:
+        raise UserError(
+            f"--out {out}: holds clips of {some(changed, 3)}, which changed since, or whose person or parts did; "
+            "choose another --out"
+        )
 
 
-def renew(out: Path, source: Source, made: dict[str, Any]) -> None:
-    """A set that was moved is known by its new place from now on."""
-    if made["path"] != source.place:
-        write_json(note_of(out, source.name), made | {"path": source.place})
+def read_records(out: Path) -> list[VideoRecord]:
+    """Return the records of all finished videos; one that was damaged is left out, so that its video is cut again."""
+    records = []
+    for path in sorted((out / STATE / "videos").glob("*.json")):
+        content = read_json(path)
+        if isinstance(content, dict) and content.get("hash") == _hash(content.get("video")):
+            video = content["video"]
+            records.append(VideoRecord(**video | {"clips": [ClipRecord(**clip) for clip in video["clips"]]}))
+    return records
 
 
-def is_whole(out: Path, made: dict[str, Any]) -> bool:
-    return all((out / clip["folder"]).is_dir() for clip in made["clips"])
+def write_record(out: Path, record: VideoRecord) -> None:
+    path, video = out / STATE / f"videos/{record.name}.json", asdict(record)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"video": video, "hash": _hash(video)})
 
 
-def begin(out: Path, source: Source) -> Path:
-    """A place for the clips of a video."""
-    place = out / UNFINISHED / source.name
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    return place
+def is_whole(out: Path, record: VideoRecord) -> bool:
+    return all((out / clip.folder).is_dir() for clip in record.clips)
 
 
-def finish(out: Path, source: Source, place: Path, made: dict[str, Any]) -> dict[str, Any]:
-    """The clips go where they belong, those made of the video before go, and it is done.
-
-    Until then the note tells what may lie there, but of no version of the video.
-    """
-    earlier = source.earlier or source.name
-    before = _folders(out, earlier)
-    note, made = note_of(out, source.name), {"path": source.place, "before": [], "source": source.basis} | made
-    write_json(note_of(out, earlier), made | {"source": {"stamp": source.stamp}, "before": before})
-    os.replace(note_of(out, earlier), note)  # one note of it at every moment
-    _remove(out, before)
-    for clip in made["clips"]:
-        target = out / clip["folder"]
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(place / clip["folder"], target)
-    shutil.rmtree(place)
-    write_json(note, made)
-    return made
+def remove_clips(out: Path, source: Source) -> None:
+    """Remove what an interrupted call left of a video, and folders of persons that are empty then."""
+    clips = re.compile(re.escape(source.name) + r"_\d{4,}")
+    for folder in (out / IMAGES).glob(f"{glob.escape(source.person)}*/{glob.escape(source.name)}_*"):
+        if clips.fullmatch(folder.name):
+            shutil.rmtree(folder)
+            with suppress(OSError):  # it holds other clips
+                folder.parent.rmdir()
+                folder.parent.parent.rmdir()
 
 
-def drop(out: Path, stored: Stored) -> None:
-    _remove(out, _folders(out, stored.name))
-    note_of(out, stored.name).unlink(missing_ok=True)
+def read_json(path: Path) -> Any:
+    """Return the content of a file, or None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
-def _folders(out: Path, name: str) -> list[str]:
-    """Where the clips of a video may lie: by its note, or where that is damaged by their names."""
-    note = note_of(out, name)
-    if not note.exists():
-        return []
-    if (made := read_note(note).made) is not None:
-        return made["before"] + [clip["folder"] for clip in made["clips"]]
-    shape = re.compile(re.escape(name) + r"_\d{4,}")
-    return [f"{IMAGES}/{path.parent.name}/{path.name}" for path in out.glob("images/*/*") if shape.fullmatch(path.name)]
-
-
-def _remove(out: Path, folders: list[str]) -> None:
-    for folder in folders:
-        shutil.rmtree(out / folder, ignore_errors=True)
-        with suppress(OSError):  # other clips of the person are there
-            (out / folder).parent.rmdir()
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

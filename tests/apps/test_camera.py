@@ -9,7 +9,7 @@ from apps.predict.camera import Screen, line_of
 from apps.predict.outputs import record
 from apps.predict.run import Predictor
 from apps.predict.timeline import CONTEXT_ONLY, NO_ONE, Row
-from dataloader.video.camera import CameraVideo
+from dataloader.video import CameraVideo
 from tests.apps.test_predictor import Brightness
 from tests.support.watched import FPS, frames_of, know_faces
 

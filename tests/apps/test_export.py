@@ -162,7 +162,7 @@ import sys
 if "--onnx" in sys.argv:
     sys.modules["torch"] = None
 from dataloader import detect
-face = detect.Found(50.0, 20.0, 110.0, 80.0, 1.0)
+face = detect.Detection(50.0, 20.0, 110.0, 80.0, 1.0)
 detect.open_detector = lambda *_: lambda frame: detect.Detections([face], [])
 from main import main
 sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from apps.predict.outputs import find_sources, folder_names
 from apps.predict.run import Predictor
-from dataloader.video.pictures import FolderVideo, PictureVideo, of_one_size
+from dataloader.video import FolderVideo, PictureVideo, of_one_size
 from tests.apps.test_predictor import Brightness
 from tests.support.tools import error_of, run_main
 from tests.support.watched import frame_of

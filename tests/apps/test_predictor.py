@@ -16,7 +16,7 @@ from apps.predict.torch_runner import SequenceRunner, TorchRunner, describe
 from apps.predict.watch import Watcher
 from apps.predict.windows import Grid
 from dataloader.affwild import Video as AffVideo
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detection, Detections
 from dataloader.sequences import window_starts
 from dataloader.squares import face_square
 from dataloader.track import Tracker
@@ -116,7 +116,7 @@ def test_a_video_of_another_size_shows_as_much_of_the_head():
     large, grown = frame.repeat(3, axis=0).repeat(3, axis=1), tuple(3 * edge for edge in box)
 
     def seen(frame, box, face_width):
-        detector, about = lambda _: Detections([Found(*box, 1.0)], []), replace(ABOUT, face_width=face_width)
+        detector, about = lambda _: Detections([Detection(*box, 1.0)], []), replace(ABOUT, face_width=face_width)
         sample = Watcher(detector, Tracker(1, hits=1), about, Grid(1.0, FPS), 0.2).look(0.0, frame)
         return sample.views[1].squares["face"].astype(int)
 

@@ -174,7 +174,7 @@ def test_too_long_and_too_large_are_told_with_the_limit(tmp_path, video):
 
 def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, monkeypatch):
     with serving(tmp_path, max_minutes=0.1) as served:
-        monkeypatch.setattr("dataloader.video.file.duration_of", lambda *_: None)
+        monkeypatch.setattr("dataloader.video.duration_of", lambda *_: None)
         told = served.wait(served.send(video))
         assert told["state"] == "failed" and "longer than it says; at most 6 seconds" in told["error"]
         assert told["seconds"] < 7  # of 8: the rest was not analysed

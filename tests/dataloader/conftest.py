@@ -4,16 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.preparing import PLAIN, film_classes, run
+from tests.support.filming import film
+from tests.support.preparing import moving_face, prepare
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    return film_classes(tmp_path_factory.mktemp("videos"))
+    """Two classes of the user's own with two persons each, 2.5 seconds a video."""
+    root = tmp_path_factory.mktemp("videos")
+    for name in ("Bored/anna", "Bored/ben", "Keen/anna", "Keen/cleo"):
+        film(root / f"{name}/one.mp4", moving_face(50, start=len(name)))
+    return root
 
 
 @pytest.fixture(scope="module")
-def made(videos, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("made") / "set"
-    assert run(videos, "--out", out, *PLAIN, "--test-share", "0.3")[0] == 0
+def prepared(videos, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("prepared") / "set"
+    assert prepare(videos, out, "--test-share", "0.3")[0] == 0
     return out

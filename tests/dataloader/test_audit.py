@@ -1,106 +1,103 @@
-"""Every kind of finding: a set without a fault has none, one planted fault is found, and nothing else is."""
+"""python -m dataloader.audit: a set without a fault has no finding, each planted fault is found and nothing else is."""
 
-import json
 import shutil
+import signal
+import time
+from pathlib import Path
 
 import pytest
-from PIL import Image
 
+from dataloader.audit import contents
 from dataloader.audit.__main__ import main
-from dataloader.audit.findings import SEVERITY
-from dataloader.audit.frames import first_gap
-from tests.support.auditing import NAMES, Set, kinds
+from dataloader.audit.checks import SEVERITY, first_gap
+from tests.support.auditing import NAMES, SmallSet, audit_report, counts_of
+from tests.support.drawn import READERS, truth
 from tests.support.tools import ROOT
 
 
 @pytest.fixture
 def clean(tmp_path):
-    return Set(tmp_path / "set")
+    return SmallSet(tmp_path / "set")
 
 
-def write(file, content):
-    return lambda one: (one.root / file).write_bytes(content)
+def writing(file, content):
+    return lambda data: (data.root / file).write_bytes(content)
 
 
-def no_glad(one):
-    one.clips["train"] = [line for line in one.clips["train"] if line.endswith("0")]
+def appending(split, line):
+    return lambda data: data.clips[split].append(line)
 
 
-def other_place(one):
-    clip = one.clips["train"][0].split()[0]
-    one.draw(one.root / "elsewhere" / clip)
-    one.clips["train"].append(f"{one.root}/elsewhere/{clip} 3 0")
+def faces(change):
+    return lambda data: data.boxes("face", change)
 
 
-def without_frames(one):
-    for frame in one.folder("test", 0).iterdir():
+def no_glad(data):
+    data.clips["train"] = [line for line in data.clips["train"] if line.endswith("0")]
+
+
+def same_name(data):
+    clip = data.clips["train"][0].split()[0]
+    data.draw(data.root / "elsewhere" / clip)
+    data.clips["train"].append(f"{data.root}/elsewhere/{clip} 3 0")
+
+
+def without_frames(data):
+    for frame in data.folder("test", 0).iterdir():
         frame.unlink()
 
 
 def copied(split, number):
-    def plant(one):
-        shutil.rmtree(one.folder(split, number))
-        shutil.copytree(one.folder("test", 0), one.folder(split, number))
+    def plant(data):
+        shutil.rmtree(data.folder(split, number))
+        shutil.copytree(data.folder("test", 0), data.folder(split, number))
 
     return plant
 
 
-def shared(one):
-    one.clips["train"].append(one.clips["test"][0])
-
-
-def cut_off(one):
-    file = one.folder("test", 5) / "2.png"
+def cut_off(data):
+    file = data.folder("test", 5) / "2.png"
     file.write_bytes(file.read_bytes()[:300])
 
 
-def broken_links(one):
+def broken_links(data):
     """Two clips of which nothing is left: nobody knows that they were the same."""
-    for number in (5, 6):
-        for frame in one.folder("test", number).iterdir():
-            frame.unlink()
-            frame.symlink_to(one.root / "gone")
+    for frame in [*data.folder("test", 5).iterdir(), *data.folder("test", 6).iterdir()]:
+        frame.unlink()
+        frame.symlink_to(data.root / "gone")
 
 
 def redrawn(**how):
-    def plant(one):
-        shutil.rmtree(one.folder("test", 3))
-        one.draw(one.folder("test", 3), **how)
+    def plant(data):
+        shutil.rmtree(data.folder("test", 3))
+        data.draw(data.folder("test", 3), **how)
 
     return plant
 
 
-def faces(change):
-    return lambda one: one.boxes("face", change)
-
-
-def unknown_persons(one):
-    one.classes = one.classes | {"persons": False}
-
-
-def first_frame(size):
-    return lambda one: Image.new("RGB", (size, size)).save(one.folder("test", 7) / "1.png")
+def unknown_persons(data):
+    data.classes["persons"] = False
 
 
 PLANTS = [
-    ("list", write("test.txt", b"\xff\xfe\x00\x81 binary"), ["test.txt"]),
-    ("list", write("test.txt", b"\n \n"), ["test.txt", "holds no clip"]),
-    ("line", lambda one: one.clips["test"].insert(4, "RAER/P3/900 3"), ["test.txt, line 5"]),
-    ("line", lambda one: one.clips["test"].append("RAER/P3/900 3 glad"), ["test.txt, line 41", "'glad'"]),
-    ("label", lambda one: one.clips["train"].append("RAER/P1/000 3 2"), ["train.txt, line 9", "0..1"]),
-    ("clip", lambda one: shutil.rmtree(one.folder("train", 2)), ["train.txt, line 3", "RAER/P1/002"]),
+    ("list", writing("test.txt", b"\xff\xfe\x00\x81 binary"), ["test.txt"]),
+    ("list", writing("test.txt", b"\n \n"), ["test.txt", "holds no clip"]),
+    ("line", lambda data: data.clips["test"].insert(4, "RAER/P3/900 3"), ["test.txt, line 5"]),
+    ("line", appending("test", "RAER/P3/900 3 glad"), ["test.txt, line 41", "'glad'"]),
+    ("label", appending("train", "RAER/P1/000 3 2"), ["train.txt, line 9", "0..1"]),
+    ("clip", lambda data: shutil.rmtree(data.folder("train", 2)), ["train.txt, line 3", "RAER/P1/002"]),
     ("clip", without_frames, ["test.txt, line 1", "no image"]),
-    ("same_name", other_place, ["train.txt, line 9", "two clips of one name"]),
-    ("two_labels", lambda one: one.clips["train"].append("RAER/P1/000 3 1"), ["line 9", "glad, before calm"]),
-    ("clip_shared person_shared", shared, ["test.txt, line 1", "RAER/P3/008"]),
+    ("same_name", same_name, ["train.txt, line 9", "two clips of one name"]),
+    ("two_labels", appending("train", "RAER/P1/000 3 1"), ["line 9", "glad, before calm"]),
+    ("clip_shared person_shared", appending("train", "RAER/P3/008 3 0"), ["test.txt, line 1", "RAER/P3/008"]),
     ("content_shared", copied("train", 1), ["train.txt, line 2", "test.txt, line 1"]),
     ("content_repeated", copied("test", 9), ["test.txt, line 1", "test.txt, line 10"]),
     ("unreadable", cut_off, ["P3/013/2.png"]),
-    ("unreadable", lambda one: (one.folder("test", 5) / "2.png").write_bytes(b""), ["P3/013/2.png"]),
-    ("unreadable", broken_links, ["6 frames", "P3/013/1.png: no such file"]),
+    ("unreadable", lambda data: (data.folder("test", 5) / "2.png").write_bytes(b""), ["P3/013/2.png"]),
+    ("unreadable", broken_links, ["6 frames", ".png: no such file"]),
     ("box_file", faces(lambda boxes: [1, 2]), ["face.json", "object keyed by clip"]),
     ("box_file", faces(lambda boxes: {"of another set": {"1.png": [0, 0, 9, 9]}}), ["face.json"]),
-    ("box_file", lambda one: (one.boxes("body"), write("body.json", b"{")(one)), ["body.json, line 1"]),
+    ("box_file", lambda data: (data.boxes("body"), writing("body.json", b"{")(data)), ["body.json, line 1"]),
     ("box_entry box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": [1]}), ["RAER/P3/008", "one box a frame"]),
     ("box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": {}}), ["test.txt, line 1: RAER/P3/008: 0%"]),
     (
@@ -108,14 +105,14 @@ PLANTS = [
         faces(lambda boxes: boxes | {key: {"1.png": [0, 0, 9, 9]} for key in boxes if "/P1/" in key}),
         ["train: face boxes for 66.7% of frames (calm 66.7%, glad 66.7%)"],
     ),
-    ("person_shared", lambda one: one.add("train", "RAER/P5/900", 0), ["1 of 4 test persons", "P5"]),
+    ("person_shared", lambda data: data.add("train", "RAER/P5/900", 0), ["1 of 4 test persons", "P5"]),
     ("class_missing", no_glad, ["train has no clip of glad"]),
-    ("few_clips", lambda one: one.clips["test"].pop(), ["glad 19 (2.63)"]),
-    ("frame_count", lambda one: (one.folder("test", 2) / "3.png").unlink(), ["1 fewer, 0 more", "3 listed, 2 there"]),
-    ("frame_count", lambda one: one.draw(one.folder("test", 2), ["4.png"]), ["0 fewer, 1 more", "3 listed, 4 there"]),
-    ("clip_repeated", lambda one: one.clips["test"].append(one.clips["test"][0]), ["test.txt, line 41"]),
+    ("few_clips", lambda data: data.clips["test"].pop(), ["glad 19 (2.63)"]),
+    ("frame_count", lambda data: (data.folder("test", 2) / "3.png").unlink(), ["1 fewer, 0 more", "3 listed, 2 there"]),
+    ("frame_count", lambda data: data.draw(data.folder("test", 2), ["4.png"]), ["0 fewer, 1 more", "3 listed, 4 ther"]),
+    ("clip_repeated", appending("test", "RAER/P3/008 3 0"), ["test.txt, line 41"]),
     ("tiny_frames", redrawn(size=9), ["test.txt, line 4", "9x9"]),
-    ("sizes_change", first_frame(40), ["40x40", "24x24"]),
+    ("sizes_change", lambda data: data.draw(data.folder("test", 7), ["1.png"], size=40), ["40x40", "24x24"]),
     ("frame_order", redrawn(names=("8.png", "9.png", "10.png")), ["10.png 8.png 9.png instead of 8.png 9.png 10.png"]),
     ("frame_gaps", redrawn(names=("1.png", "2.png", "4.png")), ["nothing between 2.png and 4.png"]),
     ("persons_unknown", unknown_persons, ["not known"]),
@@ -140,12 +137,12 @@ def test_a_set_without_a_fault_has_no_finding_and_is_counted(clean):
 def test_one_fault_is_found_and_nothing_else(expected, plant, parts, clean, capsys):
     plant(clean)
     report = clean.audit()
-    assert kinds(report) == dict.fromkeys(expected.split(), 1), report["findings"]
-    said = " ".join(finding["text"] + " ".join(finding["examples"]) for finding in report["findings"])
-    assert all(part in said for part in parts), said
-    shown = capsys.readouterr().out
+    assert list(counts_of(report)) == expected.split(), report["findings"]
+    text = " ".join(finding["text"] + " ".join(finding["examples"]) for finding in report["findings"])
+    assert all(part in text for part in parts), text
+    screen = capsys.readouterr().out
     for finding in report["findings"]:
-        assert all(example in shown for example in finding["examples"])
+        assert all(example in screen for example in finding["examples"])
         assert report["summary"][finding["severity"]] >= 1 and finding["severity"] == SEVERITY[finding["kind"]]
 
 
@@ -160,17 +157,16 @@ def test_one_fault_does_not_hide_another(clean):
     clean.clips["test"] = ["nonsense", *clean.clips["test"], *["RAER/P3/008 3 9"] * 5, "RAER/P9/999 3 1"]
     cut_off(clean)
     report = clean.audit()
-    found = {finding["kind"]: finding for finding in report["findings"]}
-    assert {kind: one["count"] for kind, one in found.items()} == {"line": 1, "label": 5, "clip": 1, "unreadable": 1}
-    assert len(found["label"]["examples"]) == 3 and "line 42" in found["label"]["examples"][0]
+    assert counts_of(report) == {"line": 1, "label": 5, "clip": 1, "unreadable": 1}
+    examples = report["findings"][1]["examples"]
+    assert len(examples) == 3 and "line 42" in examples[0]
     assert report["splits"]["test"]["clips"] == 41 and report["splits"]["test"]["lines_left_out"] == 6
 
 
 def test_a_list_whose_every_line_is_broken_still_gives_a_report(clean, capsys):
     clean.clips["test"] = ["nonsense"] * 7
     report = clean.audit()
-    assert kinds(report) == {"line": 1} and report["findings"][0]["count"] == 7
-    assert report["splits"]["test"]["clips"] == 0
+    assert counts_of(report) == {"line": 7} and report["splits"]["test"]["clips"] == 0
     assert "and 4 more" in capsys.readouterr().out
 
 
@@ -179,13 +175,13 @@ def test_a_quick_look_decodes_nothing(clean):
     (clean.folder("test", 6) / "1.png").write_bytes(b"no picture")
     copied("test", 9)(clean)
     report = clean.audit("--quick")
-    assert kinds(report) == {"unreadable": 1} and report["findings"][0]["count"] == 1
-    assert "P3/014/1.png" in report["findings"][0]["examples"][0] and "sizes" not in report["splits"]["test"]
-    assert clean.audit()["findings"][0]["count"] == 2
+    assert counts_of(report) == {"unreadable": 1} and "sizes" not in report["splits"]["test"]
+    assert "P3/014/1.png" in report["findings"][0]["examples"][0]
+    assert counts_of(clean.audit())["unreadable"] == 2
 
 
 def test_boxes_are_counted_by_clip_class_and_frame(clean):
-    """One of 20 glad test clips has one box for three frames, another none: 56 of 60 frames."""
+    """One of 20 glad test clips has one box for three frames, another none: 55 of 60 frames."""
     clean.boxes("face", lambda boxes: boxes | {"RAER/P3/009": {"2.png": [0, 0, 5, 5]}, "RAER/P3/011": {"1.png": None}})
     face = clean.audit()["splits"]["test"]["boxes"]["face"]
     assert (face["clips"], face["clips_with_box"], face["frames"], face["frames_with_box"]) == (40, 39, 120, 115)
@@ -195,14 +191,11 @@ def test_boxes_are_counted_by_clip_class_and_frame(clean):
 
 
 def test_a_folder_in_place_of_a_list_goes_on_after_a_class_that_it_does_not_know(tmp_path):
-    one = Set(tmp_path / "set")
-    for number, (split, name) in enumerate([("train", "calm"), ("train", "glad"), ("test", "calm"), ("test", "happy")]):
-        one.draw(
-            one.root / f"{split}.txt" / name / f"P{number}" if False else one.root / f"{split}.txt/{name}/c{number}"
-        )
-    report = one.audit()
-    found = {finding["kind"]: finding for finding in report["findings"]}
-    assert found["label"]["count"] == 1 and "'happy'" in found["label"]["examples"][0]
+    data = SmallSet(tmp_path / "set")
+    for folder in ("train.txt/calm/c0", "train.txt/glad/c1", "test.txt/calm/c2", "test.txt/happy/c3"):
+        data.draw(data.root / folder)
+    report = data.audit()
+    assert counts_of(report)["label"] == 1 and "'happy'" in report["findings"][0]["examples"][0]
     assert (report["splits"]["train"]["clips"], report["splits"]["test"]["clips"]) == (2, 1)
 
 
@@ -220,7 +213,9 @@ def test_a_gap_is_a_step_longer_than_the_others(names, gap):
     assert first_gap(names) == gap
 
 
-@pytest.mark.parametrize(("plant", "status"), [(lambda one: None, 0), (unknown_persons, 0), (no_glad, 1), (cut_off, 1)])
+@pytest.mark.parametrize(
+    ("plant", "status"), [(lambda data: None, 0), (unknown_persons, 0), (no_glad, 1), (cut_off, 1)]
+)
 def test_strict_is_an_exit_status_of_1_for_warnings_and_errors(plant, status, clean):
     plant(clean)
     assert main([*clean.arguments(), "--strict"]) == status
@@ -228,11 +223,109 @@ def test_strict_is_an_exit_status_of_1_for_warnings_and_errors(plant, status, cl
 
 
 def test_the_report_is_readable_at_100_columns(clean, capsys):
-    shared(clean)
-    clean.audit()
+    appending("train", clean.clips["test"][0])(clean)
+    report = clean.audit()
     lines = [line for line in capsys.readouterr().out.splitlines() if str(clean.root) not in line]
     assert max(map(len, lines)) <= 100
-    assert [line for line in lines if line.startswith("calm")] == [
-        "calm          5   55.6%      20   50.0%    2.50 UAR points"
-    ]
-    assert json.loads((clean.root / "audit.json").read_text())["root_dir"] == str(clean.root)
+    calm = next(line for line in lines if line.startswith("calm"))
+    assert calm.split() == ["calm", "5", "55.6%", "20", "50.0%", "2.50", "UAR", "points"]
+    assert report["root_dir"] == str(clean.root)
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--train-annotation", "nowhere.txt"], "set/nowhere.txt: no such file"),
+        (["--bounding-box-face", "nowhere.json"], "--bounding-box-face"),
+        (["--json", "/nowhere/audit.json"], "--json /nowhere/audit.json"),
+        (["--json", "train.txt/x.json"], "train.txt/x.json: not a directory"),
+        (["--json", "."], "is a folder"),
+        (["--json", ""], "--json is empty"),
+        (["--make-folds", "2", "--out", "train.txt/folds"], "--out"),
+        (["--make-folds", "2", "--out", "."], "holds something already"),
+        (["--make-folds", "2", "--out", "/proc/folds"], "--out /proc/folds"),
+        (["--make-folds", "2"], "needs --out"),
+        (["--out", "folds"], "--make-folds K"),
+        (["--pool"], "--make-folds K"),
+        (["--fold", "2"], "no path of this command holds {fold}"),
+        (["--train-annotation", "{fold}.txt"], "--fold N"),
+        (["--train-annotation", "{fold}.txt", "--fold", "one"], "--fold one"),
+        (["--train-annotation", "{fold}.txt", "--fold", "all"], "no fold is there"),
+        (["--strickt"], "did you mean --strict"),
+        (["--dataset", "RAERR", "--class-texts", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_a_mistake_of_the_user_is_one_line_and_status_2(more, part, clean, capsys, monkeypatch):
+    words = clean.arguments()
+    monkeypatch.chdir(clean.root)
+    assert main([*words, *more]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and err.count("\n") == 1 and part in err, err
+    assert out == "" and not Path("folds").exists() and not Path("audit.json").exists()
+
+
+def test_without_a_list_there_is_nothing_to_audit(capsys):
+    assert main([]) == 2 and "--train-annotation" in capsys.readouterr().err
+
+
+def recipe(reader: str, drawn) -> list[str]:
+    dataset, flags = READERS[reader]
+    fold = flags if "--fold" in flags else []
+    return [f"@{ROOT}/recipes/data/{reader}.args", "--root-dir", str(drawn(dataset)), *fold]
+
+
+@pytest.mark.parametrize("reader", [name for name in READERS if name != "mafw_captions"])
+def test_recipes_of_the_published_sets_name_their_lists(reader, drawn, tmp_path, capsys):
+    report = audit_report(recipe(reader, drawn), tmp_path / "audit.json")
+    assert report["summary"]["error"] == 0, report["findings"]
+    assert report["splits"]["test"]["clips"] == len(truth(reader, drawn(READERS[reader][0])))
+    assert ("--num-segments" in capsys.readouterr().out.splitlines()[0]) == (reader == "caer_s")
+
+
+def test_every_fold_has_a_report(drawn, tmp_path):
+    words = [f"@{ROOT}/recipes/data/dfew.args", "--root-dir", str(drawn("dfew"))]
+    folds = audit_report(words, tmp_path / "audit.json")["folds"]
+    assert list(folds) == ["1", "2", "3", "4", "5"]
+    for fold, report in folds.items():
+        assert report["splits"]["test"]["clips"] == len(truth("dfew", drawn("dfew"), int(fold)))
+        assert "persons_unknown" in counts_of(report)
+
+
+@pytest.mark.parametrize("reader", [name for name in READERS if "captions" not in name])
+def test_folds_are_read_again_in_every_layout(reader, drawn, tmp_path):
+    """AFEW has no lists: folds are lists of the clips of its folders."""
+    out, words = tmp_path / "folds", [*recipe(reader, drawn), "--quick"]
+    make = ["--make-folds", "3", "--out", str(out), "--pool"]
+    splits = audit_report([*words, *make], tmp_path / "a.json")["splits"]
+    for part in ("train", "val", "test"):
+        words += [f"--{part}-annotation", f"{out}/fold-{{fold}}/{part}.txt"]
+    folds = audit_report([*words, "--fold", "all"], tmp_path / "b.json")["folds"]
+    assert len(folds) == 3 and not any(report["summary"]["error"] for report in folds.values())
+    for name in splits["test"]["classes"]:
+        clips = sum(split["classes"][name]["clips"] for split in splits.values())
+        assert clips == sum(report["splits"]["test"]["classes"][name]["clips"] for report in folds.values())
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch):
+    """Ctrl-C reaches the main thread while others read frames."""
+    clips = []
+
+    def interrupted(clip):
+        clips.append(clip)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.05)
+        return contents.ClipContent()
+
+    monkeypatch.setattr(contents, "read_content", interrupted)
+    words = [*clean.arguments(), "--json", str(clean.root / "audit.json")]
+    assert main([*words, "--make-folds", "2", "--val-fraction", "0", "--out", str(clean.root / "folds")]) == 130
+    out, err = capsys.readouterr()
+    assert err.strip() == "stopped by Ctrl-C: nothing was written" and out == ""
+    assert len(clips) < 10, "the others are not begun"
+    assert not list(clean.root.glob("audit.json*")) and not list(clean.root.glob("*folds*"))
+
+
+def test_help_names_the_flags(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "--make-folds" in capsys.readouterr().out

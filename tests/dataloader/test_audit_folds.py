@@ -11,15 +11,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from dataloader.audit.__main__ import main
 from dataloader.audit.folds import divide, make_folds
-from dataloader.fold_paths import count_folds, numbers_on_disk
-from tests.support.auditing import Set
+from dataloader.paths import count_folds, folds_on_disk
+from tests.support.auditing import SmallSet
 from tests.support.tools import FAST, error_of, run_main
 
 CLASSES = 5
 
 
 def random_set(seed, singles=False):
-    """Persons of 1 to 20 clips with tastes of their own: (labels, clips of each person)."""
+    """Return (labels, clips of each person) of persons of 1 to 20 clips with tastes of their own."""
     rng = np.random.default_rng(seed)
     sizes = [1] * 120 if singles else rng.integers(1, 21, size=rng.integers(8, 30))
     labels, units = [], []
@@ -30,7 +30,7 @@ def random_set(seed, singles=False):
 
 
 def unevenness(labels, parts, number):
-    """Squared distance from an even share, each class as heavy as the others."""
+    """Return the squared distance from an even share, each class as heavy as the others."""
     counts = np.array([np.bincount([labels[i] for i in part], minlength=CLASSES) for part in parts])
     total = np.maximum(counts.sum(axis=0), 1)
     return (((counts - total / number) / total) ** 2).sum()
@@ -45,18 +45,18 @@ def test_every_clip_is_tested_once_and_no_person_is_in_two_lists(seed, number):
     assert sorted(clip for fold in folds for clip in fold.test) == list(range(len(labels)))
     for fold in folds:
         lists = (fold.train, fold.val, fold.test)
-        assert all(lists) and sorted(clip for one in lists for clip in one) == list(range(len(labels)))
-        persons = [{owner[clip] for clip in one} for one in lists]
-        assert not persons[0] & persons[1] and not persons[0] & persons[2] and not persons[1] & persons[2]
+        assert all(lists) and sorted(clip for clips in lists for clip in clips) == list(range(len(labels)))
+        train, val, test = ({owner[clip] for clip in clips} for clips in lists)
+        assert not train & val and not train & test and not val & test
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_folds_are_at_least_as_even_as_those_of_scikit_learn(seed):
     labels, units = random_set(seed)
     groups = np.repeat(np.arange(len(units)), [len(unit) for unit in units])
-    ours = [fold.test for fold in make_folds(labels, units, 4, 0, CLASSES, seed)]
-    theirs = [test for _, test in StratifiedGroupKFold(4).split(labels, labels, groups)]
-    assert unevenness(labels, ours, 4) <= unevenness(labels, theirs, 4) + 1e-12
+    folds = [fold.test for fold in make_folds(labels, units, 4, 0, CLASSES, seed)]
+    reference = [test for _, test in StratifiedGroupKFold(4).split(labels, labels, groups)]
+    assert unevenness(labels, folds, 4) <= unevenness(labels, reference, 4) + 1e-12
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -86,36 +86,37 @@ def test_a_class_of_few_clips_is_in_the_validation_list_too():
     """Two clips of 100 would be less than half a clip of a fifth."""
     labels = [0] * 98 + [1] * 4
     for fold in make_folds(labels, [[clip] for clip in range(102)], 2, 0.2, 2, 0):
-        counts = [[sum(labels[clip] == label for clip in one) for label in (0, 1)] for one in (fold.train, fold.val)]
-        assert counts[0][1] == counts[1][1] == 1 and counts[1][0] in (9, 10)
+        train, val = (np.bincount([labels[clip] for clip in clips]) for clips in (fold.train, fold.val))
+        assert train[1] == val[1] == 1 and val[0] in (9, 10)
 
 
 def test_the_seed_decides_and_decides_alone():
     labels, units = random_set(3)
-    first, again, other = (make_folds(labels, units, 3, 0.2, CLASSES, seed) for seed in (1, 1, 2))
-    assert first == again and first != other
+    first, again, second = (make_folds(labels, units, 3, 0.2, CLASSES, seed) for seed in (1, 1, 2))
+    assert first == again and first != second
 
 
 @pytest.fixture
 def small(tmp_path):
-    return Set(tmp_path / "set")
+    return SmallSet(tmp_path / "set")
 
 
-def made(one, *more):
-    return [*one.arguments(), "--quick", "--make-folds", "3", "--out", str(one.root / "folds"), *more]
+def write_folds(data, *more) -> None:
+    """Write three folds, with two clips of further persons."""
+    data.add("train", "RAER/P7/900", 1)
+    data.add("train", "RAER/P8/902", 0)
+    out = ["--quick", "--make-folds", "3", "--out", str(data.root / "folds")]
+    assert main([*data.arguments(), *out, *more]) == 0
 
 
-def lists_of(one, number, part):
-    return (one.root / f"folds/fold-{number}/{part}.txt").read_text().splitlines()
+def lists_of(data, part) -> list[list[str]]:
+    return [(data.root / f"folds/fold-{n}/{part}.txt").read_text().splitlines() for n in (1, 2, 3)]
 
 
 def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(small, capsys):
-    small.clips["train"] += ["RAER/P7/900  3\t1", "RAER/P8/901 3 0"]
-    small.draw(small.root / "RAER/P7/900")
-    small.draw(small.root / "RAER/P8/901")
-    assert main(made(small)) == 0
-    tested = [line for number in (1, 2, 3) for line in lists_of(small, number, "test")]
-    assert sorted(tested) == sorted(small.clips["train"])
+    small.clips["train"][0] = small.clips["train"][0].replace(" 3 ", "  3\t")
+    write_folds(small)
+    assert sorted(sum(lists_of(small, "test"), [])) == sorted(small.clips["train"])
     assert json.loads((small.root / "folds/folds.json").read_text())["folds"] == 3
     assert not list(small.root.glob(".*"))
     assert "3 folds of 10 clips" in capsys.readouterr().out
@@ -123,82 +124,70 @@ def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(small, capsys)
 
 def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(small, capsys):
     small.clips["train"].append(small.clips["test"][0])
-    assert main(made(small, "--pool")) == 0
-    tested = [line for number in (1, 2, 3) for line in lists_of(small, number, "test")]
-    assert sorted(tested) == sorted({*small.clips["train"], *small.clips["test"]}) and len(tested) == 48
+    write_folds(small, "--pool")
+    lines = sum(lists_of(small, "test"), [])
+    assert sorted(lines) == sorted({*small.clips["train"], *small.clips["test"]}) and len(lines) == 50
     assert "1 line of a clip that was there already left out" in capsys.readouterr().out
 
 
-def test_the_same_frames_under_two_paths_stay_together(small):
-    small.classes = small.classes | {"persons": False}
+def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(small, capsys):
+    small.classes["persons"] = False
     for number in range(0, 8, 2):  # the frames of clips 0 and 1, 2 and 3, ...
         for name in ("1.png", "2.png", "3.png"):
             first, copy = (small.folder("train", n) / name for n in (number, number + 1))
             copy.write_bytes(first.read_bytes())
-    assert main([word for word in made(small) if word != "--quick"]) == 0
-    for number in (1, 2, 3):
-        tested = {int(line.split()[0][-3:]) // 2 for line in lists_of(small, number, "test")}
-        learnt = {int(line.split()[0][-3:]) // 2 for line in lists_of(small, number, "train")}
-        assert tested and not tested & learnt
-
-
-def test_unknown_persons_are_said_loudly(small, capsys):
-    small.classes = small.classes | {"persons": False}
-    assert main(made(small)) == 0
+    write_folds(small, "--quick", "False")
     assert "PERSONS ARE NOT KNOWN" in capsys.readouterr().out
+    for train, test in zip(lists_of(small, "train"), lists_of(small, "test"), strict=True):
+        train, test = ({int(line.split()[0][-3:]) // 2 for line in lines} for lines in (train, test))
+        assert test and not test & train
 
 
 def test_a_class_that_a_fold_lacks_is_named(small, capsys):
     """The only clip of glad is in one test list."""
-    small.clips["train"] = [line for line in small.clips["train"] if line.endswith("0")][:4] + ["RAER/P9/900 3 1"]
-    small.add("train", "RAER/P8/901", 0)
-    small.draw(small.root / "RAER/P9/900")
-    assert main(made(small)) == 0
-    shown = capsys.readouterr().out
-    assert sum(", test: no clip of glad" in line for line in shown.splitlines()) == 2
-
-
-@pytest.mark.parametrize(
-    ("more", "change", "parts"),
-    [
-        (["--make-folds", "3"], None, ["2 persons alone"]),
-        (["--make-folds", "2"], None, ["fold 1 has one person left", "--val-fraction 0"]),
-        (["--make-folds", "1"], None, ["two folds at least"]),
-        (["--make-folds", "0"], None, ["--make-folds", "at least 1"]),
-        (["--make-folds", "2"], lambda one: one.clips["train"].append("nonsense"), ["train.txt", "1 line at fault"]),
-        (["--make-folds", "2"], lambda one: one.clips["train"].append("RAER/P1/000 3 1"), ["two labels", "line 9"]),
-    ],
-)
-def test_folds_that_cannot_be_made_are_one_line(more, change, parts, small, capsys):
-    if change:
-        change(small)
-    assert main([*small.arguments(), "--quick", *more, "--out", str(small.root / "folds")]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ") and err.count("\n") == 1 and all(part in err for part in parts), err
-    assert not list(small.root.glob("folds/*"))
+    small.clips["train"] = [line for line in small.clips["train"] if line.endswith("0")]
+    write_folds(small)
+    assert capsys.readouterr().out.count(", test: no clip of glad") == 2
 
 
 def test_a_csv_keeps_its_header(small):
-    small.classes = small.classes | {"csv_label_base": 0, "persons": True, "label_base": 0}
-    small.clips["train"] += ["RAER/P7/900 3 1"]
-    small.draw(small.root / "RAER/P7/900")
+    small.classes |= {"csv_label_base": 0, "persons": True}
+    small.add("train", "RAER/P9/904", 1)
     rows = [f"{line.split()[0]},{line.split()[2]}" for line in small.clips["train"]]
-    small.clips["train"] = ["video_name,label", *rows]
-    assert main(made(small)) == 0
-    for number in (1, 2, 3):
-        assert lists_of(small, number, "test")[0] == "video_name,label"
-    tested = [line for number in (1, 2, 3) for line in lists_of(small, number, "test")[1:]]
-    assert sorted(tested) == sorted(rows)
+    (small.root / "train.txt").write_text("\n".join(["video_name,label", *rows]))
+    assert main([*small.arguments(), "--make-folds", "3", "--out", str(small.root / "folds")]) == 0
+    lists = lists_of(small, "test")
+    assert [lines[0] for lines in lists] == ["video_name,label"] * 3
+    assert sorted(line for lines in lists for line in lines[1:]) == sorted(rows)
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "parts"),
+    [
+        (3, None, ["2 persons alone"]),
+        (2, None, ["fold 1 has one person left", "--val-fraction 0"]),
+        (1, None, ["two folds at least"]),
+        (0, None, ["--make-folds", "at least 1"]),
+        (2, "nonsense", ["train.txt", "1 line at fault"]),
+        (2, "RAER/P1/000 3 1", ["two labels", "line 9"]),
+    ],
+)
+def test_folds_that_cannot_be_made_are_one_line(number, line, parts, small, capsys):
+    small.clips["train"] += [line] if line else []
+    out = ["--out", str(small.root / "folds")]
+    assert main([*small.arguments(), "--quick", "--make-folds", str(number), *out]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and all(part in err for part in parts), err
+    assert not list(small.root.glob("folds/*"))
 
 
 def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tmp_path, capsys):
     """RAER states no folds of its own; each of the four training persons is tested in one of the two."""
     words = [word for flag, file in tiny_flags.items() for word in (flag, file)]
     assert main([*words, "--quick", "--make-folds", "2", "--out", str(tmp_path / "folds")]) == 0
-    command = capsys.readouterr().out.splitlines()[-1]
-    given = shlex.split(command)
-    assert given[:2] == ["python", "main.py"]
-    run = run_main([*given[2:], *FAST, "--epochs", "1", "--milestones"], tmp_path / "run")
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert command[:2] == ["python", "main.py"]
+    run = run_main([*command[2:], *FAST, "--epochs", "1", "--milestones"], tmp_path / "run")
     assert run.status == 0, run.err
     assert sorted(run.metrics["runs"]) == ["fold-1", "fold-2"]
     train = Path(tiny_flags["--root-dir"], tiny_flags["--train-annotation"]).read_text().splitlines()
@@ -212,7 +201,7 @@ def test_without_folds_on_the_disk_all_of_them_is_one_line(tiny_flags, tmp_path,
     assert "RAER has no folds" in message and "f/fold-{fold}/train.txt" in message and "--make-folds" in message
 
 
-def test_one_fold_is_no_series(tiny_flags, tmp_path, capsys):
+def test_one_fold_is_no_series(tmp_path, capsys):
     (tmp_path / "fold-1").mkdir()
     (tmp_path / "fold-1/train.txt").touch()
     file = f"{tmp_path}/fold-{{fold}}/train.txt"
@@ -227,7 +216,7 @@ def test_folds_are_counted_where_they_lie(tmp_path):
     (tmp_path / "a[1]/set_7").mkdir()
     (tmp_path / "a[1]/set_7/train_1.txt").touch()
     path = "a[1]/set_{fold}/train_{fold}.txt"
-    assert numbers_on_disk(path, str(tmp_path)) == [1, 2, 4]
+    assert folds_on_disk(path, str(tmp_path)) == [1, 2, 4]
     assert count_folds([path, "no fold"], str(tmp_path), 0) == 4
     assert count_folds([path], str(tmp_path), 5) == 5
     (tmp_path / "a[1]/folds.json").write_text('{"folds": 3}')

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dataloader.frames import BadFrame, find_unreadable, list_frames, read_frame
-from dataloader.video.pictures import upright
+from dataloader.video import upright
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], dtype=np.uint8)
 

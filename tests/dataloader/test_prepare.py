@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,151 +14,167 @@ from PIL import Image
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
+from dataloader.detect import Detection, Detections
 from dataloader.prepare.__main__ import main
 from dataloader.prepare.lists import choose_persons
 from tests.support.filming import film, picture, sound
-from tests.support.preparing import PLAIN, listed, move, run
+from tests.support.preparing import FLAGS, film_face, moving_face, prepare, read_list, refusal, run
 from tests.support.tools import FAST, run_main
 
 
-def test_clips_of_a_second_and_the_rest_where_it_is_half(made):
-    lines = listed(made, "train") + listed(made, "test")
-    assert len(lines) == 4 * 3  # 2.5 seconds: two whole clips and one of half a second
-    assert sorted(int(frames) for _, frames, _ in lines) == [5] * 4 + [10] * 8
+def test_clips_of_a_second_and_the_rest_where_it_is_half(prepared):
+    lines = read_list(prepared, "train", "test")
+    assert sorted(int(frames) for _, frames, _ in lines) == [5] * 4 + [10] * 8  # 2.5 seconds each
     for folder, frames, _ in lines:
-        names = [path.name for path in sorted((made / folder).iterdir())]
+        names = [path.name for path in sorted((prepared / folder).iterdir())]
         assert names == [f"{n:05d}.jpg" for n in range(1, int(frames) + 1)]
 
 
-def test_labels_by_folder_and_persons_kept_whole(made):
-    labels = {
-        folder.split("/")[2].split("_")[0]: label for n in ("train", "test") for folder, _, label in listed(made, n)
-    }
+def test_labels_by_folder_and_persons_kept_whole(prepared):
+    labels = {folder.split("/")[2].split("_")[0]: label for folder, _, label in read_list(prepared, "train", "test")}
     assert labels == {"Bored": "1", "Keen": "2"}
-    persons = [{folder.split("/")[1] for folder, _, _ in listed(made, name)} for name in ("train", "test")]
-    assert persons[0] | persons[1] == {"anna", "ben", "cleo"}
-    assert persons[1] and not persons[0] & persons[1]
+    train, test = ({folder.split("/")[1] for folder, *_ in read_list(prepared, name)} for name in ("train", "test"))
+    assert train | test == {"anna", "ben", "cleo"} and test and not train & test
 
 
-def test_boxes_where_the_faces_are(made):
-    classes = load_classes("RAER", str(made / "annotation/classes.json"))
-    clips = read_annotation("annotation/train.txt", str(made), classes)
-    faces = read_face_boxes("annotation/face.json", str(made))
-    bodies = read_body_boxes("annotation/body.json", str(made))
+def test_boxes_where_the_faces_are(prepared):
+    classes = load_classes("RAER", str(prepared / "annotation/classes.json"))
+    clips = read_annotation("annotation/train.txt", str(prepared), classes)
+    faces = read_face_boxes("annotation/face.json", str(prepared))
+    bodies = read_body_boxes("annotation/body.json", str(prepared))
     assert classes.names == ("Bored", "Keen") and clips[0].person is not None
     for clip in clips:
-        assert clip.key in bodies and len(faces[clip.key]) >= len(clip.frames) - 1  # two sightings make a person
+        assert clip.key in bodies and len(faces[clip.key]) >= len(clip.frames) - 1  # two detections make a person
         for name, box in faces[clip.key].items():
             pixels = np.asarray(Image.open(clip.folder / name)).astype(int)
             rows, columns = np.nonzero((pixels[..., 0] > 150) & (pixels[..., 1] < 100))
-            true = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-            assert np.abs(np.subtract(box, true)).max() < 6
+            square = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            assert np.abs(np.subtract(box, square)).max() < 6
 
 
-def test_training_on_it(made, tmp_path):
+def test_training_on_it(prepared, tmp_path):
     boxes = "--bounding-box-face annotation/face.json --bounding-box-body annotation/body.json"
     lists = "--train-annotation annotation/train.txt --test-annotation annotation/test.txt"
-    own = ["--class-texts", str(made / "annotation/classes.json"), "--root-dir", str(made)]
-    done = run_main([*FAST, *lists.split(), *boxes.split(), *own, "--epochs", "1"], tmp_path / "run")
-    assert done.status == 0, done.err
-    assert done.metrics["classes"] == ["Bored", "Keen"]
-    assert {row["clip"] for row in done.predictions} == {folder for folder, _, _ in listed(made, "test")}
-
-
-def test_a_video_named_twice_is_not_two_persons(tmp_path, capsys):
-    film(tmp_path / "in/a.mp4", move(20))
-    Image.new("RGB", (8, 8)).save(tmp_path / "in/cover.jpg")  # no folder of frames for that
-    status, _, err = run(tmp_path / "in", tmp_path / "in/a.mp4", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
-    assert status == 2 and "a.mp4: is named twice" in err
+    classes = ["--class-texts", str(prepared / "annotation/classes.json"), "--root-dir", str(prepared)]
+    result = run_main([*FAST, *lists.split(), *boxes.split(), *classes, "--epochs", "1"], tmp_path / "run")
+    assert result.status == 0, result.err
+    assert result.metrics["classes"] == ["Bored", "Keen"]
+    assert {row["clip"] for row in result.predictions} == {folder for folder, *_ in read_list(prepared, "test")}
 
 
 def test_clips_without_a_face_are_left_out_and_listed(tmp_path):
-    film(tmp_path / "in/a.mp4", move(20) + [picture(None)] * 40)
-    assert run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN)[0] == 0
-    assert len(listed(tmp_path / "set", "clips")) == 1  # no label: a list of clips without
+    film(tmp_path / "in/a.mp4", moving_face(20) + [picture(None)] * 40)
+    assert prepare(tmp_path / "in", tmp_path / "set")[0] == 0
+    assert len(read_list(tmp_path / "set", "clips")) == 1  # no label: a list of clips without
     with open(tmp_path / "set/dropped.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(float(r["from"]), r["reason"]) for r in rows] == [(1, "a face in 0% of its frames")] * 1 + [
-        (2, "a face in 0% of its frames")
-    ]
+        rows = [(float(row["from"]), row["reason"]) for row in csv.DictReader(file)]
+    assert rows == [(1, "a face in 0% of its frames"), (2, "a face in 0% of its frames")]
 
 
-def test_cascades_that_miss_faces_are_said_to(tmp_path, capsys):
-    film(tmp_path / "in/a.mp4", move(20) + [picture(None)] * 4)
-    for model, is_said in (("cascades", True), ("mine.onnx", False)):
-        words = [tmp_path / "in", "--out", tmp_path / model, *PLAIN, "--face-model", model]
-        status, said, _ = run(*words, capsys=capsys)
-        assert status == 0 and ("brings a network that finds more" in said) == is_said
+def test_cascades_that_miss_faces_are_reported(tmp_path, capsys):
+    film(tmp_path / "in/a.mp4", moving_face(20) + [picture(None)] * 4)
+    for model, is_reported in (("cascades", True), ("mine.onnx", False)):
+        status, out, _ = prepare(tmp_path / "in", tmp_path / model, "--face-model", model, capsys=capsys)
+        assert status == 0 and ("brings a network that finds more" in out) == is_reported
 
 
 def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
-    for name in ("!!!", "???"):  # names of which no letter is left
+    for name in ("!!!", "???"):  # names of which no letter remains
         film(tmp_path / f"videos/{name}.mkv", [picture(10)] * 20, times=[1000 * n for n in range(20)])
     words = ["--fps", "0.5", "--seconds", "10", "--no-audit"]
     assert run(tmp_path / "videos", "--out", tmp_path / "out", *words)[0] == 0
-    assert [name.split("/")[1:] for name, _ in listed(tmp_path / "out", "clips")] == [
+    assert [name.split("/")[1:] for name, _ in read_list(tmp_path / "out", "clips")] == [
         [video, f"{video}_{number:04d}"] for video in ("video", "video-2") for number in (1, 2)
     ]
 
 
 def test_two_persons_are_two_clips(tmp_path):
-    from dataloader.detect import Detections, Found
-
-    two = Detections([Found(5, 30, 35, 60, 0.9), Found(100, 30, 130, 60, 0.9)], [])
-    film(tmp_path / "in/a.mp4", move(20))
-    words = [str(tmp_path / "in"), "--out", str(tmp_path / "set"), *PLAIN, "--persons", "2"]
+    two = Detections([Detection(5, 30, 35, 60, 0.9), Detection(100, 30, 130, 60, 0.9)], [])
+    film_face(tmp_path / "in/a.mp4")
+    words = [str(tmp_path / "in"), "--out", str(tmp_path / "set"), *FLAGS, "--persons", "2"]
     assert main(words, make_detector=lambda *_: lambda frame: two) == 0
     faces = json.loads((tmp_path / "set/annotation/face.json").read_text())
     assert sorted(next(iter(boxes.values()))[0] for boxes in faces.values()) == [5, 100]
-    assert {folder.split("/")[1] for folder, _ in listed(tmp_path / "set", "clips")} == {"a_p1", "a_p2"}
+    assert {folder.split("/")[1] for folder, _ in read_list(tmp_path / "set", "clips")} == {"a_p1", "a_p2"}
 
 
-def test_a_bad_video_does_not_stop_the_others(tmp_path, capsys):
-    film(tmp_path / "in/a.mp4", move(20))
+def test_bad_videos_do_not_stop_the_others(tmp_path, capsys):
+    film_face(tmp_path / "in/a.mp4")
     sound(tmp_path / "in/b.mp4")
     (tmp_path / "in/c.avi").write_bytes(b"nothing")
+    (tmp_path / "in/d.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "in/e.mp4").symlink_to("e.mp4")
     (tmp_path / "in/notes.txt").write_text("x")
-    status, out, _ = run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN, capsys=capsys)
-    assert status == 1 and len(listed(tmp_path / "set", "clips")) == 1
-    assert "sound alone" in out and "c.avi: cannot be read" in out and "1 item left alone, no video: " in out
-    status, _, err = run(tmp_path / "in/b.mp4", "--out", tmp_path / "other", *PLAIN, capsys=capsys)
-    assert status == 2 and err.count("\n") == 1 and "sound alone" in err
+    status, out, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
+    assert status == 1 and len(read_list(tmp_path / "set", "clips")) == 1
+    for part in ("sound alone", "c.avi: cannot be read", "d.mp4: no such file", "e.mp4: no such file"):
+        assert part in out
+    assert "1 item left alone, no video: " in out
+    assert "sound alone" in refusal(tmp_path / "in/b.mp4", "--out", tmp_path / "other", *FLAGS, capsys=capsys)
+    assert not (tmp_path / "other").exists(), "a call that made nothing leaves nothing"
 
 
-def test_two_processes_write_the_same(videos, made, tmp_path):
+def test_two_processes_write_the_same(videos, tmp_path):
     """With the cascades, which find nothing here: every clip is kept without a box."""
     sets = [tmp_path / "one", tmp_path / "two"]
     for count, out in enumerate(sets, 1):
-        assert main([str(videos), "--out", str(out), *PLAIN, "--min-face", "0", "--workers", str(count)]) == 0
+        assert main([str(videos), "--out", str(out), *FLAGS, "--min-face", "0", "--workers", str(count)]) == 0
     assert (sets[0] / "annotation/train.txt").read_bytes() == (sets[1] / "annotation/train.txt").read_bytes()
     assert len(list((sets[0] / "images").rglob("*.jpg"))) == len(list((sets[1] / "images").rglob("*.jpg"))) == 100
 
 
-def test_other_mistakes(tmp_path, capsys):
-    assert "no video: name files" in run("--out", tmp_path / "x", capsys=capsys)[2]
-    assert "--out DIR is missing" in run(tmp_path, capsys=capsys)[2]
-    assert "more: no flag takes it" in run(tmp_path, "--out", tmp_path / "x", "more", capsys=capsys)[2]
-    assert "no video: name files" in run("", "--out", tmp_path / "x", capsys=capsys)[2]
-    assert "--out DIR is missing" in run(tmp_path, "--out", "", capsys=capsys)[2]
-    assert "holds no video" in run(tmp_path, "--out", tmp_path / "x", capsys=capsys)[2]
-    film(tmp_path / "a.mp4", move(3))
-    assert "is no prepared set" in run(tmp_path / "a.mp4", "--out", tmp_path, capsys=capsys)[2]
+def test_mistakes(tmp_path, capsys):
+    film_face(tmp_path / "in/a.mp4", 3)
+    Image.new("RGB", (8, 8)).save(tmp_path / "in/cover.jpg")  # does not make "in" a folder of frames
+    (tmp_path / "empty").mkdir()
+    out = ["--out", tmp_path / "x"]
+    for words, part in (
+        (out, "no video: name files"),
+        (["", *out], "no video: name files"),
+        ([tmp_path / "in"], "--out DIR is missing"),
+        ([tmp_path / "in", "--out", ""], "--out DIR is missing"),
+        ([tmp_path / "in", *out, "more"], "more: no flag takes it"),
+        ([tmp_path / "empty", *out], "holds no video"),
+        ([tmp_path / "in", tmp_path / "in/a.mp4", *out], "a.mp4: is named twice"),
+        ([tmp_path / "in", "--out", tmp_path], "is no prepared set"),
+    ):
+        assert part in refusal(*words, capsys=capsys)
     assert not (tmp_path / "x").exists()
-
-
-def showing(*videos: str) -> list[dict]:
-    """``"ab"``: a video of the persons a and b, a clip each."""
-    return [{"clips": [{"person": person} for person in persons]} for persons in videos]
 
 
 @pytest.mark.parametrize("videos", [("ab", "cd", "e"), ("ab", "bc", "de", "f"), ("abc", "d"), ("a", "b")])
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_who_share_a_video_are_in_one_list(videos, share):
-    tested = choose_persons(showing(*videos), share)
-    assert tested and tested < {person for video in videos for person in video}
-    assert all({*video} <= tested or not {*video} & tested for video in videos)
+    """``ab``: a video with a clip of a and a clip of b."""
+    test = choose_persons([list(video) for video in videos], share)
+    assert test and test < {person for video in videos for person in video}
+    assert all({*video} <= test or not {*video} & test for video in videos)
 
 
 @pytest.mark.parametrize(("videos", "share"), [(("ab", "bc"), 0.5), (("a",), 0.5), (("a", "b"), 0.0), ((), 0.5)])
 def test_nobody_is_tested_where_nobody_can_be(videos, share):
-    assert choose_persons(showing(*videos), share) == set()
+    assert choose_persons([list(video) for video in videos], share) == set()
+
+
+def test_a_worker_ends_with_the_process_that_started_it():
+    """Else it would write where the next call does."""
+    code = (
+        "import multiprocessing, os, time\n"
+        "from dataloader.prepare.cut import begin_worker\n"
+        "if __name__ == '__main__':\n"
+        "    pool = multiprocessing.get_context('spawn').Pool(1, begin_worker)\n"
+        "    print(pool.apply(os.getpid), flush=True)\n"
+        "    pool.apply_async(time.sleep, (600,))\n"
+        "    time.sleep(0.5)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    script = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    worker = int(script.stdout)
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    raise AssertionError("the worker went on")

@@ -1,185 +1,220 @@
-"""python -m dataloader.prepare into a folder that it has begun: what is kept, renewed, refused and removed."""
+"""python -m dataloader.prepare into a folder that was begun: what goes on, what is kept, what is refused."""
 
 import json
 import os
 import shutil
+import signal
 
-from tests.support.filming import film, picture
-from tests.support.preparing import PLAIN, clips, listed, move, run, write
+import pytest
+
+from dataloader.prepare.__main__ import main
+from tests.support.filming import film, picture, red_detector
+from tests.support.forked import Forked
+from tests.support.preparing import (
+    FLAGS,
+    clip_folders,
+    file_contents,
+    film_face,
+    prepare,
+    read_list,
+    refusal,
+    run,
+    write,
+)
+from utils.lock import held_alone
 
 
-def test_the_same_command_again_does_nothing_anew(videos, made, capsys):
-    frame = next((made / "images").rglob("*.jpg"))
-    before, train = frame.stat().st_mtime_ns, (made / "annotation/train.txt").read_bytes()
-    status, out, _ = run(videos, "--out", made, *PLAIN, "--test-share", "0.3", capsys=capsys)
+@pytest.fixture
+def words(tmp_path) -> list:
+    """A set of the videos a, b and c, a clip each."""
+    for name in "abc":
+        film_face(tmp_path / f"in/{name}.mp4")
+    words = [tmp_path / "in", "--out", tmp_path / "set", *FLAGS]
+    assert run(*words)[0] == 0
+    return words
+
+
+def test_the_same_command_again_does_nothing_anew(videos, prepared, capsys):
+    frame = next((prepared / "images").rglob("*.jpg"))
+    before, contents = frame.stat().st_mtime_ns, file_contents(prepared)
+    status, out, _ = prepare(videos, prepared, "--test-share", "0.3", capsys=capsys)
     assert status == 0 and "4 of 4 videos done" in out
-    assert frame.stat().st_mtime_ns == before and (made / "annotation/train.txt").read_bytes() == train
+    assert frame.stat().st_mtime_ns == before and file_contents(prepared) == contents
 
 
-def test_other_options_in_the_same_folder_are_refused(videos, made, capsys):
-    status, _, err = run(videos, "--out", made, *PLAIN, "--fps", "5", capsys=capsys)
-    assert status == 2 and "was begun with fps 10.0 instead of 5.0" in err and err.count("\n") == 1
+class StoppingDetector:
+    """Ends the call in the second video: with Ctrl-C, or with a signal that cannot be handled."""
+
+    def __init__(self, is_killed: bool) -> None:
+        self.is_killed, self.num_frames = is_killed, 0
+
+    def __call__(self, frame):
+        self.num_frames += 1
+        if self.num_frames == 40:
+            if self.is_killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+        return red_detector()(frame)
 
 
-def test_clips_of_videos_that_are_not_named_are_kept_until_told_otherwise(tmp_path, capsys):
-    film(tmp_path / "monday/one.mp4", move(20))
-    film(tmp_path / "tuesday/two.mp4", move(20))
-    days, out = (tmp_path / "monday", tmp_path / "tuesday"), tmp_path / "set"
-    assert run(days[0], "--out", out, *PLAIN)[0] == 0
-    status, _, err = run(days[1], "--out", out, *PLAIN, capsys=capsys)
-    assert status == 2 and f"({days[0] / 'one.mp4'})" in err and err.count("\n") == 1
-    assert listed(out, "clips") == [["images/one/one_0001", "10"]]
-    assert run(*days, "--out", out, *PLAIN)[0] == 0
-    assert [row[0] for row in listed(out, "clips")] == ["images/one/one_0001", "images/two/two_0001"]
-    assert run(days[1], "--out", out, *PLAIN, "--drop-others")[0] == 0
-    assert [path.name for path in (out / "images").iterdir()] == ["two"]
-    assert listed(out, "clips") == [["images/two/two_0001", "10"]]
+def prepare_until_killed(words: list[str]) -> int:
+    detector = StoppingDetector(is_killed=True)
+    return main(words, make_detector=lambda *_: detector)
 
 
-def test_a_video_of_the_same_name_elsewhere_is_another_one(tmp_path, capsys):
-    film(tmp_path / "monday/one.mp4", move(20))
-    film(tmp_path / "tuesday/one.mp4", move(40))
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_interrupted_goes_on_to_the_same_set(videos, prepared, tmp_path, capsys, is_killed):
     out = tmp_path / "set"
-    assert run(tmp_path / "monday", "--out", out, *PLAIN)[0] == 0
-    status, _, err = run(tmp_path / "tuesday", "--out", out, *PLAIN, capsys=capsys)
-    assert status == 2 and f"({tmp_path / 'monday/one.mp4'})" in err
-    (tmp_path / "monday").rename(tmp_path / "moved")
-    status, said, _ = run(tmp_path / "moved", "--out", out, *PLAIN, capsys=capsys)
-    assert status == 0 and "1 of 1 video done" in said
-    film(tmp_path / "moved/one.mp4", move(60))  # changed where it is
-    assert run(tmp_path / "moved", "--out", out, *PLAIN)[0] == 0
-    assert len(listed(out, "clips")) == 3
+    words = [str(videos), "--out", str(out), *FLAGS, "--test-share", "0.3"]
+    if is_killed:
+        process = Forked(prepare_until_killed, words, tmp_path / "screen")
+        process.wait(60)
+        assert process.returncode == -signal.SIGKILL
+    else:
+        detector = StoppingDetector(is_killed=False)
+        assert main(words, make_detector=lambda *_: detector) == 130
+        assert "the same command goes on" in capsys.readouterr().err
+    assert [path.stem for path in (out / ".prepared/videos").iterdir()] == ["Bored_anna_one"]
+    assert not (out / "annotation").exists(), "nothing looks complete"
+    status, screen, _ = run(*words, capsys=capsys)
+    assert status == 0 and "1 of 4 videos done" in screen
+    assert file_contents(out) == file_contents(prepared)
 
 
-def test_texts_that_somebody_wrote_stay(tmp_path):
-    film(tmp_path / "in/Bored/a.mp4", move(20))
-    out = tmp_path / "set"
-    assert run(tmp_path / "in", "--out", out, *PLAIN)[0] == 0
-    path = out / "annotation/classes.json"
-    written = path.read_text(encoding="utf-8").replace("A face that shows bored.", "Heavy eyes.")
-    path.write_text(written)
-    assert "Heavy eyes." in written and run(tmp_path / "in", "--out", out, *PLAIN)[0] == 0
-    assert path.read_text(encoding="utf-8") == written
+def test_what_a_kill_left_of_a_video_is_not_taken_for_a_clip(tmp_path, words):
+    (tmp_path / "set/.prepared/videos/a.json").unlink()
+    (tmp_path / "set/images/a/a_0002").mkdir()
+    (tmp_path / "set/images/a/mine").mkdir()
+    assert run(*words)[0] == 0
+    assert clip_folders(tmp_path / "set") == ["a/a_0001", "a/mine", "b/b_0001", "c/c_0001"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: "[1]",
+        lambda text: '{"video": {}}',
+        lambda text: text[:-30],
+        lambda text: text.replace("images/a/a_0001", "images/../../keep"),
+        lambda text: text.replace('"frames": 10', '"frames": 11'),
+    ],
+)
+def test_a_damaged_record_means_the_video_is_cut_again(tmp_path, words, damage):
+    (tmp_path / "keep").mkdir()
+    record, lists = tmp_path / "set/.prepared/videos/a.json", read_list(tmp_path / "set", "clips")
+    before = record.read_text(encoding="utf-8")
+    assert damage(before) != before
+    write(record, damage(before))
+    assert run(*words)[0] == 0
+    assert record.read_text(encoding="utf-8") == before and read_list(tmp_path / "set", "clips") == lists
+    assert clip_folders(tmp_path / "set") == ["a/a_0001", "b/b_0001", "c/c_0001"] and (tmp_path / "keep").is_dir()
+
+
+def test_clips_that_somebody_removed_are_made_again(tmp_path, words):
+    shutil.rmtree(tmp_path / "set/images/a")
+    assert run(*words)[0] == 0
+    assert clip_folders(tmp_path / "set") == ["a/a_0001", "b/b_0001", "c/c_0001"]
+
+
+def test_more_videos_are_added(tmp_path, words, capsys):
+    film_face(tmp_path / "other/a.mp4", 40)
+    status, out, _ = run(tmp_path / "other", *words, capsys=capsys)
+    assert status == 0 and "3 of 4 videos done" in out
+    folders = [row[0].removeprefix("images/") for row in read_list(tmp_path / "set", "clips")]
+    assert sorted(folders) == ["a-2/a-2_0001", "a-2/a-2_0002", "a/a_0001", "b/b_0001", "c/c_0001"]
+    files = [tmp_path / "other/a.mp4", *(tmp_path / f"in/{name}.mp4" for name in "cba")]  # named in another way
+    status, out, _ = run(*files, *words[1:], capsys=capsys)
+    assert status == 0 and "4 of 4 videos done" in out
+
+
+def rename(old: str, new: str):
+    return lambda root: (root / old).rename(root / new)
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "part"),
+    [
+        (lambda root: (root / "in/a.mp4").unlink(), [], "1 video not named now, or not in --labels ("),
+        (rename("in/a.mp4", "in/d.mp4"), [], "in/a.mp4): name all videos of the set as before, or choose another"),
+        (rename("in", "moved"), [], "3 videos not named now"),
+        (lambda root: write(root / "l.csv", "video,label\nb,Fatigue\nc,Confusion\n"), ["--labels"], "1 video not"),
+        (lambda root: film_face(root / "in/a.mp4", 60), [], "in/a.mp4, which changed since"),
+        (lambda root: (root / "in/a.mp4").write_bytes(b"broken"), [], "in/a.mp4, which changed since"),
+        (lambda root: write(root / "l.csv", "video,label,to\na,B,1\nb,B,\nc,B,\n"), ["--labels"], "or whose person"),
+        (lambda root: write(root / "l.csv", "video,label,person\na,B,x\nb,B,x\nc,B,x\n"), ["--labels"], "or whose per"),
+        (lambda root: None, ["--fps", "5"], "was begun with fps 10.0 instead of 5.0"),
+        (lambda root: write(root / "set/.prepared/options.json", "[1]"), [], "options.json is damaged"),
+    ],
+)
+def test_a_call_that_would_lose_clips_is_refused(tmp_path, words, capsys, change, more, part):
+    change(tmp_path)
+    folder = tmp_path / "moved" if (tmp_path / "moved").exists() else tmp_path / "in"
+    contents = file_contents(tmp_path / "set")
+    more = [*more, tmp_path / "l.csv"] if more == ["--labels"] else more
+    assert part in refusal(folder, *words[1:], *more, capsys=capsys)
+    assert file_contents(tmp_path / "set") == contents
+
+
+def test_a_second_call_at_the_same_time_is_refused(tmp_path, words, capsys):
+    with held_alone(tmp_path / "set/.prepared/lock", "nobody else holds it"):
+        assert "another call is writing there" in refusal(*words, capsys=capsys)
+    assert run(*words)[0] == 0
+
+
+def test_a_video_of_which_no_clip_was_kept_may_change_or_go(tmp_path, words):
+    film(tmp_path / "in/d.mp4", [picture(None)] * 40)
+    assert run(*words)[0] == 0 and "d.mp4" in (tmp_path / "set/dropped.csv").read_text()
+    film_face(tmp_path / "in/d.mp4")
+    assert run(*words)[0] == 0 and len(clip_folders(tmp_path / "set")) == 4
+    film(tmp_path / "in/e.mp4", [picture(None)] * 40)
+    assert run(*words)[0] == 0
+    (tmp_path / "in/e.mp4").unlink()
+    assert run(*words)[0] == 0 and "e.mp4" not in (tmp_path / "set/dropped.csv").read_text()
 
 
 def test_a_set_among_the_videos_is_no_video(tmp_path, capsys):
-    film(tmp_path / "in/a.mp4", move(20))
-    words = [tmp_path / "in", "--out", tmp_path / "in/set", *PLAIN]
+    film_face(tmp_path / "in/a.mp4")
     for _ in range(2):
-        status, said, _ = run(*words, capsys=capsys)
-        assert status == 0 and listed(tmp_path / "in/set", "clips") == [["images/a/a_0001", "10"]]
-    assert f"1 item left alone, no video: {tmp_path / 'in/set'}" in said
-    err = run(tmp_path / "in/set", "--out", tmp_path / "other", *PLAIN, capsys=capsys)[2]
-    assert "is a set that was prepared" in err and not (tmp_path / "other").exists()
+        status, screen, _ = prepare(tmp_path / "in", tmp_path / "in/set", capsys=capsys)
+        assert status == 0 and read_list(tmp_path / "in/set", "clips") == [["images/a/a_0001", "10"]]
+    assert f"1 item left alone, no video: {tmp_path / 'in/set'}" in screen
+    assert "is a set that was prepared" in refusal(tmp_path / "in/set", "--out", tmp_path / "x", *FLAGS, capsys=capsys)
+    assert not (tmp_path / "x").exists()
 
 
-def test_after_a_move_a_changed_video_is_the_same_one(tmp_path, capsys):
-    film(tmp_path / "in/a.mp4", move(20))
-    assert run(tmp_path / "in", "--out", tmp_path / "set", *PLAIN)[0] == 0
-    (tmp_path / "in").rename(tmp_path / "moved")
-    assert run(tmp_path / "moved", "--out", tmp_path / "set", *PLAIN)[0] == 0
-    film(tmp_path / "moved/a.mp4", move(40))
-    assert run(tmp_path / "moved", "--out", tmp_path / "set", *PLAIN)[0] == 0
-    assert clips(tmp_path / "set") == ["a/a_0001", "a/a_0002"]
-
-
-def test_videos_are_known_whatever_folder_names_them(tmp_path, capsys):
-    for day in ("monday", "tuesday"):
-        film(tmp_path / day / "one.mp4", move(20 if day == "monday" else 40))
-    out = tmp_path / "set"
-    assert run(tmp_path / "monday", tmp_path / "tuesday", "--out", out, *PLAIN)[0] == 0
-    before = clips(out)
-    assert before == ["one-2/one-2_0001", "one-2/one-2_0002", "one/one_0001"]
-    status, said, _ = run(tmp_path / "tuesday", tmp_path / "monday", "--out", out, *PLAIN, capsys=capsys)
-    assert status == 0 and "2 of 2 videos done" in said and clips(out) == before
-    named = tmp_path / "tuesday/one.mp4", tmp_path / "monday/one.mp4"
-    status, said, _ = run(*named, "--out", out, *PLAIN, capsys=capsys)
-    assert status == 0 and "2 of 2 videos done" in said and clips(out) == before
-
-
-def test_another_class_of_a_folder_is_another_name(tmp_path):
-    film(tmp_path / "in/Bored/anna/a.mp4", move(20))
-    film(tmp_path / "in/Keen/ben/b.mp4", move(20))
-    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
-    assert run(*words)[0] == 0
-    os.rename(tmp_path / "in/Bored", tmp_path / "in/Tired")
-    assert run(*words)[0] == 0
-    assert clips(tmp_path / "set") == ["anna/Tired_anna_a_0001", "ben/Keen_ben_b_0001"]
-    assert sorted(path.stem for path in (tmp_path / "set/.prepared/videos").iterdir()) == ["Keen_ben_b", "Tired_anna_a"]
-
-
-def test_labels_that_come_later_cut_nothing_anew(tmp_path, capsys):
-    for name in "ab":
-        film(tmp_path / f"in/{name}.mp4", move(20))
-    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
-    assert run(*words)[0] == 0
-    labels = write(tmp_path / "l.csv", "video,label\na,Fatigue\nb,Confusion\n")
-    status, said, _ = run(*words, "--labels", labels, capsys=capsys)
-    assert status == 0 and "2 of 2 videos done" in said
-    assert sorted((*listed(tmp_path / "set", "train"), *listed(tmp_path / "set", "test"))) == [
+def test_labels_that_come_later_cut_nothing_anew(tmp_path, words, capsys):
+    labels = write(tmp_path / "l.csv", "video,label\na,Fatigue\nb,Confusion\nc,Confusion\n")
+    status, screen, _ = run(*words, "--labels", labels, capsys=capsys)
+    assert status == 0 and "3 of 3 videos done" in screen
+    assert sorted(read_list(tmp_path / "set", "train", "test")) == [
         ["images/a/a_0001", "10", "4"],  # RAER counts Neutrality, Enjoyment, Confusion, Fatigue
         ["images/b/b_0001", "10", "3"],
+        ["images/c/c_0001", "10", "3"],
     ]
     assert not (tmp_path / "set/annotation/clips.txt").exists()
-    status, _, err = run(*words, capsys=capsys)
-    assert status == 2 and "its clips have labels, this call names none" in err
-    assert (tmp_path / "set/annotation/train.txt").is_file()
+    assert "its clips have labels, this call names none" in refusal(*words, capsys=capsys)
 
 
-def test_videos_that_a_csv_leaves_out_keep_their_clips_until_told_otherwise(tmp_path, capsys):
-    for name in "abc":
-        film(tmp_path / f"in/{name}.mp4", move(20))
-    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
+def test_the_file_of_classes_belongs_to_the_user(tmp_path, words, capsys):
+    """What is written there stays and holds: its texts, its numbers, and classes that were added by hand."""
+    labels = write(tmp_path / "l.csv", "video,label\na,Bored\nb,Keen\nc,Keen\n")
+    words, path = [*words, "--labels", labels], tmp_path / "set/annotation/classes.json"
     assert run(*words)[0] == 0
-    words += ["--labels", write(tmp_path / "l.csv", "video,label\nb,Fatigue\nc,Confusion\n")]
-    status, _, err = run(*words, capsys=capsys)
-    assert status == 2 and "1 video not named now, or not in --labels" in err and len(clips(tmp_path / "set")) == 3
-    assert run(*words, "--drop-others")[0] == 0
-    assert clips(tmp_path / "set") == ["b/b_0001", "c/c_0001"]
-
-
-def test_texts_stay_when_a_class_comes_and_are_kept_when_one_goes(tmp_path):
-    for name in ("Bored", "Keen"):
-        film(tmp_path / f"in/{name}/a.mp4", move(20))
-    words, path = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN], tmp_path / "set/annotation/classes.json"
-    assert run(*words)[0] == 0
-    write(path, path.read_text(encoding="utf-8").replace("A face that shows bored.", "Heavy eyes."))
-    film(tmp_path / "in/Angry/a.mp4", move(20))
-    assert run(*words)[0] == 0
-    classes = json.loads(path.read_text(encoding="utf-8"))["classes"]
-    assert [entry["name"] for entry in classes] == ["Angry", "Bored", "Keen"]
-    assert "Heavy eyes." in classes[1]["prompt_ensemble"]
-    shutil.rmtree(tmp_path / "in/Bored")
-    assert run(*words, "--drop-others")[0] == 0
-    assert "Heavy eyes." not in path.read_text(encoding="utf-8")
-    assert "Heavy eyes." in path.with_name("classes.previous.json").read_text(encoding="utf-8")
-
-
-def test_a_video_without_clips_may_go(tmp_path, capsys):
-    film(tmp_path / "in/a.mp4", move(20))
-    film(tmp_path / "in/b.mp4", [picture(None)] * 40)
-    words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
-    assert run(*words)[0] == 0
-    (tmp_path / "in/b.mp4").unlink()
-    assert run(*words)[0] == 0
-    assert [path.stem for path in (tmp_path / "set/.prepared/videos").iterdir()] == ["a"]
-
-
-def test_nothing_is_dropped_for_videos_of_which_no_clip_is_left(tmp_path, capsys):
-    film(tmp_path / "a.mp4", move(20))
-    film(tmp_path / "b.mp4", [picture(None)] * 40)
-    out = tmp_path / "set"
-    assert run(tmp_path / "a.mp4", "--out", out, *PLAIN)[0] == 0
-    status, _, err = run(tmp_path / "b.mp4", "--out", out, *PLAIN, "--drop-others", capsys=capsys)
-    assert status == 2 and "no clip is left of 1 video" in err and clips(out) == ["a/a_0001"]
-
-
-def test_copies_may_be_moved_together(tmp_path, capsys):
-    film(tmp_path / "in/monday/a.mp4", move(20))
-    shutil.copytree(tmp_path / "in/monday", tmp_path / "in/tuesday")  # with their times
-    out = tmp_path / "set"
-    assert run(tmp_path / "in/monday", tmp_path / "in/tuesday", "--out", out, *PLAIN)[0] == 0
-    (tmp_path / "in").rename(tmp_path / "moved")
-    days = tmp_path / "moved/monday", tmp_path / "moved/tuesday"
-    status, said, _ = run(*days, "--out", out, *PLAIN, capsys=capsys)
-    assert status == 0 and "2 of 2 videos done" in said
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert [entry["name"] for entry in content["classes"]] == ["Bored", "Keen"]
+    content["classes"][0]["prompt_ensemble"] = ["Heavy eyes.", "A long yawn."]
+    content["classes"].append(content["classes"][1] | {"name": "Angry"})
+    text = json.dumps(content | {"label_base": 0})
+    write(path, text)
+    write(labels, "video,label\na,Bored\nb,Keen\nc,Angry\n")
+    for more in ([], ["--class-texts", path]):
+        assert run(*words, *more)[0] == 0 and path.read_text(encoding="utf-8") == text
+        numbers = {folder[-6]: label for folder, _, label in read_list(tmp_path / "set", "train", "test")}
+        assert numbers == {"a": "0", "b": "1", "c": "2"}
+    write(tmp_path / "other.json", text)
+    assert "classes of its own" in refusal(*words, "--class-texts", tmp_path / "other.json", capsys=capsys)
+    write(labels, "video,label\na,Fatigue\nb,Keen\nc,Keen\n")
+    assert "label 'Fatigue': no class of " in refusal(*words, capsys=capsys)
+    write(path, "{")
+    assert "classes.json, line 1: broken JSON" in refusal(*words, capsys=capsys) and path.read_text() == "{"

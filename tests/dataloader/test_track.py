@@ -1,18 +1,20 @@
-"""Faces joined over time: gaps, crossings, false finds, at most so many persons."""
+"""Faces joined over time: gaps, crossings, false detections, at most so many persons."""
 
 import numpy as np
 import pytest
 
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detection, Detections
 from dataloader.track import Tracker
 
+AWAY = [[]] * 20  # longer than a person may go unseen
 
-def face(x: float, y: float = 50, side: float = 40) -> Found:
-    return Found(x, y, x + side, y + side, 0.9)
+
+def face(x: float, y: float = 50, side: float = 40) -> Detection:
+    return Detection(x, y, x + side, y + side, 0.9)
 
 
 def follow(tracker, frames, step=0.1):
-    """``frames``: the faces of each; the persons after each."""
+    """Return the persons after each of ``frames``, which are lists of faces."""
     return [tracker.update(n * step, Detections(list(faces), [])) for n, faces in enumerate(frames)]
 
 
@@ -20,72 +22,61 @@ def middle(person) -> float:
     return (person.face[0] + person.face[2]) / 2
 
 
-def test_a_person_is_one_after_two_sightings():
-    found = follow(Tracker(1), [[face(10)]] * 3)
-    assert [[p.id for p in persons] for persons in found] == [[], [1], [1]]
-    assert found[2][0].seen and found[2][0].face == pytest.approx((10, 50, 50, 90))
+def ids(persons) -> dict[int, int]:
+    """Return {left edge to the nearest ten: id} of the faces that were detected."""
+    return {round(p.face[0], -1): p.id for p in persons if p.seen}
 
 
-def test_a_single_false_find_is_nobody():
+def test_a_person_is_one_after_two_detections():
+    steps = follow(Tracker(1), [[face(10)]] * 3)
+    assert [[p.id for p in persons] for persons in steps] == [[], [1], [1]]
+    assert steps[2][0].seen and steps[2][0].face == pytest.approx((10, 50, 50, 90))
+    assert ids(Tracker(2, hits=1).update(0.0, Detections([face(10), face(200)], []))) == {10: 1, 200: 2}
+
+
+def test_a_single_false_detection_is_nobody():
     frames = [[face(10)]] * 3 + [[face(10), face(200)]] + [[face(10)]] * 5
     assert {p.id for persons in follow(Tracker(5), frames) for p in persons} == {1}
 
 
 def test_a_gap_keeps_the_person_and_in_a_long_one_nobody_is_there():
-    frames = [[face(10)]] * 5 + [[]] * 12 + [[face(10)]]
-    found = follow(Tracker(1), frames)
-    assert [p.seen for persons in found[1:] for p in persons] == [True] * 4 + [False] * 12 + [True]
-    assert {p.id for persons in found for p in persons} == {1}
-    found = follow(Tracker(1), [[face(10)]] * 5 + [[]] * 20 + [[face(10)]] * 2)
-    assert found[22] == found[25] == [] and [p.id for p in found[-1]] == [1]
-
-
-AWAY = [[]] * 20  # longer than a person may go unseen
-
-
-def ids(persons) -> dict[int, int]:
-    """{left edge to the nearest ten: id} of the faces seen."""
-    return {round(p.face[0], -1): p.id for p in persons if p.seen}
+    steps = follow(Tracker(1), [[face(10)]] * 5 + [[]] * 12 + [[face(10)]])
+    assert [p.seen for persons in steps[1:] for p in persons] == [True] * 4 + [False] * 12 + [True]
+    assert {p.id for persons in steps for p in persons} == {1}
+    steps = follow(Tracker(1), [[face(10)]] * 5 + AWAY + [[face(10)]] * 2)
+    assert steps[22] == steps[25] == [] and [p.id for p in steps[-1]] == [1]
 
 
 def test_who_comes_back_to_the_same_place_is_the_same_and_elsewhere_another():
-    found = follow(Tracker(9), [[face(10), face(300)]] * 3 + AWAY + [[face(40), face(150), face(310)]] * 3)
-    assert ids(found[2]) == {10: 1, 300: 2}
-    assert ids(found[-1]) == {40: 1, 150: 3, 310: 2}
+    steps = follow(Tracker(9), [[face(10), face(300)]] * 3 + AWAY + [[face(40), face(150), face(310)]] * 3)
+    assert ids(steps[2]) == {10: 1, 300: 2}
+    assert ids(steps[-1]) == {40: 1, 150: 3, 310: 2}
     smaller = follow(Tracker(9), [[face(100, side=60)]] * 3 + AWAY + [[face(110, side=20)]] * 2)
     assert [p.id for p in smaller[-1]] == [2]
 
 
-def test_the_only_person_of_a_video_comes_back_anywhere():
+@pytest.mark.parametrize(("in_all", "last"), [(True, 1), (False, 3)])
+def test_the_only_person_of_a_video_comes_back_anywhere(in_all, last):
     frames = [[face(10)]] * 3 + AWAY + [[face(400, side=90)]] * 3 + AWAY + [[face(200)]] * 3
-    assert [
-        [p.id for p in found[-1]] for found in (follow(Tracker(1, in_all=True), frames), follow(Tracker(1), frames))
-    ] == [
-        [1],
-        [3],
-    ]
+    assert [p.id for p in follow(Tracker(1, in_all=in_all), frames)[-1]] == [last]
 
 
 def test_once_all_are_known_nobody_new_comes():
     frames = [[face(10), face(300)]] * 3 + AWAY + [[face(500)]] * 3 + [[face(500), face(20)]] * 3
-    found = follow(Tracker(2, in_all=True), frames)
-    assert ids(found[25]) == {500: 2} and ids(found[-1]) == {20: 1, 500: 2}
+    steps = follow(Tracker(2, in_all=True), frames)
+    assert ids(steps[25]) == {500: 2} and ids(steps[-1]) == {20: 1, 500: 2}
 
 
-def test_a_false_find_has_a_lost_persons_number_only_as_long_as_it_is_found():
+def test_a_false_detection_has_a_lost_persons_number_only_as_long_as_it_is_detected():
     frames = [[face(10)]] * 5 + AWAY + [[face(300)]] * 5 + [[face(10)]] * 20
-    found = follow(Tracker(1, in_all=True), frames)
-    assert ids(found[29]) == {300: 1} and ids(found[-1]) == {10: 1}
-
-
-def test_one_sighting_is_enough_where_there_is_one_frame():
-    assert ids(Tracker(2, hits=1).update(0.0, Detections([face(10), face(200)], []))) == {10: 1, 200: 2}
+    steps = follow(Tracker(1, in_all=True), frames)
+    assert ids(steps[29]) == {300: 1} and ids(steps[-1]) == {10: 1}
 
 
 def test_a_moving_face_is_expected_where_it_goes():
-    found = follow(Tracker(1), [[face(10 + 8 * n)] for n in range(15)] + [[]] * 3)
-    assert not found[-1][0].seen
-    assert middle(found[-1][0]) == pytest.approx(30 + 8 * 17, abs=8)
+    steps = follow(Tracker(1), [[face(10 + 8 * n)] for n in range(15)] + [[]] * 3)
+    assert not steps[-1][0].seen
+    assert middle(steps[-1][0]) == pytest.approx(30 + 8 * 17, abs=8)
 
 
 @pytest.mark.parametrize("hidden", [True, False])
@@ -98,32 +89,31 @@ def test_two_who_cross_stay_who_they_are(hidden, seed):
         if hidden and abs(right - left) < 25:
             faces = faces[:1]  # one behind the other
         frames.append([faces[i] for i in rng.permutation(len(faces))])
-    found = follow(Tracker(2), frames)
-    begin = {p.id: middle(p) for p in found[1]}
-    end = {p.id: middle(p) for p in found[-1]}
+    steps = follow(Tracker(2), frames)
+    begin, end = ({p.id: middle(p) for p in persons} for persons in (steps[1], steps[-1]))
     assert {*begin} == {*end} == {1, 2}
     for person in begin:
         assert (begin[person] < 200) == (end[person] > 200), (begin, end)
 
 
-def test_boxes_are_steadier_than_what_is_found():
+def test_boxes_are_steadier_than_detections():
     rng = np.random.default_rng(0)
-    found = follow(Tracker(1), [[face(100 + rng.normal(0, 4))] for _ in range(400)], step=0.04)
-    assert np.std([middle(persons[0]) for persons in found[20:]]) < 0.75 * 4
+    steps = follow(Tracker(1), [[face(100 + rng.normal(0, 4))] for _ in range(400)], step=0.04)
+    assert np.std([middle(persons[0]) for persons in steps[20:]]) < 0.75 * 4
 
 
 def test_at_most_so_many_persons_the_largest_first_and_nobody_is_displaced():
     small, large, later = face(10, side=20), face(100, side=60), face(200, side=90)
-    found = follow(Tracker(1), [[small, large]] * 3 + [[small, large, later]] * 5)
-    assert all([middle(p) for p in persons] == [130] for persons in found[1:])
+    steps = follow(Tracker(1), [[small, large]] * 3 + [[small, large, later]] * 5)
+    assert all([middle(p) for p in persons] == [130] for persons in steps[1:])
 
 
 def test_a_face_of_quite_another_size_is_another_person():
-    found = follow(Tracker(2), [[face(100, side=20)]] * 3 + [[face(80, 30, side=60)]] * 2)
-    assert [p.id for p in found[-1]] == [1, 2] and [p.seen for p in found[-1]] == [False, True]
+    steps = follow(Tracker(2), [[face(100, side=20)]] * 3 + [[face(80, 30, side=60)]] * 2)
+    assert [p.id for p in steps[-1]] == [1, 2] and [p.seen for p in steps[-1]] == [False, True]
 
 
 def test_a_sure_face_comes_before_a_larger_doubtful_one():
-    sure, doubtful = Found(10, 50, 110, 150, 0.95), Found(200, 50, 330, 180, 0.7)
-    found = follow(Tracker(1), [[doubtful, sure]] * 3)
-    assert [middle(p) for p in found[-1]] == [60]
+    sure, doubtful = Detection(10, 50, 110, 150, 0.95), Detection(200, 50, 330, 180, 0.7)
+    steps = follow(Tracker(1), [[doubtful, sure]] * 3)
+    assert [middle(p) for p in steps[-1]] == [60]

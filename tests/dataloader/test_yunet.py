@@ -11,11 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, chosen, open_detector
+from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, open_detector, resolve_face_model
 from tests.support.tools import ROOT
 from utils.errors import UserError
 
-STRIDES = (8, 16, 32)
 FACE, GREY = (220, 30, 30), (110, 110, 110)
 
 
@@ -23,47 +22,43 @@ def constant(name: str, values) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(values, np.float32), name)
 
 
-def head(name: str, stride: int, channels: int, weight: float, bias, squash: bool = False):
-    """A 1 x 1 convolution of the redness of every cell, as (1, cells, channels)."""
-    given = [
+def head(name: str, stride: int, channels: int, weight: float, bias, squash: bool):
+    """Return nodes and weights of a 1 x 1 convolution of the redness of every cell, as (1, cells, channels)."""
+    weights = [
         constant(f"{name}_w", np.full((channels, 1, 1, 1), weight)),
         constant(f"{name}_b", bias),
         numpy_helper.from_array(np.array([1, -1, channels], np.int64), f"{name}_shape"),
     ]
-    nodes = [helper.make_node("Conv", [f"red_{stride}", f"{name}_w", f"{name}_b"], [f"{name}_conv"])]
-    if squash:
-        nodes.append(helper.make_node("Sigmoid", [f"{name}_conv"], [f"{name}_squashed"]))
-    last = f"{name}_squashed" if squash else f"{name}_conv"
-    nodes += [
-        helper.make_node("Transpose", [last], [f"{name}_last"], perm=[0, 2, 3, 1]),
+    nodes = [
+        helper.make_node("Conv", [f"red_{stride}", f"{name}_w", f"{name}_b"], [f"{name}_conv"]),
+        helper.make_node("Sigmoid" if squash else "Identity", [f"{name}_conv"], [f"{name}_squashed"]),
+        helper.make_node("Transpose", [f"{name}_squashed"], [f"{name}_last"], perm=[0, 2, 3, 1]),
         helper.make_node("Reshape", [f"{name}_last", f"{name}_shape"], [name]),
     ]
-    return nodes, given
+    return nodes, weights
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
+def network(tmp_path_factory) -> str:
     nodes = [helper.make_node("Conv", ["input", "colours"], ["red"])]
-    given = [constant("colours", np.reshape([-1, -1, 1], (1, 3, 1, 1)))]  # blue, green, red
-    outputs = []
-    for stride in STRIDES:
-        nodes.append(
-            helper.make_node("AveragePool", ["red"], [f"red_{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2)
-        )
+    weights, outputs = [constant("colours", np.reshape([-1, -1, 1], (1, 3, 1, 1)))], []  # blue, green, red
+    for stride in (8, 16, 32):
+        pooling = {"kernel_shape": [stride] * 2, "strides": [stride] * 2}
+        nodes.append(helper.make_node("AveragePool", ["red"], [f"red_{stride}"], **pooling))
         # redness is 160 in a face and -110 beside it; only cells of 32 pixels say so
-        weight, bias = (0.2, -16.0) if stride == 32 else (0.0, -16.0)
-        for name, channels, values in (
-            ("cls", 1, (weight, [bias], True)),
-            ("obj", 1, (weight, [bias], True)),
-            ("bbox", 4, (0.0, [0.5, 0.5, 0.0, 0.0], False)),  # the middle of the cell, and its size
-            ("kps", 10, (0.0, [0.5] * 10, False)),
+        weight = 0.2 if stride == 32 else 0.0
+        for name, channels, *values in (
+            ("cls", 1, weight, [-16.0], True),
+            ("obj", 1, weight, [-16.0], True),
+            ("bbox", 4, 0.0, [0.5, 0.5, 0.0, 0.0], False),  # the middle of the cell, and its size
+            ("kps", 10, 0.0, [0.5] * 10, False),
         ):
-            made, weights = head(f"{name}_{stride}", stride, channels, *values)
-            nodes, given = nodes + made, given + weights
+            head_nodes, head_weights = head(f"{name}_{stride}", stride, channels, *values)
+            nodes, weights = nodes + head_nodes, weights + head_weights
             shape = [1, (640 // stride) ** 2, channels]
             outputs.append(helper.make_tensor_value_info(f"{name}_{stride}", TensorProto.FLOAT, shape))
     pixels = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 640, 640])
-    graph = helper.make_graph(nodes, "squares", [pixels], outputs, given)
+    graph = helper.make_graph(nodes, "squares", [pixels], outputs, weights)
     file = tmp_path_factory.mktemp("yunet") / "squares.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7), file)
     return str(file)
@@ -80,27 +75,22 @@ def painted(height: int, width: int, *corners: tuple[int, int]) -> np.ndarray:
     return frame
 
 
-@pytest.mark.parametrize("size", [(320, 320), (240, 320), (500, 333)])
-def test_faces_of_the_network_are_found_where_they_are(network, size):
-    detector = open_detector(network)
-    found = detector(painted(*size, (64, 96), (224, 32)))
-    boxes = sorted(one.box for one in found.faces)
-    assert np.allclose(boxes, [(64, 96, 96, 128), (224, 32, 256, 64)], atol=0.5)
-    assert all(one.score > 0.99 for one in found.faces)
-    assert detector(painted(*size)).faces == []
+def boxes_in(detector, frame: np.ndarray) -> list[tuple[float, ...]]:
+    return sorted(face.box for face in detector(frame).faces)
 
 
-def test_frames_of_another_size_may_follow(network):
+def test_faces_of_the_network_are_found_where_they_are_in_frames_of_any_size(network):
     detector = open_detector(network)
-    for height, width in ((320, 320), (96, 128), (640, 480)):
-        assert np.allclose(
-            [one.box for one in detector(painted(height, width, (32, 64))).faces], [(32, 64, 64, 96)], atol=0.5
-        )
+    for size in ((320, 320), (240, 320), (500, 333), (160, 288)):
+        frame = painted(*size, (64, 96), (224, 32))
+        assert np.allclose(boxes_in(detector, frame), [(64, 96, 96, 128), (224, 32, 256, 64)], atol=0.5)
+        assert all(face.score > 0.99 for face in detector(frame).faces)
+        assert detector(painted(*size)).faces == []
 
 
 def test_large_frames_are_shrunk_and_boxes_grow_back(network):
     frame = np.repeat(np.repeat(painted(480, 640, (64, 96)), 3, axis=0), 3, axis=1)
-    assert np.allclose([one.box for one in open_detector(network)(frame).faces], [(192, 288, 288, 384)], atol=1.5)
+    assert np.allclose(boxes_in(open_detector(network), frame), [(192, 288, 288, 384)], atol=1.5)
 
 
 def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
@@ -112,10 +102,10 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     with pytest.raises(UserError, match=INSTALL):
         open_detector("yunet")
-    assert chosen(None) == "cascades" and isinstance(open_detector(), CascadeDetector)
+    assert resolve_face_model(None) == "cascades" and isinstance(open_detector(), CascadeDetector)
     shutil.copy(network, package / "face_detection_yunet_test.onnx")
     assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
-    assert chosen(None) == "yunet" and isinstance(open_detector(), YunetDetector)
+    assert resolve_face_model(None) == "yunet" and isinstance(open_detector(), YunetDetector)
     assert isinstance(open_detector("cascades"), CascadeDetector)
 
 

@@ -1,7 +1,6 @@
 """A small set without a fault, 2 classes and 6 persons, and the audit of it."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +8,19 @@ from PIL import Image
 
 from dataloader.audit.__main__ import main
 
-CLASSES = {"label_base": 0, "classes": [{"name": "calm"}, {"name": "glad"}]}
 NAMES = ("1.png", "2.png", "3.png")
 
 
-class Set:
+class SmallSet:
     """8 training clips of P1 and P2, 40 test clips of P3 to P6: 20 of each class, which is not few."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.rng = root, np.random.default_rng(0)
-        self.clips = {"train": [], "test": []}
+        self.clips: dict[str, list[str]] = {"train": [], "test": []}
         for number in range(48):
             split, person = ("train", 1 + number // 4) if number < 8 else ("test", 3 + (number - 8) // 10)
             self.add(split, f"RAER/P{person}/{number:03d}", number % 2)
-        self.classes = CLASSES
+        self.classes = {"label_base": 0, "classes": [{"name": "calm"}, {"name": "glad"}]}
         self.flags: list[str] = []
 
     def add(self, split: str, clip: str, label: int) -> None:
@@ -40,9 +38,8 @@ class Set:
 
     def boxes(self, kind: str, change=lambda boxes: boxes) -> None:
         clips = [line.split()[0] for lines in self.clips.values() for line in lines]
-        one = {"face": {name: [1, 1, 9, 9] for name in NAMES}, "body": [0, 0, 20, 20]}[kind]
-        stored = {clip: one for clip in clips}
-        (self.root / f"{kind}.json").write_text(json.dumps(change(stored)))
+        box = {"face": {name: [1, 1, 9, 9] for name in NAMES}, "body": [0, 0, 20, 20]}[kind]
+        (self.root / f"{kind}.json").write_text(json.dumps(change({clip: box for clip in clips})))
         self.flags += [f"--bounding-box-{kind}", f"{kind}.json"]
 
     def arguments(self) -> list[str]:
@@ -54,10 +51,17 @@ class Set:
         return ["--root-dir", str(self.root), "--class-texts", str(self.root / "classes.json"), *lists, *self.flags]
 
     def audit(self, *more: str) -> dict:
-        """What ``--json`` holds."""
-        assert main([*self.arguments(), "--json", str(self.root / "audit.json"), *more]) == 0
-        return json.loads((self.root / "audit.json").read_text())
+        return audit_report([*self.arguments(), *more], self.root / "audit.json")
 
 
-def kinds(report: dict) -> Counter:
-    return Counter(finding["kind"] for finding in report["findings"])
+def audit_report(arguments: list[str], file: Path) -> dict:
+    """Return what an audit that must end with status 0 writes to ``--json``."""
+    assert main([*arguments, "--json", str(file)]) == 0
+    return json.loads(file.read_text())
+
+
+def counts_of(report: dict) -> dict[str, int]:
+    """Return {kind: how often} of the findings; a kind that comes twice is a test's mistake."""
+    counts = {finding["kind"]: finding["count"] for finding in report["findings"]}
+    assert len(counts) == len(report["findings"]), report["findings"]
+    return counts

@@ -1,4 +1,4 @@
-"""Small videos made on the spot, and a detector that finds coloured squares in them."""
+"""Small videos pixels on the spot, and a detector that finds coloured squares in them."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detection, Detections
 
 WIDTH, HEIGHT, FPS = 160, 120, 20
 FACE = (220, 30, 30)
@@ -15,10 +15,10 @@ MILLISECONDS = Fraction(1, 1000)
 
 def picture(left: int | None, top: int = 30, side: int = 32) -> np.ndarray:
     """Grey, with a red square for a face."""
-    made = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
+    pixels = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
     if left is not None:
-        made[top : top + side, left : left + side] = FACE
-    return made
+        pixels[top : top + side, left : left + side] = FACE
+    return pixels
 
 
 def film(path: Path, pictures: list[np.ndarray], *, codec: str = "libx264", fps: int = FPS, times=None, **options):
@@ -63,7 +63,7 @@ class RedDetector:
         rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
         if not len(rows):
             return Detections([], [])
-        return Detections([Found(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9)], [])
+        return Detections([Detection(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9)], [])
 
 
 def red_detector(face_model: str | None = None, persons: int = 1) -> RedDetector:

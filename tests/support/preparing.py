@@ -7,32 +7,48 @@ import numpy as np
 from dataloader.prepare.__main__ import main
 from tests.support.filming import film, picture, red_detector
 
-PLAIN = ["--fps", "10", "--seconds", "1", "--no-audit"]
+FLAGS = ["--fps", "10", "--seconds", "1", "--no-audit"]
 
 
 def run(*words: str | Path, capsys=None) -> tuple[int, str, str]:
+    """Return the exit status, and with ``capsys`` what was printed to stdout and stderr."""
     status = main([str(word) for word in words], make_detector=red_detector)
     return (status, *capsys.readouterr()) if capsys else (status, "", "")
 
 
-def move(count: int, start: int = 10) -> list[np.ndarray]:
-    """A face that goes to the right, a pixel a frame."""
+def prepare(source: Path, out: Path, *words: str | Path, capsys=None) -> tuple[int, str, str]:
+    return run(source, "--out", out, *FLAGS, *words, capsys=capsys)
+
+
+def refusal(*words: str | Path, capsys) -> str:
+    """Return the one line of a call that is refused."""
+    status, _, err = run(*words, capsys=capsys)
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+    return err
+
+
+def moving_face(count: int, start: int = 10) -> list[np.ndarray]:
+    """Return frames with a face that goes to the right, a pixel a frame."""
     return [picture(start + n) for n in range(count)]
 
 
-def listed(out: Path, name: str) -> list[list[str]]:
-    return [line.split() for line in (out / f"annotation/{name}.txt").read_text(encoding="utf-8").splitlines()]
+def film_face(path: Path, count: int = 20) -> Path:
+    """Write a video of a moving face, 20 frames a second."""
+    return film(path, moving_face(count))
 
 
-def film_classes(root: Path) -> Path:
-    """Two classes of own names with two persons each, 2.5 seconds a video."""
-    for name in ("Bored/anna", "Bored/ben", "Keen/anna", "Keen/cleo"):
-        film(root / f"{name}/one.mp4", move(50, start=len(name)))
-    return root
+def read_list(out: Path, *names: str) -> list[list[str]]:
+    """Return the lines of lists, split; a list that does not exist has none."""
+    files = [out / f"annotation/{name}.txt" for name in names]
+    return [line.split() for file in files if file.exists() for line in file.read_text("utf-8").splitlines()]
 
 
-def clips(out: Path) -> list[str]:
+def clip_folders(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out / "images")) for path in out.glob("images/*/*"))
+
+
+def file_contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def write(path: Path, text: str) -> Path:

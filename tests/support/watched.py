@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.video_render import write_video
-from dataloader.detect import Detections, Found
+from dataloader.detect import Detection, Detections
 from tests.support.tiny import BODY, FACE, draw_frame
 
 SKY = 60  # the brightness of a frame without anyone
@@ -24,10 +24,10 @@ class KnownFaces:
         self.calls += 1
         if frame[:20].mean() < SKY + 10:
             return Detections([], [])
-        body = [Found(*BODY, 1.0)]
+        body = [Detection(*BODY, 1.0)]
         covered = frame[20:60, 60:100].reshape(-1, 3).mean(axis=0)
         is_hidden = covered[1] > 200 and covered[0] < 60
-        return Detections([] if is_hidden else [Found(*FACE, 1.0)], body)
+        return Detections([] if is_hidden else [Detection(*FACE, 1.0)], body)
 
 
 def frame_of(label: int | str, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,160 @@
+"""The audit of one set of lists: read to the end whatever is wrong with them, counted and checked."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dataloader.annotation import Clip, lines_of, name_clip, on_disk, require_same
+from dataloader.audit import checks
+from dataloader.audit.checks import KINDS, Counts, Finding, findings_of
+from dataloader.audit.contents import Contents, Coverage, Size, audit_boxes, size_text
+from dataloader.audit.options import AuditOptions
+from dataloader.classes import Classes, load_classes, with_compounds
+from dataloader.layouts import BadLabel, Line
+from dataloader.paths import resolve_path
+from utils.errors import UserError
+
+LIST_FAULTS = {
+    "list": "cannot be read: nothing of it is counted",
+    "line": "{line} that cannot be understood: counted nowhere",
+    "label": "{line} with a label that cannot be: counted nowhere",
+    "clip": "{clip} without frames on the disk",
+    "same_name": "{clip} with the name of another, lying elsewhere",
+}
+
+
+@dataclass(frozen=True)
+class AuditedList:
+    """One list: a clip that is not on the disk is among the others, without frames."""
+
+    split: str
+    file: Path
+    clips: list[Clip] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)  # of each clip
+    faults: dict[str, list[UserError]] = field(default_factory=dict)  # by kind
+
+    @property
+    def findings(self) -> list[Finding]:
+        findings = []
+        for kind, text in LIST_FAULTS.items():
+            examples = [str(fault) for fault in self.faults.get(kind, [])]
+            findings += findings_of(kind, f"{self.split}: {text}", examples, self.split)
+        return findings
+
+    @property
+    def num_unread(self) -> int:
+        """Lines that are in no count."""
+        return sum(len(self.faults.get(kind, ())) for kind in ("list", "line", "label"))
+
+    def add_fault(self, fault: UserError, kind: str | None = None) -> None:
+        kind = kind or ("label" if isinstance(fault, BadLabel) else "line")
+        self.faults.setdefault(kind, []).append(fault)
+
+
+@dataclass(frozen=True)
+class Audit:
+    classes: Classes
+    lists: list[AuditedList]
+    counts: list[Counts]
+    coverages: list[Coverage]
+    sizes: dict[str, Counter[Size]]  # frame sizes of each split; empty after a quick look
+    findings: list[Finding]  # the most severe first
+
+    @property
+    def summary(self) -> dict[str, int]:
+        return {severity: sum(f.severity == severity for f in self.findings) for severity in KINDS}
+
+    def as_dict(self) -> dict[str, Any]:
+        splits = {counts.split: counts.as_dict() for counts in self.counts}
+        for audited in self.lists:
+            splits[audited.split] |= {"list": str(audited.file), "lines_left_out": audited.num_unread}
+        for split, sizes in self.sizes.items():
+            splits[split]["sizes"] = {size_text(size): number for size, number in sizes.most_common()}
+        for coverage in self.coverages:
+            splits[coverage.split].setdefault("boxes", {})[coverage.kind] = coverage.as_dict()
+        return {"splits": splits, "summary": self.summary, "findings": [f.as_dict() for f in self.findings]}
+
+
+def audit(options: AuditOptions, contents: Contents) -> Audit:
+    """Audit one set of lists; ``contents`` keeps what was read of frames for the next fold."""
+    files = {f"--{split}-annotation": file for split, file in options.lists.items()}
+    files |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
+    for flag, file in files.items():
+        if not (path := resolve_path(file, options.root_dir)).exists():
+            raise UserError(f"{flag} {path}: no such file or directory")
+    classes = _read_classes(options)
+    lists = [read_list(split, file, options.root_dir, classes) for split, file in options.lists.items()]
+    splits = {audited.split: audited.clips for audited in lists}
+    clips = [clip for split_clips in splits.values() for clip in split_clips]
+    contents.read(clips, options.workers, options.quick)
+    counts = [checks.count_clips(split, split_clips, classes) for split, split_clips in splits.items()]
+    findings = [finding for audited in lists for finding in audited.findings]
+    findings += [finding for split in counts if split.clips for finding in checks.class_findings(split)]
+    findings += checks.shared_persons(splits) + checks.shared_clips(splits) + checks.two_labels(splits, classes)
+    findings += checks.same_content(splits, {clip.key: contents[clip].hash for clip in clips})
+    for split, split_clips in splits.items():
+        findings += checks.repeated_clips(split, split_clips) + checks.differing_counts(split_clips, split)
+        findings += contents.findings(split, split_clips) + checks.frame_names(split_clips, split)
+    coverages: list[Coverage] = []
+    for kind, file in options.boxes.items():
+        kind_coverages, kind_findings = audit_boxes(kind, file, options.root_dir, splits, classes)
+        coverages += kind_coverages
+        findings += kind_findings
+    sizes = {} if options.quick else {split: contents.sizes(split_clips) for split, split_clips in splits.items()}
+    findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
+    return Audit(classes, lists, counts, coverages, sizes, findings)
+
+
+def _read_classes(options: AuditOptions) -> Classes:
+    """Return the classes of the set, with every combination that occurs in lists of compound classes."""
+    classes = load_classes(options.dataset, options.class_texts)
+    if options.label_type == "single":
+        return classes
+    lines = (line for file in options.lists.values() for line in _sound_lines(file, options.root_dir, classes))
+    return with_compounds(classes, {frozenset(line.labels) for line in lines})
+
+
+def _sound_lines(file: str, root: str | None, classes: Classes) -> Iterator[Line]:
+    try:
+        yield from lines_of(resolve_path(file, root), file, classes, lambda fault: None)
+    except UserError:
+        return  # reported where the list itself is read
+
+
+def read_list(split: str, file: str, root: str | None, classes: Classes) -> AuditedList:
+    """Return a list with its clips and its faults by kind."""
+    audited = AuditedList(split, resolve_path(file, root))
+    first: dict[str, Clip] = {}
+    try:
+        for line in lines_of(audited.file, file, classes, audited.add_fault):
+            try:
+                clip = name_clip(line, root, classes)
+            except UserError as fault:
+                audited.add_fault(fault)
+                continue
+            try:
+                clip = on_disk(clip, line, root, classes)
+            except UserError as fault:
+                audited.add_fault(fault, "clip")
+            try:
+                require_same(clip, first.setdefault(clip.key, clip))
+            except UserError as fault:
+                audited.add_fault(fault, "same_name")
+            audited.clips.append(clip)
+            audited.lines.append(replace(line, text=line.text or _line_text(line, clip, classes)))
+    except UserError as fault:
+        audited.add_fault(fault, "list")
+    if not audited.clips and not audited.faults:
+        audited.add_fault(UserError(f"{audited.file}: holds no clip"), "list")
+    return audited
+
+
+def _line_text(line: Line, clip: Clip, classes: Classes) -> str:
+    """Return a clip of a folder, which has no list, as a line of one in the set's layout."""
+    if classes.layout == "names":
+        return f"{line.path}\t{'_'.join(classes.base_names[label] for label in line.labels)}"
+    label = line.labels[0]
+    number = classes.format.order.index(label) if classes.format.order else label
+    return f"{line.path} {len(clip.frames)} {number + classes.label_base}"

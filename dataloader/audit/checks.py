@@ -1,0 +1,267 @@
+"""What the lists alone show: counts, and findings on persons, classes, duplicates and frame names."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataloader.annotation import Clip
+from dataloader.classes import Classes
+from dataloader.frames import find_unreadable
+from utils.words import plural
+
+KINDS = {  # of findings, by severity
+    "error": "list line label clip same_name two_labels clip_shared content_shared unreadable box_file box_entry",
+    "warning": "person_shared class_missing few_clips frame_count clip_repeated content_repeated box_coverage "
+    "tiny_frames",
+    "note": "frame_order frame_gaps sizes_change persons_unknown",
+}
+SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}
+MAX_EXAMPLES = 3  # of each finding
+FEW_CLIPS = 20  # below this one clip moves UAR so much that epochs cannot be told apart
+SHARED_PERSONS = {"train": "the score is not of new persons", "val": "what is selected on them suits them"}
+Splits = dict[str, list[Clip]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    kind: str
+    text: str  # one line
+    split: str | None = None
+    count: int = 1
+    examples: tuple[str, ...] = ()
+
+    @property
+    def severity(self) -> str:
+        return SEVERITY[self.kind]
+
+    @property
+    def short(self) -> str:
+        """The finding in one line, with one example."""
+        return f"{self.text} ({self.examples[0]})" if self.examples else self.text
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"severity": self.severity, "examples": list(self.examples)}
+
+
+def findings_of(kind: str, text: str, examples: Collection[str], split: str | None = None) -> list[Finding]:
+    """Return one finding for all ``examples``, or none where there are none.
+
+    ``{clip}`` in the text becomes their number: "1 clip", "7 clips".
+    """
+    if not examples:
+        return []
+    text = re.sub(r"\{([a-z ]+)\}", lambda word: plural(len(examples), word[1]), text)
+    return [Finding(kind, text, split, len(examples), tuple(examples)[:MAX_EXAMPLES])]
+
+
+def location(clip: Clip) -> str:
+    """Return a clip as an example of a finding."""
+    return f"{clip.where}: {clip.id}" if clip.where else clip.id
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many clips, persons and frames a split has, and how many clips of each class."""
+
+    split: str
+    clips: int
+    persons: int  # 0: unknown
+    frames: int
+    median_frames: float
+    names: tuple[str, ...]
+    classes: tuple[int, ...]  # clips of each class
+
+    @property
+    def priors(self) -> tuple[float, ...]:
+        return tuple(count / max(self.clips, 1) for count in self.classes)
+
+    @property
+    def worth(self) -> tuple[float | None, ...]:
+        """UAR points of one clip of each class; None where there is no clip."""
+        present = sum(map(bool, self.classes))
+        return tuple(100 / count / present if count else None for count in self.classes)
+
+    def as_dict(self) -> dict[str, Any]:
+        classes = {
+            name: {"clips": count, "prior": prior, "uar_points_of_a_clip": worth}
+            for name, count, prior, worth in zip(self.names, self.classes, self.priors, self.worth, strict=True)
+        }
+        return {
+            "clips": self.clips,
+            "persons": self.persons or None,
+            "frames": self.frames,
+            "median_frames": self.median_frames,
+            "classes": classes,
+        }
+
+    def __str__(self) -> str:
+        classes = ", ".join(f"{name} {count}" for name, count in zip(self.names, self.classes, strict=True))
+        persons = f" of {self.persons} persons" if self.persons else ""
+        return f"{self.split:<5} {self.clips:>5} clips{persons}: {classes}"
+
+
+def count_clips(split: str, clips: list[Clip], classes: Classes) -> Counts:
+    counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
+    lengths = [len(clip.frames) for clip in clips]
+    median = float(np.median(lengths)) if lengths else 0.0
+    persons = len(persons_of(clips))
+    return Counts(split, len(clips), persons, sum(lengths), median, classes.names, tuple(map(int, counts)))
+
+
+def persons_of(clips: list[Clip]) -> set[str]:
+    return {clip.person for clip in clips if clip.person is not None}
+
+
+def class_findings(counts: Counts) -> list[Finding]:
+    """Return classes without a clip; outside train, also classes with so few that a score says little."""
+    split, findings = counts.split, []
+    by_class = list(zip(counts.names, counts.classes, counts.worth, strict=True))
+    missing = [name for name, count, _ in by_class if not count]
+    rare = [f"{name} {count} ({worth:.2f})" for name, count, worth in by_class if 0 < count < FEW_CLIPS]
+    if missing:
+        findings.append(Finding("class_missing", f"{split} has no clip of {', '.join(missing)}", split, len(missing)))
+    if rare and split != "train":
+        text = f"{split}: few clips make a class, and one clip many UAR points: {', '.join(rare)}"
+        findings.append(Finding("few_clips", text, split, len(rare)))
+    return findings
+
+
+def shared_persons(splits: Splits, firsts: tuple[str, ...] = ("train", "val")) -> list[Finding]:
+    """Return persons of a later split that are also in one of ``firsts``; or that persons are unknown."""
+    persons = {split: persons_of(clips) for split, clips in splits.items() if clips}
+    if persons and not any(persons.values()):
+        text = "persons are not known in this set: they may be in more than one of the lists"
+        return [Finding("persons_unknown", text)]
+    findings = []
+    for first, later in combinations(persons, 2):
+        if first in firsts:
+            shared = sorted(persons[first] & persons[later])
+            text = f"{len(shared)} of {len(persons[later])} {later} persons are in {first}: {SHARED_PERSONS[first]}"
+            findings += findings_of("person_shared", text, shared, later)
+    return findings
+
+
+def shared_clips(splits: Splits) -> list[Finding]:
+    findings = []
+    for first, later in combinations(splits, 2):
+        keys = {clip.key for clip in splits[first]}
+        shared = {clip.key: location(clip) for clip in splits[later] if clip.key in keys}
+        text = f"{{{later} clip}} also in {first}: scores on them are optimistic"
+        findings += findings_of("clip_shared", text, shared.values(), later)
+    return findings
+
+
+def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
+    """Return clips that a list names more than once; with another label or folder it is another finding."""
+    first: dict[str, Clip] = {}
+    repeated = []
+    for clip in clips:
+        before = first.setdefault(clip.key, clip)
+        if before is clip or before.label != clip.label:
+            continue
+        if before.folder == clip.folder or before.folder.resolve() == clip.folder.resolve():
+            repeated.append(location(clip))
+    text = f"{split}: {{line}} of a clip that the list has already: it counts twice"
+    return findings_of("clip_repeated", text, repeated, split)
+
+
+def two_labels(splits: Splits, classes: Classes) -> list[Finding]:
+    """Return clips that have another label elsewhere."""
+    first: dict[str, Clip] = {}
+    differing = {}
+    for clip in (clip for clips in splits.values() for clip in clips):
+        before = first.setdefault(clip.key, clip)
+        if before.label != clip.label:
+            labels = f"{classes.names[clip.label]}, before {classes.names[before.label]}"
+            differing[clip.key] = f"{location(clip)} ({labels})"
+    return findings_of("two_labels", "{clip} with two labels", differing.values())
+
+
+def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Finding]:
+    """Return clips of different paths and equal frames; ``contents``: a hash of every clip's frames, by key."""
+    groups: dict[str, dict[str, tuple[str, Clip]]] = defaultdict(dict)
+    for split, clips in splits.items():
+        for clip in clips:
+            if contents.get(clip.key) is not None:
+                groups[contents[clip.key]].setdefault(clip.key, (split, clip))
+    shared, repeated = [], defaultdict(list)
+    for (split, first), *copies in (group.values() for group in groups.values()):
+        elsewhere = next((clip for copy_split, clip in copies if copy_split != split), None)
+        if elsewhere is not None:
+            shared.append(f"{location(first)} = {location(elsewhere)}")
+        elif copies:
+            repeated[split].append(f"{location(first)} = {location(copies[0][1])}")
+    text = "{clip} of one split in another too, under a second path, frame by frame the same: a leak"
+    findings = findings_of("content_shared", text, shared)
+    for split, examples in repeated.items():
+        text = f"{split}: {{clip}} twice under two paths, frame by frame the same"
+        findings += findings_of("content_repeated", text, examples, split)
+    return findings
+
+
+def differing_counts(clips: list[Clip], split: str | None = None) -> list[Finding]:
+    """Return clips that have frames, but not as many as their list says."""
+    stated = [clip for clip in clips if clip.frames and clip.listed_frames is not None]
+    differing = [clip for clip in stated if clip.listed_frames != len(clip.frames)]
+    fewer = sum(clip.listed_frames > len(clip.frames) for clip in differing)
+    prefix = f"{split}: " if split else ""
+    text = (
+        f"{prefix}{len(differing)} of {len(clips)} clips do not have the listed number of frames "
+        f"({fewer} fewer, {len(differing) - fewer} more); those there are used"
+    )
+    examples = [f"{location(clip)}: {clip.listed_frames} listed, {len(clip.frames)} there" for clip in differing]
+    return findings_of("frame_count", text, examples, split)
+
+
+def frame_names(clips: list[Clip], split: str) -> list[Finding]:
+    """Return clips whose frames loaders that sort names as text would show out of time, and clips with gaps."""
+    unordered, gaps = [], []
+    for clip in clips:
+        as_text = sorted(clip.frames)
+        if as_text != list(clip.frames):
+            unordered.append(f"{location(clip)}: {' '.join(as_text[:3])} instead of {' '.join(clip.frames[:3])}")
+        if gap := first_gap(clip.frames):
+            gaps.append(f"{location(clip)}: {gap}")
+    text = (
+        f"{split}: {{clip}} whose frame names sort otherwise as text than by number: here they are shown by number, "
+        f"by the published loaders, which sort text, out of time"
+    )
+    findings = findings_of("frame_order", text, unordered, split)
+    text = f"{split}: {{clip}} with gaps in the numbers of the frames: those on both sides are taken as neighbours"
+    return findings + findings_of("frame_gaps", text, gaps, split)
+
+
+def first_gap(names: tuple[str, ...]) -> str | None:
+    """Return where numbers are left out although the others follow in even steps, None where nowhere."""
+    digits = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
+    if len(names) < 3 or not all(digits):
+        return None
+    steps = np.diff([int(groups[-1]) for groups in digits])
+    if steps.min() < 1 or steps.max() == steps.min():
+        return None
+    index = int(np.argmax(steps > steps.min()))
+    return f"nothing between {names[index]} and {names[index + 1]}"
+
+
+def overview(splits: Splits, classes: Classes) -> Iterator[Counts | Finding]:
+    """Yield what a run says of lists that were read without a fault: counts of each split, and findings."""
+    splits = {split: clips for split, clips in splits.items() if clips}
+    for split, clips in splits.items():
+        counts = count_clips(split, clips, classes)
+        yield counts
+        yield from class_findings(counts)
+        yield from repeated_clips(split, clips)
+    yield from shared_persons(splits, ("train",))  # validation is held out of train: it shares what train shares
+    yield from shared_clips(splits)
+    yield from two_labels(splits, classes)
+
+
+def bad_beginnings(clips: list[Clip]) -> list[Path]:
+    """Return the frames whose first bytes are not those of an image."""
+    return find_unreadable([clip.frame_path(index) for clip in clips for index in range(len(clip.frames))])

@@ -1,0 +1,184 @@
+"""What the files behind the lists hold: every frame read once, and boxes for which clips and frames."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataloader.annotation import Clip
+from dataloader.audit.checks import MAX_EXAMPLES, Finding, Splits, findings_of, location
+from dataloader.boxes import SameBox, middle_width, read_body_boxes, read_face_boxes
+from dataloader.classes import Classes
+from dataloader.decode import decode_frame
+from dataloader.frames import BadFrame, begins_like_an_image
+from utils.errors import UserError, reason_of
+from utils.runlog import progress_bar
+
+TINY = 16  # pixels: no face shows in less
+ENOUGH_BOXES = 0.9  # of the frames of a class
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ClipContent:
+    """What the frames of one clip hold."""
+
+    hash: str | None = None  # None: not hashed, or a frame cannot be read
+    sizes: Counter[Size] = field(default_factory=Counter)
+    bad: tuple[str, ...] = ()  # frames that are no images
+
+
+class Contents:
+    """What the frames of clips hold; each clip is read once, however many lists and folds name it."""
+
+    def __init__(self) -> None:
+        self.by_first_frame: dict[Path, ClipContent] = {}
+
+    def __getitem__(self, clip: Clip) -> ClipContent:
+        return self.by_first_frame.get(clip.frame_path(0), ClipContent()) if clip.frames else ClipContent()
+
+    def read(self, clips: Iterable[Clip], workers: int | None, quick: bool) -> None:
+        """Read every clip that was not read before, in threads: reading, hashing and decoding run side by side."""
+        unread = {clip.frame_path(0): clip for clip in clips if clip.frames}
+        unread = {path: clip for path, clip in unread.items() if path not in self.by_first_frame}
+        pool = ThreadPoolExecutor(max(min(4, os.cpu_count() or 1) if workers is None else workers, 1))
+        try:
+            contents = pool.map(read_beginnings if quick else read_content, unread.values())
+            self.by_first_frame.update(zip(unread, progress_bar(contents, len(unread), "audit"), strict=True))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C no further clip is read
+
+    def sizes(self, clips: list[Clip]) -> Counter[Size]:
+        total: Counter[Size] = Counter()
+        for clip in clips:
+            total.update(self[clip].sizes)
+        return total
+
+    def findings(self, split: str, clips: list[Clip]) -> list[Finding]:
+        bad, tiny, changing = [], [], []
+        for clip in clips:
+            sizes = self[clip].sizes
+            bad += self[clip].bad
+            if any(min(size) < TINY for size in sizes):
+                tiny.append(f"{location(clip)}: {size_text(min(sizes))}")
+            if len(sizes) > 1:
+                changing.append(f"{location(clip)}: {' '.join(map(size_text, sizes))}")
+        return [
+            *findings_of("unreadable", f"{split}: {{frame}} that cannot be read as an image", bad, split),
+            *findings_of("tiny_frames", f"{split}: {{clip}} with frames of less than {TINY} pixels", tiny, split),
+            *findings_of("sizes_change", f"{split}: {{clip}} with frames of several sizes", changing, split),
+        ]
+
+
+def read_content(clip: Clip) -> ClipContent:
+    total, sizes, bad, is_complete = hashlib.blake2b(digest_size=16), Counter(), [], True
+    for name in clip.frames:
+        path = clip.folder / name
+        try:
+            total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+            sizes[frame_size(path)] += 1
+        except OSError as error:
+            is_complete = False  # clips that cannot be read are not equal to one another
+            bad.append(f"{path}: {reason_of(error)}")
+        except BadFrame as error:
+            bad.append(str(error).partition(": cannot be read")[0])
+    return ClipContent(total.hexdigest() if is_complete else None, sizes, tuple(bad))
+
+
+def read_beginnings(clip: Clip) -> ClipContent:
+    """Read only the first bytes of every frame."""
+    paths = (clip.folder / name for name in clip.frames)
+    return ClipContent(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
+
+
+def frame_size(path: Path) -> Size:
+    """Return width and height of a frame that can be decoded: a JPEG at an eighth, which reads all its bytes."""
+    size: list[int] = []
+
+    def shrink(width: int, height: int) -> int:
+        size[:] = width, height
+        return 8
+
+    pixels, _ = decode_frame(path, shrink)
+    return (size[0], size[1]) if size else (pixels.shape[1], pixels.shape[0])
+
+
+def size_text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many clips and frames of a split have a box of one kind."""
+
+    kind: str
+    split: str
+    clips: int
+    clips_with_box: int
+    frames: int
+    frames_with_box: int
+    width: float | None  # pixels, median over all boxes
+    classes: dict[str, float]  # share of the frames of each class
+    below: list[tuple[float, Clip]]  # clips with frames that have no box, and the share of those that have one
+
+    @property
+    def share(self) -> float:
+        return self.frames_with_box / max(self.frames, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {name: value for name, value in vars(self).items() if name not in ("kind", "split", "below")}
+        return values | {"clips_below": {clip.id: share for share, clip in self.below}}
+
+    def findings(self) -> list[Finding]:
+        """Return a finding where clips have no box, or many frames of a class."""
+        without = self.clips - self.clips_with_box
+        low = ", ".join(f"{name} {share:.1%}" for name, share in self.classes.items() if share < ENOUGH_BOXES)
+        if not without and not low:
+            return []
+        text = f"{self.kind} boxes for {self.share:.1%} of frames"
+        if without:
+            text = f"{without} of {self.clips} clips have no {self.kind} box; {self.share:.1%} of frames have one"
+        text = f"{self.split}: {text}" + (f" ({low})" if low else "")
+        examples = tuple(f"{location(clip)}: {share:.0%}" for share, clip in self.below[:MAX_EXAMPLES])
+        return [Finding("box_coverage", text, self.split, len(self.below), examples)]
+
+
+def audit_boxes(
+    kind: str, file: str, root: str | None, splits: Splits, classes: Classes
+) -> tuple[list[Coverage], list[Finding]]:
+    """Return how far a file of boxes covers each split, and what is wrong with it."""
+    faults: list[UserError] = []
+    try:
+        if kind == "face":
+            boxes = read_face_boxes(file, root, classes.has_flat_boxes, faults.append)
+        else:  # a body box is that of every frame
+            boxes = {key: SameBox(box) for key, box in read_body_boxes(file, root, faults.append).items()}
+    except UserError as fault:
+        findings = findings_of("box_file", f"{kind} boxes cannot be read", [str(fault)])
+        return [_cover(kind, split, clips, {}, classes) for split, clips in splits.items()], findings
+    text = f"{kind} boxes: {{clip}} with a broken entry, left out"
+    findings = findings_of("box_entry", text, [str(fault) for fault in faults])
+    coverages = [_cover(kind, split, clips, boxes, classes) for split, clips in splits.items()]
+    if any(coverage.clips for coverage in coverages) and not any(coverage.frames_with_box for coverage in coverages):
+        text = f"{kind} boxes: no frame of any list has one; do the keys name the same clips and frames?"
+        return coverages, [*findings, Finding("box_file", text, None, 1, (file,))]
+    return coverages, findings + [finding for coverage in coverages for finding in coverage.findings()]
+
+
+def _cover(kind: str, split: str, clips: list[Clip], boxes: dict[str, Any], classes: Classes) -> Coverage:
+    clips = [clip for clip in clips if clip.frames]
+    labels = np.array([clip.label for clip in clips], dtype=int)
+    frames = np.array([len(clip.frames) for clip in clips], dtype=int)
+    hits = np.array([sum(name in boxes.get(clip.key, ()) for name in clip.frames) for clip in clips], dtype=int)
+    by_class = [np.bincount(labels, values, minlength=len(classes)) for values in (hits, frames)]
+    shares = {name: float(hit / total) for name, hit, total in zip(classes.names, *by_class, strict=True) if total}
+    below = [(float(hits[i] / frames[i]), clips[i]) for i in np.flatnonzero(hits < frames)]
+    below.sort(key=lambda pair: pair[0])
+    numbers = len(clips), int((hits > 0).sum()), int(frames.sum()), int(hits.sum())
+    return Coverage(kind, split, *numbers, middle_width(clips, boxes), shares, below)

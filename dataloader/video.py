@@ -1,0 +1,371 @@
+"""Videos as frames with their true times, RGB and upright: a video file, a folder of frames, a picture, a camera."""
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.Image import Transpose
+
+from dataloader.frames import SUFFIXES as IMAGE_SUFFIXES
+from dataloader.frames import BadFrame, list_frames, open_frame, to_rgb
+from dataloader.paths import VIDEOS
+from utils.errors import UserError
+
+VIDEO_SUFFIXES = (*VIDEOS, ".m4v", ".mpeg", ".mts", ".m2ts", ".ts", ".flv", ".3gp", ".ogv", ".gif")
+CONTAINERS = (  # what FFmpeg may open; absent are playlists, which name other files, and pictures
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,gif,dv,mxf,ivf,"
+    "mp3,wav,aac,flac"
+)
+FOLDER_FPS = 25.0  # default rate of a folder of frames
+UNKNOWN_FPS = 25.0  # rate of a file or camera that does not state one
+MAX_BACK, MAX_AHEAD = 1.0, 6 * 3600.0  # seconds; a timestamp that jumps further is not believed
+MAX_MISSING = 0.5  # seconds that may be missing at the end before a file counts as truncated
+EXIF_ORIENTATION = 0x0112
+EXIF_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+EXIF_SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and a function that returns the picture
+Turn = tuple[bool, tuple[int, ...]]  # whether rows become columns, and the axes that are flipped afterwards
+
+
+class TooLong(UserError):
+    """A frame comes after ``Video.longest``."""
+
+
+class Video:
+    """A source of frames. ``width`` and ``height`` are those of the upright picture; ``duration`` may be unknown.
+
+    After a pass over it, ``damaged`` says what could not be read, or is None.
+    """
+
+    name: str
+    width: int
+    height: int
+    fps: float  # nominal
+    duration: float | None = None
+    damaged: str | None = None
+    longest: float | None = None  # seconds; a frame after that ends a pass with TooLong
+    end: float = 0.0  # seconds, end of the last frame that was read
+    is_still: bool = False  # one picture
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing: files are open during a pass only."""
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        return self.frames()
+
+    def frames(self, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield ``(seconds, (H, W, 3) uint8)`` of each frame, or of the first one in every ``every`` seconds.
+
+        Frames in between are decoded, since later ones depend on them, but not converted to RGB, which costs as much.
+        """
+        due, early = 0.0, 0.5 / self.fps
+        for seconds, picture in self._shots():
+            if self.longest is not None and seconds > self.longest:
+                raise TooLong(f"{self.name}: lasts longer than {self.longest:.0f} s")
+            self.end = seconds + 1 / self.fps
+            if every is None:
+                yield seconds, picture()
+            elif seconds + early >= due:
+                due = every * (math.floor((seconds + early) / every) + 1)
+                yield seconds, picture()
+
+    def _shots(self) -> Iterator[Shot]:
+        raise NotImplementedError
+
+
+def open_video(source: str | int | Path, fps: float | None = None) -> Video:
+    """Return the video that ``source`` names: a camera number, a folder of frames (``fps`` a second), or a file."""
+    if isinstance(source, int) or (str(source).isdecimal() and not os.path.exists(source)):
+        return CameraVideo(int(source))
+    path = Path(source)
+    if path.is_dir():
+        return FolderVideo(path, fps or FOLDER_FPS)
+    return PictureVideo(path) if path.suffix.lower() in IMAGE_SUFFIXES else FileVideo(path)
+
+
+def is_video_file(path: Path) -> bool:
+    return path.name.lower().endswith(VIDEO_SUFFIXES) and not path.name.startswith(".") and not path.is_dir()
+
+
+def video_files(folder: Path) -> list[Path]:
+    """Return the video files directly inside a folder, sorted."""
+    return sorted(filter(is_video_file, folder.iterdir()))
+
+
+class FileVideo(Video):
+    """A file that FFmpeg decodes: frames of variable rate at their own times, rotated as the file asks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.stem
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        if not path.is_file() or not path.stat().st_size:
+            raise UserError(f"{path}: {'is empty' if path.is_file() else 'is no file'}; expected a video")
+        with self._open() as container:
+            stream = self._stream(container)
+            self.fps = max(float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS, 1 / MAX_AHEAD)
+            self.duration = duration_of(container, stream)
+            ratio = float(stream.sample_aspect_ratio or 1)  # how much wider than high a pixel is to be shown
+            ratio = ratio if 0.2 < ratio < 5 else 1.0
+            frame = next(self._decode(container, stream, []), None)
+        if frame is None:
+            raise UserError(f"{path}: no frame of it can be decoded; is the file whole?")
+        # The rotation is read from one frame only: PyAV ties a frame and its side data to each other, and frames
+        # whose side data was read stay in memory until a full garbage collection.
+        self._turn = display_turn(frame)
+        size = (frame.height, round(frame.width * ratio))
+        self._shape = size[::-1] if self._turn[0] else size
+        self.height, self.width = self._shape
+
+    def _shots(self) -> Iterator[Shot]:
+        faults: list[str] = []
+        first, last, end = None, 0.0, 0.0
+        with self._open() as container:
+            for frame in self._decode(container, self._stream(container), faults):
+                stamp = (first or 0.0) + end if frame.time is None else float(frame.time)
+                first = stamp if first is None else first
+                if not -MAX_BACK <= stamp - first - last <= MAX_AHEAD:  # joined parts, each with times of its own
+                    faults.append("times that leap: what follows is counted on")
+                    first = stamp - end
+                last = max(stamp - first, last)
+                length = float(frame.duration or 0) * float(frame.time_base or 0)
+                end = last + min(max(length, 1 / self.fps), MAX_AHEAD)
+                yield last, lambda frame=frame: self._picture(frame)
+        if self.duration is not None and end < self.duration - MAX_MISSING:
+            faults.append(f"ends at {end:.1f} of {self.duration:.1f} s")
+        self.damaged = "; ".join(dict.fromkeys(faults)) or None
+
+    def _open(self) -> Any:
+        try:
+            # Neither the name nor the content of a file may lead to a network address.
+            options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+            return av.open(f"file:{self.path}", options=options, metadata_errors="replace")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = _reason(error)
+            raise UserError(f"{self.path}: cannot be read as a video ({reason}); is it one, and whole?") from None
+
+    def _stream(self, container: Any) -> Any:
+        """Return the first video stream that is not a cover picture."""
+        streams = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
+        if not streams:
+            kinds = "sound alone" if container.streams.audio else "no picture"
+            raise UserError(f"{self.path}: has {kinds}, no video stream")
+        streams[0].thread_type = "AUTO"
+        return streams[0]
+
+    def _decode(self, container: Any, stream: Any, faults: list[str]) -> Iterator[Any]:
+        """Yield every frame that decodes; a packet that does not is noted in ``faults``, and the next is tried."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                faults.append(f"breaks off ({_reason(error)})")
+                return
+            if packet is None:
+                return
+            try:
+                frames = packet.decode()
+            except av.EOFError:
+                return
+            except (av.FFmpegError, ValueError) as error:
+                faults.append(f"frames that cannot be decoded ({_reason(error)})")
+                continue
+            if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+                faults.append("frames that are not whole")
+            yield from (frame for frame in frames if not frame.is_corrupt)
+
+    def _picture(self, frame: Any) -> np.ndarray:
+        """Return a frame as (H, W, 3) uint8; one that changes its size within the file is brought to that of all."""
+        is_transposed, flips = self._turn
+        height, width = self._shape[::-1] if is_transposed else self._shape
+        pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels
+        return np.ascontiguousarray(np.flip(pixels, flips)) if flips or is_transposed else pixels
+
+
+def duration_of(container: Any, stream: Any) -> float | None:
+    """Return the seconds that the file states for its pictures; the sound may be longer."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    end = None
+    if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, match.groups())
+        end = hours * 3600 + minutes * 60 + seconds
+    elif container.duration is not None and len(container.streams) == 1:
+        end = container.duration / av.time_base
+    if end is None or "matroska" not in container.format.name:
+        return end
+    begin = max(float((stream.start_time or 0) * stream.time_base), 0.0)  # Matroska counts from 0, not from the picture
+    return end - begin if end > begin else None
+
+
+def display_turn(frame: Any) -> Turn:
+    """Return how to turn a frame by the file's display matrix, rounded to the nearest quarter turn.
+
+    The matrix sends pixel (x, y) to (a x + c y, b x + d y).
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, ()
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5]
+    is_transposed = abs(int(b)) > abs(int(a))
+    x, y = (c, b) if is_transposed else (a, d)
+    return is_transposed, (*((0,) if y < 0 else ()), *((1,) if x < 0 else ()))
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+class FolderVideo(Video):
+    """A folder of frames in the order of the numbers in their names."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.name, self.fps = path, path.resolve().name, fps
+        self.files = list_frames(path)
+        if not self.files:
+            raise UserError(f"{path}: holds no image; expected a folder of frames or a video file")
+        self.duration = len(self.files) / fps
+        self.width, self.height = self._first_readable().shape[1::-1]
+        for name in self.files:  # checked now, before any frame is used
+            self._require_size(name, stated_size(path / name))
+
+    def _first_readable(self) -> np.ndarray:
+        for name in self.files:
+            try:
+                return upright(self.path / name)
+            except BadFrame:
+                continue
+        raise UserError(f"{self.path}: none of its {len(self.files)} images can be read")
+
+    def _shots(self) -> Iterator[Shot]:
+        bad = []
+        for number, name in enumerate(self.files):
+            try:
+                frame = upright(self.path / name)
+            except BadFrame:
+                bad.append(name)
+                continue
+            self._require_size(name, frame.shape[1::-1])
+            yield number / self.fps, lambda frame=frame: frame
+        ellipsis = ", ..." if len(bad) > 1 else ""
+        self.damaged = f"{len(bad)} of {len(self.files)} images cannot be read ({bad[0]}{ellipsis})" if bad else None
+
+    def _require_size(self, name: str, size: tuple[int, int] | None) -> None:
+        if size not in (None, (self.width, self.height)):
+            raise UserError(
+                f"{self.path / name}: is {size[0]} × {size[1]}, the frames before it {self.width} × {self.height}; put "
+                "pictures of another size in a folder of their own"
+            )
+
+
+class PictureVideo(Video):
+    """One picture, shown for a second."""
+
+    is_still = True
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.fps, self.duration = path.stem, 1.0, 1.0
+        try:
+            self.pixels = upright(path)
+        except BadFrame as error:
+            if not path.exists():
+                raise UserError(f"{path}: no such file or folder") from None
+            is_empty = path.is_file() and not path.stat().st_size
+            raise UserError(f"{path}: is empty" if is_empty else str(error).partition("; replace")[0]) from None
+        self.height, self.width = self.pixels.shape[:2]
+
+    def _shots(self) -> Iterator[Shot]:
+        yield 0.0, lambda: self.pixels
+
+
+def upright(path: Path) -> np.ndarray:
+    """Return a picture as (H, W, 3) uint8 RGB, turned as the camera noted."""
+    with open_frame(path) as image:
+        turn, frame = EXIF_TURNS.get(_orientation(image)), to_rgb(image)
+    del image  # the copy below is a quarter faster where the memory of the decoded file is free
+    return np.array(frame if turn is None else frame.transpose(turn))
+
+
+def of_one_size(folder: Path, names: Sequence[str]) -> bool:
+    """Return whether all pictures that can be opened state one size, as frames of a video do."""
+    sizes = (size for name in names if (size := stated_size(folder / name)))
+    first = next(sizes, None)
+    return all(size == first for size in sizes)
+
+
+def stated_size(path: Path) -> tuple[int, int] | None:
+    """Return the width and height of the upright picture by its header, or None where it cannot be opened."""
+    try:
+        with open_frame(path) as image:
+            return image.size[::-1] if _orientation(image) in EXIF_SIDEWAYS else image.size
+    except BadFrame:
+        return None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation that stands before the pixels; reading one behind them would decode a whole PNG.
+
+    It is 1, upright, where the EXIF data is broken, and for a TIFF, which Pillow turns by itself.
+    """
+    if image.format == "TIFF":
+        return 1
+    try:
+        return Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF data raises errors of any kind
+        return 1
+
+
+class CameraVideo(Video):
+    """A camera until it is closed; times are of the clock, from its first frame on."""
+
+    def __init__(self, number: int) -> None:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a missing camera prints a page otherwise
+        self.name, self._capture = f"camera {number}", cv2.VideoCapture(number)
+        is_read, frame = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not is_read:
+            self._capture.release()
+            raise UserError(f"camera {number}: cannot be opened; is one attached, and free?")
+        self.height, self.width = frame.shape[:2]
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = rate if 1 <= rate <= 240 else UNKNOWN_FPS
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _shots(self) -> Iterator[Shot]:
+        begin = None
+        while self._capture.isOpened() and self._capture.grab():
+            now = time.monotonic()
+            begin = now if begin is None else begin
+            yield now - begin, self._retrieve
+
+    def _retrieve(self) -> np.ndarray:
+        is_read, frame = self._capture.retrieve()
+        if not is_read:
+            raise UserError(f"{self.name}: gave no picture; was it unplugged?")
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)

@@ -1,1 +1,0 @@
-"""Videos as frames with their true times: a file, pictures, a camera."""
