@@ -18,7 +18,7 @@ MODES = {  # mode, or what train is for another task → where it lives
     "regression": ("engine.regress", "regress"),
     "eval": ("engine.evaluate", "evaluate"),
     "zero-shot": ("engine.zero_shot", "zero_shot"),
-    "cache": ("engine.frame_cache", "cache"),
+    "cache": ("engine.feature_cache", "cache"),
     "predict": ("apps.predict.run", "predict"),
     "serve": ("apps.serve.run", "serve"),
     "compare": ("analysis.comparing.compare", "compare"),

@@ -21,10 +21,10 @@ from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip, read_annotation
 from dataloader.boxes import body_hits, face_hits, read_body_boxes, read_face_boxes
-from dataloader.build import Loader, start_worker
 from dataloader.classes import load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame
+from dataloader.loader import Loader, start_worker
 from dataloader.pack_files import PackFiles
 from dataloader.packed import STREAMS, digest, hash_frames, stamps
 from dataloader.transforms import PLAIN

@@ -1,17 +1,16 @@
 """The lists of a run: read with their classes, validation held out, counted, and what is doubtful about them said."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from dataloader.annotation import Clip, label_sets, read_annotation
+from dataloader.affwild import EXPRESSION_CLASSES, read_frame_clips
+from dataloader.annotation import Clip, label_sets, read_annotation, read_captions
 from dataloader.audit.counts import Counts
 from dataloader.audit.frames import differing_counts
 from dataloader.audit.short import bad_beginnings, overview
-from dataloader.captions import read_captions
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.packed import open_pack
 from dataloader.splits import hold_out
-from engine.frame_lists import CLASSES as FRAME_CLASSES
-from engine.frame_lists import read_frame_clips
 from engine.options import Config
 from engine.shared import remembered
 from utils.errors import UserError, closest
@@ -43,7 +42,7 @@ def run_classes(config: Config) -> Classes:
     """The classes of the run; with ``--label-type compound`` also every combination in its lists."""
     data = config.data
     if config.model.model == "frame-expr":
-        return FRAME_CLASSES
+        return EXPRESSION_CLASSES
     classes = load_classes(data.dataset, data.class_texts)
     if data.label_type == "single":
         return classes
@@ -60,7 +59,7 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
         return read_annotation(file, data.root_dir, classes, packed, captions) if file else []
 
     if config.model.model == "frame-expr":
-        train, held = read_frame_clips(config)
+        train, held = read_frame_clips(Path(data.root_dir), int(data.fold), config.sequence.frame_step)
         splits = Splits(train, held, []) if config.run.mode == "train" else Splits([], [], held)
     elif config.run.mode != "train":
         splits = Splits([], [], read(data.test_annotation))

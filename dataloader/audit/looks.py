@@ -11,8 +11,7 @@ from pathlib import Path
 from dataloader.annotation import Clip
 from dataloader.audit.findings import Finding, found
 from dataloader.audit.reading import place
-from dataloader.decode import decode_frame
-from dataloader.frames import BadFrame, begins_like_an_image
+from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import reason_of
 from utils.runlog import progress_bar
 
@@ -66,15 +65,9 @@ def glance_at(clip: Clip) -> Look:
 
 
 def frame_size(path: Path) -> Size:
-    """Width and height of a frame that can be decoded: a JPEG at an eighth, which reads all its bytes."""
-    size: list[int] = []
-
-    def shrink(width: int, height: int) -> int:
-        size[:] = width, height
-        return 8
-
-    pixels, _ = decode_frame(path, shrink)
-    return (size[0], size[1]) if size else (pixels.shape[1], pixels.shape[0])
+    """Return width and height of a frame that can be decoded: a JPEG at an eighth, which reads all its bytes."""
+    pixels, _ = decode_frame(path, shrink=8)
+    return jpeg_size(path) or (pixels.shape[1], pixels.shape[0])
 
 
 def look_of(clip: Clip, looks: Looks) -> Look:

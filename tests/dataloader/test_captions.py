@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dataloader.captions import read_captions
+from dataloader.annotation import read_captions
 from tests.support.reading import make_frames, read_set
 from utils.errors import UserError
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from dataloader import clips as clips_module
 from dataloader.annotation import Clip
-from dataloader.build import build_loader
 from dataloader.clips import ClipDataset, Views
 from dataloader.frames import BadFrame, list_frames
+from dataloader.loader import build_loader
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import AugmentationLimits
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dataloader.classes import load_classes
-from dataloader.formats import ListFormat
+from dataloader.classes import ListFormat, load_classes
 from dataloader.layouts import read_lines
 from utils.errors import UserError
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from dataloader.random_crop import WHOLE, draw_part, enlarge_parts, interpolate_together, part_within, pixels_of
+from dataloader.transforms import WHOLE, draw_part, enlarge_parts, interpolate_together, part_within, pixels_of
 
 
 def drawn(smallest: float, count: int = 4000) -> np.ndarray:

@@ -8,9 +8,9 @@ from PIL import Image
 
 from dataloader import pack
 from dataloader.annotation import read_annotation
-from dataloader.build import build_loader
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views, collate
+from dataloader.loader import build_loader
 from dataloader.packed import Pack
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import PLAIN, AugmentationLimits, to_square, turn, turn_steps

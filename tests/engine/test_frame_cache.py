@@ -8,7 +8,7 @@ from PIL import Image
 
 from dataloader.frame_files import to_square
 from engine import frame_cache
-from engine.frame_cache import carry
+from engine.feature_cache import carry
 from main import main
 from tests.support.affect import VIDEOS, write_frames, write_set
 from tests.support.tools import error_of, run_main
