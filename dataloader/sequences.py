@@ -78,7 +78,7 @@ class FeatureSource:
         return sum(self.widths)
 
     def read(self, id: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return features (N, D) float32, ``missing`` (N,) and ``padding`` (N,) bool of frames ``start`` to ``stop``."""
+        """Return features (N, D) float32, ``missing`` (N,) and ``padding`` (N,) bool of frames ``start:stop``."""
         frames, present = np.arange(start, stop), self.present[id]
         if not len(present):
             everywhere = np.ones(len(frames), dtype=bool)

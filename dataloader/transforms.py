@@ -165,27 +165,28 @@ def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:
 
 def turn(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
     """Return (B, T, 3, S, S) rotated by ``steps`` (B, T or 1, 6), then mirrored where ``flip`` (B,) is true."""
-    B, T, _, S, _ = squares.shape
+    B, S = squares.shape[0], squares.shape[-1]
     a, b, c, d, e, f = steps[..., None, None].unbind(2)  # (B, T or 1, 1, 1) each
     y = torch.arange(S, device=squares.device).view(S, 1)
     x = torch.arange(S, device=squares.device).expand(B, 1, 1, S)
     x = torch.where(flip.view(B, 1, 1, 1), S - 1 - x, x)
     from_x, from_y = (c + a * x + b * y) >> 16, (f + d * x + e * y) >> 16  # (B, T or 1, S, S)
-    if is_on_processor(squares):
-        return _gather_by_opencv(squares, torch.stack([from_x, from_y], dim=-1))
+    sources = torch.stack([from_x, from_y], dim=-1)
+    return gather_by_opencv(squares, sources) if squares.device.type == "cpu" else gather_by_torch(squares, sources)
+
+
+def gather_by_torch(squares: Tensor, sources: Tensor) -> Tensor:
+    """Return squares (B, T, 3, S, S) whose pixels come from x and y in ``sources`` (B, T or 1, S, S, 2), else black."""
+    B, T, _, S, _ = squares.shape
+    from_x, from_y = sources.unbind(-1)
     inside = (from_x >= 0) & (from_x < S) & (from_y >= 0) & (from_y < S)
     index = (from_y.clamp(0, S - 1) * S + from_x.clamp(0, S - 1)).flatten(2)[:, :, None]  # (B, T or 1, 1, S * S)
     turned = squares.flatten(3).gather(3, index.expand(B, T, 3, S * S)).view_as(squares)
     return turned * inside[:, :, None]
 
 
-def is_on_processor(pixels: Tensor) -> bool:
-    """Say whether a tensor lies in the memory of the CPU."""
-    return pixels.device.type == "cpu"
-
-
-def _gather_by_opencv(squares: Tensor, sources: Tensor) -> Tensor:
-    """Gather on a CPU, several times as fast as torch does: ``sources`` (B, T or 1, S, S, 2) holds x and y."""
+def gather_by_opencv(squares: Tensor, sources: Tensor) -> Tensor:
+    """Return the same on a CPU, several times as fast."""
     turned, maps = torch.empty(squares.shape, dtype=torch.uint8), sources.to(torch.int16).numpy()
     for clip, (source, target) in enumerate(zip(squares.contiguous().numpy(), turned.numpy(), strict=True)):
         for frame in range(source.shape[0]):
@@ -205,7 +206,7 @@ def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
     for part, is_mirrored in zip(parts.tolist(), flip.tolist(), strict=True):
         left, top, right, bottom = pixels_of(tuple(part), S, S)
         edges.append((S - right, top, S - left, bottom) if is_mirrored else (left, top, right, bottom))
-    if not is_on_processor(squares):
+    if squares.device.type != "cpu":
         return interpolate_together(squares, torch.tensor(edges))
     enlarged = torch.empty_like(squares)
     for clip, (left, top, right, bottom) in enumerate(edges):
