@@ -75,10 +75,6 @@ class Classes:
         return len(self.names)
 
     @property
-    def is_compound(self) -> bool:
-        return self.parts is not None
-
-    @property
     def base_names(self) -> tuple[str, ...]:
         """The classes that texts are of and that lists count: all but the combinations."""
         return self.names if self.parts is None else self.names[: sum(len(part) == 1 for part in self.parts)]

@@ -96,15 +96,7 @@ def test_null_and_boxes_without_area_count_as_missing(tmp_path):
     boxes = {"1.jpg": None, "2.jpg": [5, 5, 5, 9], "3.jpg": [5, 9, 8, 2], "4.jpg": BOX}
     assert faces_of(tmp_path, {NAME: boxes})[KEY] == {"4.jpg": (1, 2, 3, 4)}
     assert bodies_of(tmp_path, {NAME: None, "RAER/b": [1, 1, 1, 1]}) == {}
-
-
-def test_the_same_clip_twice_is_fine_where_both_agree_and_an_error_where_not(tmp_path):
-    same = {NAME: BOX, "/other/" + NAME: BOX}
-    assert len(bodies_of(tmp_path, same)) == 1
-    with pytest.raises(UserError, match=KEY):
-        bodies_of(tmp_path, same | {"/other/" + NAME: [9, 9, 10, 10]})
-    with pytest.raises(UserError, match="twice"):
-        bodies_of(tmp_path, '{"a": [1, 2, 3, 4], "a": [1, 2, 3, 5]}')
+    assert len(bodies_of(tmp_path, {NAME: BOX, "/other/" + NAME: BOX})) == 1  # twice, but the same
 
 
 @pytest.mark.parametrize(
@@ -121,14 +113,26 @@ def test_a_wrong_box_is_named_by_file_clip_and_frame(tmp_path, box):
         bodies_of(tmp_path, {NAME: box})
 
 
-def test_swapped_files_are_noticed(tmp_path):
-    with pytest.raises(UserError, match="one box a frame"):
-        faces_of(tmp_path, {NAME: BOX})
-    with pytest.raises(UserError, match="P1/001"):
-        bodies_of(tmp_path, {NAME: {"1.jpg": BOX}})
+@pytest.mark.parametrize(
+    ("read", "content", "message"),
+    [
+        (faces_of, {NAME: BOX}, "boxes.json: .* must hold one box a frame"),  # of bodies
+        (bodies_of, {NAME: {"1.jpg": BOX}}, "P1/001"),  # of faces
+        (faces_of, '{"a":\n {"1.jpg": [1, 2, 3, 4}}', "boxes.json, line 2"),
+        (bodies_of, f'{{"a": [1, 2, {"9" * 4400}, 4]}}', r"boxes.json.* broken JSON \(a number of too many digits"),
+        (bodies_of, '{"a": [1, 2, 3, 4], "a": [1, 2, 3, 5]}', "twice"),
+        (bodies_of, {NAME: BOX, "/other/" + NAME: [9, 9, 10, 10]}, f"two different entries for the clip '{KEY}'"),
+        (faces_of, [1], "boxes.json"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, read, content, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, content)
 
 
 def test_errors_may_be_collected_instead(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.json"):
+        read_face_boxes(str(tmp_path / "gone.json"), None)
     faults = []
     faces = faces_of(tmp_path, {"a": BOX, "b": {"1.jpg": BOX}, "c": {"1.jpg": 7}}, on_fault=faults.append)
     assert set(faces) == {"b"} and len(faults) == 2
@@ -151,17 +155,6 @@ def test_an_image_has_one_box_as_it_is(tmp_path, key):
     faces = faces_of(tmp_path, {key.format(root=tmp_path): BOX}, tmp_path)
     clip = Clip("test/Anger/12.png", tmp_path, ("12.png",), None, 0, "test/Anger/12")
     assert nearest_boxes(clip.frames, faces[clip.key]) == [(1, 2, 3, 4)] and face_hits([clip], faces).share == 1
-
-
-def test_broken_json_is_named_with_its_line(tmp_path):
-    with pytest.raises(UserError, match=r"boxes\.json, line 2"):
-        faces_of(tmp_path, '{"a":\n {"1.jpg": [1, 2, 3, 4}}')
-    with pytest.raises(UserError, match=r"boxes\.json.* broken JSON \(a number of too many digits"):
-        bodies_of(tmp_path, f'{{"a": [1, 2, {"9" * 4400}, 4]}}')
-    with pytest.raises(UserError, match=r"boxes\.json"):
-        faces_of(tmp_path, [1])
-    with pytest.raises(UserError, match=r"gone\.json"):
-        read_face_boxes(str(tmp_path / "gone.json"), None)
 
 
 def test_the_middle_width_counts_frames_that_are_read():

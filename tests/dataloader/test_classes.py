@@ -47,7 +47,7 @@ def test_what_is_stated_of_each_set(dataset, count, first, last, base, folds, pe
     classes = load_classes(dataset)
     assert (len(classes), classes.names[0], classes.names[-1]) == (count, first, last)
     assert (classes.label_base, classes.folds, classes.has_persons) == (base, folds, persons)
-    assert classes.parts is None and not classes.is_compound
+    assert classes.parts is None
 
 
 def test_the_sets_are_there_and_raers_classes_are_in_label_order():
@@ -168,7 +168,7 @@ def test_combinations_follow_the_base_classes_in_an_order_of_their_own():
     sets = [{2, 3}, {1, 0}, {0, 1}, {4}, {0, 1, 2}, {0, 10}]
     classes = with_compounds(base, {frozenset(s) for s in sets})
     combinations = ("anger_disgust", "anger_disappointment", "fear_happiness", "anger_disgust_fear")
-    assert classes.names == base.names + combinations and classes.is_compound
+    assert classes.names == base.names + combinations
     assert classes.parts[11:] == ((0, 1), (0, 10), (2, 3), (0, 1, 2)) and classes.parts[:2] == ((0,), (1,))
     assert with_compounds(base, [frozenset(s) for s in reversed(sets)]) == classes
     assert classes.base_names == base.names
