@@ -9,8 +9,9 @@ a run does not use: an encoder tuned on one task has never seen what another tas
 
 import sys
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,12 +53,11 @@ class Video:
         return any(find_labelled(task, labels).any() for task, labels in self.labels.items())
 
 
-@dataclass
-class LabelFiles:
-    """The label files of one video, by task."""
+class LabelFile(NamedTuple):
+    """The labels of one task for one video."""
 
-    paths: dict[str, Path] = field(default_factory=dict)
-    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    path: Path
+    labels: np.ndarray
 
 
 def read_task_sets(
@@ -74,9 +74,7 @@ def read_task_sets(
     if fold == 0:
         train, validation = (_read_label_files({task: [folders[task][i]] for task in tasks}) for i in range(2))
         for task, (train_dir, validation_dir) in folders.items():
-            shared = sorted(
-                id for id in train.keys() & validation if {task} <= train[id].paths.keys() & validation[id].paths
-            )
+            shared = sorted(id for id in train.keys() & validation if task in train[id] and task in validation[id])
             if shared:
                 path = validation_dir / shared[0]
                 raise UserError(f"{path}.txt: the same video is in {train_dir}; one of the two must go")
@@ -232,15 +230,15 @@ def _describe_task(task: str, labels: list[np.ndarray]) -> str:
     return f"{text}; {', '.join(details)}"
 
 
-def _read_label_files(folders: dict[str, list[Path]]) -> dict[str, LabelFiles]:
-    """Return every label file in the folders of each task, by video."""
-    videos: dict[str, LabelFiles] = defaultdict(LabelFiles)
+def _read_label_files(folders: dict[str, list[Path]]) -> dict[str, dict[str, LabelFile]]:
+    """Return every label file in the folders of each task, by video and task."""
+    videos: dict[str, dict[str, LabelFile]] = defaultdict(dict)
     for task, task_folders in folders.items():
         for path in [path for folder in task_folders for path in _list_label_files(folder)]:
             files = videos[path.stem]
-            if task in files.paths:
-                raise UserError(f"{path}: the same video as {files.paths[task]}; one of the two must go")
-            files.paths[task], files.labels[task] = path, read_labels(path, task)
+            if task in files:
+                raise UserError(f"{path}: the same video as {files[task].path}; one of the two must go")
+            files[task] = LabelFile(path, read_labels(path, task))
     return dict(sorted(videos.items(), key=lambda item: numeric_key(item[0])))
 
 
@@ -251,22 +249,24 @@ def _list_label_files(folder: Path) -> list[Path]:
     return files
 
 
-def _make_videos(label_files: dict[str, LabelFiles], frames_dir: Path | None, tasks: list[str]) -> list[Video]:
+def _make_videos(
+    label_files: dict[str, dict[str, LabelFile]], frames_dir: Path | None, tasks: list[str]
+) -> list[Video]:
     videos = [_make_video(id, files, frames_dir, tasks) for id, files in label_files.items()]
     if not any(video.is_labelled for video in videos):
-        first = next(path for files in label_files.values() for path in files.paths.values())
-        raise UserError(f"{first.parent}: none of its {len(videos)} videos has a valid label")
+        first = next(file for files in label_files.values() for file in files.values())
+        raise UserError(f"{first.path.parent}: none of its {len(videos)} videos has a valid label")
     return videos
 
 
-def _make_video(id: str, files: LabelFiles, frames_dir: Path | None, tasks: list[str]) -> Video:
-    lengths = {task: len(labels) for task, labels in files.labels.items()}
-    longest = max(lengths, key=lengths.get)
-    frames, path = lengths[longest], files.paths[longest]
-    for task, length in lengths.items():
-        if frames - length > TOLERANCE:
-            raise UserError(f"{files.paths[task]}: {length} label lines, {path} has {frames}")
-    labels = {task: lengthen(task, files.labels.get(task, unlabelled(task, 0)), frames) for task in tasks}
+def _make_video(id: str, files: dict[str, LabelFile], frames_dir: Path | None, tasks: list[str]) -> Video:
+    path, longest = max(files.values(), key=lambda file: len(file.labels))
+    frames = len(longest)
+    for file in files.values():
+        if frames - len(file.labels) > TOLERANCE:
+            raise UserError(f"{file.path}: {len(file.labels)} label lines, {path} has {frames}")
+    rows_by_task = {task: files[task].labels if task in files else unlabelled(task, 0) for task in tasks}
+    labels = {task: lengthen(task, rows, frames) for task, rows in rows_by_task.items()}
     if frames_dir is None:
         return Video(id, None, (None,) * frames, labels)
     folder = frames_dir / id

@@ -79,16 +79,12 @@ class FrameFiles:
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
         """Return the frames ``indexes`` of each stream in ``variants``, in each of its augmentations."""
         crops, replaced = read_crops(clip, indexes, self.views)
-        frames, pixels = indexes.tolist(), {}
+        frames, size, pixels = indexes.tolist(), self.views.size, {}
         for stream, augmentations in variants.items():
+            by_frame = {index: frame_crops[stream] for index, frame_crops in crops.items()}
             rows = []
             for augmentation in augmentations:
-                squares = {
-                    index: to_square(
-                        frame_crops[stream].pixels, augmentation, self.views.size, frame_crops[stream].inside
-                    )
-                    for index, frame_crops in crops.items()
-                }
+                squares = {i: to_square(crop.pixels, augmentation, size, crop.inside) for i, crop in by_frame.items()}
                 rows.append(np.stack([squares[index] for index in frames]))
             pixels[stream] = torch.from_numpy(np.stack(rows))
         faces = [crops[i]["face"].pixels.shape for i in frames] if "face" in pixels else [(1, 1, 3)] * len(frames)

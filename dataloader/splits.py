@@ -23,21 +23,19 @@ def hold_out(
     split_classes = []
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
-        chosen = [int(i) for i in members if i in validation]
+        in_validation = [int(i) for i in members if i in validation]
         has_persons = any(clips[i].person is not None for i in members)
-        if len(members) == 1 and chosen:  # a class with one clip learns from it
+        if len(members) == 1 and in_validation:  # a class with one clip learns from it
             split_classes += [label] * has_persons
-            validation -= set(chosen)
-        if len(members) < 2 or 0 < len(chosen) < len(members):
+            validation -= set(in_validation)
+        if len(members) < 2 or 0 < len(in_validation) < len(members):
             continue
         split_classes += [label] * has_persons
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        validation -= set(chosen)
+        validation -= set(in_validation)
         validation |= {int(i) for i in rng.permutation(members)[:count]}
-    lists = (
-        [clip for i, clip in enumerate(clips) if (i in validation) == is_held_out] for is_held_out in (False, True)
-    )
-    return *lists, split_classes
+    train_list = [clip for i, clip in enumerate(clips) if i not in validation]
+    return train_list, [clip for i, clip in enumerate(clips) if i in validation], split_classes
 
 
 def _choose_persons(clips: list[Clip], targets: np.ndarray, num_classes: int, rng: np.random.Generator) -> set[int]:
@@ -49,10 +47,10 @@ def _choose_persons(clips: list[Clip], targets: np.ndarray, num_classes: int, rn
     rng.shuffle(persons)
     persons.sort(key=lambda person: -len(by_person[person]))  # stable: equal sizes stay shuffled
     scale = 1 / np.maximum(targets, 1)  # so that a rare class counts as much as a common one
-    counts, chosen = np.zeros(num_classes), set()
+    counts, selection = np.zeros(num_classes), set()
     for person in persons:
         with_person = counts + np.bincount([clips[i].label for i in by_person[person]], minlength=num_classes)
         if np.square((with_person - targets) * scale).sum() < np.square((counts - targets) * scale).sum():
             counts = with_person
-            chosen |= set(by_person[person])
-    return chosen
+            selection |= set(by_person[person])
+    return selection

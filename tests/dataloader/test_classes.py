@@ -82,8 +82,8 @@ def test_a_class_is_worded_alike_in_every_set(kind):
 
 
 def test_ones_own_file_replaces_classes_and_texts(tmp_path):
-    own = [entry("a", class_descriptor="x"), entry("b", class_descriptor=["y"])]
-    classes = load(tmp_path, {"label_base": 0, "classes": own})
+    entries = [entry("a", class_descriptor="x"), entry("b", class_descriptor=["y"])]
+    classes = load(tmp_path, {"label_base": 0, "classes": entries})
     assert (classes.names, classes.label_base) == (("a", "b"), 0)
     assert classes.texts_of("class_descriptor") == (("x",), ("y",))
     assert classes.texts_of("descriptive") == (("a a face",), ("a b face",))
@@ -154,10 +154,10 @@ def test_an_unknown_data_set_names_the_known_ones_and_a_missing_file_is_named(tm
 
 
 def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
-    own = tmp_path / "own.json"
-    assert list_classes("DFEW", str(own)) == load_classes("DFEW") and list_classes("mine", str(own)) is None
-    own.write_text('{"classes": [{"name": "a"}, {"name": "b"}], "flat_face_boxes": true}')
-    assert list_classes("mine", str(own)).has_flat_boxes and list_classes("DFEW", str(own)).names == ("a", "b")
+    file = tmp_path / "own.json"
+    assert list_classes("DFEW", str(file)) == load_classes("DFEW") and list_classes("mine", str(file)) is None
+    file.write_text('{"classes": [{"name": "a"}, {"name": "b"}], "flat_face_boxes": true}')
+    assert list_classes("mine", str(file)).has_flat_boxes and list_classes("DFEW", str(file)).names == ("a", "b")
 
 
 # combinations, and the classes of a model

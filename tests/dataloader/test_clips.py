@@ -196,15 +196,15 @@ def test_crops_outlive_the_frame_that_the_next_is_decoded_over(filmed, decode, f
 
 
 class TestAugmentation:
-    SIDE = 160  # large enough that any two angles give two pictures
+    EDGE = 160  # large enough that any two angles give two pictures
 
     @pytest.fixture
     def still(self, tmp_path) -> Clip:
         """The same square picture in every frame: with no boxes both views are that picture."""
-        return make_clip(tmp_path / "still", [noise(7, self.SIDE, self.SIDE)] * 6)
+        return make_clip(tmp_path / "still", [noise(7, self.EDGE, self.EDGE)] * 6)
 
     def items(self, still, shared, count=12, **settings):
-        views = Views(segments=4, size=self.SIDE)
+        views = Views(segments=4, size=self.EDGE)
         dataset = ClipDataset([still], views, training=True, shared_augmentation=shared, seed=3, **settings)
         return [dataset[0, position, 0] for position in range(count)]
 
@@ -228,7 +228,7 @@ class TestAugmentation:
         assert flips == {True, False}
 
     def test_with_everything_off_training_sees_the_pictures_of_evaluation(self, still):
-        views = Views(segments=6, size=self.SIDE)
+        views = Views(segments=6, size=self.EDGE)
         item = ClipDataset([still], views, training=True, limits=STILL)[4, 2, 0]
         assert torch.equal(item["face"], ClipDataset([still], views)[0, 0, 0]["face"])
 
@@ -254,10 +254,10 @@ class TestAugmentation:
             for order.epoch in range(2):
                 yield from loader
 
-        alone, helped = list(batches(0)), list(batches(2))
-        assert len(alone) == len(helped) == 6
-        assert sorted(id for batch in alone[:3] for id in batch["id"]) == [clip.id for clip in clips]
-        for batch, same in zip(alone, helped, strict=True):
+        batches_of_main, batches_of_workers = list(batches(0)), list(batches(2))
+        assert len(batches_of_main) == len(batches_of_workers) == 6
+        assert sorted(id for batch in batches_of_main[:3] for id in batch["id"]) == [clip.id for clip in clips]
+        for batch, same in zip(batches_of_main, batches_of_workers, strict=True):
             assert batch["id"] == same["id"]
             assert all(torch.equal(batch[name], same[name]) for name in ("label", "face", "context"))
 

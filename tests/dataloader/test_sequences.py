@@ -53,9 +53,9 @@ def test_missing_frames_carry_the_frame_before_else_the_next_else_nothing(tmp_pa
     _, source = source_of(tmp_path_factory.mktemp("f"), make_video("v", frames, missing))
     start = data.draw(st.integers(0, frames - 1))
     stop = data.draw(st.integers(start + 1, frames))
-    features, lost, padding = source.read("v", start, stop)
+    features, carried, padding = source.read("v", start, stop)
     assert features.dtype == np.float32 and features.shape == (stop - start, 3)
-    assert lost.tolist() == [i in missing for i in range(start, stop)]
+    assert carried.tolist() == [i in missing for i in range(start, stop)]
     if missing.issuperset(range(frames)):
         assert not features.any() and padding.all()
     else:

@@ -12,9 +12,9 @@ from dataloader.annotation import Clip
 from dataloader.splits import hold_out
 
 
-def make_clips(labels_and_persons, known=True) -> list[Clip]:
+def make_clips(labels_and_persons, has_persons=True) -> list[Clip]:
     names = [(f"P{person}/{i}", label, f"P{person}") for i, (label, person) in enumerate(labels_and_persons)]
-    return [Clip(n, Path(n), ("1.jpg",), 1, label, n, person if known else None) for n, label, person in names]
+    return [Clip(n, Path(n), ("1.jpg",), 1, label, n, person if has_persons else None) for n, label, person in names]
 
 
 def counts(clips, C=5):
@@ -38,8 +38,8 @@ def test_both_lists_are_the_whole_hold_every_class_and_split_only_persons_that_a
     for label, count in enumerate(counts(clips, 4)):
         assert count < 2 or (counts(train, 4)[label] and counts(val, 4)[label])
     assert hold_out(clips, fraction, 4, seed) == (train, val, split)
-    whole = [[clip for clip in part if clip.label not in split] for part in (train, val)]
-    assert not persons(whole[0]) & persons(whole[1])
+    unsplit = [[clip for clip in part if clip.label not in split] for part in (train, val)]
+    assert not persons(unsplit[0]) & persons(unsplit[1])
 
 
 def test_persons_who_show_every_class_stay_whole_and_shares_are_exact():
@@ -83,7 +83,7 @@ def test_the_only_clip_of_a_class_stays_in_train(seed):
     ],
 )
 def test_clips_of_unknown_persons_go_one_by_one_and_no_person_is_named_split(labels, C, seed, in_val):
-    clips = make_clips([(label, 0) for label in labels], known=False)
+    clips = make_clips([(label, 0) for label in labels], has_persons=False)
     train, val, split = hold_out(clips, 0.2, C, seed)
     assert counts(val, C) == in_val and split == []
     assert np.add(counts(train, C), in_val).tolist() == np.bincount(labels).tolist()
@@ -91,14 +91,14 @@ def test_clips_of_unknown_persons_go_one_by_one_and_no_person_is_named_split(lab
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_clip_listed_twice_is_not_in_both_lists(seed):
-    clips = make_clips([(0, 0)] * 20, known=False)
+    clips = make_clips([(0, 0)] * 20, has_persons=False)
     train, val, _ = hold_out(clips + clips, 0.2, 1, seed)
     assert val and not {clip.key for clip in train} & {clip.key for clip in val}
 
 
 def test_known_and_unknown_persons_may_be_mixed():
-    known = make_clips([(i % 2, i // 4) for i in range(40)])
-    unknown = make_clips([(i % 2, 0) for i in range(40)], known=False)
+    of_persons = make_clips([(i % 2, i // 4) for i in range(40)])
+    unknown = make_clips([(i % 2, 0) for i in range(40)], has_persons=False)
     unknown = [replace(clip, key=f"u/{clip.key}", id=f"u/{clip.id}") for clip in unknown]
-    train, val, split = hold_out(known + unknown, 0.2, 2, 0)
+    train, val, split = hold_out(of_persons + unknown, 0.2, 2, 0)
     assert split == [] and counts(val, 2) == [8, 8] and not persons(train) & persons(val)

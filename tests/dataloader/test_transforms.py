@@ -241,8 +241,8 @@ def test_every_clip_of_a_batch_has_its_own_draws():
     draws = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
     together = augment_squares(squares, torch.ones(3, 2, 2), *draws)
     for clip in range(3):
-        alone = augment_squares(squares[clip][None], torch.ones(1, 2, 2), *(draw[clip : clip + 1] for draw in draws))
-        assert torch.equal(together[clip], alone[0])
+        single = augment_squares(squares[clip][None], torch.ones(1, 2, 2), *(draw[clip : clip + 1] for draw in draws))
+        assert torch.equal(together[clip], single[0])
     assert torch.equal(together[1], squares[1])
 
 
