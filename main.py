@@ -17,7 +17,7 @@ MODES = {  # mode → module and function
     "train": ("engine.train", "train"),
     "eval": ("engine.evaluate", "evaluate"),
     "zero-shot": ("engine.zero_shot", "zero_shot"),
-    "cache": ("engine.frame_cache", "cache"),
+    "cache": ("engine.feature_cache", "cache"),
     "predict": ("apps.predict.run", "predict"),
     "serve": ("apps.serve.run", "serve"),
     "compare": ("analysis.comparing.compare", "compare"),

@@ -22,7 +22,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.runs import scored_run
 from dataloader.annotation import read_annotation
 from dataloader.classes import load_classes
-from dataloader.clips import ClipDataset, collate
+from dataloader.clips import ClipDataset
+from dataloader.loader import collate
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.data import make_views
 from engine.device import to_device

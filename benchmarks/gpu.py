@@ -42,9 +42,9 @@ from benchmarks.tables import gpu_table
 from benchmarks.timing import time_of
 from dataloader import pack
 from dataloader.annotation import Clip, read_annotation
-from dataloader.build import Loader, build_loader
 from dataloader.classes import load_classes
 from dataloader.clips import Views, boxes_of, indexes_of
+from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import draw_augmentation
 from engine.clip_predict import passes

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from dataloader.annotation import Clip, read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
-from dataloader.clips import Views, crop_streams, read_frames
+from dataloader.clips import Views, read_crops
+from dataloader.frames import read_frame
 
 COLUMNS, WIDTH, HEIGHT, FACE, GAP, LABEL = 5, 240, 180, 72, 6, 132
 
@@ -52,10 +53,10 @@ def write_name(sheet: Image.Image, name: str, top: int) -> None:
 
 def draw_cell(clip: Clip, views: Views) -> Image.Image:
     """The middle frame, and the face crop of the same frame in its lower right corner."""
-    middle = np.array([len(clip.frames) // 2])
-    frames, _ = read_frames(clip, middle, views)
-    face = crop_streams(clip, frames, views)["face"][int(middle[0])].resize((FACE, FACE), Image.Resampling.BILINEAR)
-    cell = frames[int(middle[0])].resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    middle = len(clip.frames) // 2
+    crops, _ = read_crops(clip, np.array([middle]), views)
+    face = Image.fromarray(crops[middle]["face"].pixels).resize((FACE, FACE), Image.Resampling.BILINEAR)
+    cell = read_frame(clip.frame_path(middle)).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     framed = Image.new("RGB", (FACE + 4, FACE + 4), "white")
     framed.paste(face, (2, 2))
     cell.paste(framed, (WIDTH - FACE - 4, HEIGHT - FACE - 4))

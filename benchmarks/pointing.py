@@ -28,7 +28,8 @@ from apps.attention.overlay import Place, places_of, spread
 from apps.attention.run import open_explained
 from benchmarks.machine import describe_machine
 from dataloader.annotation import Clip, read_annotation
-from dataloader.clips import ClipDataset, Views, collate, indexes_of
+from dataloader.clips import ClipDataset, Views, indexes_of
+from dataloader.loader import collate
 from engine.config import read_command
 from engine.data import make_views
 from engine.device import to_device

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from benchmarks.plain import Plain
 from dataloader.annotation import Clip as ListedClip
-from dataloader.build import Loader, build_loader
 from dataloader.classes import load_classes
-from dataloader.clips import Views
-from dataloader.features import FeatureDataset
+from dataloader.clips import FeatureDataset, Views
+from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from engine.config import read_command
 from engine.methods.clip_caer import PromptTask

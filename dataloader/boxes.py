@@ -1,7 +1,7 @@
-"""Face boxes (one a frame) and body boxes (one a clip), found whatever prefix and slash their keys carry."""
+"""Face boxes (one a frame) and body boxes (one a clip), matched to clips whatever prefix and slash their keys carry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -11,8 +11,9 @@ from dataloader.frames import SUFFIXES
 from dataloader.paths import clip_key, resolve_path, slashes
 from utils.errors import OnFault, UserError, raise_error
 
-LARGEST = 1e9  # pixels; also false for NaN and infinity
+MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+FaceBoxes = dict[str, dict[str, Box]]  # {clip key: {frame file name: box}}
 
 
 class SameBox(dict):
@@ -31,67 +32,63 @@ class SameBox(dict):
         return self[name]
 
 
-def read_face_boxes(
-    file: str, root: str | None, flat: bool = False, on_fault: OnFault = raise_error
-) -> dict[str, dict[str, Box]]:
-    """{clip key: {frame file name: box}}; an entry at fault is raised, or given to ``on_fault`` and left out.
+def read_face_boxes(file: str, root: str | None, flat: bool = False, on_fault: OnFault = raise_error) -> FaceBoxes:
+    """Return {clip key: {frame file name: box}}; an error in an entry is raised, or given to ``on_fault``.
 
     An image has its one box as it is; with ``flat`` a clip may have one box for all its frames too.
     """
-    boxes = {}
-    path = resolve_path(file, root)
-    for clip, is_image, frames in _entries(path, root, on_fault):
-        try:
-            boxes[clip] = _clip_boxes(frames, is_image or flat, f"{path}: {clip!r}")
-        except UserError as error:
-            on_fault(error)
-    return boxes
+
+    def parse(value: Any, is_image: bool, where: str) -> dict[str, Box]:
+        if isinstance(value, dict):
+            boxes = {
+                slashes(name).rpartition("/")[2]: _as_box(box, f"{where}, {name!r}") for name, box in value.items()
+            }
+            return {name: box for name, box in boxes.items() if box is not None}
+        if not (is_image or flat):
+            raise UserError(f"{where} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(value)}")
+        box = _as_box(value, where)
+        return {} if box is None else SameBox(box)
+
+    return _read_entries(file, root, parse, on_fault)
 
 
 def read_body_boxes(file: str, root: str | None, on_fault: OnFault = raise_error) -> dict[str, Box]:
-    """{clip key: box}."""
-    path, found = resolve_path(file, root), {}
-    for clip, _, box in _entries(path, root, on_fault):
-        try:
-            found[clip] = _as_box(box, f"{path}: {clip!r}")
-        except UserError as error:
-            on_fault(error)
-    return {clip: box for clip, box in found.items() if box is not None}
+    """Return {clip key: box}; an error in an entry is raised, or given to ``on_fault``."""
+    boxes = _read_entries(file, root, lambda value, _, where: _as_box(value, where), on_fault)
+    return {key: box for key, box in boxes.items() if box is not None}
 
 
-def _clip_boxes(frames: Any, flat: bool, where: str) -> dict[str, Box]:
-    if flat and not isinstance(frames, dict):
-        box = _as_box(frames, where)
-        return {} if box is None else SameBox(box)
-    if not isinstance(frames, dict):
-        raise UserError(f"{where} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(frames)}")
-    found = {slashes(name).rpartition("/")[2]: _as_box(box, f"{where}, {name!r}") for name, box in frames.items()}
-    return {name: box for name, box in found.items() if box is not None}
-
-
-def _entries(path: Path, root: str | None, on_fault: OnFault) -> list[tuple[str, bool, Any]]:
-    """``(clip key, whether it names an image, value)`` of every entry."""
-    stored = read_json(path)
-    if not isinstance(stored, dict):
-        raise UserError(f"{path}: expected an object keyed by clip folder, got {_short(stored)}")
+def _read_entries(
+    file: str, root: str | None, parse: Callable[[Any, bool, str], Any], on_fault: OnFault
+) -> dict[str, Any]:
+    """Return {clip key: what ``parse`` makes of the value, of whether the key names an image, and of where it is}."""
+    path = resolve_path(file, root)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object keyed by clip folder, got {_short(content)}")
     entries: dict[str, tuple[bool, Any]] = {}
-    for written, value in stored.items():
-        key, entry = clip_key(written, root), (written.lower().endswith(SUFFIXES), value)
+    for name, value in content.items():
+        key, entry = clip_key(name, root), (name.lower().endswith(SUFFIXES), value)
         if entries.setdefault(key, entry) != entry:
             on_fault(UserError(f"{path}: two different entries for the clip {key!r}; keep one"))
-    return [(key, *entry) for key, entry in entries.items()]
+    results = {}
+    for key, (is_image, value) in entries.items():
+        try:
+            results[key] = parse(value, is_image, f"{path}: {key!r}")
+        except UserError as error:
+            on_fault(error)
+    return results
 
 
 def _as_box(value: Any, where: str) -> Box | None:
-    """Four finite numbers; ``null`` and a box without area count as missing."""
+    """Return four finite numbers; ``null`` and a box without area count as missing."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 4:
         raise UserError(f"{where}: a box is [left, top, right, bottom], got {_short(value)}")
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < LARGEST for v in value):
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < MAX_EDGE for v in value):
         raise UserError(f"{where}: a box is four numbers, got {_short(value)}")
-    left, top, right, bottom = value
-    return (left, top, right, bottom) if right > left and bottom > top else None
+    return tuple(value) if value[2] > value[0] and value[3] > value[1] else None
 
 
 def _short(value: Any) -> str:
@@ -120,28 +117,31 @@ class HitRate:
         return self.frames_with_box / self.frames
 
 
-def face_hits(clips: list[Clip], boxes: dict[str, dict[str, Box]]) -> HitRate:
-    found = [boxes.get(clip.key, {}) for clip in clips]
-    counts = [sum(name in box for name in clip.frames) for clip, box in zip(clips, found, strict=True)]
-    return HitRate("face", len(clips), sum(map(bool, found)), sum(len(c.frames) for c in clips), sum(counts))
-
-
-def middle_width(clips: list[Clip], boxes: dict[str, dict[str, Box]]) -> float | None:
-    """Pixels, of the face that as many faces are wider than as narrower."""
-    found = (boxes.get(clip.key, {}).get(name) for clip in clips for name in clip.frames)
-    widths = [box[2] - box[0] for box in found if box]
-    return float(median(widths)) if widths else None
+def face_hits(clips: list[Clip], boxes: FaceBoxes) -> HitRate:
+    """Count the clips and frames that have a face box."""
+    matches = [(clip, boxes.get(clip.key, {})) for clip in clips]
+    frames_with_box = sum(name in clip_boxes for clip, clip_boxes in matches for name in clip.frames)
+    with_box = sum(bool(clip_boxes) for _, clip_boxes in matches)
+    return HitRate("face", len(clips), with_box, sum(len(clip.frames) for clip in clips), frames_with_box)
 
 
 def body_hits(clips: list[Clip], boxes: dict[str, Box]) -> HitRate:
-    frames = [(clip.key in boxes, len(clip.frames)) for clip in clips]
-    with_box = sum(n for hit, n in frames if hit)
-    return HitRate("body", len(clips), sum(hit for hit, _ in frames), sum(n for _, n in frames), with_box)
+    """Count the clips that have a body box, and their frames."""
+    matches = [clip for clip in clips if clip.key in boxes]
+    frames, with_box = (sum(len(clip.frames) for clip in part) for part in (clips, matches))
+    return HitRate("body", len(clips), len(matches), frames, with_box)
+
+
+def middle_width(clips: list[Clip], boxes: FaceBoxes) -> float | None:
+    """Return the median width in pixels of the face boxes of all frames, None where there is no box."""
+    face_boxes = (boxes.get(clip.key, {}).get(name) for clip in clips for name in clip.frames)
+    widths = [box[2] - box[0] for box in face_boxes if box]
+    return float(median(widths)) if widths else None
 
 
 def nearest_boxes(frames: tuple[str, ...], boxes: dict[str, Box]) -> list[Box | None]:
-    """A box for every frame of a clip: its own, else that of the nearest frame in time that has one."""
-    known = [index for index, name in enumerate(frames) if name in boxes]
-    if not known:
+    """Return a box for every frame of a clip: its own, else that of the nearest frame in time that has one."""
+    with_box = [index for index, name in enumerate(frames) if name in boxes]
+    if not with_box:
         return [None] * len(frames)
-    return [boxes[frames[min(known, key=lambda k: abs(k - index))]] for index in range(len(frames))]
+    return [boxes[frames[min(with_box, key=lambda k: abs(k - index))]] for index in range(len(frames))]

@@ -1,4 +1,8 @@
-"""The classes of a data set and their texts, read from JSON: annotation/<dataset>/classes.json or the user's own."""
+"""The classes of a data set, their texts and the form of its lists, read from JSON.
+
+The file is annotation/<dataset>/classes.json or the user's own. It states everything that the lists of a set mean;
+nothing about a list is guessed from the list.
+"""
 
 import json
 import re
@@ -8,11 +12,47 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dataloader.formats import ListFormat, check_statements, read_format
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, closest, reason_of
 
 ANNOTATION = Path(__file__).resolve().parent.parent / "annotation"
 TEXT_KINDS = ("class_names_with_context", "class_descriptor", "prompt_ensemble", "descriptive")
+LAYOUTS = ("list", "names", "images")
+STATEMENTS = {  # what may stand beside "classes"; any other word is an error
+    "dataset": str,
+    "label_base": int,
+    "layout": str,
+    "folds": int,
+    "persons": bool,
+    "clip_folders": list,
+    "class_folders": bool,
+    "flat_face_boxes": bool,
+    "list_order": list,
+    "two_column_label_base": int,
+    "csv_label_base": int,
+    "csv_digits": int,
+    "level_columns": list,
+    "level_used": str,
+    "level_base": int,
+}
+KINDS_IN_WORDS = {int: "a whole number", bool: "true or false", str: "a text", list: "a list of texts"}
+
+Texts = tuple[tuple[str, ...], ...]  # C × P texts
+
+
+@dataclass(frozen=True)
+class ListFormat:
+    """How a line becomes a clip and a label, beyond the layout and the label base."""
+
+    clip_folders: tuple[str, ...] = ("",)  # where clips lie below the root, likeliest first
+    checks_class_folder: bool = False  # the folder above a clip names its class
+    folders: Texts = ()  # other words for each class, as folders carry them
+    order: tuple[int, ...] | None = None  # the class of each number, where lists count the classes in another order
+    two_column_base: int | None = None  # of `image label`, beside `image number label`
+    csv_base: int | None = None
+    csv_digits: int = 0  # with 5, `7` in a csv is the folder `00007`
+    level_columns: tuple[str, ...] = ()  # of lists with a column for each quality
+    level_used: int = 0  # which of these columns is the label
+    level_base: int = 0
 
 
 @dataclass(frozen=True)
@@ -21,7 +61,7 @@ class Classes:
 
     names: tuple[str, ...]
     label_base: int
-    texts: dict[str, tuple[tuple[str, ...], ...]]  # kind → C × P texts; of compound classes, those of their parts
+    texts: dict[str, Texts]  # by kind; of compound classes, those of their parts
     source: str
     layout: str = "list"
     folds: int = 0
@@ -35,10 +75,6 @@ class Classes:
         return len(self.names)
 
     @property
-    def is_compound(self) -> bool:
-        return self.parts is not None
-
-    @property
     def base_names(self) -> tuple[str, ...]:
         """The classes that texts are of and that lists count: all but the combinations."""
         return self.names if self.parts is None else self.names[: sum(len(part) == 1 for part in self.parts)]
@@ -47,10 +83,10 @@ class Classes:
     def words(self) -> dict[str, int]:
         """Names and folder names in lower case → base class."""
         words = {name.lower(): label for label, name in enumerate(self.base_names)}
-        return words | {w.lower(): label for label, own in enumerate(self.format.folders) for w in own}
+        return words | {word.lower(): label for label, words in enumerate(self.format.folders) for word in words}
 
-    def texts_of(self, kind: str) -> tuple[tuple[str, ...], ...]:
-        """C × P texts of the base classes: P is 1 but for the ensemble."""
+    def texts_of(self, kind: str) -> Texts:
+        """Return C × P texts of the base classes: P is 1 but for the ensemble."""
         if kind == "class_names":
             return tuple((name,) for name in self.base_names)
         if kind not in self.texts:
@@ -59,85 +95,109 @@ class Classes:
 
 
 def load_classes(dataset: str, own_file: str | None = None) -> Classes:
-    """Classes and texts of the user's own file; what it does not say of the lists holds as for the data set."""
+    """Return classes and texts of the user's own file, or of the data set.
+
+    What the user's file does not state of the lists holds as for the data set.
+    """
     shipped = ANNOTATION / dataset / "classes.json"
     if not own_file and not shipped.is_file():
-        known = sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json"))
-        raise UserError(f"--dataset {dataset}: not known; one of {', '.join(known)}, or name --class-texts FILE")
+        datasets = sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json"))
+        raise UserError(f"--dataset {dataset}: not known; one of {', '.join(datasets)}, or name --class-texts FILE")
     path = Path(own_file) if own_file else shipped
-    stored = read_json(path)
-    entries = stored.get("classes") if isinstance(stored, dict) else None
+    content = read_json(path)
+    entries = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise UserError(f'{path}: expected {{"classes": [{{"name": ...}}, ...]}}, see annotation/README.md')
-    check_statements(stored, path)
+    _check_statements(content, path)
     names = tuple(_name(entry, number, path) for number, entry in enumerate(entries, 1))
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two classes have the same name: {', '.join(names)}")
     if own_file and shipped.is_file():
-        base = read_json(shipped)
-        if sorted(base.get("list_order", names)) != sorted(names):
-            del base["list_order"]  # other classes: their numbers count as the user's file has them
-        stored = base | stored
+        defaults = read_json(shipped)
+        if sorted(defaults.get("list_order", names)) != sorted(names):
+            del defaults["list_order"]  # other classes: their numbers count as the user's file has them
+        content = defaults | content
     return Classes(
         names,
-        stored.get("label_base", 1),
-        _texts(entries, names, path),
+        content.get("label_base", 1),
+        _read_texts(entries, names, path),
         str(path),
-        layout=stored.get("layout", "list"),
-        folds=stored.get("folds", 0),
-        has_persons=stored.get("persons", False),
-        has_flat_boxes=stored.get("flat_face_boxes", False),
-        format=read_format(stored, names, path),
+        layout=content.get("layout", "list"),
+        folds=content.get("folds", 0),
+        has_persons=content.get("persons", False),
+        has_flat_boxes=content.get("flat_face_boxes", False),
+        format=_read_format(content, names, path),
     )
 
 
 def list_classes(dataset: str, own_file: str | None) -> Classes | None:
-    """``load_classes`` after training: the user's own file may be gone since, and not every set is shipped."""
+    """Return ``load_classes`` after training: the user's file may be gone since, and not every set is shipped."""
     own_file = own_file if own_file and Path(own_file).is_file() else None
     return load_classes(dataset, own_file) if own_file or (ANNOTATION / dataset / "classes.json").is_file() else None
 
 
 def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Classes:
-    """The base classes, then every combination that occurs: pairs before triples, each in the order of its parts."""
+    """Return the base classes, then every combination that occurs: pairs before triples, in order of their parts."""
     base = classes.base_names
-    found = {tuple(sorted(labels)) for labels in label_sets if len(labels) > 1}
-    parts = [(label,) for label in range(len(base))] + sorted(found, key=lambda part: (len(part), part))
+    combinations = {tuple(sorted(labels)) for labels in label_sets if len(labels) > 1}
+    parts = [(label,) for label in range(len(base))] + sorted(combinations, key=lambda part: (len(part), part))
     names = tuple("_".join(base[label] for label in part) for part in parts)
     return replace(classes, names=names, parts=tuple(parts))
 
 
 def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source: str) -> Classes:
-    """The lists of ``classes`` read for a model that stored ``names``: combinations are known by the names they join.
+    """Return the lists of ``classes`` as a model reads them whose checkpoint stores ``names``.
 
-    Where the model's classes are others, its own names and label base hold; where they are the same in another order,
-    so does what each number of a list means.
+    Combinations are recognised by the names that they join. Where the model has other classes, its own names and label
+    base hold; where it has the same in another order, so does what each number of a list means.
     """
-    base = classes.base_names
-    told = replace(classes, label_base=label_base, texts={}, source=source, parts=None)
-    if names != base and sorted(names) == sorted(base) and classes.format.order is not None:
-        order = tuple(names.index(base[label]) for label in classes.format.order)
-        folders = tuple(classes.format.folders[base.index(name)] for name in names)
-        return replace(told, names=names, format=replace(classes.format, order=order, folders=folders))
+    base, form = classes.base_names, classes.format
+    model_classes = replace(classes, names=names, label_base=label_base, texts={}, source=source, parts=None)
+    if names != base and sorted(names) == sorted(base) and form.order is not None:
+        order = tuple(names.index(base[label]) for label in form.order)
+        folders = tuple(form.folders[base.index(name)] for name in names)
+        return replace(model_classes, format=replace(form, order=order, folders=folders))
     if names[: len(base)] != base:
-        plain = ListFormat(clip_folders=classes.format.clip_folders)
-        return replace(told, names=names, format=plain)
+        return replace(model_classes, format=ListFormat(clip_folders=form.clip_folders))
     if len(names) == len(base):
-        return replace(told, names=names)
+        return model_classes
     sets = [frozenset(base.index(part) for part in name.split("_") if part in base) for name in names]
-    compound = with_compounds(replace(told, names=base), sets)
+    compound = with_compounds(replace(model_classes, names=base), sets)
     if compound.names != names:
         raise UserError(f"{source}: its classes are not combinations of {', '.join(base)}")
     return compound
 
 
 def translated(classes: Classes, names: tuple[str, ...], source: str) -> Classes:
-    """The lists of a set read for a model of another: what counts is the name of a class, not its number."""
+    """Return the lists of a set for a model of another set: what counts is the name of a class, not its number."""
     if not {*classes.names} & {*names}:
         raise UserError(
             f"{source}: no class of the model ({', '.join(names)}) is one of {classes.source} "
             f"({', '.join(classes.names)})"
         )
     return replace(classes, names=names, texts={}, source=source, parts=None, listed=classes)
+
+
+def _check_statements(content: dict[str, Any], path: Path) -> None:
+    """Raise an error where a word is not known or its value is of the wrong kind."""
+    for word, value in content.items():
+        if word == "classes":
+            continue
+        if word not in STATEMENTS:
+            raise UserError(f"{path}: unknown {word!r}{closest(word, [*STATEMENTS, 'classes'])}")
+        kind = STATEMENTS[word]
+        is_wrong = not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+        if is_wrong or (kind is list and not _are_texts(value)):
+            raise UserError(f'{path}: "{word}" must be {KINDS_IN_WORDS[kind]}, got {value!r}')
+    if content.get("layout", "list") not in LAYOUTS:
+        raise UserError(f'{path}: "layout" is one of {", ".join(LAYOUTS)}, got {content["layout"]!r}')
+    for word in ("folds", "csv_digits"):
+        if content.get(word, 0) < 0:
+            raise UserError(f'{path}: "{word}" cannot be negative, got {content[word]}')
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and len(values) > 0 and all(isinstance(value, str) for value in values)
 
 
 def _name(entry: Any, number: int, path: Path) -> str:
@@ -147,36 +207,65 @@ def _name(entry: Any, number: int, path: Path) -> str:
     return name.strip()
 
 
-def _texts(entries: list, names: tuple[str, ...], path: Path) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Every kind that some class has must be there for all, in the same number."""
+def _read_texts(entries: list[dict[str, Any]], names: tuple[str, ...], path: Path) -> dict[str, Texts]:
+    """Return the texts by kind; a kind that some class has must be there for all, in the same number."""
     texts = {}
     for kind in TEXT_KINDS:
         if not any(kind in entry for entry in entries):
             continue
-        rows = [
-            _as_texts(entry.get(kind), f'{path}: class {name}, "{kind}"')
-            for entry, name in zip(entries, names, strict=True)
-        ]
-        if len({len(row) for row in rows}) > 1:
-            raise UserError(
-                f'{path}: "{kind}" must hold equally many texts in every class, got {[len(r) for r in rows]}'
-            )
+        rows = []
+        for entry, name in zip(entries, names, strict=True):
+            value = entry.get(kind)
+            values = [value] if isinstance(value, str) else value
+            if not _are_texts(values) or not all(map(str.strip, values)):
+                raise UserError(f'{path}: class {name}, "{kind}": expected a text or a list of texts, got {value!r}')
+            rows.append(tuple(map(str.strip, values)))
+        counts = [len(row) for row in rows]
+        if len(set(counts)) > 1:
+            raise UserError(f'{path}: "{kind}" must hold equally many texts in every class, got {counts}')
         texts[kind] = tuple(rows)
     return texts
 
 
-def _as_texts(value: Any, where: str) -> tuple[str, ...]:
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not values or not all(isinstance(v, str) and v.strip() for v in values):
-        raise UserError(f"{where}: expected a text or a list of texts, got {value!r}")
-    return tuple(v.strip() for v in values)
+def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) -> ListFormat:
+    order, columns, level = content.get("list_order"), content.get("level_columns", []), content.get("level_used")
+    if order is not None and sorted(order) != sorted(names):
+        raise UserError(f'{path}: "list_order" must hold every class once: {", ".join(names)}')
+    if columns and level not in columns:
+        raise UserError(f'{path}: "level_used" must be one of {", ".join(columns)}, got {level!r}')
+    return ListFormat(
+        clip_folders=tuple(content.get("clip_folders", [""])),
+        checks_class_folder=content.get("class_folders", False),
+        folders=_read_folders(content["classes"], names, path),
+        order=None if order is None else tuple(map(names.index, order)),
+        two_column_base=content.get("two_column_label_base"),
+        csv_base=content.get("csv_label_base"),
+        csv_digits=content.get("csv_digits", 0),
+        level_columns=tuple(columns),
+        level_used=columns.index(level) if columns else 0,
+        level_base=content.get("level_base", 0),
+    )
+
+
+def _read_folders(entries: list[dict[str, Any]], names: tuple[str, ...], path: Path) -> Texts:
+    """Return the folder names of each class besides its own name; no word may stand for two classes."""
+    folders, owner = [], {name.lower(): name for name in names}
+    for entry, name in zip(entries, names, strict=True):
+        words = entry.get("folders", [])
+        if words != [] and not (_are_texts(words) and all(map(str.strip, words))):
+            raise UserError(f'{path}: class {name}, "folders": expected a list of folder names, got {words!r}')
+        for word in words:
+            if owner.setdefault(word.lower(), name) != name:
+                raise UserError(f"{path}: the folder {word!r} is of {owner[word.lower()]} and of {name}; keep one")
+        folders.append(tuple(words))
+    return tuple(folders)
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file; a repeated key, which JSON readers drop silently, is an error too."""
+    """Return the content of a JSON file; a repeated key, which JSON readers drop silently, is an error too."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+        return json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
     except UnicodeDecodeError:
@@ -186,17 +275,17 @@ def read_json(path: Path) -> Any:
     except UserError:
         raise
     except ValueError:
-        long = re.search(r"[0-9]{4000,}", text)
-        line = text.count("\n", 0, long.start()) + 1 if long else 1
+        long_number = re.search(r"[0-9]{4000,}", text)
+        line = text.count("\n", 0, long_number.start()) + 1 if long_number else 1
         raise UserError(f"{path}, line {line}: broken JSON (a number of too many digits)") from None
     except RecursionError:
         raise UserError(f"{path}: broken JSON (nested too deeply)") from None
 
 
-def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _without_repeats(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise UserError(f"{path}: the key {twice!r} stands twice in one object; keep one")
-    return found
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f"{path}: the key {repeated!r} stands twice in one object; keep one")
+    return content

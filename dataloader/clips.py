@@ -1,7 +1,10 @@
-"""Clips as tensors: frames chosen, decoded once each, cut into both views, augmented. Pixels stay uint8."""
+"""Clips as tensors: frames chosen, decoded once each, cut into both views, augmented. Pixels stay uint8.
+
+``ClipDataset`` gives pixels; ``FeatureDataset`` gives the stored features of the same choice of frames.
+"""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip
-from dataloader.boxes import Box, nearest_boxes
+from dataloader.boxes import Box, FaceBoxes, nearest_boxes
 from dataloader.crops import (
     Area,
     choose_shrink,
@@ -20,22 +23,10 @@ from dataloader.crops import (
     letterbox,
     letterbox_shrunk,
 )
-from dataloader.decode import decode_frame
-from dataloader.frames import BadFrame
+from dataloader.frames import BadFrame, decode_frame, jpeg_size
+from dataloader.loader import Batch
 from dataloader.sampling import choose_frames
 from dataloader.transforms import DEFAULT_LIMITS, PLAIN, Augmentation, AugmentationLimits, draw_augmentation, to_square
-
-DRAWS = ("angle", "flip", "part", "brightness", "face_sizes")  # what an item carries that is augmented later
-
-
-class Crop(NamedTuple):
-    """(H, W, 3), and which part of it is meant where that is not all of it; the context is letterboxed."""
-
-    pixels: np.ndarray
-    inside: Box | None = None
-
-
-Crops = dict[str, Crop]  # of each stream
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Views:
     on_bad_frame: str = "error"
     decode: str = "exact"
     root: str | None = None
-    face_boxes: dict[str, dict[str, Box]] = field(default_factory=dict)
+    face_boxes: FaceBoxes = field(default_factory=dict)
     body_boxes: dict[str, Box] = field(default_factory=dict)
     pack: str | None = None  # the folder that crops are read from instead of frames
 
@@ -66,6 +57,19 @@ class Squares:
     replaced: int  # unreadable frames that their neighbours stand in for
 
 
+class Crop(NamedTuple):
+    """One view of a frame before it is augmented; the context is letterboxed already."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8
+    inside: Box | None = None  # the part of the pixels that counts; None: all
+
+
+class SquareSource(Protocol):
+    """Where squares come from: frame files, or a pack."""
+
+    def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares: ...
+
+
 class FrameFiles:
     """Squares from the frame files themselves."""
 
@@ -73,32 +77,109 @@ class FrameFiles:
         self.views = views
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
-        """``variants``: the augmentations wanted of each stream."""
+        """Return the frames ``indexes`` of each stream in ``variants``, in each of its augmentations."""
         crops, replaced = read_crops(clip, indexes, self.views)
-        pixels = {}
-        for stream, wanted in variants.items():
-            made = {i: [self._square(c[stream], v) for v in wanted] for i, c in crops.items()}
-            rows = [[made[i][v] for i in indexes] for v in range(len(wanted))]
-            pixels[stream] = torch.from_numpy(np.stack([np.stack(row) for row in rows]))
-        faces = [crops[i]["face"].pixels.shape for i in indexes] if "face" in pixels else [(1, 1, 3)] * len(indexes)
+        frames, size, pixels = indexes.tolist(), self.views.size, {}
+        for stream, augmentations in variants.items():
+            by_frame = {index: frame_crops[stream] for index, frame_crops in crops.items()}
+            rows = []
+            for augmentation in augmentations:
+                squares = {i: to_square(crop.pixels, augmentation, size, crop.inside) for i, crop in by_frame.items()}
+                rows.append(np.stack([squares[index] for index in frames]))
+            pixels[stream] = torch.from_numpy(np.stack(rows))
+        faces = [crops[i]["face"].pixels.shape for i in frames] if "face" in pixels else [(1, 1, 3)] * len(frames)
         return Squares(pixels, torch.tensor([(width, height) for height, width, _ in faces]), replaced)
 
-    def _square(self, crop: Crop, augmentation: Augmentation) -> np.ndarray:
-        return to_square(crop.pixels, augmentation, self.views.size, crop.inside)
+
+def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int, dict[str, Crop]], int]:
+    """Return the crops of each frame in ``indexes``, by frame and stream, and the number of unreadable frames.
+
+    Each frame is decoded once and cut at once, so that one whole frame at a time is held in memory. With
+    ``on_bad_frame="skip"`` the nearest readable frame takes the place of an unreadable one, cut by the latter's box.
+    """
+    face_boxes, body_box = boxes_of(clip, views)
+    crops: dict[int, dict[str, Crop]] = {}
+    unreadable: list[int] = []
+    for index in sorted(set(indexes.tolist())):
+        try:
+            crops[index] = cut_frame(clip, index, face_boxes[index], body_box, views)
+        except BadFrame:
+            if views.on_bad_frame == "error":
+                raise
+            unreadable.append(index)
+    if not crops:
+        raise BadFrame(
+            f"{clip.folder}: none of the {len(unreadable)} frames taken can be read; remove the clip from the list"
+        )
+    readable = list(crops)
+    for index in unreadable:
+        nearest = min(readable, key=lambda candidate: abs(candidate - index))
+        crops[index] = cut_frame(clip, nearest, face_boxes[index], body_box, views)
+    return crops, len(unreadable)
+
+
+def cut_frame(clip: Clip, index: int, face_box: Box | None, body_box: Box | None, views: Views) -> dict[str, Crop]:
+    """Return the crops of one frame by stream, both from one decoding.
+
+    With ``decode="scaled"`` a JPEG is decoded at the smallest part of its size that gives both crops their pixels.
+    """
+    path, shrink = clip.frame_path(index), 1
+    size = jpeg_size(path) if views.decode == "scaled" else None
+    if size is not None:
+        shrink = choose_shrink(*_areas(*size, face_box, body_box, views.streams), views.size)
+    frame, shrink = decode_frame(path, shrink)
+    width, height = size if shrink > 1 else (frame.shape[1], frame.shape[0])
+    face, context = _areas(width, height, face_box, body_box, views.streams)
+    crops = {}
+    if face is not None:
+        pixels, inside = cut_shrunk(frame, face, shrink) if shrink > 1 else (cut(frame, face), None)
+        crops["face"] = Crop(pixels.copy(), inside)  # a copy: the next frame is decoded over this one
+    if context is not None and shrink > 1:
+        crops["context"] = Crop(letterbox_shrunk(frame, context, shrink, views.size))
+    elif context is not None:
+        crops["context"] = Crop(letterbox(cut(frame, context), views.size))
+    return crops
+
+
+def _areas(
+    width: int, height: int, face_box: Box | None, body_box: Box | None, streams: str
+) -> tuple[Area | None, Area | None]:
+    """Return the parts of a frame that are the face and the context, None for a stream that is not in use."""
+    face = face_area(width, height, face_box) if streams != "context" else None
+    return face, context_area(width, height, body_box) if streams != "face" else None
+
+
+def boxes_of(clip: Clip, views: Views) -> tuple[list[Box | None], Box | None]:
+    """Return the face box of every frame of a clip, and its body box."""
+    boxes = views.face_boxes.get(clip.key, {})
+    if views.missing_face == "nearest":
+        return nearest_boxes(clip.frames, boxes), views.body_boxes.get(clip.key)
+    return [boxes.get(name) for name in clip.frames], views.body_boxes.get(clip.key)
+
+
+def streams_of(views: Views) -> tuple[str, ...]:
+    """Return the streams in use: face, context, or both."""
+    return ("face", "context") if views.streams == "both" else (views.streams,)
+
+
+def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: bool) -> np.ndarray:
+    """Return the frames of ``clip`` that are taken."""
+    N, T = len(clip.frames), views.segments
+    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample)
 
 
 class ClipDataset(Dataset):
     """``dataset[epoch, position, clip]``: all chance is a pure function of (seed, epoch, position).
 
-    ``source`` gives the squares: frame files or a pack. With ``augment="device"`` they are as in evaluation, and the
-    item carries what was drawn for each stream, to be applied later.
+    With ``augment="device"`` the pixels are as in evaluation, and the item carries what was drawn for each stream, to
+    be applied later.
     """
 
     def __init__(
         self,
         clips: list[Clip],
         views: Views,
-        source: Any = None,
+        source: SquareSource | None = None,
         *,
         training: bool = False,
         shared_augmentation: bool = True,
@@ -108,12 +189,12 @@ class ClipDataset(Dataset):
     ) -> None:
         self.clips, self.views, self.source = clips, views, source or FrameFiles(views)
         self.training, self.shared, self.limits, self.seed = training, shared_augmentation, limits, seed
-        self.augment = augment
+        self.augments_later = training and augment == "device"
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int, int]) -> Batch:
         epoch, position, index = key
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, 1, epoch, position])
@@ -122,115 +203,79 @@ class ClipDataset(Dataset):
         if self.training:
             face, context = draw_augmentation(rng, self.limits), draw_augmentation(rng, self.limits)
             context = face if self.shared else context
-        later = self.training and self.augment == "device"
-        drawn = {"face": face, "context": context}
-        now = {stream: [PLAIN if later else drawn[stream]] for stream in streams_of(self.views)}
-        squares = self.source.squares(clip, indexes, now)
-        item: dict[str, Any] = {"label": clip.label, "id": clip.id, "replaced_frames": squares.replaced}
-        item |= {stream: pixels[0] for stream, pixels in squares.pixels.items()}  # (T, 3, H, W)
-        if later:
+        augmentations = {"face": face, "context": context}
+        variants = {s: [PLAIN if self.augments_later else augmentations[s]] for s in streams_of(self.views)}
+        squares = self.source.squares(clip, indexes, variants)
+        item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": squares.replaced}
+        item |= {stream: pixels[0] for stream, pixels in squares.pixels.items()}  # (T, 3, S, S)
+        if self.augments_later:
             item |= draws_of(face, context, self.limits) | {"face_sizes": squares.face_sizes}
         return item
 
 
-def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: bool) -> np.ndarray:
-    """The frames of ``clip`` that are taken."""
-    N, T = len(clip.frames), views.segments
-    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample)
-
-
 def draws_of(face: Augmentation, context: Augmentation, limits: AugmentationLimits) -> dict[str, Tensor]:
-    """What the device needs, a row a stream; parts and brightness only where they are on."""
-    both = face, context
+    """Return what the device needs, a row a stream; parts and brightness only where they are on."""
+    streams = face, context
     draws = {
-        "angle": torch.tensor([drawn.angle for drawn in both], dtype=torch.float64),
-        "flip": torch.tensor([drawn.flip for drawn in both]),
+        "angle": torch.tensor([augmentation.angle for augmentation in streams], dtype=torch.float64),
+        "flip": torch.tensor([augmentation.flip for augmentation in streams]),
     }
     if limits.random_crop < 1:
-        draws["part"] = torch.tensor([drawn.part for drawn in both], dtype=torch.float64)
+        draws["part"] = torch.tensor([augmentation.part for augmentation in streams], dtype=torch.float64)
     if limits.brightness > 0:
-        draws["brightness"] = torch.tensor([drawn.brightness for drawn in both])
+        draws["brightness"] = torch.tensor([augmentation.brightness for augmentation in streams])
     return draws
 
 
-def streams_of(views: Views) -> tuple[str, ...]:
-    return ("face", "context") if views.streams == "both" else (views.streams,)
+class EveryFrame(Dataset):
+    """``dataset[i]``: all frames of a clip in V variants, {stream: (V, N, 3, S, S)} uint8, and ``replaced_frames``."""
+
+    def __init__(
+        self, clips: list[Clip], views: Views, variants: list[Augmentation], source: SquareSource | None = None
+    ) -> None:
+        self.clips, self.source = clips, source or FrameFiles(views)
+        self.variants = {stream: variants for stream in streams_of(views)}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Batch:
+        clip = self.clips[index]
+        squares = self.source.squares(clip, np.arange(len(clip.frames)), self.variants)
+        return {"replaced_frames": squares.replaced, **squares.pixels}
 
 
-def boxes_of(clip: Clip, views: Views) -> tuple[list[Box | None], Box | None]:
-    """The face box of every frame, and the body box."""
-    key = clip.key
-    boxes = views.face_boxes.get(key, {})
-    nearest = views.missing_face == "nearest"
-    faces = nearest_boxes(clip.frames, boxes) if nearest else [boxes.get(name) for name in clip.frames]
-    return faces, views.body_boxes.get(key)
+class FeatureDataset(Dataset):
+    """``dataset[epoch, position, clip]`` as ``ClipDataset``, from stored features {stream: (V, rows, D)}.
 
-
-def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int, Crops], int]:
-    """Each wanted frame decoded once and cut at once, so that one whole frame at a time is held.
-
-    With ``skip`` the nearest readable frame takes the place of an unreadable one, cut by the latter's box.
+    ``starts`` maps a clip's id to its first row; its frames follow in order. In training a variant is drawn.
     """
-    faces, body = boxes_of(clip, views)
-    crops: dict[int, Crops] = {}
-    bad: list[int] = []
-    for index in sorted(set(indexes.tolist())):
-        try:
-            crops[index] = cut_frame(clip, index, faces[index], body, views)
-        except BadFrame:
-            if views.on_bad_frame == "error":
-                raise
-            bad.append(index)
-    if not crops:
-        raise BadFrame(f"{clip.folder}: none of the {len(bad)} frames taken can be read; remove the clip from the list")
-    readable = list(crops)
-    for index in bad:
-        nearest = min(readable, key=lambda other: abs(other - index))
-        crops[index] = cut_frame(clip, nearest, faces[index], body, views)
-    return crops, len(bad)
 
+    def __init__(
+        self,
+        clips: list[Clip],
+        features: dict[str, np.ndarray],
+        starts: dict[str, int],
+        views: Views,
+        *,
+        training: bool = False,
+        shared_augmentation: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.clips, self.features, self.starts, self.views = clips, features, starts, views
+        self.training, self.shared, self.seed = training, shared_augmentation, seed
 
-def cut_frame(clip: Clip, index: int, face: Box | None, body: Box | None, views: Views) -> Crops:
-    """Both crops from one decoding: the whole frame, or with ``scaled`` the smallest part of it that is enough."""
-    streams: tuple[str, ...] = streams_of(views)
-    areas: dict[str, Area | None] = {}
+    def __len__(self) -> int:
+        return len(self.clips)
 
-    def choose(width: int, height: int) -> int:
-        areas["face"] = face_area(width, height, face) if "face" in streams else None
-        areas["context"] = context_area(width, height, body) if "context" in streams else None
-        return choose_shrink(areas["face"], areas["context"], views.size)
-
-    frame, shrink = decode_frame(clip.frame_path(index), choose if views.decode == "scaled" else None)
-    if shrink == 1:
-        choose(frame.shape[1], frame.shape[0])
-    return _cut_whole(frame, areas, views.size) if shrink == 1 else _cut_shrunk(frame, areas, shrink, views.size)
-
-
-def _cut_whole(frame: np.ndarray, areas: dict[str, Area | None], size: int) -> Crops:
-    made = {}
-    if areas["face"] is not None:
-        made["face"] = Crop(cut(frame, areas["face"]).copy())  # the next frame is decoded over this one
-    if areas["context"] is not None:
-        made["context"] = Crop(letterbox(cut(frame, areas["context"]), size))
-    return made
-
-
-def _cut_shrunk(frame: np.ndarray, areas: dict[str, Area | None], shrink: int, size: int) -> Crops:
-    made = {}
-    if areas["face"] is not None:
-        pixels, inside = cut_shrunk(frame, areas["face"], shrink)
-        made["face"] = Crop(pixels.copy(), inside)
-    if areas["context"] is not None:
-        made["context"] = Crop(letterbox_shrunk(frame, areas["context"], shrink, size))
-    return made
-
-
-def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """A list of clips as one batch: pixels as ``face`` and ``context``, or features of the same streams."""
-    batch: dict[str, Any] = {"id": [item["id"] for item in items]}
-    for name in ("face", "context", "face_features", "context_features", *DRAWS):
-        if name in items[0]:
-            batch[name] = torch.stack([item[name] for item in items])  # (B, T, 3, H, W) or (B, T, D)
-    batch["label"] = torch.tensor([item["label"] for item in items], dtype=torch.int64)
-    batch["replaced_frames"] = sum(item["replaced_frames"] for item in items)
-    return batch
+    def __getitem__(self, key: tuple[int, int, int]) -> Batch:
+        epoch, position, index = key
+        clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
+        item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
+        rows = self.starts[clip.id] + indexes_of(clip, self.views, rng, self.training)
+        variant = None
+        for stream, features in self.features.items():
+            if variant is None or not self.shared:
+                variant = int(rng.integers(len(features))) if self.training else 0
+            item[f"{stream}_features"] = torch.from_numpy(features[variant, rows].astype(np.float32))  # (T, D)
+        return item

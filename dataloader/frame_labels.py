@@ -7,6 +7,9 @@ import numpy as np
 
 from utils.errors import UserError, reason_of
 
+EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
+
 
 @dataclass(frozen=True)
 class FrameTask:
@@ -20,8 +23,6 @@ class FrameTask:
     folders: tuple[str, ...]
 
 
-EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
-ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
 TASKS = {
     "va": FrameTask(
         ("valence", "arousal"), 2, -5, (-1, 1), False, ("VA_Estimation_Challenge", "VA_Set", "VA")
@@ -37,15 +38,20 @@ TASKS = {
 
 
 def read_labels(path: Path, task: str) -> np.ndarray:
-    """``va`` (L, 2) and ``au`` (L, 12) float32, NaN where not labelled; ``expr`` (L,) int64, -1 where not labelled."""
-    kind, lines = TASKS[task], _read_lines(path)
-    names = tuple(cell.strip().lower() for cell in lines[0].split(",")) if lines else ()
-    if names != tuple(name.lower() for name in kind.names):
-        found = lines[0][:80] if lines else ""
-        raise UserError(f"{path}, line 1: expected {','.join(kind.names)} for {task}, got {found!r}")
-    if len(lines) == 1:
+    """Return ``va`` (L, 2) and ``au`` (L, 12) float32, NaN where not labelled; ``expr`` (L,) int64, -1 there."""
+    kind = TASKS[task]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: {reason_of(error)}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text in UTF-8") from None
+    header, *lines = text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else [""]
+    if [cell.strip().lower() for cell in header.split(",")] != [name.lower() for name in kind.names]:
+        raise UserError(f"{path}, line 1: expected {','.join(kind.names)} for {task}, got {header[:80]!r}")
+    if not lines:
         raise UserError(f"{path}: holds no line below its header")
-    values = _numbers(lines[1:], kind, path)
+    values = _numbers(lines, kind, path)
     if task == "expr":
         return values[:, 0].astype(np.int64)
     values[(values == kind.invalid).any(1)] = np.nan  # one number that is not valid spoils its frame
@@ -53,48 +59,38 @@ def read_labels(path: Path, task: str) -> np.ndarray:
 
 
 def unlabelled(task: str, frames: int) -> np.ndarray:
-    """The labels of frames that nobody labelled."""
+    """Return the labels of frames that nobody labelled."""
     if task == "expr":
         return np.full(frames, TASKS[task].invalid, dtype=np.int64)
     return np.full((frames, TASKS[task].width), np.nan, dtype=np.float32)
 
 
 def find_labelled(task: str, labels: np.ndarray) -> np.ndarray:
-    """(L,) bool: the frames that count."""
+    """Return (L,) bool: the frames that have a label."""
     return labels >= 0 if task == "expr" else ~np.isnan(labels).any(1)
 
 
 def lengthen(task: str, labels: np.ndarray, frames: int) -> np.ndarray:
-    """``labels`` followed by frames without a label."""
+    """Return ``labels`` followed by unlabelled frames, ``frames`` in all."""
     return np.concatenate([labels, unlabelled(task, frames - len(labels))])
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: {reason_of(error)}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text in UTF-8") from None
-    return text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else []
-
-
 def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
-    """(L, width) float64, every one of them a value that the task knows."""
+    """Return (L, width) float64, each of them a value that the task allows."""
     for number, line in enumerate(lines, 2):
         if line.count(",") != kind.width - 1:
             raise UserError(f"{path}, line {number}: {line.count(',') + 1} columns, expected {kind.width}")
     cells = ",".join(lines).split(",")
     values = np.fromiter(map(_number, cells), np.float64, len(cells))
     low, high = kind.bounds
-    is_fine = ((values >= low) & (values <= high)) | (values == kind.invalid)
+    is_valid = ((values >= low) & (values <= high)) | (values == kind.invalid)
     if kind.is_whole:
-        is_fine &= values == np.round(values)
-    if not is_fine.all():
-        at = int(np.argmin(is_fine))
-        what = f"a whole number from {low} to {high}" if kind.is_whole else f"a number from {low} to {high}"
-        where = f"{path}, line {at // kind.width + 2}"
-        raise UserError(f"{where}: expected {what}, or {kind.invalid} for none, got {cells[at].strip()!r}")
+        is_valid &= values == np.round(values)
+    if not is_valid.all():
+        index = int(np.argmin(is_valid))
+        expected = f"a whole number from {low} to {high}" if kind.is_whole else f"a number from {low} to {high}"
+        where = f"{path}, line {index // kind.width + 2}"
+        raise UserError(f"{where}: expected {expected}, or {kind.invalid} for none, got {cells[index].strip()!r}")
     return values.reshape(-1, kind.width)
 
 

@@ -1,12 +1,18 @@
-"""Frame files: which files of a folder are frames, their order in time, and reading one."""
+"""Frame files: which files of a folder are frames, their order in time, and their pixels as RGB.
 
+Complete JPEGs are decoded by OpenCV, three times as fast as by PIL and with the same bits; PIL decodes all other files.
+"""
+
+import math
 import os
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -14,58 +20,120 @@ from utils.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+DECODE_FLAGS = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+MAX_PIXELS = 2**27  # a JPEG that claims more is left to PIL, which refuses it
+END_OF_JPEG = b"\xff\xd9"
+START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segment that holds the size
+WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}  # markers that stand alone
+buffers = threading.local()
 
 
 class BadFrame(UserError):
     """A frame file that cannot be read as an image."""
 
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> "BadFrame":
+        return cls(f"{path}: cannot be read as an image ({error}); replace the file or pass --on-bad-frame skip")
+
 
 def list_frames(folder: Path) -> tuple[str, ...]:
-    """The names of a folder's frames in numeric order: ``2.jpg`` before ``10.jpg``; other files are no frames."""
+    """Return the names of a folder's frames in numeric order: ``2.jpg`` before ``10.jpg``. Other files are left out."""
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.lower().endswith(SUFFIXES) and not e.name.startswith(".")]
     return tuple(sorted(names, key=numeric_key))
 
 
 def numeric_key(name: str) -> list:
-    """Numbers by value; names that differ in leading zeros alone still have one order."""
+    """Return a sort key that compares numbers by value, and names that differ only in leading zeros by their text."""
     parts = re.split(r"([0-9]+)", name)  # text and number by turns
-    return [[(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name]
+    return [[(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], name]
+
+
+def decode_frame(path: Path, shrink: int = 1) -> tuple[np.ndarray, int]:
+    """Return a frame as (H, W, 3) uint8 RGB, and by how much it was shrunk.
+
+    ``shrink`` is 1, 2, 4 or 8: a JPEG is decoded at that part of its size; other files are never shrunk. At 1 every bit
+    is PIL's. The pixels are valid until the next call in this thread, which writes over them.
+    """
+    size = jpeg_size(path)
+    if size is not None:
+        flags = DECODE_FLAGS[shrink] | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imread(str(path), _buffer(-(-size[1] // shrink), -(-size[0] // shrink)), flags)
+        if pixels is not None and pixels.ndim == 3:
+            return (pixels if shrink == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)), shrink
+    return np.asarray(read_frame(path)), 1  # which also says what is wrong with a file
+
+
+def _buffer(height: int, width: int) -> np.ndarray:
+    """Return the same memory for frame after frame: fresh pages would cost as much as decoding into them."""
+    count = math.prod((height, width, 3))
+    if getattr(buffers, "pixels", None) is None or buffers.pixels.size < count:
+        buffers.pixels = np.empty(count, dtype=np.uint8)
+    return buffers.pixels[:count].reshape(height, width, 3)
+
+
+def jpeg_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height of a complete JPEG of 8-bit grey or colour, and None for any other file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadFrame.of(path, error) from None
+    if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(END_OF_JPEG):
+        return None  # OpenCV would print a complaint about a file that is cut off
+    at = 2
+    while at + 9 < len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker in START_OF_FRAME:
+            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            is_plain = data[at + 4] == 8 and data[at + 9] in (1, 3) and 0 < width * height < MAX_PIXELS
+            return (width, height) if is_plain else None
+        if marker == 0xFF:  # padding
+            at += 1
+        else:
+            at += 2 if marker in WITHOUT_LENGTH else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
 
 
 def read_frame(path: Path) -> Image.Image:
-    """One decoded frame as RGB, whatever its file holds (grey, palette, alpha)."""
+    """Return a decoded frame as RGB, whatever its file holds (grey, palette, alpha)."""
     with open_frame(path) as image:
         return to_rgb(image)
 
 
 @contextmanager
 def open_frame(path: Path) -> Iterator[Image.Image]:
-    """The file before its pixels are decoded; what cannot be read of it, also then, is a ``BadFrame``."""
+    """Open a file without decoding it; what cannot be read of it, also later in the block, is a ``BadFrame``."""
     try:
         with Image.open(path) as image:
             image.filename = ""  # else Pillow maps a plain TIFF into memory, which scrambles one that lies on its side
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadFrame(
-            f"{path}: cannot be read as an image ({error}); replace the file or pass --on-bad-frame skip"
-        ) from None
+        raise BadFrame.of(path, error) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: convert() would cut everything above 255 to white
+    """Return the image as RGB; of 16-bit grey the upper byte counts, where PIL would clip at 255."""
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
     return image.convert("RGB")
 
 
 def find_unreadable(paths: list[Path]) -> list[Path]:
-    """The files that are empty, missing, or do not begin like an image: a quick look at 8 bytes of each."""
+    """Return the files that are empty, missing, or do not begin like an image; only 8 bytes of each are read."""
     with ThreadPoolExecutor(8) as pool:
-        sound = pool.map(begins_like_an_image, paths, chunksize=256)
-        return [path for path, is_sound in zip(paths, sound, strict=True) if not is_sound]
+        results = pool.map(begins_like_an_image, paths, chunksize=256)
+        return [path for path, is_image in zip(paths, results, strict=True) if not is_image]
 
 
 def begins_like_an_image(path: Path) -> bool:
+    """Say whether the first bytes of a file are those of an image format."""
     try:
         with open(path, "rb") as file:
             return file.read(8).startswith(SIGNATURES)

@@ -1,4 +1,4 @@
-"""Lists of clips, line by line, in every layout: what a line says of a clip, before anything is looked for on disk."""
+"""Lists of clips, line by line, in every layout: what a line states, before anything is looked for on disk."""
 
 import re
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from dataloader.paths import without_suffix
 from utils.errors import OnFault, UserError, closest, raise_error, reason_of
 
 CSV_HEADER = ["video_name", "label"]
+LINE_ENDS = r"\r\n|\r|\n"
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,12 @@ class BadLabel(UserError):
 
 
 def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
-    """Every line that is not blank; what names a line at fault is raised, or given to ``on_fault``."""
-    rows = [
-        (f"{path}, line {n}", row)
-        for n, row in enumerate(re.split(r"\r\n|\r|\n", _read_text(path, classes)), 1)
-        if row.strip()
-    ]
+    """Yield every line that is not blank; an error that names its line is raised, or given to ``on_fault``."""
+    numbered = enumerate(re.split(LINE_ENDS, _read_text(path, classes)), 1)
+    rows = [(f"{path}, line {number}", row) for number, row in numbered if row.strip()]
     parse = {"list": _path_frames_label, "names": _video_and_class, "images": _image_and_label}[classes.layout]
-    if rows and classes.layout == "list" and _cells(rows[0][1])[:1] == CSV_HEADER[:1]:
-        _check_csv(*rows.pop(0), classes)
+    if rows and _is_csv_header(rows[0][1], classes):
+        _check_csv_header(*rows.pop(0), classes)
         parse = _csv_row
     for where, row in rows:
         try:
@@ -52,64 +50,67 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
 
 
 def header_of(path: Path, classes: Classes) -> str | None:
-    """The first line of a list whose first line is no clip: a csv."""
-    first = next(filter(str.strip, re.split(r"\r\n|\r|\n", _read_text(path, classes))), "")
-    return first if classes.layout == "list" and _cells(first)[:1] == CSV_HEADER[:1] else None
+    """Return the first line of a csv list, and None for a list without a header."""
+    first = next(filter(str.strip, re.split(LINE_ENDS, _read_text(path, classes))), "")
+    return first if _is_csv_header(first, classes) else None
 
 
 def _read_text(path: Path, classes: Classes) -> str:
-    """UTF-8; lists with Chinese captions may be GBK, which its superset GB 18030 reads."""
+    """Return the text of a UTF-8 file; lists with Chinese captions may be GBK, which its superset GB 18030 reads."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"annotation list {path}: {reason_of(error)}") from None
-    encodings = ("utf-8-sig", "gb18030") if classes.layout == "names" else ("utf-8-sig",)
+    may_be_gbk = classes.layout == "names"
     furthest = 0
-    for encoding in encodings:
+    for encoding in ("utf-8-sig", "gb18030") if may_be_gbk else ("utf-8-sig",):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError as error:
             furthest = max(furthest, error.start)
-    line = len(re.split(rb"\r\n|\r|\n", content[:furthest]))
-    known = "neither a UTF-8 nor a GBK" if len(encodings) > 1 else "not a UTF-8"
-    raise UserError(f"annotation list {path}, line {line}: {known} text file")
+    line = len(re.split(LINE_ENDS.encode(), content[:furthest]))
+    problem = "neither a UTF-8 nor a GBK" if may_be_gbk else "not a UTF-8"
+    raise UserError(f"annotation list {path}, line {line}: {problem} text file")
 
 
 def _path_frames_label(row: str, where: str, classes: Classes) -> Line:
-    if classes.format.level_columns:
-        fields = row.strip().rsplit(maxsplit=1 + len(classes.format.level_columns))
+    """Parse ``path frames label``, or ``path frames level level ...`` where one of the levels is the label."""
+    columns = classes.format.level_columns
+    if columns:
+        fields = row.strip().rsplit(maxsplit=1 + len(columns))
         if len(fields) > 3 and all(field.isdecimal() for field in fields[1:]):
-            return _levels(fields, where, classes)
+            if len(fields) != 2 + len(columns):
+                raise UserError(f"{where}: expected `path frames label` or `path frames {' '.join(columns)}`")
+            levels = [
+                _label(field, classes.format.level_base, where, classes, column)
+                for column, field in zip(columns, fields[2:], strict=True)
+            ]
+            return Line(where, fields[0], (levels[classes.format.level_used],), int(fields[1]))
     fields = row.strip().rsplit(maxsplit=2)  # from the right: paths may hold blanks
     if len(fields) < 3:
         raise UserError(f"{where}: expected `path frames label`, got {row.strip()!r}")
-    return _numbered(fields, where, classes)
+    return _numbered_line(*fields, where, classes)
 
 
-def _numbered(fields: list[str], where: str, classes: Classes) -> Line:
-    written, frames, label = fields
+def _numbered_line(path: str, frames: str, label: str, where: str, classes: Classes) -> Line:
     try:
         listed_frames, listed_label = int(frames), int(label)
     except ValueError:
         raise UserError(f"{where}: frames and label must be whole numbers, got {frames!r} and {label!r}") from None
     number = _from_base(listed_label, classes.label_base, where, classes)
     order = classes.format.order
-    return Line(where, written, (number if order is None else order[number],), listed_frames)
+    return Line(where, path, (number if order is None else order[number],), listed_frames)
 
 
-def _levels(fields: list[str], where: str, classes: Classes) -> Line:
-    """``path frames level level ...``: one of the levels is the label."""
-    columns, used = classes.format.level_columns, classes.format.level_used
-    if len(fields) != 2 + len(columns):
-        raise UserError(f"{where}: expected `path frames label` or `path frames {' '.join(columns)}`")
-    levels = [
-        _from_base(_whole(field, where), classes.format.level_base, f"{where}, {column}", classes)
-        for column, field in zip(columns, fields[2:], strict=True)
-    ]
-    return Line(where, fields[0], (levels[used],), _whole(fields[1], where))
+def _cells(row: str) -> list[str]:
+    return [cell.strip().strip('"') for cell in row.split(",")]
 
 
-def _check_csv(where: str, row: str, classes: Classes) -> None:
+def _is_csv_header(row: str, classes: Classes) -> bool:
+    return classes.layout == "list" and _cells(row)[0] == CSV_HEADER[0]
+
+
+def _check_csv_header(where: str, row: str, classes: Classes) -> None:
     if _cells(row) != CSV_HEADER:
         raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {row.strip()!r}")
     if classes.format.csv_base is None:
@@ -122,33 +123,30 @@ def _csv_row(row: str, where: str, classes: Classes) -> Line:
     cells = _cells(row)
     if len(cells) != 2 or not cells[0]:
         raise UserError(f"{where}: expected `{','.join(CSV_HEADER)}`, got {row.strip()!r}")
-    name, label = without_suffix(cells[0]), _whole(cells[1], where)
-    labels = (_from_base(label, classes.format.csv_base, where, classes),)
-    return Line(where, name.zfill(classes.format.csv_digits), labels)
-
-
-def _cells(row: str) -> list[str]:
-    return [cell.strip().strip('"') for cell in row.split(",")]
+    label = _label(cells[1], classes.format.csv_base, where, classes)
+    return Line(where, without_suffix(cells[0]).zfill(classes.format.csv_digits), (label,))
 
 
 def _video_and_class(row: str, where: str, classes: Classes) -> Line:
-    """``video class``, with a Chinese and an English caption after tabs; or ``path frames label``."""
-    tabbed = "\t" in row.strip()
-    columns = [column.strip() for column in row.split("\t")] if tabbed else row.strip().rsplit(maxsplit=2)
+    """Parse ``video class``, with a Chinese and an English caption after tabs; or ``path frames label``."""
+    has_tabs = "\t" in row.strip()
+    columns = [column.strip() for column in row.split("\t")] if has_tabs else row.strip().rsplit(maxsplit=2)
     if len(columns) == 3 and columns[1].isdecimal():
-        return _numbered(columns, where, classes)
-    if len(columns) not in ((2, 4) if tabbed else (2,)) or not columns[0]:
+        return _numbered_line(*columns, where, classes)
+    if len(columns) not in ((2, 4) if has_tabs else (2,)) or not columns[0]:
         raise UserError(
             f"{where}: expected `video class`, these and two captions with tabs between, or `path frames label`; "
-            f"got {len(columns) if tabbed else len(row.split())} columns"
+            f"got {len(columns) if has_tabs else len(row.split())} columns"
         )
     caption = columns[3] if len(columns) == 4 else None
     return Line(where, columns[0], labels_named(columns[1], where, classes), caption=caption or None)
 
 
 def _image_and_label(row: str, where: str, classes: Classes) -> Line:
-    """``image label`` or ``image number label``, which may count from different numbers; what the number says is not
-    known, and an image is one frame."""
+    """Parse ``image label`` or ``image number label``, which may count from different numbers.
+
+    What the number in the middle means is not documented; an image is one frame.
+    """
     for columns, base in ((2, classes.format.two_column_base), (3, classes.label_base)):
         fields = row.strip().rsplit(maxsplit=columns - 1)
         if len(fields) < columns or not fields[0].lower().endswith(SUFFIXES):
@@ -158,17 +156,17 @@ def _image_and_label(row: str, where: str, classes: Classes) -> Line:
                 f"{where}: two columns, but {classes.source} does not say from what their labels count; "
                 f'state "two_column_label_base"'
             )
-        return Line(where, fields[0], (_from_base(_whole(fields[-1], where), base, where, classes),))
+        return Line(where, fields[0], (_label(fields[-1], base, where, classes),))
     raise UserError(f"{where}: expected `image number label` or `image label`, got {row.strip()!r}")
 
 
 def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
-    """``anger_disgust`` in whatever order and case."""
+    """Return the base classes of a word such as ``anger_disgust``, in whatever order and case."""
     parts = [word] if word.lower() in classes.words else word.split("_")
     for part in parts:
         if part.lower() not in classes.words:
-            known = [*classes.base_names, *(w for own in classes.format.folders for w in own)]
-            guess = closest(part, known) or f"; the classes are {', '.join(classes.base_names)}"
+            words = [*classes.base_names, *(word for words in classes.format.folders for word in words)]
+            guess = closest(part, words) or f"; the classes are {', '.join(classes.base_names)}"
             raise BadLabel(f"{where}: unknown class {part!r}{guess}")
     labels = {classes.words[part.lower()] for part in parts}
     if len(labels) < len(parts):
@@ -177,11 +175,11 @@ def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
 
 
 def _check_class_folder(line: Line, classes: Classes) -> None:
-    """A list that counts from another number shows in the folders."""
+    """Raise an error where the folder above a clip names another class: then the list counts from another number."""
     parts = line.path.replace("\\", "/").rstrip("/").split("/")
     folder = parts[-2] if len(parts) > 1 else ""
-    (said,) = labels_named(folder, f"{line.where}, the folder above the clip", classes)
-    if (said,) != line.labels:
+    (folder_label,) = labels_named(folder, f"{line.where}, the folder above the clip", classes)
+    if (folder_label,) != line.labels:
         names = ", ".join(classes.base_names[label] for label in line.labels)
         raise BadLabel(
             f"{line.where}: the label means {names}, but the clip lies in {folder}/; "
@@ -189,15 +187,17 @@ def _check_class_folder(line: Line, classes: Classes) -> None:
         )
 
 
-def _whole(text: str, where: str) -> int:
+def _label(text: str, base: int, where: str, classes: Classes, column: str | None = None) -> int:
+    """Return a label written as a number, counted from 0."""
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise UserError(f"{where}: the label must be a whole number, got {text!r}") from None
+    return _from_base(number, base, f"{where}, {column}" if column else where, classes)
 
 
 def _from_base(number: int, base: int, where: str, classes: Classes) -> int:
-    """A number of a list as a label that counts from 0."""
+    """Return a number of a list, which counts from ``base``, as a label that counts from 0."""
     names = classes.base_names
     if not base <= number < base + len(names):
         raise BadLabel(

@@ -26,10 +26,10 @@ from torch.utils.data import Dataset
 from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.options import SetOptions
 from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, read_face_boxes
-from dataloader.build import Loader, start_worker
 from dataloader.classes import Classes, load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame
+from dataloader.loader import Loader, start_worker
 from dataloader.packed import FORMAT, INDEX, JOURNAL, STREAMS, changed_frame, digest, hash_frames, read_index, stamps
 from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to

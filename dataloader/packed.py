@@ -18,8 +18,7 @@ from torch import Tensor
 from dataloader.annotation import Clip
 from dataloader.clips import FrameFiles, Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, list_frames
-from dataloader.random_crop import WHOLE
-from dataloader.transforms import PLAIN, Augmentation, augment_squares
+from dataloader.transforms import PLAIN, WHOLE, Augmentation, augment_squares
 from utils.errors import UserError, reason_of
 
 FORMAT = 1

@@ -6,66 +6,70 @@ import numpy as np
 
 
 def test_indexes(N: int, T: int, duration: int = 1) -> np.ndarray:
-    """The middle of each of T equal segments; a clip of at most T frames is taken whole, its last frame repeated."""
+    """Return the middle of each of T equal segments; a clip of at most T frames is taken whole, its last repeated."""
     if N <= T + duration - 1:
-        return _whole_then_repeat(N, T, duration)
+        return _whole_clip(N, T, duration)
     step = (N - duration + 1) / T
-    return _spread(np.floor(step / 2 + step * np.arange(T)).astype(int), N, duration)
+    return _with_following(np.floor(step / 2 + step * np.arange(T)).astype(int), N, duration)
 
 
 def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Generator) -> np.ndarray:
-    """One random frame in each of T segments.
+    """Return one random frame in each of T segments.
 
     ``whole`` cuts the clip into real-valued segments and so reaches every frame. ``published`` cuts it into ``N // T``
     whole frames: of a clip with 16 to 31 frames it always takes the first 16.
     """
-    room = N - duration + 1
+    num_starts = N - duration + 1
     if rule == "whole":
         if N <= T + duration - 1:
-            return _whole_then_repeat(N, T, duration)
-        return _spread(np.floor(room / T * (np.arange(T) + rng.random(T))).astype(int), N, duration)
-    length = room // T
+            return _whole_clip(N, T, duration)
+        return _with_following(np.floor(num_starts / T * (np.arange(T) + rng.random(T))).astype(int), N, duration)
+    length = num_starts // T
     if length > 0:
-        return _spread(np.arange(T) * length + rng.integers(length, size=T), N, duration)
-    if N > T and room > 0:
-        return _spread(np.sort(rng.integers(room, size=T)), N, duration)
-    return _whole_then_repeat(N, T, duration)
+        return _with_following(np.arange(T) * length + rng.integers(length, size=T), N, duration)
+    if N > T and num_starts > 0:
+        return _with_following(np.sort(rng.integers(num_starts, size=T)), N, duration)
+    return _whole_clip(N, T, duration)
 
 
 def window_indexes(N: int, T: int, downsample: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """T consecutive ones of every ``downsample``-th frame: from a random start, which wraps around at the end, or
-    without ``rng`` those in the middle. A shorter clip is taken whole from its start, then back and forth."""
-    kept = -(-N // downsample)
-    start = max(kept - T, 0) // 2 if rng is None else int(rng.integers(kept))
-    place = np.arange(T)
-    if kept < T:
-        place = place % max(2 * (kept - 1), 1)  # there and back, both ends once
-        place = np.where(place < kept, place, 2 * (kept - 1) - place)
-    return ((start + place) % kept) * downsample
+    """Return T consecutive ones of every ``downsample``-th frame.
+
+    They begin at a random frame and wrap around at the end, or without ``rng`` are those in the middle. A shorter clip
+    is taken whole from its start, then back and forth.
+    """
+    count = -(-N // downsample)
+    start = max(count - T, 0) // 2 if rng is None else int(rng.integers(count))
+    steps = np.arange(T)
+    if count < T:
+        steps = steps % max(2 * (count - 1), 1)  # there and back, both ends once
+        steps = np.where(steps < count, steps, 2 * (count - 1) - steps)
+    return ((start + steps) % count) * downsample
 
 
 def choose_frames(
     N: int, T: int, duration: int, rule: str, rng: np.random.Generator, training: bool, downsample: int = 1
 ) -> np.ndarray:
-    """The frames of one clip: by ``rule`` and chance in training, always the same in evaluation."""
+    """Return the frames of one clip: by ``rule`` and chance in training, always the same in evaluation."""
     if rule == "window":
         return window_indexes(N, T, downsample, rng if training else None)
     return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration)
 
 
-def _whole_then_repeat(N: int, T: int, duration: int) -> np.ndarray:
-    return _spread(np.minimum(np.arange(T), N - 1), N, duration)
+def _whole_clip(N: int, T: int, duration: int) -> np.ndarray:
+    return _with_following(np.minimum(np.arange(T), N - 1), N, duration)
 
 
-def _spread(starts: np.ndarray, N: int, duration: int) -> np.ndarray:
-    """Each start followed by its ``duration - 1`` next frames, inside the clip."""
+def _with_following(starts: np.ndarray, N: int, duration: int) -> np.ndarray:
+    """Return each start followed by its ``duration - 1`` next frames, inside the clip."""
     return np.minimum(starts[:, None] + np.arange(duration), N - 1).ravel()
 
 
 class ClipOrder:
     """The order of one epoch, a pure function of (seed, epoch): yields ``(epoch, position, clip)``.
 
-    ``weights`` (one a clip) draw with replacement; without them every clip comes once, shuffled.
+    ``weights`` (one a clip) draw with replacement; without them every clip comes once, shuffled. ``share`` is (rank,
+    world, batch): this process takes every ``world``-th clip of each batch.
     """
 
     def __init__(
@@ -76,46 +80,47 @@ class ClipOrder:
         shuffle: bool = True,
         share: tuple[int, int, int] | None = None,
     ) -> None:
-        """``share`` (rank, world, batch): every world-th clip of each batch, for one of several processes."""
-        self.num_clips, self.seed, self.shuffle = num_clips, seed, shuffle
-        self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
-        self.share = share
+        self.num_clips, self.seed, self.shuffle, self.share = num_clips, seed, shuffle, share
+        self.probabilities = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
-        self.start = 0  # clips of the next pass that were seen before an interruption
-        self._current: tuple[int, np.ndarray] | None = None  # the order that a process last asked about, and its epoch
+        self.start = 0  # clips of the next pass that were trained on before an interruption
+        self._cached: tuple[int, np.ndarray] | None = None  # the last epoch of ``clips_of_batch``, and its order
 
     def __len__(self) -> int:
-        return self.num_clips if self.share is None else sum(self._is_own(p) for p in range(self.num_clips))
+        return self.num_clips if self.share is None else sum(map(self._is_mine, range(self.num_clips)))
 
-    def _is_own(self, position: int) -> bool:
-        """A process that has none of the last clips takes the first of them along: all make equally many steps."""
+    def _is_mine(self, position: int) -> bool:
+        """Say whether a position belongs to this process.
+
+        A process that has none of the last, smaller batch takes the first clip of it along with its owner, so that all
+        processes make equally many steps.
+        """
         if self.share is None:
             return True
         rank, world, batch = self.share
-        place = position % batch
-        left = self.num_clips - (position - place)  # clips from the beginning of this batch on
-        return place % world == rank or (place == 0 and left <= rank)
+        index = position % batch
+        in_batch = self.num_clips - (position - index)  # clips from the beginning of this batch on
+        return index % world == rank or (index == 0 and in_batch <= rank)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        epoch, start, order = self.epoch, self.start, self._whole()  # bound now: later changes are for later passes
-        own = ((position, clip) for position, clip in enumerate(order) if position >= start and self._is_own(position))
-        return ((epoch, position, int(clip)) for position, clip in own)
+        epoch, start, order = self.epoch, self.start, self._order()  # bound now: later changes are for later passes
+        positions = (position for position in range(start, len(order)) if self._is_mine(position))
+        return ((epoch, position, int(order[position])) for position in positions)
 
     def clips_of_batch(self, step: int, batch_size: int) -> list[int]:
-        """The clips of a step of this epoch, those of all processes."""
-        if self._current is None or self._current[0] != self.epoch:
-            self._current = self.epoch, self._whole()
-        return self._current[1][step * batch_size : (step + 1) * batch_size].tolist()
+        """Return the clips of a step of this epoch, those of all processes."""
+        if self._cached is None or self._cached[0] != self.epoch:
+            self._cached = self.epoch, self._order()
+        return self._cached[1][step * batch_size : (step + 1) * batch_size].tolist()
 
-    def _whole(self) -> np.ndarray:
-        """The clips of this epoch in order."""
+    def _order(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, self.epoch])
-        if self.shares is not None:
-            return rng.choice(self.num_clips, size=self.num_clips, p=self.shares)
+        if self.probabilities is not None:
+            return rng.choice(self.num_clips, size=self.num_clips, p=self.probabilities)
         return rng.permutation(self.num_clips) if self.shuffle else np.arange(self.num_clips)
 
 
 def balancing_weights(labels: list[int], num_classes: int) -> np.ndarray:
-    """1 / n_c for each clip: every class that occurs is drawn equally often."""
+    """Return 1 / n_c for each clip, with which every class that occurs is drawn equally often."""
     counts = np.bincount(labels, minlength=num_classes)
     return 1.0 / counts[labels]

@@ -1,70 +1,101 @@
-"""Windows of long videos as stored features: which frames, what stands in for a frame without a face, their labels."""
+"""Long videos as tensors: their frames for an image encoder, windows of their features for a sequence model."""
 
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataloader.affwild import Video
+from dataloader.crops import letterbox
 from dataloader.frame_labels import TASKS, lengthen, unlabelled
+from dataloader.frames import BadFrame, decode_frame
+from dataloader.loader import Batch
 from utils.errors import UserError
 
 GRID = 3  # the family of random streams that moves the windows
+
+
+class VideoFrames(Dataset):
+    """``dataset[i]``: the i-th frame that has a file, (3, S, S) uint8, and whether it could be read.
+
+    With ``skips_unreadable`` a frame that cannot be read is black instead of an error.
+    """
+
+    def __init__(self, video: Video, size: int, skips_unreadable: bool = False) -> None:
+        if video.folder is None:
+            raise UserError(f"{video.id}: read without the folder of its frames")
+        self.video, self.size, self.skips_unreadable = video, size, skips_unreadable
+        self.present = np.flatnonzero(~video.missing)
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, bool]:
+        try:
+            frame, _ = decode_frame(self.video.folder / self.video.files[self.present[index]])
+        except BadFrame:
+            if not self.skips_unreadable:
+                raise
+            return torch.zeros(3, self.size, self.size, dtype=torch.uint8), False
+        return torch.from_numpy(frame_square(frame, self.size)).permute(2, 0, 1), True
+
+
+def frame_square(frame: np.ndarray, size: int) -> np.ndarray:
+    """Return a frame that is cropped and aligned already as (size, size, 3), averaged over pixels where it shrinks."""
+    height, width = frame.shape[:2]
+    if (height, width) == (size, size):
+        return frame.copy()
+    if height != width:
+        return letterbox(frame, size)
+    return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if size < width else cv2.INTER_LINEAR)
 
 
 class FeatureSource:
     """(L, D) features of every video from ``<folder>/<video>.npy``, folders side by side along D, by memory map.
 
     A frame without a file carries the features of the frame before it that has one, else of the next: to a model they
-    are real inputs, and ``missing`` tells them apart. Only where a video has no frame at all the features are zeros
-    and ``padding`` is True.
+    are real inputs, and ``missing`` marks them. Only where a video has no frame at all the features are zeros and
+    ``padding`` is True.
     """
 
     def __init__(self, videos: list[Video], folders: list[Path]) -> None:
         self.folders, self.widths = [Path(folder) for folder in folders], [0] * len(folders)
         self.present = {video.id: np.flatnonzero(~video.missing).astype(np.int32) for video in videos}
         for video in videos:
-            for place, folder in enumerate(self.folders):
-                self._check(open_features(_file(folder, video.id)), _file(folder, video.id), video, place)
+            for index, folder in enumerate(self.folders):
+                path = folder / f"{video.id}.npy"
+                width = _feature_width(path, video)
+                self.widths[index] = self.widths[index] or width
+                if width != self.widths[index]:
+                    raise UserError(f"{path}: {width} features a frame, the files before it have {self.widths[index]}")
 
     @property
     def width(self) -> int:
         return sum(self.widths)
 
     def read(self, id: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of frames ``start`` to ``stop``: features (N, D) float32, ``missing`` (N,) and ``padding`` (N,) bool."""
+        """Return features (N, D) float32, ``missing`` (N,) and ``padding`` (N,) bool of frames ``start:stop``."""
         frames, present = np.arange(start, stop), self.present[id]
         if not len(present):
             everywhere = np.ones(len(frames), dtype=bool)
             return np.zeros((len(frames), self.width), np.float32), everywhere, everywhere.copy()
         rows = stand_ins(present, frames)
-        features = np.concatenate([_rows(_file(folder, id), rows) for folder in self.folders], axis=1)
+        features = np.concatenate([_read_rows(folder / f"{id}.npy", rows) for folder in self.folders], axis=1)
         return features, rows != frames, np.zeros(len(frames), dtype=bool)
-
-    def _check(self, features: np.ndarray, path: Path, video: Video, place: int) -> None:
-        """Rows fit the video, and columns the other videos of the folder."""
-        if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
-            shape = " × ".join(map(str, features.shape))
-            raise UserError(f"{path}: expected frames × features of floats, got {shape} of {features.dtype}")
-        if len(features) != len(video):
-            raise UserError(f"{path}: {len(features)} rows, the video has {len(video)} label lines")
-        self.widths[place] = self.widths[place] or features.shape[1]
-        if features.shape[1] != self.widths[place]:
-            raise UserError(
-                f"{path}: {features.shape[1]} features a frame, the files before it have {self.widths[place]}"
-            )
 
 
 def stand_ins(present: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """For each of ``frames`` itself where it is ``present`` (rising), else the one before it that is, else the next."""
+    """Return each of ``frames`` where it is ``present`` (rising), else the present one before it, else the next."""
     before = np.searchsorted(present, frames, side="right") - 1
     return present[np.maximum(before, 0)]
 
 
 def open_features(path: Path) -> np.ndarray:
-    """A ``.npy`` file by memory map, opened anew for each read: processes share no state."""
+    """Return a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -73,11 +104,17 @@ def open_features(path: Path) -> np.ndarray:
         raise UserError(f"{path}: cannot be read as a .npy file of numbers") from None
 
 
-def _file(folder: Path, id: str) -> Path:
-    return folder / f"{id}.npy"
+def _feature_width(path: Path, video: Video) -> int:
+    features = open_features(path)
+    if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
+        shape = " × ".join(map(str, features.shape))
+        raise UserError(f"{path}: expected frames × features of floats, got {shape} of {features.dtype}")
+    if len(features) != len(video):
+        raise UserError(f"{path}: {len(features)} rows, the video has {len(video)} label lines")
+    return features.shape[1]
 
 
-def _rows(path: Path, rows: np.ndarray) -> np.ndarray:
+def _read_rows(path: Path, rows: np.ndarray) -> np.ndarray:
     features = open_features(path)[rows].astype(np.float32)
     if not np.isfinite(features).all():
         row = rows[int(np.argmin(np.isfinite(features).all(1)))]
@@ -85,80 +122,89 @@ def _rows(path: Path, rows: np.ndarray) -> np.ndarray:
     return features
 
 
-def window_starts(frames: int, size: int, stride: int, phase: int | None = None) -> np.ndarray:
-    """Where windows begin: every ``stride`` frames, the last aligned to the end; a short video is one window.
+def read_feature_videos(folder: Path) -> list[Video]:
+    """Return an unlabelled video for each ``<video>.npy``, as long as its rows, every frame taken as present."""
+    if not folder.is_dir():
+        raise UserError(f"--features {folder}: no such folder")
+    lengths = {path: len(open_features(path)) for path in sorted(folder.glob("*.npy"))}
+    if not lengths:
+        raise UserError(f"--features {folder}: holds no .npy file of a video")
+    for path, frames in lengths.items():
+        if not frames:
+            raise UserError(f"{path}: holds no frame")
+    return [
+        Video(path.stem, None, (None,) * frames, {task: unlabelled(task, frames) for task in TASKS})
+        for path, frames in lengths.items()
+    ]
 
-    With ``phase``, 0 to ``stride`` - 1, the grid begins that much before the video, takes one window more, and windows
-    that reach beyond an end are moved inside: every frame is in some window, and the count knows no chance.
+
+def window_starts(frames: int, size: int, stride: int, phase: int | None = None) -> np.ndarray:
+    """Return where windows begin: every ``stride`` frames, the last aligned to the end; a short video is one window.
+
+    With ``phase``, 0 to ``stride`` - 1, the grid begins that much before the video, has one window more, and windows
+    that reach beyond an end are moved inside: every frame is in some window, and the count does not depend on chance.
     """
     require_cover(size, stride)
     if frames < 1:
         return np.zeros(0, dtype=np.int64)
-    room = max(frames - size, 0)
-    count = -(-room // stride) + 1
-    if phase is None or not room:
-        return np.minimum(np.arange(count) * stride, room)
-    return np.clip(np.arange(count + 1) * stride - phase, 0, room)
+    last = max(frames - size, 0)
+    count = -(-last // stride) + 1
+    if phase is None or not last:
+        return np.minimum(np.arange(count) * stride, last)
+    return np.clip(np.arange(count + 1) * stride - phase, 0, last)
 
 
 def require_cover(size: int, stride: int) -> None:
+    """Raise an error where windows would leave frames out."""
     if not 1 <= stride <= size:
-        found = f"windows of {size} frames every {stride} do not cover a video"
-        raise UserError(f"--stride {stride}: expected 1 to {size}, the frames of a window: {found}")
+        reason = f"windows of {size} frames every {stride} do not cover a video"
+        raise UserError(f"--stride {stride}: expected 1 to {size}, the frames of a window: {reason}")
 
 
 class WindowDataset(Dataset):
     """``dataset[epoch, position, index]``: one window of one video, features and all labels.
 
     In training the grid of each video has a phase of its own, a pure function of (seed, epoch, video), and videos
-    without any valid label or any frame are left out (``left_out`` names them). Where evaluation meets a video without
-    any frame, ``padding`` is True throughout.
+    without any valid label or any frame are left out. Where evaluation meets a video without any frame, ``padding`` is
+    True throughout.
     """
 
     def __init__(
         self, videos: list[Video], source: FeatureSource, size: int, stride: int, training: bool, seed: int = 0
     ) -> None:
         require_cover(size, stride)
-        useless = {video.id for video in videos if not (video.is_labelled and len(source.present[video.id]))}
-        self.videos = [video for video in videos if not (training and video.id in useless)]
-        self.left_out = [video.id for video in videos if training and video.id in useless]
+        usable = [video for video in videos if video.is_labelled and len(source.present[video.id])]
+        self.videos = usable if training else videos
         self.source, self.size, self.stride, self.training, self.seed = source, size, stride, training, seed
-        counts = [len(self._starts(0, place)) for place in range(len(self.videos))]
-        self.video_of = np.repeat(np.arange(len(self.videos)), counts)
-        self.turn_of = np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, int)
+        counts = [len(self._starts(0, video_index)) for video_index in range(len(self.videos))]
+        self.first = np.cumsum([0, *counts])  # the index of each video's first window, and at the end their number
 
     def __len__(self) -> int:
-        return len(self.video_of)
+        return int(self.first[-1])
 
-    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int, int]) -> Batch:
         epoch, _, index = key
-        place = int(self.video_of[index])
-        video, start = self.videos[place], int(self._starts(epoch, place)[self.turn_of[index]])
+        video_index = int(np.searchsorted(self.first, index, side="right")) - 1
+        video, starts = self.videos[video_index], self._starts(epoch, video_index)
+        start = int(starts[index - self.first[video_index]])
         stop = min(start + self.size, len(video))
         features, missing, padding = self.source.read(video.id, start, stop)
-        item = {"features": _fill(features, self.size, 0.0), "missing": _fill(missing, self.size, True)}
-        item["padding"] = _fill(padding, self.size, True)
+        item: Batch = {"id": video.id, "start": start, "features": _fill(features, self.size, 0.0)}
+        item |= {"missing": _fill(missing, self.size, True), "padding": _fill(padding, self.size, True)}
         for task in TASKS:
             labels = video.labels[task][start:stop] if task in video.labels else unlabelled(task, stop - start)
             item[task] = torch.from_numpy(lengthen(task, labels, self.size))
-        return item | {"id": video.id, "start": start}
+        return item
 
-    def _starts(self, epoch: int, place: int) -> np.ndarray:
+    def _starts(self, epoch: int, video_index: int) -> np.ndarray:
         phase = None
         if self.training:
-            phase = int(np.random.default_rng([self.seed, GRID, epoch, place]).integers(self.stride))
-        return window_starts(len(self.videos[place]), self.size, self.stride, phase)
+            phase = int(np.random.default_rng([self.seed, GRID, epoch, video_index]).integers(self.stride))
+        return window_starts(len(self.videos[video_index]), self.size, self.stride, phase)
 
 
-def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Windows as one batch: tensors stacked, ``id`` a list, ``start`` (B,) int64."""
-    batch = {name: torch.stack([item[name] for item in items]) for name in items[0] if name not in ("id", "start")}
-    starts = torch.tensor([item["start"] for item in items], dtype=torch.int64)
-    return batch | {"id": [item["id"] for item in items], "start": starts}
-
-
-def _fill(rows: np.ndarray, size: int, value: Any) -> torch.Tensor:
-    """``rows`` followed by as many of ``value`` as a window lacks."""
+def _fill(rows: np.ndarray, size: int, value: Any) -> Tensor:
+    """Return ``rows`` followed by as many of ``value`` as a window lacks."""
     filled = np.full((size, *rows.shape[1:]), value, dtype=rows.dtype)
     filled[: len(rows)] = rows
     return torch.from_numpy(filled)

@@ -17,7 +17,7 @@ HEADER = "a first line `clip,subject,` and the names of the numbers"
 
 @dataclass(frozen=True)
 class Targets:
-    """Clips, whose they are, and their numbers: ``values`` (N, K), NaN where the file leaves one empty."""
+    """Clips, whose ``person`` is the subject, and their numbers: (N, K), NaN where the file leaves a cell empty."""
 
     clips: list[Clip]
     names: tuple[str, ...]
@@ -29,6 +29,7 @@ class Targets:
 
 
 def read_targets(file: str, root: str | None) -> Targets:
+    """Return the clips of a file with their numbers; the first line at fault ends in an error that names it."""
     path = resolve_path(file, root)
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
@@ -41,15 +42,15 @@ def read_targets(file: str, root: str | None) -> Targets:
     names = _names(rows[0][1] if rows else [], path)
     if len(rows) < 2:
         raise UserError(f"--targets {path}: holds no clip below its first line")
-    clips, values, seen = [], [], {}
+    clips, values, line_of = [], [], {}
     for number, row in rows[1:]:
         where = f"{path}, line {number}"
         if len(row) != len(names) + 2:
             raise UserError(f"{where}: {len(row)} columns, the first line has {len(names) + 2}")
-        clips.append(_clip(row[0], row[1], root, where))
-        before = seen.setdefault(clips[-1].key, number)
-        if before != number:
-            raise UserError(f"{where}: the clip {row[0]} stands in line {before} already")
+        clip = _clip(row[0], row[1], root, where)
+        if line_of.setdefault(clip.key, number) != number:
+            raise UserError(f"{where}: the clip {row[0]} stands in line {line_of[clip.key]} already")
+        clips.append(clip)
         values.append([_number(cell, name, where) for cell, name in zip(row[2:], names, strict=True)])
     return Targets(clips, names, np.array(values, dtype=np.float64))
 
@@ -63,16 +64,16 @@ def _names(header: list[str], path: Path) -> tuple[str, ...]:
     return names
 
 
-def _clip(written: str, subject: str, root: str | None, where: str) -> Clip:
+def _clip(name: str, subject: str, root: str | None, where: str) -> Clip:
     if not subject:
-        raise UserError(f"{where}: the clip {written} has no subject")
-    folder = find_clip_folder(written, root)
+        raise UserError(f"{where}: the clip {name} has no subject")
+    folder = find_clip_folder(name, root)
     if folder is None:
-        raise UserError(f"{where}: no folder {Path(root or '.') / written}; check the file and --root-dir")
+        raise UserError(f"{where}: no folder {Path(root or '.') / name}; check the file and --root-dir")
     frames = list_frames(folder)
     if not frames:
         raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
-    return Clip(written, folder, frames, None, 0, clip_key(written, root), subject)
+    return Clip(name, folder, frames, None, 0, clip_key(name, root), subject)
 
 
 def _number(cell: str, name: str, where: str) -> float:

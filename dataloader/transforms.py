@@ -1,9 +1,10 @@
-"""Augmentation: one draw for all frames of a view, made once a clip; evaluation draws nothing.
+"""Augmentation: one draw for all frames of a view, made once a clip. Evaluation draws nothing.
 
-``to_square`` does it as published, on the crop, before the resize. ``augment_squares`` does the same to crops that are
-squares already, which a pack and the device have: many at once, nearest pixel, black where the crop ends.
+``to_square`` augments as published: on the crop, before it is resized. ``augment_squares`` does the same to many crops
+that are squares already, as a pack and the device have them: nearest pixel, black where the crop ends.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -11,25 +12,31 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from dataloader.random_crop import WHOLE, Part, draw_part, enlarge_parts, part_within, pixels_of
+Part = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 
+WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
+ASPECTS = 3 / 4, 4 / 3  # of a random crop
+CROP_TRIES = 10
 MAX_ANGLE = 4.0  # degrees
-FIXED = 1 << 16  # PIL turns pictures in fixed point
+FIXED_POINT = 1 << 16  # PIL rotates pictures in this fixed point
 
 
 @dataclass(frozen=True)
 class AugmentationLimits:
-    """What is drawn from: angles to either side, mirrored or not, the smallest part, how far brightness may go."""
+    """The ranges that a run draws from."""
 
-    max_angle: float = MAX_ANGLE
-    flip: bool = True
-    random_crop: float = 1.0
-    brightness: float = 0.0
+    max_angle: float = MAX_ANGLE  # degrees to either side
+    flip: bool = True  # half of the clips are mirrored
+    random_crop: float = 1.0  # the smallest share of the area
+    brightness: float = 0.0  # factors from 1 - brightness to 1 + brightness
 
 
 @dataclass(frozen=True)
 class Augmentation:
+    """One draw."""
+
     angle: float = 0.0
     flip: bool = False
     part: Part = WHOLE
@@ -41,20 +48,57 @@ DEFAULT_LIMITS = AugmentationLimits()
 
 
 def draw_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEFAULT_LIMITS) -> Augmentation:
-    """Angle and flip are drawn even where they are off: the other draws stay the same."""
+    """Draw once. Angle and flip are drawn even where they are off, so that the other draws stay the same."""
     angle, flip = float(rng.uniform(-limits.max_angle, limits.max_angle)), bool(rng.random() < 0.5)
     part = draw_part(rng, limits.random_crop) if limits.random_crop < 1 else WHOLE
     brightness = float(rng.uniform(1 - limits.brightness, 1 + limits.brightness)) if limits.brightness else 1.0
     return Augmentation(angle, flip and limits.flip, part, brightness)
 
 
+def cached_variants(count: int, max_angle: float = MAX_ANGLE, flip: bool = True) -> list[Augmentation]:
+    """Return at most ``count`` augmentations for a feature cache.
+
+    First the plain picture, then the mirrored one, then both at eight angles spread over the range.
+    """
+    angles = [sign * max_angle * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1)] if max_angle else []
+    flips = (False, True) if flip else (False,)
+    return [Augmentation(angle, is_mirrored) for angle in [0.0, *angles] for is_mirrored in flips][:count]
+
+
+def draw_part(rng: np.random.Generator, smallest: float) -> Part:
+    """Draw a random resized crop: its area uniform from ``smallest`` to 1, the logarithm of its aspect uniform.
+
+    Both are those of the square that the model sees, so that one part serves frames of any shape. Where no try fits,
+    the part is the largest centred one of an allowed aspect: of a square that is the whole.
+    """
+    for _ in range(CROP_TRIES):
+        area, aspect = rng.uniform(smallest, 1), math.exp(rng.uniform(*np.log(ASPECTS)))
+        width, height = math.sqrt(area * aspect), math.sqrt(area / aspect)
+        if width <= 1 and height <= 1:
+            x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+            return x, y, min(x + width, 1.0), min(y + height, 1.0)
+    return WHOLE
+
+
+def pixels_of(part: Part, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the edges of a part in whole pixels, at least one pixel either way."""
+    x, y = min(round(part[0] * width), width - 1), min(round(part[1] * height), height - 1)
+    return x, y, max(round(part[2] * width), x + 1), max(round(part[3] * height), y + 1)
+
+
+def part_within(part: Part, box: Part) -> Part:
+    """Return the edges of a part of ``box``, whose own edges are fractions of a pixel."""
+    x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]
+    return x + part[0] * width, y + part[1] * height, x + part[2] * width, y + part[3] * height
+
+
 def to_square(
     crop: np.ndarray, augmentation: Augmentation, size: int, inside: tuple[float, ...] | None = None
 ) -> np.ndarray:
-    """Rotate (nearest, same canvas, black), take the part, resize ignoring aspect (PIL bilinear), flip, brighten →
-    (3, size, size) uint8.
+    """Return a crop (H, W, 3) as an augmented square (3, size, size) uint8.
 
-    ``inside``: the part of the crop that is meant, to a fraction of a pixel; all of it where there is none.
+    The steps are: rotate (nearest pixel, same canvas, black corners), cut the part, resize ignoring the aspect (PIL
+    bilinear), flip, brighten. ``inside`` is the part of the crop that counts, to a fraction of a pixel; None is all.
     """
     pixels = crop
     if augmentation.angle or augmentation.part != WHOLE or crop.shape[:2] != (size, size):
@@ -75,7 +119,7 @@ def to_square(
 
 
 def brighten(pixels: Tensor, factor: Tensor) -> Tensor:
-    """uint8 times a float32 factor, cut off at 255 and rounded down: PIL's numbers."""
+    """Return uint8 pixels times a float32 factor, cut off at 255 and rounded down, as PIL computes it."""
     return (pixels * factor).clamp(max=255).byte()
 
 
@@ -87,24 +131,27 @@ def augment_squares(
     part: Tensor | None = None,
     brightness: Tensor | None = None,
 ) -> Tensor:
-    """(B, T, 3, S, S) uint8 turned by ``angle`` (B,), mirrored by ``flip`` (B,), cut to ``part`` (B, 4) and multiplied
-    by ``brightness`` (B,), on the squares' device; ``crop_size`` (B, T, 2) is what they were made of."""
+    """Return squares (B, T, 3, S, S) uint8, augmented on their own device by one draw a clip.
+
+    ``crop_size`` (B, T, 2) is the width and height of the crop that each square was resized from; ``angle``, ``flip``
+    and ``brightness`` are (B,), ``part`` is (B, 4).
+    """
     steps = turn_steps(angle, crop_size, squares.shape[-1])
-    made = turn(squares, steps.to(squares.device, non_blocking=True), flip.to(squares.device, non_blocking=True))
+    squares = turn(squares, steps.to(squares.device, non_blocking=True), flip.to(squares.device, non_blocking=True))
     if part is not None:
-        made = enlarge_parts(made, part, flip)
+        squares = enlarge_parts(squares, part, flip)
     if brightness is not None:
         factor = brightness.to(squares.device, torch.float32, non_blocking=True)
-        made = brighten(made, factor.view(-1, 1, 1, 1, 1))
-    return made
+        squares = brighten(squares, factor.view(-1, 1, 1, 1, 1))
+    return squares
 
 
 def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:
-    """(B,) degrees and (B, T, 2) widths and heights of the crops → (B, T, 6) int64: where a square's pixel comes from;
-    (B, 1, 6) where all frames of each clip have crops of one shape.
+    """Return the affine map from each pixel of a rotated square to the pixel that it comes from, in fixed point.
 
-    A crop that is turned and then squeezed into a square is the square, stretched, turned and squeezed again. Where the
-    crop is a square itself, these are the very numbers that PIL turns by.
+    (B,) degrees and (B, T, 2) widths and heights of the crops → (B, T, 6) int64, or (B, 1, 6) where all frames of each
+    clip have crops of one shape. Rotating a crop and squeezing it into a square equals stretching the square to the
+    crop's shape, rotating it and squeezing it again. For a crop that is a square these are PIL's own numbers.
     """
     radians = -torch.deg2rad((angle % 360).double())[:, None]  # (B, 1)
     aspect = crop_size[..., 0].double() / crop_size[..., 1].double()  # (B, T)
@@ -112,36 +159,81 @@ def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:
     a, b, d, e = cosine, sine / aspect, -sine * aspect, cosine
     c, f = (size / 2 * (1 - p - q) for p, q in ((a, b), (d, e)))
     steps = torch.stack([a, b, c + (a + b) / 2, d, e, f + (d + e) / 2], dim=-1)
-    fixed = torch.floor(steps * FIXED + 0.5).long()
+    fixed = torch.floor(steps * FIXED_POINT + 0.5).long()
     return fixed[:, :1] if bool((fixed == fixed[:, :1]).all()) else fixed
 
 
 def turn(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
-    """(B, T, 3, S, S) turned by ``steps`` (B, T or 1, 6), then mirrored where ``flip`` (B,) is true; on any device."""
-    B, T, _, S, _ = squares.shape
+    """Return (B, T, 3, S, S) rotated by ``steps`` (B, T or 1, 6), then mirrored where ``flip`` (B,) is true."""
+    B, S = squares.shape[0], squares.shape[-1]
     a, b, c, d, e, f = steps[..., None, None].unbind(2)  # (B, T or 1, 1, 1) each
     y = torch.arange(S, device=squares.device).view(S, 1)
     x = torch.arange(S, device=squares.device).expand(B, 1, 1, S)
     x = torch.where(flip.view(B, 1, 1, 1), S - 1 - x, x)
     from_x, from_y = (c + a * x + b * y) >> 16, (f + d * x + e * y) >> 16  # (B, T or 1, S, S)
-    if is_on_processor(squares):
-        return _gather_by_opencv(squares, torch.stack([from_x, from_y], dim=-1))
+    sources = torch.stack([from_x, from_y], dim=-1)
+    return gather_by_opencv(squares, sources) if squares.device.type == "cpu" else gather_by_torch(squares, sources)
+
+
+def gather_by_torch(squares: Tensor, sources: Tensor) -> Tensor:
+    """Return squares (B, T, 3, S, S) whose pixels come from x and y in ``sources`` (B, T or 1, S, S, 2), else black."""
+    B, T, _, S, _ = squares.shape
+    from_x, from_y = sources.unbind(-1)
     inside = (from_x >= 0) & (from_x < S) & (from_y >= 0) & (from_y < S)
-    place = (from_y.clamp(0, S - 1) * S + from_x.clamp(0, S - 1)).flatten(2)[:, :, None]  # (B, T or 1, 1, S * S)
-    turned = squares.flatten(3).gather(3, place.expand(B, T, 3, S * S)).view_as(squares)
+    index = (from_y.clamp(0, S - 1) * S + from_x.clamp(0, S - 1)).flatten(2)[:, :, None]  # (B, T or 1, 1, S * S)
+    turned = squares.flatten(3).gather(3, index.expand(B, T, 3, S * S)).view_as(squares)
     return turned * inside[:, :, None]
 
 
-def is_on_processor(pixels: Tensor) -> bool:
-    return pixels.device.type == "cpu"
-
-
-def _gather_by_opencv(squares: Tensor, places: Tensor) -> Tensor:
-    """The same on a processor, where it is several times as fast: ``places`` (B, T or 1, S, S, 2) of x and y."""
-    turned, maps = torch.empty(squares.shape, dtype=torch.uint8), places.to(torch.int16).numpy()
+def gather_by_opencv(squares: Tensor, sources: Tensor) -> Tensor:
+    """Return the same on a CPU, several times as fast."""
+    turned, maps = torch.empty(squares.shape, dtype=torch.uint8), sources.to(torch.int16).numpy()
     for clip, (source, target) in enumerate(zip(squares.contiguous().numpy(), turned.numpy(), strict=True)):
         for frame in range(source.shape[0]):
-            place = maps[clip, frame if maps.shape[1] > 1 else 0]
+            xy = maps[clip, frame if maps.shape[1] > 1 else 0]
             for plane, into in zip(source[frame], target[frame], strict=True):
-                cv2.remap(plane, place, None, cv2.INTER_NEAREST, into, cv2.BORDER_CONSTANT, 0)
+                cv2.remap(plane, xy, None, cv2.INTER_NEAREST, into, cv2.BORDER_CONSTANT, 0)
     return turned
+
+
+def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
+    """Return the part (B, 4) of each clip of squares (B, T, 3, S, S) uint8 at full size.
+
+    Where ``flip`` (B,) is true the squares are mirrored already and the parts are not. ``parts`` and ``flip`` lie on
+    the CPU. A part is smaller than its square, so interpolation between pixels is what PIL's resize does, too.
+    """
+    S, edges = squares.shape[-1], []
+    for part, is_mirrored in zip(parts.tolist(), flip.tolist(), strict=True):
+        left, top, right, bottom = pixels_of(tuple(part), S, S)
+        edges.append((S - right, top, S - left, bottom) if is_mirrored else (left, top, right, bottom))
+    if squares.device.type != "cpu":
+        return interpolate_together(squares, torch.tensor(edges))
+    enlarged = torch.empty_like(squares)
+    for clip, (left, top, right, bottom) in enumerate(edges):
+        pixels = squares[clip, ..., top:bottom, left:right].float()  # (T, 3, h, w)
+        enlarged[clip] = interpolate(pixels, (S, S), mode="bilinear", align_corners=False).round()
+    return enlarged
+
+
+def interpolate_together(squares: Tensor, edges: Tensor) -> Tensor:
+    """Enlarge the parts of all clips in a few kernels; ``edges`` (B, 4) are in pixels.
+
+    A GPU needs this; a CPU is four times slower with it. One pixel in 100,000 is rounded the other way.
+    """
+    S, edges = squares.shape[-1], edges.to(squares.device, non_blocking=True)
+    low, high, share = _neighbours(edges[:, 0], edges[:, 2], S)
+    columns = [squares.gather(4, index[:, None, None, None, :].expand_as(squares)).float() for index in (low, high)]
+    pixels = torch.lerp(*columns, share[:, None, None, None, :])
+    low, high, share = _neighbours(edges[:, 1], edges[:, 3], S)
+    rows = [pixels.gather(3, index[:, None, None, :, None].expand_as(pixels)) for index in (low, high)]
+    return torch.lerp(*rows, share[:, None, None, :, None]).round().byte()
+
+
+def _neighbours(first: Tensor, last: Tensor, S: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For S pixels spread over those from ``first`` to ``last`` (B,): the two pixels around each (B, S), and the share
+    of the way from one to the other."""
+    count = (last - first)[:, None].float()
+    position = ((torch.arange(S, device=first.device) + 0.5) * (count / S) - 0.5).clamp(min=0)
+    low = position.floor()
+    high = torch.minimum(low + 1, count - 1)
+    return first[:, None] + low.long(), first[:, None] + high.long(), position - low

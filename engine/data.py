@@ -8,15 +8,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from dataloader.annotation import Clip
 from dataloader.boxes import HitRate, body_hits, face_hits, middle_width, read_body_boxes, read_face_boxes
-from dataloader.build import build_loader
 from dataloader.classes import list_classes
-from dataloader.clips import ClipDataset, Views
+from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.crops import MARGIN
-from dataloader.features import FeatureDataset
+from dataloader.loader import build_loader
 from dataloader.packed import open_pack, open_source
 from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.transforms import AugmentationLimits
-from engine.features import FeatureCache
+from engine.feature_cache import FeatureCache
 from engine.options import Config
 from engine.registry import method_named
 from engine.session import Session

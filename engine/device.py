@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloader.clips import DRAWS
+from dataloader.loader import DRAWS
 from dataloader.transforms import augment_squares
 from utils.errors import UserError
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from dataloader.annotation import Clip, label_sets, read_annotation
+from dataloader.annotation import Clip, label_sets, read_annotation, read_captions
 from dataloader.audit.checks import Counts, bad_beginnings, differing_counts, overview
-from dataloader.captions import read_captions
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.packed import open_pack
 from dataloader.splits import hold_out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dataloader.build import lacks_shared_memory, shared_memory_is_full
+from dataloader.loader import lacks_shared_memory, shared_memory_is_full
 from engine.config import warnings_of
 from engine.device import choose_amp, choose_device, seed_everything, use_device
 from engine.options import Config

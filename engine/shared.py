@@ -17,7 +17,7 @@ from torch import nn
 from dataloader.annotation import Clip
 from dataloader.clips import Views
 from engine.device import join_batches, to_device
-from engine.features import STREAMS, cache_name
+from engine.feature_cache import STREAMS, cache_name
 from engine.options import Config
 from engine.registry import method_named
 from engine.session import Session

@@ -17,7 +17,7 @@ from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import random_state, seed_epoch
 from engine.evaluate import ScoredSplit, score_and_write
-from engine.features import FeatureCache, cache_features
+from engine.feature_cache import FeatureCache, cache_features
 from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress, hash_data
 from engine.lists import Splits, read_splits, require_lists, run_classes

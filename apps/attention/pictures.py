@@ -11,8 +11,7 @@ from apps.attention.explained import Explained
 from apps.attention.overlay import paint, places_of, spread
 from dataloader.clips import Views
 from dataloader.crops import Area, cut
-from dataloader.decode import decode_frame
-from dataloader.frames import BadFrame
+from dataloader.frames import BadFrame, decode_frame
 
 COLUMNS = 8  # frames on a sheet
 HIGHEST = 0.995  # of the pixels of a stream: the end of the colour scale
@@ -52,7 +51,7 @@ def shape_of(area: Area) -> tuple[int, int]:
 def read_frame(found: Explained, index: int) -> np.ndarray | None:
     """None where it cannot be read, which the model's own reading has settled before."""
     try:
-        return decode_frame(found.clip.frame_path(index), None)[0].copy()
+        return decode_frame(found.clip.frame_path(index))[0].copy()
     except BadFrame:
         return None
 

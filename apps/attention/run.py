@@ -17,7 +17,8 @@ from apps.attention.overlay import padding_share, places_of
 from apps.attention.pictures import draw_clip, write_clip_video
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
-from dataloader.clips import ClipDataset, Views, collate, indexes_of
+from dataloader.clips import ClipDataset, Views, indexes_of
+from dataloader.loader import collate
 from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import make_views
 from engine.device import to_device

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.sequences import FeatureSource
-from dataloader.unlabelled import read_feature_videos
+from dataloader.sequences import FeatureSource, read_feature_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.checks import check_method
 from engine.methods.sequence import SequenceTask

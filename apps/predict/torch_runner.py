@@ -177,7 +177,7 @@ def open_sequence(
     opened: Opened, given: dict[str, Any], config: Config, device: torch.device, amp: torch.dtype | None
 ) -> SequenceRunner:
     """``--encoder``: a CLIP file or a checkpoint, whose features must be as wide as those that the model reads."""
-    from engine.frame_cache import open_encoder
+    from engine.feature_cache import open_encoder
 
     if config.video.encoder is None:
         raise UserError(f"{opened.path} reads features of frames: name what made them, --encoder FILE")

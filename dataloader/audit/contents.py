@@ -15,8 +15,7 @@ from dataloader.annotation import Clip
 from dataloader.audit.checks import MAX_EXAMPLES, Finding, Splits, findings_of, location
 from dataloader.boxes import SameBox, middle_width, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
-from dataloader.decode import decode_frame
-from dataloader.frames import BadFrame, begins_like_an_image
+from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import UserError, reason_of
 from utils.runlog import progress_bar
 
@@ -99,14 +98,8 @@ def read_beginnings(clip: Clip) -> ClipContent:
 
 def frame_size(path: Path) -> Size:
     """Return width and height of a frame that can be decoded: a JPEG at an eighth, which reads all its bytes."""
-    size: list[int] = []
-
-    def shrink(width: int, height: int) -> int:
-        size[:] = width, height
-        return 8
-
-    pixels, _ = decode_frame(path, shrink)
-    return (size[0], size[1]) if size else (pixels.shape[1], pixels.shape[0])
+    pixels, _ = decode_frame(path, shrink=8)
+    return jpeg_size(path) or (pixels.shape[1], pixels.shape[0])
 
 
 def size_text(size: Size) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataloader.affwild import FRAME_FOLDERS, Video, describe_videos, read_task_sets
-from dataloader.build import Loader, start_worker
+from dataloader.loader import Loader, collate
 from dataloader.sampling import ClipOrder
-from dataloader.sequences import FeatureSource, WindowDataset, collate
+from dataloader.sequences import FeatureSource, WindowDataset
 from engine.methods.sequence import labels_of, tasks_of
 from engine.options import Config
 from engine.session import Session
@@ -91,5 +91,4 @@ def make_loader(windows: WindowDataset, order: ClipOrder, batch: int, config: Co
         collate_fn=collate,
         pin_memory=session.pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=start_worker,
     )

@@ -1,4 +1,4 @@
-"""A clip as tensors: bit-equal to PIL and OpenCV, each frame decoded once, chance a function of its key alone."""
+"""A clip as tensors: bit-equal to a plain loader of PIL and OpenCV, decoded once, chance a function of its key."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,246 +9,282 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.plain_data import load_clip
 from dataloader import clips as clips_module
 from dataloader.annotation import Clip
-from dataloader.build import build_loader
-from dataloader.clips import ClipDataset, Views
+from dataloader.clips import ClipDataset, Views, cut_frame
+from dataloader.crops import choose_shrink
 from dataloader.frames import BadFrame, list_frames
+from dataloader.loader import build_loader
 from dataloader.sampling import ClipOrder
-from dataloader.transforms import AugmentationLimits
+from dataloader.transforms import AugmentationLimits, draw_augmentation
 
 SIZE = 32
 FACE, BODY = (20, 15, 44, 40), (5.4, 3.6, 60.5, 50.2)
+STILL = AugmentationLimits(max_angle=0, flip=False)
 
 
-def write_frames(folder: Path, count: int, size=(80, 60), same: bool = False, suffix: str = "png") -> None:
+def noise(seed: int, width: int = 80, height: int = 60) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def scene(seed: int) -> Image.Image:
+    """Soft shapes with some grain, 720 × 540, as a camera sees."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.resize(rng.integers(0, 256, (27, 36, 3), dtype=np.uint8), (720, 540), interpolation=cv2.INTER_CUBIC)
+    return Image.fromarray(np.clip(soft + rng.normal(0, 2, soft.shape), 0, 255).astype(np.uint8))
+
+
+def make_clip(folder: Path, pictures: list[Image.Image], suffix: str = "png", label: int = 2) -> Clip:
     folder.mkdir(parents=True)
-    for n in range(1, count + 1):
-        rng = np.random.default_rng(7 if same else n)
-        image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-        image.save(folder / f"{n}.{suffix}")
-
-
-def clip_of(root: Path, name: str = "RAER/P1/001", label: int = 2) -> Clip:
-    frames = list_frames(root / name)
-    return Clip(name, root / name, frames, len(frames), label, name.removeprefix("RAER/"))
+    for number, picture in enumerate(pictures, 1):
+        picture.save(folder / f"{number}.{suffix}", quality=92)
+    frames = list_frames(folder)
+    return Clip(f"RAER/P1/{folder.name}", folder, frames, len(frames), label, f"P1/{folder.name}")
 
 
 @pytest.fixture
 def clip(tmp_path) -> Clip:
-    write_frames(tmp_path / "RAER/P1/001", 12)
-    return clip_of(tmp_path)
+    return make_clip(tmp_path / "001", [noise(n) for n in range(1, 13)])
 
 
-def with_boxes(clip: Clip, frames=range(1, 13), **changes) -> Views:
-    boxes = {f"{n}.png": (FACE[0] + n, *FACE[1:]) for n in frames}
-    settings = {"segments": 4, "size": SIZE, "face_boxes": {"P1/001": boxes}, "body_boxes": {"P1/001": BODY}}
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory) -> Clip:
+    return make_clip(tmp_path_factory.mktemp("filmed") / "001", [scene(n) for n in range(1, 5)], "jpg")
+
+
+def face_at(index: int, face=FACE):
+    """A box that moves by a pixel from frame to frame."""
+    return face and (face[0] + index, *face[1:])
+
+
+def views_of(clip: Clip, face=FACE, body=BODY, with_box=None, **changes) -> Views:
+    indexes = range(len(clip.frames)) if with_box is None else with_box
+    boxes = {clip.frames[i]: face_at(i, face) for i in indexes} if face else {}
+    settings = {"segments": 4, "size": SIZE, "face_boxes": {clip.key: boxes}, "body_boxes": {clip.key: body}}
     return Views(**(settings | changes))
 
 
-def face_by_hand(clip: Clip, index: int, box) -> np.ndarray:
-    frame = Image.open(clip.frame_path(index)).convert("RGB")
-    if box is not None:
-        left, top, right, bottom = (int(v) for v in box)
-        frame = frame.crop((max(left - 20, 0), max(top - 20, 0), min(right + 20, 80), min(bottom + 20, 60)))
-    return np.asarray(frame.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+def plain(clip: Clip, indexes, faces, body, size=SIZE, angle=0.0, flip=False):
+    return load_clip([clip.frame_path(i) for i in indexes], faces, body, size, (angle,) * 2, (flip,) * 2)
 
 
-def context_by_hand(clip: Clip, index: int, box) -> np.ndarray:
-    frame = Image.open(clip.frame_path(index)).convert("RGB")
-    frame = np.asarray(frame if box is None else frame.crop(box))
-    height, width = frame.shape[:2]
-    ratio = min(SIZE / width, SIZE / height)
-    new = int(width * ratio), int(height * ratio)
-    square = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
-    left, top = (SIZE - new[0]) // 2, (SIZE - new[1]) // 2
-    square[top : top + new[1], left : left + new[0]] = cv2.resize(frame, new, interpolation=cv2.INTER_LINEAR)
-    return square.transpose(2, 0, 1)
+def assert_equal(item, expected):
+    assert np.array_equal(item["face"], expected[0]) and np.array_equal(item["context"], expected[1])
 
 
-def test_evaluation_pixels_are_bit_equal_to_pil_and_opencv(clip):
-    item = ClipDataset([clip], with_boxes(clip))[0, 0, 0]
+@pytest.mark.parametrize(("face", "body"), [(FACE, BODY), (None, None), (FACE, None), (None, (-9.0, 5.0, 120.0, 70.0))])
+def test_evaluation_pixels_are_bit_equal_to_pil_and_opencv(clip, face, body):
+    item = ClipDataset([clip], views_of(clip, face, body))[0, 0, 0]
     assert item["face"].shape == item["context"].shape == (4, 3, SIZE, SIZE)
     assert item["face"].dtype == item["context"].dtype == torch.uint8
     assert (item["label"], item["id"], item["replaced_frames"]) == (2, "RAER/P1/001", 0)
-    for slot, index in enumerate((1, 4, 7, 10)):  # floor(1.5 + 3 k)
-        box = (FACE[0] + index + 1, *FACE[1:])
-        assert np.array_equal(item["face"][slot], face_by_hand(clip, index, box))
-        assert np.array_equal(item["context"][slot], context_by_hand(clip, index, BODY))
+    indexes = [1, 4, 7, 10]  # floor(1.5 + 3 k)
+    assert_equal(item, plain(clip, indexes, [face_at(i, face) for i in indexes], body))
 
 
-def test_without_boxes_both_views_are_the_whole_frame(clip):
-    item = ClipDataset([clip], with_boxes(clip, face_boxes={}, body_boxes={}))[0, 0, 0]
-    assert np.array_equal(item["face"][1], face_by_hand(clip, 4, None))
-    assert np.array_equal(item["context"][1], context_by_hand(clip, 4, None))
+@pytest.mark.parametrize(
+    ("face", "body"),
+    [
+        ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2)),
+        ((0, 0, 700, 500), None),
+        (None, (-50.0, 30.0, 900.0, 600.0)),
+    ],
+)
+def test_jpegs_are_bit_equal_too_in_evaluation_and_in_training(filmed, face, body):
+    views, faces = views_of(filmed, face, body), [face_at(i, face) for i in range(4)]
+    assert_equal(ClipDataset([filmed], views)[0, 0, 0], plain(filmed, range(4), faces, body))
+    for position in range(4):
+        item = ClipDataset([filmed], views, training=True, seed=5)[3, position, 0]
+        draw = draw_augmentation(np.random.default_rng([5, 1, 3, position]))  # as many frames as segments draw none
+        assert_equal(item, plain(filmed, range(4), faces, body, angle=draw.angle, flip=draw.flip))
 
 
-def test_a_frame_without_a_box_takes_the_nearest_or_as_published_the_whole_frame(clip):
-    for missing, box in (("nearest", (FACE[0] + 7, *FACE[1:])), ("frame", None)):
-        views = with_boxes(clip, frames=[7, 12], missing_face=missing)
-        item = ClipDataset([clip], views)[0, 0, 0]
-        assert np.array_equal(item["face"][1], face_by_hand(clip, 4, box)), missing
+@pytest.mark.parametrize(("missing_face", "box"), [("nearest", face_at(6)), ("frame", None)])
+def test_a_frame_without_a_box_takes_the_nearest_or_as_published_the_whole_frame(clip, missing_face, box):
+    item = ClipDataset([clip], views_of(clip, with_box=[6, 11], missing_face=missing_face))[0, 0, 0]
+    assert np.array_equal(item["face"][1], plain(clip, [4], [box], BODY)[0][0])
 
 
 def test_evaluation_knows_no_chance(clip):
-    views = with_boxes(clip)
-    first, other = ClipDataset([clip], views, seed=1)[0, 0, 0], ClipDataset([clip], views, seed=2)[5, 9, 0]
-    assert torch.equal(first["face"], other["face"]) and torch.equal(first["context"], other["context"])
+    views = views_of(clip)
+    first, second = ClipDataset([clip], views, seed=1)[0, 0, 0], ClipDataset([clip], views, seed=2)[5, 9, 0]
+    assert torch.equal(first["face"], second["face"]) and torch.equal(first["context"], second["context"])
 
 
 def test_a_window_is_fixed_in_evaluation_and_starts_anywhere_in_training(clip):
-    views = with_boxes(clip, sampling="window", downsample=2)  # 4 of the frames 0 2 4 6 8 10
+    views = views_of(clip, sampling="window", downsample=2)  # 4 of the frames 0 2 4 6 8 10
+    contexts = plain(clip, range(12), [None] * 12, BODY)[1]
 
-    def taken(dataset, position):
-        faces = dataset[0, position, 0]["context"]
-        every = [context_by_hand(clip, index, BODY) for index in range(12)]
-        return [next(i for i, one in enumerate(every) if np.array_equal(face, one)) for face in faces]
+    def indexes(dataset, position):
+        return [
+            next(i for i in range(12) if np.array_equal(c, contexts[i])) for c in dataset[0, position, 0]["context"]
+        ]
 
-    assert taken(ClipDataset([clip], views, seed=9), 3) == [2, 4, 6, 8]
-    still = AugmentationLimits(max_angle=0, flip=False)
-    drawn = {tuple(taken(ClipDataset([clip], views, training=True, limits=still), n)) for n in range(40)}
-    assert {start for start, *_ in drawn} == {0, 2, 4, 6, 8, 10} and (10, 0, 2, 4) in drawn
+    assert indexes(ClipDataset([clip], views, seed=9), 3) == [2, 4, 6, 8]
+    windows = {tuple(indexes(ClipDataset([clip], views, training=True, limits=STILL), n)) for n in range(40)}
+    assert {start for start, *_ in windows} == {0, 2, 4, 6, 8, 10} and (10, 0, 2, 4) in windows
 
 
 @pytest.mark.parametrize("streams", ["face", "context"])
 def test_a_stream_left_out_is_not_cut(clip, streams):
-    item = ClipDataset([clip], with_boxes(clip, streams=streams))[0, 0, 0]
+    item = ClipDataset([clip], views_of(clip, streams=streams))[0, 0, 0]
     assert {"face", "context"} & set(item) == {streams}
 
 
+@pytest.mark.parametrize("decode", ["exact", "scaled"])
 @pytest.mark.parametrize(("count", "segments"), [(12, 4), (12, 12), (3, 8), (1, 4)])
 @pytest.mark.parametrize("training", [True, False])
-def test_each_frame_is_decoded_once_though_two_crops_come_from_it(tmp_path, monkeypatch, count, segments, training):
-    write_frames(tmp_path / "RAER/P1/001", count)
-    clip, decoded, read = clip_of(tmp_path), Counter(), clips_module.decode_frame
-
-    def counting(path, *choose):
-        decoded[path] += 1
-        return read(path, *choose)
-
-    monkeypatch.setattr(clips_module, "decode_frame", counting)
-    item = ClipDataset([clip], with_boxes(clip, segments=segments), training=training)[0, 0, 0]
+def test_each_frame_is_decoded_once_though_two_crops_come_from_it(
+    tmp_path, monkeypatch, count, segments, training, decode
+):
+    clip = make_clip(tmp_path / "001", [noise(n) for n in range(count)], "jpg")
+    decodings, decode_frame = Counter(), clips_module.decode_frame
+    monkeypatch.setattr(
+        clips_module, "decode_frame", lambda path, shrink: decodings.update([path]) or decode_frame(path, shrink)
+    )
+    item = ClipDataset([clip], views_of(clip, segments=segments, decode=decode), training=training)[0, 0, 0]
     assert len(item["face"]) == len(item["context"]) == segments
-    assert set(decoded.values()) == {1} and len(decoded) == min(count, segments)
+    assert set(decodings.values()) == {1} and len(decodings) == min(count, segments)
+
+
+class TestScaled:
+    @pytest.mark.parametrize(
+        ("face", "body", "shrink"),
+        [
+            ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2), 1),  # a face of 100 pixels has no room
+            ((200, 100, 300, 200), (101.4, 50.6, 402.5, 503.2), 2),
+            ((151, 103, 373, 334), None, 4),
+            (None, None, 4),
+        ],
+    )
+    def test_the_target_keeps_its_resolution_and_stays_within_two_255ths(self, filmed, face, body, shrink):
+        scaled, exact = (views_of(filmed, face, body, size=64, decode=decode) for decode in ("scaled", "exact"))
+        for index in range(4):
+            small, whole = (
+                cut_frame(filmed, index, face_at(index, face), body, v)["face"].pixels for v in (scaled, exact)
+            )
+            assert min(small.shape[:2]) >= 64
+            assert abs(whole.shape[0] / small.shape[0] - shrink) < 0.1 * shrink
+        item, reference = ClipDataset([filmed], scaled)[0, 0, 0], ClipDataset([filmed], exact)[0, 0, 0]
+        for stream in ("face", "context"):
+            difference = np.abs(item[stream].numpy().astype(int) - reference[stream].numpy()).mean()
+            assert difference < 2 and (difference > 0) == (shrink > 1), stream
+
+    def test_the_part_is_the_smallest_that_leaves_both_crops_their_target(self):
+        whole = (0, 0, 1920, 1080)
+        assert choose_shrink(whole, whole, 224) == 4  # 1080 / 4 = 270, 1080 / 8 = 135
+        assert choose_shrink(None, whole, 224) == 4  # twice 224 of 1920
+        assert choose_shrink(None, (0, 0, 3840, 100), 224) == 8
+        assert choose_shrink(None, (0, 0, 895, 895), 224) == 1 and choose_shrink(None, (0, 0, 100, 896), 224) == 2
+        assert choose_shrink((0, 0, 448, 448), whole, 224) == 2
+        assert choose_shrink((0, 0, 447, 900), whole, 224) == 1
+        assert choose_shrink((0, 0, 900, 900), (0, 0, 300, 447), 224) == 1
+
+    def test_a_body_box_that_leaves_the_frame_is_black_there_too(self, filmed):
+        views = views_of(filmed, None, (-700.0, 0.0, 720.0, 540.0), size=64, decode="scaled")
+        context = ClipDataset([filmed], views)[0, 0, 0]["context"].numpy()
+        assert not context[..., :30].any() and context[:, :, 25:40, 34:].min(axis=1).any()
+
+
+@pytest.mark.parametrize(("decode", "face"), [("exact", None), ("exact", (200, 100, 260, 170)), ("scaled", None)])
+def test_crops_outlive_the_frame_that_the_next_is_decoded_over(filmed, decode, face):
+    views = views_of(filmed, size=64, decode=decode)
+    faces = [cut_frame(filmed, index, face, None, views)["face"].pixels for index in range(4)]
+    assert np.array_equal(faces[0], cut_frame(filmed, 0, face, None, views)["face"].pixels)
+    assert not np.array_equal(faces[0], faces[3])
 
 
 class TestAugmentation:
-    SIDE = 160  # large enough that any two angles give two pictures
+    EDGE = 160  # large enough that any two angles give two pictures
 
     @pytest.fixture
     def still(self, tmp_path) -> Clip:
         """The same square picture in every frame: with no boxes both views are that picture."""
-        write_frames(tmp_path / "RAER/P1/001", 6, size=(self.SIDE, self.SIDE), same=True)
-        return clip_of(tmp_path)
+        return make_clip(tmp_path / "still", [noise(7, self.EDGE, self.EDGE)] * 6)
 
-    def items(self, still, shared, positions=range(12)):
-        views = Views(segments=4, size=self.SIDE)
-        dataset = ClipDataset([still], views, training=True, shared_augmentation=shared, seed=3)
-        return [dataset[0, position, 0] for position in positions]
+    def items(self, still, shared, count=12, **settings):
+        views = Views(segments=4, size=self.EDGE)
+        dataset = ClipDataset([still], views, training=True, shared_augmentation=shared, seed=3, **settings)
+        return [dataset[0, position, 0] for position in range(count)]
 
+    @pytest.mark.parametrize("limits", [AugmentationLimits(), AugmentationLimits(0, False, 0.2, 0.3)])
     @pytest.mark.parametrize("shared", [True, False])
-    def test_every_frame_of_a_clip_gets_the_same_draw(self, still, shared):
-        for item in self.items(still, shared):
-            for view in ("face", "context"):
-                assert (item[view] == item[view][:1]).all()
-
-    def test_both_views_share_one_draw(self, still):
-        items = self.items(still, True)
-        assert all(torch.equal(item["face"], item["context"]) for item in items)
-        assert len({item["face"].numpy().tobytes() for item in items}) == len(items)
-
-    def test_or_draw_on_their_own_as_published(self, still):
-        assert not any(torch.equal(item["face"], item["context"]) for item in self.items(still, False))
-
-    def test_training_pixels_are_a_rotation_and_a_flip_of_the_picture(self, still):
-        picture = Image.open(still.frame_path(0))
-        flips = set()
-        for item in self.items(still, True):
-            face = np.asarray(item["face"][0]).transpose(1, 2, 0)
-            middle = slice(76, 84)  # so near the centre 4 degrees move no pixel by a whole one
-            centre = np.asarray(picture)[middle, middle]
-            plain, mirrored = ((view[middle, middle] == centre).mean() for view in (face, face[:, ::-1]))
-            assert max(plain, mirrored) > 0.7 > min(plain, mirrored)
-            flips.add(plain < mirrored)
-        assert flips == {True, False}
-
-    @pytest.mark.parametrize("shared", [True, False])
-    def test_parts_and_brightness_are_drawn_once_a_clip(self, still, shared):
-        views = Views(segments=4, size=self.SIDE)
-        limits = AugmentationLimits(max_angle=0, flip=False, random_crop=0.2, brightness=0.3)
-        dataset = ClipDataset([still], views, training=True, shared_augmentation=shared, limits=limits, seed=3)
-        items = [dataset[0, position, 0] for position in range(6)]
+    def test_all_frames_get_one_draw_and_both_views_the_same_or_as_published_their_own(self, still, shared, limits):
+        items = self.items(still, shared, limits=limits)
         for item in items:
             assert (item["face"] == item["face"][:1]).all() and (item["context"] == item["context"][:1]).all()
             assert torch.equal(item["face"], item["context"]) == shared
         assert len({item["face"].numpy().tobytes() for item in items}) == len(items)
 
+    def test_training_pixels_are_a_rotation_and_a_flip_of_the_picture(self, still):
+        middle = slice(76, 84)  # so near the centre 4 degrees move no pixel by a whole one
+        centre, flips = np.asarray(Image.open(still.frame_path(0)))[middle, middle], set()
+        for item in self.items(still, True):
+            face = np.asarray(item["face"][0]).transpose(1, 2, 0)
+            straight, mirrored = ((view[middle, middle] == centre).mean() for view in (face, face[:, ::-1]))
+            assert max(straight, mirrored) > 0.7 > min(straight, mirrored)
+            flips.add(straight < mirrored)
+        assert flips == {True, False}
+
     def test_with_everything_off_training_sees_the_pictures_of_evaluation(self, still):
-        views = Views(segments=6, size=self.SIDE)
-        off = AugmentationLimits(max_angle=0, flip=False)
-        trained = ClipDataset([still], views, training=True, limits=off)[4, 2, 0]
-        assert torch.equal(trained["face"], ClipDataset([still], views)[0, 0, 0]["face"])
+        views = Views(segments=6, size=self.EDGE)
+        item = ClipDataset([still], views, training=True, limits=STILL)[4, 2, 0]
+        assert torch.equal(item["face"], ClipDataset([still], views)[0, 0, 0]["face"])
 
     def test_all_chance_is_a_function_of_seed_epoch_and_position(self, clip):
         def dataset(seed=3):
-            return ClipDataset([clip, clip], with_boxes(clip), training=True, seed=seed)
+            return ClipDataset([clip, clip], views_of(clip), training=True, seed=seed)
 
-        first = dataset()[2, 5, 0]["face"]
-        busy = dataset()
+        first, busy = dataset()[2, 5, 0]["face"], dataset()
         busy[0, 0, 0], busy[1, 3, 1]
         assert torch.equal(busy[2, 5, 0]["face"], first) and torch.equal(busy[2, 5, 1]["face"], first)
-        for other in (dataset()[3, 5, 0], dataset()[2, 6, 0], dataset(4)[2, 5, 0]):
-            assert not torch.equal(other["face"], first)
+        for item in (dataset()[3, 5, 0], dataset()[2, 6, 0], dataset(4)[2, 5, 0]):
+            assert not torch.equal(item["face"], first)
 
     def test_the_number_of_workers_changes_nothing(self, tmp_path):
-        for n in range(5):
-            write_frames(tmp_path / f"RAER/P1/00{n}", 9)
-        clips = [clip_of(tmp_path, f"RAER/P1/00{n}", label=n) for n in range(5)]
+        clips = [make_clip(tmp_path / f"00{n}", [noise(i) for i in range(9)], label=n) for n in range(5)]
 
         def batches(workers):
-            order = ClipOrder(5, seed=1)
-            loader = build_loader(
+            dataset, order = (
                 ClipDataset(clips, Views(segments=4, size=SIZE), training=True, seed=1),
-                order,
-                batch_size=2,
-                workers=workers,
+                ClipOrder(5, seed=1),
             )
+            loader = build_loader(dataset, order, batch_size=2, workers=workers)
             for order.epoch in range(2):
                 yield from loader
 
-        alone, helped = list(batches(0)), list(batches(2))
-        assert len(alone) == len(helped) == 6
-        assert sorted(id for batch in alone[:3] for id in batch["id"]) == [clip.id for clip in clips]
-        for one, two in zip(alone, helped, strict=True):
-            assert one["id"] == two["id"] and torch.equal(one["label"], two["label"])
-            assert torch.equal(one["face"], two["face"]) and torch.equal(one["context"], two["context"])
+        batches_of_main, batches_of_workers = list(batches(0)), list(batches(2))
+        assert len(batches_of_main) == len(batches_of_workers) == 6
+        assert sorted(id for batch in batches_of_main[:3] for id in batch["id"]) == [clip.id for clip in clips]
+        for batch, same in zip(batches_of_main, batches_of_workers, strict=True):
+            assert batch["id"] == same["id"]
+            assert all(torch.equal(batch[name], same[name]) for name in ("label", "face", "context"))
 
 
 class TestBadFrames:
     @pytest.fixture
     def damaged(self, tmp_path) -> Clip:
         """Eight JPEG frames, the third cut off in the middle."""
-        write_frames(tmp_path / "RAER/P1/001", 8, suffix="jpg")
-        path = tmp_path / "RAER/P1/001/3.jpg"
-        path.write_bytes(path.read_bytes()[:900])
-        return clip_of(tmp_path)
+        clip = make_clip(tmp_path / "001", [noise(n) for n in range(8)], "jpg")
+        clip.frame_path(2).write_bytes(clip.frame_path(2).read_bytes()[:900])
+        return clip
 
     def test_a_bad_frame_is_an_error_that_names_it(self, damaged):
         with pytest.raises(BadFrame, match=r"3\.jpg"):
-            ClipDataset([damaged], Views(segments=8, size=SIZE))[0, 0, 0]
+            ClipDataset([damaged], views_of(damaged, segments=8))[0, 0, 0]
 
-    def test_skip_takes_the_nearest_frame_and_counts(self, damaged):
-        item = ClipDataset([damaged], Views(segments=8, size=SIZE, on_bad_frame="skip"))[0, 0, 0]
+    def test_skip_takes_the_nearest_frame_cut_by_the_box_of_the_bad_one_and_counts(self, damaged):
+        item = ClipDataset([damaged], views_of(damaged, segments=8, on_bad_frame="skip"))[0, 0, 0]
+        faces = [face_at(i) for i in range(8)]
         assert item["replaced_frames"] == 1
-        whole = [np.asarray(frame) for frame in item["context"]]
-        assert np.array_equal(whole[2], whole[1]) or np.array_equal(whole[2], whole[3])
-        assert not np.array_equal(whole[3], whole[4])
+        assert_equal(item, plain(damaged, [0, 1, 1, 3, 4, 5, 6, 7], faces, BODY))
 
     def test_a_bad_frame_that_is_not_taken_does_not_matter(self, damaged):
-        assert ClipDataset([damaged], Views(segments=4, size=SIZE))[0, 0, 0]["replaced_frames"] == 0  # 1 3 5 7
+        assert ClipDataset([damaged], views_of(damaged))[0, 0, 0]["replaced_frames"] == 0  # 1 3 5 7
 
     def test_a_clip_without_any_readable_frame_is_an_error_even_so(self, damaged):
         for index in range(8):
             damaged.frame_path(index).write_bytes(b"\xff\xd8\xff")
-        with pytest.raises(BadFrame, match="P1/001"):
-            ClipDataset([damaged], Views(segments=8, size=SIZE, on_bad_frame="skip"))[0, 0, 0]
+        with pytest.raises(BadFrame, match="001: none of the 8 frames"):
+            ClipDataset([damaged], views_of(damaged, segments=8, on_bad_frame="skip"))[0, 0, 0]

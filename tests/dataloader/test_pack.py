@@ -15,9 +15,9 @@ import torch
 from dataloader import pack
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
-from dataloader.build import build_loader
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
+from dataloader.loader import build_loader
 from dataloader.packed import Pack, open_pack
 from dataloader.sampling import ClipOrder
 from tests.support.forked import Forked

@@ -21,42 +21,44 @@ TEST_INDEXES = {
 }
 
 
-def drawn(N: int, rule: str, draws: int = 300) -> list[set[int]]:
-    """What each segment takes over many draws."""
+def draw(N: int, rule: str, draws: int = 300) -> np.ndarray:
+    """(draws, T) frames of one clip."""
     rng = np.random.default_rng(0)
-    rows = [sampling.train_indexes(N, T, 1, rule, rng) for _ in range(draws)]
-    return [set(column) for column in np.stack(rows).T.tolist()]
+    return np.stack([sampling.train_indexes(N, T, 1, rule, rng) for _ in range(draws)])
+
+
+def per_segment(rows: np.ndarray) -> list[set[int]]:
+    return [set(column) for column in rows.T.tolist()]
 
 
 @pytest.mark.parametrize("N", TEST_INDEXES)
 def test_evaluation_takes_the_golden_frames(N):
     assert sampling.test_indexes(N, T).tolist() == TEST_INDEXES[N]
+    for rule in ("whole", "published"):  # without any chance
+        assert sampling.choose_frames(N, T, 1, rule, None, False).tolist() == TEST_INDEXES[N]
 
 
 @pytest.mark.parametrize(("N", "length"), [(16, 1), (23, 1), (31, 1), (32, 2), (47, 2), (48, 3), (63, 3)])
 def test_the_published_rule_draws_from_whole_frame_segments(N, length):
-    assert drawn(N, "published") == [set(range(length * k, length * (k + 1))) for k in range(T)]
+    assert per_segment(draw(N, "published")) == [set(range(length * k, length * (k + 1))) for k in range(T)]
 
 
 @pytest.mark.parametrize("rule", ["published", "whole"])
 @pytest.mark.parametrize("N", [1, 5, 15, 16])
 def test_a_short_clip_is_taken_whole_and_its_last_frame_repeated(N, rule):
-    taken = sampling.train_indexes(N, T, 1, rule, np.random.default_rng(0))
-    assert taken.tolist() == [min(k, N - 1) for k in range(T)]
+    assert draw(N, rule, 1)[0].tolist() == [min(k, N - 1) for k in range(T)]
 
 
 @pytest.mark.parametrize("N", [17, 23, 30, 31, 45, 60])
 def test_the_whole_rule_keeps_each_frame_in_its_segment_and_reaches_every_frame(N):
-    segments = drawn(N, "whole", draws=1500)
-    for k, taken in enumerate(segments):
-        possible = {int(np.floor(N / T * (k + u))) for u in np.linspace(0, 1, 1000, endpoint=False)}
-        assert taken == possible
+    segments = per_segment(draw(N, "whole", draws=1500))
+    shares = np.linspace(0, 1, 1000, endpoint=False)
+    assert segments == [set(np.floor(N / T * (k + shares)).astype(int).tolist()) for k in range(T)]
     assert set().union(*segments) == set(range(N))
 
 
 def test_draws_of_different_segments_are_independent():
-    rng = np.random.default_rng(0)
-    offsets = np.stack([sampling.train_indexes(64, T, 1, "published", rng) for _ in range(400)]) - 4 * np.arange(T)
+    offsets = draw(64, "published", 400) - 4 * np.arange(T)
     assert abs(np.corrcoef(offsets[:, 0], offsets[:, 1])[0, 1]) < 0.2
     assert set(offsets.ravel().tolist()) == {0, 1, 2, 3}
 
@@ -66,12 +68,12 @@ def test_duration_takes_consecutive_frames_inside_the_clip():
     assert sampling.test_indexes(20, 4, 3).tolist() == [2, 3, 4, 6, 7, 8, 11, 12, 13, 15, 16, 17]
     assert sampling.test_indexes(3, 2, 3).tolist() == [0, 1, 2, 1, 2, 2]
     for rule in ("published", "whole"):
-        taken = sampling.train_indexes(20, 4, 3, rule, np.random.default_rng(1)).reshape(4, 3)
-        assert (np.diff(taken, axis=1) == 1).all() and taken.max() < 20
+        rows = sampling.train_indexes(20, 4, 3, rule, np.random.default_rng(1)).reshape(4, 3)
+        assert (np.diff(rows, axis=1) == 1).all() and rows.max() < 20
 
 
 class From:
-    """Draws a given start."""
+    """A random stream that draws a given start."""
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -83,26 +85,18 @@ class From:
 
 class TestWindow:
     @pytest.mark.parametrize(
-        ("N", "segments", "downsample", "expected"),
+        ("N", "segments", "downsample", "start", "expected"),  # without a start: evaluation
         [
-            (10, 4, 1, [3, 4, 5, 6]),
-            (11, 4, 1, [3, 4, 5, 6]),
-            (10, 2, 3, [3, 6]),  # of 0 3 6 9
-            (9, 4, 2, [0, 2, 4, 6]),  # of 0 2 4 6 8
-            (8, 4, 2, [0, 2, 4, 6]),
-            (3, 8, 1, [0, 1, 2, 1, 0, 1, 2, 1]),
-            (5, 7, 2, [0, 2, 4, 2, 0, 2, 4]),
-            (2, 5, 1, [0, 1, 0, 1, 0]),
-            (1, 3, 1, [0, 0, 0]),
-            (4, 3, 64, [0, 0, 0]),
-        ],
-    )
-    def test_evaluation_takes_the_middle_or_goes_back_and_forth(self, N, segments, downsample, expected):
-        assert sampling.window_indexes(N, segments, downsample).tolist() == expected
-
-    @pytest.mark.parametrize(
-        ("N", "segments", "downsample", "start", "expected"),
-        [
+            (10, 4, 1, None, [3, 4, 5, 6]),
+            (11, 4, 1, None, [3, 4, 5, 6]),
+            (10, 2, 3, None, [3, 6]),  # of 0 3 6 9
+            (9, 4, 2, None, [0, 2, 4, 6]),  # of 0 2 4 6 8
+            (8, 4, 2, None, [0, 2, 4, 6]),
+            (3, 8, 1, None, [0, 1, 2, 1, 0, 1, 2, 1]),
+            (5, 7, 2, None, [0, 2, 4, 2, 0, 2, 4]),
+            (2, 5, 1, None, [0, 1, 0, 1, 0]),
+            (1, 3, 1, None, [0, 0, 0]),
+            (4, 3, 64, None, [0, 0, 0]),
             (5, 3, 1, 4, [4, 0, 1]),
             (5, 5, 1, 3, [3, 4, 0, 1, 2]),
             (7, 3, 2, 3, [6, 0, 2]),
@@ -110,23 +104,22 @@ class TestWindow:
             (6, 4, 3, 1, [3, 0, 3, 0]),
         ],
     )
-    def test_training_wraps_around_from_its_start(self, N, segments, downsample, start, expected):
-        assert sampling.window_indexes(N, segments, downsample, From(start)).tolist() == expected
+    def test_it_is_the_middle_or_wraps_around_from_its_start_or_goes_back_and_forth(
+        self, N, segments, downsample, start, expected
+    ):
+        rng = None if start is None else From(start)
+        assert sampling.window_indexes(N, segments, downsample, rng).tolist() == expected
 
     @pytest.mark.parametrize("downsample", [1, 2, 4])
     @pytest.mark.parametrize("segments", [1, 16, 32])
     def test_of_every_length_it_is_the_turned_clip_cut_or_padded_by_numpys_reflection(self, segments, downsample):
         for N in range(1, 201):
-            kept = np.arange(0, N, downsample)
-            for start in {0, len(kept) // 3, len(kept) - 1}:
-                taken = np.roll(kept, -start)[:segments]
-                expected = np.pad(taken, (0, segments - len(taken)), mode="reflect")
-                drawn = sampling.window_indexes(N, segments, downsample, From(start))
-                assert np.array_equal(drawn, expected), (N, start)
-            first = max(len(kept) - segments, 0) // 2
-            fixed = sampling.window_indexes(N, segments, downsample)
-            assert fixed.tolist() == sampling.window_indexes(N, segments, downsample, From(first)).tolist()
-            assert len(fixed) == segments and 0 <= fixed.min() <= fixed.max() < N
+            frames = np.arange(0, N, downsample)
+            middle = max(len(frames) - segments, 0) // 2
+            for start, rng in [(middle, None), *((s, From(s)) for s in {0, len(frames) // 3, len(frames) - 1})]:
+                window = np.roll(frames, -start)[:segments]
+                expected = np.pad(window, (0, segments - len(window)), mode="reflect")
+                assert np.array_equal(sampling.window_indexes(N, segments, downsample, rng), expected), (N, start)
 
     @pytest.mark.parametrize(("N", "downsample", "starts"), [(20, 1, 20), (39, 4, 10), (3, 1, 3)])
     def test_every_start_is_equally_likely(self, N, downsample, starts):
@@ -138,8 +131,6 @@ class TestWindow:
 
     def test_evaluation_asks_for_no_chance(self):
         assert sampling.choose_frames(40, 4, 1, "window", None, False, 2).tolist() == [16, 18, 20, 22]
-        for rule in ("whole", "published"):
-            assert sampling.choose_frames(30, T, 1, rule, None, False).tolist() == TEST_INDEXES[30]
 
 
 class TestClipOrder:
@@ -147,18 +138,14 @@ class TestClipOrder:
         order.epoch = number
         return list(order)
 
-    def test_every_clip_comes_once_an_epoch_in_a_new_order(self):
-        order = sampling.ClipOrder(50, seed=1)
+    def test_every_clip_comes_once_an_epoch_in_an_order_that_seed_and_epoch_alone_decide(self):
+        order, later = sampling.ClipOrder(50, seed=1), sampling.ClipOrder(50, seed=1)
         first, second = self.epoch(order, 0), self.epoch(order, 1)
-        assert sorted(clip for _, _, clip in first) == list(range(50)) == sorted(clip for _, _, clip in second)
-        assert [c for _, _, c in first] != [c for _, _, c in second] != list(range(50))
+        orders = [[clip for _, _, clip in epoch] for epoch in (first, second)]
+        assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+        assert orders[0] != orders[1] != list(range(50))
         assert [(e, p) for e, p, _ in second] == [(1, p) for p in range(50)]
-
-    def test_the_order_is_a_pure_function_of_seed_and_epoch(self):
-        straight, later = sampling.ClipOrder(50, seed=1), sampling.ClipOrder(50, seed=1)
-        self.epoch(straight, 0)
-        assert self.epoch(straight, 3) == self.epoch(later, 3)
-        assert self.epoch(later, 3) != self.epoch(sampling.ClipOrder(50, seed=2), 3)
+        assert self.epoch(order, 3) == self.epoch(later, 3) != self.epoch(sampling.ClipOrder(50, seed=2), 3)
 
     def test_an_epoch_under_way_does_not_notice_the_next(self):
         order = sampling.ClipOrder(5, seed=1)
@@ -175,6 +162,6 @@ class TestClipOrder:
         weights = sampling.balancing_weights(labels, 4)
         assert weights == pytest.approx([1 / 60] * 60 + [1 / 30] * 30 + [1 / 10] * 10)
         order = sampling.ClipOrder(100, seed=0, weights=weights)
-        drawn = [labels[clip] for epoch in range(150) for _, _, clip in self.epoch(order, epoch)]
-        assert len(order) == 100 and len(drawn) == 15000
-        assert np.bincount(drawn, minlength=4) / 15000 == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.015)
+        draws = [labels[clip] for epoch in range(150) for _, _, clip in self.epoch(order, epoch)]
+        assert len(order) == 100 and len(draws) == 15000
+        assert np.bincount(draws, minlength=4) / 15000 == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.015)

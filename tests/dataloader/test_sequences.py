@@ -8,26 +8,33 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dataloader.affwild import Video
-from dataloader.sequences import FeatureSource, WindowDataset, collate, window_starts
+from dataloader.loader import collate
+from dataloader.sequences import FeatureSource, WindowDataset, frame_square, window_starts
 from utils.errors import UserError
 
 
-def make_video(id, frames, missing=(), task="expr", labelled=True, folder=Path("faces")):
+def make_video(id, frames, missing=(), task="expr", labelled=True):
     files = tuple(None if i in missing else f"{i + 1:05d}.jpg" for i in range(frames))
     labels = np.arange(frames, dtype=np.int64) % 8 if labelled else np.full(frames, -1)
     if task == "va":
         labels = np.linspace(-1, 1, 2 * frames, dtype=np.float32).reshape(frames, 2)
-    return Video(id, folder, files, {task: labels})
+    return Video(id, Path("faces"), files, {task: labels})
 
 
-def store(folder, id, frames, width=3, dtype=np.float16, first=0):
+def store(folder, id, frames, width=3, first=0):
     """Row i holds ``first`` + i in every column."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = np.repeat(np.arange(first, first + frames, dtype=dtype)[:, None], width, axis=1)
-    np.save(folder / f"{id}.npy", rows)
+    np.save(folder / f"{id}.npy", np.arange(first, first + frames, dtype=np.float16)[:, None].repeat(width, axis=1))
     return folder
+
+
+def source_of(folder, *videos):
+    for video in videos:
+        store(folder, video.id, len(video))
+    return list(videos), FeatureSource(videos, [folder])
 
 
 def carry(frames, missing):
@@ -43,13 +50,12 @@ def carry(frames, missing):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 30), st.sets(st.integers(0, 29)), st.data())
 def test_missing_frames_carry_the_frame_before_else_the_next_else_nothing(tmp_path_factory, frames, missing, data):
-    folder = store(tmp_path_factory.mktemp("f"), "v", frames)
-    source = FeatureSource([make_video("v", frames, missing)], [folder])
+    _, source = source_of(tmp_path_factory.mktemp("f"), make_video("v", frames, missing))
     start = data.draw(st.integers(0, frames - 1))
     stop = data.draw(st.integers(start + 1, frames))
-    features, lost, padding = source.read("v", start, stop)
+    features, carried, padding = source.read("v", start, stop)
     assert features.dtype == np.float32 and features.shape == (stop - start, 3)
-    assert lost.tolist() == [i in missing for i in range(start, stop)]
+    assert carried.tolist() == [i in missing for i in range(start, stop)]
     if missing.issuperset(range(frames)):
         assert not features.any() and padding.all()
     else:
@@ -57,8 +63,8 @@ def test_missing_frames_carry_the_frame_before_else_the_next_else_nothing(tmp_pa
 
 
 def test_a_video_whose_frames_nobody_looked_for_has_them_all(tmp_path):
-    video = Video("v", None, (None,) * 4, {"expr": np.zeros(4, dtype=np.int64)})
-    features, missing, padding = FeatureSource([video], [store(tmp_path, "v", 4)]).read("v", 0, 4)
+    _, source = source_of(tmp_path, Video("v", None, (None,) * 4, {"expr": np.zeros(4, dtype=np.int64)}))
+    features, missing, padding = source.read("v", 0, 4)
     assert features[:, 0].tolist() == [0, 1, 2, 3] and not missing.any() and not padding.any()
 
 
@@ -70,7 +76,7 @@ def test_folders_stand_side_by_side(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "array, expected",
+    ("array", "expected"),
     [
         (np.zeros((4, 3), np.float32), "v.npy: 4 rows, the video has 5 label lines"),
         (np.zeros((5, 4), np.float32), "v.npy: 4 features a frame, the files before it have 3"),
@@ -103,13 +109,29 @@ def test_features_that_are_not_finite_are_found_where_they_are_read(tmp_path):
         source.read("v", 2, 6)
 
 
-def test_window_starts_by_hand():
-    assert window_starts(10, 4, 3).tolist() == [0, 3, 6]
-    assert window_starts(11, 4, 3).tolist() == [0, 3, 6, 7]  # the last aligned to the end
-    assert window_starts(4, 4, 3).tolist() == window_starts(2, 4, 3).tolist() == [0]
-    assert window_starts(11, 4, 3, phase=0).tolist() == [0, 3, 6, 7, 7]
-    assert window_starts(11, 4, 3, phase=2).tolist() == [0, 1, 4, 7, 7]
-    assert window_starts(3, 4, 3, phase=2).tolist() == [0]
+def test_frames_of_any_shape_fit_the_encoder():
+    wide = np.asarray(Image.new("RGB", (40, 20), (255, 0, 0)))
+    assert frame_square(wide, 16).shape == (16, 16, 3) and not frame_square(wide, 16)[0].any()
+    assert frame_square(wide[:, :20], 16).shape == (16, 16, 3)
+
+
+# windows
+
+
+@pytest.mark.parametrize(
+    ("frames", "phase", "starts"),
+    [
+        (10, None, [0, 3, 6]),
+        (11, None, [0, 3, 6, 7]),  # the last aligned to the end
+        (4, None, [0]),
+        (2, None, [0]),
+        (11, 0, [0, 3, 6, 7, 7]),
+        (11, 2, [0, 1, 4, 7, 7]),
+        (3, 2, [0]),
+    ],
+)
+def test_window_starts_by_hand(frames, phase, starts):
+    assert window_starts(frames, 4, 3, phase).tolist() == starts
 
 
 @settings(max_examples=300, deadline=None)
@@ -130,39 +152,32 @@ def test_windows_cover_every_frame_whatever_the_phase(frames, size, data):
 
 
 @pytest.fixture
-def pair(tmp_path):
-    """A long video with a gap, and a short one."""
-    videos = [make_video("long", 20, {4, 5}), make_video("short", 3, task="va")]
-    for video in videos:
-        store(tmp_path, video.id, len(video))
-    return videos, FeatureSource(videos, [tmp_path])
+def windows(tmp_path):
+    """Of 8 frames every 6: 0, 6 and 12 of a long video with a gap, and one of a short video."""
+    videos, source = source_of(tmp_path, make_video("long", 20, {4, 5}), make_video("short", 3, task="va"))
+    return WindowDataset(videos, source, size=8, stride=6, training=False)
 
 
-def test_a_window(pair):
-    data = WindowDataset(*pair, size=8, stride=6, training=False)
-    assert len(data) == 4  # 0, 6 and 12 of the long one, the short one
-    item = data[0, 0, 0]
-    assert item["id"] == "long" and item["start"] == 0
+def test_a_window(windows):
+    item = windows[0, 0, 0]
+    assert len(windows) == 4 and item["id"] == "long" and item["start"] == 0
     assert item["features"][:, 0].tolist() == [0, 1, 2, 3, 3, 3, 6, 7]
     assert item["missing"].tolist() == [False] * 4 + [True] * 2 + [False] * 2 and not item["padding"].any()
     assert item["expr"].tolist() == list(range(8)) and item["expr"].dtype == torch.int64
     assert item["va"].shape == (8, 2) and item["va"].isnan().all() and item["au"].shape == (8, 12)
-    assert [data[0, i, i]["start"] for i in range(4)] == [0, 6, 12, 0]
-    assert data[0, 2, 2]["features"][-1, 0] == 19
+    assert windows[0, 2, 2]["features"][-1, 0] == 19
 
 
-def test_a_short_video_is_padded_and_masked(pair):
-    item = WindowDataset(*pair, size=8, stride=6, training=False)[0, 3, 3]
+def test_a_short_video_is_padded_and_masked(windows):
+    item = windows[0, 3, 3]
     assert item["features"][:, 0].tolist() == [0, 1, 2] + [0] * 5
     assert item["padding"].tolist() == item["missing"].tolist() == [False] * 3 + [True] * 5
     assert item["va"][:3].isfinite().all() and item["va"][3:].isnan().all() and (item["expr"] == -1).all()
 
 
-def test_a_batch(pair):
-    data = WindowDataset(*pair, size=8, stride=6, training=False)
-    batch = collate([data[0, i, i] for i in range(4)])
-    shapes = {name: tuple(value.shape) for name, value in batch.items() if name != "id"}
-    assert shapes == {
+def test_a_batch(windows):
+    batch = collate([windows[0, i, i] for i in range(4)])
+    assert {name: tuple(value.shape) for name, value in batch.items() if name != "id"} == {
         "features": (4, 8, 3), "missing": (4, 8), "padding": (4, 8), "va": (4, 8, 2), "expr": (4, 8), "au": (4, 8, 12),
         "start": (4,),
     }  # fmt: skip
@@ -171,40 +186,32 @@ def test_a_batch(pair):
     assert batch["padding"].dtype == torch.bool and batch["start"].dtype == torch.int64
 
 
-def starts(data, epoch):
-    return [data[epoch, 99 - i, i]["start"] for i in range(len(data))]
-
-
 def test_the_grid_moves_with_the_epoch_and_with_nothing_else(tmp_path):
-    videos = [make_video("a", 90), make_video("b", 90)]
-    for video in videos:
-        store(tmp_path, video.id, 90)
-    source = FeatureSource(videos, [tmp_path])
-    data, again, other = (WindowDataset(videos, source, 20, 10, True, seed) for seed in (1, 1, 2))
+    videos, source = source_of(tmp_path, make_video("a", 90), make_video("b", 90))
+
+    def starts(data, epoch):
+        return [data[epoch, 99 - i, i]["start"] for i in range(len(data))]
+
+    data, again, reseeded = (WindowDataset(videos, source, 20, 10, True, seed) for seed in (1, 1, 2))
     epochs = [starts(data, epoch) for epoch in range(6)]
     assert [starts(again, epoch) for epoch in reversed(range(6))] == epochs[::-1]
-    assert len({tuple(one) for one in epochs}) > 3 and epochs[0] != starts(other, 0)
-    assert not all(one[:9] == one[9:] for one in epochs)  # each video has a phase of its own
+    assert len(set(map(tuple, epochs))) > 3 and epochs[0] != starts(reseeded, 0)
+    assert not all(epoch[:9] == epoch[9:] for epoch in epochs)  # each video has a phase of its own
     assert [data[0, 5, 3]["start"], data[0, 0, 3]["start"]] == [epochs[0][3]] * 2  # wherever in the epoch it comes
-    for one in epochs:
-        assert one[0] == 0 and one[8] == 70 and set(np.diff(one[1:8])) == {10}
-    copy = pickle.loads(pickle.dumps(data))  # as workers get it
-    assert starts(copy, 3) == epochs[3]
+    for epoch in epochs:
+        assert epoch[0] == 0 and epoch[8] == 70 and set(np.diff(epoch[1:8])) == {10}
+    assert starts(pickle.loads(pickle.dumps(data)), 3) == epochs[3]  # as workers get it
 
 
 def test_videos_without_labels_or_frames_are_left_out_of_training_alone(tmp_path):
-    videos = [make_video("none", 9, labelled=False), make_video("faceless", 9, range(9)), make_video("some", 9)]
-    for video in videos:
-        store(tmp_path, video.id, 9)
-    source = FeatureSource(videos, [tmp_path])
+    videos = make_video("none", 9, labelled=False), make_video("faceless", 9, range(9)), make_video("some", 9)
+    videos, source = source_of(tmp_path, *videos)
     training, evaluation = (WindowDataset(videos, source, 9, 9, training) for training in (True, False))
-    assert training.left_out == ["none", "faceless"] and [training[0, 0, i]["id"] for i in range(len(training))] == [
-        "some"
-    ]
-    assert evaluation.left_out == [] and len(evaluation) == 3 and evaluation[0, 1, 1]["padding"].all()
+    assert [training[0, 0, i]["id"] for i in range(len(training))] == ["some"]
+    assert len(evaluation) == 3 and evaluation[0, 1, 1]["padding"].all()
 
 
 @pytest.mark.parametrize("stride", [0, 9])
-def test_a_stride_that_would_leave_frames_out(pair, stride):
+def test_a_stride_that_would_leave_frames_out(tmp_path, stride):
     with pytest.raises(UserError, match=f"--stride {stride}: expected 1 to 8"):
-        WindowDataset(*pair, size=8, stride=stride, training=False)
+        WindowDataset(*source_of(tmp_path, make_video("v", 20)), size=8, stride=stride, training=False)

@@ -20,8 +20,7 @@ def root(tmp_path):
 
 
 def read(root, content):
-    path = root / "scores.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (root / "scores.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_targets("scores.csv", str(root))
 
 
@@ -31,16 +30,6 @@ def refused(root, content):
     message = str(caught.value)
     assert "scores.csv" in message and "\n" not in message
     return message
-
-
-def check_good(targets):
-    assert targets.names == ("alogia", "avolition")
-    assert targets.subjects == ["anna", "anna", "bert"]
-    assert [clip.id for clip in targets.clips] == ["a/1", "a/2", "b/1"]
-    np.testing.assert_array_equal(targets.values, [[1, 2.5], [-3, math.nan], [math.nan, 100]])
-
-
-# -- what may be ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -58,11 +47,11 @@ def check_good(targets):
     ],
 )
 def test_numbers_subjects_and_clips_are_read(root, content):
-    check_good(read(root, content))
-
-
-def test_clips_carry_their_subject_and_frames(root):
-    first = read(root, GOOD).clips[0]
+    targets = read(root, content)
+    assert targets.names == ("alogia", "avolition") and targets.subjects == ["anna", "anna", "bert"]
+    assert [clip.id for clip in targets.clips] == ["a/1", "a/2", "b/1"]
+    np.testing.assert_array_equal(targets.values, [[1, 2.5], [-3, math.nan], [math.nan, 100]])
+    first = targets.clips[0]
     assert first.person == "anna" and first.frames == ("1.jpg", "2.jpg") and first.folder == root / "a/1"
 
 
@@ -74,9 +63,6 @@ def test_clips_are_found_as_in_lists(root):
 def test_a_subject_in_quotes_may_hold_a_comma_and_a_name_any_letters(root):
     targets = read(root, 'clip,subject,"Müdigkeit, müde"\na/1,"Doe, J.",1\nb/1,Ögün,2\n')
     assert targets.names == ("Müdigkeit, müde",) and targets.subjects == ["Doe, J.", "Ögün"]
-
-
-# -- what may not ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -103,20 +89,14 @@ def test_a_subject_in_quotes_may_hold_a_comma_and_a_name_any_letters(root):
 )
 def test_a_line_at_fault_is_named(root, line, parts):
     message = refused(root, GOOD + line + "\n")
-    assert "scores.csv, line 5:" in message
-    for part in parts:
-        assert part in message
+    assert all(part in message for part in ["scores.csv, line 5:", *parts]), message
 
 
-@pytest.mark.parametrize("gap", ["\n", "\n\n\n"])
-def test_empty_lines_are_counted(root, gap):
-    message = refused(root, GOOD + gap + "b/2,bert,high,2\n")
-    assert f"line {5 + len(gap)}:" in message
-
-
-def test_the_lines_of_a_cell_are_counted(root):
-    message = refused(root, GOOD.replace("anna", '"anna\nmaria"', 1) + "b/2,bert,high,2\n")
-    assert "line 6:" in message
+@pytest.mark.parametrize(
+    ("content", "line"), [(GOOD + "\n", 6), (GOOD + "\n\n\n", 8), (GOOD.replace("anna", '"anna\nmaria"', 1), 6)]
+)
+def test_empty_lines_and_the_lines_of_a_cell_are_counted(root, content, line):
+    assert f"line {line}:" in refused(root, content + "b/2,bert,high,2\n")
 
 
 @pytest.mark.parametrize(
@@ -136,9 +116,9 @@ def test_a_first_line_at_fault_is_shown_beside_what_was_expected(root, header, p
     assert part in refused(root, header + GOOD[GOOD.index("\n") :])
 
 
-@pytest.mark.parametrize("content", ["clip,subject,alogia\n", "clip,subject,alogia", "clip,subject,alogia\n\n\n"])
-def test_a_file_without_clips(root, content):
-    assert "no clip" in refused(root, content)
+@pytest.mark.parametrize("ending", ["\n", "", "\n\n\n"])
+def test_a_file_without_clips(root, ending):
+    assert "no clip" in refused(root, "clip,subject,alogia" + ending)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +128,8 @@ def test_what_is_no_table_of_text(root, content):
     refused(root, content)
 
 
-def test_a_file_that_is_not_there_and_a_folder(root):
-    for name in ("nowhere.csv", "a"):
-        with pytest.raises(UserError, match=f"--targets .*{name}") as caught:
-            read_targets(name, str(root))
-        assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", ["nowhere.csv", "a"])
+def test_a_file_that_is_not_there_and_a_folder(root, name):
+    with pytest.raises(UserError, match=f"--targets .*{name}") as caught:
+        read_targets(name, str(root))
+    assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from dataloader.build import Loader, lacks_shared_memory
+from dataloader.loader import Loader, lacks_shared_memory
 from engine import waiting
 from engine.session import plain_words
 from engine.waiting import TimedLoader, WaitingAdvice

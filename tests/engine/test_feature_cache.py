@@ -1,0 +1,275 @@
+"""Both feature caches: what they keep, when they are read again, and that nothing half-made is left."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import main
+from dataloader.annotation import read_annotation
+from dataloader.classes import load_classes
+from dataloader.clips import ClipDataset, FeatureDataset, Views
+from dataloader.transforms import cached_variants
+from engine import feature_cache
+from engine.feature_cache import cache_features, cache_name, carry
+from engine.session import Session
+from engine.settings import make_config
+from models.clip_backbone import load_clip
+from tests.support import affect, tiny
+from tests.support.tools import error_of, run_main
+from utils.checkpoint import hash_tensors
+from utils.runlog import RunLog
+
+
+def nothing_is_encoded(monkeypatch):
+    monkeypatch.setattr(feature_cache, "_encode", lambda *_: pytest.fail("computed again"))
+
+
+# --cache-features
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    root = tmp_path_factory.mktemp("small")
+    tiny.write_set(root, clips=10, persons=4, frames=6)
+    clips = read_annotation("annotation/train.txt", str(root), load_classes("RAER"))
+    return clips, Views(segments=4, size=64, root=str(root)), load_clip("random").visual.eval()
+
+
+def make(small, tmp_path, variants=2, amp=None, views=None, **changes):
+    clips, plain_views, encoder = small
+    config = make_config({"cache_dir": str(tmp_path / "cache"), "workers": 0} | changes)
+    log = RunLog(tmp_path)
+    session = Session(torch.device("cpu"), amp, log)
+    try:
+        return cache_features(config, encoder, clips, views or plain_views, variants, session)
+    finally:
+        log.close()
+
+
+def folders(tmp_path):
+    return set((tmp_path / "cache").iterdir())
+
+
+def pixels_of(clip, index):
+    """No boxes here: the face stream sees the whole frame."""
+    image = Image.open(clip.frame_path(index)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def test_rows_are_the_encoder_on_every_frame_in_half_precision(small, tmp_path):
+    (_, clip, *_), _, encoder = small
+    cache = make(small, tmp_path)
+    for index in (0, 5):
+        pixels, row = pixels_of(clip, index), cache.starts[clip.id] + index
+        for variant, picture in enumerate((pixels, pixels.flip(-1))):
+            with torch.inference_mode():
+                expected = encoder(picture)[0].numpy()
+            np.testing.assert_allclose(cache.features["face"][variant, row], expected, atol=5e-3)
+
+
+def test_mixed_precision_has_a_cache_of_its_own_which_is_what_the_encoder_gives_in_it(small, tmp_path):
+    (clip, *_), _, encoder = small
+    exact, short = make(small, tmp_path), make(small, tmp_path, amp=torch.bfloat16)
+    assert len(folders(tmp_path)) == 4  # two streams each
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = encoder(pixels_of(clip, 0))[0].float().numpy()
+    np.testing.assert_allclose(short.features["face"][0, short.starts[clip.id]], expected, atol=2e-2)
+    assert 0 < np.abs(np.float32(short.features["face"]) - np.float32(exact.features["face"])).max() < 0.2
+
+
+def test_evaluation_takes_the_plain_variant_of_the_same_frames_as_pixels_would(small, tmp_path):
+    clips, views, encoder = small
+    cache = make(small, tmp_path)
+    item = FeatureDataset(clips, cache.features, cache.starts, views)[0, 0, 2]
+    pixels = ClipDataset(clips, views)[0, 0, 2]
+    with torch.inference_mode():
+        expected = encoder(pixels["context"].float() / 255)
+    torch.testing.assert_close(item["context_features"], expected, atol=5e-3, rtol=0)
+    assert item["id"] == pixels["id"] and item["label"] == pixels["label"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_shared_augmentation_takes_one_variant_for_both_streams(small, tmp_path, shared):
+    clips, views, _ = small
+    cache = make(small, tmp_path)
+    marked = {s: np.stack([np.full_like(a[0], v) for v in range(2)]) for s, a in cache.features.items()}
+    dataset = FeatureDataset(clips, marked, cache.starts, views, training=True, shared_augmentation=shared)
+    items = [dataset[0, position, 0] for position in range(40)]
+    variants = [(float(i["face_features"][0, 0]), float(i["context_features"][0, 0])) for i in items]
+    assert all(face == context for face, context in variants) == shared
+    assert len({face for face, _ in variants}) == 2  # both variants occur
+
+
+def test_a_second_run_reads_the_cache_whatever_frames_and_streams_it_takes(small, tmp_path, monkeypatch):
+    clips, views, _ = small
+    whole = make(small, tmp_path)
+    nothing_is_encoded(monkeypatch)
+    make(small, tmp_path)
+    assert set(make(small, tmp_path, views=replace(views, streams="face")).features) == {"face"}
+    boxes = {"images/x": (1, 2, 3, 4)}  # a box of no clip of ours changes nothing
+    make(small, tmp_path, views=replace(views, body_boxes=boxes))
+    windows = replace(views, sampling="window", downsample=2)
+    cache = make(small, tmp_path, views=windows)
+    item = FeatureDataset(clips, cache.features, cache.starts, windows)[0, 0, 2]
+    rows = whole.starts[clips[2].id] + np.array([0, 2, 4, 2])  # of six frames every other, then back
+    assert np.array_equal(item["face_features"].numpy(), whole.features["face"][0, rows].astype(np.float32))
+    assert len(folders(tmp_path)) == 2
+
+
+def test_another_setting_makes_another_and_the_variants_it_holds_name_it(small, tmp_path):
+    make(small, tmp_path)
+    first = folders(tmp_path)
+    assert make(small, tmp_path, variants=6, max_angle=0.0).features["face"].shape[0] == 2
+    assert folders(tmp_path) == first and len(first) == 2  # one a stream: the same two variants
+    settings = (
+        {"normalize": "clip"},
+        {"variants": 3},
+        {"variants": 6, "max_angle": 9.0},
+        {"variants": 6, "flip": False},
+    )
+    lengths = [len(make(small, tmp_path, **changes).features["face"]) for changes in settings]
+    assert lengths == [2, 3, 6, 6] and len(folders(tmp_path)) == 10
+
+
+def test_a_changed_frame_box_or_encoder_makes_another_cache(small):
+    clips, views, encoder = small
+    boxed = replace(views, face_boxes={clips[0].key: {"00001.png": (1, 2, 30, 40)}})
+    names = [
+        cache_name(weights, clips, v, "face", cached_variants(1), "none")
+        for weights, v in (("w", views), ("other weights", views), ("w", boxed))
+    ]
+    frame = clips[0].frame_path(0)
+    stat = frame.stat()
+    os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    names.append(cache_name("w", clips, views, "face", cached_variants(1), "none"))
+    assert len(set(names)) == 4
+    moved = encoder.state_dict() | {"proj": encoder.proj.data + 1}
+    assert hash_tensors(moved) != hash_tensors(encoder.state_dict())
+
+
+def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(feature_cache, "_encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(small, tmp_path)
+    assert not folders(tmp_path)
+
+
+@pytest.mark.parametrize(("flag", "value", "off"), [("--random-crop", "0.5", "1"), ("--brightness", "0.2", "0")])
+def test_what_a_cache_cannot_hold_is_refused_by_name(flag, value, off, tmp_path, capsys):
+    recipe = tmp_path / "published.args"
+    recipe.write_text(f"{flag} {value}\n")
+    cached = ["--cache-features", "--lr-image-encoder", "0", "--dry-run"]
+    for words in ([flag, value], [f"@{recipe}"]):
+        error = error_of([*words, *cached], capsys)
+        assert f"{flag} {value}" in error and f"pass {flag} {off}" in error
+    assert main.main([f"@{recipe}", *cached, flag, off]) == 0
+
+
+def test_a_trained_encoder_cannot_be_cached(capsys):
+    assert "--lr-image-encoder 0" in error_of("--cache-features --lr-image-encoder 1e-6 --dry-run".split(), capsys)
+
+
+# --mode cache
+
+
+LENGTHS = affect.VIDEOS["train"] | affect.VIDEOS["validation"]
+RANDOM = ["--mode", "cache", "--clip-path", "random", "--device", "cpu", "--workers", "0"]
+
+
+def write_videos(root):
+    affect.write_set(root)
+    affect.write_frames(root)
+    return root
+
+
+def flags_of(root, folder):
+    return [*RANDOM, "--root-dir", str(root), "--cache-dir", str(folder)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp("cache") / "set")
+
+
+@pytest.fixture(scope="module")
+def cached(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cached")
+    run = run_main(flags_of(root, folder / "features"), folder / "run")
+    assert run.status == 0, run.err
+    return folder / "features"
+
+
+def test_every_label_line_has_a_row_and_a_frame_without_a_file_the_features_before_it(cached, root):
+    for id, frames in LENGTHS.items():
+        rows = np.load(cached / f"{id}.npy")
+        assert rows.shape == (frames, 64) and rows.dtype == np.float16
+        assert rows.any() == (id != "c")
+    assert set(json.loads((cached / "index.json").read_text())["videos"]) == set(LENGTHS)
+    rows, present = np.load(cached / "a.npy"), {int(path.stem) for path in (root / "cropped_aligned/a").iterdir()}
+    gaps = [n for n in range(2, LENGTHS["a"] + 1) if n not in present]
+    assert gaps and all(np.array_equal(rows[n - 1], rows[n - 2]) for n in gaps)
+
+
+def test_carry():
+    rows = np.arange(10, dtype=np.float16).reshape(5, 2)
+    assert carry(rows, np.array([False, True, False, False, True]))[:, 0].tolist() == [2, 2, 2, 2, 8]
+    assert not carry(rows, np.zeros(5, bool)).any()
+
+
+def test_only_what_is_not_there_is_read(cached, root, monkeypatch, tmp_path):
+    (cached / "d.npy").unlink()
+    ids, encode_video = [], feature_cache.encode_video
+    monkeypatch.setattr(
+        feature_cache, "encode_video", lambda video, *rest: ids.append(video.id) or encode_video(video, *rest)
+    )
+    again = run_main(flags_of(root, cached), tmp_path / "run")
+    assert again.status == 0 and ids == ["d"] and (cached / "d.npy").exists()
+
+
+@pytest.mark.parametrize("change", ["--seed 7", "--normalize none"])
+def test_another_encoder_needs_another_folder(cached, root, capsys, change):
+    assert "another encoder" in error_of([*flags_of(root, cached), *change.split()], capsys)
+
+
+def test_models_train_on_what_was_cached(cached, root, tmp_path):
+    flags = "--model sequence --task va --window 20 --stride 20 --batch-size 4 --transformer-layers 1 --device cpu"
+    flags += f" --tcn-channels 8 --epochs 1 --root-dir {root} --features {cached}"
+    run = run_main(flags.split(), tmp_path / "run")
+    assert run.status == 0, run.err
+    assert "64 features a frame" in run.out and "without any frame file" in run.out
+
+
+def test_an_unreadable_frame_ends_the_run_or_has_a_neighbour(tmp_path, capsys):
+    root = write_videos(tmp_path / "set")
+    first = sorted((root / "cropped_aligned/e").iterdir())[0]
+    first.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    flags = flags_of(root, tmp_path / "f")
+    assert f"{first}: cannot be read" in error_of([*flags, "--output-dir", str(tmp_path / "o")], capsys)
+    run = run_main([*flags, "--on-bad-frame", "skip"], tmp_path / "p")
+    assert run.status == 0 and "1 unreadable frames" in run.out
+
+
+def test_the_set_must_be_named(capsys):
+    assert "--mode cache needs --root-dir" in error_of(RANDOM, capsys)
+
+
+def test_videos_without_labels_are_cached_too(tmp_path):
+    """The challenge's test videos: as long as their last frame's number."""
+    frames = write_videos(tmp_path / "set") / "cropped_aligned"
+    (frames / "empty").mkdir()
+    (frames / "test_left").mkdir()
+    for number in (1, 2, 5):
+        Image.new("RGB", (24, 24), (9 * number, 40, 80)).save(frames / f"test_left/{number:05d}.png")
+    run = run_main(flags_of(tmp_path / "set", tmp_path / "features"), tmp_path / "run")
+    assert run.status == 0 and "1 video without labels (test_left" in run.out
+    rows = np.load(tmp_path / "features/test_left.npy")
+    assert len(rows) == 5 and np.array_equal(rows[1], rows[3]) and not np.array_equal(rows[3], rows[4])
+    assert not (tmp_path / "features/empty.npy").exists()
