@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.agreement import KINDS, agreement_intervals, agreements
-from analysis.intervals import Groups, groups_of
-from analysis.metrics import shown
+from analysis.intervals import Groups, agreement_intervals, groups_of
+from analysis.metrics import KINDS, agreements, brackets
 from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.clips import Views
@@ -114,8 +113,11 @@ def describe(targets: Targets, folds: np.ndarray, session: Session) -> None:
     count = len(set(targets.subjects))
     held = f"{plural(len(targets.clips), 'clip')} of {plural(count, 'subject')} in {plural(folds.max() + 1, 'fold')}"
     session.log.say(f"{held}; {', '.join(targets.names)}")
+    numbers = {"clips": len(targets.clips), "subjects": count, "folds": int(folds.max()) + 1}
+    session.log.facts["data"]["all"] = numbers | {"targets": list(targets.names)}
     if count < FEW_SUBJECTS:
-        session.log.warn(f"{plural(count, 'subject')}: what is measured on so few says little about others")
+        text = f"{plural(count, 'subject')}: what is measured on so few says little about others"
+        session.log.warn(text, "few_subjects")
     for name, column in zip(targets.names, targets.values.T, strict=True):
         known = column[~np.isnan(column)]
         if len(known) == 0 or known.min() == known.max():
@@ -163,7 +165,7 @@ def write_regression(
             pairs = zip(targets.values[row], predicted[row], strict=True)
             numbers = ["" if np.isnan(v) else f"{v:.9g}" for pair in pairs for v in pair]
             writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
-    log.write_json("metrics.json", metrics)
+    log.write_metrics(metrics)
     save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
     log.say(f"\n{plural(metrics['clips'], 'clip')} of {plural(metrics['subjects'], 'subject')}, {tested_on}")
     log.say(table(metrics))
@@ -185,7 +187,7 @@ def table(metrics: dict[str, Any]) -> str:
     for name, row in [*metrics["targets"].items(), ("mean", metrics["mean"])]:
         line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
         found = {} if bounds is None else bounds["mean"] if row is metrics["mean"] else bounds["targets"][name]
-        lines.append(f"{line}  {shown(found.get('ccc'), 3)}".rstrip())
+        lines.append(f"{line}  {brackets(found.get('ccc'), 3)}".rstrip())
     if bounds is not None and bounds["groups"] > 1:
         lines.append(f"95 % interval of CCC in brackets: {bounds['groups']} {bounds['resampled']} drawn again")
     return "\n".join(lines)

@@ -198,6 +198,7 @@ class Trainer(Loop):
         best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
         split = next((name for name in ("test", "val") if self.finals[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")

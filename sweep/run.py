@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from analysis.results import require_same_classes
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.fold_paths import count_folds
@@ -17,7 +18,7 @@ from engine.resume import different_options
 from engine.settings import make_config
 from engine.shared import sharing
 from sweep.folds import stored_series, waiting_paths
-from sweep.pooled import require_same_classes, write_pooled
+from sweep.pooled import write_pooled
 from sweep.seed_scores import write_seeds
 from sweep.seeds import members_by_seed
 from utils.distributed import is_launched

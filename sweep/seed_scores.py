@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration import softmax
-from analysis.comparing.paired import mean_intervals, sd
 from analysis.intervals import groups_of
-from analysis.metrics import score, shown
+from analysis.metrics import brackets, score
+from analysis.paired import mean_intervals, sd
+from analysis.results import read_metrics, read_predictions, temperature_of
 from engine.options import Config
-from sweep.pooled import AVERAGED, mean_and_sd, read_metrics, read_predictions, say_runs, temperature_of
+from sweep.pooled import AVERAGED, mean_and_sd, say_runs
 from sweep.seeds import seeds_of
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -28,7 +29,7 @@ def write_seeds(log: RunLog, folders: list[Path], config: Config) -> dict[str, A
     else:
         metrics = seeds | summed
         say_classifiers(log, metrics)
-    log.write_json("metrics.json", metrics)
+    log.write_metrics(metrics)
     log.say(f"folder of the {len(folders)} runs: {log.folder}")
     return metrics
 
@@ -81,7 +82,7 @@ def say_classifiers(log: RunLog, metrics: dict[str, Any]) -> None:
     log.say("")
     say_runs(log, metrics["runs"], metrics)
     drawn = metrics.get("intervals", {})
-    bounds = [f"{title} {shown(drawn[name])}" for name, title in TITLES.items() if drawn.get(name)]
+    bounds = [f"{title} {brackets(drawn[name])}" for name, title in TITLES.items() if drawn.get(name)]
     if bounds:
         log.say(
             f"95 % intervals of the mean: {', '.join(bounds)}   ({drawn['groups']} {drawn['resampled']} drawn again; "

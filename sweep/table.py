@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.comparing.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
 from analysis.intervals import Groups, groups_of
-from analysis.metrics import shown
+from analysis.metrics import brackets
+from analysis.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
+from analysis.results import Predictions, read_metrics, read_predictions
 from engine.options import Config
 from sweep.grid import BASE, Variant
-from sweep.pooled import Answers, read_metrics, read_predictions
 from utils.errors import UserError
 from utils.runlog import RunLog
 from utils.words import plural
@@ -77,7 +77,7 @@ def write_table(log: RunLog, done: list[Done], left_out: list[str], config: Conf
     return found
 
 
-def read_variants(done: list[Done]) -> tuple[Answers, list[Measured]]:
+def read_variants(done: list[Done]) -> tuple[Predictions, list[Measured]]:
     """Every variant with the runs that it has; all of the same clips."""
     answers = {one.folder: read_predictions([one.folder / "predictions.csv"]) for one in done}
     first = answers[done[0].folder]
@@ -100,7 +100,7 @@ def read_variants(done: list[Done]) -> tuple[Answers, list[Measured]]:
     return first, found
 
 
-def make_rows(first: Answers, variants: list[Measured], groups: Groups | None) -> list[dict[str, Any]]:
+def make_rows(first: Predictions, variants: list[Measured], groups: Groups | None) -> list[dict[str, Any]]:
     """The base first; each variant beside those of its runs that share a seed with the base."""
     C, base = len(first.names), variants[0]
     rows = []
@@ -164,11 +164,11 @@ def cells(row: dict[str, Any]) -> list[str]:
     if "difference" in row:
         found = row["difference"]["uar"]
         p = [f"{found[name]:.3f}" if found.get(name) is not None else "" for name in ("p", "p_holm")]
-        middle = [f"{found['value']:+.1f}", shown(found["interval"]), *p, row["verdict"]]
+        middle = [f"{found['value']:+.1f}", brackets(found["interval"]), *p, row["verdict"]]
         if found["identical"]:
             middle = ["0", "", "", "", row["verdict"]]
     scores = [with_sd(row[name], row[f"{name}_sd"]) for name in SCORES]
-    return [row["variant"], scores[0], shown(row["intervals"]["uar"]), *middle, *scores[1:]]
+    return [row["variant"], scores[0], brackets(row["intervals"]["uar"]), *middle, *scores[1:]]
 
 
 def with_sd(mean: float, deviation: float | None) -> str:

@@ -15,11 +15,17 @@ from utils.files import write_text
 
 
 class RunLog:
-    """Writes to the run folder and to the screen."""
+    """Writes to the run folder and to the screen.
+
+    ``facts`` is what a report says about the run besides its scores: ``warnings``; ``data``, what each list holds;
+    ``best``, which epoch was kept. They are stored in metrics.json.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started = time.time()
+        self.facts: dict[str, Any] = {"warnings": [], "data": {}}
+        self._metrics: dict[str, Any] | None = None
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
         self._board: Any = None
         self._first_epoch: int | None = None  # TensorBoard forgets this epoch and later ones of an interrupted run
@@ -29,8 +35,19 @@ class RunLog:
         print(text, flush=True)
         self._log.write(text + "\n")
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, kind: str = "") -> None:
+        """Print a warning and keep it as a fact. ``kind`` is for readers that must know what it is about."""
         self.say(f"warning: {text}")
+        warning = {"kind": kind, "text": text.encode("utf-8", "backslashreplace").decode()}
+        if warning not in self.facts["warnings"]:
+            self.facts["warnings"].append(warning)
+            if self._metrics is not None:
+                self.write_metrics(self._metrics)
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json with the facts of the run so far; it is written again when a warning comes later."""
+        self._metrics = metrics
+        self.write_json("metrics.json", metrics | {"facts": self.facts})
 
     def epoch(self, values: dict[str, Any]) -> None:
         """One line of metrics.jsonl, and every number of it to TensorBoard."""
@@ -88,6 +105,7 @@ class QuietLog(RunLog):
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, time.time()
+        self.facts, self._metrics = {"warnings": [], "data": {}}, None
 
     def say(self, text: str) -> None:
         pass

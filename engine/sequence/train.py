@@ -16,7 +16,14 @@ from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
 from engine.resume import Found, continued_folder, is_complete
 from engine.running import RunningLosses
-from engine.sequence.data import Sequences, describe_sequences, hash_sequences, read_sequences, training_windows
+from engine.sequence.data import (
+    Sequences,
+    describe_sequences,
+    hash_sequences,
+    read_sequences,
+    sequence_facts,
+    training_windows,
+)
 from engine.sequence.predict import predict_videos
 from engine.sequence.results import score_and_write
 from engine.sequence.schedule import warm_cosine
@@ -42,6 +49,7 @@ def train_sequence(config: Config, found: Found | None, said: list[str]) -> dict
         for line in said:
             session.log.warn(line)
         session.log.say(describe_sequences(sequences))
+        session.log.facts["data"] = sequence_facts(sequences)
         trainer = SequenceTrainer(config, sequences, session)
         if found is not None:
             trainer.resume(found)
@@ -129,6 +137,7 @@ class SequenceTrainer(Loop):
         best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
         thresholds = None
         if "au" in self.task.tasks:
             thresholds = self._pool(self.sequences.train, "thresholds").thresholds()
