@@ -175,9 +175,7 @@ def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
     single = [letter for letter, run in (("A", a), ("B", b)) if not run.seeds]
     if single:
         which = "each" if len(single) == 2 else single[0]
-        warnings.append(
-            f"one training of {which}: what another seed would do with it is not in the interval (--seeds)"
-        )
+        warnings.append(f"one training of {which}: what another seed would do with it is not in the interval (--seeds)")
     return warnings
 
 
@@ -260,8 +258,9 @@ def flips_of(
     only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
     flips = []
     for row in np.flatnonzero(a != b):
-        clip = (ids[row], names[label[row]], names[a[row]], names[b[row]], FLIPS[bool(right_a[row]), bool(right_b[row])])
-        flips.append(dict(zip(FLIP_COLUMNS, clip, strict=True)))
+        flip = FLIPS[bool(right_a[row]), bool(right_b[row])]
+        values = (ids[row], names[label[row]], names[a[row]], names[b[row]], flip)
+        flips.append(dict(zip(FLIP_COLUMNS, values, strict=True)))
     test = {"a_alone_right": only_a, "b_alone_right": only_b, "p": mcnemar(only_a, only_b)}
     return test, sorted(flips, key=lambda flip: list(FLIPS.values()).index(flip["flip"]))
 

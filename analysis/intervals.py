@@ -184,7 +184,7 @@ def share_interval(point: float, values: np.ndarray, count: int) -> Interval:
 def f1_interval(point: float, values: np.ndarray, count: int) -> Interval:
     """Return the interval of a class's F1, in percent.
 
-    At F1 = 0 or 1 the share J of hits among clips that are of the class or taken for it is 0 or 1, and F1 = 2J / (1 + J).
+    At F1 = 0 or 1 the share J of hits among clips that are of the class or taken for it is 0 or 1; F1 = 2J / (1 + J).
     """
     if point not in (0, 1):
         return share_interval(point, values, count)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from utils.tables import text_table
 from utils.words import plural
 
 Interval = list[float] | None
@@ -70,22 +71,18 @@ def percent(value: float) -> float | None:
 
 def table(metrics: dict[str, Any]) -> str:
     """Return the scores as text, as they are printed at the end of a run."""
-    width = max(16, *(len(name) + 2 for name in metrics["classes"]))
-    intervals = metrics.get("intervals")
-    head = f"{'95 % interval':>17}" if intervals else ""
-    lines = [f"{'class':<{width}}{'recall':>9}{head}{'clips':>8}{'one clip =':>13}"]
+    intervals = metrics.get("intervals") or {}
     present = len(metrics["classes"]) - len(metrics["absent_classes"])
+    rows = [["class", "recall", "95 % interval", "clips", "one clip ="]]
     for name, row in metrics["per_class"].items():
-        bounds = f"{brackets(row.get('interval')):>17}" if intervals else ""
-        if row["support"] == 0:
-            lines.append(f"{name:<{width}}{'absent':>9}{bounds}{0:>8}")
-            continue
-        worth = 100 / row["support"] / present
-        lines.append(f"{name:<{width}}{row['recall']:>8.2f}%{bounds}{row['support']:>8}{worth:>9.2f} UAR")
-    intervals = intervals or {}
+        support = row["support"]
+        recall, worth = (f"{row['recall']:.2f}%", f"{100 / support / present:.2f} UAR") if support else ("absent", "")
+        rows.append([name, recall, brackets(row.get("interval")), str(support), worth])
+    if not intervals:
+        rows = [[cell for column, cell in enumerate(row) if column != 2] for row in rows]
     titles = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
     scores = [f"{title} {metrics[key]:.2f} {brackets(intervals.get(key))}".strip() for key, title in titles.items()]
-    lines.append(f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})")
+    lines = [*text_table(rows, "lrrrr"), f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})"]
     if intervals.get("groups", 0) > 1:
         lines.append(f"95 % intervals in brackets: {intervals['groups']} {intervals['resampled']} drawn again")
     return "\n".join(lines)

@@ -107,7 +107,9 @@ def score_tables(run: Run) -> list[Table]:
         return [video_table(run), *([(["class", "F1", "frames"], classes)] if classes else [])]
     if run.kind != "classes":
         return []
-    scores = [[title, percent(run.metrics.get(key), 2), span(interval_of(run, key), 2)] for key, title in SCORES.items()]
+    scores = [
+        [title, percent(run.metrics.get(key), 2), span(interval_of(run, key), 2)] for key, title in SCORES.items()
+    ]
     classes = [
         [name, percent(row.get("recall"), 1), span(row.get("interval")), str(row.get("support"))]
         for name, row in run.metrics["per_class"].items()

@@ -1,4 +1,4 @@
-"""Results of a scored set: predictions.csv, metrics.json, pictures and the printed table; read back from run folders."""
+"""Results of a scored set: predictions.csv, metrics.json, pictures, the printed table; and how they are read again."""
 
 import csv
 import json
@@ -125,7 +125,7 @@ def write_predictions(
     probabilities: np.ndarray,
     answered: np.ndarray | None,
 ) -> None:
-    """Write one row per clip: names, logits and probabilities of every class, and with ``--abstain`` if it is answered."""
+    """Write one row per clip: names, logits and probabilities of every class; with ``--abstain``, if it is answered."""
     numbers = np.concatenate([logits, probabilities], axis=1)
     columns = [f"logit_{name}" for name in names] + [f"prob_{name}" for name in names]
     ends = [[]] * len(ids) if answered is None else [[int(value)] for value in answered]

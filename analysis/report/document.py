@@ -150,7 +150,7 @@ def markdown_text(document: Document, footer: list[str], folder: Path) -> str:
 
 def markdown_block(part: Any, folder: Path) -> str:
     template = MARKDOWN.get_template("part.md")
-    inside = [markdown_block(one_part, folder) for one_part in getattr(part, "parts", [])]
+    inside = [markdown_block(inner, folder) for inner in getattr(part, "parts", [])]
     return template.render(part=part, inside=inside, folder=folder).strip()
 
 
@@ -172,7 +172,7 @@ def set_keys(headings: list[Heading]) -> None:
 def cell_class(cell: Cell) -> str:
     classes = [f"s{round(cell.share * STEPS)}"] if cell.share is not None else []
     classes += ["best"] if cell.is_best else []
-    classes += ["words"] if len(cell.text) > WORDS or re.match(r"[A-Za-z(/-][^%]*$", cell.text) else []
+    classes += ["words"] if len(cell.text) > WORDS or re.match(r"([A-Za-z(/]|--)[^%]*$", cell.text) else []
     return " ".join(classes)
 
 
@@ -193,20 +193,20 @@ def is_wide(file: Path) -> bool:
 
 def plain(text: str) -> str:
     """Return ``text`` for Markdown, with every sign escaped that Markdown or HTML would read as markup."""
-    return re.sub(r"([\\`*\[\]<>|]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return plain_cell(text).replace("|", r"\|")
+
+
+def plain_cell(text: str) -> str:
+    """Return ``text`` for a Markdown table, whose renderer escapes vertical bars itself."""
+    return re.sub(r"([\\`*\[\]<>]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
 def table_text(head: list[str], rows: list[list[Any]], align: str = "r") -> str:
     """Return a Markdown table, without columns that hold no text. ``align`` is that of all columns but the first."""
     cells = [[f"{cell.text} ★" if cell.is_best else cell.text for cell in row] for row in Table("", head, rows).cells]
     columns = [column for column in range(len(head)) if any(row[column] for row in cells)]
-    lines = [[unescaped_bars(plain(row[column])) for column in columns] for row in (head, *cells)]
+    lines = [[plain_cell(row[column]) for column in columns] for row in (head, *cells)]
     return "\n".join(markdown_table(lines[0], lines[1:], "l" + align * (len(columns) - 1)))
-
-
-def unescaped_bars(text: str) -> str:
-    """Undo the escape of vertical bars, which the table renderer adds itself."""
-    return text.replace("\\|", "|")
 
 
 def link(file: Path, folder: Path) -> str:
@@ -215,12 +215,11 @@ def link(file: Path, folder: Path) -> str:
 
 def environment(autoescape: bool) -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / "templates")
-    made = Environment(
-        loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    settings = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    templates = Environment(loader=loader, autoescape=autoescape, **settings)
     filters = (breakable, cell_class, data_address, is_wide, plain, table_text, link)
-    made.filters |= {function.__name__: function for function in filters}
-    return made
+    templates.filters |= {function.__name__: function for function in filters}
+    return templates
 
 
 TEMPLATES, MARKDOWN = environment(autoescape=True), environment(autoescape=False)

@@ -38,7 +38,7 @@ STYLE = matplotlib.rc_context(
 
 
 @STYLE
-def score_intervals(rows: list[Row], top: float, guess: float | None = None) -> Figure:
+def draw_intervals(rows: list[Row], top: float, guess: float | None = None) -> Figure:
     """Draw a dot for each score from 0 to ``top`` and a line over its interval; ``guess``: the score of guessing."""
     figure, axes = new_axes(36 + 30 * len(rows) + (16 if guess is not None else 0))
     for y, (_, value, bounds) in enumerate(rows):
@@ -58,7 +58,7 @@ def score_intervals(rows: list[Row], top: float, guess: float | None = None) -> 
 
 
 @STYLE
-def curves(
+def draw_curves(
     series: list[tuple[str, list[Point]]], unit: str, top: float | None = None, best: int | None = None
 ) -> Figure:
     """Draw values over epochs, up to four series; ``best`` is the epoch that was kept."""
@@ -82,7 +82,7 @@ def curves(
 
 
 @STYLE
-def reliability(bins: list[tuple[float, float, int, float, float]]) -> Figure:
+def draw_reliability(bins: list[tuple[float, float, int, float, float]]) -> Figure:
     """Draw (low, high, clips, mean confidence, accuracy) of each bin: bars are accuracy, dots mean confidence."""
     figure, axes = new_axes(HEIGHT)
     axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
@@ -97,7 +97,7 @@ def reliability(bins: list[tuple[float, float, int, float, float]]) -> Figure:
 
 
 @STYLE
-def risk_over_coverage(coverage: list[float], risk: list[float]) -> Figure:
+def draw_risk(coverage: list[float], risk: list[float]) -> Figure:
     """Draw the share of wrong answers among those that are given when the least sure are withheld."""
     figure, axes = new_axes(HEIGHT)
     axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)

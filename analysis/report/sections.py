@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.compare import option_text
-from analysis.report import figures
 from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
+from analysis.report.figures import Point, Row, draw_curves, draw_intervals, draw_reliability, draw_risk, to_svg
 from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
 from analysis.report.statements import (
     KINDS,
     SCORES,
-    TASKS,
     best_epoch,
     cautions,
     chance,
@@ -87,12 +86,12 @@ def class_parts(run: Run, level: int) -> list[Any]:
     return [*parts, Heading(level, "Classes"), recall_table(run)]
 
 
-def score_figure(rows: list[figures.Row], top: float, caption: str, details: str, guess: float | None = None) -> Figure:
+def score_figure(rows: list[Row], top: float, caption: str, details: str, guess: float | None = None) -> Figure:
     """Return a figure of scores from 0 to ``top`` with their intervals; a screen reader gets the numbers."""
     digits = 1 if top == 100 else 3
     scores = [f"{name} {value:.{digits}f}" + (f", {span(b, digits)}" if b else "") for name, value, b in rows]
-    figure = figures.score_intervals(rows, top, guess)
-    return Figure(figures.to_svg(figure, f"{caption}: {'; '.join(scores)}"), caption, details)
+    figure = draw_intervals(rows, top, guess)
+    return Figure(to_svg(figure, f"{caption}: {'; '.join(scores)}"), caption, details)
 
 
 def score_table(run: Run) -> Table:
@@ -112,7 +111,12 @@ def score_table(run: Run) -> Table:
         why = f"answers with a confidence of at least {withheld.get('threshold')}"
         rows += [
             ["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why],
-            ["UAR of these", percent(withheld.get("uar"), 2), span(bounds.get("uar"), 2), "the unsure answers withheld"],
+            [
+                "UAR of these",
+                percent(withheld.get("uar"), 2),
+                span(bounds.get("uar"), 2),
+                "the unsure answers withheld",
+            ],
         ]
     return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
 
@@ -261,15 +265,15 @@ def curve_figures(run: Run) -> list[Figure]:
     losses = ["train/loss", *sorted(key for key in keys if key.startswith("train/loss_"))]
     losses = losses[:1] if len(losses) < 4 else losses  # one term, or two, are the whole loss
     names = {key: "training" if key == "train/loss" else key.removeprefix("train/loss_") for key in losses}
-    figures_of_run = [curve_figure(run, "Loss", names, "loss", None)]
+    figures = [curve_figure(run, "Loss", names, "loss", None)]
     if run.kind == "long videos":
         names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
         values = [value for key in names for _, value in points_of(run, key)]
-        figures_of_run.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
+        figures.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
     else:
         names = {key: key.replace("/uar", " UAR").replace("/war", " WAR") for key in CURVE_SCORES}
-        figures_of_run.append(curve_figure(run, "Recall", names, "percent", 100.0))
-    return [figure for figure in figures_of_run if figure is not None]
+        figures.append(curve_figure(run, "Recall", names, "percent", 100.0))
+    return [figure for figure in figures if figure is not None]
 
 
 def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: float | None) -> Figure | None:
@@ -281,13 +285,13 @@ def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: fl
     changes = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines)
     epochs = len({epoch for _, points in lines for epoch, _ in points})
     best = best_epoch(run)
-    drawing = figures.to_svg(
-        figures.curves(lines, unit, top, best[0] if best else None), f"{title} over {epochs} epochs: {changes}"
+    drawing = to_svg(
+        draw_curves(lines, unit, top, best[0] if best else None), f"{title} over {epochs} epochs: {changes}"
     )
     return Figure(drawing, title, changes, run.picture("curves.png") if title == "Loss" else None)
 
 
-def points_of(run: Run, key: str) -> list[figures.Point]:
+def points_of(run: Run, key: str) -> list[Point]:
     """Return (epoch, value) of a metric."""
     return [(row["epoch"], row[key]) for row in run.history if is_number(row.get(key)) and is_number(row.get("epoch"))]
 
@@ -328,7 +332,7 @@ def reliability_figure(bins: list[dict[str, Any]]) -> list[Figure]:
     details = (
         "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
     )
-    return [Figure(figures.to_svg(figures.reliability(filled), f"Reliability. {numbers}"), "Reliability", details)]
+    return [Figure(to_svg(draw_reliability(filled), f"Reliability. {numbers}"), "Reliability", details)]
 
 
 def risk_figure(curve: dict[str, Any]) -> list[Figure]:
@@ -337,7 +341,7 @@ def risk_figure(curve: dict[str, Any]) -> list[Figure]:
         return []
     half = min(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))
     numbers = f"{100 * risk[-1]:.1f} % wrong when all are answered, {100 * risk[half]:.1f} % of the surer half"
-    drawing = figures.to_svg(figures.risk_over_coverage(coverage, risk), f"Risk over coverage: {numbers}")
+    drawing = to_svg(draw_risk(coverage, risk), f"Risk over coverage: {numbers}")
     return [Figure(drawing, "Risk over coverage", f"Answers less sure than a threshold are withheld: {numbers}.")]
 
 

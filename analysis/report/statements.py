@@ -180,10 +180,9 @@ def list_contents(run: Run) -> list[tuple[str, str]]:
 
 
 def box_contents(hits: dict[str, Any]) -> str:
-    clips = f"{hits['clips_with_box']} of {hits['clips']} clips ({hits['clips_with_box'] / hits['clips']:.1%})"
-    if hits["kind"] == "body":
-        return clips
-    return f"{clips}, {hits['frames_with_box']} of {hits['frames']} frames ({hits['frames_with_box'] / hits['frames']:.1%})"
+    units = ["clips"] if hits["kind"] == "body" else ["clips", "frames"]
+    shares = [(hits[f"{unit}_with_box"], hits[unit], unit) for unit in units]
+    return ", ".join(f"{count} of {total} {unit} ({count / total:.1%})" for count, total, unit in shares)
 
 
 def how_to_get(run: Run) -> str:

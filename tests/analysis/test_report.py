@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from analysis.report.collect import names_of
+from analysis.report.runs import distinct_names
 from main import main
 from tests.support.pages import LIMIT, Page, make
 from tests.support.run_folders import (
@@ -24,15 +24,15 @@ from tests.support.tools import error_of
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> tuple[Page, str, Path]:
-    root = tmp_path_factory.mktemp("one")
+def single(tmp_path_factory) -> tuple[Page, str, Path]:
+    root = tmp_path_factory.mktemp("single")
     run = write_mistakes(write_run(root / "run", use_weighted_sampler=True))
     Image.new("RGB", (9, 9)).save(run / "confusion_matrix.png")
     return *make([run], root / "out"), root / "out"
 
 
-def test_the_first_thing_said_is_what_was_measured_on_what(one):
-    page, twin, _ = one
+def test_the_first_thing_said_is_what_was_measured_on_what(single):
+    page, twin, _ = single
     lead = page.texts("p")[0]
     uar = (75 + 90 + 400 / 7) / 3
     assert f"On 97 test clips of 12 persons, UAR is {uar:.1f} % (95 % interval 61.5 – 83.2)" in lead
@@ -40,18 +40,18 @@ def test_the_first_thing_said_is_what_was_measured_on_what(one):
     assert f"UAR is {uar:.1f} % (95 % interval 61.5 – 83.2): the mean recall of 3 classes" in twin
 
 
-def test_warnings_of_the_log_come_first_and_once(one):
-    page, twin, _ = one
-    said = page.texts("li")
-    assert sum("12 of 12 test persons are in train" in text for text in said) == 1
-    assert any(text.startswith("setting: --use-weighted-sampler") for text in said)
-    assert any("Confusion 7 (4.76)" in text for text in said) and any("Drawn students." in text for text in said)
-    assert any("the interval of UAR spans 21.8 points" in text for text in said)
+def test_warnings_of_the_run_come_first_and_once(single):
+    page, twin, _ = single
+    warnings = page.texts("li")
+    assert sum("12 of 12 test persons are in train" in text for text in warnings) == 1
+    assert any(text.startswith("setting: --use-weighted-sampler") for text in warnings)
+    assert sum("Confusion 7 (4.76)" in text for text in warnings) == sum("Drawn students." in t for t in warnings) == 1
+    assert any("the interval of UAR spans 21.8 points" in text for text in warnings)
     assert page.texts("h2")[0] == "What to know first" and twin.index("12 of 12") < twin.index("## Scores")
 
 
-def test_the_confusion_matrix_is_a_table_with_shares_and_counts(one):
-    page, twin, _ = one
+def test_the_confusion_matrix_is_a_table_with_shares_and_counts(single):
+    page, twin, _ = single
     cells = page.texts("td")
     for row in CONFUSION:
         for count in row:
@@ -60,54 +60,73 @@ def test_the_confusion_matrix_is_a_table_with_shares_and_counts(one):
     assert "Confusion (7)" in page.texts("th") and "| Confusion (7) | 14.3 % (1) | 28.6 % (2) | 57.1 % (4) |" in twin
 
 
-def test_shades_follow_the_shares(one):
-    shades = re.findall(r'<td class="(s\d+)">([\d.]+) %', one[0].source)
+def test_shades_follow_the_shares(single):
+    shades = re.findall(r'<td class="(s\d+)">([\d.]+).%', single[0].source)
     assert len(shades) == sum(count > 0 for row in CONFUSION for count in row)
     assert all(shade == f"s{round(float(share) / 10)}" for shade, share in shades)
 
 
-def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(one):
-    _, twin, _ = one
+def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(single):
+    _, twin, _ = single
     assert re.search(r"\| Confusion \| 57\.1.% \| 40\.0 – 100\.0 \| 66\.6.% \| – \| 7 \| 4\.76 \|", twin)
     assert re.search(r"\| Neutrality \| 75\.0.% \| .* \| 40 \| 0\.83 \|", twin)  # 100 / 40 / 3
 
 
-def test_calibration_is_told_with_its_temperature(one):
-    page, twin, _ = one
+def test_calibration_is_told_with_its_temperature(single):
+    page, twin, _ = single
     assert "11.50 %" in twin and "1.750" in twin and "fitted on val" in twin
     assert "18.6 % wrong when all are answered, 10.0 % of the surer half" in " ".join(page.texts("span"))
 
 
-def test_curves_have_a_description_in_words(one):
-    labels = [values["aria-label"] for tag, values in one[0].attributes if tag == "svg" and "aria-label" in values]
+def test_curves_have_a_description_in_words(single):
+    labels = [values["aria-label"] for tag, values in single[0].attributes if tag == "svg" and "aria-label" in values]
     assert "Loss over 3 epochs: training from 3 to 1" in labels
     assert "Recall over 3 epochs: val UAR from 10 to 30; train UAR from 20 to 60" in labels
 
 
-def test_mistakes_are_described_for_those_who_do_not_see_them(one):
-    page, twin, _ = one
+def test_mistakes_are_described_for_those_who_do_not_see_them(single):
+    page, twin, _ = single
     pictures = [values for tag, values in page.attributes if tag == "img"]
     assert len(pictures) == 1 and pictures[0]["src"].startswith("data:image/jpeg;base64,")
     assert "Clip Set/P1/7 of person P1: Confusion taken for Enjoyment with 93" in pictures[0]["alt"]
     assert any("pictures of persons" in text for text in page.texts("p")) and "pictures of persons" in twin
 
 
-def test_options_that_differ_and_every_option(one):
-    page, twin, _ = one
-    shown = twin.split("<details>")[0]
-    assert "| --use-weighted-sampler | True |" in shown and "| --epochs | 3 |" in shown
-    assert "--gamma" not in shown and "| --gamma | 0.1 |" in twin
-    assert "train | 383 clips of 22 persons: Neutrality 150" in shown
+def test_options_that_differ_and_every_option(single):
+    page, twin, _ = single
+    visible = twin.split("<details>")[0]
+    assert "| --use-weighted-sampler | True |" in visible and "| --epochs | 3 |" in visible
+    assert "--gamma" not in visible and "| --gamma | 0.1 |" in twin
+    assert "train | 383 clips of 22 persons: Neutrality 150" in visible
 
 
-def test_headings_rise_by_one_and_there_is_one_first(one):
-    levels = [int(tag[1]) for tag, _ in one[0].attributes if re.fullmatch("h[1-6]", tag)]
+def test_contents_of_lists_are_told_by_their_kind(tmp_path):
+    facts = {
+        "data": {
+            "val": {"clips": 3, "persons": None, "classes": {"a": 1, "b": 2}},
+            "face boxes": {"kind": "face", "clips": 8, "clips_with_box": 6, "frames": 40, "frames_with_box": 30},
+            "body boxes": {"kind": "body", "clips": 8, "clips_with_box": 8, "frames": 8, "frames_with_box": 8},
+            "validation": {"videos": 2, "contents": ["2 videos, 11 frames", "va: 9 of 11 frames labelled"]},
+            "all": {"clips": 30, "subjects": 6, "folds": 1, "targets": ["x", "y"]},
+        }
+    }
+    page, twin = make([write_run(tmp_path / "run", facts=facts)], tmp_path / "out")
+    assert "| val | 3 clips: a 1, b 2 |" in twin and "persons are not known in this set" in twin
+    assert "| face boxes | 6 of 8 clips (75.0%), 30 of 40 frames (75.0%) |" in twin
+    assert "| body boxes | 8 of 8 clips (100.0%) |" in twin
+    assert "| validation | 2 videos, 11 frames |" in twin and "| validation | va: 9 of 11 frames labelled |" in twin
+    assert "| all | 30 clips of 6 subjects in 1 fold; x, y |" in twin
+    assert "Kept: epoch" not in twin
+
+
+def test_headings_rise_by_one_and_there_is_one_first(single):
+    levels = [int(tag[1]) for tag, _ in single[0].attributes if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1 and levels[0] == 1
     assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
 
 
-def test_nothing_is_fetched_and_nothing_runs(one):
-    page = one[0]
+def test_nothing_is_fetched_and_nothing_runs(single):
+    page = single[0]
     tags = {tag for tag, _ in page.attributes}
     assert not tags & {"script", "iframe", "object", "audio", "video"}
     addresses = [v for _, values in page.attributes for k, v in values.items() if k in ("src", "href", "srcset")]
@@ -115,8 +134,8 @@ def test_nothing_is_fetched_and_nothing_runs(one):
     assert "url(" not in page.source and "@import" not in page.source and len(page.source) < LIMIT
 
 
-def test_links_of_the_twin_lead_to_pictures(one):
-    _, twin, out = one
+def test_links_of_the_twin_lead_to_pictures(single):
+    _, twin, out = single
     links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", twin)
     assert len(links) == 2 and all((out / unquote(link)).is_file() for link in links)
 
@@ -146,8 +165,8 @@ def test_one_run_is_reported_in_its_own_folder(tmp_path, capsys):
 
 
 def test_older_runs_have_fewer_sections_but_a_report(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(is_new=False), log="")
-    for name in ("metrics.jsonl", "log.txt", "predictions.csv", "curves.png"):
+    run = write_run(tmp_path / "run", class_metrics(is_new=False), facts=None)
+    for name in ("metrics.jsonl", "predictions.csv", "curves.png"):
         (run / name).unlink()
     page, twin = make([run], tmp_path / "out")
     assert "Training" not in page.texts("h2") and "holds no calibration" in twin
@@ -155,7 +174,7 @@ def test_older_runs_have_fewer_sections_but_a_report(tmp_path):
 
 
 def test_a_class_without_clips_is_told(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]]), log="")
+    run = write_run(tmp_path / "run", class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]]), facts=None)
     page, twin = make([run], tmp_path / "out")
     assert "no test clip of Confusion: UAR is the mean over the other classes" in twin
     assert "Guessing" not in twin and "absent" in twin
@@ -186,8 +205,22 @@ def test_withheld_answers_are_told(tmp_path):
     assert "| UAR of these | 81.00 % | – |" in twin
 
 
+def test_what_a_run_warned_of_itself_is_not_derived_again(tmp_path):
+    metrics = class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]], selected_on="test: optimistic")
+    kinds = ("test class_missing", "test few_clips", "setting")
+    facts = {"warnings": [{"kind": kind, "text": f"said of {kind}"} for kind in kinds]}
+    page, _ = make(
+        [write_run(tmp_path / "run", metrics, facts, select_on="test", test_annotation="t")], tmp_path / "out"
+    )
+    warnings = [text for text in page.texts("li") if ":" in text]
+    assert sum("said of" in text for text in warnings) == 3 and "setting: said of setting" in warnings
+    assert not any("selected on" in text or "few clips" in text or "no test clip" in text for text in warnings)
+    numbers = write_run(tmp_path / "b", number_metrics(), {"warnings": [{"kind": "few_subjects", "text": "few"}]})
+    assert "what is measured on so few" not in make([numbers], tmp_path / "more")[1]
+
+
 def test_an_epoch_chosen_on_test_is_called_optimistic(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(selected_on="test: optimistic"), log="")
+    run = write_run(tmp_path / "run", class_metrics(selected_on="test: optimistic"), facts=None)
     page, _ = make([run], tmp_path / "out")
     assert "test clips themselves: the score is optimistic" in page.texts("p")[0]
     assert any("the epoch was selected on test: optimistic" in text for text in page.texts("li"))
@@ -223,7 +256,7 @@ def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
     ],
 )
 def test_other_kinds_of_runs(tmp_path, metrics, picture, words):
-    run = write_run(tmp_path / "run", metrics, log="")
+    run = write_run(tmp_path / "run", metrics, facts=None)
     if picture:
         Image.new("RGB", (1600, 900)).save(run / picture)
     page, twin = make([run], tmp_path / "out")
@@ -233,7 +266,7 @@ def test_other_kinds_of_runs(tmp_path, metrics, picture, words):
 
 def test_runs_side_by_side(tmp_path):
     better = class_metrics(confusion=[[36, 4, 0], [5, 45, 0], [1, 2, 4]], is_new=False)  # recalls 90, 90 and 57.14 %
-    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", better, log="", lr=0.01)]
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", better, facts=None, lr=0.01)]
     page, twin = make(runs, tmp_path / "out")
     assert page.texts("h1") == ["2 runs compared"] and page.texts("h2")[1] == "Comparison"
     assert page.texts("p")[0].startswith("UAR, highest first: b 79.0") and "then" not in page.texts("p")[0]
@@ -266,7 +299,7 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
         (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2: not JSON"),
         (lambda run: put(run / "metrics.json", [1]), "expected a table"),
         (lambda run: (run / "metrics.jsonl").write_text("{}\nhalf"), "metrics.jsonl, line 2"),
-        (lambda run: (run / "log.txt").write_bytes(b"\xff\xfe"), "log.txt: not a text file"),
+        (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a text file"),
     ],
 )
 def test_a_damaged_folder_is_one_line(tmp_path, capsys, spoil, message):
@@ -284,5 +317,5 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
 
 
 def test_names_tell_folders_apart():
-    assert names_of([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
-    assert names_of([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and names_of([Path("/o/a")]) == ["a"]
+    assert distinct_names([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
+    assert distinct_names([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and distinct_names([Path("/o/a")]) == ["a"]

@@ -33,7 +33,14 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        """The scores; those of a training and of an evaluation are equal, their ``facts`` are not."""
+        content = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        content.pop("facts", None)
+        return content
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["facts"]
 
     @property
     def history(self) -> list[dict[str, Any]]:

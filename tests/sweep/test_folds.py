@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import pytest
 
+from analysis.results import read_predictions
 from engine.settings import make_config, read_command, resumed_series
 from sweep.folds import is_series
-from sweep.pooled import read_predictions
 from sweep.run import open_series
 from tests.support.tools import error_of
 from utils.errors import UserError

@@ -3,14 +3,14 @@
 import numpy as np
 
 from analysis.intervals import grouped
+from analysis.results import Predictions
 from sweep.grid import BASE, Variant
-from sweep.pooled import Answers
 from sweep.table import Measured, make_rows
 
 
 def test_make_rows_needs_no_intervals():
     label = np.array([0, 1, 0, 1])
-    first = Answers(("a", "b"), list("wxyz"), [None] * 4, label, np.eye(2)[label])
+    first = Predictions(("a", "b"), list("wxyz"), [None] * 4, label, np.eye(2)[label])
     scores = {"uar": [100.0], "war": [100.0], "macro_f1": [100.0]}
     one = Measured(BASE, [1], [], label[None], scores)
     other = Measured(Variant("x", {"lr": 1.0}), [1], [], 1 - label[None], {name: [0.0] for name in scores})
@@ -21,7 +21,7 @@ def test_make_rows_needs_no_intervals():
 def test_one_of_many_variants_must_differ_more():
     """p near 0.03 alone; among six variants, five of them without any effect, that is no news."""
     label = np.arange(200) % 2
-    first = Answers(("a", "b"), [str(n) for n in range(200)], [None] * 200, label, np.eye(2)[label])
+    first = Predictions(("a", "b"), [str(n) for n in range(200)], [None] * 200, label, np.eye(2)[label])
     scores = {"uar": [0.0] * 2, "war": [0.0] * 2, "macro_f1": [0.0] * 2}
 
     def measured(name, wrong):
