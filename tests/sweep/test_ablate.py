@@ -142,7 +142,7 @@ def test_a_run_that_ends_behind_its_scores_is_done(words, tmp_path, monkeypatch)
     """The pictures of its mistakes are lost, and the ablation goes on."""
     monkeypatch.chdir(tmp_path)
     folder, grid = tmp_path / "run", ["--mode", "ablate", "--grid", "adapter=none"]
-    crash_run(lambda patch: patch.setattr(engine.evaluate, "write_mistakes", lambda *_: crash()), *words, *grid,
+    crash_run(lambda patch: patch.setattr(engine.evaluate, "write_mistakes", lambda *_, **__: crash()), *words, *grid,
               "--output-dir", folder)  # fmt: skip
     before = trained_in(folder)
     assert list(before) == ["base/seed-0"] and (folder / "base/seed-0/metrics.json").exists()
@@ -157,8 +157,8 @@ def test_scores_of_more_epochs_are_never_those_of_fewer(words, tmp_path):
     folder = tmp_path / "run"
     assert call(*words, "--output-dir", folder).status == 0
     before = stored_hash(folder)
-    crash_run(lambda patch: patch.setattr(engine.evaluate, "write_mistakes", lambda *_: crash()), "--resume", folder,
-              "--epochs", "2")  # fmt: skip
+    crash_run(lambda patch: patch.setattr(engine.evaluate, "write_mistakes", lambda *_, **__: crash()),
+              "--resume", folder, "--epochs", "2")  # fmt: skip
     assert (folder / "metrics.json").exists() and stored_hash(folder) != before
 
 
