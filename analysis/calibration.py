@@ -152,14 +152,14 @@ def describe_calibration(metrics: dict[str, Any]) -> str:
     return f"{line}   (without the {fitted}: ECE {raw['ece']:.2f} %, NLL {raw['nll']:.3f})"
 
 
-def chosen_calibration(content: dict[str, Any], path: Path, given: dict[str, Any]) -> Calibration:
-    """Return a checkpoint's calibration, or none with ``--no-calibrate``. ``given``: the options that the user gave."""
+def chosen_calibration(content: dict[str, Any], path: Path, user_options: dict[str, Any]) -> Calibration:
+    """Return a checkpoint's calibration, or none with ``--no-calibrate`` among the user's options."""
     calibration = stored_calibration(content, path)
-    if given.get("calibrate") is True and calibration is RAW:
+    if user_options.get("calibrate") is True and calibration is RAW:
         raise UserError(
             f"--calibrate: {path} holds no temperature; it is fitted at the end of --mode train --calibrate"
         )
-    return RAW if given.get("calibrate") is False else calibration
+    return RAW if user_options.get("calibrate") is False else calibration
 
 
 def stored_calibration(content: dict[str, Any], path: Path) -> Calibration:

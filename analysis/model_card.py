@@ -5,7 +5,6 @@ from typing import Any
 
 from analysis.report.document import MARKDOWN
 from analysis.report.runs import Run, interval_of, read_run
-from analysis.report.sections import number_table, video_table
 from analysis.report.statements import (
     SCORES,
     TASKS,
@@ -13,12 +12,14 @@ from analysis.report.statements import (
     cautions,
     list_contents,
     number,
+    number_table,
     percent,
     resampling,
     selection,
     span,
     title_of,
     verdict,
+    video_table,
 )
 from dataloader.set_note import set_note
 from utils.runlog import RunLog

@@ -31,16 +31,17 @@ def compare(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 
 def report(config: Config, given: dict[str, Any]) -> None:
     """Write ``report.html`` and ``report.md`` about run folders, and print where they are."""
-    from analysis.report import OptionFacts, write_report
+    from analysis.report.sections import OptionFacts
+    from analysis.report.write import write_report
 
-    options = OptionFacts(defaults(), NOT_REPORTED, chosen_options)
+    options = OptionFacts(defaults(), NOT_REPORTED, differing_options)
     with_pictures = config.results.mistake_frames
     folder = config.run.output_dir
     for path in write_report(config.run.files, output_dir=folder, with_pictures=with_pictures, options=options):
         print(path)
 
 
-def chosen_options(options: dict[str, Any]) -> dict[str, Any]:
+def differing_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run that differ from the defaults of its method."""
     usual = defaults() | family_defaults(options.get("model") or "")
     usual = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}

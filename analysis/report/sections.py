@@ -7,9 +7,8 @@ from typing import Any
 from analysis.compare import option_text
 from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
 from analysis.report.figures import Point, Row, draw_curves, draw_intervals, draw_reliability, draw_risk, to_svg
-from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
+from analysis.report.runs import Run, interval_of, is_interval, is_number
 from analysis.report.statements import (
-    KINDS,
     SCORES,
     best_epoch,
     cautions,
@@ -17,10 +16,12 @@ from analysis.report.statements import (
     how_to_get,
     list_contents,
     number,
+    number_table,
     percent,
     resampling,
     span,
     tasks_of,
+    video_table,
 )
 from utils.config import flag_of
 from utils.words import plural
@@ -41,7 +42,7 @@ class OptionFacts:
 
     defaults: dict[str, Any]
     unimportant: frozenset[str]
-    chosen: Callable[[dict[str, Any]], dict[str, Any]]  # of a run's options those that are not its method's defaults
+    differing: Callable[[dict[str, Any]], dict[str, Any]]  # returns a run's options that differ from the defaults
 
 
 def warning_parts(run: Run) -> list[Any]:
@@ -61,8 +62,8 @@ def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list
     curves = curve_figures(run)
     if curves:
         best = best_epoch(run)
-        kept = [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
-        parts += [Heading(level, "Training"), *kept, Beside(curves)]
+        note = [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
+        parts += [Heading(level, "Training"), *note, Beside(curves)]
     if run.kind == "classes":
         parts += calibration_parts(run, level) + mistake_parts(run, level, pictures)
     return parts + setting_parts(run, level, options)
@@ -170,17 +171,6 @@ def bar_cell(value: Any, bounds: Any, top: float) -> Cell:
 # -- scores of numbers, long videos and others ----------------------------------------------------------------------
 
 
-def number_table(run: Run, with_mean: bool) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the agreement of each target."""
-    targets = [*run.metrics["targets"].items()]
-    targets += [("mean", run.metrics.get("mean") or {})] if with_mean else []
-    rows = [
-        [name, *(number(row.get(kind)) for kind in KINDS), span(ccc_interval(run, name), 3), str(row.get("clips", ""))]
-        for name, row in targets
-    ]
-    return ["target", *KINDS.values(), "95 % interval of CCC", "clips"], rows
-
-
 def number_parts(run: Run, level: int) -> list[Any]:
     parts: list[Any] = [Heading(level, "Scores"), Table("Agreement", *number_table(run, with_mean=True))]
     parts += [Paragraph(f"{resampling(run)}.")] if resampling(run) else []
@@ -192,17 +182,6 @@ def number_parts(run: Run, level: int) -> list[Any]:
         description = f"Predicted over true numbers, a square a target: {'; '.join(scores)}"
         parts.append(Picture(picture, description, "Predicted over true"))
     return parts
-
-
-def video_table(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the main number of each task."""
-    rows = []
-    for task, (title, main) in tasks_of(run).items():
-        scores = run.metrics[task]
-        rows.append(
-            [title, number(scores.get(main)), span(interval_of(run, task), 3), str(scores.get("num_frames", "–"))]
-        )
-    return ["task", "value", "95 % interval", "frames"], rows
 
 
 def video_parts(run: Run, level: int) -> list[Any]:
@@ -355,7 +334,11 @@ def mistake_parts(run: Run, level: int, pictures: int) -> list[Any]:
     with_picture = [mistake for mistake in run.mistakes if mistake.get("file")][:pictures]
     if with_picture:
         text = "Surest first; four frames from first to last of those that the model saw, face above context."
-        return [*parts, Paragraph(text), Beside([mistake_picture(one) for one in with_picture], is_gallery=True)]
+        return [
+            *parts,
+            Paragraph(text),
+            Beside([mistake_picture(mistake) for mistake in with_picture], is_gallery=True),
+        ]
     rows = [
         [row["clip"], row["label"], row["predicted"], percent(100 * row["confidence"]), percent(100 * row["p_true"])]
         for row in run.mistakes
@@ -386,8 +369,8 @@ def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Any]:
     if contents := list_contents(run):
         parts.append(Table("What the lists hold", ["list", "contents"], [list(row) for row in contents], "texts"))
     head = ["option", "value"]
-    if chosen := option_rows(options.chosen(run.options)):
-        parts.append(Table("Options that differ from what the method takes for granted", head, chosen, "texts"))
+    if differing := option_rows(options.differing(run.options)):
+        parts.append(Table("Options that differ from what the method takes for granted", head, differing, "texts"))
     return [*parts, Folded("Every option", [Table("Every option", head, option_rows(run.options), "texts")])]
 
 

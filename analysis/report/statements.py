@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.report.runs import Run, interval_of, is_interval, is_number
+from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
 from utils.words import plural
 
 FEW_CLIPS = 20  # of a class; below it one clip moves UAR visibly
@@ -183,6 +183,28 @@ def box_contents(hits: dict[str, Any]) -> str:
     units = ["clips"] if hits["kind"] == "body" else ["clips", "frames"]
     shares = [(hits[f"{unit}_with_box"], hits[unit], unit) for unit in units]
     return ", ".join(f"{count} of {total} {unit} ({count / total:.1%})" for count, total, unit in shares)
+
+
+def number_table(run: Run, with_mean: bool) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the agreement of each target."""
+    targets = [*run.metrics["targets"].items()]
+    targets += [("mean", run.metrics.get("mean") or {})] if with_mean else []
+    rows = [
+        [name, *(number(row.get(kind)) for kind in KINDS), span(ccc_interval(run, name), 3), str(row.get("clips", ""))]
+        for name, row in targets
+    ]
+    return ["target", *KINDS.values(), "95 % interval of CCC", "clips"], rows
+
+
+def video_table(run: Run) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the main number of each task."""
+    rows = []
+    for task, (title, main) in tasks_of(run).items():
+        scores = run.metrics[task]
+        rows.append(
+            [title, number(scores.get(main)), span(interval_of(run, task), 3), str(scores.get("num_frames", "–"))]
+        )
+    return ["task", "value", "95 % interval", "frames"], rows
 
 
 def how_to_get(run: Run) -> str:

@@ -100,25 +100,6 @@ def test_options_that_differ_and_every_option(single):
     assert "train | 383 clips of 22 persons: Neutrality 150" in visible
 
 
-def test_contents_of_lists_are_told_by_their_kind(tmp_path):
-    facts = {
-        "data": {
-            "val": {"clips": 3, "persons": None, "classes": {"a": 1, "b": 2}},
-            "face boxes": {"kind": "face", "clips": 8, "clips_with_box": 6, "frames": 40, "frames_with_box": 30},
-            "body boxes": {"kind": "body", "clips": 8, "clips_with_box": 8, "frames": 8, "frames_with_box": 8},
-            "validation": {"videos": 2, "contents": ["2 videos, 11 frames", "va: 9 of 11 frames labelled"]},
-            "all": {"clips": 30, "subjects": 6, "folds": 1, "targets": ["x", "y"]},
-        }
-    }
-    page, twin = make([write_run(tmp_path / "run", facts=facts)], tmp_path / "out")
-    assert "| val | 3 clips: a 1, b 2 |" in twin and "persons are not known in this set" in twin
-    assert "| face boxes | 6 of 8 clips (75.0%), 30 of 40 frames (75.0%) |" in twin
-    assert "| body boxes | 8 of 8 clips (100.0%) |" in twin
-    assert "| validation | 2 videos, 11 frames |" in twin and "| validation | va: 9 of 11 frames labelled |" in twin
-    assert "| all | 30 clips of 6 subjects in 1 fold; x, y |" in twin
-    assert "Kept: epoch" not in twin
-
-
 def test_headings_rise_by_one_and_there_is_one_first(single):
     levels = [int(tag[1]) for tag, _ in single[0].attributes if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1 and levels[0] == 1
@@ -173,18 +154,11 @@ def test_older_runs_have_fewer_sections_but_a_report(tmp_path):
     assert "no intervals are stored" in twin and "test: few clips make a class" in twin and "Confusion 7 (4.76)" in twin
 
 
-def test_a_class_without_clips_is_told(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]]), facts=None)
-    page, twin = make([run], tmp_path / "out")
-    assert "no test clip of Confusion: UAR is the mean over the other classes" in twin
-    assert "Guessing" not in twin and "absent" in twin
+MEMBERS = [{"uar": 70.0, "war": 71.0, "macro_f1": 69.0}, {"uar": 80.0, "war": 81.0, "macro_f1": 79}]
 
 
 def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
-    runs = {
-        "seed-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
-        "seed-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
-    }
+    runs = {f"seed-{n}": MEMBERS[n - 1] for n in (1, 2)}
     metrics = class_metrics(runs=runs, seeds=[1, 2], uar_mean=75.0, uar_sd=7.071, ensemble={"uar": 82.5, "war": 82.0})
     for name in ("confusion", "absent_classes", "calibration", "risk_coverage"):
         metrics.pop(name)
@@ -194,43 +168,79 @@ def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
     page, twin = make([series, write_run(tmp_path / "single")], tmp_path / "out")
     assert "the mean of 2 seeds, UAR is 74.0 %" in twin and "| all models together | 82.50 | 82.00 | – |" in twin
     assert page.texts("h3").count("Confusion") == 1 and "not comparable" not in twin
-    numbers = {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]}
-    assert "| va/ccc | 0.500 | 0.250 |" in make([write_run(tmp_path / "videos", numbers)], tmp_path / "more")[1]
 
 
-def test_withheld_answers_are_told(tmp_path):
-    stored = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
-    _, twin = make([write_run(tmp_path / "run", class_metrics(abstain=stored))], tmp_path / "out")
-    assert "| answered | 75.00 % | 70.00 – 80.00 | answers with a confidence of at least 0.6 |" in twin
-    assert "| UAR of these | 81.00 % | – |" in twin
+LISTS = {
+    "val": {"clips": 3, "persons": None, "classes": {"a": 1, "b": 2}},
+    "face boxes": {"kind": "face", "clips": 8, "clips_with_box": 6, "frames": 40, "frames_with_box": 30},
+    "body boxes": {"kind": "body", "clips": 8, "clips_with_box": 8, "frames": 8, "frames_with_box": 8},
+    "validation": {"videos": 2, "contents": ["2 videos, 11 frames", "va: 9 of 11 frames labelled"]},
+    "all": {"clips": 30, "subjects": 6, "folds": 1, "targets": ["x", "y"]},
+}
+WITHHELD = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
+ABSENT = [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
 
 
-def test_what_a_run_warned_of_itself_is_not_derived_again(tmp_path):
-    metrics = class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]], selected_on="test: optimistic")
-    kinds = ("test class_missing", "test few_clips", "setting")
-    facts = {"warnings": [{"kind": kind, "text": f"said of {kind}"} for kind in kinds]}
-    page, _ = make(
-        [write_run(tmp_path / "run", metrics, facts, select_on="test", test_annotation="t")], tmp_path / "out"
-    )
-    warnings = [text for text in page.texts("li") if ":" in text]
-    assert sum("said of" in text for text in warnings) == 3 and "setting: said of setting" in warnings
-    assert not any("selected on" in text or "few clips" in text or "no test clip" in text for text in warnings)
-    numbers = write_run(tmp_path / "b", number_metrics(), {"warnings": [{"kind": "few_subjects", "text": "few"}]})
-    assert "what is measured on so few" not in make([numbers], tmp_path / "more")[1]
+def warnings(*kinds):
+    return {"warnings": [{"kind": kind, "text": f"warned of {kind}"} for kind in kinds]}
 
 
-def test_an_epoch_chosen_on_test_is_called_optimistic(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(selected_on="test: optimistic"), facts=None)
-    page, _ = make([run], tmp_path / "out")
-    assert "test clips themselves: the score is optimistic" in page.texts("p")[0]
-    assert any("the epoch was selected on test: optimistic" in text for text in page.texts("li"))
+@pytest.mark.parametrize(
+    ("metrics", "facts", "texts", "absent"),
+    [
+        (
+            class_metrics(abstain=WITHHELD),
+            None,
+            ["| answered | 75.00 % | 70.00 – 80.00 | answers with a confidence of at least 0.6 |"]
+            + ["| UAR of these | 81.00 % | – |"],
+            [],
+        ),
+        (
+            class_metrics(confusion=ABSENT),
+            None,
+            ["no test clip of Confusion: UAR is the mean over the other classes", "| absent |"],
+            ["Guessing"],
+        ),
+        (
+            class_metrics(selected_on="test: optimistic"),
+            None,
+            ["test clips themselves: the score is optimistic", "the epoch was selected on test: optimistic"],
+            [],
+        ),
+        (  # what a run warned of itself is not derived again
+            class_metrics(confusion=ABSENT, selected_on="test: optimistic"),
+            warnings("test class_missing", "test few_clips", "setting"),
+            ["**setting:** warned of setting", "**data:** warned of test few"],
+            ["the epoch was selected on", "few clips make a class", "no test clip", "Kept: epoch"],
+        ),
+        (number_metrics(), warnings("few_subjects"), ["warned of few"], ["what is measured on so few"]),
+        (
+            class_metrics(),
+            {"data": LISTS},
+            ["| val | 3 clips: a 1, b 2 |", "persons are not known in this set"]
+            + ["| face boxes | 6 of 8 clips (75.0%), 30 of 40 frames (75.0%) |"]
+            + ["| body boxes | 8 of 8 clips (100.0%) |", "| all | 30 clips of 6 subjects in 1 fold; x, y |"]
+            + ["| validation | 2 videos, 11 frames |", "| validation | va: 9 of 11 frames labelled |"],
+            [],
+        ),
+        (
+            {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]},
+            None,
+            ["| va/ccc | 0.500 | 0.250 |"],
+            [],
+        ),
+        ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"], []),
+    ],
+)
+def test_a_report_says_what_a_run_holds(tmp_path, metrics, facts, texts, absent):
+    run = write_run(tmp_path / "run", metrics, facts, select_on="test", test_annotation="test.txt")
+    _, twin = make([run], tmp_path / "out")
+    assert [text for text in texts if text not in twin] == []
+    assert [text for text in absent if text in twin] == []
 
 
 def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
-    runs = {
-        "fold-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
-        "fold-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
-    }
+    runs = {f"fold-{n}": MEMBERS[n - 1] for n in (1, 2)}
     spread = {"uar_mean": 75.0, "uar_sd": 7.071, "war_mean": 76.0, "war_sd": 7.071}
     series = write_run(tmp_path / "series", class_metrics(runs=runs, **spread))
     write_mistakes(write_run(series / "fold-2"))
@@ -252,16 +262,14 @@ def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
             "agreement.png",
             ["| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |", "6 subjects"],
         ),
-        ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"]),
     ],
 )
 def test_other_kinds_of_runs(tmp_path, metrics, picture, words):
     run = write_run(tmp_path / "run", metrics, facts=None)
-    if picture:
-        Image.new("RGB", (1600, 900)).save(run / picture)
+    Image.new("RGB", (1600, 900)).save(run / picture)
     page, twin = make([run], tmp_path / "out")
     assert all(word in twin for word in words)
-    assert [tag for tag, _ in page.attributes].count("img") == (picture is not None)
+    assert [tag for tag, _ in page.attributes].count("img") == 1
 
 
 def test_runs_side_by_side(tmp_path):
