@@ -150,7 +150,7 @@ def match_clips(a: ScoredRun, b: ScoredRun) -> tuple[list[int], list[int], list[
 
 
 def rows_by_clip(ids: list[str]) -> dict[tuple[str, int], int]:
-    """Return {(clip, its how-manieth line): row}, since a list may name a clip twice."""
+    """Return {(clip, number of its occurrence): row}, since a list may name a clip twice."""
     counts: dict[str, int] = {}
     rows = {}
     for row, name in enumerate(ids):

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,22 @@ from utils.files import write_text
 
 
 class RunLog:
-    """Writes to the run folder and to the screen.
+    """Writes to the run folder and to the screen."""
 
-    ``facts`` is what a report says about the run besides its scores: ``warnings``; ``data``, what each list holds;
-    ``best``, which epoch was kept. They are stored in metrics.json.
-    """
+    _metrics: dict[str, Any] | None = None  # as they were written
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started = time.time()
-        self.facts: dict[str, Any] = {"warnings": [], "data": {}}
-        self._metrics: dict[str, Any] | None = None
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
         self._board: Any = None
         self._first_epoch: int | None = None  # TensorBoard forgets this epoch and later ones of an interrupted run
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a report says about the run besides its scores: ``warnings``; ``data``, what each list holds; ``best``,
+        which epoch was kept. They are stored in metrics.json."""
+        return {"warnings": [], "data": {}}
 
     def say(self, text: str) -> None:
         text = text.encode("utf-8", "backslashreplace").decode()
@@ -105,7 +108,6 @@ class QuietLog(RunLog):
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, time.time()
-        self.facts, self._metrics = {"warnings": [], "data": {}}, None
 
     def say(self, text: str) -> None:
         pass
