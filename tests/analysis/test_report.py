@@ -60,10 +60,12 @@ def test_the_confusion_matrix_is_a_table_with_shares_and_counts(single):
     assert "Confusion (7)" in page.texts("th") and "| Confusion (7) | 14.3 % (1) | 28.6 % (2) | 57.1 % (4) |" in twin
 
 
-def test_shades_follow_the_shares(single):
+def test_shades_and_bars_follow_the_scores(single):
     shades = re.findall(r'<td class="(s\d+)">([\d.]+).%', single[0].source)
     assert len(shades) == sum(count > 0 for row in CONFUSION for count in row)
     assert all(shade == f"s{round(float(share) / 10)}" for shade, share in shades)
+    bars = re.findall(r'<i style="left:([\d.]+)%;right:([\d.]+)%"></i><b style="left:([\d.]+)%">', single[0].source)
+    assert bars == [("40.0", "0.0", "75.0"), ("40.0", "0.0", "90.0"), ("40.0", "0.0", "57.1")]  # 40 to 100 %
 
 
 def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(single):
