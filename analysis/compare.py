@@ -16,8 +16,9 @@ import numpy as np
 from analysis.intervals import ROUNDING, Groups, groups_of
 from analysis.metrics import brackets
 from analysis.paired import SCORES, Difference, Pair, mcnemar
+from analysis.report.statements import option_text
 from analysis.results import Predictions, read_metrics, read_predictions, temperature_of
-from utils.config import flag_of, written
+from utils.config import flag_of
 from utils.errors import UserError
 from utils.runlog import RunLog
 from utils.tables import markdown_table, text_table
@@ -187,11 +188,6 @@ def different_options(a: ScoredRun, b: ScoredRun, unimportant: Collection[str]) 
         if values[0] != values[1]:
             differing[flag_of(name)] = [option_text(value) for value in values]
     return differing
-
-
-def option_text(value: Any) -> str:
-    """Return an option's value as it would be typed."""
-    return "(not set)" if value is None else written(tuple(value) if isinstance(value, list) else value)
 
 
 def compare_models(

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.compare import option_text
 from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
 from analysis.report.figures import Point, Row, draw_curves, draw_intervals, draw_reliability, draw_risk, to_svg
 from analysis.report.runs import Run, interval_of, is_interval, is_number
@@ -17,6 +16,7 @@ from analysis.report.statements import (
     list_contents,
     number,
     number_table,
+    option_text,
     percent,
     resampling,
     span,

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from analysis.compare import option_text
 from analysis.report.document import Cell, Figure, Heading, Paragraph, Table
 from analysis.report.runs import Run, interval_of, is_number, scored_clips
 from analysis.report.sections import OptionFacts, score_figure
-from analysis.report.statements import KINDS, SCORES, TASKS, number, percent, span, with_span
+from analysis.report.statements import KINDS, SCORES, TASKS, number, option_text, percent, span, with_span
 from utils.config import flag_of
 
 

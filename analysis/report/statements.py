@@ -3,6 +3,7 @@
 from typing import Any
 
 from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
+from utils.config import written
 from utils.words import plural
 
 FEW_CLIPS = 20  # of a class; below it one clip moves UAR visibly
@@ -24,6 +25,11 @@ def percent(value: Any, digits: int = 1) -> str:
 
 def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if is_number(value) else "–"
+
+
+def option_text(value: Any) -> str:
+    """Return an option's value as it would be typed."""
+    return "(not set)" if value is None else written(tuple(value) if isinstance(value, list) else value)
 
 
 def span(bounds: Any, digits: int = 1) -> str:

@@ -60,7 +60,7 @@ def class_metrics(names=NAMES, confusion=CONFUSION, *, is_new: bool = True, **mo
 def write_run(
     folder: Path, metrics: dict[str, Any] | None = None, facts: dict[str, Any] | None = FACTS, **given: Any
 ) -> Path:
-    """A run of three epochs; ``facts`` None: a run of before there were any."""
+    """A run of three epochs; ``facts`` None: a run of an older version."""
     folder.mkdir(parents=True)
     config = asdict(make_config({"exper_name": "by hand", "epochs": 3, "train_annotation": "a/train.txt"} | given))
     put(folder / "config.json", config)
