@@ -14,6 +14,7 @@ Point = tuple[float, float]
 Row = tuple[str, float, list[float] | None]  # name, score, interval
 WIDTH, HEIGHT = 380, 240  # pixels of the page
 NAME_LETTERS = 24  # of a row's name; longer ones are cut
+LEGEND_LETTERS = 34  # that fit into one line above a figure
 INK, MUTED, LINE = "#16191d", "#555e68", "#d3d9df"
 SERIES = {"#0a569f": "-", "#a84a00": (0, (3.5, 2)), "#00695c": (0, (1, 2)), "#8a3480": (0, (4.5, 1.5, 1, 1.5))}
 FIRST = next(iter(SERIES))
@@ -76,7 +77,8 @@ def draw_curves(
     axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
     axes.set(xlim=(min(epochs), max(*epochs, min(epochs) + 1)), ylim=(low, high), xlabel="epoch", ylabel=unit)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    legend = {"ncols": 4, "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 10}
+    columns = 4 if sum(len(name) for name, _ in series) <= LEGEND_LETTERS else 2
+    legend = {"ncols": columns, "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 10}
     axes.legend(handlelength=1.8, columnspacing=1.2, borderaxespad=0.2, labelcolor=MUTED, **legend)
     return figure
 
