@@ -1,16 +1,21 @@
-"""How far probabilities can be believed: ECE, NLL, Brier score, one temperature, risk over coverage."""
+"""How far probabilities can be trusted: ECE, NLL, Brier score, one temperature, risk over coverage, ``--abstain``."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
+from scipy.special import softmax as scipy_softmax
 
+from analysis.intervals import Groups, as_share, classifier_intervals, confusions, draw_sums, row_sums, share_interval
+from analysis.metrics import Interval, brackets, score, share
 from utils.errors import UserError
 
 BINS = 15
 POINTS = 101  # at most, of a risk-coverage curve
-COLDEST, HOTTEST = 1e-3, 1e3  # temperatures that are looked at
+COLDEST, HOTTEST = 1e-3, 1e3  # range of temperatures that is searched
+ABSTAIN_SCORES = ("uar", "war", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -24,43 +29,40 @@ class Calibration:
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits, self.temperature)
 
-    def stored(self) -> dict[str, Any]:
-        """As best.pt keeps it."""
-        return {"temperature": self.temperature, "fitted_on": self.fitted_on, "clips": self.clips}
+    def as_dict(self) -> dict[str, Any]:
+        """Return what best.pt keeps."""
+        return asdict(self)
 
 
 RAW = Calibration()
 
 
 def softmax(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
-    """(N, C) → (N, C)."""
-    logits = scaled(logits, temperature)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    """Return (N, C) probabilities of logits (N, C), in the precision of the logits."""
+    return scipy_softmax(divided(logits, temperature), axis=1)
 
 
-def scaled(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+def divided(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     return logits / np.reshape(temperature, (-1, 1)).astype(logits.dtype)
 
 
 def nll(logits: np.ndarray, label: np.ndarray, temperature: float | np.ndarray = 1.0) -> float:
-    """Mean negative logarithm of the true class's probability, finite however sure a wrong answer is."""
-    logits = scaled(logits.astype(np.float64), temperature)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(label)), label]).mean())
+    """Return the mean negative log-likelihood, which is finite however sure a wrong answer is."""
+    log_probabilities = log_softmax(divided(logits.astype(np.float64), temperature), axis=1)
+    return float(-log_probabilities[np.arange(len(label)), label].mean())
 
 
 def brier(probabilities: np.ndarray, label: np.ndarray) -> float:
-    """Mean squared distance to the true answer, all classes summed: 0 to 2."""
+    """Return the mean squared distance to the one-hot label, summed over classes: 0 to 2."""
     truth = np.eye(probabilities.shape[1])[label]
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def reliability_bins(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> list[dict[str, Any]]:
-    """Of equal width; a bin holds its lower edge, the last one 1 as well; an empty one has no mean."""
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    sums = (np.bincount(place, weights=values, minlength=bins) for values in (confidence, right))
+def reliability_bins(confidence: np.ndarray, is_right: np.ndarray, bins: int = BINS) -> list[dict[str, Any]]:
+    """Return bins of equal width. A bin holds its lower edge, the last one 1 as well; empty bins have no means."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(index, minlength=bins)
+    sums = (np.bincount(index, weights=values, minlength=bins) for values in (confidence, is_right))
     means = [np.divide(total, count, out=np.zeros(bins), where=count > 0) for total in sums]
     return [
         {
@@ -75,41 +77,42 @@ def reliability_bins(confidence: np.ndarray, right: np.ndarray, bins: int = BINS
 
 
 def expected_error(bins: list[dict[str, Any]]) -> float:
-    """ECE in percent: how far confidence and accuracy are apart, over the clips."""
+    """Return the ECE in percent: the mean distance of confidence and accuracy over clips."""
     filled = [row for row in bins if row["count"]]
-    apart = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in filled)
-    return 100 * apart / sum(row["count"] for row in filled)
+    distance = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in filled)
+    return 100 * distance / sum(row["count"] for row in filled)
 
 
 def quality(logits: np.ndarray, label: np.ndarray, temperature: float | np.ndarray) -> dict[str, Any]:
-    """ECE, NLL and Brier score at a temperature, and the bins of a reliability diagram."""
+    """Return ECE, NLL and Brier score at a temperature, and the bins of a reliability diagram."""
     probabilities = softmax(logits.astype(np.float64), temperature)
     bins = reliability_bins(probabilities.max(axis=1), logits.argmax(axis=1) == label)
-    found = {"ece": expected_error(bins), "bins": bins}
-    return found | {"nll": nll(logits, label, temperature), "brier": brier(probabilities, label)}
+    losses = {"nll": nll(logits, label, temperature), "brier": brier(probabilities, label)}
+    return {"ece": expected_error(bins), "bins": bins} | losses
 
 
 def calibration_metrics(logits: np.ndarray, label: np.ndarray, calibration: Calibration) -> dict[str, Any]:
-    """What metrics.json says; where a temperature was fitted, ``raw`` is how it was before."""
-    found = quality(logits, label, calibration.temperature)
-    different = np.unique(calibration.temperature)
-    found["temperature"] = float(different[0]) if len(different) == 1 else None  # of pooled runs
-    found["fitted_on"] = calibration.fitted_on
+    """Return what metrics.json says; where a temperature was fitted, ``raw`` has the numbers without it."""
+    metrics = quality(logits, label, calibration.temperature)
+    temperatures = np.unique(calibration.temperature)
+    metrics["temperature"] = float(temperatures[0]) if len(temperatures) == 1 else None  # None: pooled runs
+    metrics["fitted_on"] = calibration.fitted_on
     if calibration.fitted_on is not None:
         raw = quality(logits, label, 1.0)
-        found["raw"] = {name: raw[name] for name in ("ece", "nll", "brier")}
-    return found
+        metrics["raw"] = {name: raw[name] for name in ("ece", "nll", "brier")}
+    return metrics
 
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float | None:
-    """Where the NLL is lowest; it has one valley over 1 / T.
+    """Return the temperature with the lowest NLL, which has a single minimum over 1 / T, by golden-section search.
 
-    None where it has no lowest point: every answer is right, or the logits tell nothing of the label.
+    None where there is no minimum: every answer is right, or the logits say nothing about the label. Ties move towards
+    the colder end, so that a flat NLL ends at the border and is recognised.
     """
     low, high = np.log(COLDEST), np.log(HOTTEST)
     golden = (5**0.5 - 1) / 2
     inner, outer = high - golden * (high - low), low + golden * (high - low)
-    at_inner, at_outer = (nll(logits, label, np.exp(place)) for place in (inner, outer))
+    at_inner, at_outer = (nll(logits, label, np.exp(position)) for position in (inner, outer))
     while high - low > 1e-7:
         if at_inner <= at_outer:
             high, outer, at_outer = outer, inner, at_inner
@@ -120,59 +123,110 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float | None:
             outer = low + golden * (high - low)
             at_outer = nll(logits, label, np.exp(outer))
     temperature = float(np.exp((low + high) / 2))
-    flat = np.ptp(logits, axis=1).max() == 0
-    return None if flat or not COLDEST * 1.01 < temperature < HOTTEST / 1.01 else temperature
+    is_flat = np.ptp(logits, axis=1).max() == 0
+    return None if is_flat or not COLDEST * 1.01 < temperature < HOTTEST / 1.01 else temperature
 
 
-def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """The share of wrong answers among the surest ones, over how many are answered; ``aurc`` is its mean.
+def risk_coverage(confidence: np.ndarray, is_right: np.ndarray) -> dict[str, Any]:
+    """Return the error rate among the surest answers over the share that is answered; ``aurc`` is its mean.
 
-    Answers that are equally sure come in no order: each adds the errors of their mean.
+    Equally sure answers have no order: each counts with the mean error of its tie.
     """
     levels, level = np.unique(-confidence, return_inverse=True)
-    wrong = np.bincount(level, weights=~right) / np.bincount(level)
+    wrong = np.bincount(level, weights=~is_right) / np.bincount(level)
     errors = np.cumsum(wrong[np.sort(level)])
     N = len(confidence)
     risk = errors / np.arange(1, N + 1)
-    kept = np.unique(np.linspace(0, N - 1, min(N, POINTS)).round().astype(int))
-    return {
-        "coverage": ((kept + 1) / N).tolist(),
-        "risk": risk[kept].tolist(),
-        "aurc": float(risk.mean()),
-    }
+    points = np.unique(np.linspace(0, N - 1, min(N, POINTS)).round().astype(int))
+    return {"coverage": ((points + 1) / N).tolist(), "risk": risk[points].tolist(), "aurc": float(risk.mean())}
 
 
-def describe(metrics: dict[str, Any]) -> str:
-    """The line below the table."""
-    found = metrics["calibration"]
-    line = f"ECE {found['ece']:.2f} %, NLL {found['nll']:.3f}, AURC {metrics['risk_coverage']['aurc']:.4f}"
-    if found["fitted_on"] is None:
+def describe_calibration(metrics: dict[str, Any]) -> str:
+    """Return the line that is printed below the table of scores."""
+    calibration = metrics["calibration"]
+    line = f"ECE {calibration['ece']:.2f} %, NLL {calibration['nll']:.3f}, AURC {metrics['risk_coverage']['aurc']:.4f}"
+    if calibration["fitted_on"] is None:
         return line
-    raw, temperature = found["raw"], found["temperature"]
-    fitted = f"temperature{'' if temperature is None else f' {temperature:.3f}'}, fitted on {found['fitted_on']}"
+    raw, temperature = calibration["raw"], calibration["temperature"]
+    fitted = f"temperature{'' if temperature is None else f' {temperature:.3f}'}, fitted on {calibration['fitted_on']}"
     return f"{line}   (without the {fitted}: ECE {raw['ece']:.2f} %, NLL {raw['nll']:.3f})"
 
 
-def chosen_calibration(content: dict[str, Any], path: Path, given: dict[str, Any]) -> Calibration:
-    """Of a checkpoint, unless ``--no-calibrate`` asks for what the logits say."""
-    found = stored_calibration(content, path)
-    if given.get("calibrate") is True and found is RAW:
+def chosen_calibration(content: dict[str, Any], path: Path, user_options: dict[str, Any]) -> Calibration:
+    """Return a checkpoint's calibration, or none with ``--no-calibrate`` among the user's options."""
+    calibration = stored_calibration(content, path)
+    if user_options.get("calibrate") is True and calibration is RAW:
         raise UserError(
             f"--calibrate: {path} holds no temperature; it is fitted at the end of --mode train --calibrate"
         )
-    return RAW if given.get("calibrate") is False else found
+    return RAW if user_options.get("calibrate") is False else calibration
 
 
 def stored_calibration(content: dict[str, Any], path: Path) -> Calibration:
-    """Of a checkpoint; without one, probabilities are what the logits say."""
-    stored = content.get("calibration")
-    if stored is None:
+    """Return a checkpoint's calibration; without one, probabilities are the softmax of its logits."""
+    values = content.get("calibration")
+    if values is None:
         return RAW
     try:
-        found = Calibration(stored["temperature"], stored["fitted_on"], stored["clips"])
-        good = [type(value) is kind for value, kind in zip(vars(found).values(), (float, str, int), strict=True)]
-        if all(good) and 0 < found.temperature < np.inf:
-            return found
+        calibration = Calibration(values["temperature"], values["fitted_on"], values["clips"])
+        types = [type(value) for value in vars(calibration).values()]
+        if types == [float, str, int] and 0 < calibration.temperature < np.inf:
+            return calibration
     except (KeyError, TypeError):
         pass
     raise UserError(f"{path}: damaged: its calibration is no temperature")
+
+
+# -- answers that are withheld --------------------------------------------------------------------------------------
+
+
+def abstention(
+    threshold: float,
+    answered: np.ndarray,
+    label: np.ndarray,
+    predicted: np.ndarray,
+    names: tuple[str, ...],
+    groups: Groups | None,
+) -> dict[str, Any]:
+    """Return coverage and scores of the answers that are as sure as ``threshold``; ``answered`` (N,) is which.
+
+    Scores are None where nothing is answered.
+    """
+    metrics: dict[str, Any] = {"threshold": threshold, "answered": int(answered.sum())}
+    metrics["coverage"] = float(answered.mean())
+    if answered.any():
+        scores = score(label[answered], predicted[answered], names)
+        metrics |= {name: scores[name] for name in (*ABSTAIN_SCORES, "absent_classes")}
+    else:
+        metrics |= dict.fromkeys(ABSTAIN_SCORES) | {"absent_classes": list(names)}
+    if groups is not None:  # all groups are drawn, also those without any answer
+        subset = Groups(groups.rows[answered], groups.count, groups.resampled)
+        bounds = classifier_intervals(confusions(label[answered], predicted[answered], subset, len(names)))
+        metrics["intervals"] = {name: bounds[name] for name in ABSTAIN_SCORES}
+        metrics["intervals"]["coverage"] = coverage_interval(answered, groups)
+    return metrics
+
+
+def coverage_interval(answered: np.ndarray, groups: Groups) -> Interval:
+    """Return the interval of the coverage, from 0 to 1."""
+    if groups.count < 2:
+        return None
+    counts = np.stack([answered, np.ones(len(answered))], axis=1)
+    sums = draw_sums(row_sums(counts, groups.rows, groups.count))
+    return as_share(share_interval(answered.mean(), share(sums[:, 0], sums[:, 1]), groups.count))
+
+
+def describe_abstention(metrics: dict[str, Any], total: int) -> str:
+    """Return the line that is printed below the table of scores."""
+    threshold, answered = metrics["threshold"], metrics["answered"]
+    if not answered:
+        return (
+            f"--abstain {threshold:g}: no answer is that sure: all {total} are withheld, and there is nothing to score"
+        )
+    bounds = metrics.get("intervals") or {}
+    scores = "   ".join(
+        f"{name.upper()} {metrics[name]:.2f} {brackets(bounds.get(name))}".strip() for name in ("uar", "war")
+    )
+    absent = f"; of {', '.join(metrics['absent_classes'])} none" if metrics["absent_classes"] else ""
+    coverage = f"{answered} of {total} answered ({100 * metrics['coverage']:.1f} %)"
+    return f"--abstain {threshold:g}: {coverage}: {scores}{absent}"

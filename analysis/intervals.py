@@ -1,7 +1,8 @@
-"""95 % intervals of a classifier's scores: whole persons, or clips, drawn again.
+"""95 % intervals of scores by the bootstrap over groups: persons, or clips where persons are not known.
 
-Where every clip of a class is right, or none is, drawing again shows no spread; there the exact bound of a share of
-which all, or none, was seen (Clopper and Pearson) says how sure that can be at most.
+Every score is a function of sums over groups, so a bootstrap replicate is a weighted sum. A group is drawn as a whole,
+since the clips of one person are alike. Where every clip of a class is right, or none is, all replicates are the same;
+there the exact interval of Clopper and Pearson bounds the share.
 """
 
 from collections.abc import Sequence
@@ -10,28 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from analysis.bootstrap import LEVEL, REPLICATES, draw_sums, moved_interval
-from analysis.metrics import Interval, percent, rates
+from analysis.metrics import KINDS, Interval, agreement_of, mean_shift, moments, percent, rates
 from utils.errors import UserError
 
-FEW_GROUPS = 10  # below this drawing again is known to find too narrow an interval
+REPLICATES = 2000
+LEVEL = 95.0  # percent
 TAIL = (1 - LEVEL / 100) / 2
+FEW_GROUPS = 10  # below this the bootstrap is known to give intervals that are too narrow
+CHUNK = 256  # replicates that are computed at a time
+ROUNDING = 1e-9  # relative difference that rounding alone can make
 
 
 @dataclass(frozen=True)
 class Groups:
-    """What is drawn again as a whole: ``rows`` (N,) says which of ``count`` groups each clip is of."""
+    """What the bootstrap draws as a whole: ``rows`` (N,) is the group of each clip, from 0 to ``count`` - 1."""
 
     rows: np.ndarray
     count: int
     resampled: str  # persons, clips, subjects or videos
 
     def about(self) -> dict[str, Any]:
-        """What metrics.json says of its intervals."""
+        """Return what metrics.json says about its intervals."""
         return {"level": LEVEL, "resampled": self.resampled, "groups": self.count, "replicates": REPLICATES}
 
     def doubts(self) -> list[str]:
-        """What the user should know before an interval is believed."""
+        """Return warnings about intervals from so few groups."""
         if self.count < 2:
             return [f"no intervals: two {self.resampled} or more are needed to draw from, and there is one"]
         if self.count < FEW_GROUPS:
@@ -40,13 +44,13 @@ class Groups:
 
 
 def grouped(names: Sequence[str], resampled: str) -> Groups:
-    """``names`` (N,): of the group of each clip."""
-    different, rows = np.unique(np.asarray(names), return_inverse=True)
-    return Groups(rows, len(different), resampled)
+    """Return groups from the name (N,) of each clip's group."""
+    unique, rows = np.unique(np.asarray(names), return_inverse=True)
+    return Groups(rows, len(unique), resampled)
 
 
 def groups_of(ids: Sequence[str], persons: Sequence[str | None], ci: str) -> Groups | None:
-    """As ``--ci`` asks; a clip whose person is not known is a group of its own; None where intervals are off."""
+    """Return the groups that ``--ci`` names, None for off. A clip whose person is not known is its own group."""
     if ci == "off":
         return None
     require_persons(persons, ci)
@@ -61,25 +65,84 @@ def require_persons(persons: Sequence[str | None], ci: str) -> None:
         raise UserError("--ci persons: it is not known who is in these clips; --ci clips draws clips")
 
 
+# -- bootstrap ------------------------------------------------------------------------------------------------------
+
+
+def row_sums(contributions: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return (G, ...) what each of ``count`` groups adds to the sums, from (N, ...) what each clip adds."""
+    columns = contributions.reshape(len(contributions), -1).T
+    sums = np.stack([np.bincount(rows, weights=column, minlength=count) for column in columns], axis=1)
+    return sums.reshape(count, *contributions.shape[1:])
+
+
+def draw_weights(count: int, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """Return (R, G): how often each of ``count`` groups is drawn, with replacement, in each replicate."""
+    return draw_kinds(np.ones(count), replicates, seed)
+
+
+def draw_kinds(sizes: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """Return (R, K): how many groups of each kind are drawn, where kind k has ``sizes[k]`` groups that are alike."""
+    count = int(sizes.sum())
+    return np.random.default_rng([seed, 8]).multinomial(count, sizes / count, size=replicates)
+
+
+def replicate_sums(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (R, ...) sums of every replicate from (G, ...) and (R, G). Equal weights pair two models' replicates."""
+    flat = sums.reshape(len(sums), -1)
+    chunks = [weights[start : start + CHUNK] @ flat for start in range(0, len(weights), CHUNK)]
+    return np.concatenate(chunks).reshape(len(weights), *sums.shape[1:])
+
+
+def draw_sums(sums: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """Return (R, ...) sums of drawn groups. Groups with equal sums are drawn as one kind, which clips have few of."""
+    kinds, sizes = kinds_of(sums)
+    return replicate_sums(kinds, draw_kinds(sizes, replicates, seed))
+
+
+def kinds_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (K, ...) the different rows of ``sums`` (G, ...) and how many groups each stands for."""
+    flat = np.ascontiguousarray(sums.reshape(len(sums), -1))
+    as_bytes = flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel()  # much faster than unique(axis=0)
+    _, first, sizes = np.unique(as_bytes, return_index=True, return_counts=True)
+    return sums[first], sizes
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
+    """Return the middle ``level`` percent of (R,) values. Replicates without a score are NaN and do not count."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None
+    tail = (100 - level) / 2
+    return [float(bound) for bound in np.percentile(values, [tail, 100 - tail])]
+
+
+def moved_interval(values: np.ndarray) -> Interval:
+    """Return the interval, or None where all replicates are the same: the bootstrap then shows no spread."""
+    values = values[~np.isnan(values)]
+    return None if not len(values) or np.ptp(values) <= ROUNDING * abs(values).max() else interval(values)
+
+
+# -- classifiers ----------------------------------------------------------------------------------------------------
+
+
 def add_intervals(metrics: dict[str, Any], label: np.ndarray, predicted: np.ndarray, groups: Groups) -> dict[str, Any]:
-    """``metrics`` of ``analysis.metrics.score`` with an interval at every score."""
-    sums = confusions(label, predicted, groups, len(metrics["classes"]))
-    found = classifier_intervals(sums)
-    rows = zip(metrics["per_class"].items(), found["recall"], found["f1"], strict=True)
+    """Return ``metrics`` of ``analysis.metrics.score`` with an interval for every score."""
+    bounds = classifier_intervals(confusions(label, predicted, groups, len(metrics["classes"])))
+    rows = zip(metrics["per_class"].items(), bounds["recall"], bounds["f1"], strict=True)
     return metrics | {
         "per_class": {name: values | {"interval": recall, "f1_interval": f1} for (name, values), recall, f1 in rows},
-        "intervals": groups.about() | {name: found[name] for name in ("uar", "war", "macro_f1")},
+        "intervals": groups.about() | {name: bounds[name] for name in ("uar", "war", "macro_f1")},
     }
 
 
 def confusions(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
-    """(G, C, C): the confusion matrix of each group."""
+    """Return (G, C, C): the confusion matrix of each group."""
     cells = (groups.rows * C + label) * C + predicted
     return np.bincount(cells, minlength=groups.count * C * C).reshape(groups.count, C, C)
 
 
 def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
-    """(G, C, C) → the bounds of ``uar``, ``war``, ``macro_f1``, and of ``recall`` and ``f1`` of each class.
+    """Return the bounds of ``uar``, ``war``, ``macro_f1`` and of each class's ``recall`` and ``f1`` from (G, C, C).
 
     Groups without a clip are drawn as well.
     """
@@ -87,71 +150,85 @@ def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
     G = int((sums.sum(axis=(1, 2)) > 0).sum())
     if G < 2:
         return {"uar": None, "war": None, "macro_f1": None, "recall": [None] * C, "f1": [None] * C}
-    point, drawn = rates(sums.sum(axis=0)), rates(draw_sums(sums))
-    has = sums.sum(axis=2) > 0  # (G, C) whether a group has a clip of the class
-    seen = (has | (sums.sum(axis=1) > 0)).sum(axis=0)  # groups with one, or with one that is taken for it
-    found = {"recall": [share_interval(point.recall[c], drawn.recall[:, c], has[:, c].sum()) for c in range(C)]}
-    found["f1"] = [f1_interval(point.f1[c], drawn.f1[:, c], seen[c]) for c in range(C)]
-    found |= {name: mean_interval(getattr(drawn, name)) for name in ("uar", "war", "macro_f1")}
-    there = has.any(axis=0)
-    if np.isin(point.recall[there], (0, 1)).all():
-        found["uar"] = mean_of_extremes(point.recall[there] == 1, has[:, there])
+    point, drawn_rates = rates(sums.sum(axis=0)), rates(draw_sums(sums))
+    has_class = sums.sum(axis=2) > 0  # (G, C)
+    concerned = (has_class | (sums.sum(axis=1) > 0)).sum(axis=0)  # groups with a clip of the class or taken for it
+    bounds: dict[str, Any] = {
+        "recall": [share_interval(point.recall[c], drawn_rates.recall[:, c], has_class[:, c].sum()) for c in range(C)],
+        "f1": [f1_interval(point.f1[c], drawn_rates.f1[:, c], concerned[c]) for c in range(C)],
+    }
+    bounds |= {name: mean_interval(getattr(drawn_rates, name)) for name in ("uar", "war", "macro_f1")}
+    present = has_class.any(axis=0)
+    if np.isin(point.recall[present], (0, 1)).all():
+        bounds["uar"] = mean_of_extremes(point.recall[present] == 1, has_class[:, present])
     if point.war in (0, 1):
-        found |= {"war": one_sided(point.war, G), "macro_f1": found["uar"]}
-    return found
+        bounds |= {"war": one_sided(point.war, G), "macro_f1": bounds["uar"]}
+    return bounds
 
 
-def mean_interval(drawn: np.ndarray) -> Interval:
-    return as_percent(moved_interval(drawn))
+def mean_interval(values: np.ndarray) -> Interval:
+    """Return the bootstrap interval of (R,) rates, in percent."""
+    return as_percent(moved_interval(values))
 
 
-def share_interval(point: float, drawn: np.ndarray, groups: int) -> Interval:
-    """Of one class; ``groups`` have a clip of it. One group alone shows how sure 0 and 100 % are, and nothing else."""
+def share_interval(point: float, values: np.ndarray, count: int) -> Interval:
+    """Return the interval of one class's rate, in percent; ``count`` groups have a clip of it.
+
+    A single group bounds a rate of 0 or 1 and says nothing about one in between.
+    """
     if point in (0, 1):
-        return one_sided(point, groups)
-    return None if groups < 2 else mean_interval(drawn)
+        return one_sided(point, count)
+    return None if count < 2 else mean_interval(values)
 
 
-def f1_interval(point: float, drawn: np.ndarray, groups: int) -> Interval:
-    """An F1 of 0 or 1 is a share J of 0 or 1: of right clips among those that are of the class or taken for it."""
+def f1_interval(point: float, values: np.ndarray, count: int) -> Interval:
+    """Return the interval of a class's F1, in percent.
+
+    At F1 = 0 or 1 the share J of hits among clips that are of the class or taken for it is 0 or 1; F1 = 2J / (1 + J).
+    """
     if point not in (0, 1):
-        return share_interval(point, drawn, groups)
-    return [100 * 2 * bound / (100 + bound) for bound in one_sided(point, groups)]  # F1 = 2 J / (1 + J)
+        return share_interval(point, values, count)
+    return [100 * 2 * bound / (100 + bound) for bound in one_sided(point, count)]
 
 
 def one_sided(point: float, count: int) -> list[float]:
-    """In percent, of a share of 0 or 1 that was seen in ``count`` independent draws: exact, 2.5 % lie beyond."""
-    reach = TAIL ** (1 / count)
+    """Return the exact (Clopper-Pearson) interval of a share of 0 or 1 in ``count`` independent draws, in percent."""
+    reach = TAIL ** (1 / count)  # the share whose chance to be 1 in all draws is 2.5 %
     return [100 * float(reach), 100.0] if point else [0.0, 100 * float(1 - reach)]
 
 
-def mean_of_extremes(right: np.ndarray, has: np.ndarray) -> list[float]:
-    """Of the mean of shares that are all 0 or 1: ``right`` (C,), of what ``has`` (G, C) says.
+def mean_of_extremes(is_right: np.ndarray, has_class: np.ndarray) -> list[float]:
+    """Return the interval of a mean of recalls that are all 0 or 1, in percent.
 
-    Down to where those of 1 may lie, up to where those of 0 may.
+    ``is_right`` (C,) tells which are 1. The mean may fall as far as those at 1 can, and rise as far as those at 0 can.
     """
-    low, high = (0 if not kind.any() else kind.mean() * lowest_mean(has[:, kind]) for kind in (right, ~right))
+    low, high = (
+        0 if not kind.any() else kind.mean() * lowest_mean(has_class[:, kind]) for kind in (is_right, ~is_right)
+    )
     return [100 * float(low), 100 * float(1 - high)]
 
 
-def lowest_mean(has: np.ndarray) -> float:
-    """Of shares that are all 1; the classes of one person may be right together, those of different clips may not."""
-    together = TAIL ** (1 / has.any(axis=1).sum())
-    return min(together, lowest_mean_apart(has.sum(axis=0)))
+def lowest_mean(has_class: np.ndarray) -> float:
+    """Return the lowest plausible mean of shares that are all 1, from (G, C) whether a group has a clip of the class.
+
+    Classes of one person may be right together; classes of different clips may not.
+    """
+    together = TAIL ** (1 / has_class.any(axis=1).sum())
+    return min(together, lowest_mean_apart(has_class.sum(axis=0)))
 
 
 def lowest_mean_apart(counts: np.ndarray) -> float:
-    """The lowest mean of shares p whose chance to be all 1 in ``counts`` draws, the product of p ** count, is 2.5 %.
+    """Return the lowest mean of shares p that are all 1 in ``counts`` draws with a probability of 2.5 %.
 
-    p is a multiple of count, up to 1.
+    That probability is the product of p ** count. At the minimum p is proportional to count, but at most 1.
     """
     counts = np.sort(counts)
-    for free in range(len(counts), 0, -1):  # the shares below 1, those of the fewest draws
-        few = counts[:free]
-        scale = np.exp((np.log(TAIL) - (few * np.log(few)).sum()) / few.sum())
-        if scale * few[-1] <= 1:
+    for free in range(len(counts), 0, -1):  # how many shares are below 1: those with the fewest draws
+        smallest = counts[:free]
+        scale = np.exp((np.log(TAIL) - (smallest * np.log(smallest)).sum()) / smallest.sum())
+        if scale * smallest[-1] <= 1:
             break
-    return float((scale * few.sum() + len(counts) - free) / len(counts))
+    return float((scale * smallest.sum() + len(counts) - free) / len(counts))
 
 
 def as_percent(bounds: Interval) -> Interval:
@@ -160,3 +237,30 @@ def as_percent(bounds: Interval) -> Interval:
 
 def as_share(bounds: Interval) -> Interval:
     return None if bounds is None else [bound / 100 for bound in bounds]
+
+
+# -- predicted numbers ----------------------------------------------------------------------------------------------
+
+
+def grouped_moments(target: np.ndarray, predicted: np.ndarray, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+    """Return (G, K, 8) sums of ``moments`` of each column of (N, K) and the (K,) mean shifts."""
+    sums, shifts = [], []
+    for true, guess in zip(target.T.astype(float), predicted.T.astype(float), strict=True):
+        has_target = ~np.isnan(true)
+        true, guess = true[has_target], guess[has_target]
+        sums.append(row_sums(moments(true, guess), groups.rows[has_target], groups.count))
+        shifts.append(mean_shift(true, guess))
+    return np.stack(sums, axis=1), np.array(shifts)
+
+
+def agreement_intervals(
+    target: np.ndarray, predicted: np.ndarray, names: tuple[str, ...], groups: Groups
+) -> dict[str, Any]:
+    """Return intervals in the form of ``analysis.metrics.agreements``."""
+    if groups.count < 2:
+        none: dict[str, Interval] = dict.fromkeys(KINDS)
+        return {"targets": {name: none for name in names}, "mean": none}
+    sums, shifts = grouped_moments(target, predicted, groups)
+    values = agreement_of(draw_sums(sums), shifts)  # (R, K) of each kind
+    targets = {name: {kind: moved_interval(values[kind][:, k]) for kind in KINDS} for k, name in enumerate(names)}
+    return {"targets": targets, "mean": {kind: moved_interval(values[kind].mean(axis=1)) for kind in KINDS}}

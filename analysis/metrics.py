@@ -1,31 +1,34 @@
-"""Scores of a classifier, in percent: UAR, WAR, macro F1, recall, F1 and support of each class, confusion matrix."""
+"""Scores of predictions: recalls, UAR, WAR and F1 of classes; errors and correlations of predicted numbers."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from utils.tables import text_table
 from utils.words import plural
 
 Interval = list[float] | None
-
-
-def confusion_matrix(label: np.ndarray, predicted: np.ndarray, C: int) -> np.ndarray:
-    """(C, C) counts: rows are true classes, columns predicted ones, absent classes keep theirs."""
-    return np.bincount(np.asarray(label) * C + np.asarray(predicted), minlength=C * C).reshape(C, C)
+KINDS = ("mae", "rmse", "pearson", "ccc")
+NOISE = 1e-12  # a variance below this share of the mean square is rounding error of equal numbers
 
 
 class Rates(NamedTuple):
-    """From 0 to 1; NaN where nothing can be said: recall of an absent class, F1 of one that is not claimed either."""
+    """Rates from 0 to 1. NaN: recall of a class without clips, F1 of a class that is neither there nor predicted."""
 
     recall: np.ndarray  # (..., C)
-    f1: np.ndarray
+    f1: np.ndarray  # (..., C)
     uar: np.ndarray  # (...)
-    war: np.ndarray
-    macro_f1: np.ndarray
+    war: np.ndarray  # (...)
+    macro_f1: np.ndarray  # (...)
+
+
+def confusion_matrix(label: np.ndarray, predicted: np.ndarray, C: int) -> np.ndarray:
+    """Return (C, C) counts: rows are true classes, columns predicted ones. Classes without clips keep their row."""
+    return np.bincount(np.asarray(label) * C + np.asarray(predicted), minlength=C * C).reshape(C, C)
 
 
 def rates(confusion: np.ndarray) -> Rates:
-    """Of one confusion matrix or of many at once, (..., C, C)."""
+    """Return the rates of one confusion matrix or of many, (..., C, C)."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     support, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
     recall, f1 = share(hits, support), share(2 * hits, support + claimed)
@@ -33,26 +36,26 @@ def rates(confusion: np.ndarray) -> Rates:
     return Rates(recall, f1, mean_of_known(recall), war, mean_of_known(f1))
 
 
-def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``part / whole``, NaN where there is no whole."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+def share(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return ``part / total``, NaN where ``total`` is 0."""
+    return np.divide(part, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total) > 0)
 
 
 def mean_of_known(values: np.ndarray) -> np.ndarray:
-    """(..., C) → (...): the mean of those that are not NaN."""
+    """Return the mean over the last axis of the values that are not NaN: (..., C) → (...)."""
     return share(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
 
 
 def score(label: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-    """What can be said without drawing again. A class without clips is left out of UAR and named."""
+    """Return the scores of a classifier in percent. A class without clips is left out of UAR and named."""
     confusion = confusion_matrix(label, predicted, len(names))
-    found, support = rates(confusion), confusion.sum(axis=1)
+    measured, support = rates(confusion), confusion.sum(axis=1)
     return {
-        "uar": 100 * float(found.uar),
-        "war": 100 * float(found.war),
-        "macro_f1": 100 * float(found.macro_f1),
+        "uar": 100 * float(measured.uar),
+        "war": 100 * float(measured.war),
+        "macro_f1": 100 * float(measured.macro_f1),
         "per_class": {
-            name: {"recall": percent(found.recall[c]), "support": int(support[c]), "f1": percent(found.f1[c])}
+            name: {"recall": percent(measured.recall[c]), "support": int(support[c]), "f1": percent(measured.f1[c])}
             for c, name in enumerate(names)
         },
         "confusion": confusion.tolist(),
@@ -67,27 +70,74 @@ def percent(value: float) -> float | None:
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """The scores as they are printed at the end of a run."""
-    width = max(16, *(len(name) + 2 for name in metrics["classes"]))
-    drawn = metrics.get("intervals")
-    head = f"{'95 % interval':>17}" if drawn else ""
-    rows = [f"{'class':<{width}}{'recall':>9}{head}{'clips':>8}{'one clip =':>13}"]
+    """Return the scores as text, as they are printed at the end of a run."""
+    intervals = metrics.get("intervals") or {}
     present = len(metrics["classes"]) - len(metrics["absent_classes"])
-    for name, values in metrics["per_class"].items():
-        between = f"{shown(values.get('interval')):>17}" if drawn else ""
-        if values["support"] == 0:
-            rows.append(f"{name:<{width}}{'absent':>9}{between}{0:>8}")
-            continue
-        worth = 100 / values["support"] / present
-        rows.append(f"{name:<{width}}{values['recall']:>8.2f}%{between}{values['support']:>8}{worth:>9.2f} UAR")
-    drawn = drawn or {}
+    rows = [["class", "recall", "95 % interval", "clips", "one clip ="]]
+    for name, row in metrics["per_class"].items():
+        support = row["support"]
+        recall, worth = (f"{row['recall']:.2f}%", f"{100 / support / present:.2f} UAR") if support else ("absent", "")
+        rows.append([name, recall, brackets(row.get("interval")), str(support), worth])
+    if not intervals:
+        rows = [[cell for column, cell in enumerate(row) if column != 2] for row in rows]
     titles = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
-    scores = [f"{title} {metrics[key]:.2f} {shown(drawn.get(key))}".strip() for key, title in titles.items()]
-    rows.append(f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})")
-    if drawn.get("groups", 0) > 1:
-        rows.append(f"95 % intervals in brackets: {drawn['groups']} {drawn['resampled']} drawn again")
-    return "\n".join(rows)
+    scores = [f"{title} {metrics[key]:.2f} {brackets(intervals.get(key))}".strip() for key, title in titles.items()]
+    lines = [*text_table(rows, "lrrrr"), f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})"]
+    if intervals.get("groups", 0) > 1:
+        lines.append(f"95 % intervals in brackets: {intervals['groups']} {intervals['resampled']} drawn again")
+    return "\n".join(lines)
 
 
-def shown(bounds: Interval, digits: int = 1) -> str:
+def brackets(bounds: Interval, digits: int = 1) -> str:
+    """Return an interval as ``[61.5, 83.2]``; nothing where there is none."""
     return "" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+
+
+def agreement(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return MAE, RMSE, Pearson's correlation and concordance (CCC) of two series (N,)."""
+    values = agreement_of(moments(target, predicted).sum(axis=0), mean_shift(target, predicted))
+    return {kind: float(value) for kind, value in values.items()}
+
+
+def agreements(target: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Return the agreement of each column of (N, K), over the rows that have a target, and the mean over columns."""
+    targets = {}
+    for name, true, guess in zip(names, target.T, predicted.T, strict=True):
+        has_target = ~np.isnan(true)
+        targets[name] = agreement(true[has_target], guess[has_target]) | {"clips": int(has_target.sum())}
+    mean = {kind: float(np.mean([row[kind] for row in targets.values()])) for kind in KINDS}
+    return {"targets": targets, "mean": mean}
+
+
+def moments(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return (N, 8): what each pair of two series (N,) adds to the sums that ``agreement_of`` reads.
+
+    Both series are centred first: squares of large numbers would lose the digits in which they differ.
+    """
+    error, x, y = predicted - target, target - target.mean(), predicted - predicted.mean()
+    return np.stack([np.ones(len(x)), np.abs(error), error**2, x, y, x * x, y * y, x * y], axis=1)
+
+
+def mean_shift(target: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the difference of the two means that ``moments`` took away."""
+    return float(target.mean() - predicted.mean())
+
+
+def agreement_of(sums: np.ndarray, shift: float | np.ndarray) -> dict[str, np.ndarray]:
+    """Return each kind of agreement, (...), from sums of ``moments``, (..., 8), and their ``mean_shift``.
+
+    Nothing correlates with a constant series: both coefficients are 0 there. All are NaN where there is no pair.
+    """
+    count = sums[..., 0]
+    absolute, squared, x, y, xx, yy, xy = (share(sums[..., k], count) for k in range(1, 8))
+    variance_x, variance_y = (np.where(m - c**2 > NOISE * m, m - c**2, 0) for c, m in ((x, xx), (y, yy)))
+    varies = (variance_x > 0) & (variance_y > 0)
+    covariance, scale = xy - x * y, np.sqrt(variance_x * variance_y)
+    distance = variance_x + variance_y + (x - y + shift) ** 2
+    zeros = np.where(count > 0, 0.0, np.nan)
+    return {
+        "mae": absolute,
+        "rmse": np.sqrt(squared),
+        "pearson": np.divide(covariance, scale, out=zeros.copy(), where=varies & (scale > 0)),
+        "ccc": np.divide(2 * covariance, distance, out=zeros.copy(), where=varies & (scale > 0)),
+    }

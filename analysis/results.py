@@ -1,23 +1,38 @@
-"""Results read back from run folders: metrics.json and predictions.csv."""
+"""Results of a scored set: predictions.csv, metrics.json, pictures, the printed table; and how they are read again."""
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from analysis.calibration import (
+    RAW,
+    Calibration,
+    abstention,
+    calibration_metrics,
+    describe_abstention,
+    describe_calibration,
+    risk_coverage,
+    softmax,
+)
+from analysis.intervals import Groups, add_intervals, groups_of
+from analysis.metrics import table
 from utils.errors import UserError
+from utils.runlog import RunLog
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The rows of one or more ``predictions.csv``, one per clip."""
+    """The rows of one or more ``predictions.csv``."""
 
     names: tuple[str, ...]  # of the classes
     ids: list[str]
-    persons: list[str | None]  # None where the person is not known
+    persons: list[str | None]  # None where a person is not known
     label: np.ndarray  # (N,)
     logits: np.ndarray  # (N, C)
 
@@ -26,8 +41,100 @@ class Predictions:
         return self.logits.argmax(axis=-1)
 
 
-def temperature_of(metrics: dict[str, Any]) -> float:
-    return (metrics.get("calibration") or {}).get("temperature", 1.0)
+def write_results(
+    log: RunLog,
+    *,
+    names: tuple[str, ...],
+    ids: list[str],
+    label: np.ndarray,
+    logits: np.ndarray,
+    metrics: dict[str, Any],
+    split: str,
+    selected_on: str,
+    title: str,
+    persons: Sequence[str | None] | None = None,
+    ci: str = "auto",
+    abstain: float | None = None,
+    calibrated: Calibration = RAW,
+) -> dict[str, Any]:
+    """Write the results of (N, C) logits into the run folder, print the scores, and return all metrics.
+
+    ``persons`` is who is in each clip, None where that is not known for any. ``ci`` and ``abstain``: as the flags.
+    """
+    persons = persons or [None] * len(ids)
+    predicted = logits.argmax(axis=-1)
+    probabilities = calibrated.probabilities(logits)
+    answered = None if abstain is None else probabilities.max(axis=1) >= abstain
+    write_predictions(log.folder / "predictions.csv", names, ids, persons, label, logits, probabilities, answered)
+    groups = groups_of(ids, persons, ci)
+    metrics = assess(metrics, label, logits, calibrated, groups)
+    if answered is not None:
+        metrics["abstain"] = abstention(abstain, answered, label, predicted, names, groups)
+    metrics = metrics | {"split": split, "selected_on": selected_on}
+    log.write_metrics(metrics)
+    draw(log, metrics, title, split)
+    log.say(f"\n{title}, {split} clips, selected on {selected_on}")
+    log.say(table(metrics))
+    log.say(describe_calibration(metrics))
+    if answered is not None:
+        log.say(describe_abstention(metrics["abstain"], metrics["num_clips"]))
+    for doubt in groups.doubts() if groups is not None else []:
+        log.warn(doubt)
+    if metrics["absent_classes"]:
+        absent = ", ".join(metrics["absent_classes"])
+        log.warn(f"no {split} clip of {absent}: UAR is the mean over the other classes", f"{split} class_missing")
+    log.say(f"run folder: {log.folder}")
+    return metrics
+
+
+def assess(
+    metrics: dict[str, Any], label: np.ndarray, logits: np.ndarray, calibrated: Calibration, groups: Groups | None
+) -> dict[str, Any]:
+    """Return ``metrics`` with intervals, calibration, and risk over coverage."""
+    predicted = logits.argmax(axis=-1)
+    if groups is not None:
+        metrics = add_intervals(metrics, label, predicted, groups)
+    confidence = softmax(logits.astype(np.float64), calibrated.temperature).max(axis=1)
+    return metrics | {
+        "calibration": calibration_metrics(logits, label, calibrated),
+        "risk_coverage": risk_coverage(confidence, predicted == label),
+    }
+
+
+def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
+    """Draw the pictures into the run folder and into TensorBoard."""
+    from analysis.plots import draw_confusion, draw_reliability, save
+
+    pictures = {
+        "confusion": ("confusion_matrix.png", draw_confusion),
+        "reliability": ("reliability.png", draw_reliability),
+    }
+    for kind, (file, draw_picture) in pictures.items():
+        save(draw_picture(metrics, title), log.folder / file)
+        with Image.open(log.folder / file) as picture:  # drawing it once more for TensorBoard would take as long again
+            log.board.add_image(f"{kind}/{split}", np.asarray(picture.convert("RGB")), dataformats="HWC")
+
+
+def write_predictions(
+    path: Path,
+    names: tuple[str, ...],
+    ids: list[str],
+    persons: Sequence[str | None],
+    label: np.ndarray,
+    logits: np.ndarray,
+    probabilities: np.ndarray,
+    answered: np.ndarray | None,
+) -> None:
+    """Write one row per clip: names, logits and probabilities of every class; with ``--abstain``, if it is answered."""
+    numbers = np.concatenate([logits, probabilities], axis=1)
+    columns = [f"logit_{name}" for name in names] + [f"prob_{name}" for name in names]
+    ends = [[]] * len(ids) if answered is None else [[int(value)] for value in answered]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "person", "label", "predicted", *columns, *([] if answered is None else ["answered"])])
+        for clip, person, true, row, end in zip(ids, persons, label, numbers, ends, strict=True):
+            predicted = names[int(row[: len(names)].argmax())]
+            writer.writerow([clip, person or "", names[true], predicted, *(f"{value:.9g}" for value in row), *end])
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -40,24 +147,30 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         ) from None
 
 
+def temperature_of(metrics: dict[str, Any]) -> float:
+    return (metrics.get("calibration") or {}).get("temperature", 1.0)
+
+
 def read_predictions(files: list[Path]) -> Predictions:
-    """Return the rows of several ``predictions.csv`` one after the other; all must have the same classes."""
-    tables = [read_rows(file) for file in files]
-    require_same_classes([(str(file), names) for file, (names, _) in zip(files, tables, strict=True)])
-    names = tables[0][0]
-    rows = [row for _, rows in tables for row in rows]
+    """Return the rows of several files, one after the other; all must have the same classes."""
+    rows: list[dict[str, str]] = []
+    classes = []
+    for file in files:
+        names, rows_of_file = read_rows(file)
+        classes.append((str(file), names))
+        rows += rows_of_file
+    require_same_classes(classes)
     try:
         label = np.array([names.index(row["label"]) for row in rows])
         logits = np.array([[float(row[f"logit_{name}"]) for name in names] for row in rows])
-        return Predictions(
-            names, [row["clip"] for row in rows], [row.get("person") or None for row in rows], label, logits
-        )
+        persons = [row.get("person") or None for row in rows]
+        return Predictions(names, [row["clip"] for row in rows], persons, label, logits)
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{files[0]}: not predictions as a run writes them ({error})") from None
 
 
 def read_rows(file: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    """Return the class names and the rows of a ``predictions.csv``."""
+    """Return the class names and one row per clip."""
     try:
         with open(file, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
@@ -71,12 +184,11 @@ def read_rows(file: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
 
 
 def require_same_classes(classes: list[tuple[str, tuple[str, ...]]]) -> None:
-    """Refuse runs, given as (where, class names), whose classes differ."""
-    first, names = classes[0]
-    for where, other_names in classes[1:]:
-        if other_names != names:
-            differing = sorted({*other_names} ^ {*names}) or other_names
+    """Refuse runs with different classes; ``classes``: (name of the run, its class names) each."""
+    for run, names in classes[1:]:
+        if names != classes[0][1]:
+            differing = sorted(set(names) ^ set(classes[0][1])) or names
             raise UserError(
-                f"{first} and {where} have other classes ({', '.join(differing)}), so that they cannot be scored "
+                f"{classes[0][0]} and {run} have other classes ({', '.join(differing)}), so that they cannot be scored "
                 f"together; with --label-type compound name --train-annotation too, whose combinations count as well"
             )

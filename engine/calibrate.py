@@ -42,7 +42,7 @@ def calibrate(best: dict[str, Any], path: Path, trainer: Any, split: str) -> Cal
         return stored_calibration({}, path)
     fitted = Calibration(temperature, "val", len(label))
     if trainer.group.is_main:
-        save_checkpoint(best | {"calibration": fitted.stored()}, path)
+        save_checkpoint(best | {"calibration": fitted.as_dict()}, path)
     log.say(f"temperature {temperature:.3f}, fitted on {len(label)} validation clips{doubt(config, split)}")
     return fitted
 

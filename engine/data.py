@@ -1,6 +1,7 @@
 """How the clips of a run become batches: boxes matched, views made, loaders built."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -70,6 +71,7 @@ def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
     if hits.frames_with_box == 0:
         raise UserError(f"{flag}: its clips match, but no frame does; do its keys name the frame files?")
     (log.warn if hits.share < 0.9 else log.say)(str(hits))
+    log.facts["data"][f"{hits.kind} boxes"] = asdict(hits)
 
 
 def warn_of_size(trained: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from analysis.calibration import RAW, Calibration, chosen_calibration
 from analysis.intervals import require_persons
 from analysis.mistakes import write_mistakes
-from analysis.write import write_results
+from analysis.results import write_results
 from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
 from dataloader.clips import Views
@@ -134,10 +134,12 @@ def score_and_write(
         selected_on=split.selected_on,
         title=config.run.exper_name,
         persons=[clip.person for clip in split.clips],
-        options=config.results,
+        ci=config.results.ci,
+        abstain=config.results.abstain,
         calibrated=split.calibrated,
     )
-    write_mistakes(split.clips, split.views, config, session.log)
+    with_frames = config.results.mistake_frames
+    write_mistakes(split.clips, split.views, session.log, root=config.data.root_dir, with_frames=with_frames)
     return metrics
 
 

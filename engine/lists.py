@@ -110,8 +110,16 @@ def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
     for seen in overview(parts, classes):
         if isinstance(seen, Counts):
             log.say(str(seen))
+            classes_of_split = dict(zip(seen.names, seen.classes, strict=True))
+            log.facts["data"][seen.split] = {
+                "clips": seen.clips,
+                "persons": seen.persons or None,
+                "classes": classes_of_split,
+            }
+        elif seen.severity == "note":
+            log.say(seen.short)
         else:
-            (log.say if seen.severity == "note" else log.warn)(seen.short)
+            log.warn(seen.short, f"{seen.split} {seen.kind}")
 
 
 def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.agreement import KINDS, agreement_intervals, agreements
-from analysis.intervals import Groups, groups_of
-from analysis.metrics import shown
+from analysis.intervals import Groups, agreement_intervals, groups_of
+from analysis.metrics import KINDS, agreements, brackets
 from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.clips import Views
@@ -29,6 +28,7 @@ from engine.keep import told_of_set
 from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.readout import Readout
+from engine.registry import method_named
 from engine.resume import Start
 from engine.session import Session, open_session
 from models.clip_caer import Output
@@ -80,7 +80,7 @@ def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
         model.readout = Readout(features, values, config, "readout of all").layers
         if session.group.is_main:
             keep(model, targets.names, config, seen, session, middle_width(targets.clips, views.face_boxes))
-            write_model_card(session.log, config.data.root_dir)
+            write_model_card(session.log, config.data.root_dir, method_named(config.model.model))
         session.log.say(f"run folder: {session.log.folder}")
         return metrics
 
@@ -118,8 +118,11 @@ def describe(targets: Targets, folds: np.ndarray, session: Session) -> None:
     count = len(set(targets.subjects))
     held = f"{plural(len(targets.clips), 'clip')} of {plural(count, 'subject')} in {plural(folds.max() + 1, 'fold')}"
     session.log.say(f"{held}; {', '.join(targets.names)}")
+    numbers = {"clips": len(targets.clips), "subjects": count, "folds": int(folds.max()) + 1}
+    session.log.facts["data"]["all"] = numbers | {"targets": list(targets.names)}
     if count < FEW_SUBJECTS:
-        session.log.warn(f"{plural(count, 'subject')}: what is measured on so few says little about others")
+        text = f"{plural(count, 'subject')}: what is measured on so few says little about others"
+        session.log.warn(text, "few_subjects")
     for name, column in zip(targets.names, targets.values.T, strict=True):
         known = column[~np.isnan(column)]
         if len(known) == 0 or known.min() == known.max():
@@ -167,7 +170,7 @@ def write_regression(
             pairs = zip(targets.values[row], predicted[row], strict=True)
             numbers = ["" if np.isnan(v) else f"{v:.9g}" for pair in pairs for v in pair]
             writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
-    log.write_json("metrics.json", metrics)
+    log.write_metrics(metrics)
     save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
     log.say(f"\n{plural(metrics['clips'], 'clip')} of {plural(metrics['subjects'], 'subject')}, {tested_on}")
     log.say(table(metrics))
@@ -189,7 +192,7 @@ def table(metrics: dict[str, Any]) -> str:
     for name, row in [*metrics["targets"].items(), ("mean", metrics["mean"])]:
         line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
         found = {} if bounds is None else bounds["mean"] if row is metrics["mean"] else bounds["targets"][name]
-        lines.append(f"{line}  {shown(found.get('ccc'), 3)}".rstrip())
+        lines.append(f"{line}  {brackets(found.get('ccc'), 3)}".rstrip())
     if bounds is not None and bounds["groups"] > 1:
         lines.append(f"95 % interval of CCC in brackets: {bounds['groups']} {bounds['resampled']} drawn again")
     return "\n".join(lines)

@@ -48,7 +48,7 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
     log = open_log(config, folder, group)
     try:
         for warning in filter(None, (device_warning, amp_warning, tf32_warning, *warnings_of(config))):
-            log.warn(warning)
+            log.warn(warning, "setting")
         if group.world > 1:
             log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is that of all together")
         with plain_words(config):

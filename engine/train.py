@@ -198,6 +198,7 @@ class Trainer(Loop):
         best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
         split = next((name for name in ("test", "val") if self.splits[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
@@ -215,7 +216,7 @@ class Trainer(Loop):
         self.log.write_text(RUN_HASH, f"{self.hash}\n")  # before the scores, which make the run complete
         metrics = score_and_write(self.task, loader, split_to_score, self.config, self.session)
         if self.group.is_main:
-            write_model_card(self.log, self.config.data.root_dir)
+            write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
         return metrics
 
     @property

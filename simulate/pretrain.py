@@ -84,7 +84,7 @@ def pretrain(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         weights = log.folder / "mini_clip.safetensors"
         save_clip(clip, weights)  # first of all
         scores = retrieval(clip, stills, session.device, config.run.seed)
-        log.write_json("metrics.json", scores | {"seconds": round(time.time() - log.started)})
+        log.write_metrics(scores | {"seconds": round(time.time() - log.started)})
         log.say(f"held-out persons, {HELD_OUT} of each kind: " + ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
         log.say(f"weights: {weights} ({weights.stat().st_size / 1e6:.1f} MB)")
         if config.pretrain.clip_out:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration import Calibration
-from analysis.comparing.paired import SCORES, sd
 from analysis.metrics import score
-from analysis.results import Predictions, read_metrics, read_predictions, read_rows, temperature_of
-from analysis.write import write_results
+from analysis.paired import SCORES, sd
+from analysis.results import Predictions, read_metrics, read_predictions, read_rows, temperature_of, write_results
 from engine.options import Config
 from sweep.plan import PlannedRun
 from utils.errors import UserError
@@ -54,7 +53,8 @@ def write_pooled(log: RunLog, finished: list[FinishedRun], config: Config) -> Me
         selected_on=metrics[0]["selected_on"],
         title=f"{config.run.exper_name}, {len(folders)} runs pooled",
         persons=predictions.persons,
-        options=config.results,
+        ci=config.results.ci,
+        abstain=config.results.abstain,
         calibrated=calibration_of(folders, metrics),
     )
     print_runs(log, runs, spread)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration import softmax
-from analysis.comparing.paired import SCORES, mean_intervals, sd
 from analysis.intervals import groups_of
-from analysis.metrics import score, shown
+from analysis.metrics import brackets, score
+from analysis.paired import SCORES, mean_intervals, sd
 from analysis.results import temperature_of
 from engine.options import Config
 from engine.series import seeds_of
@@ -29,7 +29,7 @@ def write_seeds(log: RunLog, finished: list[FinishedRun], config: Config) -> Met
         print_classifiers(log, metrics)
     else:
         metrics |= number_metrics(log, {run.folder.name: run.metrics for run in finished})
-    log.write_json("metrics.json", metrics)
+    log.write_metrics(metrics)
     log.say(f"folder of the {len(finished)} runs: {log.folder}")
     return metrics
 
@@ -75,7 +75,7 @@ def print_classifiers(log: RunLog, metrics: Metrics) -> None:
     log.say("")
     print_runs(log, metrics["runs"], metrics)
     intervals = metrics.get("intervals", {})
-    bounds = [f"{title} {shown(intervals[name])}" for name, title in TITLES.items() if intervals.get(name)]
+    bounds = [f"{title} {brackets(intervals[name])}" for name, title in TITLES.items() if intervals.get(name)]
     if bounds:
         resampled = intervals["resampled"]
         log.say(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.comparing.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
 from analysis.intervals import Groups, groups_of
-from analysis.metrics import shown
+from analysis.metrics import brackets
+from analysis.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
 from engine.options import Config
 from sweep.plan import BASE
 from sweep.pooled import FinishedRun, require_same_clips
@@ -137,12 +137,12 @@ def cells(row: Row) -> list[str]:
         comparison = ["0", "", "", "", row["verdict"]]
     else:
         p = [f"{difference[name]:.3f}" if difference.get(name) is not None else "" for name in ("p", "p_holm")]
-        comparison = [f"{difference['value']:+.1f}", shown(difference["interval"]), *p, row["verdict"]]
+        comparison = [f"{difference['value']:+.1f}", brackets(difference["interval"]), *p, row["verdict"]]
     scores = []
     for name in SCORES:
         deviation = row[f"{name}_sd"]
         scores.append(f"{row[name]:.1f}" if deviation is None else f"{row[name]:.1f} ± {deviation:.1f}")
-    return [row["variant"], scores[0], shown(row["intervals"]["uar"]), *comparison, *scores[1:]]
+    return [row["variant"], scores[0], brackets(row["intervals"]["uar"]), *comparison, *scores[1:]]
 
 
 def as_markdown(ablation: dict[str, Any], title: str) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from utils.files import write_text
 class RunLog:
     """Writes to the run folder and to the screen."""
 
+    _metrics: dict[str, Any] | None = None  # as they were written
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started = time.time()
@@ -24,13 +27,30 @@ class RunLog:
         self._board: Any = None
         self._first_epoch: int | None = None  # TensorBoard forgets this epoch and later ones of an interrupted run
 
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a report says about the run besides its scores: ``warnings``; ``data``, what each list holds; ``best``,
+        which epoch was kept. They are stored in metrics.json."""
+        return {"warnings": [], "data": {}}
+
     def say(self, text: str) -> None:
         text = text.encode("utf-8", "backslashreplace").decode()
         print(text, flush=True)
         self._log.write(text + "\n")
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, kind: str = "") -> None:
+        """Print a warning and keep it as a fact. ``kind`` is for readers that must know what it is about."""
         self.say(f"warning: {text}")
+        warning = {"kind": kind, "text": text.encode("utf-8", "backslashreplace").decode()}
+        if warning not in self.facts["warnings"]:
+            self.facts["warnings"].append(warning)
+            if self._metrics is not None:
+                self.write_metrics(self._metrics)
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json with the facts of the run so far; it is written again when a warning comes later."""
+        self._metrics = metrics
+        self.write_json("metrics.json", metrics | {"facts": self.facts})
 
     def epoch(self, values: dict[str, Any]) -> None:
         """One line of metrics.jsonl, and every number of it to TensorBoard."""

@@ -1,60 +1,378 @@
-"""The sections about one run, from its facts to the pieces of a document."""
+"""The sections about one run, from its facts to the parts of a document."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from analysis.report.calibration import calibration_parts
-from analysis.report.classes import class_parts
-from analysis.report.collect import Run, chosen_options, flags_of
-from analysis.report.document import Beside, Folded, Heading, Paragraph, Table, Warnings
-from analysis.report.history import curve_figures
-from analysis.report.other_kinds import number_parts, other_parts, video_parts
-from analysis.report.words import best_epoch, cautions, data_lines
-from analysis.report.wrong import mistake_parts
+from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
+from analysis.report.figures import Point, Row, draw_curves, draw_intervals, draw_reliability, draw_risk, to_svg
+from analysis.report.runs import Run, interval_of, is_interval, is_number
+from analysis.report.statements import (
+    SCORES,
+    best_epoch,
+    cautions,
+    chance,
+    how_to_get,
+    list_contents,
+    number,
+    number_table,
+    option_text,
+    percent,
+    resampling,
+    span,
+    tasks_of,
+    video_table,
+)
+from utils.config import flag_of
+from utils.words import plural
+
+MOST_CURVES = 4  # lines that can be told apart
+CURVE_SCORES = ("val/uar", "test/uar", "train/uar", "val/war", "test/war")
+VIDEO_SCORES = {"va_ccc": "VA CCC", "expr_f1": "expression F1", "au_f1": "AU F1", "score": "mean"}
+REASONS = {
+    "surest": "among the surest mistakes",
+    "worst": "the truth was thought least likely",
+    "class": "among the surest of its class",
+}
+
+
+@dataclass(frozen=True)
+class OptionFacts:
+    """What a report must know about options: their defaults, and which of them change no result."""
+
+    defaults: dict[str, Any]
+    unimportant: frozenset[str]
+    differing: Callable[[dict[str, Any]], dict[str, Any]]  # returns a run's options that differ from the defaults
 
 
 def warning_parts(run: Run) -> list[Any]:
-    found = cautions(run)
-    return [Warnings(found)] if found else [Paragraph("Nothing in this run gave reason for a warning.")]
+    items = cautions(run)
+    return [Warnings(items)] if items else [Paragraph("Nothing in this run gave reason for a warning.")]
 
 
-def run_parts(run: Run, level: int, pictures: int) -> list[Any]:
-    """Everything about a run but its warnings; ``pictures``: of mistakes, at most."""
-    parts = {
+def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Any]:
+    """Return everything about a run but its warnings, with at most so many ``pictures`` of mistakes."""
+    score_parts = {
         "classes": class_parts,
         "numbers": number_parts,
         "long videos": video_parts,
         "other": other_parts,
-    }[run.kind](run, level)
+    }[run.kind]
+    parts = score_parts(run, level)
     curves = curve_figures(run)
     if curves:
-        parts += [Heading(level, "Training"), *training_words(run), Beside(curves)]
+        best = best_epoch(run)
+        note = [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
+        parts += [Heading(level, "Training"), *note, Beside(curves)]
     if run.kind == "classes":
         parts += calibration_parts(run, level) + mistake_parts(run, level, pictures)
-    return parts + setting_parts(run, level)
+    return parts + setting_parts(run, level, options)
 
 
-def training_words(run: Run) -> list[Any]:
+# -- scores of classes ----------------------------------------------------------------------------------------------
+
+
+def class_parts(run: Run, level: int) -> list[Any]:
+    rows = [(title, run.metrics[name], interval_of(run, name)) for name, title in SCORES.items() if name in run.metrics]
+    caption = f"Scores on {run.split}, in percent"
+    parts = [
+        Heading(level, "Scores"),
+        score_figure(rows, 100.0, caption, resampling(run) or "No intervals are stored with these scores", chance(run)),
+        score_table(run),
+    ]
+    if run.members:
+        parts.append(member_table(run))
+    if "confusion" in run.metrics:  # several seeds have none: each of their runs has its own
+        parts += [Heading(level, "Confusion"), confusion_table(run.metrics, "clips")]
+    return [*parts, Heading(level, "Classes"), recall_table(run)]
+
+
+def score_figure(rows: list[Row], top: float, caption: str, details: str, guess: float | None = None) -> Figure:
+    """Return a figure of scores from 0 to ``top`` with their intervals; a screen reader gets the numbers."""
+    digits = 1 if top == 100 else 3
+    scores = [f"{name} {value:.{digits}f}" + (f", {span(b, digits)}" if b else "") for name, value, b in rows]
+    figure = draw_intervals(rows, top, guess)
+    return Figure(to_svg(figure, f"{caption}: {'; '.join(scores)}"), caption, details)
+
+
+def score_table(run: Run) -> Table:
+    meaning = {
+        "uar": "mean of the classes' recalls",
+        "war": "share of all clips that is right",
+        "macro_f1": "mean of the classes' F1",
+    }
+    rows: list[list[Any]] = [
+        [title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]]
+        for name, title in SCORES.items()
+    ]
+    withheld = run.metrics.get("abstain") or {}
+    if is_number(withheld.get("coverage")):  # from 0 to 1, as its interval
+        bounds = withheld.get("intervals") or {}
+        coverage = [100 * bound for bound in bounds.get("coverage") or []]
+        why = f"answers with a confidence of at least {withheld.get('threshold')}"
+        rows += [
+            ["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why],
+            [
+                "UAR of these",
+                percent(withheld.get("uar"), 2),
+                span(bounds.get("uar"), 2),
+                "the unsure answers withheld",
+            ],
+        ]
+    return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
+
+
+def member_table(run: Run) -> Table:
+    metrics = run.metrics
+    rows = [[name, *(number(scores.get(key), 2) for key in SCORES)] for name, scores in run.members.items()]
+    if is_number(metrics.get("uar_mean")):
+        spread = [f"{number(metrics.get(f'{key}_mean'), 2)} ± {number(metrics.get(f'{key}_sd'), 2)}" for key in SCORES]
+        rows.append(["mean ± sd", *spread])
+    if ensemble := metrics.get("ensemble"):
+        rows.append(["all models together", *(number(ensemble.get(key), 2) for key in SCORES)])
+    summary = "their means" if "seeds" in metrics else "their predictions scored together"
+    return Table(f"The runs of the series; above, {summary}", ["run", *SCORES.values()], rows)
+
+
+def confusion_table(metrics: dict[str, Any], unit: str) -> Table:
+    """Return the confusion matrix: a cell has the share of its row, which is a true class, and the count."""
+    names, rows = metrics["classes"], []
+    for name, counts in zip(names, metrics["confusion"], strict=True):
+        total = sum(counts)
+        cells = [
+            Cell(f"{percent(100 * n / total)} ({n})", n / total) if n else Cell("0" if total else "–") for n in counts
+        ]
+        rows.append([f"{name} ({total})", *cells])
+    caption = f"Of each true class (a row, with its {unit}): the share and number taken for each class"
+    return Table(caption, ["true ↓  taken for →", *names], rows, "grid")
+
+
+def recall_table(run: Run) -> Table:
+    has_f1 = any(is_number(row.get("f1")) for row in run.metrics["per_class"].values())
+    head = ["class", "recall", "95 % interval", "0 – 50 – 100 %", *(["F1", "interval of F1"] if has_f1 else [])]
+    rows = []
+    for name, row in run.metrics["per_class"].items():
+        cells: list[Any] = [name, percent(row.get("recall")), span(row.get("interval"))]
+        cells.append(bar_cell(row.get("recall"), row.get("interval"), 100))
+        if has_f1:
+            cells += [percent(row.get("f1")), span(row.get("f1_interval"))]
+        worth = f"{100 / row['support'] / run.present:.2f}" if row["support"] else "absent"
+        rows.append([*cells, str(row["support"]), worth])
+    return Table("Recall of each class", [*head, "clips", "one clip = UAR points"], rows)
+
+
+def bar_cell(value: Any, bounds: Any, top: float) -> Cell:
+    """Return a cell that draws a score from 0 to ``top``."""
+    if not is_number(value):
+        return Cell("")
+    return Cell("", bar=Bar(100 * value / top, [100 * b / top for b in bounds] if is_interval(bounds) else None))
+
+
+# -- scores of numbers, long videos and others ----------------------------------------------------------------------
+
+
+def number_parts(run: Run, level: int) -> list[Any]:
+    parts: list[Any] = [Heading(level, "Scores"), Table("Agreement", *number_table(run, with_mean=True))]
+    parts += [Paragraph(f"{resampling(run)}.")] if resampling(run) else []
+    if picture := run.picture("agreement.png"):
+        scores = [
+            f"{name}: Pearson {number(row.get('pearson'), 2)}, CCC {number(row.get('ccc'), 2)}"
+            for name, row in run.metrics["targets"].items()
+        ]
+        description = f"Predicted over true numbers, a square a target: {'; '.join(scores)}"
+        parts.append(Picture(picture, description, "Predicted over true"))
+    return parts
+
+
+def video_parts(run: Run, level: int) -> list[Any]:
+    tasks = tasks_of(run)
+    rows = [
+        (title.split(",")[0], run.metrics[task].get(main), interval_of(run, task))
+        for task, (title, main) in tasks.items()
+    ]
+    rows = [row for row in rows if is_number(row[1])]
+    parts: list[Any] = [Heading(level, "Scores")]
+    if rows and all(value >= 0 for _, value, _ in rows):
+        details = resampling(run) or "No intervals are stored"
+        parts.append(score_figure(rows, 1.0, "Main number of each task, from 0 to 1", details))
+    parts.append(Table("Scores of all labelled frames", *video_table(run)))
+    if "va" in tasks:
+        va, intervals = run.metrics["va"], run.metrics.get("intervals") or {}
+        pairs = [
+            [name, number(va.get(f"ccc_{name}")), span(intervals.get(f"va_ccc_{name}"), 3)]
+            for name in ("valence", "arousal")
+        ]
+        parts.append(Table("Concordance", ["dimension", "CCC", "95 % interval"], pairs))
+    for task, unit in (("expr", "expression"), ("au", "action unit")):
+        if task in tasks and run.metrics[task].get("per_class"):
+            parts.append(f1_table(run.metrics[task]["per_class"], unit))
+    if "expr" in tasks and {"confusion", "classes"} <= run.metrics["expr"].keys():
+        parts += [Heading(level, "Confusion of expressions"), confusion_table(run.metrics["expr"], "frames")]
+    if picture := run.picture("timeline.png"):
+        scores = "; ".join(f"{name} {value:.3f}" for name, value, _ in rows)
+        description = f"Labels and predictions over time of the first validation videos, a panel a task; {scores}"
+        parts += [Heading(level, "Videos over time"), Picture(picture, description, "Labels and predictions over time")]
+    return parts
+
+
+def f1_table(per_class: dict[str, dict[str, Any]], unit: str) -> Table:
+    rows = []
+    for name, row in per_class.items():
+        bounds, support = row.get("f1_interval"), str(row.get("support", "–"))
+        rows.append([name, number(row.get("f1")), span(bounds, 3), bar_cell(row.get("f1"), bounds, 1.0), support])
+    return Table(f"F1 of each {unit}", [unit, "F1", "95 % interval", "0 – 0.5 – 1", "frames"], rows)
+
+
+def other_parts(run: Run, level: int) -> list[Any]:
+    metrics = run.metrics
+    if run.members:  # mean and spread over seeds
+        names = [name.removesuffix("_mean") for name in metrics if name.endswith("_mean")]
+        rows = [[name, number(metrics[f"{name}_mean"]), number(metrics.get(f"{name}_sd"))] for name in names]
+        table = Table(f"Over {len(run.members)} runs", ["name", "mean", "standard deviation"], rows)
+    else:
+        rows = [[name, number(value)] for name, value in metrics.items() if is_number(value)]
+        table = Table("What metrics.json holds", ["name", "value"], rows)
+    return [Heading(level, "Scores"), table]
+
+
+# -- training -------------------------------------------------------------------------------------------------------
+
+
+def curve_figures(run: Run) -> list[Figure]:
+    """Return the curves of losses, and of recalls or the main numbers of long videos; none without a training."""
+    keys = {key for row in run.history for key in row}
+    losses = ["train/loss", *sorted(key for key in keys if key.startswith("train/loss_"))]
+    losses = losses[:1] if len(losses) < 4 else losses  # one term, or two, are the whole loss
+    names = {key: "training" if key == "train/loss" else key.removeprefix("train/loss_") for key in losses}
+    figures = [curve_figure(run, "Loss", names, "loss", None)]
+    if run.kind == "long videos":
+        names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
+        values = [value for key in names for _, value in points_of(run, key)]
+        figures.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
+    else:
+        names = {key: key.replace("/uar", " UAR").replace("/war", " WAR") for key in CURVE_SCORES}
+        figures.append(curve_figure(run, "Recall", names, "percent", 100.0))
+    return [figure for figure in figures if figure is not None]
+
+
+def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: float | None) -> Figure | None:
+    """Return the curves of the metrics in ``names`` (metric → its name in the legend) that the run has."""
+    lines = [(name, points_of(run, key)) for key, name in names.items()]
+    lines = [(name, points) for name, points in lines if points][:MOST_CURVES]
+    if not lines:
+        return None
+    changes = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines)
+    epochs = len({epoch for _, points in lines for epoch, _ in points})
     best = best_epoch(run)
-    return [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
+    drawing = to_svg(
+        draw_curves(lines, unit, top, best[0] if best else None), f"{title} over {epochs} epochs: {changes}"
+    )
+    return Figure(drawing, title, changes, run.picture("curves.png") if title == "Loss" else None)
 
 
-def setting_parts(run: Run, level: int) -> list[Any]:
-    chosen = [list(pair) for pair in flags_of(chosen_options(run))]
-    every = [list(pair) for pair in flags_of(run.options)]
+def points_of(run: Run, key: str) -> list[Point]:
+    """Return (epoch, value) of a metric."""
+    return [(row["epoch"], row[key]) for row in run.history if is_number(row.get(key)) and is_number(row.get("epoch"))]
+
+
+# -- calibration and mistakes ---------------------------------------------------------------------------------------
+
+
+def calibration_parts(run: Run, level: int) -> list[Any]:
+    calibration, curve = run.metrics.get("calibration") or {}, run.metrics.get("risk_coverage") or {}
+    if not calibration and not curve:
+        return [Heading(level, "Calibration"), Paragraph(f"This run folder holds no calibration.{how_to_get(run)}")]
+    fitted = f"fitted on {calibration['fitted_on']}" if calibration.get("fitted_on") else "not fitted"
+    raw = (calibration.get("raw") or {}).get("ece")
+    rows = [
+        ["expected calibration error", percent(calibration.get("ece"), 2), "how far confidence and accuracy lie apart"],
+        ["error before the temperature", percent(raw, 2), "the same of the raw probabilities"],
+        ["negative log-likelihood", number(calibration.get("nll")), "of the true class; lower is better"],
+        ["Brier score", number(calibration.get("brier")), "squared error of the probabilities; lower is better"],
+        ["temperature", number(calibration.get("temperature", 1.0)), f"divides the logits; {fitted}"],
+        ["area under risk–coverage", number(curve.get("aurc")), "mean risk over all coverages; lower is better"],
+    ]
+    rows = [row for row in rows if row[1] != "–"]
+    return [
+        Heading(level, "Calibration"),
+        Beside([*reliability_figure(calibration.get("bins") or []), *risk_figure(curve)]),
+        Table("Calibration", ["measure", "value", "what it is"], rows),
+    ]
+
+
+def reliability_figure(bins: list[dict[str, Any]]) -> list[Figure]:
+    filled = [(b["low"], b["high"], b["count"], b["confidence"], b["accuracy"]) for b in bins if b["count"]]
+    if not filled:
+        return []
+    numbers = "; ".join(
+        f"confidence {100 * confidence:.0f} %: {100 * accuracy:.0f} % correct, {plural(count, 'clip')}"
+        for *_, count, confidence, accuracy in filled
+    )
+    details = (
+        "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
+    )
+    return [Figure(to_svg(draw_reliability(filled), f"Reliability. {numbers}"), "Reliability", details)]
+
+
+def risk_figure(curve: dict[str, Any]) -> list[Figure]:
+    coverage, risk = curve.get("coverage") or [], curve.get("risk") or []
+    if not coverage or len(coverage) != len(risk):
+        return []
+    half = min(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))
+    numbers = f"{100 * risk[-1]:.1f} % wrong when all are answered, {100 * risk[half]:.1f} % of the surer half"
+    drawing = to_svg(draw_risk(coverage, risk), f"Risk over coverage: {numbers}")
+    return [Figure(drawing, "Risk over coverage", f"Answers less sure than a threshold are withheld: {numbers}.")]
+
+
+def mistake_parts(run: Run, level: int, pictures: int) -> list[Any]:
+    parts: list[Any] = [Heading(level, "Mistakes")]
+    if not run.mistakes:
+        confusion = run.metrics.get("confusion")
+        all_right = confusion is not None and sum(map(sum, confusion)) == sum(row[i] for i, row in enumerate(confusion))
+        missing = f"The run folder holds no mistakes/.{how_to_get(run)}"
+        return [*parts, Paragraph("Every clip was right." if all_right else missing)]
+    with_picture = [mistake for mistake in run.mistakes if mistake.get("file")][:pictures]
+    if with_picture:
+        text = "Surest first; four frames from first to last of those that the model saw, face above context."
+        return [
+            *parts,
+            Paragraph(text),
+            Beside([mistake_picture(mistake) for mistake in with_picture], is_gallery=True),
+        ]
+    rows = [
+        [row["clip"], row["label"], row["predicted"], percent(100 * row["confidence"]), percent(100 * row["p_true"])]
+        for row in run.mistakes
+    ]
+    head = ["clip", "true", "taken for", "confidence", "of the true class"]
+    return [*parts, Table("Mistakes, surest first, without pictures", head, rows)]
+
+
+def mistake_picture(mistake: dict[str, Any]) -> Picture:
+    clip, label = mistake["clip"], mistake["label"]
+    name = (mistake.get("person") or "").rpartition("/")[2]  # a person is the folder of their clips in some sets
+    person = f" of person {name}" if name else ""
+    confusion = f"{label} taken for {mistake['predicted']}"
+    confidence = percent(100 * mistake["confidence"], 0)
+    description = f"Clip {clip}{person}: {confusion} with {confidence} confidence; frames, face above context"
+    reasons = "; ".join(REASONS.get(reason, reason) for reason in mistake.get("why", []))
+    details = f"{confidence} sure, {label} {percent(100 * mistake['p_true'])}" + (f"; {reasons}" if reasons else "")
+    if name in clip.split("/"):
+        person = ""  # the name of the clip has it
+    return Picture(mistake["file"], description, confusion, f"{details}\n{clip}{person}")
+
+
+# -- settings -------------------------------------------------------------------------------------------------------
+
+
+def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Any]:
     parts: list[Any] = [Heading(level, "Settings and data")]
-    counted = [[name, rest] for name, rest in map(split_line, data_lines(run))]
-    if counted:
-        parts.append(Table("What the lists hold", ["list", "contents"], counted, is_text=True))
-    if chosen:
-        caption = "Options that differ from what the method takes for granted"
-        parts.append(Table(caption, ["option", "value"], chosen, is_text=True))
-    return [*parts, Folded("Every option", [Table("Every option", ["option", "value"], every, is_text=True)])]
+    if contents := list_contents(run):
+        parts.append(Table("What the lists hold", ["list", "contents"], [list(row) for row in contents], "texts"))
+    head = ["option", "value"]
+    if differing := option_rows(options.differing(run.options)):
+        parts.append(Table("Options that differ from what the method takes for granted", head, differing, "texts"))
+    return [*parts, Folded("Every option", [Table("Every option", head, option_rows(run.options), "texts")])]
 
 
-def split_line(line: str) -> tuple[str, str]:
-    """``train 383 clips …`` → what, and the rest."""
-    if ": " in line and line.split(": ")[0] in ("face boxes", "body boxes"):
-        first, _, rest = line.partition(": ")
-        return first, rest
-    first, _, rest = line.partition(" ")
-    return (first.rstrip(":"), rest) if not first.isdigit() else ("all", line)
+def option_rows(options: dict[str, Any]) -> list[list[str]]:
+    return [[flag_of(name), option_text(value)] for name, value in options.items()]

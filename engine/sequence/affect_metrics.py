@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.agreement import agreement
-from analysis.metrics import confusion_matrix, mean_of_known, share
+from analysis.metrics import agreement, confusion_matrix, mean_of_known, share
 from utils.errors import UserError
 
 VA_NAMES = ("valence", "arousal")

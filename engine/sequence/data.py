@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dataloader.affwild import FRAME_FOLDERS, Video, describe_videos, read_task_sets
 from dataloader.loader import Loader, collate
@@ -51,6 +52,12 @@ def describe_sequences(sequences: Sequences) -> str:
     for name, videos in (("train", sequences.train), ("validation", sequences.validation)):
         lines += [f"{name}: {line}" for line in describe_videos(videos)]
     return "\n".join([*lines, f"{sequences.source.width} features a frame"])
+
+
+def sequence_facts(sequences: Sequences) -> dict[str, dict[str, Any]]:
+    """Return what each list holds, as data for metrics.json."""
+    videos = {"train": sequences.train, "validation": sequences.validation}
+    return {name: {"videos": len(part), "contents": describe_videos(part)} for name, part in videos.items()}
 
 
 def hash_sequences(sequences: Sequences) -> str:

@@ -10,7 +10,7 @@ from engine.checkpoints import Opened, rebuild
 from engine.checks import check_method
 from engine.methods.sequence import SequenceTask
 from engine.options import Config
-from engine.sequence.data import describe_sequences, read_sequences
+from engine.sequence.data import describe_sequences, read_sequences, sequence_facts
 from engine.sequence.results import score_and_write
 from engine.session import open_session
 from models.sequence import SIZES
@@ -27,6 +27,7 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
     require_width(sequences.source, model, opened.path, config)
     with open_session(config) as session:
         session.log.say(describe_sequences(sequences))
+        session.log.facts["data"] = sequence_facts(sequences)
         if config.data.fold != opened.config.data.fold:
             session.log.warn(
                 f"--fold {config.data.fold}: trained on fold {opened.config.data.fold}, which may hold these videos"

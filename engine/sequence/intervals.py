@@ -5,10 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from analysis.agreement import agreement_of, grouped_moments
-from analysis.bootstrap import draw_weights, moved_interval, replicate_sums, row_sums
-from analysis.intervals import Groups, as_share, confusions, f1_interval
-from analysis.metrics import Interval, mean_of_known, rates, share
+from analysis.intervals import (
+    Groups,
+    as_share,
+    confusions,
+    draw_weights,
+    f1_interval,
+    grouped_moments,
+    moved_interval,
+    replicate_sums,
+    row_sums,
+)
+from analysis.metrics import Interval, agreement_of, mean_of_known, rates, share
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from engine.sequence.affect_metrics import VA_NAMES, unit_counts
 from engine.sequence.score import MAIN, Pooled

@@ -43,7 +43,7 @@ def score_and_write(
     if config.results.ci != "off":
         metrics = add_intervals(metrics, pooled, cut, groups)
     metrics |= {"fold": int(config.data.fold), "videos": len(videos), "frames": sum(map(len, videos))}
-    log.write_json("metrics.json", metrics)
+    log.write_metrics(metrics)
     draw(shown, task, log.folder / "timeline.png")
     log.say(f"\n{config.run.exper_name}: {len(videos)} validation videos of fold {config.data.fold}")
     log.say(table(metrics))

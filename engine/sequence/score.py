@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from analysis.intervals import Groups, grouped
-from analysis.metrics import Interval, shown
+from analysis.metrics import Interval, brackets
 from dataloader.affwild import group_of
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from engine.sequence.affect_metrics import VA_NAMES, au_score, best_thresholds, expression_score, va_score
@@ -66,7 +66,7 @@ def table(metrics: dict[str, Any]) -> str:
     lines = []
     for task in (task for task in MAIN if task in metrics):
         scores = metrics[task]
-        between = shown(bounds.get(f"{task}_{MAIN[task]}"), 3)
+        between = brackets(bounds.get(f"{task}_{MAIN[task]}"), 3)
         lines.append(f"{TITLES[task]:<12} {scores[MAIN[task]]:.4f} {between:>17}   ({scores['num_frames']} frames)")
         if task == "va":
             parts = {name: (scores[f"ccc_{name}"], bounds.get(f"va_ccc_{name}")) for name in VA_NAMES}
@@ -80,4 +80,4 @@ def table(metrics: dict[str, Any]) -> str:
 
 
 def line_of(name: str, value: float | None, bounds: Interval) -> str:
-    return f"{name:<12} {'-' if value is None else format(value, '.4f')} {shown(bounds, 3):>17}".rstrip()
+    return f"{name:<12} {'-' if value is None else format(value, '.4f')} {brackets(bounds, 3):>17}".rstrip()

@@ -18,7 +18,14 @@ from engine.options import Config
 from engine.registry import method_named
 from engine.resume import ResumePoint, Start, continued_folder, is_complete
 from engine.running import RunningLosses
-from engine.sequence.data import Sequences, describe_sequences, hash_sequences, read_sequences, training_windows
+from engine.sequence.data import (
+    Sequences,
+    describe_sequences,
+    hash_sequences,
+    read_sequences,
+    sequence_facts,
+    training_windows,
+)
 from engine.sequence.predict import predict_videos
 from engine.sequence.results import score_and_write
 from engine.sequence.schedule import warm_cosine
@@ -44,6 +51,7 @@ def train_sequence(start: Start, given: dict[str, Any]) -> dict[str, Any]:
         for message in start.messages:
             session.log.warn(message)
         session.log.say(describe_sequences(sequences))
+        session.log.facts["data"] = sequence_facts(sequences)
         trainer = SequenceTrainer(config, sequences, session)
         if point is not None:
             trainer.resume(point)
@@ -132,6 +140,7 @@ class SequenceTrainer(Loop):
         best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
         thresholds = None
         if "au" in self.task.tasks:
             thresholds = self._pool(self.sequences.train, "thresholds").thresholds()
@@ -139,7 +148,7 @@ class SequenceTrainer(Loop):
         metrics = score_and_write(
             self.task, self.sequences.validation, self.sequences.source, self.config, self.session, thresholds
         )
-        write_model_card(self.log, self.config.data.root_dir)
+        write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
         return metrics
 
     def _pool(self, videos: list[Any], name: str) -> Pooled:

@@ -20,7 +20,8 @@ from analysis.calibration import (
     softmax,
     stored_calibration,
 )
-from sweep.pooled import calibration_of, read_predictions
+from analysis.results import read_predictions
+from sweep.pooled import calibration_of
 from utils.errors import UserError
 
 # -- ECE ------------------------------------------------------------------------------------------------------------
@@ -42,10 +43,10 @@ def test_fifteen_bins_hold_every_clip_once():
     assert len(bins) == 15 and bins[0]["low"] == 0 and bins[-1]["high"] == 1
     assert {k: row["count"] for k, row in enumerate(bins) if row["count"]} == {0: 2, 1: 1, 7: 1, 14: 2}
     assert bins[3] == {"low": 0.2, "high": pytest.approx(4 / 15), "count": 0, "confidence": None, "accuracy": None}
-    assert all(one["high"] == other["low"] for one, other in zip(bins, bins[1:], strict=False))
+    assert all(a["high"] == b["low"] for a, b in zip(bins, bins[1:], strict=False))
 
 
-def drawn(N=20000, C=4, sharpness=1.0, seed=0):
+def sample(N=20000, C=4, sharpness=1.0, seed=0):
     """Labels drawn from what the logits say, and the logits so many times as sharp."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (N, C))
@@ -55,14 +56,14 @@ def drawn(N=20000, C=4, sharpness=1.0, seed=0):
 
 
 def test_probabilities_that_are_chances_have_almost_no_error_and_sharper_ones_do():
-    honest, boasting = (calibration_metrics(*drawn(sharpness=sharp), RAW) for sharp in (1, 3))
+    honest, boasting = (calibration_metrics(*sample(sharpness=sharp), RAW) for sharp in (1, 3))
     assert honest["ece"] < 2 and boasting["ece"] > 10
     assert (honest["temperature"], honest["fitted_on"]) == (1.0, None) and "raw" not in honest
     assert sum(row["count"] for row in honest["bins"]) == 20000
 
 
 def test_losses_are_scikit_learns():
-    logits, label = drawn(N=300)
+    logits, label = sample(N=300)
     probabilities = softmax(logits)
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(300))
     assert nll(logits, label) == pytest.approx(log_loss(label, probabilities))
@@ -80,9 +81,9 @@ def test_a_sure_wrong_answer_costs_no_infinity():
 @pytest.mark.parametrize("sharpness", [0.02, 0.5, 1.0, 3.0, 100.0])
 def test_the_temperature_undoes_a_known_factor(sharpness):
     """The best temperature of k · logits is k times that of the logits, and of honest logits it is near 1."""
-    honest, label = drawn()
-    base, found = fit_temperature(honest, label), fit_temperature(sharpness * honest, label)
-    assert base == pytest.approx(1, abs=0.03) and found == pytest.approx(sharpness * base, rel=1e-4)
+    honest, label = sample()
+    base, fitted = fit_temperature(honest, label), fit_temperature(sharpness * honest, label)
+    assert base == pytest.approx(1, abs=0.03) and fitted == pytest.approx(sharpness * base, rel=1e-4)
 
 
 def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
@@ -92,9 +93,9 @@ def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
 
 
 def test_no_other_temperature_has_a_lower_loss():
-    logits, label = drawn(N=200, sharpness=2.5)
-    found = fit_temperature(logits, label)
-    assert all(nll(logits, label, found) <= nll(logits, label, t) + 1e-12 for t in np.geomspace(0.01, 100, 400))
+    logits, label = sample(N=200, sharpness=2.5)
+    fitted = fit_temperature(logits, label)
+    assert all(nll(logits, label, fitted) <= nll(logits, label, t) + 1e-12 for t in np.geomspace(0.01, 100, 400))
 
 
 @pytest.mark.parametrize(
@@ -110,18 +111,18 @@ def test_where_there_is_no_best_temperature_none_is_found(logits, label):
 
 
 def test_a_temperature_changes_probabilities_and_no_answer():
-    logits, label = drawn(N=5000, sharpness=4)
+    logits, label = sample(N=5000, sharpness=4)
     fitted = Calibration(fit_temperature(logits, label), "val", 5000)
     probabilities = fitted.probabilities(logits)
     assert (probabilities.argmax(axis=1) == logits.argmax(axis=1)).all()
-    got = calibration_metrics(logits, label, fitted)
-    assert got["raw"]["ece"] > 8 > 5 > got["ece"] and got["raw"]["nll"] > got["nll"]
-    assert got["raw"]["brier"] > got["brier"] and got["fitted_on"] == "val"
-    assert got["temperature"] == fitted.temperature
+    metrics = calibration_metrics(logits, label, fitted)
+    assert metrics["raw"]["ece"] > 8 > 5 > metrics["ece"] and metrics["raw"]["nll"] > metrics["nll"]
+    assert metrics["raw"]["brier"] > metrics["brier"] and metrics["fitted_on"] == "val"
+    assert metrics["temperature"] == fitted.temperature
 
 
 def test_pooled_runs_keep_their_temperatures():
-    logits, label = drawn(N=6)
+    logits, label = sample(N=6)
     pooled = Calibration(np.array([1.0, 1.0, 1.0, 2.5, 2.5, 2.5]), "val")
     assert np.allclose(pooled.probabilities(logits)[:3], softmax(logits[:3]))
     assert np.allclose(pooled.probabilities(logits)[3:], softmax(logits[3:], 2.5))
@@ -140,7 +141,7 @@ def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
     assert calibrated.temperature.tolist() == [1.5, 1.5, 1.0]
 
 
-def test_raw_probabilities_are_not_touched_at_all():
+def test_raw_probabilities_are_the_softmax_to_the_last_bit():
     logits = np.random.default_rng(0).normal(0, 9, (50, 5)).astype(np.float32)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = RAW.probabilities(logits)
@@ -153,51 +154,47 @@ def test_raw_probabilities_are_not_touched_at_all():
 
 def test_risk_over_coverage_by_hand():
     """Right, wrong, right, right from the surest on: risks 0, 1/2, 1/3, 1/4."""
-    got = risk_coverage(np.array([0.6, 0.9, 0.7, 0.8]), np.array([True, True, True, False]))
-    assert got["coverage"] == pytest.approx([0.25, 0.5, 0.75, 1])
-    assert got["risk"] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
-    assert got["aurc"] == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    metrics = risk_coverage(np.array([0.6, 0.9, 0.7, 0.8]), np.array([True, True, True, False]))
+    assert metrics["coverage"] == pytest.approx([0.25, 0.5, 0.75, 1])
+    assert metrics["risk"] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
+    assert metrics["aurc"] == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
 def test_equally_sure_answers_have_no_order():
     """All alike: every coverage has the risk of all; the order of the list says nothing."""
     right = np.array([True, False, False, True])
     for order in ([0, 1, 2, 3], [1, 2, 3, 0]):
-        got = risk_coverage(np.full(4, 0.5), right[order])
-        assert got["risk"] == pytest.approx([0.5] * 4) and got["aurc"] == pytest.approx(0.5)
-    got = risk_coverage(np.array([0.5, 0.9, 0.5]), np.array([False, True, True]))
-    assert got["risk"] == pytest.approx([0, 0.25, 1 / 3])
+        metrics = risk_coverage(np.full(4, 0.5), right[order])
+        assert metrics["risk"] == pytest.approx([0.5] * 4) and metrics["aurc"] == pytest.approx(0.5)
+    metrics = risk_coverage(np.array([0.5, 0.9, 0.5]), np.array([False, True, True]))
+    assert metrics["risk"] == pytest.approx([0, 0.25, 1 / 3])
+    assert risk_coverage(np.array([0.4]), np.array([False])) == {"coverage": [1.0], "risk": [1.0], "aurc": 1.0}
 
 
 def test_a_long_curve_is_thinned_and_its_area_is_not():
     rng = np.random.default_rng(0)
     confidence, right = rng.random(5000), rng.random(5000) < 0.7
-    got = risk_coverage(confidence, right)
+    metrics = risk_coverage(confidence, right)
     order = np.argsort(-confidence)
     risk = np.cumsum(~right[order]) / np.arange(1, 5001)
-    assert len(got["risk"]) == len(got["coverage"]) == 101 and got["coverage"][-1] == 1
-    assert got["aurc"] == pytest.approx(risk.mean()) and got["risk"][-1] == pytest.approx((~right).mean())
-    for coverage, value in zip(got["coverage"], got["risk"], strict=True):
+    assert len(metrics["risk"]) == len(metrics["coverage"]) == 101 and metrics["coverage"][-1] == 1
+    assert metrics["aurc"] == pytest.approx(risk.mean()) and metrics["risk"][-1] == pytest.approx((~right).mean())
+    for coverage, value in zip(metrics["coverage"], metrics["risk"], strict=True):
         assert value == pytest.approx(risk[round(5000 * coverage) - 1])
-
-
-def test_one_clip_is_a_curve():
-    got = risk_coverage(np.array([0.4]), np.array([False]))
-    assert got == {"coverage": [1.0], "risk": [1.0], "aurc": 1.0}
 
 
 # -- in a checkpoint ------------------------------------------------------------------------------------------------
 
 FILE = Path("best.pt")
-KEPT = {"temperature": 1.7, "fitted_on": "val", "clips": 30}
+GOOD = {"temperature": 1.7, "fitted_on": "val", "clips": 30}
 
 
 def test_a_checkpoint_keeps_it_and_the_user_may_leave_it_out():
-    assert stored_calibration({"calibration": KEPT}, FILE).stored() == KEPT
+    assert stored_calibration({"calibration": GOOD}, FILE).as_dict() == GOOD
     assert stored_calibration({}, FILE) is RAW
-    assert chosen_calibration({"calibration": KEPT}, FILE, {}).temperature == 1.7
-    assert chosen_calibration({"calibration": KEPT}, FILE, {"calibrate": True}).temperature == 1.7
-    assert chosen_calibration({"calibration": KEPT}, FILE, {"calibrate": False}) is RAW
+    assert chosen_calibration({"calibration": GOOD}, FILE, {}).temperature == 1.7
+    assert chosen_calibration({"calibration": GOOD}, FILE, {"calibrate": True}).temperature == 1.7
+    assert chosen_calibration({"calibration": GOOD}, FILE, {"calibrate": False}) is RAW
     with pytest.raises(UserError, match="--mode train --calibrate"):
         chosen_calibration({}, FILE, {"calibrate": True})
 
@@ -205,8 +202,8 @@ def test_a_checkpoint_keeps_it_and_the_user_may_leave_it_out():
 @pytest.mark.parametrize(
     "damaged",
     [
-        "hot", 1.7, [], {}, KEPT | {"temperature": "1"}, KEPT | {"temperature": 0.0}, KEPT | {"temperature": -1.0},
-        KEPT | {"temperature": float("nan")}, KEPT | {"temperature": float("inf")}, KEPT | {"clips": None},
+        "hot", 1.7, [], {}, GOOD | {"temperature": "1"}, GOOD | {"temperature": 0.0}, GOOD | {"temperature": -1.0},
+        GOOD | {"temperature": float("nan")}, GOOD | {"temperature": float("inf")}, GOOD | {"clips": None},
     ],
 )  # fmt: skip
 def test_a_damaged_one_is_one_line(damaged):

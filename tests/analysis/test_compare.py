@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from analysis.comparing.words import compare_models
+from analysis.compare import compare_models
 from analysis.intervals import grouped
 from main import main
 from tests.support.tools import error_of
@@ -21,115 +21,111 @@ def write_run(folder, wrong=(), *, clips=CLIPS, names=NAMES, persons=True, optio
     folder.mkdir(parents=True)
     rows = []
     for row, (clip, person, label) in enumerate(clips):
-        true = names.index(label)
-        answer = (true + 1) % len(names) if row in wrong else true
-        logits = [2.0 if c == answer else 0.0 for c in range(len(names))]
-        known = {"person": person} if persons else {}
-        rows.append(
-            {"clip": clip, **known, "label": label, "predicted": names[answer]}
-            | {f"logit_{name}": value for name, value in zip(names, logits, strict=True)}
-            | {f"prob_{name}": value / 2 for name, value in zip(names, logits, strict=True)}
-        )
+        answer = (names.index(label) + (row in wrong)) % len(names)
+        values = {"clip": clip, "label": label, "predicted": names[answer]} | ({"person": person} if persons else {})
+        values |= {f"logit_{name}": 2.0 * (c == answer) for c, name in enumerate(names)}
+        rows.append(values | {f"prob_{name}": 1.0 * (c == answer) for c, name in enumerate(names)})
     with open(folder / "predictions.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    told = {"uar": 1.0, "war": 1.0, "macro_f1": 1.0, "split": "test", "selected_on": "val"} | metrics
-    (folder / "metrics.json").write_text(json.dumps(told))
-    (folder / "config.json").write_text(
-        json.dumps({"run": {"seed": 42}, "model": {"adapter": "none"} | (options or {})})
-    )
+    scores = {"uar": 1.0, "war": 1.0, "macro_f1": 1.0, "split": "test", "selected_on": "val"}
+    (folder / "metrics.json").write_text(json.dumps(scores | metrics))
+    config = {"run": {"seed": 42, "workers": len(wrong)}, "model": {"adapter": "none"} | (options or {})}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_seeds(folder, wrong_by_seed):
+    for seed, wrong in wrong_by_seed.items():
+        write_run(folder / f"seed-{seed}", wrong)
+    scores = {"uar": 1.0, "seeds": list(wrong_by_seed), "runs": {f"seed-{s}": {} for s in wrong_by_seed}}
+    (folder / "metrics.json").write_text(json.dumps(scores | {"split": "test", "selected_on": "val"}))
+    (folder / "config.json").write_text("{}")
     return folder
 
 
 @pytest.fixture
 def compare(tmp_path, capsys):
-    def run(one, other, *more):
+    def run(a, b, *flags):
         capsys.readouterr()
-        assert main(["--mode", "compare", str(one), str(other), "--output-dir", str(tmp_path / "found"), *more]) == 0
-        told = json.loads((tmp_path / "found/comparison.json").read_text())
-        return told, capsys.readouterr().out
+        assert main(["--mode", "compare", str(a), str(b), "--output-dir", str(tmp_path / "out"), *flags]) == 0
+        return json.loads((tmp_path / "out/comparison.json").read_text()), capsys.readouterr().out
 
     return run
 
 
-def refused(capsys, one, other, *more):
-    return error_of(["--mode", "compare", str(one), str(other), *more], capsys)
+def refused(capsys, a, b):
+    return error_of(["--mode", "compare", str(a), str(b)], capsys)
 
 
 def test_scores_differences_and_flips(tmp_path, compare):
     a = write_run(tmp_path / "a", range(0, 30))
     b = write_run(tmp_path / "b", [*range(0, 6), 100, 101], options={"slerp_weight": 0.5})
-    found, out = compare(a, b)
-    war = found["scores"]["war"]
+    result, out = compare(a, b)
+    war = result["scores"]["war"]
     assert (war["a"], war["b"]) == (pytest.approx(75), pytest.approx(100 * 112 / 120))
     assert war["value"] == pytest.approx(100 * 22 / 120)
-    assert found["clips"] == 120 and found["resampled"] == "persons" and found["groups"] == 15
-    assert found["mcnemar"] == {
-        "a_alone_right": 2,
-        "b_alone_right": 24,
-        "p": pytest.approx(binomtest(2, 26).pvalue),
-    }
-    assert found["verdict"].startswith("The difference of +18.3 UAR is beyond noise at 95 %")
-    assert found["verdict"] in out and "A alone has 2 clips right, B alone 24" in out
-    assert found["options"] == {"--slerp-weight": ["(not set)", "0.5"]}
-
-
-def test_every_flipped_clip_is_in_the_file_and_twenty_on_the_screen(tmp_path, compare):
-    found, out = compare(write_run(tmp_path / "a", range(0, 30)), write_run(tmp_path / "b", [*range(0, 6), 100, 101]))
-    with open(tmp_path / "found/flips.csv", newline="") as file:
+    assert result["clips"] == 120 and result["resampled"] == "persons" and result["groups"] == 15
+    p = pytest.approx(binomtest(2, 26).pvalue)
+    assert result["mcnemar"] == {"a_alone_right": 2, "b_alone_right": 24, "p": p}
+    assert result["verdict"].startswith("The difference of +18.3 UAR is beyond noise at 95 %")
+    assert result["verdict"] in out and "A alone has 2 clips right, B alone 24" in out
+    assert result["options"] == {"--slerp-weight": ["(not set)", "0.5"]}  # no result depends on --workers
+    # every flipped clip is in the file, and twenty are on the screen
+    with open(tmp_path / "out/flips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["clip"] for row in rows} == {f"clip {n:03d}" for n in (*range(6, 30), 100, 101)}
-    first = rows[0]
-    assert first == {"clip": "clip 100", "label": "glad", "a": "glad", "b": "sad", "flip": "right to wrong"}
+    assert rows[0] == {"clip": "clip 100", "label": "glad", "a": "glad", "b": "sad", "flip": "right to wrong"}
     assert [row["flip"] for row in rows] == ["right to wrong"] * 2 + ["wrong to right"] * 24
-    assert sum(line.startswith("clip 0") or line.startswith("clip 1") for line in out.splitlines()) == 20
-    assert "6 more in flips.csv" in out and "6 more in flips.csv" in (tmp_path / "found/comparison.md").read_text()
+    assert sum(line.startswith(("clip 0", "clip 1")) for line in out.splitlines()) == 20
+    assert "6 more in flips.csv" in out and "6 more in flips.csv" in (tmp_path / "out/comparison.md").read_text()
 
 
 def test_recalls_change_by_class(tmp_path, compare):
-    of_glad = [row for row, clip in enumerate(CLIPS) if clip[2] == "glad"]
-    found, out = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", of_glad[:10]))
-    assert found["per_class"]["glad"]["value"] == pytest.approx(-25) and found["per_class"]["glad"]["support"] == 40
-    assert found["per_class"]["calm"]["value"] == 0
-    assert "recall of glad (40)" in out
+    glad = [row for row, clip in enumerate(CLIPS) if clip[2] == "glad"]
+    result, out = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", glad[:10]))
+    assert result["per_class"]["glad"]["value"] == pytest.approx(-25) and result["per_class"]["glad"]["support"] == 40
+    assert result["per_class"]["calm"]["value"] == 0 and "recall of glad (40)" in out
 
 
-def test_identical_runs(tmp_path, compare):
-    found, out = compare(write_run(tmp_path / "a", [4, 5]), write_run(tmp_path / "b", [4, 5]))
-    assert found["scores"]["uar"]["p"] == 1 and found["scores"]["uar"]["interval"] == [0, 0]
-    assert found["identical"] and found["flips"] == [] and found["mcnemar"]["p"] == 1
-    assert "identical predictions" in found["verdict"]
+def test_identical_runs_and_small_differences(tmp_path, compare):
+    a = write_run(tmp_path / "a", [4, 5, 6])
+    result, _ = compare(a, write_run(tmp_path / "same", [4, 5, 6]))
+    assert result["scores"]["uar"]["p"] == 1 and result["scores"]["uar"]["interval"] == [0, 0]
+    assert result["identical"] and result["flips"] == [] and result["mcnemar"]["p"] == 1
+    assert "identical predictions" in result["verdict"]
+    (tmp_path / "out").rename(tmp_path / "first")
+    result, _ = compare(a, write_run(tmp_path / "b", [5, 6]))
+    assert "within noise" in result["verdict"] and not result["scores"]["uar"]["beyond_noise"]
 
 
-def test_a_small_difference_is_within_noise(tmp_path, compare):
-    found, _ = compare(write_run(tmp_path / "a", [4, 5, 6]), write_run(tmp_path / "b", [5, 6]))
-    assert "within noise" in found["verdict"] and not found["scores"]["uar"]["beyond_noise"]
+def test_answers_that_change_no_score_in_any_drawing_are_said_so():
+    """Three classes, two models that know one class each: UAR is 1/3 whoever is drawn, and not one answer agrees."""
+    label = np.tile([0, 1, 2], 10)
+    groups, ids = grouped([f"person {n // 3}" for n in range(30)], "persons"), [str(n) for n in range(30)]
+    compared = compare_models(NAMES, ids, label, np.full((1, 30), 1), np.full((1, 30), 2), groups, True)
+    assert compared.verdict.startswith("UAR is the same whoever is drawn") and not compared.identical
 
 
 def test_folders_of_before_persons_were_written_draw_clips(tmp_path, compare):
-    runs = [write_run(tmp_path / name, wrong, persons=False) for name, wrong in (("a", range(9)), ("b", range(3)))]
-    found, _ = compare(*runs)
-    assert found["resampled"] == "clips" and found["groups"] == 120
+    runs = [write_run(tmp_path / name, range(count), persons=False) for name, count in (("a", 9), ("b", 3))]
+    result, _ = compare(*runs)
+    assert result["resampled"] == "clips" and result["groups"] == 120
 
 
-def test_clips_are_matched_by_name_not_by_row(tmp_path, compare):
-    a = write_run(tmp_path / "a", [0, 1])
-    b = write_run(tmp_path / "b", [118, 119], clips=CLIPS[::-1])
-    found, _ = compare(a, b)
-    assert found["identical"]
-
-
-def test_a_clip_that_is_listed_twice(tmp_path, compare):
-    twice = [*CLIPS, CLIPS[0]]
-    found, _ = compare(write_run(tmp_path / "a", [0], clips=twice), write_run(tmp_path / "b", [120], clips=twice))
-    assert found["clips"] == 121 and found["mcnemar"]["a_alone_right"] == found["mcnemar"]["b_alone_right"] == 1
-
-
-def test_other_lists_are_compared_on_what_they_share(tmp_path, compare):
-    found, out = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", [0], clips=CLIPS[20:]))
-    assert found["clips"] == 100
-    assert "100 clips in both runs; left out: 20 of A, 0 of B" in out
+@pytest.mark.parametrize(
+    ("a", "b", "clips", "flips", "text"),
+    [
+        (([0, 1], CLIPS), ([118, 119], CLIPS[::-1]), 120, 0, "120 clips"),  # matched by name, not by row
+        (([0], [*CLIPS, CLIPS[0]]), ([120], [*CLIPS, CLIPS[0]]), 121, 2, "121 clips"),  # one clip is listed twice
+        (([], CLIPS), ([0], CLIPS[20:]), 100, 1, "100 clips in both runs; left out: 20 of A, 0 of B"),
+    ],
+)
+def test_clips_are_matched(tmp_path, compare, a, b, clips, flips, text):
+    runs = [write_run(tmp_path / name, wrong, clips=list_) for name, (wrong, list_) in (("a", a), ("b", b))]
+    result, out = compare(*runs)
+    assert result["clips"] == clips and len(result["flips"]) == flips and text in out
 
 
 def test_what_makes_it_doubtful_is_said(tmp_path, compare):
@@ -138,81 +134,54 @@ def test_what_makes_it_doubtful_is_said(tmp_path, compare):
     _, out = compare(a, b)
     warnings = [line for line in out.splitlines() if line.startswith("warning:")]
     assert any("A (" in line and "optimistic" in line for line in warnings)
-    assert any("test clips, B on val clips" in line for line in warnings)
-    assert any("B alone is calibrated" in line for line in warnings)
-    assert any("one training of each" in line for line in warnings)
-
-
-def write_seeds(folder, wrong_by_seed):
-    for seed, wrong in wrong_by_seed.items():
-        write_run(folder / f"seed-{seed}", wrong)
-    told = {"uar": 1.0, "seeds": list(wrong_by_seed), "runs": {f"seed-{s}": {} for s in wrong_by_seed}}
-    (folder / "metrics.json").write_text(json.dumps(told | {"split": "test", "selected_on": "val"}))
-    (folder / "config.json").write_text("{}")
-    return folder
+    for text in ("test clips, B on val clips", "B alone is calibrated", "one training of each"):
+        assert sum(text in line for line in warnings) == 1
 
 
 def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
     a = write_seeds(tmp_path / "a", {1: range(0, 12), 2: range(0, 24), 3: range(0, 36)})
     b = write_seeds(tmp_path / "b", {1: range(0, 6), 2: range(0, 18), 3: range(0, 30)})
-    found, out = compare(a, b)
-    war = found["scores"]["war"]
+    result, out = compare(a, b)
+    war = result["scores"]["war"]
     assert war["a"] == pytest.approx(80) and war["b"] == pytest.approx(85)
-    assert found["mcnemar"] is None and not (tmp_path / "found/flips.csv").exists()
+    assert result["mcnemar"] is None and not (tmp_path / "out/flips.csv").exists()
     assert "persons and seeds drawn again" in out and "one training of each" not in out
-    assert found["per_class"]["calm"]["a"] == pytest.approx(80)
-
-
-def test_answers_that_change_no_score_in_any_drawing_are_said_so():
-    """Three classes, two models that know one class each: UAR is 1/3 whoever is drawn, and not one answer agrees."""
-    label = np.tile([0, 1, 2], 10)
-    groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
-    ids = [str(n) for n in range(30)]
-    found = compare_models(("a", "b", "c"), ids, label, np.full((1, 30), 1), np.full((1, 30), 2), groups, True)
-    assert found["verdict"].startswith("UAR is the same whoever is drawn") and not found["identical"]
-
-
-def test_a_series_beside_a_single_run_says_what_is_not_known_of_that(tmp_path, compare):
-    a = write_seeds(tmp_path / "a", {1: range(0, 12), 2: range(0, 24)})
-    _, out = compare(a, write_run(tmp_path / "b"))
+    assert result["per_class"]["calm"]["a"] == pytest.approx(80)
+    (tmp_path / "out").rename(tmp_path / "first")
+    _, out = compare(a, write_run(tmp_path / "single"))
     assert "warning: one training of B:" in out and "the seeds of each by themselves" in out
 
 
-def test_other_classes_are_refused(tmp_path, capsys):
-    a = write_run(tmp_path / "a")
-    clips = [(clip, person, "mad" if label == "sad" else label) for clip, person, label in CLIPS]
-    b = write_run(tmp_path / "b", clips=clips, names=("calm", "glad", "mad"))
-    assert "mad, sad" in refused(capsys, a, b)
+SAD_IS_MAD = [(clip, person, "mad" if label == "sad" else label) for clip, person, label in CLIPS]
 
 
-def test_other_clips_are_refused(tmp_path, capsys):
-    other = [(f"other {n}", *clip[1:]) if n >= 50 else clip for n, clip in enumerate(CLIPS)]
-    message = refused(capsys, write_run(tmp_path / "a"), write_run(tmp_path / "b", clips=other))
-    assert "50 of 120 and 120" in message
-
-
-def test_other_labels_are_refused(tmp_path, capsys):
-    other = [(CLIPS[0][0], CLIPS[0][1], "sad"), *CLIPS[1:]]
-    message = refused(capsys, write_run(tmp_path / "a"), write_run(tmp_path / "b", clips=other))
-    assert "1 shared clips have another label" in message and "clip 000" in message
+@pytest.mark.parametrize(
+    ("clips", "names", "texts"),
+    [
+        (SAD_IS_MAD, ("calm", "glad", "mad"), ["mad, sad"]),
+        (CLIPS, ("sad", "glad", "calm"), ["in another order"]),
+        ([(f"b {n}", *clip[1:]) if n >= 50 else clip for n, clip in enumerate(CLIPS)], NAMES, ["50 of 120 and 120"]),
+        ([(*CLIPS[0][:2], "sad"), *CLIPS[1:]], NAMES, ["1 shared clips have another label", "clip 000"]),
+    ],
+)
+def test_other_classes_clips_or_labels_are_refused(tmp_path, capsys, clips, names, texts):
+    message = refused(capsys, write_run(tmp_path / "a"), write_run(tmp_path / "b", clips=clips, names=names))
+    assert all(text in message for text in texts)
 
 
 def test_what_is_no_run_is_one_line(tmp_path, capsys):
     a = write_run(tmp_path / "a")
+    assert "RUN_A RUN_B" in error_of(["--mode", "compare", str(a)], capsys)
     assert "no such folder" in refused(capsys, a, tmp_path / "b")
     (tmp_path / "empty").mkdir()
     assert "metrics.json" in refused(capsys, a, tmp_path / "empty")
     assert "itself" in refused(capsys, a, tmp_path / "a/../a")
-    lost = write_run(tmp_path / "lost")
-    (lost / "predictions.csv").unlink()
-    assert "predictions" in refused(capsys, a, lost)
-    (lost / "predictions.csv").write_text("clip,label\nx,calm\n")
-    assert "no answers with classes" in refused(capsys, a, lost)
+    bare = write_run(tmp_path / "bare")
+    (bare / "predictions.csv").unlink()
+    assert "predictions" in refused(capsys, a, bare)
+    (bare / "predictions.csv").write_text("clip,label\nx,calm\n")
+    assert "no answers with classes" in refused(capsys, a, bare)
     frames = write_run(tmp_path / "frames")
     (frames / "metrics.json").write_text(json.dumps({"score": 0.5}))
     assert "not of classes of clips" in refused(capsys, a, frames)
     assert not (tmp_path / "outputs").exists()
-
-
-def test_two_folders_are_needed(tmp_path, capsys):
-    assert "RUN_A RUN_B" in error_of(["--mode", "compare", str(write_run(tmp_path / "a"))], capsys)

@@ -1,34 +1,126 @@
-"""Intervals of a classifier's scores against lists drawn again one by one and scored by scikit-learn."""
+"""Intervals against lists that are drawn again one by one and scored by scikit-learn, and against exact bounds."""
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.stats import beta
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from analysis.bootstrap import draw_kinds, interval, kinds_of
 from analysis.intervals import (
     Groups,
     add_intervals,
+    agreement_intervals,
     classifier_intervals,
     confusions,
+    draw_kinds,
+    draw_sums,
+    draw_weights,
     grouped,
+    grouped_moments,
     groups_of,
+    interval,
+    kinds_of,
     lowest_mean_apart,
     one_sided,
+    replicate_sums,
+    row_sums,
 )
-from analysis.metrics import score, shown, table
+from analysis.metrics import KINDS, agreement, agreement_of, brackets, mean_shift, moments, score, table
 from utils.errors import UserError
 
 NAMES = ("Calm", "Glad", "Lost")
+SCORES = ("uar", "war", "macro_f1")
+DRAWS = 120
 
 
-def answers(N=150, persons=15, seed=0, sure=0.6):
+@pytest.fixture
+def few_draws(monkeypatch):
+    """Drawing lists one by one is slow."""
+    monkeypatch.setattr("analysis.intervals.draw_sums.__defaults__", (DRAWS, 0))
+
+
+def clips(N):
+    return grouped([str(i) for i in range(N)], "clips")
+
+
+def drawn_rows(groups, sums):
+    """The rows of every replicate: the list of clips that it stands for."""
+    kinds, sizes = kinds_of(sums)
+    group_of_kind = [next(g for g in range(groups.count) if (sums[g] == kind).all()) for kind in kinds]
+    for weights in draw_kinds(sizes, DRAWS):
+        rows = [np.flatnonzero(groups.rows == group_of_kind[k]) for k, n in enumerate(weights) for _ in range(n)]
+        yield np.concatenate(rows)
+
+
+# -- bootstrap ------------------------------------------------------------------------------------------------------
+
+
+def test_groups_add_what_their_clips_add():
+    sums = row_sums(np.arange(12.0).reshape(6, 2), np.array([1, 0, 1, 2, 0, 1]), 4)
+    assert sums.tolist() == [[10, 12], [14, 17], [6, 7], [0, 0]]  # 2 + 8, 0 + 4 + 10, 6, nothing
+
+
+def test_every_replicate_draws_as_many_groups_as_there_are():
+    weights = draw_weights(7, replicates=500)
+    assert weights.shape == (500, 7) and (weights.sum(axis=1) == 7).all() and weights.min() == 0
+    assert weights.mean(axis=0) == pytest.approx(np.ones(7), abs=0.2)
+    assert np.array_equal(weights, draw_weights(7, replicates=500))
+    assert not np.array_equal(weights, draw_weights(7, replicates=500, seed=1))
+    kinds = draw_kinds(np.array([6, 3, 1]), replicates=5000)
+    assert (kinds.sum(axis=1) == 10).all() and kinds.mean(axis=0) == pytest.approx([6, 3, 1], abs=0.1)
+
+
+def test_a_replicate_is_the_sum_of_the_drawn_groups():
+    sums, weights = np.random.default_rng(0).normal(size=(5, 2, 3)), draw_weights(5, replicates=300)
+    replicates = replicate_sums(sums, weights)
+    for row in (0, 255, 256, 299):
+        drawn_sums = [sums[group] for group in range(5) for _ in range(weights[row, group])]
+        assert len(drawn_sums) == 5 and np.allclose(replicates[row], np.sum(drawn_sums, axis=0))
+
+
+def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
+    """300 clips, 30 % right: the spread of the share is that of the binomial distribution."""
+    kinds, sizes = kinds_of(np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]]))
+    assert dict(zip(map(tuple, kinds.tolist()), sizes, strict=True)) == {(1, 0): 3, (0, 2): 1, (0, 1): 1}
+    right = (np.arange(300) < 90).astype(float)[:, None]
+    by_kind, one_by_one = draw_sums(right, 20000)[:, 0], replicate_sums(right, draw_weights(300, 20000))[:, 0]
+    for values in (by_kind, one_by_one):
+        assert values.mean() == pytest.approx(90, abs=0.3)
+        assert values.std() == pytest.approx((300 * 0.3 * 0.7) ** 0.5, rel=0.03)
+
+
+def test_many_clips_cost_neither_time_nor_memory():
+    """Weights of each of them would take 16 GB."""
+    right = (np.random.default_rng(0).random(1_000_000) < 0.5).astype(float)[:, None]
+    assert draw_sums(right).shape == (2000, 1)
+
+
+def test_the_middle_of_the_values_that_are_numbers():
+    values = np.arange(0.0, 101.0)
+    assert interval(values) == pytest.approx([2.5, 97.5]) and interval(values, level=80) == pytest.approx([10, 90])
+    assert interval(np.append(values, [np.nan] * 50)) == pytest.approx([2.5, 97.5])
+    assert interval(np.full(3, np.nan)) is None
+
+
+def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
+    """300 samples of 120 draws of a share of 0.7."""
+    rng, covered = np.random.default_rng(3), 0
+    for sample in range(300):
+        right = (rng.random(120) < 0.7).astype(float)[:, None]
+        low, high = interval(draw_sums(right, seed=sample)[:, 0] / 120)
+        covered += low <= 0.7 <= high
+    assert 0.90 <= covered / 300 <= 0.99
+
+
+# -- classifiers ----------------------------------------------------------------------------------------------------
+
+
+def answers(N=150, persons=15, seed=0):
     """Persons differ in how well they are read; two of them have no clip of the last class."""
     rng = np.random.default_rng(seed)
     person = rng.integers(persons, size=N)
     label = np.where(person < 2, rng.integers(2, size=N), rng.integers(3, size=N))
-    right = rng.random(N) < np.clip(sure + 0.3 * np.sin(person), 0, 1)
+    right = rng.random(N) < np.clip(0.6 + 0.3 * np.sin(person), 0, 1)
     return label, np.where(right, label, rng.integers(3, size=N)), [f"P{p}" for p in person]
 
 
@@ -38,75 +130,63 @@ def scored(label, predicted, groups):
 
 def scikit(label, predicted):
     """Scores over the classes that are there, as the point estimate has them."""
-    there, seen = sorted(set(label)), sorted(set(label) | set(predicted))
-    recall = dict(zip(there, sk.recall_score(label, predicted, labels=there, average=None), strict=True))
-    f1 = dict(zip(seen, sk.f1_score(label, predicted, labels=seen, average=None, zero_division=0), strict=True))
+    present, concerned = sorted(set(label)), sorted(set(label) | set(predicted))
+    recall = dict(zip(present, sk.recall_score(label, predicted, labels=present, average=None), strict=True))
+    f1 = sk.f1_score(label, predicted, labels=concerned, average=None, zero_division=0)
+    f1 = dict(zip(concerned, f1, strict=True))
     means = {"uar": np.mean(list(recall.values())), "macro_f1": np.mean(list(f1.values()))}
     recalls, f1s = ({c: rows.get(c, np.nan) for c in range(3)} for rows in (recall, f1))
     return means | {"war": sk.accuracy_score(label, predicted), "recall": recalls, "f1": f1s}
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_interval_is_that_of_lists_drawn_again(monkeypatch):
-    """The same weights, as lists of clips."""
-    monkeypatch.setattr("analysis.bootstrap.draw_sums.__defaults__", (150, 0))
+def test_every_interval_is_that_of_lists_drawn_again(few_draws):
     label, predicted, persons = answers()
     groups = grouped(persons, "persons")
-    sums = confusions(label, predicted, groups, 3)
-    kinds, sizes = kinds_of(sums)
-    assert (sizes == 1).all()  # so that a kind is a person
-    person_of = [next(g for g in range(15) if (sums[g] == kind).all()) for kind in kinds]
-    found = []
-    for weights in draw_kinds(sizes, 150):
-        clips = [np.flatnonzero(groups.rows == person_of[k]) for k, times in enumerate(weights) for _ in range(times)]
-        clips = np.concatenate(clips)
-        found.append(scikit(label[clips], predicted[clips]))
-    got = scored(label, predicted, groups)
-    for name in ("uar", "war", "macro_f1"):
-        expected = 100 * np.array(interval(np.array([one[name] for one in found])))
-        assert got["intervals"][name] == pytest.approx(expected), name
+    replicates = [
+        scikit(label[rows], predicted[rows]) for rows in drawn_rows(groups, confusions(label, predicted, groups, 3))
+    ]
+    metrics = scored(label, predicted, groups)
+    for name in SCORES:
+        expected = 100 * np.array(interval(np.array([scores[name] for scores in replicates])))
+        assert metrics["intervals"][name] == pytest.approx(expected), name
     for c, name in enumerate(NAMES):
-        recall, f1 = (100 * np.array(interval(np.array([one[key][c] for one in found]))) for key in ("recall", "f1"))
-        assert got["per_class"][name]["interval"] == pytest.approx(recall)
-        assert got["per_class"][name]["f1_interval"] == pytest.approx(f1)
-    about = {key: got["intervals"][key] for key in ("level", "resampled", "groups")}
+        for kind, key in (("recall", "interval"), ("f1", "f1_interval")):
+            expected = 100 * np.array(interval(np.array([scores[kind][c] for scores in replicates])))
+            assert metrics["per_class"][name][key] == pytest.approx(expected), (name, kind)
+    about = {key: metrics["intervals"][key] for key in ("level", "resampled", "groups")}
     assert about == {"level": 95.0, "resampled": "persons", "groups": 15}
 
 
 def test_intervals_hold_their_score_and_are_wider_with_fewer_clips():
     label, predicted, _ = answers(N=400)
-    wide = {}
+    width = {}
     for N in (50, 400):
-        got = scored(label[:N], predicted[:N], grouped([str(i) for i in range(N)], "clips"))
-        for name in ("uar", "war", "macro_f1"):
-            low, high = got["intervals"][name]
-            assert low < got[name] < high
-            wide[name, N] = high - low
-    assert all(wide[name, 50] > 1.8 * wide[name, 400] for name in ("uar", "war", "macro_f1"))
+        metrics = scored(label[:N], predicted[:N], clips(N))
+        for name in SCORES:
+            low, high = metrics["intervals"][name]
+            assert low < metrics[name] < high
+            width[name, N] = high - low
+    assert all(width[name, 50] > 1.8 * width[name, 400] for name in SCORES)
 
 
 def test_persons_whose_clips_agree_make_intervals_wider_than_clips_do():
     """20 persons of 10 clips, all right or all wrong: 20 draws, not 200; their width is that of 20."""
-    rng = np.random.default_rng(0)
     person = np.repeat(np.arange(20), 10)
-    label = rng.integers(3, size=200)
+    label = np.random.default_rng(0).integers(3, size=200)
     predicted = np.where(person % 4 == 0, (label + 1) % 3, label)
     ids, names = [str(i) for i in range(200)], [f"P{p}" for p in person]
-    by_clip, by_person = (
-        np.diff(scored(label, predicted, groups_of(ids, names, ci))["intervals"]["war"])[0] for ci in ("clips", "auto")
-    )
-    assert by_person == pytest.approx(200 * 1.96 * (0.25 * 0.75 / 20) ** 0.5, rel=0.15)
-    assert by_clip == pytest.approx(200 * 1.96 * (0.25 * 0.75 / 200) ** 0.5, rel=0.15)
-
-
-# -- all right, none right ------------------------------------------------------------------------------------------
+    for ci, N in (("clips", 200), ("auto", 20)):
+        low, high = scored(label, predicted, groups_of(ids, names, ci))["intervals"]["war"]
+        assert high - low == pytest.approx(200 * 1.96 * (0.25 * 0.75 / N) ** 0.5, rel=0.15)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 345])
 def test_a_share_of_all_or_none_has_the_exact_bound(n):
-    """Clopper and Pearson's by the beta distribution."""
-    assert one_sided(1.0, n) == pytest.approx([100 * beta.ppf(0.025, n, 1), 100])
-    assert one_sided(0.0, n) == pytest.approx([0, 100 * beta.ppf(0.975, 1, n)])
+    """Clopper and Pearson's, as SciPy has it."""
+    for point in (0, 1):
+        exact = binomtest(n * point, n).proportion_ci(0.95, "exact")
+        assert one_sided(point, n) == pytest.approx([100 * exact.low, 100 * exact.high])
 
 
 @pytest.mark.parametrize("counts", [(4, 4, 4), (345, 32, 7, 39, 105), (1, 1000), (3,), (2, 3, 50, 1000)])
@@ -125,78 +205,66 @@ def test_the_mean_of_shares_that_are_all_1_is_as_low_as_2_5_percent_allow(counts
 @pytest.mark.parametrize("shift", [0, 1], ids=["all right", "none right"])
 def test_nothing_is_sure_because_everything_was_right(shift):
     label = np.repeat([0, 1, 2], [7, 20, 73])
-    got = scored(label, (label + shift) % 3, grouped([str(i) for i in range(100)], "clips"))
+    metrics = scored(label, (label + shift) % 3, clips(100))
     bound = {n: 100 * 0.025 ** (1 / n) for n in (7, 20, 73, 100)}
     expected = lambda n: [bound[n], 100] if shift == 0 else [0, 100 - bound[n]]  # noqa: E731
-    assert got["intervals"]["war"] == pytest.approx(expected(100))
+    assert metrics["intervals"]["war"] == pytest.approx(expected(100))
     for name, n in zip(NAMES, (7, 20, 73), strict=True):
-        assert got["per_class"][name]["interval"] == pytest.approx(expected(n))
-    uar = got["intervals"]["uar"]
-    assert uar[1] - uar[0] > 100 - bound[100] and got["intervals"]["macro_f1"] == uar
+        assert metrics["per_class"][name]["interval"] == pytest.approx(expected(n))
+    uar = metrics["intervals"]["uar"]
+    assert uar[1] - uar[0] > 100 - bound[100] and metrics["intervals"]["macro_f1"] == uar
 
 
 def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
     """Two classes right, one wrong, four clips each: 2/3 of what 8 clips say of 1, 1 - 1/3 of what 4 say of 0."""
     label = np.repeat([0, 1, 2], 4)
-    got = scored(label, np.repeat([0, 1, 1], 4), grouped([str(i) for i in range(12)], "clips"))
-    assert got["uar"] == pytest.approx(200 / 3)
-    assert got["intervals"]["uar"] == pytest.approx([200 / 3 * 0.025 ** (1 / 8), 100 - 100 / 3 * 0.025 ** (1 / 4)])
-    low, high = got["intervals"]["war"]
-    assert low < got["war"] < high  # how many of each class are drawn differs
+    metrics = scored(label, np.repeat([0, 1, 1], 4), clips(12))
+    assert metrics["uar"] == pytest.approx(200 / 3)
+    assert metrics["intervals"]["uar"] == pytest.approx([200 / 3 * 0.025 ** (1 / 8), 100 - 100 / 3 * 0.025 ** (1 / 4)])
+    low, high = metrics["intervals"]["war"]
+    assert low < metrics["war"] < high  # how many of each class are drawn differs
 
 
 def test_the_classes_of_a_person_are_no_draws_of_their_own():
-    """Three persons, each right in every class, are three draws, not nine."""
+    """Three persons, each right in every class, are three draws, not nine; persons that are all alike show nothing."""
     label = np.tile([0, 1, 2], 3)
-    got = scored(label, label, grouped(list("aaabbbccc"), "persons"))["intervals"]
-    assert got["uar"] == got["war"] == got["macro_f1"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
-
-
-def test_persons_that_are_all_the_same_say_nothing_between():
+    bounds = scored(label, label, grouped(list("aaabbbccc"), "persons"))["intervals"]
+    assert bounds["uar"] == bounds["war"] == bounds["macro_f1"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
     label, predicted = np.tile([0, 0, 1, 1], 3), np.tile([0, 1, 1, 1], 3)
-    got = scored(label, predicted, grouped([f"P{i // 4}" for i in range(12)], "persons"))
-    assert [got["intervals"][name] for name in ("uar", "war", "macro_f1")] == [None] * 3
-    assert got["per_class"]["Calm"]["interval"] is None
-    assert got["per_class"]["Glad"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
+    metrics = scored(label, predicted, grouped([f"P{i // 4}" for i in range(12)], "persons"))
+    assert [metrics["intervals"][name] for name in SCORES] == [None] * 3
+    assert metrics["per_class"]["Calm"]["interval"] is None
+    assert metrics["per_class"]["Glad"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
 
 
 def test_an_f1_of_1_says_how_sure_its_clips_are():
     """J = right / (of the class or taken for it) is a share; F1 = 2 J / (1 + J)."""
     label = np.array([0] * 5 + [1] * 9 + [2] * 4)
-    predicted = np.array([0] * 5 + [1] * 8 + [2] * 5)
-    got = scored(label, predicted, grouped([str(i) for i in range(18)], "clips"))["per_class"]
+    rows = scored(label, np.array([0] * 5 + [1] * 8 + [2] * 5), clips(18))["per_class"]
     J = 0.025 ** (1 / 5)
-    assert got["Calm"]["f1"] == 100 and got["Calm"]["f1_interval"] == pytest.approx([100 * 2 * J / (1 + J), 100])
-    assert got["Lost"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 4), 100])
-    low, high = got["Lost"]["f1_interval"]
-    assert low < got["Lost"]["f1"] < high
+    assert rows["Calm"]["f1"] == 100 and rows["Calm"]["f1_interval"] == pytest.approx([100 * 2 * J / (1 + J), 100])
+    assert rows["Lost"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 4), 100])
+    low, high = rows["Lost"]["f1_interval"]
+    assert low < rows["Lost"]["f1"] < high
 
-
-# -- what can be drawn ----------------------------------------------------------------------------------------------
 
 IDS, PERSONS = ["a/1", "a/2", "b/1", "x", "y"], ["a", "a", "b", None, None]
 
 
 @pytest.mark.parametrize(
-    ("persons", "ci", "resampled", "rows"),
+    ("ids", "persons", "ci", "resampled", "rows"),
     [
-        (PERSONS, "auto", "persons", [2, 2, 3, 0, 1]),
-        (PERSONS, "persons", "persons", [2, 2, 3, 0, 1]),
-        (PERSONS, "clips", "clips", [0, 1, 2, 3, 4]),
-        ([None] * 5, "auto", "clips", [0, 1, 2, 3, 4]),
+        (IDS, PERSONS, "auto", "persons", [2, 2, 3, 0, 1]),  # clips without a person are groups of their own
+        (IDS, PERSONS, "persons", "persons", [2, 2, 3, 0, 1]),
+        (IDS, PERSONS, "clips", "clips", [0, 1, 2, 3, 4]),
+        (IDS, [None] * 5, "auto", "clips", [0, 1, 2, 3, 4]),
+        (["x", "x/1"], [None, "x"], "auto", "persons", [0, 1]),  # a person named like a clip is not that clip
+        (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is drawn as one
     ],
 )
-def test_clips_without_a_person_are_groups_of_their_own(persons, ci, resampled, rows):
-    groups = groups_of(IDS, persons, ci)
+def test_what_is_drawn_as_a_whole(ids, persons, ci, resampled, rows):
+    groups = groups_of(ids, persons, ci)
     assert (groups.resampled, groups.rows.tolist()) == (resampled, rows) and groups.count == len(set(rows))
-
-
-def test_a_person_named_like_a_clip_is_not_that_clip():
-    assert groups_of(["x", "x/1"], [None, "x"], "auto").count == 2
-
-
-def test_a_clip_that_is_listed_twice_is_drawn_twice_at_once():
-    assert groups_of(["x", "y", "x"], [None] * 3, "auto").rows.tolist() == [0, 1, 0]
 
 
 def test_off_is_off_and_unknown_persons_cannot_be_drawn():
@@ -207,24 +275,24 @@ def test_off_is_off_and_unknown_persons_cannot_be_drawn():
 
 
 def test_one_group_says_nothing():
-    label = np.array([0, 1, 2, 0])
-    got = scored(label, np.array([0, 1, 1, 1]), grouped(["P"] * 4, "persons"))
-    assert [got["intervals"][name] for name in ("uar", "war", "macro_f1")] == [None] * 3
-    assert all(row["interval"] is None and row["f1_interval"] is None for row in got["per_class"].values())
-    assert "[" not in table(got) and len(grouped(["P"] * 4, "persons").doubts()) == 1
+    groups = grouped(["P"] * 4, "persons")
+    metrics = scored(np.array([0, 1, 2, 0]), np.array([0, 1, 1, 1]), groups)
+    assert [metrics["intervals"][name] for name in SCORES] == [None] * 3
+    assert all(row["interval"] is None and row["f1_interval"] is None for row in metrics["per_class"].values())
+    assert "[" not in table(metrics) and len(groups.doubts()) == 1
 
 
 def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_none():
     label, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 2])
-    got = scored(label, predicted, grouped(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
-    assert got["Calm"]["interval"] is None and got["Glad"]["interval"] is not None
-    assert got["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
+    rows = scored(label, predicted, grouped(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
+    assert rows["Calm"]["interval"] is None and rows["Glad"]["interval"] is not None
+    assert rows["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
-def test_few_groups_are_said_once(count, said):
+@pytest.mark.parametrize(("count", "text"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
+def test_few_groups_are_warned_of_once(count, text):
     doubts = Groups(np.arange(count), count, "persons").doubts()
-    assert len(doubts) == (said is not None) and (said is None or said in doubts[0])
+    assert len(doubts) == (text is not None) and (text is None or text in doubts[0])
 
 
 def test_a_class_that_a_replicate_misses_is_left_out_there():
@@ -234,20 +302,69 @@ def test_a_class_that_a_replicate_misses_is_left_out_there():
     assert classifier_intervals(sums)["uar"] == pytest.approx([50, 100])
 
 
-# -- the table ------------------------------------------------------------------------------------------------------
-
-
 def test_the_table_shows_every_interval_and_fits_a_screen():
     label, predicted, persons = answers()
-    got = scored(label, predicted, grouped(persons, "persons"))
-    lines = table(got).splitlines()
+    metrics = scored(label, predicted, grouped(persons, "persons"))
+    lines = table(metrics).splitlines()
     assert max(map(len, lines)) <= 100 and lines[-1] == "95 % intervals in brackets: 15 persons drawn again"
     for name in NAMES:
         line = next(line for line in lines if line.startswith(name))
-        assert shown(got["per_class"][name]["interval"]) in line and str(got["per_class"][name]["support"]) in line
+        assert brackets(metrics["per_class"][name]["interval"]) in line
+        assert f" {metrics['per_class'][name]['support']} " in line
     for title, key in (("UAR", "uar"), ("WAR", "war"), ("macro F1", "macro_f1")):
-        assert f"{title} {got[key]:.2f} {shown(got['intervals'][key])}" in lines[-2]
+        assert f"{title} {metrics[key]:.2f} {brackets(metrics['intervals'][key])}" in lines[-2]
+    assert brackets([84.249, 91.55001]) == "[84.2, 91.6]" and brackets(None) == ""
 
 
-def test_bounds_are_written_with_one_digit():
-    assert shown([84.249, 91.55001]) == "[84.2, 91.6]" and shown(None) == ""
+# -- numbers --------------------------------------------------------------------------------------------------------
+
+
+def numbers(G=9, N=200, offset=0.0):
+    rng = np.random.default_rng(0)
+    names = [f"s{g}" for g in rng.integers(G, size=N)]
+    target = rng.normal(size=(N, 2)) + np.array([int(name[1:]) for name in names])[:, None] / 3 + offset
+    predicted = 0.6 * target + rng.normal(size=(N, 2)) + 0.2
+    target[rng.random(N) < 0.3, 1] = np.nan
+    return target, predicted, grouped(names, "subjects")
+
+
+def by_definition(x, y):
+    """Each kind of agreement of two lists."""
+    ccc = 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    errors = {"mae": np.abs(x - y).mean(), "rmse": ((x - y) ** 2).mean() ** 0.5}
+    return errors | {"pearson": np.corrcoef(x, y)[0, 1], "ccc": ccc}
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6], ids=["near 0", "a million away"])
+def test_agreement_intervals_are_those_of_lists_drawn_again(offset, few_draws):
+    """A million away squares have 12 digits before those that count."""
+    target, predicted, groups = numbers(offset=offset)
+    bounds = agreement_intervals(target, predicted, ("one", "two"), groups)
+    replicates = []
+    for rows in drawn_rows(groups, grouped_moments(target, predicted, groups)[0]):
+        present = [rows[~np.isnan(target[rows, k])] for k in (0, 1)]
+        replicates.append([by_definition(target[present[k], k], predicted[present[k], k]) for k in (0, 1)])
+    for kind in KINDS:
+        values = np.array([[scores[kind] for scores in columns] for columns in replicates])
+        for k, name in enumerate(("one", "two")):
+            assert bounds["targets"][name][kind] == pytest.approx(interval(values[:, k]), rel=1e-5, abs=1e-9), kind
+        assert bounds["mean"][kind] == pytest.approx(interval(values.mean(axis=1)), rel=1e-5, abs=1e-9), kind
+
+
+def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
+    """The second group's prediction is constant: drawn alone it has 0, as two such lists have."""
+    target, predicted = np.array([1.0, 2.0, 5.0, 7.0]), np.array([1.0, 2.0, 1 / 3, 1 / 3])
+    sums = 2 * moments(target, predicted)[2:].sum(axis=0)
+    scores = agreement_of(sums, mean_shift(target, predicted))
+    assert scores["ccc"] == scores["pearson"] == 0 == agreement(target[2:], predicted[2:])["ccc"]
+    assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # nothing was drawn at all
+
+
+def test_what_no_drawing_moves_and_one_subject_have_no_interval():
+    """A constant prediction has a CCC of 0 in every drawing, which says nothing of other subjects."""
+    target, predicted, groups = numbers(G=6)
+    bounds = agreement_intervals(target, np.full_like(predicted, 3), ("one", "two"), groups)
+    assert bounds["mean"]["ccc"] is None and bounds["targets"]["one"]["pearson"] is None
+    assert bounds["targets"]["one"]["mae"][0] < bounds["targets"]["one"]["mae"][1]
+    bounds = agreement_intervals(*numbers(G=1)[:2], ("one", "two"), numbers(G=1)[2])
+    assert bounds["mean"]["ccc"] is None and bounds["targets"]["two"]["pearson"] is None

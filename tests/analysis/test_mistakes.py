@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.mistakes import EACH, LIMIT, MOST, choose, strip, strip_or_reason
+from analysis.mistakes import LIMIT, MOST, PER_CLASS, choose, draw_strip, strip_or_failure
 from dataloader import pack
 from dataloader.annotation import Clip, read_annotation
 from dataloader.classes import load_classes
@@ -34,16 +34,26 @@ def test_the_surest_the_worst_and_some_of_every_class_are_shown():
         row("c", "b", a=0.3, b=0.4, c=0.3),
         row("c", "a", a=0.39, b=0.3, c=0.31),
     ]
-    chosen = choose(rows)
-    assert list(chosen) == [1, 2, 3, 4, 5, 6, 9, 10, 11]  # surest first; the 7th and 8th of class a are one too many
-    assert chosen[1] == ["surest", "worst", "class"] and chosen[3] == ["surest", "worst"]
-    assert chosen[9] == ["worst", "class"] and chosen[11] == ["class"] and chosen[6] == ["surest"]
+    reasons = choose(rows)
+    assert list(reasons) == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        9,
+        10,
+        11,
+    ]  # surest first; the 7th and 8th of class a are too many
+    assert reasons[1] == ["surest", "worst", "class"] and reasons[3] == ["surest", "worst"]
+    assert reasons[9] == ["worst", "class"] and reasons[11] == ["class"] and reasons[6] == ["surest"]
 
 
 def test_many_classes_have_a_limit_and_none_has_no_mistake():
     names = [f"c{n}" for n in range(50)]
     rows = [row(name, "x", **{name: 0.1, "x": 0.5 + n / 1000}) for n, name in enumerate(names) for _ in range(3)]
-    assert MOST <= len(choose(rows)) <= LIMIT and EACH == 2
+    assert MOST <= len(choose(rows)) <= LIMIT and PER_CLASS == 2
     assert choose([row("a", "a", a=1.0)]) == {}
 
 
@@ -66,88 +76,90 @@ def run(flags, tmp_path_factory):
     return run_main([*QUICK, *flags], tmp_path_factory.mktemp("runs") / "run")
 
 
-def stored(run):
+def mistakes_of(run):
     return json.loads((run.folder / "mistakes/mistakes.json").read_text(encoding="utf-8"))["mistakes"]
 
 
 def test_a_run_leaves_its_mistakes(run):
     assert run.status == 0, run.err
     wrong = {line["clip"]: line for line in run.predictions if line["label"] != line["predicted"]}
-    assert wrong and stored(run)
-    for one in stored(run):
-        line = wrong[one["clip"]]
-        assert (one["label"], one["predicted"]) == (line["label"], line["predicted"])
-        assert one["confidence"] == float(line[f"prob_{line['predicted']}"])
-        assert one["p_true"] == float(line[f"prob_{line['label']}"])
-        assert Image.open(run.folder / "mistakes" / one["file"]).size == (WIDTH, HEIGHT)
-    sure = [one["confidence"] for one in stored(run)]
+    assert wrong and mistakes_of(run)
+    for mistake in mistakes_of(run):
+        line = wrong[mistake["clip"]]
+        assert (mistake["label"], mistake["predicted"]) == (line["label"], line["predicted"])
+        assert mistake["confidence"] == float(line[f"prob_{line['predicted']}"])
+        assert mistake["p_true"] == float(line[f"prob_{line['label']}"])
+        assert Image.open(run.folder / "mistakes" / mistake["file"]).size == (WIDTH, HEIGHT)
+    sure = [mistake["confidence"] for mistake in mistakes_of(run)]
     assert sure == sorted(sure, reverse=True)
 
 
 def test_the_pictures_are_of_the_clip(run):
-    """The face box of the drawn set has one colour a class; the hands of a distracted one are red in the context."""
+    """The face box of the drawn set has one colour a class; the hands of a distracted person are red in the context."""
     names = load_classes("RAER").names
-    for one in stored(run):
-        pixels = np.asarray(Image.open(run.folder / "mistakes" / one["file"]), dtype=float)
-        colour = FACE_COLOURS[names.index(one["label"])]
+    for mistake in mistakes_of(run):
+        pixels = np.asarray(Image.open(run.folder / "mistakes" / mistake["file"]), dtype=float)
+        colour = FACE_COLOURS[names.index(mistake["label"])]
         for frame in range(4):
-            left = frame * 114
-            assert np.abs(pixels[40:72, left + 40 : left + 72].mean(axis=(0, 1)) - colour).max() < 12
+            x = frame * 114 + 40
+            assert np.abs(pixels[40:72, x : x + 32].mean(axis=(0, 1)) - colour).max() < 12
         context = pixels[114:, :112]
         red = ((context[..., 0] > 180) & (context[..., 1] < 90) & (context[..., 2] < 90)).mean()
-        assert (red > 0.03) == (one["label"] == "Distraction")
+        assert (red > 0.03) == (mistake["label"] == "Distraction")
 
 
 def test_one_stream_has_one_row_and_frames_can_be_left_out(flags, tmp_path):
     face = run_main([*QUICK, *flags, "--streams", "face", "--adapter", "none"], tmp_path / "face")
-    assert {Image.open(face.folder / "mistakes" / one["file"]).size for one in stored(face)} == {(WIDTH, 112)}
+    assert {Image.open(face.folder / "mistakes" / mistake["file"]).size for mistake in mistakes_of(face)} == {
+        (WIDTH, 112)
+    }
     command = ["--mode", "eval", "--eval-checkpoint", str(face.folder / "best.pt"), "--no-mistake-frames", *flags]
     plain = run_main([*command, "--device", "cpu", "--workers", "0"], tmp_path / "plain")
     assert plain.status == 0, plain.err
     assert [path.name for path in (plain.folder / "mistakes").iterdir()] == ["mistakes.json"]
-    assert {one["file"] for one in stored(plain)} == {None}
-    assert [one["clip"] for one in stored(plain)] == [one["clip"] for one in stored(face)]
+    assert {mistake["file"] for mistake in mistakes_of(plain)} == {None}
+    assert [mistake["clip"] for mistake in mistakes_of(plain)] == [mistake["clip"] for mistake in mistakes_of(face)]
 
 
 def read(root) -> list[Clip]:
     return read_annotation("annotation/test.txt", str(root), load_classes("RAER"))
 
 
-def drawn(root, clip: Clip, **more) -> np.ndarray:
-    views = Views(**{"segments": 5, "size": 64, "root": str(root)} | more)
-    return strip(clip, views, open_source(views))
+def strip_of(root, clip: Clip, **views) -> np.ndarray:
+    cut = Views(**{"segments": 5, "size": 64, "root": str(root)} | views)
+    return draw_strip(clip, cut, open_source(cut))
 
 
 def test_a_clip_of_one_frame_has_one(root):
     first = read(root)[0]
     clip = replace(first, frames=first.frames[:1])
-    assert drawn(root, clip, streams="context", segments=1).shape == (112, 112, 3)
+    assert strip_of(root, clip, streams="context", segments=1).shape == (112, 112, 3)
 
 
 def test_a_pack_gives_the_same_pictures(root, tmp_path):
     words = ["--root-dir", str(root), "--test-annotation", "annotation/test.txt", "--image-size", "64"]
     assert pack.main([*words, "--workers", "0", "--out", str(tmp_path / "pack"), "--format", "raw"]) == 0
     clip = read(root)[3]
-    np.testing.assert_array_equal(drawn(root, clip, pack=str(tmp_path / "pack")), drawn(root, clip))
+    np.testing.assert_array_equal(strip_of(root, clip, pack=str(tmp_path / "pack")), strip_of(root, clip))
 
 
 def test_a_missing_frame_is_a_reason_not_an_end(root, tmp_path):
     shutil.copytree(root, tmp_path / "copy")
     clips, views = read(tmp_path / "copy"), Views(segments=5, size=64, root=str(tmp_path / "copy"))
     shutil.rmtree(clips[0].folder)
-    data, reason = strip_or_reason(clips[0], views, open_source(views))
+    data, reason = strip_or_failure(clips[0], views, open_source(views))
     assert data is None and "cannot be read" in reason and "\n" not in reason
-    assert strip_or_reason(clips[1], views, open_source(views))[0].startswith(b"\xff\xd8")
+    assert strip_or_failure(clips[1], views, open_source(views))[0].startswith(b"\xff\xd8")
 
 
 def test_pictures_that_fail_are_a_warning(flags, tmp_path, monkeypatch):
     def broken(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr("analysis.mistakes.strip", broken)
+    monkeypatch.setattr("analysis.mistakes.draw_strip", broken)
     run = run_main([*QUICK, *flags], tmp_path / "run")
-    assert run.status == 0 and {one["file"] for one in stored(run)} == {None}
-    assert f"warning: mistakes/: {len(stored(run))} pictures could not be made (the disk is gone)" in run.out
+    assert run.status == 0 and {mistake["file"] for mistake in mistakes_of(run)} == {None}
+    assert f"warning: mistakes/: {len(mistakes_of(run))} pictures could not be made (the disk is gone)" in run.out
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from analysis.model_card import UNKNOWN, model_card, short_path
-from analysis.report.collect import read_run
+from analysis.report.runs import read_run
+from engine.registry import method_named
 from tests.support.affect import write_set as write_videos
-from tests.support.run_folders import LOG, class_metrics, number_metrics, video_metrics, write_run
+from tests.support.run_folders import class_metrics, number_metrics, video_metrics, write_run
 from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import FAST, run_main
 
@@ -17,7 +18,8 @@ SECTIONS = ["What it is", "Data", "Protocol", "Scores", "Known limits", "Use", "
 
 
 def card_of(folder: Path, *given, note: str | None = None, **options) -> str:
-    return model_card(read_run(write_run(folder, *given, **options)), note)
+    run = read_run(write_run(folder, *given, **options))
+    return model_card(run, note, method_named(run.option("model")))
 
 
 def test_scores_stand_with_intervals_and_supports(tmp_path):
@@ -32,7 +34,7 @@ def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     card = card_of(tmp_path / "run", test_annotation="/home/me/lists/test.txt", note="Drawn students.")
     assert "**The data set says of itself: Drawn students.**" in card
     assert "| train list | a/train.txt |" in card and "| test list | test.txt |" in card and "/home" not in card
-    assert "- train 383 clips of 22 persons: Neutrality 150, Enjoyment 150, Confusion 83" in card
+    assert "- train: 383 clips of 22 persons: Neutrality 150, Enjoyment 150, Confusion 83" in card
     assert "epoch 2 of 3" in card and "The epoch was selected on validation clips." in card
     limits = card.split("## Known limits")[1].split("## Use")[0]
     assert limits.count("12 of 12 test persons are in train") == 1 and "Confusion 7 (4.76)" in limits
@@ -44,7 +46,7 @@ def test_a_selection_on_test_is_called_optimistic(tmp_path):
 
 
 def test_what_is_not_measured_or_not_known_is_said_to_be(tmp_path):
-    card = card_of(tmp_path / "run", class_metrics(is_new=False), log="")
+    card = card_of(tmp_path / "run", class_metrics(is_new=False), facts=None)
     assert "Intervals: not measured." in card and "Calibration: not measured." in card
     assert f"Clips and persons: {UNKNOWN}." in card and "| weights | best.pt |" in card
 
@@ -58,19 +60,19 @@ def test_use_and_licences_are_never_left_out(tmp_path):
 
 
 def test_long_videos_and_numbers_have_their_own_scores(tmp_path):
-    videos = card_of(tmp_path / "videos", video_metrics(), log=LOG.replace("test ", "validation: "))
+    facts = {"data": {"validation": {"videos": 2, "contents": ["2 videos, 11 frames"]}}}
+    videos = card_of(tmp_path / "videos", video_metrics(), facts=facts)
     assert "| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |" in videos and "scored here: optimistic" in videos
+    assert "- validation: 2 videos, 11 frames" in videos
     assert "fold 0" in videos and "--features DIR" in videos
     numbers = card_of(tmp_path / "numbers", number_metrics())
-    assert (
-        "| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |" in numbers
-        and "--targets FILE.csv" in numbers
-    )
+    row = "| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |"
+    assert row in numbers and "--targets FILE.csv" in numbers
 
 
-@pytest.mark.parametrize(("path", "said"), [("a/b.txt", "a/b.txt"), ("/x/y/b.txt", "b.txt"), (None, UNKNOWN)])
-def test_folders_of_a_machine_are_left_out(path, said):
-    assert short_path(path) == said
+@pytest.mark.parametrize(("path", "expected"), [("a/b.txt", "a/b.txt"), ("/x/y/b.txt", "b.txt"), (None, UNKNOWN)])
+def test_folders_of_a_machine_are_left_out(path, expected):
+    assert short_path(path) == expected
 
 
 def test_a_training_of_clips_writes_it(tmp_path):
@@ -82,6 +84,10 @@ def test_a_training_of_clips_writes_it(tmp_path):
     assert f"UAR is {run.metrics['uar']:.1f} %" in card and "epoch 1 of 1" in card
     support = run.metrics["per_class"]["Fatigue"]["support"]
     assert re.search(rf"\| Fatigue \|.*\| {support} \|", card)
+    assert run.facts["best"] == {"epoch": 1, "epochs": 1} and run.facts["data"]["test"]["classes"]["Fatigue"] == support
+    assert re.search(r"- face boxes: 15 of 15 clips \(100.0%\), \d+ of 60 frames", card)
+    warnings = [line.removeprefix("warning: ") for line in run.out.splitlines() if line.startswith("warning: ")]
+    assert [warning["text"] for warning in run.facts["warnings"]] == list(dict.fromkeys(warnings))
     command = ["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt"), *flags, "--device", "cpu"]
     again = run_main([*command, "--workers", "0"], tmp_path / "again")
     assert again.status == 0 and not (again.folder / "model_card.md").exists()  # it belongs to weights

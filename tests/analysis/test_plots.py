@@ -1,4 +1,7 @@
-"""Pictures of results as they are drawn, also of few clips, of absent classes and of strange names."""
+"""Pictures of results, also of few clips, of absent classes and of strange names; figures of reports; their colours."""
+
+import re
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -6,8 +9,10 @@ import pytest
 from analysis.calibration import Calibration
 from analysis.metrics import score
 from analysis.plots import plt, save
-from analysis.write import assess
+from analysis.report import figures
+from analysis.results import assess
 from tests.support.pictures import REAL, pixels_of
+from tests.support.tools import ROOT
 
 draw_confusion, draw_curves, draw_reliability, _ = REAL
 THREE = ("calm", "glad", "lost in thought")
@@ -70,3 +75,82 @@ def test_cells_hold_shares_and_counts_and_an_absent_class_holds_none(tmp_path):
 )
 def test_curves_are_drawn(history, tmp_path):
     assert_drawn(draw_curves(history), tmp_path / "curves.png")
+
+
+# -- figures of reports ---------------------------------------------------------------------------------------------
+
+SCORES = [("UAR", 50.0, [0.0, 100.0]), ("<b> $x$ & a very long name of a run", 70.0, None)]
+BINS = [(0.0, 0.5, 7, 0.4, 0.3), (0.5, 1.0, 9, 0.9, 0.8)]
+FIGURES = {
+    "scores": lambda: figures.draw_intervals(SCORES, 100.0, 33.3),
+    "curves": lambda: figures.draw_curves([("a", [(1, 0.0), (2, 4.0), (3, 2.0)]), ("b", [(1, 1.0)])], "loss", best=2),
+    "reliability": lambda: figures.draw_reliability(BINS),
+    "risk": lambda: figures.draw_risk([0.5, 1.0], [0.1, 0.2]),
+}
+
+
+def lines_of(svg):
+    """The points of every line of a figure."""
+    paths = [element.get("d") for element in ElementTree.fromstring(svg).iter("path")]
+    return [[tuple(map(float, point.split())) for point in re.findall(r"[ML] ([\d. ]+)", path)] for path in paths]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_the_same_svg_every_time_and_fits_into_a_page(name):
+    svg = figures.to_svg(FIGURES[name](), 'what "it" <shows>')
+    assert svg == figures.to_svg(FIGURES[name](), 'what "it" <shows>')
+    root = ElementTree.fromstring(svg)
+    assert (root.get("role"), root.get("aria-label")) == ("img", 'what "it" <shows>') and len(svg) < 8000
+    elements = list(root.iter())
+    assert {element.tag for element in elements} == {"svg", "path", "text"}
+    assert not any(element.get("id") or element.get("clip-path") for element in elements)  # ids of a page are unique
+    colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) - {"none"}
+    assert colours and all(colour.startswith("var(--") for colour in colours)  # of light and dark pages
+
+
+def test_a_dot_lies_where_its_number_is_and_names_are_text():
+    svg = figures.to_svg(FIGURES["scores"](), "")
+    lines = [line for line in lines_of(svg) if len(line) == 2]
+    dots = [line[0] for line in lines if line[0] == line[1]]
+    whisker = next(line for line in lines if line[0][1] == line[1][1] == dots[0][1] and line[0] != line[1])
+    assert dots[0][0] == pytest.approx((whisker[0][0] + whisker[1][0]) / 2, abs=0.02)
+    assert ">&lt;b&gt; $x$ &amp; a very long n…<" in svg
+
+
+def test_curves_put_the_highest_value_highest():
+    (x1, y1), (x2, y2), (x3, y3) = next(
+        line for line in lines_of(figures.to_svg(FIGURES["curves"](), "")) if len(line) == 3
+    )
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.02) and y2 < y3 < y1
+    assert y1 - y3 == pytest.approx(y3 - y2, abs=0.02)
+
+
+def contrast(a, b):
+    """WCAG's ratio of two colours' luminances."""
+
+    def luminance(colour):
+        levels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in levels]
+        return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_text_can_be_read_in_light_and_dark():
+    """At least 4.5 : 1, as WCAG AA asks."""
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # known to miss AA narrowly
+    sheet = (ROOT / "analysis/report/templates/style.css").read_text(encoding="utf-8")
+    light, dark = sheet.split("prefers-color-scheme: dark")
+    for part in (light, dark):
+        palette = dict(re.findall(r"--([\w-]+): (#\w{6});", part))
+        inks = ("ink", "muted", "link", "first", "second", "third", "fourth")
+        assert all(contrast(palette[ink], palette[ground]) >= 4.5 for ink in inks for ground in ("page", "surface"))
+        assert contrast(palette["warning-ink"], palette["warning"]) >= 4.5
+        shades = re.findall(r"td\.s(\d+) { background: (#\w{6}); color: (#\w{6}); }", part)
+        assert [int(step) for step, *_ in shades] == list(range(11))
+        assert all(contrast(ground, ink) >= 4.5 for _, ground, ink in shades)
+    assert (
+        figures.VARIABLES.items() <= {colour: name for name, colour in re.findall(r"--(\w+): (#\w{6})", light)}.items()
+    )

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from analysis.report.collect import names_of
+from analysis.report.runs import distinct_names
 from main import main
 from tests.support.pages import LIMIT, Page, make
 from tests.support.run_folders import (
@@ -24,15 +24,15 @@ from tests.support.tools import error_of
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> tuple[Page, str, Path]:
-    root = tmp_path_factory.mktemp("one")
+def single(tmp_path_factory) -> tuple[Page, str, Path]:
+    root = tmp_path_factory.mktemp("single")
     run = write_mistakes(write_run(root / "run", use_weighted_sampler=True))
     Image.new("RGB", (9, 9)).save(run / "confusion_matrix.png")
     return *make([run], root / "out"), root / "out"
 
 
-def test_the_first_thing_said_is_what_was_measured_on_what(one):
-    page, twin, _ = one
+def test_the_first_thing_said_is_what_was_measured_on_what(single):
+    page, twin, _ = single
     lead = page.texts("p")[0]
     uar = (75 + 90 + 400 / 7) / 3
     assert f"On 97 test clips of 12 persons, UAR is {uar:.1f} % (95 % interval 61.5 – 83.2)" in lead
@@ -40,18 +40,18 @@ def test_the_first_thing_said_is_what_was_measured_on_what(one):
     assert f"UAR is {uar:.1f} % (95 % interval 61.5 – 83.2): the mean recall of 3 classes" in twin
 
 
-def test_warnings_of_the_log_come_first_and_once(one):
-    page, twin, _ = one
-    said = page.texts("li")
-    assert sum("12 of 12 test persons are in train" in text for text in said) == 1
-    assert any(text.startswith("setting: --use-weighted-sampler") for text in said)
-    assert any("Confusion 7 (4.76)" in text for text in said) and any("Drawn students." in text for text in said)
-    assert any("the interval of UAR spans 21.8 points" in text for text in said)
+def test_warnings_of_the_run_come_first_and_once(single):
+    page, twin, _ = single
+    warnings = page.texts("li")
+    assert sum("12 of 12 test persons are in train" in text for text in warnings) == 1
+    assert any(text.startswith("setting: --use-weighted-sampler") for text in warnings)
+    assert sum("Confusion 7 (4.76)" in text for text in warnings) == sum("Drawn students." in t for t in warnings) == 1
+    assert any("the interval of UAR spans 21.8 points" in text for text in warnings)
     assert page.texts("h2")[0] == "What to know first" and twin.index("12 of 12") < twin.index("## Scores")
 
 
-def test_the_confusion_matrix_is_a_table_with_shares_and_counts(one):
-    page, twin, _ = one
+def test_the_confusion_matrix_is_a_table_with_shares_and_counts(single):
+    page, twin, _ = single
     cells = page.texts("td")
     for row in CONFUSION:
         for count in row:
@@ -60,54 +60,56 @@ def test_the_confusion_matrix_is_a_table_with_shares_and_counts(one):
     assert "Confusion (7)" in page.texts("th") and "| Confusion (7) | 14.3 % (1) | 28.6 % (2) | 57.1 % (4) |" in twin
 
 
-def test_shades_follow_the_shares(one):
-    shades = re.findall(r'<td class="(s\d+)">([\d.]+) %', one[0].source)
+def test_shades_and_bars_follow_the_scores(single):
+    shades = re.findall(r'<td class="(s\d+)">([\d.]+).%', single[0].source)
     assert len(shades) == sum(count > 0 for row in CONFUSION for count in row)
     assert all(shade == f"s{round(float(share) / 10)}" for shade, share in shades)
+    bars = re.findall(r'<i style="left:([\d.]+)%;right:([\d.]+)%"></i><b style="left:([\d.]+)%">', single[0].source)
+    assert bars == [("40.0", "0.0", "75.0"), ("40.0", "0.0", "90.0"), ("40.0", "0.0", "57.1")]  # 40 to 100 %
 
 
-def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(one):
-    _, twin, _ = one
+def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(single):
+    _, twin, _ = single
     assert re.search(r"\| Confusion \| 57\.1.% \| 40\.0 – 100\.0 \| 66\.6.% \| – \| 7 \| 4\.76 \|", twin)
     assert re.search(r"\| Neutrality \| 75\.0.% \| .* \| 40 \| 0\.83 \|", twin)  # 100 / 40 / 3
 
 
-def test_calibration_is_told_with_its_temperature(one):
-    page, twin, _ = one
+def test_calibration_is_told_with_its_temperature(single):
+    page, twin, _ = single
     assert "11.50 %" in twin and "1.750" in twin and "fitted on val" in twin
     assert "18.6 % wrong when all are answered, 10.0 % of the surer half" in " ".join(page.texts("span"))
 
 
-def test_curves_have_a_description_in_words(one):
-    labels = [values["aria-label"] for tag, values in one[0].attributes if tag == "svg" and "aria-label" in values]
+def test_curves_have_a_description_in_words(single):
+    labels = [values["aria-label"] for tag, values in single[0].attributes if tag == "svg" and "aria-label" in values]
     assert "Loss over 3 epochs: training from 3 to 1" in labels
     assert "Recall over 3 epochs: val UAR from 10 to 30; train UAR from 20 to 60" in labels
 
 
-def test_mistakes_are_described_for_those_who_do_not_see_them(one):
-    page, twin, _ = one
+def test_mistakes_are_described_for_those_who_do_not_see_them(single):
+    page, twin, _ = single
     pictures = [values for tag, values in page.attributes if tag == "img"]
     assert len(pictures) == 1 and pictures[0]["src"].startswith("data:image/jpeg;base64,")
     assert "Clip Set/P1/7 of person P1: Confusion taken for Enjoyment with 93" in pictures[0]["alt"]
     assert any("pictures of persons" in text for text in page.texts("p")) and "pictures of persons" in twin
 
 
-def test_options_that_differ_and_every_option(one):
-    page, twin, _ = one
-    shown = twin.split("<details>")[0]
-    assert "| --use-weighted-sampler | True |" in shown and "| --epochs | 3 |" in shown
-    assert "--gamma" not in shown and "| --gamma | 0.1 |" in twin
-    assert "train | 383 clips of 22 persons: Neutrality 150" in shown
+def test_options_that_differ_and_every_option(single):
+    page, twin, _ = single
+    visible = twin.split("<details>")[0]
+    assert "| --use-weighted-sampler | True |" in visible and "| --epochs | 3 |" in visible
+    assert "--gamma" not in visible and "| --gamma | 0.1 |" in twin
+    assert "train | 383 clips of 22 persons: Neutrality 150" in visible
 
 
-def test_headings_rise_by_one_and_there_is_one_first(one):
-    levels = [int(tag[1]) for tag, _ in one[0].attributes if re.fullmatch("h[1-6]", tag)]
+def test_headings_rise_by_one_and_there_is_one_first(single):
+    levels = [int(tag[1]) for tag, _ in single[0].attributes if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1 and levels[0] == 1
     assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
 
 
-def test_nothing_is_fetched_and_nothing_runs(one):
-    page = one[0]
+def test_nothing_is_fetched_and_nothing_runs(single):
+    page = single[0]
     tags = {tag for tag, _ in page.attributes}
     assert not tags & {"script", "iframe", "object", "audio", "video"}
     addresses = [v for _, values in page.attributes for k, v in values.items() if k in ("src", "href", "srcset")]
@@ -115,8 +117,8 @@ def test_nothing_is_fetched_and_nothing_runs(one):
     assert "url(" not in page.source and "@import" not in page.source and len(page.source) < LIMIT
 
 
-def test_links_of_the_twin_lead_to_pictures(one):
-    _, twin, out = one
+def test_links_of_the_twin_lead_to_pictures(single):
+    _, twin, out = single
     links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", twin)
     assert len(links) == 2 and all((out / unquote(link)).is_file() for link in links)
 
@@ -146,26 +148,19 @@ def test_one_run_is_reported_in_its_own_folder(tmp_path, capsys):
 
 
 def test_older_runs_have_fewer_sections_but_a_report(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(is_new=False), log="")
-    for name in ("metrics.jsonl", "log.txt", "predictions.csv", "curves.png"):
+    run = write_run(tmp_path / "run", class_metrics(is_new=False), facts=None)
+    for name in ("metrics.jsonl", "predictions.csv", "curves.png"):
         (run / name).unlink()
     page, twin = make([run], tmp_path / "out")
     assert "Training" not in page.texts("h2") and "holds no calibration" in twin
     assert "no intervals are stored" in twin and "test: few clips make a class" in twin and "Confusion 7 (4.76)" in twin
 
 
-def test_a_class_without_clips_is_told(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]]), log="")
-    page, twin = make([run], tmp_path / "out")
-    assert "no test clip of Confusion: UAR is the mean over the other classes" in twin
-    assert "Guessing" not in twin and "absent" in twin
+MEMBERS = [{"uar": 70.0, "war": 71.0, "macro_f1": 69.0}, {"uar": 80.0, "war": 81.0, "macro_f1": 79}]
 
 
 def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
-    runs = {
-        "seed-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
-        "seed-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
-    }
+    runs = {f"seed-{n}": MEMBERS[n - 1] for n in (1, 2)}
     metrics = class_metrics(runs=runs, seeds=[1, 2], uar_mean=75.0, uar_sd=7.071, ensemble={"uar": 82.5, "war": 82.0})
     for name in ("confusion", "absent_classes", "calibration", "risk_coverage"):
         metrics.pop(name)
@@ -175,29 +170,79 @@ def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
     page, twin = make([series, write_run(tmp_path / "single")], tmp_path / "out")
     assert "the mean of 2 seeds, UAR is 74.0 %" in twin and "| all models together | 82.50 | 82.00 | – |" in twin
     assert page.texts("h3").count("Confusion") == 1 and "not comparable" not in twin
-    numbers = {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]}
-    assert "| va/ccc | 0.500 | 0.250 |" in make([write_run(tmp_path / "videos", numbers)], tmp_path / "more")[1]
 
 
-def test_withheld_answers_are_told(tmp_path):
-    stored = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
-    _, twin = make([write_run(tmp_path / "run", class_metrics(abstain=stored))], tmp_path / "out")
-    assert "| answered | 75.00 % | 70.00 – 80.00 | answers with a confidence of at least 0.6 |" in twin
-    assert "| UAR of these | 81.00 % | – |" in twin
+LISTS = {
+    "val": {"clips": 3, "persons": None, "classes": {"a": 1, "b": 2}},
+    "face boxes": {"kind": "face", "clips": 8, "clips_with_box": 6, "frames": 40, "frames_with_box": 30},
+    "body boxes": {"kind": "body", "clips": 8, "clips_with_box": 8, "frames": 8, "frames_with_box": 8},
+    "validation": {"videos": 2, "contents": ["2 videos, 11 frames", "va: 9 of 11 frames labelled"]},
+    "all": {"clips": 30, "subjects": 6, "folds": 1, "targets": ["x", "y"]},
+}
+WITHHELD = {"threshold": 0.6, "coverage": 0.75, "answered": 72, "uar": 81.0, "intervals": {"coverage": [0.7, 0.8]}}
+ABSENT = [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
 
 
-def test_an_epoch_chosen_on_test_is_called_optimistic(tmp_path):
-    run = write_run(tmp_path / "run", class_metrics(selected_on="test: optimistic"), log="")
-    page, _ = make([run], tmp_path / "out")
-    assert "test clips themselves: the score is optimistic" in page.texts("p")[0]
-    assert any("the epoch was selected on test: optimistic" in text for text in page.texts("li"))
+def warnings(*kinds):
+    return {"warnings": [{"kind": kind, "text": f"warned of {kind}"} for kind in kinds]}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "facts", "texts", "absent"),
+    [
+        (
+            class_metrics(abstain=WITHHELD),
+            None,
+            ["| answered | 75.00 % | 70.00 – 80.00 | answers with a confidence of at least 0.6 |"]
+            + ["| UAR of these | 81.00 % | – |"],
+            [],
+        ),
+        (
+            class_metrics(confusion=ABSENT),
+            None,
+            ["no test clip of Confusion: UAR is the mean over the other classes", "| absent |"],
+            ["Guessing"],
+        ),
+        (
+            class_metrics(selected_on="test: optimistic"),
+            None,
+            ["test clips themselves: the score is optimistic", "the epoch was selected on test: optimistic"],
+            [],
+        ),
+        (  # what a run warned of itself is not derived again
+            class_metrics(confusion=ABSENT, selected_on="test: optimistic"),
+            warnings("test class_missing", "test few_clips", "setting"),
+            ["**setting:** warned of setting", "**data:** warned of test few"],
+            ["the epoch was selected on", "few clips make a class", "no test clip", "Kept: epoch"],
+        ),
+        (number_metrics(), warnings("few_subjects"), ["warned of few"], ["what is measured on so few"]),
+        (
+            class_metrics(),
+            {"data": LISTS},
+            ["| val | 3 clips: a 1, b 2 |", "persons are not known in this set"]
+            + ["| face boxes | 6 of 8 clips (75.0%), 30 of 40 frames (75.0%) |"]
+            + ["| body boxes | 8 of 8 clips (100.0%) |", "| all | 30 clips of 6 subjects in 1 fold; x, y |"]
+            + ["| validation | 2 videos, 11 frames |", "| validation | va: 9 of 11 frames labelled |"],
+            [],
+        ),
+        (
+            {"va/ccc_mean": 0.5, "va/ccc_sd": 0.25, "runs": {"seed-1": {"va/ccc": 0.4}}, "seeds": [1]},
+            None,
+            ["| va/ccc | 0.500 | 0.250 |"],
+            [],
+        ),
+        ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"], []),
+    ],
+)
+def test_a_report_says_what_a_run_holds(tmp_path, metrics, facts, texts, absent):
+    run = write_run(tmp_path / "run", metrics, facts, select_on="test", test_annotation="test.txt")
+    _, twin = make([run], tmp_path / "out")
+    assert [text for text in texts if text not in twin] == []
+    assert [text for text in absent if text in twin] == []
 
 
 def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
-    runs = {
-        "fold-1": {"uar": 70.0, "war": 71.0, "macro_f1": 69.0},
-        "fold-2": {"uar": 80.0, "war": 81.0, "macro_f1": 79},
-    }
+    runs = {f"fold-{n}": MEMBERS[n - 1] for n in (1, 2)}
     spread = {"uar_mean": 75.0, "uar_sd": 7.071, "war_mean": 76.0, "war_sd": 7.071}
     series = write_run(tmp_path / "series", class_metrics(runs=runs, **spread))
     write_mistakes(write_run(series / "fold-2"))
@@ -219,21 +264,19 @@ def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
             "agreement.png",
             ["| withdrawal | 0.900 | 1.100 | 0.670 | 0.660 | 0.400 – 0.800 | 30 |", "6 subjects"],
         ),
-        ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"]),
     ],
 )
 def test_other_kinds_of_runs(tmp_path, metrics, picture, words):
-    run = write_run(tmp_path / "run", metrics, log="")
-    if picture:
-        Image.new("RGB", (1600, 900)).save(run / picture)
+    run = write_run(tmp_path / "run", metrics, facts=None)
+    Image.new("RGB", (1600, 900)).save(run / picture)
     page, twin = make([run], tmp_path / "out")
     assert all(word in twin for word in words)
-    assert [tag for tag, _ in page.attributes].count("img") == (picture is not None)
+    assert [tag for tag, _ in page.attributes].count("img") == 1
 
 
 def test_runs_side_by_side(tmp_path):
     better = class_metrics(confusion=[[36, 4, 0], [5, 45, 0], [1, 2, 4]], is_new=False)  # recalls 90, 90 and 57.14 %
-    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", better, log="", lr=0.01)]
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", better, facts=None, lr=0.01)]
     page, twin = make(runs, tmp_path / "out")
     assert page.texts("h1") == ["2 runs compared"] and page.texts("h2")[1] == "Comparison"
     assert page.texts("p")[0].startswith("UAR, highest first: b 79.0") and "then" not in page.texts("p")[0]
@@ -266,7 +309,7 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
         (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2: not JSON"),
         (lambda run: put(run / "metrics.json", [1]), "expected a table"),
         (lambda run: (run / "metrics.jsonl").write_text("{}\nhalf"), "metrics.jsonl, line 2"),
-        (lambda run: (run / "log.txt").write_bytes(b"\xff\xfe"), "log.txt: not a text file"),
+        (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a text file"),
     ],
 )
 def test_a_damaged_folder_is_one_line(tmp_path, capsys, spoil, message):
@@ -284,5 +327,5 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
 
 
 def test_names_tell_folders_apart():
-    assert names_of([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
-    assert names_of([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and names_of([Path("/o/a")]) == ["a"]
+    assert distinct_names([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
+    assert distinct_names([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and distinct_names([Path("/o/a")]) == ["a"]

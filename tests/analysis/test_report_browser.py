@@ -27,12 +27,12 @@ def reports(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("reports")
     one = write_mistakes(write_run(root / "one", root_dir=PATH))
     hard = write_mistakes(write_run(root / "a-name-of-a-run-that-never-ends-0123456789", class_metrics(LONG, COUNTS)))
-    others = [
-        write_run(root / "videos", video_metrics(), log=""),
-        write_run(root / "numbers", number_metrics(), log=""),
+    special = [
+        write_run(root / "videos", video_metrics(), facts=None),
+        write_run(root / "numbers", number_metrics(), facts=None),
     ]
-    Image.new("RGB", (2400, 900), "white").save(others[0] / "timeline.png")
-    for name, runs in {"one": [one], "several": [one, hard, *others]}.items():
+    Image.new("RGB", (2400, 900), "white").save(special[0] / "timeline.png")
+    for name, runs in {"one": [one], "several": [one, hard, *special]}.items():
         assert main(["--mode", "report", *map(str, runs), "--output-dir", str(root / "out" / name)]) == 0
     return {name: root / "out" / name / "report.html" for name in ("one", "several")}
 
@@ -42,10 +42,10 @@ def page(request, browser, reports):
     """The page opened at a desk, with what it said and what it asked for."""
     context = browser.new_context(viewport=DESK)
     opened = context.new_page()
-    opened.said, opened.asked = [], []
-    opened.on("console", lambda message: opened.said.append(f"{message.type}: {message.text}"))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("request", lambda asked: opened.asked.append(asked.url))
+    opened.messages, opened.requests = [], []
+    opened.on("console", lambda message: opened.messages.append(f"{message.type}: {message.text}"))
+    opened.on("pageerror", lambda error: opened.messages.append(str(error)))
+    opened.on("request", lambda request: opened.requests.append(request.url))
     opened.route(lambda url: not url.startswith(("file:", "data:")), lambda route: route.abort())
     opened.goto(reports[request.param].as_uri(), wait_until="load")
     yield opened
@@ -53,13 +53,13 @@ def page(request, browser, reports):
 
 
 def test_it_asks_for_nothing_and_complains_of_nothing(page):
-    assert page.said == []
-    assert [url for url in page.asked if not url.startswith("data:")] == [page.url]
+    assert page.messages == []
+    assert [url for url in page.requests if not url.startswith("data:")] == [page.url]
 
 
 def test_every_picture_is_there_and_told_in_words(page):
     pictures = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight, i.alt])")
-    assert pictures and all(done and width > 0 and height > 0 and alt for done, width, height, alt in pictures)
+    assert pictures and all(complete and width > 0 and height > 0 and alt for complete, width, height, alt in pictures)
     drawings = page.evaluate(
         "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), s.getAttribute('aria-label'),"
         " s.getAttribute('aria-hidden'), s.getBoundingClientRect().width])"
@@ -75,8 +75,8 @@ def test_it_reads_in_order(page):
     assert page.evaluate("document.documentElement.lang") == "en" and page.title()
     for landmark in ("banner", "navigation", "main", "contentinfo"):
         assert page.get_by_role(landmark).count() == 1, landmark
-    lost = page.evaluate("[...document.querySelectorAll('a')].filter(a => !document.querySelector(a.hash)).length")
-    assert lost == 0 and page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
+    dangling = page.evaluate("[...document.querySelectorAll('a')].filter(a => !document.querySelector(a.hash)).length")
+    assert dangling == 0 and page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
         page.locator("[id]").count()
     )
 
@@ -115,9 +115,9 @@ def test_texts_can_be_told_from_their_ground_in_light_and_dark(page):
     """Every text's own colour against the ground that it lies on, as the browser resolves both."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        found = page.evaluate(CONTRASTS)
-        assert len(found) > 50
-        assert min(found.values()) >= 4.5, (scheme, [words for words, ratio in found.items() if ratio < 4.5][:5])
+        ratios = page.evaluate(CONTRASTS)
+        assert len(ratios) > 50
+        assert min(ratios.values()) >= 4.5, (scheme, [words for words, ratio in ratios.items() if ratio < 4.5][:5])
     grounds = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

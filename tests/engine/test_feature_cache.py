@@ -15,9 +15,9 @@ from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.transforms import cached_variants
 from engine import feature_cache
+from engine.config import make_config
 from engine.feature_cache import cache_features, cache_name, carry
 from engine.session import Session
-from engine.settings import make_config
 from models.clip_backbone import load_clip
 from tests.support import affect, tiny
 from tests.support.tools import error_of, run_main

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from analysis.agreement import agreement
+from analysis.metrics import agreement
 from engine.config import make_config
 from engine.regress import cross_validate, subject_folds
 from tests.support.tools import ROOT, error_of, run_main

@@ -13,13 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import plots, reliability
+from analysis import plots
 from sweep import table
 
 DRAWN = [
     (plots, "draw_confusion"),
     (plots, "draw_curves"),
-    (reliability, "draw_reliability"),
+    (plots, "draw_reliability"),
     (table, "draw_differences"),
 ]
 REAL = [getattr(module, name) for module, name in DRAWN]

@@ -3,7 +3,7 @@
 import torch.distributed  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 
-import analysis.reliability  # noqa: F401
+import analysis.plots  # noqa: F401
 import dataloader.pack  # noqa: F401
 import engine.evaluate  # noqa: F401
 import engine.train  # noqa: F401

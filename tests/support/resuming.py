@@ -20,7 +20,7 @@ from main import main
 from models.clip_backbone import RANDOM_SHAPE
 from models.clip_towers import Clip
 from tests.support.tiny import as_arguments, write_set
-from tests.support.tools import RANDOM_CLIP, Run
+from tests.support.tools import RANDOM_CLIP, Run, scores_of
 
 RECIPE = """
 --num-segments 2 --batch-size 2 --accumulate 2 --epochs 3 --milestones 2 --optimizer AdamW --lr 3e-3 --seed 0
@@ -88,7 +88,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Every tensor that a run ends in, its predictions and its history."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     history = [{name: value for name, value in line.items() if not name.startswith("seconds")} for line in lines]
-    return tensors_and_predictions(folder) | {"history": history, "metrics": (folder / "metrics.json").read_text()}
+    return tensors_and_predictions(folder) | {"history": history, "metrics": scores_of(folder)}
 
 
 def assert_same_end(folder: Path, other: Path) -> None:

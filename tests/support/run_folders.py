@@ -20,14 +20,17 @@ BINS = [
 ]
 CALIBRATION = {"ece": 11.5, "bins": BINS, "nll": 0.61, "brier": 0.31, "temperature": 1.75, "fitted_on": "val"}
 RISK = {"coverage": [0.01, 0.5, 1.0], "risk": [0.0, 0.1, 0.186], "aurc": 0.08}
-LOG = """warning: --use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice
-train   383 clips of 22 persons: Neutrality 150, Enjoyment 150, Confusion 83
-test     97 clips of 12 persons: Neutrality 40, Enjoyment 50, Confusion 7
-warning: 12 of 12 test persons are in train: the score is not of new persons
-warning: test: few clips make a class, and one clip many UAR points: Confusion 7 (4.76)
-warning: 12 of 12 test persons are in train: the score is not of new persons
-best epoch: 2 of 3, selected on val
-"""
+PERSONS = {"kind": "test person_shared", "text": "12 of 12 test persons are in train: the score is not of new persons"}
+TWICE = "--use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice"
+FEW = "test: few clips make a class, and one clip many UAR points: Confusion 7 (4.76)"
+FACTS = {
+    "warnings": [{"kind": "setting", "text": TWICE}, PERSONS, {"kind": "test few_clips", "text": FEW}],
+    "data": {
+        "train": {"clips": 383, "persons": 22, "classes": {"Neutrality": 150, "Enjoyment": 150, "Confusion": 83}},
+        "test": {"clips": 97, "persons": 12, "classes": {"Neutrality": 40, "Enjoyment": 50, "Confusion": 7}},
+    },
+    "best": {"epoch": 2, "epochs": 3},
+}
 
 
 def class_metrics(names=NAMES, confusion=CONFUSION, *, is_new: bool = True, **more: Any) -> dict[str, Any]:
@@ -54,15 +57,17 @@ def class_metrics(names=NAMES, confusion=CONFUSION, *, is_new: bool = True, **mo
     return metrics | more
 
 
-def write_run(folder: Path, metrics: dict[str, Any] | None = None, log: str = LOG, **given: Any) -> Path:
-    """A run of three epochs with two mistakes on record, one of them with a picture."""
+def write_run(
+    folder: Path, metrics: dict[str, Any] | None = None, facts: dict[str, Any] | None = FACTS, **given: Any
+) -> Path:
+    """A run of three epochs; ``facts`` None: a run of an older version."""
     folder.mkdir(parents=True)
     config = asdict(make_config({"exper_name": "by hand", "epochs": 3, "train_annotation": "a/train.txt"} | given))
     put(folder / "config.json", config)
-    put(folder / "metrics.json", class_metrics() if metrics is None else metrics)
+    metrics = class_metrics() if metrics is None else metrics
+    put(folder / "metrics.json", metrics if facts is None else metrics | {"facts": facts})
     rows = [{"epoch": n, "train/loss": 3.0 / n, "train/uar": 20.0 * n, "val/uar": 10.0 * n} for n in (1, 2, 3)]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    (folder / "log.txt").write_text(log, encoding="utf-8")
     Image.new("RGB", (60, 40), "white").save(folder / "curves.png")
     write_predictions(folder / "predictions.csv")
     return folder

@@ -33,7 +33,11 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return scores_of(self.folder)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["facts"]
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -43,6 +47,12 @@ class Run:
     def predictions(self) -> list[dict[str, str]]:
         with open(self.folder / "predictions.csv", newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    """metrics.json without the facts of the run, which differ between a training and an evaluation of its weights."""
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in content.items() if name != "facts"}
 
 
 def run_main(arguments: list[str], folder: Path) -> Run:

@@ -24,6 +24,22 @@ def test_what_is_said_is_printed_and_logged(tmp_path, capsys):
     assert (tmp_path / "run/log.txt").read_text() == "plain\nwarning: odd\n"
 
 
+def test_facts_are_stored_with_the_scores_also_warnings_that_come_later(tmp_path):
+    log = open_run(str(tmp_path / "run"), "x", {})
+    for text in ("odd", "odd", "lone \udcff"):
+        log.warn(text, "data")
+    log.facts["best"] = {"epoch": 2, "epochs": 3}
+    assert not (tmp_path / "run/metrics.json").exists()
+    scores = {"uar": 50.0}
+    log.write_metrics(scores)
+    log.warn("late")
+    log.close()
+    content = json.loads((tmp_path / "run/metrics.json").read_text())
+    warnings = [("data", "odd"), ("data", "lone \\udcff"), ("", "late")]
+    assert [(warning["kind"], warning["text"]) for warning in content["facts"].pop("warnings")] == warnings
+    assert content == {"uar": 50.0, "facts": {"data": {}, "best": {"epoch": 2, "epochs": 3}}} and "facts" not in scores
+
+
 def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     open_run(str(tmp_path / "run"), "x", {"first": {}}).close()
     with pytest.raises(UserError, match="already holds a run"):

@@ -1,0 +1,358 @@
+"""Two run folders compared on the same clips: what the second does better or worse, and whether that is noise.
+
+Either may be a run or a series: over seeds, whose mean counts, or over folds, whose predictions are put together.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.intervals import ROUNDING, Groups, groups_of
+from analysis.metrics import brackets
+from analysis.paired import SCORES, Difference, Pair, mcnemar
+from analysis.report.statements import option_text
+from analysis.results import Predictions, read_metrics, read_predictions, temperature_of
+from utils.config import flag_of
+from utils.errors import UserError
+from utils.runlog import RunLog
+from utils.tables import markdown_table, text_table
+from utils.words import plural
+
+TITLES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
+LEAST_SHARED = 0.5  # share of the clips of either run
+LISTED = 20  # flipped clips on the screen and in the Markdown; all are in flips.csv
+FLIP_COLUMNS = ("clip", "label", "a", "b", "flip")
+FLIPS = {(True, False): "right to wrong", (False, True): "wrong to right", (False, False): "wrong to wrong"}
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """What a folder holds. ``predicted`` is (S, N), one row per seed; S is 1 where it is not a series over seeds."""
+
+    folder: Path
+    predictions: Predictions  # of the first seed
+    predicted: np.ndarray
+    seeds: tuple[str, ...]  # names of the runs of a series over seeds
+    split: str | None
+    selected_on: str | None
+    is_calibrated: bool
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Content of comparison.json: run B against run A."""
+
+    clips: int
+    resampled: str | None
+    groups: int | None
+    scores: dict[str, dict[str, Any]]
+    per_class: dict[str, dict[str, Any]]
+    verdict: str
+    identical: bool
+    mcnemar: dict[str, Any] | None  # None for series over seeds: a clip has several answers there
+    flips: list[dict[str, str]]
+    runs: list[str] = field(default_factory=list)
+    seeds: list[list[str]] = field(default_factory=list)
+    options: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[str]) -> Comparison:
+    """Compare two run folders, or refuse what cannot be compared. ``unimportant``: options that change no result."""
+    a, b = (read_run(Path(folder)) for folder in folders)
+    if a.folder.resolve() == b.folder.resolve():
+        raise UserError(f"{a.folder}: compared with itself; name two runs")
+    require_same_classes(a, b)
+    rows_a, rows_b, warnings = match_clips(a, b)
+    ids = [a.predictions.ids[i] for i in rows_a]
+    persons = [a.predictions.persons[i] or b.predictions.persons[j] for i, j in zip(rows_a, rows_b, strict=True)]
+    groups = groups_of(ids, persons, ci)
+    warnings += [*doubts(a, b), *(groups.doubts() if groups is not None else [])]
+    return compare_models(
+        a.predictions.names,
+        ids,
+        a.predictions.label[rows_a],
+        a.predicted[:, rows_a],
+        b.predicted[:, rows_b],
+        groups,
+        a.seeds == b.seeds,
+        runs=[str(a.folder), str(b.folder)],
+        seeds=[list(a.seeds), list(b.seeds)],
+        options=different_options(a, b, unimportant),
+        warnings=warnings,
+    )
+
+
+def read_run(folder: Path) -> ScoredRun:
+    """Return a run, or a series of runs."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; --mode compare takes the folders of two runs")
+    metrics = read_metrics(folder)
+    if "uar" not in metrics:
+        raise UserError(f"{folder}: its scores are not of classes of clips; compare runs that have a predictions.csv")
+    seeds = tuple(metrics["runs"]) if "seeds" in metrics else ()
+    predictions = [read_predictions([folder / name / "predictions.csv"]) for name in seeds or [""]]
+    return ScoredRun(
+        folder=folder,
+        predictions=predictions[0],
+        predicted=np.stack([answers.predicted for answers in predictions]),
+        seeds=seeds,
+        split=metrics.get("split"),
+        selected_on=metrics.get("selected_on"),
+        is_calibrated=all(temperature_of(read_metrics(folder / name)) != 1.0 for name in seeds or [""]),
+        options=read_options(folder),
+    )
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """Return every option of the run in one table; none where its config.json is lost."""
+    try:
+        groups = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return {name: value for group in groups.values() for name, value in group.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def require_same_classes(a: ScoredRun, b: ScoredRun) -> None:
+    names_a, names_b = a.predictions.names, b.predictions.names
+    if set(names_a) != set(names_b):
+        differing = ", ".join(sorted(set(names_a) ^ set(names_b)))
+        raise UserError(f"{a.folder} and {b.folder} have other classes ({differing}): nothing to compare")
+    if names_a != names_b:
+        raise UserError(f"{a.folder} and {b.folder} have their classes in another order; evaluate both again")
+
+
+def match_clips(a: ScoredRun, b: ScoredRun) -> tuple[list[int], list[int], list[str]]:
+    """Return the rows of the clips that both runs have, in the order of ``a``, and a warning about clips left out."""
+    index_a, index_b = rows_by_clip(a.predictions.ids), rows_by_clip(b.predictions.ids)
+    shared = [key for key in index_a if key in index_b]
+    if len(shared) < LEAST_SHARED * max(len(index_a), len(index_b)):
+        raise UserError(
+            f"{a.folder} and {b.folder} share {len(shared)} of {len(index_a)} and {len(index_b)} clips: evaluate "
+            f"both on the same list (--mode eval --eval-checkpoint RUN/best.pt --test-annotation FILE)"
+        )
+    rows_a, rows_b = [index_a[key] for key in shared], [index_b[key] for key in shared]
+    differing = np.flatnonzero(a.predictions.label[rows_a] != b.predictions.label[rows_b])
+    if len(differing):
+        raise UserError(
+            f"{len(differing)} shared clips have another label in {b.folder} than in {a.folder}, "
+            f"{a.predictions.ids[rows_a[differing[0]]]} for one: their lists are not the same"
+        )
+    missing = [len(index_a) - len(shared), len(index_b) - len(shared)]
+    omitted = f"{plural(len(shared), 'clip')} in both runs; left out: {missing[0]} of A, {missing[1]} of B"
+    return rows_a, rows_b, [omitted] if any(missing) else []
+
+
+def rows_by_clip(ids: list[str]) -> dict[tuple[str, int], int]:
+    """Return {(clip, number of its occurrence): row}, since a list may name a clip twice."""
+    counts: dict[str, int] = {}
+    rows = {}
+    for row, name in enumerate(ids):
+        counts[name] = counts.get(name, 0) + 1
+        rows[name, counts[name]] = row
+    return rows
+
+
+def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
+    """Return what makes the comparison unfair, or less than it seems."""
+    warnings = []
+    for letter, run in (("A", a), ("B", b)):
+        if "optimistic" in str(run.selected_on):
+            warnings.append(f"{letter} ({run.folder}) was selected on {run.selected_on}")
+    if a.split != b.split:
+        warnings.append(f"A is scored on {a.split} clips, B on {b.split} clips")
+    if a.is_calibrated != b.is_calibrated:
+        letter = "A" if a.is_calibrated else "B"
+        warnings.append(
+            f"{letter} alone is calibrated: its probabilities are not the other's; which class wins is not moved"
+        )
+    single = [letter for letter, run in (("A", a), ("B", b)) if not run.seeds]
+    if single:
+        which = "each" if len(single) == 2 else single[0]
+        warnings.append(f"one training of {which}: what another seed would do with it is not in the interval (--seeds)")
+    return warnings
+
+
+def different_options(a: ScoredRun, b: ScoredRun, unimportant: Collection[str]) -> dict[str, list[str]]:
+    """Return {flag: its value in each run} of the options that differ and may change a result."""
+    differing = {}
+    for name in sorted({*a.options, *b.options} - {*unimportant}):
+        values = [run.options.get(name) for run in (a, b)]
+        if values[0] != values[1]:
+            differing[flag_of(name)] = [option_text(value) for value in values]
+    return differing
+
+
+def compare_models(
+    names: tuple[str, ...],
+    ids: list[str],
+    label: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    groups: Groups | None,
+    same_seeds: bool,
+    **about: Any,
+) -> Comparison:
+    """Compare (S, N) predictions, one row per seed. ``about``: the fields of Comparison that are about the folders."""
+    pair = Pair(label, a, b, groups, len(names), same_seeds)
+    scores = {
+        name: dict(zip("ab", pair.scores(name), strict=True)) | pair.difference(name).as_dict() for name in SCORES
+    }
+    per_class = {}
+    for c, name in enumerate(names):
+        rows = label == c
+        recalls = [100 * float((model[:, rows] == c).mean()) if rows.any() else None for model in (a, b)]
+        per_class[name] = {"support": int(rows.sum()), "a": recalls[0], "b": recalls[1]}
+        per_class[name] |= pair.recall_difference(c).as_dict()
+    test, flips = None, []
+    if len(a) == len(b) == 1:
+        test, flips = flips_of(names, ids, label, a[0], b[0])
+    return Comparison(
+        clips=len(ids),
+        resampled=None if groups is None else groups.resampled,
+        groups=None if groups is None else groups.count,
+        scores=scores,
+        per_class=per_class,
+        verdict=verdict(pair.difference("uar"), groups),
+        identical=pair.is_identical,
+        mcnemar=test,
+        flips=flips,
+        **about,
+    )
+
+
+def verdict(uar: Difference, groups: Groups | None) -> str:
+    """Return one plain sentence on the difference of UAR."""
+    if uar.identical:
+        return "The two give identical predictions: not one clip differs."
+    if uar.interval is None:
+        why = "--ci off" if groups is None else f"two {groups.resampled} or more are needed"
+        return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) nobody can say whether that is noise."
+    if max(map(abs, uar.interval)) < ROUNDING:
+        return "UAR is the same whoever is drawn: nothing tells the two apart, though answers differ."
+    difference, bounds = f"The difference of {uar.value:+.1f} UAR", brackets(uar.interval)
+    if uar.is_beyond_noise:
+        return f"{difference} is beyond noise at 95 % {bounds}."
+    if uar.interval[0] <= 0 <= uar.interval[1]:
+        return f"{difference} is within noise: its 95 % interval {bounds} holds 0."
+    too_few = f"the two differ for {uar.differing} of {groups.count} {groups.resampled}, too few (p {uar.p:.2f})"
+    return f"{difference} cannot be told from noise: {too_few}."
+
+
+def flips_of(
+    names: tuple[str, ...], ids: list[str], label: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return McNemar's test of (N,) predictions, and every clip whose answer changed, answers that got worse first."""
+    right_a, right_b = a == label, b == label
+    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
+    flips = []
+    for row in np.flatnonzero(a != b):
+        flip = FLIPS[bool(right_a[row]), bool(right_b[row])]
+        values = (ids[row], names[label[row]], names[a[row]], names[b[row]], flip)
+        flips.append(dict(zip(FLIP_COLUMNS, values, strict=True)))
+    test = {"a_alone_right": only_a, "b_alone_right": only_b, "p": mcnemar(only_a, only_b)}
+    return test, sorted(flips, key=lambda flip: list(FLIPS.values()).index(flip["flip"]))
+
+
+# -- what is written ------------------------------------------------------------------------------------------------
+
+
+def write_comparison(log: RunLog, comparison: Comparison) -> dict[str, Any]:
+    """Write ``comparison.json``, ``comparison.md`` and ``flips.csv``, and print the same."""
+    content = asdict(comparison)
+    log.write_json("comparison.json", content)
+    log.write_text("comparison.md", as_markdown(comparison))
+    if comparison.mcnemar is not None:
+        log.write_text("flips.csv", as_csv(comparison.flips))
+    log.say(as_text(comparison))
+    log.say(f"folder: {log.folder}")
+    return content
+
+
+def as_text(comparison: Comparison) -> str:
+    lines = [f"A: {comparison.runs[0]}", f"B: {comparison.runs[1]}", f"{comparison.clips} clips", ""]
+    lines += [f"warning: {line}" for line in comparison.warnings]
+    lines += [*text_table(score_rows(comparison)), "", *notes(comparison)]
+    if comparison.flips:
+        lines += ["", *text_table(flip_rows(comparison)), unlisted_flips(comparison)]
+    if comparison.options:
+        options = [[flag, *values] for flag, values in comparison.options.items()]
+        lines += ["", *text_table([["what differs", "A", "B"], *options])]
+    return "\n".join([*lines, "", comparison.verdict])
+
+
+def as_markdown(comparison: Comparison) -> str:
+    lines = ["# Two runs compared", "", f"**{comparison.verdict}**", ""]
+    lines += [f"- A: `{comparison.runs[0]}`", f"- B: `{comparison.runs[1]}`", f"- {comparison.clips} clips", ""]
+    lines += [f"> {line}\n" for line in comparison.warnings]
+    head, *rows = score_rows(comparison)
+    lines += [*markdown_table(head, rows), "", *(f"- {line}" for line in notes(comparison))]
+    if comparison.options:
+        options = [[f"`{flag}`", *values] for flag, values in comparison.options.items()]
+        lines += ["", "## What differs in the options", "", *markdown_table(["option", "A", "B"], options)]
+    if comparison.flips:
+        head, *rows = flip_rows(comparison)
+        lines += ["", "## Clips that flipped", "", *markdown_table(head, rows), "", unlisted_flips(comparison)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def as_csv(flips: list[dict[str, str]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, FLIP_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flips)
+    return file.getvalue()
+
+
+def score_rows(comparison: Comparison) -> list[list[str]]:
+    rows = [["", "A", "B", "B - A", "95 %", "p"]]
+    rows += [[title, *number_cells(comparison.scores[name])] for name, title in TITLES.items()]
+    for name, values in comparison.per_class.items():
+        rows.append([f"recall of {name} ({values['support']})", *number_cells(values)])
+    return rows
+
+
+def number_cells(values: dict[str, Any]) -> list[str]:
+    if values["value"] is None:
+        return ["absent", "absent", "", "", ""]
+    p = "" if values["p"] is None else f"{values['p']:.3f}"
+    return [f"{values['a']:.2f}", f"{values['b']:.2f}", f"{values['value']:+.2f}", brackets(values["interval"]), p]
+
+
+def flip_rows(comparison: Comparison) -> list[list[str]]:
+    return [["clip", "label", "A says", "B says", ""], *([*flip.values()] for flip in comparison.flips[:LISTED])]
+
+
+def unlisted_flips(comparison: Comparison) -> str:
+    return f"and {len(comparison.flips) - LISTED} more in flips.csv" if len(comparison.flips) > LISTED else ""
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return what the tables do not say: how the intervals were drawn, McNemar's test, how many answers changed."""
+    lines = []
+    if comparison.groups:
+        seeds = " and seeds" if any(comparison.seeds) else ""
+        unpaired = seeds and comparison.seeds[0] != comparison.seeds[1]
+        separately = ", the seeds of each by themselves" if unpaired else ""
+        lines.append(
+            f"95 % intervals of the differences: {comparison.groups} {comparison.resampled}{seeds} drawn again, "
+            f"the same for both{separately}"
+        )
+    test = comparison.mcnemar
+    if test is None:
+        return [*lines, "McNemar and flipped clips are of single runs: compare two seeds' folders for them"]
+    only_a, only_b, changed = test["a_alone_right"], test["b_alone_right"], len(comparison.flips)
+    return [
+        *lines,
+        f"McNemar, exact: A alone has {only_a} clips right, B alone {only_b}, p {test['p']:.3g} (takes clips as "
+        f"independent; clips of one person are not)",
+        f"{changed} answers changed: {only_a} right to wrong, {only_b} wrong to right, {changed - only_a - only_b} "
+        f"wrong to wrong",
+    ]

@@ -1,1 +1,0 @@
-"""Run folders beside one another."""

@@ -1,0 +1,188 @@
+"""Two models on the same clips: their difference by a paired bootstrap, McNemar's test; means over seeds.
+
+A model is (S, N) predictions, one row per training seed; its score is the mean over its seeds.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from analysis.intervals import (
+    LEVEL,
+    REPLICATES,
+    ROUNDING,
+    Groups,
+    as_percent,
+    classifier_intervals,
+    confusions,
+    draw_sums,
+    interval,
+    mean_interval,
+)
+from analysis.metrics import Interval, Rates, rates
+
+SCORES = ("uar", "war", "macro_f1")
+SEED_STREAM = 1  # random stream that seeds are drawn from
+ALPHA = 1 - LEVEL / 100
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of two scores in points, its 95 % interval, and the two-sided p of no difference."""
+
+    value: float | None
+    interval: Interval
+    p: float | None
+    identical: bool = False  # not one prediction differs
+    differing: int | None = None  # groups in which the two are not equally good
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """The interval excludes 0, and the models differ in enough groups for that to mean something."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1] and self.p <= ALPHA
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"beyond_noise": self.is_beyond_noise}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Model ``b`` against model ``a``: (S', N) and (S, N) predictions of the same ``label`` (N,)."""
+
+    label: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    groups: Groups | None  # None: no intervals
+    C: int
+    same_seeds: bool = True  # seed i of a is seed i of b
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """(G, S + S', C, C) confusion matrices."""
+        groups = self.groups or Groups(np.zeros(len(self.label), dtype=int), 1, "clips")
+        return confusions_of(self.label, np.concatenate([self.a, self.b]), groups, self.C)
+
+    @cached_property
+    def _rates(self) -> Rates:
+        return rates(self._sums.sum(axis=0))
+
+    @cached_property
+    def _replicates(self) -> Rates | None:
+        return None if self.groups is None or self.groups.count < 2 else rates(draw_sums(self._sums))
+
+    @property
+    def is_identical(self) -> bool:
+        return self.a.shape == self.b.shape and bool((self.a == self.b).all())
+
+    def scores(self, name: str) -> tuple[float, float]:
+        """Return the score of ``a`` and of ``b``, in percent."""
+        values, S = 100 * getattr(self._rates, name), len(self.a)
+        return float(values[:S].mean()), float(values[S:].mean())
+
+    def difference(self, name: str) -> Difference:
+        """Return the score of ``b`` minus that of ``a``."""
+        return self._difference(name, ...)
+
+    def recall_difference(self, label: int) -> Difference:
+        return self._difference("recall", (..., label))
+
+    def _difference(self, name: str, part: Any) -> Difference:
+        S = len(self.a)
+        values = getattr(self._rates, name)[part]
+        value = values[S:].mean() - values[:S].mean()
+        if np.isnan(value):
+            return Difference(None, None, None)
+        value = 100 * float(value)
+        if self._replicates is None:
+            return Difference(value, None, None, self.is_identical)
+        replicates = getattr(self._replicates, name)[part]  # (R, S + S')
+        stream_b = SEED_STREAM if self.same_seeds else SEED_STREAM + 1
+        differences = mean_over_seeds(replicates[:, S:], stream_b) - mean_over_seeds(replicates[:, :S])
+        differences = differences[~np.isnan(differences)]
+        bounds, count = as_percent(interval(differences)), self._count_differing(name, part)
+        if name == "recall" and value and np.ptp(differences) < ROUNDING:
+            bounds = None  # every clip of the class is won, or lost: the bootstrap of a few shows no spread
+        return Difference(value, bounds, sign_p(differences, count), self.is_identical, count)
+
+    def _count_differing(self, name: str, part: Any) -> int:
+        """Count the groups in which the two differ: for F1 in any answer, else in the answers that are right."""
+        sums = self._sums if name == "macro_f1" else np.diagonal(self._sums, axis1=-2, axis2=-1)[part]
+        S = len(self.a)
+        distance = sums[:, S:].mean(axis=1) - sums[:, :S].mean(axis=1)
+        return int((abs(distance.reshape(len(distance), -1)) > ROUNDING).any(axis=1).sum())
+
+
+def confusions_of(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
+    """Return (G, S, C, C): the confusion matrices of each group from (S, N) predictions."""
+    return np.stack([confusions(label, row, groups, C) for row in predicted], axis=1)
+
+
+def mean_over_seeds(values: np.ndarray, stream: int = SEED_STREAM) -> np.ndarray:
+    """Return (R,) means of (R, S) values over seeds, with other seeds drawn in each replicate.
+
+    ``S - 1`` of S seeds are drawn with replacement: their mean varies as much as a mean over S seeds does, while S of
+    them would vary too little. A single seed is taken as it is, since its noise cannot be known.
+    """
+    S = values.shape[1]
+    if S == 1:
+        return values[:, 0]
+    shares = np.random.default_rng([stream, 9]).multinomial(S - 1, np.full(S, 1 / S), size=REPLICATES) / (S - 1)
+    return (shares * values).sum(axis=1)
+
+
+def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | None, C: int) -> dict[str, Interval]:
+    """Return the interval of each mean score of these S models, (S, N) predictions; all draw the same groups.
+
+    Where the bootstrap moves no mean, it is the mean of what each model has for bounds.
+    """
+    if groups is None or groups.count < 2:
+        return dict.fromkeys(SCORES)
+    sums = confusions_of(label, predicted, groups, C)
+    replicates = rates(draw_sums(sums))
+    means = {name: mean_interval(getattr(replicates, name).mean(axis=1)) for name in SCORES}
+    if len(predicted) > 1 and None not in means.values():
+        return means
+    models = [classifier_intervals(sums[:, s]) for s in range(len(predicted))]
+    exact = {name: mean_of_bounds([bounds[name] for bounds in models]) for name in SCORES}
+    return exact if len(predicted) == 1 else {name: means[name] or exact[name] for name in SCORES}
+
+
+def mean_of_bounds(bounds: list[Interval]) -> Interval:
+    return None if None in bounds else np.mean(bounds, axis=0).tolist()
+
+
+def sign_p(differences: np.ndarray, count: int) -> float:
+    """Return twice the share of replicates on the rarer side of 0; zeros count on both sides.
+
+    Never below what the replicates resolve, nor below the chance that ``count`` differing groups all point one way:
+    with five persons that is 1 in 16, whatever they show.
+    """
+    rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return min(1.0, float(max(2 * (rarer + 1) / (len(differences) + 1), 2.0 ** (1 - count))))
+
+
+def mcnemar(only_a_right: int, only_b_right: int) -> float:
+    """Return the exact two-sided p of McNemar's test: the sign test of the clips that only one model has right."""
+    from scipy.stats import binomtest  # takes half a second to import, and only a comparison needs it
+
+    total = only_a_right + only_b_right
+    return float(binomtest(only_a_right, total).pvalue) if total else 1.0
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p values: the smallest times their number, the next times one less, never decreasing."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def sd(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation over seeds, None of a single one."""
+    return statistics.stdev(values) if len(values) > 1 else None

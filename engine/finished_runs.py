@@ -1,0 +1,47 @@
+"""``--mode compare RUN_A RUN_B`` and ``--mode report RUN...``: what folders of finished runs say."""
+
+from dataclasses import asdict
+from typing import Any
+
+from engine.options import Config, defaults, names_with
+from engine.registry import method_named
+from utils.runlog import open_run, safe_name
+
+
+def compare(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """Compare two run folders; write and print the comparison in a folder of its own."""
+    from analysis.compare import compare_folders, write_comparison
+
+    comparison = compare_folders(config.run.files, config.results.ci, frozenset(names_with(affects_results=False)))
+    log = open_run(config.run.output_dir, safe_name(given.get("exper_name", "compare")), asdict(config))
+    try:
+        return write_comparison(log, comparison)
+    finally:
+        log.close()
+
+
+def report(config: Config, given: dict[str, Any]) -> None:
+    """Write ``report.html`` and ``report.md`` about run folders, and print where they are."""
+    from analysis.report.sections import OptionFacts
+    from analysis.report.write import write_report
+
+    options = OptionFacts(defaults(), frozenset(names_with(affects_results=False)), differing_options)
+    with_pictures = config.results.mistake_frames
+    folder = config.run.output_dir
+    for path in write_report(config.run.files, output_dir=folder, with_pictures=with_pictures, options=options):
+        print(path)
+
+
+def differing_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run that differ from the defaults of its method."""
+    usual = defaults() | dict(method_named(options["model"]).defaults if options.get("model") else {})
+    hidden = names_with(affects_results=False)
+    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
+    filled_in = {"lr_fusion": options.get("lr"), "normalize": "none", "crop_body": False}  # where not given
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in hidden
+        and value != usual.get(name)
+        and not (usual.get(name) is None and value == filled_in.get(name))
+    }
