@@ -1,4 +1,4 @@
-"""Who is drawn: skin, hair, glasses, build and wardrobe of a person, all independent of what the person feels."""
+"""A person's looks: skin, hair, glasses, build and wardrobe, all independent of what the person feels."""
 
 from dataclasses import dataclass
 
@@ -46,27 +46,26 @@ class Identity:
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """A new random person."""
+    """Return a new random person."""
     return Identity(
-        skin=_vary(SKINS, rng),
+        skin=pick_colour(SKINS, rng),
         hair=str(rng.choice(HAIRS)),
-        hair_colour=_vary(HAIR_COLOURS, rng),
+        hair_colour=pick_colour(HAIR_COLOURS, rng),
         glasses=str(rng.choice(("none", "round", "square"), p=(0.6, 0.2, 0.2))),
-        glasses_colour=_vary(FRAME_COLOURS, rng),
-        eye_colour=_vary(EYE_COLOURS, rng),
+        glasses_colour=pick_colour(FRAME_COLOURS, rng),
+        eye_colour=pick_colour(EYE_COLOURS, rng),
         brow_width=rng.uniform(0.8, 1.25),
         face_width=rng.uniform(0.93, 1.08),
         face_height=rng.uniform(0.95, 1.05),
         eye_size=rng.uniform(0.92, 1.12),
         build=rng.uniform(0.9, 1.14),
-        wardrobe=tuple(_draw_outfit(rng) for _ in range(3)),
+        wardrobe=tuple(
+            Outfit(str(rng.choice(CLOTHES)), pick_colour(CLOTH_COLOURS, rng), pick_colour(CLOTH_COLOURS, rng))
+            for _ in range(3)
+        ),
     )
 
 
-def _draw_outfit(rng: np.random.Generator) -> Outfit:
-    return Outfit(str(rng.choice(CLOTHES)), _vary(CLOTH_COLOURS, rng), _vary(CLOTH_COLOURS, rng))
-
-
-def _vary(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
-    """One of ``colours``, a little lighter or darker."""
-    return shade(colours[rng.integers(len(colours))], rng.uniform(0.92, 1.06))
+def pick_colour(colours: tuple[Colour, ...], rng: np.random.Generator, low: float = 0.92, high: float = 1.06) -> Colour:
+    """Return one of ``colours``, a little lighter or darker."""
+    return shade(colours[rng.integers(len(colours))], rng.uniform(low, high))
