@@ -7,7 +7,6 @@ restless the head is.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -86,16 +85,13 @@ def smooth(values: np.ndarray, width: float) -> np.ndarray:
     return np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], axis=1)
 
 
-@dataclass(frozen=True)
-class Face:
-    """Two versions of a video's moments."""
+def show_course(
+    course: np.ndarray, temper: Temper, rng: np.random.Generator
+) -> tuple[tuple[Moment, ...], tuple[Moment, ...]]:
+    """Return the moments of a face that shows the expressions by the weights of their regions, in two versions.
 
-    intended: tuple[Moment, ...]  # as somebody who knows what came before and after reads them
-    live: tuple[Moment, ...]  # as they are filmed
-
-
-def show_course(course: np.ndarray, temper: Temper, rng: np.random.Generator) -> Face:
-    """Return a face that shows the expressions by the weights of their regions, in the person's own way."""
+    The first is what somebody reads who knows what came before and after, the second is what is filmed.
+    """
     track = rest_track(len(course), temper, rng)
     blinks, track.eyelid = track.eyelid == 0, np.full(len(course), np.max(track.eyelid))
     weights = weigh_regions(course)
@@ -114,7 +110,7 @@ def show_course(course: np.ndarray, temper: Temper, rng: np.random.Generator) ->
     for latent, size in RESTLESS.items():
         track.add(latent, np.clip(course[:, 1], 0, 1) * wander((track.frames, 1), size, rng, SHAKING)[:, 0])
     track.eyelid = np.where(blinks, 0.0, track.eyelid)
-    return Face(intended, track.moments())
+    return intended, track.moments()
 
 
 def _show_emotion(track: Track, emotion: str, amount: np.ndarray, rng: np.random.Generator) -> None:

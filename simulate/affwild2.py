@@ -10,10 +10,10 @@ import numpy as np
 from dataloader.frame_labels import TASKS
 from simulate.affect import draw_course, read_video_labels, show_course
 from simulate.canvas import Canvas
-from simulate.emotions import draw_temper
-from simulate.figure import draw_bust, pose_figure
+from simulate.emotions import Temper
+from simulate.figure import Figure, draw_bust
 from simulate.head import HEAD_HEIGHT
-from simulate.identity import Identity, draw_identity
+from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS, paint_room
 from simulate.scene import (
@@ -21,7 +21,7 @@ from simulate.scene import (
     SCENE_HEIGHT,
     SCENE_WIDTH,
     SUPERSAMPLE,
-    draw_camera,
+    Camera,
     encode_jpeg,
     frame_name,
 )  # fmt: skip
@@ -87,17 +87,17 @@ class VideoSettings(SetSettings):
         person, behaviour, losses = (
             self.stream(purpose, slot.number) for purpose in (Stream.PERSON, Stream.BEHAVIOUR, Stream.LOSSES)
         )
-        identity, temper = draw_identity(person), draw_temper(person)
+        identity, temper = Identity(person), Temper(person)
         course = draw_course(length_of(self, slot), behaviour)
-        face = show_course(course, temper, behaviour)
-        labels = read_video_labels(course, face.intended, losses)
+        intended, live = show_course(course, temper, behaviour)
+        labels = read_video_labels(course, intended, losses)
         for task, rows in labels.items():
             invalid = draw_runs(len(rows), INVALID_SHARE[task], losses)
             labels[task] = np.where(invalid[:, None], TASKS[task].invalid, rows)
         faceless = draw_runs(len(course), FACELESS_SHARE, losses)
         closeup = Closeup(identity, slot.room, self.stream(Stream.SCENE, slot.number))
         noise, files = self.stream(Stream.NOISE, slot.number), {}
-        for number, moment in enumerate(face.live):
+        for number, moment in enumerate(live):
             if not faceless[number]:
                 data = encode_jpeg(closeup.draw(moment, noise), closeup.camera.quality)
                 files[f"{slot.folder}/{frame_name(number + 1)}"] = data
@@ -149,7 +149,7 @@ class Closeup:
 
     def __init__(self, identity: Identity, room: str, rng: np.random.Generator) -> None:
         self.identity, self.outfit = identity, identity.wardrobe[rng.integers(len(identity.wardrobe))]
-        self.camera = draw_camera(rng)
+        self.camera = Camera(rng)
         self.light = self.camera.light(EDGE, EDGE)
         self.scale = EDGE / (2 * PORTRAIT_MARGIN * HEAD_HEIGHT) * rng.uniform(0.97, 1.05)  # pixels for a scene unit
         self.drop = rng.normal(2, 1)  # scene units from the middle of the head to the middle of the crop
@@ -158,7 +158,7 @@ class Closeup:
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> np.ndarray:
         """Return a frame, (EDGE, EDGE, 3) RGB uint8."""
-        figure = pose_figure(self.identity, self.outfit, moment)
+        figure = Figure(self.identity, self.outfit, moment)
         scale = SUPERSAMPLE * self.scale * rng.normal(1, BREATH)
         angle = np.radians(-UPRIGHT * moment.roll)
         linear = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])

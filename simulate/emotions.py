@@ -86,26 +86,15 @@ HANDS_AT_FACE = {  # what a hand may do, and its chance
 HABITS = (("palm", 0.05), ("chin", 0.05))  # in every emotion
 
 
-@dataclass(frozen=True)
 class Temper:
-    """How one person shows emotions."""
+    """How one random person shows emotions."""
 
-    liveliness: float  # factor of every movement
-    lowered: float  # 0 … 1: looks and hangs down out of habit
-    brow_raise: float  # at rest, as the next two
-    brow_furrow: float
-    smile: float
-
-
-def draw_temper(rng: np.random.Generator) -> Temper:
-    """Return a random person's temper."""
-    return Temper(
-        liveliness=rng.uniform(0.7, 1.15),
-        lowered=rng.beta(1.2, 2.5),
-        brow_raise=rng.normal(0, 0.1),
-        brow_furrow=abs(rng.normal(0, 0.08)),
-        smile=rng.normal(0, 0.07),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.liveliness = rng.uniform(0.7, 1.15)  # factor of every movement
+        self.lowered = rng.beta(1.2, 2.5)  # 0 … 1: looks and hangs down out of habit
+        self.brow_raise = rng.normal(0, 0.1)  # at rest, as the next two
+        self.brow_furrow = abs(rng.normal(0, 0.08))
+        self.smile = rng.normal(0, 0.07)
 
 
 def rest_track(frames: int, temper: Temper, rng: np.random.Generator) -> Track:

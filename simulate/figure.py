@@ -1,7 +1,5 @@
 """The body: torso, neck, and two arms whose hands rest, write, type, hold or go to the face."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simulate.canvas import CIRCLE, Canvas, Colour, curve, mix, shade
@@ -13,41 +11,35 @@ MIDDLE, DESK_EDGE = 160.0, 186.0  # scene units
 PROPPED = ("palm", "chin", "pen", "mouth", "eye")  # hands at the face whose elbow stays on the desk
 
 
-@dataclass(frozen=True)
-class Arm:
-    """Three joints in scene units and what the hand does."""
-
-    sign: int  # -1 left of the picture, 1 right
-    action: str
-    shoulder: np.ndarray
-    elbow: np.ndarray
-    hand: np.ndarray
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A person's pose at one moment."""
+    """A person's pose at one moment, in scene units."""
 
-    identity: Identity
-    outfit: Outfit
-    moment: Moment
-    head: Head
-    neck: np.ndarray
-    shoulders: np.ndarray  # left and right, (2, 2)
-    arms: tuple[Arm, Arm]
+    def __init__(self, identity: Identity, outfit: Outfit, moment: Moment) -> None:
+        self.identity, self.outfit, self.moment = identity, outfit, moment
+        self.neck = np.array((MIDDLE + 8 * moment.lean, 134 + 10 * moment.slump + 3 * moment.forward))
+        across = 6 * moment.lean + 26 * np.sin(np.radians(moment.roll))
+        centre = self.neck + np.array((across, -50 + 4 * moment.slump + 0.22 * moment.pitch))
+        self.head = Head(identity, moment, centre, 1 + 0.05 * moment.forward)
+        x = np.array((-1, 1)) * ((50 - 3 * moment.slump) * identity.build)
+        drop = np.array((-moment.lean, moment.lean)) * 3
+        self.shoulders = np.stack([self.neck[0] + x, self.neck[1] + 16 + 2 * moment.slump + drop], 1)  # left, right
+        self.arms = [Arm(name, moment, self.head, self.shoulders[i]) for i, name in enumerate(("left", "right"))]
 
 
-def pose_figure(identity: Identity, outfit: Outfit, moment: Moment) -> Figure:
-    """Return the positions of all joints."""
-    neck = np.array((MIDDLE + 8 * moment.lean, 134 + 10 * moment.slump + 3 * moment.forward))
-    across = 6 * moment.lean + 26 * np.sin(np.radians(moment.roll))
-    centre = neck + np.array((across, -50 + 4 * moment.slump + 0.22 * moment.pitch))
-    head = Head(identity, moment, centre, 1 + 0.05 * moment.forward)
-    half = (50 - 3 * moment.slump) * identity.build
-    drop = np.array((-moment.lean, moment.lean)) * 3
-    shoulders = np.stack([neck[0] + np.array((-half, half)), neck[1] + 16 + 2 * moment.slump + drop], 1)
-    arms = tuple(_pose_arm(arm, moment, head, joint) for arm, joint in zip(("left", "right"), shoulders, strict=True))
-    return Figure(identity, outfit, moment, head, neck, shoulders, arms)
+class Arm:
+    """Three joints of the left or the right arm of the picture, in scene units, and what its hand does."""
+
+    def __init__(self, name: str, moment: Moment, head: Head, shoulder: np.ndarray) -> None:
+        self.sign, self.action, self.shoulder = -1 if name == "left" else 1, moment.hand(name), shoulder
+        goal, reach = getattr(moment, f"{name}_hand"), getattr(moment, f"{name}_reach")
+        rest, elbow = np.array((MIDDLE + self.sign * 35, 209.0)), np.array((MIDDLE + self.sign * 67, 202.0))
+        raised = elbow
+        if goal in PROPPED:
+            raised = np.array((MIDDLE + self.sign * 52, 207.0))
+        elif goal == "head":
+            raised = shoulder + np.array((self.sign * 27, -4))
+        self.elbow = elbow + (raised - elbow) * reach
+        self.hand = rest + (_hand_goal(self.sign, goal, moment, head) - rest) * reach
 
 
 def phone_centre(head: Head, balance: float) -> np.ndarray:
@@ -56,19 +48,6 @@ def phone_centre(head: Head, balance: float) -> np.ndarray:
     ``balance`` is the mean sign of the arms that hold it.
     """
     return np.array((MIDDLE + 6 * balance, max(189.0, head.chin()[1] + 50)))
-
-
-def _pose_arm(arm: str, moment: Moment, head: Head, shoulder: np.ndarray) -> Arm:
-    sign = -1 if arm == "left" else 1
-    name, reach = getattr(moment, f"{arm}_hand"), getattr(moment, f"{arm}_reach")
-    rest, rest_elbow = np.array((MIDDLE + sign * 35, 209.0)), np.array((MIDDLE + sign * 67, 202.0))
-    goal, elbow = _hand_goal(sign, name, moment, head), rest_elbow
-    if name in PROPPED:
-        elbow = np.array((MIDDLE + sign * 52, 207.0))
-    elif name == "head":
-        elbow = shoulder + np.array((sign * 27, -4))
-    hand = rest + (goal - rest) * reach
-    return Arm(sign, moment.hand(arm), shoulder, rest_elbow + (elbow - rest_elbow) * reach, hand)
 
 
 def _hand_goal(sign: int, name: str, moment: Moment, head: Head) -> np.ndarray:
@@ -102,13 +81,13 @@ def draw_bust(canvas: Canvas, figure: Figure) -> None:
 
 
 def _draw_torso(canvas: Canvas, figure: Figure) -> None:
-    colour, neck, (left, right) = figure.outfit.colour, figure.neck, figure.shoulders
-    first = [neck + (-15, 1), left + (10, -6), left + (-5, 6), left + (-9, 34), left + (-4, 70)]
-    second = [right + (4, 70), right + (9, 34), right + (5, 6), right + (-10, -6), neck + (15, 1)]
+    colour, neck, (start, end) = figure.outfit.colour, figure.neck, figure.shoulders
+    first = [neck + (-15, 1), start + (10, -6), start + (-5, 6), start + (-9, 34), start + (-4, 70)]
+    second = [end + (4, 70), end + (9, 34), end + (5, 6), end + (-10, -6), neck + (15, 1)]
     canvas.fill(curve(first + second), colour, edge=shade(colour, 0.75))
     if figure.outfit.kind == "striped jumper":
         for y in range(18, 58, 13):
-            canvas.stroke([left + (-5, y), neck + (0, y + 18), right + (5, y)], figure.outfit.second, 4.5)
+            canvas.stroke([start + (-5, y), neck + (0, y + 18), end + (5, y)], figure.outfit.second, 4.5)
     throat = figure.head.flat([(-0.42, 0.6), (0.42, 0.6)])
     skin = figure.identity.skin
     canvas.fill([throat[0], throat[1], neck + (12, 5), neck + (0, 16), neck + (-12, 5)], shade(skin, 0.86))

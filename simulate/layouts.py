@@ -14,8 +14,8 @@ import numpy as np
 
 from simulate.attributes import Change, find_apex, read_change
 from simulate.captions import describe_clip, describe_in_chinese
-from simulate.emotions import EMOTION_NAMES, Levels, draw_emotions, draw_learner, draw_levels, draw_temper
-from simulate.identity import draw_identity
+from simulate.emotions import EMOTION_NAMES, Levels, Temper, draw_emotions, draw_learner, draw_levels
+from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import PORTRAIT_SCENE, Scene, clip_box, crop_portraits, encode_jpeg, face_of, frame_name, hull
@@ -351,7 +351,7 @@ class LayoutSettings(SetSettings):
 
     def draw(self, slot: Slot) -> tuple[DrawnClip, dict[str, bytes]]:
         layout, person = self.rules, self.stream(Stream.PERSON, slot.person)
-        identity, temper, rng = draw_identity(person), draw_temper(person), self.stream(Stream.BEHAVIOUR, slot.number)
+        identity, temper, rng = Identity(person), Temper(person), self.stream(Stream.BEHAVIOUR, slot.number)
         length = int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
         frames, levels = STILL_FRAMES if layout.is_still else self.frames or length, None
         if layout.has_engagement:

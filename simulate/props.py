@@ -22,13 +22,15 @@ class Prop:
     turn: float = 0.0  # degrees
 
 
-def draw_prop(canvas: Canvas, prop: Prop) -> np.ndarray:
-    """Draw one thing and return its outline in scene units."""
+def draw_prop(canvas: Canvas, prop: Prop) -> np.ndarray | None:
+    """Draw one thing and return its outline in scene units; clutter has none."""
 
     def at(points: Points) -> np.ndarray:
         return rotate(np.asarray(points, dtype=float), prop.turn) + prop.centre
 
-    return DRAWERS[prop.kind](canvas, at, prop.colour)
+    if prop.kind in OBJECTS:
+        return OBJECTS[prop.kind](canvas, at, prop.colour)
+    return _draw_clutter(canvas, at, prop.colour, prop.kind)
 
 
 def _draw_book(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
@@ -85,55 +87,39 @@ def _draw_lying_phone(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarr
     return case
 
 
-def _draw_mug(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
-    body = at([(-8, -14), (8, -14), (7, 8), (-7, 8)])
-    canvas.stroke(at(CIRCLE * (6, 6) + (9, -3)), shade(colour, 0.85), 2.4, closed=True)
-    canvas.fill(body, colour)
-    canvas.fill(at(CIRCLE * (8, 2.6) + (0, -14)), shade(colour, 0.55))
-    return body
+def _draw_clutter(canvas: Canvas, at: Transform, colour: Colour, kind: str) -> None:
+    if kind == "mug":
+        canvas.stroke(at(CIRCLE * (6, 6) + (9, -3)), shade(colour, 0.85), 2.4, closed=True)
+        canvas.fill(at([(-8, -14), (8, -14), (7, 8), (-7, 8)]), colour)
+        canvas.fill(at(CIRCLE * (8, 2.6) + (0, -14)), shade(colour, 0.55))
+    elif kind == "books":
+        tints = (colour, mix(colour, (60, 90, 140), 0.7), mix(colour, (210, 170, 80), 0.75))
+        for x, y, tint in zip((-2, 2, 0), (6, -2, -10), tints, strict=True):
+            canvas.fill(at(rectangle(x - 21, y - 8, x + 21, y)), tint)
+            canvas.fill(at(rectangle(x + 14, y - 6.6, x + 20, y - 1.4)), PAPER)
+    elif kind == "bottle":
+        body = at([(-6, -18), (6, -18), (7, -13), (7, 10), (-7, 10), (-7, -13)])
+        canvas.fill(body, mix(colour, (210, 226, 236), 0.4))
+        canvas.fill(at(rectangle(-4, -26, 4, -18)), shade(colour, 0.6))
+        canvas.stroke(at([(-4, -12), (-4, 7)]), (246, 250, 252), 1.4)
+    elif kind == "pencils":
+        for x, tip, lead in ((-4, -7, (232, 178, 52)), (0, 1, (196, 66, 58)), (4, 9, (64, 116, 176))):
+            canvas.stroke(at([(x, -8), (tip, -26)]), lead, 2.0)
+        canvas.fill(at([(-7, -11), (7, -11), (6, 8), (-6, 8)]), colour)
+    elif kind == "plant":
+        for angle in (-48, -20, 8, 38):
+            canvas.fill(at(rotate(CIRCLE * (3.2, 11) + (0, -15), angle)), (70 + angle // 4, 134, 78))
+        canvas.fill(at([(-8, -8), (8, -8), (6, 8), (-6, 8)]), colour)
+    elif kind == "papers":
+        for angle in (-9, 6):
+            sheet = rotate(np.array([(-17.0, -7), (15, -7), (19, 9), (-19, 9)]), angle)
+            canvas.fill(at(sheet), PAPER, edge=shade(PAPER, 0.8))
 
 
-def _draw_books(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
-    tints = (colour, mix(colour, (60, 90, 140), 0.7), mix(colour, (210, 170, 80), 0.75))
-    for x, y, tint in zip((-2, 2, 0), (6, -2, -10), tints, strict=True):
-        canvas.fill(at(rectangle(x - 21, y - 8, x + 21, y)), tint)
-        canvas.fill(at(rectangle(x + 14, y - 6.6, x + 20, y - 1.4)), PAPER)
-    return at(rectangle(-23, -18, 23, 6))
-
-
-def _draw_bottle(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
-    body = at([(-6, -18), (6, -18), (7, -13), (7, 10), (-7, 10), (-7, -13)])
-    canvas.fill(body, mix(colour, (210, 226, 236), 0.4))
-    canvas.fill(at(rectangle(-4, -26, 4, -18)), shade(colour, 0.6))
-    canvas.stroke(at([(-4, -12), (-4, 7)]), (246, 250, 252), 1.4)
-    return body
-
-
-def _draw_pencils(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
-    for x, tip, lead in ((-4, -7, (232, 178, 52)), (0, 1, (196, 66, 58)), (4, 9, (64, 116, 176))):
-        canvas.stroke(at([(x, -8), (tip, -26)]), lead, 2.0)
-    cup = at([(-7, -11), (7, -11), (6, 8), (-6, 8)])
-    canvas.fill(cup, colour)
-    return cup
-
-
-def _draw_plant(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
-    for angle in (-48, -20, 8, 38):
-        canvas.fill(at(rotate(CIRCLE * (3.2, 11) + (0, -15), angle)), (70 + angle // 4, 134, 78))
-    pot = at([(-8, -8), (8, -8), (6, 8), (-6, 8)])
-    canvas.fill(pot, colour)
-    return pot
-
-
-def _draw_papers(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:
-    for angle in (-9, 6):
-        sheet = rotate(np.array([(-17.0, -7), (15, -7), (19, 9), (-19, 9)]), angle)
-        canvas.fill(at(sheet), PAPER, edge=shade(PAPER, 0.8))
-    return at(rectangle(-19, -9, 19, 10))
-
-
-DRAWERS = {
-    "book": _draw_book, "notebook": _draw_notebook, "laptop": _draw_laptop, "held phone": _draw_held_phone,
-    "lying phone": _draw_lying_phone, "mug": _draw_mug, "books": _draw_books, "bottle": _draw_bottle,
-    "pencils": _draw_pencils, "plant": _draw_plant, "papers": _draw_papers,
-}  # fmt: skip
+OBJECTS = {
+    "book": _draw_book,
+    "notebook": _draw_notebook,
+    "laptop": _draw_laptop,
+    "held phone": _draw_held_phone,
+    "lying phone": _draw_lying_phone,
+}

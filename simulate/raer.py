@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from simulate.behaviour import EMOTIONS, draw_behaviour
-from simulate.identity import draw_identity
+from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import Box, Scene, clip_box, encode_jpeg, face_of, frame_name, hull
@@ -150,7 +150,7 @@ def scene_of(settings: Settings, slot: Slot) -> Scene:
 
     A person has the same looks in all clips.
     """
-    identity = draw_identity(np.random.default_rng((settings.seed, PERSON, slot.person)))
+    identity = Identity(np.random.default_rng((settings.seed, PERSON, slot.person)))
     return Scene(identity, slot.room, _stream(settings, slot, SCENE), settings.width, settings.height)
 
 

@@ -1,13 +1,12 @@
 """One clip's scene: a person at a desk in a room before a camera; draws the frames and knows their boxes."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from simulate.canvas import Canvas, Colour, rectangle, shade
-from simulate.figure import DESK_EDGE, MIDDLE, Arm, Figure, draw_arm, draw_bust, phone_centre, pose_figure
+from simulate.canvas import Canvas, rectangle, shade
+from simulate.figure import DESK_EDGE, MIDDLE, Arm, Figure, draw_arm, draw_bust, phone_centre
 from simulate.identity import CLOTH_COLOURS, Identity, pick_colour
 from simulate.moment import Moment
 from simulate.props import CLUTTER, Prop, draw_prop
@@ -29,17 +28,18 @@ PENS = {"write": ((-9, 9), (8, -16)), "pen": ((-12, -11), (9, 8)), "fiddle": ((-
 PEN_SWING = 12  # scene units that the ends of a twirled pen move
 
 
-@dataclass(frozen=True)
 class Camera:
-    """A camera that is fixed for one clip and drawn independently of the behaviour."""
+    """A random camera in front of the desk, fixed for one clip and independent of the behaviour."""
 
-    scale: float
-    tilt: float  # degrees
-    shift: tuple[float, float]  # scene units
-    gain: tuple[float, float, float]  # light and colour cast
-    slope: tuple[float, float]  # how much brighter the right and the lower edge are
-    noise: float  # standard deviation in grey levels
-    quality: int  # JPEG
+    def __init__(self, rng: np.random.Generator) -> None:
+        brightness, cast = rng.uniform(0.78, 1.02), rng.uniform(-0.05, 0.05, 3)
+        self.gain = brightness * (1 + cast)  # light and colour cast
+        self.scale = rng.uniform(0.94, 1.1)
+        self.tilt = rng.normal(0, 2.0)  # degrees
+        self.shift = np.array((rng.uniform(-12, 12), rng.uniform(-5, 6)))  # scene units
+        self.slope = rng.uniform(-0.3, 0.3), rng.uniform(-0.15, 0.15)  # how much brighter the right and lower edge are
+        self.noise = rng.uniform(0.8, 3.8)  # standard deviation in grey levels
+        self.quality = int(rng.integers(70, 91))  # JPEG
 
     def matrix(self, width: int, height: int) -> np.ndarray:
         """Return the map from scene units to pixels of a picture of that size, (2, 3)."""
@@ -47,14 +47,14 @@ class Camera:
         angle = np.radians(self.tilt)
         linear = fit * self.scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
         middle = np.array((SCENE_WIDTH / 2, SCENE_HEIGHT / 2))
-        offset = np.array((width / 2, height / 2)) + fit * np.array(self.shift) - linear @ middle
+        offset = np.array((width / 2, height / 2)) + fit * self.shift - linear @ middle
         return np.column_stack([linear, offset])
 
     def light(self, width: int, height: int) -> np.ndarray:
         """Return the factor of every pixel, (height, width, 3) float32: compute it once for a clip."""
         across = np.linspace(-0.5, 0.5, width)[None, :] * self.slope[0]
         down = np.linspace(-0.5, 0.5, height)[:, None] * self.slope[1]
-        return ((1 + across + down)[..., None] * np.array(self.gain)).astype(np.float32)
+        return ((1 + across + down)[..., None] * self.gain).astype(np.float32)
 
     def expose(self, large: np.ndarray, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the finished picture, shrunk, lit and with sensor noise: (height, width, 3) RGB uint8."""
@@ -71,20 +71,6 @@ def _grain(width: int, height: int) -> np.ndarray:
     """Return unit noise somewhat larger than a picture; every frame takes another part of it, which costs little."""
     size = (height + GRAIN_SPARE, width + GRAIN_SPARE, 3)
     return np.random.default_rng(0).standard_normal(size, dtype=np.float32)
-
-
-def draw_camera(rng: np.random.Generator) -> Camera:
-    """Return a random camera in front of the desk."""
-    brightness, cast = rng.uniform(0.78, 1.02), rng.uniform(-0.05, 0.05, 3)
-    return Camera(
-        scale=rng.uniform(0.94, 1.1),
-        tilt=rng.normal(0, 2.0),
-        shift=(rng.uniform(-12, 12), rng.uniform(-5, 6)),
-        gain=tuple(brightness * (1 + cast)),
-        slope=(rng.uniform(-0.3, 0.3), rng.uniform(-0.15, 0.15)),
-        noise=rng.uniform(0.8, 3.8),
-        quality=int(rng.integers(70, 91)),
-    )
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -132,34 +118,24 @@ def crop_portraits(pictures: list[np.ndarray], heads: list[Box]) -> list[np.ndar
     return portraits
 
 
-@dataclass(frozen=True)
 class Desk:
-    """The table top and what lies on it throughout the clip."""
+    """A random table top and what lies on it throughout the clip; its clutter says nothing about the person."""
 
-    colour: Colour
-    clutter: tuple[Prop, ...]
-    aside: int  # -1 or 1: where work is pushed while a phone is held
-    book_colour: Colour
-    laptop_colour: Colour
-    phone_colour: Colour
-    phone_spot: tuple[float, float]  # where the phone lies when nobody holds it
-
-
-def draw_desk(rng: np.random.Generator) -> Desk:
-    """Return a random desk; its clutter says nothing about the person."""
-    far = [(rng.uniform(*span), rng.uniform(200, 214)) for span in ((24, 50), (270, 296))]
-    near = [(rng.uniform(*span), 228) for span in ((60, 74), (246, 260))]
-    clutter = tuple(
-        Prop(str(rng.choice(CLUTTER)), spot, pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1), rng.normal(0, 3))
-        for spot in far + near
-        if rng.random() < 0.5
-    )
-    phone_sign = int(rng.choice((-1, 1)))
-    spot = (MIDDLE + phone_sign * rng.uniform(70, 82), rng.uniform(216, 224))
-    aside = int(rng.choice((-1, 1)))
-    palettes = (WOODS, CLOTH_COLOURS, LAPTOP_COLOURS, PHONE_COLOURS)
-    wood, book, laptop, phone = (pick_colour(palette, rng, 0.9, 1.1) for palette in palettes)
-    return Desk(wood, clutter, aside, book, laptop, phone, spot)
+    def __init__(self, rng: np.random.Generator) -> None:
+        far = [(rng.uniform(*span), rng.uniform(200, 214)) for span in ((24, 50), (270, 296))]
+        near = [(rng.uniform(*span), 228) for span in ((60, 74), (246, 260))]
+        self.clutter = [
+            Prop(str(rng.choice(CLUTTER)), spot, pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1), rng.normal(0, 3))
+            for spot in far + near
+            if rng.random() < 0.5
+        ]
+        phone_sign = int(rng.choice((-1, 1)))  # where the phone lies when nobody holds it
+        self.phone_spot = (MIDDLE + phone_sign * rng.uniform(70, 82), rng.uniform(216, 224))
+        self.aside = int(rng.choice((-1, 1)))  # where work is pushed while a phone is held
+        self.colour = pick_colour(WOODS, rng, 0.9, 1.1)
+        self.book_colour = pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1)
+        self.laptop_colour = pick_colour(LAPTOP_COLOURS, rng, 0.9, 1.1)
+        self.phone_colour = pick_colour(PHONE_COLOURS, rng, 0.9, 1.1)
 
 
 class Scene:
@@ -170,7 +146,7 @@ class Scene:
     ) -> None:
         self.identity, self.room = identity, room
         self.outfit = identity.wardrobe[rng.integers(len(identity.wardrobe))]
-        self.desk, self.camera = draw_desk(rng), draw_camera(rng)
+        self.desk, self.camera = Desk(rng), Camera(rng)
         self.matrix, self.light = self.camera.matrix(width, height), self.camera.light(width, height)
         self.background = np.empty((height * SUPERSAMPLE, width * SUPERSAMPLE, 3), np.uint8)
         paint_room(Canvas(self.background, self.matrix * SUPERSAMPLE), room, rng)
@@ -183,7 +159,7 @@ class Scene:
         """
         self.objects.clear()
         large = self.background.copy()
-        canvas, figure = Canvas(large, self.matrix * SUPERSAMPLE), pose_figure(self.identity, self.outfit, moment)
+        canvas, figure = Canvas(large, self.matrix * SUPERSAMPLE), Figure(self.identity, self.outfit, moment)
         draw_bust(canvas, figure)
         self._draw_desk(canvas, moment)
         held_outlines = self._draw_work(canvas, figure)

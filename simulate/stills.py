@@ -6,7 +6,7 @@ import numpy as np
 
 from simulate.attributes import read_attributes
 from simulate.behaviour import EMOTIONS, draw_behaviour
-from simulate.identity import draw_identity
+from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import Box, Scene, clip_box, face_of
@@ -27,7 +27,7 @@ class Still:
 
 def draw_still(rng: np.random.Generator, width: int = 320, height: int = 240) -> Still:
     """Return a new person in a new room at one moment; ``rng`` decides everything."""
-    scene = Scene(draw_identity(rng), str(rng.choice(ROOMS)), rng, width, height)
+    scene = Scene(Identity(rng), str(rng.choice(ROOMS)), rng, width, height)
     moment = draw_moment(rng)
     image, head, body = scene.draw(moment, rng)
     attributes = read_attributes(scene, moment)

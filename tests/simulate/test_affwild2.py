@@ -15,7 +15,7 @@ from dataloader.frame_labels import ACTION_UNITS, TASKS, find_labelled
 from simulate import VideoSettings, write_set
 from simulate.affect import CENTRES, draw_course, read_video_labels, show_course, weigh_regions
 from simulate.affwild2 import draw_runs, id_of, length_of
-from simulate.emotions import draw_temper
+from simulate.emotions import Temper
 from tests.support.drawn import files_of
 
 CHALLENGES = {"VA_Estimation_Challenge", "EXPR_Recognition_Challenge", "AU_Detection_Challenge"}
@@ -96,7 +96,7 @@ def draw_features(seed: int, frames: int = 700) -> tuple[np.ndarray, dict[str, n
     """What the face of a video shows, (frames, 27), and its labels."""
     rng = np.random.default_rng(seed)
     course = draw_course(frames, rng)
-    moments = show_course(course, draw_temper(rng), rng).intended
+    moments, _ = show_course(course, Temper(rng), rng)
     names = "brow_raise brow_furrow brow_tilt eyelid gaze_y smile mouth_open mouth_press pitch".split()
     latents = np.array([[getattr(moment, name) for name in names] for moment in moments])
     return np.hstack([latents, np.maximum(latents, 0), latents**2]), read_video_labels(course, moments, rng)

@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from simulate import describe_face, describe_scene, draw_still
 from simulate.attributes import find_apex, read_change
 from simulate.captions import PHRASES, describe_clip, describe_in_chinese
-from simulate.emotions import EMOTION_NAMES, Levels, draw_emotions, draw_learner, draw_levels, draw_temper
-from simulate.identity import draw_identity
+from simulate.emotions import EMOTION_NAMES, Levels, Temper, draw_emotions, draw_learner, draw_levels
+from simulate.identity import Identity
 from simulate.layouts import rate_symptoms
 from simulate.moment import Moment
 from simulate.scene import Scene, crop_portraits
@@ -32,7 +32,7 @@ EMOTION_WORDS = re.compile(
 @pytest.fixture(scope="module")
 def clips() -> dict[str, list[tuple[Moment, ...]]]:
     """One clip of every emotion by every person."""
-    tempers = [draw_temper(np.random.default_rng((0, person))) for person in range(PERSONS)]
+    tempers = [Temper(np.random.default_rng((0, person))) for person in range(PERSONS)]
     return {
         name: [draw_emotions((name,), FRAMES, t, np.random.default_rng((1, e, p))) for p, t in enumerate(tempers)]
         for e, name in enumerate(EMOTION_NAMES)
@@ -82,7 +82,7 @@ def test_expressions_come_and_go_and_some_are_weak(clips):
 
 
 def test_a_blend_shows_both_emotions():
-    temper = draw_temper(np.random.default_rng(0))
+    temper = Temper(np.random.default_rng(0))
     clips = [draw_emotions(("happiness", "surprise"), FRAMES, temper, np.random.default_rng(s)) for s in range(40)]
     assert np.mean([clip[8].smile for clip in clips]) > 0.3 and np.mean([clip[8].brow_raise for clip in clips]) > 0.3
 
@@ -105,9 +105,7 @@ def test_learnable_but_not_trivial(clips, names):
 @pytest.fixture(scope="module")
 def captions(clips) -> dict[str, list[str]]:
     generators = [np.random.default_rng(person) for person in range(PERSONS)]
-    scenes = [
-        Scene(draw_identity(np.random.default_rng(p)), "Library", rng, 64, 48) for p, rng in enumerate(generators)
-    ]
+    scenes = [Scene(Identity(np.random.default_rng(p)), "Library", rng, 64, 48) for p, rng in enumerate(generators)]
     return {
         name: [
             describe_clip(read_change(scenes[p], clip), np.random.default_rng((2, e, p)))
@@ -170,7 +168,7 @@ def test_engagement_and_what_opposes_it():
     assert boredom == sorted(boredom, reverse=True) and boredom[0] - boredom[3] > 1.5
 
     def average(latent: str, levels: Levels) -> float:
-        temper = draw_temper(np.random.default_rng(0))
+        temper = Temper(np.random.default_rng(0))
         learners = [draw_learner(levels, FRAMES, temper, np.random.default_rng(seed)) for seed in range(60)]
         return float(np.mean([abs(getattr(moment, latent)) for clip in learners for moment in clip]))
 

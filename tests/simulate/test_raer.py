@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from simulate import Settings, write_set
 from simulate.__main__ import main
-from simulate.figure import phone_centre, pose_figure
+from simulate.figure import Figure, phone_centre
 from simulate.raer import TRAIN_PRIORS, behave, detect_body, detect_faces, scene_of
 from simulate.scene import face_of
 from tests.support.drawn import files_of, rows_of
@@ -163,7 +163,7 @@ def test_a_held_phone_is_where_its_box_says(large):
             phones += 1
             pictures = []
             for colour in ((0, 0, 0), (255, 255, 255)):
-                scene.desk = replace(scene.desk, phone_colour=colour)
+                scene.desk.phone_colour = colour
                 pictures.append(scene.draw(moment, np.random.default_rng(0))[0].astype(int))
             rows, columns = np.nonzero(np.abs(pictures[0] - pictures[1]).max(axis=2) > 40)
             x0, y0, x1, y1 = boxes["held phone"]
@@ -187,7 +187,7 @@ def test_a_held_phone_is_outside_the_enlarged_face_box():
         for moment in moments[::6]:
             if moment.phone == "held":
                 phones += 1
-                head = pose_figure(scene.identity, scene.outfit, moment).head
+                head = Figure(scene.identity, scene.outfit, moment).head
                 corners = phone_centre(head, 0) + np.array([(-14, -23), (14, -23)])
                 y = (corners @ scene.matrix[:, :2].T + scene.matrix[:, 2])[:, 1].min()
                 assert y > scene.draw(moment, np.random.default_rng(0))[1][3] + 20
