@@ -31,15 +31,15 @@ class Arm:
 
     def __init__(self, name: str, moment: Moment, head: Head, shoulder: np.ndarray) -> None:
         self.sign, self.action, self.shoulder = -1 if name == "left" else 1, moment.hand(name), shoulder
-        goal, reach = getattr(moment, f"{name}_hand"), getattr(moment, f"{name}_reach")
+        action, reach = getattr(moment, f"{name}_hand"), getattr(moment, f"{name}_reach")
         rest, elbow = np.array((MIDDLE + self.sign * 35, 209.0)), np.array((MIDDLE + self.sign * 67, 202.0))
         raised = elbow
-        if goal in PROPPED:
+        if action in PROPPED:
             raised = np.array((MIDDLE + self.sign * 52, 207.0))
-        elif goal == "head":
+        elif action == "head":
             raised = shoulder + np.array((self.sign * 27, -4))
         self.elbow = elbow + (raised - elbow) * reach
-        self.hand = rest + (_hand_goal(self.sign, goal, moment, head) - rest) * reach
+        self.hand = rest + (_hand_goal(self.sign, action, moment, head) - rest) * reach
 
 
 def phone_centre(head: Head, balance: float) -> np.ndarray:
@@ -50,10 +50,10 @@ def phone_centre(head: Head, balance: float) -> np.ndarray:
     return np.array((MIDDLE + 6 * balance, max(189.0, head.chin()[1] + 50)))
 
 
-def _hand_goal(sign: int, name: str, moment: Moment, head: Head) -> np.ndarray:
-    """Return where a hand that does ``name`` is."""
+def _hand_goal(sign: int, action: str, moment: Moment, head: Head) -> np.ndarray:
+    """Return where a hand that does ``action`` is."""
     chin, wiggle = head.chin(), moment.wiggle
-    if name == "phone":
+    if action == "phone":
         has_two_hands = moment.left_hand == moment.right_hand
         return phone_centre(head, 0 if has_two_hands else sign) + (sign * (10 if has_two_hands else 6), 9 + wiggle)
     goals = {
@@ -69,7 +69,7 @@ def _hand_goal(sign: int, name: str, moment: Moment, head: Head) -> np.ndarray:
         "mouth": head.flat([(sign * 0.12, 0.66)])[0],
         "eye": head.flat([(sign * 0.46, 0.1)])[0] + (wiggle, 0),
     }
-    return np.asarray(goals[name])
+    return np.asarray(goals[action])
 
 
 def draw_bust(canvas: Canvas, figure: Figure) -> None:

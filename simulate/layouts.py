@@ -5,7 +5,7 @@ RAER's layout and Aff-Wild2's have files of their own.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -57,81 +57,45 @@ class DrawnClip:
     face_box: list[int]  # left, top, right, bottom in whole pixels: the face is inside in every frame
     levels: Levels | None  # where engagement is the label
 
-    @property
     def line(self) -> str:
-        """``path frames label``, the label from 0."""
+        """Return ``path frames label``, the label from 0."""
         return f"{self.slot.folder} {len(self.moments)} {self.slot.label}"
 
-    @property
     def short_path(self) -> str:
-        """The path without its first folder."""
+        """Return the path without its first folder."""
         return self.slot.folder.partition("/")[2]
 
+    def affects(self) -> str:
+        """Return ``path frames boredom engagement confusion frustration``, levels from 0."""
+        levels = self.levels
+        affects = (levels.boredom, levels.engagement, levels.confusion, levels.frustration)
+        return f"{self.slot.folder} {len(self.moments)} {' '.join(map(str, affects))}"
 
-def in_list(clips: list[DrawnClip], name: str) -> list[DrawnClip]:
-    """Return the clips of one list, or the test clips of one fold."""
-    return [clip for clip in clips if clip.slot.list_name == name]
 
-
-def split_folds(clips: list[DrawnClip]) -> list[tuple[str, str, list[DrawnClip]]]:
-    """Return fold, train or test, and the clips, for every list of the five folds."""
+def split_lists(lists: tuple[str, ...], clips: list[DrawnClip]) -> list[tuple[str, str, list[DrawnClip]]]:
+    """Return fold, name and clips of every list; without folds the fold is empty."""
+    if lists != FOLDS:
+        return [("", name, [clip for clip in clips if clip.slot.list_name == name]) for name in lists]
     parts = []
     for fold in FOLDS:
         parts.append((fold, "train", [clip for clip in clips if clip.slot.list_name != fold]))
-        parts.append((fold, "test", in_list(clips, fold)))
+        parts.append((fold, "test", [clip for clip in clips if clip.slot.list_name == fold]))
     return parts
 
 
-def write_dfew_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
-    """Write ``path frames label``, labels from 0."""
-    for fold, name, part in split_folds(clips):
-        write_lines(root / "annotation" / f"DFEW_set_{fold}_{name}.txt", [clip.line for clip in part])
-
-
-def write_ferv39k_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
-    """Write lists like DFEW's, and captions keyed ``Scene_Emotion_id``."""
-    for name in ("train", "test"):
-        part, captions = in_list(clips, name), {}
+def write_ferv39k_captions(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write a caption for every clip, keyed ``Scene_Emotion_id``."""
+    for _, name, part in split_lists(("train", "test"), clips):
+        captions = {}
         for clip in part:
             key = "_".join(clip.slot.folder.split("/")[-3:])
             captions[key] = describe_clip(clip.change, settings.stream(Stream.CAPTION, clip.slot.number))
-        write_lines(root / "annotation" / f"{name}_image.txt", [clip.line for clip in part])
         write_json(root / "annotation" / f"{name}_descriptions.json", captions, indent=1)
 
 
-def write_caer_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
-    """Write ``train/Anger/0001.avi 30 0``: the name of the video, labels from 0."""
-    for name in ("train", "validation", "test"):
-        lines = [f"{clip.short_path}.avi {len(clip.moments)} {clip.slot.label}" for clip in in_list(clips, name)]
-        write_lines(root / "annotation" / f"{name}.txt", lines)
-    _write_face_boxes(root, clips)
-
-
-def write_caer_s_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
-    """Write ``train/Angry/0001.png 1 1``, labels from 1, and the same in two columns, labels from 0."""
-    for name in ("train", "test"):
-        pictures = [(clip.short_path, clip.slot.label) for clip in in_list(clips, name)]
-        write_lines(root / "annotation" / f"{name}.txt", [f"{path} 1 {label + 1}" for path, label in pictures])
-        two_columns = [f"{path} {label}" for path, label in pictures]
-        write_lines(root / "annotation" / "two_columns" / f"{name}.txt", two_columns)
-    _write_face_boxes(root, clips)
-
-
-def _write_face_boxes(root: Path, clips: list[DrawnClip]) -> None:
+def write_face_boxes(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write one face box for each clip or picture."""
     write_json(root / "annotation" / "face.json", {clip.slot.folder: clip.face_box for clip in clips})
-
-
-def write_daisee_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
-    """Write ``path frames engagement``, engagement from 1, and in ``six_columns`` four levels from 0."""
-    for name in ("train", "test"):
-        three_columns, six_columns = [], []
-        for clip in in_list(clips, name):
-            start, levels = f"{clip.slot.folder} {len(clip.moments)}", clip.levels
-            three_columns.append(f"{start} {clip.slot.label + 1}")
-            affects = (levels.boredom, levels.engagement, levels.confusion, levels.frustration)
-            six_columns.append(" ".join((start, *map(str, affects))))
-        write_lines(root / "annotation" / f"{name}.txt", three_columns)
-        write_lines(root / "annotation" / "six_columns" / f"{name}.txt", six_columns)
 
 
 def write_mafw_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
@@ -150,7 +114,8 @@ def write_mafw_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) 
     write_lines(root / "targets.csv", rows)
     for kind in ("single", "compound"):
         folder = root / "Train_Test_Set" / kind
-        for fold, name, part in split_folds([clip for clip in clips if kind == "compound" or clip.slot.blend is None]):
+        selection = [clip for clip in clips if kind == "compound" or clip.slot.blend is None]
+        for fold, name, part in split_lists(FOLDS, selection):
             cells, file = [columns[clip.slot.number] for clip in part], Path(f"set_{fold}", f"{name}.txt")
             write_lines(folder / "no_caption_new" / file, [" ".join(line[:2]) for line in cells])
             lines = ["\t".join(line) for line in cells]
@@ -179,7 +144,8 @@ class Layout:
     lists: tuple[str, ...]  # every clip is in one of them; or five folds
     parent: Callable[[Slot], str]  # the folder that holds the clips like this one
     paths: str  # how the paths in its lists lead to frames, for about.json
-    write_lists: Callable[[Path, SetSettings, list[DrawnClip]], None] | None  # None where folders are the labels
+    lines: dict[str, Callable[[DrawnClip], str]] = field(default_factory=dict)  # path of the lists → line of a clip
+    write_more: Callable[[Path, SetSettings, list[DrawnClip]], None] | None = None
     digits: int = 4  # of the number of a clip in that folder
     is_cropped: bool = True  # faces; else whole frames
     is_still: bool = False  # one picture a clip
@@ -213,14 +179,15 @@ LAYOUTS = {
         parent=lambda slot: "DFEW_Frame_Face",
         digits=5,
         paths=LIST_OF_FOLDERS,
-        write_lists=write_dfew_lists,
+        lines={"annotation/DFEW_set_{fold}_{name}.txt": DrawnClip.line},
     ),
     "ferv39k": Layout(
         classes=SEVEN,
         lists=("train", "test"),
         parent=lambda slot: f"2_ClipsforFaceCrop/{slot.room}/{SEVEN_FOLDERS[slot.label]}",
         paths=f"{LIST_OF_FOLDERS}; captions are keyed Scene_Emotion_id",
-        write_lists=write_ferv39k_lists,
+        lines={"annotation/{name}_image.txt": DrawnClip.line},
+        write_more=write_ferv39k_captions,
     ),
     "mafw": Layout(
         classes=EMOTION_NAMES,
@@ -229,7 +196,7 @@ LAYOUTS = {
         digits=5,
         paths="lists name videos; the frames of 00001.mp4 are in data/faces/00001; lists with captions are GBK, with "
         "TAB between columns and CRLF at the end; targets.csv: simulated scores, 0 to 10, of the folders of frames",
-        write_lists=write_mafw_lists,
+        write_more=write_mafw_lists,
         has_blends=True,
     ),
     "afew": Layout(
@@ -238,7 +205,6 @@ LAYOUTS = {
         parent=lambda slot: f"AFEW_Face/{slot.list_name}/{SEVEN_FOLDERS[slot.label]}",
         digits=9,
         paths="no lists: AFEW_Face/<train or validation>/<Emotion>/<clip> holds the frames of a clip",
-        write_lists=None,
     ),
     "caer": Layout(
         classes=CAER_CLASSES,
@@ -246,7 +212,8 @@ LAYOUTS = {
         parent=lambda slot: f"CAER/{slot.list_name}/{CAER_CLASSES[slot.label]}",
         paths="lists hold `video frames label`, labels from 0; with this folder as the root the frames of "
         "train/Anger/0001.avi are in CAER/train/Anger/0001, which is also its key in annotation/face.json",
-        write_lists=write_caer_lists,
+        lines={"annotation/{name}.txt": lambda c: f"{c.short_path()}.avi {len(c.moments)} {c.slot.label}"},
+        write_more=write_face_boxes,
         is_cropped=False,
     ),
     "caer-s": Layout(
@@ -256,7 +223,11 @@ LAYOUTS = {
         paths="lists hold `picture 1 label`, labels from 1, and in two_columns `picture label`, labels from 0; with "
         "this folder as the root train/Angry/0001.png is CAER-S/train/Angry/0001.png, also its key in "
         "annotation/face.json",
-        write_lists=write_caer_s_lists,
+        lines={
+            "annotation/{name}.txt": lambda c: f"{c.short_path()} 1 {c.slot.label + 1}",
+            "annotation/two_columns/{name}.txt": lambda c: f"{c.short_path()} {c.slot.label}",
+        },
+        write_more=write_face_boxes,
         is_cropped=False,
         is_still=True,
     ),
@@ -266,7 +237,10 @@ LAYOUTS = {
         parent=lambda slot: f"DAiSEE/{slot.list_name}/{FIRST_LEARNER + slot.person}",
         paths="lists hold `path frames engagement`, engagement from 1, and in six_columns `path frames boredom "
         "engagement confusion frustration`, levels from 0; a path is a folder of frames below this folder",
-        write_lists=write_daisee_lists,
+        lines={
+            "annotation/{name}.txt": lambda c: f"{c.slot.folder} {len(c.moments)} {c.slot.label + 1}",
+            "annotation/six_columns/{name}.txt": DrawnClip.affects,
+        },
         is_cropped=False,
         has_engagement=True,
     ),
@@ -377,8 +351,12 @@ class LayoutSettings(SetSettings):
         return DrawnClip(slot, moments, read_change(scene, moments), face_box, levels), files
 
     def annotate(self, root: Path, records: list[DrawnClip]) -> None:
-        if self.rules.write_lists is not None:
-            self.rules.write_lists(root, self, records)
+        """Write the lists, and what else lies beside the frames; AFEW has its labels in its folders alone."""
+        for fold, name, clips in split_lists(self.rules.lists, records):
+            for path, line in self.rules.lines.items():
+                write_lines(root / path.format(fold=fold, name=name), [line(clip) for clip in clips])
+        if self.rules.write_more is not None:
+            self.rules.write_more(root, self, records)
 
     def about(self) -> dict:
         return {"note": NOTE, "paths": self.rules.paths, "classes": self.rules.classes}

@@ -129,9 +129,9 @@ class Desk:
             for spot in far + near
             if rng.random() < 0.5
         ]
-        phone_sign = int(rng.choice((-1, 1)))  # where the phone lies when nobody holds it
-        self.phone_spot = (MIDDLE + phone_sign * rng.uniform(70, 82), rng.uniform(216, 224))
-        self.aside = int(rng.choice((-1, 1)))  # where work is pushed while a phone is held
+        # Where the phone lies when nobody holds it, and where work is pushed while somebody does: left or right.
+        self.phone_spot = (MIDDLE + int(rng.choice((-1, 1))) * rng.uniform(70, 82), rng.uniform(216, 224))
+        self.aside = int(rng.choice((-1, 1)))
         self.colour = pick_colour(WOODS, rng, 0.9, 1.1)
         self.book_colour = pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1)
         self.laptop_colour = pick_colour(LAPTOP_COLOURS, rng, 0.9, 1.1)

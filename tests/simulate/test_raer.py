@@ -27,11 +27,8 @@ SMALL = Settings(persons=6, clips=20, width=160, height=120, frames=3)
 LARGE = Settings(persons=30, clips=400, imbalance="uniform", width=160, height=120, frames=4, seed=3)
 TEXTS = "20fb0506844ee1469482d07703c8a256429bc59e825b940072444b7c0b0af99f"  # of all but the frames of the set below
 COLOURS = [  # mean blue, green and red of the second frames of its first clips
-    [134.2, 144.3, 158.3],
-    [140.5, 167.8, 172.2],
-    [151.2, 164.0, 187.5],
-    [128.6, 141.1, 139.1],
-]
+    [134.2, 144.3, 158.3], [140.5, 167.8, 172.2], [151.2, 164.0, 187.5], [128.6, 141.1, 139.1],
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
