@@ -69,7 +69,7 @@ def _glance(track: Track, width: float) -> None:
 
 
 def _stay_calm(track: Track, rng: np.random.Generator) -> None:
-    """Neutrality, with the small events that calm people show too."""
+    """Show neutrality, with the small events that calm people show too."""
     if rng.random() < 0.15:
         track.smile += rng.uniform(0.25, 0.6) * track.bump(9)
     if rng.random() < 0.2:
@@ -81,7 +81,7 @@ def _stay_calm(track: Track, rng: np.random.Generator) -> None:
 
 
 def _enjoy(track: Track, rng: np.random.Generator) -> None:
-    """Smiles and laughter over the same work."""
+    """Show enjoyment: smiles and laughter over the same work."""
     strength, level = rng.uniform(0.3, 1), track.level()
     track.smile += strength * level
     track.brow_raise += 0.25 * strength * level
@@ -95,7 +95,7 @@ def _enjoy(track: Track, rng: np.random.Generator) -> None:
 
 
 def _puzzle(track: Track, rng: np.random.Generator) -> None:
-    """Confusion: brows, a tilted head, a hand at the chin or in the hair; all of it small."""
+    """Show confusion: brows, a tilted head, a hand at the chin or in the hair; all of it small."""
     strength, level, sign = rng.uniform(0.35, 1), track.level(), track.sign()
     track.brow_furrow += strength * rng.uniform(0.5, 1) * level
     track.brow_tilt += sign * strength * rng.uniform(0, 0.9) * level
@@ -109,7 +109,7 @@ def _puzzle(track: Track, rng: np.random.Generator) -> None:
 
 
 def _tire(track: Track, rng: np.random.Generator) -> None:
-    """Fatigue: heavy lids, yawns, nods, a body that sinks."""
+    """Show fatigue: heavy lids, yawns, nods, a body that sinks."""
     strength, level = rng.uniform(0.35, 1), track.level()
     track.eyelid *= 1 - 0.75 * strength * level
     track.slump += 0.5 * strength * rng.uniform(0.3, 1)
@@ -129,7 +129,7 @@ def _tire(track: Track, rng: np.random.Generator) -> None:
 
 
 def _stray(track: Track, rng: np.random.Generator) -> None:
-    """Distraction: a phone instead of the book, or eyes that leave the desk."""
+    """Show distraction: a phone instead of the book, or eyes that leave the desk."""
     if rng.random() < PHONE_SHARE:
         _take_phone(track, rng)
     else:
@@ -137,7 +137,7 @@ def _stray(track: Track, rng: np.random.Generator) -> None:
 
 
 def _take_phone(track: Track, rng: np.random.Generator) -> None:
-    """The face keeps reading; only what the hands hold has changed."""
+    """Give the hands a phone; the face keeps reading."""
     actions = {arm: "palm" if getattr(track, f"{arm}_hand") == "palm" else "phone" for arm in ("left", "right")}
     work, track.work = track.work, str(rng.choice(("book", "laptop"), p=(0.7, 0.3)))
     _look_at_work(track, rng)
@@ -153,7 +153,7 @@ def _take_phone(track: Track, rng: np.random.Generator) -> None:
 
 
 def _turn_away(track: Track, rng: np.random.Generator) -> None:
-    """Out of the window, to a neighbour, into the air."""
+    """Turn eyes and head out of the window, to a neighbour, into the air."""
     sign, level = track.sign(), np.clip(track.level(), 0, 1)
     track.yaw = track.yaw * (1 - level) + sign * rng.uniform(20, 46) * level
     track.pitch = track.pitch * (1 - level) + rng.normal(-2, 5) * level

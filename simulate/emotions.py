@@ -1,7 +1,8 @@
-"""How a person shows one or two of eleven emotions over a clip: onset, apex, offset; strong or weak, never pure.
+"""How a person shows one or two of eleven emotions over a clip, or as a learner engagement, boredom and confusion.
 
-``ACTIONS`` lists the movements of each emotion. Neighbours share movements on purpose: fear and surprise the brows,
-sadness and disappointment the gaze, anger and disgust the frown.
+Emotions have onset, apex and offset, are strong or weak, and never pure. ``ACTIONS`` lists the movements of each.
+Neighbours share movements on purpose: fear and surprise the brows, sadness and disappointment the gaze, anger and
+disgust the frown.
 """
 
 from dataclasses import dataclass
@@ -221,7 +222,7 @@ def draw_learner(levels: Levels, frames: int, temper: Temper, rng: np.random.Gen
 
 
 def _show_engagement(track: Track, engagement: float, rng: np.random.Generator) -> None:
-    """Eyes on the screen and close to it, or away from it and back in the chair."""
+    """Turn the eyes to the screen and come close to it, or look away and sit back in the chair."""
     track.gaze_y += 0.25
     track.pitch += 5
     track.gaze_x *= 0.5

@@ -167,7 +167,7 @@ class Layout:
 
 
 def _caer_s_parent(slot: Slot) -> str:
-    """As published, the folder of anger has one name in train and another in test."""
+    """Return the folder of a class; as published, that of anger has one name in train and another in test."""
     is_odd = slot.list_name == "train" and CAER_CLASSES[slot.label] == "Anger"
     return f"CAER-S/{slot.list_name}/{'Angry' if is_odd else CAER_CLASSES[slot.label]}"
 
@@ -293,7 +293,10 @@ class LayoutSettings(SetSettings):
         return divide(self.clips, self._list_shares())
 
     def _list_shares(self) -> dict[str, float]:
-        """Folds are fifths; a validation list beside a test list is a fifth of what is not tested."""
+        """Return the share of each list or fold.
+
+        Folds are fifths; a validation list beside a test list is a fifth of what is not tested.
+        """
         lists = self.rules.lists
         if self.rules.has_folds:
             return dict.fromkeys(lists, 1 / len(lists))

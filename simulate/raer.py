@@ -160,7 +160,7 @@ def behave(settings: Settings, slot: Slot) -> tuple[tuple[Moment, ...], np.ndarr
     frames = settings.frames or int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
     while True:
         moments = draw_behaviour(int(rng.integers(len(EMOTIONS))), frames, rng)
-        votes = annotate(read_evidence(moments), settings.seed, rng)
+        votes = vote(read_evidence(moments), settings.seed, rng)
         second, first = np.sort(votes)[-2:]
         if first > second and votes.argmax() == slot.label:
             return moments, votes
@@ -198,7 +198,7 @@ def _straying(moment: Moment) -> float:
     return float(turn) + 0.12 * ("fiddle" in (moment.left_hand, moment.right_hand))
 
 
-def annotate(evidence: np.ndarray, seed: int, rng: np.random.Generator) -> np.ndarray:
+def vote(evidence: np.ndarray, seed: int, rng: np.random.Generator) -> np.ndarray:
     """Return the votes of ten annotators, each with a bias and noise of their own, for each emotion, (5,).
 
     The ten people of a set, and so their biases, depend on ``seed`` alone.
