@@ -1,11 +1,15 @@
 """Drawn people: clips in RAER's and other published layouts for tests and studies, captioned stills to pre-train on."""
 
-from simulate.affwild2 import VideoSettings
-from simulate.captions import describe_face, describe_scene
-from simulate.layouts import LayoutSettings
-from simulate.plan import Settings
-from simulate.stills import Still, draw_still
-from simulate.writer import write_set
+from utils.command import hide_interrupt
+
+hide_interrupt()
+
+from simulate.affwild2 import VideoSettings  # noqa: E402
+from simulate.captions import describe_face, describe_scene  # noqa: E402
+from simulate.layouts import LayoutSettings  # noqa: E402
+from simulate.raer import Settings  # noqa: E402
+from simulate.stills import Still, draw_still  # noqa: E402
+from simulate.writer import write_set  # noqa: E402
 
 __all__ = [
     "LayoutSettings",

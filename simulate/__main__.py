@@ -4,127 +4,113 @@ import argparse
 import signal
 import sys
 import time
-from dataclasses import Field, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from simulate.affwild2 import VideoSettings
-from simulate.layouts import LayoutSettings
-from simulate.makers import AnySettings
-from simulate.plan import Settings
+from simulate.layouts import LAYOUTS, LayoutSettings
+from simulate.raer import Settings
+from simulate.settings import SetSettings
 from simulate.writer import write_set
+from utils.errors import UserError
+
+KINDS = (Settings, LayoutSettings, VideoSettings)
+KIND_OF = {Settings.layout: Settings, **dict.fromkeys(LAYOUTS, LayoutSettings), VideoSettings.layout: VideoSettings}
 
 
 class Parser(argparse.ArgumentParser):
     """Mistakes end with one line, without the usage text."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n")
 
 
 def build_parser() -> Parser:
-    """One flag for every field of any kind of settings, besides where to and with how many processes."""
+    """Return a parser with one flag for every field of any kind of settings.
+
+    A flag that is not given is left to the defaults of the layout.
+    """
     parser = Parser(prog="python -m simulate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write; it must be new or empty")
-    text = f"{_options(LayoutSettings)['layout'].metadata['help']} (default: {Settings.layout})"
-    parser.add_argument("--layout", choices=tuple(KINDS), default=argparse.SUPPRESS, help=text)
-    for name, option in _options(Settings).items():
-        kinds = get_args(option.type)
-        choices = kinds if kinds and isinstance(kinds[0], str) else None
-        parser.add_argument(
-            "--" + name.replace("_", "-"),
-            type=str if choices else kinds[0] if kinds else option.type,
-            choices=choices,
-            default=argparse.SUPPRESS,  # what is not given is left to the settings of the layout
-            help=_help(name),
-        )
-    parser.add_argument("--workers", type=int, default=None, help="processes that draw (default: one for each core)")
+    text = "the published set whose files, lists and classes are imitated (default: raer)"
+    parser.add_argument("--layout", choices=tuple(KIND_OF), default=Settings.layout, help=text)
+    for item in fields(Settings):
+        types = get_args(item.type) or (item.type,)
+        choices = types if isinstance(types[0], str) else None
+        flag, kind = f"--{item.name.replace('_', '-')}", str if choices else types[0]
+        help_text = _help(item.name)
+        parser.add_argument(flag, type=kind, choices=choices, default=argparse.SUPPRESS, help=help_text)
+    parser.add_argument("--workers", type=int, help="processes that draw (default: one for each core)")
     return parser
 
 
-def _options(kind: type) -> dict[str, Field]:
-    return {option.name: option for option in fields(kind)}
-
-
-def _layouts_of(kind: type) -> tuple[str, ...]:
-    """RAER's settings have no field for a choice of one."""
-    option = _options(kind).get("layout")
-    return get_args(option.type) if option else (kind.layout,)
-
-
-KINDS = {name: kind for kind in (Settings, LayoutSettings, VideoSettings) for name in _layouts_of(kind)}
-
-
 def _help(name: str) -> str:
-    """What the flag does in RAER's layout, and what differs in the others."""
-    own, others, videos = (_options(kind).get(name) for kind in (Settings, LayoutSettings, VideoSettings))
-    text = own.metadata["help"] + ("" if own.default is None else f" (default: {own.default})")
-    if others is None:
-        return f"{text}; with --layout {Settings.layout} alone"
-    text += _changes("another layout", own, others)
-    return text + (_changes(VideoSettings.layout, own, videos) if videos else f"; not with {VideoSettings.layout}")
+    """Return what a flag does, for the layouts where it does something."""
+    titles: dict[str, list[str]] = {}
+    for kind in KINDS:
+        for item in fields(kind):
+            if item.name == name:
+                default = "" if item.default is None else f" (default: {item.default})"
+                titles.setdefault(item.metadata["help"] + default, []).append(kind.title)
+    if list(titles.values()) == [[kind.title for kind in KINDS]]:
+        return next(iter(titles))  # the same for all
+    return "; ".join(f"{' and '.join(kinds)}: {text}" for text, kinds in titles.items())
 
 
-def _changes(layout: str, own: Field, other: Field) -> str:
-    changes = [other.metadata["help"]] if other.metadata["help"] != own.metadata["help"] else []
-    changes += [f"default: {other.default}"] if other.default not in (None, own.default) else []
-    return f"; with {layout} {', '.join(changes)}" if changes else ""
-
-
-def settings_of(options: dict) -> AnySettings:
-    """The settings of the layout asked for; ValueError for a flag that means nothing to it."""
-    layout = options.get("layout", Settings.layout)
-    kind = KINDS[layout]
-    if kind is Settings:
-        return Settings(**{name: value for name, value in options.items() if name != "layout"})
+def build_settings(layout: str, options: dict[str, Any]) -> SetSettings:
+    """Return the settings of the layout; UserError for a flag that means nothing to it."""
+    kind = KIND_OF[layout]
+    names = {item.name for item in fields(kind)}
     for name in options:
-        if name not in _options(kind):
-            raise ValueError(f"--{name.replace('_', '-')} means nothing with --layout {layout}{_meant_for(name)}")
-    return kind(**options)
-
-
-def _meant_for(name: str) -> str:
-    return "" if name in _options(LayoutSettings) else f": it is for {Settings.layout} alone"
+        if name not in names:
+            reason = "" if name in LayoutSettings.__dataclass_fields__ else f": it is for {Settings.layout} alone"
+            raise UserError(f"--{name.replace('_', '-')} means nothing with --layout {layout}{reason}")
+    return kind(**options, **({"layout": layout} if "layout" in names else {}))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, draw, and say what became of it; the exit code."""
+    """Parse, draw and print the outcome; return the exit status."""
     options = vars(build_parser().parse_args(arguments))
-    out, workers = options.pop("out"), options.pop("workers")
-    begin = time.monotonic()
+    out, layout, workers = options.pop("out"), options.pop("layout"), options.pop("workers")
+    start = time.monotonic()
     try:
         if workers is not None and workers < 1:
-            raise ValueError(f"--workers {workers}: expected 1 or more")
-        settings = settings_of(options)
+            raise UserError(f"--workers {workers}: expected 1 or more")
+        settings = build_settings(layout, options)
         is_new = write_set(out, settings, workers)
     except KeyboardInterrupt:
         print(f"interrupted: nothing was left in {out}", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if is_new:
-        seconds = time.monotonic() - begin
+        seconds = time.monotonic() - start
         print(f"wrote {settings.clips} clips of {settings.persons} persons to {out} in {seconds:.0f} s")
     else:
         print(f"{out} already holds this set: nothing to do")
     return 0
 
 
-def answer_signals(answer: Any) -> None:
-    """To Ctrl-C, and to being ended by others, which cleans up, too."""
+def handle_signals(handler: Callable[..., Any] | signal.Handlers) -> None:
+    """Set what happens on Ctrl-C and on SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, answer)
+        signal.signal(number, handler)
 
 
-def end_once(*_: object) -> NoReturn:
-    """Whoever asks again does not stop the clean-up halfway. A worker would inherit SIG_IGN and could not be ended."""
-    answer_signals(lambda *_: None)
+def interrupt_once(*_: object) -> NoReturn:
+    """Interrupt the drawing; later signals do not stop the clean-up halfway.
+
+    They are answered by a function that does nothing, since a worker would inherit SIG_IGN and could not be ended.
+    """
+    handle_signals(lambda *_: None)
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    answer_signals(end_once)
+    handle_signals(interrupt_once)
     status = main()
-    answer_signals(signal.SIG_IGN)  # all is done or removed: the status stands
+    handle_signals(signal.SIG_IGN)  # all is done or removed: the status stands
     sys.exit(status)

@@ -1,100 +1,187 @@
-"""What can be seen in a frame, in words: read from the drawn latents, so that a caption claims nothing else."""
+"""What can be seen in a frame and over a clip, in words.
+
+Everything is read from the latents that were drawn, so that a caption claims nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 
 from simulate.moment import Moment
 from simulate.scene import Scene
 
-HAND_WORDS = {
-    "phone": "holding a phone",
-    "head": "scratching the head",
-    "chin": "touching the chin",
-    "pen": "pen at the lips",
-    "palm": "cheek on a palm",
-    "mouth": "covering the mouth",
-    "eye": "rubbing an eye",
-    "fiddle": "twirling a pen",
-    "write": "writing",
-    "type": "typing",
-    "page": "holding the pages",
-    "desk": "resting",
-}  # the first that either hand does is named
-WORK_WORDS = {"book": "book", "notebook": "notebook and pen", "laptop": "laptop", "lesson": "none"}
+Conditions = dict[str, Callable[[Moment], bool]]
+
+
+def _does(action: str) -> Callable[[Moment], bool]:
+    """Return whether either hand does ``action``."""
+    return lambda m: action in (m.hand("left"), m.hand("right"))
+
+
+WORDS: dict[str, Conditions] = {  # for each attribute the words; the first one whose condition holds is taken
+    "mouth": {
+        "laughing": lambda m: m.smile > 0.25 and m.mouth_open > 0.2,
+        "smiling broadly": lambda m: m.smile > 0.6,
+        "smiling": lambda m: m.smile > 0.25,
+        "yawning": lambda m: m.mouth_open > 0.5 and m.eyelid < 0.5,
+        "wide open": lambda m: m.mouth_open > 0.5,
+        "slightly open": lambda m: m.mouth_open > 0.15,
+        "pressed": lambda m: m.mouth_press > 0.4,
+        "corners down": lambda m: m.smile < -0.2,
+        "at rest": lambda m: True,
+    },
+    "brows": {
+        "furrowed": lambda m: m.brow_furrow > 0.4,
+        "uneven": lambda m: abs(m.brow_tilt) > 0.4,
+        "raised": lambda m: m.brow_raise > 0.35,
+        "lowered": lambda m: m.brow_raise < -0.35,
+        "at rest": lambda m: True,
+    },
+    "eyes": {
+        "closed": lambda m: m.eyelid < 0.12,
+        "half closed": lambda m: m.eyelid < 0.5,
+        "lowered": lambda m: m.gaze_y > 0.4,
+        "open": lambda m: True,
+    },
+    "gaze": {  # the direction alone, as far as the face shows it
+        "hidden": lambda m: m.eyelid < 0.12,
+        "right": lambda m: m.yaw / 45 + 0.6 * m.gaze_x > 0.55,
+        "left": lambda m: m.yaw / 45 + 0.6 * m.gaze_x < -0.55,
+        "down": lambda m: m.gaze_y > 0.25,
+        "up": lambda m: m.gaze_y < -0.35,
+        "ahead": lambda m: True,
+    },
+    "target": {
+        "nothing": lambda m: m.eyelid < 0.12,
+        "phone": lambda m: m.attention == "phone",
+        "away": lambda m: m.attention == "away",
+        "ahead": lambda m: m.attention == "ahead" or m.work == "lesson",
+        "book": lambda m: m.work == "book",
+        "notebook": lambda m: m.work == "notebook",
+        "laptop": lambda m: m.work == "laptop",
+    },
+    "head": {
+        "turned right": lambda m: m.yaw > 20,
+        "turned left": lambda m: m.yaw < -20,
+        "tilted": lambda m: abs(m.roll) > 7,
+        "bowed": lambda m: m.pitch > 10,
+        "raised": lambda m: m.pitch < -6,
+        "upright": lambda m: True,
+    },
+    "posture": {
+        "slumped": lambda m: m.slump > 0.6,
+        "leaning forward": lambda m: m.forward > 0.5,
+        "leaning sideways": lambda m: abs(m.lean) > 0.55,
+        "upright": lambda m: True,
+    },
+    "hands": {
+        "holding a phone": _does("phone"),
+        "scratching the head": _does("head"),
+        "touching the chin": _does("chin"),
+        "pen at the lips": _does("pen"),
+        "cheek on a palm": _does("palm"),
+        "covering the mouth": _does("mouth"),
+        "rubbing an eye": _does("eye"),
+        "twirling a pen": _does("fiddle"),
+        "writing": _does("write"),
+        "typing": _does("type"),
+        "holding the pages": _does("page"),
+        "resting": lambda m: True,
+    },
+    "object": {
+        "phone": lambda m: m.phone == "held",
+        "book": lambda m: m.work == "book",
+        "notebook and pen": lambda m: m.work == "notebook",
+        "laptop": lambda m: m.work == "laptop",
+        "none": lambda m: True,
+    },
+    "idle phone": {"yes": lambda m: m.phone == "desk", "no": lambda m: True},
+}
+FINER_WORDS: tuple[tuple[str, str, str, Callable[[Moment], bool]], ...] = (
+    # attribute, word that is replaced, finer word for what emotions do to a face, condition
+    ("brows", "any", "raised and drawn together", lambda m: m.brow_furrow > 0.3 and m.brow_raise > 0.3),
+    ("brows", "any", "lowered and drawn together", lambda m: m.brow_furrow > 0.3 and m.brow_raise < -0.3),
+    ("brows", "at rest", "slightly furrowed", lambda m: m.brow_furrow > max(0.22, abs(m.brow_raise))),
+    ("brows", "at rest", "slightly raised", lambda m: m.brow_raise > 0.22),
+    ("brows", "at rest", "slightly lowered", lambda m: m.brow_raise < -0.22),
+    ("mouth", "at rest", "slightly up", lambda m: m.smile > 0.13),
+    ("mouth", "at rest", "slightly down", lambda m: m.smile < -0.13),
+    ("mouth", "pressed", "pressed, corners down", lambda m: m.smile < -0.2),
+    ("mouth", "slightly open", "open, corners down", lambda m: m.smile < -0.2),
+    ("eyes", "open", "wide", lambda m: m.eyelid > 0.9),
+    ("eyes", "open", "narrowed", lambda m: m.eyelid < 0.6),
+    ("eyes", "half closed", "narrowed", lambda m: m.smile > 0.25),  # by the cheeks, not by sleep
+)
+CALM_EYELID = 0.74
+FACE_PARTS = ("mouth", "brows", "eyes", "gaze", "head")  # what can change in a face
 
 
 def read_attributes(scene: Scene, moment: Moment) -> dict[str, str]:
-    """Everything nameable about one frame of ``scene``."""
-    doing = {moment.hand("left"), moment.hand("right")}
-    return {
-        "mouth": _mouth(moment),
-        "brows": _brows(moment),
-        "eyes": _eyes(moment),
-        "gaze": _gaze(moment),
-        "target": _target(moment),
-        "head": _head(moment),
-        "posture": _posture(moment),
-        "hands": next(words for name, words in HAND_WORDS.items() if name in doing),
-        "object": "phone" if moment.phone == "held" else WORK_WORDS[moment.work],
-        "idle phone": "yes" if moment.phone == "desk" else "no",
-        "place": scene.place.lower(),
-        "glasses": scene.identity.glasses,
-        "hair": scene.identity.hair,
-        "clothes": scene.outfit.kind,
+    """Return everything nameable about one frame of ``scene``."""
+    attributes = {
+        name: next(word for word, holds in conditions.items() if holds(moment)) for name, conditions in WORDS.items()
     }
+    person = {"glasses": scene.identity.glasses, "hair": scene.identity.hair, "clothes": scene.outfit.kind}
+    return attributes | {"place": scene.room.lower()} | person
 
 
-def _mouth(moment: Moment) -> str:
-    if moment.smile > 0.25:
-        return "laughing" if moment.mouth_open > 0.2 else "smiling broadly" if moment.smile > 0.6 else "smiling"
-    if moment.mouth_open > 0.5:
-        return "yawning" if moment.eyelid < 0.5 else "wide open"
-    if moment.mouth_open > 0.15:
-        return "slightly open"
-    if moment.mouth_press > 0.4:
-        return "pressed"
-    return "corners down" if moment.smile < -0.2 else "at rest"
+@dataclass(frozen=True)
+class Change:
+    """What can be seen over a clip: attributes, by name, of its first and of its most expressive moment."""
+
+    first: dict[str, str]
+    apex: dict[str, str]
 
 
-def _brows(moment: Moment) -> str:
-    if moment.brow_furrow > 0.4:
-        return "furrowed"
-    if abs(moment.brow_tilt) > 0.4:
-        return "uneven"
-    return "raised" if moment.brow_raise > 0.35 else "lowered" if moment.brow_raise < -0.35 else "at rest"
+def read_change(scene: Scene, moments: tuple[Moment, ...]) -> Change:
+    """Return both ends of what happens in the clip.
+
+    Where the apex comes early, the last moment stands for the first. The apex also names what only time shows: eyes
+    that dart, a head that shakes, lips that talk.
+    """
+    number = find_apex(moments)
+    calmer = moments[0] if number > len(moments) // 4 else moments[-1]
+    apex = _read_finely(scene, moments[number])
+    if _count_turns(moments, "gaze_x", 0.5) >= 3:
+        apex["gaze"] = "darting"
+    if _count_turns(moments, "yaw", 5) >= 3:
+        apex["head"] = "shaking"
+    if _count_turns(moments, "mouth_open", 0.12) >= 4:
+        apex["speech"] = "yes"
+    return Change(_read_finely(scene, calmer), apex)
 
 
-def _eyes(moment: Moment) -> str:
-    if moment.eyelid < 0.5:
-        return "closed" if moment.eyelid < 0.12 else "half closed"
-    return "lowered" if moment.gaze_y > 0.4 else "open"
+def find_apex(moments: tuple[Moment, ...]) -> int:
+    """Return the number of the frame in the middle of the most expressive three."""
+    efforts = np.pad([_effort(moment) for moment in moments], 1, mode="edge")
+    return int(np.convolve(efforts, np.ones(3) / 3, "valid").argmax())
 
 
-def _gaze(moment: Moment) -> str:
-    """The direction alone, as far as the face shows it."""
-    if moment.eyelid < 0.12:
-        return "hidden"
-    across = moment.yaw / 45 + 0.6 * moment.gaze_x
-    if abs(across) > 0.55:
-        return "right" if across > 0 else "left"
-    return "down" if moment.gaze_y > 0.25 else "up" if moment.gaze_y < -0.35 else "ahead"
+def _effort(moment: Moment) -> float:
+    """Return how far a face and head are from calm; a blink is no effort."""
+    lids = abs(moment.eyelid - CALM_EYELID) if moment.eyelid > 0.3 else 0.0
+    brows = abs(moment.brow_raise) + moment.brow_furrow + 0.7 * abs(moment.brow_tilt)
+    mouth = abs(moment.smile) + moment.mouth_open + 0.7 * moment.mouth_press
+    head = abs(moment.yaw) / 40 + abs(moment.pitch) / 25 + abs(moment.roll) / 25
+    return brows + mouth + head + 1.5 * lids + 0.6 * (abs(moment.gaze_x) + abs(moment.gaze_y))
 
 
-def _target(moment: Moment) -> str:
-    if moment.eyelid < 0.12:
-        return "nothing"
-    work = "ahead" if moment.work == "lesson" else moment.work
-    return {"work": work, "ahead": "ahead", "away": "away", "phone": "phone"}[moment.attention]
+def _read_finely(scene: Scene, moment: Moment) -> dict[str, str]:
+    """Return the attributes of a frame, with finer words for what emotions do to a face."""
+    attributes = read_attributes(scene, moment)
+    for name, word, finer_word, holds in FINER_WORDS:
+        if word in ("any", attributes[name]) and holds(moment):
+            attributes[name] = finer_word
+    return attributes
 
 
-def _head(moment: Moment) -> str:
-    if abs(moment.yaw) > 20:
-        return "turned right" if moment.yaw > 0 else "turned left"
-    if abs(moment.roll) > 7:
-        return "tilted"
-    return "bowed" if moment.pitch > 10 else "raised" if moment.pitch < -6 else "upright"
-
-
-def _posture(moment: Moment) -> str:
-    if moment.slump > 0.6:
-        return "slumped"
-    if moment.forward > 0.5:
-        return "leaning forward"
-    return "leaning sideways" if abs(moment.lean) > 0.55 else "upright"
+def _count_turns(moments: tuple[Moment, ...], latent: str, least: float) -> int:
+    """Return how often a latent goes back by more than ``least``."""
+    turns, direction, extreme = 0, 0, getattr(moments[0], latent)
+    for value in (getattr(moment, latent) for moment in moments):
+        if direction * (value - extreme) >= 0 and direction:
+            extreme = value
+        elif abs(value - extreme) > least:
+            turns, direction, extreme = turns + (direction != 0), (1 if value > extreme else -1), value
+    return turns

@@ -1,6 +1,4 @@
-"""Who is drawn: skin, hair, glasses, build and wardrobe of a person, all independent of what the person feels."""
-
-from dataclasses import dataclass
+"""A person's looks: skin, hair, glasses, build and wardrobe, all independent of what the person feels."""
 
 import numpy as np
 
@@ -18,55 +16,32 @@ CLOTH_COLOURS = (
 FRAME_COLOURS = ((34, 34, 40), (110, 66, 36), (150, 40, 50), (60, 70, 110))
 
 
-@dataclass(frozen=True)
 class Outfit:
-    """One set of clothes."""
+    """A random set of clothes."""
 
-    kind: str
-    colour: Colour
-    second: Colour
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.kind = str(rng.choice(CLOTHES))
+        self.colour, self.second = pick_colour(CLOTH_COLOURS, rng), pick_colour(CLOTH_COLOURS, rng)
 
 
-@dataclass(frozen=True)
 class Identity:
-    """What stays the same about one person over all clips."""
+    """A random person: what stays the same over all clips."""
 
-    skin: Colour
-    hair: str
-    hair_colour: Colour
-    glasses: str  # none, round or square
-    glasses_colour: Colour
-    eye_colour: Colour
-    brow_width: float
-    face_width: float
-    face_height: float
-    eye_size: float
-    build: float
-    wardrobe: tuple[Outfit, ...]
-
-
-def draw_identity(rng: np.random.Generator) -> Identity:
-    """A new random person."""
-    return Identity(
-        skin=_vary(SKINS, rng),
-        hair=str(rng.choice(HAIRS)),
-        hair_colour=_vary(HAIR_COLOURS, rng),
-        glasses=str(rng.choice(("none", "round", "square"), p=(0.6, 0.2, 0.2))),
-        glasses_colour=_vary(FRAME_COLOURS, rng),
-        eye_colour=_vary(EYE_COLOURS, rng),
-        brow_width=rng.uniform(0.8, 1.25),
-        face_width=rng.uniform(0.93, 1.08),
-        face_height=rng.uniform(0.95, 1.05),
-        eye_size=rng.uniform(0.92, 1.12),
-        build=rng.uniform(0.9, 1.14),
-        wardrobe=tuple(_draw_outfit(rng) for _ in range(3)),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.skin = pick_colour(SKINS, rng)
+        self.hair = str(rng.choice(HAIRS))
+        self.hair_colour = pick_colour(HAIR_COLOURS, rng)
+        self.glasses = str(rng.choice(("none", "round", "square"), p=(0.6, 0.2, 0.2)))
+        self.glasses_colour = pick_colour(FRAME_COLOURS, rng)
+        self.eye_colour = pick_colour(EYE_COLOURS, rng)
+        self.brow_width = rng.uniform(0.8, 1.25)
+        self.face_width = rng.uniform(0.93, 1.08)
+        self.face_height = rng.uniform(0.95, 1.05)
+        self.eye_size = rng.uniform(0.92, 1.12)
+        self.build = rng.uniform(0.9, 1.14)
+        self.wardrobe = [Outfit(rng) for _ in range(3)]
 
 
-def _draw_outfit(rng: np.random.Generator) -> Outfit:
-    return Outfit(str(rng.choice(CLOTHES)), _vary(CLOTH_COLOURS, rng), _vary(CLOTH_COLOURS, rng))
-
-
-def _vary(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
-    """One of ``colours``, a little lighter or darker."""
-    return shade(colours[rng.integers(len(colours))], rng.uniform(0.92, 1.06))
+def pick_colour(colours: tuple[Colour, ...], rng: np.random.Generator, low: float = 0.92, high: float = 1.06) -> Colour:
+    """Return one of ``colours``, a little lighter or darker."""
+    return shade(colours[rng.integers(len(colours))], rng.uniform(low, high))

@@ -1,96 +1,173 @@
-"""One clip's scene: a person at a desk in a place before a camera; draws the frames and knows their boxes."""
+"""One clip's scene: a person at a desk in a room before a camera; draws the frames and knows their boxes."""
 
-from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from simulate.boxes import Box
-from simulate.camera import SUPERSAMPLE, draw_camera
-from simulate.canvas import Canvas, Colour, rectangle, shade
-from simulate.face import draw_face
-from simulate.figure import DESK_EDGE, MIDDLE, Figure, draw_arm, draw_torso, phone_centre, pose_figure
-from simulate.hair import draw_back_hair, draw_front_hair
-from simulate.identity import CLOTH_COLOURS, Identity
+from simulate.canvas import Canvas, rectangle, shade
+from simulate.figure import DESK_EDGE, MIDDLE, Arm, Figure, draw_arm, draw_bust, phone_centre
+from simulate.identity import CLOTH_COLOURS, Identity, pick_colour
 from simulate.moment import Moment
-from simulate.place import WOODS, paint_place
 from simulate.props import CLUTTER, Prop, draw_prop
+from simulate.rooms import WOODS, paint_room
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+SCENE_WIDTH, SCENE_HEIGHT = 320, 240  # scene units; at 320x240 one unit is one pixel
+GRAIN_SPARE = 64
+SUPERSAMPLE = 2  # drawn at this many times the size, then shrunk
+FOREHEAD = 0.10  # detectors start below the hair: this share of the head's height
+PORTRAIT = 128  # pixels, the edge of a saved face
+PORTRAIT_SCENE = 480, 360  # pixels of the scene that a portrait is cut from: a face of about 100
+PORTRAIT_MARGIN = 1.25  # edge of the square over the longer edge of the face
+STEADY = 3  # frames over which a tracker averages
 LAPTOP_COLOURS = ((172, 176, 182), (72, 74, 80), (196, 190, 182))
 PHONE_COLOURS = ((52, 54, 62), (222, 224, 228), (66, 92, 140), (190, 76, 82), (206, 176, 156))
+PENS = {"write": ((-9, 9), (8, -16)), "pen": ((-12, -11), (9, 8)), "fiddle": ((-6, -13), (6, 13))}  # tip and end
+PEN_SWING = 12  # scene units that the ends of a twirled pen move
 
 
-@dataclass(frozen=True)
+class Camera:
+    """A random camera in front of the desk, fixed for one clip and independent of the behaviour."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        brightness, cast = rng.uniform(0.78, 1.02), rng.uniform(-0.05, 0.05, 3)
+        self.gain = brightness * (1 + cast)  # light and colour cast
+        self.scale = rng.uniform(0.94, 1.1)
+        self.tilt = rng.normal(0, 2.0)  # degrees
+        self.shift = np.array((rng.uniform(-12, 12), rng.uniform(-5, 6)))  # scene units
+        self.slope = rng.uniform(-0.3, 0.3), rng.uniform(-0.15, 0.15)  # how much brighter the right and lower edge are
+        self.noise = rng.uniform(0.8, 3.8)  # standard deviation in grey levels
+        self.quality = int(rng.integers(70, 91))  # JPEG
+
+    def matrix(self, width: int, height: int) -> np.ndarray:
+        """Return the map from scene units to pixels of a picture of that size, (2, 3)."""
+        fit = max(width / SCENE_WIDTH, height / SCENE_HEIGHT)
+        angle = np.radians(self.tilt)
+        linear = fit * self.scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+        middle = np.array((SCENE_WIDTH / 2, SCENE_HEIGHT / 2))
+        offset = np.array((width / 2, height / 2)) + fit * self.shift - linear @ middle
+        return np.column_stack([linear, offset])
+
+    def light(self, width: int, height: int) -> np.ndarray:
+        """Return the factor of every pixel, (height, width, 3) float32: compute it once for a clip."""
+        across = np.linspace(-0.5, 0.5, width)[None, :] * self.slope[0]
+        down = np.linspace(-0.5, 0.5, height)[:, None] * self.slope[1]
+        return ((1 + across + down)[..., None] * self.gain).astype(np.float32)
+
+    def expose(self, large: np.ndarray, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the finished picture, shrunk, lit and with sensor noise: (height, width, 3) RGB uint8."""
+        height, width = light.shape[:2]
+        small = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
+        image = cv2.multiply(small, light, dtype=cv2.CV_32F)
+        x, y = rng.integers(GRAIN_SPARE, size=2)[::-1]
+        image = cv2.scaleAdd(_grain(width, height)[y:, x:][:height, :width], self.noise, image)
+        return image.clip(0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _grain(width: int, height: int) -> np.ndarray:
+    """Return unit noise somewhat larger than a picture; every frame takes another part of it, which costs little."""
+    size = (height + GRAIN_SPARE, width + GRAIN_SPARE, 3)
+    return np.random.default_rng(0).standard_normal(size, dtype=np.float32)
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Return an RGB image as JPEG bytes."""
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def frame_name(number: int) -> str:
+    """Return ``00001.jpg`` for the first frame."""
+    return f"{number:05d}.jpg"
+
+
+def face_of(head: Box) -> Box:
+    """Return the face within the outline of the head."""
+    x0, y0, x1, y1 = head
+    return x0, y0 + FOREHEAD * (y1 - y0), x1, y1
+
+
+def clip_box(box: Box, width: int, height: int) -> Box:
+    """Return ``box`` cut off at the edges of the picture."""
+    x0, y0, x1, y1 = box
+    return max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+
+
+def hull(boxes: list[Box]) -> Box:
+    """Return the smallest box around all ``boxes``."""
+    edges = np.array(boxes)
+    return (*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist())
+
+
+def crop_portraits(pictures: list[np.ndarray], heads: list[Box]) -> list[np.ndarray]:
+    """Return one (PORTRAIT, PORTRAIT, 3) face for every picture of a clip, as a tracker cuts them out.
+
+    The square keeps its size over the clip and follows the mean centre of ``STEADY`` frames.
+    """
+    boxes = np.array([face_of(head) for head in heads])
+    edge = PORTRAIT_MARGIN * float(np.median(np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])))
+    centres, reach, scale = (boxes[:, :2] + boxes[:, 2:]) / 2, STEADY // 2, PORTRAIT / edge
+    portraits = []
+    for number, picture in enumerate(pictures):
+        corner = centres[max(0, number - reach) : number + reach + 1].mean(0) - edge / 2
+        matrix = np.column_stack([np.eye(2) * scale, -corner * scale])
+        size = (PORTRAIT, PORTRAIT)
+        portraits.append(cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return portraits
+
+
 class Desk:
-    """The table top and what lies on it whatever happens."""
+    """A random table top and what lies on it throughout the clip; its clutter says nothing about the person."""
 
-    colour: Colour
-    clutter: tuple[Prop, ...]
-    aside: int  # the side to which work is pushed while a phone is held
-    book_colour: Colour
-    laptop_colour: Colour
-    phone_colour: Colour
-    phone_spot: tuple[float, float]  # where the phone lies when nobody holds it
-
-
-def draw_desk(rng: np.random.Generator) -> Desk:
-    """A random desk; its clutter says nothing about the person."""
-    far = [(rng.uniform(*span), rng.uniform(200, 214)) for span in ((24, 50), (270, 296))]
-    near = [(rng.uniform(*span), 228) for span in ((60, 74), (246, 260))]
-    clutter = tuple(
-        Prop(str(rng.choice(CLUTTER)), spot, _pick(CLOTH_COLOURS, rng), rng.normal(0, 3))
-        for spot in far + near
-        if rng.random() < 0.5
-    )
-    side = int(rng.choice((-1, 1)))
-    spot = (MIDDLE + side * rng.uniform(70, 82), rng.uniform(216, 224))
-    aside = int(rng.choice((-1, 1)))
-    return Desk(
-        _pick(WOODS, rng),
-        clutter,
-        aside,
-        _pick(CLOTH_COLOURS, rng),
-        _pick(LAPTOP_COLOURS, rng),
-        _pick(PHONE_COLOURS, rng),
-        spot,
-    )
-
-
-def _pick(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
-    return shade(colours[rng.integers(len(colours))], rng.uniform(0.9, 1.1))
+    def __init__(self, rng: np.random.Generator) -> None:
+        far = [(rng.uniform(*span), rng.uniform(200, 214)) for span in ((24, 50), (270, 296))]
+        near = [(rng.uniform(*span), 228) for span in ((60, 74), (246, 260))]
+        self.clutter = [
+            Prop(str(rng.choice(CLUTTER)), spot, pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1), rng.normal(0, 3))
+            for spot in far + near
+            if rng.random() < 0.5
+        ]
+        # Where the phone lies when nobody holds it, and where work is pushed while somebody does: left or right.
+        self.phone_spot = (MIDDLE + int(rng.choice((-1, 1))) * rng.uniform(70, 82), rng.uniform(216, 224))
+        self.aside = int(rng.choice((-1, 1)))
+        self.colour = pick_colour(WOODS, rng, 0.9, 1.1)
+        self.book_colour = pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1)
+        self.laptop_colour = pick_colour(LAPTOP_COLOURS, rng, 0.9, 1.1)
+        self.phone_colour = pick_colour(PHONE_COLOURS, rng, 0.9, 1.1)
 
 
 class Scene:
     """Draws one clip. The background is painted once, at the large size."""
 
-    def __init__(self, identity: Identity, place: str, rng: np.random.Generator, width: int = 320, height: int = 240):
-        self.identity, self.place = identity, place
+    def __init__(
+        self, identity: Identity, room: str, rng: np.random.Generator, width: int = 320, height: int = 240
+    ) -> None:
+        self.identity, self.room = identity, room
         self.outfit = identity.wardrobe[rng.integers(len(identity.wardrobe))]
-        self.desk, self.camera = draw_desk(rng), draw_camera(rng)
-        self.matrix, self.size = self.camera.matrix(width, height), (width, height)
-        self.light = self.camera.light(width, height)
+        self.desk, self.camera = Desk(rng), Camera(rng)
+        self.matrix, self.light = self.camera.matrix(width, height), self.camera.light(width, height)
         self.background = np.empty((height * SUPERSAMPLE, width * SUPERSAMPLE, 3), np.uint8)
-        paint_place(self._canvas(self.background), place, rng)
+        paint_room(Canvas(self.background, self.matrix * SUPERSAMPLE), room, rng)
         self.objects: dict[str, Box] = {}  # of the picture drawn last: what lies in front or is held, clutter apart
 
-    def _canvas(self, image: np.ndarray) -> Canvas:
-        return Canvas(image, self.matrix * SUPERSAMPLE)
-
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, Box, Box]:
-        """The picture (H, W, 3) RGB uint8, the face box and the body box in pixels, not yet jittered.
+        """Return the picture (H, W, 3) RGB uint8, the box of the head and the box of the body, in pixels.
 
         ``objects`` then holds the boxes of the work and of the phone in it.
         """
         self.objects.clear()
         large = self.background.copy()
-        canvas, figure = self._canvas(large), pose_figure(self.identity, self.outfit, moment)
-        draw_back_hair(canvas, figure.head)
-        draw_torso(canvas, figure)
-        draw_face(canvas, figure.head)
-        draw_front_hair(canvas, figure.head)
+        canvas, figure = Canvas(large, self.matrix * SUPERSAMPLE), Figure(self.identity, self.outfit, moment)
+        draw_bust(canvas, figure)
         self._draw_desk(canvas, moment)
-        held = self._draw_work(canvas, figure)
-        return self.camera.expose(large, self.light, rng), self._face_box(figure), self._body_box(figure, held)
+        held_outlines = self._draw_work(canvas, figure)
+        reach = np.array([(dx, dy) for dx in (-10, 10) for dy in (-10, 10)])
+        joints = [joint + reach for arm in figure.arms for joint in (arm.shoulder, arm.elbow, arm.hand)]
+        body = np.vstack([figure.head.flat([(-1.1, -1.1), (1.1, -1.1)]), *joints, *held_outlines])
+        image = self.camera.expose(large, self.light, rng)
+        return image, self._box_around(figure.head.outline()), self._box_around(body)
 
     def _draw_desk(self, canvas: Canvas, moment: Moment) -> None:
         colour = self.desk.colour
@@ -104,70 +181,43 @@ class Scene:
             self._draw_object(canvas, Prop("lying phone", self.desk.phone_spot, self.desk.phone_colour))
 
     def _draw_object(self, canvas: Canvas, prop: Prop) -> np.ndarray:
-        """Draw a thing that has to do with what the student does, and keep its box; returns its outline."""
+        """Draw a thing that the student uses or could use, keep its box and return its outline."""
         outline = draw_prop(canvas, prop)
-        self.objects[prop.kind] = self._around(outline)
+        self.objects[prop.kind] = self._box_around(outline)
         return outline
 
     def _draw_work(self, canvas: Canvas, figure: Figure) -> list[np.ndarray]:
-        """Work, arms and what the hands hold, nearest last; returns the outlines of held things."""
-        moment, work = figure.moment, figure.moment.work
-        held = []
-        if work in ("book", "notebook"):
-            held.append(self._draw_object(canvas, self._work_prop(moment)))
-        phone = self._phone_prop(figure)
-        for arm in figure.arms:
-            if arm.does != "phone":
-                draw_arm(canvas, figure, arm)
-            if arm.does in ("write", "pen", "fiddle"):
-                self._draw_pen(canvas, arm, moment)
-        if work == "laptop":
-            outline = self._draw_object(canvas, self._work_prop(moment))
-            held.append(outline if phone is None else outline[:0])
-        if phone is not None:
-            held = [self._draw_object(canvas, phone)]
-            for arm in figure.arms:
-                if arm.does == "phone":
-                    draw_arm(canvas, figure, arm)
-        return held
-
-    def _work_prop(self, moment: Moment) -> Prop:
+        """Draw work, arms and what the hands hold, nearest last; return the outlines of the things in use."""
+        moment, outlines = figure.moment, []
         x = MIDDLE + (self.desk.aside * 76 if moment.phone == "held" else 0)
+        if moment.work in ("book", "notebook"):
+            turn = 0 if moment.work == "book" else -4
+            outlines.append(self._draw_object(canvas, Prop(moment.work, (x, 210), self.desk.book_colour, turn)))
+        phone_arms = [arm for arm in figure.arms if arm.action == "phone"]
+        for arm in figure.arms:
+            if arm.action != "phone":
+                draw_arm(canvas, figure, arm)
+            if arm.action in PENS:
+                _draw_pen(canvas, arm, moment.wiggle)
         if moment.work == "laptop":
-            return Prop("laptop", (x, 188), self.desk.laptop_colour)
-        return Prop(moment.work, (x, 210), self.desk.book_colour, 0 if moment.work == "book" else -4)
+            outlines.append(self._draw_object(canvas, Prop("laptop", (x, 188), self.desk.laptop_colour)))
+        if phone_arms:
+            balance = float(np.mean([arm.sign for arm in phone_arms]))
+            centre, turn = tuple(phone_centre(figure.head, balance)), 2 * moment.wiggle - 6 * balance
+            outlines = [self._draw_object(canvas, Prop("held phone", centre, self.desk.phone_colour, turn))]
+            for arm in phone_arms:
+                draw_arm(canvas, figure, arm)
+        return outlines
 
-    def _phone_prop(self, figure: Figure) -> Prop | None:
-        sides = [arm.side for arm in figure.arms if arm.does == "phone"]
-        if not sides:
-            return None
-        turn = 2 * figure.moment.wiggle - 6 * float(np.mean(sides))
-        return Prop("held phone", tuple(phone_centre(figure.head, float(np.mean(sides)))), self.desk.phone_colour, turn)
-
-    def _draw_pen(self, canvas: Canvas, arm, moment: Moment) -> None:
-        ahead = {"write": (-9, 9), "pen": (-12, -11), "fiddle": (-6 + 12 * moment.wiggle, -13)}[arm.does]
-        back = {"write": (8, -16), "pen": (9, 8), "fiddle": (6 - 12 * moment.wiggle, 13)}[arm.does]
-        mirror = np.array((arm.side, 1))
-        canvas.stroke([arm.hand + mirror * back, arm.hand + mirror * ahead], (40, 66, 130), 2.2)
-        canvas.stroke([arm.hand + mirror * ahead, arm.hand + mirror * ahead * 0.75], (230, 220, 200), 2.0)
-
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
-        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
-
-    def _face_box(self, figure: Figure) -> Box:
-        return self._around(figure.head.outline())
-
-    def _body_box(self, figure: Figure, held: list[np.ndarray]) -> Box:
-        reach = np.array([(dx, dy) for dx in (-10, 10) for dy in (-10, 10)])
-        joints = [joint + reach for arm in figure.arms for joint in (arm.shoulder, arm.elbow, arm.hand)]
-        return self._around(np.vstack([figure.head.flat([(-1.1, -1.1), (1.1, -1.1)]), *joints, *held]))
-
-    def _around(self, points: np.ndarray) -> Box:
-        """The upright pixel box around scene points."""
-        pixels = self._pixels(points)
+    def _box_around(self, points: np.ndarray) -> Box:
+        """Return the upright pixel box around scene points."""
+        pixels = points @ self.matrix[:, :2].T + self.matrix[:, 2]
         return (*pixels.min(0).tolist(), *pixels.max(0).tolist())
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """An RGB image as JPEG bytes."""
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+def _draw_pen(canvas: Canvas, arm: Arm, wiggle: float) -> None:
+    swing = (PEN_SWING * wiggle if arm.action == "fiddle" else 0, 0)
+    tip, end = np.array(PENS[arm.action], dtype=float) + (swing, (-swing[0], 0))
+    mirror = np.array((arm.sign, 1))
+    canvas.stroke([arm.hand + mirror * end, arm.hand + mirror * tip], (40, 66, 130), 2.2)
+    canvas.stroke([arm.hand + mirror * tip, arm.hand + mirror * tip * 0.75], (230, 220, 200), 2.0)

@@ -6,11 +6,10 @@ import numpy as np
 
 from simulate.attributes import read_attributes
 from simulate.behaviour import EMOTIONS, draw_behaviour
-from simulate.boxes import Box, clip_box, face_of
-from simulate.identity import draw_identity
+from simulate.identity import Identity
 from simulate.moment import Moment
-from simulate.place import PLACES
-from simulate.scene import Scene
+from simulate.rooms import ROOMS
+from simulate.scene import Box, Scene, clip_box, face_of
 
 FREE_HANDS = ("palm", "chin", "pen", "head", "mouth", "eye", "fiddle", "desk")
 
@@ -23,28 +22,28 @@ class Still:
     face_box: Box
     body_box: Box
     attributes: dict[str, str]
-    latents: dict[str, float]  # how far each part of face and body has moved, as it was drawn
+    latents: dict[str, float]  # how far each part of face and body has moved
 
 
 def draw_still(rng: np.random.Generator, width: int = 320, height: int = 240) -> Still:
-    """A new person in a new place at one moment; ``rng`` decides everything."""
-    scene = Scene(draw_identity(rng), str(rng.choice(PLACES)), rng, width, height)
+    """Return a new person in a new room at one moment; ``rng`` decides everything."""
+    scene = Scene(Identity(rng), str(rng.choice(ROOMS)), rng, width, height)
     moment = draw_moment(rng)
-    image, face, body = scene.draw(moment, rng)
+    image, head, body = scene.draw(moment, rng)
     attributes = read_attributes(scene, moment)
     latents = {name: value for name, value in vars(moment).items() if isinstance(value, float)}
-    return Still(image, clip_box(face_of(face), width, height), clip_box(body, width, height), attributes, latents)
+    return Still(image, clip_box(face_of(head), width, height), clip_box(body, width, height), attributes, latents)
 
 
 def draw_moment(rng: np.random.Generator) -> Moment:
-    """A moment of some emotion, or, more often, one whose parts are mixed freely."""
+    """Return a moment of some emotion, or, more often, one whose parts are mixed freely."""
     moments = draw_behaviour(int(rng.integers(len(EMOTIONS))), 12, rng)
     moment = moments[rng.integers(len(moments))]
     return _mix(moment, rng) if rng.random() < 0.65 else moment
 
 
 def _mix(moment: Moment, rng: np.random.Generator) -> Moment:
-    """Each part of the face and the body replaced, with a chance of its own, by anything possible."""
+    """Return the moment with each part of face and body replaced, with a chance of its own, by anything possible."""
     parts = (
         {"smile": rng.uniform(-0.6, 1), "mouth_press": 0.0, "mouth_open": max(0.0, rng.uniform(-0.6, 0.7))},
         {"smile": 0.0, "mouth_press": rng.uniform(0, 1), "mouth_open": 0.0},
@@ -56,11 +55,11 @@ def _mix(moment: Moment, rng: np.random.Generator) -> Moment:
         {"roll": rng.normal(0, 7)},
         {str(rng.choice(("left_hand", "right_hand"))): str(rng.choice(FREE_HANDS))},
     )
-    chosen = {}
+    changes = {}
     for part in parts:
         if rng.random() < 0.3:
-            chosen |= part
+            changes |= part
     if moment.phone == "held":  # the hand that holds it must go on holding it
-        chosen = {name: value for name, value in chosen.items() if "hand" not in name}
-        chosen["slump"] = min(0.5, chosen.get("slump", moment.slump))
-    return replace(moment, **chosen)
+        changes = {name: value for name, value in changes.items() if "hand" not in name}
+        changes["slump"] = min(0.5, changes.get("slump", moment.slump))
+    return replace(moment, **changes)

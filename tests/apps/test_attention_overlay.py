@@ -14,8 +14,7 @@ from dataloader.clips import Views
 from dataloader.crops import crop_context, letterbox
 from engine.config import read_command
 from simulate import Settings
-from simulate.clip import behave, draw_clip
-from simulate.plan import plan_set
+from simulate.raer import behave
 from tests.support.tools import ROOT
 
 SQUARE = Views(size=112)
@@ -78,16 +77,16 @@ def test_chance_is_the_part_of_the_picture_that_hits():
 def players(tmp_path_factory):
     """Clips of the demo's test list in which a held phone decides, drawn alone, each with its views and boxes."""
     settings, root, drawn = Settings(), tmp_path_factory.mktemp("phones"), []
-    for slot in plan_set(settings):
+    for slot in settings.plan():
         if len(drawn) == 4:
             break
         if slot.list_name != "test" or slot.label != 4 or behave(settings, slot)[0][0].phone != "held":
             continue
-        record, pictures = draw_clip(settings, slot)
-        names = tuple(f"{n:05d}.jpg" for n in range(1, len(pictures) + 1))
+        record, files = settings.draw(slot)
+        names = tuple(path.rpartition("/")[2] for path in files)
         (root / slot.folder).mkdir(parents=True)
-        for name, data in zip(names, pictures, strict=True):
-            (root / slot.folder / name).write_bytes(data)
+        for path, data in files.items():
+            (root / path).write_bytes(data)
         key = slot.folder
         clip = Clip(key, root / slot.folder, names, None, 4, key)
         views = Views(size=112, face_boxes={key: record.face_boxes}, body_boxes={key: record.body_box})

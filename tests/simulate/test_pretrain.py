@@ -10,8 +10,7 @@ from engine.device import to_pixels
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, ImageTower
 from simulate import pretrain
-from simulate.pretrain import Teacher, start_from_patches
-from simulate.still_batches import Stills
+from simulate.pretrain import Stills, Teacher, start_from_patches
 
 
 def test_it_writes_weights_that_load_as_any_other_clip(tmp_path, monkeypatch, capsys):
@@ -27,10 +26,10 @@ def test_it_writes_weights_that_load_as_any_other_clip(tmp_path, monkeypatch, ca
 
 def test_the_teacher_learns_what_a_feature_holds():
     torch.manual_seed(0)
-    seen = [{"mouth": "open" if i % 2 else "closed"} for i in range(64)]
+    words = [{"mouth": "open" if i % 2 else "closed"} for i in range(64)]
     feature = torch.randn(64, 8)
-    feature[:, 0] = torch.tensor([1.0 if a["mouth"] == "open" else -1.0 for a in seen])
-    stills = Stills(np.empty(0), np.empty(0), seen, {"smile": feature[:, 1].numpy()})
+    feature[:, 0] = torch.tensor([1.0 if a["mouth"] == "open" else -1.0 for a in words])
+    stills = Stills(np.empty(0), np.empty(0), words, {"smile": feature[:, 1].numpy()})
     teacher = Teacher({"mouth": ["closed", "open"]}, ["smile"], 8)
     optimizer = torch.optim.Adam(teacher.parameters(), lr=0.1)
     for _ in range(150):

@@ -1,6 +1,7 @@
 """Small drawn sets in the layouts of published ones, the flags that run on them, and what their clips truly show."""
 
 import csv
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ READERS = {
 
 
 def draw(name: str, root: Path) -> Path:
+    """Draw the small set of a layout into ``root``."""
     assert write_set(root, SMALL[name], workers=1)
     return root
 
@@ -75,7 +77,13 @@ def flags(reader: str, root: Path) -> list[str]:
     return [f"@recipes/data/{reader}.args", "--root-dir", str(root), *QUICK, *READERS[reader][1]]
 
 
+def files_of(root: Path) -> dict[str, bytes]:
+    """The bytes of every file of a set, by path."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
 def rows_of(path: Path) -> list[list[str]]:
+    """The cells of a list."""
     return [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -105,12 +113,11 @@ def classes_in_columns(predictions: Path) -> list[str]:
 
 def stop_at_step(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
     """``act`` in the ``number``-th training step, counted from 1 over every run of a series."""
-    step, seen = Trainer.whole_step, []
+    step, count = Trainer.whole_step, itertools.count(1)
 
-    def counted(self: Trainer, *arguments: Any) -> Any:
-        seen.append(None)
-        if len(seen) == number:
+    def count_step(self: Trainer, *arguments: Any) -> Any:
+        if next(count) == number:
             act()
         return step(self, *arguments)
 
-    patch.setattr(Trainer, "whole_step", counted)
+    patch.setattr(Trainer, "whole_step", count_step)

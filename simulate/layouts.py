@@ -1,0 +1,388 @@
+"""Sets in the layouts of seven published ones: their classes and folders, drawing their clips, writing their lists.
+
+RAER's layout and Aff-Wild2's have files of their own.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import cv2
+import numpy as np
+
+from simulate.attributes import Change, find_apex, read_change
+from simulate.captions import describe_clip, describe_in_chinese
+from simulate.emotions import EMOTION_NAMES, Levels, Temper, draw_emotions, draw_learner, draw_levels
+from simulate.identity import Identity
+from simulate.moment import Moment
+from simulate.rooms import ROOMS
+from simulate.scene import PORTRAIT_SCENE, Scene, clip_box, crop_portraits, encode_jpeg, face_of, frame_name, hull
+from simulate.settings import SetSettings, Slot, Stream, option
+from simulate.writer import write_json, write_lines
+from utils.errors import UserError
+
+NOTE = (
+    "Drawings of simulated people, labelled with what they were drawn to show; "
+    "they support no claim about the published set or people."
+)
+SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")  # of DFEW, FERV39k and AFEW
+SEVEN_FOLDERS = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
+CAER_CLASSES = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+EMOTION_OF = dict(zip(SEVEN_FOLDERS, SEVEN, strict=True)) | {"Anger": "anger"}  # where a class has another name
+BLENDS = (  # in MAFW's class order
+    ("anger", "disgust"), ("fear", "surprise"), ("sadness", "disappointment"), ("happiness", "surprise"),
+    ("anxiety", "helplessness"), ("anger", "contempt"), ("fear", "anxiety"), ("sadness", "helplessness"),
+    ("anger", "surprise"), ("disgust", "contempt"), ("anger", "sadness"),
+)  # fmt: skip
+BLENDED_SHARE = 0.2  # of the clips of a layout with blends
+FIRST_LEARNER = 110001  # DAiSEE's persons have six digits
+LENGTHS = {12: 0.08, 14: 0.14, 16: 0.5, 18: 0.16, 20: 0.12}  # frames, and how often
+STILL_FRAMES = 12  # of the clip whose apex becomes a single picture
+TEST_FRACTION, SCENE_SIZE = 0.3, (320, 240)
+LIST_OF_FOLDERS = "lists hold `path frames label`, labels from 0; a path is a folder of frames below this folder"
+FOLDS = ("1", "2", "3", "4", "5")
+RATING_NOISE = 0.35  # standard deviation of a symptom score
+LIVELY, LOWERED = 1.1, 1.0  # movement, and lowering, at which a score has come to 63 % of 10
+
+
+@dataclass(frozen=True)
+class DrawnClip:
+    """What is known of a clip besides its pictures."""
+
+    slot: Slot
+    moments: tuple[Moment, ...]
+    change: Change
+    face_box: list[int]  # left, top, right, bottom in whole pixels: the face is inside in every frame
+    levels: Levels | None  # where engagement is the label
+
+    def line(self) -> str:
+        """Return ``path frames label``, the label from 0."""
+        return f"{self.slot.folder} {len(self.moments)} {self.slot.label}"
+
+    def short_path(self) -> str:
+        """Return the path without its first folder."""
+        return self.slot.folder.partition("/")[2]
+
+    def affects(self) -> str:
+        """Return ``path frames boredom engagement confusion frustration``, levels from 0."""
+        levels = self.levels
+        affects = (levels.boredom, levels.engagement, levels.confusion, levels.frustration)
+        return f"{self.slot.folder} {len(self.moments)} {' '.join(map(str, affects))}"
+
+
+def split_lists(lists: tuple[str, ...], clips: list[DrawnClip]) -> list[tuple[str, str, list[DrawnClip]]]:
+    """Return fold, name and clips of every list; without folds the fold is empty."""
+    if lists != FOLDS:
+        return [("", name, [clip for clip in clips if clip.slot.list_name == name]) for name in lists]
+    parts = []
+    for fold in FOLDS:
+        parts.append((fold, "train", [clip for clip in clips if clip.slot.list_name != fold]))
+        parts.append((fold, "test", [clip for clip in clips if clip.slot.list_name == fold]))
+    return parts
+
+
+def write_ferv39k_captions(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write a caption for every clip, keyed ``Scene_Emotion_id``."""
+    for _, name, part in split_lists(("train", "test"), clips):
+        captions = {}
+        for clip in part:
+            key = "_".join(clip.slot.folder.split("/")[-3:])
+            captions[key] = describe_clip(clip.change, settings.stream(Stream.CAPTION, clip.slot.number))
+        write_json(root / "annotation" / f"{name}_descriptions.json", captions, indent=1)
+
+
+def write_face_boxes(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write one face box for each clip or picture."""
+    write_json(root / "annotation" / "face.json", {clip.slot.folder: clip.face_box for clip in clips})
+
+
+def write_mafw_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write folds of single and of compound labels, with and without captions, and ``targets.csv``.
+
+    Blends are in the compound lists alone, all other clips are in both kinds.
+    """
+    columns, rows = {}, ["clip,subject,expressivity,withdrawal"]
+    for clip in clips:
+        slot, apex = clip.slot, clip.change.apex
+        label = "_".join(EMOTION_NAMES[number] for number in (slot.label, slot.blend) if number is not None)
+        caption = describe_clip(clip.change, settings.stream(Stream.CAPTION, slot.number))
+        columns[slot.number] = (f"{slot.folder.rpartition('/')[2]}.mp4", label, describe_in_chinese(apex), caption)
+        expressivity, withdrawal = rate_symptoms(clip.moments, settings.stream(Stream.RATING, slot.number))
+        rows.append(f"{slot.folder},P{slot.person + 1:03d},{expressivity},{withdrawal}")
+    write_lines(root / "targets.csv", rows)
+    for kind in ("single", "compound"):
+        folder = root / "Train_Test_Set" / kind
+        selection = [clip for clip in clips if kind == "compound" or clip.slot.blend is None]
+        for fold, name, part in split_lists(FOLDS, selection):
+            cells, file = [columns[clip.slot.number] for clip in part], Path(f"set_{fold}", f"{name}.txt")
+            write_lines(folder / "no_caption_new" / file, [" ".join(line[:2]) for line in cells])
+            lines = ["\t".join(line) for line in cells]
+            write_lines(folder / "with_caption_new" / file, lines, end="\r\n", encoding="gbk")
+
+
+def rate_symptoms(moments: tuple[Moment, ...], rng: np.random.Generator) -> tuple[float, float]:
+    """Return simulated scores of expressivity and withdrawal, 0 to 10: numbers to try regression on, no diagnosis.
+
+    Expressivity is how far brows and mouth range over the clip and how far the mouth stands open; withdrawal is how
+    far gaze, head and body are lowered. Both have the noise of a rating.
+    """
+    tracks = np.array([(m.brow_raise, m.brow_furrow, m.brow_tilt, m.smile, m.mouth_open) for m in moments])
+    movement = float(np.ptp(tracks, axis=0) @ (0.3, 0.3, 0.2, 0.4, 0.5) + 0.5 * tracks[:, 4].mean())
+    tracks = np.array([(max(0.0, m.gaze_y), max(0.0, m.pitch) / 12, m.slump) for m in moments])
+    lowering = float(tracks.mean(0) @ (0.8, 0.5, 0.5))
+    scores = 10 * (1 - np.exp(-np.array([movement / LIVELY, lowering / LOWERED])))
+    return tuple(np.clip(scores + rng.normal(0, RATING_NOISE, 2), 0, 10).round(2).tolist())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one published set looks on disk."""
+
+    classes: tuple[str, ...]  # as its lists and folders name them, in label order
+    lists: tuple[str, ...]  # every clip is in one of them; or five folds
+    parent: Callable[[Slot], str]  # the folder that holds the clips like this one
+    paths: str  # how the paths in its lists lead to frames, for about.json
+    lines: dict[str, Callable[[DrawnClip], str]] = field(default_factory=dict)  # path of the lists → line of a clip
+    write_more: Callable[[Path, SetSettings, list[DrawnClip]], None] | None = None
+    digits: int = 4  # of the number of a clip in that folder
+    is_cropped: bool = True  # faces; else whole frames
+    is_still: bool = False  # one picture a clip
+    has_blends: bool = False
+    has_engagement: bool = False  # as its label; else emotions
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The classes in the words of ``emotions.py``."""
+        return tuple(EMOTION_OF.get(name, name) for name in self.classes)
+
+    @property
+    def has_folds(self) -> bool:
+        return self.lists == FOLDS
+
+    def single_clips(self, clips: int) -> int:
+        """Return how many of a list's clips show one emotion alone."""
+        return clips - round(clips * BLENDED_SHARE) if self.has_blends else clips
+
+
+def _caer_s_parent(slot: Slot) -> str:
+    """Return the folder of a class; as published, that of anger has one name in train and another in test."""
+    is_odd = slot.list_name == "train" and CAER_CLASSES[slot.label] == "Anger"
+    return f"CAER-S/{slot.list_name}/{'Angry' if is_odd else CAER_CLASSES[slot.label]}"
+
+
+LAYOUTS = {
+    "dfew": Layout(
+        classes=SEVEN,
+        lists=FOLDS,
+        parent=lambda slot: "DFEW_Frame_Face",
+        digits=5,
+        paths=LIST_OF_FOLDERS,
+        lines={"annotation/DFEW_set_{fold}_{name}.txt": DrawnClip.line},
+    ),
+    "ferv39k": Layout(
+        classes=SEVEN,
+        lists=("train", "test"),
+        parent=lambda slot: f"2_ClipsforFaceCrop/{slot.room}/{SEVEN_FOLDERS[slot.label]}",
+        paths=f"{LIST_OF_FOLDERS}; captions are keyed Scene_Emotion_id",
+        lines={"annotation/{name}_image.txt": DrawnClip.line},
+        write_more=write_ferv39k_captions,
+    ),
+    "mafw": Layout(
+        classes=EMOTION_NAMES,
+        lists=FOLDS,
+        parent=lambda slot: "data/faces",
+        digits=5,
+        paths="lists name videos; the frames of 00001.mp4 are in data/faces/00001; lists with captions are GBK, with "
+        "TAB between columns and CRLF at the end; targets.csv: simulated scores, 0 to 10, of the folders of frames",
+        write_more=write_mafw_lists,
+        has_blends=True,
+    ),
+    "afew": Layout(
+        classes=SEVEN,
+        lists=("train", "validation"),
+        parent=lambda slot: f"AFEW_Face/{slot.list_name}/{SEVEN_FOLDERS[slot.label]}",
+        digits=9,
+        paths="no lists: AFEW_Face/<train or validation>/<Emotion>/<clip> holds the frames of a clip",
+    ),
+    "caer": Layout(
+        classes=CAER_CLASSES,
+        lists=("train", "validation", "test"),
+        parent=lambda slot: f"CAER/{slot.list_name}/{CAER_CLASSES[slot.label]}",
+        paths="lists hold `video frames label`, labels from 0; with this folder as the root the frames of "
+        "train/Anger/0001.avi are in CAER/train/Anger/0001, which is also its key in annotation/face.json",
+        lines={"annotation/{name}.txt": lambda c: f"{c.short_path()}.avi {len(c.moments)} {c.slot.label}"},
+        write_more=write_face_boxes,
+        is_cropped=False,
+    ),
+    "caer-s": Layout(
+        classes=CAER_CLASSES,
+        lists=("train", "test"),
+        parent=_caer_s_parent,
+        paths="lists hold `picture 1 label`, labels from 1, and in two_columns `picture label`, labels from 0; with "
+        "this folder as the root train/Angry/0001.png is CAER-S/train/Angry/0001.png, also its key in "
+        "annotation/face.json",
+        lines={
+            "annotation/{name}.txt": lambda c: f"{c.short_path()} 1 {c.slot.label + 1}",
+            "annotation/two_columns/{name}.txt": lambda c: f"{c.short_path()} {c.slot.label}",
+        },
+        write_more=write_face_boxes,
+        is_cropped=False,
+        is_still=True,
+    ),
+    "daisee": Layout(
+        classes=("Very Low", "Low", "High", "Very High"),
+        lists=("train", "test"),
+        parent=lambda slot: f"DAiSEE/{slot.list_name}/{FIRST_LEARNER + slot.person}",
+        paths="lists hold `path frames engagement`, engagement from 1, and in six_columns `path frames boredom "
+        "engagement confusion frustration`, levels from 0; a path is a folder of frames below this folder",
+        lines={
+            "annotation/{name}.txt": lambda c: f"{c.slot.folder} {len(c.moments)} {c.slot.label + 1}",
+            "annotation/six_columns/{name}.txt": DrawnClip.affects,
+        },
+        is_cropped=False,
+        has_engagement=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LayoutSettings(SetSettings):
+    """What decides the bytes of a set in the layout of a published one.
+
+    None stands for what the layout itself decides, and is the only value where a flag means nothing to the layout.
+    """
+
+    title: ClassVar[str] = "other layouts"
+    layout: Literal["dfew", "ferv39k", "mafw", "afew", "caer", "caer-s", "daisee"] = "dfew"
+    persons: int = option(30, "how many persons")
+    clips: int = option(280, "how many clips, all lists together")
+    test_fraction: float | None = option(
+        None, f"share of the clips in the test list (default: {TEST_FRACTION}), folds are always fifths"
+    )
+    seed: int = option(42, "same seed, same bytes")
+    width: int | None = option(None, f"of whole frames alone (default: {SCENE_SIZE[0]}), faces are 128", 64, 1920)
+    height: int | None = option(None, f"of whole frames alone (default: {SCENE_SIZE[1]}), faces are 128", 48, 1440)
+    frames: int | None = option(None, "frames in every clip (default: 12 to 20, mostly 16)", 1, 9999)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        layout, lists = self.rules, len(self.rules.lists)
+        for name, is_meaningless, reason in (
+            ("test_fraction", layout.has_folds, "its folds are fifths"),
+            ("width", layout.is_cropped, "its faces are 128 pixels wide"),
+            ("height", layout.is_cropped, "its faces are 128 pixels high"),
+            ("frames", layout.is_still, "it holds single pictures"),
+        ):
+            if is_meaningless and getattr(self, name) is not None:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} means nothing with --layout {self.layout}: {reason}")
+        self.require(lists <= self.persons <= 999, "--persons", f"{lists} to 999, one in each list or fold")
+        enough = f"enough for one of each of {len(layout.classes)} classes in each list or fold, at most 9999"
+        is_enough = min(map(layout.single_clips, self.list_sizes().values())) >= len(layout.classes)
+        self.require(is_enough and self.clips <= 9999, "--clips", enough)
+
+    @property
+    def rules(self) -> Layout:
+        """What the published set fixes."""
+        return LAYOUTS[self.layout]
+
+    def list_sizes(self) -> dict[str, int]:
+        """Return how many clips each list or fold holds."""
+        return divide(self.clips, self._list_shares())
+
+    def _list_shares(self) -> dict[str, float]:
+        """Return the share of each list or fold.
+
+        Folds are fifths; a validation list beside a test list is a fifth of what is not tested.
+        """
+        lists = self.rules.lists
+        if self.rules.has_folds:
+            return dict.fromkeys(lists, 1 / len(lists))
+        tested = self.test_fraction or TEST_FRACTION
+        shares = (1 - tested, tested) if len(lists) == 2 else (0.8 * (1 - tested), 0.2 * (1 - tested), tested)
+        return dict(zip(lists, shares, strict=True))
+
+    def plan(self) -> list[Slot]:
+        """Return the clips of all lists, numbered in random order.
+
+        Persons are in one list or fold each, and every class is as frequent as any other.
+        """
+        layout, rng = self.rules, self.stream(Stream.PLAN)
+        order = rng.permutation(self.persons).tolist()
+        persons = divide(self.persons, self._list_shares())
+        slots: list[Slot] = []
+        for name, clips in self.list_sizes().items():
+            cast, order = order[: persons[name]], order[persons[name] :]
+            for turn, (label, blend) in enumerate(_draw_labels(layout, clips, rng)):
+                room = ROOMS[rng.integers(len(ROOMS))]
+                slots.append(Slot(0, name, cast[turn % len(cast)], room, label, "", blend))
+        counts, numbered = Counter(), []
+        for number, i in enumerate(rng.permutation(len(slots))):
+            parent = layout.parent(slots[i])
+            counts[parent] += 1  # the clips of one folder are counted from 1
+            folder = f"{parent}/{counts[parent]:0{layout.digits}d}{'.png' if layout.is_still else ''}"
+            numbered.append(replace(slots[i], number=number, folder=folder))
+        return numbered
+
+    def draw(self, slot: Slot) -> tuple[DrawnClip, dict[str, bytes]]:
+        layout, person = self.rules, self.stream(Stream.PERSON, slot.person)
+        identity, temper, rng = Identity(person), Temper(person), self.stream(Stream.BEHAVIOUR, slot.number)
+        length = int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
+        frames, levels = STILL_FRAMES if layout.is_still else self.frames or length, None
+        if layout.has_engagement:
+            levels = draw_levels(slot.label, self.stream(Stream.LEVELS, slot.number))
+            moments = draw_learner(levels, frames, temper, rng)
+        else:
+            labels = (slot.label,) if slot.blend is None else (slot.label, slot.blend)
+            moments = draw_emotions(tuple(layout.emotions[label] for label in labels), frames, temper, rng)
+        if layout.is_still:
+            moments = (moments[find_apex(moments)],)
+        size = PORTRAIT_SCENE if layout.is_cropped else (self.width or SCENE_SIZE[0], self.height or SCENE_SIZE[1])
+        scene = Scene(identity, slot.room, self.stream(Stream.SCENE, slot.number), *size)
+        noise = self.stream(Stream.NOISE, slot.number)
+        pictures, heads, _ = zip(*(scene.draw(moment, noise) for moment in moments), strict=True)
+        face_box = [round(edge) for edge in clip_box(hull([face_of(head) for head in heads]), *size)]
+        if layout.is_cropped:
+            pictures = crop_portraits(pictures, heads)
+        if layout.is_still:
+            files = {slot.folder: cv2.imencode(".png", pictures[0][..., ::-1])[1].tobytes()}
+        else:
+            encoded = [encode_jpeg(picture, scene.camera.quality) for picture in pictures]
+            files = {f"{slot.folder}/{frame_name(number)}": data for number, data in enumerate(encoded, start=1)}
+        return DrawnClip(slot, moments, read_change(scene, moments), face_box, levels), files
+
+    def annotate(self, root: Path, records: list[DrawnClip]) -> None:
+        """Write the lists, and what else lies beside the frames; AFEW has its labels in its folders alone."""
+        for fold, name, clips in split_lists(self.rules.lists, records):
+            for path, line in self.rules.lines.items():
+                write_lines(root / path.format(fold=fold, name=name), [line(clip) for clip in clips])
+        if self.rules.write_more is not None:
+            self.rules.write_more(root, self, records)
+
+    def about(self) -> dict:
+        return {"note": NOTE, "paths": self.rules.paths, "classes": self.rules.classes}
+
+
+def _draw_labels(layout: Layout, clips: int, rng: np.random.Generator) -> list[tuple[int, int | None]]:
+    """Return label and blend of the clips of one list, in random order."""
+    singles, classes = layout.single_clips(clips), rng.permutation(len(layout.classes))
+    labels = [(int(classes[turn % len(classes)]), None) for turn in range(singles)]
+    pairs = rng.permutation(len(BLENDS))
+    for turn in range(clips - singles):
+        first, second = (layout.emotions.index(name) for name in BLENDS[pairs[turn % len(pairs)]])
+        labels.append((first, second))
+    return [labels[i] for i in rng.permutation(clips)]
+
+
+def divide(total: int, shares: dict[str, float]) -> dict[str, int]:
+    """Return ``total`` divided by largest remainder, but at least one for each name."""
+    spare = total - len(shares)
+    exact = {name: max(0.0, share * total - 1) for name, share in shares.items()}
+    scale = spare / (sum(exact.values()) or 1)
+    counts = {name: int(value * scale) for name, value in exact.items()}
+    by_remainder = sorted(shares, key=lambda name: counts[name] - exact[name] * scale)
+    for name in by_remainder[: max(0, spare - sum(counts.values()))]:
+        counts[name] += 1
+    return {name: count + 1 for name, count in counts.items()}

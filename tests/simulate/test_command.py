@@ -1,0 +1,125 @@
+"""`python -m simulate`: mistakes, folders that hold something, interruption, and the same bytes with any processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from simulate import Settings, VideoSettings, write_set
+from simulate.__main__ import main
+from tests.support.drawn import SMALL, files_of
+from tests.support.tools import ROOT
+
+QUICK = Settings(persons=3, clips=10, width=64, height=48, frames=2)
+QUICK_FLAGS = "--persons 3 --clips 10 --width 64 --height 48 --frames 2".split()
+VIDEOS = VideoSettings(clips=8, frames=12)
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ("--clips 0", "--clips 0: expected"),
+        ("--persons 1", "--persons 1: expected 2 to 999 with --split persons-apart"),
+        ("--test-fraction 1.5", "--test-fraction 1.5: expected a share between 0 and 1"),
+        ("--seed -1", "--seed -1: expected 0 or more"),
+        ("--width 63", "--width 63: expected 64 to 1920"),
+        ("--workers 0", "--workers 0"),
+        ("--split none", "--split: invalid choice"),
+        ("--width wide", "--width: invalid int value"),
+        ("--clip 10", "unrecognized arguments: --clip 10"),
+        ("--layout DFEW", "--layout: invalid choice"),
+        ("--layout dfew --split persons-apart", "--split means nothing with --layout dfew: it is for raer alone"),
+        ("--layout mafw --test-fraction 0.2", "--test-fraction means nothing with --layout mafw: its folds are fifths"),
+        ("--layout afew --width 320", "--width means nothing with --layout afew: its faces are 128 pixels wide"),
+        ("--layout caer-s --frames 8", "--frames means nothing with --layout caer-s: it holds single pictures"),
+        ("--layout dfew --clips 34", "--clips 34: expected enough for one of each of 7 classes"),
+        ("--layout mafw --persons 4", "--persons 4: expected 5 to 999"),
+        ("--layout caer --test-fraction 1", "--test-fraction 1.0"),
+        ("--layout affwild2 --persons 12", "--persons means nothing with --layout affwild2"),
+        ("--layout affwild2 --width 112", "--width means nothing with --layout affwild2"),
+        ("--layout affwild2 --clips 7", "--clips 7: expected 8 to 998"),
+        ("--layout affwild2 --frames 0", "--frames 0: expected 1 to 99999"),
+        ("--layout affwild2 --test-fraction 1", "--test-fraction 1.0: expected a share between 0 and 1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, expected, tmp_path, capsys):
+    try:
+        code = main(["--out", str(tmp_path / "set"), *arguments.split()])
+    except SystemExit as end:
+        code = end.code
+    error = capsys.readouterr().err
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1 and expected in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_says_what_a_flag_does_in_each_layout(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0 and "--seed SEED same seed, same bytes (default: 42)" in text
+    assert "raer: how many persons (default: 40); other layouts: how many persons (default: 30) --clips" in text
+
+
+def test_the_former_command_names_the_new_one():
+    command = [sys.executable, "-m", "dataloader.synthetic", "--out", "x"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    error = "error: python -m dataloader.synthetic is now python -m simulate, with the same flags\n"
+    assert (process.returncode, process.stdout, process.stderr) == (2, "", error)
+
+
+def test_folders_that_hold_something_are_left_alone(tmp_path, capsys):
+    out = tmp_path / "sets" / "raer"
+    assert main(["--out", str(out), *QUICK_FLAGS, "--workers", "1"]) == 0
+    assert "wrote 10 clips of 3 persons" in capsys.readouterr().out
+    before = files_of(out)
+    assert main(["--out", str(out), *QUICK_FLAGS]) == 0
+    assert "already holds this set" in capsys.readouterr().out
+    assert main(["--out", str(out), *QUICK_FLAGS, "--seed", "7"]) == 2
+    assert "seed 42 instead of 7" in capsys.readouterr().err
+    assert main(["--out", str(out), "--layout", "dfew", "--clips", "40"]) == 2
+    assert "layout raer instead of dfew" in capsys.readouterr().err
+    assert files_of(out) == before
+    notes = tmp_path / "notes" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    for folder in (notes.parent, notes, notes / "below"):
+        assert main(["--out", str(folder), *QUICK_FLAGS]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert files_of(notes.parent) == {"notes.txt": b"mine"}
+
+
+def test_a_set_in_another_layout_is_recognised(drawn, capsys):
+    settings, root = SMALL["dfew"], drawn("dfew")
+    flags = f"--clips {settings.clips} --persons {settings.persons} --frames {settings.frames}".split()
+    assert main(["--out", str(root), "--layout", "dfew", *flags]) == 0
+    assert "already holds" in capsys.readouterr().out
+    assert main(["--out", str(root), *flags]) == 2
+    assert "layout dfew instead of raer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings", [QUICK, SMALL["mafw"], SMALL["daisee"], SMALL["caer-s"], VIDEOS])
+def test_same_settings_same_bytes_for_any_number_of_processes(settings, tmp_path):
+    for workers in (1, 3):
+        assert write_set(tmp_path / str(workers), settings, workers)
+    assert files_of(tmp_path / "1") == files_of(tmp_path / "3")
+    assert not write_set(tmp_path / "1", settings)  # it is there
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(number, repeated, tmp_path):
+    command = [sys.executable, "-m", "simulate", "--out", str(tmp_path / "sim"), "--workers", "2"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
+        while repeated and run.poll() is None:
+            time.sleep(0.005)
+            run.send_signal(signal.SIGINT)
+        error = run.communicate(timeout=30)[1]
+    assert run.returncode == 130 and error.count("\n") == 1 and error.startswith("interrupted")
+    assert not list(tmp_path.iterdir())
