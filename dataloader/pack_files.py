@@ -4,6 +4,7 @@ A clip counts from the moment its line is on the disk, which is after its crops 
 last such line is cut off on going on. ``index.json`` is renamed into place at the end, and takes the journal's part.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 from dataloader.annotation import Clip
 from dataloader.packed import FORMAT, INDEX, JOURNAL, changed_frame, read_index
 from utils.errors import UserError
-from utils.lock import lock
+from utils.files import acquire_lock
 
 FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much
 
@@ -28,6 +29,7 @@ class PackFiles:
         self.entries: list[dict[str, Any]] = []
         self.sizes: dict[str, int] = {}
         self.journal = self.crops = None
+        self.lock = contextlib.nullcontext()
 
     def __enter__(self) -> "PackFiles":
         return self
@@ -36,6 +38,7 @@ class PackFiles:
         for file in (self.crops, self.journal):
             if file is not None:
                 os.close(file)
+        self.lock.__exit__(None, None, None)
 
     def resume(self, clips: dict[str, Clip]) -> int:
         """How many clips are packed already, soundly; everything behind them is cut off."""
@@ -52,10 +55,9 @@ class PackFiles:
         if not path.exists() and any(self.folder.iterdir()):
             raise UserError(f"--out {self.folder}: holds other files; name a new or empty folder")
         self.journal = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            lock(self.journal)
-        except OSError:
-            raise UserError(f"--out {self.folder}: another process is writing this pack") from None
+        self.lock = acquire_lock(
+            path.with_suffix(".lock"), f"--out {self.folder}: another process is writing this pack"
+        )
         lines = self._sound_lines(path)
         if not lines:
             self._begin()
@@ -95,6 +97,7 @@ class PackFiles:
             os.fsync(file.fileno())
         part.rename(self.folder / INDEX)
         (self.folder / JOURNAL).unlink()
+        (self.folder / JOURNAL).with_suffix(".lock").unlink(missing_ok=True)
         return sum(self.sizes.values())
 
     def require_room(self, needed: int) -> None:

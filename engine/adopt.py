@@ -12,8 +12,7 @@ from dataloader.classes import Classes, load_classes
 from engine.options import GROUPS, Config
 from models.build import class_tokens
 from models.clip_towers import VOCABULARY, ClipShape, TextTower, count_blocks, shape_of
-from models.published import Published, sort_published
-from models.recover import recover_texts
+from models.published import Published, recover_texts, sort_published
 from utils.checkpoint import FORMAT
 from utils.config import resolve
 from utils.errors import UserError

@@ -13,10 +13,9 @@ from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
 from models.published import Published
 from models.rebuild import REBUILDERS, rebuild_model
-from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
-from utils.errors import UserError, about
+from utils.errors import UserError, about, first_line
 
 KEYS = {  # of a checkpoint of ours, and their types
     "format": int,

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from engine.optim import build_optimizer, build_schedule
 from models.build import seeded
+from models.losses import concordance, weighted_mean
 from models.rebuild import build_readout
-from models.sequence_losses import concordance, weighted_mean
 
 HIDDEN = 256
 FLAT = 1e-6  # of a column's largest value: float32 tells no smaller differences

@@ -20,7 +20,7 @@ from models.losses import (
     mutual_information_loss,
     scheduled_weight,
 )
-from utils.distributed import ALONE, Group
+from utils.distributed import SINGLE_PROCESS, Group
 from utils.errors import UserError
 from utils.words import plural
 
@@ -35,7 +35,7 @@ class ClipTask:
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: Any = None) -> None:
         """``loss``: the options of the losses, for training alone."""
         self.model, self.names, self.loss = model, names, loss
-        self.group: Group = ALONE  # the processes that a step's clips are shared among
+        self.group: Group = SINGLE_PROCESS  # the processes that a step's clips are shared among
         self.fixed_texts: Texts | None = None
         self.clips_that_fit: int | None = None  # in one pass of an evaluation, once the memory of a GPU ran out
 
@@ -243,5 +243,5 @@ def gather_features(group: Group, batch: dict[str, Any], *streams: Tensor | None
     if group.world == 1 or "step_clips" not in batch:
         return streams
     total = batch["step_clips"]
-    own = group.own_count(total)  # a process without any encodes one clip for company, which is left out here
-    return tuple(None if stream is None else group.together(stream[:own], total) for stream in streams)
+    own = group.shard_size(total)  # a process without any encodes one clip for company, which is left out here
+    return tuple(None if stream is None else group.gather(stream[:own], total) for stream in streams)

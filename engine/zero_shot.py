@@ -17,7 +17,7 @@ from engine.session import open_session
 from engine.setup import load_fitting_clip
 from engine.tasks import ClipTask
 from models.build import class_tokens, encode_classes, parts_matrix
-from models.zero_shot import ZeroShotClip
+from models.classifiers import ZeroShotClip
 from utils.errors import UserError, about
 
 

@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.adapter import Adapter
+from models.classifiers import FrameExpression
 from models.clip_backbone import tokenize
-from models.clip_caer import ClipCaer
+from models.clip_caer import Adapter, ClipCaer
 from models.clip_towers import TEXT_LENGTH, Clip
 from models.emoclip import EmoClip
-from models.frame_expression import FrameExpression
 from models.rebuild import EMOCLIP_HEADS, HEAD_WIDTH
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner, with_placeholders

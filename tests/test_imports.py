@@ -64,7 +64,7 @@ def edges(file: Path) -> set[str]:
 
 def test_the_search_sees_the_project():
     assert len(FILES) > 30 and "models.clip_caer" in MODULES
-    assert {"models.iec"} <= edges(ROOT / "models/clip_caer.py")
+    assert {"models.classifiers"} <= edges(ROOT / "models/clip_caer.py")
     assert "analysis.plots" in edges(ROOT / "engine/train.py")  # inside a function
 
 
@@ -97,8 +97,8 @@ def test_no_cycles():
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_no_file_is_longer_than_300_lines(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+def test_no_file_is_longer_than_500_lines(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 500
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)

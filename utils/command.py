@@ -9,15 +9,15 @@ from types import TracebackType
 
 from utils.errors import Interrupted, UserError, reason_of
 
-OWN = ("benchmarks", "dataloader", "engine", "models", "utils")  # what lacks of these is no user's mistake
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OUR_PACKAGES = ("analysis", "apps", "benchmarks", "dataloader", "engine", "models", "simulate", "sweep", "utils")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
-def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
-    """The exit status of ``run``, whatever becomes of it."""
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal of few letters gets "\xe4" for what it has not, not a traceback
+def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") -> int:
+    """Return the exit status of ``run``. What the user can fix is printed as one line; a bug is raised."""
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal without some letter gets "\xe4" instead of a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run()
@@ -25,27 +25,30 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
         return fail(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or package in OWN:
+        if not package or package in OUR_PACKAGES:
             raise
         return fail(f"{package} is not installed: pip install -r requirements.txt")
-    except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough
+    except BrokenPipeError:  # whoever read the output, `head` for one, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in FULL + CLOSED:
+        if error.errno not in DISK_FULL + NOT_WRITABLE:
             raise
-        end = "; nothing more is written" if error.errno in FULL else ""
+        end = "; nothing more is written" if error.errno in DISK_FULL else ""
         return fail(f"{error.filename or 'the disk'}: {reason_of(error)}{end}")
     except Interrupted as signal:
         print(signal, file=sys.stderr)
         return signal.status
     except KeyboardInterrupt:
-        print(f"\n{stopped}", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         return 130
 
 
 def hide_interrupt() -> None:
-    """For a package that holds commands, or what main.py calls: Ctrl-C is one line also while all else is imported."""
+    """Print Ctrl-C as one line also while a command is still importing its modules.
+
+    Called by the packages that hold commands. In a program that only imports them, nothing changes.
+    """
     if sys.argv and (sys.argv[0] == "-m" or os.path.abspath(sys.argv[0]) == MAIN):  # "-m" until the module is found
         sys.excepthook = show_error
 
@@ -64,12 +67,12 @@ def fail(message: str) -> int:
 
 @contextmanager
 def writing_to(flag: str, folder: str) -> Iterator[None]:
-    """A file that cannot be written is blamed on the flag that names its folder; one elsewhere on itself."""
+    """Turn the error of a file that cannot be written below ``folder`` into a ``UserError`` that names ``flag``."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        room = "; the same command goes on once there is room" if error.errno in FULL else ""
+        room = "; the same command goes on once there is room" if error.errno in DISK_FULL else ""
         is_elsewhere = error.filename is not None and not str(error.filename).startswith(str(folder))
         raise UserError(f"{error.filename if is_elsewhere else f'{flag} {folder}'}: {reason_of(error)}{room}") from None

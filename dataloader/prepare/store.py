@@ -13,7 +13,7 @@ from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.videos import NOTES
 from utils.errors import UserError
-from utils.lock import held_alone
+from utils.files import acquire_lock
 
 FORMAT = 2
 UNFINISHED = ".unfinished"
@@ -29,7 +29,7 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
         and (not out.is_dir() or any(path.name != NOTES for path in out.iterdir()))
     ):
         raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
-    with held_alone(out / NOTES / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
+    with acquire_lock(out / NOTES / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
         if settings.is_file():
             _compare(out, settings, options)
         else:

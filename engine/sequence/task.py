@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from dataloader.affwild import Video
 from dataloader.frame_labels import TASKS, find_labelled
 from engine.options import Config
-from models.losses import inverse_weights
+from models.losses import action_unit_loss, ccc_loss, expression_loss, inverse_weights
 from models.sequence import SIZES, SequenceModel, SequenceOutput
-from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
 from utils.errors import UserError
 
 

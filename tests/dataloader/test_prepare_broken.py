@@ -12,7 +12,7 @@ import pytest
 from dataloader.prepare.__main__ import main
 from tests.support.filming import film, red_detector
 from tests.support.preparing import PLAIN, clips, listed, move, run, write
-from utils.lock import held_alone
+from utils.files import acquire_lock
 
 
 def test_interrupted_goes_on_to_the_same_set(videos, made, tmp_path, capsys):
@@ -118,7 +118,7 @@ def test_a_second_call_at_the_same_time_is_refused(tmp_path, capsys):
     film(tmp_path / "in/a.mp4", move(20))
     words = [tmp_path / "in", "--out", tmp_path / "set", *PLAIN]
     assert run(*words)[0] == 0
-    with held_alone(tmp_path / "set/.prepared/lock", "nobody else holds it"):
+    with acquire_lock(tmp_path / "set/.prepared/lock", "nobody else holds it"):
         status, _, err = run(*words, capsys=capsys)
     assert status == 2 and "another call is writing there" in err
     assert run(*words)[0] == 0

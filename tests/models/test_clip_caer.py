@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from dataloader.classes import load_classes
 from engine.options import ModelOptions
-from models.adapter import Adapter
 from models.build import build_clip_caer
 from models.clip_backbone import RANDOM_SHAPE, load_clip, tokenize
+from models.clip_caer import Adapter
 from models.rebuild import rebuild_model
 
 CLASSES = load_classes("RAER")

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from dataloader.classes import load_classes, with_compounds
 from engine.setup import build_model
 from models.build import build_emoclip, build_temporal
+from models.classifiers import prototypes
 from models.clip_backbone import tokenize
 from models.clip_towers import Clip, ClipShape
-from models.emoclip import EmoClip, prototypes
+from models.emoclip import EmoClip
 from models.rebuild import build_readout, rebuild_model
 from tests.support.tools import configure
 

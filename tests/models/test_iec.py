@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.iec import instance_enhanced_cosine
+from models.clip_caer import instance_enhanced_cosine
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 GOLDEN = {  # cosine → values at weight 0, .25, .5, .75

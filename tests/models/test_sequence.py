@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from models.initialization import SkipInit
+from models.losses import action_unit_loss, ccc_loss, expression_loss
 from models.rebuild import State
 from models.sequence import FrameNorm, SequenceModel, sequence_like, sinusoids
-from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
-from models.undrawn import Undrawn
 from utils.errors import UserError
 
 SMALL = {
@@ -189,7 +189,7 @@ def test_sizes_come_from_the_tensors(changes):
     model, frames = build(**changes), torch.randn(2, 10, 12)
     state = model.state_dict()
     told = {name: changes[name] for name in ("causal", "positions") if name in changes}
-    with Undrawn():
+    with SkipInit():
         again = sequence_like(state, **told).eval()
     again.load_state_dict(state, assign=True)
     one, two = model(frames), again(frames)

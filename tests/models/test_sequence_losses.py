@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
+from models.losses import action_unit_loss, ccc_loss, expression_loss
 
 
 def example(B=3, L=11, seed=0):

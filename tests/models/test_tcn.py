@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.tcn import NormedConv, TemporalConvNet
+from models.sequence import NormedConv, TemporalConvNet
 from utils.errors import UserError
 
 
