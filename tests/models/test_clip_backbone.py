@@ -40,10 +40,10 @@ def test_safetensors_load(tmp_path, state):
 def test_an_openai_archive_loads(tmp_path):
     """OpenAI publishes TorchScript archives."""
     torch.manual_seed(0)
-    theirs = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
-    archive = torch.jit.trace(theirs, (torch.rand(1, 3, 32, 32), openai_clip.tokenize(["a"])), check_trace=False)
+    original = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
+    archive = torch.jit.trace(original, (torch.rand(1, 3, 32, 32), openai_clip.tokenize(["a"])), check_trace=False)
     archive.save(str(tmp_path / "a.pt"))
-    assert same(load_clip(str(tmp_path / "a.pt")), theirs.state_dict())
+    assert same(load_clip(str(tmp_path / "a.pt")), original.state_dict())
 
 
 def test_the_sizes_in_an_archive_are_no_weights(tmp_path, state):
@@ -64,8 +64,8 @@ def test_the_random_clip_depends_on_its_seed_alone():
     first, before = load_clip("random", 3), torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), before)
-    again, other = load_clip("random", 3), load_clip("random", 4)
-    assert torch.equal(first.visual.proj, again.visual.proj) and not torch.equal(first.visual.proj, other.visual.proj)
+    equal, different = load_clip("random", 3).visual.proj, load_clip("random", 4).visual.proj
+    assert torch.equal(first.visual.proj, equal) and not torch.equal(first.visual.proj, different)
 
 
 def test_tokens_are_openai_clips():
