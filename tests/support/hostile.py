@@ -366,8 +366,8 @@ def _laughing_modules() -> bytes:
     """Each module holds the one below twice, under two names."""
     body = NEW_MODULE + b"}b"
     for level in range(1, 60):
-        put, get = b"q" + bytes([level]), b"h" + bytes([level])
-        body += put + b"0" + NEW_MODULE + b"}(" + text("a") + get + text("b") + get + b"ub"
+        store, get = b"q" + bytes([level]), b"h" + bytes([level])
+        body += store + b"0" + NEW_MODULE + b"}(" + text("a") + get + text("b") + get + b"ub"
     return torchscript(root=body)
 
 
@@ -376,8 +376,8 @@ def _long_names() -> bytes:
     inside = dictionary({str(number): b"h\x01" for number in range(1000)})
     body = WEIGHT + b"q\x010" + text("n" * 1_000_000) + b"q\x020" + with_state(NEW_MODULE, inside)
     for level in range(3, 60):
-        put, get = b"q" + bytes([level]) + b"0", b"h" + bytes([level])
-        body += put + NEW_MODULE + b"}h\x02" + get + b"sb"
+        store, get = b"q" + bytes([level]) + b"0", b"h" + bytes([level])
+        body += store + NEW_MODULE + b"}h\x02" + get + b"sb"
     return torchscript(root=body)
 
 
