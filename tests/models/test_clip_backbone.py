@@ -1,12 +1,21 @@
 """Every kind of file that holds a CLIP, and plain words about the ones that do not."""
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.clip_backbone import load_clip, save_clip, tokenize
+from models.clip_backbone import (
+    allow_imports,
+    define_missing_operators,
+    load_clip,
+    provide_pkg_resources,
+    save_clip,
+    tokenize,
+)
 from models.clip_towers import Clip, ClipShape
-from utils.compat import allow_imports
 from utils.errors import UserError
 
 allow_imports()
@@ -119,3 +128,34 @@ def test_a_clip_with_a_tensor_missing_or_of_another_shape_is_refused(tmp_path, s
     for name in ("a.pt", "b.pt"):
         with pytest.raises(UserError, match=name):
             load_clip(str(tmp_path / name))
+
+
+# -- imports beside any torch: the repairs are harmless where nothing is broken, and enough where something is --------
+
+
+def test_twice_is_harmless_and_openai_clip_imports():
+    allow_imports()
+    allow_imports()
+    import clip
+
+    assert "ViT-B/32" in clip.available_models()
+
+
+def test_both_operators_have_a_schema_and_defining_them_again_changes_nothing():
+    define_missing_operators()
+    define_missing_operators()
+    for name in ("nms", "qnms"):
+        assert len(torch._C._jit_get_schemas_for_operator(f"torchvision::{name}")) == 1
+
+
+def test_a_missing_pkg_resources_is_stood_in_for(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, "pkg_resources", raising=False)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "pkg_resources" else find(name, *a)
+    )
+    provide_pkg_resources()
+    from pkg_resources import packaging
+
+    assert packaging.version.parse("2.13.0+cpu") > packaging.version.parse("1.7.1")
+    monkeypatch.delitem(sys.modules, "pkg_resources")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from models.clip_backbone import allow_imports
 from models.clip_towers import Clip, ClipShape, QuickGELU, QuickGELUFunction, shape_of
-from utils.compat import allow_imports
 
 allow_imports()
 from clip.model import CLIP  # noqa: E402

@@ -2,6 +2,7 @@
 
 import json
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,32 @@ from tests.support.opening import RAER, SEVEN, as_written, assert_close, same_to
 from tests.support.published import Published, Recipe, class_descriptions, write_class_texts
 from tests.support.tools import ROOT
 from utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def views():
+    """Face and context, two clips of 16 frames."""
+    return torch.rand(2, 2, 16, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory) -> str:
+    return str(write_class_texts(tmp_path_factory.mktemp("classes") / "seven.json", SEVEN))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """The smallest file that can be read, removed after the test: what else a file holds is tested with the command."""
+    path = tmp_path / "published.pth"
+
+    def to_disk(published: Published) -> Path:
+        is_bare = any(key.removeprefix("module.").startswith("backbone.") for key in published.state)
+        torch.save(published.state if is_bare else {"state_dict": published.state}, path)
+        return path
+
+    yield to_disk
+    path.unlink(missing_ok=True)
+
 
 # -- logits ---------------------------------------------------------------------------------------------------------
 
