@@ -18,6 +18,7 @@ from dataloader.packed import FORMAT, INDEX, JOURNAL, changed_frame, read_index
 from utils.errors import UserError
 from utils.files import acquire_lock
 
+LOCK = "journal.lock"
 FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much
 
 
@@ -47,7 +48,8 @@ class PackFiles:
             self._require_same(content, "holds a pack")
             for entry in content["clips"]:
                 self._require_unchanged(clips[entry["key"]], entry)
-            (self.folder / JOURNAL).unlink(missing_ok=True)  # a kill may have come between index and journal
+            for name in (JOURNAL, LOCK):
+                (self.folder / name).unlink(missing_ok=True)  # a kill may have come between index and journal
             self.is_complete = True
             return len(clips)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,7 @@ class PackFiles:
             os.fsync(file.fileno())
         part.rename(self.folder / INDEX)
         (self.folder / JOURNAL).unlink()
-        (self.folder / JOURNAL).with_suffix(".lock").unlink(missing_ok=True)
+        (self.folder / LOCK).unlink(missing_ok=True)
         return sum(self.sizes.values())
 
     def require_room(self, needed: int) -> None:

@@ -1,4 +1,4 @@
-"""Where an image tower looks for a class: its attention, weighted by the class's gradient, followed back to patches.
+"""``--mode attention``: where an image tower looks for a class.
 
 In every block, what a token takes from another counts by how much it raises the class's score: the attention times the
 score's gradient with respect to it, where positive, averaged over heads. These weights are followed from the class

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -145,26 +146,15 @@ def contrast_of(video, text, scale=10.0, same=None):
     return contrastive_loss(video, text, torch.tensor(scale), same)
 
 
-@pytest.mark.parametrize("scale", [1.0, 14.3])
-def test_two_pairs_at_right_angles(scale):
-    pairs = torch.eye(2, 8)
-    assert contrast_of(pairs, pairs, scale).item() == pytest.approx(math.log(1 + math.exp(-scale)), abs=1e-6)
-
-
 def test_three_pairs_of_known_cosines():
     """Videos are the axes, so the cosines are the texts' own numbers: columns and rows differ."""
     text = torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.6, 0.8], [0.28, 0.0, 0.96]])
-    e = math.exp
-    to_text = (
-        math.log((e(0.6) + e(0) + e(0.28)) / e(0.6))
-        + math.log((e(0.8) + e(0.6) + e(0)) / e(0.6))
-        + math.log((e(0) + e(0.8) + e(0.96)) / e(0.96))
-    ) / 3
-    to_video = (
-        math.log((e(0.6) + e(0.8) + e(0)) / e(0.6))
-        + math.log((e(0) + e(0.6) + e(0.8)) / e(0.6))
-        + math.log((e(0.28) + e(0) + e(0.96)) / e(0.96))
-    ) / 3
+
+    def missed(right, *wrong):  # -log of the share that the right cosine has
+        return math.log(sum(map(math.exp, (right, *wrong)))) - right
+
+    to_text = (missed(0.6, 0, 0.28) + missed(0.6, 0.8, 0) + missed(0.96, 0, 0.8)) / 3
+    to_video = (missed(0.6, 0.8, 0) + missed(0.6, 0, 0.8) + missed(0.96, 0.28, 0)) / 3
     assert to_text != pytest.approx(to_video, abs=1e-3)
     assert contrast_of(torch.eye(3), text, 1.0).item() == pytest.approx((to_text + to_video) / 2, abs=1e-6)
 
@@ -220,12 +210,6 @@ def test_the_order_of_the_clips_does_not_matter(merged):
     assert again.item() == pytest.approx(contrast_of(video, text, 14.3, same).item(), rel=1e-5)
 
 
-def test_merging_only_lowers_the_loss():
-    video, text = units(6)
-    rows = torch.tensor([0, 0, 1, 2, 2, 2])
-    assert contrast_of(video, text[rows], 14.3, rows[:, None] == rows) < contrast_of(video, text[rows], 14.3)
-
-
 @pytest.mark.parametrize(
     "same", [torch.eye(6).bool(), torch.ones(6, 6).bool(), torch.arange(6)[:, None] % 3 == torch.arange(6) % 3]
 )
@@ -275,19 +259,15 @@ def labelled(label, padding):
     return mask
 
 
-def ccc_by_loops(x, y):
-    n = len(x)
-    mx, my = sum(x) / n, sum(y) / n
-    together = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / n
-    spread = sum((a - mx) ** 2 for a in x) / n + sum((b - my) ** 2 for b in y) / n
-    return 2 * together / (spread + (mx - my) ** 2)
+def ccc_by_numpy(x, y) -> float:
+    return 2 * np.cov(x, y, ddof=0)[0, 1] / (np.var(x) + np.var(y) + (np.mean(x) - np.mean(y)) ** 2)
 
 
 def test_concordance_is_pooled_over_labelled_frames_and_summed_over_both():
     (out, _, _), (label, _, _), padding = frames_example()
     mask = labelled(label, padding)
     expected = sum(
-        1 - ccc_by_loops(out[..., k][mask[..., k]].tolist(), label[..., k][mask[..., k]].tolist()) for k in (0, 1)
+        1 - ccc_by_numpy(out[..., k][mask[..., k]].tolist(), label[..., k][mask[..., k]].tolist()) for k in (0, 1)
     )
     assert ccc_loss(out, label, padding).item() == pytest.approx(expected, rel=1e-5)
 
@@ -379,7 +359,7 @@ def test_one_dimension_without_labels_leaves_the_other():
     (out, _, _), (label, _, _), padding = frames_example()
     label[..., 1] = math.nan
     mask = labelled(label, padding)[..., 0]
-    expected = 1 - ccc_by_loops(out[..., 0][mask].tolist(), label[..., 0][mask].tolist())
+    expected = 1 - ccc_by_numpy(out[..., 0][mask].tolist(), label[..., 0][mask].tolist())
     assert ccc_loss(out, label, padding).item() == pytest.approx(expected, rel=1e-5)
 
 

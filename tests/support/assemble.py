@@ -52,6 +52,11 @@ def lookup(path: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
+def stack_global(module: str, name: str) -> bytes:
+    """A look-up that may also have a dotted name."""
+    return text(module) + text(name) + b"\x93"
+
+
 def reduce(function: bytes, *arguments: bytes) -> bytes:
     return function + tuple_of(*arguments) + b"R"
 
@@ -77,8 +82,12 @@ def nested(levels: int, nest: bytes = b"\x85") -> bytes:
     return b"N" + nest * levels
 
 
-def storage(key: str = "0", count: int = 4, kind: str = "torch.FloatStorage") -> bytes:
-    return tuple_of(text("storage"), lookup(kind), text(key), text("cpu"), number(count)) + b"Q"
+def storage(key: str | bytes = "0", count: int | bytes = 4, kind: str | bytes = "torch.FloatStorage") -> bytes:
+    """A persistent id; in place of a value there may be instructions."""
+    kind, key = (value if isinstance(value, bytes) else build(value) for value, build in ((kind, lookup), (key, text)))
+    return (
+        tuple_of(text("storage"), kind, key, text("cpu"), count if isinstance(count, bytes) else number(count)) + b"Q"
+    )
 
 
 def tensor(sizes: bytes, strides: bytes, offset: int = 0, of: bytes | None = None) -> bytes:

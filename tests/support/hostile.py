@@ -38,6 +38,7 @@ from tests.support.assemble import (
     reduce,
     safetensors,
     sound_zip,
+    stack_global,
     storage,
     tensor,
     text,
@@ -79,15 +80,13 @@ RUNS: dict[str, Builder] = {
     "os.system": lambda c: call("os.system", touch(c)),
     "posix.system": lambda c: call("posix.system", touch(c)),
     "os.system of protocol 0": lambda c: f"cos\nsystem\n(Vtouch {c}\ntR".encode(),
-    "os.system by STACK_GLOBAL": lambda c: reduce(text("os") + text("system") + b"\x93", touch(c)),
-    "a dotted name": lambda c: reduce(text("torch") + text("serialization.os.system") + b"\x93", touch(c)),
-    "a dotted name of a known module": lambda c: reduce(text("torch._utils") + text("sys.modules") + b"\x93", touch(c)),
-    "a dotted name below a known name": lambda c: reduce(
-        text("collections") + text("OrderedDict.__class__.__base__") + b"\x93"
-    ),
+    "os.system by STACK_GLOBAL": lambda c: reduce(stack_global("os", "system"), touch(c)),
+    "a dotted name": lambda c: reduce(stack_global("torch", "serialization.os.system"), touch(c)),
+    "a dotted name of a known module": lambda c: reduce(stack_global("torch._utils", "sys.modules"), touch(c)),
+    "a dotted name below a known name": lambda c: reduce(stack_global("collections", "OrderedDict.__class__.__base__")),
     "a dotted name in GLOBAL": lambda c: reduce(b"ctorch\nserialization.os.system\n", touch(c)),
     "a known name among its attributes": lambda c: reduce(
-        text("torch._utils") + text("_rebuild_tensor_v2.__globals__") + b"\x93"
+        stack_global("torch._utils", "_rebuild_tensor_v2.__globals__")
     ),
     "INST": lambda c: b"(" + text(f"touch {c}") + b"ios\nsystem\n",
     "OBJ": lambda c: b"(" + lookup("subprocess.Popen") + _command(c) + b"o",
@@ -158,9 +157,7 @@ RUNS: dict[str, Builder] = {
     "another class of array": lambda c: call(
         "numpy.core.multiarray._reconstruct", lookup("numpy.memmap"), text(c), text("w+")
     ),
-    "a storage class of the file": lambda c: (
-        tuple_of(text("storage"), lookup("os.system"), touch(c), text("cpu"), number(4)) + b"Q"
-    ),
+    "a storage class of the file": lambda c: storage(touch(c), kind="os.system"),
     "persistent ids of protocol 0": lambda c: f"Pos.system touch {c}\n".encode(),
     "a module with its source": lambda c: (
         tuple_of(text("module"), lookup("torch.nn.Linear"), _beside(c, "inner.py"), text("x")) + b"Q"
@@ -174,7 +171,7 @@ RUNS: dict[str, Builder] = {
         b"N" + dictionary({"__setstate__": lookup("os.system")}) + b"\x86",
     ),
     "attributes of a RecorderMeter": lambda c: reduce(
-        text("__main__") + text("RecorderMeter.__init__.__globals__") + b"\x93", touch(c)
+        stack_global("__main__", "RecorderMeter.__init__.__globals__"), touch(c)
     ),
 }
 BUILT: dict[str, bytes] = {  # a state for what is not made to have one
@@ -194,7 +191,7 @@ BUILT: dict[str, bytes] = {  # a state for what is not made to have one
 SURROGATE = b"X\x03\0\0\0\xed\xa0\x80"
 LAUGHS, NESTED = 60, 500_000
 NUMPY = "numpy._core.multiarray."
-META = call("collections.OrderedDict")
+EMPTY_TABLE = call("collections.OrderedDict")
 
 
 def array(shape: bytes, kind: bytes, data: bytes) -> bytes:
@@ -234,7 +231,7 @@ WASTEFUL: dict[str, bytes] = {
     "a future protocol": b"\x80\x63N",
     "POP_MARK without a mark": b"N1",
     "text that is not UTF-8": b"X\x02\0\0\0\xff\xfe",
-    "lines in a name": text("os\nerror: all is well") + text("a\x1b[31m\rb") + b"\x93",
+    "lines in a name": stack_global("os\nerror: all is well", "a\x1b[31m\rb"),
     "a lone surrogate as a name": text("os") + SURROGATE + b"\x93",
     "a name of 100 000 letters": lookup("torch." + "x" * 100_000),
     "nested tuples": nested(100_000),
@@ -252,14 +249,8 @@ WASTEFUL: dict[str, bytes] = {
     "laughing tuples as an encoding": call("_codecs.encode", text("x"), laughs(LAUGHS)),
     "laughing tuples as a size": call("torch.Size", laughs(LAUGHS)),
     "laughing tuples as a device": call("torch.device", laughs(LAUGHS)),
-    "laughing tuples as a count": tuple_of(
-        text("storage"), lookup("torch.FloatStorage"), text("0"), text("cpu"), laughs(LAUGHS)
-    )
-    + b"Q",
-    "laughing tuples as a storage's name": tuple_of(
-        text("storage"), lookup("torch.FloatStorage"), laughs(LAUGHS), text("cpu"), number(4)
-    )
-    + b"Q",
+    "laughing tuples as a count": storage(count=laughs(LAUGHS)),
+    "laughing tuples as a storage's name": storage(laughs(LAUGHS)),
     "laughing tuples of sizes": tensor(laughs(LAUGHS), laughs(LAUGHS)),
     "laughing tuples as a parameter": call("torch._utils._rebuild_parameter", laughs(LAUGHS)),
     "a dict as a key": b"}}Ns",
@@ -277,9 +268,8 @@ WASTEFUL: dict[str, bytes] = {
     "persistent id: nothing": b"NQ",
     "persistent id: empty": b")Q",
     "persistent id: too short": tuple_of(text("storage"), lookup("torch.FloatStorage")) + b"Q",
-    "persistent id: no kind of number": tuple_of(text("storage"), text("f4"), text("0"), text("cpu"), number(4)) + b"Q",
-    "persistent id: the name is a number": tuple_of(text("storage"), lookup("torch.FloatStorage"), *[number(0)] * 3)
-    + b"Q",
+    "persistent id: no kind of number": storage(kind=text("f4")),
+    "persistent id: the name is a number": storage(number(0), 0),
     "persistent id: a path": storage("../../../../../../etc/passwd"),
     "persistent id: an absolute path": storage("/etc/passwd"),
     "persistent id: data.pkl": storage("../data.pkl"),
@@ -312,7 +302,7 @@ WASTEFUL: dict[str, bytes] = {
     "a size that is NaN": tensor(tuple_of(b"G" + struct.pack(">d", float("nan"))), numbers(1)),
     "a tensor of no storage": tensor(numbers(4), numbers(1), of=b"N"),
     "a tensor of nothing at all": call("torch._utils._rebuild_tensor_v2"),
-    "a parameter of no tensor": call("torch._utils._rebuild_parameter", number(4), b"\x88", META),
+    "a parameter of no tensor": call("torch._utils._rebuild_parameter", number(4), b"\x88", EMPTY_TABLE),
     "a storage that is missing": storage("7"),
     "a tensor's state: a storage grown": with_state(
         WEIGHT, tuple_of(storage("1", 0), number(0), numbers(2**28), numbers(1))
@@ -321,10 +311,9 @@ WASTEFUL: dict[str, bytes] = {
     "a tensor's state: its hooks": with_state(WEIGHT, tuple_of(b"\x88N", dictionary({"0": RECORDER}))),
     "a tensor's state: its data": with_state(WEIGHT, tuple_of(number(1), b"NNN\x88")),
     "ADDITEMS to a tensor": LONG + b"(" + LONG_ROW * 3 + b"\x90",
-    "SETITEM of a tensor": tensor(numbers(1, 1), numbers(1, 1))
-    + tuple_of(LONG_INDEX, LONG_INDEX_ROW)
-    + number(1)
-    + b"s",
+    "SETITEM of a tensor": b"".join(
+        [tensor(numbers(1, 1), numbers(1, 1)), tuple_of(LONG_INDEX, LONG_INDEX_ROW), number(1), b"s"]
+    ),
     "a numpy array of 2**40 elements": array(numbers(2**40), dtype("f8"), raw(b"12345678")),
     "a numpy array of sizes that overflow": array(numbers(2**32, 2**32), dtype("f8"), raw(b"")),
     "a numpy array of negative sizes": array(numbers(-1, -1), dtype("f8"), raw(b"12345678")),
@@ -423,7 +412,7 @@ def _truncated(share: float) -> bytes:
 def _shadowed() -> bytes:
     """A dict whose own methods are numbers."""
     return with_state(
-        META, dictionary({name: number(5) for name in ("items", "keys", "values", "get", "pop", "__len__")})
+        EMPTY_TABLE, dictionary({name: number(5) for name in ("items", "keys", "values", "get", "pop", "__len__")})
     )
 
 
