@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, shape_of
-from models.initialization import SkipInit, seeded
+from models.uninitialised import UninitialisedWeights
 from utils.archive import read_archive
 from utils.errors import UserError, closest, first_line
 
@@ -27,7 +27,8 @@ _libraries: list[torch.library.Library] = []
 def load_clip(name: str, seed: int = 0) -> Clip:
     """Return the CLIP of an OpenAI name or a local file, or a ``random`` one, which alone depends on ``seed``."""
     if name == RANDOM:
-        with seeded(seed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             return Clip(RANDOM_SHAPE)
     return clip_from_state(read_archive(find_clip(name)), f"--clip-path {name}")
 
@@ -40,7 +41,7 @@ def clip_from_state(state: Any, source: str) -> Clip:
         shape = shape_of(state)
         if not shape.text_width:
             raise KeyError("ln_final.weight")
-        with SkipInit():
+        with UninitialisedWeights():
             clip = Clip(shape)
         clip.load_openai(state)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:

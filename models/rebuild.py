@@ -11,10 +11,10 @@ from models.classifiers import FrameExpression
 from models.clip_caer import Adapter, ClipCaer
 from models.clip_towers import ClipShape, ImageTower, TextTower, count_blocks
 from models.emoclip import EmoClip
-from models.initialization import SkipInit
 from models.sequence import SequenceModel, sequence_like
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner
+from models.uninitialised import UninitialisedWeights
 from utils.errors import UserError
 
 HEAD_WIDTH = 64
@@ -27,7 +27,7 @@ def rebuild_model(
 ) -> nn.Module:
     """``options``: what tensors cannot tell. Names in ``may_lack`` keep their first values where they are not there."""
     try:
-        with torch.random.fork_rng(devices=[]), nullcontext() if may_lack else SkipInit():
+        with torch.random.fork_rng(devices=[]), nullcontext() if may_lack else UninitialisedWeights():
             torch.manual_seed(0)
             model = REBUILDERS[family](shape, state, options)
         lost = set(model.load_state_dict(state, strict=False, assign=not may_lack).missing_keys) - set(may_lack)

@@ -1,6 +1,7 @@
 """Emotion in every frame of a video: features → TCN → transformer → valence-arousal, expression, action units."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_towers import count_blocks
-from models.initialization import seeded
 from utils.errors import UserError
 
 SIZES = {"va": 2, "expr": 8, "au": 12}  # numbers per frame, of each task
@@ -112,6 +112,14 @@ def check_sizes(tasks: Collection[str], width: int, heads: int, positions: bool)
         raise UserError(f"a transformer of width {width} cannot be cut into {heads} heads")
     if positions and width % 2:
         raise UserError(f"sinusoidal positions come in pairs: they need an even width, not {width}")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random numbers from ``seed`` inside, and leave the generator outside as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def sequence_like(

@@ -9,10 +9,12 @@ from types import TracebackType
 
 from utils.errors import Interrupted, UserError, reason_of
 
-OUR_PACKAGES = ("analysis", "apps", "benchmarks", "dataloader", "engine", "models", "simulate", "sweep", "utils")
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+PACKAGES = (  # of ours: where one of their modules is missing, that is no user's mistake
+    "analysis", "apps", "benchmarks", "dataloader", "engine", "models", "simulate", "sweep", "utils",
+)  # fmt: skip
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") -> int:
@@ -25,16 +27,16 @@ def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") 
         return fail(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or package in OUR_PACKAGES:
+        if not package or package in PACKAGES:
             raise
         return fail(f"{package} is not installed: pip install -r requirements.txt")
     except BrokenPipeError:  # whoever read the output, `head` for one, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in DISK_FULL + NOT_WRITABLE:
+        if error.errno not in FULL + CLOSED:
             raise
-        end = "; nothing more is written" if error.errno in DISK_FULL else ""
+        end = "; nothing more is written" if error.errno in FULL else ""
         return fail(f"{error.filename or 'the disk'}: {reason_of(error)}{end}")
     except Interrupted as signal:
         print(signal, file=sys.stderr)
@@ -73,6 +75,6 @@ def writing_to(flag: str, folder: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        room = "; the same command goes on once there is room" if error.errno in DISK_FULL else ""
+        room = "; the same command goes on once there is room" if error.errno in FULL else ""
         is_elsewhere = error.filename is not None and not str(error.filename).startswith(str(folder))
         raise UserError(f"{error.filename if is_elsewhere else f'{flag} {folder}'}: {reason_of(error)}{room}") from None

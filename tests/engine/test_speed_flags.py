@@ -18,8 +18,8 @@ from engine.session import Session
 from engine.settings import read_command
 from main import main
 from models.clip_towers import Clip
-from models.initialization import SkipInit
 from models.temporal import TemporalTransformer
+from models.uninitialised import UninitialisedWeights
 from tests.support.tools import error_of
 
 
@@ -206,7 +206,7 @@ def test_undrawn_weights_are_left_to_the_file_and_draw_no_chance():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    with SkipInit():
+    with UninitialisedWeights():
         empty = Clip(small_shape())
     assert torch.equal(torch.rand(1), expected)
     full = Clip(small_shape())

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.initialization import SkipInit
 from models.losses import action_unit_loss, ccc_loss, expression_loss
 from models.rebuild import State
 from models.sequence import FrameNorm, NormedConv, SequenceModel, TemporalConvNet, sequence_like, sinusoids
+from models.uninitialised import UninitialisedWeights
 from utils.errors import UserError
 
 SMALL = {"channels": (12, 10, 8), "kernel": 3, "width": 16, "layers": 2, "heads": 4, "hidden": 20, "readout_width": 14}
@@ -182,7 +182,7 @@ def test_sizes_come_from_the_tensors(changes):
     model, frames = build(**changes), torch.randn(2, 10, 12)
     state = model.state_dict()
     hints = {name: changes[name] for name in ("causal", "positions") if name in changes}
-    with SkipInit():
+    with UninitialisedWeights():
         again = sequence_like(state, **hints).eval()
     again.load_state_dict(state, assign=True)
     expected, got = vars(model(frames)), vars(again(frames))
