@@ -56,7 +56,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def acquire_lock(path: Path, refusal: str) -> AbstractContextManager:
-    """Lock ``path`` for this process; leaving the returned context, or the end of the process, unlocks it.
+    """Lock the empty file ``path`` for this process, until the returned context is left or the process ends.
 
     ``refusal`` is the user's error where another process holds the lock. The lock protects against a second call by
     mistake, so a disk that knows no locks, such as some network disks, lets everybody in.
@@ -65,6 +65,7 @@ def acquire_lock(path: Path, refusal: str) -> AbstractContextManager:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()  # a folder that cannot be written is an error, and not a disk without locks
+    assert not path.stat().st_size, f"{path} holds data, which some versions of filelock truncate: lock another file"
     try:
         return FileLock(path).acquire(timeout=0)
     except Timeout:

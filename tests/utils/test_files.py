@@ -47,6 +47,12 @@ def test_a_disk_without_locks_lets_everybody_in(tmp_path, monkeypatch, error):
         pass
 
 
+def test_a_file_with_content_is_no_lock(tmp_path):
+    (tmp_path / "journal").write_text("data")
+    with pytest.raises(AssertionError, match="holds data"):
+        acquire_lock(tmp_path / "journal", "busy")
+
+
 def test_a_folder_that_cannot_be_written_is_no_disk_without_locks(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
