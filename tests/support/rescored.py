@@ -1,4 +1,4 @@
-"""The predictions of a run, scored again by scikit-learn."""
+"""What a run answered, scored again by scikit-learn."""
 
 import csv
 from pathlib import Path
