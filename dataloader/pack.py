@@ -35,12 +35,12 @@ from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
 from utils.errors import UserError
-from utils.files import atomic_write
-from utils.lock import held_alone
+from utils.files import acquire_lock, atomic_write
 from utils.processes import default_workers
 from utils.runlog import progress_bar
 from utils.words import plural
 
+LOCK = "journal.lock"
 FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much
 SAMPLES = 8  # clips of which a frame is encoded to estimate the size of JPEGs
 
@@ -93,7 +93,8 @@ def pack(options: PackOptions) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / JOURNAL).exists():
         raise UserError(f"--out {folder}: holds other files; name a new or empty folder")
-    with held_alone(folder / JOURNAL, f"--out {folder}: another process is writing this pack"):
+    (folder / JOURNAL).touch()
+    with acquire_lock(folder / LOCK, f"--out {folder}: another process is writing this pack"):
         writer = PackWriter(folder, header)
         num_done = writer.resume(by_key)
         remaining = clips[num_done:]
@@ -107,6 +108,7 @@ def pack(options: PackOptions) -> None:
         print(f"packing {frames} of {plural(len(remaining), 'clip')}: {megabytes(size)} to write")
         write_crops(writer, ClipCrops(remaining, views, options), options.workers)
         writer.finish()
+    (folder / LOCK).unlink(missing_ok=True)
     total, seconds = megabytes(sum(writer.sizes.values())), time.time() - started
     print(f"packed {plural(len(clips), 'clip')}, {total}, in {seconds:.0f} s: add --pack {options.out}")
 
@@ -228,7 +230,8 @@ def require_finished(folder: Path, header: dict[str, Any], clips: dict[str, Clip
     for entry in content["clips"]:
         if change := changed_frame(clips[entry["key"]], entry):
             raise UserError(f"--out {folder}: holds a pack, but {change}; remove it to pack again")
-    (folder / JOURNAL).unlink(missing_ok=True)  # a kill may have come between index and journal
+    for name in (JOURNAL, LOCK):  # a kill may have come between index and journal
+        (folder / name).unlink(missing_ok=True)
 
 
 def _require_same(folder: Path, begun: dict[str, Any], header: dict[str, Any], subject: str) -> None:

@@ -15,10 +15,9 @@ from engine.registry import method_named, method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
 from models.published import Published
-from utils.archive import first_line
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
-from utils.errors import UserError, about
+from utils.errors import UserError, about, first_line
 
 FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
 KEYS = {  # of a checkpoint of ours, and their types

@@ -38,8 +38,8 @@ def predict(
     labels = [label for batch in answered for label in batch["label"].tolist()]
     rows = list(zip(ids, labels, torch.cat(logits).cpu().numpy() if logits else (), strict=True))
     group, replaced = session.group, sum(batch["replaced_frames"] for batch in answered)
-    count, replaced = (int(value) for value in group.sums([len(rows), replaced]))
-    ids, labels, answers = zip(*group.together_list(rows, count), strict=True)
+    count, replaced = (int(value) for value in group.sum([len(rows), replaced]))
+    ids, labels, answers = zip(*group.gather_list(rows, count), strict=True)
     return list(ids), np.array(labels), np.stack(answers), replaced
 
 

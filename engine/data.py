@@ -133,7 +133,7 @@ def evaluation_loader(
 ) -> Grouped:
     """Clip i goes to process i mod N; ``predict`` puts the answers together again. All workers decode, a few clips at a
     time, however many pass through the model together."""
-    own, pin = session.group.own(clips), session.pin_memory
+    own, pin = session.group.shard(clips), session.pin_memory
     order, at_once = ClipOrder(len(own), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
     return Grouped(_loader(config, _dataset(own, views, cache), order, pin, decoded), at_once // decoded)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.optim import build_optimizer, build_schedule
 from models.build import build_readout, seeded
-from models.sequence_losses import concordance, weighted_mean
+from models.losses import concordance, weighted_mean
 
 HIDDEN = 256
 FLAT = 1e-6  # of a column's largest value: float32 tells no smaller differences

@@ -11,9 +11,8 @@ from dataloader.loader import lacks_shared_memory, shared_memory_is_full
 from engine.config import warnings_of
 from engine.device import choose_amp, choose_device, seed_everything, use_device
 from engine.options import Config
-from utils.archive import first_line
-from utils.distributed import ALONE, Group, is_launched, join, leave, local_rank
-from utils.errors import UserError
+from utils.distributed import SINGLE_PROCESS, Group, is_launched, join, leave, local_rank
+from utils.errors import UserError, first_line
 from utils.runlog import QuietLog, RunLog, open_run, reopen_run
 
 
@@ -22,7 +21,7 @@ class Session:
     device: torch.device
     amp: torch.dtype | None  # None computes in float32
     log: RunLog
-    group: Group = ALONE  # the processes of this run
+    group: Group = SINGLE_PROCESS  # the processes of this run
 
     @property
     def pin_memory(self) -> bool:
@@ -69,7 +68,7 @@ def open_log(config: Config, folder: Path | None, group: Group) -> RunLog:
             log = reopen_run(folder)
         else:
             log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
-    name = group.same(str(log.folder) if log else None)
+    name = group.broadcast(str(log.folder) if log else None)
     return log or QuietLog(Path(name))
 
 

@@ -14,7 +14,7 @@ from engine.device import to_device
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, parameter_groups, prepare_towers, step_scaled
 from engine.options import Config
-from utils.distributed import ALONE, GradientExchange, Group
+from utils.distributed import SINGLE_PROCESS, GradientExchange, Group
 
 
 class TrainingStep:
@@ -26,7 +26,7 @@ class TrainingStep:
         config: Config,
         device: torch.device,
         amp: torch.dtype | None = None,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
         """``amp``: the type of mixed precision, None for float32."""
         self.task, self.device, self.amp = task, device, amp

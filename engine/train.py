@@ -84,7 +84,7 @@ class Trainer(Loop):
         self.session, self.device, self.log, self.group = session, session.device, session.log, session.group
         device, log = session.device, session.log
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
-        with session.group.first():  # the others find it made
+        with session.group.main_first():  # the others find it made
             caches = self._cache(splits, views)
         self.hash = run_hash(config)  # of the lists and boxes as they are now
         self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
@@ -170,13 +170,13 @@ class Trainer(Loop):
             return batch
         clips = [self.clips[index] for index in self.order.clips_of_batch(step, self.config.optim.batch_size)]
         total = len(clips)
-        self.replaced_here += batch["replaced_frames"] if self.group.own_count(total) else 0
+        self.replaced_here += batch["replaced_frames"] if self.group.shard_size(total) else 0
         label, ids = torch.tensor([clip.label for clip in clips]), [clip.id for clip in clips]
         return batch | {"step_clips": total, "label": label, "id": ids, "replaced_frames": 0}
 
     def agree(self, score: RunningScore) -> bool:
         """Return whether any process got a signal, so that all stop after the same step; sum up replaced frames."""
-        stopping, replaced = self.group.sums([self.stop.received is not None, self.replaced_here])
+        stopping, replaced = self.group.sum([self.stop.received is not None, self.replaced_here])
         score.replaced, self.replaced_here = score.replaced + int(replaced), 0
         return stopping > 0
 
@@ -193,7 +193,7 @@ class Trainer(Loop):
 
         if self.group.is_main:
             save(draw_curves(self.log.history()), self.log.folder / "curves.png")
-        self.group.wait()  # best.pt is whole
+        self.group.barrier()  # best.pt is whole
         path = self.log.folder / "best.pt"
         best = load_checkpoint(path, ("model", "epoch"))
         self.task.model.load_state_dict(to_full(best["model"]))

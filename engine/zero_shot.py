@@ -17,7 +17,7 @@ from engine.model import load_fitting_clip
 from engine.options import Config
 from engine.session import open_session
 from models.build import class_tokens, encode_classes, parts_matrix
-from models.zero_shot import ZeroShotClip
+from models.classifiers import ZeroShotClip
 from utils.errors import UserError, about
 
 

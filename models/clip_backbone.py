@@ -1,5 +1,12 @@
-"""Every way to get a CLIP, and its tokenizer: the only file that knows openai-clip."""
+"""Every way to get a CLIP, and its tokenizer: the only file that knows openai-clip.
 
+It also repairs what keeps openai-clip, and torchvision with it, from being imported beside any torch.
+"""
+
+import importlib.util
+import sys
+import types
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,16 +16,16 @@ from torch import Tensor
 
 from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, shape_of
 from models.uninitialised import UninitialisedWeights
-from utils.archive import first_line, read_archive
-from utils.compat import allow_imports
-from utils.errors import UserError, closest
+from utils.archive import read_archive
+from utils.errors import UserError, closest, first_line
 
 RANDOM = "random"  # a tiny untrained CLIP: shows that everything runs, knows nothing
 RANDOM_SHAPE = ClipShape(64, 64, 16, 64, 2, 64, 2)
+_libraries: list[torch.library.Library] = []
 
 
 def load_clip(name: str, seed: int = 0) -> Clip:
-    """An OpenAI name, a local file, or ``random``, which alone draws from ``seed``."""
+    """Return the CLIP of an OpenAI name or a local file, or a ``random`` one, which alone depends on ``seed``."""
     if name == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -27,7 +34,7 @@ def load_clip(name: str, seed: int = 0) -> Clip:
 
 
 def clip_from_state(state: Any, source: str) -> Clip:
-    """The CLIP of an OpenAI archive, of a plain state dict, or of a safetensors file."""
+    """Return the CLIP of an OpenAI archive, of a plain state dict, or of a safetensors file."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{source}: not a CLIP: expected a state dict of tensors")
     try:
@@ -43,16 +50,16 @@ def clip_from_state(state: Any, source: str) -> Clip:
 
 
 def find_clip(name: str) -> Path:
-    """The file of a CLIP; an OpenAI name is downloaded once to ~/.cache/clip."""
+    """Return the file of a CLIP; an OpenAI name is downloaded once to ~/.cache/clip."""
     path = Path(name)
     if path.is_file():
         return path
     openai_clip = _import_clip()
-    known = openai_clip.available_models()
-    if name not in known:
-        vision_transformers = [model for model in known if model.startswith("ViT")]
+    names = openai_clip.available_models()
+    if name not in names:
+        vision_transformers = [model for model in names if model.startswith("ViT")]
         raise UserError(
-            f"--clip-path {name}: no such file, and no OpenAI name{closest(name, known)} "
+            f"--clip-path {name}: no such file, and no OpenAI name{closest(name, names)} "
             f"(names: {', '.join(vision_transformers)})"
         )
     try:
@@ -64,34 +71,35 @@ def find_clip(name: str) -> Path:
 
 
 def save_clip(clip: Clip, path: Path) -> None:
-    """Half-precision safetensors under OpenAI's names."""
+    """Write half-precision safetensors under OpenAI's names."""
     from safetensors.torch import save_file
 
     save_file({key: value.half().contiguous() for key, value in clip.openai_state().items()}, path)
 
 
 def tokenize(texts: list[str]) -> Tensor:
-    """(N, 77) ids; a text that does not fit is an error."""
+    """Return (N, 77) ids; a text that does not fit is an error."""
     try:
         return _import_clip().tokenize(texts).long()
     except RuntimeError:
         longest = max(texts, key=len)
-        shown = longest if len(longest) < 90 else f"{longest[:30]}...{longest[-55:]}"
+        excerpt = longest if len(longest) < 90 else f"{longest[:30]}...{longest[-55:]}"
         raise UserError(
-            f"a class text does not fit into CLIP's 77 tokens: {shown!r}; shorten it, or lower --contexts-number"
+            f"a class text does not fit into CLIP's 77 tokens: {excerpt!r}; shorten it, or lower --contexts-number"
         ) from None
 
 
 def tokenize_cut(texts: list[str]) -> tuple[Tensor, int]:
-    """(N, 77) ids, and how many texts are longer than that and lose their end."""
+    """Return (N, 77) ids, and how many texts are longer than that and lose their end."""
     tokens, cut = _import_clip().tokenize(texts, truncate=True).long(), 0
     for text, row in zip(texts, tokens, strict=True):
+        # a full row may also be a text that fits exactly: only encoding it again tells
         cut += bool(row[-1]) and len(_import_clip().clip._tokenizer.encode(text)) > TEXT_LENGTH - 2
     return tokens, cut
 
 
 def detokenize(ids: list[int]) -> str:
-    """Token ids without start and end → the text, lower case as CLIP reads it."""
+    """Return the text of token ids without start and end, in lower case as CLIP reads it."""
     return _import_clip().clip._tokenizer.decode(ids).strip()
 
 
@@ -101,3 +109,46 @@ def _import_clip():
     import clip
 
     return clip
+
+
+def allow_imports() -> None:
+    """Call this before the first ``import clip``. Calling it twice is harmless."""
+    provide_pkg_resources()
+    import_torchvision()
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also a build for CUDA beside a torch for CPUs.
+
+    Such a build registers shape rules for the operators ``nms`` and ``qnms``, which do not exist then, and its import
+    fails. A schema without an implementation is enough for the import, and nothing here calls the two operators.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half imported
+        define_missing_operators()
+        import torchvision  # noqa: F401
+
+
+def define_missing_operators() -> None:
+    fragment = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not torch._C._jit_get_schemas_for_operator(f"torchvision::{name}"):
+            fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _libraries.append(fragment)  # a torch library that is garbage-collected takes its schemas with it
+
+
+def provide_pkg_resources() -> None:
+    """Provide the part of pkg_resources that openai-clip 1.0.1 reads, ``packaging``. setuptools 82 has it no more."""
+    warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated.*")
+    if "pkg_resources" in sys.modules or importlib.util.find_spec("pkg_resources") is not None:
+        return
+    import packaging.version
+
+    stand_in = types.ModuleType("pkg_resources")
+    stand_in.packaging = packaging
+    sys.modules["pkg_resources"] = stand_in

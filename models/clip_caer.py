@@ -1,34 +1,64 @@
-"""CLIP-CAER: face and context frames → one video feature, compared with the texts of the classes."""
+"""CLIP-CAER: face and context frames → one video feature, compared with the texts of the classes.
+
+With it come its advanced strategies: the expression-aware adapter (EAA), the instance-enhanced classifier (IEC).
+"""
 
 import copy
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.clip_towers import encode_streams
-from models.iec import instance_enhanced_cosine
+from models.classifiers import Output, Texts, VideoClassifier
+
+REDUCTION = 4  # of the adapter's bottleneck
+NEAR_PARALLEL = 1e-4  # 1 - cosine below which IEC's series replaces the arc cosine
+MIN_COSINE = -1 + 1e-6  # at -1 the great circle is not defined and the slope is infinite
 
 
-@dataclass
-class Texts:
-    """Unit text features (C, P, D) of both views; ``soft`` is None where nothing needs it."""
+class Adapter(nn.Module):
+    """EAA, a bottleneck on each face frame's feature: ``f(x)`` as published, or ``x + ratio (f(x) - x)``.
 
-    soft: Tensor | None
-    descriptive: Tensor
+    The second form keeps what CLIP already knows of the face.
+    """
+
+    def __init__(self, width: int, *, residual: bool = True, ratio: float = 0.2) -> None:
+        super().__init__()
+        self.ratio = ratio if residual else 1.0
+        self.layers = nn.Sequential(
+            nn.Linear(width, width // REDUCTION, bias=False),
+            nn.ReLU(),
+            nn.Linear(width // REDUCTION, width, bias=False),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapted = self.layers(x)
+        return adapted if self.ratio == 1.0 else x + self.ratio * (adapted - x)
 
 
-@dataclass
-class Output:
-    logits: Tensor  # (B, C)
-    video: Tensor  # (B, D), unit length
-    texts: Texts
-    captions: Tensor | None = None  # (B, D), unit length: the text that each video is to be near
+def instance_enhanced_cosine(cosine: Tensor, weight: float) -> Tensor:
+    """Return ``cos((1 - weight) acos(cosine))``: the video's cosine with slerp(text, video, weight), which is IEC.
+
+    slerp turns the text towards the video by ``weight`` times the angle between them. The rest of the angle remains,
+    so no mixed vector has to be formed. The result rises with ``cosine``: with the same weight for all classes, the
+    highest class stays the highest.
+    """
+    if weight == 0:
+        return cosine
+    share = 1 - weight
+    cosine = cosine.clamp(MIN_COSINE, 1)
+    gap = 1 - cosine
+    near = gap < NEAR_PARALLEL
+    # at a cosine of 1 the slope of acos is infinite; this is the Taylor series of the whole expression there
+    series = 1 - share**2 * gap * (1 + (1 - share**2) * gap / 6)
+    # the branch that is not taken must stay finite too: its gradient is multiplied by zero, and 0 · inf is NaN
+    angle = torch.acos(torch.where(near, torch.zeros_like(cosine), cosine))
+    return torch.where(near, series, torch.cos(share * angle))
 
 
-class ClipCaer(nn.Module):
-    """One image tower for both streams, a temporal transformer for each, one layer that joins them."""
+class ClipCaer(VideoClassifier):
+    """One image tower for both streams, a temporal transformer for each, one layer that fuses them."""
 
     def __init__(
         self,
@@ -47,7 +77,7 @@ class ClipCaer(nn.Module):
     ) -> None:
         """``descriptive`` (C, P, D): unit features of the hand-written texts, computed once.
 
-        Without ``fuse`` a single stream is the video feature as it is: DFER-CLIP.
+        Without ``fuse`` a single stream is the video feature as it is, which is DFER-CLIP.
         """
         super().__init__()
         self.image_encoder, self.text_encoder, self.prompts = image_encoder, text_encoder, prompts
@@ -55,16 +85,16 @@ class ClipCaer(nn.Module):
         self.adapter, self.face_temporal, self.context_temporal = adapter, face_temporal, context_temporal
         self.fuse = fuse
         self.slerp_weight, self.iec_text, self.temperature = slerp_weight, iec_text, temperature
-        self.laid_out: dict[str, nn.Module] = {}  # a plain dict: no part of the model, and of no checkpoint
+        self.laid_out: dict[str, nn.Module] = {}  # a plain dict, so that no checkpoint holds the copy
 
     def lay_out_texts(self, dtype: torch.dtype) -> None:
-        """Keep the frozen text tower's matrices in the type that mixed precision computes in.
+        """Keep a copy of the frozen text tower with its matrices in the type that mixed precision computes in.
 
-        Autocast converts a frozen weight in every pass; done once, the same bits come out.
+        Autocast would convert a frozen weight in every pass. Converted once, it has the same bits.
         """
         tower = copy.deepcopy(self.text_encoder)
         for name, parameter in tower.named_parameters():
-            if parameter.dim() == 2 and name != "positional_embedding":
+            if parameter.dim() == 2 and name != "positional_embedding":  # what autocast multiplies
                 parameter.data = parameter.data.to(dtype)
         self.laid_out["text"] = tower
 
@@ -72,19 +102,11 @@ class ClipCaer(nn.Module):
     def classifies_with_soft_texts(self) -> bool:
         return self.slerp_weight == 0 or self.iec_text != "descriptive"
 
-    def forward(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
-        """``face``, ``context`` (B, T, 3, H, W), None for a stream left out; ``texts`` where already encoded."""
-        return self.head(*self.encode_frames(face, context), texts)
-
     def head(self, face: Tensor | None, context: Tensor | None, texts: Texts | None = None) -> Output:
-        """What follows the image tower: frame features (B, T, D) each."""
+        """``face``, ``context``: frame features (B, T, D)."""
         video = self.encode_video(face, context)
         texts = self.encode_texts() if texts is None else texts
         return Output(self.classify(video, texts), video, texts)
-
-    def encode_frames(self, face: Tensor | None, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Both streams in one pass of the image tower."""
-        return encode_streams(self.image_encoder, face, context)
 
     def encode_video(self, face: Tensor | None, context: Tensor | None) -> Tensor:
         """Frame features (B, T, D) → unit video feature (B, D)."""
@@ -93,26 +115,27 @@ class ClipCaer(nn.Module):
             parts.append(self.face_temporal(face if self.adapter is None else self.adapter(face)))
         if self.context_temporal is not None:
             parts.append(self.context_temporal(context))
-        joined = torch.cat(parts, dim=-1)
-        return F.normalize((joined if self.fuse is None else self.fuse(joined)).float(), dim=-1)
+        feature = torch.cat(parts, dim=-1)
+        return F.normalize((feature if self.fuse is None else self.fuse(feature)).float(), dim=-1)
 
     def encode_texts(self, soft: bool = True) -> Texts:
-        """The learnable texts pass the text tower; the descriptive ones are constant."""
+        """Return the texts of both views: the learnable ones pass the text tower, the descriptive ones are constant."""
         if not soft:
             return Texts(None, self.descriptive)
-        converted = "text" in self.laid_out and torch.is_autocast_enabled(self.descriptive.device.type)
-        tower = self.laid_out["text"] if converted else self.text_encoder
+        is_converted = "text" in self.laid_out and torch.is_autocast_enabled(self.descriptive.device.type)
+        tower = self.laid_out["text"] if is_converted else self.text_encoder
         features = F.normalize(tower(self.prompts(), self.prompts.end, self.prompts.length).float(), dim=-1)
         return Texts(features.view(len(self.descriptive), -1, features.shape[-1]), self.descriptive)
 
     def classify(self, video: Tensor, texts: Texts) -> Tensor:
-        """(B, D) → (B, C): the mean over a class's texts, and over both views where both are asked for."""
+        """(B, D) → (B, C): the mean over a class's texts, and over both views where IEC uses both."""
         if self.slerp_weight == 0:
-            chosen = [texts.soft]
+            views = [texts.soft]
         else:
-            views = {"descriptive": [texts.descriptive], "soft": [texts.soft], "both": [texts.descriptive, texts.soft]}
-            chosen = views[self.iec_text]
+            by_name = {"descriptive": [texts.descriptive], "soft": [texts.soft]}
+            by_name["both"] = [texts.descriptive, texts.soft]
+            views = by_name[self.iec_text]
         with torch.autocast(video.device.type, enabled=False):  # cosines and their arc need float32
-            cosines = [torch.einsum("bd,cpd->bcp", video, text) for text in chosen]
-            moved = [instance_enhanced_cosine(cosine, self.slerp_weight).mean(dim=-1) for cosine in cosines]
-        return torch.stack(moved).mean(dim=0) / self.temperature
+            cosines = [torch.einsum("bd,cpd->bcp", video, view) for view in views]
+            enhanced = [instance_enhanced_cosine(cosine, self.slerp_weight).mean(dim=-1) for cosine in cosines]
+        return torch.stack(enhanced).mean(dim=0) / self.temperature

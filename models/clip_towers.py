@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 TEXT_LENGTH = 77
 VOCABULARY = 49408
 HEAD_WIDTH = 64
+TEXT_PREFIXES = ("transformer.", "ln_final.", "positional_embedding", "text_projection")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ClipShape:
 
 
 def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -> ClipShape:
-    """The sizes that a state dict tells, by the prefixes of its towers; a text tower may be missing."""
+    """Return the sizes of a state dict whose towers have these prefixes; a text tower may be missing."""
     grid = round((state[f"{image}positional_embedding"].shape[0] - 1) ** 0.5)
     image_width, _, patch, _ = state[f"{image}conv1.weight"].shape
     has_text = f"{text}ln_final.weight" in state
@@ -63,10 +64,10 @@ class QuickGELU(nn.Module):
 
 
 class QuickGELUFunction(torch.autograd.Function):
-    """The same values; backward in one kernel instead of three.
+    """The same values, with a backward pass of one kernel instead of three.
 
-    The derivative of silu(a x) / a is silu'(a x): the two factors cancel, while autograd divides by one and multiplies
-    by the other, which rounds twice. On a GPU these kernels only move memory; on a CPU it makes no difference.
+    The derivative of silu(a x) / a is silu'(a x): the two factors cancel. Autograd divides by one and multiplies by
+    the other, which rounds twice, and on a GPU takes the time of moving the tensor twice more.
     """
 
     @staticmethod
@@ -99,23 +100,26 @@ class Attention(nn.Module):
         mixed = attend(query, key, value, causal)
         return self.out_proj(mixed.transpose(1, 2).reshape(B, L, W))
 
-    def read_one(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """(B, L, W) → (B, W): one token's row; ``token`` (B,) sees none behind it, None is the first and sees all."""
+    def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
+        """(B, L, W) → (B, W): the row of one token.
+
+        ``token`` (B,) attends to no token behind it; None is the first token, which attends to all.
+        """
         B, L, W = x.shape
-        asking, seen = pick(x, token), None
+        visible = None
         if token is not None:
-            seen = (torch.arange(L, device=x.device) <= token[:, None])[:, None, None]  # (B, 1, 1, L)
-        query = F.linear(asking, self.in_proj_weight[:W], self.in_proj_bias[:W]).view(B, self.heads, 1, -1)
-        both = F.linear(x, self.in_proj_weight[W:], self.in_proj_bias[W:]).view(B, L, 2, self.heads, W // self.heads)
-        key, value = both.permute(2, 0, 3, 1, 4)
-        return self.out_proj(attend(query, key, value, mask=seen).reshape(B, W))
+            visible = (torch.arange(L, device=x.device) <= token[:, None])[:, None, None]  # (B, 1, 1, L)
+        query = F.linear(pick(x, token), self.in_proj_weight[:W], self.in_proj_bias[:W]).view(B, self.heads, 1, -1)
+        key_value = F.linear(x, self.in_proj_weight[W:], self.in_proj_bias[W:]).view(B, L, 2, self.heads, -1)
+        key, value = key_value.permute(2, 0, 3, 1, 4)
+        return self.out_proj(attend(query, key, value, mask=visible).reshape(B, W))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
-    """(B, heads, L, size) each, by the fused kernel, in float32 where that is faster."""
+    """(B, heads, L, size) each: attention by the fused kernel, in float32 where that is faster."""
     if query.dtype is torch.bfloat16 and query.is_cpu and query.requires_grad:
         # the CPU's fused backward in bfloat16 takes four times as long as in float32 (docs/performance.md)
-        with torch.autocast("cpu", enabled=False):  # which would convert them back
+        with torch.autocast("cpu", enabled=False):  # autocast would convert them back
             wide = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, is_causal=causal)
         return wide.to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
@@ -147,9 +151,9 @@ class Block(nn.Module):
         x = x + self.attn(self.ln_1(x), causal)
         return x + self.mlp(self.ln_2(x))
 
-    def read_one(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """The same for one token of each row, (B, W): what nothing reads afterwards is not computed."""
-        x = pick(x, token) + self.attn.read_one(self.ln_1(x), token)
+    def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
+        """Return one token's row alone, (B, W). In the last block nothing reads the other rows."""
+        x = pick(x, token) + self.attn.read_token(self.ln_1(x), token)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -157,19 +161,19 @@ class Transformer(nn.Module):
     def __init__(self, width: int, layers: int, causal: bool) -> None:
         super().__init__()
         self.causal = causal
-        self.checkpointing = False  # forget what a block computed, and compute it again for its gradient
+        self.checkpointing = False  # compute each block again in the backward pass instead of keeping its results
         self.resblocks = nn.ModuleList(Block(width, layers) for _ in range(layers))
 
     def forward(self, x: Tensor, token: Tensor | None = None) -> Tensor:
-        """(B, L, W) → (B, W), of the one token that is read: ``token`` (B,), else the first."""
+        """(B, L, W) → (B, W): the row of ``token`` (B,), or of the first token."""
         *blocks, last = self.resblocks
         for block in blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                # nothing in a block is random, so no random state has to be kept for its second pass
+                # nothing in a block is random, so no random state has to be stored for its second pass
                 x = checkpoint(block, x, self.causal, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = block(x, self.causal)
-        return last.read_one(x, token)
+        return last.read_token(x, token)
 
 
 class ImageTower(nn.Module):
@@ -198,7 +202,7 @@ class ImageTower(nn.Module):
 
 
 def encode_streams(tower: nn.Module, *streams: Tensor | None) -> tuple[Tensor | None, ...]:
-    """(B, T, 3, H, W) each, or None → (B, T, D): all streams in one pass of an image tower."""
+    """(B, T, 3, H, W) each, or None → (B, T, D) each: all streams in one pass of an image tower."""
     present = [stream for stream in streams if stream is not None]
     B, T = present[0].shape[:2]
     frames = torch.cat(present) if len(present) > 1 else present[0]
@@ -218,15 +222,15 @@ class TextTower(nn.Module):
         self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, shape.embed_dim))
 
     def forward(self, embedded: Tensor, end: Tensor, length: int | None = None) -> Tensor:
-        """``length``: tokens up to the last end of text, where that is known: asking a GPU for it waits for the GPU."""
-        # the mask is causal: nothing behind the last end-of-text can reach any result
+        """``length``: tokens up to the last end of text, where it is known; to compute it here waits for the GPU."""
+        # attention is causal, so nothing behind the last end of text can reach any result
         L = length_of(end) if length is None else length
         x = self.transformer(embedded[:, :L] + self.positional_embedding[:L], end)
         return self.ln_final(x) @ self.text_projection
 
 
 def length_of(end: Tensor) -> int:
-    """Tokens up to the last of some ends of text."""
+    """Return the number of tokens up to the last of some ends of text."""
     return int(end.max()) + 1
 
 
@@ -243,21 +247,18 @@ class Clip(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """(N, 77) token ids → (N, D); the end of text is the largest id."""
+        """(N, 77) token ids → (N, D). The end of text has the largest id, so argmax finds it."""
         return self.text(self.token_embedding(tokens), tokens.argmax(dim=-1))
 
     def load_openai(self, state: dict[str, Tensor]) -> None:
-        """Take a state dict under OpenAI's names: the text tower's tensors stand at its top level."""
-        own = {}
+        """Load a state dict under OpenAI's names, which has the text tower's tensors at its top level."""
+        renamed = {}
         for key, value in state.items():
             if key in ("input_resolution", "context_length", "vocab_size"):
                 continue
-            in_text = key.startswith(("transformer.", "ln_final.")) or key in (
-                "positional_embedding",
-                "text_projection",
-            )
-            own["text." + key if in_text else key] = value.float()
-        self.load_state_dict(own, assign=True)
+            is_text = key.startswith(TEXT_PREFIXES)
+            renamed["text." + key if is_text else key] = value.float()
+        self.load_state_dict(renamed, assign=True)
 
     def openai_state(self) -> dict[str, Tensor]:
         return {key.removeprefix("text."): value for key, value in self.state_dict().items()}

@@ -1,17 +1,17 @@
-"""EmoCLIP: the frames of one stream → one video feature, compared with any text: captions, classes; or read out."""
+"""EmoCLIP: the frames of one stream → one video feature, compared with any text (captions, classes), or read out."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.clip_caer import Output, Texts
-from models.clip_towers import encode_streams, length_of
+from models.classifiers import Output, Texts, VideoClassifier, prototypes
+from models.clip_towers import length_of
 
 
-class EmoClip(nn.Module):
+class EmoClip(VideoClassifier):
     """CLIP's image tower on each frame, a temporal transformer over them; texts through CLIP's text tower."""
 
-    classifies_with_soft_texts = False
+    reads_context = False
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class EmoClip(nn.Module):
         readout: nn.Module | None,
         logit_scale: float,
     ) -> None:
-        """``tokens`` (C0, P, 77): the texts of the classes; ``parts`` (C, C0): what compound classes are made of.
+        """``tokens`` (C0, P, 77): the texts of the classes; ``parts`` (C, C0): the classes in each compound class.
 
         With ``readout`` the model predicts numbers instead of classes, and needs no texts.
         """
@@ -43,39 +43,24 @@ class EmoClip(nn.Module):
         self.tokens, self.parts = tokens, parts
         self.length = None if tokens is None else length_of(tokens.argmax(dim=-1))
 
-    def forward(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
-        """``face`` (B, T, 3, H, W) → logits (B, C), or the numbers that are read out (B, N)."""
-        return self.head(*self.encode_frames(face, context), texts)
-
-    def encode_frames(self, face: Tensor, context: Tensor | None = None) -> tuple[Tensor, None]:
-        return encode_streams(self.image_encoder, face, None)
-
     def head(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
-        """What follows the image tower: frame features (B, T, D)."""
+        """``face``: frame features (B, T, D) → logits (B, C), or the numbers that are read out (B, N)."""
         feature = self.temporal(face).float()
         video = F.normalize(feature, dim=-1)
         if self.readout is not None:
             return Output(self.readout(feature), video, texts)
         texts = self.encode_texts() if texts is None else texts
-        with torch.autocast(video.device.type, enabled=False):  # logits of about 25 that differ by less than bf16 tells
+        with torch.autocast(video.device.type, enabled=False):  # in bf16 logits around 25 come in steps of an eighth
             logits = self.logit_scale.exp() * video @ texts.descriptive[:, 0].T
         return Output(logits, video, texts)
 
     def encode_texts(self, soft: bool = False) -> Texts:
-        """One prototype a class, (C, 1, D)."""
+        """Return one prototype per class, (C, 1, D)."""
         C, P, L = self.tokens.shape
         features = self.encode_captions(self.tokens.flatten(0, 1), self.length).view(C, P, -1)
         return Texts(None, prototypes(features, self.parts)[:, None])
 
     def encode_captions(self, tokens: Tensor, length: int | None = None) -> Tensor:
-        """(N, 77) ids → (N, D) unit features; ``length``: of the longest, where it is known."""
+        """(N, 77) ids → (N, D) unit features; ``length``: of the longest text, where it is known."""
         features = self.text_encoder(self.token_embedding[tokens], tokens.argmax(dim=-1), length)
         return F.normalize(features.float(), dim=-1)
-
-
-def prototypes(texts: Tensor, parts: Tensor | None = None) -> Tensor:
-    """(C0, P, D) unit features of the texts of each class → (C, D): the mean over a class's texts, and for a compound
-    class the mean over its ``parts`` (C, C0), of unit length."""
-    means = F.normalize(texts.mean(dim=1), dim=-1)
-    with torch.autocast(texts.device.type, enabled=False):
-        return means if parts is None else F.normalize(parts @ means, dim=-1)

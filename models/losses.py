@@ -1,10 +1,19 @@
-"""Losses on tensors: classification with its corrections for class sizes, the two text losses, contrast."""
+"""Losses on tensors: classification, the two text losses, contrast, and those over the labelled frames of long videos.
+
+Frame labels are NaN (valence-arousal, action units) or -1 (expressions) where there is none, and where ``padding`` is
+True none counts. Without any label a frame loss is 0 and still has a graph. Frames are masked and not picked: to pick
+them a GPU would first have to tell the CPU how many there are.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TEXT_TEMPERATURE = 0.07  # of the mutual-information loss; not the classifier's
+TEXT_TEMPERATURE = 0.07  # of the mutual-information loss, not of the classifier
+EPSILON = 1e-8  # keeps the concordance of constant columns from 0 / 0
+
+
+# --- classification of clips
 
 
 def classification_loss(
@@ -15,7 +24,7 @@ def classification_loss(
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    """Cross-entropy over (B, C), smoothed, weighted by the true class, focused on hard clips; each where asked for."""
+    """Return the cross-entropy over (B, C); optionally smoothed, weighted by the true class, focused on hard clips."""
     loss = clip_losses(logits, label, label_smoothing=label_smoothing, focal_gamma=focal_gamma)
     if class_weights is None:
         return loss.mean()
@@ -24,67 +33,137 @@ def classification_loss(
 
 
 def clip_losses(logits: Tensor, label: Tensor, *, label_smoothing: float, focal_gamma: float) -> Tensor:
-    """(B,): the loss of every clip."""
+    """Return the loss of every clip, (B,)."""
     log_p = F.log_softmax(logits.float(), dim=-1)
     true = log_p.gather(1, label[:, None])[:, 0]
     loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
     if focal_gamma > 0:
-        doubt = (-torch.expm1(true)).clamp(min=1e-6)  # at 0 a power below 1 has no finite slope
+        # 1 - p by expm1, which keeps small values exact; at 0 a power below 1 has no finite slope
+        doubt = (-torch.expm1(true)).clamp(min=1e-6)
         loss = loss * doubt**focal_gamma
     return loss
 
 
 def inverse_weights(counts: Tensor) -> Tensor:
-    """1 / n_c scaled to mean 1 over the classes that occur; 0 for one that does not."""
+    """Return 1 / n_c, scaled to mean 1 over the classes that occur; 0 for a class that does not."""
     weights = torch.where(counts > 0, 1 / counts.clamp(min=1).double(), 0.0)
     return (weights * (counts > 0).sum() / weights.sum()).float()
 
 
 def log_priors(counts: Tensor) -> Tensor:
-    """log of each class's share; a class without clips counts as one, so that it stays finite."""
+    """Return the log of each class's share; a class without clips counts as one clip, so that it stays finite."""
     counts = counts.clamp(min=1).double()
     return (counts / counts.sum()).log().float()
 
 
-def mutual_information_loss(soft: Tensor, descriptive: Tensor) -> Tensor:
-    """Symmetric InfoNCE over classes: each (C, D) view must find its own class in the other."""
-    similarity = F.normalize(soft.float(), dim=-1) @ F.normalize(descriptive.float(), dim=-1).T / TEXT_TEMPERATURE
-    own = torch.arange(len(similarity), device=similarity.device)
-    return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
-
-
-def decorrelation_loss(soft: Tensor) -> Tensor:
-    """The mean squared cosine between two different classes: 0 orthogonal, 1 identical."""
-    C = len(soft)
-    if C < 2:
-        return soft.sum() * 0.0
-    soft = F.normalize(soft.float(), dim=-1)
-    cosine = soft @ soft.T
-    # without its first entry, a square matrix in rows of C + 1 has its diagonal in the last column
-    different = cosine.flatten()[1:].view(C - 1, C + 1)[:, :-1].flatten()
-    return different.square().sum() / (C * (C - 1))
-
-
-def contrastive_loss(video: Tensor, text: Tensor, scale: Tensor, same: Tensor) -> Tensor:
-    """Each unit video (B, D) must find its text among the batch's, and each text its video.
-
-    ``same`` (B, B) is True where both belong together: the diagonal, and what equals it. Their probabilities are
-    added, so that a batch of equal texts has nothing to lose.
-    """
-    logits = scale * video.float() @ text.float().T
-    return (missed(logits, same) + missed(logits.T, same.T)) / 2
-
-
-def missed(logits: Tensor, same: Tensor) -> Tensor:
-    """Minus the log of the probability that a row's own columns have together, the mean over rows."""
-    own = logits.masked_fill(~same, float("-inf"))
-    return (logits.logsumexp(dim=1) - own.logsumexp(dim=1)).mean()
-
-
 def scheduled_weight(final: float, epoch: int, warmup: int, ramp: int) -> float:
-    """0 during ``warmup`` epochs, then linear growth over ``ramp``, then ``final``; ``epoch`` counts from 0."""
+    """Return 0 during ``warmup`` epochs, then a linear growth over ``ramp``, then ``final``; ``epoch`` starts at 0."""
     if epoch < warmup:
         return 0.0
     if epoch < warmup + ramp:
         return final * (epoch - warmup) / ramp
     return final
+
+
+# --- texts
+
+
+def mutual_information_loss(soft: Tensor, descriptive: Tensor) -> Tensor:
+    """Return the symmetric InfoNCE over classes: each (C, D) view must find its own class in the other view."""
+    similarity = F.normalize(soft.float(), dim=-1) @ F.normalize(descriptive.float(), dim=-1).T / TEXT_TEMPERATURE
+    classes = torch.arange(len(similarity), device=similarity.device)
+    return (F.cross_entropy(similarity, classes) + F.cross_entropy(similarity.T, classes)) / 2
+
+
+def decorrelation_loss(soft: Tensor) -> Tensor:
+    """Return the mean squared cosine between two different classes of (C, D): 0 if orthogonal, 1 if identical."""
+    C = len(soft)
+    if C < 2:
+        return soft.sum() * 0.0
+    soft = F.normalize(soft.float(), dim=-1)
+    cosine = soft @ soft.T
+    # without its first entry, a C × C matrix in rows of C + 1 has its diagonal in the last column
+    different = cosine.flatten()[1:].view(C - 1, C + 1)[:, :-1].flatten()
+    return different.square().sum() / (C * (C - 1))
+
+
+def contrastive_loss(video: Tensor, text: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """Return the loss by which each unit video (B, D) must find its text in the batch, and each text its video.
+
+    ``same`` (B, B) is True where both belong together: on the diagonal, and where texts are equal. Their probabilities
+    are added, so that a batch of equal texts has nothing to lose.
+    """
+    logits = scale * video.float() @ text.float().T
+    return (_retrieval_loss(logits, same) + _retrieval_loss(logits.T, same.T)) / 2
+
+
+def _retrieval_loss(logits: Tensor, same: Tensor) -> Tensor:
+    """Return the mean over rows of -log of the probability of all columns that belong to the row."""
+    matching = logits.masked_fill(~same, float("-inf"))
+    return (logits.logsumexp(dim=1) - matching.logsumexp(dim=1)).mean()
+
+
+# --- frames of long videos
+
+
+def ccc_loss(predicted: Tensor, label: Tensor, padding: Tensor | None = None) -> Tensor:
+    """(B, L, 2) both: 1 - CCC of valence plus 1 - CCC of arousal, each over all labelled frames of the batch."""
+    is_labelled = ~label.isnan() & _has_frame(padding, label)
+    predicted, label, is_labelled = (values.flatten(0, 1) for values in (predicted, label, is_labelled))  # (B * L, 2)
+    return torch.where(is_labelled.any(dim=0), 1 - concordance(predicted, label, is_labelled), 0.0).sum()
+
+
+def concordance(predicted: Tensor, label: Tensor, is_labelled: Tensor) -> Tensor:
+    """(N, K) all: the CCC of each column over its labelled rows, with population statistics.
+
+    0 where a column is constant or has no label.
+    """
+    predicted, label = (torch.where(is_labelled, values.float(), 0.0) for values in (predicted, label))
+    count = is_labelled.sum(dim=0).clamp(min=1)
+    predicted_mean, label_mean = predicted.sum(dim=0) / count, label.sum(dim=0) / count
+    predicted_gap, label_gap = (predicted - predicted_mean) * is_labelled, (label - label_mean) * is_labelled
+    covariance = (predicted_gap * label_gap).sum(dim=0) / count
+    variances = (predicted_gap.square().sum(dim=0) + label_gap.square().sum(dim=0)) / count
+    return 2 * covariance / (variances + (predicted_mean - label_mean).square() + EPSILON)
+
+
+def expression_loss(
+    logits: Tensor,
+    label: Tensor,
+    padding: Tensor | None = None,
+    *,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> Tensor:
+    """``logits`` (B, L, C), ``label`` (B, L): ``classification_loss`` over labelled frames."""
+    is_labelled, label = (label >= 0) & _has_frame(padding, label), label.clamp(min=0)
+    logits = torch.where(is_labelled[..., None], logits, 0.0)  # NaN elsewhere must not reach the gradient
+    weights = is_labelled.float() if class_weights is None else is_labelled * class_weights[label]
+    losses = clip_losses(
+        logits.flatten(0, 1), label.flatten(), label_smoothing=label_smoothing, focal_gamma=focal_gamma
+    )
+    return weighted_mean(losses, weights.flatten())
+
+
+def action_unit_loss(
+    logits: Tensor, label: Tensor, padding: Tensor | None = None, *, positive_weights: Tensor | None = None
+) -> Tensor:
+    """(B, L, K) both: binary cross-entropy over labelled units; ``positive_weights`` (K,) multiply active ones."""
+    is_labelled = (label >= 0) & _has_frame(padding, label)  # NaN >= 0 is False
+    logits, target = (torch.where(is_labelled, values, 0.0).float() for values in (logits, label))
+    losses = F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weights, reduction="none")
+    return weighted_mean(losses, is_labelled.float())
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean; 0, with a graph, where all weights are 0."""
+    total = weights.sum()
+    return (values * weights).sum() / torch.where(total > 0, total, 1.0)
+
+
+def _has_frame(padding: Tensor | None, label: Tensor) -> Tensor | bool:
+    """Return where there is a frame, in a shape that fits ``label`` (B, L) or (B, L, K)."""
+    if padding is None:
+        return True
+    return ~padding if label.dim() == 2 else ~padding[..., None]

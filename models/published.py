@@ -1,15 +1,21 @@
-"""The border post: state dicts of published checkpoints → tensors under our names. Their names appear here alone.
+"""State dicts of published checkpoints → tensors under our names. Published names appear in this file alone.
 
-CLIP-CAER, its fork with adapter and instance-enhanced classifier, RAPT with attention pooling, DFER-CLIP, EmoCLIP.
-Nothing is guessed: every key of a file is taken, dropped for a reason, or reported.
+Families: CLIP-CAER, its fork with adapter and instance-enhanced classifier, that fork with two more heads, RAPT with
+attention pooling, DFER-CLIP, EmoCLIP. Nothing is guessed: every key of a file is taken, dropped for a reason, or
+reported. The texts of prompts are recovered too, because stored prompt rows are exact rows of the token embedding.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
+
+from models.clip_backbone import detokenize
+from models.clip_towers import VOCABULARY
+from utils.errors import UserError
 
 State = dict[str, Tensor]
 
@@ -23,7 +29,7 @@ IMAGE_TOWER = (
     "ln_post.weight", "ln_post.bias",
 )  # fmt: skip
 TEXT_TOWER = ("positional_embedding", "text_projection", "ln_final.weight", "ln_final.bias")
-TEMPORAL_BLOCK = {  # theirs → ours
+TEMPORAL_BLOCK = {  # published name → our name
     "0.fn.norm.weight": "attention_norm.weight",
     "0.fn.norm.bias": "attention_norm.bias",
     "0.fn.fn.to_qkv.weight": "attention.to_qkv.weight",
@@ -37,11 +43,13 @@ TEMPORAL_BLOCK = {  # theirs → ours
     "1.fn.fn.net.3.bias": "feed_forward.3.bias",
 }
 DROPPED = {  # pattern → why it is not needed
-    r"clip_model_\.logit_scale": "not used by this family",
+    r"(clip_model_|backbone)\.logit_scale": "not used by this family",  # EmoCLIP trains a scale of its own
     r"(image_encoder|face_adapter|temporal_net|temporal_net_body|project_fc)_m\..*|queue|queue_ptr": "only training",
 }
 TEMPORAL_NETS = ("temporal_net", "temporal_net_body")
 TWO_HEADS = r"cls_(bin|4)\.(weight|bias)"
+END_OF_TEXT = VOCABULARY - 1
+UNKNOWN = -1
 
 
 @dataclass
@@ -56,7 +64,7 @@ class Published:
     dropped: dict[str, str] = field(default_factory=dict)  # key → reason
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    differing: list[str] = field(default_factory=list)  # aliases that are not equal
+    differing: list[str] = field(default_factory=list)  # copies of a tensor that are not equal
     unsupported: list[str] = field(default_factory=list)
     ours: dict[str, str] = field(default_factory=dict)  # every key that the family needs → our name
     prompts: list[str] = field(default_factory=list)  # texts, filled in once they are recovered
@@ -64,31 +72,61 @@ class Published:
 
 
 def sort_published(state: State) -> Published | None:
-    """The tensors of a published layout under our names; None where the layout is not known."""
-    if state and all(key.startswith("module.") for key in state):
+    """Return the tensors of a published layout under our names; None where the layout is not known."""
+    if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     family = family_of(state)
     if family is None:
         return None
     names = emoclip_names(state) if family.startswith("emoclip") else clip_caer_names(state)
-    found = Published(family, {}, ours=names)
-    copies = {alias_of(key): key for key in state}
-    for theirs, ours in names.items():
-        source = theirs if theirs in state else copies.get(theirs)
-        if source is None:
-            found.missing.append(theirs)
+    report = Published(family, {}, ours=names)
+    copies = {original_of(key): key for key in state}
+    for published_name, name in names.items():
+        key = published_name if published_name in state else copies.get(published_name)
+        if key is None:
+            report.missing.append(published_name)
             continue
-        found.taken.append(source)
-        found.model[ours] = state[source]
-    found.token_embedding = found.model.pop("token_embedding", None)
-    found.hand_crafted = found.model.pop("hand_crafted", None)
-    _sort_rest(state, found)
-    return found
+        report.taken.append(key)
+        report.model[name] = state[key]
+    report.token_embedding = report.model.pop("token_embedding", None)
+    report.hand_crafted = report.model.pop("hand_crafted", None)
+    _sort_rest(state, report)
+    return report
+
+
+def _sort_rest(state: State, report: Published) -> None:
+    """Sort the keys that no name of ours stands for: copies, leftovers of training, layers that do not exist here."""
+    taken = set(report.taken)
+    for key in state:
+        if key in taken:
+            continue
+        original = original_of(key)
+        reason = next((why for pattern, why in DROPPED.items() if re.fullmatch(pattern, key)), None)
+        if original in taken:
+            if not torch.equal(state[key], state[original]):
+                report.differing.append(key)
+            report.dropped[key] = "copy"
+        elif reason is not None:
+            report.dropped[key] = reason
+        elif re.fullmatch(TWO_HEADS, key):
+            report.unsupported.append(key)
+        else:
+            report.unexpected.append(key)
+
+
+def original_of(key: str) -> str:
+    """Return the key that holds the same tensor: the whole CLIP is stored again beside its towers."""
+    if key.startswith("clip_model_.visual."):
+        return key.replace("clip_model_.visual.", "image_encoder.", 1)
+    return key.replace("clip_model_.", "text_encoder.", 1) if key.startswith("clip_model_.") else ""
+
+
+# --- families and their keys
 
 
 def family_of(state: Iterable[str]) -> str | None:
-    """By the keys that only one family has."""
+    """Return the family, by the keys that only one family has."""
     keys = set(state)
     parts = {key.split(".")[0] for key in keys}
     if {"backbone", "temporal"} <= parts:
@@ -106,7 +144,7 @@ def family_of(state: Iterable[str]) -> str | None:
 
 
 def clip_caer_names(state: State) -> dict[str, str]:
-    """Every key that this file's family needs → our name."""
+    """Return every key that this file's family needs → our name."""
     family = family_of(state)
     names = {
         "prompt_learner.ctx": "prompts.context",
@@ -114,13 +152,14 @@ def clip_caer_names(state: State) -> dict[str, str]:
         "prompt_learner.token_suffix": "prompts.text",
         "clip_model_.token_embedding.weight": "token_embedding",
     }
-    names |= tower_names(state, "image_encoder.", "image_encoder.", IMAGE_TOWER)
-    names |= tower_names(state, "text_encoder.", "text_encoder.", TEXT_TOWER)
+    names |= _tower_names(state, "image_encoder.", "image_encoder.", IMAGE_TOWER)
+    names |= _tower_names(state, "text_encoder.", "text_encoder.", TEXT_TOWER)
     pooled = family == "rapt"
-    depth = max(count_blocks(state, f"{net}.temporal_transformer.layers.") for net in TEMPORAL_NETS)
-    names |= temporal_names("temporal_net.", "face_temporal.", depth, pooled)
+    # both nets are equally deep, so a net that lost its last block is not mistaken for a smaller one
+    depth = max(_count_blocks(state, f"{net}.temporal_transformer.layers.") for net in TEMPORAL_NETS)
+    names |= _temporal_names("temporal_net.", "face_temporal.", depth, pooled)
     if family != "dfer-clip":
-        names |= temporal_names("temporal_net_body.", "context_temporal.", depth, pooled)
+        names |= _temporal_names("temporal_net_body.", "context_temporal.", depth, pooled)
         names |= {"project_fc.weight": "fuse.weight", "project_fc.bias": "fuse.bias"}
     if family not in ("dfer-clip", "clip-caer"):
         second = "3" if pooled else "2"  # RAPT has a dropout in between
@@ -134,73 +173,80 @@ def clip_caer_names(state: State) -> dict[str, str]:
 
 def emoclip_names(state: State) -> dict[str, str]:
     visual = "backbone.visual." if any(key.startswith("backbone.visual.") for key in state) else "backbone."
-    names = tower_names(state, visual, "image_encoder.", IMAGE_TOWER)
-    depth = count_blocks(state, "temporal.temporal_transformer.layers.")
-    names |= temporal_names("temporal.", "temporal.", depth, pooled=False)
+    names = _tower_names(state, visual, "image_encoder.", IMAGE_TOWER)
+    depth = _count_blocks(state, "temporal.temporal_transformer.layers.")
+    names |= _temporal_names("temporal.", "temporal.", depth, pooled=False)
     if family_of(state) == "emoclip":
-        names |= tower_names(state, "backbone.", "text_encoder.", TEXT_TOWER)
+        names |= _tower_names(state, "backbone.", "text_encoder.", TEXT_TOWER)
         names |= {"backbone.token_embedding.weight": "token_embedding", "logit_scale": "logit_scale"}
     if any(key.startswith("mlp.") for key in state):
-        names |= {f"mlp.{layer}.{kind}": f"readout.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
+        names |= _two_layers("mlp.", "readout.")
     return names
 
 
-def tower_names(state: State, theirs: str, ours: str, outside: tuple[str, ...]) -> dict[str, str]:
-    """One of CLIP's towers: what stands outside its blocks, then as many blocks as the file has."""
-    names = {theirs + name: ours + name for name in outside}
-    for block in range(count_blocks(state, f"{theirs}transformer.resblocks.")):
-        for name in TOWER_BLOCK:
-            inner = f"transformer.resblocks.{block}.{name}"
-            names[theirs + inner] = ours + inner
-    return names
+def _tower_names(state: State, source: str, target: str, outside_blocks: tuple[str, ...]) -> dict[str, str]:
+    """Return the names of a CLIP tower with as many blocks as the file has; ``source`` → ``target`` are prefixes."""
+    blocks = range(_count_blocks(state, f"{source}transformer.resblocks."))
+    inner = [f"transformer.resblocks.{block}.{name}" for block in blocks for name in TOWER_BLOCK]
+    return {source + name: target + name for name in (*outside_blocks, *inner)}
 
 
-def temporal_names(theirs: str, ours: str, depth: int, pooled: bool) -> dict[str, str]:
-    names = {f"{theirs}pos_embedding": f"{ours}positions"}
+def _temporal_names(source: str, target: str, depth: int, pooled: bool) -> dict[str, str]:
+    names = {f"{source}pos_embedding": f"{target}positions"}
     if pooled:
-        names |= {
-            f"{theirs}attention_pool.{layer}.{kind}": f"{ours}pool.{layer}.{kind}"
-            for layer in (0, 2)
-            for kind in ("weight", "bias")
-        }
+        names |= _two_layers(f"{source}attention_pool.", f"{target}pool.")
     else:
-        names[f"{theirs}cls_token"] = f"{ours}class_token"
+        names[f"{source}cls_token"] = f"{target}class_token"
     for block in range(depth):
-        for name, own in TEMPORAL_BLOCK.items():
-            names[f"{theirs}temporal_transformer.layers.{block}.{name}"] = f"{ours}blocks.{block}.{own}"
+        for published_name, name in TEMPORAL_BLOCK.items():
+            names[f"{source}temporal_transformer.layers.{block}.{published_name}"] = f"{target}blocks.{block}.{name}"
     return names
 
 
-def count_blocks(state: Iterable[str], prefix: str) -> int:
-    """At least one, so that a file that lost all its blocks is said to miss the first."""
+def _two_layers(source: str, target: str) -> dict[str, str]:
+    """Return the names of an ``nn.Sequential`` of linear, activation, linear."""
+    return {f"{source}{part}": f"{target}{part}" for part in ("0.weight", "0.bias", "2.weight", "2.bias")}
+
+
+def _count_blocks(state: Iterable[str], prefix: str) -> int:
+    """Return at least 1, so that for a file without any block the first one is reported as missing."""
     numbers = [key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)]
     return max([int(number) + 1 for number in numbers if number.isdigit() and len(number) < 4], default=1)
 
 
-def _sort_rest(state: State, found: Published) -> None:
-    """Keys that no name of ours stands for: copies, left-overs of training, layers that do not exist here."""
-    taken = set(found.taken)
-    for key in state:
-        if key in taken:
-            continue
-        original = alias_of(key)
-        reason = next((why for pattern, why in DROPPED.items() if re.fullmatch(pattern, key)), None)
-        if key == "backbone.logit_scale":  # EmoCLIP trains a scale of its own
-            reason = "not used by this family"
-        if original in taken:
-            if not torch.equal(state[key], state[original]):
-                found.differing.append(key)
-            found.dropped[key] = "copy"
-        elif reason is not None:
-            found.dropped[key] = reason
-        elif re.fullmatch(TWO_HEADS, key):
-            found.unsupported.append(key)
-        else:
-            found.unexpected.append(key)
+# --- prompt texts
 
 
-def alias_of(key: str) -> str:
-    """The key that holds the same tensor: the whole CLIP is stored again beside its towers."""
-    if key.startswith("clip_model_.visual."):
-        return key.replace("clip_model_.visual.", "image_encoder.", 1)
-    return key.replace("clip_model_.", "text_encoder.", 1) if key.startswith("clip_model_.") else ""
+@dataclass
+class Recovered:
+    """``end`` (R,): the row of each text's end; ``lengths`` (R,): its tokens without start and end."""
+
+    texts: list[str]
+    end: Tensor
+    lengths: Tensor
+
+
+def recover_texts(rows: Tensor, embedding: Tensor, first: int) -> Recovered:
+    """Return the texts of stored embeddings ``rows`` (R, L, W), in which the class text begins at row ``first``."""
+    ids = find_rows(rows.flatten(0, 1), embedding).view(rows.shape[:2])
+    is_end = ids == END_OF_TEXT
+    without_end = (~is_end.any(dim=1)).nonzero().flatten().tolist()
+    if without_end:
+        raise UserError(f"prompt {without_end[0] + 1} holds no row of the token embedding that ends a text")
+    end = is_end.int().argmax(dim=1)
+    texts = [_spell(row[first:stop].tolist()) for row, stop in zip(ids, end.tolist(), strict=True)]
+    return Recovered(texts, end, end - first)
+
+
+def find_rows(rows: Tensor, embedding: Tensor) -> Tensor:
+    """(N, W) → (N,): the index of the first row of ``embedding`` with the same bits, or UNKNOWN."""
+    ids: dict[bytes, int] = {}
+    for token, row in enumerate(embedding.float().numpy()):
+        ids.setdefault(row.tobytes(), token)
+    return torch.tensor([ids.get(row.tobytes(), UNKNOWN) for row in rows.float().numpy()])
+
+
+def _spell(ids: list[int]) -> str:
+    """Return the words of token ids; a run of unknown tokens is shown as ``?``."""
+    runs = [(is_unknown, list(run)) for is_unknown, run in groupby(ids, lambda number: number == UNKNOWN)]
+    return " ".join("?" if is_unknown else detokenize(run) for is_unknown, run in runs).strip()

@@ -1,9 +1,9 @@
-"""Where an image tower looks for a class: its attention, weighted by the class's gradient, followed back to patches.
+"""``--mode attention``: where an image tower looks for a class.
 
-In every block, what a token takes from another counts by how much it raises the score: the attention times the score's
-gradient by it, where positive, averaged over heads. What the class token reads is followed through the blocks from the
-last to the first, each token also keeping what it had. A map's numbers are never negative; they say what counts for the
-class, not what counts against it.
+In every block, what a token takes from another counts by how much it raises the class's score: the attention times the
+score's gradient with respect to it, where positive, averaged over heads. These weights are followed from the class
+token through the blocks, from the last to the first, while each token also keeps its own value. A map is never
+negative: it shows what counts for the class, not what counts against it.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.clip_towers import Attention, Block, ImageTower
+from models.clip_towers import Attention, ImageTower
 
-FRAMES_AT_ONCE = 8  # of one pass with gradients: what bounds the memory
+CHUNK_FRAMES = 8  # in one pass with gradients, which bounds the memory
 STREAMS = ("face", "context")
 
 
@@ -30,10 +30,10 @@ class ClassRelevance:
 def explain_class(
     model: nn.Module, face: Tensor | None, context: Tensor | None, label: int | None = None, texts: object = None
 ) -> ClassRelevance:
-    """``face``, ``context`` (1, T, 3, S, S), None for a stream left out; ``label``: None is the predicted class.
+    """Return the maps of the class ``label``, or of the predicted class.
 
-    ``model``: its ``encode_frames`` turns frames into features (1, T, D), its ``head`` those into logits. Everything
-    behind the image tower (adapter, temporal transformer, fusion) enters by the gradient of the class's score.
+    ``face``, ``context`` (1, T, 3, S, S), None for a stream left out. Everything behind the image tower (adapter,
+    temporal transformer, fusion) enters by the gradient of the class's score with respect to the frame features.
     """
     with torch.no_grad():
         features = model.encode_frames(face, context)
@@ -41,24 +41,23 @@ def explain_class(
         leaves = [None if stream is None else stream.detach().float().requires_grad_() for stream in features]
         logits = model.head(*leaves, texts).logits[0]
         label = int(logits.argmax()) if label is None else label
-        used = [leaf for leaf in leaves if leaf is not None]
-        slopes = iter(torch.autograd.grad(logits[label], used))
+        gradients = iter(torch.autograd.grad(logits[label], [leaf for leaf in leaves if leaf is not None]))
     maps = {}
     for name, frames, leaf in zip(STREAMS, (face, context), leaves, strict=True):
         if leaf is not None:
-            maps[name] = patch_relevance(model.image_encoder, frames[0], next(slopes)[0])
+            maps[name] = patch_relevance(model.image_encoder, frames[0], next(gradients)[0])
     return ClassRelevance(label, logits.detach(), maps)
 
 
 def patch_relevance(tower: ImageTower, frames: Tensor, slopes: Tensor) -> Tensor:
     """Frames (T, 3, S, S), and the score's gradient by each frame's feature (T, D) → (T, rows, columns)."""
-    parts = zip(frames.split(FRAMES_AT_ONCE), slopes.split(FRAMES_AT_ONCE), strict=True)
-    rows = torch.cat([follow_back(*attention_slopes(tower, *part)) for part in parts])
+    chunks = zip(frames.split(CHUNK_FRAMES), slopes.split(CHUNK_FRAMES), strict=True)
+    rows = torch.cat([follow_back(*attention_slopes(tower, *chunk)) for chunk in chunks])
     return rows.unflatten(1, (frames.shape[-2] // tower.conv1.kernel_size[0], -1))
 
 
 def attention_slopes(tower: ImageTower, frames: Tensor, slopes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Of every block the attention (T, heads, L, L) and the score's gradient by it."""
+    """Return of every block the attention (T, heads, L, L) and the score's gradient by it."""
     with torch.enable_grad():
         features, attentions = encode_openly(tower, frames)
         gradients = torch.autograd.grad((features * slopes).sum(), attentions)
@@ -66,35 +65,31 @@ def attention_slopes(tower: ImageTower, frames: Tensor, slopes: Tensor) -> tuple
 
 
 def follow_back(attentions: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """(T, L - 1): what each patch gives to the class token, through all blocks."""
-    row = torch.zeros_like(attentions[0][:, 0, :1])  # (T, 1, L): the class token stands for itself
-    row[..., 0] = 1
+    """Return (T, L - 1): what each patch gives to the class token, through all blocks."""
+    row = torch.zeros_like(attentions[0][:, 0, :1])  # (T, 1, L)
+    row[..., 0] = 1  # the class token itself
     for attention, gradient in zip(reversed(attentions), reversed(gradients), strict=True):
         row = row + row @ (attention * gradient).clamp(min=0).mean(dim=1)
     return row[:, 0, 1:]
 
 
 def encode_openly(tower: ImageTower, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """As ``tower(image)``, (N, D), with the attention of every block (N, heads, L, L) in reach of gradients."""
+    """Return ``tower(image)``, (N, D), and the attention of every block (N, heads, L, L), in reach of gradients."""
     x, attentions = tower.embed(image), []
     for block in tower.transformer.resblocks:
-        x, attention = pass_openly(block, x)
+        mixed, attention = attend_openly(block.attn, block.ln_1(x))
+        x = x + mixed
+        x = x + block.mlp(block.ln_2(x))
         attentions.append(attention)
     return tower.ln_post(x[:, 0]) @ tower.proj, attentions
 
 
-def pass_openly(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
-    mixed, attention = attend_openly(block.attn, block.ln_1(x))
-    x = x + mixed
-    return x + block.mlp(block.ln_2(x)), attention
-
-
 def attend_openly(module: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The fused kernel's product, written out."""
+    """Return what ``module(x)`` returns, and its attention, which the fused kernel does not give."""
     N, L, W = x.shape
     qkv = F.linear(x, module.in_proj_weight, module.in_proj_bias).view(N, L, 3, module.heads, -1)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, heads, L, W / heads) each
     attention = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
     if not attention.requires_grad:
-        attention.requires_grad_()  # nothing before it learns: the gradient by it is all that is asked
+        attention.requires_grad_()  # with all weights frozen the graph begins here
     return module.out_proj((attention @ value).transpose(1, 2).reshape(N, L, W)), attention

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_towers import count_blocks
-from models.tcn import TemporalConvNet
 from utils.errors import UserError
 
-SIZES = {"va": 2, "expr": 8, "au": 12}  # numbers a frame, of each task
+SIZES = {"va": 2, "expr": 8, "au": 12}  # numbers per frame, of each task
 PARTS = ("tcn", "project", "transformer", *SIZES)
+TCN_STD = 0.01  # standard deviation of the TCN's first weights
 
 
 @dataclass
@@ -25,19 +25,10 @@ class SequenceOutput:
     au: Tensor | None = None  # (B, L, 12) logits
 
 
-class FrameNorm(nn.BatchNorm1d):
-    """Batch norm over frames (N, D); fewer than two have no spread, and take the running statistics."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) < 2:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
-
-
 class SequenceModel(nn.Module):
-    """Per-frame features (B, L, ``features``) → one prediction a frame for each of ``tasks``.
+    """Frame features (B, L, ``features``) → one prediction per frame for each of ``tasks``.
 
-    Each part draws its first weights from a stream of its own: leaving one out changes no other.
+    Each part draws its first weights from a seed of its own, so that leaving a part out changes no other.
     """
 
     def __init__(
@@ -72,15 +63,15 @@ class SequenceModel(nn.Module):
             self.project = nn.Linear(channels[-1] if with_tcn else features, width)
         if with_transformer:
             with seeded(seeds["transformer"]):
-                layer = (width, heads, hidden, dropout)
-                self.transformer = nn.ModuleList(
-                    nn.TransformerEncoderLayer(*layer, batch_first=True) for _ in range(layers)
-                )
+                blocks = [
+                    nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(layers)
+                ]
+                self.transformer = nn.ModuleList(blocks)
         sizes = SIZES | {"expr": num_expressions}
         self.readouts = nn.ModuleDict()
         for task in (task for task in SIZES if task in tasks):
             with seeded(seeds[task]):
-                self.readouts[task] = build_readout(width, readout_width, sizes[task])
+                self.readouts[task] = build_frame_readout(width, readout_width, sizes[task])
 
     def forward(self, features: Tensor, padding: Tensor | None = None) -> SequenceOutput:
         """``features`` (B, L, D); ``padding`` (B, L) is True where there is no frame, whatever stands there."""
@@ -97,34 +88,20 @@ class SequenceModel(nn.Module):
     def _attend(self, x: Tensor, padding: Tensor) -> Tensor:
         if self.positions:
             x = x + sinusoids(padding, x.shape[-1]).to(x.dtype)
-        hidden = padding & ~padding.all(dim=1, keepdim=True)  # a row without frames sees itself: no NaN
+        # softmax over no frame is NaN, so a row without frames attends to itself; its results are not read
+        hidden = padding & ~padding.all(dim=1, keepdim=True)
         for layer in self.transformer:
             x = layer(x, src_key_padding_mask=hidden)
         return x
 
     def _read(self, x: Tensor, padding: Tensor) -> SequenceOutput:
-        """The heads see frames alone: what stands in padding enters no statistics and gets no gradient."""
-        seen, out = ~padding, SequenceOutput()
-        frames = x[seen]  # (N, width)
+        """Run the heads on real frames alone, so that padding enters no batch statistics and gets no gradient."""
+        has_frame, out = ~padding, SequenceOutput()
+        frames = x[has_frame]  # (N, width)
         for task, readout in self.readouts.items():
             rows = readout(frames)
-            setattr(out, task, rows.new_zeros(*seen.shape, rows.shape[-1]).index_put((seen,), rows))
+            setattr(out, task, rows.new_zeros(*has_frame.shape, rows.shape[-1]).index_put((has_frame,), rows))
         return out
-
-
-def build_readout(width: int, hidden: int, numbers: int) -> nn.Sequential:
-    """(N, width) → (N, numbers), without a non-linearity, as published."""
-    return nn.Sequential(nn.Linear(width, hidden), FrameNorm(hidden), nn.Linear(hidden, numbers))
-
-
-def sinusoids(padding: Tensor, width: int) -> Tensor:
-    """(B, L) → (B, L, width): sine and cosine in turn, counted from the first frame that is there."""
-    L, device = padding.shape[1], padding.device
-    first = (~padding).int().argmax(dim=1, keepdim=True)
-    place = (torch.arange(L, device=device) - first).clamp(min=0)  # (B, L)
-    rates = 10000 ** (-torch.arange(0, width, 2, device=device) / width)
-    angle = place[..., None] * rates
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
 
 def check_sizes(tasks: Collection[str], width: int, heads: int, positions: bool) -> None:
@@ -139,7 +116,7 @@ def check_sizes(tasks: Collection[str], width: int, heads: int, positions: bool)
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A stream of its own."""
+    """Draw random numbers from ``seed`` inside, and leave the generator outside as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -153,17 +130,20 @@ def sequence_like(
     positions: bool = False,
     dropout: float = 0.3,
 ) -> SequenceModel:
-    """A model of the sizes in ``state``, its weights not yet loaded; the arguments are what tensors cannot tell."""
+    """Return a model of the sizes in ``state``, its weights not yet loaded.
+
+    The other arguments are what tensors do not show.
+    """
     tasks = [task for task in SIZES if f"readouts.{task}.0.weight" in state]
     blocks, layers = count_blocks(state, "tcn.blocks."), count_blocks(state, "transformer.")
-    first = [state[f"tcn.blocks.{i}.first.direction"] for i in range(blocks)]  # (outputs, inputs, kernel) each
-    options = {"channels": [len(one) for one in first], "kernel": first[0].shape[2]} if first else {}
+    convs = [state[f"tcn.blocks.{i}.first.direction"] for i in range(blocks)]  # (outputs, inputs, kernel) each
+    sizes = {"channels": [len(conv) for conv in convs], "kernel": convs[0].shape[2]} if convs else {}
     if layers:
-        options["hidden"] = len(state["transformer.0.linear1.weight"])
+        sizes["hidden"] = len(state["transformer.0.linear1.weight"])
     if "expr" in tasks:
-        options["num_expressions"] = len(state["readouts.expr.2.weight"])
+        sizes["num_expressions"] = len(state["readouts.expr.2.weight"])
     return SequenceModel(
-        first[0].shape[1] if first else state["project.weight"].shape[1],
+        convs[0].shape[1] if convs else state["project.weight"].shape[1],
         tasks=tasks,
         causal=causal,
         width=len(state["project.weight"]),
@@ -174,5 +154,108 @@ def sequence_like(
         readout_width=len(state[f"readouts.{tasks[0]}.0.weight"]) if tasks else 0,
         with_tcn=blocks > 0,
         with_transformer=layers > 0,
-        **options,
+        **sizes,
     )
+
+
+# --- parts
+
+
+class NormedConv(nn.Module):
+    """A 1-d convolution over frames whose weights are a direction and a length for each output channel."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, dilation: int, causal: bool) -> None:
+        super().__init__()
+        conv = nn.Conv1d(inputs, outputs, kernel)
+        self.direction = nn.Parameter(nn.init.normal_(conv.weight.detach(), std=TCN_STD))
+        self.length = nn.Parameter(torch.linalg.vector_norm(self.direction.detach(), dim=(1, 2), keepdim=True))
+        self.bias = conv.bias
+        self.dilation, reach = dilation, (kernel - 1) * dilation
+        self.margins = (reach, 0) if causal else (reach // 2, reach // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, L) → (B, outputs, L)."""
+        norm = torch.linalg.vector_norm(self.direction, dim=(1, 2), keepdim=True)
+        weight = self.direction * (self.length / norm)
+        return F.conv1d(F.pad(x, self.margins), weight, self.bias, dilation=self.dilation)
+
+
+class ConvBlock(nn.Module):
+    """Two convolutions with a shortcut around them, which is a 1x1 convolution where the widths differ."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, dilation: int, causal: bool, dropout: float) -> None:
+        super().__init__()
+        self.first = NormedConv(inputs, outputs, kernel, dilation=dilation, causal=causal)
+        self.second = NormedConv(outputs, outputs, kernel, dilation=dilation, causal=causal)
+        self.first_bend, self.second_bend, self.last_bend = nn.PReLU(), nn.PReLU(), nn.PReLU()
+        self.shortcut = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else None
+        if self.shortcut is not None:
+            nn.init.normal_(self.shortcut.weight, std=TCN_STD)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
+        """``x`` (B, inputs, L); ``missing`` (B, 1, L) is True where there is no frame: each convolution reads 0."""
+        x = _blank(x, missing)
+        inner = self.dropout(self.first_bend(self.first(x)))
+        inner = self.dropout(self.second_bend(self.second(_blank(inner, missing))))
+        return self.last_bend(inner + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class TemporalConvNet(nn.Module):
+    """(B, L, D) → (B, L, channels[-1]). Each frame reads those around it, by default only earlier ones.
+
+    Block ``i`` reads frames that are 2^i apart.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        channels: Sequence[int] = (768, 256, 128),
+        kernel: int = 5,
+        causal: bool = True,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if not causal and kernel % 2 == 0:
+            raise UserError(f"a convolution that reads both sides has an odd kernel, not {kernel}")
+        self.blocks = nn.ModuleList(
+            ConvBlock(inputs, outputs, kernel, dilation=2**i, causal=causal, dropout=dropout)
+            for i, (inputs, outputs) in enumerate(zip((width, *channels), channels, strict=False))
+        )
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """``padding`` (B, L) is True where there is no frame; what comes out there means nothing."""
+        x, missing = frames.transpose(1, 2), None if padding is None else padding[:, None]  # (B, D, L)
+        for block in self.blocks:
+            x = block(x, missing)
+        return x.transpose(1, 2)
+
+
+def _blank(x: Tensor, missing: Tensor | None) -> Tensor:
+    """Return zeros where there is no frame, also where NaN stands there."""
+    return x if missing is None else x.masked_fill(missing, 0.0)
+
+
+class FrameNorm(nn.BatchNorm1d):
+    """Batch norm over frames (N, D); fewer than two have no spread, and take the running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def build_frame_readout(width: int, hidden: int, numbers: int) -> nn.Sequential:
+    """(N, width) → (N, numbers), without a non-linearity, as published."""
+    return nn.Sequential(nn.Linear(width, hidden), FrameNorm(hidden), nn.Linear(hidden, numbers))
+
+
+def sinusoids(padding: Tensor, width: int) -> Tensor:
+    """(B, L) → (B, L, width): sine and cosine in turn, counted from the first real frame of each row."""
+    L, device = padding.shape[1], padding.device
+    first = (~padding).int().argmax(dim=1, keepdim=True)
+    position = (torch.arange(L, device=device) - first).clamp(min=0)  # (B, L)
+    rates = 10000 ** (-torch.arange(0, width, 2, device=device) / width)
+    angle = position[..., None] * rates
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)

@@ -1,4 +1,4 @@
-"""The temporal transformer: the frames of one stream become one feature, read from a class token or pooled."""
+"""The temporal transformer: the frames of one stream → one feature, read from a class token or pooled."""
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +14,18 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """``x`` (B, L, D); ``visible`` (B, 1, 1, L) is True where a token may be seen."""
+        """``x`` (B, L, D); ``visible`` (B, 1, 1, L) is True where a token may be attended to."""
         B, L, _ = x.shape
         query, key, value = self.to_qkv(x).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, width)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
         return self.dropout(self.to_out(mixed.transpose(1, 2).reshape(B, L, -1)))
 
     def read_first(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """(B, L, D) → (B, 1, D): the first token's row alone."""
+        """(B, L, D) → (B, 1, D): the same for the first token alone."""
         B, L, _ = x.shape
         width = self.to_out.in_features
         query = F.linear(x[:, :1], self.to_qkv.weight[:width]).view(B, 1, self.heads, -1).transpose(1, 2)
-        both = F.linear(x, self.to_qkv.weight[width:]).view(B, L, 2, self.heads, -1)
-        key, value = both.permute(2, 0, 3, 1, 4)
+        key, value = F.linear(x, self.to_qkv.weight[width:]).view(B, L, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
         return self.dropout(self.to_out(mixed.reshape(B, 1, -1)))
 
@@ -51,7 +50,7 @@ class Block(nn.Module):
         return x + self.feed_forward(self.feed_norm(x))
 
     def read_first(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """The same for the first token alone, (B, 1, D): what nothing reads afterwards is not computed."""
+        """Return the first token's row alone, (B, 1, D). In the last block nothing reads the other rows."""
         x = x[:, :1] + self.attention.read_first(self.attention_norm(x), visible)
         return x + self.feed_forward(self.feed_norm(x))
 
@@ -59,7 +58,7 @@ class Block(nn.Module):
 class TemporalTransformer(nn.Module):
     """(B, T, D) → (B, D). No final norm; class token and positions start at standard normal, as published.
 
-    ``pooled``: no class token; a small scorer weighs the frames, and their weighted sum is the feature (RAPT).
+    ``pooled``: no class token; a small scorer weighs the frames, and the feature is their weighted sum (RAPT).
     """
 
     def __init__(
@@ -86,22 +85,22 @@ class TemporalTransformer(nn.Module):
         B, T, _ = frames.shape
         if T > self.max_frames:
             raise ValueError(f"{T} frames, but this temporal transformer holds positions for {self.max_frames}")
-        x, seen = frames, None if padding is None else ~padding
+        x, has_frame = frames, None if padding is None else ~padding
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(B, -1, -1).to(frames.dtype), frames], dim=1)
-            seen = None if seen is None else F.pad(seen, (1, 0), value=True)
+            has_frame = None if has_frame is None else F.pad(has_frame, (1, 0), value=True)
         L = x.shape[1]
         x = x + self.positions[:, :L]
-        visible = None if seen is None else seen[:, None, None]  # (B, 1, 1, L)
+        visible = None if has_frame is None else has_frame[:, None, None]  # (B, 1, 1, L)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, visible)
         if self.pool is None:
             return last.read_first(x, visible)[:, 0]
-        return self._pooled(last(x, visible), seen)
+        return self._pool(last(x, visible), has_frame)
 
-    def _pooled(self, x: Tensor, seen: Tensor | None) -> Tensor:
+    def _pool(self, x: Tensor, has_frame: Tensor | None) -> Tensor:
         scores = self.pool(x)  # (B, T, 1)
-        if seen is not None:
-            scores = scores.masked_fill(~seen[..., None], float("-inf"))
+        if has_frame is not None:
+            scores = scores.masked_fill(~has_frame[..., None], float("-inf"))
         return (scores.softmax(dim=1) * x).sum(dim=1)

@@ -12,8 +12,8 @@ class PromptLearner(nn.Module):
     """R class texts, each with ``n`` context vectors → (R, 77, W) for the text tower.
 
     ``embedded`` (R, 77, W) are the token embeddings of ``n`` placeholders followed by the text, ``end`` (R,) the
-    end-of-text positions, ``text_lengths`` (R,) the tokens of each text without start and end. All three are buffers:
-    a checkpoint needs neither the texts nor the tokenizer.
+    end-of-text positions, ``text_lengths`` (R,) the tokens of each text without start and end. All three become
+    buffers, so that a checkpoint needs neither the texts nor the tokenizer.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PromptLearner(nn.Module):
         self.register_load_state_dict_post_hook(lambda prompts, _: prompts.lay_out())
 
     def lay_out(self) -> None:
-        """What follows from the texts alone, once: how many tokens matter, and where each token of a row stands."""
+        """Compute what follows from the texts alone: how many tokens matter, and the order of tokens in each row."""
         self.length = length_of(self.end)
         if self.position != "end":
             self.order = self._order().to(self.text.device)
@@ -52,9 +52,9 @@ class PromptLearner(nn.Module):
         return rows if self.order is None else rows.gather(1, self.order[..., None].expand_as(rows))
 
     def _order(self) -> Tensor:
-        """(R, 77): which of start, context vectors and text stands at each place of a row."""
+        """Return (R, 77): for each position of a row, which token of [start, context vectors, text] stands there."""
         first, last = 1 + self.contexts, 1 + self.contexts + self.text.shape[1]  # of the text
-        ahead = 1 + (self.contexts // 2 if self.position == "middle" else 0)  # before the class text
+        ahead = 1 + (self.contexts // 2 if self.position == "middle" else 0)  # tokens before the class text
         rows = [
             [*range(ahead), *range(first, first + n), *range(ahead, first), *range(first + n, last)]
             for n in self.text_lengths.tolist()
@@ -63,5 +63,5 @@ class PromptLearner(nn.Module):
 
 
 def with_placeholders(text: str, contexts: int) -> str:
-    """``X X X text``: the tokens that the context vectors take the place of."""
+    """Return ``X X X text``: the context vectors take the positions of the placeholders."""
     return " ".join(["X"] * contexts + [text])

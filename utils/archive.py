@@ -1,7 +1,7 @@
 """Files of tensors that somebody else wrote: torch archives, TorchScript archives and safetensors, read as data alone.
 
-A torch archive is a zip: ``data.pkl`` describes, ``data/0``, ``data/1`` ... hold the bytes. All of it is read here; no
-code of the file, and no loader that would run it, is ever involved. There is no switch for that.
+A torch archive is a zip: ``data.pkl`` describes the content, ``data/0``, ``data/1`` ... hold the bytes of tensors. No
+code of the file is run, and no loader that would run it is called. There is no switch for that.
 """
 
 import os
@@ -11,33 +11,35 @@ from typing import Any
 
 from torch import Tensor
 
-from utils.errors import UserError, reason_of
-from utils.inert import InertModule, Refused
-from utils.unpickle import unpickle
+from utils.errors import UserError, first_line, reason_of
+from utils.safe_pickle import ScriptModule, UnsafePickleError, unpickle
 
-LARGEST_PICKLE = 4 * 2**20  # the description alone, without the tensors: published checkpoints need 0.2 MB
-LONGEST_NAME = 1000
-DEEPEST_MODULE = 64
-PART = 2**20  # bytes copied at a time, so that no tensor is held twice
+MAX_PICKLE_BYTES = 4 * 2**20  # data.pkl alone, without the tensors: published checkpoints need 0.2 MB
+MAX_NAME_LENGTH = 1000
+MAX_MODULE_DEPTH = 64
+MAX_MODULES = 100_000
+CHUNK_BYTES = 2**20  # copied at a time, so that no tensor is in memory twice
 
 
 def read_archive(path: Path) -> Any:
-    """What ``torch.save`` put into the file, or a TorchScript archive's ``{name: tensor}``; one line where it cannot be
-    had."""
+    """Return what ``torch.save`` put into the file, or the ``{name: tensor}`` of a TorchScript archive or safetensors.
+
+    Whatever is wrong with the file, the error is one line.
+    """
     try:
-        if not path.is_file():  # a pipe would wait for ever
+        if not path.is_file():  # reading a pipe would wait for ever
             raise UserError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected a checkpoint")
         if path.suffix == ".safetensors":
             return read_safetensors(path)[0]
         with open(path, "rb") as file:
             start = file.read(4)
         if start[:2] != b"PK":
-            raise UserError(f"{path}: not a checkpoint: {_described(start)}")
+            raise UserError(f"{path}: not a checkpoint: {_kind_of_file(start)}")
         with zipfile.ZipFile(path) as archive:
-            return _Archive(path, archive).load()
+            return _TorchArchive(path, archive).load()
     except UserError:
         raise
-    except Refused as error:
+    except UnsafePickleError as error:
         raise UserError(f"{path}: holds {error}, which is not data; refused, and nothing of it was run") from None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
@@ -46,7 +48,7 @@ def read_archive(path: Path) -> Any:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """``({name: tensor}, metadata)``."""
+    """Return ``({name: tensor}, metadata)``."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -58,11 +60,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path}: {reason_of(error)}") from None
 
 
-class _Archive:
-    """One open zip; what is read from it never adds up to more than the file itself."""
+class _TorchArchive:
+    """One open zip. All records read from it never add up to more bytes than the file has."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path, self.archive, self.left = path, archive, os.path.getsize(path)
+        self.path, self.archive, self.bytes_allowed = path, archive, os.path.getsize(path)
         names = [entry.filename for entry in archive.infolist()]
         roots = [name.removesuffix("data.pkl") for name in names if name.split("/")[1:] == ["data.pkl"]]
         if len(roots) != 1:
@@ -75,57 +77,55 @@ class _Archive:
         torchscript = f"{self.root}constants.pkl" in self.names
         if f"{self.root}byteorder" in self.names and self.read("byteorder") != b"little":
             raise UserError(f"{self.path}: written on a big-endian machine; save it again on a little-endian one")
-        data = bytes(self.read("data.pkl", LARGEST_PICKLE))
+        data = bytes(self.read("data.pkl", MAX_PICKLE_BYTES))
         loaded = unpickle(data, lambda key: self.read(f"data/{key}"), torchscript=torchscript)
         return _tensors_of(loaded) if torchscript else loaded
 
-    def read(self, name: str, largest: int | None = None) -> bytearray:
-        """One stored record, checked by its sum."""
+    def read(self, name: str, limit: int | None = None) -> bytearray:
+        """Return one record. Its sizes are checked before any memory is taken, its checksum at the end."""
         if self.root + name not in self.names:
             raise UserError(f"{self.path}: damaged: {name[:40]} is missing in the archive")
         entry = self.archive.getinfo(self.root + name)
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise UserError(f"{self.path}: {name[:40]} is compressed, which torch never does; refused")
-        self.left -= entry.file_size
-        if self.left < 0 or (largest is not None and entry.file_size > largest):
+        self.bytes_allowed -= entry.file_size
+        if self.bytes_allowed < 0 or (limit is not None and entry.file_size > limit):
             raise UserError(f"{self.path}: {name[:40]} claims more bytes than the file can hold; refused")
-        whole, at = bytearray(entry.file_size), 0
-        with self.archive.open(entry) as record:  # the last part checks the sum
-            while part := record.read(PART):
-                whole[at : at + len(part)] = part
-                at += len(part)
-        if at != entry.file_size:
+        data, position = bytearray(entry.file_size), 0
+        with self.archive.open(entry) as record:  # raises on a wrong checksum when the last chunk is read
+            while chunk := record.read(CHUNK_BYTES):
+                data[position : position + len(chunk)] = chunk
+                position += len(chunk)
+        if position != entry.file_size:
             raise UserError(f"{self.path}: damaged: {name[:40]} ends early")
-        return whole
+        return data
 
 
-def _tensors_of(module: Any) -> dict[str, Tensor]:
-    """The parameters and buffers of a TorchScript module, by their dotted names."""
-    if not isinstance(module, InertModule):
-        raise Refused("a TorchScript archive without a module")
-    found: dict[str, Tensor] = {}
-    open_modules, seen = [("", module, 0)], 0
-    while open_modules:
-        prefix, current, depth = open_modules.pop()
-        seen += 1
-        if (
-            not isinstance(current.state, dict)
-            or depth > DEEPEST_MODULE
-            or seen > 100_000
-            or len(prefix) > LONGEST_NAME
-        ):
-            raise Refused("a TorchScript module nested without end")
-        for name, value in current.state.items():
-            if not isinstance(name, str) or len(name) > LONGEST_NAME:
-                raise Refused("a TorchScript module with names without end")
+def _tensors_of(root: Any) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a TorchScript module by their dotted names."""
+    if not isinstance(root, ScriptModule):
+        raise UnsafePickleError("a TorchScript archive without a module")
+    tensors: dict[str, Tensor] = {}
+    pending, count = [("", root, 0)], 0
+    while pending:
+        prefix, module, depth = pending.pop()
+        count += 1
+        # modules that hold one another twice grow to 2**60 of them, and long names to gigabytes
+        if depth > MAX_MODULE_DEPTH or count > MAX_MODULES or len(prefix) > MAX_NAME_LENGTH:
+            raise UnsafePickleError("a TorchScript module nested without end")
+        if not isinstance(module.state, dict):
+            raise UnsafePickleError("a TorchScript module without attributes")
+        for name, value in module.state.items():
+            if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH:
+                raise UnsafePickleError("a TorchScript module with names without end")
             if isinstance(value, Tensor):
-                found[f"{prefix}{name}"] = value
-            elif isinstance(value, InertModule):
-                open_modules.append((f"{prefix}{name}.", value, depth + 1))
-    return found
+                tensors[f"{prefix}{name}"] = value
+            elif isinstance(value, ScriptModule):
+                pending.append((f"{prefix}{name}.", value, depth + 1))
+    return tensors
 
 
-def _described(start: bytes) -> str:
+def _kind_of_file(start: bytes) -> str:
     if not start:
         return "the file is empty"
     if start[:1] == b"\x80":
@@ -133,7 +133,3 @@ def _described(start: bytes) -> str:
     if start[:1] in (b"<", b"v"):
         return "a text, such as a web page saved instead of the file, or a Git LFS pointer"
     return "neither a torch archive nor safetensors"
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

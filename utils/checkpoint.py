@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and primitives only, written whole or not at all, read without running code from the file."""
+"""Checkpoints: tensors and plain values only, written whole or not at all, read without running code from the file."""
 
 import hashlib
 import json
@@ -9,22 +9,31 @@ from typing import Any
 
 import torch
 
-from utils.archive import first_line, read_archive, read_safetensors
-from utils.errors import UserError
+from utils.archive import read_archive, read_safetensors
+from utils.errors import UserError, first_line
 from utils.files import atomic_write
 
 FORMAT = 1
-CONTENT = "checkpoint"  # the entry of a safetensors header that holds what is no tensor
+CONTENT = "checkpoint"  # the entry of a safetensors header that holds everything but the tensors
 PREVIOUS = ".previous"
 
 
 def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool = False) -> None:
-    """A reader sees the old file or the new one, never half of one; the old one can stay beside it."""
+    """Write a torch file in one step; with ``keep_previous`` the file before it is kept under ``previous_of(path)``."""
     write_whole(path, lambda temporary: torch.save(content, temporary), keep_previous)
 
 
+def save_safetensors(content: dict[str, Any], path: Path) -> None:
+    """Write the same checkpoint as safetensors, which has no pickle: all but the tensors is JSON in the header."""
+    from safetensors.torch import save_file
+
+    rest = {key: value for key, value in content.items() if key != "model"}
+    tensors = {name: tensor.contiguous() for name, tensor in content["model"].items()}
+    write_whole(path, lambda temporary: save_file(tensors, temporary, {CONTENT: json.dumps(rest)}))
+
+
 def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
-    """Write a file through ``atomic_write``; with ``keep_previous`` the old file is renamed, not replaced."""
+    """Write ``path`` by ``write(temporary)`` in one step; a failure is the user's error and leaves the old file."""
     try:
         with atomic_write(path, flush=True, keep_as=previous_of(path) if keep_previous else None) as temporary:
             write(temporary)
@@ -35,7 +44,7 @@ def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool =
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """What the system says; torch hides it, so the room that is left is said instead."""
+    """Return what the system says. torch hides it in a RuntimeError, so the free space is named instead."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     if not path.parent.is_dir():
@@ -44,33 +53,12 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint before ``path`` is kept: last.pt → last.previous.pt."""
+    """Return where the checkpoint before ``path`` is kept: last.pt → last.previous.pt."""
     return path.with_name(path.stem + PREVIOUS + path.suffix)
 
 
-def hash_tensors(state: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(state.items()):
-        digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def halve_where_exact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors that lose nothing in half precision, as released CLIP weights do, in half precision."""
-
-    def smallest(tensor: torch.Tensor) -> torch.Tensor:
-        half = tensor.half()
-        return half if tensor.dtype == torch.float32 and torch.equal(half.float(), tensor) else tensor
-
-    return {name: smallest(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-
-
-def to_full(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The table in a checkpoint, ours or another's: a torch file, or our safetensors with the rest in its header."""
+    """Return the table in a checkpoint of any origin: a torch file, or safetensors with the rest in its header."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
     if path.suffix == ".safetensors":
@@ -90,7 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
-    """A checkpoint of ours; anything else ends in one line."""
+    """Return the content of a checkpoint of this project, which has the entries ``needed``."""
     content = read_checkpoint(path)
     missing = [key for key in needed if key not in content]
     if missing:
@@ -98,10 +86,22 @@ def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
     return content
 
 
-def save_safetensors(content: dict[str, Any], path: Path) -> None:
-    """The same checkpoint as safetensors: no pickle at all; what is no tensor goes into the header as JSON."""
-    from safetensors.torch import save_file
+def hash_tensors(state: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
-    rest = {key: value for key, value in content.items() if key != "model"}
-    tensors = {name: tensor.contiguous() for name, tensor in content["model"].items()}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, {CONTENT: json.dumps(rest)}))
+
+def halve_where_exact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state with every float32 tensor in half precision that loses no bit by it, as CLIP's weights do."""
+    halved = dict(state)
+    for name, tensor in state.items():
+        if tensor.dtype == torch.float32 and torch.equal(tensor.half().float(), tensor):
+            halved[name] = tensor.half()
+    return halved
+
+
+def to_full(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state with all floating-point tensors in float32."""
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

@@ -17,9 +17,9 @@ MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
-def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
-    """The exit status of ``run``, whatever becomes of it."""
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal of few letters gets "\xe4" for what it has not, not a traceback
+def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") -> int:
+    """Return the exit status of ``run``. What the user can fix is printed as one line; a bug is raised."""
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal without some letter gets "\xe4" instead of a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run()
@@ -30,7 +30,7 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
         if not package or package in PACKAGES:
             raise
         return fail(f"{package} is not installed: pip install -r requirements.txt")
-    except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough
+    except BrokenPipeError:  # whoever read the output, `head` for one, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -42,12 +42,15 @@ def run_command(run: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> i
         print(signal, file=sys.stderr)
         return signal.status
     except KeyboardInterrupt:
-        print(f"\n{stopped}", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         return 130
 
 
 def hide_interrupt() -> None:
-    """For a package that holds commands, or what main.py calls: Ctrl-C is one line also while all else is imported."""
+    """Print Ctrl-C as one line also while a command is still importing its modules.
+
+    Called by the packages that hold commands. In a program that only imports them, nothing changes.
+    """
     if sys.argv and (sys.argv[0] == "-m" or os.path.abspath(sys.argv[0]) == MAIN):  # "-m" until the module is found
         sys.excepthook = show_error
 
@@ -66,7 +69,7 @@ def fail(message: str) -> int:
 
 @contextmanager
 def writing_to(flag: str, folder: str) -> Iterator[None]:
-    """A file that cannot be written is blamed on the flag that names its folder; one elsewhere on itself."""
+    """Turn the error of a file that cannot be written below ``folder`` into a ``UserError`` that names ``flag``."""
     try:
         yield
     except BrokenPipeError:

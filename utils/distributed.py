@@ -1,8 +1,8 @@
-"""Many processes, one run: what ``torchrun`` started side by side talks through here. Alone, everything is a no-op.
+"""One run in several processes, which ``torchrun`` starts side by side. In a single process nothing here does anything.
 
-Each process reads and encodes its own share of a step's clips; the features are put together again, and everything
-behind them (temporal transformers, texts, losses) is computed for the whole step by all. So chance, class weights and
-losses over the batch are those of one process, and only the encoder's gradients have to be summed.
+Each process reads and encodes its own shard of a step's clips. The features are gathered, and everything behind them
+(temporal transformers, texts, losses) is computed for the whole step by all processes. So random numbers, class weights
+and losses over the batch are those of a single process, and only the encoder's gradients have to be summed.
 """
 
 import os
@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-PATIENCE = timedelta(hours=6)  # the others wait while the first one makes a feature cache
-BUCKET = 25 << 20  # bytes of gradients in one message
+TIMEOUT = timedelta(hours=6)  # the other processes wait while the first one writes a feature cache
+BUCKET_BYTES = 25 << 20  # gradients in one message
 
 
 class Group:
@@ -28,108 +28,111 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process is the one that writes files."""
         return self.rank == 0
 
-    def own(self, items: list) -> list:
-        """Every world-th item: nothing twice, nothing padded."""
+    def shard(self, items: list) -> list:
+        """Return this process's items: every world-th one, so that none is read twice and none is padded."""
         return items[self.rank :: self.world]
 
-    def own_count(self, total: int) -> int:
+    def shard_size(self, total: int) -> int:
         return len(range(self.rank, total, self.world))
 
-    def together(self, own: Tensor, total: int) -> Tensor:
-        """Rows that the processes hold in turn → all ``total`` rows in order; gradients flow to the own ones."""
+    def gather(self, shard: Tensor, total: int) -> Tensor:
+        """Return all ``total`` rows in order, of which this process holds ``shard``. Gradients flow to the shard."""
         if self.world == 1:
-            return own
-        most = -(-total // self.world)
-        padded = torch.cat([own, own.new_zeros(most - len(own), *own.shape[1:])]).contiguous()
+            return shard
+        longest = -(-total // self.world)  # all_gather needs the same size from every process
+        padded = torch.cat([shard, shard.new_zeros(longest - len(shard), *shard.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(parts, padded.detach())
-        parts[self.rank] = padded
+        parts[self.rank] = padded  # all_gather passes no gradient
         return torch.stack(parts, dim=1).flatten(0, 1)[:total]
 
-    def together_list(self, own: list, total: int) -> list:
-        """The same for a list of anything."""
+    def gather_list(self, shard: list, total: int) -> list:
+        """Return the same for a list of any objects."""
         if self.world == 1:
-            return own
+            return shard
         parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, own)
+        dist.all_gather_object(parts, shard)
         return [parts[index % self.world][index // self.world] for index in range(total)]
 
-    def sums(self, values: list[float]) -> list[float]:
-        """Each number added up over the processes, by one message between CPUs."""
+    def sum(self, values: list[float]) -> list[float]:
+        """Return each number summed over the processes, by one message between CPUs."""
         if self.world == 1:
             return values
-        summed = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(summed)
-        return summed.tolist()
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total)
+        return total.tolist()
 
-    def same(self, value: Any) -> Any:
-        """The first process's value, in all."""
+    def broadcast(self, value: Any) -> Any:
+        """Return the first process's value in all processes."""
         if self.world == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def wait(self) -> None:
-        """Until all processes are here; a message between CPUs, so that no GPU spins for as long."""
-        self.sums([0.0])
+    def barrier(self) -> None:
+        """Wait for all processes. The message goes between CPUs, because a GPU would spin all the while."""
+        self.sum([0.0])
 
     @contextmanager
-    def first(self) -> Iterator[None]:
-        """The first process goes ahead; the others follow when it is done."""
+    def main_first(self) -> Iterator[None]:
+        """Let the first process run the block alone; the others follow when it is done."""
         if not self.is_main:
-            self.wait()
+            self.barrier()
         yield
         if self.is_main:
-            self.wait()
+            self.barrier()
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
 class Bucket:
-    """Gradients that travel together."""
+    """Gradients that travel in one message."""
 
-    def __init__(self, parameters: list[nn.Parameter], averaged: bool) -> None:
-        self.parameters, self.averaged = parameters, averaged
+    def __init__(self, parameters: list[nn.Parameter], is_averaged: bool) -> None:
+        self.parameters, self.is_averaged = parameters, is_averaged
         self.missing = len(parameters)  # gradients that the backward pass has not reached yet
-        self.sent: list[nn.Parameter] = []
+        self.with_gradient: list[nn.Parameter] = []
         self.flat: Tensor | None = None
         self.work: dist.Work | None = None
 
     def send(self) -> None:
-        """A parameter that the loss does not reach has no gradient, in this process as in all."""
-        self.sent = [p for p in self.parameters if p.grad is not None]
-        if self.sent:
-            self.flat = torch.cat([p.grad.flatten() for p in self.sent])
+        """Send the gradients there are. A parameter that the loss does not reach has none, in all processes alike."""
+        self.with_gradient = [p for p in self.parameters if p.grad is not None]
+        if self.with_gradient:
+            self.flat = torch.cat([p.grad.flatten() for p in self.with_gradient])
             self.work = dist.all_reduce(self.flat, async_op=True)
 
     def receive(self, world: int) -> None:
-        if self.sent:
+        if self.with_gradient:
             self.work.wait()
-            flat = self.flat / world if self.averaged else self.flat
-            for p, gradient in zip(self.sent, flat.split([p.numel() for p in self.sent]), strict=True):
+            flat = self.flat / world if self.is_averaged else self.flat
+            for p, gradient in zip(
+                self.with_gradient, flat.split([p.numel() for p in self.with_gradient]), strict=True
+            ):
                 p.grad = gradient.view_as(p)
-        self.missing, self.sent, self.flat, self.work = len(self.parameters), [], None, None
+        self.missing, self.with_gradient, self.flat, self.work = len(self.parameters), [], None, None
 
 
 class GradientExchange:
-    """Sums or averages gradients over the processes while the backward pass still computes those of earlier layers.
+    """Sum or average gradients over the processes while the backward pass still computes those of earlier layers.
 
     Parameters are put into buckets in the order in which a backward pass reaches them, the last layer first. A bucket
-    is sent as soon as it is whole and those before it are sent: all processes send in one order. The large encoder,
-    whose gradients are summed, comes first: a parameter elsewhere that no loss reaches would hold it up to the end.
+    is sent once it is complete and all buckets before it are sent, since all processes must send in the same order.
+    The large encoder, whose gradients are summed, comes first: behind a bucket with a parameter that no loss reaches it
+    would have to wait for the end of the backward pass.
     """
 
     def __init__(
-        self, group: Group, summed: Iterable[nn.Parameter], averaged: Iterable[nn.Parameter], size: int = BUCKET
+        self, group: Group, summed: Iterable[nn.Parameter], averaged: Iterable[nn.Parameter], size: int = BUCKET_BYTES
     ) -> None:
-        """``size``: bytes of a bucket; a larger tensor has one of its own."""
+        """``size``: bytes of a bucket. A larger tensor has a bucket of its own."""
         self.group, self.buckets, self.next = group, [], 0
-        self.is_last_pass = False  # of those whose gradients make one update
+        self.is_last_pass = False  # of the passes whose gradients make one update
         if group.world == 1:
             return
         for parameters, is_averaged in ((summed, False), (averaged, True)):
@@ -141,7 +144,7 @@ class GradientExchange:
 
     @contextmanager
     def during_backward(self, is_last_pass: bool) -> Iterator[None]:
-        """Around a backward pass; behind the last one of an update every gradient is that of all processes."""
+        """Wrap a backward pass. After the last one of an update every gradient is that of all processes."""
         self.is_last_pass = is_last_pass
         yield
         self.is_last_pass = False
@@ -162,13 +165,13 @@ class GradientExchange:
             self.next += 1
 
 
-def chunks(parameters: list[nn.Parameter], size: int) -> Iterator[list[nn.Parameter]]:
-    """The parameters in order, at most ``size`` bytes at a time."""
-    chunk, room = [], size
+def chunks(parameters: list[nn.Parameter], chunk_bytes: int) -> Iterator[list[nn.Parameter]]:
+    """Yield the parameters in order, at most ``chunk_bytes`` at a time."""
+    chunk, room = [], chunk_bytes
     for p in parameters:
         if chunk and p.nbytes > room:
             yield chunk
-            chunk, room = [], size
+            chunk, room = [], chunk_bytes
         chunk.append(p)
         room -= p.nbytes
     if chunk:
@@ -176,7 +179,7 @@ def chunks(parameters: list[nn.Parameter], size: int) -> Iterator[list[nn.Parame
 
 
 def is_launched() -> bool:
-    """Whether torchrun started this process beside others."""
+    """Return whether torchrun started this process beside others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -185,14 +188,14 @@ def local_rank() -> int:
 
 
 def join(device: torch.device) -> Group:
-    """Meet the other processes: NCCL carries what is on GPUs, gloo what is on CPUs, as counts and names are."""
+    """Return the group of all processes. NCCL carries tensors on GPUs, gloo those on CPUs, such as counts and names."""
     if not is_launched():
-        return ALONE
+        return SINGLE_PROCESS
     if not dist.is_initialized():
         if device.type == "cuda":
-            dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
+            dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=TIMEOUT)
         else:
-            dist.init_process_group("gloo", timeout=PATIENCE)
+            dist.init_process_group("gloo", timeout=TIMEOUT)
     return Group(dist.get_rank(), dist.get_world_size())
 
 

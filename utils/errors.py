@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises: shown as one line, without a traceback, exit status 2."""
+"""The exception for a user's mistake, which ends in one line and exit status 2, and helpers to word it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 class UserError(ValueError):
-    """What was found, where, and what to do about it, in one line."""
+    """One line: what is wrong, where, and how to fix it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -17,35 +17,43 @@ OnFault = Callable[[UserError], None]
 
 
 def raise_error(error: UserError) -> NoReturn:
-    """What a reader does with a fault unless it is told to go on."""
+    """The default of readers that take an ``OnFault``: stop at the first fault."""
     raise error
 
 
 def one_line(text: str) -> str:
-    """Names come from files: what would break the line, colour the terminal or fail to print is spelled out."""
+    """Return ``text`` with every unprintable character escaped.
+
+    Names come from files: a line break, a colour code or a lone surrogate must not reach the terminal.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, 160 letters at most, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
 def reason_of(error: OSError) -> str:
-    """What the system says: "no such file or directory"."""
+    """Return what the system says, such as "no such file or directory"."""
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 @contextmanager
 def about(path: Path) -> Iterator[None]:
-    """Every mistake inside names the file."""
+    """Put the file's name before every ``UserError`` raised inside that does not name it."""
     try:
         yield
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
 
 
-def closest(word: str, known: list[str]) -> str:
-    """``"; did you mean --lr?"``, or nothing where no known word is near."""
+def closest(word: str, candidates: list[str]) -> str:
+    """Return ``"; did you mean --lr?"``, or nothing where no candidate is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    matches = get_close_matches(word, candidates, n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 class Interrupted(Exception):
@@ -57,5 +65,5 @@ class Interrupted(Exception):
 
     @property
     def status(self) -> int:
-        """What a shell expects of a process that a signal ended."""
+        """The exit status that a shell gives to a process ended by this signal."""
         return 128 + self.number

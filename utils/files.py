@@ -1,11 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and locks between processes."""
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from utils.errors import UserError
 
 
 @contextmanager
@@ -54,3 +56,22 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def acquire_lock(path: Path, refusal: str) -> AbstractContextManager:
+    """Lock the empty file ``path`` for this process, until the returned context is left or the process ends.
+
+    ``refusal`` is the user's error where another process holds the lock. The lock protects against a second call by
+    mistake, so a disk that knows no locks, such as some network disks, lets everybody in.
+    """
+    from filelock import FileLock, Timeout  # here, because most commands lock nothing
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()  # a folder that cannot be written is an error, and not a disk without locks
+    assert not path.stat().st_size, f"{path} holds data, which some versions of filelock truncate: lock another file"
+    try:
+        return FileLock(path).acquire(timeout=0)
+    except Timeout:
+        raise UserError(refusal) from None
+    except (OSError, NotImplementedError):
+        return nullcontext()

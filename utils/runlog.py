@@ -1,4 +1,4 @@
-"""A run is a folder: config, log, metrics by epoch, TensorBoard. Everything later reads these files only."""
+"""The run folder: config, log, metrics of every epoch, TensorBoard. Everything later reads these files alone."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ class RunLog:
         self.started = time.time()
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
         self._board: Any = None
-        self._first_epoch: int | None = None  # TensorBoard forgets this epoch and later ones of an interrupted run
+        self._first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -34,6 +34,7 @@ class RunLog:
         return {"warnings": [], "data": {}}
 
     def say(self, text: str) -> None:
+        """Print a line and log it."""
         text = text.encode("utf-8", "backslashreplace").decode()
         print(text, flush=True)
         self._log.write(text + "\n")
@@ -53,7 +54,7 @@ class RunLog:
         self.write_json("metrics.json", metrics | {"facts": self.facts})
 
     def epoch(self, values: dict[str, Any]) -> None:
-        """One line of metrics.jsonl, and every number of it to TensorBoard."""
+        """Append one line to metrics.jsonl, and send every number of it to TensorBoard."""
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         for name, value in values.items():
@@ -61,12 +62,12 @@ class RunLog:
                 self.board.add_scalar(name, value, values["epoch"])
 
     def restore(self, history: list[dict[str, Any]]) -> None:
-        """The epochs of a run that goes on: what was logged after its last checkpoint comes again."""
-        lines = "".join(json.dumps(values) + "\n" for values in history)
-        self.write_text("metrics.jsonl", lines)
+        """Set a resumed run back to its last checkpoint: epochs that were logged after it come again."""
+        self.write_text("metrics.jsonl", "".join(json.dumps(values) + "\n" for values in history))
         self._first_epoch = len(history) + 1
 
     def history(self) -> list[dict[str, Any]]:
+        """Return the metrics of every epoch that was logged."""
         file = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
@@ -78,7 +79,7 @@ class RunLog:
 
     @property
     def board(self) -> Any:
-        """TensorBoard, imported when the first number comes: the import takes a second or two."""
+        """TensorBoard, imported with the first number, because the import takes a second or two."""
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -91,7 +92,7 @@ class RunLog:
     def discard_if_empty(self) -> None:
         """Remove a folder that holds nothing but this run's config and log."""
         if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= {"config.json", "log.txt"}:
-            with contextlib.suppress(OSError):  # of a full disk, again
+            with contextlib.suppress(OSError):  # closing writes, and the disk may be full
                 self._log.close()
             for file in list(self.folder.iterdir()):
                 file.unlink()
@@ -104,32 +105,19 @@ class RunLog:
 
 
 class QuietLog(RunLog):
-    """For the processes beside the first, which alone writes and speaks."""
+    """The log of every process but the first, which alone writes and prints."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, time.time()
 
-    def say(self, text: str) -> None:
+    def _ignore(self, *_: Any) -> None:
         pass
 
-    def epoch(self, values: dict[str, Any]) -> None:
-        pass
-
-    def restore(self, history: list[dict[str, Any]]) -> None:
-        pass
-
-    def write_text(self, name: str, text: str) -> None:
-        pass
-
-    def discard_if_empty(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    say = epoch = restore = write_text = discard_if_empty = close = _ignore
 
 
 def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLog:
-    """A new run folder with its config; a folder that already holds a run is never written over."""
+    """Create a run folder with its config. A folder that already holds a run is refused."""
     folder = Path(output_dir or "outputs")
     try:
         folder = folder if output_dir else _fresh_folder(name)
@@ -143,8 +131,16 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     return log
 
 
+def reopen_run(folder: Path) -> RunLog:
+    """Open the folder of a run that is resumed."""
+    try:
+        return RunLog(folder)
+    except OSError as error:
+        raise UserError(f"run folder {folder}: {reason_of(error)}; go on elsewhere with --output-dir") from None
+
+
 def require_new(folder: Path, files: list[Path]) -> None:
-    """``folder``, made where it is not there; none of the files that are to be written in it is there already."""
+    """Create ``folder`` and check that none of the ``files`` to be written in it exists."""
     for file in files:
         if file.exists():
             raise UserError(f"{file} exists already; remove it or name another folder with --output-dir")
@@ -154,21 +150,13 @@ def require_new(folder: Path, files: list[Path]) -> None:
         raise UserError(f"--output-dir {folder}: {reason_of(error)}") from None
 
 
-def reopen_run(folder: Path) -> RunLog:
-    """The folder of a run that goes on."""
-    try:
-        return RunLog(folder)
-    except OSError as error:
-        raise UserError(f"run folder {folder}: {reason_of(error)}; go on elsewhere with --output-dir") from None
-
-
 def as_code(text: str) -> str:
-    """In Markdown, which TensorBoard shows."""
+    """Return ``text`` as a code block of Markdown, which TensorBoard renders."""
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def safe_name(name: str) -> str:
-    """An experiment's name as the beginning of a folder's."""
+    """Return an experiment's name as the beginning of a folder name that every file system takes."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run")[:80]
 
 
@@ -177,7 +165,7 @@ def _fresh_folder(name: str) -> Path:
     folder, number = base, 1
     while True:
         try:
-            folder.mkdir(parents=True)  # whoever makes it has it, also of two runs in one second
+            folder.mkdir(parents=True)  # not exist_ok: of two runs in the same second only one creates it
             return folder
         except FileExistsError:
             number += 1
@@ -185,12 +173,8 @@ def _fresh_folder(name: str) -> Path:
 
 
 def progress_bar(iterable: Any, total: int, label: str, first: int = 0) -> Any:
-    """A tqdm bar on a terminal, nothing elsewhere."""
+    """Return a tqdm bar around ``iterable``, which is silent where there is no terminal."""
     from tqdm import tqdm
 
-    shown = {
-        "leave": False,
-        "dynamic_ncols": True,
-        "disable": not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0",
-    }
-    return tqdm(iterable, total=total, desc=label, initial=first, **shown)
+    is_silent = not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0"
+    return tqdm(iterable, total=total, desc=label, initial=first, leave=False, dynamic_ncols=True, disable=is_silent)

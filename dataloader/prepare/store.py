@@ -15,8 +15,7 @@ from typing import Any
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import STATE, Source
 from utils.errors import UserError
-from utils.files import write_json
-from utils.lock import held_alone
+from utils.files import acquire_lock, write_json
 from utils.words import plural, some
 
 FORMAT = 3
@@ -58,7 +57,7 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
     settings, content = state / "options.json", {"format": FORMAT} | options.stored
     if not is_new and not settings.is_file() and (not out.is_dir() or any(p.name != STATE for p in out.iterdir())):
         raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
-    with held_alone(state / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
+    with acquire_lock(state / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
         if settings.is_file():
             _require_same(out, read_json(settings), content)
         else:

@@ -161,7 +161,7 @@ class ClipTask:
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
         """``loss``: the options of the losses, for training alone."""
         self.model, self.names, self.loss = model, names, loss
-        self.group: Group = distributed.ALONE  # the processes that a step's clips are shared among
+        self.group: Group = distributed.SINGLE_PROCESS  # the processes that a step's clips are shared among
         self.fixed_texts: Texts | None = None
         self.clips_that_fit: int | None = None  # in one pass of an evaluation, once the memory of a GPU ran out
 
@@ -256,8 +256,8 @@ def gather_features(group: Group, batch: dict[str, Any], *streams: Tensor | None
     if group.world == 1 or "step_clips" not in batch:
         return streams
     total = batch["step_clips"]
-    count = group.own_count(total)  # a process without any clip encodes a spare one, which is left out here
-    return tuple(None if stream is None else group.together(stream[:count], total) for stream in streams)
+    count = group.shard_size(total)  # a process without any clip encodes a spare one, which is left out here
+    return tuple(None if stream is None else group.gather(stream[:count], total) for stream in streams)
 
 
 def numbered_classes(count: int) -> Classes:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 torch = Lazy("torch")
 build = Lazy("models.build")
-adapters = Lazy("models.adapter")
+adapters = Lazy("models.clip_caer")
 networks = Lazy("models.clip_caer")
 towers = Lazy("models.clip_towers")
 loss_functions = Lazy("models.losses")
-recovery = Lazy("models.recover")
+recovery = Lazy("models.published")
 
 
 def needs_descriptive_texts(config: Config) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 torch = Lazy("torch")
 affwild = Lazy("dataloader.affwild")
-networks = Lazy("models.frame_expression")
+networks = Lazy("models.classifiers")
 towers = Lazy("models.clip_towers")
 
 

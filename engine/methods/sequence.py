@@ -25,7 +25,7 @@ torch = Lazy("torch")
 frame_labels = Lazy("dataloader.frame_labels")
 networks = Lazy("models.sequence")
 loss_functions = Lazy("models.losses")
-frame_losses = Lazy("models.sequence_losses")
+frame_losses = Lazy("models.losses")
 
 
 class Sequence(Method):

@@ -21,7 +21,7 @@ from tests.support.preparing import (
     run,
     write,
 )
-from utils.lock import held_alone
+from utils.files import acquire_lock
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_call_that_would_lose_clips_is_refused(tmp_path, words, capsys, change
 
 
 def test_a_second_call_at_the_same_time_is_refused(tmp_path, words, capsys):
-    with held_alone(tmp_path / "set/.prepared/lock", "nobody else holds it"):
+    with acquire_lock(tmp_path / "set/.prepared/lock", "nobody else holds it"):
         assert "another call is writing there" in refusal(*words, capsys=capsys)
     assert run(*words)[0] == 0
 

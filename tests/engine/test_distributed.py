@@ -122,8 +122,8 @@ def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkey
 def test_rows_of_evaluation_come_back_in_order():
     groups = [Group(rank, 3) for rank in range(3)]
     clips = list(range(8))
-    assert sorted(sum((group.own(clips) for group in groups), [])) == clips
-    assert [group.own_count(8) for group in groups] == [3, 3, 2]
+    assert sorted(sum((group.shard(clips) for group in groups), [])) == clips
+    assert [group.shard_size(8) for group in groups] == [3, 3, 2]
 
 
 def launch_two(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from engine.optim import parameter_groups
+from models.classifiers import FrameExpression
 from models.clip_backbone import load_clip
-from models.frame_expression import FrameExpression
 from tests.support.tools import configure, error_of
 
 RATES = {"lr_image_encoder": 0.1, "lr_text_encoder": 0.0, "lr_prompt_learner": 0.0, "lr_adapter": 0.0, "lr": 1.0}

@@ -1,12 +1,21 @@
 """Every kind of file that holds a CLIP, and plain words about the ones that do not."""
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.clip_backbone import load_clip, save_clip, tokenize
+from models.clip_backbone import (
+    allow_imports,
+    define_missing_operators,
+    load_clip,
+    provide_pkg_resources,
+    save_clip,
+    tokenize,
+)
 from models.clip_towers import Clip, ClipShape
-from utils.compat import allow_imports
 from utils.errors import UserError
 
 allow_imports()
@@ -40,10 +49,10 @@ def test_safetensors_load(tmp_path, state):
 def test_an_openai_archive_loads(tmp_path):
     """OpenAI publishes TorchScript archives."""
     torch.manual_seed(0)
-    theirs = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
-    archive = torch.jit.trace(theirs, (torch.rand(1, 3, 32, 32), openai_clip.tokenize(["a"])), check_trace=False)
+    original = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
+    archive = torch.jit.trace(original, (torch.rand(1, 3, 32, 32), openai_clip.tokenize(["a"])), check_trace=False)
     archive.save(str(tmp_path / "a.pt"))
-    assert same(load_clip(str(tmp_path / "a.pt")), theirs.state_dict())
+    assert same(load_clip(str(tmp_path / "a.pt")), original.state_dict())
 
 
 def test_the_sizes_in_an_archive_are_no_weights(tmp_path, state):
@@ -64,8 +73,8 @@ def test_the_random_clip_depends_on_its_seed_alone():
     first, before = load_clip("random", 3), torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), before)
-    again, other = load_clip("random", 3), load_clip("random", 4)
-    assert torch.equal(first.visual.proj, again.visual.proj) and not torch.equal(first.visual.proj, other.visual.proj)
+    equal, different = load_clip("random", 3).visual.proj, load_clip("random", 4).visual.proj
+    assert torch.equal(first.visual.proj, equal) and not torch.equal(first.visual.proj, different)
 
 
 def test_tokens_are_openai_clips():
@@ -119,3 +128,34 @@ def test_a_clip_with_a_tensor_missing_or_of_another_shape_is_refused(tmp_path, s
     for name in ("a.pt", "b.pt"):
         with pytest.raises(UserError, match=name):
             load_clip(str(tmp_path / name))
+
+
+# -- imports beside any torch: the repairs are harmless where nothing is broken, and enough where something is --------
+
+
+def test_twice_is_harmless_and_openai_clip_imports():
+    allow_imports()
+    allow_imports()
+    import clip
+
+    assert "ViT-B/32" in clip.available_models()
+
+
+def test_both_operators_have_a_schema_and_defining_them_again_changes_nothing():
+    define_missing_operators()
+    define_missing_operators()
+    for name in ("nms", "qnms"):
+        assert len(torch._C._jit_get_schemas_for_operator(f"torchvision::{name}")) == 1
+
+
+def test_a_missing_pkg_resources_is_stood_in_for(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, "pkg_resources", raising=False)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "pkg_resources" else find(name, *a)
+    )
+    provide_pkg_resources()
+    from pkg_resources import packaging
+
+    assert packaging.version.parse("2.13.0+cpu") > packaging.version.parse("1.7.1")
+    monkeypatch.delitem(sys.modules, "pkg_resources")

@@ -1,14 +1,17 @@
-"""The whole model: its figure computed by hand, what its texts do to it, and its way through a checkpoint."""
+"""CLIP-CAER: its figure computed by hand, what its texts do to it, its way through a checkpoint; adapter and IEC."""
+
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dataloader.classes import load_classes
 from engine.model import rebuild_model
 from engine.registry import method_named
-from models.adapter import Adapter
 from models.clip_backbone import RANDOM_SHAPE, load_clip, tokenize
+from models.clip_caer import Adapter, instance_enhanced_cosine
 from tests.support.tools import configure
 
 CLASSES = load_classes("RAER")
@@ -69,8 +72,8 @@ def test_logits_are_slerped_cosines_over_the_temperature(frames, weight, text):
     fixed = load_clip("random", 0).encode_text(tokenize([row[0] for row in CLASSES.texts_of("descriptive")]))
     views = {"soft": [soft], "descriptive": [F.normalize(fixed, dim=-1)]}
     views["both"] = [*views["soft"], *views["descriptive"]]
-    chosen = views[text if weight else "soft"]
-    expected = torch.stack([slerped(out.video @ view.T, weight) for view in chosen]).mean(dim=0) / 0.05
+    used = views[text if weight else "soft"]
+    expected = torch.stack([slerped(out.video @ view.T, weight) for view in used]).mean(dim=0) / 0.05
     assert torch.allclose(out.logits, expected, atol=1e-4)
 
 
@@ -134,15 +137,15 @@ def test_face_and_context_are_not_mixed_up(frames):
 def test_clips_do_not_see_one_another(frames):
     model = build()
     together = model(*frames).logits
-    alone = torch.cat([model(frames[0, b : b + 1], frames[1, b : b + 1]).logits for b in range(3)])
-    assert torch.allclose(together, alone, atol=1e-4)
+    single = torch.cat([model(frames[0, b : b + 1], frames[1, b : b + 1]).logits for b in range(3)])
+    assert torch.allclose(together, single, atol=1e-4)
 
 
 def test_leaving_a_part_out_draws_the_others_alike():
-    whole, bare = build(), build(adapter="none")
+    full, bare = build(), build(adapter="none")
     for name, value in bare.state_dict().items():
-        assert torch.equal(value, whole.state_dict()[name]), name
-    assert not torch.equal(build(seed=1).fuse.weight, whole.fuse.weight)
+        assert torch.equal(value, full.state_dict()[name]), name
+    assert not torch.equal(build(seed=1).fuse.weight, full.fuse.weight)
 
 
 @torch.no_grad()
@@ -175,3 +178,102 @@ def test_the_sizes_asked_for_are_the_sizes_built():
     assert len(model.face_temporal.blocks) == len(model.context_temporal.blocks) == 3
     assert model.face_temporal.positions.shape == (1, 5, 64) and model.prompts.context.shape == (5, 7, 64)
     assert model.face_temporal is not model.context_temporal
+
+
+# -- the instance-enhanced classifier: its closed form against an explicit slerp and dot product -------------------
+
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+GOLDEN = {  # cosine → values at weight 0, .25, .5, .75
+    -0.5: (-0.5, 0, 0.5, 0.866025),
+    0.0: (0, 0.382683, 0.707107, 0.92388),
+    0.25: (0.25, 0.549871, 0.790569, 0.946195),
+    0.5: (0.5, 0.707107, 0.866025, 0.965926),
+    0.9: (0.9, 0.94333, 0.974679, 0.99365),
+}
+
+
+def explicit(text: Tensor, video: Tensor, weight: float) -> Tensor:
+    """Turn every text towards every video along the great circle, then compare: (B, C)."""
+    cosine = (video @ text.T)[..., None]
+    angle = weight * torch.acos(cosine)
+    across = F.normalize(video[:, None] - cosine * text, dim=-1)
+    mixed = torch.cos(angle) * text + torch.sin(angle) * across
+    return (video[:, None] * mixed).sum(dim=-1)
+
+
+def units(rows: int, seed: int, D: int = 24) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, D, generator=generator, dtype=torch.float64), dim=-1)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("pull", [0.0, 2.0, 20.0, -5.0])
+def test_the_closed_form_is_slerp_and_a_dot_product(weight, pull):
+    video = units(40, 1)
+    text = F.normalize(units(40, 2) + pull * video, dim=-1)  # far, near, and on the other side
+    got = instance_enhanced_cosine(video @ text.T, weight)
+    assert torch.allclose(got, explicit(text, video, weight), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_gradients_are_those_of_the_explicit_slerp(weight):
+    gradients = []
+    for form in ("closed", "explicit"):
+        video, text = units(6, 3).requires_grad_(), units(4, 4).requires_grad_()
+        value = instance_enhanced_cosine(video @ text.T, weight) if form == "closed" else explicit(text, video, weight)
+        share = torch.arange(24, dtype=torch.float64).view(6, 4).sin()
+        slopes = torch.autograd.grad((share * value).sum(), (video, text))
+        for vector, slope in zip((video, text), slopes, strict=True):
+            # along the vector itself the two forms differ, but there a unit vector cannot move
+            gradients.append((slope - (slope * vector).sum(-1, keepdim=True) * vector).detach())
+    for closed, slow in zip(gradients[:2], gradients[2:], strict=True):
+        assert torch.allclose(closed, slow, atol=1e-9)
+
+
+@pytest.mark.parametrize("cosine", GOLDEN)
+def test_values_and_a_slope_are_golden(cosine):
+    cosine = torch.tensor(cosine, dtype=torch.float64, requires_grad=True)
+    values = [instance_enhanced_cosine(cosine, weight) for weight in (0, 0.25, 0.5, 0.75)]
+    assert [value.item() for value in values] == pytest.approx(GOLDEN[cosine.item()], abs=1e-6)
+    if cosine == 0.25:
+        assert torch.autograd.grad(values[2], cosine)[0].item() == pytest.approx(0.316228, abs=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5, 0.9, 0.999])
+def test_near_parallel_the_series_meets_the_arc(weight):
+    for gap in (0.0, 1e-12, 1e-8, 1e-5, 9.99e-5, 1.0001e-4, 1e-3):
+        cosine = torch.tensor(1 - gap, dtype=torch.float64, requires_grad=True)
+        value = instance_enhanced_cosine(cosine, weight)
+        value.backward()
+        angle = 2 * math.asin(math.sqrt((1 - cosine.item()) / 2))  # exact where acos is not
+        share = 1 - weight
+        slope = share**2 if angle == 0 else share * math.sin(share * angle) / math.sin(angle)
+        assert value.item() == pytest.approx(math.cos(share * angle), abs=1e-11)
+        assert cosine.grad.item() == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_parallel_opposite_and_nearly_so_stay_finite(dtype, weight):
+    base = units(1, 5).to(dtype)[0]
+    nudged = [F.normalize(base + size * units(1, 6).to(dtype)[0], dim=-1) for size in (1e-8, 1e-6, 1e-4, 1e-2)]
+    text = torch.stack([base, -base, *nudged, *(-v for v in nudged)]).requires_grad_()
+    video = base[None].clone().requires_grad_()
+    exact = torch.tensor([1.0, -1.0, 1 + 1e-6, -1 - 1e-6, 0.0], dtype=dtype, requires_grad=True)  # some overshoot
+    values = torch.cat([instance_enhanced_cosine((video @ text.T)[0], weight), instance_enhanced_cosine(exact, weight)])
+    values.sum().backward()
+    assert values.isfinite().all() and (values.abs() <= 1 + 2e-6).all()
+    assert all(tensor.grad.isfinite().all() for tensor in (text, video, exact))
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_it_rises_with_the_cosine_so_the_highest_class_never_changes(weight):
+    cosine = torch.linspace(-0.9999, 1, 20001, dtype=torch.float64)
+    assert (instance_enhanced_cosine(cosine, weight).diff() > 0).all()
+    logits = units(500, 7) @ units(5, 8).T
+    assert torch.equal(instance_enhanced_cosine(logits, weight).argmax(-1), logits.argmax(-1))
+
+
+def test_weight_0_is_the_cosine_itself():
+    cosine = torch.linspace(-1, 1, 101)
+    assert torch.equal(instance_enhanced_cosine(cosine, 0), cosine)

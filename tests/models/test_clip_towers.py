@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from models.clip_backbone import allow_imports
 from models.clip_towers import Clip, ClipShape, QuickGELU, QuickGELUFunction, shape_of
-from utils.compat import allow_imports
 
 allow_imports()
 from clip.model import CLIP  # noqa: E402
@@ -21,56 +21,56 @@ def openai(shape: ClipShape) -> CLIP:
 
 @pytest.fixture(scope="module")
 def pair():
-    """openai-clip's model with every tensor random (no bias at 0, no norm at 1), and ours with its weights."""
+    """openai-clip's model with every tensor random (no bias at 0, no norm at 1), and clip with its weights."""
     torch.manual_seed(0)
-    theirs = openai(SMALL).eval()
-    for name, parameter in theirs.named_parameters():
+    original = openai(SMALL).eval()
+    for name, parameter in original.named_parameters():
         if parameter.dim() < 2 and name != "logit_scale":
             torch.nn.init.normal_(parameter, mean=1.0 if "ln" in name and "weight" in name else 0.0, std=0.3)
-    ours = Clip(SMALL).eval()
-    ours.load_openai(theirs.state_dict())
-    return theirs, ours
+    clip = Clip(SMALL).eval()
+    clip.load_openai(original.state_dict())
+    return original, clip
 
 
-def relative(one, two):
-    return ((one - two).abs().max() / two.abs().max()).item()
+def relative(got, expected):
+    return ((got - expected).abs().max() / expected.abs().max()).item()
 
 
 @torch.no_grad()
 def test_images_are_encoded_as_by_openai_clip(pair):
-    theirs, ours = pair
+    original, clip = pair
     image = torch.rand(4, 3, 64, 64)
-    expected = theirs.encode_image(image)
-    assert expected.std() > 0.1 and relative(ours.visual(image), expected) < 1e-5
+    expected = original.encode_image(image)
+    assert expected.std() > 0.1 and relative(clip.visual(image), expected) < 1e-5
 
 
 @torch.no_grad()
 def test_texts_are_encoded_as_by_openai_clip(pair):
-    theirs, ours = pair
+    original, clip = pair
     tokens = torch.zeros(4, 77, dtype=torch.long)
     for row, length in enumerate((3, 9, 40, 75)):
         tokens[row, : length + 2] = torch.cat(
             [torch.tensor([49406]), torch.randint(1, 49000, (length,)), torch.tensor([49407])]
         )
-    expected = theirs.encode_text(tokens)
-    assert expected.std() > 0.1 and relative(ours.encode_text(tokens), expected) < 1e-5
-    assert relative(ours.encode_text(tokens[:2]), expected[:2]) < 1e-5  # shorter batches are cut shorter
+    expected = original.encode_text(tokens)
+    assert expected.std() > 0.1 and relative(clip.encode_text(tokens), expected) < 1e-5
+    assert relative(clip.encode_text(tokens[:2]), expected[:2]) < 1e-5  # shorter batches are cut shorter
 
 
 def test_state_dicts_pass_both_ways(pair):
-    theirs, ours = pair
-    state = ours.openai_state()
-    assert set(state) == set(theirs.state_dict())
-    for key, value in theirs.state_dict().items():
+    original, clip = pair
+    state = clip.openai_state()
+    assert set(state) == set(original.state_dict())
+    for key, value in original.state_dict().items():
         assert torch.equal(state[key], value), key
     openai(SMALL).load_state_dict(state)
 
 
 def test_half_precision_weights_are_read_as_float32(pair):
-    theirs, _ = pair
-    ours = Clip(SMALL)
-    ours.load_openai({key: value.half() for key, value in theirs.state_dict().items()})
-    assert {p.dtype for p in ours.parameters()} == {torch.float32}
+    original, _ = pair
+    clip = Clip(SMALL)
+    clip.load_openai({key: value.half() for key, value in original.state_dict().items()})
+    assert {p.dtype for p in clip.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_half_precision_weights_are_read_as_float32(pair):
 )
 def test_the_shape_is_read_from_a_state_dict(shape, millions):
     with torch.device("meta"):
-        theirs, ours = openai(shape).state_dict(), Clip(shape)
-    assert shape_of(theirs) == shape
-    assert {k: v.shape for k, v in ours.openai_state().items()} == {k: v.shape for k, v in theirs.items()}
+        original, clip = openai(shape).state_dict(), Clip(shape)
+    assert shape_of(original) == shape
+    assert {k: v.shape for k, v in clip.openai_state().items()} == {k: v.shape for k, v in original.items()}
     if millions:
-        assert sum(p.numel() for p in ours.parameters()) / 1e6 == pytest.approx(millions, abs=1e-6)
+        assert sum(p.numel() for p in clip.parameters()) / 1e6 == pytest.approx(millions, abs=1e-6)
 
 
 def test_a_shape_is_plain_numbers_for_checkpoints():

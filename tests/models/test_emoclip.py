@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,13 @@ from engine.model import build_model, rebuild_model
 from engine.options import Config
 from engine.registry import method_named
 from models.build import build_readout
+from models.classifiers import prototypes
 from models.clip_backbone import tokenize
 from models.clip_towers import Clip, ClipShape
-from models.emoclip import EmoClip, prototypes
+from models.emoclip import EmoClip
 from tests.support.tools import configure
 
-PUBLISHED = {  # of one block: keys of the published file without their prefix â†’ shapes
+PUBLISHED = {  # shapes of one block in the published file
     "attention.to_qkv.weight": (49152, 512),
     "attention.to_out.weight": (512, 16384),
     "attention.to_out.bias": (512,),
@@ -27,11 +29,11 @@ PUBLISHED = {  # of one block: keys of the published file without their prefix â
 }
 
 
-def build(compound=(), **given) -> tuple[EmoClip, ClipShape, Config]:
+def build(compound=(), **flags) -> tuple[EmoClip, ClipShape, Config]:
     classes = load_classes("RAER")
     if compound:
         classes = with_compounds(classes, [frozenset(parts) for parts in compound])
-    config = configure(model="emoclip", **given)
+    config = configure(model="emoclip", **flags)
     model, sizes = build_model(config, classes)
     return model.eval(), ClipShape(**sizes), config
 
@@ -40,13 +42,10 @@ def frames(B=2, T=4, size=64):
     return torch.rand(B, T, 3, size, size, generator=torch.Generator().manual_seed(7))
 
 
-def unit(row):
-    length = math.sqrt(sum(v * v for v in row))
-    return [v / length for v in row]
-
-
-def mean(rows):
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+def unit_mean(rows) -> np.ndarray:
+    """The mean of some vectors, at unit length."""
+    mean = np.mean(rows, axis=0)
+    return mean / np.linalg.norm(mean)
 
 
 # -- prototypes -----------------------------------------------------------------------------------------------------
@@ -58,8 +57,7 @@ def texts():
 
 
 def test_a_class_is_the_mean_of_its_texts_at_unit_length(texts):
-    expected = [unit(mean(rows)) for rows in texts.tolist()]
-    torch.testing.assert_close(prototypes(texts, None), torch.tensor(expected))
+    assert np.allclose(prototypes(texts, None), [unit_mean(rows) for rows in texts.numpy()], atol=1e-6)
 
 
 def test_one_text_a_class_is_the_class(texts):
@@ -69,12 +67,10 @@ def test_one_text_a_class_is_the_class(texts):
 def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
     """Not the mean of all texts: each part counts the same, however well its texts agree."""
     parts = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]])
-    own = [unit(mean(rows)) for rows in texts.tolist()]
-    expected = [*own, unit(mean(own[:2])), unit(mean(own))]
-    got = prototypes(texts, parts)
-    torch.testing.assert_close(got, torch.tensor(expected))
-    pooled = torch.tensor(unit(mean([row for rows in texts[:2].tolist() for row in rows])))
-    assert (got[3] - pooled).abs().max() > 1e-3
+    single = [unit_mean(rows) for rows in texts.numpy()]
+    got = prototypes(texts, parts).numpy()
+    assert np.allclose(got, [*single, unit_mean(single[:2]), unit_mean(single)], atol=1e-6)
+    assert np.abs(got[3] - unit_mean(texts[:2].flatten(0, 1).numpy())).max() > 1e-3
 
 
 def test_two_parts_at_right_angles_make_their_bisector():
@@ -88,20 +84,18 @@ def test_two_parts_at_right_angles_make_their_bisector():
 def by_loops(model, clips, kind="class_descriptor", combinations=()):
     """One frame, then one clip, then one text at a time."""
     with torch.no_grad():
-        video = []
+        video, classes = [], []
         for clip in clips:
-            seen = [model.image_encoder(frame[None])[0] for frame in clip]
-            video.append(unit(model.temporal(torch.stack(seen)[None])[0].tolist()))
-        classes = []
+            features = [model.image_encoder(frame[None])[0] for frame in clip]
+            video.append(unit_mean(model.temporal(torch.stack(features)[None]).numpy()))
         for row in load_classes("RAER").texts_of(kind):
-            said = []
+            features = []
             for ids in tokenize(list(row)):
-                end = ids.tolist().index(49407)
-                said.append(unit(model.text_encoder(model.token_embedding[ids][None], torch.tensor([end]))[0].tolist()))
-            classes.append(unit(mean(said)))
-        classes += [unit(mean([classes[part] for part in parts])) for parts in combinations]
-    scale = math.exp(model.logit_scale.item())
-    return torch.tensor([[scale * sum(a * b for a, b in zip(v, c, strict=True)) for c in classes] for v in video])
+                end = torch.tensor([ids.tolist().index(49407)])
+                features.append(unit_mean(model.text_encoder(model.token_embedding[ids][None], end).numpy()))
+            classes.append(unit_mean(features))
+        classes += [unit_mean([classes[part] for part in parts]) for parts in combinations]
+    return torch.from_numpy(math.exp(model.logit_scale.item()) * np.stack(video) @ np.stack(classes).T)
 
 
 @pytest.mark.parametrize("kind", ["class_descriptor", "prompt_ensemble"])
@@ -143,18 +137,18 @@ def test_the_scale_starts_at_clips_and_learns():
 def test_frames_that_were_encoded_before_give_the_same():
     model, _, _ = build()
     with torch.no_grad():
-        whole, encoded = model(frames()), model.head(*model.encode_frames(frames()))
-    assert torch.equal(whole.logits, encoded.logits)
+        direct, in_steps = model(frames()), model.head(*model.encode_frames(frames()))
+    assert torch.equal(direct.logits, in_steps.logits)
 
 
-def test_texts_given_take_the_place_of_the_models_own():
+def test_encoded_texts_replace_the_models_own():
     model, _, _ = build()
     with torch.no_grad():
-        own = model.encode_texts()
-        own.descriptive = own.descriptive[[2, 0]]
-        given = model(frames(), None, own).logits
-        assert given.shape == (2, 2)
-        torch.testing.assert_close(given, model(frames()).logits[:, [2, 0]])
+        texts = model.encode_texts()
+        texts.descriptive = texts.descriptive[[2, 0]]
+        logits = model(frames(), None, texts).logits
+        assert logits.shape == (2, 2)
+        torch.testing.assert_close(logits, model(frames()).logits[:, [2, 0]])
 
 
 def test_a_readout_gives_numbers_from_the_feature_at_its_own_length():

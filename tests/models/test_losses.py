@@ -1,13 +1,19 @@
-"""Losses against golden values, closed forms and plain loops."""
+"""Losses against golden values, closed forms, PyTorch's own and plain loops."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from models.losses import (
+    action_unit_loss,
+    ccc_loss,
     classification_loss,
+    contrastive_loss,
     decorrelation_loss,
+    expression_loss,
     inverse_weights,
     log_priors,
     mutual_information_loss,
@@ -16,9 +22,11 @@ from models.losses import (
 
 RAER = torch.tensor([1383, 129, 150, 157, 422])
 
+# -- classification -------------------------------------------------------------------------------------------------
 
-def example(B=7, C=5, seed=0):
-    generator = torch.Generator().manual_seed(seed)
+
+def example(B=7, C=5):
+    generator = torch.Generator().manual_seed(0)
     return 3 * torch.randn(B, C, generator=generator), torch.randint(C, (B,), generator=generator)
 
 
@@ -28,13 +36,10 @@ def by_loops(logits, label, weights=None, smoothing=0.0, gamma=0.0) -> float:
     for row, true in zip(logits.tolist(), label.tolist(), strict=True):
         norm = math.log(sum(math.exp(v) for v in row))
         log_p = [v - norm for v in row]
-        loss = 0.0
-        for c in range(len(row)):
-            target = smoothing / len(row) + (1 - smoothing if c == true else 0)
-            loss -= target * log_p[c]
-        loss *= (1 - math.exp(log_p[true])) ** gamma
-        w = 1.0 if weights is None else weights[true].item()
-        total, weight_sum = total + w * loss, weight_sum + w
+        loss = -sum((smoothing / len(row) + (1 - smoothing) * (c == true)) * v for c, v in enumerate(log_p))
+        weight = 1.0 if weights is None else weights[true].item()
+        total += weight * loss * (1 - math.exp(log_p[true])) ** gamma
+        weight_sum += weight
     return total / weight_sum
 
 
@@ -80,6 +85,9 @@ def test_priors_are_golden():
     assert got.tolist() == pytest.approx([-0.482667, -2.854865, -2.704042, -2.658432, -1.669672], abs=1e-6)
 
 
+# -- texts ----------------------------------------------------------------------------------------------------------
+
+
 def test_mutual_information_of_identical_orthonormal_views_is_golden():
     views = torch.eye(5, 16)
     exact = math.log(1 + 4 * math.exp(-1 / 0.07))  # 2.4995e-6; float32 near 1 comes in steps of 1.2e-7: 2.4319e-6
@@ -107,10 +115,10 @@ def test_decorrelation_is_golden(offdiagonal, expected):
 
 
 def test_decorrelation_of_one_class_is_zero_with_a_zero_gradient():
-    one = torch.randn(1, 8, requires_grad=True)
-    loss = decorrelation_loss(one)
+    soft = torch.randn(1, 8, requires_grad=True)
+    loss = decorrelation_loss(soft)
     loss.backward()
-    assert loss.item() == 0 and one.grad.abs().sum() == 0
+    assert loss.item() == 0 and soft.grad.abs().sum() == 0
 
 
 def test_schedules_are_golden():
@@ -123,3 +131,250 @@ def test_schedules_are_golden():
 def test_without_warm_up_and_ramp_the_weight_is_final_from_the_start():
     assert [scheduled_weight(0.5, epoch, 0, 0) for epoch in range(3)] == [0.5] * 3
     assert [scheduled_weight(0.5, epoch, 2, 0) for epoch in range(4)] == [0, 0, 0.5, 0.5]
+
+
+# -- contrast -------------------------------------------------------------------------------------------------------
+
+
+def units(B, D=16, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(2, B, D, generator=generator), dim=-1)
+
+
+def contrast_of(video, text, scale=10.0, same=None):
+    same = torch.eye(len(video), dtype=torch.bool) if same is None else torch.as_tensor(same)
+    return contrastive_loss(video, text, torch.tensor(scale), same)
+
+
+def test_three_pairs_of_known_cosines():
+    """Videos are the axes, so the cosines are the texts' own numbers: columns and rows differ."""
+    text = torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.6, 0.8], [0.28, 0.0, 0.96]])
+
+    def missed(right, *wrong):  # -log of the share that the right cosine has
+        return math.log(sum(map(math.exp, (right, *wrong)))) - right
+
+    to_text = (missed(0.6, 0, 0.28) + missed(0.6, 0.8, 0) + missed(0.96, 0, 0.8)) / 3
+    to_video = (missed(0.6, 0.8, 0) + missed(0.6, 0, 0.8) + missed(0.96, 0.28, 0)) / 3
+    assert to_text != pytest.approx(to_video, abs=1e-3)
+    assert contrast_of(torch.eye(3), text, 1.0).item() == pytest.approx((to_text + to_video) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("B", [1, 2, 3, 17])
+@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+def test_with_the_diagonal_alone_it_is_clips_loss(B, scale):
+    video, text = units(B)
+    logits, pairs = scale * video @ text.T, torch.arange(B)
+    expected = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+    assert contrast_of(video, text, scale).item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("B", [1, 2, 5, 64])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_a_batch_of_equal_texts_has_nothing_to_lose_when_they_are_merged(B, scale):
+    video, text = units(B)[0], units(1, seed=1)[1].expand(B, -1)
+    assert contrast_of(video, text, scale, torch.ones(B, B, dtype=torch.bool)).item() == 0
+
+
+@pytest.mark.parametrize("B", [1, 2, 5, 64])
+def test_a_batch_of_equal_pairs_costs_log_b_when_they_are_not(B):
+    video, text = (rows[:1].expand(B, -1) for rows in units(1))
+    assert contrast_of(video, text, 100.0).item() == pytest.approx(math.log(B), abs=1e-5)
+
+
+def test_one_pair_and_its_double_beside_a_third_at_right_angles():
+    """Rows of the double lose log((2e^s + 1) / 2e^s), the third loses log((e^s + 2) / e^s), both ways."""
+    pairs, s = torch.eye(2, 8)[[0, 0, 1]], 2.0
+    same = [[True, True, False], [True, True, False], [False, False, True]]
+    doubled, single = math.log(1 + math.exp(-s) / 2), math.log(1 + 2 * math.exp(-s))
+    assert contrast_of(pairs, pairs, s, same).item() == pytest.approx((2 * doubled + single) / 3, abs=1e-6)
+
+
+def test_a_text_that_occurs_twice_among_others():
+    """Softmax of each row by torch, of which a row keeps all columns that belong to it."""
+    video, text = units(4)
+    text = text[[0, 1, 0, 3]]
+    same = torch.eye(4, dtype=torch.bool)
+    same[0, 2] = same[2, 0] = True
+    cosine = 5.0 * video.double() @ text.double().T
+    ways = [-(shares * same).sum(1).log().mean() for shares in (cosine.softmax(1), cosine.T.softmax(1))]
+    assert contrast_of(video, text, 5.0, same).item() == pytest.approx(sum(ways).item() / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_the_order_of_the_clips_does_not_matter(merged):
+    video, text = units(9)
+    text, rows = text[[0, 1, 2, 0, 4, 5, 1, 7, 0]], torch.tensor([0, 1, 2, 0, 4, 5, 1, 7, 0])
+    same = rows[:, None] == rows if merged else torch.eye(9, dtype=torch.bool)
+    shuffled = torch.randperm(9, generator=torch.Generator().manual_seed(3))
+    again = contrast_of(video[shuffled], text[shuffled], 14.3, same[shuffled][:, shuffled])
+    assert again.item() == pytest.approx(contrast_of(video, text, 14.3, same).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "same", [torch.eye(6).bool(), torch.ones(6, 6).bool(), torch.arange(6)[:, None] % 3 == torch.arange(6) % 3]
+)
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_gradients_of_the_contrast_are_finite(same, scale):
+    video, text = (rows.clone().requires_grad_() for rows in units(6))
+    scale = torch.tensor(scale, requires_grad=True)
+    loss = contrastive_loss(video, text, scale, same)
+    loss.backward()
+    assert loss.isfinite() and all(t.grad.isfinite().all() for t in (video, text, scale))
+
+
+def test_half_precision_contrast_is_scored_in_float32():
+    video, text = units(8)
+    got = contrast_of(video.half(), text.half(), 100.0)
+    assert got.dtype == torch.float32
+    assert got.item() == pytest.approx(contrast_of(video.half().float(), text.half().float(), 100.0).item(), rel=1e-5)
+
+
+# -- frames of long videos ------------------------------------------------------------------------------------------
+
+
+def frames_example(B=3, L=11):
+    """Outputs, labels with holes in them, padding; all three tasks."""
+    g = torch.Generator().manual_seed(0)
+    padding = torch.zeros(B, L, dtype=torch.bool)
+    padding[0, 7:] = padding[1, :2] = True
+    va, au = 2 * torch.rand(B, L, 2, generator=g) - 1, torch.randint(2, (B, L, 12), generator=g).float()
+    expr = torch.randint(8, (B, L), generator=g)
+    hole = torch.rand(B, L, generator=g) < 0.3
+    va[hole], expr[hole.roll(1, 1)], au[hole.roll(2, 1)] = math.nan, -1, math.nan
+    va[0, 0, 0], va[1, 4, 1], au[2, 3, 5] = math.nan, math.nan, math.nan  # one number of a frame alone
+    outputs = [torch.randn(B, L, n, generator=g).requires_grad_() for n in (2, 8, 12)]
+    return outputs, (va, expr, au), padding
+
+
+LOSSES = {"va": ccc_loss, "expr": expression_loss, "au": action_unit_loss}
+TASKS = [pytest.param(i, loss, id=name) for i, (name, loss) in enumerate(LOSSES.items())]
+
+
+def labelled(label, padding):
+    """Where a number has a label, checked one at a time, in the shape of the label."""
+    mask = torch.zeros(label.shape, dtype=torch.bool)
+    for index in map(tuple, torch.cartesian_prod(*map(torch.arange, label.shape)).tolist()):
+        value = label[index].item()
+        mask[index] = value == value and not (label.dim() == 2 and value < 0) and not padding[index[:2]]
+    return mask
+
+
+def ccc_by_numpy(x, y) -> float:
+    return 2 * np.cov(x, y, ddof=0)[0, 1] / (np.var(x) + np.var(y) + (np.mean(x) - np.mean(y)) ** 2)
+
+
+def test_concordance_is_pooled_over_labelled_frames_and_summed_over_both():
+    (out, _, _), (label, _, _), padding = frames_example()
+    mask = labelled(label, padding)
+    expected = sum(
+        1 - ccc_by_numpy(out[..., k][mask[..., k]].tolist(), label[..., k][mask[..., k]].tolist()) for k in (0, 1)
+    )
+    assert ccc_loss(out, label, padding).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (1.0, 0.5), (-1.0, 3.0), (0.25, 0.0)])
+def test_a_line_has_a_known_concordance(a, b):
+    """y = a x + b with mean 1.5 and variance 5.25: 2 a v / (v + a² v + (m - a m - b)²)."""
+    x = torch.tensor([-1.0, 0.0, 2.0, 5.0])
+    expected = 1 - 2 * a * 5.25 / (5.25 + a * a * 5.25 + (1.5 - a * 1.5 - b) ** 2)
+    label = torch.stack([x, x], dim=-1)[None]
+    assert ccc_loss(a * label + b, label).item() == pytest.approx(2 * expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("guess", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize("label", [[0.5, 0.5, 0.5], [0.1, 0.5, 0.9], [0.5]])
+def test_a_constant_prediction_agrees_with_nothing_and_has_finite_gradients(guess, label):
+    label = torch.tensor(label)[None, :, None].expand(1, -1, 2)
+    out = torch.full(label.shape, guess, requires_grad=True)
+    loss = ccc_loss(out, label)
+    loss.backward()
+    assert loss.item() == pytest.approx(2) and out.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 3.0, 1.0, 0.5, 2.0, 1.0, 0.0, 1.0])])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_expressions_equal_the_plain_loops(weights, smoothing, gamma):
+    (_, out, _), (_, label, _), padding = frames_example()
+    got = expression_loss(
+        out, label, padding, class_weights=weights, label_smoothing=smoothing, focal_gamma=gamma
+    ).item()
+    mask = labelled(label, padding)
+    expected = by_loops(out[mask], label[mask], weights, smoothing, gamma)
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, torch.linspace(0.5, 6, 12)])
+def test_action_units_equal_the_plain_loops(weights):
+    (_, _, out), (_, _, label), padding = frames_example()
+    mask, terms = labelled(label, padding), []
+    for b, t, k in mask.nonzero().tolist():
+        p = 1 / (1 + math.exp(-out[b, t, k].item()))
+        active = label[b, t, k].item() == 1
+        terms.append(-(1.0 if weights is None else weights[k].item()) * math.log(p) if active else -math.log(1 - p))
+    got = action_unit_loss(out, label, padding, positive_weights=weights).item()
+    assert got == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+def test_minus_one_is_no_action_unit_either():
+    (_, _, out), (_, _, label), padding = frames_example()
+    assert action_unit_loss(out, label.nan_to_num(-1), padding).item() == action_unit_loss(out, label, padding).item()
+
+
+@pytest.mark.parametrize(("task", "loss"), TASKS)
+def test_gradients_reach_labelled_frames_and_no_others(task, loss):
+    outputs, labels, padding = frames_example()
+    out, mask = outputs[task], labelled(labels[task], padding)
+    loss(out, labels[task], padding).backward()
+    touched = out.grad != 0
+    assert out.grad.isfinite().all()
+    assert torch.equal(touched, mask if mask.dim() == 3 else mask[..., None].expand_as(touched))
+
+
+@pytest.mark.parametrize(("task", "loss"), TASKS)
+def test_what_is_predicted_elsewhere_does_not_matter(task, loss):
+    outputs, labels, padding = frames_example()
+    mask = labelled(labels[task], padding)
+    mask = mask if mask.dim() == 3 else mask[..., None].expand_as(outputs[task])
+    wild = outputs[task].detach().masked_fill(~mask, math.nan).requires_grad_()
+    got = loss(wild, labels[task], padding)
+    got.backward()
+    assert got.item() == loss(outputs[task], labels[task], padding).item()
+    assert (wild.grad[~mask] == 0).all()
+
+
+@pytest.mark.parametrize(("task", "loss"), TASKS)
+@pytest.mark.parametrize("why", ["labels", "padding"])
+@pytest.mark.parametrize("value", [1.0, math.nan, math.inf])
+def test_without_a_label_the_loss_is_zero_and_still_has_a_graph(task, loss, why, value):
+    outputs, labels, padding = frames_example()
+    label = labels[task].clone().fill_(-1 if task == 1 else math.nan) if why == "labels" else labels[task]
+    out = torch.full_like(outputs[task], value, requires_grad=True)
+    got = loss(out, label, torch.ones_like(padding) if why == "padding" else padding)
+    got.backward()
+    assert got.item() == 0 and (out.grad == 0).all()
+
+
+def test_one_dimension_without_labels_leaves_the_other():
+    (out, _, _), (label, _, _), padding = frames_example()
+    label[..., 1] = math.nan
+    mask = labelled(label, padding)[..., 0]
+    expected = 1 - ccc_by_numpy(out[..., 0][mask].tolist(), label[..., 0][mask].tolist())
+    assert ccc_loss(out, label, padding).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_of_classes_without_weight_has_no_loss():
+    (_, out, _), _, padding = frames_example()
+    weights = torch.tensor([1.0] * 7 + [0.0])
+    loss = expression_loss(out, torch.full(padding.shape, 7), padding, class_weights=weights)
+    loss.backward()
+    assert loss.item() == 0 and (out.grad == 0).all()
+
+
+@pytest.mark.parametrize(("task", "loss"), TASKS)
+def test_padding_may_be_left_out_and_half_precision_is_scored_in_float32(task, loss):
+    outputs, labels, padding = frames_example()
+    full = loss(outputs[task], labels[task], torch.zeros_like(padding))
+    assert loss(outputs[task], labels[task]).item() == full.item()
+    half = loss(outputs[task].half(), labels[task])
+    assert half.dtype == torch.float32 and half.item() == pytest.approx(full.item(), rel=1e-2)

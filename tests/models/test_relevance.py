@@ -32,8 +32,8 @@ def test_the_open_pass_is_the_towers_own(shape, precision, limit):
     tower = make_tower(shape).to(precision)
     image = torch.randn(3, 3, shape.image_size, shape.image_size, dtype=precision)
     expected = tower(image)
-    found, attentions = encode_openly(tower, image)
-    assert ((found - expected).abs().max() / expected.abs().max()).item() < limit
+    features, attentions = encode_openly(tower, image)
+    assert ((features - expected).abs().max() / expected.abs().max()).item() < limit
     L = 1 + (shape.image_size // shape.patch_size) ** 2
     assert [tuple(a.shape) for a in attentions] == [(3, shape.image_width // 64, L, L)] * shape.image_layers
     for attention in attentions:
@@ -46,7 +46,7 @@ def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
     tower, image = make_tower(SMALL).double(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
     slopes = torch.randn(2, 24, dtype=torch.float64)
     attentions, gradients = attention_slopes(tower, image, slopes)
-    found = (attentions[layer] * gradients[layer]).sum(dim=(1, 2, 3))
+    products = (attentions[layer] * gradients[layer]).sum(dim=(1, 2, 3))
     weight, step = tower.transformer.resblocks[layer].attn.out_proj.weight, 1e-5
     bias = tower.transformer.resblocks[layer].attn.in_proj_bias
     assert bias.abs().max() > 0  # what is mixed has a constant part, and that grows as well
@@ -54,7 +54,7 @@ def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
     for factor in (1 + step, 1 - step):
         weight.copy_(plain * factor)
         scores.append((tower(image) * slopes).sum(dim=1))
-    assert torch.allclose(found, (scores[0] - scores[1]) / (2 * step), rtol=1e-5)
+    assert torch.allclose(products, (scores[0] - scores[1]) / (2 * step), rtol=1e-5)
 
 
 def test_the_rule_by_hand():
@@ -65,16 +65,16 @@ def test_the_rule_by_hand():
     slope[:, 1] = -1  # the second head speaks against the class: nothing of it counts
     # halves, the mean of two heads: second row of the class token (0.1, 0.2, 0.2); kept and added (1.1, 0.2, 0.2)
     # times the first block: 1.1·(.25, .15, .1) + 0.2·(.05, .3, .15) + 0.2·(.1, .1, .3) = (.305, .245, .2); and added
-    found = follow_back([first, second], [slope, slope])
-    assert torch.allclose(found, torch.tensor([[0.445, 0.4]]))
+    relevance = follow_back([first, second], [slope, slope])
+    assert torch.allclose(relevance, torch.tensor([[0.445, 0.4]]))
 
 
 def test_relevance_is_never_negative_and_the_same_in_parts():
     tower, frames, slopes = make_tower(SMALL), torch.randn(11, 3, 64, 64), torch.randn(11, 24)
-    whole = patch_relevance(tower, frames, slopes)
-    assert whole.shape == (11, 4, 4) and whole.min() >= 0 and whole.max() > 0
+    relevance = patch_relevance(tower, frames, slopes)
+    assert relevance.shape == (11, 4, 4) and relevance.min() >= 0 and relevance.max() > 0
     single = torch.cat([patch_relevance(tower, frames[n : n + 1], slopes[n : n + 1]) for n in range(11)])
-    assert torch.allclose(whole, single, rtol=1e-4, atol=1e-7)
+    assert torch.allclose(relevance, single, rtol=1e-4, atol=1e-7)
 
 
 def plain_tower() -> ImageTower:
@@ -91,15 +91,15 @@ def plain_tower() -> ImageTower:
     return tower
 
 
-@pytest.mark.parametrize("place", [0, 6, 15])
-def test_a_patch_that_alone_decides_has_all_relevance(place):
-    torch.manual_seed(place)
+@pytest.mark.parametrize("patch", [0, 6, 15])
+def test_a_patch_that_alone_decides_has_all_relevance(patch):
+    torch.manual_seed(patch)
     tower, blank = plain_tower(), torch.zeros(1, 3, 64, 64)
-    planted, (row, column) = blank.clone(), divmod(place, 4)
+    planted, (row, column) = blank.clone(), divmod(patch, 4)
     planted[:, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = torch.rand(3, 16, 16)
     slopes = tower(planted) - tower(blank)  # the score that the object raises
-    found = patch_relevance(tower, planted, slopes).flatten()
-    assert found[place] > 0 and found.sum() == found[place]
+    relevance = patch_relevance(tower, planted, slopes).flatten()
+    assert relevance[patch] > 0 and relevance.sum() == relevance[patch]
     assert patch_relevance(tower, blank, slopes).abs().max() == 0
     against = patch_relevance(tower, planted, -slopes)
     assert against.max() == 0  # what speaks against a class is not shown
@@ -107,9 +107,9 @@ def test_a_patch_that_alone_decides_has_all_relevance(place):
 
 def test_random_weights_change_the_map():
     frames, slopes = torch.rand(8, 3, 64, 64), torch.randn(8, 24)
-    one, same, other = (patch_relevance(make_tower(SMALL, seed), frames, slopes).flatten(1) for seed in (0, 0, 1))
-    assert torch.equal(one, same)
-    ranks = [spearmanr(a, b).statistic for a, b in zip(one.numpy(), other.numpy(), strict=True)]
+    first, same, different = (patch_relevance(make_tower(SMALL, seed), frames, slopes).flatten(1) for seed in (0, 0, 1))
+    assert torch.equal(first, same)
+    ranks = [spearmanr(a, b).statistic for a, b in zip(first.numpy(), different.numpy(), strict=True)]
     assert sum(ranks) / len(ranks) < 0.4
 
 
@@ -118,14 +118,14 @@ def test_a_class_is_explained_by_the_streams_that_there_are(streams):
     task, batch = make_task(streams=streams), random_batch(B=1)
     views = [batch[name] if streams in ("both", name) else None for name in ("face", "context")]
     model = task.model.eval().requires_grad_(False)
-    found = explain_class(model, *views)
+    explained = explain_class(model, *views)
     logits = model(*views).logits[0]
-    assert torch.allclose(found.logits, logits, atol=1e-4) and found.label == int(logits.argmax())
-    assert set(found.maps) == ({"face", "context"} if streams == "both" else {streams})
-    other = explain_class(model, *views, label=(found.label + 1) % 5)
-    for name, values in found.maps.items():
+    assert torch.allclose(explained.logits, logits, atol=1e-4) and explained.label == int(logits.argmax())
+    assert set(explained.maps) == ({"face", "context"} if streams == "both" else {streams})
+    second = explain_class(model, *views, label=(explained.label + 1) % 5)
+    for name, values in explained.maps.items():
         assert values.shape == (4, *values.shape[1:]) and values.min() >= 0 and values.sum() > 0
-        assert not torch.allclose(values, other.maps[name])
+        assert not torch.allclose(values, second.maps[name])
 
 
 def test_a_stream_that_cannot_matter_gets_nothing():
@@ -133,5 +133,5 @@ def test_a_stream_that_cannot_matter_gets_nothing():
     D = task.model.fuse.in_features // 2
     model = task.model.eval().requires_grad_(False)
     model.fuse.weight[:, :D] = 0  # the face
-    found = explain_class(model, batch["face"], batch["context"])
-    assert found.maps["face"].sum() == 0 and found.maps["context"].sum() > 0
+    explained = explain_class(model, batch["face"], batch["context"])
+    assert explained.maps["face"].sum() == 0 and explained.maps["context"].sum() > 0

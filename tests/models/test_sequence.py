@@ -1,27 +1,20 @@
-"""The sequence model: what reaches which frame, what padding leaves alone, sizes read from tensors."""
+"""The sequence model and its TCN: what reaches which frame, what padding leaves alone, sizes read from tensors."""
 
 import math
 import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from models.build import State
-from models.sequence import FrameNorm, SequenceModel, sequence_like, sinusoids
-from models.sequence_losses import action_unit_loss, ccc_loss, expression_loss
+from models.losses import action_unit_loss, ccc_loss, expression_loss
+from models.sequence import FrameNorm, NormedConv, SequenceModel, TemporalConvNet, sequence_like, sinusoids
 from models.uninitialised import UninitialisedWeights
 from utils.errors import UserError
 
-SMALL = {
-    "channels": (12, 10, 8),
-    "kernel": 3,
-    "width": 16,
-    "layers": 2,
-    "heads": 4,
-    "hidden": 20,
-    "readout_width": 14,
-}
+SMALL = {"channels": (12, 10, 8), "kernel": 3, "width": 16, "layers": 2, "heads": 4, "hidden": 20, "readout_width": 14}
 ABLATIONS = [
     {},
     {"causal": False},
@@ -87,9 +80,9 @@ def test_padding_on_either_side_changes_no_frame(changes, grad):
     longer = torch.full((2, 22, 12), math.nan, dtype=torch.float64)
     longer[~padding] = frames.flatten(0, 1)
     with torch.set_grad_enabled(grad):
-        alone, padded = everything(model(frames)), everything(model(longer, padding))
-    assert alone.std(dim=1).min() > 0.01  # frames differ
-    assert (padded[~padding] - alone.flatten(0, 1)).abs().max() < 1e-6
+        short, padded = everything(model(frames)), everything(model(longer, padding))
+    assert short.std(dim=1).min() > 0.01  # frames differ
+    assert (padded[~padding] - short.flatten(0, 1)).abs().max() < 1e-6
     assert (padded[padding] == 0).all()
 
 
@@ -100,17 +93,17 @@ def test_padding_changes_no_frame_at_the_published_size():
     longer = torch.zeros(1, 60, 768)
     longer[~padding] = frames[0]
     with torch.no_grad():
-        alone, padded = everything(model(frames))[0], everything(model(longer, padding))[~padding]
-    assert (padded - alone).abs().max() < 1e-6
+        short, padded = everything(model(frames))[0], everything(model(longer, padding))[~padding]
+    assert (padded - short).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("changes", ABLATIONS, ids=str)
 def test_what_stands_in_a_gap_is_not_read(changes):
     model, frames = build(**changes), torch.randn(2, 12, 12)
     padding = gaps_at(2, 12, (0, [3, 4, 8]), (1, [0, 11]))
-    other = frames.clone()
-    other[padding] = 1000.0
-    assert torch.equal(everything(model(frames, padding)), everything(model(other, padding)))
+    changed = frames.clone()
+    changed[padding] = 1000.0
+    assert torch.equal(everything(model(frames, padding)), everything(model(changed, padding)))
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -120,8 +113,8 @@ def test_a_row_without_frames_disturbs_nobody(train):
     padding = gaps_at(3, 8, (1, slice(0, 8)))
     out = everything(model(frames, padding))
     out.square().sum().backward()
-    alone = everything(build(dropout=0.0).train(train)(frames[[0, 2]]))
-    assert torch.allclose(out[[0, 2]], alone, atol=1e-4) and (out[1] == 0).all()
+    without = everything(build(dropout=0.0).train(train)(frames[[0, 2]]))
+    assert torch.allclose(out[[0, 2]], without, atol=1e-4) and (out[1] == 0).all()
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -145,9 +138,9 @@ def test_too_few_frames_for_a_spread_take_the_running_statistics(frames):
     torch.manual_seed(0)
     norm = FrameNorm(5).train()
     norm.running_mean.normal_()
-    kept, x = norm.running_mean.clone(), torch.randn(frames, 5)
-    expected = (x - kept) / math.sqrt(1 + 1e-5)
-    assert torch.allclose(norm(x), expected, atol=1e-6) and torch.equal(norm.running_mean, kept)
+    before, x = norm.running_mean.clone(), torch.randn(frames, 5)
+    expected = (x - before) / math.sqrt(1 + 1e-5)
+    assert torch.allclose(norm(x), expected, atol=1e-6) and torch.equal(norm.running_mean, before)
 
 
 def test_without_positions_the_transformer_knows_no_order():
@@ -170,14 +163,14 @@ def test_sinusoids_are_the_formula_and_count_from_the_first_frame():
 
 
 def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
-    def drawn(**changes) -> State:
+    def first_weights(**changes) -> State:
         torch.manual_seed(5)
         return SequenceModel(8, **(SMALL | {"channels": (8, 8)} | changes)).state_dict()
 
-    whole = drawn()
+    full = first_weights()
     for changes in ({"with_tcn": False}, {"with_transformer": False}, {"tasks": ("au",)}, {"layers": 1}):
-        part = drawn(**changes)
-        assert len(part) < len(whole) and all(torch.equal(value, whole[name]) for name, value in part.items())
+        part = first_weights(**changes)
+        assert len(part) < len(full) and all(torch.equal(value, full[name]) for name, value in part.items())
 
 
 @pytest.mark.parametrize(
@@ -188,14 +181,13 @@ def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
 def test_sizes_come_from_the_tensors(changes):
     model, frames = build(**changes), torch.randn(2, 10, 12)
     state = model.state_dict()
-    told = {name: changes[name] for name in ("causal", "positions") if name in changes}
+    hints = {name: changes[name] for name in ("causal", "positions") if name in changes}
     with UninitialisedWeights():
-        again = sequence_like(state, **told).eval()
+        again = sequence_like(state, **hints).eval()
     again.load_state_dict(state, assign=True)
-    one, two = model(frames), again(frames)
-    for task in ("va", "expr", "au"):
-        assert (getattr(one, task) is None) == (getattr(two, task) is None)
-        assert getattr(one, task) is None or torch.equal(getattr(one, task), getattr(two, task))
+    expected, got = vars(model(frames)), vars(again(frames))
+    for task, numbers in expected.items():
+        assert (got[task] is None) if numbers is None else torch.equal(got[task], numbers)
 
 
 @pytest.mark.parametrize(
@@ -238,3 +230,104 @@ def test_it_learns_three_tasks_at_once():
         history.append([loss.item() for loss in losses])
     assert history[0][0] > 1.5 and history[0][1] > 1.5 and history[0][2] > 0.6
     assert all(last < first / 2 for first, last in zip(history[0], history[-1], strict=True)), history[-1]
+
+
+# -- the TCN --------------------------------------------------------------------------------------------------------
+
+
+def small_tcn(**changes):
+    torch.manual_seed(0)
+    net = TemporalConvNet(6, **({"channels": (6, 5, 3), "kernel": 3, "dropout": 0.0} | changes)).eval().double()
+    for parameter in net.parameters():  # large enough that nothing vanishes
+        nn.init.normal_(parameter, std=0.5)
+    return net
+
+
+def conv_by_torch(conv, x, causal):
+    """torch's own convolution with torch's own weight norm, its output cut to the frames that it is for."""
+    outputs, inputs, kernel = conv.direction.shape
+    reach = (kernel - 1) * conv.dilation
+    layer = nn.Conv1d(inputs, outputs, kernel, dilation=conv.dilation, padding=reach).double()
+    layer = nn.utils.parametrizations.weight_norm(layer)
+    layer.parametrizations.weight.original0, layer.parametrizations.weight.original1 = conv.length, conv.direction
+    layer.bias = conv.bias
+    start = 0 if causal else reach // 2
+    return layer(x)[..., start : start + x.shape[-1]]
+
+
+def tcn_by_torch(net, x, causal, missing):
+    """A frame that is not there reads as zeros in every convolution."""
+    x = x.transpose(1, 2)
+    for block in net.blocks:
+        x = x.clone()
+        x[..., missing] = 0
+        inner = F.prelu(conv_by_torch(block.first, x, causal), block.first_bend.weight)
+        inner[..., missing] = 0
+        inner = F.prelu(conv_by_torch(block.second, inner, causal), block.second_bend.weight)
+        if block.shortcut is not None:
+            x = torch.einsum("oi,bil->bol", block.shortcut.weight[..., 0], x) + block.shortcut.bias[:, None]
+        x = F.prelu(inner + x, block.last_bend.weight)
+    return x.transpose(1, 2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("missing", [[], [0, 1], [8], [3, 4]])
+def test_the_tcn_equals_torchs_convolutions(causal, missing):
+    net, frames = small_tcn(causal=causal), torch.randn(1, 9, 6, dtype=torch.float64)
+    padding = gaps_at(1, 9, (0, missing))
+    got, expected = net(frames, padding), tcn_by_torch(net, frames, causal, missing)
+    assert torch.allclose(got[~padding], expected[~padding], atol=1e-9)
+    if not missing:
+        assert torch.equal(net(frames), got)
+
+
+def test_the_tcn_has_the_published_number_of_parameters():
+    assert sum(p.numel() for p in TemporalConvNet(768).parameters()) == 7_689_097
+
+
+def changed_by_an_impulse(net, L=260):
+    frames = torch.randn(1, L, 6, dtype=torch.float64)
+    changed = frames.clone()
+    changed[0, 100] += 1
+    with torch.no_grad():
+        differs = (net(frames) != net(changed)).any(dim=-1)[0]
+    return differs.nonzero()[:, 0].tolist()
+
+
+def test_an_impulse_at_frame_100_reaches_frames_100_to_156():
+    assert changed_by_an_impulse(small_tcn(kernel=5)) == list(range(100, 157))
+
+
+def test_without_causality_it_reaches_as_far_to_both_sides():
+    assert changed_by_an_impulse(small_tcn(kernel=5, causal=False)) == list(range(72, 129))
+
+
+def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():
+    torch.manual_seed(0)
+    net = TemporalConvNet(64, channels=(64, 32))
+    for block in net.blocks:
+        for conv in (block.first, block.second):
+            weight = conv.direction * conv.length / conv.direction.flatten(1).norm(dim=1)[:, None, None]
+            assert weight.mean().item() == pytest.approx(0, abs=4e-4)
+            assert weight.std().item() == pytest.approx(0.01, rel=0.03)
+    assert net.blocks[0].shortcut is None
+    assert net.blocks[1].shortcut.weight.std().item() == pytest.approx(0.01, rel=0.06)
+
+
+def test_length_and_direction_are_apart():
+    torch.manual_seed(0)
+    conv, x = NormedConv(3, 4, 3, dilation=1, causal=True), torch.randn(1, 3, 8)
+    before = conv(x)
+    with torch.no_grad():
+        conv.direction *= 7
+    assert torch.allclose(conv(x), before, atol=1e-6)
+    with torch.no_grad():
+        conv.length *= 2
+        conv.bias *= 2
+    assert torch.allclose(conv(x), 2 * before, atol=1e-6)
+
+
+def test_an_even_kernel_has_no_middle():
+    with pytest.raises(UserError, match="odd kernel, not 4"):
+        TemporalConvNet(6, kernel=4, causal=False)

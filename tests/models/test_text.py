@@ -55,8 +55,8 @@ def test_prompts_are_start_context_words_end_in_the_asked_order(clip, position, 
 def test_the_end_of_text_is_where_its_token_stands(clip, position):
     prompts = learner(clip, position)
     marker = clip.token_embedding(torch.tensor(49407))
-    found = [(row == marker).all(dim=-1).nonzero()[0].item() for row in prompts()]
-    assert prompts.end.tolist() == found == [1 + CONTEXTS + len(ids_of(text)) for text in TEXTS]
+    ends = [(row == marker).all(dim=-1).nonzero()[0].item() for row in prompts()]
+    assert prompts.end.tolist() == ends == [1 + CONTEXTS + len(ids_of(text)) for text in TEXTS]
     assert prompts.text_lengths.tolist() == [len(ids_of(text)) for text in TEXTS]
 
 
@@ -94,9 +94,9 @@ def test_a_checkpoint_of_it_needs_neither_texts_nor_tokenizer(clip):
     prompts = learner(clip, "middle")
     state = prompts.state_dict()
     empty = torch.zeros(3, 77, 64)
-    other = PromptLearner(empty, state["end"], state["text_lengths"], contexts=CONTEXTS, position="middle")
-    other.load_state_dict(state)
-    assert torch.equal(other(), prompts())
+    loaded = PromptLearner(empty, state["end"], state["text_lengths"], contexts=CONTEXTS, position="middle")
+    loaded.load_state_dict(state)
+    assert torch.equal(loaded(), prompts())
 
 
 def test_a_text_too_long_for_clip_is_named(clip):

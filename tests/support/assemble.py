@@ -31,15 +31,15 @@ def number(value: int) -> bytes:
     return b"\x8a" + bytes([len(data)]) + data
 
 
-def sequence(*items: bytes) -> bytes:
+def tuple_of(*items: bytes) -> bytes:
     return b"(" + b"".join(items) + b"t"
 
 
 def numbers(*values: int) -> bytes:
-    return sequence(*map(number, values))
+    return tuple_of(*map(number, values))
 
 
-def listed(*items: bytes) -> bytes:
+def list_of(*items: bytes) -> bytes:
     return b"](" + b"".join(items) + b"e"
 
 
@@ -47,38 +47,47 @@ def dictionary(pairs: dict[str, bytes]) -> bytes:
     return b"}(" + b"".join(text(key) + value for key, value in pairs.items()) + b"u"
 
 
-def named(path: str) -> bytes:
+def lookup(path: str) -> bytes:
     module, _, name = path.rpartition(".")
     return f"c{module}\n{name}\n".encode()
 
 
-def called(function: bytes, *arguments: bytes) -> bytes:
-    return function + sequence(*arguments) + b"R"
+def stack_global(module: str, name: str) -> bytes:
+    """A look-up that may also have a dotted name."""
+    return text(module) + text(name) + b"\x93"
+
+
+def reduce(function: bytes, *arguments: bytes) -> bytes:
+    return function + tuple_of(*arguments) + b"R"
 
 
 def call(path: str, *arguments: bytes) -> bytes:
-    return called(named(path), *arguments)
+    return reduce(lookup(path), *arguments)
 
 
-def given(thing: bytes, state: bytes) -> bytes:
-    return thing + state + b"b"
+def with_state(target: bytes, state: bytes) -> bytes:
+    return target + state + b"b"
 
 
-def attribute(thing: bytes, name: str) -> bytes:
-    return call("builtins.getattr", thing, text(name))
+def attribute(target: bytes, name: str) -> bytes:
+    return call("builtins.getattr", target, text(name))
 
 
-def shared(levels: int, double: bytes = b"2\x86") -> bytes:
+def laughs(levels: int, double: bytes = b"2\x86") -> bytes:
     """A billion laughs: each level holds the one below twice."""
     return b"N" + double * levels
 
 
-def deep(levels: int, nest: bytes = b"\x85") -> bytes:
+def nested(levels: int, nest: bytes = b"\x85") -> bytes:
     return b"N" + nest * levels
 
 
-def storage(key: str = "0", count: int = 4, kind: str = "torch.FloatStorage") -> bytes:
-    return sequence(text("storage"), named(kind), text(key), text("cpu"), number(count)) + b"Q"
+def storage(key: str | bytes = "0", count: int | bytes = 4, kind: str | bytes = "torch.FloatStorage") -> bytes:
+    """A persistent id; in place of a value there may be instructions."""
+    kind, key = (value if isinstance(value, bytes) else build(value) for value, build in ((kind, lookup), (key, text)))
+    return (
+        tuple_of(text("storage"), kind, key, text("cpu"), count if isinstance(count, bytes) else number(count)) + b"Q"
+    )
 
 
 def tensor(sizes: bytes, strides: bytes, offset: int = 0, of: bytes | None = None) -> bytes:
@@ -94,24 +103,25 @@ PIECE = struct.pack("<4f", 1, 2, 3, 4)
 # --- containers
 
 
-def archive(body: bytes, records: dict[str, bytes] | None = None, **more: bytes) -> bytes:
+def archive(body: bytes, records: dict[str, bytes] | None = None, **extra: bytes) -> bytes:
     """What torch.save writes, around a pickle of ours."""
-    stored = {"data.pkl": b"\x80\x04" + body + b".", "data/0": PIECE} if records is None else records
+    records = {"data.pkl": b"\x80\x04" + body + b".", "data/0": PIECE} if records is None else records
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
-    for name, data in (stored | more).items():
+    for name, data in (records | extra).items():
         writer.write_record(name, data, len(data))
     writer.write_end_of_file()
     return buffer.getvalue()
 
 
-def published(payload: bytes) -> bytes:
+def in_recorder(payload: bytes) -> bytes:
     """The payload where a published checkpoint keeps its training curve."""
     return archive(dictionary({"state_dict": dictionary({"weight": WEIGHT}), "recorder": payload}))
 
 
-def torchscript(state: bytes) -> bytes:
-    root = given(named("__torch__.Net") + b")\x81", state)
+def torchscript(state: bytes = b"", root: bytes | None = None) -> bytes:
+    """A TorchScript archive of one module with this state, or of another root."""
+    root = with_state(lookup("__torch__.Net") + b")\x81", state) if root is None else root
     return archive(b"", {"data.pkl": b"\x80\x02" + root + b".", "data/0": PIECE, "constants.pkl": b"\x80\x02)."})
 
 
@@ -126,14 +136,14 @@ def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 SOUND = b"\x80\x02" + dictionary({"weight": WEIGHT}) + b"."
 
 
-def sound_zip(*more: tuple[str, bytes], **settings: int) -> bytes:
-    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *more, **settings)
+def sound_zip(*extra: tuple[str, bytes], **settings: int) -> bytes:
+    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *extra, **settings)
 
 
 def changed(data: bytes, signature: bytes, offset: int, new: bytes) -> bytes:
-    """Other bytes at ``offset`` after the last ``signature``: of the central directory, or of its end."""
-    place = data.rindex(signature) + offset
-    return data[:place] + new + data[place + len(new) :]
+    """Return the data with ``new`` at ``offset`` after the last ``signature``, of the zip's directory or its end."""
+    start = data.rindex(signature) + offset
+    return data[:start] + new + data[start + len(new) :]
 
 
 def safetensors(header: object, data: bytes = PIECE, length: int | None = None) -> bytes:

@@ -21,12 +21,12 @@ NUMPY_BEST = np.float64(64.25)
 def class_at(path: str) -> Iterator[type]:
     """A class that pickles as ``path``, which exists for as long as the file is written."""
     module_name, name = path.rsplit(".", 1)
-    made = type(name, (), {"__module__": module_name})
+    kind = type(name, (), {"__module__": module_name})
     fresh = module_name not in sys.modules
     module = sys.modules.setdefault(module_name, types.ModuleType(module_name))
-    setattr(module, name, made)
+    setattr(module, name, kind)
     try:
-        yield made
+        yield kind
     finally:
         delattr(module, name)
         if fresh:
@@ -58,13 +58,13 @@ def write_container(
     """The dict that the CLIP-CAER family and DFER-CLIP save; an EmoCLIP file is the bare state dict."""
     state = copy.copy(published.state)
     state._metadata = OrderedDict({"": {"version": 1}, "project_fc": {"version": 1}})
-    with class_at(recorder) as made:
+    with class_at(recorder) as kind:
         content = {
             "epoch": 8,
             "state_dict": state,
             "best_acc": best_acc,
             "optimizer": optimizer_state(),
-            "recorder": fill_recorder(made()),
+            "recorder": fill_recorder(kind()),
         }
         torch.save(content, path)
     return path

@@ -1,4 +1,4 @@
-"""A child that reads hostile files: `python -m tests.support.hostile_reader FILE...` prints a line of JSON each."""
+"""A child process that reads hostile files: `python -m tests.support.hostile_reader FILE...` prints JSON lines."""
 
 import copyreg
 import json
@@ -15,41 +15,41 @@ from tests.support.assemble import EXTENSION
 
 
 def strange(loaded: object) -> str:
-    """What in a read file is neither a plain value, nor a tensor as small as the file, nor inert; else nothing."""
-    seen: set[int] = set()
-    left = [loaded]
-    while left:
-        value = left.pop()
-        if id(value) in seen:
+    """Return what in a loaded file is neither a plain value, nor a small tensor, nor opaque; or nothing."""
+    visited: set[int] = set()
+    pending = [loaded]
+    while pending:
+        value = pending.pop()
+        if id(value) in visited:
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         if isinstance(value, torch.Tensor):
             if value.requires_grad or value._backward_hooks or value.numel() > 1_000_000:
                 return f"a tensor of {tuple(value.shape)}, {value.requires_grad}, {value._backward_hooks}"
         elif isinstance(value, dict):
-            left += [*dict.keys(value), *dict.values(value)]
+            pending += [*dict.keys(value), *dict.values(value)]
         elif isinstance(value, (list, tuple, set)):
-            left += value
+            pending += value
         elif callable(value) and not isinstance(value, torch.dtype):
             return f"something to call: {value!r:.80}"
         elif not isinstance(value, (str, bytes, int, float, bool, type(None), np.ndarray, np.generic, torch.dtype)):
-            left += [getattr(value, "state", None)]
+            pending += [getattr(value, "state", None)]
     return ""
 
 
-def read_one(path: Path) -> dict[str, object]:
+def read(path: Path) -> dict[str, object]:
     from utils.archive import read_archive
     from utils.errors import UserError
 
-    before, started, told = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), ""
+    before, start, message = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), ""
     try:
-        outcome, told = "read", strange(read_archive(path))
+        outcome, message = "read", strange(read_archive(path))
     except UserError as error:
-        outcome, told = "refused", str(error)
+        outcome, message = "refused", str(error)
     except BaseException as error:
-        outcome, told = "crash", f"{type(error).__name__}: {error}"[:300]
+        outcome, message = "crash", f"{type(error).__name__}: {error}"[:300]
     megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-    return {"outcome": outcome, "told": told, "seconds": time.process_time() - started, "megabytes": megabytes}
+    return {"outcome": outcome, "message": message, "seconds": time.process_time() - start, "megabytes": megabytes}
 
 
 def main(files: list[str]) -> None:
@@ -57,7 +57,7 @@ def main(files: list[str]) -> None:
     copyreg.add_extension("os", "system", EXTENSION)
     for file in files:
         signal.alarm(20)  # ends the process, whatever C code it hangs in, or waits for
-        print(json.dumps(read_one(Path(file))), flush=True)
+        print(json.dumps(read(Path(file))), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,35 @@ import torch
 from torch import Tensor
 
 from models.clip_backbone import tokenize
-from tests.support.published_texts import PLAIN_TEXTS, PROMPT_TEXTS
 
 IMAGE_WIDTH, TEXT_WIDTH, D, PATCH = 128, 64, 64, 16  # two heads in the image tower, one in the text tower
 QUEUE, END = 128, 49407
+PROMPT_TEXTS = (  # rows of a class, of several lengths
+    ("a still face above an open book", "calm eyes", "nothing in the face moves at all while the pages turn"),
+    ("a broad Smile", "the corners of the mouth rise and the cheeks follow", "laughing with a friend over lunch"),
+    ("one brow up, and the head half-tilted", "a puzzled frown", "reading the same line for the third time"),
+    ("eyelids that fall", "a long yawn behind one hand", "the chin rests upon the palm and the shoulders sink low"),
+    ("looking out of the window", "a phone", "turning around to talk while the lecture goes on without them"),
+    ("a mouth that opens wide in surprise at the news", "raised brows", "the hands fly up"),
+    ("a wrinkled nose", "leaning far back from the plate", "the upper lip is drawn up in dislike of a smell"),
+    ("one corner of the mouth drawn in", "a chin held high", "looking down at somebody along the nose"),
+    ("biting the lip", "eyes that dart from side to side", "the fingers knead one another below the table"),
+    ("lifted palms", "a shrug with brows drawn together", "a look around the room for anybody who could help"),
+    ("a sigh", "the gaze sinks to the floor", "the smile of a moment ago is gone from the whole face"),
+)
+PLAIN_TEXTS = (
+    "a face at rest",
+    "a face that beams with teeth in view",
+    "a face with knitted brows, puzzled",
+    "a face about to fall asleep in the warm afternoon",
+    "a face turned away",
+    "a startled face with round eyes",
+    "a sour face",
+    "a face with one corner of the mouth up",
+    "a face that bites its lip and looks around",
+    "a face with lifted inner brows that looks for help",
+    "a face that has lost its smile",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +57,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Published:
-    """The tensors under their published names, and the texts that they were made on."""
+    """The tensors under their published names, and the texts that they were trained on."""
 
     state: "OrderedDict[str, Tensor]"
     prompts: tuple[str, ...] = ()  # one a row of the prompt learner
@@ -48,10 +73,9 @@ class Published:
         return lengths_of(self.plain)
 
     def changed(self, tensors: dict[str, Tensor | None]) -> "Published":
-        """The same with some tensors replaced or added, or (None) taken out."""
-        state = OrderedDict(self.state | tensors)
-        kept = OrderedDict((key, tensor) for key, tensor in state.items() if tensor is not None)
-        return Published(kept, self.prompts, self.plain)
+        """Return the same with some tensors replaced or added, or (None) removed."""
+        state = OrderedDict((key, tensor) for key, tensor in (self.state | tensors).items() if tensor is not None)
+        return Published(state, self.prompts, self.plain)
 
 
 def lengths_of(texts: tuple[str, ...]) -> list[int]:
@@ -74,10 +98,7 @@ class Dice:
         return {f"{name}.weight": self.weight(outputs, inputs), f"{name}.bias": self.normal(outputs, std=0.1)}
 
     def norm(self, name: str, width: int) -> dict[str, Tensor]:
-        return {
-            f"{name}.weight": self.normal(width, std=0.2, mean=1.0),
-            f"{name}.bias": self.normal(width, std=0.1),
-        }
+        return {f"{name}.weight": self.normal(width, std=0.2, mean=1.0), f"{name}.bias": self.normal(width, std=0.1)}
 
 
 def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -198,12 +219,12 @@ def fork(recipe: Recipe) -> Published:
     base, dice = clip_caer(recipe), Dice(recipe.seed + 1)
     plain = PLAIN_TEXTS[: recipe.classes]
     words = base.state["clip_model_.token_embedding.weight"]
-    more = {
+    extra = {
         "hand_crafted_prompt_embeddings": words[tokenize(list(plain))],
         "face_adapter.fc.0.weight": dice.weight(D // 4, D, gain=2.0),
         "face_adapter.fc.2.weight": dice.weight(D, D // 4, gain=2.0),
     }
-    return Published(OrderedDict(base.state | more), base.prompts, plain)
+    return Published(OrderedDict(base.state | extra), base.prompts, plain)
 
 
 def two_heads(recipe: Recipe) -> Published:
@@ -229,8 +250,8 @@ def momentum_copies(dice: Dice, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Other values than the parts they follow, so that taking one for the other shows."""
     copies = {}
     for part in ("image_encoder", "face_adapter", "temporal_net", "temporal_net_body", "project_fc"):
-        named = {k: t for k, t in state.items() if k.startswith(f"{part}.")}
-        copies |= {k.replace(part, f"{part}_m", 1): t + dice.normal(*t.shape, std=0.1) for k, t in named.items()}
+        tensors = {k: t for k, t in state.items() if k.startswith(f"{part}.")}
+        copies |= {k.replace(part, f"{part}_m", 1): t + dice.normal(*t.shape, std=0.1) for k, t in tensors.items()}
     queue = dice.normal(D, QUEUE)
     return copies | {"queue": queue / queue.norm(dim=0), "queue_ptr": torch.zeros(1, dtype=torch.long)}
 
@@ -238,9 +259,8 @@ def momentum_copies(dice: Dice, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def dfer_clip(recipe: Recipe) -> Published:
     """618 keys, one stream, saved from DataParallel."""
     base = clip_caer(recipe)
-    left_out = ("temporal_net_body.", "project_fc.")
-    kept = {k: t for k, t in base.state.items() if not k.startswith(left_out)}
-    return Published(OrderedDict(below("module.", kept)), base.prompts)
+    state = {k: t for k, t in base.state.items() if not k.startswith(("temporal_net_body.", "project_fc."))}
+    return Published(OrderedDict(below("module.", state)), base.prompts)
 
 
 def emoclip(recipe: Recipe, logit_scale: float = 4.2) -> Published:
@@ -265,9 +285,8 @@ def halved(backbone: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def emoclip_downstream(recipe: Recipe, outputs: int | None = 3) -> Published:
     """The image tower and the temporal transformer: 176 keys, or 180 with the regressor."""
-    whole = emoclip(recipe).state
-    kept = {k.removeprefix("module."): t for k, t in whole.items()}
-    state = {k: t for k, t in kept.items() if k.startswith(("backbone.visual.", "temporal."))}
+    tensors = {k.removeprefix("module."): t for k, t in emoclip(recipe).state.items()}
+    state = {k: t for k, t in tensors.items() if k.startswith(("backbone.visual.", "temporal."))}
     if outputs is not None:
         dice = Dice(recipe.seed + 4)
         state |= dice.linear("mlp.0", 256, D) | dice.linear("mlp.2", outputs, 256)
@@ -280,7 +299,7 @@ def class_descriptions(classes: int) -> list[str]:
 
 def write_class_texts(path: Path, names: Sequence[str], label_base: int = 0) -> Path:
     """Classes for ``--class-texts``: every text is another than those that the files were made on."""
-    described = zip(names, class_descriptions(len(names)), strict=True)
-    entries = [{"name": n, "class_descriptor": text, "descriptive": f"{text} with the face"} for n, text in described]
+    pairs = zip(names, class_descriptions(len(names)), strict=True)
+    entries = [{"name": n, "class_descriptor": text, "descriptive": f"{text} with the face"} for n, text in pairs]
     path.write_text(json.dumps({"label_base": label_base, "classes": entries}), encoding="utf-8")
     return path

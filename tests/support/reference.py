@@ -43,15 +43,15 @@ def linear(s: State, name: str, x: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
     """q, k, v (N, L, heads · size): one head after the other, scale size^-0.5."""
     L, size = q.shape[1], q.shape[2] // heads
-    seen = []
+    mixed = []
     for head in range(heads):
         part = slice(head * size, (head + 1) * size)
         scores = q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(size)  # (N, L, L)
         if causal:
             for row in range(L):
                 scores[:, row, row + 1 :] = -math.inf
-        seen.append(softmax(scores) @ v[..., part])
-    return torch.cat(seen, dim=-1)
+        mixed.append(softmax(scores) @ v[..., part])
+    return torch.cat(mixed, dim=-1)
 
 
 # -- CLIP -----------------------------------------------------------------------------------------------------------
@@ -75,10 +75,10 @@ def clip_blocks(s: State, tower: str, x: Tensor, causal: bool) -> Tensor:
 def image_features(s: State, tower: str, pixels: Tensor) -> Tensor:
     """Pixels (N, 3, H, W) → (N, D): patches row by row, class token first."""
     kernel = s[f"{tower}conv1.weight"]
-    size, side = kernel.shape[-1], pixels.shape[-1] // kernel.shape[-1]
+    size, count = kernel.shape[-1], pixels.shape[-1] // kernel.shape[-1]
     tokens = [s[f"{tower}class_embedding"].expand(len(pixels), -1)]
-    for row in range(side):
-        for column in range(side):
+    for row in range(count):
+        for column in range(count):
             patch = pixels[:, :, row * size : (row + 1) * size, column * size : (column + 1) * size]
             tokens.append(patch.flatten(1) @ kernel.flatten(1).T)
     x = torch.stack(tokens, dim=1) + s[f"{tower}positional_embedding"]
@@ -137,8 +137,8 @@ def video_features(s: State, face: Tensor, context: Tensor) -> Tensor:
     contexts = image_features(s, "image_encoder.", context.double().flatten(0, 1)).view(B, T, -1)
     if "face_adapter.fc.0.weight" in s:
         faces = adapt(s, faces)
-    both = [temporal(s, "temporal_net.", faces), temporal(s, "temporal_net_body.", contexts)]
-    return unit(linear(s, "project_fc", torch.cat(both, dim=-1)))
+    streams = [temporal(s, "temporal_net.", faces), temporal(s, "temporal_net_body.", contexts)]
+    return unit(linear(s, "project_fc", torch.cat(streams, dim=-1)))
 
 
 # -- texts ----------------------------------------------------------------------------------------------------------

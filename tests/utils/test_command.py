@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.tools import ROOT
 from utils.command import run_command, writing_to
-from utils.errors import Interrupted, UserError
+from utils.errors import Interrupted, UserError, closest
 
 
 def raising(error):
@@ -24,26 +24,18 @@ def raising(error):
     ("error", "status", "line"),
     [
         (UserError("--lr -1: at least 0"), 2, "error: --lr -1: at least 0\n"),
-        (
-            ModuleNotFoundError("no", name="av.video"),
-            2,
-            "error: av is not installed: pip install -r requirements.txt\n",
-        ),
+        (ModuleNotFoundError("", name="av.video"), 2, "error: av is not installed: pip install -r requirements.txt\n"),
         (OSError(errno.ENOSPC, "No space left on device", "a.pt"), 2, "error: a.pt: no space left on device; nothing"),
-        (
-            PermissionError(errno.EACCES, "Permission denied", "log.txt"),
-            2,
-            "error: log.txt: permission denied\n",
-        ),
+        (PermissionError(errno.EACCES, "Permission denied", "log.txt"), 2, "error: log.txt: permission denied\n"),
         (Interrupted(signal.SIGTERM, "saved in last.pt"), 143, "saved in last.pt\n"),
         (KeyboardInterrupt(), 130, "\nthe same command goes on\n"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(error, status, line, capsys):
     assert run_command(raising(error), "the same command goes on") == status
-    shown = capsys.readouterr()
-    assert shown.err.startswith(line) and shown.err.count("\n") == line.count("\n") + (not line.endswith("\n"))
-    assert not shown.out
+    out, err = capsys.readouterr()
+    assert err.startswith(line) and err.count("\n") == line.count("\n") + (not line.endswith("\n"))
+    assert not out
 
 
 def test_the_status_of_a_command_that_ends_well_is_its_own(capsys):
@@ -84,6 +76,12 @@ def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
         raise BrokenPipeError
 
 
+def test_a_slip_of_the_keyboard_finds_its_word():
+    assert closest("--epoch", ["--lr", "--epochs"]) == "; did you mean --epochs?"
+    assert closest("--qqq", ["--lr", "--epochs"]) == ""
+    assert issubclass(UserError, ValueError)  # readers of numbers catch both
+
+
 COMMANDS = ("dataloader.audit", "dataloader.pack", "dataloader.prepare", "simulate", "benchmarks.demo")
 INTERRUPT = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
 
@@ -103,7 +101,7 @@ def test_ctrl_c_while_a_command_imports_the_rest_is_one_line(module, tmp_path):
 
 @pytest.mark.parametrize("script", ["main.py", str(ROOT / "main.py")])
 def test_ctrl_c_while_main_imports_the_rest_is_one_line(script, tmp_path):
-    ended = start([script, "--help"], tmp_path, INTERRUPT, "hashlib")
+    ended = start([script, "--help"], tmp_path, INTERRUPT, "pkgutil")
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "\nstopped by Ctrl-C\n")  # 130 for a shell
 
 

@@ -21,16 +21,16 @@ def test_results_come_in_order_and_workers_hear_no_ctrl_c():
 
 
 def test_ctrl_c_while_the_workers_start_is_heard(monkeypatch):
-    start, made = multiprocessing.context.SpawnContext.Pool, []
+    start, pools = multiprocessing.context.SpawnContext.Pool, []
 
     def interrupted(context, *words):
         signal.raise_signal(signal.SIGINT)
-        made.append(start(context, *words))
-        return made[0]
+        pools.append(start(context, *words))
+        return pools[0]
 
     monkeypatch.setattr(multiprocessing.context.SpawnContext, "Pool", interrupted)
     with pytest.raises(KeyboardInterrupt), ordered_map(2, abs, -1):
         pytest.fail("went on")
     with pytest.raises(ValueError, match="not running"):  # the workers are ended
-        made[0].apply(abs, (-1,))
+        pools[0].apply(abs, (-1,))
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())

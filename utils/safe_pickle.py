@@ -1,0 +1,337 @@
+"""A pickle reader that runs nothing from the file it reads.
+
+Ordinary unpickling imports what a file names and calls it. Here a name is looked up in ``ALLOWED``, whose entries are
+functions of this module, and an instruction changes nothing but plain containers. So a file can at most build tensors,
+numpy values and containers out of its own bytes.
+
+``torch.load(weights_only=True)`` with an allow-list (torch 2.13) does not do for files of strangers. It hangs on "a
+name of 100 000 letters", ends the process on "nested sets" and "nested tuples as a key", and returns "the root is a
+function", "the root is a class" and "a size of 2**62 with stride 0" as data (names of tests/support/hostile.py). It
+also misses flipped bits in tensors, and refuses TorchScript archives and pickles of protocols 4 and 5.
+"""
+
+import io
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KEY_TYPES = (str, int, float, bool, bytes, type(None))  # other keys, such as nested tuples, may take for ever to hash
+STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORAGES.values()}
+RECORDER = "RecorderMeter"  # the training curve in published checkpoints; its module has another name in each of them
+REFUSED_OPCODES = (
+    "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
+    "FROZENSET",
+)  # fmt: skip
+
+
+class UnsafePickleError(Exception):
+    """What a file asks for that is not data."""
+
+
+def unpickle(data: bytes, read_storage: Callable[[str], bytearray], *, torchscript: bool = False) -> Any:
+    """Return the object in ``data``. ``read_storage(key)`` returns the bytes of a tensor.
+
+    With ``torchscript`` classes of the archive's own code are read as ``ScriptModule``, their attributes alone.
+    """
+    loaded = _Unpickler(data, read_storage, torchscript).load()
+    _require_data(loaded)
+    return loaded
+
+
+def describe(value: Any) -> str:
+    """Return a few letters for a message. A structure that holds itself many times is never written out."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    return str(value)[:40] if type(value) in KEY_TYPES else f"a {type(value).__name__.strip('_')}"
+
+
+def _require_data(loaded: Any) -> None:
+    """Refuse a result that still holds one of our functions or a class. Containers are walked once."""
+    visited, pending = set(), [loaded]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, (Constructor, type)):
+            raise UnsafePickleError(f"{describe(value)} in the place of data")
+        if isinstance(value, (dict, list, tuple)) and id(value) not in visited:
+            visited.add(id(value))
+            pending += value.values() if isinstance(value, dict) else value
+
+
+# --- what names in a file stand for
+
+
+class OpaqueObject:
+    """Stands for an object of an unknown class: holds its state and does nothing."""
+
+    __slots__ = ("state",)
+
+    def __new__(cls, *arguments: Any) -> "OpaqueObject":
+        instance = super().__new__(cls)
+        instance.state = None
+        return instance
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class ScriptModule(OpaqueObject):
+    """A module of a TorchScript archive: its attributes without its code."""
+
+    __slots__ = ()
+
+
+class NumpyType:
+    """A numpy dtype of plain numbers: kind, width and byte order."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not isinstance(code, str) or not re.fullmatch("[fiub][1248]", code):
+            raise UnsafePickleError(f"the numpy type {describe(code)}")
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.order + self.code)
+
+
+class NumpyArray(np.ndarray):
+    """An array that takes its sizes only together with all of its bytes."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, raw = state
+        if not isinstance(kind, NumpyType) or not isinstance(raw, bytes):
+            raise UnsafePickleError("a numpy array of objects")
+        sizes = _sizes(shape)
+        if prod(sizes) * kind.dtype().itemsize != len(raw):
+            raise UnsafePickleError(f"a numpy array of {sizes} from {len(raw)} bytes")
+        super().__setstate__((1, sizes, kind.dtype(), bool(fortran), raw))
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    # 2**62 keeps sums and products of Python integers far from anything that torch could let overflow
+    if not isinstance(values, tuple) or len(values) > 64 or not all(type(v) is int and 0 <= v < 2**62 for v in values):
+        raise UnsafePickleError("sizes that are not a few whole numbers")
+    return values
+
+
+def _plain_keys(values: list) -> list:
+    if not all(type(value) in KEY_TYPES for value in values):
+        raise UnsafePickleError("a key that is no text or number")
+    return values
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    """Return a view that stays inside its storage and has no more elements than it, as strides of 0 could make."""
+    sizes, strides = _sizes(size), _sizes(stride)
+    if not isinstance(storage, Tensor) or len(sizes) != len(strides) or not isinstance(offset, int) or offset < 0:
+        raise UnsafePickleError("a tensor without a storage or with sizes that do not fit")
+    last = offset + sum((length - 1) * step for length, step in zip(sizes, strides, strict=True))
+    if prod(sizes) > storage.numel() or (prod(sizes) > 0 and last >= storage.numel()):
+        raise UnsafePickleError(f"a tensor of {sizes} from a storage of {storage.numel()}")
+    return torch.as_strided(storage, sizes, strides, offset if prod(sizes) else 0)
+
+
+def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise UnsafePickleError("a parameter without a tensor")
+    return tensor
+
+
+def _numpy_scalar(kind: Any, raw: Any = b"") -> Any:
+    if not isinstance(kind, NumpyType) or not isinstance(raw, bytes) or len(raw) != kind.dtype().itemsize:
+        raise UnsafePickleError("a numpy scalar that is no number")
+    return np.frombuffer(raw, kind.dtype())[0]
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    """Return the bytes that pickles of protocol 2 write as text."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise UnsafePickleError(f"text in the encoding {describe(encoding)}")
+    return text.encode("latin1")
+
+
+def _empty_bytes(*values: Any) -> bytes:
+    """Return ``b""``, which protocol 2 writes as a call of ``bytes`` without arguments."""
+    if values:
+        raise UnsafePickleError("bytes made from something else")
+    return b""
+
+
+def _set(values: Any = ()) -> set:
+    if not isinstance(values, (list, tuple)):
+        raise UnsafePickleError("a set that is not made from a list")
+    return set(_plain_keys(values))
+
+
+def _ordered_dict(pairs: Any = ()) -> OrderedDict:
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
+        raise UnsafePickleError("a table that is not made from pairs")
+    return OrderedDict(zip(_plain_keys([key for key, _ in pairs]), [value for _, value in pairs], strict=True))
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """One of the functions above, the only kind of thing that a file can call."""
+
+    function: Callable[..., Any]
+
+
+CONSTRUCTORS: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch.Size": lambda values=(): _sizes(tuple(values) if isinstance(values, list) else values),
+    "torch.device": lambda *parts: ":".join(str(part) for part in parts if isinstance(part, (str, int))),
+    "numpy.dtype": NumpyType,
+    "_codecs.encode": _encode,
+    "collections.OrderedDict": _ordered_dict,
+}
+for _module in ("builtins", "__builtin__"):
+    CONSTRUCTORS |= {f"{_module}.set": _set, f"{_module}.bytes": _empty_bytes}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # numpy 2 renamed it
+    CONSTRUCTORS |= {f"{_module}.scalar": _numpy_scalar, f"{_module}._reconstruct": lambda *_: NumpyArray((0,))}
+for _name in ("intlist", "doublelist", "boollist", "tensorlist"):  # TorchScript's typed lists
+    CONSTRUCTORS[f"torch.jit._pickle.build_{_name}"] = lambda values=(), *_: values
+CONSTRUCTORS["torch.jit._pickle.restore_type_tag"] = lambda values=(), *_: values
+ALLOWED: dict[str, Any] = {
+    **{name: Constructor(function) for name, function in CONSTRUCTORS.items()},
+    **{f"torch.{name}": dtype for name, dtype in (STORAGES | DTYPES).items()},
+    "numpy.ndarray": None,  # named only as an argument of _reconstruct, which ignores it
+}
+
+
+# --- how it is read
+
+
+class _Unpickler(pickle._Unpickler):
+    """The standard library's interpreter in Python, with every instruction replaced that calls or changes something."""
+
+    def __init__(self, data: bytes, read_storage: Callable[[str], bytearray], torchscript: bool) -> None:
+        super().__init__(io.BytesIO(data))
+        self.read_storage, self.torchscript = read_storage, torchscript
+        self.storages: dict[str, Tensor] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a name stands for. Nothing is imported."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise UnsafePickleError("a name that is no text")
+        if "." not in name and f"{module}.{name}" in ALLOWED:
+            return ALLOWED[f"{module}.{name}"]
+        if name == RECORDER:
+            return OpaqueObject
+        if self.torchscript and module.split(".")[0] == "__torch__":
+            return ScriptModule
+        raise UnsafePickleError(f"{module[:60]}.{name[:60]}")
+
+    def persistent_load(self, claim: Any) -> Tensor:
+        """Return the storage that a tensor views, as one flat tensor. Tensors that share a storage share it here."""
+        if not isinstance(claim, tuple) or len(claim) != 5:
+            raise UnsafePickleError("a reference that is no tensor storage")
+        kind, dtype, key, _, count = claim
+        has_types = isinstance(dtype, torch.dtype) and isinstance(key, str) and type(count) is int
+        if kind != "storage" or not has_types:
+            raise UnsafePickleError("a reference that is no tensor storage")
+        if key not in self.storages:
+            raw = self.read_storage(key)
+            self.storages[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+        storage = self.storages[key]
+        if storage.dtype != dtype or storage.numel() != count:
+            raise UnsafePickleError(
+                f"storage {describe(key)} as {describe(count)} of {dtype}, but it holds {storage.numel()}"
+            )
+        return storage
+
+    def refuse(self) -> None:
+        raise UnsafePickleError("a pickle instruction that no saved tensor needs")
+
+    def reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, Constructor) or not isinstance(arguments, tuple):
+            raise UnsafePickleError(f"a call of {describe(function)}")
+        self.append(function.function(*arguments))
+
+    def new_object(self) -> None:
+        arguments, kind = self.stack.pop(), self.stack.pop()
+        if kind not in (OpaqueObject, ScriptModule) or not isinstance(arguments, tuple):
+            raise UnsafePickleError(f"a new {describe(kind)}")
+        self.append(kind())
+
+    def set_state(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, (OpaqueObject, NumpyType, NumpyArray)):
+            target.__setstate__(state)
+        elif type(target) is not OrderedDict:  # a state dict's state is torch's note of versions, not needed here
+            raise UnsafePickleError(f"a state for {describe(target)}")
+
+    def fill_dict(self, table: Any, items: list) -> None:
+        if type(table) not in (dict, OrderedDict) or len(items) % 2:
+            raise UnsafePickleError(f"entries for {describe(table)}")
+        table.update(zip(_plain_keys(items[::2]), items[1::2], strict=True))
+
+    def new_dict(self) -> None:
+        items, table = self.pop_mark(), {}
+        self.fill_dict(table, items)
+        self.append(table)
+
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.fill_dict(self.stack[-1], [key, value])
+
+    def set_items(self) -> None:
+        items = self.pop_mark()  # first, since it changes which stack is the current one
+        self.fill_dict(self.stack[-1], items)
+
+    def extend(self, target: Any, values: list) -> None:
+        if type(target) is not list:
+            raise UnsafePickleError(f"items for {describe(target)}")
+        target.extend(values)
+
+    def append_item(self) -> None:
+        value = self.stack.pop()
+        self.extend(self.stack[-1], [value])
+
+    def append_items(self) -> None:
+        values = self.pop_mark()
+        self.extend(self.stack[-1], values)
+
+    def add_to_set(self) -> None:
+        values = self.pop_mark()
+        if type(self.stack[-1]) is not set:
+            raise UnsafePickleError(f"items for {describe(self.stack[-1])}")
+        self.stack[-1].update(_plain_keys(values))
+
+    dispatch = pickle._Unpickler.dispatch | {
+        pickle.REDUCE[0]: reduce,
+        pickle.NEWOBJ[0]: new_object,
+        pickle.BUILD[0]: set_state,
+        pickle.DICT[0]: new_dict,
+        pickle.SETITEM[0]: set_item,
+        pickle.SETITEMS[0]: set_items,
+        pickle.APPEND[0]: append_item,
+        pickle.APPENDS[0]: append_items,
+        pickle.ADDITEMS[0]: add_to_set,
+        **dict.fromkeys((getattr(pickle, name)[0] for name in REFUSED_OPCODES), refuse),
+    }
