@@ -14,18 +14,16 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataloader.affwild import Video, describe_videos, find_frames_dir, read_every_video, read_other_videos
 from dataloader.annotation import Clip
 from dataloader.clips import EveryFrame, Views
 from dataloader.loader import Loader
 from dataloader.packed import open_pack, open_source
-from dataloader.sequences import VideoFrames, stand_ins
 from dataloader.transforms import Augmentation, cached_variants
 from engine.checkpoints import model_config, open_checkpoint, rebuild
 from engine.device import to_pixels
@@ -37,6 +35,9 @@ from utils.errors import UserError, about, reason_of
 from utils.files import atomic_write, write_json
 from utils.runlog import progress_bar
 from utils.words import plural
+
+if TYPE_CHECKING:  # long videos are read by --mode cache alone, so a training does not import their files
+    from dataloader.affwild import Video
 
 STREAMS = ("face", "context")
 LAYOUT = 1  # of both kinds of folder; a change of meaning makes every older one unreadable
@@ -204,6 +205,8 @@ class FrameEncoder:
 
 def cache(config: Config, explicit: dict[str, Any]) -> dict[str, Any]:
     """Cache all videos below ``--root-dir`` and return the index. ``explicit``: options that the user passed."""
+    from dataloader.affwild import describe_videos, find_frames_dir, read_every_video, read_other_videos
+
     if config.data.root_dir is None:
         raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
     encoder = open_encoder(config, explicit)
@@ -260,11 +263,11 @@ def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
     return index
 
 
-def _is_cached(video: Video, folder: Path, index: dict[str, Any]) -> bool:
+def _is_cached(video: "Video", folder: Path, index: dict[str, Any]) -> bool:
     return index["videos"].get(video.id) == _stamp(video) and (folder / f"{video.id}.npy").exists()
 
 
-def _stamp(video: Video) -> str:
+def _stamp(video: "Video") -> str:
     """Return a hash of names, sizes and times of a video's files."""
     digest = hashlib.sha256()
     for name in video.files:
@@ -273,8 +276,10 @@ def _stamp(video: Video) -> str:
     return digest.hexdigest()[:20]
 
 
-def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: Session, title: str) -> np.ndarray:
+def encode_video(video: "Video", encoder: FrameEncoder, config: Config, session: Session, title: str) -> np.ndarray:
     """Return (L, D) float16; a frame that is missing or unreadable has the features that ``carry`` gives it."""
+    from dataloader.sequences import VideoFrames
+
     frames = VideoFrames(video, encoder.size, config.data.on_bad_frame == "skip")
     features = np.zeros((len(video), encoder.tower.proj.shape[1]), dtype=np.float16)
     is_present = np.zeros(len(video), dtype=bool)
@@ -295,13 +300,15 @@ def carry(features: np.ndarray, is_present: np.ndarray) -> np.ndarray:
 
     Where no row is present all are zero.
     """
+    from dataloader.sequences import stand_ins
+
     present = np.flatnonzero(is_present)
     if not len(present):
         return np.zeros_like(features)
     return features[stand_ins(present, np.arange(len(features)))]
 
 
-def _write_video(folder: Path, video: Video, features: np.ndarray, index: dict[str, Any]) -> None:
+def _write_video(folder: Path, video: "Video", features: np.ndarray, index: dict[str, Any]) -> None:
     """Write the features of a video, and after them its entry in the index."""
     if not np.isfinite(features).all():
         raise UserError(f"{video.id}: its features do not fit into half precision, or the encoder is broken")
