@@ -21,6 +21,15 @@ MAY_IMPORT = {  # package → packages of ours, besides itself
     "simulate": BELOW_ENGINE | {"engine"},
     "main": BELOW_ENGINE | {"engine", "sweep", "apps", "simulate"},
 }
+LEVELS = (  # of engine/: a file imports files of its own level and of those before it
+    {"registry", "options", "series", "checks", "config"},
+    {"methods"},
+    {
+        "checkpoints", "clip_predict", "data", "device", "feature_cache", "interrupt", "keep", "lists", "loop", "model",
+        "optim", "published", "resume", "run_hash", "running", "session", "shared", "step", "waiting",
+    },
+    {"calibrate", "evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
+)  # fmt: skip
 FILES = sorted([ROOT / "main.py", *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))])
 
 
@@ -72,6 +81,33 @@ def test_imports_go_down_only(file):
     imported = {module.partition(".")[0] for module, _ in imports_of(file)} & {*MAY_IMPORT, "tests", "benchmarks"}
     upward = imported - MAY_IMPORT[room] - {room}
     assert not upward, f"imports {sorted(upward)}"
+
+
+def level_of(module: str) -> int:
+    """The level of a module of engine/; every one has one."""
+    return next(level for level, names in enumerate(LEVELS) if module.split(".")[1] in names)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("engine.")])
+def test_imports_inside_the_engine_go_down(module):
+    above = [m for m in edges(MODULES[module]) if m.startswith("engine.") and level_of(m) > level_of(module)]
+    assert not above, f"imports {above}"
+
+
+def folder_of(module: str) -> str:
+    return module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0] or module
+
+
+def test_no_cycle_between_folders():
+    """Files of two folders never import each other both ways."""
+    pairs = {
+        (folder_of(module), folder_of(below))
+        for module, file in MODULES.items()
+        for below in edges(file)
+        if folder_of(module) != folder_of(below)
+    }
+    both_ways = {pair for pair in pairs if pair[::-1] in pairs}
+    assert not {pair for pair in both_ways if not any(a.startswith(f"{b}.") for a, b in (pair, pair[::-1]))}
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
