@@ -41,10 +41,10 @@ def test_one_clip_of_each_class_is_explained_as_it_was_predicted(explained, trai
     rows, predictions = clips_of(explained), {row["clip"]: row for row in trained.predictions}
     assert [row["label"] for row in rows] == list(NAMES)
     for row in rows:
-        known = predictions[row["clip"]]
-        assert (row["label"], row["predicted"]) == (known["label"], known["predicted"])
+        scored = predictions[row["clip"]]
+        assert (row["label"], row["predicted"]) == (scored["label"], scored["predicted"])
         assert row["explained"] == row["predicted"]
-        assert row["probability"] == pytest.approx(float(known[f"prob_{row['predicted']}"]), abs=1e-4)
+        assert row["probability"] == pytest.approx(float(scored[f"prob_{row['predicted']}"]), abs=1e-4)
         assert next(clip for clip in predictions if predictions[clip]["label"] == row["label"]) == row["clip"]
 
 
@@ -88,14 +88,13 @@ def test_clips_and_class_are_chosen(trained, tmp_path, no_sheets):
     assert [row["clip"] for row in rows] == [SIXTH, FIFTH]
     assert {row["explained"] for row in rows} == {"Fatigue"} and rows[1]["predicted"] == "Distraction"
     assert rows[1]["explained_probability"] < rows[1]["probability"]
-    own = clips_of(explain(trained.folder / "best.pt", tmp_path / "own", "--clips", FIFTH, "--explain", "label"))
-    assert own[0]["explained"] == "Distraction" and own[0]["shares"] != rows[1]["shares"]
+    (row,) = clips_of(explain(trained.folder / "best.pt", tmp_path / "label", "--clips", FIFTH, "--explain", "label"))
+    assert row["explained"] == "Distraction" and row["shares"] != rows[1]["shares"]
 
 
 def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sheets):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    stored["calibration"] = {"temperature": 1e6, "fitted_on": "val", "clips": 10}
-    torch.save(stored, tmp_path / "best.pt")
+    content = torch.load(trained.folder / "best.pt", weights_only=True)
+    torch.save(content | {"calibration": {"temperature": 1e6, "fitted_on": "val", "clips": 10}}, tmp_path / "best.pt")
     row = clips_of(explain(tmp_path / "best.pt", tmp_path / "run", "--clips", FIFTH))[0]
     assert row["probability"] == pytest.approx(0.2, abs=1e-3)
 
@@ -127,7 +126,7 @@ def test_single_frames_have_a_sheet_and_no_video(tmp_path):
     assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
 
 
-def test_unreadable_frames_are_told_of_and_shown_grey(trained, tiny_flags, tmp_path):
+def test_unreadable_frames_are_reported_and_drawn_grey(trained, tiny_flags, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
     (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")
@@ -165,18 +164,26 @@ def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, trained, 
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_be_explained_is_refused(trained, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"family": "sequence"}, "a sequence model sees stored features and no pictures"),
+        ({"config": {"model": {"task": "regression"}}}, "predicts numbers"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(changes, expected, trained, tmp_path, capsys):
+    content = torch.load(trained.folder / "best.pt", weights_only=True)
+    if "config" in changes:
+        changes = {"config": content["config"] | {"model": content["config"]["model"] | changes["config"]["model"]}}
+    torch.save(content | changes, tmp_path / "other.pt")
+    assert expected in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
+
+
+def test_mistakes_without_a_checkpoint_in_another_mode_and_in_the_folder(trained, tmp_path, capsys):
     assert "--mode attention needs --eval-checkpoint FILE" in error_of(QUICK, capsys)
-    belongs = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--explain", "label"], capsys)
-    assert "--explain belongs to --mode attention, not to --mode eval" in belongs
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    torch.save(stored | {"family": "sequence"}, tmp_path / "sequence.pt")
-    refused = error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "sequence.pt")], capsys)
-    assert "a sequence model sees stored features and no pictures" in refused
-    stored["config"]["model"]["task"] = "regression"
-    torch.save(stored, tmp_path / "numbers.pt")
-    assert "predicts numbers" in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "numbers.pt")], capsys)
+    line = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--explain", "label"], capsys)
+    assert "--explain belongs to --mode attention, not to --mode eval" in line
     (tmp_path / "file").write_text("")
     best = str(trained.folder / "best.pt")
-    unwritable = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
-    assert "choose another with --output-dir" in unwritable
+    line = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
+    assert "choose another with --output-dir" in line
