@@ -56,25 +56,16 @@ class Predictor:
 
     def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
         """Return all rows of a video; with ``out`` also write the files of ``--mode predict`` into that folder."""
-        if out is not None:
-            if (Path(out) / "timeline.json").exists():
-                raise UserError(f"{out}: holds a timeline already; name another folder")
-            return self.record(source, Path(out), overlay=self.config.video.overlay, keep_rows=True)
-        timeline, started = Timeline(self.info), time.perf_counter()
-        with open_video(source) as video:
-            for step in self.follow(video, sampled_only=True):
-                for rows in step.rows:
-                    timeline.rows += rows
-                    timeline.summary.add(rows)
-                timeline.seconds = step.seconds
-            timeline.damaged = video.damaged
-        timeline.took = time.perf_counter() - started
-        return timeline
+        if out is not None and (Path(out) / "timeline.json").exists():
+            raise UserError(f"{out}: holds a timeline already; name another folder")
+        return self.record(
+            source, None if out is None else Path(out), overlay=self.config.video.overlay, keep_rows=True
+        )
 
     def record(
         self,
         source: str | int | Path,
-        folder: Path,
+        folder: Path | None,
         *,
         overlay: bool = True,
         keep_rows: bool = False,
@@ -82,25 +73,26 @@ class Predictor:
         stop: Callable[[], bool] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Timeline:
-        """Write timeline.csv, timeline.json, timeline.png and the overlay of a video into ``folder``.
+        """Write timeline.csv, timeline.json, timeline.png and the overlay of a video into ``folder``, if there is one.
 
         The files grow while the video is read; when reading ends early they are complete up to there. ``longest``: a
         frame behind so many seconds is an error, ``TooLong``. ``stop`` is asked before every frame.
         """
         timeline, started = Timeline(self.info), time.perf_counter()
         with open_video(source) as video, ExitStack() as files:
-            folder.mkdir(parents=True, exist_ok=True)
             video.longest, timeline.is_still = longest, video.is_still
-            timeline.interrupted = True  # until the end is reached, so that an error on the way is recorded as one
-            writer = TimelineWriter(folder, self.info, self._header(video, source))
-            files.callback(lambda: writer.close(footer(timeline)))
-            is_live, drawing, screen = isinstance(video, CameraVideo), None, None
-            if overlay or is_live:
-                max_persons = self.config.video.max_persons
-                drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay, live=is_live)
-                files.enter_context(drawing)
-            if is_live:
-                screen = files.enter_context(Screen(video.name, say))
+            writer = drawing = screen = None
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                timeline.interrupted = True  # until the end is reached, so that an error on the way is recorded as one
+                writer = TimelineWriter(folder, self.info, self._header(video, source))
+                files.callback(lambda: writer.close(footer(timeline)))
+                is_live, max_persons = isinstance(video, CameraVideo), self.config.video.max_persons
+                if overlay or is_live:
+                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay, live=is_live)
+                    files.enter_context(drawing)
+                if is_live:
+                    screen = files.enter_context(Screen(video.name, say))
 
             def ends() -> bool:
                 return (stop is not None and stop()) or (screen is not None and screen.is_closed)
@@ -108,15 +100,17 @@ class Predictor:
             for step in self.follow(video, sampled_only=drawing is None, stop=ends):
                 timeline.seconds, timeline.took = step.seconds, time.perf_counter() - started
                 for rows in step.rows:
-                    writer.write(rows)
                     timeline.summary.add(rows)
                     timeline.rows += rows if keep_rows else []
+                    if writer is not None:
+                        writer.write(rows)
                 picture = None if drawing is None else drawing.add(step)
                 if screen is not None:
                     screen.show(step, picture)
             timeline.interrupted, timeline.damaged = stop is not None and stop(), video.damaged
         timeline.took = time.perf_counter() - started
-        draw_timeline(folder, self.info)
+        if folder is not None:
+            draw_timeline(folder, self.info)
         return timeline
 
     def follow(

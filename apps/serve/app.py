@@ -7,7 +7,6 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
 from apps.serve.jobs import FILES, Job, Jobs, JobState, Refused
 from engine.options import Config
+from engine.video_options import VideoOptions
 from utils.errors import UserError, reason_of
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -35,18 +35,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest and the longest video that is taken."""
-
-    megabytes: float
-    minutes: float
-
-    @property
-    def bytes(self) -> int:
-        return int(self.megabytes * 1e6)
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -110,10 +98,9 @@ def open_server(
     predictor: Predictor, config: Config, listener: socket.socket, forget_after: float = 180.0
 ) -> Iterator[BaseWSGIServer]:
     """Yield a server that waits to be run; afterwards no folder is left."""
-    limits = Limits(config.video.max_upload_mb, config.video.max_minutes)
     with tempfile.TemporaryDirectory(prefix="emotion-serve-", ignore_cleanup_errors=True) as folder:
-        jobs = Jobs(predictor, Path(folder), limits.minutes, forget_after)
-        app = make_app(jobs, predictor.info, limits, config.video.host)
+        jobs = Jobs(predictor, Path(folder), config.video.max_minutes, forget_after)
+        app = make_app(jobs, predictor.info, config.video)
         host, port = listener.getsockname()[:2]
         server = make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=listener.fileno())
         server.daemon_threads = True
@@ -150,13 +137,13 @@ def announcement(config: Config, listener: socket.socket) -> str:
     return "\n".join(lines)
 
 
-def make_app(jobs: Jobs, info: ModelInfo, limits: Limits, host: str) -> Flask:
-    """Return the Flask app; ``host``: what is listened on, requests for another name are refused."""
+def make_app(jobs: Jobs, info: ModelInfo, options: VideoOptions) -> Flask:
+    """Return the Flask app with its routes."""
     app = Flask(__name__, static_folder=str(PAGE), static_url_path="/page")
     app.json.sort_keys = False  # classes stay in the model's order
-    add_guards(app, host)
-    add_page(app, jobs, info, limits)
-    add_videos(app, jobs, limits)
+    add_guards(app, options.host)
+    add_page(app, jobs, info, options)
+    add_videos(app, jobs, options.max_upload_mb)
     return app
 
 
@@ -181,7 +168,7 @@ def add_guards(app: Flask, host: str) -> None:
         return jsonify(error=error.description), error.code or 500
 
 
-def add_page(app: Flask, jobs: Jobs, info: ModelInfo, limits: Limits) -> None:
+def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> None:
     """Add the page, and what it shows of the model and the limits."""
 
     @app.get("/")
@@ -194,21 +181,22 @@ def add_page(app: Flask, jobs: Jobs, info: ModelInfo, limits: Limits) -> None:
 
     @app.get("/about")
     def about() -> dict[str, Any]:
+        limits = {"megabytes": options.max_upload_mb, "minutes": options.max_minutes, "forgotten": jobs.forget_after}
         return {
             "model": info.model,
             "family": info.family,
             "trained_on": info.trained_on,
             "classes": class_colours(info.names),
-            "limits": {"megabytes": limits.megabytes, "minutes": limits.minutes, "forgotten": jobs.forget_after},
+            "limits": limits,
         }
 
 
-def add_videos(app: Flask, jobs: Jobs, limits: Limits) -> None:
+def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
     """Add the API of a video, from its first byte to its removal."""
 
     @app.post("/videos")
     def receive() -> tuple[dict[str, str], int]:
-        length = check_length(limits)
+        length = check_length(megabytes)
         job = jobs.begin()
         try:
             save_upload(job, length)
@@ -269,15 +257,15 @@ def is_local(host: str) -> bool:
         return False
 
 
-def check_length(limits: Limits) -> int:
+def check_length(megabytes: float) -> int:
     """Return the size of an upload; refuse it before anything is read if it is unknown or too large."""
     length = request.content_length
     if length is None:
         raise Refused(411, "The size of the video is not stated.")
     if length == 0:
         raise Refused(422, "This file is empty.")
-    if length > limits.bytes:
-        raise Refused(413, f"This file has {length / 1e6:.1f} MB; at most {limits.megabytes:g} MB are taken.")
+    if length > int(megabytes * 1e6):
+        raise Refused(413, f"This file has {length / 1e6:.1f} MB; at most {megabytes:g} MB are taken.")
     return length
 
 
