@@ -200,7 +200,12 @@ def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Pan
         spreads = np.stack([spread(values, sources[stream][0], views.size, shape) for values in maps])
         highest = float(np.quantile(spreads, SCALE_QUANTILE)) or 1.0
         values = interpolate(np.clip(spreads / highest, 0, 1), explanation.indexes, indexes)
-        crops = [fit(frame, source.area, shape) for frame, source in zip(frames, sources[stream], strict=True)]
+        crops = [
+            np.full((*shape, 3), 128, np.uint8)
+            if frame is None
+            else cv2.resize(np.ascontiguousarray(cut(frame, source.area)), shape[::-1], interpolation=cv2.INTER_CUBIC)
+            for frame, source in zip(frames, sources[stream], strict=True)
+        ]
         panels[stream] = list(zip(crops, values, strict=True))
     return panels
 
@@ -211,13 +216,6 @@ def read_frame(clip: Clip, index: int) -> np.ndarray | None:
         return decode_frame(clip.frame_path(index), None)[0].copy()
     except BadFrame:
         return None
-
-
-def fit(frame: np.ndarray | None, area: Area, shape: tuple[int, int]) -> np.ndarray:
-    """Return ``area`` of a frame at ``shape`` (height, width), grey where there is no frame."""
-    if frame is None:
-        return np.full((*shape, 3), 128, np.uint8)
-    return cv2.resize(np.ascontiguousarray(cut(frame, area)), shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def interpolate(maps: np.ndarray, indexes: list[int], targets: list[int]) -> np.ndarray:

@@ -279,7 +279,8 @@ class Screen:
 
     def __init__(self, name: str, say: Callable[[str], None] | None = None) -> None:
         self.name, self.say, self.is_closed = name, say or print, False
-        self.has_window = has_display()
+        has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        self.has_window = sys.platform in ("win32", "darwin") or bool(has_display)
 
     def __enter__(self) -> "Screen":
         if self.has_window:
@@ -305,12 +306,6 @@ class Screen:
             cv2.imshow(self.name, picture[..., ::-1])
             key = cv2.waitKey(1) & 0xFF
             self.is_closed = key in QUIT_KEYS or cv2.getWindowProperty(self.name, cv2.WND_PROP_VISIBLE) < 1
-
-
-def has_display() -> bool:
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def row_line(row: Row) -> str:

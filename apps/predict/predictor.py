@@ -16,7 +16,7 @@ from apps.predict.pictures import draw_timeline
 from apps.predict.runners import FRAMES, ModelInfo, OnnxRunner, Runner
 from apps.predict.settings import idle_flags
 from apps.predict.timeline import Smoother, Step, Timeline, TimelineWriter
-from apps.predict.windows import FrameWindows, Grid, SlidingWindows, Watcher, open_answers
+from apps.predict.windows import FrameAnswers, FrameWindows, Grid, SlidingWindows, Watcher, WindowAnswers
 from dataloader import detect, track
 from dataloader.video.camera import CameraVideo
 from dataloader.video.open import open_video
@@ -120,7 +120,8 @@ class Predictor:
         options, end = self.config.video, 0.0
         grid, windows = self._open_windows(video.fps)
         watcher = Watcher(*self.open_tracking(video), self.info, grid, options.detect_every)
-        answers = open_answers(self.runner, self.info)
+        is_sequence = self.info.kind == FRAMES
+        answers = FrameAnswers(self.runner) if is_sequence else WindowAnswers(self.runner, self.info)
         smoother = Smoother(self.config.sequence.smooth, self.info, options.threshold)
         frames = video.frames(self._frame_spacing(grid, video)) if sampled_only else iter(video)
         for seconds, frame in frames:

@@ -43,8 +43,10 @@ def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:
     try:
         for warning in predictor.warnings:
             log.warn(warning)
-        if is_folder and (items := other_items(Path(config.video.input), sources)):
-            log.say(one_line(f"{plural(len(items), 'item')} left alone: {some(items, 3)}"))
+        if is_folder:
+            names = {file.name for file in Path(config.video.input).iterdir() if file.name[0] != "."}
+            if items := sorted(names - {Path(source).name for source in sources}):
+                log.say(one_line(f"{plural(len(items), 'item')} left alone: {some(items, 3)}"))
         with Interruption(STOPPING) as stop:
             for source, name in zip(sources, folder_names(sources), strict=True):
                 folder = log.folder / name if is_folder else log.folder
@@ -124,12 +126,6 @@ def find_sources(source: str) -> list[str]:
         raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(SUFFIXES))}) and no image{advice}")
     is_video = len(pictures) > 1 and of_one_size(folder, pictures)
     return [source] if is_video else [str(folder / name) for name in pictures]
-
-
-def other_items(folder: Path, sources: list[str]) -> list[str]:
-    """Return what else lies in a folder, except hidden files."""
-    names = {file.name for file in folder.iterdir() if file.name[0] != "."}
-    return sorted(names - {Path(source).name for source in sources})
 
 
 def folder_names(sources: list[str]) -> list[str]:

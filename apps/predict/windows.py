@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration import softmax
-from apps.predict.runners import CLASSES, FRAMES, ModelInfo, Runner
+from apps.predict.runners import CLASSES, ModelInfo, Runner
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, FaceBox, Row
 from dataloader.body import body_box
 from dataloader.crops import Box, margin_like
@@ -223,7 +223,7 @@ class WindowAnswers:
 class FrameAnswers:
     """One row per person and frame, for models of kind FRAMES: windows overlap, and their answers are averaged."""
 
-    def __init__(self, runner: Runner, info: ModelInfo) -> None:
+    def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.samples: dict[int, Sample] = {}  # those whose answers may still change
         self.sums: dict[int, dict[int, tuple[np.ndarray, int]]] = {}  # frame → person → sum, number of windows
@@ -268,10 +268,6 @@ class FrameAnswers:
                 visibility = FACE if windows else NO_FACE
                 rows.append(Row(sample.seconds, until, person, visibility, values, int(windows > 0), 1))
             yield rows or [Row(sample.seconds, until, None, NO_ONE, samples=1)]
-
-
-def open_answers(runner: Runner, info: ModelInfo) -> WindowAnswers | FrameAnswers:
-    return FrameAnswers(runner, info) if info.kind == FRAMES else WindowAnswers(runner, info)
 
 
 def choose_views(views: list[View], info: ModelInfo) -> list[View]:
