@@ -89,7 +89,7 @@ def even(value: float) -> int:
 
 
 class VideoWriter:
-    """Write RGB frames of even width and height to an H.264 MP4 file, each at its own time.
+    """Write RGB frames of even width and height to an H.264 file, each at its own time.
 
     The file grows frame by frame and is complete once ``close`` was called, also after an early end.
     """
@@ -104,10 +104,12 @@ class VideoWriter:
         preset: str = "veryfast",
         ticks: int | None = None,
         faststart: bool = False,
+        container: str | None = "mp4",
     ) -> None:
-        """``size``: width and height. ``ticks``: time steps per second, by default fine enough for any frame rate."""
+        """``size``: width and height. ``ticks``: time steps per second, by default fine enough for any frame rate.
+        ``container``: None is the one that the ending of ``path`` names."""
         options = {"movflags": "faststart"} if faststart else {}
-        self.container = av.open(str(path), "w", format="mp4", options=options)
+        self.container = av.open(str(path), "w", format=container, options=options)
         rate = Fraction(fps).limit_denominator(1001)
         encoder = {"preset": preset, "crf": str(crf)}
         self.stream = self.container.add_stream("libx264", rate=rate, options=encoder)
@@ -124,7 +126,7 @@ class VideoWriter:
 
     def add(self, seconds: float, picture: np.ndarray) -> None:
         """Add a frame (H, W, 3) uint8; of two frames at the same time the second comes one tick later."""
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         self.last_tick = max(round(seconds * self.ticks), self.last_tick + 1)
         frame.pts, frame.time_base = self.last_tick, Fraction(1, self.ticks)
         self.container.mux(self.stream.encode(frame))
