@@ -130,9 +130,9 @@ class Overlay:
             share, colour = (None, GREY) if row is None else (row.confidence, self._colour(row))
             draw_person(picture[: self.height], face, self._text(row), share, colour, self.size)
         visible = {face.person for face in waiting.faces}
-        others = [row for person, row in current.items() if row and person not in visible]
-        if others:
-            row = next((row for row in others if row.values is not None or row.person is None), others[0])
+        faceless = [row for person, row in current.items() if row and person not in visible]
+        if faceless:
+            row = next((row for row in faceless if row.values is not None or row.person is None), faceless[0])
             draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
         if self.below:
             draw_strip(picture, self.height + self.legend, self._lanes(), waiting.seconds, self.size)

@@ -133,11 +133,11 @@ def folder_names(sources: list[str]) -> list[str]:
 
     Names that differ in case alone count as equal, as some file systems have it.
     """
-    names, used = [], set(RUN_FILES)
+    names, folded_names = [], set(RUN_FILES)
     for path in map(Path, sources):
         candidates = chain((path.stem, path.name), (f"{path.name}-{number}" for number in count(2)))
-        names.append(next(name for name in candidates if name.casefold() not in used))
-        used.add(names[-1].casefold())
+        names.append(next(name for name in candidates if name.casefold() not in folded_names))
+        folded_names.add(names[-1].casefold())
     return names
 
 

@@ -22,8 +22,8 @@ QUICK = ["--mode", "attention", "--device", "cpu", "--workers", "0"]
 FIFTH, SIXTH = "RAER/images/SelfStudy/Library/P004/024", "RAER/images/SelfStudy/Library/P004/020"
 
 
-def explain(checkpoint, folder, *more) -> Run:
-    run = run_main([*QUICK, "--eval-checkpoint", str(checkpoint), *more], folder)
+def explain(checkpoint, folder, *words) -> Run:
+    run = run_main([*QUICK, "--eval-checkpoint", str(checkpoint), *words], folder)
     assert run.status == 0, run.err
     return run
 
@@ -103,14 +103,14 @@ def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sh
 def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
     """The published EmoCLIP sees every fourth frame."""
     path = tmp_path / "model.pth"
-    more = ["--pack", "none"]
+    words = ["--pack", "none"]
     if family == "emoclip":
         torch.save(files.emoclip(Recipe(depth=2)).state, path)
-        more += ["--class-texts", str(write_class_texts(tmp_path / "five.json", NAMES, label_base=1))]
+        words += ["--class-texts", str(write_class_texts(tmp_path / "five.json", NAMES, label_base=1))]
     else:
         write_container(path, getattr(files, family)(Recipe()))
     flags = {name: value for name, value in tiny_flags.items() if family == "clip_caer" or "body" not in name}
-    run = explain(path, tmp_path / "run", *as_arguments(flags), "--clips", FIFTH, *more)
+    run = explain(path, tmp_path / "run", *as_arguments(flags), "--clips", FIFTH, *words)
     row = clips_of(run)[0]
     assert set(row["shares"]) == ({"face", "context"} if family == "clip_caer" else {"face"})
     assert (row["padding"] is None) == (family != "clip_caer") and len(row["frames"]) == frames

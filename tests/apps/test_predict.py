@@ -75,17 +75,17 @@ def test_overlay_and_picture(best, short, tmp_path, eyes):
         assert picture.width > 1000
     predict(best, short, tmp_path / "none", "--no-overlay")
     assert not (tmp_path / "none/overlay.mp4").exists() and (tmp_path / "none/timeline.png").exists()
-    drawn, plain = (read_timeline(tmp_path / name)[0]["rows"] for name in ("run", "none"))
-    assert drawn == plain  # frames that nobody draws need not be decoded to pictures; the answers are the same
+    with_overlay, plain = (read_timeline(tmp_path / name)[0]["rows"] for name in ("run", "none"))
+    assert with_overlay == plain  # frames that nobody draws need not be decoded to pictures; the answers are the same
 
 
 def test_no_one_and_context_alone_are_reported(best, tmp_path, eyes):
     path = film(tmp_path / "v.mp4", [(1, 5.0), ("nobody", 8.0), ("hidden", 6.0)])
     run = predict(best, path, tmp_path / "run", "--seconds", "2", "--face-model", "none.onnx")
     document, table = read_timeline(tmp_path / "run")
-    seen = [row["seen"] for row in table]
-    assert seen[:3] == [FACE] * 3 and NO_ONE in seen and seen[-1] == CONTEXT_ONLY
-    nobody = table[seen.index(NO_ONE)]
+    kinds = [row["seen"] for row in table]
+    assert kinds[:3] == [FACE] * 3 and NO_ONE in kinds and kinds[-1] == CONTEXT_ONLY
+    nobody = table[kinds.index(NO_ONE)]
     assert nobody["person"] == nobody["predicted"] == nobody["confidence"] == "" and nobody["face_found"] == "false"
     assert table[-1]["face_found"] == "false" and table[-1]["predicted"] in NAMES
     (stretch,) = document["stretches"][NO_ONE]

@@ -150,9 +150,9 @@ def test_what_is_drawn_changes_no_answer(eyes, tmp_path):
     source, options = film(tmp_path / "odd.mp4", [(1, 4.7)]), {"runner": Brightness(), "seconds": 3.0}
     plain = Predictor(overlay=False, **options)(source, out=tmp_path / "plain")
     assert plain.rows[-1].stop == pytest.approx(4.7) and not (tmp_path / "plain/overlay.mp4").exists()
-    drawn = Predictor(**options)(source, out=tmp_path / "drawn")
+    with_overlay = Predictor(**options)(source, out=tmp_path / "drawn")
     assert (tmp_path / "drawn/overlay.mp4").exists()
-    assert drawn.rows == plain.rows == Predictor(**options)(source).rows
+    assert with_overlay.rows == plain.rows == Predictor(**options)(source).rows
 
 
 def test_models_of_single_frames_answer_five_times_a_second(eyes):

@@ -9,7 +9,7 @@ from apps.predict.runners import NUMBERS, ModelInfo
 from tests.support.browser import open_browser, press_until
 from tests.support.serving import DarkOrBright, serving, write_video
 
-KNOWN = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
+PARTS = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "my lesson.mp4", KNOWN)
+    return write_video(tmp_path_factory.mktemp("video") / "my lesson.mp4", PARTS)
 
 
 @pytest.fixture

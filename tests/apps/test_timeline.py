@@ -26,8 +26,8 @@ from tests.support.watched import read_timeline
 INFO = ModelInfo(family="clip-caer", model="m.pt", names=("a", "b"))
 
 
-def row(second, chance, person=1, seen=FACE):
-    return Row(second, second + 4.0, person, seen, None if chance is None else (chance, 1 - chance), 16, 16)
+def row(second, chance, person=1, kind=FACE):
+    return Row(second, second + 4.0, person, kind, None if chance is None else (chance, 1 - chance), 16, 16)
 
 
 def smooth(groups, width, threshold=0.0):
@@ -46,7 +46,7 @@ def test_a_mean_of_three_windows():
 
 
 def test_no_mean_reaches_over_a_gap_or_to_another_person():
-    groups = [[row(0, 0.9)], [row(1, None, seen=NO_FACE)], [row(2, 0.1), row(2, 0.7, person=2)], [row(3, 0.3)]]
+    groups = [[row(0, 0.9)], [row(1, None, kind=NO_FACE)], [row(2, 0.1), row(2, 0.7, person=2)], [row(3, 0.3)]]
     values = [[r.values and r.values[0] for r in rows] for rows in smooth(groups, 5)]
     assert values == [[0.9], [None], pytest.approx([0.2, 0.7]), pytest.approx([0.2])]
 
@@ -72,8 +72,8 @@ def test_the_majority_of_windows_whose_middles_lie_inside():
 
 def test_stretches_of_overlapping_windows_are_joined_and_empty_ones_win():
     summary = Summary()
-    for second, seen in enumerate([FACE, CONTEXT_ONLY, NO_ONE, NO_ONE, CONTEXT_ONLY, FACE]):
-        summary.add([row(second, 0.5 if seen != NO_ONE else None, None if seen == NO_ONE else 1, seen)])
+    for second, kind in enumerate([FACE, CONTEXT_ONLY, NO_ONE, NO_ONE, CONTEXT_ONLY, FACE]):
+        summary.add([row(second, 0.5 if kind != NO_ONE else None, None if kind == NO_ONE else 1, kind)])
     # windows of 4 s from 0, 1, 2 ...: nobody from 2 to 7; context alone from 1 to 5 and from 4 to 8
     assert summary.stretches == {NO_ONE: [[2.0, 7.0]], CONTEXT_ONLY: [[1.0, 2.0], [7.0, 8.0]]}
     assert any("no one from 2.0 to 7.0 s" in line for line in summary.lines())

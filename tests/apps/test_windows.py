@@ -72,7 +72,7 @@ def test_frame_windows_are_those_of_evaluation(count):
 
 
 def test_a_body_alone_counts_where_no_face_was_found():
-    alone, known = Sample(0.0, {BODY_ONLY: View(False, {})}), Sample(1.0, {3: View(True, {})})
-    (first,) = run(SlidingWindows(2.0, 2.0), [alone], 2.0)
-    (second,) = run(SlidingWindows(2.0, 2.0), [alone, known], 2.0)
+    body, face = Sample(0.0, {BODY_ONLY: View(False, {})}), Sample(1.0, {3: View(True, {})})
+    (first,) = run(SlidingWindows(2.0, 2.0), [body], 2.0)
+    (second,) = run(SlidingWindows(2.0, 2.0), [body, face], 2.0)
     assert first.persons() == [BODY_ONLY] and second.persons() == [3]

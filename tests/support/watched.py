@@ -91,9 +91,9 @@ def predict_words(checkpoint: Path, source: object) -> list[str]:
     return [*words, "--device", "cpu"]
 
 
-def predict(checkpoint: Path, source: object, folder: Path, *more: str, status: int = 0) -> Run:
+def predict(checkpoint: Path, source: object, folder: Path, *words: str, status: int = 0) -> Run:
     """Run ``--mode predict`` on the CPU."""
-    run = run_main([*predict_words(checkpoint, source), *more], folder)
+    run = run_main([*predict_words(checkpoint, source), *words], folder)
     assert run.status == status, run.err
     return run
 
