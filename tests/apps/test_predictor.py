@@ -112,7 +112,8 @@ def test_a_video_of_another_size_shows_as_much_of_the_head():
 
     def face_of(frame, box, face_width):
         info = replace(TWO_STREAMS, face_width=face_width)
-        watcher = Watcher(lambda _: Detections([Found(*box, 1.0)], []), Tracker(1, hits=1), info, Grid(1.0, FPS), 0.2)
+        detections = Detections([Found(*box, 1.0)], [])
+        watcher = Watcher(lambda _: detections, Tracker(1, hits=1), info, Grid(1.0, FPS), 0.2)
         return watcher.look(0.0, frame).views[1].squares["face"].astype(int)
 
     as_trained = face_of(frame, box, 40.0)
