@@ -8,8 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from analysis.plots import plt
@@ -228,7 +230,7 @@ def interpolate(maps: np.ndarray, indexes: list[int], targets: list[int]) -> np.
     return (1 - share) * maps[before] + share * maps[after]
 
 
-def draw_clip(explanation: Explanation, views: Views) -> Any:
+def draw_clip(explanation: Explanation, views: Views) -> Figure:
     """Return the sheet: frames as columns, each stream's picture above its map, and the course in time below."""
     indexes = peak_frames(explanation)
     panels = panels_of(explanation, views, indexes)
@@ -253,7 +255,7 @@ def draw_clip(explanation: Explanation, views: Views) -> Any:
     return figure
 
 
-def draw_still(explanation: Explanation, panels: Panels) -> Any:
+def draw_still(explanation: Explanation, panels: Panels) -> Figure:
     """Return the sheet of a clip of one frame: each stream's picture beside its map."""
     heights = [STILL_INCHES / aspect_of(row) for row in panels.values()]
     size = (2 * STILL_INCHES + 1.2, sum(heights) + 0.6)
@@ -271,14 +273,14 @@ def draw_still(explanation: Explanation, panels: Panels) -> Any:
     return figure
 
 
-def write_title(figure: Any, explanation: Explanation) -> None:
+def write_title(figure: Figure, explanation: Explanation) -> None:
     """Write the title, smaller where a line would not fit: a letter is about half as wide as high."""
     title = explanation.title()
     longest = max(len(line) for line in title.split("\n"))
     figure.suptitle(title, fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
 
 
-def show(axes: Any, picture: np.ndarray) -> None:
+def show(axes: Axes, picture: np.ndarray) -> None:
     axes.imshow(picture)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -302,7 +304,7 @@ def aspect_of(row: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return width / height
 
 
-def draw_course(axes: Any, explanation: Explanation, indexes: list[int]) -> None:
+def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> None:
     """Draw how much of all relevance lies in each frame, and mark the frames of the sheet."""
     for stream, shares in explanation.courses.items():
         colour = tuple(part / 255 for part in STREAM_COLOURS[stream])
@@ -368,7 +370,7 @@ def draw_background(explanation: Explanation, panels: Panels) -> np.ndarray:
     return np.array(image)
 
 
-def fitting_font(font: Any, text: str, width: int) -> Any:
+def fitting_font(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
     """Return the font, smaller where the text would not fit."""
     length = font.getlength(text)
     return font if length <= width else font.font_variant(size=max(int(font.size * width / length), 8))

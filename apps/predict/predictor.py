@@ -155,7 +155,7 @@ class Predictor:
         rate = fps / info.downsample if reads_neighbours else info.frames / seconds
         return Grid(rate, fps), SlidingWindows(seconds, self.every)
 
-    def open_tracking(self, video: Video) -> tuple[Any, Any]:
+    def open_tracking(self, video: Video) -> tuple[detect.Detector, track.Tracker]:
         """Return a detector and a tracker; a picture or a very short video gives no second sighting of a face."""
         options = self.config.video
         wait = max(options.detect_every, 1 / video.fps)
@@ -164,7 +164,7 @@ class Predictor:
         tracker = track.Tracker(options.max_persons, track.patience_of(wait), hits, in_all=True)
         return self._open_detector(), tracker
 
-    def _open_detector(self) -> Any:
+    def _open_detector(self) -> detect.Detector:
         return detect.open_detector(self.config.video.face_model, self.config.video.max_persons)
 
     def _frame_spacing(self, grid: Grid, video: Video) -> float | None:

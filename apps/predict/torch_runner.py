@@ -1,6 +1,6 @@
 """Checkpoints of every method as runners."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,16 @@ class TorchRunner:
         return torch.cat(parts, dim=-1).cpu().numpy()
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model before it is placed on a device; the fields are those of ``TorchRunner``."""
+
+    model: nn.Module
+    info: ModelInfo
+    encoder: nn.Module | None = None
+    warnings: tuple[str, ...] = ()
+
+
 def open_runner(config: Config, user_options: dict[str, Any]) -> TorchRunner:
     """Return the runner of ``--eval-checkpoint``, with ``--class-texts`` of a caption model; else of plain CLIP."""
     device, device_warning = choose_device(config.run.device, config.run.gpu)
@@ -86,38 +96,29 @@ def open_runner(config: Config, user_options: dict[str, Any]) -> TorchRunner:
     model_options = {name: value for name, value in user_options.items() if name not in NOT_OF_MODELS}
     if config.run.eval_checkpoint is None:
         config, classes, model = plain_clip(config)
-        info = model_info(config, "zero-shot", Path(config.model.clip_path), classes.names)
-        runner = TorchRunner(model, info, device, amp)
+        loaded = LoadedModel(model, model_info(config, "zero-shot", Path(config.model.clip_path), classes.names))
     else:
         opened = open_checkpoint(Path(config.run.eval_checkpoint), model_options)
-        runner = open_trained(opened, model_options, config, device, amp)
+        loaded = load_model(opened, model_options, config)
         content = opened.content
-        runner.info = replace(runner.info, trained_on=content.get("trained_on"), face_width=content.get("face_width"))
-    runner.warnings = (*filter(None, (device_warning, amp_warning, tf32_warning)), *runner.warnings)
-    return runner
+        info = replace(loaded.info, trained_on=content.get("trained_on"), face_width=content.get("face_width"))
+        loaded = replace(loaded, info=info)
+    warnings = (*filter(None, (device_warning, amp_warning, tf32_warning)), *loaded.warnings)
+    return TorchRunner(loaded.model, loaded.info, device, amp, encoder=loaded.encoder, warnings=warnings)
 
 
-def open_trained(
-    opened: Opened, model_options: dict[str, Any], config: Config, device: torch.device, amp: torch.dtype | None
-) -> TorchRunner:
-    """Return the runner of a checkpoint's kind of model."""
+def load_model(opened: Opened, model_options: dict[str, Any], config: Config) -> LoadedModel:
+    """Return the model of a checkpoint: with new class texts, of frames, or with its own classes or numbers."""
     if "class_texts" in model_options:
         config, classes, model = caption_model(opened, model_options)
-        return TorchRunner(model, model_info(config, "emoclip", opened.path, classes.names), device, amp)
+        return LoadedModel(model, model_info(config, "emoclip", opened.path, classes.names))
     if opened.unnamed:
         raise UserError(f"{opened.path}: {opened.unnamed}")
-    if opened.content["family"] == "sequence":
-        return open_sequence(opened, model_options, config, device, amp)
+    content = opened.content
+    if content["family"] == "sequence":
+        return load_sequence(opened, model_options, config)
     if config.video.encoder is not None:
         raise UserError(f"--encoder {config.video.encoder}: {opened.path} has one of its own; leave it out")
-    return open_classifier(opened, model_options, device, amp)
-
-
-def open_classifier(
-    opened: Opened, model_options: dict[str, Any], device: torch.device, amp: torch.dtype | None
-) -> TorchRunner:
-    """Return a model of windows with the classes, or the numbers, that it was trained on."""
-    content = opened.content
     with about(opened.path):
         config = model_config(content, model_options)
         model = rebuild(content, config)
@@ -128,7 +129,7 @@ def open_classifier(
         info = replace(info, temperature=float(calibration["temperature"]), calibrated=True)
     read = {name: value for name, value in model_options.items() if name != "missing_face"}  # windows mask such frames
     warnings = doubtful_flags(asdict(opened.config), read, config, "left_out" in content)
-    return TorchRunner(model, info, device, amp, warnings=tuple(warnings))
+    return LoadedModel(model, info, warnings=tuple(warnings))
 
 
 def model_info(config: Config, family: str, path: Path, names: tuple[str, ...]) -> ModelInfo:
@@ -150,9 +151,7 @@ def model_info(config: Config, family: str, path: Path, names: tuple[str, ...]) 
     )
 
 
-def open_sequence(
-    opened: Opened, model_options: dict[str, Any], config: Config, device: torch.device, amp: torch.dtype | None
-) -> TorchRunner:
+def load_sequence(opened: Opened, model_options: dict[str, Any], config: Config) -> LoadedModel:
     """Return a sequence model behind ``--encoder``, whose features must have the size that the model reads."""
     if config.video.encoder is None:
         raise UserError(f"{opened.path} reads features of frames: name what made them, --encoder FILE")
@@ -181,7 +180,7 @@ def open_sequence(
         window=sequence.window,
         stride=sequence.stride,
     )
-    return TorchRunner(model, info, device, amp, encoder=encoder.tower)
+    return LoadedModel(model, info, encoder.tower)
 
 
 def open_image_encoder(config: Config, model_options: dict[str, Any]) -> FrameEncoder:

@@ -5,9 +5,8 @@ per window: neighbouring windows share frames, and each frame is encoded once.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,10 @@ from apps.predict.runners import CLASSES, ModelInfo, Runner
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, FaceBox, Row
 from dataloader.body import body_box
 from dataloader.crops import Box, margin_like
+from dataloader.detect import Detector, Found
 from dataloader.sampling import choose_frames
 from dataloader.squares import context_square, face_square
+from dataloader.track import Person, Tracker
 
 BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
 SLACK = 1e-6  # seconds: times are sums of fractions
@@ -141,12 +142,12 @@ class Watcher:
     most twice as long where no frame is sampled. In between, every person is where the last search left them.
     """
 
-    def __init__(self, detector: Any, tracker: Any, info: ModelInfo, grid: Grid, detect_every: float) -> None:
+    def __init__(self, detector: Detector, tracker: Tracker, info: ModelInfo, grid: Grid, detect_every: float) -> None:
         self.detector, self.tracker, self.info = detector, tracker, info
         self.grid, self.detect_every = grid, detect_every
         self.last_search: float | None = None
-        self.persons: list[Any] = []
-        self.bodies: Sequence[Any] = []
+        self.persons: list[Person] = []
+        self.bodies: list[Found] = []
 
     def look(self, seconds: float, frame: np.ndarray) -> Sample | None:
         """Update the persons, and return the frame as a sample if the grid takes it."""

@@ -1,4 +1,4 @@
-"""--mode attention through the command line: which clips and classes, what is written, each family, what is refused."""
+"""--mode attention: what is written for which clips and classes, what is refused, and where a map lies on a frame."""
 
 import json
 import shutil
@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from apps.attention.pictures import SquareSource, context_source, interpolate, padding_share, paint, spread
+from dataloader.crops import crop_context, letterbox
 from tests.support import published as files
 from tests.support.affect import write_frames, write_set
 from tests.support.containers import write_container
@@ -187,3 +189,48 @@ def test_mistakes_without_a_checkpoint_in_another_mode_and_in_the_folder(trained
     best = str(trained.folder / "best.pt")
     line = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
     assert "choose another with --output-dir" in line
+
+
+# -- where a map lies on a frame ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("box", [(30.0, 10.0, 130.0, 110.0), (5.0, 40.0, 155.0, 90.0), (60.0, 0.0, 90.0, 120.0), None])
+def test_inside_is_what_the_letterbox_leaves(box):
+    white = np.full((120, 160, 3), 255, np.uint8)
+    square = letterbox(crop_context(white, box), 112)
+    source = context_source(160, 120, box, 112)
+    rows, columns = np.nonzero(square[..., 0])
+    assert source.inside == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert source.area == ((0, 0, 160, 120) if box is None else tuple(map(int, box)))
+
+
+def test_padding_gets_its_share_by_area():
+    source = SquareSource((0, 0, 100, 50), (0, 28, 112, 84))  # a quarter above, a quarter below
+    assert padding_share(np.ones((3, 7, 7)), [source] * 3, 112) == pytest.approx(0.5)
+    maps = np.zeros((1, 7, 7))
+    maps[0, 1, 3] = 2.0  # rows 16 to 32: a quarter of the patch is inside
+    assert padding_share(maps, [source], 112) == pytest.approx(0.75)
+    assert padding_share(np.zeros((1, 7, 7)), [source], 112) == 0
+
+
+def test_a_map_is_cut_and_enlarged_to_its_part_of_the_frame():
+    values = np.zeros((4, 4))
+    values[1, 2] = 1.0  # the patch of x 64 to 96, y 32 to 64 in a square of 128
+    enlarged = spread(values, SquareSource((0, 0, 200, 100), (0, 32, 128, 96)), 128, (100, 200))
+    y, x = np.unravel_index(enlarged.argmax(), enlarged.shape)
+    assert enlarged.shape == (100, 200) and enlarged.min() >= 0
+    assert x == pytest.approx(80 / 128 * 200, abs=2) and y == pytest.approx((48 - 32) / 64 * 100, abs=2)
+
+
+def test_no_relevance_leaves_a_grey_picture_and_much_covers_it():
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    plain, covered = paint(picture, np.zeros((8, 8))), paint(picture, np.ones((8, 8)))
+    assert (plain == plain[..., :1]).all() and plain.std() > 10
+    assert covered.std(axis=(0, 1)).max() < 0.4 * plain.std() and covered[..., 0].mean() > 200
+
+
+def test_frames_between_two_get_what_lies_between():
+    maps = np.array([[[0.0]], [[4.0]], [[2.0]]])
+    values = interpolate(maps, [1, 5, 6], [0, 1, 2, 3, 5, 6, 9])
+    assert values.ravel().tolist() == [0, 0, 1, 2, 4, 2, 2]
+    assert interpolate(maps[:1], [3], [0, 3, 7]).ravel().tolist() == [0, 0, 0]
