@@ -16,8 +16,8 @@ from typing import Any
 import onnx
 import torch
 
-from apps.export.onnx_runner import OnnxRunner
-from apps.export.run import compare, draw, open_on_processor, trace, with_metadata
+from apps.export import add_metadata, compare, open_on_cpu, random_clips, trace
+from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.machine import describe_machine
 from benchmarks.timing import take_turns
 from dataloader.classes import Classes, load_classes
@@ -70,13 +70,15 @@ def write_untrained(path: Path, config: Config, classes: Classes, **more: Any) -
 
 def measure(checkpoint: Path, folder: Path, rounds: int) -> dict[str, float]:
     given, config = read_command(["--mode", "export", "--eval-checkpoint", str(checkpoint)])
-    runner = open_on_processor(config, given, checkpoint)
-    content = with_metadata(onnx, trace(runner), runner.about)
+    runner = open_on_cpu(config, given, checkpoint)
+    content = add_metadata(onnx, trace(runner), runner.info)
     file = folder / "model.onnx"
     file.write_bytes(content)
-    squares = dict(zip(runner.about.views, draw(runner.about, 1), strict=True))
+    squares = random_clips(runner.info, 1)
     clip, exported = (squares.get("face"), squares.get("context")), OnnxRunner(file, "cpu")
-    seconds = take_turns({"torch": lambda: runner(*clip), "onnxruntime": lambda: exported(*clip)}, rounds)
+    seconds = take_turns(
+        {"torch": lambda: run_clips(runner, *clip), "onnxruntime": lambda: exported.head(*clip)}, rounds
+    )
     return {
         "megabytes": round(len(content) / 1e6, 1),
         "largest_difference": float(f"{compare(runner, content):.1e}"),

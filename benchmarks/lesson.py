@@ -15,7 +15,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from apps.predict.colours import class_colours
+from apps.drawing import class_colours
 from apps.predict.run import Predictor
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person

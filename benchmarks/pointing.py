@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apps.attention.overlay import Place, places_of, spread
+from apps.attention.pictures import SquareSource, spread, square_sources
 from apps.attention.run import open_explained
 from benchmarks.machine import describe_machine
 from dataloader.annotation import Clip, read_annotation
@@ -49,7 +49,7 @@ LISTS += " annotation/body.json --device cpu --workers 0"
 class Game:
     """What one frame asks: the picture's place in the square, and the box that a hit lies in."""
 
-    place: Place
+    place: SquareSource
     target: tuple[float, float, float, float]  # in pixels of the square, tolerance included
 
     def is_hit(self, x: float, y: float) -> bool:
@@ -147,7 +147,7 @@ def play(player: Player, clip: Clip, views: Views, normalize: str, boxes: dict[s
     maps = player.maps_of(batch["face"], batch["context"], clip.label) if seen else None
     if maps is None:
         return []
-    places = places_of(clip, views, indexes)["context"]
+    places = square_sources(clip, views, indexes)["context"]
     games = {n: game_of(places[n], boxes[clip.frames[indexes[n]]][THING], player.patch) for n in seen}
     hits = {name: mean(hit(values[n], game, views) for n, game in games.items()) for name, values in maps.items()}
     hits["middle of the picture"] = mean(game.is_hit(*game.middle()) for game in games.values())
@@ -165,7 +165,7 @@ def joined(values: dict[str, float]) -> dict[str, float]:
     return kept | {"random weights": mean(value for name, value in values.items() if name not in kept)}
 
 
-def game_of(place: Place, box: list[float], patch: int) -> Game:
+def game_of(place: SquareSource, box: list[float], patch: int) -> Game:
     """A box in pixels of the frame → in pixels of the square, half a patch wider on each side."""
     left, top, right, bottom = place.area
     x, y, to_x, to_y = place.inside

@@ -27,9 +27,8 @@ import cv2
 import numpy as np
 import torch
 
-from apps.predict.outputs import record
 from apps.predict.run import Predictor
-from apps.predict.timeline import Row, majority_of
+from apps.predict.timeline import Row, majority_class
 from benchmarks.machine import describe_machine
 from benchmarks.video_pairs import detectors, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
@@ -63,12 +62,12 @@ class TrueBoxes:
 
 def rows_by_true_boxes(predictor: Predictor, segments: list[Segment], root: Path) -> list[Row]:
     video = TrueBoxes(segments, root)
-    with patch.object(predictor, "_eyes", lambda *_: (video.detect, Tracker(1, in_all=True))):
+    with patch.object(predictor, "open_tracking", lambda *_: (video.detect, Tracker(1, in_all=True))):
         return [row for step in predictor.follow(video) for rows in step.rows for row in rows]
 
 
 def judge(rows: list[Row], segments: list[Segment], names: tuple[str, ...]) -> dict[str, Any]:
-    told = [majority_of(rows, s.start, s.stop) for s in segments]
+    told = [majority_class(rows, s.start, s.stop) for s in segments]
     right = sum(name == names[s.label] for name, s in zip(told, segments, strict=True))
     faces, samples = sum(row.faces for row in rows), sum(row.samples for row in rows)
     return {
@@ -84,9 +83,9 @@ def judge(rows: list[Row], segments: list[Segment], names: tuple[str, ...]) -> d
 def measure_segments(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     segments = find_segments(args.root_dir, args.list, most=args.segments)
     predictor = Predictor(args.checkpoint)
-    about, names, found = predictor.about, predictor.about.names, {}
+    about, names, found = predictor.info, predictor.info.names, {}
     for name, face_width in (("true boxes", about.face_width), ("true boxes, 20 pixels around them", None)):
-        predictor.about = replace(about, face_width=face_width)
+        predictor.info = replace(about, face_width=face_width)
         found[name] = judge(rows_by_true_boxes(predictor, segments, args.root_dir), segments, names)
         print(f"{name}:", found[name], flush=True)
     frames = ((s.seconds, s.frame) for s in play(segments, args.root_dir, SCALE))
@@ -120,7 +119,7 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     begun, used = time.perf_counter(), time.process_time()
     with patch.object(Predictor, "follow", watched):
-        timeline = record(predictor, long, folder / "long")
+        timeline = predictor.record(long, folder / "long")
     took, used = time.perf_counter() - begun, time.process_time() - used
     return {
         "faces_by": resolve_face_model(None),

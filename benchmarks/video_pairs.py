@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from apps.predict.run import Predictor
-from apps.predict.timeline import Row, majority_of
+from apps.predict.timeline import Row, majority_class
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
 from dataloader.detect import CASCADES, INSTALL, YUNET, resolve_face_model
@@ -41,7 +41,7 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
         for step in predictor.follow(video):
             rows += [row for group in step.rows for row in group]
             for face in step.faces:
-                if face.seen:
+                if face.is_visible:
                     sides[face.person]["left" if face.box[0] + face.box[2] < video.width else "right"] += 1
     return rows, sides
 
@@ -73,8 +73,8 @@ def watch_pairs(predictor: Predictor, films: list[tuple[Pair, Path]]) -> dict[st
         seen += sum(sum(found.values()) for found in sides.values())
         for side, segments in zip(("left", "right"), pair, strict=True):
             own = [row for row in rows if row.person in sides and sides[row.person].most_common(1)[0][0] == side]
-            told = [majority_of(own, s.start, s.stop) for s in segments]
-            right += sum(name == predictor.about.names[s.label] for name, s in zip(told, segments, strict=True))
+            told = [majority_class(own, s.start, s.stop) for s in segments]
+            right += sum(name == predictor.info.names[s.label] for name, s in zip(told, segments, strict=True))
             asked += len(segments)
     return {
         "videos": len(films),

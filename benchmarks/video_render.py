@@ -1,29 +1,22 @@
 """Videos written for measurements: segments of known emotions, and long ones that cost little to make."""
 
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-TICKS = 90_000
+from apps.drawing import VideoWriter
 
 
 def write_video(path: Path, frames: Iterable[tuple[float, np.ndarray]], fps: float, crf: int = 18) -> Path:
     """H.264 of ``(seconds, RGB)`` at their own times."""
-    with av.open(str(path), "w") as container:
-        rate = Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": str(crf)})
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
+    frames = iter(frames)
+    seconds, pixels = next(frames)
+    with VideoWriter(path, fps, pixels.shape[1::-1], crf=crf, container=None) as writer:
+        writer.add(seconds, pixels)
         for seconds, pixels in frames:
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = pixels.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            writer.add(seconds, pixels)
     return path
 
 

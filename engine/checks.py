@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.options import FILES, Config, defaults, group_of, options_by_name
+from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
 from engine.registry import method_named
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
@@ -87,8 +87,10 @@ def check_modes(config: Config, given: Mapping[str, Any]) -> None:
     mode, fields = config.run.mode, options_by_name()
     for name, value in given.items():
         facts = fields[name].metadata
-        if not facts["belongs"] or mode in facts["modes"] or value == fields[name].default:
+        if not facts["belongs"] or mode in facts["modes"]:
             continue
+        if value == fields[name].default and not set(facts["modes"]).isdisjoint(TRAINING):
+            continue  # the runs of an ablation switch off what is the ablation's
         if names_idle(config) and "train" in facts["modes"]:
             continue
         if mode == "serve" and name == "overlay":
@@ -198,7 +200,11 @@ def check_videos(config: Config, given: Mapping[str, Any]) -> None:
         raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
     if video.onnx is not None:
         settled = [name for name in given if name == "encoder" or group_of(name) in ("data", "model", "optim")]
-        settled = [name for name in settled if run.mode in fields[name].metadata["modes"]]
+        settled = [
+            name
+            for name in settled
+            if run.mode in fields[name].metadata["modes"] or fields[name].metadata["checkpoint"] is not None
+        ]
         if settled:
             raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
         if "mps" in (run.device, run.gpu):

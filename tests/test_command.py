@@ -145,7 +145,7 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
 
 
 def test_a_package_that_is_missing_is_named_in_one_line(monkeypatch, capsys):
-    for module in ("apps.predict.run", "dataloader.video"):
+    for module in ("apps.predict.run", "apps.predict.predictor", "dataloader.video"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     assert main(["--mode", "predict", "--onnx", "x.onnx", "--input", "x.mp4"]) == 2

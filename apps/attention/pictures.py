@@ -1,153 +1,299 @@
-"""A clip and the relevance of its parts as pictures: a sheet of frames with their maps, and a video of all frames."""
+"""The relevance maps of one clip: as numbers, on the frames that they belong to, as a sheet and as a video."""
 
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
-from apps.attention.explained import Explained
-from apps.attention.overlay import paint, places_of, spread
-from dataloader.clips import Views
-from dataloader.crops import Area, cut
+from analysis.plots import plt
+from apps.drawing import VideoWriter
+from dataloader.annotation import Clip
+from dataloader.clips import Views, boxes_of, streams_of
+from dataloader.crops import Area, context_area, cut, face_area, letterbox_size
 from dataloader.frames import BadFrame, decode_frame
+from utils.files import atomic_write
 
-COLUMNS = 8  # frames on a sheet
-HIGHEST = 0.995  # of the pixels of a stream: the end of the colour scale
-FRAMES_PER_SECOND = 12
+MAX_COLUMNS = 8  # frames on a sheet
+SCALE_QUANTILE = 0.995  # of the pixels of a stream: the end of the colour scale
+FPS = 12  # of the video
 CELL_INCHES, STILL_INCHES, DPI = 1.5, 2.8, 150
 PANEL, GAP, HEAD, CAPTION, COURSE = 288, 8, 56, 24, 72  # of the video, in pixels
 BACK, INK, PALE = (255, 255, 255), (30, 30, 30), (150, 150, 150)
-COLOURS = {"face": (31, 119, 180), "context": (214, 96, 20)}
+STREAM_COLOURS = {"face": (31, 119, 180), "context": (214, 96, 20)}
+Panels = dict[str, list[tuple[np.ndarray, np.ndarray]]]  # stream → crop (H, W, 3) and map (H, W) of each frame
 
 
-def pictures_of(found: Explained, views: Views, indexes: list[int]) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Of each stream, every wanted frame's crop (H, W, 3) and its map (H, W), all of one size.
+@dataclass(frozen=True)
+class Explanation:
+    """Where the model looked for one class in one clip."""
+
+    clip: Clip
+    names: tuple[str, ...]  # of the classes
+    label: int  # the explained class
+    probabilities: np.ndarray  # (C,)
+    indexes: list[int]  # the frames of the clip that the model saw, in time order
+    maps: dict[str, np.ndarray]  # stream → (frames, rows, columns), not negative
+    padding: float | None  # share of the context's relevance that lies outside the picture
+
+    @property
+    def predicted(self) -> int:
+        return int(self.probabilities.argmax())
+
+    @property
+    def courses(self) -> dict[str, np.ndarray]:
+        """Return each stream's share of the relevance in every frame (frames,); all streams together sum to 1."""
+        sums = {stream: values.sum(axis=(1, 2)) for stream, values in self.maps.items()}
+        total = sum(float(values.sum()) for values in sums.values())
+        return {stream: values / (total or 1.0) for stream, values in sums.items()}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return each stream's share of all relevance."""
+        return {stream: float(values.sum()) for stream, values in self.courses.items()}
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing at all speaks for the class."""
+        return not any(values.any() for values in self.maps.values())
+
+    def as_json(self) -> dict[str, Any]:
+        courses = self.courses
+        return {
+            "clip": self.clip.id,
+            "label": self.names[self.clip.label],
+            "predicted": self.names[self.predicted],
+            "probability": float(self.probabilities[self.predicted]),
+            "explained": self.names[self.label],
+            "explained_probability": float(self.probabilities[self.label]),
+            "shares": self.shares,
+            "padding": self.padding,
+            "frames": [
+                {"frame": self.clip.frames[index]} | {stream: float(courses[stream][n]) for stream in courses}
+                for n, index in enumerate(self.indexes)
+            ],
+        }
+
+    def subtitle(self) -> str:
+        """Return the clip's label, the predicted class and the explained one, as a sentence."""
+        confidence = f"{100 * self.probabilities[self.predicted]:.0f} %"
+        prediction = f"label {self.names[self.clip.label]}, predicted {self.names[self.predicted]} ({confidence})"
+        is_other = self.label != self.predicted
+        probability = f" ({100 * self.probabilities[self.label]:.0f} %)" if is_other else ""
+        nothing = ": nothing" if self.is_empty else ""
+        return f"{prediction}; shown: what speaks for {self.names[self.label]}{probability}{nothing}"
+
+    def title(self) -> str:
+        return f"{self.clip.id}\n{self.subtitle()}"
+
+    def line(self) -> str:
+        """Return a line for the screen."""
+        if self.is_empty:
+            return f"{self.clip.id}: {self.subtitle()}"
+        parts = [f"{stream} {100 * share:.0f} %" for stream, share in self.shares.items()]
+        if self.padding is not None:
+            parts.append(f"{100 * self.padding:.0f} % of the context's in its padding")
+        peak = self.clip.frames[self.indexes[int(np.argmax(sum(self.courses.values())))]]
+        return f"{self.clip.id}: {self.subtitle()}; {', '.join(parts)}; most in {peak}"
+
+    def stream_label(self, stream: str) -> str:
+        """Return how much of all relevance is in a stream, if there is another one."""
+        return f"{stream}: {100 * self.shares[stream]:.0f} %" if len(self.maps) > 1 else "relevance"
+
+
+@dataclass(frozen=True)
+class SquareSource:
+    """Where the pixels of a model's input square come from."""
+
+    area: Area  # of the frame: left, top, right, bottom in its pixels
+    inside: Area  # of the square: the rest is black padding
+
+
+def square_sources(clip: Clip, views: Views, indexes: list[int]) -> dict[str, list[SquareSource]]:
+    """Return, for each stream, the source of every frame in ``indexes``."""
+    faces, body = boxes_of(clip, views)
+    sources: dict[str, list[SquareSource]] = {stream: [] for stream in streams_of(views)}
+    for index in indexes:
+        width, height = frame_size(clip, index)
+        if "face" in sources:  # squeezed into the square, so there is no padding
+            sources["face"].append(SquareSource(face_area(width, height, faces[index]), (0, 0, views.size, views.size)))
+        if "context" in sources:
+            sources["context"].append(context_source(width, height, body, views.size))
+    return sources
+
+
+def context_source(width: int, height: int, box: tuple | None, size: int) -> SquareSource:
+    """Return the source of a letterboxed square, which keeps the shape of the box."""
+    area = context_area(width, height, box)
+    inner_width, inner_height, x, y = letterbox_size(area[2] - area[0], area[3] - area[1], size)
+    return SquareSource(area, (x, y, x + inner_width, y + inner_height))
+
+
+def frame_size(clip: Clip, index: int) -> tuple[int, int]:
+    """Return width and height of a frame or, where it cannot be read, of the nearest one that can."""
+    for candidate in sorted(range(len(clip.frames)), key=lambda number: abs(number - index)):
+        try:
+            with Image.open(clip.frame_path(candidate)) as image:
+                return image.size
+        except OSError:
+            continue
+    raise BadFrame(f"{clip.folder}: none of its frames can be read; remove the clip from the list")
+
+
+def padding_share(maps: np.ndarray, sources: list[SquareSource], size: int) -> float:
+    """Return the share of relevance (T, rows, columns) that lies in the padding; patches count by their area there."""
+
+    def overlap(start: int, stop: int, patches: int) -> np.ndarray:
+        edges = np.linspace(0, size, patches + 1)
+        return np.clip(np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start), 0, None) / (size / patches)
+
+    rows, columns = maps.shape[1:]
+    inside = 0.0
+    for values, source in zip(maps, sources, strict=True):
+        x0, y0, x1, y1 = source.inside
+        inside += float((values * np.outer(overlap(y0, y1, rows), overlap(x0, x1, columns))).sum())
+    total = float(maps.sum())
+    return max(1 - inside / total, 0.0) if total > 0 else 0.0
+
+
+def spread(values: np.ndarray, source: SquareSource, size: int, shape: tuple[int, int]) -> np.ndarray:
+    """Enlarge a map (rows, columns) to ``shape`` (height, width) of its part of the frame, without the padding.
+
+    The interpolation is bicubic; values below 0 become 0.
+    """
+    square = cv2.resize(values.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    x0, y0, x1, y1 = source.inside
+    height, width = shape
+    inside = cv2.resize(square[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(inside, 0, None)
+
+
+def paint(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 in grey, covered by the colours of a map (H, W) from 0 to 1."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+    values = np.clip(values, 0, 1)
+    colours = colormaps["inferno"](values)[..., :3].astype(np.float32) * 255
+    opacity = (0.8 * np.sqrt(values))[..., None]
+    return np.clip((40 + 0.75 * grey) * (1 - opacity) + colours * opacity, 0, 255).astype(np.uint8)
+
+
+def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Panels:
+    """Return crop and map of every frame in ``indexes``, all of one size.
 
     1 is what only 0.5 % of that stream's pixels exceed in the whole clip, so that one frame does not hide the others;
-    frames that the model did not see get what lies between their neighbours'.
+    the maps of frames that the model did not see are interpolated between their neighbours'.
     """
-    places = places_of(found.clip, views, indexes)
-    frames = [read_frame(found, index) for index in indexes]
-    made = {}
-    for stream, maps in found.maps.items():
-        area = places[stream][len(indexes) // 2].area
-        shape = shape_of(area)
-        spreads = [spread(values, places[stream][0], views.size, shape) for values in maps]
-        highest = float(np.quantile(np.stack(spreads), HIGHEST)) or 1.0
-        between = interpolate(np.clip(np.stack(spreads) / highest, 0, 1), found.indexes, indexes)
-        crops = [fit(frame, place.area, shape) for frame, place in zip(frames, places[stream], strict=True)]
-        made[stream] = list(zip(crops, between, strict=True))
-    return made
+    sources = square_sources(explanation.clip, views, indexes)
+    frames = [read_frame(explanation.clip, index) for index in indexes]
+    panels = {}
+    for stream, maps in explanation.maps.items():
+        middle = sources[stream][len(indexes) // 2].area
+        aspect = min(max((middle[2] - middle[0]) / (middle[3] - middle[1]), 0.4), 2.5)
+        shape = PANEL, 2 * round(PANEL * aspect / 2)
+        spreads = np.stack([spread(values, sources[stream][0], views.size, shape) for values in maps])
+        highest = float(np.quantile(spreads, SCALE_QUANTILE)) or 1.0
+        values = interpolate(np.clip(spreads / highest, 0, 1), explanation.indexes, indexes)
+        crops = [
+            np.full((*shape, 3), 128, np.uint8)
+            if frame is None
+            else cv2.resize(np.ascontiguousarray(cut(frame, source.area)), shape[::-1], interpolation=cv2.INTER_CUBIC)
+            for frame, source in zip(frames, sources[stream], strict=True)
+        ]
+        panels[stream] = list(zip(crops, values, strict=True))
+    return panels
 
 
-def shape_of(area: Area) -> tuple[int, int]:
-    """The height of a panel, and the width that keeps the area's shape."""
-    wide, high = area[2] - area[0], area[3] - area[1]
-    return PANEL, 2 * round(PANEL * min(max(wide / high, 0.4), 2.5) / 2)
-
-
-def read_frame(found: Explained, index: int) -> np.ndarray | None:
-    """None where it cannot be read, which the model's own reading has settled before."""
+def read_frame(clip: Clip, index: int) -> np.ndarray | None:
+    """Return a frame, or None where it cannot be read; the data set has reported that before."""
     try:
-        return decode_frame(found.clip.frame_path(index))[0].copy()
+        return decode_frame(clip.frame_path(index))[0].copy()
     except BadFrame:
         return None
 
 
-def fit(frame: np.ndarray | None, area: Area, shape: tuple[int, int]) -> np.ndarray:
-    if frame is None:
-        return np.full((*shape, 3), 128, np.uint8)
-    return cv2.resize(np.ascontiguousarray(cut(frame, area)), shape[::-1], interpolation=cv2.INTER_CUBIC)
-
-
-def interpolate(maps: np.ndarray, seen: list[int], wanted: list[int]) -> np.ndarray:
-    """Maps of the frames ``seen`` → of those ``wanted``, linearly in time; before the first and after the last as they
-    are."""
-    after = np.clip(np.searchsorted(seen, wanted), 0, len(seen) - 1)
-    before = np.clip(np.searchsorted(seen, wanted, side="right") - 1, 0, len(seen) - 1)
-    first, last, at = np.array(seen)[before], np.array(seen)[after], np.array(wanted)
-    share = np.where(last > first, (at - first) / np.maximum(last - first, 1), 0.0)[:, None, None]
+def interpolate(maps: np.ndarray, indexes: list[int], targets: list[int]) -> np.ndarray:
+    """Return maps of the frames ``targets`` from those of the frames ``indexes``, linear in time and constant beyond
+    the ends."""
+    after = np.clip(np.searchsorted(indexes, targets), 0, len(indexes) - 1)
+    before = np.clip(np.searchsorted(indexes, targets, side="right") - 1, 0, len(indexes) - 1)
+    first, last, target = np.array(indexes)[before], np.array(indexes)[after], np.array(targets)
+    share = np.where(last > first, (target - first) / np.maximum(last - first, 1), 0.0)[:, None, None]
     return (1 - share) * maps[before] + share * maps[after]
 
 
-def draw_clip(found: Explained, views: Views) -> Any:
-    """The sheet: frames as columns; of each stream the picture above its map; below, the course in time."""
-    from analysis.plots import plt
-
-    indexes = shown_frames(found)
-    pictures = pictures_of(found, views, indexes)
+def draw_clip(explanation: Explanation, views: Views) -> Figure:
+    """Return the sheet: frames as columns, each stream's picture above its map, and the course in time below."""
+    indexes = peak_frames(explanation)
+    panels = panels_of(explanation, views, indexes)
     if len(indexes) == 1:
-        return draw_still(found, pictures)
-    heights = [height for row in pictures.values() for height in 2 * [CELL_INCHES / aspect_of(row)]]
+        return draw_still(explanation, panels)
+    heights = [height for row in panels.values() for height in 2 * [CELL_INCHES / aspect_of(row)]]
     width = max(CELL_INCHES * len(indexes) + 1.3, 7.0)
     figure = plt.figure(figsize=(width, sum(heights) + 2.6), dpi=DPI, layout="constrained")
-    write_title(figure, found)
+    write_title(figure, explanation)
     upper, lower = figure.subfigures(2, 1, height_ratios=[sum(heights) + 0.5, 1.6])
     grid = upper.subplots(len(heights), len(indexes), squeeze=False, gridspec_kw={"height_ratios": heights})
-    for pair, (stream, row) in enumerate(pictures.items()):
+    for pair, (stream, row) in enumerate(panels.items()):
         for column, (picture, values) in enumerate(row):
             show(grid[2 * pair, column], picture)
             show(grid[2 * pair + 1, column], paint(picture, values))
         grid[2 * pair, 0].set_ylabel(stream, fontsize=9)
-        grid[2 * pair + 1, 0].set_ylabel(share_of(found, stream), fontsize=9)
-    for place, index in zip(grid[0], indexes, strict=True):
-        place.set_title(f"frame {index + 1}", fontsize=8)
+        grid[2 * pair + 1, 0].set_ylabel(explanation.stream_label(stream), fontsize=9)
+    for axes, index in zip(grid[0], indexes, strict=True):
+        axes.set_title(f"frame {index + 1}", fontsize=8)
     upper.colorbar(colour_scale(), ax=grid, label="relevance within the stream", fraction=0.02, pad=0.01)
-    draw_course(lower.subplots(), found, indexes)
+    draw_course(lower.subplots(), explanation, indexes)
     return figure
 
 
-def draw_still(found: Explained, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> Any:
-    """A clip of one frame: of each stream the picture beside its map."""
-    from analysis.plots import plt
-
-    heights = [STILL_INCHES / aspect_of(row) for row in pictures.values()]
+def draw_still(explanation: Explanation, panels: Panels) -> Figure:
+    """Return the sheet of a clip of one frame: each stream's picture beside its map."""
+    heights = [STILL_INCHES / aspect_of(row) for row in panels.values()]
     size = (2 * STILL_INCHES + 1.2, sum(heights) + 0.6)
     figure, grid = plt.subplots(
         len(heights), 2, figsize=size, dpi=DPI, layout="constrained", squeeze=False, height_ratios=heights
     )
-    write_title(figure, found)
-    for places, (stream, row) in zip(grid, pictures.items(), strict=True):
+    write_title(figure, explanation)
+    for axes, (stream, row) in zip(grid, panels.items(), strict=True):
         picture, values = row[0]
-        show(places[0], picture)
-        show(places[1], paint(picture, values))
-        if len(pictures) > 1:
-            places[0].set_ylabel(share_of(found, stream), fontsize=9)
+        show(axes[0], picture)
+        show(axes[1], paint(picture, values))
+        if len(panels) > 1:
+            axes[0].set_ylabel(explanation.stream_label(stream), fontsize=9)
     figure.colorbar(colour_scale(), ax=grid, label="relevance", fraction=0.04, pad=0.02)
     return figure
 
 
-def write_title(figure: Any, found: Explained) -> None:
-    """Smaller where a line would not fit: a letter is about half as wide as high."""
-    longest = max(len(line) for line in found.title().split("\n"))
-    figure.suptitle(found.title(), fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
+def write_title(figure: Figure, explanation: Explanation) -> None:
+    """Write the title, smaller where a line would not fit: a letter is about half as wide as high."""
+    title = explanation.title()
+    longest = max(len(line) for line in title.split("\n"))
+    figure.suptitle(title, fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
 
 
-def show(place: Any, picture: np.ndarray) -> None:
-    place.imshow(picture)
-    place.set(xticks=[], yticks=[])
-    place.spines[:].set_visible(False)
+def show(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
-def share_of(found: Explained, stream: str) -> str:
-    """How much of all relevance is in a stream, where there is another."""
-    return f"{stream}: {100 * found.shares[stream]:.0f} %" if len(found.maps) > 1 else "relevance"
+def peak_frames(explanation: Explanation) -> list[int]:
+    """Return, for each of a few equal parts of the clip, the frame with the most relevance."""
+    course = np.sum(list(explanation.courses.values()), axis=0)
+    parts = np.array_split(np.arange(len(course)), min(MAX_COLUMNS, len(course)))
+    return [explanation.indexes[part[int(course[part].argmax())]] for part in parts]
 
 
-def shown_frames(found: Explained) -> list[int]:
-    """In each of a few equal parts of the clip, the frame that the most relevance lies in."""
-    together = np.sum(list(found.courses.values()), axis=0)
-    parts = np.array_split(np.arange(len(together)), min(COLUMNS, len(together)))
-    return [found.indexes[part[int(together[part].argmax())]] for part in parts]
-
-
-def colour_scale() -> Any:
-    """The colours as they look over a grey of medium brightness."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap
-
+def colour_scale() -> ScalarMappable:
+    """Return the colours as they look over grey of medium brightness."""
     over_grey = paint(np.full((1, 256, 3), 128, np.uint8), np.linspace(0, 1, 256)[None])
     return ScalarMappable(cmap=ListedColormap(over_grey[0] / 255))
 
@@ -157,87 +303,78 @@ def aspect_of(row: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return width / height
 
 
-def draw_course(axes: Any, found: Explained, marked: list[int]) -> None:
-    """How much of all relevance lies in each frame, and which frames are drawn above."""
-    for stream, shares in found.courses.items():
-        colour = tuple(part / 255 for part in COLOURS[stream])
-        axes.plot([i + 1 for i in found.indexes], 100 * shares, "o-", ms=3, lw=1.2, color=colour, label=stream)
-    for index in marked:
+def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> None:
+    """Draw how much of all relevance lies in each frame, and mark the frames of the sheet."""
+    for stream, shares in explanation.courses.items():
+        colour = tuple(part / 255 for part in STREAM_COLOURS[stream])
+        axes.plot([i + 1 for i in explanation.indexes], 100 * shares, "o-", ms=3, lw=1.2, color=colour, label=stream)
+    for index in indexes:
         axes.axvline(index + 1, color="0.88", lw=0.8, zorder=0)
-    axes.set(xlabel="frame", ylabel="% of all", ylim=(0, None), xlim=(0.5, len(found.clip.frames) + 0.5))
+    axes.set(xlabel="frame", ylabel="% of all", ylim=(0, None), xlim=(0.5, len(explanation.clip.frames) + 0.5))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def write_clip_video(found: Explained, views: Views, path: Path) -> None:
-    """All frames of the clip, their maps beside them: H.264."""
-    import av
-
-    pictures = pictures_of(found, views, list(range(len(found.clip.frames))))
-    unfinished = path.with_suffix(".part")
-    try:
-        with av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as file:
-            stream = file.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"crf": "20", "preset": "fast"})
-            for number, picture in enumerate(draw_frames(found, pictures)):
-                if number == 0:
-                    stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
-                file.mux(stream.encode(frame))
-            file.mux(stream.encode())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def write_clip_video(explanation: Explanation, views: Views, path: Path) -> None:
+    """Write all frames of the clip with their maps beside them."""
+    panels = panels_of(explanation, views, list(range(len(explanation.clip.frames))))
+    background = draw_background(explanation, panels)
+    size = background.shape[1], background.shape[0]
+    with (
+        atomic_write(path) as temporary,
+        VideoWriter(temporary, FPS, size, crf=20, preset="fast", ticks=FPS, faststart=True) as writer,
+    ):
+        for number, picture in enumerate(draw_frames(explanation, panels, background)):
+            writer.add(number / FPS, picture)
 
 
-def draw_frames(found: Explained, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> Any:
-    """One picture a frame: title, panels, and the course in time with a line that moves."""
-    panels = [row[0][0].shape[1] for row in pictures.values() for _ in range(2)]
-    width = max(sum(panels) + GAP * (len(panels) + 1), 640)
-    height = HEAD + PANEL + CAPTION + COURSE + GAP
-    blank = draw_blank(found, pictures, width + width % 2, height + height % 2)
-    for number in range(len(found.clip.frames)):
-        picture, left = blank.copy(), GAP
-        for row in pictures.values():
+def draw_frames(explanation: Explanation, panels: Panels, background: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield a picture per frame: the background, the panels, and a line that moves over the course in time."""
+    height, width = background.shape[:2]
+    for number in range(len(explanation.clip.frames)):
+        picture, x = background.copy(), GAP
+        for row in panels.values():
             crop, values = row[number]
             for panel in (crop, paint(crop, values)):
-                picture[HEAD : HEAD + PANEL, left : left + panel.shape[1]] = panel
-                left += panel.shape[1] + GAP
-        x = course_x(number, len(found.clip.frames), picture.shape[1])
-        cv2.line(picture, (x, HEAD + PANEL + CAPTION), (x, picture.shape[0] - GAP), INK, 1)
+                picture[HEAD : HEAD + PANEL, x : x + panel.shape[1]] = panel
+                x += panel.shape[1] + GAP
+        x = course_x(number, len(explanation.clip.frames), width)
+        cv2.line(picture, (x, HEAD + PANEL + CAPTION), (x, height - GAP), INK, 1)
         yield picture
 
 
-def draw_blank(found: Explained, pictures: dict[str, Any], width: int, height: int) -> np.ndarray:
-    """What is the same in every frame of the video."""
-    from PIL import Image, ImageDraw, ImageFont
-
+def draw_background(explanation: Explanation, panels: Panels) -> np.ndarray:
+    """Return what is the same in every frame of the video: title, captions and the course in time."""
+    widths = {stream: row[0][0].shape[1] for stream, row in panels.items()}
+    width = max(sum(2 * (panel + GAP) for panel in widths.values()) + GAP, 640)
+    height = HEAD + PANEL + CAPTION + COURSE + GAP
+    width, height = width + width % 2, height + height % 2
     image = Image.new("RGB", (width, height), BACK)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=15)
-    for line, text in enumerate(found.title().split("\n")):
-        pen.text((GAP, 6 + 22 * line), text, INK, font=fitting(font, text, width - 2 * GAP))
-    left = GAP
-    for stream, row in pictures.items():
-        own = row[0][0].shape[1]
-        for text in (stream, share_of(found, stream)):
-            pen.text((left, HEAD + PANEL + 3), text, COLOURS[stream], font=fitting(font, text, own))
-            left += own + GAP
-    top, bottom = HEAD + PANEL + CAPTION + 4, height - GAP
-    highest = max(float(values.max()) for values in found.courses.values()) or 1.0
-    for stream, values in found.courses.items():
-        xs = [course_x(index, len(found.clip.frames), width) for index in found.indexes]
-        points = [(x, bottom - (bottom - top) * float(v) / highest) for x, v in zip(xs, values, strict=True)]
-        pen.line(points, COLOURS[stream], 2)
-    pen.line([(GAP, bottom), (width - GAP, bottom)], PALE, 1)
+    for line, text in enumerate(explanation.title().split("\n")):
+        pen.text((GAP, 6 + 22 * line), text, INK, font=fitting_font(font, text, width - 2 * GAP))
+    x = GAP
+    for stream, panel in widths.items():
+        for text in (stream, explanation.stream_label(stream)):
+            pen.text((x, HEAD + PANEL + 3), text, STREAM_COLOURS[stream], font=fitting_font(font, text, panel))
+            x += panel + GAP
+    y0, y1 = HEAD + PANEL + CAPTION + 4, height - GAP
+    highest = max(float(values.max()) for values in explanation.courses.values()) or 1.0
+    for stream, values in explanation.courses.items():
+        xs = [course_x(index, len(explanation.clip.frames), width) for index in explanation.indexes]
+        points = [(x, y1 - (y1 - y0) * float(v) / highest) for x, v in zip(xs, values, strict=True)]
+        pen.line(points, STREAM_COLOURS[stream], 2)
+    pen.line([(GAP, y1), (width - GAP, y1)], PALE, 1)
     return np.array(image)
 
 
-def fitting(font: Any, text: str, width: int) -> Any:
-    """The font, smaller where the text would not fit."""
+def fitting_font(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
+    """Return the font, smaller where the text would not fit."""
     length = font.getlength(text)
     return font if length <= width else font.font_variant(size=max(int(font.size * width / length), 8))
 
 
 def course_x(index: int, frames: int, width: int) -> int:
+    """Return the horizontal position of a frame in the course."""
     return GAP + round((width - 2 * GAP) * index / max(frames - 1, 1))

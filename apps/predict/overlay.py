@@ -1,156 +1,184 @@
-"""overlay.mp4: the video with face boxes, the present answers, and a strip of the last minute; H.264, true times. Of a
-picture overlay.jpg."""
+"""The overlay: face boxes, current answers and a strip of the last minute, as overlay.mp4, overlay.jpg or live.
 
+Frames wait until the answer nearest to them is known. A camera's frames are shown at once, in a window where there is a
+display and as lines of text elsewhere.
+"""
+
+import os
+import sys
 from collections import deque
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
 
-from apps.predict.colours import UNCERTAIN_COLOUR, class_colours, rgb
-from apps.predict.drawing import Piece, draw_corner, draw_legend, draw_person, draw_strip
-from apps.predict.runner import CLASSES, FRAMES, About
-from apps.predict.timeline import FACE, UNCERTAIN, Face, Row, Step
+from apps.drawing import INK, UNCERTAIN_COLOUR, Colour, VideoWriter, class_colours, even, fill, put_text, rgb, text_mask
+from apps.predict.runners import CLASSES, FRAMES, ModelInfo
+from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, FaceBox, Row, Step
+from dataloader.video import Video
 
 WIDEST = 960  # pixels; larger videos are shrunk
-HELD = 128 << 20  # bytes of frames that wait for their answers
+MAX_WAITING = 128 << 20  # bytes of frames that wait for their answers
 MINUTE = 60.0
 LANES = 6  # persons in the strip
-TICKS, SLOW_TICKS = 90_000, 1000  # of a second; the format counts in 32 bits from a frame to those that it is built on
-SLOW = 1 / 60  # frames a second
-QUALITY = 95  # of frames that wait as JPEG
-GREY = (150, 150, 150)
+JPEG_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
+PAPER, BAR, LANE, AXIS, GREY = (250,) * 3, (205,) * 3, (238,) * 3, (90,) * 3, (150,) * 3
+QUIT_KEYS = {ord("q"), 27}  # 27: Escape
 
 
-class Waiting(NamedTuple):
-    """A frame whose answer is not known yet; its colours are stored as video stores them, at half the size. For models
-    that read hundreds of frames together, so that as many wait, it is a JPEG of that."""
+class WaitingFrame(NamedTuple):
+    """A frame whose answer is not known yet.
+
+    Its pixels are in YUV 4:2:0, which takes half the memory of RGB. For models that read hundreds of frames together,
+    as many wait, and these pixels are a JPEG.
+    """
 
     seconds: float
     pixels: np.ndarray
-    faces: list[Face]
+    faces: list[FaceBox]
+
+
+class Stretch(NamedTuple):
+    """A coloured part of a lane of the strip, in seconds."""
+
+    start: float
+    stop: float
+    colour: Colour
 
 
 class Overlay:
-    """Frames go in by ``add`` and wait until the answer nearest to them is known; live ones wait for nothing."""
+    """``add`` takes frames and answers, and draws the frames whose answers are known; a live one waits for nothing."""
 
-    def __init__(self, folder: Path, predictor: Any, video: Any, *, write: bool = True, live: bool = False) -> None:
-        self.about: About = predictor.about
-        self.live = live
-        self.reach = max(predictor.timing.every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
+    def __init__(
+        self,
+        folder: Path,
+        info: ModelInfo,
+        video: Video,
+        every: float | None,
+        max_persons: int,
+        *,
+        write: bool = True,
+        live: bool = False,
+    ) -> None:
+        """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written."""
+        self.info, self.live = info, live
+        self.reach = max(every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
         self.size = max(round(self.width / 42), 10)  # of letters
-        lanes = min(predictor.config.video.max_persons + (not self.about.needs_face), LANES)
-        has_strip = self.about.names and not video.is_still
+        lanes = min(max_persons + (not info.needs_face), LANES)
+        has_strip = bool(info.names) and not video.is_still
         self.legend = round(self.size * 1.6) if has_strip else 0
-        self.strip = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
-        self.colours = class_colours(self.about.names)
-        self.waiting: deque[Waiting] = deque()
-        self.held, self.is_packed = 0, self.about.kind == FRAMES  # bytes; whether they are JPEGs
-        self.answers: dict[int, deque[Row]] = {}
-        self.known = -1.0  # until when answers are; none yet, not even of the first frame
-        self.below = even(self.strip + self.legend) if self.strip else 0
-        self.film = open_film(folder, video, self.width, self.height + self.below) if write else None
+        strip = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
+        self.below = even(strip + self.legend) if has_strip else 0  # rows under the frame
+        self.colours = class_colours(info.names)
+        self.waiting: deque[WaitingFrame] = deque()
+        self.waiting_bytes, self.is_packed = 0, info.kind == FRAMES
+        self.answers: dict[int, deque[Row]] = {}  # person → recent rows
+        self.answered_until = -1.0  # before the first frame
+        self.still = folder / "overlay.jpg" if write and video.is_still else None
+        self.video = None
+        if write and not video.is_still:
+            self.video = VideoWriter(folder / "overlay.mp4", video.fps, (self.width, self.height + self.below))
 
     def __enter__(self) -> "Overlay":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._release(everything=True)
-        if self.film is not None:
-            self.film.close()
+        self._draw_ready(everything=True)
+        if self.video is not None:
+            self.video.close()
 
     def add(self, step: Step) -> np.ndarray | None:
-        """The last picture that became ready, where one did."""
+        """Return the last picture that became ready, if one did."""
         for rows in step.rows:
             for row in rows:
                 self.answers.setdefault(row.person or 0, deque()).append(row)
-                self.known = max(self.known, row.middle)
+                self.answered_until = max(self.answered_until, row.middle)
         if step.frame is not None:
             faces = [face._replace(box=tuple(v * self.scale for v in face.box)) for face in step.faces]
-            self.waiting.append(Waiting(step.seconds, self._small(step.frame), faces))
-            self.held += self.waiting[-1].pixels.nbytes
-        return self._release(everything=self.live)
+            self.waiting.append(WaitingFrame(step.seconds, self._compress(step.frame), faces))
+            self.waiting_bytes += self.waiting[-1].pixels.nbytes
+        return self._draw_ready(everything=self.live)
 
-    def _small(self, frame: np.ndarray) -> np.ndarray:
+    def _compress(self, frame: np.ndarray) -> np.ndarray:
         if frame.shape[:2] != (self.height, self.width):
             frame = cv2.resize(frame, (self.width, self.height), interpolation=cv2.INTER_AREA)
         pixels = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
-        return cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1] if self.is_packed else pixels
+        return cv2.imencode(".jpg", pixels, JPEG_QUALITY)[1] if self.is_packed else pixels
 
-    def _release(self, everything: bool) -> np.ndarray | None:
-        drawn = None
+    def _draw_ready(self, everything: bool) -> np.ndarray | None:
+        picture = None
         while self.waiting:
-            if not everything and self.waiting[0].seconds > self.known and self.held <= HELD:
+            is_answered = self.waiting[0].seconds <= self.answered_until
+            if not everything and not is_answered and self.waiting_bytes <= MAX_WAITING:
                 break
-            self.held -= self.waiting[0].pixels.nbytes
-            drawn = self.draw(self.waiting.popleft())
-        return drawn
+            self.waiting_bytes -= self.waiting[0].pixels.nbytes
+            picture = self._draw(self.waiting.popleft())
+        return picture
 
-    def draw(self, waiting: Waiting) -> np.ndarray:
+    def _draw(self, waiting: WaitingFrame) -> np.ndarray:
         pixels = cv2.imdecode(waiting.pixels, cv2.IMREAD_GRAYSCALE) if self.is_packed else waiting.pixels
         frame = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
         picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
         self._forget(waiting.seconds)
-        present = {person: self._present(person, waiting.seconds) for person in self.answers}
-        shown = {face.person for face in waiting.faces}
+        current = {person: self._nearest_row(person, waiting.seconds) for person in self.answers}
         for face in waiting.faces:
-            self._draw_face(picture[: self.height], face, present.get(face.person))
-        self._draw_faceless(picture, [row for person, row in present.items() if row and person not in shown])
-        if self.strip:
-            draw_strip(picture, self.height + self.legend, self._lanes(), waiting.seconds, MINUTE, self.size)
+            row = current.get(face.person)
+            share, colour = (None, GREY) if row is None else (row.confidence, self._colour(row))
+            draw_person(picture[: self.height], face, self._text(row), share, colour, self.size)
+        visible = {face.person for face in waiting.faces}
+        faceless = [row for person, row in current.items() if row and person not in visible]
+        if faceless:
+            row = next((row for row in faceless if row.values is not None or row.person is None), faceless[0])
+            draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
+        if self.below:
+            draw_strip(picture, self.height + self.legend, self._lanes(), waiting.seconds, self.size)
             draw_legend(picture, self.height, self.colours, self.size)
-        if self.film is not None:
-            self.film.add(waiting.seconds, picture)
+        if self.video is not None:
+            self.video.add(waiting.seconds, picture)
+        if self.still is not None:
+            cv2.imwrite(str(self.still), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
         return picture
 
-    def _present(self, person: int, seconds: float) -> Row | None:
-        """The answer whose middle is nearest."""
-        rows = self.answers[person]
-        row = min(rows, key=lambda row: abs(row.middle - seconds), default=None)
+    def _nearest_row(self, person: int, seconds: float) -> Row | None:
+        """Return the row of a person whose middle is nearest, if it holds at that time."""
+        row = min(self.answers[person], key=lambda row: abs(row.middle - seconds), default=None)
         if row is None or not row.start - self.reach <= seconds <= row.stop + self.reach:
             return None
         return row
 
-    def _draw_face(self, picture: np.ndarray, face: Face, row: Row | None) -> None:
-        colour = GREY if row is None else self._colour(row)
-        text = "" if row is None else text_of(row, self.about)
-        if row is not None and row.seen != FACE:
-            text = f"{text} ({row.seen})" if text else row.seen
-        draw_person(picture, face, text, None if row is None else row.confidence, colour, self.size)
+    def _text(self, row: Row | None) -> str:
+        """Return the answer in a few words, and how it came about if not by the face."""
+        if row is None:
+            return ""
+        text = answer_text(row, self.info)
+        if row.seen == FACE:
+            return text
+        return f"{text} ({row.seen})" if text else row.seen
 
-    def _draw_faceless(self, picture: np.ndarray, rows: list[Row]) -> None:
-        """Persons whose face this frame does not show."""
-        row = next((row for row in rows if row.values is not None or row.person is None), None)
-        row = row or next(iter(rows), None)
-        if row is not None:
-            text = text_of(row, self.about)
-            told = f"{text} ({row.seen})" if text and row.seen != FACE else text or row.seen
-            draw_corner(picture, told, self._colour(row), self.size)
-
-    def _colour(self, row: Row) -> tuple[int, int, int]:
+    def _colour(self, row: Row) -> Colour:
         if row.predicted == UNCERTAIN:
             return rgb(UNCERTAIN_COLOUR)
         return rgb(self.colours[row.predicted]) if row.predicted in self.colours else GREY
 
-    def _lanes(self) -> list[tuple[str, list[Piece]]]:
-        told = {person for person, rows in self.answers.items() if any(row.predicted for row in rows)}
-        persons = sorted(told, key=lambda person: person or float("inf")) or [0]
+    def _lanes(self) -> list[tuple[str, list[Stretch]]]:
+        """Return the name and the stretches of each person in the strip."""
+        predicted = {person: [row for row in rows if row.predicted] for person, rows in self.answers.items()}
+        persons = sorted((p for p, rows in predicted.items() if rows), key=lambda p: p or float("inf")) or [0]
         lanes = []
         for person in persons[-LANES:]:
-            rows = [row for row in self.answers.get(person, ()) if row.predicted]
-            pieces = [
-                Piece(0.0 if row.start <= 0 else row.middle - self.reach, row.middle + self.reach, self._colour(row))
-                for row in rows
+            stretches = [
+                Stretch(0.0 if row.start <= 0 else row.middle - self.reach, row.middle + self.reach, self._colour(row))
+                for row in predicted.get(person, ())
             ]
-            lanes.append((str(person or "?"), pieces))
+            lanes.append((str(person or "?"), stretches))
         return lanes
 
     def _forget(self, seconds: float) -> None:
+        """Drop rows that the strip no longer shows."""
         for person in list(self.answers):
             rows = self.answers[person]
             while rows and rows[0].middle < seconds - MINUTE - 2 * self.reach:
@@ -159,59 +187,131 @@ class Overlay:
                 del self.answers[person]
 
 
-class Film:
-    """An H.264 file whose frames stand at their own times."""
-
-    def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
-        self.container = av.open(str(path), "w")
-        rate = Fraction(fps).limit_denominator(1001)
-        self.stream = self.container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "24"})
-        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
-        self.ticks, self.last = TICKS if fps > SLOW else SLOW_TICKS, -1
-        self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, self.ticks)
-
-    def add(self, seconds: float, picture: np.ndarray) -> None:
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        self.last = max(round(seconds * self.ticks), self.last + 1)
-        frame.pts, frame.time_base = self.last, Fraction(1, self.ticks)
-        self.container.mux(self.stream.encode(frame))
-
-    def close(self) -> None:
-        self.container.mux(self.stream.encode())
-        self.container.close()
-
-
-class Still:
-    """A picture's overlay is a picture."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def add(self, seconds: float, picture: np.ndarray) -> None:
-        cv2.imwrite(str(self.path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-
-    def close(self) -> None:
-        """It is whole already."""
-
-
-def open_film(folder: Path, video: Any, width: int, height: int) -> Film | Still:
-    return Still(folder / "overlay.jpg") if video.is_still else Film(folder / "overlay.mp4", video.fps, width, height)
-
-
-def even(value: float) -> int:
-    """H.264 takes even sizes."""
-    return max(2 * round(value / 2), 2)
-
-
-def text_of(row: Row, about: About) -> str:
-    """The answer in a few words."""
+def answer_text(row: Row, info: ModelInfo) -> str:
+    """Return class and confidence, valence and arousal, active action units, other numbers."""
     if row.values is None:
         return ""
     parts = [f"{row.predicted} {100 * row.confidence:.0f} %"] if row.confidence is not None else []
-    numbers = dict(zip(about.numbers, row.values[len(about.names) :], strict=True))
+    numbers = dict(zip(info.numbers, row.values[len(info.names) :], strict=True))
     parts += [f"{name} {numbers.pop(name):+.2f}" for name in ("valence", "arousal") if name in numbers]
     active = [name for name, value in numbers.items() if name.startswith("AU") and value >= 0.5]
-    if about.kind != CLASSES and active:
+    if info.kind != CLASSES and active:
         parts.append(" ".join(active[:5]))
-    others = [f"{name} {value:.2f}" for name, value in numbers.items() if not name.startswith("AU")]
-    return ", ".join(parts + others[:3])
+    parts += [f"{name} {value:.2f}" for name, value in numbers.items() if not name.startswith("AU")][:3]
+    return ", ".join(parts)
+
+
+def draw_person(picture: np.ndarray, face: FaceBox, text: str, share: float | None, colour: Colour, size: int) -> None:
+    """Draw the face box, thin where the face is not visible just now, and a plate with the answer and a bar for
+    ``share``: above the box, or below where there is no room."""
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = (int(round(v)) for v in face.box)
+    thickness = max(size // 7, 2) if face.is_visible else 1
+    cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), thickness + 2)
+    cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
+    if not text:
+        return
+    pad, bar = size // 3, max(size // 3, 4)
+    text_height, text_width, _ = text_mask(text, size).shape
+    plate_width = max(text_width + 2 * pad + size, x1 - x0)
+    plate_height = text_height + bar + 2 * pad
+    x = min(max(x0 - thickness // 2, 0), max(width - plate_width, 0))
+    above = y0 - plate_height - thickness
+    y = above if above >= 0 else min(y1 + thickness + 1, height - plate_height)
+    fill(picture, x, y, x + plate_width, y + plate_height, PAPER)
+    fill(picture, x + pad, y + pad + size * 0.2, x + pad + size * 0.75, y + pad + size * 0.95, colour)
+    put_text(picture, text, x + pad + size, y + pad // 2, size)
+    bar_y = y + plate_height - pad - bar
+    fill(picture, x + pad, bar_y, x + plate_width - pad, bar_y + bar, BAR)
+    if share is not None:
+        fill(picture, x + pad, bar_y, x + pad + (plate_width - 2 * pad) * share, bar_y + bar, colour)
+
+
+def draw_corner(picture: np.ndarray, text: str, colour: Colour, size: int) -> None:
+    """Draw a plate in the top left corner, for an answer that belongs to no face box."""
+    pad = size // 3
+    text_height, text_width, _ = text_mask(text, size).shape
+    fill(picture, pad, pad, pad + text_width + 2 * pad + size, pad + text_height + pad, PAPER)
+    fill(picture, 2 * pad, pad + size * 0.4, 2 * pad + size * 0.75, pad + size * 1.15, colour)
+    put_text(picture, text, 2 * pad + size, pad + pad // 2, size)
+
+
+def draw_strip(
+    picture: np.ndarray, y: int, lanes: Sequence[tuple[str, Sequence[Stretch]]], now: float, size: int
+) -> None:
+    """Draw a lane per person of the last minute, from row ``y`` down; ``now`` is at the right edge."""
+    height, width = picture.shape[:2]
+    fill(picture, 0, y, width, height, PAPER)
+    x0 = max((text_mask(name, size).shape[1] for name, _ in lanes), default=0) + size
+    axis_height = text_mask("0", size).shape[0]
+    lane_height = (height - y - axis_height - size // 2) / max(len(lanes), 1)
+    scale = (width - x0 - size / 2) / MINUTE
+    for number, (name, stretches) in enumerate(lanes):
+        upper, lower = y + size // 3 + number * lane_height, y + size // 3 + (number + 1) * lane_height - 2
+        put_text(picture, name, size // 3, round((upper + lower - axis_height) / 2), size)
+        fill(picture, x0, upper, width - size / 2, lower, LANE)
+        for start, stop, colour in stretches:
+            begin, end = x0 + (start - now + MINUTE) * scale, x0 + (min(stop, now) - now + MINUTE) * scale
+            if end > x0:
+                fill(picture, max(begin, x0), upper, end, lower, colour)
+    for ago in range(0, int(MINUTE) + 1, 10):
+        text = f"-{ago} s" if ago else "now"
+        x = x0 + (MINUTE - ago) * scale - text_mask(text, size).shape[1] / (1 if ago == 0 else 2)
+        put_text(picture, text, round(max(x, x0)), height - axis_height - 1, size, AXIS)
+
+
+def draw_legend(picture: np.ndarray, y: int, colours: dict[str, str], size: int) -> None:
+    """Draw as many classes as one line holds, each with its colour."""
+    x = size // 2
+    fill(picture, 0, y, picture.shape[1], y + round(size * 1.5), PAPER)
+    for name, colour in colours.items():
+        entry_width = text_mask(name, size).shape[1] + 2 * size
+        if x + entry_width > picture.shape[1]:
+            put_text(picture, "...", min(x, picture.shape[1] - 2 * size), y, size, INK)
+            return
+        fill(picture, x, y + size * 0.35, x + size * 0.8, y + size * 1.15, rgb(colour))
+        put_text(picture, name, x + size, y, size, INK)
+        x += entry_width
+
+
+class Screen:
+    """Show a camera's frames and answers; ``is_closed`` once the user has closed the window."""
+
+    def __init__(self, name: str, say: Callable[[str], None] | None = None) -> None:
+        self.name, self.say, self.is_closed = name, say or print, False
+        has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        self.has_window = sys.platform in ("win32", "darwin") or bool(has_display)
+
+    def __enter__(self) -> "Screen":
+        if self.has_window:
+            try:
+                cv2.namedWindow(self.name, cv2.WINDOW_NORMAL)
+            except cv2.error:  # an OpenCV that was built without windows
+                self.has_window = False
+        if not self.has_window:
+            self.say("no display: answers come as lines; Ctrl-C ends")
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.has_window:
+            cv2.destroyWindow(self.name)
+
+    def show(self, step: Step, picture: np.ndarray | None) -> None:
+        """Show an overlay picture (H, W, 3) RGB or, without a window, say the rows of the step."""
+        if not self.has_window:
+            for rows in step.rows:
+                for row in rows:
+                    self.say(row_line(row))
+        elif picture is not None:
+            cv2.imshow(self.name, picture[..., ::-1])
+            key = cv2.waitKey(1) & 0xFF
+            self.is_closed = key in QUIT_KEYS or cv2.getWindowProperty(self.name, cv2.WND_PROP_VISIBLE) < 1
+
+
+def row_line(row: Row) -> str:
+    """Return one answer as a line for the terminal."""
+    time = f"{row.start:7.1f} to {row.stop:.1f} s"
+    if row.seen == NO_ONE:
+        return f"{time}: no one"
+    answer = f" {row.predicted} {100 * row.confidence:.0f} %" if row.confidence is not None else ""
+    return f"{time}: person {row.person or '?'}:{answer}" + ("" if row.seen == FACE else f" ({row.seen})")

@@ -1,182 +1,183 @@
-"""Emotions in a video: ``Predictor(checkpoint)(video)``, and ``--mode predict --input FILE|FOLDER|0``.
+"""``--mode predict``: videos, pictures and cameras with ``--input``; features of long videos with ``--features``."""
 
-No torch here: an exported model (``--onnx``) runs without it.
-"""
-
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from apps.predict.answers import answers_of
-from apps.predict.runner import FRAMES, About, in_halves
-from apps.predict.timeline import Smoother, Step, Timeline
-from apps.predict.watch import Watcher
-from apps.predict.windows import FrameWindows, Grid, SlidingWindows
-from dataloader.video import Video, open_video
-from engine.checks import idle_flags
-from engine.config import make_config
-from engine.options import GROUPS, Config, defaults
-from utils.config import checked_numbers
-from utils.errors import UserError, closest, one_line
+from apps.predict.predictor import Predictor
+from apps.predict.timeline import Timeline
+from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, resolve_face_model
+from dataloader.frames import list_frames
+from dataloader.video import VIDEO_SUFFIXES, of_one_size, video_files
+from engine.interrupt import Interruption
+from engine.options import Config
+from utils.errors import Interrupted, UserError, about, one_line
+from utils.runlog import RunLog, open_run
+from utils.words import plural, some
 
-LONGEST = 300  # letters of what a training set says of itself
-EVERY, EVERY_FRAME = 1.0, 0.2  # seconds, where the user names none: of models of windows, of single frames
+__all__ = ["Predictor", "predict"]
 
-
-class Predictor:
-    """A model with everything that stands before and behind it: ``Predictor("best.pt")("lesson.mp4").rows``.
-
-    ``options``: those of ``--mode predict`` by name: ``every``, ``seconds``, ``smooth``, ``threshold``,
-    ``max_persons``, ``face_model``, ``detect_every``, ``encoder``, ``class_texts``, ``device``, ...
-    """
-
-    def __init__(self, checkpoint: str | Path | None = None, *, runner: Any = None, **options: Any) -> None:
-        """``runner``: a model that is open already, in place of a checkpoint."""
-        for name in options.keys() - defaults().keys():
-            raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
-        options = checked_numbers(GROUPS, options)
-        named = {} if checkpoint is None else {"eval_checkpoint": str(checkpoint)}
-        given = {"mode": "predict", "input": "-"} | named | options  # "-": some video, named when it is called
-        self.config: Config = make_config({"eval_checkpoint": "-"} | given if runner is not None else given)
-        if self.config.video.face_model is not None:
-            self._open_detector()  # what is wrong with it is not found out by every video
-        self.runner = in_halves(open_model(self.config, given) if runner is None else runner)
-        self.about: About = self.runner.about
-        if self.config.video.face_width is not None:
-            self.about = replace(self.about, face_width=self.config.video.face_width)
-        refuse_idle(self.about, given)
-        self.cautions = cautions_of(self.about, [idle_flags(self.config, given), *getattr(self.runner, "doubts", ())])
-        self.timing = Timing.of(self.about, self.config)
-
-    def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
-        """All rows of a video; with ``out`` also the files that ``--mode predict`` writes, into that folder."""
-        from apps.predict.outputs import record
-
-        if out is not None and (Path(out) / "timeline.json").exists():
-            raise UserError(f"{out}: holds a timeline already; name another folder")
-        if out is not None:
-            return record(self, source, Path(out), overlay=self.config.video.overlay, keep_rows=True)
-        timeline, started = Timeline(self.about), time.perf_counter()
-        with open_video(source) as video:
-            for step in self.follow(video, sampled_only=True):
-                timeline.rows += [row for rows in step.rows for row in rows]
-                for rows in step.rows:
-                    timeline.summary.add(rows)
-                timeline.seconds = step.seconds
-            timeline.damaged = video.damaged
-        timeline.took = time.perf_counter() - started
-        return timeline
-
-    def follow(self, video: Video, sampled_only: bool = False, stop: Any = None) -> Iterator[Step]:
-        """Every frame of ``video`` with what is known by then; memory does not grow. ``stop()`` ends it early."""
-        timing, end = self.timing, 0.0
-        grid = Grid(timing.rate_of(video.fps), video.fps)
-        watcher = Watcher(*self._eyes(video), self.about, grid, self.config.video.detect_every)
-        windows, answers = timing.windows(self.about), answers_of(self.runner)
-        smoother = Smoother(self.config.sequence.smooth, self.about, self.config.video.threshold)
-        frames = video.frames(self._spacing(grid, video)) if sampled_only else iter(video)
-        for seconds, frame in frames:
-            if stop is not None and stop():
-                break
-            sample, end = watcher.look(seconds, frame), seconds + 1 / video.fps
-            groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
-            yield Step(seconds, frame, watcher.faces(), [rows for group in groups for rows in smoother.push(group)])
-        else:
-            end = max(end, video.end)  # frames behind the last sample pass unseen
-        last = [group for window in windows.finish(end) for group in answers.answer(window)]
-        last += answers.finish(end)
-        rows = [rows for group in last for rows in smoother.push(group)] + list(smoother.finish())
-        yield Step(end, None, [], rows)
-
-    def _eyes(self, video: Video) -> tuple[Any, Any]:
-        """A detector, and who is who. A picture, or a video of hardly more, lasts too short to find a face twice."""
-        from dataloader.track import HITS, Tracker, patience_of
-
-        options = self.config.video
-        wait = max(options.detect_every, 1 / video.fps)
-        hits = 1 if video.duration is not None and video.duration <= HITS * wait else HITS
-        tracker = Tracker(options.max_persons, patience_of(wait), hits, in_all=True)
-        return self._open_detector(), tracker
-
-    def _open_detector(self) -> Any:
-        from dataloader.detect import open_detector
-
-        return open_detector(self.config.video.face_model, self.config.video.max_persons)
-
-    def _spacing(self, grid: Grid, video: Video) -> float | None:
-        """Where nothing is drawn, frames between samples need not become pictures."""
-        if grid.rate is None:
-            return None
-        wanted = min(1 / grid.rate, 2 * self.config.video.detect_every)
-        return wanted if wanted > 1 / video.fps and wanted == 1 / grid.rate else None
+UNREAD_PICTURES = {".heic", ".heif", ".jfif"}
+CONVERT = "pictures that end in .heic, .heif or .jfif are not read; convert them to JPEG"
+CLASSES_IN_LINE = 5  # of a person, on the screen
+RUN_FILES = ("config.json", "log.txt")  # names that a video's folder cannot have
+STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Windows of ``seconds``, one ``every`` so many; ``rate``: frames sampled in a second, None for every frame."""
-
-    every: float | None
-    seconds: float
-    rate: float | None
-    downsample: int = 1
-    by_frame_rate: bool = False  # the model reads neighbouring frames
-
-    @classmethod
-    def of(cls, about: About, config: Config) -> "Timing":
-        options = config.video
-        if about.kind == FRAMES:
-            return cls(options.every, 0.0, None if options.every is None else 1 / options.every)
-        if about.frames == 1:
-            every = options.every or EVERY_FRAME
-            return cls(every, every, 1 / every)
-        by_rate = about.sampling == "window"
-        rate = about.frames / options.seconds
-        return cls(options.every or EVERY, options.seconds, rate, about.downsample, by_rate)
-
-    def rate_of(self, fps: float) -> float | None:
-        return fps / self.downsample if self.by_frame_rate else self.rate
-
-    def windows(self, about: About) -> SlidingWindows | FrameWindows:
-        if about.kind == FRAMES:
-            return FrameWindows(about.window, about.stride)
-        return SlidingWindows(self.seconds, self.every or EVERY)
-
-
-def cautions_of(about: About, doubts: list[str | None]) -> list[str]:
-    """What should not go unsaid before the first answer."""
-    drawn = about.trained_on and f"{about.model} was trained on a set that says of itself: {about.trained_on[:LONGEST]}"
-    return [one_line(told) for told in (*doubts, drawn) if told]
-
-
-def refuse_idle(about: About, given: dict[str, Any]) -> None:
-    """Flags that mean nothing to a model of this kind."""
-    if "seconds" in given and (about.kind == FRAMES or about.frames == 1):
-        raise UserError(f"--seconds: {about.model} answers for single frames, not for windows; --every spaces them")
-    if given.get("threshold") and not about.names:
-        raise UserError(f"--threshold: {about.model} gives numbers and no class, whose confidence could be less")
-    if about.kind != FRAMES and "encoder" in given:
-        raise UserError(f"--encoder {given['encoder']}: {about.model} has an image encoder of its own; leave it out")
-
-
-def open_model(config: Config, given: dict[str, Any]) -> Any:
-    """``--onnx`` without torch; all else with it."""
-    if config.video.onnx is not None:
-        from apps.export.onnx_runner import OnnxRunner
-
-        return OnnxRunner(Path(config.video.onnx), config.run.device, config.run.gpu)
-    from apps.predict.torch_runner import open_runner
-
-    return open_runner(config, given)
-
-
-def predict(config: Config, given: dict[str, Any]) -> Any:
-    """``--mode predict``: videos with ``--input``; without it a sequence model on the features of ``--features``."""
+def predict(config: Config, user_options: dict[str, Any]) -> dict[str, Any]:
+    """Run the mode, and return what became of each video."""
     if config.video.input is None:
-        from apps.predict.long_videos import predict as predict_features
+        return predict_features(config, user_options)
+    return predict_inputs(Predictor(**user_options), config)
 
-        return predict_features(config, given)
-    from apps.predict.outputs import predict_inputs
 
-    return predict_inputs(Predictor(**given), config)
+def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:
+    """Predict on ``--input``: one source, or every video of a folder, each with a folder of its own."""
+    sources = find_sources(config.video.input)
+    is_folder = len(sources) > 1 or (Path(config.video.input).is_dir() and sources[0] != config.video.input)
+    log = open_run(config.run.output_dir, "predict", asdict(config))
+    timelines: dict[str, Timeline] = {}
+    unreadable: list[str] = []
+    try:
+        for warning in predictor.warnings:
+            log.warn(warning)
+        if is_folder:
+            names = {file.name for file in Path(config.video.input).iterdir() if file.name[0] != "."}
+            if items := sorted(names - {Path(source).name for source in sources}):
+                log.say(one_line(f"{plural(len(items), 'item')} left alone: {some(items, 3)}"))
+        with Interruption(STOPPING) as stop:
+            for source, name in zip(sources, folder_names(sources), strict=True):
+                folder = log.folder / name if is_folder else log.folder
+                try:
+                    timelines[source] = predict_source(predictor, source, folder, config, log, stop)
+                except UserError as error:
+                    if len(sources) == 1:
+                        raise
+                    log.warn(str(error))
+                    unreadable.append(source)
+                stop.check()
+        uses_cascades = resolve_face_model(config.video.face_model) == CASCADES
+        if uses_cascades and any(timeline.summary.face_share < ENOUGH for timeline in timelines.values()):
+            log.say(BETTER_FACES)
+        if unreadable:
+            names = some([Path(source).name for source in unreadable])
+            if len(unreadable) == len(sources):
+                raise UserError(f"none of the {len(sources)} inputs could be read ({names})")
+            counts = f"{len(unreadable)} of {len(sources)}"
+            raise UserError(f"{counts} inputs could not be read ({names}); the others are done")
+    except (UserError, OSError):
+        log.discard_if_empty()
+        raise
+    finally:
+        log.close()
+    return {source: timeline.summary.as_json() for source, timeline in timelines.items()}
+
+
+def predict_source(
+    predictor: Predictor, source: str, folder: Path, config: Config, log: RunLog, stop: Interruption
+) -> Timeline:
+    """Predict on one source, and say what was found in it."""
+
+    def is_stopped() -> bool:
+        return stop.received is not None
+
+    timeline = predictor.record(source, folder, overlay=config.video.overlay, stop=is_stopped, say=log.say)
+    for line in describe(timeline, source, folder):
+        log.say(line)
+    if timeline.interrupted:
+        raise Interrupted(stop.received, f"stopped after {timeline.seconds:.1f} s of video; they are in {folder}")
+    return timeline
+
+
+def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
+    """Return lines for the screen."""
+    lines = []
+    if timeline.damaged:
+        lines.append(f"warning: {source}: {timeline.damaged}")
+    for person, counts in timeline.summary.predicted.items():
+        total, classes = sum(counts.values()), counts.most_common(CLASSES_IN_LINE)
+        classes.append(("the rest", total - sum(n for _, n in classes)))
+        shares = ", ".join(f"{name} {100 * n / total:.0f} %" for name, n in classes if n)
+        lines.append(f"person {person}: {shares or 'no answer'}")
+    lines += timeline.summary.lines()
+    if timeline.is_still:
+        lines.append(f"answered in {timeline.took:.1f} s")
+    else:
+        speed = f"{timeline.speed:.1f} video seconds per second"
+        lines.append(f"{timeline.seconds:.1f} s of video in {timeline.took:.1f} s: {speed}")
+    return [one_line(line) for line in (*lines, f"written to {folder}")]
+
+
+def find_sources(source: str) -> list[str]:
+    """Return the videos of a folder, or its pictures if they are one or of several sizes; else the source itself."""
+    folder = Path(source)
+    if not folder.is_dir():
+        if folder.suffix.lower() in UNREAD_PICTURES and folder.exists():
+            raise UserError(f"--input {source}: {CONVERT}")
+        return [source]
+    if videos := video_files(folder):
+        return list(map(str, videos))
+    pictures = list_frames(folder)
+    if not pictures:
+        files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+        advice = f"; {CONVERT}" if any(file.suffix.lower() in UNREAD_PICTURES for file in files) else ""
+        raise UserError(f"--input {folder}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}) and no image{advice}")
+    is_video = len(pictures) > 1 and of_one_size(folder, pictures)
+    return [source] if is_video else [str(folder / name) for name in pictures]
+
+
+def folder_names(sources: list[str]) -> list[str]:
+    """Return a folder name for each source: without the ending, else the whole name, else with a number.
+
+    Names that differ in case alone count as equal, as some file systems have it.
+    """
+    names, folded_names = [], set(RUN_FILES)
+    for path in map(Path, sources):
+        candidates = chain((path.stem, path.name), (f"{path.name}-{number}" for number in count(2)))
+        names.append(next(name for name in candidates if name.casefold() not in folded_names))
+        folded_names.add(names[-1].casefold())
+    return names
+
+
+def predict_features(config: Config, user_options: dict[str, Any]) -> dict[str, Any]:
+    """Predict with a sequence model on every ``<video>.npy`` of the first ``--features`` folder, for a challenge."""
+    import numpy as np
+
+    from dataloader.sequences import FeatureSource, read_feature_videos
+    from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
+    from engine.checks import check_method
+    from engine.methods.sequence import SequenceTask
+    from engine.sequence.evaluate import require_width, stored_thresholds
+    from engine.sequence.predict import predict_videos
+    from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
+    from engine.session import open_session
+
+    path = Path(config.run.eval_checkpoint)
+    opened = open_checkpoint(path, user_options)
+    name = opened.method.name
+    if not opened.method.reads_features:
+        raise UserError(f"{path}: a {name} model; without --input VIDEO --mode predict takes sequence models")
+    check_method(name, user_options, f"--model {name}")
+    if "features" not in user_options:
+        raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
+    with about(path):
+        config = evaluation_config(opened.content, {"exper_name": "predict"} | user_options, mode="predict")
+        model = rebuild(opened.content, config)
+    folders = [Path(folder) for folder in config.sequence.features]
+    videos = read_feature_videos(folders[0])
+    source = FeatureSource(videos, folders)
+    require_width(source, model, opened.path, config)
+    with open_session(config) as session:
+        task, log = SequenceTask(model.to(session.device), config), session.log
+        log.say(
+            f"{plural(len(videos), 'video')}, {plural(sum(map(len, videos)), 'frame')}, {source.width} features a frame"
+        )
+        threshold, examples = chosen_cut(task, config, stored_thresholds(opened)), []
+        with Writer(log.folder, task.tasks, np.asarray(threshold)) as writer:
+            for prediction in predict_videos(task, videos, source, config, session, "predict"):
+                writer.write(prediction)
+                examples += [prediction] if len(examples) < SHOWN else []
+        draw(examples, task, log.folder / "timeline.png")
+        log.say(f"run folder: {log.folder}")
+    return {"videos": len(videos)}

@@ -1,4 +1,4 @@
-"""The timeline of a video: rows, smoothed and named, written to `timeline.csv` and `timeline.json` as they come."""
+"""The timeline of a video: rows, smoothed and labelled, written to `timeline.csv` and `timeline.json` as they come."""
 
 import csv
 import json
@@ -11,19 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from apps.predict.runner import About
+from apps.predict.runners import ModelInfo
 from dataloader.boxes import Box
 from utils.words import plural
 
-FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"
+FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"  # values of ``Row.seen``
 UNCERTAIN = "uncertain"
 FIXED = ("from", "to", "person", "predicted", "confidence", "face_found", "seen", "frames_with_face", "frames")
 DIGITS = 6
+TOUCHING = 1e-6  # seconds
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of one person from ``start`` to ``stop``, in seconds; ``person`` is None where nobody is known."""
+    """The answer for one person from ``start`` to ``stop``, in seconds; ``person`` is None where nobody is known."""
 
     start: float
     stop: float
@@ -39,38 +40,55 @@ class Row:
     def middle(self) -> float:
         return (self.start + self.stop) / 2
 
-    def cells(self, about: About) -> dict[str, Any]:
-        """The row as both files hold it."""
-        values = (None,) * len(about.columns) if self.values is None else self.values
+    def cells(self, info: ModelInfo) -> dict[str, Any]:
+        """Return the row as both files hold it."""
+        values = (None,) * len(info.columns) if self.values is None else self.values
         fixed = (
             round(self.start, 3),
             round(self.stop, 3),
             self.person,
             self.predicted,
-            _rounded(self.confidence),
+            rounded(self.confidence),
             self.seen == FACE,
             self.seen,
             self.faces,
             self.samples,
         )
-        return dict(zip((*FIXED, *about.columns), (*fixed, *map(_rounded, values)), strict=True))
+        return dict(zip((*FIXED, *info.columns), (*fixed, *map(rounded, values)), strict=True))
 
 
-def _rounded(value: float | None) -> float | None:
-    """JSON knows no NaN."""
+def rounded(value: float | None) -> float | None:
+    """Round to ``DIGITS``; what is not finite becomes None, which JSON can hold."""
     return None if value is None or not math.isfinite(value) else round(value, DIGITS)
 
 
-class Smoother:
-    """A centred mean of each person's values over ``width`` rows, an odd number; it reaches over no gap.
+class FaceBox(NamedTuple):
+    """Where a person's face is or, if it is not visible just now, where it is expected."""
 
-    Rows come and go in groups, those of one window; a group waits for the ``width // 2`` behind it.
+    person: int
+    box: Box
+    is_visible: bool
+
+
+class Step(NamedTuple):
+    """One frame of the video and the rows that became known with it; the last step has no frame."""
+
+    seconds: float
+    frame: np.ndarray | None
+    faces: list[FaceBox]
+    rows: list[list[Row]]  # those of one window together
+
+
+class Smoother:
+    """A centred mean of each person's values over ``width`` rows, an odd number; it does not reach across gaps.
+
+    Rows come and go in groups, those of one window together; a group waits for the ``width // 2`` groups behind it.
     """
 
-    def __init__(self, width: int, about: About, threshold: float) -> None:
-        self.half, self.about, self.threshold = width // 2, about, threshold
+    def __init__(self, width: int, info: ModelInfo, threshold: float) -> None:
+        self.half, self.info, self.threshold = width // 2, info, threshold
         self.groups: deque[list[Row]] = deque()
-        self.settled = 0  # of the groups held, those that were given already
+        self.settled = 0  # how many of the groups in memory were returned already
 
     def push(self, rows: list[Row]) -> Iterator[list[Row]]:
         self.groups.append(rows)
@@ -92,169 +110,157 @@ class Smoother:
     def _smooth(self, row: Row) -> Row:
         if row.values is None:
             return row
-        near = [row.values]
+        neighbours = [row.values]
         for step in (-1, 1):
-            place = self.settled + step
-            while abs(place - self.settled) <= self.half and 0 <= place < len(self.groups):
-                values = next((r.values for r in self.groups[place] if r.person == row.person), None)
+            for index in range(self.settled + step, self.settled + step * (self.half + 1), step):
+                group = self.groups[index] if 0 <= index < len(self.groups) else []
+                values = next((r.values for r in group if r.person == row.person), None)
                 if values is None:
                     break
-                near.append(values)
-                place += step
-        return named(replace(row, values=tuple(np.mean(near, axis=0).tolist())), self.about, self.threshold)
+                neighbours.append(values)
+        row = replace(row, values=tuple(np.mean(neighbours, axis=0).tolist()))
+        return with_prediction(row, self.info, self.threshold)
 
 
-def named(row: Row, about: About, threshold: float) -> Row:
-    """With the class of the highest probability, or "uncertain" where that is below ``threshold``."""
-    if row.values is None or not about.names:
+def with_prediction(row: Row, info: ModelInfo, threshold: float) -> Row:
+    """Return the row with the most probable class, or "uncertain" if its probability is below ``threshold``."""
+    if row.values is None or not info.names:
         return row
-    chances = row.values[: len(about.names)]
-    best = int(np.argmax(chances))
-    told = about.names[best] if chances[best] >= threshold else UNCERTAIN
-    return replace(row, predicted=told, confidence=chances[best])
+    probabilities = row.values[: len(info.names)]
+    best = int(np.argmax(probabilities))
+    predicted = info.names[best] if probabilities[best] >= threshold else UNCERTAIN
+    return replace(row, predicted=predicted, confidence=probabilities[best])
 
 
 @dataclass
 class Summary:
-    """What the rows say together, counted as they pass."""
+    """Counts over all rows, updated as the rows come."""
 
     rows: int = 0
-    faces: int = 0  # sampled frames, of every row, in which its person's face was found
+    faces: int = 0  # sampled frames, over all rows of persons, in which the person's face was found
     samples: int = 0
     persons: set[int] = field(default_factory=set)
     predicted: dict[int, Counter] = field(default_factory=dict)
-    stretches: dict[str, list[list[float]]] = field(default_factory=dict)  # what was seen → [from, to] of each stretch
+    stretches: dict[str, list[list[float]]] = field(default_factory=dict)  # Row.seen → [from, to] of each stretch
 
     def add(self, rows: list[Row]) -> None:
+        """Add the rows of one window."""
         self.rows += len(rows)
         for row in rows:
             if row.person is not None:
                 self.faces, self.samples = self.faces + row.faces, self.samples + row.samples
                 self.persons.add(row.person)
                 self.predicted.setdefault(row.person, Counter())[row.predicted] += bool(row.predicted)
-        for seen in {row.seen for row in rows} - {FACE}:
-            if all(row.seen == seen for row in rows):
-                self._note(seen, rows[0].start, rows[0].stop)
+        for visibility in {row.seen for row in rows} - {FACE}:
+            if all(row.seen == visibility for row in rows):
+                self._add_stretch(visibility, rows[0].start, rows[0].stop)
 
-    def _note(self, seen: str, start: float, stop: float) -> None:
-        """Windows overlap: where one of them holds nobody at all, its neighbours do not count."""
+    def _add_stretch(self, visibility: str, start: float, stop: float) -> None:
+        """Extend the last stretch, or begin a new one.
+
+        Windows overlap. Where a window holds nobody at all, the stretches of its neighbours are shortened.
+        """
         empty = self.stretches.get(NO_ONE, [])
-        if seen == NO_ONE:
-            for found in (self.stretches.get(other, []) for other in (NO_FACE, CONTEXT_ONLY)):
-                if found:
-                    found[-1][1] = max(min(found[-1][1], start), found[-1][0])
+        if visibility == NO_ONE:
+            for kind in (NO_FACE, CONTEXT_ONLY):
+                if stretches := self.stretches.get(kind):
+                    stretches[-1][1] = max(min(stretches[-1][1], start), stretches[-1][0])
         elif empty:
             start = max(start, empty[-1][1])
-        extend(self.stretches.setdefault(seen, []), start, stop)
+        stretches = self.stretches.setdefault(visibility, [])
+        if stretches and start <= stretches[-1][1] + TOUCHING:
+            stretches[-1][1] = max(stretches[-1][1], stop)
+        else:
+            stretches.append([start, stop])
 
     @property
-    def found(self) -> float:
-        """The share of sampled frames; those of windows with nobody at all do not count."""
+    def face_share(self) -> float:
+        """Return the share of sampled frames with a face; windows with nobody at all do not count."""
         return self.faces / max(self.samples, 1)
 
     def as_json(self) -> dict[str, Any]:
-        counts = {str(person): dict(found.most_common()) for person, found in sorted(self.predicted.items())}
         return {
             "num_rows": self.rows,
             "faces": self.faces,
             "samples": self.samples,
             "persons": sorted(self.persons),
-            "predicted": {person: {name: n for name, n in found.items() if n} for person, found in counts.items()},
+            "predicted": {
+                str(person): {name: count for name, count in counts.most_common() if count}
+                for person, counts in sorted(self.predicted.items())
+            },
             "stretches": {
-                seen: [[round(a, 3), round(b, 3)] for a, b in found] for seen, found in sorted(self.stretches.items())
+                visibility: [[round(start, 3), round(stop, 3)] for start, stop in stretches]
+                for visibility, stretches in sorted(self.stretches.items())
             },
         }
 
     def lines(self) -> list[str]:
-        """For the screen: nobody, no face, context alone."""
-        told = {NO_ONE: "no one", NO_FACE: "no face, so no answer,", CONTEXT_ONLY: "no face, judged by context alone,"}
-        lines = [f"in windows with somebody, a face in {self.found:.0%} of the sampled frames"] if self.samples else []
-        for seen, found in sorted(self.stretches.items()):
-            shown = ", ".join(f"from {a:.1f} to {b:.1f} s" for a, b in found[:5])
-            lines.append(
-                f"{told[seen]} {shown}" + (f" and {plural(len(found) - 5, 'time')} more" if len(found) > 5 else "")
-            )
+        """Return lines for the screen: how often faces were found, and stretches without."""
+        words = {NO_ONE: "no one", NO_FACE: "no face, so no answer,", CONTEXT_ONLY: "no face, judged by context alone,"}
+        lines = []
+        if self.samples:
+            lines.append(f"in windows with somebody, a face in {self.face_share:.0%} of the sampled frames")
+        for visibility, stretches in sorted(self.stretches.items()):
+            first = ", ".join(f"from {start:.1f} to {stop:.1f} s" for start, stop in stretches[:5])
+            rest = f" and {plural(len(stretches) - 5, 'time')} more" if len(stretches) > 5 else ""
+            lines.append(f"{words[visibility]} {first}{rest}")
         return lines
-
-
-class Face(NamedTuple):
-    """Where a person's face is, or, not seen just now, where it is expected."""
-
-    person: int
-    box: Box
-    seen: bool
-
-
-class Step(NamedTuple):
-    """One frame that was seen, and the rows that became known with it; the last of all has no frame."""
-
-    seconds: float
-    frame: np.ndarray | None
-    faces: list[Face]
-    rows: list[list[Row]]  # those of one window together
 
 
 @dataclass
 class Timeline:
-    """What was said of a video."""
+    """Everything that is known of a video in the end."""
 
-    about: About
+    info: ModelInfo
     rows: list[Row] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
-    seconds: float = 0.0  # of video that were seen
-    took: float = 0.0
-    damaged: str | None = None  # what of the video could not be read
+    seconds: float = 0.0  # of video that were read
+    took: float = 0.0  # seconds
+    damaged: str | None = None  # which part of the video could not be read
     interrupted: bool = False
     is_still: bool = False  # a picture, which has no speed
 
     @property
     def speed(self) -> float:
-        """Seconds of video in a second."""
+        """Return seconds of video per second."""
         return self.seconds / max(self.took, 1e-9)
 
 
-def extend(stretches: list[list[float]], start: float, stop: float) -> None:
-    """Windows that touch or overlap are one stretch."""
-    if stretches and start <= stretches[-1][1] + 1e-6:
-        stretches[-1][1] = max(stretches[-1][1], stop)
-    else:
-        stretches.append([start, stop])
-
-
 class TimelineWriter:
-    """Both files grow row by row; what there is when the run ends, for whatever reason, is whole."""
+    """Write both files row by row; they are complete whenever ``close`` is called."""
 
-    def __init__(self, folder: Path, about: About, header: dict[str, Any]) -> None:
-        self.folder, self.about = folder, about
+    def __init__(self, folder: Path, info: ModelInfo, header: dict[str, Any]) -> None:
+        self.info = info
         self.table = open(folder / "timeline.csv", "w", newline="", encoding="utf-8")
         self.document = open(folder / "timeline.json", "w", encoding="utf-8")
-        self.cells = csv.DictWriter(self.table, [*FIXED, *about.columns], lineterminator="\n")
-        self.cells.writeheader()
-        self.document.write("{\n" + "".join(f" {json.dumps(k)}: {strict(v)},\n" for k, v in header.items()))
+        self.table_writer = csv.DictWriter(self.table, [*FIXED, *info.columns], lineterminator="\n")
+        self.table_writer.writeheader()
+        self.document.write("{\n" + "".join(f" {json.dumps(k)}: {strict_json(v)},\n" for k, v in header.items()))
         self.document.write(' "rows": [')
-        self.first = True
+        self.separator = "\n  "
 
     def write(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            cells = row.cells(self.about)
-            self.document.write(("\n  " if self.first else ",\n  ") + strict(cells))
-            self.cells.writerow(cells | {"face_found": str(cells["face_found"]).lower()})
-            self.first = False
+            cells = row.cells(self.info)
+            self.document.write(self.separator + strict_json(cells))
+            self.table_writer.writerow(cells | {"face_found": str(cells["face_found"]).lower()})
+            self.separator = ",\n  "
         self.table.flush()
         self.document.flush()
 
-    def close(self, end: dict[str, Any]) -> None:
-        rest = "".join(f",\n {json.dumps(k)}: {strict(v)}" for k, v in end.items())
+    def close(self, footer: dict[str, Any]) -> None:
+        """Write what only the end knows, and close both files."""
+        rest = "".join(f",\n {json.dumps(k)}: {strict_json(v)}" for k, v in footer.items())
         self.document.write("\n ]" + rest + "\n}\n")
         self.table.close()
         self.document.close()
 
 
-def strict(value: Any) -> str:
+def strict_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def majority_of(rows: Iterable[Row], start: float, stop: float) -> str | None:
-    """The class predicted most often by the windows whose middles lie from ``start`` to ``stop``."""
+def majority_class(rows: Iterable[Row], start: float, stop: float) -> str | None:
+    """Return the class predicted most often by the windows whose middles lie from ``start`` to ``stop``."""
     counts = Counter(row.predicted for row in rows if start <= row.middle < stop and row.predicted)
     return counts.most_common(1)[0][0] if counts else None

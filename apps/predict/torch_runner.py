@@ -1,6 +1,6 @@
-"""A checkpoint of any family as a runner: windows of frames in, logits out."""
+"""Checkpoints of every method as runners."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,76 +8,64 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apps.predict.runner import CLASSES, FRAMES, NUMBERS, About
+from apps.predict.runners import CLASSES, FRAMES, NUMBERS, ModelInfo
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels, use_device
+from engine.feature_cache import FrameEncoder, open_encoder
 from engine.options import Config, SequenceOptions, VideoOptions
 from engine.zero_shot import caption_model, plain_clip
+from utils.checkpoint import read_checkpoint
 from utils.errors import UserError, about
 
-CHUNK = 64  # frames in one pass of the image tower
-OF_VIDEOS = {field.name for field in fields(VideoOptions)} | {"mode", "smooth", "features"}
+CHUNK = 64  # frames in one pass of the image encoder
+NOT_OF_MODELS = {field.name for field in fields(VideoOptions)} | {"mode", "smooth", "features"}
 
 
 class TorchRunner:
-    """The model of a checkpoint whose answers belong to a window: classes, or numbers that are read out."""
+    """A model of windows or, behind the image encoder whose features it reads, a sequence model of frames."""
 
-    doubts: tuple[str, ...] = ()  # what the user named and does not get, or what makes it another model
-
-    def __init__(self, model: nn.Module, about: About, device: torch.device, amp: torch.dtype | None = None) -> None:
-        self.model, self.about, self.device, self.amp = model.eval().to(device), about, device, amp
+    def __init__(
+        self,
+        model: nn.Module,
+        info: ModelInfo,
+        device: torch.device,
+        amp: torch.dtype | None = None,
+        *,
+        encoder: nn.Module | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        """``encoder``: of a sequence model, the image encoder that it was trained behind."""
+        self.model, self.info, self.device, self.amp = model.eval().to(device), info, device, amp
+        self.encoder = self.model.image_encoder if encoder is None else encoder.eval().to(device)
+        self.warnings = warnings
         with torch.inference_mode():
             has_texts = hasattr(model, "encode_texts") and getattr(model, "readout", None) is None
             self.texts = model.encode_texts(model.classifies_with_soft_texts) if has_texts else None
 
-    def __call__(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
-        """(B, T, 3, S, S) uint8 each, or None → (B, C) float32."""
-        encoded = []
-        for squares in (face, context):
-            if squares is not None:
-                squares = self.encode(squares.reshape(-1, *squares.shape[2:])).reshape(*squares.shape[:2], -1)
-            encoded.append(squares)
-        return self.head(*encoded)
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None)
 
+    @torch.inference_mode()
     def encode(self, squares: np.ndarray) -> np.ndarray:
-        """(N, 3, S, S) uint8 → (N, D)."""
-        return encode(self.model.image_encoder, squares, self.about.normalize, self.device, self.amp)
+        """(N, 3, S, S) uint8 → (N, D) float32, a bounded number of squares at a time."""
+        rows: list[Tensor] = []
+        for chunk in torch.from_numpy(squares).split(CHUNK):
+            with self.autocast():
+                rows.append(self.encoder(to_pixels(chunk.to(self.device), self.info.normalize)).float().cpu())
+        features = torch.cat(rows)
+        if self.info.kind == FRAMES:  # --mode cache stores features in half precision
+            features = features.half().float()
+        return features.numpy()
 
     @torch.inference_mode()
     def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
-        """Features (B, T, D) each, or None → (B, C) float32."""
+        """(B, T, D) per stream → (B, C), or (B, T, C) of a sequence model; float32."""
         streams = [None if rows is None else torch.from_numpy(rows).to(self.device) for rows in (face, context)]
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-            return self.model.head(*streams, self.texts).logits.float().cpu().numpy()
-
-
-class SequenceRunner:
-    """A model of every frame, behind the image tower whose features it was trained on."""
-
-    doubts: tuple[str, ...] = ()
-
-    def __init__(
-        self, model: nn.Module, tower: nn.Module, about: About, device: torch.device, amp: torch.dtype | None = None
-    ) -> None:
-        self.model, self.tower = model.eval().to(device), tower.eval().to(device)
-        self.about, self.device, self.amp = about, device, amp
-
-    def __call__(self, face: np.ndarray, context: None = None) -> np.ndarray:
-        """(B, L, 3, S, S) uint8 → (B, L, C)."""
-        features = self.encode(face.reshape(-1, *face.shape[2:]))
-        return self.head(features.reshape(*face.shape[:2], -1), None)
-
-    def encode(self, squares: np.ndarray) -> np.ndarray:
-        """(N, 3, S, S) uint8 → (N, D), as coarse as ``--mode cache`` stores them."""
-        seen = encode(self.tower, squares, self.about.normalize, self.device, self.amp)
-        return seen.astype(np.float16).astype(np.float32)
-
-    @torch.inference_mode()
-    def head(self, face: np.ndarray, context: None = None) -> np.ndarray:
-        """(B, L, D) → (B, L, C): probabilities of expressions, valence and arousal, probabilities of action units."""
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-            out = self.model(torch.from_numpy(face).to(self.device))
+        with self.autocast():
+            if self.info.kind != FRAMES:
+                return self.model.head(*streams, self.texts).logits.float().cpu().numpy()
+            out = self.model(streams[0])
         parts = []
         if out.expr is not None:
             parts.append(out.expr.float().softmax(dim=-1))
@@ -88,76 +76,64 @@ class SequenceRunner:
         return torch.cat(parts, dim=-1).cpu().numpy()
 
 
-@torch.inference_mode()
-def encode(
-    tower: nn.Module, squares: np.ndarray, normalize: str, device: torch.device, amp: torch.dtype | None
-) -> np.ndarray:
-    """(N, 3, S, S) uint8 → (N, D) float32."""
-    rows: list[Tensor] = []
-    for part in torch.from_numpy(squares).split(CHUNK):
-        with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
-            rows.append(tower(to_pixels(part.to(device), normalize)).float().cpu())
-    return torch.cat(rows).numpy()
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model before it is placed on a device; the fields are those of ``TorchRunner``."""
+
+    model: nn.Module
+    info: ModelInfo
+    encoder: nn.Module | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def open_runner(config: Config, given: dict[str, Any]) -> TorchRunner | SequenceRunner:
-    """``--eval-checkpoint``, with ``--class-texts`` for a caption model; without a checkpoint plain CLIP."""
+def open_runner(config: Config, user_options: dict[str, Any]) -> TorchRunner:
+    """Return the runner of ``--eval-checkpoint``, with ``--class-texts`` of a caption model; else of plain CLIP."""
     device, device_warning = choose_device(config.run.device, config.run.gpu)
     tf32_warning = use_device(device, config.optim.tf32)
     amp, amp_warning = choose_amp(config.optim.amp, device)
-    own = {name: value for name, value in given.items() if name not in OF_VIDEOS}
+    model_options = {name: value for name, value in user_options.items() if name not in NOT_OF_MODELS}
     if config.run.eval_checkpoint is None:
         config, classes, model = plain_clip(config)
-        told = describe(config, "zero-shot", Path(config.model.clip_path), classes.names)
-        runner = TorchRunner(model, told, device, amp)
+        loaded = LoadedModel(model, model_info(config, "zero-shot", Path(config.model.clip_path), classes.names))
     else:
-        opened = open_checkpoint(Path(config.run.eval_checkpoint), own)
-        runner = open_trained(opened, own, config, device, amp)
-        told = {name: opened.content.get(name) for name in ("trained_on", "face_width")}
-        runner.about = replace(runner.about, **told)
-    runner.doubts = (*filter(None, (device_warning, amp_warning, tf32_warning)), *runner.doubts)
-    return runner
+        opened = open_checkpoint(Path(config.run.eval_checkpoint), model_options)
+        loaded = load_model(opened, model_options, config)
+        content = opened.content
+        info = replace(loaded.info, trained_on=content.get("trained_on"), face_width=content.get("face_width"))
+        loaded = replace(loaded, info=info)
+    warnings = (*filter(None, (device_warning, amp_warning, tf32_warning)), *loaded.warnings)
+    return TorchRunner(loaded.model, loaded.info, device, amp, encoder=loaded.encoder, warnings=warnings)
 
 
-def open_trained(
-    opened: Opened, given: dict[str, Any], config: Config, device: torch.device, amp: torch.dtype | None
-) -> TorchRunner | SequenceRunner:
-    if "class_texts" in given:
-        config, classes, model = caption_model(opened, given)
-        return TorchRunner(model, describe(config, "emoclip", opened.path, classes.names), device, amp)
+def load_model(opened: Opened, model_options: dict[str, Any], config: Config) -> LoadedModel:
+    """Return the model of a checkpoint: with new class texts, of frames, or with its own classes or numbers."""
+    if "class_texts" in model_options:
+        config, classes, model = caption_model(opened, model_options)
+        return LoadedModel(model, model_info(config, "emoclip", opened.path, classes.names))
     if opened.unnamed:
         raise UserError(f"{opened.path}: {opened.unnamed}")
+    content = opened.content
     if opened.method.reads_features:
-        return open_sequence(opened, given, config, device, amp)
+        return load_sequence(opened, model_options, config)
     if config.video.encoder is not None:
         raise UserError(f"--encoder {config.video.encoder}: {opened.path} has one of its own; leave it out")
-    return open_classifier(opened, given, device, amp)
-
-
-def open_classifier(
-    opened: Opened, given: dict[str, Any], device: torch.device, amp: torch.dtype | None
-) -> TorchRunner:
-    """A model of windows with the classes, or the numbers, that it was trained on."""
-    content = opened.content
     with about(opened.path):
-        config = model_config(content, given)
+        config = model_config(content, model_options)
         model = rebuild(content, config)
-    names = tuple(content["classes"])
-    told = describe(config, content["family"], opened.path, names)
+    info = model_info(config, content["family"], opened.path, tuple(content["classes"]))
     if opened.config.model.task == "regression":
-        told = replace(told, kind=NUMBERS, names=(), numbers=names)
-    found = content.get("calibration")
-    if found:
-        told = replace(told, temperature=float(found["temperature"]), calibrated=True)
-    runner = TorchRunner(model, told, device, amp)
-    read = {name: value for name, value in given.items() if name != "missing_face"}  # windows mask those frames
-    runner.doubts = tuple(doubtful_flags(asdict(opened.config), read, config, "left_out" in content))
-    return runner
+        info = replace(info, kind=NUMBERS, names=(), numbers=info.names)
+    if calibration := content.get("calibration"):
+        info = replace(info, temperature=float(calibration["temperature"]), calibrated=True)
+    read = {name: value for name, value in model_options.items() if name != "missing_face"}  # windows mask such frames
+    warnings = doubtful_flags(asdict(opened.config), read, config, "left_out" in content)
+    return LoadedModel(model, info, warnings=tuple(warnings))
 
 
-def describe(config: Config, family: str, path: Path, names: tuple[str, ...]) -> About:
+def model_info(config: Config, family: str, path: Path, names: tuple[str, ...]) -> ModelInfo:
+    """Return what the config says of a model of windows."""
     data = config.data
-    return About(
+    return ModelInfo(
         family=family,
         model=path.name,
         kind=CLASSES,
@@ -173,62 +149,58 @@ def describe(config: Config, family: str, path: Path, names: tuple[str, ...]) ->
     )
 
 
-def open_sequence(
-    opened: Opened, given: dict[str, Any], config: Config, device: torch.device, amp: torch.dtype | None
-) -> SequenceRunner:
-    """``--encoder``: a CLIP file or a checkpoint, whose features must be as wide as those that the model reads."""
-    from engine.feature_cache import open_encoder
-
+def load_sequence(opened: Opened, model_options: dict[str, Any], config: Config) -> LoadedModel:
+    """Return a sequence model behind ``--encoder``, whose features must have the size that the model reads."""
     if config.video.encoder is None:
         raise UserError(f"{opened.path} reads features of frames: name what made them, --encoder FILE")
-    kept = {field.name for field in fields(SequenceOptions)} | {"device", "gpu", "seed", "amp", "tf32"}
+    readable = {field.name for field in fields(SequenceOptions)} | {"device", "gpu", "seed", "amp", "tf32"}
     with about(opened.path):
-        own = model_config(opened.content, {name: value for name, value in given.items() if name in kept})
-        model = rebuild(opened.content, own)
-    encoder = open_encoder(*encoder_options(config, given))
+        own_options = {name: value for name, value in model_options.items() if name in readable}
+        sequence_config = model_config(opened.content, own_options)
+        model = rebuild(opened.content, sequence_config)
+    encoder = open_image_encoder(config, model_options)
     width = encoder.tower.proj.shape[1]
     if width != model.features:
         raise UserError(
             f"--encoder {config.video.encoder}: gives {width} numbers a frame, but {opened.path} reads {model.features}"
         )
-    return SequenceRunner(model, encoder.tower, describe_sequence(own, opened.path, model, encoder), device, amp)
-
-
-def encoder_options(config: Config, given: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
-    """What ``--mode cache`` would have been told: a checkpoint where the file is one, else a CLIP."""
-    path, named = Path(config.video.encoder), {name: given[name] for name in ("normalize",) if name in given}
-    if is_checkpoint(path):
-        return replace(config, run=replace(config.run, eval_checkpoint=str(path))), named
-    data = replace(config.data, normalize=named.get("normalize", "clip"))
-    model = replace(config.model, clip_path=str(path))
-    return replace(config, run=replace(config.run, eval_checkpoint=None), data=data, model=model), named
-
-
-def is_checkpoint(path: Path) -> bool:
-    from utils.checkpoint import read_checkpoint
-
-    if not path.is_file():
-        return False
-    try:
-        return "config" in read_checkpoint(path)
-    except UserError:  # a CLIP archive or safetensors: its own reader tells what is wrong with it
-        return False
-
-
-def describe_sequence(config: Config, path: Path, model: nn.Module, encoder: Any) -> About:
-    tasks = list(model.readouts)
-    names = EXPRESSIONS if "expr" in tasks else ()
-    numbers = (*(TASKS["va"].names if "va" in tasks else ()), *(ACTION_UNITS if "au" in tasks else ()))
-    return About(
+    tasks, sequence = list(model.readouts), sequence_config.sequence
+    info = ModelInfo(
         family="sequence",
-        model=path.name,
+        model=opened.path.name,
         kind=FRAMES,
-        names=names,
-        numbers=numbers,
+        names=EXPRESSIONS if "expr" in tasks else (),
+        numbers=(*(TASKS["va"].names if "va" in tasks else ()), *(ACTION_UNITS if "au" in tasks else ())),
         streams="face",
         frames=1,
         size=encoder.size,
         normalize=encoder.normalize,
-        window=config.sequence.window,
-        stride=config.sequence.stride,
+        window=sequence.window,
+        stride=sequence.stride,
     )
+    return LoadedModel(model, info, encoder.tower)
+
+
+def open_image_encoder(config: Config, model_options: dict[str, Any]) -> FrameEncoder:
+    """Return the image encoder in ``--encoder``: a checkpoint of this project, else a CLIP file."""
+    path = Path(config.video.encoder)
+    options = {name: model_options[name] for name in ("normalize",) if name in model_options}
+    if is_checkpoint(path):
+        return open_encoder(replace(config, run=replace(config.run, eval_checkpoint=str(path))), options)
+    config = replace(
+        config,
+        run=replace(config.run, eval_checkpoint=None),
+        data=replace(config.data, normalize=options.get("normalize", "clip")),
+        model=replace(config.model, clip_path=str(path)),
+    )
+    return open_encoder(config, options)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether the file is a checkpoint of this project."""
+    if not path.is_file():
+        return False
+    try:
+        return "config" in read_checkpoint(path)
+    except UserError:  # a CLIP archive or safetensors, whose own reader reports what is wrong with it
+        return False

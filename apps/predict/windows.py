@@ -1,7 +1,7 @@
-"""Frames sampled at a fixed rate, and windows of them that slide over time. No torch, no files.
+"""Sampled frames of a video, the windows that slide over them, and a model's answer for each window. No torch.
 
 Evaluation spreads its T frames over a clip. Windows overlap, so here frames are taken from one grid of times, T of them
-in a window: neighbouring windows share frames, and each is looked at once.
+per window: neighbouring windows share frames, and each frame is encoded once.
 """
 
 from collections import deque
@@ -10,25 +10,36 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-ANYONE = 0  # stands for someone whose face nobody found: a body alone; tracked persons count from 1
+from analysis.calibration import softmax
+from apps.predict.runners import CLASSES, ModelInfo, Runner
+from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, FaceBox, Row
+from dataloader.boxes import Box
+from dataloader.crops import margin_like
+from dataloader.detect import Detection, Detector, body_box
+from dataloader.sampling import choose_frames
+from dataloader.squares import context_square, face_square
+from dataloader.track import Person, Tracker
+
+BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
 SLACK = 1e-6  # seconds: times are sums of fractions
+EARLY = 0.9  # a search may come a tenth early, so that it falls on a sampled frame
 
 
 @dataclass
 class View:
     """One person in one sampled frame; ``squares`` become ``features`` when a window first needs them."""
 
-    found: bool  # whether the face was found
+    has_face: bool
     squares: dict[str, np.ndarray]
     features: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class Sample:
-    """A frame of the grid, and who is in it."""
+    """A sampled frame and the persons in it."""
 
     seconds: float
-    views: dict[int, View]
+    views: dict[int, View]  # person → view
 
 
 @dataclass(frozen=True)
@@ -39,24 +50,30 @@ class Window:
     first: int = 0  # the number of its first sample
 
     def persons(self) -> list[int]:
-        """Everyone whose face was found in any of its frames. Where nobody's was, everyone who is only expected, else a
-        body alone."""
+        """Return the persons to answer for.
+
+        These are all whose face was found in any frame; without such, all whose face is expected somewhere; without
+        such, a body alone.
+        """
         views = [pair for sample in self.samples for pair in sample.views.items()]
-        there, found = {person for person, _ in views}, {person for person, view in views if view.found}
-        return sorted(found or there - {ANYONE} or there)
+        persons, with_face = {person for person, _ in views}, {person for person, view in views if view.has_face}
+        return sorted(with_face or persons - {BODY_ONLY} or persons)
+
+    def views_of(self, person: int) -> list[View]:
+        return [sample.views[person] for sample in self.samples if person in sample.views]
 
 
 class Grid:
-    """Which frames are sampled: the first at or after each of ``rate`` times a second; without a rate every frame."""
+    """Choose which frames are sampled: the first at or after each of ``rate`` times a second; None takes all."""
 
     def __init__(self, rate: float | None, fps: float) -> None:
-        self.rate, self.early, self.last = rate, 0.5 / fps, -1
+        self.rate, self.early, self.last_slot = rate, 0.5 / fps, -1
 
     def takes(self, seconds: float) -> bool:
         if self.rate is None:
             return True
         slot = int(np.floor((seconds + self.early) * self.rate + SLACK))
-        is_new, self.last = slot > self.last, max(slot, self.last)
+        is_new, self.last_slot = slot > self.last_slot, max(slot, self.last_slot)
         return is_new
 
 
@@ -65,7 +82,7 @@ class SlidingWindows:
 
     def __init__(self, seconds: float, every: float) -> None:
         self.seconds, self.every = seconds, every
-        self.number, self.covered = 0, 0.0  # of the next window; until when windows were given
+        self.number, self.covered = 0, 0.0  # of the next window; the end of the last window
         self.samples: deque[Sample] = deque()
 
     @property
@@ -73,12 +90,13 @@ class SlidingWindows:
         return self.number * self.every
 
     def push(self, sample: Sample) -> Iterator[Window]:
+        """Yield the windows that end before ``sample``."""
         while sample.seconds >= self.start + self.seconds - SLACK:
             yield self._close(self.start + self.seconds)
         self.samples.append(sample)
 
     def finish(self, end: float) -> Iterator[Window]:
-        """What is left: whole windows, then one that is as long as the video lets it be."""
+        """Yield the remaining whole windows, then a shorter one if the last seconds are in none."""
         while self.start + self.seconds <= end + SLACK:
             yield self._close(self.start + self.seconds)
         if self.covered < end - SLACK and end > self.start:
@@ -94,8 +112,8 @@ class SlidingWindows:
 
 
 class FrameWindows:
-    """Windows of ``size`` sampled frames, one every ``stride``, the last aligned to the end: as sequence models see
-    long videos in evaluation."""
+    """Windows of ``size`` samples, one every ``stride``, the last aligned to the end, as sequence models are
+    evaluated."""
 
     def __init__(self, size: int, stride: int) -> None:
         self.size, self.stride = size, stride
@@ -114,5 +132,164 @@ class FrameWindows:
 
     def _close(self, stop: float) -> Window:
         self.covered = self.count
-        first = self.count - len(self.samples)
-        return Window(self.samples[0].seconds, stop, tuple(self.samples), first)
+        return Window(self.samples[0].seconds, stop, tuple(self.samples), self.count - len(self.samples))
+
+
+class Watcher:
+    """Find and track the persons of a video, and cut their squares from sampled frames.
+
+    Searches for faces are costly. They are made on sampled frames at least ``detect_every`` seconds apart, and after at
+    most twice as long where no frame is sampled. In between, every person is where the last search left them.
+    """
+
+    def __init__(self, detector: Detector, tracker: Tracker, info: ModelInfo, grid: Grid, detect_every: float) -> None:
+        self.detector, self.tracker, self.info = detector, tracker, info
+        self.grid, self.detect_every = grid, detect_every
+        self.last_search: float | None = None
+        self.persons: list[Person] = []
+        self.bodies: list[Detection] = []
+
+    def look(self, seconds: float, frame: np.ndarray) -> Sample | None:
+        """Update the persons, and return the frame as a sample if the grid takes it."""
+        is_sampled = self.grid.takes(seconds)
+        wait = self.detect_every * (EARLY if is_sampled else 2)
+        if self.last_search is None or seconds - self.last_search >= wait:
+            detections = self.detector(frame)
+            self.last_search, self.bodies = seconds, detections.bodies
+            self.persons = self.tracker.update(seconds, detections)
+        if not is_sampled:
+            return None
+        views = {person.id: self._view(frame, person.face, person.seen) for person in self.persons}
+        if not views and self.bodies and not self.info.needs_face:
+            views[BODY_ONLY] = self._view(frame, None, False)
+        return Sample(seconds, views)
+
+    def faces(self) -> list[FaceBox]:
+        """Return everyone's face, where the last search found it or where it is expected."""
+        return [FaceBox(person.id, person.face, person.seen) for person in self.persons]
+
+    def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:
+        """Cut one person's squares.
+
+        Without a face the face stream gets the whole frame, as in training for clips without face boxes. Where the face
+        is hidden, the body is sought around the place where the face is expected.
+        """
+        info, squares = self.info, {}
+        if "face" in info.views and (has_face or not info.needs_face):
+            margin = margin_like(info.face_width, face) if has_face else 0
+            squares["face"] = face_square(frame, face if has_face else None, info.size, margin)
+        if "context" in info.views:
+            height, width = frame.shape[:2]
+            body = body_box(face, self.bodies, width, height) if info.crop_body else None
+            squares["context"] = context_square(frame, body, info.size)
+        return View(has_face, squares)
+
+
+class WindowAnswers:
+    """One row per person and window, for models of kinds CLASSES and NUMBERS."""
+
+    def __init__(self, runner: Runner, info: ModelInfo) -> None:
+        self.runner, self.info = runner, info
+
+    def answer(self, window: Window) -> Iterator[list[Row]]:
+        """Yield the rows of the window, together."""
+        persons = window.persons()
+        views = {person: choose_views(window.views_of(person), self.info) for person in persons}
+        encode_views(self.runner, [view for chosen_views in views.values() for view in chosen_views])
+        answerable = [person for person in persons if views[person]]
+        values = dict(zip(answerable, self._values([views[person] for person in answerable]), strict=True))
+        rows = [self._row(window, person, values.get(person)) for person in persons]
+        yield rows or [Row(window.start, window.stop, None, NO_ONE, samples=len(window.samples))]
+
+    def finish(self, end: float) -> Iterator[list[Row]]:
+        return iter(())
+
+    def _values(self, views: list[list[View]]) -> np.ndarray:
+        """Return probabilities or numbers (B, C) of B persons with T views each."""
+        if not views:
+            return np.zeros((0, len(self.info.columns)))
+        streams = {
+            name: np.stack([[view.features[name] for view in person] for person in views]) for name in self.info.views
+        }
+        logits = self.runner.head(streams.get("face"), streams.get("context"))
+        return softmax(logits.astype(np.float64), self.info.temperature) if self.info.kind == CLASSES else logits
+
+    def _row(self, window: Window, person: int, values: np.ndarray | None) -> Row:
+        faces = sum(view.has_face for view in window.views_of(person))
+        visibility = FACE if faces else NO_FACE if values is None else CONTEXT_ONLY
+        cells = None if values is None else tuple(map(float, values))
+        return Row(window.start, window.stop, person or None, visibility, cells, faces, len(window.samples))
+
+
+class FrameAnswers:
+    """One row per person and frame, for models of kind FRAMES: windows overlap, and their answers are averaged."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.samples: dict[int, Sample] = {}  # those whose answers may still change
+        self.sums: dict[int, dict[int, tuple[np.ndarray, int]]] = {}  # frame → person → sum, number of windows
+
+    def answer(self, window: Window) -> Iterator[list[Row]]:
+        """Yield the rows of all frames before this window, which no later window covers."""
+        yield from self._settle(window.first, window.start)
+        for number, sample in enumerate(window.samples, window.first):
+            self.samples[number] = sample
+        persons = [person for person in window.persons() if any(view.has_face for view in window.views_of(person))]
+        encode_views(self.runner, [v for person in persons for v in window.views_of(person) if v.has_face])
+        for person in persons:
+            self._add(window, person)
+
+    def finish(self, end: float) -> Iterator[list[Row]]:
+        """Yield the remaining rows; the last frame lasts until ``end``."""
+        yield from self._settle(max(self.samples, default=-1) + 1, end)
+
+    def _add(self, window: Window, person: int) -> None:
+        """Add the answers for one person.
+
+        A frame without the face gets the features of the last frame with it, or of the first if there is none before.
+        """
+        views = [sample.views.get(person) for sample in window.samples]
+        indexes = [index for index, view in enumerate(views) if view is not None and view.has_face]
+        last_visible = np.searchsorted(indexes, np.arange(len(views)), side="right") - 1
+        features = np.stack([views[indexes[max(number, 0)]].features["face"] for number in last_visible])
+        values = self.runner.head(features[None], None)[0]
+        for index in indexes:
+            frame = self.sums.setdefault(window.first + index, {})
+            total, windows = frame.get(person, (0.0, 0))
+            frame[person] = total + values[index].astype(np.float64), windows + 1
+
+    def _settle(self, stop: int, end: float) -> Iterator[list[Row]]:
+        for number in sorted(n for n in self.samples if n < stop):
+            sample, answers = self.samples.pop(number), self.sums.pop(number, {})
+            until = self.samples[number + 1].seconds if number + 1 in self.samples else end
+            rows = []
+            for person in sorted(person for person in sample.views if person != BODY_ONLY):
+                total, windows = answers.get(person, (None, 0))
+                values = tuple(map(float, total / windows)) if windows else None
+                visibility = FACE if windows else NO_FACE
+                rows.append(Row(sample.seconds, until, person, visibility, values, int(windows > 0), 1))
+            yield rows or [Row(sample.seconds, until, None, NO_ONE, samples=1)]
+
+
+def choose_views(views: list[View], info: ModelInfo) -> list[View]:
+    """Return T views, chosen as evaluation chooses frames of a clip, among those in which the face was found.
+
+    Where it never was, all views are used by a model that sees the context, and none by one that does not.
+    """
+    with_face = [view for view in views if view.has_face]
+    if not with_face and info.needs_face:
+        return []
+    usable = with_face if with_face and info.streams != "context" else views
+    segments = info.frames // info.duration
+    return [usable[i] for i in choose_frames(len(usable), segments, info.duration, info.sampling, None, False)]
+
+
+def encode_views(runner: Runner, views: list[View]) -> None:
+    """Encode the squares of all views that have no features yet, in one batch, and free the pixels."""
+    waiting = [(view, name) for view in {id(view): view for view in views}.values() for name in view.squares]
+    if not waiting:
+        return
+    rows = runner.encode(np.stack([view.squares[name] for view, name in waiting]))
+    for (view, name), row in zip(waiting, rows, strict=True):
+        view.features[name] = row
+        del view.squares[name]

@@ -1,21 +1,30 @@
-"""The pages of ``--mode serve``: a video is sent, asked after, its answer fetched and removed. Nothing is logged."""
+"""``--mode serve``: a page on this machine to drop a video on. Nothing leaves the machine, is kept or is logged."""
 
 import ipaddress
 import shutil
-from dataclasses import dataclass
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request, send_from_directory
 from werkzeug.exceptions import ClientDisconnected, HTTPException
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from apps.predict.colours import class_colours
-from apps.predict.runner import About
-from apps.serve.jobs import FILES, Job, Jobs, Refused
+from apps.drawing import class_colours
+from apps.predict.predictor import Predictor
+from apps.predict.runners import ModelInfo
+from apps.serve.jobs import FILES, Job, Jobs, JobState, Refused
+from engine.options import Config, VideoOptions
+from utils.errors import UserError, reason_of
 
 PAGE = Path(__file__).resolve().parent / "page"
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes of an upload that are read at once
+IDLE_SECONDS = 60  # without a byte until a connection is closed
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -27,35 +36,125 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
-    megabytes: float
-    minutes: float
+class QuietHandler(WSGIRequestHandler):
+    """Requests are not logged."""
 
-    @property
-    def bytes(self) -> int:
-        return int(self.megabytes * 1e6)
+    timeout = IDLE_SECONDS
+
+    def log(self, *_: Any) -> None:
+        pass
 
 
-def make_app(jobs: Jobs, about: About, limits: Limits, host: str) -> Flask:
-    """``host``: what is listened on; requests for another name are refused."""
+def serve(config: Config, user_options: dict[str, Any]) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    check_options(config, user_options)
+    with listen(config) as listener, ctrl_c_on_sigterm():
+        predictor = Predictor(**user_options)
+        with open_server(predictor, config, listener) as server:
+            for warning in predictor.warnings:
+                print(f"warning: {warning}")
+            print(announcement(config, listener), flush=True)
+            server.serve_forever()  # returns at Ctrl-C
+            print("\nstopping: what was sent is removed", flush=True)
+
+
+def check_options(config: Config, user_options: dict[str, Any]) -> None:
+    """Refuse a missing model, two of them, and an input."""
+    run, video = config.run, config.video
+    if run.eval_checkpoint is not None and video.onnx is not None:
+        raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
+    has_model = run.eval_checkpoint is not None or video.onnx is not None
+    if not has_model and not {"class_texts", "clip_path"} & set(user_options):
+        raise UserError(
+            "--mode serve needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
+            "--class-texts)"
+        )
+    if video.input is not None:
+        raise UserError(f"--input {video.input}: videos come by the page; --mode predict reads files")
+
+
+@contextmanager
+def listen(config: Config) -> Iterator[socket.socket]:
+    """Open the port before the model is loaded, so that a port in use is reported at once."""
+    host, port = config.video.host, config.video.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise UserError(f"--host {host}: {reason_of(error)}") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen()
+        except OSError as error:
+            raise UserError(f"--host {host} --port {port}: {reason_of(error)}; --port 0 takes a free one") from None
+        yield listener
+
+
+@contextmanager
+def open_server(
+    predictor: Predictor, config: Config, listener: socket.socket, forget_after: float = 180.0
+) -> Iterator[BaseWSGIServer]:
+    """Yield a server that waits to be run; afterwards no folder is left."""
+    with tempfile.TemporaryDirectory(prefix="emotion-serve-", ignore_cleanup_errors=True) as folder:
+        jobs = Jobs(predictor, Path(folder), config.video.max_minutes, forget_after)
+        app = make_app(jobs, predictor.info, config.video)
+        host, port = listener.getsockname()[:2]
+        server = make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=listener.fileno())
+        server.daemon_threads = True
+        try:
+            yield server
+        finally:
+            jobs.close()
+            server.server_close()
+
+
+@contextmanager
+def ctrl_c_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that what was sent is removed."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def announcement(config: Config, listener: socket.socket) -> str:
+    """Return the address, and a warning if other machines can reach it."""
+    host, port = config.video.host, listener.getsockname()[1]
+    lines = [f"open http://{f'[{host}]' if ':' in host else host}:{port}/ in a browser; Ctrl-C ends it"]
+    if not is_local(host):
+        lines.append(
+            f"warning: --host {host}: whoever reaches port {port} of this machine can send videos, without a password "
+            f"and unencrypted"
+        )
+    return "\n".join(lines)
+
+
+def make_app(jobs: Jobs, info: ModelInfo, options: VideoOptions) -> Flask:
+    """Return the Flask app with its routes."""
     app = Flask(__name__, static_folder=str(PAGE), static_url_path="/page")
     app.json.sort_keys = False  # classes stay in the model's order
-    add_guards(app, host)
-    add_page(app, jobs, about, limits)
-    add_videos(app, jobs, limits)
+    add_guards(app, options.host)
+    add_page(app, jobs, info, options)
+    add_videos(app, jobs, options.max_upload_mb)
     return app
 
 
 def add_guards(app: Flask, host: str) -> None:
-    """Who may ask, what the browser may do with an answer, and errors as one sentence."""
+    """Check who asks, tell the browser what it may do with an answer, and show errors as one sentence."""
 
     @app.before_request
     def check() -> None:
         check_sender(host)
 
     @app.after_request
-    def guard(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
         return response
 
@@ -64,12 +163,12 @@ def add_guards(app: Flask, host: str) -> None:
         return jsonify(error=str(error)), error.status
 
     @app.errorhandler(HTTPException)
-    def answer(error: HTTPException) -> tuple[Response, int]:
+    def http_error(error: HTTPException) -> tuple[Response, int]:
         return jsonify(error=error.description), error.code or 500
 
 
-def add_page(app: Flask, jobs: Jobs, about: About, limits: Limits) -> None:
-    """The page, and what it says of the model and its limits."""
+def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> None:
+    """Add the page, and what it shows of the model and the limits."""
 
     @app.get("/")
     def page() -> Response:
@@ -80,22 +179,26 @@ def add_page(app: Flask, jobs: Jobs, about: About, limits: Limits) -> None:
         return send_from_directory(PAGE, "icon.svg")
 
     @app.get("/about")
-    def tell() -> dict[str, Any]:
-        colours = class_colours(about.names)
-        limit = {"megabytes": limits.megabytes, "minutes": limits.minutes, "forgotten": jobs.forget_after}
-        told = {"model": about.model, "family": about.family, "trained_on": about.trained_on}
-        return told | {"classes": colours, "limits": limit}
+    def about() -> dict[str, Any]:
+        limits = {"megabytes": options.max_upload_mb, "minutes": options.max_minutes, "forgotten": jobs.forget_after}
+        return {
+            "model": info.model,
+            "family": info.family,
+            "trained_on": info.trained_on,
+            "classes": class_colours(info.names),
+            "limits": limits,
+        }
 
 
-def add_videos(app: Flask, jobs: Jobs, limits: Limits) -> None:
-    """A video from its first byte to its removal."""
+def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
+    """Add the API of a video, from its first byte to its removal."""
 
     @app.post("/videos")
     def receive() -> tuple[dict[str, str], int]:
-        length = check_length(limits)
+        length = check_length(megabytes)
         job = jobs.begin()
         try:
-            save(job, length)
+            save_upload(job, length)
             jobs.submit(job)
         except BaseException:
             jobs.remove(job)
@@ -103,7 +206,7 @@ def add_videos(app: Flask, jobs: Jobs, limits: Limits) -> None:
         return {"job": job.id}, 201
 
     @app.get("/videos/<id>")
-    def state(id: str) -> dict[str, Any]:
+    def state(id: str) -> JobState:
         return jobs.find(id).as_json()
 
     @app.get("/videos/<id>/<any({}):name>".format(",".join(f'"{name}"' for name in FILES)))
@@ -120,18 +223,22 @@ def add_videos(app: Flask, jobs: Jobs, limits: Limits) -> None:
 
 
 def check_sender(host: str) -> None:
-    """A page of another site, or another site's name that leads to this machine, gets nothing."""
+    """Refuse pages of other sites, and other sites' names that lead to this machine."""
     name = urlsplit(f"//{request.host}").hostname or ""
-    if not is_ours(name, host):
+    if not is_own_name(name, host):
         raise Refused(403, f"This server does not answer to the name {name[:100]}.")
     origin = request.headers.get("Origin")
-    foreign = origin is not None and origin != f"{request.scheme}://{request.host}"
-    if foreign or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+    is_foreign = origin is not None and origin != f"{request.scheme}://{request.host}"
+    if is_foreign or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         raise Refused(403, "Requests of other sites are refused.")
 
 
-def is_ours(name: str, host: str) -> bool:
-    """An address cannot be pointed elsewhere as a name can; one machine alone answers to loopback ones only."""
+def is_own_name(name: str, host: str) -> bool:
+    """Return whether a request's host name means this server.
+
+    An address cannot be pointed elsewhere as a name can. A server for this machine alone answers to loopback addresses
+    only.
+    """
     if name in ("localhost", host.lower()):
         return True
     try:
@@ -142,26 +249,27 @@ def is_ours(name: str, host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
+    """Return whether only this machine reaches ``host``."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def check_length(limits: Limits) -> int:
-    """Known, and small enough, before anything is read."""
+def check_length(megabytes: float) -> int:
+    """Return the size of an upload; refuse it before anything is read if it is unknown or too large."""
     length = request.content_length
     if length is None:
         raise Refused(411, "The size of the video is not stated.")
     if length == 0:
         raise Refused(422, "This file is empty.")
-    if length > limits.bytes:
-        raise Refused(413, f"This file has {length / 1e6:.1f} MB; at most {limits.megabytes:g} MB are taken.")
+    if length > int(megabytes * 1e6):
+        raise Refused(413, f"This file has {length / 1e6:.1f} MB; at most {megabytes:g} MB are taken.")
     return length
 
 
-def save(job: Job, length: int) -> None:
-    """The body as it comes, into the job's folder."""
+def save_upload(job: Job, length: int) -> None:
+    """Write the body into the job's folder while it arrives."""
     if shutil.disk_usage(job.folder).free < 3 * length:
         raise Refused(507, "There is not enough room on the disk of the machine that analyses.")
     with open(job.video, "wb") as file:

@@ -1,4 +1,4 @@
-"""--mode attention through the command line: which clips and classes, what is written, each family, what is refused."""
+"""--mode attention: what is written for which clips and classes, what is refused, and where a map lies on a frame."""
 
 import json
 import shutil
@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from apps.attention.pictures import SquareSource, context_source, interpolate, padding_share, paint, spread
+from dataloader.crops import crop_context, letterbox
 from tests.support import published as files
 from tests.support.affect import write_frames, write_set
 from tests.support.containers import write_container
@@ -22,8 +24,8 @@ QUICK = ["--mode", "attention", "--device", "cpu", "--workers", "0"]
 FIFTH, SIXTH = "RAER/images/SelfStudy/Library/P004/024", "RAER/images/SelfStudy/Library/P004/020"
 
 
-def explain(checkpoint, folder, *more) -> Run:
-    run = run_main([*QUICK, "--eval-checkpoint", str(checkpoint), *more], folder)
+def explain(checkpoint, folder, *words) -> Run:
+    run = run_main([*QUICK, "--eval-checkpoint", str(checkpoint), *words], folder)
     assert run.status == 0, run.err
     return run
 
@@ -41,10 +43,10 @@ def test_one_clip_of_each_class_is_explained_as_it_was_predicted(explained, trai
     rows, predictions = clips_of(explained), {row["clip"]: row for row in trained.predictions}
     assert [row["label"] for row in rows] == list(NAMES)
     for row in rows:
-        known = predictions[row["clip"]]
-        assert (row["label"], row["predicted"]) == (known["label"], known["predicted"])
+        scored = predictions[row["clip"]]
+        assert (row["label"], row["predicted"]) == (scored["label"], scored["predicted"])
         assert row["explained"] == row["predicted"]
-        assert row["probability"] == pytest.approx(float(known[f"prob_{row['predicted']}"]), abs=1e-4)
+        assert row["probability"] == pytest.approx(float(scored[f"prob_{row['predicted']}"]), abs=1e-4)
         assert next(clip for clip in predictions if predictions[clip]["label"] == row["label"]) == row["clip"]
 
 
@@ -88,14 +90,13 @@ def test_clips_and_class_are_chosen(trained, tmp_path, no_sheets):
     assert [row["clip"] for row in rows] == [SIXTH, FIFTH]
     assert {row["explained"] for row in rows} == {"Fatigue"} and rows[1]["predicted"] == "Distraction"
     assert rows[1]["explained_probability"] < rows[1]["probability"]
-    own = clips_of(explain(trained.folder / "best.pt", tmp_path / "own", "--clips", FIFTH, "--explain", "label"))
-    assert own[0]["explained"] == "Distraction" and own[0]["shares"] != rows[1]["shares"]
+    (row,) = clips_of(explain(trained.folder / "best.pt", tmp_path / "label", "--clips", FIFTH, "--explain", "label"))
+    assert row["explained"] == "Distraction" and row["shares"] != rows[1]["shares"]
 
 
 def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sheets):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    stored["calibration"] = {"temperature": 1e6, "fitted_on": "val", "clips": 10}
-    torch.save(stored, tmp_path / "best.pt")
+    content = torch.load(trained.folder / "best.pt", weights_only=True)
+    torch.save(content | {"calibration": {"temperature": 1e6, "fitted_on": "val", "clips": 10}}, tmp_path / "best.pt")
     row = clips_of(explain(tmp_path / "best.pt", tmp_path / "run", "--clips", FIFTH))[0]
     assert row["probability"] == pytest.approx(0.2, abs=1e-3)
 
@@ -104,14 +105,14 @@ def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sh
 def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
     """The published EmoCLIP sees every fourth frame."""
     path = tmp_path / "model.pth"
-    more = ["--pack", "none"]
+    words = ["--pack", "none"]
     if family == "emoclip":
         torch.save(files.emoclip(Recipe(depth=2)).state, path)
-        more += ["--class-texts", str(write_class_texts(tmp_path / "five.json", NAMES, label_base=1))]
+        words += ["--class-texts", str(write_class_texts(tmp_path / "five.json", NAMES, label_base=1))]
     else:
         write_container(path, getattr(files, family)(Recipe()))
     flags = {name: value for name, value in tiny_flags.items() if family == "clip_caer" or "body" not in name}
-    run = explain(path, tmp_path / "run", *as_arguments(flags), "--clips", FIFTH, *more)
+    run = explain(path, tmp_path / "run", *as_arguments(flags), "--clips", FIFTH, *words)
     row = clips_of(run)[0]
     assert set(row["shares"]) == ({"face", "context"} if family == "clip_caer" else {"face"})
     assert (row["padding"] is None) == (family != "clip_caer") and len(row["frames"]) == frames
@@ -127,7 +128,7 @@ def test_single_frames_have_a_sheet_and_no_video(tmp_path):
     assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
 
 
-def test_unreadable_frames_are_told_of_and_shown_grey(trained, tiny_flags, tmp_path):
+def test_unreadable_frames_are_reported_and_drawn_grey(trained, tiny_flags, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
     (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")
@@ -165,18 +166,71 @@ def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, trained, 
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_be_explained_is_refused(trained, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"family": "sequence"}, "a sequence model sees stored features and no pictures"),
+        ({"config": {"model": {"task": "regression"}}}, "predicts numbers"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(changes, expected, trained, tmp_path, capsys):
+    content = torch.load(trained.folder / "best.pt", weights_only=True)
+    if "config" in changes:
+        changes = {"config": content["config"] | {"model": content["config"]["model"] | changes["config"]["model"]}}
+    torch.save(content | changes, tmp_path / "other.pt")
+    assert expected in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
+
+
+def test_mistakes_without_a_checkpoint_in_another_mode_and_in_the_folder(trained, tmp_path, capsys):
     assert "--mode attention needs --eval-checkpoint FILE" in error_of(QUICK, capsys)
-    belongs = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--explain", "label"], capsys)
-    assert "--explain belongs to --mode attention, not to --mode eval" in belongs
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    torch.save(stored | {"family": "sequence"}, tmp_path / "sequence.pt")
-    refused = error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "sequence.pt")], capsys)
-    assert "a sequence model sees stored features and no pictures" in refused
-    stored["config"]["model"]["task"] = "regression"
-    torch.save(stored, tmp_path / "numbers.pt")
-    assert "predicts numbers" in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "numbers.pt")], capsys)
+    line = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--explain", "label"], capsys)
+    assert "--explain belongs to --mode attention, not to --mode eval" in line
     (tmp_path / "file").write_text("")
     best = str(trained.folder / "best.pt")
-    unwritable = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
-    assert "choose another with --output-dir" in unwritable
+    line = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
+    assert "choose another with --output-dir" in line
+
+
+# -- where a map lies on a frame ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("box", [(30.0, 10.0, 130.0, 110.0), (5.0, 40.0, 155.0, 90.0), (60.0, 0.0, 90.0, 120.0), None])
+def test_inside_is_what_the_letterbox_leaves(box):
+    white = np.full((120, 160, 3), 255, np.uint8)
+    square = letterbox(crop_context(white, box), 112)
+    source = context_source(160, 120, box, 112)
+    rows, columns = np.nonzero(square[..., 0])
+    assert source.inside == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert source.area == ((0, 0, 160, 120) if box is None else tuple(map(int, box)))
+
+
+def test_padding_gets_its_share_by_area():
+    source = SquareSource((0, 0, 100, 50), (0, 28, 112, 84))  # a quarter above, a quarter below
+    assert padding_share(np.ones((3, 7, 7)), [source] * 3, 112) == pytest.approx(0.5)
+    maps = np.zeros((1, 7, 7))
+    maps[0, 1, 3] = 2.0  # rows 16 to 32: a quarter of the patch is inside
+    assert padding_share(maps, [source], 112) == pytest.approx(0.75)
+    assert padding_share(np.zeros((1, 7, 7)), [source], 112) == 0
+
+
+def test_a_map_is_cut_and_enlarged_to_its_part_of_the_frame():
+    values = np.zeros((4, 4))
+    values[1, 2] = 1.0  # the patch of x 64 to 96, y 32 to 64 in a square of 128
+    enlarged = spread(values, SquareSource((0, 0, 200, 100), (0, 32, 128, 96)), 128, (100, 200))
+    y, x = np.unravel_index(enlarged.argmax(), enlarged.shape)
+    assert enlarged.shape == (100, 200) and enlarged.min() >= 0
+    assert x == pytest.approx(80 / 128 * 200, abs=2) and y == pytest.approx((48 - 32) / 64 * 100, abs=2)
+
+
+def test_no_relevance_leaves_a_grey_picture_and_much_covers_it():
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    plain, covered = paint(picture, np.zeros((8, 8))), paint(picture, np.ones((8, 8)))
+    assert (plain == plain[..., :1]).all() and plain.std() > 10
+    assert covered.std(axis=(0, 1)).max() < 0.4 * plain.std() and covered[..., 0].mean() > 200
+
+
+def test_frames_between_two_get_what_lies_between():
+    maps = np.array([[[0.0]], [[4.0]], [[2.0]]])
+    values = interpolate(maps, [1, 5, 6], [0, 1, 2, 3, 5, 6, 9])
+    assert values.ravel().tolist() == [0, 0, 1, 2, 4, 2, 2]
+    assert interpolate(maps[:1], [3], [0, 3, 7]).ravel().tolist() == [0, 0, 0]

@@ -1,33 +1,35 @@
-"""overlay.mp4: frames wait until their answers are known, also where a model reads hundreds of them together."""
+"""The overlay: frames wait until their answers are known, videos keep their times, and cameras are shown at once."""
 
+import json
 from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
 
-from apps.predict.overlay import HELD, Film, Overlay
-from apps.predict.runner import FRAMES, About
-from apps.predict.timeline import FACE, Row, Step
+from apps.drawing import VideoWriter, class_colours
+from apps.predict.overlay import MAX_WAITING, Overlay, Screen, row_line
+from apps.predict.predictor import Predictor
+from apps.predict.runners import FRAMES, ModelInfo
+from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE, Row, Step
+from dataloader.video import CameraVideo
+from tests.support import watched
+from tests.support.watched import Brightness, frames_of, know_faces
 
 FPS, COUNT = 25.0, 220  # more frames than fit as they are
 
 
-@pytest.fixture
-def overlay(tmp_path):
-    about = About("sequence", "m", kind=FRAMES, names=("calm",), streams="face", frames=1)
-    config = SimpleNamespace(video=SimpleNamespace(max_persons=1))
-    predictor = SimpleNamespace(about=about, config=config, timing=SimpleNamespace(every=None))
-    return Overlay(tmp_path, predictor, SimpleNamespace(is_still=False, fps=FPS, width=960, height=540), write=False)
-
-
-def test_frames_wait_for_a_model_that_reads_hundreds_of_them(overlay):
+def test_frames_wait_for_a_model_that_reads_hundreds_of_them(tmp_path):
+    info = ModelInfo("sequence", "m", kind=FRAMES, names=("calm",), streams="face", frames=1)
+    video = SimpleNamespace(is_still=False, fps=FPS, width=960, height=540)
+    overlay = Overlay(tmp_path, info, video, None, 1, write=False)
     frame = np.random.default_rng(0).integers(90, 110, (540, 960, 3), dtype=np.uint8)
-    drawn = [overlay.add(Step(n / FPS, frame, [], [])) for n in range(COUNT)]
-    assert drawn == [None] * COUNT and overlay.held < HELD
+    pictures = [overlay.add(Step(n / FPS, frame, [], [])) for n in range(COUNT)]
+    assert pictures == [None] * COUNT and overlay.waiting_bytes < MAX_WAITING
     rows = [[Row(n / FPS, (n + 1) / FPS, 1, FACE, (1.0,), 1, 1, "calm", 1.0)] for n in range(COUNT)]
     last = overlay.add(Step(COUNT / FPS, None, [], rows))
-    assert not overlay.waiting and overlay.held == 0
+    assert not overlay.waiting and overlay.waiting_bytes == 0
     assert np.abs(last[200:500, 200:900].astype(int) - 100).max() < 40  # below the answer in the corner
     assert last[:60, :300].std() > 20  # the answer
 
@@ -35,9 +37,79 @@ def test_frames_wait_for_a_model_that_reads_hundreds_of_them(overlay):
 @pytest.mark.parametrize("between", [0.001, 0.04, 100.0, 6 * 3600.0])
 def test_frames_of_any_rate_keep_their_times(tmp_path, between):
     """Hours between frames that are built on one another are more than the format's counters hold of fine ticks."""
-    film, times = Film(tmp_path / "a.mp4", 1 / between, 64, 48), [n * between for n in range(6)]
-    for number, seconds in enumerate(times):
-        film.add(seconds, np.full((48, 64, 3), 40 * number, np.uint8))
-    film.close()
+    times = [n * between for n in range(6)]
+    with VideoWriter(tmp_path / "a.mp4", 1 / between, (64, 48)) as writer:
+        for number, seconds in enumerate(times):
+            writer.add(seconds, np.full((48, 64, 3), 40 * number, np.uint8))
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-4)
+
+
+def test_every_class_has_a_colour_of_its_own():
+    colours = class_colours([f"class {n}" for n in range(20)] + ["Neutrality"])
+    assert len(set(colours.values())) == 21 and colours["Neutrality"] == "#8C8C8C"
+
+
+class FakeCamera(CameraVideo):
+    """Frames of the tiny set in place of what a lens sees: machines that test have no camera."""
+
+    def __init__(self, parts):
+        self.name, self.width, self.height, self.fps = "camera 0", 160, 120, watched.FPS
+        self.pictures = frames_of(parts)
+
+    def frames(self, every=None):
+        return iter(self.pictures)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    know_faces(monkeypatch)
+    monkeypatch.setattr("apps.predict.predictor.open_video", lambda _: FakeCamera([(1, 7.0), ("nobody", 6.0)]))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+
+
+def test_a_camera_gives_lines_where_there_is_no_display(camera, tmp_path):
+    lines = []
+    Predictor(runner=Brightness()).record(0, tmp_path, say=lines.append)
+    document = json.loads((tmp_path / "timeline.json").read_text())
+    answers = [line for line in lines if " s: " in line]
+    assert len(answers) == document["num_rows"] == len(document["rows"]) and document["source"] == "camera 0"
+    assert "no display" in lines[0] and "person 1: bright" in answers[0] and "no one" in answers[-1]
+    assert (tmp_path / "overlay.mp4").stat().st_size > 1000
+
+
+def test_a_window_that_is_closed_ends_a_camera(camera, tmp_path, monkeypatch):
+    pictures, keys = [], iter([255] * 29 + [ord("q")])
+    monkeypatch.setenv("DISPLAY", ":9")
+    monkeypatch.setattr("cv2.namedWindow", lambda *_: None)
+    monkeypatch.setattr("cv2.imshow", lambda _, picture: pictures.append(picture))
+    monkeypatch.setattr("cv2.waitKey", lambda _: next(keys))
+    monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
+    monkeypatch.setattr("cv2.destroyWindow", lambda _: None)
+    timeline = Predictor(runner=Brightness()).record(0, tmp_path)
+    assert len(pictures) == 30 and timeline.seconds == pytest.approx(3.0) and not timeline.interrupted
+    assert json.loads((tmp_path / "timeline.json").read_text())["rows"][0]["to"] == pytest.approx(3.0)
+    blue, _, red = pictures[-1][30:50, 70:90].reshape(-1, 3).mean(axis=0)
+    assert red > 150 > blue  # OpenCV shows BGR: the yellow face has little blue
+
+
+def test_an_opencv_without_windows_falls_back_to_lines(monkeypatch):
+    def refuse(*_):
+        raise cv2.error("not implemented")
+
+    monkeypatch.setenv("DISPLAY", ":9")
+    monkeypatch.setattr("cv2.namedWindow", refuse)
+    lines = []
+    with Screen("camera 0", lines.append) as screen:
+        assert not screen.has_window and "no display" in lines[0]
+
+
+def test_an_answer_as_a_line():
+    assert row_line(Row(1.0, 5.0, None, NO_ONE)).endswith("no one")
+    row = Row(1.0, 5.0, 2, CONTEXT_ONLY, (0.25, 0.75), predicted="bright", confidence=0.75)
+    assert row_line(row).strip() == "1.0 to 5.0 s: person 2: bright 75 % (context only)"

@@ -1,16 +1,15 @@
 """``--mode serve`` in a real browser: from the choice of a file to the plot, and nothing else is asked for."""
 
 import re
-import time
 
 import numpy as np
 import pytest
 
-from apps.predict.runner import NUMBERS, About
+from apps.predict.runners import NUMBERS, ModelInfo
 from tests.support.browser import open_browser, press_until
-from tests.support.serving import DarkOrBright, Watching, serving, write_video
+from tests.support.serving import DarkOrBright, serving, write_video
 
-KNOWN = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
+PARTS = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "my lesson.mp4", KNOWN)
+    return write_video(tmp_path_factory.mktemp("video") / "my lesson.mp4", PARTS)
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def page(browser, served):
     """An open page; errors in its console, and requests that leave the server, fail the test."""
     context = browser.new_context(viewport={"width": 1100, "height": 900}, accept_downloads=True)
     page, wrong = context.new_page(), []
-    page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(said.text))
+    page.on("console", lambda entry: entry.type in ("error", "warning") and wrong.append(entry.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda r: r.url.startswith((served.address, "blob:" + served.address)) or wrong.append(r.url))
     page.wrong = wrong
@@ -55,14 +54,6 @@ def until(page, claim):
     raise AssertionError(f"never true: {claim}")
 
 
-def until_removed(served):
-    for _ in range(200):
-        if not served.left():
-            return
-        time.sleep(0.05)
-    raise AssertionError(served.left())
-
-
 def analyse(page, video):
     page.set_input_files("#file", str(video))
     wait_for_answer(page)
@@ -78,7 +69,7 @@ def test_from_upload_to_plot(page, served, video, tmp_path):
     analyse(page, video)
     assert "Person 1" in page.inner_text("#summary") and "0:12 of video" in page.inner_text("#summary")
     strip = page.eval_on_selector_all("svg.plot rect:not(.gap) title", "all => all.map(one => one.textContent)")
-    assert [told.split(",")[0] for told in strip] == ["Dark", "Bright"]
+    assert [title.split(",")[0] for title in strip] == ["Dark", "Bright"]
     assert page.locator("svg.plot .curve").count() == 6  # three classes before the gap, and three after it
     gaps = page.eval_on_selector_all("svg.plot rect.gap title", "all => all.map(one => one.textContent)")
     assert len(gaps) == 1 and gaps[0].startswith("not seen, 0:0")
@@ -88,12 +79,12 @@ def test_from_upload_to_plot(page, served, video, tmp_path):
     until(page, "document.getElementById('overlay').currentTime > 8")
     until(page, "document.querySelector('.readout').textContent.includes('Bright 100')")
     until(page, "document.querySelector('.playing').getAttribute('visibility') === 'visible'")
-    until_removed(served)
+    served.wait_until_empty()
 
 
 def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, served, video, tmp_path):
     analyse(page, video)
-    until_removed(served)
+    served.wait_until_empty()
     for link, name in (("Table (CSV)", "my lesson-timeline.csv"), ("Video (MP4)", "my lesson-overlay.mp4")):
         with page.expect_download() as download:
             page.get_by_text(link).click()
@@ -109,13 +100,13 @@ def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, serv
 
 def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, video):
     class Numbers(DarkOrBright):
-        about = About("test", "numbers.pt", kind=NUMBERS, numbers=("light", "half"), streams="face", frames=4, size=32)
+        info = ModelInfo("test", "n.pt", kind=NUMBERS, numbers=("light", "half"), streams="face", frames=4, size=32)
 
-        def __call__(self, face, context=None):
+        def head(self, face, context=None):
             light = face.mean(axis=(1, 2, 3, 4)) / 255
             return np.stack([light, light / 2], axis=1).astype(np.float32)
 
-    with serving(tmp_path, predictor=Watching(runner=Numbers(), every=1.0, seconds=2.0)) as served:
+    with serving(tmp_path, runner=Numbers()) as served:
         page = browser.new_page()
         page.goto(served.address)
         analyse(page, video)
@@ -145,11 +136,11 @@ def test_what_is_no_video_is_told_and_another_can_be_tried(page, served, video, 
     (tmp_path / "notes.mp4").write_text("Not a video at all.\n" * 50)
     page.set_input_files("#file", str(tmp_path / "notes.mp4"))
     until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
-    page.wrong[:] = [told for told in page.wrong if "422" not in told]  # the browser itself names failed requests
+    page.wrong[:] = [text for text in page.wrong if "422" not in text]  # the browser itself names failed requests
     (tmp_path / "empty.mp4").write_bytes(b"")
     page.set_input_files("#file", str(tmp_path / "empty.mp4"))
     page.get_by_text("This file is empty.").wait_for()
-    assert page.is_visible("#drop") and not served.left()
+    assert page.is_visible("#drop") and not served.files()
     analyse(page, video)
     assert page.inner_text("#error") == ""
 
@@ -174,7 +165,7 @@ def test_a_dropped_file_is_taken(page, video):
         }"""
     )
     until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
-    page.wrong[:] = [told for told in page.wrong if "422" not in told]
+    page.wrong[:] = [text for text in page.wrong if "422" not in text]
 
 
 def test_the_page_keeps_its_promise_of_no_other_address(served):

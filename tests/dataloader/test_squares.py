@@ -23,6 +23,6 @@ def test_the_squares_of_evaluation(box, size):
 
 
 def test_neither_squares_nor_windows_need_torch():
-    modules = "dataloader.squares, apps.predict.runner, apps.predict.windows, apps.predict.answers, apps.predict.run"
+    modules = "dataloader.squares, apps.predict.runners, apps.predict.windows, apps.predict.predictor, apps.predict.run"
     code = f"import sys\nimport {modules}\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -9,12 +9,12 @@ from main import main
 from tests.support.tools import configure
 
 
-def write_checkpoint(path: Path, given: dict[str, Any], **more: Any) -> Path:
-    return write_untrained(path, configure(**given), load_classes("RAER"), **more)
+def write_checkpoint(path: Path, options: dict[str, Any], **content: Any) -> Path:
+    return write_untrained(path, configure(**options), load_classes("RAER"), **content)
 
 
-def export_checkpoint(folder: Path, given: dict[str, Any], **more: Any) -> tuple[Path, Path]:
-    """A checkpoint, and what --mode export makes of it."""
-    checkpoint = write_checkpoint(folder / "best.pt", given, **more)
+def export_checkpoint(folder: Path, options: dict[str, Any], **content: Any) -> tuple[Path, Path]:
+    """Return an untrained checkpoint and its ONNX file."""
+    checkpoint = write_checkpoint(folder / "best.pt", options, **content)
     assert main(["--mode", "export", "--eval-checkpoint", str(checkpoint), "--output-dir", str(folder)]) == 0
     return checkpoint, folder / "best.onnx"

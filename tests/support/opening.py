@@ -13,9 +13,10 @@ SEVEN = ("still", "glad", "lost", "tired", "elsewhere", "startled", "sour")
 CLOSE = 2e-4  # of logits that reach 25 at a temperature of 0.01; the exact GELU instead of the tanh one is 1e-3 away
 
 
-def score(path: Path, given: dict, face: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-    opened = open_checkpoint(path, given)
-    model = rebuild(opened.content, model_config(opened.content, given)).eval()
+def score(path: Path, options: dict, face: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the logits of a published file's model for pixels (B, T, 3, S, S)."""
+    opened = open_checkpoint(path, options)
+    model = rebuild(opened.content, model_config(opened.content, options)).eval()
     with torch.inference_mode():
         return model(face, context).logits
 

@@ -4,64 +4,75 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import av
 import numpy as np
 
-from apps.predict.run import Predictor
-from apps.predict.runner import About
-from apps.serve.run import listen, open_server
+from apps.drawing import VideoWriter
+from apps.predict.predictor import Predictor
+from apps.predict.runners import ModelInfo
+from apps.serve.app import listen, open_server
 
 FPS, WIDTH, HEIGHT = 10, 160, 120
 FACE = (50.0, 20.0, 110.0, 80.0)
 
 
 class DarkOrBright:
-    """The class follows from the pixels, so that the right answer to a drawn video is known."""
+    """A runner whose class follows from the pixels, so that the right answer to a drawn video is known."""
 
-    about = About("test", "light.pt", names=("Dark", "Bright", "Never"), streams="face", frames=4, size=32)
+    info = ModelInfo("test", "light.pt", names=("Dark", "Bright", "Never"), streams="face", frames=4, size=32)
+    warnings = ()
 
-    def __call__(self, face: np.ndarray, context: None = None) -> np.ndarray:
+    def encode(self, squares: np.ndarray) -> np.ndarray:
+        return squares
+
+    def head(self, face: np.ndarray, context: None = None) -> np.ndarray:
         light = face.mean(axis=(1, 2, 3, 4)) / 255
         return np.stack([4 - 8 * light, 8 * light - 4, np.full_like(light, -9)], axis=1).astype(np.float32)
 
 
-class Watching(Predictor):
+class OneFacePredictor(Predictor):
     """Sees one face, always at the same place, and none in frames that are all blue."""
 
-    def _eyes(self, fps: float) -> tuple[Any, Any]:
+    def __init__(self, runner: Any = None) -> None:
+        super().__init__(runner=runner or DarkOrBright(), every=1.0, seconds=2.0)
+
+    def open_tracking(self, video: Any) -> tuple[Any, Any]:
         def detect(frame: np.ndarray) -> Any:
             red, _, blue = frame.reshape(-1, 3).mean(axis=0)
-            return SimpleNamespace(bodies=[], found=blue < red + 50)
+            return SimpleNamespace(bodies=[], has_face=blue < red + 50)
 
-        def update(_: float, found: Any) -> list[Any]:
-            return [SimpleNamespace(id=1, face=FACE, seen=True)] if found.found else []
+        def update(_: float, detections: Any) -> list[Any]:
+            return [SimpleNamespace(id=1, face=FACE, seen=True)] if detections.has_face else []
 
         return detect, SimpleNamespace(update=update)
 
 
 def write_video(path: Path, colours: list[tuple[float, Any]]) -> Path:
-    """H.264 of plain colours: ``(seconds, grey or (r, g, b))`` each."""
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for seconds, colour in colours:
-            picture = np.full((HEIGHT, WIDTH, 3), colour, dtype=np.uint8)
-            for _ in range(round(seconds * FPS)):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    """Write an H.264 video of plain colours: ``(seconds, grey or (r, g, b))`` each."""
+    frames = [colour for seconds, colour in colours for _ in range(round(seconds * FPS))]
+    with VideoWriter(path, FPS, (WIDTH, HEIGHT)) as writer:
+        for number, colour in enumerate(frames):
+            writer.add(number / FPS, np.full((HEIGHT, WIDTH, 3), colour, dtype=np.uint8))
     return path
+
+
+def wait_until(claim: Callable[[], object], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(0.02)
 
 
 @dataclasses.dataclass
 class Served:
-    """A running server: where it listens, and where it keeps what was sent."""
+    """A running server: the port that it listens on, and the folder that holds what was sent."""
 
     port: int
     folder: Path
@@ -71,7 +82,7 @@ class Served:
         return f"http://127.0.0.1:{self.port}/"
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Status, and what the JSON says, or bytes."""
+        """Return the status and the JSON or the bytes of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, body, headers or {})
@@ -83,31 +94,35 @@ class Served:
             connection.close()
 
     def send(self, video: bytes) -> str:
-        status, told = self.ask("POST", "/videos", video)
-        assert status == 201, told
-        return told["job"]
+        """Send a video, and return its job."""
+        status, answer = self.ask("POST", "/videos", video)
+        assert status == 201, answer
+        return answer["job"]
 
     def wait(self, job: str) -> dict[str, Any]:
-        """Until it is done or has failed."""
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            status, told = self.ask("GET", f"/videos/{job}")
-            assert status == 200, told
-            if told["state"] in ("done", "failed"):
-                return told
-            time.sleep(0.02)
-        raise AssertionError(f"not done after 30 s: {told}")
+        """Return the state of a job that is done or has failed."""
+        state: dict[str, Any] = {}
 
-    def left(self) -> list[Path]:
+        def has_ended() -> bool:
+            status, answer = self.ask("GET", f"/videos/{job}")
+            assert status == 200, answer
+            state.update(answer)
+            return answer["state"] in ("done", "failed")
+
+        wait_until(has_ended, 30)
+        return state
+
+    def files(self) -> list[Path]:
         return list(self.folder.iterdir())  # looking deeper would race with the removal
+
+    def wait_until_empty(self) -> None:
+        wait_until(lambda: not self.files())
 
 
 @contextlib.contextmanager
-def serving(tmp: Path, *, predictor: Any = None, forget_after: float = 60.0, **options: Any) -> Iterator[Served]:
-    """``options``: of --mode serve."""
-    import tempfile
-
-    predictor = predictor or Watching(runner=DarkOrBright(), every=1.0, seconds=2.0)
+def serving(tmp: Path, *, runner: Any = None, forget_after: float = 60.0, **options: Any) -> Iterator[Served]:
+    """Serve with the options of --mode serve; afterwards nothing may be left in ``tmp``."""
+    predictor = OneFacePredictor(runner)
     video = dataclasses.replace(predictor.config.video, port=0, **options)
     config = dataclasses.replace(predictor.config, video=video)
     before, tempfile.tempdir = tempfile.tempdir, str(tmp)

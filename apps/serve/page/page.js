@@ -1,4 +1,4 @@
-// A video is sent, asked after until it is done, its answer fetched into this tab and removed from the server.
+// Send a video, ask for its state until it is done, fetch the answer into this tab, and let the server remove it.
 
 import { clock, describe, drawPlots, personsOf } from "./plot.js";
 
@@ -11,7 +11,7 @@ const WORDS = ["predicted", "seen"]; // columns of the table that hold no number
 const find = (id) => document.getElementById(id);
 let limits = null; // of the server
 let current = null; // the video that is being sent or analysed
-let shown = { urls: [], plots: null };
+let display = { urls: [], plots: null };
 
 class Problem extends Error {}
 
@@ -31,18 +31,18 @@ async function analyse(file) {
   clearAnswer();
   show("work");
   current = { file, request: null, job: null, stopped: false };
-  const own = current;
+  const task = current;
   try {
     check(file);
-    own.job = await send(own);
-    await finish(own);
-    await showAnswer(own);
+    task.job = await send(task);
+    await finish(task);
+    await showAnswer(task);
   } catch (error) {
-    if (own.stopped) say("Stopped; the video was removed.");
+    if (task.stopped) say("Stopped; the video was removed.");
     else complain(error instanceof Problem ? error.message : "The server does not answer. Is it still running?");
     show("send");
   } finally {
-    forget(own);
+    forget(task);
     current = null;
   }
 }
@@ -55,28 +55,28 @@ function check(file) {
 }
 
 /** Resolves to the job's number; the bar shows how much has been sent. */
-function send(own) {
+function send(task) {
   return new Promise((resolve, reject) => {
-    const request = (own.request = new XMLHttpRequest());
+    const request = (task.request = new XMLHttpRequest());
     request.open("POST", "videos");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => progress("Sending", event.loaded / event.total, "");
     request.upload.onload = () => progress("Looking at the file", null, "");
     request.onload = () => {
-      const told = parse(request.responseText);
-      if (request.status === 201) resolve(told.job);
-      else reject(new Problem(told.error ?? `The server answered with status ${request.status}.`));
+      const answer = parse(request.responseText);
+      if (request.status === 201) resolve(answer.job);
+      else reject(new Problem(answer.error ?? `The server answered with status ${request.status}.`));
     };
     request.onerror = request.onabort = () => reject(new Error("no connection"));
-    request.send(own.file);
+    request.send(task.file);
   });
 }
 
-async function finish(own) {
+async function finish(task) {
   for (;;) {
-    if (own.stopped) throw new Error("stopped");
-    const state = await getJson(`videos/${own.job}`);
-    if (state.state === "done") return (own.files = state.files);
+    if (task.stopped) throw new Error("stopped");
+    const state = await getJson(`videos/${task.job}`);
+    if (state.state === "done") return (task.files = state.files);
     if (state.state === "failed") throw new Problem(state.error);
     if (state.state === "waiting") progress("Waiting for another video", null, "");
     else progress("Analysing", state.progress, `${clock(state.seconds)} of the video seen`);
@@ -85,28 +85,28 @@ async function finish(own) {
 }
 
 /** Everything into this tab; afterwards the server has nothing left of it. */
-async function showAnswer(own) {
+async function showAnswer(task) {
   progress("Fetching the answer", null, "");
   const urls = {};
   let timeline = null;
-  for (const name of own.files) {
-    const response = await fetch(`videos/${own.job}/${name}`);
+  for (const name of task.files) {
+    const response = await fetch(`videos/${task.job}/${name}`);
     if (!response.ok) throw new Problem((await response.json()).error);
     const blob = await response.blob();
     if (name === "timeline.json") timeline = JSON.parse(await blob.text());
-    shown.urls.push((urls[name] = URL.createObjectURL(blob)));
+    display.urls.push((urls[name] = URL.createObjectURL(blob)));
   }
-  forget(own);
+  forget(task);
   show("answer");
   find("summary").textContent = summarise(timeline);
   find("overlay").hidden = !urls["overlay.mp4"];
   if (urls["overlay.mp4"]) find("overlay").src = urls["overlay.mp4"];
-  shown.plots = drawPlots(find("plot"), timeline, (seconds) => { find("overlay").currentTime = seconds; });
+  display.plots = drawPlots(find("plot"), timeline, (seconds) => { find("overlay").currentTime = seconds; });
   fillTable(timeline);
-  const stem = own.file.name.replace(/\.[^.]*$/, "") || "video";
-  find("downloads").replaceChildren(...DOWNLOADS.filter(([name]) => urls[name]).map(([name, told]) => {
+  const stem = task.file.name.replace(/\.[^.]*$/, "") || "video";
+  find("downloads").replaceChildren(...DOWNLOADS.filter(([name]) => urls[name]).map(([name, label]) => {
     const link = document.createElement("a");
-    Object.assign(link, { href: urls[name], download: `${stem}-${name}`, className: "button", textContent: told });
+    Object.assign(link, { href: urls[name], download: `${stem}-${name}`, className: "button", textContent: label });
     return link;
   }));
   find("answer").focus();
@@ -124,23 +124,23 @@ function fillTable(timeline) {
   const values = [...timeline.classes.map((name) => [`prob_${name}`, name]), ...timeline.numbers.map((name) => [name, name])];
   const columns = [["from", "from"], ["to", "to"], ["person", "person"], ...(timeline.classes.length ? [["predicted", "predicted"]] : []), ["seen", "seen"], ...values];
   const head = row("th", columns.map(([key, name]) => [key, name]));
-  const cells = timeline.rows.slice(0, LONGEST_TABLE).map((one) => row("td", columns.map(([key]) => [key, cell(key, one[key])])));
+  const lines = timeline.rows.slice(0, LONGEST_TABLE).map((cells) => row("td", columns.map(([key]) => [key, cell(key, cells[key])])));
   const caption = document.createElement("caption");
   const cut = timeline.rows.length > LONGEST_TABLE ? ` The first ${LONGEST_TABLE} of ${timeline.rows.length} rows; the CSV holds all.` : "";
   caption.textContent = `Seconds from and to, and what the model says of each person.${cut}`;
-  find("table").replaceChildren(caption, head, ...cells);
+  find("table").replaceChildren(caption, head, ...lines);
 }
 
 function row(kind, values) {
-  const made = document.createElement("tr");
-  made.append(...values.map(([key, value]) => {
-    const one = document.createElement(kind);
-    if (kind === "th") one.scope = "col";
-    if (WORDS.includes(key)) one.className = "word";
-    one.textContent = value;
-    return one;
+  const line = document.createElement("tr");
+  line.append(...values.map(([key, value]) => {
+    const entry = document.createElement(kind);
+    if (kind === "th") entry.scope = "col";
+    if (WORDS.includes(key)) entry.className = "word";
+    entry.textContent = value;
+    return entry;
   }));
-  return made;
+  return line;
 }
 
 function cell(key, value) {
@@ -150,10 +150,10 @@ function cell(key, value) {
 }
 
 /** The server removes what it has of it; also when this page is left. */
-function forget(own) {
-  if (!own.job) return;
-  fetch(`videos/${own.job}`, { method: "DELETE", keepalive: true }).catch(() => {});
-  own.job = null;
+function forget(task) {
+  if (!task.job) return;
+  fetch(`videos/${task.job}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  task.job = null;
 }
 
 function stop() {
@@ -163,9 +163,9 @@ function stop() {
 }
 
 function clearAnswer() {
-  shown.plots?.close();
-  shown.urls.forEach((url) => URL.revokeObjectURL(url));
-  shown = { urls: [], plots: null };
+  display.plots?.close();
+  display.urls.forEach((url) => URL.revokeObjectURL(url));
+  display = { urls: [], plots: null };
   find("overlay").removeAttribute("src");
   find("overlay").load();
   complain("");
@@ -173,9 +173,9 @@ function clearAnswer() {
 
 async function getJson(address) {
   const response = await fetch(address);
-  const told = parse(await response.text());
-  if (!response.ok) throw new Problem(told.error ?? `The server answered with status ${response.status}.`);
-  return told;
+  const answer = parse(await response.text());
+  if (!response.ok) throw new Problem(answer.error ?? `The server answered with status ${response.status}.`);
+  return answer;
 }
 
 function parse(text) {
@@ -183,7 +183,7 @@ function parse(text) {
 }
 
 function show(id) {
-  for (const one of ["send", "work", "answer"]) find(one).hidden = one !== id;
+  for (const section of ["send", "work", "answer"]) find(section).hidden = section !== id;
 }
 
 function progress(title, share, step) {
@@ -194,7 +194,7 @@ function progress(title, share, step) {
   else find("bar").value = share;
 }
 
-function say(text) { find("said").textContent = text; }
+function say(text) { find("announcement").textContent = text; }
 
 function complain(text) { find("error").textContent = text; }
 
@@ -214,6 +214,6 @@ drop.addEventListener("drop", (event) => {
 });
 find("stop").addEventListener("click", stop);
 find("again").addEventListener("click", () => { clearAnswer(); show("send"); find("file").focus(); });
-find("overlay").addEventListener("timeupdate", () => shown.plots?.showTime(find("overlay").currentTime));
+find("overlay").addEventListener("timeupdate", () => display.plots?.showTime(find("overlay").currentTime));
 addEventListener("pagehide", () => { if (current) forget(current); });
 begin().catch(() => complain("The server does not answer. Is it still running?"));

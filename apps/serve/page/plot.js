@@ -1,4 +1,4 @@
-// The timeline as SVG, one for each person: curves of all classes or numbers over time, and below them who won.
+// The timeline as one SVG per person: curves of all classes or numbers over time, and below them the predicted class.
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 150, STRIP = 18, TOP = 8, LEFT = 42, RIGHT = 10, BOTTOM = 22;
@@ -21,14 +21,14 @@ export function drawPlots(place, timeline, seek) {
 
 /** The rows of each person; where nobody was ever kept apart, those of the whole picture. */
 export function personsOf(timeline) {
-  const known = timeline.persons.map((id) => ({
+  const persons = timeline.persons.map((id) => ({
     id, title: `Person ${id}`, rows: timeline.rows.filter((row) => row.person === id),
   }));
   const rest = timeline.rows.filter((row) => row.person === null);
-  if (known.length === 0 || rest.some((row) => row.predicted || valuesOf(timeline, row).length)) {
-    known.push({ id: null, title: known.length ? "Nobody in particular" : "The whole picture", rows: rest });
+  if (persons.length === 0 || rest.some((row) => row.predicted || valuesOf(timeline, row).length)) {
+    persons.push({ id: null, title: persons.length ? "Nobody in particular" : "The whole picture", rows: rest });
   }
-  return known;
+  return persons;
 }
 
 function valuesOf(timeline, row) {
@@ -40,8 +40,8 @@ function curvesOf(timeline) {
   if (timeline.classes.length) {
     return timeline.classes.map((name) => ({ name, key: `prob_${name}`, colour: timeline.colours[name] }));
   }
-  const shown = timeline.numbers.slice(0, OTHERS.length);
-  return shown.map((name, i) => ({ name, key: name, colour: OTHERS[i] }));
+  const numbers = timeline.numbers.slice(0, OTHERS.length);
+  return numbers.map((name, i) => ({ name, key: name, colour: OTHERS[i] }));
 }
 
 function legend(curves, timeline) {
@@ -106,8 +106,8 @@ class Plot {
     const [low, high] = this.range, parts = [], bottom = TOP + HEIGHT + 6 + STRIP;
     for (const value of [low, (low + high) / 2, high]) {
       parts.push(element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: this.y(value), y2: this.y(value) }));
-      const told = this.isShare ? `${Math.round(100 * value)}\u00a0%` : value.toFixed(1);
-      parts.push(text(told, { x: LEFT - 6, y: this.y(value) + 4, "text-anchor": "end" }));
+      const label = this.isShare ? `${Math.round(100 * value)}\u00a0%` : value.toFixed(1);
+      parts.push(text(label, { x: LEFT - 6, y: this.y(value) + 4, "text-anchor": "end" }));
     }
     const step = stepOf(this.end, Math.max(Math.floor(this.inner / 70), 2));
     for (let t = 0; t <= this.end + 1e-6; t += step) {
@@ -119,10 +119,10 @@ class Plot {
 
   gaps() {
     return [...stretches(this.person.rows, (row) => (row.seen === "face" ? null : row.seen), this.end), ...holes(this.person.rows, this.end)]
-      .filter((one) => one.key !== null)
-      .map((one) => {
-        const shape = element("rect", { class: "gap", x: this.x(one.from), y: TOP, width: this.x(one.to) - this.x(one.from), height: HEIGHT });
-        shape.append(titled(`${one.key}, ${clock(one.from)} to ${clock(one.to)}`));
+      .filter((stretch) => stretch.key !== null)
+      .map((stretch) => {
+        const shape = element("rect", { class: "gap", x: this.x(stretch.from), y: TOP, width: this.x(stretch.to) - this.x(stretch.from), height: HEIGHT });
+        shape.append(titled(`${stretch.key}, ${clock(stretch.from)} to ${clock(stretch.to)}`));
         return shape;
       });
   }
@@ -147,11 +147,11 @@ class Plot {
   strip() {
     if (!this.isShare) return [];
     return stretches(this.person.rows, (row) => row.predicted || null, this.end)
-      .filter((one) => one.key !== null)
-      .map((one) => {
-        const fill = one.key === UNCERTAIN ? "#bbbbbb" : this.timeline.colours[one.key];
-        const shape = element("rect", { fill, x: this.x(one.from), y: TOP + HEIGHT + 6, width: Math.max(this.x(one.to) - this.x(one.from), 1), height: STRIP });
-        shape.append(titled(`${one.key}, ${clock(one.from)} to ${clock(one.to)}`));
+      .filter((stretch) => stretch.key !== null)
+      .map((stretch) => {
+        const fill = stretch.key === UNCERTAIN ? "#bbbbbb" : this.timeline.colours[stretch.key];
+        const shape = element("rect", { fill, x: this.x(stretch.from), y: TOP + HEIGHT + 6, width: Math.max(this.x(stretch.to) - this.x(stretch.from), 1), height: STRIP });
+        shape.append(titled(`${stretch.key}, ${clock(stretch.from)} to ${clock(stretch.to)}`));
         return shape;
       });
   }
@@ -166,45 +166,45 @@ class Plot {
 
   /** The answers nearest to a point in time, in words. */
   read(seconds) {
-    this.readout.textContent = seconds === null ? "" : this.told(seconds);
+    this.readout.textContent = seconds === null ? "" : this.describeAt(seconds);
   }
 
-  told(seconds) {
+  describeAt(seconds) {
     const row = nearest(this.person.rows, seconds);
     if (!row) return `${clock(seconds, 1)}: not seen`;
     const values = this.curves
       .filter((curve) => row[curve.key] !== null && row[curve.key] !== undefined)
       .map((curve) => [curve.name, row[curve.key]]);
     if (this.isShare) values.sort((a, b) => b[1] - a[1]);
-    const shown = values.slice(0, 3).map(([name, value]) => `${name} ${this.isShare ? `${Math.round(100 * value)}\u00a0%` : value.toFixed(2)}`);
+    const highest = values.slice(0, 3).map(([name, value]) => `${name} ${this.isShare ? `${Math.round(100 * value)}\u00a0%` : value.toFixed(2)}`);
     const seen = row.seen === "face" ? [] : [row.seen];
-    return `${clock(seconds, 1)}: ${[...shown, ...seen].join(", ")}`;
+    return `${clock(seconds, 1)}: ${[...highest, ...seen].join(", ")}`;
   }
 }
 
 /** Neighbouring rows with the same key; each row holds around its middle, up to half way to the next. */
 function stretches(rows, key, end) {
-  const found = [];
+  const list = [];
   rows.forEach((row, i) => {
     const from = i === 0 ? row.from : edge(rows[i - 1], row);
     const to = i === rows.length - 1 ? Math.min(row.to, end) : edge(row, rows[i + 1]);
-    const last = found.at(-1), own = key(row);
-    if (last && last.key === own && last.to >= from - NEAR) last.to = to;
-    else found.push({ key: own, from, to });
+    const last = list.at(-1), current = key(row);
+    if (last && last.key === current && last.to >= from - NEAR) last.to = to;
+    else list.push({ key: current, from, to });
   });
-  return found;
+  return list;
 }
 
 /** Where there is no row of a person at all. */
 function holes(rows, end) {
-  const found = [];
+  const list = [];
   let last = 0;
   for (const row of rows) {
-    if (row.from > last + NEAR) found.push({ key: "not seen", from: last, to: row.from });
+    if (row.from > last + NEAR) list.push({ key: "not seen", from: last, to: row.from });
     last = Math.max(last, row.to);
   }
-  if (end > last + NEAR) found.push({ key: "not seen", from: last, to: end });
-  return found;
+  if (end > last + NEAR) list.push({ key: "not seen", from: last, to: end });
+  return list;
 }
 
 /** Half way between two windows; of those that do not touch, the end or the beginning of the gap. */
@@ -235,8 +235,8 @@ export function describe(person, timeline) {
   if (rest) sorted.push(["the rest", rest]);
   if (sorted.length) return `${total} ${total === 1 ? "window" : "windows"}: ${sorted.map(([name, n]) => `${name} ${n}`).join(", ")}.`;
   const means = curvesOf(timeline).map((curve) => [curve.name, person.rows.map((row) => row[curve.key]).filter((v) => typeof v === "number")]);
-  const told = means.filter(([, v]) => v.length).map(([name, v]) => `${name} ${(v.reduce((a, b) => a + b) / v.length).toFixed(2)}`);
-  return told.length ? `On average: ${told.join(", ")}.` : "No face was found, so there is no answer.";
+  const averages = means.filter(([, v]) => v.length).map(([name, v]) => `${name} ${(v.reduce((a, b) => a + b) / v.length).toFixed(2)}`);
+  return averages.length ? `On average: ${averages.join(", ")}.` : "No face was found, so there is no answer.";
 }
 
 export function clock(seconds, digits = 0) {
@@ -250,19 +250,19 @@ function stepOf(end, most) {
 }
 
 function element(name, attributes = {}) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }
 
 function text(content, attributes) {
-  const made = element("text", attributes);
-  made.textContent = content;
-  return made;
+  const node = element("text", attributes);
+  node.textContent = content;
+  return node;
 }
 
 function titled(content) {
-  const made = element("title");
-  made.textContent = content;
-  return made;
+  const node = element("title");
+  node.textContent = content;
+  return node;
 }

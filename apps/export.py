@@ -1,0 +1,157 @@
+"""``--mode export``: a checkpoint as one ONNX file, which needs neither torch nor the checkpoint to be run.
+
+The graph reads uint8 pixels and gives logits: normalisation is inside, and texts are constants. What must be known of
+the model (classes, frames, temperature) is in the file's metadata.
+"""
+
+import dataclasses
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from apps.predict.runners import INSTALL, ModelInfo, import_runtime, open_session, run_clips, write_metadata
+from apps.predict.torch_runner import TorchRunner, open_runner
+from engine.checkpoints import open_checkpoint
+from engine.checks import idle_flags
+from engine.device import to_pixels
+from engine.options import Config
+from models.clip_caer import Texts
+from utils.checkpoint import write_whole
+from utils.errors import UserError, about
+from utils.runlog import require_new
+
+OPSET = 17  # the first with layer normalisation as one operation; onnxruntime 1.13 and later
+LARGEST = 2**31 - 1  # bytes that the format can hold in one file
+TOLERANCE = 1e-4
+TRACED_BATCH, CHECKED_BATCHES = 2, (1, 3)
+
+
+class Exportable(nn.Module):
+    """(B, T, 3, S, S) uint8 of each stream → logits (B, C)."""
+
+    def __init__(self, model: nn.Module, texts: Texts | None, info: ModelInfo) -> None:
+        super().__init__()
+        self.model, self.texts, self.info = model, texts, info
+
+    def forward(self, *streams: Tensor) -> Tensor:
+        pixels = {
+            view: to_pixels(squares, self.info.normalize)
+            for view, squares in zip(self.info.views, streams, strict=True)
+        }
+        return self.model(pixels.get("face"), pixels.get("context"), self.texts).logits
+
+
+def export(config: Config, user_options: dict[str, Any]) -> Path:
+    """Write the file after its outputs were compared with the checkpoint's."""
+    if config.run.eval_checkpoint is None:
+        raise UserError("--mode export needs --eval-checkpoint FILE")
+    onnx = import_onnx()
+    import_runtime()
+    source = Path(config.run.eval_checkpoint)
+    folder = Path(config.run.output_dir or "outputs/exported")
+    target = folder / f"{source.stem}.{config.video.format}"
+    require_new(folder, [target])
+    runner = open_on_cpu(config, user_options, source)
+    for warning in filter(None, (idle_flags(config, user_options), *runner.warnings)):
+        print(f"warning: {warning}")
+    with about(source):
+        content = add_metadata(onnx, trace(runner), runner.info)
+        difference = compare(runner, content)
+    write_whole(target, lambda temporary: temporary.write_bytes(content))
+    print(describe(target, runner.info, difference))
+    return target
+
+
+def import_onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise UserError(f"onnx is not installed, which --mode export writes with: {INSTALL}") from None
+    return onnx
+
+
+def open_on_cpu(config: Config, user_options: dict[str, Any], source: Path) -> TorchRunner:
+    """Return the checkpoint's runner in float32 on the CPU, wherever the export will run later."""
+    if open_checkpoint(source, user_options).method.reads_features:
+        raise UserError(f"{source}: answers for every frame, behind a second model; --mode export writes one for clips")
+    run = dataclasses.replace(config.run, device="cpu", gpu=None)
+    optim = dataclasses.replace(config.optim, amp="off")
+    runner = open_runner(dataclasses.replace(config, run=run, optim=optim), user_options)
+    runner.model.requires_grad_(False)
+    return runner
+
+
+def trace(runner: TorchRunner) -> bytes:
+    """Return the graph, for any number of clips.
+
+    The tracing exporter needs no further package and takes seconds; the newer one takes ten times as long for a file
+    that runs no faster. What a trace may miss, ``compare`` finds.
+    """
+    names, output, batch = list(runner.info.views), output_name(runner.info), {0: "batch"}
+    file = io.BytesIO()
+    model = Exportable(runner.model, runner.texts, runner.info).eval()
+    examples = random_clips(runner.info, TRACED_BATCH)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            tuple(map(torch.from_numpy, examples.values())),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=[output],
+            dynamic_axes={name: batch for name in (*names, output)},
+        )
+    if file.tell() > LARGEST:
+        raise UserError(f"{file.tell() / 1e9:.1f} GB as a graph; one ONNX file holds 2 GB")
+    return file.getvalue()
+
+
+def output_name(info: ModelInfo) -> str:
+    return "logits" if info.names else "numbers"
+
+
+def random_clips(info: ModelInfo, B: int) -> dict[str, np.ndarray]:
+    """Return random pixels (B, T, 3, S, S) uint8 for every stream."""
+    rng = np.random.default_rng(B)
+    shape = (B, info.frames, 3, info.size, info.size)
+    return {view: rng.integers(256, size=shape, dtype=np.uint8) for view in info.views}
+
+
+def add_metadata(onnx: Any, content: bytes, info: ModelInfo) -> bytes:
+    """Return the graph with what must be known of the model."""
+    model = onnx.load_model_from_string(content)
+    onnx.helper.set_model_props(model, write_metadata(info))
+    return model.SerializeToString()
+
+
+def compare(runner: TorchRunner, content: bytes) -> float:
+    """Return the largest difference of an output from the checkpoint's; one above the tolerance is an error."""
+    session, largest = open_session(content), 0.0
+    for B in CHECKED_BATCHES:
+        clips = random_clips(runner.info, B)
+        expected = run_clips(runner, clips.get("face"), clips.get("context"))
+        largest = max(largest, float(np.abs(session.run(None, clips)[0] - expected).max()))
+    if not largest <= TOLERANCE:
+        raise UserError(f"onnxruntime differs by {largest:.2g}, more than {TOLERANCE:.0e}; nothing is written")
+    return largest
+
+
+def describe(target: Path, info: ModelInfo, difference: float) -> str:
+    """Return what was written, and how it is used."""
+    shape = f"(batch, {info.frames}, 3, {info.size}, {info.size}) uint8"
+    return "\n".join(
+        [
+            f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)",
+            f"reads       {', '.join(info.views)}: {shape} each",
+            f"answers     {output_name(info)} (batch, {len(info.columns)}) of {', '.join(info.names or info.numbers)}",
+            f"checked     differs from the checkpoint by {difference:.1e} at most (onnxruntime, random pixels)",
+            f"use it      python main.py --mode predict --onnx {target} --input VIDEO",
+        ]
+    )

@@ -1,1 +1,0 @@
-"""A checkpoint as an ONNX file."""

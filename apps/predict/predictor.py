@@ -1,0 +1,248 @@
+"""``Predictor(checkpoint)(video)``: a model with everything before and behind it, on one video or picture.
+
+This file imports no torch: an exported model (``--onnx``) runs without it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from apps.drawing import class_colours
+from apps.predict.overlay import Overlay, Screen
+from apps.predict.pictures import draw_timeline
+from apps.predict.runners import FRAMES, ModelInfo, OnnxRunner, Runner
+from apps.predict.timeline import Smoother, Step, Timeline, TimelineWriter
+from apps.predict.windows import FrameAnswers, FrameWindows, Grid, SlidingWindows, Watcher, WindowAnswers
+from dataloader import detect, track
+from dataloader.video import CameraVideo, Video, open_video
+from engine.checks import idle_flags
+from engine.config import make_config
+from engine.options import GROUPS, Config, defaults
+from utils.config import checked_numbers
+from utils.errors import UserError, closest, one_line
+
+LONGEST_NOTE = 300  # letters that are shown of a training set's description of itself
+EVERY_WINDOW, EVERY_FRAME = 1.0, 0.2  # default of ``every`` in seconds, for models of windows and of single frames
+
+
+class Predictor:
+    """A model that answers for persons in videos: ``Predictor("best.pt")("lesson.mp4").rows``.
+
+    ``options`` are those of ``--mode predict`` by name: ``every``, ``seconds``, ``smooth``, ``threshold``,
+    ``max_persons``, ``face_model``, ``detect_every``, ``encoder``, ``class_texts``, ``device``, ...
+    """
+
+    def __init__(self, checkpoint: str | Path | None = None, *, runner: Runner | None = None, **options: Any) -> None:
+        """``runner``: a model that is open already, in place of a checkpoint."""
+        self.config, user_options = video_config(checkpoint, options)
+        if self.config.video.face_model is not None:
+            self._open_detector()  # an unusable detector is an error here, not once per video
+        self.runner = open_model(self.config, user_options) if runner is None else runner
+        self.info: ModelInfo = self.runner.info
+        if self.config.video.face_width is not None:
+            self.info = replace(self.info, face_width=self.config.video.face_width)
+        refuse_meaningless(self.info, user_options)
+        warnings = [idle_flags(self.config, user_options), *self.runner.warnings]
+        if self.info.trained_on:
+            note = self.info.trained_on[:LONGEST_NOTE]
+            warnings.append(f"{self.info.model} was trained on a set that says of itself: {note}")
+        self.warnings = [one_line(warning) for warning in warnings if warning]
+        self.every = self._default_every() if self.config.video.every is None else self.config.video.every
+
+    def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
+        """Return all rows of a video; with ``out`` also write the files of ``--mode predict`` into that folder."""
+        if out is not None and (Path(out) / "timeline.json").exists():
+            raise UserError(f"{out}: holds a timeline already; name another folder")
+        return self.record(
+            source, None if out is None else Path(out), overlay=self.config.video.overlay, keep_rows=True
+        )
+
+    def record(
+        self,
+        source: str | int | Path,
+        folder: Path | None,
+        *,
+        overlay: bool = True,
+        keep_rows: bool = False,
+        longest: float | None = None,
+        stop: Callable[[], bool] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Timeline:
+        """Write timeline.csv, timeline.json, timeline.png and the overlay of a video into ``folder``, if there is one.
+
+        The files grow while the video is read; when reading ends early they are complete up to there. ``longest``: a
+        frame behind so many seconds is an error, ``TooLong``. ``stop`` is asked before every frame.
+        """
+        timeline, started = Timeline(self.info), time.perf_counter()
+        with open_video(source) as video, ExitStack() as files:
+            video.longest, timeline.is_still = longest, video.is_still
+            writer = drawing = screen = None
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                timeline.interrupted = True  # until the end is reached, so that an error on the way is recorded as one
+                writer = TimelineWriter(folder, self.info, self._header(video, source))
+                files.callback(lambda: writer.close(footer(timeline)))
+                is_live, max_persons = isinstance(video, CameraVideo), self.config.video.max_persons
+                if overlay or is_live:
+                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay, live=is_live)
+                    files.enter_context(drawing)
+                if is_live:
+                    screen = files.enter_context(Screen(video.name, say))
+
+            def ends() -> bool:
+                return (stop is not None and stop()) or (screen is not None and screen.is_closed)
+
+            for step in self.follow(video, sampled_only=drawing is None, stop=ends):
+                timeline.seconds, timeline.took = step.seconds, time.perf_counter() - started
+                for rows in step.rows:
+                    timeline.summary.add(rows)
+                    timeline.rows += rows if keep_rows else []
+                    if writer is not None:
+                        writer.write(rows)
+                picture = None if drawing is None else drawing.add(step)
+                if screen is not None:
+                    screen.show(step, picture)
+            timeline.interrupted, timeline.damaged = stop is not None and stop(), video.damaged
+        timeline.took = time.perf_counter() - started
+        if folder is not None:
+            draw_timeline(folder, self.info)
+        return timeline
+
+    def follow(
+        self, video: Video, sampled_only: bool = False, stop: Callable[[], bool] | None = None
+    ) -> Iterator[Step]:
+        """Yield every frame of ``video`` with the rows that are known by then; memory does not grow."""
+        options, end = self.config.video, 0.0
+        grid, windows = self._open_windows(video.fps)
+        watcher = Watcher(*self.open_tracking(video), self.info, grid, options.detect_every)
+        is_sequence = self.info.kind == FRAMES
+        answers = FrameAnswers(self.runner) if is_sequence else WindowAnswers(self.runner, self.info)
+        smoother = Smoother(self.config.sequence.smooth, self.info, options.threshold)
+        frames = video.frames(self._frame_spacing(grid, video)) if sampled_only else iter(video)
+        for seconds, frame in frames:
+            if stop is not None and stop():
+                break
+            sample, end = watcher.look(seconds, frame), seconds + 1 / video.fps
+            groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
+            yield Step(seconds, frame, watcher.faces(), [rows for group in groups for rows in smoother.push(group)])
+        else:
+            end = max(end, video.end)  # frames behind the last sample are not decoded
+        groups = [group for window in windows.finish(end) for group in answers.answer(window)]
+        groups += answers.finish(end)
+        rows = [rows for group in groups for rows in smoother.push(group)] + list(smoother.finish())
+        yield Step(end, None, [], rows)
+
+    def _default_every(self) -> float | None:
+        """Return the seconds from one answer to the next; None for sequence models, which answer for every frame."""
+        if self.info.kind == FRAMES:
+            return None
+        return EVERY_FRAME if self.info.frames == 1 else EVERY_WINDOW
+
+    def _open_windows(self, fps: float) -> tuple[Grid, SlidingWindows | FrameWindows]:
+        """Return which frames are sampled, and the windows over them."""
+        info, seconds = self.info, self.config.video.seconds
+        if info.kind == FRAMES:
+            rate = None if self.every is None else 1 / self.every
+            return Grid(rate, fps), FrameWindows(info.window, info.stride)
+        if info.frames == 1:
+            return Grid(1 / self.every, fps), SlidingWindows(self.every, self.every)
+        reads_neighbours = info.sampling == "window"
+        rate = fps / info.downsample if reads_neighbours else info.frames / seconds
+        return Grid(rate, fps), SlidingWindows(seconds, self.every)
+
+    def open_tracking(self, video: Video) -> tuple[detect.Detector, track.Tracker]:
+        """Return a detector and a tracker; a picture or a very short video gives no second sighting of a face."""
+        options = self.config.video
+        wait = max(options.detect_every, 1 / video.fps)
+        is_short = video.duration is not None and video.duration <= track.HITS * wait
+        hits = 1 if is_short else track.HITS
+        tracker = track.Tracker(options.max_persons, track.patience_of(wait), hits, in_all=True)
+        return self._open_detector(), tracker
+
+    def _open_detector(self) -> detect.Detector:
+        return detect.open_detector(self.config.video.face_model, self.config.video.max_persons)
+
+    def _frame_spacing(self, grid: Grid, video: Video) -> float | None:
+        """Return the seconds between frames that must become pictures when nothing is drawn; None for all frames."""
+        if grid.rate is None:
+            return None
+        spacing = 1 / grid.rate
+        return spacing if 1 / video.fps < spacing <= 2 * self.config.video.detect_every else None
+
+    def _header(self, video: Video, source: str | int | Path) -> dict[str, Any]:
+        """Return everything about the run that is known before the first row, for timeline.json."""
+        info, options = self.info, self.config.video
+        return {
+            "source": video.name if isinstance(video, CameraVideo) else Path(source).name,
+            "duration": video.duration and round(video.duration, 3),
+            "fps": round(video.fps, 3),
+            "width": video.width,
+            "height": video.height,
+            "family": info.family,
+            "model": info.model,
+            "kind": info.kind,
+            "classes": list(info.names),
+            "numbers": list(info.numbers),
+            "colours": class_colours(info.names),
+            "calibrated": info.calibrated,
+            "temperature": info.temperature,
+            "trained_on": info.trained_on,
+            "face_width": info.face_width,
+            "options": {
+                "every": self.every,
+                "seconds": options.seconds,
+                "detect_every": options.detect_every,
+                "threshold": options.threshold,
+                "max_persons": options.max_persons,
+                "encoder": options.encoder,
+                "face_model": detect.resolve_face_model(options.face_model),
+                "smooth": self.config.sequence.smooth,
+            },
+        }
+
+
+def footer(timeline: Timeline) -> dict[str, Any]:
+    """Return what is known only at the end, for timeline.json."""
+    return timeline.summary.as_json() | {
+        "seconds": round(timeline.seconds, 3),
+        "speed": round(timeline.speed, 2),
+        "damaged": timeline.damaged,
+        "interrupted": timeline.interrupted,
+    }
+
+
+def video_config(checkpoint: str | Path | None, options: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
+    """Return the checked config for a model on videos, and the options that it was made of.
+
+    "-" stands for any video: the checks of the options want an input before one is known.
+    """
+    for name in options.keys() - defaults().keys():
+        raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
+    user_options: dict[str, Any] = {"mode": "predict", "input": "-"}
+    if checkpoint is not None:
+        user_options["eval_checkpoint"] = str(checkpoint)
+    user_options |= checked_numbers(GROUPS, options)
+    return make_config(user_options), user_options
+
+
+def open_model(config: Config, user_options: dict[str, Any]) -> Runner:
+    """Return the model of ``--onnx`` without torch, all others with it."""
+    if config.video.onnx is not None:
+        return OnnxRunner(Path(config.video.onnx), config.run.device, config.run.gpu)
+    from apps.predict.torch_runner import open_runner
+
+    return open_runner(config, user_options)
+
+
+def refuse_meaningless(info: ModelInfo, user_options: dict[str, Any]) -> None:
+    """Refuse options that mean nothing to a model of this kind."""
+    if "seconds" in user_options and (info.kind == FRAMES or info.frames == 1):
+        raise UserError(f"--seconds: {info.model} answers for single frames, not for windows; --every spaces them")
+    if user_options.get("threshold") and not info.names:
+        raise UserError(f"--threshold: {info.model} gives numbers and no class, whose confidence could be less")
+    if info.kind != FRAMES and "encoder" in user_options:
+        encoder = user_options["encoder"]
+        raise UserError(f"--encoder {encoder}: {info.model} has an image encoder of its own; leave it out")

@@ -1,0 +1,200 @@
+"""What computes a model's outputs: the interface that all runners share, and the one for exported ONNX files.
+
+This file imports no torch: an exported model runs without it. The runner of checkpoints is in ``torch_runner.py``.
+Pixels are uint8 squares as ``dataloader/squares.py`` cuts them.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from utils.errors import UserError
+
+CLASSES, NUMBERS, FRAMES = "classes", "numbers", "frames"  # kinds of outputs, see ``ModelInfo.kind``
+METADATA, FORMAT = "emotion", 1  # the entry of an ONNX file's metadata that holds ``ModelInfo``, and its version
+INSTALL = "pip install -r requirements-export.txt"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What must be known of a model to feed it and to read its outputs. Exported files store these fields as JSON."""
+
+    family: str
+    model: str  # file name
+    kind: str = CLASSES  # CLASSES or NUMBERS: one output per window; FRAMES: one output per frame
+    names: tuple[str, ...] = ()  # of the classes
+    numbers: tuple[str, ...] = ()  # other outputs, which follow the classes
+    streams: str = "both"  # both, face or context
+    frames: int = 16  # T: segments times duration
+    duration: int = 1
+    sampling: str = "whole"
+    downsample: int = 1
+    size: int = 224  # S: pixels of a square
+    normalize: str = "none"
+    crop_body: bool = False
+    temperature: float = 1.0  # logits are divided by it
+    calibrated: bool = False
+    window: int = 300  # frames that a model of kind FRAMES reads together
+    stride: int = 200
+    trained_on: str | None = None  # the training set's description of itself
+    face_width: float | None = None  # median width in pixels of the training faces
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Return the input streams in the order of the model's inputs."""
+        return ("face", "context") if self.streams == "both" else (self.streams,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of all outputs, as tables use them."""
+        return (*(f"prob_{name}" for name in self.names), *self.numbers)
+
+    @property
+    def needs_face(self) -> bool:
+        """Return whether the model gives no answer without a face."""
+        return self.streams == "face"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelInfo":
+        """Return the checked fields; a ValueError or TypeError means that no model can be fed by them."""
+        info = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        counts = (info.frames, info.duration, info.downsample, info.size, info.window, info.stride)
+        positive = (info.temperature, 1.0 if info.face_width is None else info.face_width)
+        columns = (*info.names, *info.numbers)
+        is_valid = (
+            info.kind in (CLASSES, NUMBERS, FRAMES)
+            and info.streams in ("both", "face", "context")
+            and all(isinstance(name, str) for name in columns)
+            and len({*columns}) == len(columns)
+            and all(type(count) is int and count > 0 for count in counts)
+            and all(0 < value < inf for value in positive)
+            and info.frames % info.duration == 0
+            and isinstance(info.trained_on, str | None)
+        )
+        if not is_valid:
+            raise ValueError
+        return info
+
+
+class Runner(Protocol):
+    """A loaded model in two steps: windows overlap, so each frame is encoded once and its features are reused."""
+
+    info: ModelInfo
+    warnings: tuple[str, ...]  # options without effect, or with one that the user may not expect
+
+    def encode(self, squares: np.ndarray) -> np.ndarray:
+        """(N, 3, S, S) uint8 of any stream → (N, ...), the features that ``head`` reads."""
+        ...
+
+    def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
+        """(B, T, ...) per stream, None for one that the model lacks → (B, C), or (B, T, C) for kind FRAMES; float32.
+
+        Kind CLASSES gives logits; the other kinds give values as they are shown.
+        """
+        ...
+
+
+class OnnxRunner:
+    """A model of ``--mode export``. Its graph is not divided, so the features of a frame are its pixels."""
+
+    def __init__(self, path: Path, device: str = "auto", gpu: str | None = None) -> None:
+        if not path.is_file():
+            raise UserError(f"--onnx {path}: no such file")
+        self.session = open_session(path, device if gpu is None else f"cuda:{gpu}")
+        self.warnings: tuple[str, ...] = ()
+        if CUDA not in self.session.get_providers():
+            if gpu is not None:
+                self.warnings = (f"--gpu {gpu}: this onnxruntime uses no GPU, running on the CPU",)
+            elif device.startswith("cuda"):
+                raise UserError(f"--device {device}: this onnxruntime uses no GPU (onnxruntime-gpu does); leave it out")
+        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
+        described, actual = describe_inputs(self.info), describe_graph(self.session)
+        if described != actual:
+            raise UserError(f"--onnx {path}: damaged: it says that it is {described}, and is {actual}")
+
+    def encode(self, squares: np.ndarray) -> np.ndarray:
+        return squares
+
+    def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
+        streams = {"face": face, "context": context}
+        return self.session.run(None, {name: streams[name] for name in self.info.views})[0]
+
+
+def run_clips(runner: Runner, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
+    """Return the outputs for whole clips, (B, T, 3, S, S) uint8 per stream, None for one that the model lacks."""
+    streams = []
+    for squares in (face, context):
+        if squares is not None:
+            features = runner.encode(squares.reshape(-1, *squares.shape[2:]))
+            squares = features.reshape(*squares.shape[:2], *features.shape[1:])
+        streams.append(squares)
+    return runner.head(*streams)
+
+
+def describe_inputs(info: ModelInfo) -> str:
+    """Return the shapes of one clip and its output as the metadata states them."""
+    shape = [info.frames, 3, info.size, info.size]
+    output = "logits" if info.kind == CLASSES else info.kind
+    return f"{', '.join(f'{view} {shape}' for view in info.views)} to {output} {[len(info.columns)]}"
+
+
+def describe_graph(session: Any) -> str:
+    """Return the same as ``describe_inputs``, read from the graph; the first axis of every shape is the batch."""
+    inputs, outputs = (
+        ", ".join(f"{tensor.name} {tensor.shape[1:]}" for tensor in tensors)
+        for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    return f"{inputs} to {outputs}"
+
+
+def open_session(source: Path | bytes, device: str = "cpu") -> Any:
+    """Return an onnxruntime session for a file or for its content; on a GPU only where onnxruntime can use it."""
+    runtime, name = import_runtime(), "the exported model" if isinstance(source, bytes) else f"--onnx {source}"
+    providers: list[Any] = [CPU]
+    if device != "cpu" and CUDA in runtime.get_available_providers():
+        providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # errors arrive as exceptions
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to decoding
+    try:
+        return runtime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise UserError(f"{name}: not a model that onnxruntime reads ({str(error)[:160]})") from None
+
+
+def import_runtime() -> Any:
+    """Return onnxruntime with its usage reports switched off; official builds send them from the import on."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(f"onnxruntime is not installed, which runs exported models: {INSTALL}") from None
+    if hasattr(onnxruntime, "disable_telemetry_events"):  # in case it was imported earlier
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def write_metadata(info: ModelInfo) -> dict[str, str]:
+    """Return the metadata entries of an ONNX file that ``read_metadata`` reads."""
+    return {METADATA: json.dumps({"format": FORMAT} | asdict(info))}
+
+
+def read_metadata(metadata: dict[str, str], path: Path) -> ModelInfo:
+    """Return what an ONNX file says of its model."""
+    if METADATA not in metadata:
+        raise UserError(f"--onnx {path}: not written by --mode export: it does not say what it is fed with")
+    try:
+        values = json.loads(metadata[METADATA])
+        if values.pop("format") != FORMAT:
+            raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
+        return replace(ModelInfo.from_json(values), model=path.name)
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"--onnx {path}: damaged: what it says of itself cannot be read") from None

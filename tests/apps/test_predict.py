@@ -1,0 +1,245 @@
+"""--mode predict --input: videos of known content through the command line, and files that are no such videos."""
+
+import os
+import signal
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from apps.predict.run import Predictor
+from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_class
+from benchmarks.video_render import write_video
+from tests.support import filming
+from tests.support.tiny import NAMES
+from tests.support.tools import error_of, run_main
+from tests.support.watched import FPS, KnownFaces, film, frames_of, predict, predict_words, read_timeline
+from utils.errors import UserError
+
+PARTS = [(1, 6.0), (2, 6.0), (3, 6.0), (4, 6.0)]
+BETTER_FACES = "brings a network that finds more"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return film(tmp_path_factory.mktemp("film") / "lesson.mp4", PARTS)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    return film(tmp_path_factory.mktemp("film") / "short.mp4", [(1, 5.0)])
+
+
+@pytest.fixture(scope="module")
+def best(trained):
+    return trained.folder / "best.pt"
+
+
+def frames_in(path):
+    """Return the times of an H.264 video's frames, its width and its height."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        return [float(frame.time) for frame in container.decode(stream)], stream.width, stream.height
+
+
+def test_a_video_of_known_emotions(best, video, tmp_path, eyes):
+    run = predict(best, video, tmp_path / "run", "--seconds", "2")
+    document, table = read_timeline(tmp_path / "run")
+    rows = [(float(r["from"]), float(r["to"]), r["predicted"]) for r in table]
+    assert [r[:2] for r in rows] == [(float(s), s + 2.0) for s in range(23)]
+    for number, (label, _) in enumerate(PARTS):
+        inside = [name for start, stop, name in rows if 6 * number <= start and stop <= 6 * number + 6]
+        assert inside.count(NAMES[label]) > len(inside) / 2, (NAMES[label], inside)
+    assert document["classes"] == list(NAMES) and document["num_rows"] == len(document["rows"]) == 23
+    assert document["calibrated"] is False and document["seconds"] == pytest.approx(24.0)
+    assert document["speed"] > 0 and document["persons"] == [1] and document["source"] == "lesson.mp4"
+    for row in document["rows"]:
+        assert sum(row[f"prob_{name}"] for name in NAMES) == pytest.approx(1.0, abs=1e-4)
+        assert row["confidence"] == max(row[f"prob_{name}"] for name in NAMES)
+    assert "video seconds per second" in run.out and "a face in 100% of the sampled frames" in run.out
+    assert BETTER_FACES not in run.out
+    timeline = Predictor(best, seconds=2.0)(video)
+    majorities = [majority_class(timeline.rows, 6.0 * n, 6.0 * n + 6) for n in range(4)]
+    assert majorities == [NAMES[label] for label, _ in PARTS] and timeline.speed > 0
+
+
+def test_overlay_and_picture(best, short, tmp_path, eyes):
+    predict(best, short, tmp_path / "run")
+    times, width, height = frames_in(tmp_path / "run/overlay.mp4")
+    assert times == pytest.approx(np.arange(50) / FPS, abs=1e-3)
+    assert width == 160 and height > 120 and height % 2 == 0
+    with Image.open(tmp_path / "run/timeline.png") as picture:
+        assert picture.width > 1000
+    predict(best, short, tmp_path / "none", "--no-overlay")
+    assert not (tmp_path / "none/overlay.mp4").exists() and (tmp_path / "none/timeline.png").exists()
+    with_overlay, plain = (read_timeline(tmp_path / name)[0]["rows"] for name in ("run", "none"))
+    assert with_overlay == plain  # frames that nobody draws need not be decoded to pictures; the answers are the same
+
+
+def test_no_one_and_context_alone_are_reported(best, tmp_path, eyes):
+    path = film(tmp_path / "v.mp4", [(1, 5.0), ("nobody", 8.0), ("hidden", 6.0)])
+    run = predict(best, path, tmp_path / "run", "--seconds", "2", "--face-model", "none.onnx")
+    document, table = read_timeline(tmp_path / "run")
+    kinds = [row["seen"] for row in table]
+    assert kinds[:3] == [FACE] * 3 and NO_ONE in kinds and kinds[-1] == CONTEXT_ONLY
+    nobody = table[kinds.index(NO_ONE)]
+    assert nobody["person"] == nobody["predicted"] == nobody["confidence"] == "" and nobody["face_found"] == "false"
+    assert table[-1]["face_found"] == "false" and table[-1]["predicted"] in NAMES
+    (stretch,) = document["stretches"][NO_ONE]
+    assert 5.0 <= stretch[0] <= 7.0 and stretch[1] == pytest.approx(13.0, abs=0.01)
+    assert "no one from" in run.out and "by context alone" in run.out and BETTER_FACES not in run.out
+    again = predict(best, path, tmp_path / "again", "--seconds", "2", "--face-model", "cascades")
+    assert BETTER_FACES in again.out
+
+
+def test_threshold_and_smooth(best, short, tmp_path, eyes):
+    predict(best, short, tmp_path / "run", "--threshold", "1", "--smooth", "3")
+    document, table = read_timeline(tmp_path / "run")
+    assert {row["predicted"] for row in table} == {"uncertain"} and document["options"]["smooth"] == 3
+
+
+def test_calibration_of_the_checkpoint(best, short, tmp_path, eyes):
+    content = torch.load(best, weights_only=True)
+    torch.save(content | {"calibration": {"temperature": 4.0, "fitted_on": "val", "clips": 9}}, tmp_path / "c.pt")
+    plain, cooled = Predictor(best)(short), Predictor(tmp_path / "c.pt")(short)
+    assert cooled.info.calibrated and cooled.info.temperature == 4.0
+    for first, second in zip(plain.rows, cooled.rows, strict=True):
+        expected = np.array(first.values) ** (1 / 4.0)
+        assert second.values == pytest.approx(tuple(expected / expected.sum()), abs=1e-5)
+
+
+def test_a_folder_of_videos_goes_on_behind_a_bad_one(best, short, tmp_path, eyes):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "c.mp4", "log.txt.mp4"):
+        (folder / name).write_bytes(short.read_bytes())
+    for name in ("b.mp4", "notes.txt", "._a.mp4"):  # the last is what some systems leave beside every file
+        (folder / name).write_text("not a video")
+    run = predict(best, folder, tmp_path / "run", "--no-overlay", status=2)
+    assert "1 of 4 inputs could not be read (b.mp4)" in run.err and "b.mp4" in run.out
+    first, third, fourth = (read_timeline(tmp_path / "run" / name)[1] for name in ("a", "c", "log.txt.mp4"))
+    assert first == third == fourth and "1 item left alone: notes.txt" in run.out
+
+
+def test_a_rotated_video_is_upright(best, tmp_path, eyes):
+    """Stored on its side with a note to turn it, as telephones do: the answers are those of the upright one."""
+    lying = [np.rot90(frame, -1) for _, frame in frames_of([(1, 5.0)])]
+    predict(best, filming.film(tmp_path / "v.mp4", lying, fps=int(FPS), rotation=90), tmp_path / "run")
+    _, table = read_timeline(tmp_path / "run")
+    assert {row["predicted"] for row in table} == {"Enjoyment"} and {row["seen"] for row in table} == {FACE}
+    assert frames_in(tmp_path / "run/overlay.mp4")[1] == 160
+
+
+def test_a_variable_frame_rate(best, tmp_path, eyes):
+    frames = [pair for pair in frames_of([(1, 6.0)]) if pair[0] < 2 or round(pair[0] * FPS) % 3 == 0]
+    predict(best, write_video(tmp_path / "v.mp4", frames, FPS, crf=8), tmp_path / "run")
+    times, *_ = frames_in(tmp_path / "run/overlay.mp4")
+    assert times == pytest.approx([seconds for seconds, _ in frames], abs=1e-3)
+    assert {row["predicted"] for row in read_timeline(tmp_path / "run")[1]} == {"Enjoyment"}
+
+
+def test_a_video_that_is_cut_off(best, tmp_path, eyes):
+    cut = film(tmp_path / "cut.mkv", PARTS)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    run = predict(best, cut, tmp_path / "run", "--no-overlay")
+    document, _ = read_timeline(tmp_path / "run")
+    assert 5 < document["seconds"] < 20 and document["damaged"] and "warning" in run.out
+
+
+@pytest.mark.parametrize("kind", ["nothing", "text", "half", "sound", "folder"])
+def test_files_that_are_no_videos(best, video, tmp_path, capsys, eyes, kind):
+    path = tmp_path / "file.mp4"
+    {
+        "nothing": lambda: None,
+        "text": lambda: path.write_text("hello " * 1000),
+        "half": lambda: path.write_bytes(video.read_bytes()[:400]),
+        "sound": lambda: filming.sound(path),
+        "folder": path.mkdir,
+    }[kind]()
+    assert "file.mp4" in error_of([*predict_words(best, path), "--output-dir", str(tmp_path / "run")], capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--input v.mp4 --eval-checkpoint BEST --smooth 2", "--smooth 2"),
+        ("--input v.mp4 --eval-checkpoint BEST --features .", "--features"),
+        ("--input v.mp4 --eval-checkpoint BEST --onnx x.onnx", "keep one"),
+        ("--input v.mp4 --eval-checkpoint BEST --encoder x.pt", "--encoder"),
+        ("--input v.mp4 --eval-checkpoint BEST --format onnx", "--format belongs to"),
+        ("--input v.mp4 --eval-checkpoint BEST --class-texts x.json", "knows its own classes"),
+        (
+            "@recipes/dfer_clip_demo.args --input v.mp4 --eval-checkpoint BEST",
+            "--model dfer-clip: this checkpoint was trained with clip-caer",
+        ),
+        (f"--eval-checkpoint BEST --input {'a' * 300}.mp4", "file name too long"),
+        ("--eval-checkpoint BEST --every 2", "name one, --input"),
+        ("--input v.mp4", "needs --eval-checkpoint"),
+        ("", "needs --eval-checkpoint"),
+        ("--mode train --every 2", "--every belongs to --mode"),
+        ("--mode train --face-model x.onnx", "--face-model belongs to"),
+        ("--input v.mp4 --onnx x.onnx --gpu mps", "not on mps"),
+        ("--input v.mp4 --onnx x.onnx --class-texts x.json", "--class-texts is settled in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --image-size 64", "--image-size is settled in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --normalize clip", "--normalize is settled in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --temporal-layers 5", "--temporal-layers is settled in the file of --onnx"),
+    ],
+)
+def test_mistakes(best, words, message, capsys):
+    assert message in error_of(["--mode", "predict", *words.replace("BEST", str(best)).split()], capsys)
+
+
+def test_bodies_are_found_so_no_boxes_are_asked_for(best, short, tmp_path, eyes):
+    content = torch.load(best, weights_only=True)
+    content["config"]["data"] |= {"crop_body": False, "bounding_box_body": None}
+    torch.save(content, tmp_path / "whole.pt")
+    run = predict(tmp_path / "whole.pt", short, tmp_path / "run", "--crop-body", "--no-overlay")
+    assert "--crop-body True: trained with False" in run.out
+
+
+def test_ctrl_c_saves_what_was_seen(best, tmp_path, monkeypatch, eyes):
+    """The signal comes while the video is read: a slow detector sends it with its 25th search."""
+    video, detector = film(tmp_path / "v.mp4", [(1, 20.0)]), KnownFaces()
+
+    def interrupt(frame):
+        if detector.calls == 25:
+            os.kill(os.getpid(), signal.SIGINT)
+        return detector(frame)
+
+    monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: interrupt)
+    run = predict(best, video, tmp_path / "run", status=130)
+    assert "stopped after" in run.err
+    document, table = read_timeline(tmp_path / "run")
+    assert document["interrupted"] is True and 5 < document["seconds"] < 15
+    assert len(table) == len(document["rows"]) > 2 and float(table[-1]["to"]) == pytest.approx(document["seconds"])
+    times, *_ = frames_in(tmp_path / "run/overlay.mp4")
+    assert len(times) == round(document["seconds"] * FPS)
+
+
+def test_flags_that_change_nothing_or_the_model_are_named(best, short, tmp_path, eyes):
+    idle = ["--epochs", "3", "--every", "2", "--calibrate", "--normalize", "none"]
+    run = predict(best, short, tmp_path / "a", "--no-overlay", *idle)
+    assert "warning: --mode predict does not read --epochs --calibrate\n" in run.out
+    assert "--normalize none: trained with clip, so this scores another model" in run.out
+    assert "does not read" not in predict(best, short, tmp_path / "b", "--no-overlay", "--amp", "off").out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_warning_and_a_device_an_error(best, short, tmp_path, eyes, capsys):
+    words = predict_words(best, short)[:-2]
+    run = run_main([*words, "--no-overlay", "--gpu", "0"], tmp_path / "a")
+    assert "warning: --gpu 0: there is no such GPU here" in run.out
+    assert "--device cuda: not available here" in error_of([*words, "--device", "cuda"], capsys)
+
+
+def test_an_earlier_timeline_stays(best, short, tmp_path, eyes):
+    predictor = Predictor(best, device="cpu", overlay=False)
+    predictor(short, out=tmp_path / "a")
+    before = (tmp_path / "a/timeline.csv").read_bytes()
+    with pytest.raises(UserError, match="holds a timeline already"):
+        predictor(short, out=tmp_path / "a")
+    assert (tmp_path / "a/timeline.csv").read_bytes() == before
