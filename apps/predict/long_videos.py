@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dataloader.sequences import FeatureSource
 from dataloader.unlabelled import read_feature_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.checks import check_method
+from engine.long_videos.predict import predict_videos
+from engine.long_videos.results import PICTURED_VIDEOS, PredictionWriter, draw_timelines, thresholds_of
+from engine.long_videos.train import require_width, stored_thresholds
 from engine.methods.sequence import SequenceTask
 from engine.options import Config
-from engine.sequence.evaluate import require_width, stored_thresholds
-from engine.sequence.predict import predict_videos
-from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
 from engine.session import open_session
 from utils.errors import UserError, about
 from utils.words import plural
@@ -41,11 +39,11 @@ def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         log.say(
             f"{plural(len(videos), 'video')}, {plural(sum(map(len, videos)), 'frame')}, {source.width} features a frame"
         )
-        cut, shown = chosen_cut(task, config, stored_thresholds(opened)), []
-        with Writer(log.folder, task.tasks, np.asarray(cut)) as writer:
-            for found in predict_videos(task, videos, source, config, session, "predict"):
-                writer.write(found)
-                shown += [found] if len(shown) < SHOWN else []
-        draw(shown, task, log.folder / "timeline.png")
+        thresholds, pictured = thresholds_of(task, config, stored_thresholds(opened)), []
+        with PredictionWriter(log.folder, task.tasks, thresholds) as writer:
+            for predictions in predict_videos(task, videos, source, config, session, "predict"):
+                writer.write(predictions)
+                pictured += [predictions] if len(pictured) < PICTURED_VIDEOS else []
+        draw_timelines(pictured, task.tasks, log.folder / "timeline.png")
         log.say(f"run folder: {log.folder}")
     return {"videos": len(videos)}
