@@ -183,7 +183,7 @@ def best_thresholds(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         raise UserError("labels of action units are 0 or 1, or NaN or -1 where there is none")
     require_finite(probabilities)
     columns = zip(label.T, probabilities.T, (label >= 0).T, strict=True)
-    return np.array([best_threshold(true[known] > 0, p[known].astype(float)) for true, p, known in columns])
+    return np.array([best_threshold(true[labelled] > 0, p[labelled].astype(float)) for true, p, labelled in columns])
 
 
 def best_threshold(active: np.ndarray, probability: np.ndarray) -> float:

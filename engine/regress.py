@@ -202,11 +202,11 @@ def fit_readout(features: Tensor, values: Tensor, config: Config, name: str) -> 
 def train_readout(readout: nn.Sequential, features: Tensor, values: Tensor, config: Config) -> None:
     optimizer = build_optimizer([{"params": list(readout.parameters()), "lr": config.optim.lr}], config.optim)
     schedule = build_schedule(optimizer, config.optim)
-    known = ~values.isnan()
+    is_known = ~values.isnan()
     for _ in range(config.optim.epochs):
         for rows in torch.randperm(len(features)).split(config.optim.batch_size):
             predicted = readout(features[rows])
-            loss = regression_loss(predicted, values[rows], known[rows], config.loss.regression_loss)
+            loss = regression_loss(predicted, values[rows], is_known[rows], config.loss.regression_loss)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -220,12 +220,12 @@ def column_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, deviation.where(deviation > CONSTANT * rows.nan_to_num().abs().amax(0), 0.0)
 
 
-def regression_loss(predicted: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:
+def regression_loss(predicted: Tensor, target: Tensor, is_known: Tensor, kind: str) -> Tensor:
     """Return the mean squared error of the known targets, or the mean of 1 - CCC over the columns (B, K)."""
     target = target.nan_to_num()
     if kind == "mse":
-        return weighted_mean((predicted - target).square(), known.float())
-    return weighted_mean(1 - concordance(predicted, target, known), (known.sum(dim=0) >= 2).float())
+        return weighted_mean((predicted - target).square(), is_known.float())
+    return weighted_mean(1 - concordance(predicted, target, is_known), (is_known.sum(dim=0) >= 2).float())
 
 
 @torch.inference_mode()
@@ -304,11 +304,11 @@ def save_regression(
 ) -> None:
     """Write best.pt: the video model as it was, with the readout of all subjects."""
     regression = dataclasses.replace(video_config.model, task="regression")
-    stored = dataclasses.replace(video_config, run=config.run, model=regression)
+    options = dataclasses.replace(video_config, run=config.run, model=regression)
     content = {
         "format": FORMAT,
         "family": config.model.model,
-        "config": dataclasses.asdict(stored),
+        "config": dataclasses.asdict(options),
         "classes": list(names),
         "label_base": 0,
         "model": halve_where_exact({name: value.cpu() for name, value in model.state_dict().items()}),

@@ -7,9 +7,8 @@ from dataloader.sequences import FeatureSource
 from dataloader.unlabelled import read_feature_videos
 from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
 from engine.checks import check_method
-from engine.long_videos.predict import predict_videos
-from engine.long_videos.results import PICTURED_VIDEOS, PredictionWriter, draw_timelines, thresholds_of
-from engine.long_videos.train import require_width, stored_thresholds
+from engine.long_videos.data import require_width
+from engine.long_videos.results import stored_thresholds, thresholds_of, write_predictions
 from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.session import open_session
@@ -39,11 +38,7 @@ def predict(config: Config, given: dict[str, Any]) -> dict[str, Any]:
         log.say(
             f"{plural(len(videos), 'video')}, {plural(sum(map(len, videos)), 'frame')}, {source.width} features a frame"
         )
-        thresholds, pictured = thresholds_of(task, config, stored_thresholds(opened)), []
-        with PredictionWriter(log.folder, task.tasks, thresholds) as writer:
-            for predictions in predict_videos(task, videos, source, config, session, "predict"):
-                writer.write(predictions)
-                pictured += [predictions] if len(pictured) < PICTURED_VIDEOS else []
-        draw_timelines(pictured, task.tasks, log.folder / "timeline.png")
+        thresholds = thresholds_of(task, config, stored_thresholds(opened))
+        write_predictions(task, videos, source, config, session, "predict", thresholds)
         log.say(f"run folder: {log.folder}")
     return {"videos": len(videos)}

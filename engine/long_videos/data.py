@@ -12,6 +12,7 @@ from dataloader.sequences import FeatureSource, WindowDataset, collate
 from engine.methods.sequence import labels_of, tasks_of
 from engine.options import Config
 from engine.session import Session
+from models.sequence import SequenceModel
 from utils.errors import UserError
 
 
@@ -40,6 +41,12 @@ def read_video_sets(config: Config) -> VideoSets:
                 raise UserError(f"--task {task}: no {name} video has a valid {task} label")
     videos = list({video.id: video for video in [*train, *validation]}.values())
     return VideoSets(train, validation, FeatureSource(videos, [Path(folder) for folder in folders]))
+
+
+def require_width(features: FeatureSource, model: SequenceModel, path: Path, config: Config) -> None:
+    if features.width != model.features:
+        folders = " ".join(config.sequence.features)
+        raise UserError(f"--features {folders}: {features.width} numbers a frame, but {path} reads {model.features}")
 
 
 def describe_video_sets(sets: VideoSets) -> str:

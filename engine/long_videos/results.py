@@ -14,10 +14,12 @@ from analysis.affect import PooledVideos, VideoPredictions, add_intervals, score
 from dataloader.affwild import Video
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from dataloader.sequences import FeatureSource
+from engine.checkpoints import Opened
 from engine.long_videos.predict import predict_videos
 from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.session import Session
+from models.sequence import SIZES
 from utils.errors import UserError
 
 if TYPE_CHECKING:  # the pictures' library takes a second to import
@@ -42,25 +44,44 @@ def score_and_write(
 
     ``tuned``: thresholds of the action units from the training videos, for ``--thresholds tuned``.
     """
-    thresholds = thresholds_of(task, config, tuned)
-    pooled, pictured, log = PooledVideos(task.tasks), [], session.log
-    with PredictionWriter(log.folder, task.tasks, thresholds) as writer:
-        for predictions in predict_videos(task, videos, features, config, session, "validation"):
-            pooled.add(predictions)
-            writer.write(predictions)
-            pictured += [predictions] if len(pictured) < PICTURED_VIDEOS else []
+    thresholds, pooled, log = thresholds_of(task, config, tuned), PooledVideos(task.tasks), session.log
+    write_predictions(task, videos, features, config, session, "validation", thresholds, pooled)
     metrics, groups, warnings = pooled.score(thresholds), pooled.groups(), []
     if config.results.ci != "off":
         metrics, warnings = add_intervals(metrics, pooled, thresholds, groups), groups.doubts()
     metrics |= {"fold": int(config.data.fold), "videos": len(videos), "frames": sum(map(len, videos))}
     log.write_json("metrics.json", metrics)
-    draw_timelines(pictured, task.tasks, log.folder / "timeline.png")
     log.say(f"\n{config.run.exper_name}: {len(videos)} validation videos of fold {config.data.fold}")
     log.say(score_lines(metrics))
     for warning in warnings:
         log.warn(warning)
     log.say(f"run folder: {log.folder}")
     return metrics
+
+
+def write_predictions(
+    task: SequenceTask,
+    videos: list[Video],
+    features: FeatureSource,
+    config: Config,
+    session: Session,
+    name: str,
+    thresholds: list[float] | float,
+    pooled: PooledVideos | None = None,
+) -> None:
+    """Predict every frame of the videos, write their files and draw the first videos.
+
+    ``name`` labels the progress bar; ``pooled`` collects the predictions for scores.
+    """
+    pictured, folder = [], session.log.folder
+    with PredictionWriter(folder, task.tasks, thresholds) as writer:
+        for predictions in predict_videos(task, videos, features, config, session, name):
+            writer.write(predictions)
+            if pooled is not None:
+                pooled.add(predictions)
+            if len(pictured) < PICTURED_VIDEOS:
+                pictured.append(predictions)
+    draw_timelines(pictured, task.tasks, folder / "timeline.png")
 
 
 def thresholds_of(task: SequenceTask, config: Config, tuned: list[float] | None) -> list[float] | float:
@@ -70,6 +91,17 @@ def thresholds_of(task: SequenceTask, config: Config, tuned: list[float] | None)
     if tuned is None:
         raise UserError("--thresholds tuned: this checkpoint holds none, since its training never ended; pass 0.5")
     return tuned
+
+
+def stored_thresholds(opened: Opened) -> list[float] | None:
+    """Return the tuned thresholds in a checkpoint; None where its training has not ended."""
+    thresholds = opened.content.get("thresholds")
+    if thresholds is None:
+        return None
+    is_list = isinstance(thresholds, list) and len(thresholds) == SIZES["au"]
+    if not is_list or not all(isinstance(value, float) for value in thresholds):
+        raise UserError(f"{opened.path}: damaged: its thresholds are not {SIZES['au']} numbers")
+    return thresholds
 
 
 class PredictionWriter:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +13,21 @@ from analysis.affect import PooledVideos, main_scores
 from analysis.model_card import write_model_card
 from dataloader.affwild import Video
 from dataloader.classes import Classes
-from dataloader.sequences import FeatureSource
 from engine.checkpoints import Opened, rebuild
 from engine.checks import check_method
 from engine.device import seed_epoch
 from engine.interrupt import Interruption
 from engine.keep import Keeper, Progress
-from engine.long_videos.data import VideoSets, describe_video_sets, hash_video_sets, read_video_sets, training_windows
+from engine.long_videos.data import (
+    VideoSets,
+    describe_video_sets,
+    hash_video_sets,
+    read_video_sets,
+    require_width,
+    training_windows,
+)
 from engine.long_videos.predict import predict_videos
-from engine.long_videos.results import score_and_write
+from engine.long_videos.results import score_and_write, stored_thresholds
 from engine.loop import Loop
 from engine.methods.sequence import SequenceTask
 from engine.optim import build_optimizer, step_scaled
@@ -31,7 +36,6 @@ from engine.registry import method_named
 from engine.resume import ResumePoint, Start, continued_folder, is_complete
 from engine.running import RunningLosses
 from engine.session import Session, open_session
-from models.sequence import SIZES, SequenceModel
 from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
 from utils.errors import UserError, about
 from utils.runlog import progress_bar
@@ -184,20 +188,3 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
             session.log.warn(f"--fold {config.data.fold}: trained on fold {trained_on}, which may hold these videos")
         task = SequenceTask(model.to(session.device), config)
         return score_and_write(task, sets.validation, sets.features, config, session, thresholds)
-
-
-def require_width(features: FeatureSource, model: SequenceModel, path: Path, config: Config) -> None:
-    if features.width != model.features:
-        folders = " ".join(config.sequence.features)
-        raise UserError(f"--features {folders}: {features.width} numbers a frame, but {path} reads {model.features}")
-
-
-def stored_thresholds(opened: Opened) -> list[float] | None:
-    """Return the tuned thresholds in a checkpoint; None where its training has not ended."""
-    thresholds = opened.content.get("thresholds")
-    if thresholds is None:
-        return None
-    is_list = isinstance(thresholds, list) and len(thresholds) == SIZES["au"]
-    if not is_list or not all(isinstance(value, float) for value in thresholds):
-        raise UserError(f"{opened.path}: damaged: its thresholds are not {SIZES['au']} numbers")
-    return thresholds
