@@ -1,20 +1,24 @@
-"""``--calibrate``: one temperature fitted on the validation clips when training ends; best.pt keeps it."""
+"""``--calibrate``: one temperature, fitted on the validation clips when training ends and stored in best.pt."""
 
 from pathlib import Path
 from typing import Any
 
 from analysis.calibration import Calibration, fit_temperature, stored_calibration
+from dataloader.annotation import Clip
+from dataloader.clips import Views
 from engine.clip_predict import predict
 from engine.data import evaluation_loader
-from engine.interrupt import Watched
+from engine.interrupt import Interruption, Watched
 from engine.lists import Splits
+from engine.methods.base import ClipTask
 from engine.options import Config
+from engine.session import Session
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 
 
 def require_validation(splits: Splits, config: Config) -> None:
-    """Before the first epoch."""
+    """Raise a UserError before the first epoch where there is nothing to fit a temperature on."""
     if config.results.calibrate and not splits.val:
         raise UserError(
             "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
@@ -22,17 +26,28 @@ def require_validation(splits: Splits, config: Config) -> None:
         )
 
 
-def calibrate(best: dict[str, Any], path: Path, trainer: Any, split: str) -> Calibration:
-    """The temperature of ``best``, the content of ``path``, whose weights the trainer's model has; else what it holds.
+def calibrate(
+    best: dict[str, Any],
+    path: Path,
+    *,
+    task: ClipTask,
+    clips: list[Clip],
+    views: Views,
+    stop: Interruption,
+    config: Config,
+    session: Session,
+    split: str,
+) -> Calibration:
+    """Fit a temperature on validation clips, store it in ``best``, the content of ``path``, and return it.
 
-    Fitted anew whenever a run ends, so that it belongs to these weights. ``split`` is scored next.
+    Without ``--calibrate`` return what ``best`` holds. A run that ends again fits again, so that the temperature
+    belongs to the weights of ``task``. ``split`` is scored next.
     """
-    config, log = trainer.config, trainer.log
+    log = session.log
     if not config.results.calibrate:
         return stored_calibration(best, path)
-    loader = evaluation_loader(config, trainer.splits["val"], trainer.views, trainer.session)
-    loader = Watched(loader, trainer.stop, trainer.group)
-    _, label, logits, _ = predict(trainer.task, loader, config, trainer.session, "calibration")
+    loader = Watched(evaluation_loader(config, clips, views, session), stop, session.group)
+    _, label, logits, _ = predict(task, loader, config, session, "calibration")
     temperature = fit_temperature(logits, label)
     if temperature is None:
         log.warn(
@@ -41,14 +56,12 @@ def calibrate(best: dict[str, Any], path: Path, trainer: Any, split: str) -> Cal
         )
         return stored_calibration({}, path)
     fitted = Calibration(temperature, "val", len(label))
-    if trainer.group.is_main:
+    if session.group.is_main:
         save_checkpoint(best | {"calibration": fitted.as_dict()}, path)
-    log.say(f"temperature {temperature:.3f}, fitted on {len(label)} validation clips{doubt(config, split)}")
-    return fitted
-
-
-def doubt(config: Config, split: str) -> str:
+    caveat = ""
     if split == "val":
-        return ", which are scored as well: their ECE is optimistic"
-    chosen = config.optim.select_on == "val"
-    return ", which chose the epoch too: for one number that matters little" if chosen else ""
+        caveat = ", which are scored as well: their ECE is optimistic"
+    elif config.optim.select_on == "val":
+        caveat = ", which chose the epoch too: for one number that matters little"
+    log.say(f"temperature {temperature:.3f}, fitted on {len(label)} validation clips{caveat}")
+    return fitted

@@ -87,7 +87,7 @@ def check_modes(config: Config, given: Mapping[str, Any]) -> None:
     mode, fields = config.run.mode, options_by_name()
     for name, value in given.items():
         facts = fields[name].metadata
-        if not facts["belongs"] or mode in facts["modes"]:
+        if not facts["belongs"] or facts["positional"] or mode in facts["modes"]:
             continue
         if value == fields[name].default and not set(facts["modes"]).isdisjoint(TRAINING):
             continue  # the runs of an ablation switch off what is the ablation's

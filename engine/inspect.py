@@ -1,7 +1,6 @@
-"""``--mode inspect``: what a checkpoint holds and how it would be run. ``--mode convert``: a file of ours out of it."""
+"""``--mode inspect``: print what a checkpoint holds. ``--mode convert``: write it as a checkpoint of this project."""
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,16 @@ from engine.checkpoints import KEYS, Opened, model_config, open_checkpoint, rebu
 from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
-from models.published import Published
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
 from utils.runlog import require_new
 
-WRITTEN = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width")
+CONVERTED = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width")
 
 
 def inspect(config: Config, given: dict[str, Any]) -> None:
-    """Print all of it."""
+    """Print the method, sizes, classes, texts, keys and options of a checkpoint, or the sizes of a CLIP file."""
     path = Path(config.run.files[0])
     content = read_checkpoint(path)
     if "visual.conv1.weight" in content:
@@ -33,17 +31,17 @@ def inspect(config: Config, given: dict[str, Any]) -> None:
 
 
 def convert(config: Config, given: dict[str, Any]) -> None:
-    """Write the checkpoint as ours, as a torch file of plain tensors and as safetensors."""
+    """Write the checkpoint in our format, as a torch file of plain tensors and as safetensors."""
     source = Path(config.run.files[0])
     opened = open_checkpoint(source, given)
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
     with about(source):
-        model = rebuild(opened.content, model_config(opened.content, given))  # what is written can be run
+        model = rebuild(opened.content, model_config(opened.content, given))  # so that what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     require_new(folder, targets)
-    content = {key: value for key, value in opened.content.items() if key in WRITTEN}
+    content = {key: value for key, value in opened.content.items() if key in CONVERTED}
     content["model"] = halve_where_exact(model.state_dict())
     print(describe(opened, given))
     save_checkpoint(content, targets[0])
@@ -52,29 +50,38 @@ def convert(config: Config, given: dict[str, Any]) -> None:
 
 
 def describe(opened: Opened, given: dict[str, Any]) -> str:
-    """Sizes, classes, texts, keys, options."""
-    content = opened.content
-    parameters = sum(tensor.numel() for tensor in content["model"].values())
-    note, width = one_line(content.get("trained_on", "")), content.get("face_width")
+    """Return the lines of ``--mode inspect`` on a checkpoint."""
+    content, method, report = opened.content, opened.method, opened.report
+    title = f"{content['family']} (a checkpoint of this project)"
+    if report is not None:
+        keys = sum(map(len, (report.taken, report.dropped, report.unexpected, report.unsupported)))
+        title = f"{method.published[report.family].title} (published layout, {keys} keys)"
     lines = [
-        f"family      {_title(opened)}",
+        f"family      {title}",
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
-        *([f"            on a set that says of itself: {note}"] if note else []),
-        *([f"            on faces around {width:.0f} pixels wide"] if width else []),
-        *(describe_own_parts(opened) or [describe_towers(opened.shape)]),
-        f"tensors     {len(content['model'])}, {parameters / 1e6:.2f} M numbers",
+    ]
+    if note := one_line(content.get("trained_on", "")):
+        lines.append(f"            on a set that says of itself: {note}")
+    if width := content.get("face_width"):
+        lines.append(f"            on faces around {width:.0f} pixels wide")
+    if method.reads_features:
+        lines += method.describe(rebuild(content, opened.config), opened.config, content)
+    else:
+        lines.append(describe_towers(opened.shape))
+    numbers = sum(tensor.numel() for tensor in content["model"].values())
+    lines += [
+        f"tensors     {len(content['model'])}, {numbers / 1e6:.2f} M numbers",
         f"classes     {len(content['classes'])}: {', '.join(content['classes'])}",
     ]
     if opened.unnamed:
         lines.append(f"            {opened.unnamed}")
-    if (calibrated := stored_calibration(content, opened.path)) != RAW:
-        lines.append(
-            f"temperature {calibrated.temperature:.3f}, fitted on {calibrated.clips} {calibrated.fitted_on} clips"
-        )
-    if opened.report is not None:
+    if (calibration := stored_calibration(content, opened.path)) != RAW:
+        fitted = f"fitted on {calibration.clips} {calibration.fitted_on} clips"
+        lines.append(f"temperature {calibration.temperature:.3f}, {fitted}")
+    if report is not None:
         lines.append(describe_published(opened, given))
     else:
-        lines += [f"option      {line}" for line in _own_options(opened)]
+        lines += [f"option      {flag_of(n)} {written(value_of(opened.config, n))}" for n in model_options(opened)]
     return "\n".join(one_line(part) for line in lines for part in line.split("\n"))
 
 
@@ -87,58 +94,38 @@ def describe_towers(shape: ClipShape) -> str:
     return f"{image}\ntext tower  {text}"
 
 
-def describe_own_parts(opened: Opened) -> list[str] | None:
-    """Return lines on a model that has no CLIP towers."""
-    if not opened.method.reads_features:
-        return None
-    return opened.method.describe(rebuild(opened.content, opened.config), opened.config, opened.content)
-
-
 def describe_published(opened: Opened, given: dict[str, Any]) -> str:
-    """Texts recovered, what became of every key, and the options that its tensors cannot tell."""
-    report, config = opened.report, asdict(opened.config)
+    """Return lines on recovered texts, on the fate of every key, and on options that the tensors cannot tell."""
+    report, config = opened.report, opened.config
     lines = [f"prompt      {text}" for text in report.prompts]
     lines += [f"hand-made   {text}" for text in report.descriptive]
     lines.append(f"keys        {len(report.taken)} taken")
-    lines += [f"            {count} dropped: {what}" for what, count in _dropped(report).items()]
-    for what, keys in (
+    dropped = Counter(f"{key.split('.')[0]}.* ({reason})" for key, reason in report.dropped.items())
+    lines += [f"            {count} dropped: {keys}" for keys, count in dropped.items()]
+    for title, keys in (
         ("missing", report.missing),
         ("unexpected", report.unexpected),
         ("unequal copies", report.differing),
         ("layers that do not exist here", report.unsupported),
     ):
-        lines.append(f"            {len(keys)} {what}" + (f": {', '.join(keys)}" if keys else ""))
+        lines.append(f"            {len(keys)} {title}" + (f": {', '.join(keys)}" if keys else ""))
     lines.append("run with    (tensors do not tell: from the published recipe, or from your flags)")
     for name in opened.method.unknown_to_tensors():
-        value = next(group[name] for group in config.values() if name in group)
+        value = value_of(config, name)
         if value is not None:
-            yours = "   (yours)" if name in given else ""
-            lines.append(f"            {flag_of(name)} {value}{yours}")
-    if config["model"]["slerp_weight"] > 0 and not report.descriptive:
+            lines.append(f"            {flag_of(name)} {value}" + ("   (yours)" if name in given else ""))
+    if config.model.slerp_weight > 0 and not report.descriptive:
         lines.append("            (no hand-made texts in the file: IEC takes its class texts without context vectors)")
-    if config["data"]["crop_body"] is None and config["model"]["streams"] == "both":
+    if config.data.crop_body is None and config.model.streams == "both":
         lines.append("            context: the body box where --bounding-box-body is given")
     return "\n".join(lines)
 
 
-def _title(opened: Opened) -> str:
-    if opened.report is None:
-        return f"{opened.content['family']} (a checkpoint of this project)"
-    report = opened.report
-    total = len(report.taken) + len(report.dropped) + len(report.unexpected) + len(report.unsupported)
-    return f"{opened.method.published[report.family].title} (published layout, {total} keys)"
-
-
-def _dropped(report: Published) -> Counter:
-    """By reason and by the first part of the name."""
-    return Counter(f"{key.split('.')[0]}.* ({reason})" for key, reason in report.dropped.items())
-
-
-def _own_options(opened: Opened) -> list[str]:
-    """Return the options that the model was built with, as they would be typed."""
-    reads, fields = opened.method.reads, options_by_name()
-    evaluation = {n for n, f in fields.items() if "eval" in f.metadata["modes"] and not f.metadata["free"]}
-    names = [
-        n for n, f in fields.items() if f.metadata["part"] in reads and (f.metadata["checkpoint"] or n in evaluation)
+def model_options(opened: Opened) -> list[str]:
+    """Return the names of the options that the model was built with or is evaluated with."""
+    return [
+        name
+        for name, field in options_by_name().items()
+        if field.metadata["part"] in opened.method.reads
+        and (field.metadata["checkpoint"] or ("eval" in field.metadata["modes"] and not field.metadata["free"]))
     ]
-    return [f"{flag_of(name)} {written(value_of(opened.config, name))}" for name in names]

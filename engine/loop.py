@@ -5,10 +5,12 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from engine.interrupt import Interruption
+from engine.device import random_state
+from engine.interrupt import Interruption, Watched
 from engine.keep import Keeper, Progress
 from engine.options import Config
 from engine.resume import ResumePoint, adopt_best, settle_folder
+from engine.running import RunningLosses
 from engine.session import Session
 from utils.errors import Interrupted
 from utils.runlog import RunLog
@@ -54,6 +56,25 @@ class Loop:
                 again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
                 self.log.say(f"stopped and saved; go on with: {again}")
                 raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
+
+    def watch(self, loader: Any) -> Watched:
+        """Return a loader that ends between two batches once a signal came."""
+        return Watched(loader, self.stop, self.session.group)
+
+    def mark_step(self, losses: RunningLosses, step: int) -> None:
+        """Note how far the epoch is, after each update of the weights: a save goes on from here."""
+        self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.session.device)}
+
+    def keep_epoch(self, values: dict[str, Any], name: str, score: float) -> None:
+        """Save best.pt if the epoch is the best so far by ``score``, stored as ``name``, and last.pt in any case."""
+        best, epoch = self.progress.best, self.progress.epoch + 1
+        is_best = self.config.optim.select_on == "last" or score > best[name] or not best["epoch"]
+        best = {name: score, "epoch": epoch} if is_best else best
+        self.progress = Progress(epoch, best=best, history=[*self.progress.history, values])
+        self.inside = {}
+        if is_best:
+            self.keeper.save_best(self.progress)
+        self.keeper.save_last(self.progress)
 
     def save_inside(self, saved: float) -> float:
         """last.pt inside an epoch, when its time has come; returns when it was saved last."""

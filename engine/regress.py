@@ -1,18 +1,17 @@
-"""``--task regression``: an MLP reads numbers out of frozen video features, tested on subjects that it never saw.
+"""``--task regression``: an MLP that predicts numbers from the frozen video features of a caption model.
 
-The video model comes from ``--init-from``. Each fold of subjects is predicted by a readout trained on the others; the
-readout that is kept is trained on all.
+The video model comes from ``--init-from``; the MLP is its readout. Subjects are divided into folds, and each fold is
+predicted by a readout that was trained on all other subjects. The checkpoint holds a readout trained on all subjects.
 """
 
 import csv
 import dataclasses
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.intervals import Groups, agreement_intervals, groups_of
 from analysis.metrics import KINDS, agreements, brackets
@@ -26,36 +25,32 @@ from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.evaluate import require_read
 from engine.keep import told_of_set
 from engine.methods.base import ClipTask
+from engine.optim import build_optimizer, build_schedule
 from engine.options import Config
-from engine.readout import Readout
 from engine.registry import method_named
 from engine.resume import Start
 from engine.session import Session, open_session
+from models.build import build_readout, seeded
 from models.clip_caer import Output
 from models.emoclip import EmoClip
+from models.losses import concordance, weighted_mean
 from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 from utils.config import flag_of
 from utils.errors import UserError, about
 from utils.words import plural
 
 FEW_SUBJECTS = 20
-SEEN = ("root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "on_bad_frame", "eval_batch_size")
-
-
-class FeatureTask(ClipTask):
-    """Video features (B, D) where another task gives logits."""
-
-    def forward(self, batch: dict[str, Any]) -> Output:
-        frames, _ = self.model.encode_frames(batch["face"])
-        feature = self.model.temporal(frames).float()
-        return Output(feature, feature, None)
-
-    def fix_texts(self) -> None:
-        pass
+HIDDEN = 256  # width of the readout's hidden layer
+CONSTANT = 1e-6  # of a column's largest value: a smaller deviation is rounding in float32
+# Options of the video model that the user may set: where and how its frames are read. All others of a regression belong
+# to the readout, and the video model keeps those that it was trained with.
+FRAME_OPTIONS = (
+    "root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "on_bad_frame", "eval_batch_size",
+)  # fmt: skip
 
 
 def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
-    """Cross-validate over subjects, write the scores, keep a readout of all."""
+    """Cross-validate over subjects, write the scores, and save the video model with a readout of all subjects."""
     config = start.config
     if config.data.targets is None:
         raise UserError("--task regression needs --targets FILE.csv")
@@ -67,154 +62,24 @@ def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
     if config.model.task not in opened.method.tasks:
         raise UserError(f"--init-from {path}: {opened.method.name}; video features are read from emoclip models")
     with about(path):
-        seen = model_config(opened.content, {k: v for k, v in given.items() if k in SEEN} | {"pack": "none"})
-        model = rebuild(opened.content, seen)
+        frame_options = {name: given[name] for name in FRAME_OPTIONS if name in given}
+        video_config = model_config(opened.content, frame_options | {"pack": "none"})
+        model = rebuild(opened.content, video_config)
     with open_session(config) as session:
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
-        describe(targets, folds, session)
-        views = views_of(targets, opened, seen, session)
-        features = video_features(model, targets, views, seen, session)
+        describe_targets(targets, folds, session)
+        views = open_views(targets, opened, video_config, session)
+        features = video_features(model, targets, views, video_config, session)
         values = torch.from_numpy(targets.values).float().to(features.device)
         predicted = cross_validate(features, values, folds, config)
-        metrics = write_regression(config, session, targets, predicted, folds, "each subject held out in turn")
-        model.readout = Readout(features, values, config, "readout of all").layers
+        metrics = write_regression(config, session, targets, predicted, "each subject held out in turn", folds)
+        model.readout = fit_readout(features, values, config, "readout of all")
         if session.group.is_main:
-            keep(model, targets.names, config, seen, session, middle_width(targets.clips, views.face_boxes))
+            face_width = middle_width(targets.clips, views.face_boxes)
+            save_regression(model, targets.names, config, video_config, session, face_width)
             write_model_card(session.log, config.data.root_dir, method_named(config.model.model))
         session.log.say(f"run folder: {session.log.folder}")
         return metrics
-
-
-def views_of(targets: Targets, opened: Opened, config: Config, session: Session) -> Views:
-    views = make_views(config, targets.clips, session.log)
-    warn_of_size(opened.content.get("face_width"), targets.clips, views, session.log)
-    return views
-
-
-def video_features(model: EmoClip, targets: Targets, views: Views, config: Config, session: Session) -> Tensor:
-    """(N, D) of every clip, as in evaluation."""
-    loader = evaluation_loader(config, targets.clips, views, session)
-    task = FeatureTask(model.to(session.device).eval(), ())
-    ids, _, features, replaced = predict(task, loader, config, session, "video features")
-    if replaced:
-        session.log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
-    return torch.from_numpy(features).to(session.device)
-
-
-def subject_folds(subjects: list[str], count: int, seed: int) -> np.ndarray:
-    """(N,) the fold in which each clip is predicted; a subject's clips share theirs, and folds are of like size."""
-    names, sizes = np.unique(subjects, return_counts=True)
-    if len(names) < 2:
-        raise UserError(f"--targets: all clips are of the subject {names[0]}; at least two are needed")
-    shuffled = np.random.default_rng([seed, 6]).permutation(len(names))
-    filled, fold_of = np.zeros(min(count, len(names)), dtype=int), {}
-    for index in sorted(shuffled, key=lambda i: -sizes[i]):
-        fold_of[names[index]] = int(filled.argmin())
-        filled[fold_of[names[index]]] += sizes[index]
-    return np.array([fold_of[subject] for subject in subjects])
-
-
-def describe(targets: Targets, folds: np.ndarray, session: Session) -> None:
-    count = len(set(targets.subjects))
-    held = f"{plural(len(targets.clips), 'clip')} of {plural(count, 'subject')} in {plural(folds.max() + 1, 'fold')}"
-    session.log.say(f"{held}; {', '.join(targets.names)}")
-    numbers = {"clips": len(targets.clips), "subjects": count, "folds": int(folds.max()) + 1}
-    session.log.facts["data"]["all"] = numbers | {"targets": list(targets.names)}
-    if count < FEW_SUBJECTS:
-        text = f"{plural(count, 'subject')}: what is measured on so few says little about others"
-        session.log.warn(text, "few_subjects")
-    for name, column in zip(targets.names, targets.values.T, strict=True):
-        known = column[~np.isnan(column)]
-        if len(known) == 0 or known.min() == known.max():
-            raise UserError(f"--targets: {name} is the same everywhere: there is nothing to learn")
-        if len(set(folds[~np.isnan(column)])) == 1:
-            raise UserError(f"--targets: {name} is known of too few subjects: all of them are tested together")
-
-
-def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: Config) -> np.ndarray:
-    """(N, K), each clip predicted by the readout that never saw its subject."""
-    predicted = np.empty(values.shape)
-    for fold in range(folds.max() + 1):
-        held = torch.from_numpy(folds == fold)
-        readout = Readout(features[~held], values[~held], config, f"readout {fold}")
-        predicted[held] = readout(features[held])
-    return predicted
-
-
-def write_regression(
-    config: Config,
-    session: Session,
-    targets: Targets,
-    predicted: np.ndarray,
-    folds: np.ndarray | None,
-    tested_on: str,
-) -> dict[str, Any]:
-    """``predictions.csv``, ``metrics.json``, ``agreement.png`` and the table."""
-    from analysis.plots import draw_agreement, save
-
-    log = session.log
-    metrics = agreements(targets.values, predicted, targets.names)
-    groups = target_groups(targets, config.results.ci)
-    if groups is not None:
-        bounds = agreement_intervals(targets.values, predicted, targets.names, groups)
-        metrics["intervals"] = groups.about() | bounds
-    metrics |= {"subjects": len(set(targets.subjects)), "clips": len(targets.clips), "tested_on": tested_on}
-    if not session.group.is_main:
-        return metrics
-    with open(log.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["clip", "subject", "fold", *(f"{k}_{n}" for n in targets.names for k in ("true", "predicted"))]
-        )
-        for row, clip in enumerate(targets.clips):
-            pairs = zip(targets.values[row], predicted[row], strict=True)
-            numbers = ["" if np.isnan(v) else f"{v:.9g}" for pair in pairs for v in pair]
-            writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
-    log.write_metrics(metrics)
-    save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
-    log.say(f"\n{plural(metrics['clips'], 'clip')} of {plural(metrics['subjects'], 'subject')}, {tested_on}")
-    log.say(table(metrics))
-    for doubt in groups.doubts() if groups is not None else []:
-        log.warn(doubt)
-    return metrics
-
-
-def target_groups(targets: Targets, ci: str) -> Groups | None:
-    groups = groups_of([clip.id for clip in targets.clips], targets.subjects, ci)
-    persons = groups is not None and groups.resampled == "persons"
-    return dataclasses.replace(groups, resampled="subjects") if persons else groups
-
-
-def table(metrics: dict[str, Any]) -> str:
-    heads = ("MAE", "RMSE", "Pearson", "CCC")
-    bounds = metrics.get("intervals")
-    lines = [f"{'target':<20}" + "".join(f"{head:>10}" for head in heads)]
-    for name, row in [*metrics["targets"].items(), ("mean", metrics["mean"])]:
-        line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
-        found = {} if bounds is None else bounds["mean"] if row is metrics["mean"] else bounds["targets"][name]
-        lines.append(f"{line}  {brackets(found.get('ccc'), 3)}".rstrip())
-    if bounds is not None and bounds["groups"] > 1:
-        lines.append(f"95 % interval of CCC in brackets: {bounds['groups']} {bounds['resampled']} drawn again")
-    return "\n".join(lines)
-
-
-def keep(
-    model: EmoClip, names: tuple[str, ...], config: Config, seen: Config, session: Session, face_width: float | None
-) -> None:
-    """best.pt: the video model as it was, with the readout of all subjects."""
-    told = told_of_set(config.data.root_dir, face_width)
-    config = dataclasses.replace(seen, run=config.run, model=dataclasses.replace(seen.model, task="regression"))
-    content = {
-        "format": FORMAT,
-        "family": config.model.model,
-        "config": asdict(config),
-        "classes": list(names),
-        "label_base": 0,
-        "model": halve_where_exact({name: value.cpu() for name, value in model.state_dict().items()}),
-        "epoch": 0,
-        "selected_on": "last",
-    }
-    save_checkpoint(content | told, session.log.folder / "best.pt")
 
 
 def evaluate_regression(opened: Opened, config: Config, given: dict[str, Any]) -> dict[str, Any]:
@@ -234,7 +99,223 @@ def evaluate_regression(opened: Opened, config: Config, given: dict[str, Any]) -
     with about(opened.path):
         model = rebuild(opened.content, config)
     with open_session(config) as session:
-        features = video_features(model, targets, views_of(targets, opened, config, session), config, session)
-        with torch.inference_mode():
-            predicted = model.readout(features).double().cpu().numpy()
-        return write_regression(config, session, targets, predicted, None, "all of them given")
+        features = video_features(model, targets, open_views(targets, opened, config, session), config, session)
+        return write_regression(config, session, targets, predict_numbers(model.readout, features), "all of them given")
+
+
+# -- features of videos ---------------------------------------------------------------------------------------------
+
+
+class FeatureTask(ClipTask):
+    """Returns video features (B, D) in the place of logits."""
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        frames, _ = self.model.encode_frames(batch["face"])
+        feature = self.model.temporal(frames).float()
+        return Output(feature, feature, None)
+
+    def fix_texts(self) -> None:
+        pass
+
+
+def open_views(targets: Targets, opened: Opened, config: Config, session: Session) -> Views:
+    views = make_views(config, targets.clips, session.log)
+    warn_of_size(opened.content.get("face_width"), targets.clips, views, session.log)
+    return views
+
+
+def video_features(model: EmoClip, targets: Targets, views: Views, config: Config, session: Session) -> Tensor:
+    """Return the features (N, D) of every clip, computed as in evaluation."""
+    loader = evaluation_loader(config, targets.clips, views, session)
+    task = FeatureTask(model.to(session.device).eval(), ())
+    _, _, features, replaced = predict(task, loader, config, session, "video features")
+    if replaced:
+        session.log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
+    return torch.from_numpy(features).to(session.device)
+
+
+# -- folds of subjects ----------------------------------------------------------------------------------------------
+
+
+def subject_folds(subjects: list[str], count: int, seed: int) -> np.ndarray:
+    """Return the fold (N,) in which each clip is predicted. Clips of a subject share it; folds have similar sizes."""
+    names, sizes = np.unique(subjects, return_counts=True)
+    if len(names) < 2:
+        raise UserError(f"--targets: all clips are of the subject {names[0]}; at least two are needed")
+    shuffled = np.random.default_rng([seed, 6]).permutation(len(names))
+    totals, fold_of = np.zeros(min(count, len(names)), dtype=int), {}
+    for index in sorted(shuffled, key=lambda i: -sizes[i]):  # the largest subjects first, to the smallest fold
+        fold_of[names[index]] = int(totals.argmin())
+        totals[fold_of[names[index]]] += sizes[index]
+    return np.array([fold_of[subject] for subject in subjects])
+
+
+def describe_targets(targets: Targets, folds: np.ndarray, session: Session) -> None:
+    """Print what is learnt from; raise a UserError for a number that cannot be learnt or tested."""
+    subjects = plural(len(set(targets.subjects)), "subject")
+    division = f"{plural(len(targets.clips), 'clip')} of {subjects} in {plural(folds.max() + 1, 'fold')}"
+    session.log.say(f"{division}; {', '.join(targets.names)}")
+    counts = {"clips": len(targets.clips), "subjects": len(set(targets.subjects)), "folds": int(folds.max()) + 1}
+    session.log.facts["data"]["all"] = counts | {"targets": list(targets.names)}
+    if len(set(targets.subjects)) < FEW_SUBJECTS:
+        session.log.warn(f"{subjects}: what is measured on so few says little about others", "few_subjects")
+    for name, column in zip(targets.names, targets.values.T, strict=True):
+        numbers = column[~np.isnan(column)]
+        if len(numbers) == 0 or numbers.min() == numbers.max():
+            raise UserError(f"--targets: {name} is the same everywhere: there is nothing to learn")
+        if len(set(folds[~np.isnan(column)])) == 1:
+            raise UserError(f"--targets: {name} is known of too few subjects: all of them are tested together")
+
+
+def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: Config) -> np.ndarray:
+    """Return predictions (N, K), each by a readout that was trained without the clip's subject."""
+    predicted = np.empty(values.shape)
+    for fold in range(folds.max() + 1):
+        held_out = torch.from_numpy(folds == fold)
+        readout = fit_readout(features[~held_out], values[~held_out], config, f"readout {fold}")
+        predicted[held_out] = predict_numbers(readout, features[held_out])
+    return predicted
+
+
+# -- readout --------------------------------------------------------------------------------------------------------
+
+
+def fit_readout(features: Tensor, values: Tensor, config: Config, name: str) -> nn.Sequential:
+    """Return an MLP from features (N, D) to ``values`` (N, K), NaN where unknown; ``name`` selects its random stream.
+
+    It is trained on standardised features and targets. The standardisation is then folded into its two layers, so that
+    it maps features as they are to numbers in their own units.
+    """
+    (shift, scale), (mean, deviation) = column_moments(features), column_moments(values)
+    scale = scale.masked_fill(scale == 0, torch.inf)  # a feature that is constant in training is ignored
+    with seeded(config.run.seed, name):
+        readout = build_readout(features.shape[1], HIDDEN, values.shape[1]).to(features.device)
+        standardised = (values - mean) / deviation.masked_fill(deviation == 0, 1.0)
+        train_readout(readout, (features - shift) / scale, standardised, config)
+    first, last = readout[0], readout[2]
+    with torch.no_grad():
+        first.bias -= first.weight @ (shift / scale)
+        first.weight /= scale
+        last.weight *= deviation[:, None]
+        last.bias.mul_(deviation).add_(mean)
+    return readout
+
+
+def train_readout(readout: nn.Sequential, features: Tensor, values: Tensor, config: Config) -> None:
+    optimizer = build_optimizer([{"params": list(readout.parameters()), "lr": config.optim.lr}], config.optim)
+    schedule = build_schedule(optimizer, config.optim)
+    is_known = ~values.isnan()
+    for _ in range(config.optim.epochs):
+        for rows in torch.randperm(len(features)).split(config.optim.batch_size):
+            predicted = readout(features[rows])
+            loss = regression_loss(predicted, values[rows], is_known[rows], config.loss.regression_loss)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+
+
+def column_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each column without its NaNs; the deviation of a constant column is 0."""
+    mean = rows.nanmean(0)
+    deviation = (rows - mean).square().nanmean(0).sqrt()
+    return mean, deviation.where(deviation > CONSTANT * rows.nan_to_num().abs().amax(0), 0.0)
+
+
+def regression_loss(predicted: Tensor, target: Tensor, is_known: Tensor, kind: str) -> Tensor:
+    """Return the mean squared error of the known targets, or the mean of 1 - CCC over the columns (B, K)."""
+    target = target.nan_to_num()
+    if kind == "mse":
+        return weighted_mean((predicted - target).square(), is_known.float())
+    return weighted_mean(1 - concordance(predicted, target, is_known), (is_known.sum(dim=0) >= 2).float())
+
+
+@torch.inference_mode()
+def predict_numbers(readout: nn.Sequential, features: Tensor) -> np.ndarray:
+    return readout(features).double().cpu().numpy()
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+def write_regression(
+    config: Config,
+    session: Session,
+    targets: Targets,
+    predicted: np.ndarray,
+    tested_on: str,
+    folds: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Write ``predictions.csv``, ``metrics.json`` and ``agreement.png``, print the table and return the metrics."""
+    from analysis.plots import draw_agreement, save
+
+    log = session.log
+    metrics = agreements(targets.values, predicted, targets.names)
+    groups = subject_groups(targets, config.results.ci)
+    if groups is not None:
+        intervals = agreement_intervals(targets.values, predicted, targets.names, groups)
+        metrics["intervals"] = groups.about() | intervals
+    metrics |= {"subjects": len(set(targets.subjects)), "clips": len(targets.clips), "tested_on": tested_on}
+    if not session.group.is_main:
+        return metrics
+    columns = [f"{kind}_{name}" for name in targets.names for kind in ("true", "predicted")]
+    with open(log.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "subject", "fold", *columns])
+        for row, clip in enumerate(targets.clips):
+            pairs = zip(targets.values[row], predicted[row], strict=True)
+            numbers = ["" if np.isnan(v) else f"{v:.9g}" for pair in pairs for v in pair]
+            writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
+    log.write_metrics(metrics)
+    save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
+    log.say(f"\n{plural(metrics['clips'], 'clip')} of {plural(metrics['subjects'], 'subject')}, {tested_on}")
+    log.say(score_lines(metrics))
+    for warning in groups.doubts() if groups is not None else []:
+        log.warn(warning)
+    return metrics
+
+
+def subject_groups(targets: Targets, ci: str) -> Groups | None:
+    """Return what is resampled for intervals; what are persons elsewhere are called subjects here."""
+    groups = groups_of([clip.id for clip in targets.clips], targets.subjects, ci)
+    is_persons = groups is not None and groups.resampled == "persons"
+    return dataclasses.replace(groups, resampled="subjects") if is_persons else groups
+
+
+def score_lines(metrics: dict[str, Any]) -> str:
+    intervals = metrics.get("intervals")
+    lines = [f"{'target':<20}" + "".join(f"{head:>10}" for head in ("MAE", "RMSE", "Pearson", "CCC"))]
+    for name, row in [*metrics["targets"].items(), ("mean", metrics["mean"])]:
+        interval = None
+        if intervals is not None:
+            interval = (intervals["mean"] if row is metrics["mean"] else intervals["targets"][name])["ccc"]
+        line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
+        lines.append(f"{line}  {brackets(interval, 3)}".rstrip())
+    if intervals is not None and intervals["groups"] > 1:
+        lines.append(f"95 % interval of CCC in brackets: {intervals['groups']} {intervals['resampled']} drawn again")
+    return "\n".join(lines)
+
+
+def save_regression(
+    model: EmoClip,
+    names: tuple[str, ...],
+    config: Config,
+    video_config: Config,
+    session: Session,
+    face_width: float | None,
+) -> None:
+    """Write best.pt: the video model as it was, with the readout of all subjects."""
+    regression = dataclasses.replace(video_config.model, task="regression")
+    options = dataclasses.replace(video_config, run=config.run, model=regression)
+    content = {
+        "format": FORMAT,
+        "family": config.model.model,
+        "config": dataclasses.asdict(options),
+        "classes": list(names),
+        "label_base": 0,
+        "model": halve_where_exact({name: value.cpu() for name, value in model.state_dict().items()}),
+        "epoch": 0,
+        "selected_on": "last",
+    }
+    data_facts = told_of_set(config.data.root_dir, face_width)
+    save_checkpoint(content | data_facts, session.log.folder / "best.pt")

@@ -15,10 +15,10 @@ from engine.calibrate import calibrate, require_validation
 from engine.checkpoints import initial_weights
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
-from engine.device import random_state, seed_epoch
+from engine.device import seed_epoch
 from engine.evaluate import ScoredSplit, score_and_write
 from engine.feature_cache import FeatureCache, cache_features
-from engine.interrupt import Interruption, Watched
+from engine.interrupt import Interruption
 from engine.keep import Keeper, Progress, hash_data
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
@@ -130,7 +130,8 @@ class Trainer(Loop):
             values |= self.check(watched)
         values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **self._rates()}
         self.schedule.step()
-        self._keep(epoch, values)
+        by = self.task.best_by
+        self.keep_epoch(values, by, values.get(f"{watched}/{by}", -1.0))
         self.log.epoch(values)
         self._say(values)
 
@@ -141,9 +142,9 @@ class Trainer(Loop):
         score, first = RunningScore(self.classes.names, self.progress.seen), self.progress.step
         self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
         steps, window, saved = len(self.loader), self.config.optim.accumulate, time.time()
-        self._mark(score, first)
+        self.mark_step(score, first)
         label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
-        loader = TimedLoader(Watched(self.loader, self.stop, self.group))
+        loader = TimedLoader(self.watch(self.loader))
         bar = progress_bar(loader, steps, label, first)
         for step, batch in enumerate(bar, first):
             batch = self.whole_step(batch, step)
@@ -154,7 +155,7 @@ class Trainer(Loop):
             self._report(bar, score, epoch, step)
             if updates:
                 is_stopping = self.agree(score)
-                self._mark(score, step + 1)
+                self.mark_step(score, step + 1)
                 saved = self.save_inside(saved)
                 if is_stopping:  # a signal that came since the message counts in the next step: nobody leaves alone
                     self.stop.end()
@@ -182,7 +183,7 @@ class Trainer(Loop):
 
     def check(self, name: str) -> dict[str, Any]:
         """Return UAR, WAR and macro F1 of a split during training."""
-        loader = Watched(self.check_loader, self.stop, self.group)
+        loader = self.watch(self.check_loader)
         _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
@@ -206,11 +207,20 @@ class Trainer(Loop):
         if split == "val":
             caveat = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{caveat}")
-        calibrated = calibrate(best, path, self, split)
+        calibrated = calibrate(
+            best,
+            path,
+            task=self.task,
+            clips=self.splits["val"],
+            views=self.views,
+            stop=self.stop,
+            config=self.config,
+            session=self.session,
+            split=split,
+        )
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
-        loader = evaluation_loader(self.config, self.splits[split], self.views, self.session)
-        loader = Watched(loader, self.stop, self.group)
         clips = self.splits[split]
+        loader = self.watch(evaluation_loader(self.config, clips, self.views, self.session))
         loader = final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
         split_to_score = ScoredSplit(clips, self.views, split, self.selected_on, calibrated)
         self.log.write_text(RUN_HASH, f"{self.hash}\n")  # before the scores, which make the run complete
@@ -225,25 +235,6 @@ class Trainer(Loop):
         if watched == "val" and self.val_holds_test:
             return "val, which holds test clips: optimistic"
         return "test: optimistic" if watched == "test" else watched
-
-    def _mark(self, score: RunningScore, step: int) -> None:
-        """Remember step, scores and random state that belong to the weights as they are now, right after an update.
-
-        A save in the middle of an epoch writes these, so that a resumed run repeats the steps after the update.
-        """
-        self.inside = {"step": step, "seen": score.copy(), "random": random_state(self.device)}
-
-    def _keep(self, epoch: int, values: dict[str, Any]) -> None:
-        """Write best.pt after a better epoch, and last.pt after every epoch."""
-        watched, best, by = self.config.optim.select_on, self.progress.best, self.task.best_by
-        better = watched == "last" or values[f"{watched}/{by}"] > best[by]
-        if better:
-            best = {by: values.get(f"{watched}/{by}", -1.0), "epoch": epoch + 1}
-        self.progress = Progress(epoch + 1, best=best, history=[*self.progress.history, values])
-        self.inside = {}
-        if better:
-            self.keeper.save_best(self.progress)
-        self.keeper.save_last(self.progress)
 
     def _rates(self) -> dict[str, float]:
         return {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}

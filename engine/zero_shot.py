@@ -1,7 +1,4 @@
-"""``--mode zero-shot``: videos compared with the texts of classes that nothing was trained on.
-
-Plain CLIP, or with ``--eval-checkpoint`` a model trained on captions.
-"""
+"""``--mode zero-shot``: plain CLIP, or a model trained on captions, scored on classes that it was not trained on."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from utils.errors import UserError, about
 
 
 def zero_shot(config: Config, given: dict[str, Any]) -> dict[str, Any]:
-    """Score on ``--test-annotation`` with the class texts of ``--text-type``."""
+    """Score ``--test-annotation`` with the class texts of ``--text-type``; return the metrics."""
     path = config.run.eval_checkpoint
     require_lists(config)
     opened = None if path is None else open_checkpoint(Path(path), given)
@@ -34,7 +31,7 @@ def zero_shot(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
-    """CLIP's own image and text features, no training."""
+    """Return CLIP's own image and text features as a model, for the classes of the options."""
     classes, clip = run_classes(config), load_fitting_clip(config)
     texts = encode_classes(clip, classes.texts_of(config.model.text_type))
     parts = parts_matrix(classes.parts)
@@ -42,19 +39,19 @@ def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
 
 
 def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
-    """A trained model with the texts of the classes that are asked for now."""
+    """Return the caption model of a checkpoint with the texts of the classes that the user names."""
     path, content = opened.path, opened.content
     if opened.config.model.task == "regression":
         raise UserError(
             f"{path}: predicts numbers, not classes (--mode eval scores it; zero-shot takes a caption model)"
         )
-    if not opened.method.takes_any_texts or "text_encoder.ln_final.weight" not in content["model"] | left_out_names(
-        content
-    ):
+    # A last.pt leaves out a frozen text tower, which is then taken from the file of --clip-path.
+    has_texts = "text_encoder.ln_final.weight" in content["model"] or "text_encoder" in content.get("left_out", ())
+    if not opened.method.takes_any_texts or not has_texts:
         raise UserError(f"{path}: knows its own classes alone; --mode eval scores it (zero-shot takes a caption model)")
-    named = {"exper_name": f"{opened.config.run.exper_name}-zero-shot"} | given
+    options = {"exper_name": f"{opened.config.run.exper_name}-zero-shot"} | given
     with about(path):
-        config = evaluation_config(content, named, mode="zero-shot")
+        config = evaluation_config(content, options, mode="zero-shot")
         classes = run_classes(config)
         model = rebuild(content, config)
     frames = config.data.num_segments * config.data.duration
@@ -62,8 +59,3 @@ def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classe
         raise UserError(f"--num-segments: {frames} frames, but {path} has positions for {model.temporal.max_frames}")
     model.set_classes(class_tokens(classes.texts_of(config.model.text_type)), parts_matrix(classes.parts))
     return config, classes, model
-
-
-def left_out_names(content: dict[str, Any]) -> dict[str, None]:
-    """A last.pt leaves a frozen text tower out."""
-    return {f"{tower}.ln_final.weight": None for tower in content.get("left_out", ())}

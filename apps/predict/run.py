@@ -12,7 +12,7 @@ from dataloader.frames import list_frames
 from dataloader.video import VIDEO_SUFFIXES, of_one_size, video_files
 from engine.interrupt import Interruption
 from engine.options import Config
-from utils.errors import Interrupted, UserError, about, one_line
+from utils.errors import Interrupted, UserError, one_line
 from utils.runlog import RunLog, open_run
 from utils.words import plural, some
 
@@ -28,7 +28,9 @@ STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 def predict(config: Config, user_options: dict[str, Any]) -> dict[str, Any]:
     """Run the mode, and return what became of each video."""
     if config.video.input is None:
-        return predict_features(config, user_options)
+        from engine.long_videos.evaluate import predict_unlabelled
+
+        return predict_unlabelled(config, user_options)
     return predict_inputs(Predictor(**user_options), config)
 
 
@@ -138,46 +140,3 @@ def folder_names(sources: list[str]) -> list[str]:
         names.append(next(name for name in candidates if name.casefold() not in folded_names))
         folded_names.add(names[-1].casefold())
     return names
-
-
-def predict_features(config: Config, user_options: dict[str, Any]) -> dict[str, Any]:
-    """Predict with a sequence model on every ``<video>.npy`` of the first ``--features`` folder, for a challenge."""
-    import numpy as np
-
-    from dataloader.sequences import FeatureSource, read_feature_videos
-    from engine.checkpoints import evaluation_config, open_checkpoint, rebuild
-    from engine.checks import check_method
-    from engine.methods.sequence import SequenceTask
-    from engine.sequence.evaluate import require_width, stored_thresholds
-    from engine.sequence.predict import predict_videos
-    from engine.sequence.results import SHOWN, Writer, chosen_cut, draw
-    from engine.session import open_session
-
-    path = Path(config.run.eval_checkpoint)
-    opened = open_checkpoint(path, user_options)
-    name = opened.method.name
-    if not opened.method.reads_features:
-        raise UserError(f"{path}: a {name} model; without --input VIDEO --mode predict takes sequence models")
-    check_method(name, user_options, f"--model {name}")
-    if "features" not in user_options:
-        raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
-    with about(path):
-        config = evaluation_config(opened.content, {"exper_name": "predict"} | user_options, mode="predict")
-        model = rebuild(opened.content, config)
-    folders = [Path(folder) for folder in config.sequence.features]
-    videos = read_feature_videos(folders[0])
-    source = FeatureSource(videos, folders)
-    require_width(source, model, opened.path, config)
-    with open_session(config) as session:
-        task, log = SequenceTask(model.to(session.device), config), session.log
-        log.say(
-            f"{plural(len(videos), 'video')}, {plural(sum(map(len, videos)), 'frame')}, {source.width} features a frame"
-        )
-        threshold, examples = chosen_cut(task, config, stored_thresholds(opened)), []
-        with Writer(log.folder, task.tasks, np.asarray(threshold)) as writer:
-            for prediction in predict_videos(task, videos, source, config, session, "predict"):
-                writer.write(prediction)
-                examples += [prediction] if len(examples) < SHOWN else []
-        draw(examples, task, log.folder / "timeline.png")
-        log.say(f"run folder: {log.folder}")
-    return {"videos": len(videos)}

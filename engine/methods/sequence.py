@@ -38,8 +38,8 @@ class Sequence(Method):
     reads = frozenset({"training", "dropout layers", "windows", "early stopping", "class losses"})
     tasks = ("va", "expr", "au", "multi")
     functions = {
-        ("train", None): "engine.sequence.train:train_sequence",
-        ("eval", None): "engine.sequence.evaluate:evaluate_sequence",
+        ("train", None): "engine.long_videos.train:train_sequence",
+        ("eval", None): "engine.long_videos.evaluate:evaluate_sequence",
     }
     split_by_fold = True
 

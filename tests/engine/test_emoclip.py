@@ -1,21 +1,27 @@
-"""EmoCLIP through the command line: captions, class texts, classes left out, what learns, and resuming."""
+"""EmoCLIP through the command line: captions, class texts, classes left out, what learns, processes, and resuming."""
 
 import json
 import math
 import re
 import signal
+import socket
 
+import numpy as np
 import pytest
 import torch
 
+from main import main
 from tests.support.drawn import ELEVEN, FOLDERS, classes_in_columns, flags, stop_at_step, truth
+from tests.support.forked import Forked
 from tests.support.resuming import assert_same_end, call, resume, send
-from tests.support.tools import Run, error_of, run_main
+from tests.support.tools import Run, error_of, run_ok
+from utils.archive import read_archive
 
 EMOCLIP = "@recipes/emoclip.args"
 STILL = "--lr 0 --max-angle 0 --no-flip".split()
 LEARN = "--optimizer AdamW --lr 1e-3".split()
 MAFW_LISTS = "Train_Test_Set/single/with_caption_new/set_4/{}.txt"
+FERV_CAPTIONS = ["--captions", "annotation/train_descriptions.json"]
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +36,18 @@ def ferv(drawn):
 
 @pytest.fixture(scope="module")
 def still(mafw, tmp_path_factory):
-    """Nothing moves: the weights that every run of this seed starts from."""
-    return ran([*mafw, *STILL], tmp_path_factory.mktemp("still") / "run")
+    """Nothing learns: the weights that every run of this seed starts from."""
+    return run_ok([*mafw, *STILL], tmp_path_factory.mktemp("still") / "run")
 
 
-def ran(words, folder) -> Run:
-    run = run_main(words, folder)
-    assert run.status == 0, run.err
-    return run
+def labels_of(run):
+    return {row["clip"]: row["label"] for row in run.predictions}
 
 
-def model_of(run):
-    """Rounded as what does not learn is stored."""
-    state = torch.load(run.folder / "best.pt", weights_only=True)["model"]
-    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def moved(run, start):
-    """Names of the tensors that differ from those of ``start``."""
-    before, after = model_of(start), model_of(run)
+def changed(run, start):
+    """Names of the tensors that differ from those of ``start``, rounded as frozen ones are stored."""
+    states = [torch.load(r.folder / "best.pt", weights_only=True)["model"] for r in (run, start)]
+    after, before = ({k: v.half() if v.is_floating_point() else v for k, v in state.items()} for state in states)
     assert before.keys() == after.keys()
     return {name for name in after if not torch.equal(after[name], before[name])}
 
@@ -57,184 +56,180 @@ def first_loss(run):
     return run.history[0]["train/loss"]
 
 
-def told_in(root):
+def captions_in(root):
     """{video: (class, English caption)} of the train list, read by hand."""
     lines = (root / MAFW_LISTS.format("train")).read_bytes().decode("gbk").split("\r\n")
     rows = [line.split("\t") for line in lines if line]
     return {video: (name, caption) for video, name, _, caption in rows}
 
 
-def test_captions_are_learnt(captioned):
+def test_captions_are_learnt_and_scored_on_the_texts_of_the_classes(captioned, drawn):
     assert captioned.status == 0, captioned.err
-    losses = [line["train/loss"] for line in captioned.history]
-    assert losses[-1] < 0.6 * losses[0]
+    assert captioned.history[-1]["train/loss"] < 0.6 * first_loss(captioned)
     assert captioned.metrics["selected_on"] == "last"
-
-
-def test_it_is_scored_on_the_texts_of_the_classes(captioned, drawn):
-    assert {row["clip"]: row["label"] for row in captioned.predictions} == truth("mafw_captions", drawn("mafw"))
+    assert labels_of(captioned) == truth("mafw_captions", drawn("mafw"))
     assert classes_in_columns(captioned.folder / "predictions.csv") == ELEVEN
 
 
-def test_a_set_without_captions_is_one_line_with_the_ways_out(drawn, tmp_path, capsys):
-    words = [EMOCLIP, *flags("dfew", drawn("dfew")), "--output-dir", str(tmp_path / "run")]
-    message = error_of(words, capsys)
-    assert "caption" in message and "--captions" in message and "--caption-source class" in message
+# -- captions and texts ---------------------------------------------------------------------------------------------
 
 
-def test_ferv39k_takes_its_captions_from_json(ferv, drawn, tmp_path):
-    run = ran([*ferv, *LEARN, "--captions", "annotation/train_descriptions.json"], tmp_path / "run")
-    assert {row["clip"]: row["label"] for row in run.predictions} == truth("ferv39k", drawn("ferv39k"))
-    assert first_loss(run) > 0
-
-
-def test_a_captions_file_of_other_clips_is_one_line(ferv, tmp_path, capsys):
-    words = [*ferv, "--captions", "annotation/test_descriptions.json", "--output-dir", str(tmp_path / "run")]
-    assert "captions" in error_of(words, capsys)
-
-
-def test_class_texts_stand_in_for_captions(drawn, tmp_path):
-    words = ["@recipes/emoclip_supervised.args", *flags("dfew", drawn("dfew"))]
-    run = ran(words, tmp_path / "run")
+def test_captions_come_from_json_or_from_class_texts(ferv, drawn, tmp_path):
+    run = run_ok([*ferv, *LEARN, *FERV_CAPTIONS], tmp_path / "json")
+    assert labels_of(run) == truth("ferv39k", drawn("ferv39k")) and first_loss(run) > 0
+    run = run_ok(["@recipes/emoclip_supervised.args", *flags("dfew", drawn("dfew"))], tmp_path / "classes")
     assert json.loads((run.folder / "config.json").read_text())["loss"]["caption_source"] == "class"
-    assert {row["clip"]: row["label"] for row in run.predictions} == truth("dfew", drawn("dfew"))
+    assert labels_of(run) == truth("dfew", drawn("dfew"))
 
 
-def loss_with(ferv, drawn, folder, sentence, *more):
-    """Of the first epoch, where clip number n of train is told by ``sentence(n)``."""
-    rows = (drawn("ferv39k") / "annotation/train_image.txt").read_text().split("\n")
-    keys = ["_".join(row.split(" ")[0].split("/")[1:]) for row in rows if row]
-    folder.mkdir()
-    (folder / "captions.json").write_text(json.dumps({key: sentence(n) for n, key in enumerate(keys)}))
-    words = [*ferv, *STILL, "--captions", str(folder / "captions.json"), *more]
-    return first_loss(ran(words, folder / "run"))
+def test_a_set_without_captions_and_captions_of_other_clips_are_one_line(ferv, drawn, tmp_path, capsys):
+    folder = ["--output-dir", str(tmp_path / "run")]
+    message = error_of([EMOCLIP, *flags("dfew", drawn("dfew")), *folder], capsys)
+    assert "caption" in message and "--captions" in message and "--caption-source class" in message
+    assert "captions" in error_of([*ferv, "--captions", "annotation/test_descriptions.json", *folder], capsys)
 
 
 def test_equal_captions_attract_unless_they_are_to_repel(ferv, drawn, tmp_path):
+    rows = (drawn("ferv39k") / "annotation/train_image.txt").read_text().splitlines()
+    keys = ["_".join(row.split(" ")[0].split("/")[1:]) for row in rows]
+
     def loss(name, sentence, *more):
-        return loss_with(ferv, drawn, tmp_path / name, sentence, *more)
+        captions = tmp_path / f"{name}.json"
+        captions.write_text(json.dumps({key: sentence.format(n) for n, key in enumerate(keys)}))
+        return first_loss(run_ok([*ferv, *STILL, "--captions", str(captions), *more], tmp_path / name))
 
-    def own(n):
-        return f"A face of the kind number {n}."
-
-    def same(_):
-        return "A face."
-
-    assert loss("own", own) == loss("own apart", own, "--no-merge-positives")
-    together, apart = loss("same", same), loss("same apart", same, "--no-merge-positives")
-    assert together != apart
-    # one sentence for all: no clip can tell the n texts of a batch apart, which costs ln n, and one text cannot tell
-    # all clips apart, which on average costs no less
+    different, equal, apart = "A face of the kind number {}.", "A face.", "--no-merge-positives"
+    assert loss("different", different) == loss("different apart", different, apart)
+    attracted, repelled = loss("equal", equal), loss("equal apart", equal, apart)
+    assert attracted != repelled
+    # One sentence for all: no clip can distinguish the n texts of a batch, which costs ln n, and one text cannot
+    # distinguish the clips, which on average costs no less.
     batches = [8, 8, 5]
-    assert (drawn("ferv39k") / "annotation/train_image.txt").read_text().count("\n") == sum(batches)
-    assert apart > sum(n * math.log(n) for n in batches) / sum(batches) - 1e-4
+    assert len(rows) == sum(batches)
+    assert repelled > sum(n * math.log(n) for n in batches) / sum(batches) - 1e-4
 
 
-def test_frozen_towers_stay_and_the_heads_move(mafw, still, tmp_path):
-    names = moved(ran([*mafw, *LEARN], tmp_path / "run"), still)
-    assert any(name.startswith("temporal.") for name in names) and "logit_scale" in names
-    assert all(name.startswith("temporal.") or name == "logit_scale" for name in names)
+def test_the_captions_of_the_list_are_what_is_learnt(mafw, still, drawn, tmp_path):
+    """The same sentences from a JSON and a list without captions make the same run; others make another."""
+    captions = {video.removesuffix(".mp4"): text for video, (_, text) in captions_in(drawn("mafw")).items()}
+    reordered = dict(zip(captions, reversed(captions.values()), strict=True))
+    plain = ["--train-annotation", MAFW_LISTS.format("train").replace("with_", "no_")]
+    losses = []
+    for name, sentences in (("same", captions), ("reordered", reordered)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(sentences))
+        words = [*mafw, *STILL, *plain, "--captions", str(tmp_path / f"{name}.json")]
+        losses.append(first_loss(run_ok(words, tmp_path / name)))
+    assert losses[0] == first_loss(still) != losses[1]
 
 
-@pytest.mark.parametrize(("flag", "tower"), [("text", "text_encoder."), ("visual", "image_encoder.")])
-def test_a_tower_moves_only_where_it_is_finetuned(flag, tower, mafw, still, tmp_path):
-    names = moved(ran([*mafw, *LEARN, "--lr", "0.1", f"--finetune-{flag}"], tmp_path / "run"), still)
-    other = {"text_encoder.": "image_encoder.", "image_encoder.": "text_encoder."}[tower]
-    assert any(name.startswith(tower) for name in names) and not any(name.startswith(other) for name in names)
-    assert "tokens" not in names
+# -- what learns ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tower", [None, "text", "visual"])
+def test_heads_learn_and_towers_only_where_they_are_finetuned(tower, mafw, still, tmp_path):
+    flags = ["--lr", "0.1", f"--finetune-{tower}"] if tower else []
+    parts = {None: set(), "text": {"text_encoder"}, "visual": {"image_encoder"}}[tower]
+    names = changed(run_ok([*mafw, *LEARN, *flags], tmp_path / "run"), still)
+    assert {name.split(".")[0] for name in names} == parts | {"temporal", "logit_scale"}
 
 
 @pytest.mark.parametrize("source", ["clip", "class"])
 def test_cached_features_leave_the_texts_as_they_are(source, mafw, tmp_path):
     """The cache is of pictures: rounded to half precision, they give the loss that pixels give."""
-    words = [
-        *mafw,
-        *STILL,
-        "--caption-source",
-        source,
-        "--sampling",
-        "whole",
-        "--downsample",
-        "1",
-        "--num-segments",
-        "3",
-    ]
-    cached = ["--cache-features", "--cache-variants", "1", "--cache-dir", str(tmp_path / "cache")]
-    plain, kept = ran(words, tmp_path / "plain"), ran([*words, *cached], tmp_path / "kept")
-    assert first_loss(kept) == pytest.approx(first_loss(plain), rel=2e-3)
-    assert not moved(kept, plain)
-    assert (plain.folder / "predictions.csv").read_bytes() == (kept.folder / "predictions.csv").read_bytes()
+    words = [*mafw, *STILL, "--caption-source", source, *"--sampling whole --downsample 1 --num-segments 3".split()]
+    cache = ["--cache-features", "--cache-variants", "1", "--cache-dir", str(tmp_path / "cache")]
+    plain, cached = run_ok(words, tmp_path / "plain"), run_ok([*words, *cache], tmp_path / "cached")
+    assert first_loss(cached) == pytest.approx(first_loss(plain), rel=2e-3)
+    assert not changed(cached, plain)
+    assert (plain.folder / "predictions.csv").read_bytes() == (cached.folder / "predictions.csv").read_bytes()
 
 
-def test_the_captions_of_the_list_are_what_is_learnt(mafw, drawn, tmp_path):
-    """The same sentences from a JSON and a list without captions make the same run; others make another."""
-    root = drawn("mafw")
-    told = {video.removesuffix(".mp4"): text for video, (_, text) in told_in(root).items()}
-    plain = ["--train-annotation", MAFW_LISTS.format("train").replace("with_", "no_")]
-    losses = []
-    for name, sentences in (("same", told), ("other", dict(zip(told, reversed(told.values()), strict=True)))):
-        (tmp_path / f"{name}.json").write_text(json.dumps(sentences))
-        words = [*mafw, *STILL, *plain, "--captions", str(tmp_path / f"{name}.json")]
-        losses.append(first_loss(ran(words, tmp_path / name)))
-    listed = first_loss(ran([*mafw, *STILL], tmp_path / "listed"))
-    assert losses[0] == listed and losses[1] != listed
+# -- classes left out -----------------------------------------------------------------------------------------------
+
+
+def train_counts(run):
+    """{class: clips} of the line on the train list."""
+    line = next(line for line in run.out.splitlines() if line.startswith("train "))
+    return line, {name: int(count) for name, count in re.findall(r"([a-z_]+) (\d+)", line.partition(":")[2])}
 
 
 def test_a_class_left_out_is_tested_alone_among_all(mafw, drawn, tmp_path):
-    run = ran([*mafw, "--leave-out", "Fear"], tmp_path / "run")
-    expected = {clip: name for clip, name in truth("mafw_captions", drawn("mafw")).items() if name == "fear"}
-    assert {row["clip"]: row["label"] for row in run.predictions} == expected
+    run = run_ok([*mafw, "--leave-out", "Fear"], tmp_path / "run")
+    expected = truth("mafw_captions", drawn("mafw"))
+    assert labels_of(run) == {clip: name for clip, name in expected.items() if name == "fear"}
     assert classes_in_columns(run.folder / "predictions.csv") == ELEVEN
-    listed = next(line for line in (run.folder / "log.txt").read_text().splitlines() if line.startswith("train "))
-    train = [name for name, _ in told_in(drawn("mafw")).values()]
-    for name in ELEVEN:
-        assert re.search(rf"\b{name} (\d+)", listed)[1] == str(0 if name == "fear" else train.count(name))
-    assert f"{len(train) - train.count('fear')} clips" in listed
+    train = [name for name, _ in captions_in(drawn("mafw")).values() if name != "fear"]
+    line, counts = train_counts(run)
+    assert counts == {name: train.count(name) for name in ELEVEN} and f"{len(train)} clips" in line
 
 
 def test_a_class_is_left_out_with_its_combinations(drawn, tmp_path):
-    run = ran([EMOCLIP, *flags("mafw_compound", drawn("mafw")), "--leave-out", "anger"], tmp_path / "run")
-    listed = next(line for line in run.out.splitlines() if line.startswith("train "))
-    counts = dict(re.findall(r"([a-z_]+) (\d+)", listed.partition(":")[2]))
-    assert "anger_surprise" in counts
-    assert all((number == "0") == ("anger" in name.split("_")) for name, number in counts.items()), listed
-    assert {row["label"] for row in run.predictions} == {"anger"}
+    run = run_ok([EMOCLIP, *flags("mafw_compound", drawn("mafw")), "--leave-out", "anger"], tmp_path / "run")
+    _, counts = train_counts(run)
+    assert "anger_surprise" in counts and set(labels_of(run).values()) == {"anger"}
+    assert all((count == 0) == ("anger" in name.split("_")) for name, count in counts.items()), counts
 
 
 def test_every_class_left_out_in_turn(ferv, drawn, tmp_path):
-    run = ran([*ferv, "--caption-source", "class", *LEARN, "--leave-out", "all"], tmp_path / "run")
+    run = run_ok([*ferv, "--caption-source", "class", *LEARN, "--leave-out", "all"], tmp_path / "run")
     expected = truth("ferv39k", drawn("ferv39k"))
-    assert {row["clip"]: row["label"] for row in run.predictions} == expected
+    assert labels_of(run) == expected
     for name in FOLDERS.values():
-        own = Run(0, run.folder / f"without-{name}", "", "")
-        assert {row["clip"] for row in own.predictions} == {clip for clip, label in expected.items() if label == name}
-        right = [row["predicted"] == name for row in own.predictions]
-        recall = pytest.approx(100 * sum(right) / len(right))
-        assert run.metrics["per_class"][name]["recall"] == recall == own.metrics["war"]
+        single = Run(0, run.folder / f"without-{name}", "", "")
+        assert set(labels_of(single)) == {clip for clip, label in expected.items() if label == name}
+        correct = [row["predicted"] == name for row in single.predictions]
+        recall = pytest.approx(100 * sum(correct) / len(correct))
+        assert run.metrics["per_class"][name]["recall"] == recall == single.metrics["war"]
         assert run.metrics["runs"][f"without-{name}"]["uar"] == recall
 
 
-def test_an_unknown_class_is_named_with_the_one_that_is_meant(mafw, tmp_path, capsys):
-    message = error_of([*mafw, "--leave-out", "helplesness", "--output-dir", str(tmp_path / "run")], capsys)
+def test_classes_that_are_not_there_cannot_be_left_out(mafw, drawn, tmp_path, capsys):
+    folder = ["--output-dir", str(tmp_path / "run")]
+    message = error_of([*mafw, "--leave-out", "helplesness", *folder], capsys)
     assert "--leave-out helplesness" in message and "did you mean helplessness" in message
-
-
-def test_leaving_out_in_turn_looks_for_every_class_before_it_starts(mafw, drawn, tmp_path, capsys):
     rows = [row for row in truth("mafw", drawn("mafw"), 4).items() if row[1] != "contempt"]
     (tmp_path / "test.txt").write_text("".join(f"{clip} {name}\n" for clip, name in rows))
     words = [*mafw, "--test-annotation", str(tmp_path / "test.txt"), "--leave-out", "all"]
-    message = error_of([*words, "--output-dir", str(tmp_path / "run")], capsys)
-    assert "contempt" in message and "test.txt" in message and not (tmp_path / "run").exists()
+    message = error_of([*words, *folder], capsys)
+    assert "contempt" in message and "test.txt" in message and not (tmp_path / "run").exists()  # before it starts
+
+
+# -- resuming and processes -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("more", [(), ("--finetune-text", "--finetune-visual", "--caption-source", "class")])
 def test_resumed_inside_an_epoch_it_ends_in_the_same_bits(more, mafw, tmp_path):
     words = [*mafw, *LEARN, *more, "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
-    alone = call(*words, "--output-dir", tmp_path / "alone")
-    assert alone.status == 0, alone.err
+    single = call(*words, "--output-dir", tmp_path / "alone")
+    assert single.status == 0, single.err
     with pytest.MonkeyPatch.context() as patch:
         stop_at_step(patch, 6 + 3, send(signal.SIGTERM))  # 48 clips: 6 steps an epoch
         assert call(*words, "--output-dir", tmp_path / "run").status == 143
     assert not (tmp_path / "run/metrics.json").exists()
     resume(tmp_path / "run")
     assert_same_end(tmp_path / "run", tmp_path / "alone")
+
+
+def test_two_processes_end_in_the_weights_and_logits_of_one(ferv, tmp_path):
+    """Every text of the whole batch stands against every video. The last batch is odd: one process has a spare clip."""
+    words = [*ferv, *FERV_CAPTIONS, *"--lr 1e-2 --lr-image-encoder 1e-2 --lr-text-encoder 1e-3 --epochs 2".split()]
+    words += ["--milestones", "1", "--deterministic"]
+    single, pair = run_ok(words, tmp_path / "alone").folder, tmp_path / "pair"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    processes = []
+    for rank in "01":
+        environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
+        processes.append(Forked(main, [*words, "--output-dir", pair], tmp_path / rank, environment=environment))
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0] and "2 processes" in outputs[0][0], outputs
+    for name in ("best.pt", "last.pt"):
+        first, second = (read_archive(folder / name)["model"] for folder in (single, pair))
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            assert np.abs(value.double().numpy() - second[key].double().numpy()).max() <= 1e-6, (name, key)
+    files = [folder / "predictions.csv" for folder in (single, pair)]
+    rows = [np.genfromtxt(file, delimiter=",", skip_header=1, dtype=str) for file in files]
+    assert (rows[0][:, :3] == rows[1][:, :3]).all()
+    logits = [table[:, 4 : 4 + len(classes_in_columns(files[0]))].astype(float) for table in rows]
+    assert np.abs(logits[0] - logits[1]).max() < 1e-3

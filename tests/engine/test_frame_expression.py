@@ -5,7 +5,7 @@ import pytest
 
 from engine.config import read_command
 from tests.support.affect import VIDEOS, write_frames, write_set
-from tests.support.tools import RANDOM_CLIP, error_of, run_main
+from tests.support.tools import RANDOM_CLIP, error_of, run_ok
 
 QUICK = ["--model", "frame-expr", *RANDOM_CLIP, "--device", "cpu", "--workers", "0", "--batch-size", "16"]
 
@@ -25,37 +25,41 @@ def arguments(root) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(arguments, tmp_path_factory):
-    flags = [*arguments, "--epochs", "3", "--lr-image-encoder", "1e-3"]
-    return run_main(flags, tmp_path_factory.mktemp("runs") / "run")
+    return run_ok([*arguments, "--epochs", "3", "--lr-image-encoder", "1e-3"], tmp_path_factory.mktemp("runs") / "run")
 
 
-def test_it_learns_expressions_of_frames(run, root):
-    assert run.status == 0, run.err
+def test_it_learns_expressions_of_frames_and_is_scored_again(run, root, tmp_path):
     assert run.history[-1]["train/loss_expr"] < run.history[0]["train/loss_expr"]
     assert max(values["val/macro_f1"] for values in run.history) == pytest.approx(run.metrics["macro_f1"])
     names = {row["clip"] for row in run.predictions}
     assert names and all((root / "cropped_aligned" / name).exists() for name in names)
     assert {name.split("/")[0] for name in names} == set(VIDEOS["validation"])
-
-
-def test_evaluation_repeats_the_score(run, tmp_path):
-    again = run_main(["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt")], tmp_path / "eval")
-    assert again.status == 0, again.err
+    again = run_ok(["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt")], tmp_path / "eval")
     assert (again.folder / "predictions.csv").read_bytes() == (run.folder / "predictions.csv").read_bytes()
 
 
-def test_its_tower_is_what_videos_are_read_with(run, root, tmp_path):
+def cache_with(run, root, folder) -> list[str]:
     flags = ["--mode", "cache", "--eval-checkpoint", str(run.folder / "best.pt"), "--root-dir", str(root)]
-    flags += ["--device", "cpu", "--workers", "0", "--cache-dir", str(tmp_path / "features")]
-    cached = run_main(flags, tmp_path / "cache")
-    assert cached.status == 0, cached.err
+    return [*flags, "--device", "cpu", "--workers", "0", "--cache-dir", str(folder)]
+
+
+def test_its_tower_is_what_videos_are_read_with(run, root, tmp_path, capsys):
+    run_ok(cache_with(run, root, tmp_path / "features"), tmp_path / "cache")
     assert np.load(tmp_path / "features/a.npy").shape == (VIDEOS["train"]["a"], 64)
+    flags = "--model sequence --task va --window 20 --stride 20 --transformer-layers 1 --tcn-channels 8 --epochs 1"
+    data = ["--root-dir", str(root), "--features", str(root / "features"), "--device", "cpu"]
+    sequence = run_ok([*flags.split(), *data], tmp_path / "run")
+    assert "it has no image encoder" in error_of(cache_with(sequence, root, tmp_path / "none"), capsys)
 
 
 def test_patience_ends_a_run(arguments, tmp_path):
-    flags = [*arguments, "--epochs", "9", "--patience", "2", "--lr", "0", "--lr-image-encoder", "0"]
-    run = run_main([*flags, "--frame-step", "4"], tmp_path / "run")
-    assert run.status == 0 and len(run.history) == 3  # nothing learns, so no epoch is better than the first
+    flags = "--epochs 9 --patience 2 --lr 0 --lr-image-encoder 0 --frame-step 4"
+    run = run_ok([*arguments, *flags.split()], tmp_path / "run")
+    assert len(run.history) == 3  # nothing learns, so no epoch is better than the first
+
+
+def test_pictures_of_people_can_be_left_out(arguments):
+    assert not read_command([*arguments, "--no-mistake-frames"])[1].results.mistake_frames
 
 
 REFUSED = {
@@ -68,24 +72,11 @@ REFUSED = {
 }
 
 
-def test_pictures_of_people_can_be_left_out(arguments):
-    assert not read_command([*arguments, "--no-mistake-frames"])[1].results.mistake_frames
-
-
 @pytest.mark.parametrize("flags", REFUSED)
-def test_what_cannot_be_meant_is_one_line(arguments, tmp_path, capsys, flags):
+def test_mistakes_are_one_line(arguments, tmp_path, capsys, flags):
     assert REFUSED[flags] in error_of([*arguments, "--output-dir", str(tmp_path / "r"), *flags.split()], capsys)
 
 
-def test_the_set_must_be_named(capsys):
+def test_the_set_must_be_named_and_patience_is_not_for_all(capsys):
     assert "--model frame-expr needs --root-dir" in error_of(QUICK, capsys)
     assert "--patience 2 means nothing to --model clip-caer" in error_of(["--patience", "2"], capsys)
-
-
-def test_a_sequence_model_has_no_encoder_to_cache_with(root, tmp_path, capsys):
-    flags = "--model sequence --task va --window 20 --stride 20 --transformer-layers 1 --tcn-channels 8 --epochs 1"
-    files = ["--root-dir", str(root), "--features", str(root / "features"), "--device", "cpu"]
-    run = run_main([*flags.split(), *files], tmp_path / "run")
-    assert run.status == 0, run.err
-    cache = ["--mode", "cache", "--eval-checkpoint", str(run.folder / "best.pt"), "--root-dir", str(root)]
-    assert "it has no image encoder" in error_of([*cache, "--cache-dir", str(tmp_path / "f")], capsys)

@@ -1,17 +1,33 @@
 """--init-from: what a training takes over from another run's checkpoint, what it says of the rest, what it refuses."""
 
+import json
 import re
 
 import pytest
 import torch
 
 from tests.support.tiny import as_arguments, write_set
-from tests.support.tools import FAST, ROOT, error_of, run_main
+from tests.support.tools import FAST, ROOT, error_of, run_ok
 
 ONE_EPOCH = ["--epochs", "1", "--milestones"]
 STILL = ["--lr", "0", "--lr-image-encoder", "0", "--select-on", "last"]  # nothing moves before it is saved
 DFER = ["--model", "dfer-clip", *STILL, "--lr-prompt-learner", "0"]
+CAPTIONS = ["--model", "emoclip", "--caption-source", "class", "--num-segments", "4"]
 SHARED = ("face_temporal.", "image_encoder.", "text_encoder.")
+
+
+def init_from(path) -> list[str]:
+    return ["--init-from", str(path)]
+
+
+def taken_line(run) -> tuple[str, str]:
+    """The line on --init-from, and its part on what was not taken."""
+    line = next(line for line in run.out.splitlines() if "--init-from" in line)
+    return line, line.split("taken", 1)[1]
+
+
+def equal_tensors(first, second, names) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in names)
 
 
 def model_of(run):
@@ -29,109 +45,89 @@ def arguments(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(arguments, tmp_path_factory):
     """Finished runs by name, each made once; every seed draws other weights, of the random CLIP too."""
-    known = {}
+    finished = {}
 
     def run(name, *more):
-        if name not in known:
-            known[name] = run_main([*arguments, *more], tmp_path_factory.mktemp(name) / "run")
-            assert known[name].status == 0, known[name].err
-        return known[name]
+        if name not in finished:
+            finished[name] = run_ok([*arguments, *more], tmp_path_factory.mktemp(name) / "run")
+        return finished[name]
 
     return run
 
 
 @pytest.fixture(scope="module")
 def source(runs):
-    words = "--model dfer-clip --lr 0.05 --lr-image-encoder 1e-3 --seed 5 --select-on last"
-    return runs("source", *words.split())
+    return runs("source", *"--model dfer-clip --lr 0.05 --lr-image-encoder 1e-3 --seed 5 --select-on last".split())
 
 
 @pytest.fixture(scope="module")
-def started(runs, source):
-    return runs("started", *DFER, "--seed", "6", "--init-from", str(source.folder / "best.pt"))
+def best(source):
+    return source.folder / "best.pt"
 
 
-def test_a_run_starts_with_the_temporal_transformer_and_the_towers_of_another(source, started, runs):
-    first, own, fresh = model_of(source), model_of(started), model_of(runs("fresh", *DFER, "--seed", "6"))
-    names = [name for name in own if name.startswith(SHARED)]
-    assert any(name.startswith("face_temporal.blocks.0.") for name in names)
-    assert all(torch.equal(own[name], first[name]) for name in names)
+@pytest.fixture(scope="module")
+def captions(runs):
+    return runs("captions", *CAPTIONS, "--lr", "0.05", "--seed", "5")
+
+
+def test_a_run_starts_with_the_temporal_transformer_and_the_towers_of_another(source, best, runs):
+    started = runs("started", *DFER, "--seed", "6", *init_from(best))
+    first, second, fresh = model_of(source), model_of(started), model_of(runs("fresh", *DFER, "--seed", "6"))
+    names = [name for name in second if name.startswith(SHARED)]
+    assert any(name.startswith("face_temporal.blocks.0.") for name in names) and equal_tensors(second, first, names)
     for name in ("face_temporal.class_token", "face_temporal.blocks.0.attention.to_qkv.weight"):
-        assert not torch.equal(own[name], fresh[name])
+        assert not torch.equal(second[name], fresh[name])
+    line, rest = taken_line(started)
+    assert str(best) in line and "temporal" not in rest
+    assert len(names) <= int(re.search(r"(\d+) tensors taken", line)[1]) <= len(second)
 
 
-def test_what_was_taken_is_counted_and_the_rest_is_named(source, started):
-    line = next(line for line in started.out.splitlines() if "--init-from" in line)
-    assert str(source.folder / "best.pt") in line
-    taken = int(re.search(r"(\d+) tensors taken", line)[1])
-    assert sum(name.startswith(SHARED) for name in model_of(started)) <= taken <= len(model_of(started))
-    assert "temporal" not in line.split("taken", 1)[1]
-
-
-def test_texts_stay_those_of_the_classes_of_this_run(source, runs):
+def test_texts_stay_those_of_the_classes_of_this_run(best, runs):
     """Another kind of text: neither the prompts' tokens nor where they end come from the file."""
     words = [*DFER, "--seed", "6", "--text-type", "class_names"]
-    plain = model_of(runs("plain names", *words))
-    started = model_of(runs("named", *words, "--init-from", str(source.folder / "best.pt")))
-    for name in ("prompts.end", "prompts.text_lengths", "prompts.text"):
-        assert torch.equal(started[name], plain[name])
+    plain, started = model_of(runs("plain names", *words)), model_of(runs("named", *words, *init_from(best)))
+    assert equal_tensors(started, plain, ("prompts.end", "prompts.text_lengths", "prompts.text"))
 
 
-def test_more_frames_keep_their_own_positions_and_that_is_said(source, runs):
-    done = runs("longer", *DFER, "--seed", "6", "--num-segments", "6", "--init-from", str(source.folder / "best.pt"))
-    first, own = model_of(source), model_of(done)
-    assert own["face_temporal.positions"].shape[1] == 7
-    assert torch.equal(own["face_temporal.class_token"], first["face_temporal.class_token"])
-    line = next(line for line in done.out.splitlines() if "--init-from" in line)
-    assert "face_temporal" in line.split("taken", 1)[1]
+def test_more_frames_keep_their_own_positions_and_that_is_said(source, best, runs):
+    run = runs("longer", *DFER, "--seed", "6", "--num-segments", "6", *init_from(best))
+    second = model_of(run)
+    assert second["face_temporal.positions"].shape[1] == 7 and "face_temporal" in taken_line(run)[1]
+    assert equal_tensors(second, model_of(source), ["face_temporal.class_token"])
 
 
-def test_two_streams_take_the_one_that_is_there(source, runs):
+def test_two_streams_take_the_one_that_is_there(source, best, runs):
     words = [*STILL, "--lr-prompt-learner", "0", "--lr-adapter", "0", "--contexts-number", "8", "--seed", "6"]
-    done = runs("two streams", *words, "--init-from", str(source.folder / "best.pt"))
-    first, own = model_of(source), model_of(done)
-    assert all(torch.equal(own[name], first[name]) for name in own if name.startswith("face_temporal."))
-    rest = next(line for line in done.out.splitlines() if "--init-from" in line).split("taken", 1)[1]
+    run = runs("two streams", *words, *init_from(best))
+    second, rest = model_of(run), taken_line(run)[1]
+    assert equal_tensors(second, model_of(source), [name for name in second if name.startswith("face_temporal.")])
     assert all(part in rest for part in ("adapter", "context_temporal", "fuse")) and "face_temporal" not in rest
 
 
-def test_a_caption_model_starts_another_with_other_classes(runs, tmp_path):
-    words = ["--model", "emoclip", "--caption-source", "class", "--num-segments", "4"]
-    first = runs("captions", *words, "--lr", "0.05", "--seed", "5")
+def test_a_caption_model_starts_another_with_other_classes(runs, captions, tmp_path):
     texts = tmp_path / "classes.json"
-    names = ("calm", "glad", "lost", "tired", "away")
-    entries = ", ".join(f'{{"name": "{name}", "class_descriptor": "a {name} face"}}' for name in names)
-    texts.write_text(f'{{"classes": [{entries}]}}')
-    more = [*words, "--lr", "0", "--seed", "6", "--init-from", str(first.folder / "best.pt")]
-    second, plain = (
-        model_of(runs(name, *given, "--class-texts", str(texts)))
-        for name, given in (("next", more), ("own", more[:-2]))
-    )
-    before = model_of(first)
-    assert torch.equal(second["tokens"], plain["tokens"]) and not torch.equal(second["tokens"], before["tokens"])
-    assert all(torch.equal(second[name], before[name]) for name in second if name.startswith("temporal."))
-    assert torch.equal(second["logit_scale"], before["logit_scale"])
+    entries = [{"name": name, "class_descriptor": f"a {name} face"} for name in "calm glad lost tired away".split()]
+    texts.write_text(json.dumps({"classes": entries}))
+    words = [*CAPTIONS, "--lr", "0", "--seed", "6", "--class-texts", str(texts)]
+    second = model_of(runs("next", *words, *init_from(captions.folder / "best.pt")))
+    plain, first = model_of(runs("plain captions", *words)), model_of(captions)
+    assert torch.equal(second["tokens"], plain["tokens"]) and not torch.equal(second["tokens"], first["tokens"])
+    assert equal_tensors(second, first, ["logit_scale", *(name for name in second if name.startswith("temporal."))])
 
 
 @pytest.mark.parametrize(
-    "words",
+    "file",
     [
-        ["--init-from", str(ROOT / "weights/demo_best.pt")],  # of another width
-        ["--init-from", str(ROOT / "weights/mini_clip.safetensors")],
-        ["--init-from", str(ROOT / "README.md")],
-        ["--init-from", "nowhere.pt"],
-        ["--init-from", str(ROOT)],
+        ROOT / "weights/demo_best.pt",  # of another width
+        ROOT / "weights/mini_clip.safetensors",
+        ROOT / "README.md",
+        "nowhere.pt",
+        ROOT,
+        None,  # a caption model, whose temporal transformer is not that of a stream
     ],
 )
-def test_a_file_without_a_temporal_transformer_that_fits_is_one_line(words, arguments, tmp_path, capsys):
-    folder = tmp_path / "run"
-    message = error_of([*arguments, *DFER, *words, "--output-dir", str(folder)], capsys)
-    assert words[1] in message
-    assert not (folder / "best.pt").exists()
-
-
-def test_a_caption_models_temporal_transformer_is_not_that_of_a_stream(runs, arguments, tmp_path, capsys):
-    words = ["--model", "emoclip", "--caption-source", "class", "--num-segments", "4", "--lr", "0.05", "--seed", "5"]
-    path = str(runs("captions", *words).folder / "best.pt")
-    message = error_of([*arguments, *DFER, "--init-from", path, "--output-dir", str(tmp_path / "run")], capsys)
-    assert path in message and "temporal" in message
+def test_a_file_without_a_temporal_transformer_that_fits_is_one_line(file, captions, arguments, tmp_path, capsys):
+    path = str(file or captions.folder / "best.pt")
+    message = error_of([*arguments, *DFER, *init_from(path), "--output-dir", str(tmp_path / "run")], capsys)
+    assert path in message and (file is not None or "temporal" in message)
+    assert not (tmp_path / "run/best.pt").exists()

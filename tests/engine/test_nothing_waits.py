@@ -12,8 +12,8 @@ import torch
 from dataloader.clips import draws_of
 from dataloader.transforms import AugmentationLimits, draw_augmentation
 from engine.device import to_device
-from engine.readout import regression_loss
 from engine.registry import method_named
+from engine.regress import regression_loss
 from models.losses import action_unit_loss, ccc_loss, expression_loss
 from tests.support.tools import configure, make_model
 

@@ -1,6 +1,5 @@
 """Published files through the command line: read without running their code, inspected, converted, evaluated."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -17,12 +16,14 @@ from tests.support import reference
 from tests.support.containers import write_container
 from tests.support.published import Recipe, class_descriptions, write_class_texts
 from tests.support.tiny import NAMES, as_arguments, write_set
-from tests.support.tools import error_of, run_main
+from tests.support.tools import error_of, run_ok
 from utils.errors import UserError
 
 QUICK = ["--workers", "0", "--device", "cpu", "--batch-size", "5"]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+SEVEN = ["happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"]  # in the order of the lists
+ELEVEN = [*SEVEN, "contempt", "anxiety", "helplessness", "disappointment"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +33,16 @@ def no_heap_of_large_files(tmp_path):
         file.unlink()
 
 
+def save_emoclip(path: Path) -> Path:
+    torch.save(files.emoclip(Recipe(depth=2)).state, path)
+    return path
+
+
 # -- containers -----------------------------------------------------------------------------------------------------
 
 
 def rewrite_pickle(path: Path, old: bytes, new: bytes) -> None:
-    """The same archive with other bytes in its pickle: what another NumPy or another device would have written."""
+    """Replace bytes in the pickle of an archive by those that another NumPy or another device would have written."""
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     pickled = next(name for name in parts if name.endswith("/data.pkl"))
@@ -45,14 +51,6 @@ def rewrite_pickle(path: Path, old: bytes, new: bytes) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in parts.items():
             archive.writestr(name, data)
-
-
-def as_old_numpy(path: Path) -> None:
-    rewrite_pickle(path, b"cnumpy._core.", b"cnumpy.core.")
-
-
-def as_saved_on_gpu(path: Path) -> None:
-    rewrite_pickle(path, b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
 
 
 @pytest.mark.parametrize(
@@ -72,33 +70,17 @@ def test_containers_of_every_program_open(tmp_path, recorder, best_acc):
     assert len(opened.report.taken) + len(opened.report.dropped) == len(published.state)
 
 
-@pytest.mark.parametrize("older", [as_old_numpy, as_saved_on_gpu])
-def test_containers_of_an_older_numpy_or_of_a_gpu_open(tmp_path, older):
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"cnumpy._core.", b"cnumpy.core."), (b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")],
+    ids=["older NumPy", "GPU"],
+)
+def test_containers_of_an_older_numpy_or_of_a_gpu_open(tmp_path, old, new):
     path = write_container(tmp_path / "model_best.pth", files.clip_caer(Recipe()), "__main__.RecorderMeter")
-    older(path)
+    rewrite_pickle(path, old, new)
     report = open_checkpoint(path, {}).report
     assert report.missing == report.unexpected == []
     assert report.prompts[3] == "eyelids that fall"
-
-
-class Hostile:
-    """Unpickled by an ordinary reader, this runs a command."""
-
-    def __init__(self, canary: Path):
-        self.canary = canary
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.canary}",)
-
-
-def test_a_container_that_runs_a_command_is_refused_unrun(tmp_path):
-    path, canary = tmp_path / "model.pth", tmp_path / "canary"
-    torch.save({"state_dict": files.clip_caer(Recipe()).state, "recorder": Hostile(canary)}, path)
-    with pytest.raises(UserError, match="model.pth"):
-        open_checkpoint(path, {})
-    assert not canary.exists()
-    torch.load(path, weights_only=False)
-    assert canary.exists()  # the file is what it claims to be
 
 
 # -- inspect --------------------------------------------------------------------------------------------------------
@@ -114,21 +96,18 @@ def test_inspect_shows_the_family_the_counts_and_the_texts(tmp_path, capsys, mon
     monkeypatch.chdir(tmp_path)
     published = files.fork(Recipe(n_ctx=12))
     path = write_container(tmp_path / "model.pth", published)
-    shown = inspect(path, capsys)
+    text = inspect(path, capsys)
     report = open_checkpoint(path, {}).report
-    assert "CLIP-CAER" in shown and f"{len(published.state)} keys" in shown and f"{len(report.taken)} taken" in shown
-    assert "0 missing" in shown and "0 unexpected" in shown
-    for text in ("a still face above an open book", "a broad smile", "a face that beams with teeth in view"):
-        assert text in shown
+    assert "CLIP-CAER" in text and f"{len(published.state)} keys" in text and f"{len(report.taken)} taken" in text
+    assert "0 missing" in text and "0 unexpected" in text
+    for sentence in ("a still face above an open book", "a broad smile", "a face that beams with teeth in view"):
+        assert sentence in text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pth"]
 
 
-def test_inspect_names_what_it_does_not_know(tmp_path, capsys):
+def test_inspect_names_unknown_keys_and_missing_files(tmp_path, capsys):
     path = write_container(tmp_path / "model.pth", files.two_heads(Recipe()))
     assert "cls_bin.weight" in inspect(path, capsys, "--allow-partial")
-
-
-def test_inspect_needs_a_file(tmp_path, capsys):
     assert "inspect" in error_of(["--mode", "inspect"], capsys)
     assert "gone.pth" in error_of(["--mode", "inspect", str(tmp_path / "gone.pth")], capsys)
 
@@ -155,9 +134,7 @@ def tiny(tmp_path_factory) -> list[str]:
 
 
 def evaluate(path: Path, folder: Path, *flags: str):
-    done = run_main(["--mode", "eval", "--eval-checkpoint", str(path), *QUICK, *flags], folder)
-    assert done.status == 0, done.err
-    return done
+    return run_ok(["--mode", "eval", "--eval-checkpoint", str(path), *QUICK, *flags], folder)
 
 
 CONVERTED = {
@@ -169,56 +146,74 @@ CONVERTED = {
 }
 
 
+def same_predictions(first, second) -> bool:
+    return (first.folder / "predictions.csv").read_bytes() == (second.folder / "predictions.csv").read_bytes()
+
+
+def convert(path: Path, folder: Path, *flags: str) -> None:
+    run_ok(["--mode", "convert", str(path), *flags], folder)
+
+
 @pytest.mark.parametrize("name", CONVERTED)
 def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
-    """What the published file does not say is told once, to the conversion."""
-    build, told = CONVERTED[name]
+    """What the published file does not say is given once, to the conversion."""
+    build, flags = CONVERTED[name]
     path = tmp_path / f"{name}.pth"
-    if name == "emoclip":
-        torch.save(build().state, path)
-    else:
-        write_container(path, build())
-    converted = run_main(["--mode", "convert", str(path), *told], tmp_path / "converted")
-    assert converted.status == 0, converted.err
-    before = evaluate(path, tmp_path / "before", *tiny, *told)
+    torch.save(build().state, path) if name == "emoclip" else write_container(path, build())
+    convert(path, tmp_path / "converted", *flags)
+    before = evaluate(path, tmp_path / "before", *tiny, *flags)
     assert len(before.predictions) == 10
     for suffix in (".pt", ".safetensors"):
-        after = evaluate(tmp_path / f"converted/{name}{suffix}", tmp_path / suffix, *tiny)
-        assert (after.folder / "predictions.csv").read_bytes() == (before.folder / "predictions.csv").read_bytes()
+        assert same_predictions(evaluate(tmp_path / f"converted/{name}{suffix}", tmp_path / suffix, *tiny), before)
+
+
+def test_a_converted_emoclip_file_holds_its_texts(tiny, tmp_path):
+    """The user's texts may be gone when it is evaluated."""
+    path, texts = save_emoclip(tmp_path / "4.pth"), write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
+    before = evaluate(path, tmp_path / "before", *tiny, "--class-texts", str(texts))
+    convert(path, tmp_path / "out", "--class-texts", str(texts))
+    texts.unlink()
+    path.unlink()
+    assert same_predictions(evaluate(tmp_path / "out/4.pt", tmp_path / "after", *tiny), before)
+
+
+def test_a_converted_file_is_plain_tensors(tmp_path, capsys):
+    path = write_container(tmp_path / "model_best.pth", files.clip_caer(Recipe()))
+    convert(path, tmp_path / "out")
+    content = torch.load(tmp_path / "out/model_best.pt", weights_only=True)
+    assert {"format", "family", "config", "classes", "label_base", "clip_shape", "model", "epoch"} <= content.keys()
+    assert (tmp_path / "out/model_best.pt").stat().st_size < path.stat().st_size
+    for suffix in (".pt", ".safetensors"):
+        assert NAMES[4] in inspect(tmp_path / f"out/model_best{suffix}", capsys)
+
+
+# -- classes and frames ---------------------------------------------------------------------------------------------
 
 
 def test_classes_without_names_are_neither_scored_nor_converted(tiny, tmp_path, capsys):
     """Seven classes under RAER's five names, or under numbers, would score labels that mean something else."""
     path = write_container(tmp_path / "seven.pth", files.dfer_clip(Recipe(classes=7)))
     assert "--class-texts" in error_of(["--mode", "eval", "--eval-checkpoint", str(path), *tiny, *QUICK], capsys)
-    out = tmp_path / "out"
-    assert "--class-texts" in error_of(["--mode", "convert", str(path), "--output-dir", str(out)], capsys)
-    own = str(write_class_texts(tmp_path / "seven.json", [f"class{number}" for number in range(7)]))
-    assert run_main(["--mode", "convert", str(path), "--class-texts", own], out).status == 0
+    assert "--class-texts" in error_of(["--mode", "convert", str(path), "--output-dir", str(tmp_path / "o")], capsys)
+    texts = write_class_texts(tmp_path / "seven.json", [f"class{number}" for number in range(7)])
+    convert(path, tmp_path / "o", "--class-texts", str(texts))
 
 
-def test_a_converted_emoclip_file_holds_its_texts(tiny, tmp_path):
-    """The user's texts may be gone when it is evaluated."""
-    path = tmp_path / "4.pth"
-    torch.save(files.emoclip(Recipe(depth=2)).state, path)
-    own = write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
-    before = evaluate(path, tmp_path / "before", *tiny, "--class-texts", str(own))
-    assert run_main(["--mode", "convert", str(path), "--class-texts", str(own)], tmp_path / "out").status == 0
-    own.unlink()
-    path.unlink()
-    after = evaluate(tmp_path / "out/4.pt", tmp_path / "after", *tiny)
-    assert (after.folder / "predictions.csv").read_bytes() == (before.folder / "predictions.csv").read_bytes()
+@pytest.mark.parametrize(("dataset", "names"), [("DFEW", SEVEN), ("FERV39k", SEVEN), ("MAFW", ELEVEN)])
+def test_dfer_clip_knows_its_classes_by_the_data_set(tmp_path, dataset, names):
+    path = write_container(tmp_path / "model.pth", files.dfer_clip(Recipe(classes=len(names))))
+    opened = open_checkpoint(path, {"dataset": dataset})
+    assert opened.content["classes"] == names and opened.unnamed is None
+    assert opened.content["family"] == opened.config.model.model == "dfer-clip"
 
 
-def test_a_converted_file_is_plain_tensors(tmp_path, capsys):
-    path = write_container(tmp_path / "model_best.pth", files.clip_caer(Recipe()))
-    assert run_main(["--mode", "convert", str(path)], tmp_path / "out").status == 0
-    assert {"model_best.pt", "model_best.safetensors"} <= {file.name for file in (tmp_path / "out").iterdir()}
-    content = torch.load(tmp_path / "out/model_best.pt", weights_only=True)
-    assert {"format", "family", "config", "classes", "label_base", "clip_shape", "model", "epoch"} <= content.keys()
-    assert (tmp_path / "out/model_best.pt").stat().st_size < path.stat().st_size
-    for suffix in (".pt", ".safetensors"):
-        assert NAMES[4] in inspect(tmp_path / f"out/model_best{suffix}", capsys)
+def test_more_frames_than_an_emoclip_file_has_positions_for_are_refused(tmp_path):
+    published = files.emoclip(Recipe(depth=2))
+    path = write_container(tmp_path / "model.pth", published)
+    most = published.state["module.temporal.pos_embedding"].shape[1] - 1
+    assert open_checkpoint(path, {"dataset": "DFEW", "num_segments": most}).config.data.num_segments == most
+    with pytest.raises(UserError, match=f"--num-segments {most + 1}"):
+        open_checkpoint(path, {"dataset": "DFEW", "num_segments": most + 1})
 
 
 # -- from frames on disk to logits ----------------------------------------------------------------------------------
@@ -247,8 +242,8 @@ def plain_views(frames: int, mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0)) ->
     return pixels.view(5, 1, 3, 1, 1).expand(5, frames, 3, 32, 32)
 
 
-def assert_scores(done, expected: torch.Tensor) -> None:
-    logits = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in done.predictions])
+def assert_scores(run, expected: torch.Tensor) -> None:
+    logits = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in run.predictions])
     assert expected.std(dim=0).min() > 0.05  # the colours make a difference
     torch.testing.assert_close(logits.double(), expected, atol=1e-3, rtol=0)
 
@@ -269,11 +264,9 @@ def test_evaluation_of_a_dfer_clip_file_gives_the_published_logits(plain_set, tm
 
 
 def test_evaluation_of_an_emoclip_file_normalises_as_clip(plain_set, tmp_path):
-    published = files.emoclip(Recipe(depth=2))
-    path = tmp_path / "4.pth"
-    torch.save(published.state, path)
+    path = save_emoclip(tmp_path / "4.pth")
     view = plain_views(32, CLIP_MEAN, CLIP_DEVIATION)
-    expected = reference.emoclip_logits(published.state, tokenize(class_descriptions(5)), view)
-    own = write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
-    done = evaluate(path, tmp_path / "run", *plain_set, "--class-texts", str(own))
-    assert_scores(done, expected)
+    state = files.emoclip(Recipe(depth=2)).state
+    expected = reference.emoclip_logits(state, tokenize(class_descriptions(5)), view)
+    texts = write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
+    assert_scores(evaluate(path, tmp_path / "run", *plain_set, "--class-texts", str(texts)), expected)

@@ -1,4 +1,4 @@
-"""Regression over subjects: who is tested in which fold, that nothing leaks, and the way through the command line."""
+"""Regression: folds of subjects, the readout and its losses against closed forms, and the command line."""
 
 import csv
 from pathlib import Path
@@ -10,121 +10,227 @@ from sklearn import metrics as sk
 
 from analysis.metrics import agreement
 from engine.config import make_config
-from engine.regress import cross_validate, subject_folds
-from tests.support.tools import ROOT, error_of, run_main
+from engine.regress import cross_validate, fit_readout, predict_numbers, regression_loss, subject_folds
+from tests.support.tools import ROOT, error_of, run_ok
 from utils.errors import UserError
+
+both_losses = pytest.mark.parametrize("loss", ["mse", "ccc"])
 
 # -- folds ----------------------------------------------------------------------------------------------------------
 
 
 def sized(*sizes):
-    """Subjects of so many clips, in no order."""
+    """Subjects with these numbers of clips, shuffled."""
     subjects = [f"s{number}" for number, size in enumerate(sizes) for _ in range(size)]
     return [subjects[i] for i in np.random.default_rng(0).permutation(len(subjects))]
 
 
 @pytest.mark.parametrize("sizes", [(4,) * 20, (1, 2, 3, 4, 5, 6, 7, 8, 9), (50, 1, 1, 1, 1, 1, 1), tuple(range(1, 31))])
 @pytest.mark.parametrize("count", [2, 5])
-def test_every_subject_is_in_one_fold_and_folds_are_of_like_size(sizes, count):
+def test_every_subject_is_in_one_fold_and_folds_have_similar_sizes(sizes, count):
     subjects = sized(*sizes)
     folds = subject_folds(subjects, count, seed=0)
     assert folds.shape == (len(subjects),) and sorted(set(folds)) == list(range(count))
-    for subject in set(subjects):
-        assert len({fold for fold, s in zip(folds, subjects, strict=True) if s == subject}) == 1
+    assert len(set(zip(subjects, folds, strict=True))) == len(sizes)
     filled = np.bincount(folds)
     assert filled.max() - filled.min() <= max(sizes)
 
 
-def test_subjects_of_one_size_fill_folds_equally():
-    assert np.bincount(subject_folds(sized(*[3] * 20), 5, seed=4)).tolist() == [12] * 5
-
-
-def test_folds_are_the_same_each_time_and_others_with_another_seed():
+def test_folds_follow_the_seed_and_not_the_order_of_clips():
     subjects = sized(*[3] * 20)
-    one = subject_folds(subjects, 5, seed=0)
-    assert np.array_equal(one, subject_folds(subjects, 5, seed=0))
-    assert any(not np.array_equal(one, subject_folds(subjects, 5, seed=seed)) for seed in (1, 2, 3))
+    folds = subject_folds(subjects, 5, seed=0)
+    assert np.bincount(folds).tolist() == [12] * 5
+    assert np.array_equal(folds, subject_folds(subjects, 5, seed=0))
+    assert any(not np.array_equal(folds, subject_folds(subjects, 5, seed=seed)) for seed in (1, 2, 3))
+    assert np.array_equal(subject_folds(subjects[::-1], 5, seed=0), folds[::-1])
 
 
-def test_a_subject_keeps_its_fold_when_clips_change_places():
-    subjects = sized(*[3] * 20)
-    fold_of = dict(zip(subjects, subject_folds(subjects, 5, seed=0), strict=True))
-    assert dict(zip(subjects[::-1], subject_folds(subjects[::-1], 5, seed=0), strict=True)) == fold_of
-
-
-def test_fewer_subjects_than_folds_are_each_left_out_once():
+def test_fewer_subjects_than_folds_are_each_left_out_once_and_one_cannot_be():
     assert sorted(np.bincount(subject_folds(sized(5, 2, 3), 10, seed=0))) == [2, 3, 5]
-
-
-def test_one_subject_cannot_be_left_out():
-    with pytest.raises(UserError, match="anna") as caught:
+    with pytest.raises(UserError, match="^--targets: .*anna.*$"):
         subject_folds(["anna"] * 9, 5, seed=0)
-    assert "--targets" in str(caught.value) and "\n" not in str(caught.value)
 
 
-# -- leakage --------------------------------------------------------------------------------------------------------
+def configure(**given):
+    settings = {"optimizer": "AdamW", "lr": 1e-3, "epochs": 60, "batch_size": 32, "milestones": (50,)}
+    return make_config(settings | {"model": "emoclip", "task": "regression"} | given)
 
 
-def test_who_it_is_says_nothing_about_who_was_never_seen():
-    """A number drawn for each subject and features that name the subject: known clips are told, new subjects not."""
+def test_features_that_name_the_subject_say_nothing_about_new_subjects():
+    """A random number for each subject: clips of training subjects are predicted, those of new subjects are not."""
     rng = np.random.default_rng(0)
     subjects = np.repeat(np.arange(40), 6)
     features = np.eye(40)[subjects] * 3 + 0.1 * rng.normal(size=(240, 40))
     values = rng.normal(size=40)[subjects][:, None]
-    config = make_config(
-        {"model": "emoclip", "task": "regression", "lr": 3e-3, "optimizer": "AdamW", "epochs": 40, "batch_size": 32}
-        | {"milestones": (30,)}
-    )
+    config = configure(lr=3e-3, epochs=40, milestones=(30,))
 
     def concordance(folds):
         tensors = (torch.from_numpy(part).float() for part in (features, values))
         return agreement(values[:, 0], cross_validate(*tensors, folds, config)[:, 0])["ccc"]
 
     assert concordance(subject_folds([str(s) for s in subjects], 5, seed=0)) < 0.15
-    assert concordance(rng.integers(5, size=240)) > 0.8  # where subjects are in both, the same features tell all
+    assert concordance(rng.integers(5, size=240)) > 0.8  # subjects are in training and test
+
+
+# -- readout --------------------------------------------------------------------------------------------------------
+
+
+def linear_data(N=300, D=8, K=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    features, weights = torch.randn(N, D, generator=generator), torch.randn(D, K, generator=generator)
+    return features, features @ weights
+
+
+def fit(features, values, name="test", **given):
+    readout = fit_readout(features, values, configure(**given), name)
+    return lambda features: predict_numbers(readout, features)
+
+
+@both_losses
+def test_a_linear_relation_is_learnt_where_targets_are_known(loss):
+    features, values = linear_data()
+    readout = fit(features[:200], values[:200], regression_loss=loss)
+    assert sk.r2_score(values[200:], readout(features[200:])) > 0.95
+    partial = values.clone()
+    partial[::3, 0] = partial[1::3, 1] = torch.nan
+    assert sk.r2_score(values, fit(features, partial, regression_loss=loss)(features)) > 0.95
+
+
+def test_predictions_are_in_the_units_of_the_targets():
+    """Features and targets far from 0 and 1: the caller need not standardise them."""
+    features, values = linear_data()
+    features, values = 50 + 20 * features, torch.stack([1000 + 30 * values[:, 0], 0.002 * values[:, 1]], dim=1)
+    predicted = fit(features[:200], values[:200])(features[200:])
+    assert predicted.shape == (100, 2) and predicted.dtype == np.float64
+    assert all(sk.r2_score(values[200:, k], predicted[:, k]) > 0.95 for k in range(2))
+    features, values = linear_data()
+    plain = fit(features, values, epochs=5)(features)
+    moved = fit(3 * features - 7, 100 * values + 20, epochs=5)(3 * features - 7)
+    np.testing.assert_allclose(moved, 100 * plain + 20, rtol=1e-3, atol=0.2)
+
+
+def test_the_name_of_a_readout_is_its_seed():
+    features, values = linear_data(50)
+    predictions = []
+    for seed, name in enumerate(("test", "test", "second")):
+        torch.manual_seed(seed)
+        predictions.append(fit(features, values, name, epochs=3)(features))
+    assert np.array_equal(predictions[0], predictions[1]) and not np.array_equal(predictions[0], predictions[2])
+
+
+@both_losses
+def test_a_clip_without_any_target_teaches_nothing(loss):
+    """Whatever its features are, as long as mean and deviation stay the same."""
+    features, values = linear_data(64)
+    twice = torch.cat([features, features])
+    unknown = torch.cat([values, torch.full_like(values, torch.nan)])
+    reordered = torch.cat([features, features.flip(0)])
+    first, second = (
+        fit(rows, unknown, regression_loss=loss, epochs=3, batch_size=128)(features) for rows in (twice, reordered)
+    )
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
+@both_losses
+def test_constant_targets_and_single_clips_give_finite_numbers(loss):
+    features, values = linear_data(40)
+    values[:, 1] = 3.7
+    predicted = fit(features, values, regression_loss=loss, epochs=5)(features)
+    assert np.isfinite(predicted).all()
+    np.testing.assert_allclose(predicted[:, 1], 3.7, atol=0.01)
+    single = fit(*linear_data(1), regression_loss=loss, epochs=2)
+    assert np.isfinite(single(linear_data(5)[0])).all()
+
+
+def test_a_feature_that_is_constant_in_training_changes_little_when_it_varies():
+    features, values = linear_data()
+    features[:, 0] = 5.0
+    readout, moved = fit(features, values, epochs=10), features.clone()
+    moved[:, 0] += 0.01
+    assert (np.abs(readout(moved) - readout(features)) < 0.1 * values.std(0).numpy()).all()
+
+
+# -- losses ---------------------------------------------------------------------------------------------------------
+
+GUESS = torch.tensor([[1.0, 10.0], [2.0, 20.0], [4.0, 60.0]])
+TARGET = torch.tensor([[1.0, 11.0], [4.0, torch.nan], [1.0, 56.0]])
+ALL = torch.ones(3, 2, dtype=torch.bool)
+
+
+def concordance(x, y):
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    (vx, cov), (_, vy) = np.cov(x, y, bias=True)
+    return 2 * cov / (vx + vy + (x.mean() - y.mean()) ** 2)
+
+
+def test_losses_are_means_over_known_targets():
+    """Squared errors are 0, 4, 9 of the first target, 1 and 16 of the second; concordance is one per target."""
+    mse, ccc = (regression_loss(GUESS, TARGET, ~TARGET.isnan(), kind).item() for kind in ("mse", "ccc"))
+    expected = np.mean([1 - concordance([1, 2, 4], [1, 4, 1]), 1 - concordance([10, 60], [11, 56])])
+    assert mse == pytest.approx(30 / 5) and ccc == pytest.approx(expected, rel=1e-5)
+
+
+@both_losses
+def test_masked_targets_do_not_count(loss):
+    known, wild = ALL.clone(), TARGET.nan_to_num(0.0)
+    known[1], wild[1] = False, 1e6
+    assert regression_loss(GUESS, TARGET, known, loss) == regression_loss(GUESS, wild, known, loss)
+
+
+@both_losses
+@pytest.mark.parametrize("known", [~ALL, ALL & torch.tensor([[True], [False], [False]])])
+def test_losses_and_slopes_are_finite_with_little_or_nothing_known(loss, known):
+    guess = GUESS.clone().requires_grad_()
+    value = regression_loss(guess, TARGET.nan_to_num(torch.nan), known, loss)
+    value.backward()
+    assert value.isfinite() and guess.grad.isfinite().all() and (guess.grad[~known] == 0).all()
 
 
 # -- command line ---------------------------------------------------------------------------------------------------
 
 CAPTIONS = "--model emoclip --caption-source class --epochs 1 --milestones --lr 0.01".split()
-REGRESS = "--model emoclip --task regression --optimizer AdamW --lr 1e-3 --epochs 5 --milestones --batch-size 16"
+REGRESS = (
+    "--model emoclip --task regression --optimizer AdamW --lr 1e-3 --epochs 5 --milestones --batch-size 16".split()
+)
+EVAL = ["--mode", "eval", "--eval-checkpoint"]
+
+
+def best_of(run) -> str:
+    return str(run.folder / "best.pt")
+
+
+def content_of(run):
+    return torch.load(run.folder / "best.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
 def captioned(tiny_arguments, tmp_path_factory):
-    done = run_main([*tiny_arguments, *CAPTIONS], tmp_path_factory.mktemp("emoclip") / "run")
-    assert done.status == 0, done.err
-    return done
-
-
-def rows_of(root):
-    """Clips of 6 persons: a number that shows in the picture, and one that is known of some."""
-    for file in ("train", "test"):
-        for line in (root / f"annotation/{file}.txt").read_text().split("\n")[:-1]:
-            name, _, label = line.split()
-            clip = int(name[-3:])
-            yield name, name.split("/")[-2], int(label) + clip / 100, "" if clip % 4 == 0 else clip
+    return run_ok([*tiny_arguments, *CAPTIONS], tmp_path_factory.mktemp("emoclip") / "run")
 
 
 @pytest.fixture(scope="module")
 def scores(tiny_flags, tmp_path_factory):
-    path = tmp_path_factory.mktemp("scores") / "scores.csv"
-    rows = rows_of(Path(tiny_flags["--root-dir"]))
-    path.write_text("clip,subject,redness,number\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    """Clips of 6 persons: a number that shows in the picture, and one that is known of some clips."""
+    path, root = tmp_path_factory.mktemp("scores") / "scores.csv", Path(tiny_flags["--root-dir"])
+    lines = ["clip,subject,redness,number"]
+    for file in ("train", "test"):
+        for line in (root / f"annotation/{file}.txt").read_text().splitlines():
+            name, _, label = line.split()
+            clip = int(name[-3:])
+            lines.append(f"{name},{name.split('/')[-2]},{int(label) + clip / 100},{'' if clip % 4 == 0 else clip}")
+    path.write_text("\n".join(lines) + "\n")
     return path
-
-
-@pytest.fixture(scope="module")
-def regressed(captioned, scores, fast, tmp_path_factory):
-    more = ["--init-from", str(captioned.folder / "best.pt"), "--targets", str(scores), "--subject-folds", "3"]
-    done = run_main([*fast, *REGRESS.split(), *more], tmp_path_factory.mktemp("regress") / "run")
-    assert done.status == 0, done.err
-    return done
 
 
 @pytest.fixture(scope="module")
 def fast(tiny_flags):
     return ["--workers", "0", "--device", "cpu", "--root-dir", tiny_flags["--root-dir"]]
+
+
+@pytest.fixture(scope="module")
+def regressed(captioned, scores, fast, tmp_path_factory):
+    flags = ["--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
+    return run_ok([*fast, *REGRESS, *flags], tmp_path_factory.mktemp("regress") / "run")
 
 
 def check_scores(run, scores):
@@ -133,164 +239,138 @@ def check_scores(run, scores):
         given = {row["clip"]: row for row in csv.DictReader(file)}
     assert [row["clip"] for row in run.predictions] == list(given)
     for name in ("redness", "number"):
+        assert all(row[f"predicted_{name}"] != "" for row in run.predictions)
         rows = [row for row in run.predictions if row[f"true_{name}"] != ""]
-        true = np.array([float(row[f"true_{name}"]) for row in rows])
-        guess = np.array([float(row[f"predicted_{name}"]) for row in rows])
+        true, guess = (np.array([float(row[f"{kind}_{name}"]) for row in rows]) for kind in ("true", "predicted"))
         assert true == pytest.approx([float(given[row["clip"]][name]) for row in rows])
-        assert len(rows) == sum(row[name] != "" for row in given.values())
-        got = run.metrics["targets"][name]
-        assert got["clips"] == len(rows)
-        assert got["mae"] == pytest.approx(sk.mean_absolute_error(true, guess), rel=1e-5)
-        assert got["rmse"] == pytest.approx(sk.mean_squared_error(true, guess) ** 0.5, rel=1e-5)
-        assert got["pearson"] == pytest.approx(np.corrcoef(true, guess)[0, 1], abs=1e-5)
-    assert all(row[f"predicted_{n}"] != "" for row in run.predictions for n in ("redness", "number"))
+        metrics = run.metrics["targets"][name]
+        assert metrics["clips"] == len(rows) == sum(row[name] != "" for row in given.values())
+        assert metrics["mae"] == pytest.approx(sk.mean_absolute_error(true, guess), rel=1e-5)
+        assert metrics["rmse"] == pytest.approx(sk.mean_squared_error(true, guess) ** 0.5, rel=1e-5)
+        assert metrics["pearson"] == pytest.approx(np.corrcoef(true, guess)[0, 1], abs=1e-5)
+    assert run.metrics["subjects"] == 6 and run.metrics["clips"] == 60
 
 
 def test_each_subject_is_predicted_by_a_readout_of_the_others(regressed, scores):
     check_scores(regressed, scores)
-    folds = {}
-    for row in regressed.predictions:
-        folds.setdefault(row["subject"], set()).add(row["fold"])
-    assert len(folds) == 6 and all(len(own) == 1 for own in folds.values())
-    assert set.union(*folds.values()) == {"1", "2", "3"}
-    assert regressed.metrics["subjects"] == 6 and regressed.metrics["clips"] == 60
+    pairs = {(row["subject"], row["fold"]) for row in regressed.predictions}
+    assert len(pairs) == len(dict(pairs)) == 6 and {fold for _, fold in pairs} == {"1", "2", "3"}
     assert (regressed.folder / "agreement.png").stat().st_size > 1000
     assert "6 subjects" in regressed.out and regressed.err == ""
-    about = regressed.metrics["intervals"]
-    assert (about["resampled"], about["groups"]) == ("subjects", 6) and "narrower than they should be" in regressed.out
-    low, high = about["targets"]["redness"]["ccc"]
+    intervals = regressed.metrics["intervals"]
+    assert (intervals["resampled"], intervals["groups"]) == ("subjects", 6)
+    assert "narrower than they should be" in regressed.out
+    low, high = intervals["targets"]["redness"]["ccc"]
     assert low <= regressed.metrics["targets"]["redness"]["ccc"] <= high and f"[{low:.3f}, {high:.3f}]" in regressed.out
 
 
-def test_the_readout_that_is_kept_is_evaluated(regressed, scores, fast, tmp_path):
-    best = str(regressed.folder / "best.pt")
-    done = run_main([*fast, "--mode", "eval", "--eval-checkpoint", best, "--targets", str(scores)], tmp_path / "run")
-    assert done.status == 0, done.err
-    check_scores(done, scores)
-    assert done.metrics["subjects"] == 6
-
-
-def test_the_kept_video_model_is_the_one_it_started_from(regressed, captioned):
-    kept, first = (torch.load(run.folder / "best.pt", weights_only=True)["model"] for run in (regressed, captioned))
-    assert set(kept) - set(first) == {f"readout.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
-    assert all(torch.equal(kept[name].float(), value.float()) for name, value in first.items())
-
-
-def test_what_is_kept_says_how_wide_faces_were(regressed):
-    assert torch.load(regressed.folder / "best.pt", weights_only=True)["face_width"] == 40.0  # of every box
+def test_the_checkpoint_holds_the_video_model_and_a_readout_that_is_evaluated(
+    regressed, captioned, scores, fast, tmp_path
+):
+    content, video = content_of(regressed), content_of(captioned)["model"]
+    assert content["face_width"] == 40.0  # of every box
+    model = content["model"]
+    assert set(model) - set(video) == {f"readout.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
+    assert all(torch.equal(model[name].float(), value.float()) for name, value in video.items())
+    check_scores(run_ok([*fast, *EVAL, best_of(regressed), "--targets", str(scores)], tmp_path / "run"), scores)
 
 
 @pytest.mark.parametrize("mode", ["eval", "zero-shot"])
 def test_faces_of_another_size_are_a_warning(regressed, captioned, scores, fast, tiny_flags, tmp_path, mode):
-    source = regressed if mode == "eval" else captioned
-    content = torch.load(source.folder / "best.pt", weights_only=True) | {"face_width": 20.0}
-    torch.save(content, tmp_path / "other.pt")
+    torch.save(content_of(regressed if mode == "eval" else captioned) | {"face_width": 20.0}, tmp_path / "small.pt")
     lists = {"eval": ["--targets", str(scores)], "zero-shot": ["--test-annotation", tiny_flags["--test-annotation"]]}
-    boxes = ["--bounding-box-face", tiny_flags["--bounding-box-face"]]
-    flags = [*fast, "--mode", mode, "--eval-checkpoint", str(tmp_path / "other.pt"), *lists[mode], *boxes]
-    done = run_main(flags, tmp_path / "run")
-    assert done.status == 0, done.err
-    assert "around 40 pixels wide here and 20 in training" in done.out
+    flags = [*EVAL[2:], str(tmp_path / "small.pt"), "--bounding-box-face", tiny_flags["--bounding-box-face"]]
+    run = run_ok([*fast, "--mode", mode, *flags, *lists[mode]], tmp_path / "run")
+    assert "around 40 pixels wide here and 20 in training" in run.out
 
 
 def test_a_caption_model_is_evaluated_as_it_was_scored(captioned, tiny_flags, fast, tmp_path):
-    more = ["--test-annotation", tiny_flags["--test-annotation"], "--mode", "eval"]
-    for flag in ("--bounding-box-face", "--bounding-box-body"):
-        more += [flag, tiny_flags[flag]]
-    done = run_main([*fast, *more, "--eval-checkpoint", str(captioned.folder / "best.pt")], tmp_path / "run")
-    assert done.status == 0, done.err
-    assert (done.folder / "predictions.csv").read_text() == (captioned.folder / "predictions.csv").read_text()
+    names = ("--test-annotation", "--bounding-box-face", "--bounding-box-body")
+    flags = [word for name in names for word in (name, tiny_flags[name])]
+    run = run_ok([*fast, *EVAL, best_of(captioned), *flags], tmp_path / "run")
+    assert (run.folder / "predictions.csv").read_text() == (captioned.folder / "predictions.csv").read_text()
 
 
-# -- what cannot be meant -------------------------------------------------------------------------------------------
+# -- mistakes -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def command(captioned, scores, fast, tmp_path, capsys):
-    """The error of the regression command with its targets replaced and more flags behind it."""
+    """Return the error of the regression command with its files replaced and more flags behind it."""
 
-    def run(*more, content=None, init=None, targets=None):
-        targets = targets or scores
-        if content is not None:
-            targets = tmp_path / "own.csv"
-            targets.write_text(content)
-        words = ["--init-from", str(init or captioned.folder / "best.pt"), "--targets", str(targets)]
+    def run(*more, init=None, targets=scores):
         folder = tmp_path / "run"
-        message = error_of([*fast, *REGRESS.split(), *words, "--output-dir", str(folder), *more], capsys)
+        words = [
+            "--init-from",
+            str(init or best_of(captioned)),
+            "--targets",
+            str(targets),
+            "--output-dir",
+            str(folder),
+            *more,
+        ]
+        message = error_of([*fast, *REGRESS, *words], capsys)
         assert not (folder / "best.pt").exists() and not (folder / "metrics.json").exists()
         return message
 
     return run
 
 
-CLIP = "RAER/images/SelfStudy/Library/P00{}/00{}"
-
-
-def own(*rows, header="clip,subject,score"):
-    return "\n".join([header, *(f"{CLIP.format(clip // 5, clip)},{more}" for clip, more in rows)]) + "\n"
+def write_targets(folder, *rows, header="clip,subject,score") -> str:
+    clip = "RAER/images/SelfStudy/Library/P00{}/00{}"
+    lines = [f"{clip.format(number // 5, number)},{row}" for number, row in enumerate(rows)]
+    (folder / "targets.csv").write_text("\n".join([header, *lines]) + "\n")
+    return str(folder / "targets.csv")
 
 
 @pytest.mark.parametrize(
-    ("content", "part"),
+    ("rows", "part"),
     [
-        (own((0, "anna,1"), (1, "anna,2"), (2, "anna,3")), "anna"),
-        (own((0, "anna,1"), (1, "bert,1"), (2, "carl,1")), "score"),
-        (own((0, "anna,0.1"), (1, "anna,0.1"), (2, "bert,0.1")), "score"),
-        (own((0, "anna,"), (1, "bert,"), (2, "carl,")), "score"),
-        (own((0, "anna,1"), (1, "anna,2"), (2, "bert,"), (3, "carl,")), "score"),
-        (own((0, "anna,1"), (1, "bert,x")), "line 3"),
+        (("anna,1", "anna,2", "anna,3"), "anna"),
+        (("anna,1", "bert,1", "carl,1"), "score"),
+        (("anna,0.1", "anna,0.1", "bert,0.1"), "score"),
+        (("anna,", "bert,", "carl,"), "score"),
+        (("anna,1", "anna,2", "bert,", "carl,"), "score"),
+        (("anna,1", "bert,x"), "line 3"),
     ],
 )
-def test_targets_that_nothing_can_be_learnt_from(command, content, part):
-    assert part in command(content=content)
+def test_targets_that_nothing_can_be_learnt_from(command, tmp_path, rows, part):
+    assert part in command(targets=write_targets(tmp_path, *rows))
 
 
-def test_what_is_needed_is_named(fast, scores, captioned, capsys, tmp_path):
-    base = [*fast, *REGRESS.split(), "--output-dir", str(tmp_path / "run")]
-    assert "--targets" in error_of([*base, "--init-from", str(captioned.folder / "best.pt")], capsys)
-    assert "--init-from" in error_of([*base, "--targets", str(scores)], capsys)
-    best = ["--mode", "eval", "--eval-checkpoint", str(captioned.folder / "best.pt")]
-    assert "--targets" in error_of([*fast, *best, "--targets", str(scores)], capsys)
+def test_missing_files_are_named(fast, scores, captioned, regressed, capsys, tmp_path):
+    base, targets = [*fast, *REGRESS, "--output-dir", str(tmp_path / "run")], ["--targets", str(scores)]
+    assert "--targets" in error_of([*base, "--init-from", best_of(captioned)], capsys)
+    assert "--init-from" in error_of([*base, *targets], capsys)
+    assert "--targets" in error_of([*fast, *EVAL, best_of(captioned), *targets], capsys)  # it predicts classes
+    assert "--targets" in error_of([*fast, *EVAL, best_of(regressed)], capsys)
 
 
-def test_other_models_have_no_video_features_to_read(command, scores):
-    assert "clip-caer" in command(init=ROOT / "weights/demo_best.pt")
-    assert "nowhere.pt" in command(init="nowhere.pt")
-    assert str(scores) in command(init=scores)
+def test_models_of_other_methods_have_no_video_features(command, scores):
+    for init, part in ((ROOT / "weights/demo_best.pt", "clip-caer"), ("nowhere.pt", "nowhere.pt"), (scores, scores)):
+        assert str(part) in command(init=init)
 
 
-@pytest.mark.parametrize("more", [["--fold", "all"], ["--leave-out", "all"], ["--leave-out", "Fatigue"]])
-def test_folds_of_lists_and_classes_mean_nothing_to_numbers(command, more, scores):
-    assert more[0] in command(*more, targets=scores if more[0] == "--leave-out" else str(scores) + "{fold}")
+@pytest.mark.parametrize("flags", ["--fold all", "--leave-out all", "--leave-out Fatigue"])
+def test_folds_of_lists_and_classes_mean_nothing_to_numbers(command, flags, scores):
+    targets = scores if "--leave-out" in flags else f"{scores}{{fold}}"
+    assert flags.split()[0] in command(*flags.split(), targets=targets)
 
 
-def evaluate_on(regressed, content, tmp_path, fast):
-    targets = tmp_path / "own.csv"
-    targets.write_text(content)
-    best = str(regressed.folder / "best.pt")
-    return [*fast, "--mode", "eval", "--eval-checkpoint", best, "--targets", str(targets)]
-
-
-def test_a_readout_of_other_numbers_is_refused(regressed, tmp_path, fast, capsys):
-    message = error_of(evaluate_on(regressed, own((0, "anna,1"), (1, "bert,2")), tmp_path, fast), capsys)
+def test_numbers_that_do_not_fit_a_readout_are_refused(regressed, tiny_flags, tmp_path, fast, capsys):
+    """Zero-shot, too: a readout knows no texts to compare with."""
+    best = best_of(regressed)
+    evaluate = [*fast, *EVAL, best, "--targets"]
+    message = error_of([*evaluate, write_targets(tmp_path, "anna,1", "bert,2")], capsys)
     assert "redness, number" in message and "score" in message
-    targets = [*fast, "--mode", "eval", "--eval-checkpoint", str(regressed.folder / "best.pt")]
-    assert "--targets" in error_of(targets, capsys)
-
-
-def test_a_number_that_is_known_of_no_clip_has_no_score(regressed, tmp_path, fast, capsys):
-    content = own((0, "anna,1,"), (1, "anna,2,"), header="clip,subject,redness,number")
-    assert "number" in error_of(evaluate_on(regressed, content, tmp_path, fast), capsys)
-
-
-def test_numbers_are_not_classes(regressed, tiny_flags, fast, tmp_path, capsys):
-    """A readout knows no texts to compare with."""
-    best = ["--mode", "zero-shot", "--eval-checkpoint", str(regressed.folder / "best.pt")]
-    message = error_of([*fast, *best, "--test-annotation", tiny_flags["--test-annotation"]], capsys)
+    targets = write_targets(tmp_path, "anna,1,", "anna,2,", header="clip,subject,redness,number")
+    assert "number is known of no clip" in error_of([*evaluate, targets], capsys)
+    lists = ["--test-annotation", tiny_flags["--test-annotation"]]
+    message = error_of([*fast, "--mode", "zero-shot", "--eval-checkpoint", best, *lists], capsys)
     assert "best.pt" in message and "numbers" in message
 
 
-@pytest.mark.parametrize("words", ["--targets scores.csv", "--subject-folds 3", "--regression-loss ccc"])
-def test_its_flags_mean_nothing_to_classification(words, tiny_arguments, capsys, tmp_path):
-    flags = [*tiny_arguments, *CAPTIONS, "--output-dir", str(tmp_path / "run"), *words.split()]
-    assert words.split()[0] in error_of(flags, capsys)
+@pytest.mark.parametrize("flags", ["--targets scores.csv", "--subject-folds 3", "--regression-loss ccc"])
+def test_its_flags_mean_nothing_to_classification(flags, tiny_arguments, capsys, tmp_path):
+    words = [*tiny_arguments, *CAPTIONS, "--output-dir", str(tmp_path / "run"), *flags.split()]
+    assert flags.split()[0] in error_of(words, capsys)

@@ -1,10 +1,12 @@
-"""The task's losses: which terms there are, what they weigh, and that predictions are never adjusted."""
+"""The losses of a task: which terms there are, what they weigh, and that predictions are never adjusted."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.support.tools import make_task, random_batch
+
+COUNTS = torch.tensor([9.0, 3, 4, 5, 7])  # training clips per class, of make_task
 
 
 def out_and_losses(epoch=0, **given):
@@ -16,55 +18,49 @@ def out_and_losses(epoch=0, **given):
 
 
 def test_three_named_terms_with_their_weights_at_this_epoch():
-    settings = {
-        "mi_loss_weight": 0.7,
-        "mi_warmup": 3,
-        "mi_ramp": 8,
-        "dc_loss_weight": 1.2,
-        "dc_warmup": 5,
-        "dc_ramp": 10,
-    }
+    settings = dict(mi_loss_weight=0.7, mi_warmup=3, mi_ramp=8, dc_loss_weight=1.2, dc_warmup=5, dc_ramp=10)
     terms = {epoch: out_and_losses(epoch, **settings)[3] for epoch in (0, 4, 6, 30)}
-    assert list(terms[0]) == ["classification", "mi", "dc"]
-    assert terms[0]["mi"] == 0 and terms[0]["dc"] == 0
+    assert list(terms[0]) == ["classification", "mi", "dc"] and terms[0]["mi"] == terms[0]["dc"] == 0
     assert (terms[4]["mi"] / terms[30]["mi"]).item() == pytest.approx(0.0875 / 0.7, rel=1e-4)
     assert (terms[6]["dc"] / terms[30]["dc"]).item() == pytest.approx(0.1, rel=1e-4)
     assert terms[0]["classification"] == terms[30]["classification"]
 
 
-def test_mi_and_dc_of_an_ensemble_work_on_the_mean_of_a_classs_texts():
+def test_dc_of_an_ensemble_works_on_the_mean_of_a_classs_texts():
     _, _, out, losses = out_and_losses(text_type="prompt_ensemble", dc_loss_weight=1.0)
     mean = F.normalize(out.texts.soft.mean(dim=1), dim=-1)
-    cosine = mean @ mean.T
-    expected = (cosine.square().sum() - 5) / 20
+    expected = ((mean @ mean.T).square().sum() - 5) / 20
     assert losses["dc"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_logit_adjustment_adds_the_scaled_log_prior_to_the_loss_and_not_to_predictions():
-    task, batch, out, losses = out_and_losses(logit_adj=True, logit_adj_tau=0.5)
-    prior = torch.tensor([9, 3, 4, 5, 7]) / 28
-    expected = F.cross_entropy(out.logits + 0.5 * prior.log(), batch["label"])
-    assert losses["classification"].item() == pytest.approx(expected.item(), rel=1e-5)
+def plain(logits, label):
+    return F.cross_entropy(logits, label)
+
+
+def adjusted(logits, label):
+    return F.cross_entropy(logits + 0.5 * (COUNTS / 28).log(), label)
+
+
+def balanced_and_smoothed(logits, label):
+    weights = (1 / COUNTS)[label]
+    return (weights * F.cross_entropy(logits, label, label_smoothing=0.1, reduction="none")).sum() / weights.sum()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, plain),
+        ({"logit_adj": True, "logit_adj_tau": 0.5}, adjusted),
+        ({"class_balanced_loss": True, "label_smoothing": 0.1}, balanced_and_smoothed),
+    ],
+)
+def test_corrections_for_class_sizes_are_in_the_loss_and_not_in_predictions(settings, expected):
+    task, batch, out, losses = out_and_losses(**settings)
+    assert losses["classification"].item() == pytest.approx(expected(out.logits, batch["label"]).item(), rel=1e-5)
     assert torch.equal(task.predictions(out), out.logits)
 
 
-def test_without_it_the_loss_is_plain_cross_entropy():
-    _, batch, out, losses = out_and_losses()
-    assert losses["classification"].item() == pytest.approx(
-        F.cross_entropy(out.logits, batch["label"]).item(), rel=1e-5
-    )
-
-
-def test_class_balance_and_label_smoothing_both_apply():
-    _, batch, out, losses = out_and_losses(class_balanced_loss=True, label_smoothing=0.1)
-    weights = 1 / torch.tensor([9.0, 3, 4, 5, 7])
-    each = F.cross_entropy(out.logits, batch["label"], label_smoothing=0.1, reduction="none")
-    expected = (weights[batch["label"]] * each).sum() / weights[batch["label"]].sum()
-    assert losses["classification"].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_with_both_weights_at_zero_there_is_no_text_term_and_no_text_pass():
-    task, _, out, losses = out_and_losses(mi_loss_weight=0.0, dc_loss_weight=0.0)
+def test_without_weights_or_prompts_there_is_no_text_term_and_no_text_pass():
+    _, _, out, losses = out_and_losses(mi_loss_weight=0.0, dc_loss_weight=0.0)
     assert list(losses) == ["classification"] and out.texts.soft is None
-    task, _, _, losses = out_and_losses(tune_prompts=False)
-    assert list(losses) == ["classification"]
+    assert list(out_and_losses(tune_prompts=False)[3]) == ["classification"]

@@ -1,4 +1,4 @@
-"""A tiny set in Aff-Wild2's layout without pictures: labels of smooth courses, and features that tell them."""
+"""A tiny set in Aff-Wild2's layout without pictures: labels from smooth courses, and features that hold them."""
 
 from pathlib import Path
 
@@ -13,28 +13,28 @@ WIDTH = 6
 
 
 def write_set(root: Path, seed: int = 0, width: int = WIDTH) -> list[str]:
-    """Labels below ``root``, features in ``root/features``; returns the flags that name both."""
+    """Write labels below ``root`` and features to ``root/features``; return the flags that name both."""
     rng = np.random.default_rng(seed)
     mix = rng.normal(size=(5, width))
     (root / "features").mkdir(parents=True)
-    for side, videos in VIDEOS.items():
+    for split, videos in VIDEOS.items():
         for id, frames in videos.items():
             course = draw_course(frames, rng)
             for task, rows in labels_of(course, rng).items():
-                write_labels(root, task, side, id, rows)
+                write_labels(root, task, split, id, rows)
             features = np.concatenate([course, course[:, :1] * course[:, 1:]], axis=1) @ mix
             np.save(root / f"features/{id}.npy", (features + 0.05 * rng.normal(size=features.shape)).astype(np.float16))
     return ["--root-dir", str(root), "--features", str(root / "features")]
 
 
 def write_frames(root: Path, seed: int = 0) -> None:
-    """Pictures of 24 pixels whose colour is the expression; one in eight is not there, and no frame of ``c``."""
+    """Write frames of 24 pixels whose colour is the expression; one in eight is missing, and every frame of ``c``."""
     rng = np.random.default_rng(seed)
-    for side, videos in VIDEOS.items():
+    for split, videos in VIDEOS.items():
         for id in videos:
             folder = root / "cropped_aligned" / id
             folder.mkdir(parents=True)
-            lines = label_file(root, "expr", side, id).read_text(encoding="utf-8").splitlines()[1:]
+            lines = label_file(root, "expr", split, id).read_text(encoding="utf-8").splitlines()[1:]
             for number, line in enumerate(lines, 1):
                 if id != "c" and rng.random() > 1 / 8:
                     pixels = rng.integers(0, 60, (24, 24, 3)) + 24 * (max(int(line), 0) + np.arange(3))
@@ -42,7 +42,7 @@ def write_frames(root: Path, seed: int = 0) -> None:
 
 
 def draw_course(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 3) of slow waves; the last names the expression."""
+    """Return slow waves (frames, 3); the last one decides the expression."""
     time = np.arange(frames)[:, None]
     return np.sin(time / rng.uniform(8, 20, 3) + rng.uniform(0, 7, 3))
 
@@ -50,19 +50,21 @@ def draw_course(frames: int, rng: np.random.Generator) -> np.ndarray:
 def labels_of(course: np.ndarray, rng: np.random.Generator) -> dict[str, list[str]]:
     expression = np.clip(((course[:, 2] + 1) * 4).astype(int), 0, 7)
     active = (course[:, np.arange(12) % 3] > np.linspace(-0.5, 0.5, 12)).astype(int)
-    lost = rng.random(len(course)) < 0.1
+    is_unlabelled = rng.random(len(course)) < 0.1
     return {
-        "va": ["-5,-5" if out else f"{v:.3f},{a:.3f}" for (v, a), out in zip(course[:, :2], lost, strict=True)],
-        "expr": [str(-1 if out else e) for e, out in zip(expression, lost, strict=True)],
-        "au": [",".join(map(str, [-1] * 12 if out else row)) for row, out in zip(active, lost, strict=True)],
+        "va": [
+            "-5,-5" if out else f"{v:.3f},{a:.3f}" for (v, a), out in zip(course[:, :2], is_unlabelled, strict=True)
+        ],
+        "expr": [str(-1 if out else e) for e, out in zip(expression, is_unlabelled, strict=True)],
+        "au": [",".join(map(str, [-1] * 12 if out else row)) for row, out in zip(active, is_unlabelled, strict=True)],
     }
 
 
-def write_labels(root: Path, task: str, side: str, id: str, rows: list[str]) -> None:
-    path = label_file(root, task, side, id)
+def write_labels(root: Path, task: str, split: str, id: str, rows: list[str]) -> None:
+    path = label_file(root, task, split, id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([",".join(TASKS[task].names), *rows]) + "\n", encoding="utf-8")
 
 
-def label_file(root: Path, task: str, side: str, id: str) -> Path:
-    return root / "annotations" / TASKS[task].folders[0] / SETS[side] / f"{id}.txt"
+def label_file(root: Path, task: str, split: str, id: str) -> Path:
+    return root / "annotations" / TASKS[task].folders[0] / SETS[split] / f"{id}.txt"

@@ -62,6 +62,13 @@ def run_main(arguments: list[str], folder: Path) -> Run:
     return Run(status, folder, out.getvalue(), err.getvalue())
 
 
+def run_ok(arguments: list[str], folder: Path) -> Run:
+    """A finished call of main that must not have failed."""
+    run = run_main(arguments, folder)
+    assert run.status == 0, run.err
+    return run
+
+
 def error_of(arguments: list[str], capsys) -> str:
     """The one line that a user's mistake ends in; anything else on stderr, or another exit status, fails."""
     capsys.readouterr()

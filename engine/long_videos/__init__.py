@@ -1,0 +1,1 @@
+"""Training and scoring of models that predict every frame of long videos (``--model sequence``)."""

@@ -1,0 +1,170 @@
+"""Training of ``--model sequence`` on windows of stored features."""
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from analysis.affect import PooledVideos, main_scores
+from analysis.model_card import write_model_card
+from dataloader.affwild import Video
+from dataloader.classes import Classes
+from engine.device import seed_epoch
+from engine.interrupt import Interruption
+from engine.keep import Keeper, Progress
+from engine.long_videos.data import (
+    VideoSets,
+    describe_video_sets,
+    hash_video_sets,
+    read_video_sets,
+    training_windows,
+    video_set_facts,
+)
+from engine.long_videos.predict import predict_videos
+from engine.long_videos.results import score_and_write
+from engine.loop import Loop
+from engine.methods.sequence import SequenceTask
+from engine.optim import build_optimizer, step_scaled
+from engine.options import Config
+from engine.registry import method_named
+from engine.resume import ResumePoint, Start, continued_folder, is_complete
+from engine.running import RunningLosses
+from engine.session import Session, open_session
+from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
+from utils.errors import UserError
+from utils.runlog import progress_bar
+
+
+def train_sequence(start: Start, given: dict[str, Any]) -> dict[str, Any]:
+    """Train a model, or finish a training; return its final metrics."""
+    config, point = start.config, start.resume_point
+    if point is not None:
+        require_same_epochs(point, config)
+        if is_complete(point, config):
+            print(f"{point.folder} is complete ({config.optim.epochs} epochs, scored)")
+            return {}
+    sets = read_video_sets(config)
+    with open_session(config, continued_folder(point, config)) as session:
+        if session.group.world > 1:
+            raise UserError(f"--model sequence trains in one process, not in {session.group.world}")
+        for message in start.messages:
+            session.log.warn(message)
+        session.log.say(describe_video_sets(sets))
+        session.log.facts["data"] = video_set_facts(sets)
+        trainer = SequenceTrainer(config, sets, session)
+        if point is not None:
+            trainer.resume(point)
+        return trainer.run()
+
+
+def require_same_epochs(point: ResumePoint, config: Config) -> None:
+    planned = point.content["config"]["optim"]["epochs"]
+    if config.optim.epochs != planned:
+        raise UserError(
+            f"--epochs {config.optim.epochs}: the rate of {point.path} falls to 0 at epoch {planned}, where it ends"
+        )
+
+
+class SequenceTrainer(Loop):
+    """One training: model, data, optimizer, schedule, and how far the run is."""
+
+    def __init__(self, config: Config, sets: VideoSets, session: Session) -> None:
+        self.config, self.sets, self.session = config, sets, session
+        self.device, self.amp, self.log = session.device, session.amp, session.log
+        model = method_named(config.model.model).build_for(sets.features.width, config).to(self.device)
+        self.task = SequenceTask(model, config)
+        self.task.prepare(sets.train, self.device)
+        self.loader, self.order = training_windows(sets, config, session)
+        parameters, steps = sum(parameter.numel() for parameter in model.parameters()), len(self.loader)
+        self.log.say(f"training on {self.device}: {parameters:,} parameters, {steps} steps an epoch")
+        group = {"name": "sequence", "params": list(model.parameters()), "lr": config.optim.lr}
+        self.optimizer = build_optimizer([group], config.optim)
+        warmup = round(config.sequence.warmup_epochs * steps)
+        self.schedule = warm_cosine(self.optimizer, warmup, config.optim.epochs * steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == torch.float16)
+        self.progress = Progress(best={"score": -1.0, "epoch": 0})
+        self.inside: dict[str, Any] = {}  # how far the epoch under way is
+        self.stop = Interruption()
+        learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+        classes = Classes(tuple(self.task.names), 0, {}, "the labels")
+        data, selected_on = hash_video_sets(sets), config.optim.select_on
+        self.keeper = Keeper(config, model, learning, classes, {}, data, selected_on, session)
+
+    def run_epoch(self, epoch: int) -> None:
+        started = time.time()
+        values = {f"train/{name}": value for name, value in self.train_epoch(epoch).items()}
+        scores = main_scores(self.pool_predictions(self.sets.validation, "validation").score())
+        values |= {f"val/{name}": value for name, value in scores.items()}
+        rate = self.optimizer.param_groups[0]["lr"]
+        values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), "lr": rate}
+        self.keep_epoch(values, "score", values["val/score"])
+        self.log.epoch(values)
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
+        line = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}; val {listed}{star}"
+        self.log.say(f"{line}   ({values['seconds']:.0f} s)")
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Run all steps of an epoch, or the steps after an interruption; return the mean losses."""
+        self.task.model.train()
+        seed_epoch(self.config.run.seed, epoch, self.device, self.progress.random)
+        running, first, saved = RunningLosses(self.progress.seen), self.progress.step, time.time()
+        self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
+        self.mark_step(running, first)
+        label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
+        for step, batch in enumerate(progress_bar(self.watch(self.loader), len(self.loader), label, first), first):
+            batch = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+                out = self.task.forward(batch)
+            losses = self.task.losses(out, batch)
+            self.update(sum(losses.values()))
+            running.add(losses, batch["id"], epoch, step)
+            running.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
+            self.mark_step(running, step + 1)
+            saved = self.save_inside(saved)
+            self.stop.check()
+        return running.values()
+
+    def update(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()
+        step_scaled(self.optimizer, self.scaler, self.config.optim.grad_clip)
+        self.schedule.step()
+
+    def finish(self) -> dict[str, Any]:
+        """Score the best checkpoint; before that, fit its thresholds of action units to the training videos."""
+        path = self.log.folder / "best.pt"
+        best = load_checkpoint(path, ("model", "epoch"))
+        self.task.model.load_state_dict(to_full(best["model"]))
+        self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
+        thresholds = None
+        if "au" in self.task.tasks:
+            thresholds = self.pool_predictions(self.sets.train, "thresholds").best_thresholds()
+            save_checkpoint(read_checkpoint(path) | {"thresholds": thresholds}, path)
+        videos, features = self.sets.validation, self.sets.features
+        metrics = score_and_write(self.task, videos, features, self.config, self.session, thresholds)
+        write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
+        return metrics
+
+    def pool_predictions(self, videos: list[Video], name: str) -> PooledVideos:
+        pooled, features = PooledVideos(self.task.tasks), self.sets.features
+        for predictions in predict_videos(self.task, videos, features, self.config, self.session, name, self.watch):
+            pooled.add(predictions)
+        return pooled
+
+
+def warm_cosine(optimizer: Optimizer, warmup: int, steps: int) -> LambdaLR:
+    """Return a schedule: the rate rises in a straight line for ``warmup`` steps, then falls by half a cosine."""
+    return LambdaLR(optimizer, lambda step: rate_factor(step, warmup, steps))
+
+
+def rate_factor(step: int, warmup: int, steps: int) -> float:
+    """Return the factor of the rate at a step counted from 0; neither the first nor the last step has a rate of 0."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    fraction = (step - warmup) / max(steps - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))

@@ -1,1 +1,0 @@
-"""The method for every frame of long videos."""

@@ -1,0 +1,235 @@
+"""--model sequence through the command line: trained, scored again, stopped and resumed, refused in one line."""
+
+import csv
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataloader.frame_labels import TASKS
+from engine.long_videos.train import SequenceTrainer, rate_factor, warm_cosine
+from engine.options import group_of, names_with
+from main import main
+from tests.support.affect import VIDEOS, label_file, write_labels, write_set
+from tests.support.tools import error_of, run_main, run_ok
+from utils.checkpoint import read_checkpoint
+
+SMALL = "--model sequence --window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 16 8"
+SMALL = [*SMALL.split(), "--device", "cpu", "--dropout", "0.1"]
+LEARNING = ["--epochs", "4", "--lr", "1e-3"]
+EVAL = ["--mode", "eval", "--eval-checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> list[str]:
+    return write_set(tmp_path_factory.mktemp("affect") / "set")
+
+
+@pytest.fixture(scope="module")
+def arguments(data) -> list[str]:
+    return [*SMALL, *data]
+
+
+@pytest.fixture(scope="module")
+def run(arguments, tmp_path_factory):
+    return run_main([*arguments, *LEARNING], tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def best(run) -> str:
+    return str(run.folder / "best.pt")
+
+
+def test_it_learns_three_tasks_together_and_scores_the_best_epoch(run, best):
+    assert run.status == 0, run.err
+    metrics, history = run.metrics, run.history
+    assert {"va", "expr", "au"} < set(metrics) and metrics["frames"] == sum(VIDEOS["validation"].values())
+    assert metrics["va"]["ccc"] > 0.5 and metrics["au"]["f1"] > 0.6
+    assert history[-1]["train/loss"] < history[0]["train/loss"]
+    assert {"train/loss_va", "train/loss_expr", "train/loss_au", "val/score", "lr"} <= set(history[0])
+    assert list((run.folder / "tensorboard").iterdir()) and (run.folder / "timeline.png").stat().st_size > 10_000
+    best_epoch = max(history, key=lambda values: values["val/score"])
+    assert metrics["score"] == best_epoch["val/score"] and read_checkpoint(Path(best))["epoch"] == best_epoch["epoch"]
+
+
+@pytest.mark.parametrize("task", ["va", "expr", "au"])
+def test_every_frame_has_one_line_in_the_submission(run, task):
+    with open(run.folder / f"submission/{task}.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    names = [f"{id}/{n:05d}.jpg" for id, count in VIDEOS["validation"].items() for n in range(1, count + 1)]
+    assert [row[0] for row in rows] == names
+    assert header == ["image_location", *(("expression",) if task == "expr" else TASKS[task].names)]
+    values, (low, high) = np.array([row[1:] for row in rows], dtype=float), TASKS[task].bounds
+    assert values.min() >= low and values.max() <= high
+
+
+def test_evaluation_repeats_every_file_unless_it_is_told_otherwise(run, best, tmp_path):
+    again = run_ok([*EVAL, best], tmp_path / "eval")
+    assert again.metrics == run.metrics
+    for name in ("predictions/d.csv", "predictions/e.csv", "submission/va.csv", "submission/au.csv"):
+        assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
+    tuned = run_main([*EVAL, best, "--thresholds", "tuned", "--smooth", "5"], tmp_path / "tuned").metrics
+    assert tuned["au"]["thresholds"] == read_checkpoint(Path(best))["thresholds"] and tuned["va"] != run.metrics["va"]
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "score"),
+    [("va", "--no-tcn", "va_ccc"), ("expr", "--no-transformer", "expr_f1"), ("au", "--positions", "au_f1")],
+)
+def test_each_task_alone_without_a_part(arguments, tmp_path, task, part, score):
+    single = run_ok([*arguments, "--task", task, part, "--epochs", "1", "--fold", "2"], tmp_path / "run")
+    metrics, intervals = single.metrics, single.metrics["intervals"]
+    assert set(metrics) == {task, "score", "fold", "videos", "frames", "intervals"} and metrics["fold"] == 2
+    assert intervals["resampled"] == "videos" and intervals["score"] == intervals[score]
+    evaluate = [*EVAL, str(single.folder / "best.pt")]
+    assert run_main(evaluate, tmp_path / "eval").metrics == metrics
+    off = run_main([*evaluate, "--ci", "off"], tmp_path / "off")
+    assert off.status == 0 and "intervals" not in off.metrics and off.metrics["score"] == metrics["score"]
+
+
+def test_folders_of_features_stand_side_by_side(arguments, data, tmp_path):
+    wide = run_main([*arguments, "--features", data[-1], data[-1], "--epochs", "1"], tmp_path / "run")
+    assert wide.status == 0 and "12 features a frame" in wide.out
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 2)])
+def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, arguments, epoch, step):
+    """The signal of Ctrl-C comes while a step is computed."""
+    update = SequenceTrainer.update
+
+    def stopping(self, loss):
+        update(self, loss)
+        if (self.progress.epoch, self.inside["step"]) == (epoch, step):
+            self.stop.received = signal.SIGINT
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SequenceTrainer, "update", stopping)
+        stopped = run_main([*arguments, *LEARNING], tmp_path / "stopped")
+    assert stopped.status == 130 and "--resume" in stopped.err
+    assert main(["--resume", str(stopped.folder)]) == 0
+    for name in ("best.pt", "last.pt"):
+        whole, resumed = (read_checkpoint(folder / name) for folder in (run.folder, stopped.folder))
+        weights = zip(whole["model"].values(), resumed["model"].values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in weights) and whole["best"] == resumed["best"]
+    assert run.metrics == stopped.metrics
+
+
+def test_a_complete_run_says_so_and_its_cosine_ends_where_it_was_planned(run, capsys):
+    assert main(["--resume", str(run.folder)]) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert "falls to 0 at epoch 4" in error_of(["--resume", str(run.folder), "--epochs", "9"], capsys)
+
+
+def test_it_can_be_inspected_and_converted(run, best, tmp_path, capsys):
+    assert main(["--mode", "inspect", best]) == 0
+    text = capsys.readouterr().out
+    assert "6 numbers a frame, windows of 20: TCN, transformer" in text and "--tcn-channels 16 8" in text
+    assert main(["--mode", "convert", best, "--output-dir", str(tmp_path / "c")]) == 0
+    for name in ("best.pt", "best.safetensors"):
+        again = run_main([*EVAL, str(tmp_path / "c" / name)], tmp_path / name)
+        assert again.status == 0 and again.metrics == run.metrics, again.err
+
+
+def test_patience_ends_a_run(arguments, tmp_path):
+    flags = [*arguments, "--task", "expr", "--lr", "0", "--patience", "1", "--epochs", "9"]
+    assert len(run_main(flags, tmp_path / "run").history) < 9
+
+
+# -- schedule -------------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine():
+    assert [rate_factor(step, 4, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rate_factor(12, 4, 20) == pytest.approx(0.5)
+    assert rate_factor(20, 4, 20) == pytest.approx(0.0) == rate_factor(99, 4, 20)
+    falling = [rate_factor(step, 4, 20) for step in range(4, 20)]
+    assert falling == sorted(falling, reverse=True) and falling[-1] > 0
+    assert rate_factor(0, 0, 10) == 1.0
+
+
+def test_the_state_of_the_schedule_goes_on_where_it_was():
+    pairs = []
+    for _ in range(2):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+        pairs.append((optimizer, warm_cosine(optimizer, 2, 10)))
+    for _ in range(5):
+        pairs[0][0].step(), pairs[0][1].step()
+    for resumed, stopped in zip(pairs[1], pairs[0], strict=True):
+        resumed.load_state_dict(stopped.state_dict())
+    for optimizer, schedule in pairs:
+        optimizer.step(), schedule.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * rate_factor(6, 2, 10))
+
+
+# -- mistakes -------------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "--milestones 3": "--milestones 3 means nothing to --model sequence",
+    "--task classification": "whose tasks are va, expr, au, multi",
+    "--window 10": "--stride 12: at most --window 10",
+    "--tcn-channels": "--tcn-channels needs",
+    "--smooth 4": "--smooth 4: an odd number",
+    "--fold 7": "--fold 7: expected 0 to 4",
+    "--fold all": "one fold at a time",
+    "--select-on test": "--select-on test",
+    "--no-tcn --no-causal": "--no-causal is about",
+    "--features nowhere": "nowhere/a.npy: no such file of features",
+    "--lr 1e30 --warmup-epochs 0 --grad-clip 0 --task au": "the loss term au is not finite",
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_mistakes_in_training_are_one_line(arguments, capsys, tmp_path, flags):
+    words = [*arguments, "--output-dir", str(tmp_path / "run"), *flags.split()]
+    assert REFUSED[flags] in error_of(words, capsys)
+
+
+@pytest.mark.parametrize("flags", ["--window 9", "--task va"])
+def test_its_flags_mean_nothing_to_others(capsys, flags):
+    assert f"{flags} means nothing to --model clip-caer" in error_of(flags.split(), capsys)
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_data_must_be_named(data, capsys, missing):
+    words = data[:missing] + data[missing + 2 :]
+    assert f"needs {data[missing]}" in error_of([*SMALL, *words], capsys)
+
+
+def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
+    flags, file = [*SMALL, *write_set(tmp_path / "set")], tmp_path / "set/features/c.npy"
+    for shape, message in (((24, 6), "24 rows, the video has 25 label lines"), ((25, 7), "7 features a frame")):
+        np.save(file, np.zeros(shape, np.float16))
+        assert message in error_of(flags, capsys)
+    file.unlink()
+    assert f"{file}: no such file of features" in error_of(flags, capsys)
+    for id, frames in VIDEOS["validation"].items():
+        write_labels(tmp_path / "set", "expr", "validation", id, ["-1"] * frames)
+    np.save(file, np.zeros((25, 6), np.float16))
+    assert "no validation video has a valid expr label" in error_of(flags, capsys)
+    label_file(tmp_path / "set", "va", "train", "a").write_text("arousal,valence\n0,0\n", encoding="utf-8")
+    assert "expected valence,arousal" in error_of(flags, capsys)
+
+
+def test_mistakes_in_evaluation_are_one_line(best, tmp_path, capsys):
+    assert "9 numbers a frame" in error_of([*EVAL, best, *write_set(tmp_path / "wide", width=9)], capsys)
+    assert "--milestones 3 means nothing" in error_of([*EVAL, best, "--milestones", "3"], capsys)
+    content = read_checkpoint(Path(best))
+    content.pop("thresholds")
+    torch.save(content, tmp_path / "unfinished.pt")
+    flags = [*EVAL, str(tmp_path / "unfinished.pt"), "--thresholds", "tuned", "--output-dir", str(tmp_path / "run")]
+    assert "--thresholds tuned: this checkpoint holds none" in error_of(flags, capsys)
+
+
+FIXED = ["--no-tcn", "--tcn-channels 8", "--no-transformer", "--transformer-layers 2", "--no-causal", "--positions"]
+
+
+@pytest.mark.parametrize("flags", [*FIXED, "--task va"])
+def test_what_the_tensors_were_made_with_cannot_change(best, capsys, flags):
+    assert "this checkpoint was trained with" in error_of([*EVAL, best, *flags.split()], capsys)
+
+
+def test_every_option_that_is_fixed_is_tried_above():
+    tried = {flags.split()[0].removeprefix("--").removeprefix("no-").replace("-", "_") for flags in FIXED}
+    assert tried == {name for name in names_with(checkpoint="fixed classes") if group_of(name) == "sequence"}
