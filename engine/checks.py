@@ -89,7 +89,7 @@ def check_modes(config: Config, given: Mapping[str, Any]) -> None:
         facts = fields[name].metadata
         if not facts["belongs"] or facts["positional"] or mode in facts["modes"]:
             continue
-        if value == fields[name].default and not set(facts["modes"]).isdisjoint(TRAINING):
+        if mode in TRAINING and value == fields[name].default and not set(facts["modes"]).isdisjoint(TRAINING):
             continue  # the runs of an ablation switch off what is the ablation's
         if names_idle(config) and "train" in facts["modes"]:
             continue
