@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-import models.losses
 from tests.support.drawn import flags
 from tests.support.tiny import as_arguments
 from tests.support.tools import FAST, error_of, run_main
@@ -40,9 +39,6 @@ def bad(tiny_flags, refused):
         return refused([*FAST, *ONE_EPOCH, *as_arguments(replaced), *more])
 
     return message
-
-
-# -- lists and boxes --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -108,9 +104,6 @@ def test_boxes_of_less_than_ninety_percent_of_the_clips_are_a_warning(tiny_flags
     assert (f"warning: face boxes: {count}" in run.out) is is_warned
 
 
-# -- flags and losses -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -137,15 +130,6 @@ def test_a_wrong_flag_is_named(bad, tmp_path, words, parts):
     message = bad(*words.format(tmp=tmp_path).split())
     assert all(part in message for part in parts.split("|")), message
     assert (tmp_path / "old/config.json").read_text() == "{}"
-
-
-def test_a_loss_that_is_not_finite_is_named_with_its_step(bad, monkeypatch):
-    monkeypatch.setattr(models.losses, "classification_loss", lambda logits, *_, **__: logits.sum() * float("nan"))
-    message = bad()
-    assert "classification" in message and "epoch 1, step 1" in message and "--lr" in message
-
-
-# -- frames that cannot be read ---------------------------------------------------------------------------------------
 
 
 class TestUnreadableFrames:
@@ -177,8 +161,7 @@ class TestUnreadableFrames:
     def test_skip_replaces_counts_and_prints(self, words, tmp_path, count):
         if count == 2:
             (tmp_path / "RAER/P901/000/3.jpg").write_text("no image")
-        run = run_main([*words, "--on-bad-frame", "skip"], tmp_path / "run")
-        assert run.status == 0, run.err
+        run = run_main([*words, "--on-bad-frame", "skip"], tmp_path / "run").ok()
         assert "warning: 1 unreadable frames were replaced in this epoch" in run.out
         assert f"warning: test: {count} unreadable frames were replaced" in run.out
         assert run.history[0]["train/replaced_frames"] == 1 and (count == 1 or "3.jpg" in run.out)
@@ -188,9 +171,6 @@ class TestUnreadableFrames:
             frame.unlink()
         (tmp_path / "RAER/P900/000/1.jpg").write_bytes(b"\xff\xd8\xff")
         assert "P900/000" in refused([*words, "--on-bad-frame", "skip"])
-
-
-# -- published sets ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -289,13 +269,6 @@ def test_an_unknown_class_folder_is_named(copied, refused):
     Image.new("RGB", (64, 64)).save(root / "AFEW_Face/train/Suprise/1/1.png")
     message = refused(words)
     assert "AFEW_Face/train" in message and "'Suprise'" in message and "did you mean surprise" in message.lower()
-
-
-def test_a_frame_that_is_no_image_is_named(copied, refused):
-    root, words = copied("dfew")
-    (root / "DFEW_Frame_Face/00007/00002.jpg").write_bytes(b"not a picture")
-    message = refused(words)
-    assert "00007/00002.jpg" in message and "--on-bad-frame" in message
 
 
 @pytest.mark.parametrize("reader", ["dfew", "afew"])

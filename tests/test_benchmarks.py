@@ -24,9 +24,6 @@ def results_of(module, words, out, monkeypatch):
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-# -- measurements -----------------------------------------------------------------------------------------------------
-
-
 def test_ratios_are_of_rounds_not_of_medians():
     slow, fast = [[Seconds(s, 2 * s) for s in values] for values in ([1.0, 8.0, 3.0], [1.0, 2.0, 1.0])]
     ratio = ratio_of(slow, fast)
@@ -83,9 +80,6 @@ def test_exact_updates_are_those_of_double_precision():
     assert torch.equal(weight.detach(), double.detach().float()) and weight[0] != 0.5
 
 
-# -- the plain model that every speed is a ratio to -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("recipe", ["clip_caer", "advanced"])
 def test_the_plain_model_has_our_logits_with_the_same_weights(recipe):
     subject = make_subject(small_shape(), recipe, ["--adapter", "published"] if recipe == "advanced" else [])
@@ -121,9 +115,6 @@ def test_one_step_of_the_plain_loop_moves_the_weights_as_ours_does():
     for name, tensor in reference.w.items():
         moved = (tensor.detach() - before[name]).abs().max()
         assert (tensor.detach() - state[name]).abs().max() <= 1e-3 * moved + 1e-6, name
-
-
-# -- python -m benchmarks.lesson --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -163,8 +154,6 @@ def test_ctrl_c_while_a_lesson_is_drawn_ends_in_one_line(tmp_path, monkeypatch, 
     assert lesson.main(["--out", str(tmp_path / "l.mp4")]) == 130
     assert capsys.readouterr().err == "\nstopped by Ctrl-C\n"
 
-
-# -- a short form of benchmarks/fuzz.py -------------------------------------------------------------------------------
 
 CASES = {"checkpoint": 20, "stored options": 40, "stored tensors": 30, "safetensors": 30, "clip": 20}
 

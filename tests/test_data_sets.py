@@ -16,8 +16,7 @@ DFER_CLIP = "@recipes/dfer_clip.args"
 
 
 def run_ok(words, folder):
-    run = run_main(words, folder)
-    assert run.status == 0, run.err
+    run = run_main(words, folder).ok()
     return run
 
 
@@ -107,8 +106,6 @@ def test_a_checkpoint_of_one_set_is_scored_on_another(target, drawn, trained_on,
     assert_labels(run, target, root)
     assert classes_in_columns(run.folder / "predictions.csv") == SEVEN
 
-
-# -- the user's own classes -------------------------------------------------------------------------------------------
 
 NAMES = ["calm", "glad", "lost"]
 

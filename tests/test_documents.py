@@ -57,8 +57,6 @@ def test_links_of_a_document_lead_somewhere(document):
         assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-# -- recipes ----------------------------------------------------------------------------------------------------------
-
 RECIPES = {path.stem: path for path in sorted((ROOT / "recipes").glob("*.args"))}
 CONFIGS = {name: read_command([f"@{path}", "--dry-run"])[1] for name, path in RECIPES.items()}
 TRAINING = [name for name, c in CONFIGS.items() if (c.run.mode, c.model.task) == ("train", "classification")]
@@ -114,6 +112,16 @@ def test_flags_behind_a_recipe_win(name):
                 | dict(text_type="class_descriptor", temporal_layers=1),
                 "loss": dict(mi_loss_weight=0, dc_loss_weight=0, label_smoothing=0, logit_adj=False)
                 | dict(class_balanced_loss=False, use_weighted_sampler=False, focal_gamma=0),
+            },
+        ),
+        (
+            "dfer_clip",  # numbers of the paper and its code
+            {
+                "optim": dict(lr=1e-2, lr_image_encoder=1e-5, lr_prompt_learner=1e-3, weight_decay=1e-4, momentum=0.9)
+                | dict(epochs=50, batch_size=48, milestones=(30, 40)),
+                "model": dict(contexts_number=8, temperature=0.01, dropout=0),
+                "data": dict(num_segments=16, random_crop=0.08, normalize="none", max_angle=0),
+                "run": dict(seed=1),
             },
         ),
         (

@@ -37,8 +37,7 @@ def train(tiny_arguments, tmp_path, device):
     """Call main on the device; ``--workers 1`` fills its memory as a user's run does."""
 
     def call(folder, *words):
-        run = run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder)
-        assert run.status == 0, run.err
+        run = run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder).ok()
         return run
 
     return call
@@ -71,8 +70,7 @@ def test_a_run_that_was_interrupted_ends_in_the_same_bits(tiny_arguments, tmp_pa
     """Dropout draws from the random state of the device, and float16 has a scale."""
     words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
     words += ["--deterministic", "--epochs", "3", "--milestones"]
-    uninterrupted = run_main(words, tmp_path / "uninterrupted")
-    assert uninterrupted.status == 0, uninterrupted.err
+    uninterrupted = run_main(words, tmp_path / "uninterrupted").ok()
     stopped = interrupt(words, tmp_path / "stopped", signal.SIGTERM, batch)
     assert stopped.status == 143, stopped.err
     assert "resumed from" in resume(stopped.folder).out

@@ -83,9 +83,6 @@ def test_half_precision_needs_a_gpu():
     assert choose_amp("fp16", torch.device("cuda")) == (torch.float16, None)
 
 
-# -- a machine that says it has two GPUs ------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def two_gpus(monkeypatch) -> list:
     """What is done to the GPUs."""

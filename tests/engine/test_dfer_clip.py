@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.drawn import QUICK, SEVEN, classes_in_columns, flags, truth, write_colours
 from tests.support.resuming import assert_same_end, read
-from tests.support.tools import ROOT, run_main
+from tests.support.tools import run_main
 
 RECIPE = "@recipes/dfer_clip.args"
 TRANSFORMS = "--random-crop 0.08 --brightness 0.5 --max-angle 4".split()
@@ -15,8 +15,7 @@ FROZEN = "--lr 0 --lr-image-encoder 0 --lr-prompt-learner 0 --epochs 1 --select-
 
 
 def train(words, folder):
-    run = run_main(words, folder)
-    assert run.status == 0, run.err
+    run = run_main(words, folder).ok()
     return run
 
 
@@ -83,12 +82,3 @@ def test_evaluation_repeats_the_predictions_without_augmentation(first, drawn, t
     words = ["--mode", "eval", "--eval-checkpoint", str(first.folder / "best.pt"), "@recipes/data/dfew.args"]
     run = train([*words, "--fold", "2", "--root-dir", str(drawn("dfew")), "--workers", "0"], tmp_path / "run")
     assert predictions_of(run) == predictions_of(first) and run.metrics["uar"] == first.metrics["uar"]
-
-
-def test_its_recipe_has_the_settings_of_the_paper_and_its_code():
-    lines = (ROOT / "recipes/dfer_clip.args").read_text().splitlines()
-    assert {
-        "--lr 1e-2", "--lr-image-encoder 1e-5", "--lr-prompt-learner 1e-3", "--weight-decay 1e-4", "--momentum 0.9",
-        "--epochs 50", "--batch-size 48", "--milestones 30 40", "--contexts-number 8", "--temperature 0.01",
-        "--num-segments 16", "--dropout 0", "--random-crop 0.08", "--normalize none", "--seed 1", "--max-angle 0",
-    } <= set(lines)  # fmt: skip

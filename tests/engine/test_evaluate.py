@@ -58,8 +58,7 @@ def logits(run):
 
 
 def test_predictions_are_bit_identical_and_metrics_equal_in_a_run_folder_of_its_own(trained, evaluate):
-    run = evaluate()
-    assert run.status == 0, run.err
+    run = evaluate().ok()
     assert (run.folder / "predictions.csv").read_bytes() == (trained.folder / "predictions.csv").read_bytes()
     assert run.metrics == trained.metrics
     results = {"predictions.csv", "metrics.json", "mistakes", "confusion_matrix.png", "reliability.png"}
@@ -111,8 +110,6 @@ def test_a_class_without_test_clips_counts_in_no_score_and_is_warned_about(evalu
     assert run.metrics["uar"] == pytest.approx(sum(values["recall"] for values in per_class.values()) / 4)
 
 
-# -- options that the checkpoint was made with ------------------------------------------------------------------------
-
 CHANGES = {
     "num_segments": "8", "duration": "2", "image_size": "224", "text_type": "class_names", "temporal_layers": "2",
     "contexts_number": "4", "class_token_position": "front", "class_specific_contexts": "False",
@@ -140,9 +137,6 @@ def test_new_class_texts_are_refused(refused):
     assert "--class-texts" in refused("--class-texts", "mine.json")
 
 
-# -- files that cannot be evaluated -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(30), None])
 def test_a_file_that_is_no_checkpoint_or_is_missing_is_named(refused, tmp_path, content):
     if content is not None:
@@ -165,8 +159,7 @@ def test_a_checkpoint_whose_tensors_do_not_fit_its_options_is_refused(refused, e
 )
 def test_faces_of_another_size_than_in_training_are_warned_about(trained, evaluate, edited, width, words):
     assert read(trained.folder / "best.pt")["face_width"] == 40.0  # of every box of the tiny set
-    run = evaluate(file=edited(lambda content: content.update(face_width=width)))
-    assert run.status == 0, run.err
+    run = evaluate(file=edited(lambda content: content.update(face_width=width))).ok()
     assert words in run.out if words else "pixels wide" not in run.out
 
 
@@ -175,8 +168,6 @@ def test_a_face_width_that_is_no_positive_number_is_a_damaged_file(refused, edit
     file = edited(lambda content: content.update(face_width=width))
     assert "the width of its faces is no number" in refused(file=file)
 
-
-# -- options of a checkpoint on its own data set and on another -------------------------------------------------------
 
 STORED = {
     "model": "emoclip",
@@ -219,9 +210,6 @@ def test_zero_shot_uses_every_class_even_if_one_was_left_out_of_training():
 @pytest.mark.parametrize(
     ("stored", "given", "words"),
     [
-        ({}, {"model": "dfer-clip"}, "--model"),
-        ({}, {"task": "regression"}, "--task"),
-        ({}, {"swapped_heads": True}, "--swapped-heads"),
         # a context stream that saw body boxes asks for those of another set
         (TWO_STREAMS, DFEW, "--bounding-box-body"),
         # the method is compared before the options that follow from it

@@ -9,7 +9,6 @@ import pytest
 from engine.config import make_config, read_command, warnings_of
 from engine.options import GROUPS, options_by_name
 from engine.series import is_series, read_grid, seeds_of
-from main import main
 from utils.config import flag_of, from_json
 from utils.errors import UserError
 
@@ -59,9 +58,6 @@ def read(command: str = ""):
 
 def values_of(command: str = "") -> dict:
     return {name: value for group in vars(read(command)).values() for name, value in vars(group).items()}
-
-
-# -- one option -------------------------------------------------------------------------------------------------------
 
 
 def test_defaults_are_the_documented_ones():
@@ -127,9 +123,6 @@ def test_the_whole_config_survives_json():
     assert make_config(given, stored) == make_config({}, stored) == config
     assert from_json(GROUPS, stored)["milestones"] == (3, 9)
     assert make_config({"amp": "off"}, stored).optim.amp == "off"  # evaluated without mixed precision
-
-
-# -- folds, seeds and grids -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fold", ["1", "5", "10"])
@@ -202,8 +195,6 @@ def test_values_of_a_grid_have_the_type_of_their_option():
     assert type(grid["slerp_weight"][0]) is float and type(grid["epochs"][0]) is int
     assert read_grid(["lambda_mi=0"]) == {"mi_loss_weight": [0.0]}  # an alias is its option
 
-
-# -- refusals and warnings --------------------------------------------------------------------------------------------
 
 REFUSED = [  # command, fragments of the message, separated by |
     ("--slerp-weight 1", "--slerp-weight"),
@@ -326,8 +317,3 @@ def assert_refused(command: str, fragments: str) -> None:
 def test_doubtful_combinations_are_warned_about_and_sound_ones_are_not(words, fragment):
     warnings = warnings_of(read(words))
     assert warnings == [] if fragment is None else any(fragment in warning for warning in warnings)
-
-
-def test_options_beside_the_defaults_are_shown_by_a_dry_run(capsys):
-    assert main(["--train-annotation", "x", "--dry-run", "--eval-batch-size", "3"]) == 0
-    assert "--eval-batch-size " in capsys.readouterr().out

@@ -30,8 +30,6 @@ from utils.processes import processor_quota
 
 CPU = Session(torch.device("cpu"), None, None)
 
-# -- passes of evaluation ---------------------------------------------------------------------------------------------
-
 
 @pytest.fixture
 def subject():
@@ -105,9 +103,6 @@ def test_few_clips_are_decoded_at_a_time_and_many_pass_together(tiny_arguments, 
         assert [sum(group) for group in sizes[:-1]] == [joined] * (len(sizes) - 1)
 
 
-# -- models that compute or load less ---------------------------------------------------------------------------------
-
-
 def test_texts_converted_once_are_bit_equal_to_autocast():
     model = make_subject(small_shape(), "clip_caer", []).task.model
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -140,9 +135,6 @@ def test_uninitialised_weights_draw_no_random_numbers_and_take_those_of_a_file()
     full = Clip(small_shape())
     empty.load_openai(full.openai_state())
     assert all(torch.equal(value, full.state_dict()[name]) for name, value in empty.state_dict().items())
-
-
-# -- data that comes too late -----------------------------------------------------------------------------------------
 
 
 class SlowLoader:
@@ -207,9 +199,6 @@ def test_every_epoch_records_its_waiting_and_a_run_that_waits_says_so(tiny_argum
     run = run_main([*tiny_arguments, "--epochs", "2", "--milestones"], tmp_path / "run")
     assert run.status == 0 and run.out.count("were spent waiting for frames") == 1
     assert all(0 <= row["seconds_waiting"] <= row["seconds"] for row in run.history)
-
-
-# -- cores, decoding processes and their shared memory ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("cores", "launched", "workers"), [(6, 1, 6), (6, 4, 1), (8, 2, 4), (1, 1, 1), (200, 1, 32)])

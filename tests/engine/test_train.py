@@ -25,9 +25,6 @@ def predictions_of(run):
     return (run.folder / "predictions.csv").read_bytes()
 
 
-# -- scores -----------------------------------------------------------------------------------------------------------
-
-
 def test_training_with_every_part_on_beats_chance_clearly(trained):
     assert trained.status == 0, trained.err
     assert trained.metrics["uar"] >= 60  # chance is 20
@@ -44,8 +41,7 @@ def test_training_without_iec_beats_chance_clearly(tiny_arguments, tmp_path):
 
 
 def test_zero_shot_scores_plain_clip_without_training(tiny_arguments, tmp_path):
-    run = run_main([*tiny_arguments, "--mode", "zero-shot"], tmp_path / "run")
-    assert run.status == 0, run.err
+    run = run_main([*tiny_arguments, "--mode", "zero-shot"], tmp_path / "run").ok()
     assert len(run.predictions) == 20 and 0 <= run.metrics["uar"] <= 100
     assert "zero-shot" in run.metrics["selected_on"] and not (run.folder / "best.pt").exists()
 
@@ -58,9 +54,6 @@ def test_a_run_whose_epoch_was_selected_on_test_clips_is_stored_as_optimistic(ti
     run = run_main([*words, "--val-annotation", tiny_flags["--test-annotation"]], tmp_path / "val")
     assert "optimistic" in run.metrics["selected_on"]
     assert "also in val: scores on them are optimistic" in run.out
-
-
-# -- the run folder ---------------------------------------------------------------------------------------------------
 
 
 def test_the_run_folder_is_complete_and_nothing_is_written_to_stderr(trained):
@@ -155,9 +148,6 @@ def test_checkpoints_hold_tensors_and_plain_values_and_best_is_the_first_best_ep
     assert last["epoch"] == 14 and set(last["learning"]) == {"optimizer", "schedule", "scaler"}
     uars = [line["val/uar"] for line in trained.history]
     assert best["epoch"] == uars.index(max(uars)) + 1
-
-
-# -- repeated runs ----------------------------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tiny_arguments, tmp_path):

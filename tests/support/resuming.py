@@ -52,9 +52,7 @@ def call(*arguments: str | Path, folder: Path = Path()) -> Run:
 
 def resume(folder: Path, *more: str | Path) -> Run:
     """Resume a run to its end and return it."""
-    run = call("--resume", folder, *more, folder=folder)
-    assert run.status == 0, run.err
-    return run
+    return call("--resume", folder, *more, folder=folder).ok()
 
 
 def failure(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> str:

@@ -31,6 +31,11 @@ class Run:
     out: str
     err: str
 
+    def ok(self) -> "Run":
+        """Return this run, which must have ended well."""
+        assert self.status == 0, self.err
+        return self
+
     @property
     def metrics(self) -> dict[str, Any]:
         return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.resuming import EPOCH, call, interrupt, read, write_small
+from tests.support.resuming import EPOCH, call, interrupt, read
 
 
 @pytest.fixture(scope="session")
-def flags(tmp_path_factory) -> list[str]:
-    return write_small(tmp_path_factory.mktemp("small"))
+def flags(small_flags) -> list[str]:
+    return small_flags
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +23,7 @@ def uninterrupted_with(flags, tmp_path_factory) -> Callable[..., Path]:
     def run(*more: str) -> Path:
         if more not in folders:
             folders[more] = tmp_path_factory.mktemp("uninterrupted") / "run"
-            result = call(*flags, *more, "--output-dir", folders[more])
-            assert result.status == 0, result.err
+            call(*flags, *more, "--output-dir", folders[more]).ok()
         return folders[more]
 
     return run

@@ -1,6 +1,7 @@
 """Signals, infinite losses, too little memory and full disks: one line, and the checkpoint before is good."""
 
 import builtins
+import contextlib
 import errno
 import io
 import json
@@ -63,21 +64,15 @@ def handlers() -> Iterator[list[int]]:
 
 
 class TestSignals:
-    def test_handlers_are_restored_after_a_run(self, flags, handlers, tmp_path):
-        assert call(*flags, "--epochs", "1", "--output-dir", tmp_path / "run").status == 0
+    @pytest.mark.parametrize("end", [0, 130, 143, "crash", "mistake"])
+    def test_handlers_are_restored_however_a_run_ends(self, flags, handlers, tmp_path, end):
+        words = [*flags, "--epochs", "1", "--output-dir", tmp_path / "run"]
+        acts = {0: lambda: None, 130: send(signal.SIGINT), 143: send(signal.SIGTERM)}
+        acts |= {"crash": crash, "mistake": raise_out_of_memory}
+        with pytest.raises(Crash) if end == "crash" else contextlib.nullcontext():
+            run = patched(lambda patch: at_forward(patch, 2, acts[end]), *words)
+            assert run.status == (2 if end == "mistake" else end)
         assert handlers == []
-
-    @pytest.mark.parametrize("number", SIGNALS)
-    def test_handlers_are_restored_after_a_stopped_run(self, flags, handlers, tmp_path, number):
-        assert interrupt(flags, tmp_path / "run", number, 2).status == 128 + number
-        assert handlers == []
-
-    def test_handlers_are_restored_after_a_crash(self, flags, handlers, tmp_path):
-        with pytest.raises(Crash):
-            patched(lambda patch: at_forward(patch, 2, crash), *flags, "--output-dir", tmp_path / "run")
-
-    def test_handlers_are_restored_after_a_mistake(self, stopped, handlers):
-        failure(lambda patch: out_of_memory_at(patch, 2), "--resume", stopped)
 
     @pytest.mark.parametrize("first", SIGNALS)
     def test_a_second_ctrl_c_stops_at_once(self, stopped, uninterrupted, first):
@@ -158,7 +153,7 @@ class TestNotFinite:
             not_finite_at(patch, term, number, value)
 
         message = failure(prepare, *flags, "--output-dir", folder)
-        assert f"the loss term {name} is not finite" in message and "epoch 2, step 3" in message
+        assert f"the loss term {name} is not finite" in message and "epoch 2, step 3" in message and "--lr" in message
         # noticed when the next step has been launched, which nothing saves
         assert len(clips) == number + 1 and all(clip in message for clip in clips[-2])
         progress = read(folder / "last.pt")["progress"]
@@ -182,47 +177,28 @@ class TestNotFinite:
         for file in folder.glob("*.pt"):
             assert all(torch.isfinite(value).all() for value in read(file)["model"].values()), file.name
 
-    def test_infinite_weights_are_not_saved_after_a_signal(self, stopped, uninterrupted):
-        def prepare(patch: pytest.MonkeyPatch) -> None:
-            infinite_weight_after(patch, 1)
-            at_forward(patch, 2, send(signal.SIGTERM))
-
-        before = (stopped / "last.pt").read_bytes()
-        assert "not finite" in failure(prepare, "--resume", stopped)
-        assert (stopped / "last.pt").read_bytes() == before
-        assert_resumes(stopped, uninterrupted)
-
 
 def raise_out_of_memory(*_: Any) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of 1 GiB")
 
 
-def out_of_memory_at(patch: pytest.MonkeyPatch, number: int) -> None:
-    at_forward(patch, number, raise_out_of_memory)
-
-
 class TestOutOfMemory:
     @pytest.mark.parametrize(
         ("size", "accumulate", "proposal"),
-        [(8, 1, (4, 2)), (8, 2, (4, 4)), (6, 1, (3, 2)), (9, 1, (3, 3)), (9, 2, (3, 6)), (7, 1, (1, 7))],
+        [(8, 1, (4, 2)), (8, 2, (4, 4)), (6, 1, (3, 2)), (9, 1, (3, 3)), (9, 2, (3, 6)), (7, 1, (1, 7)), (1, 2, None)],
     )
-    def test_the_same_effective_batch_is_proposed(self, flags, tmp_path, size, accumulate, proposal):
+    def test_the_same_effective_batch_is_proposed_where_there_is_one(self, flags, tmp_path, size, accumulate, proposal):
         words = ("--batch-size", str(size), "--accumulate", str(accumulate), "--output-dir", tmp_path / "run")
-        message = failure(lambda patch: out_of_memory_at(patch, 1), *flags, *words)
+        message = failure(lambda patch: at_forward(patch, 1, raise_out_of_memory), *flags, *words)
         match = re.search(r"try --batch-size (\d+) --accumulate (\d+)", message)
-        assert match is not None and tuple(map(int, match.groups())) == proposal, message
+        assert proposal == (match and tuple(map(int, match.groups()))), message
+        assert f"at --batch-size {size}" in message
         assert not (tmp_path / "run").exists()  # nothing stands in the way of the next try
 
-    def test_a_batch_of_one_gets_other_advice(self, flags, tmp_path):
-        words = ("--batch-size", "1", "--output-dir", tmp_path / "run")
-        message = failure(lambda patch: out_of_memory_at(patch, 1), *flags, *words)
-        assert "at --batch-size 1" in message and "try --batch-size" not in message
-
     def test_a_batch_of_validation_passes_in_halves(self, flags, uninterrupted, tmp_path):
-        folder = tmp_path / "run"
-        run = patched(lambda patch: out_of_memory_at(patch, EPOCH + STEPS + 1), *flags, "--output-dir", folder)
-        assert run.status == 0, run.err
-        assert_same_end(folder, uninterrupted)
+        in_validation = partial(at_forward, number=EPOCH + STEPS + 1, act=raise_out_of_memory)
+        patched(in_validation, *flags, "--output-dir", tmp_path / "run").ok()
+        assert_same_end(tmp_path / "run", uninterrupted)
 
     def test_evaluation_gives_up_at_one_clip(self, flags, uninterrupted, tmp_path):
         words = evaluation(flags, uninterrupted, tmp_path / "eval")
@@ -262,6 +238,20 @@ def full_disk_for(patch: pytest.MonkeyPatch, name: str, first: int = 1) -> None:
     patch.setattr(io, "open", guarded_open)
 
 
+@pytest.mark.parametrize(
+    ("break_run", "words"), [(infinite_weight_after, "not finite"), (full_disk_from, "no space left on device")]
+)
+def test_a_signal_saves_no_infinite_weights_and_nothing_on_a_full_disk(stopped, uninterrupted, break_run, words):
+    def prepare(patch: pytest.MonkeyPatch) -> None:
+        break_run(patch, 1)
+        at_forward(patch, 2, send(signal.SIGTERM))
+
+    before = (stopped / "last.pt").read_bytes()
+    assert words in failure(prepare, "--resume", stopped)
+    assert (stopped / "last.pt").read_bytes() == before
+    assert_resumes(stopped, uninterrupted)
+
+
 class TestFullDisk:
     @pytest.mark.parametrize("number", [1, 3])
     def test_while_a_checkpoint_is_written(self, stopped, uninterrupted, number):
@@ -272,16 +262,6 @@ class TestFullDisk:
         if number == 1:
             assert [(stopped / name).read_bytes() for name in names] == before
         assert not list(stopped.glob("*.part"))
-        assert_resumes(stopped, uninterrupted)
-
-    def test_when_a_signal_asks_for_a_checkpoint(self, stopped, uninterrupted):
-        def prepare(patch: pytest.MonkeyPatch) -> None:
-            full_disk_from(patch, 1)
-            at_forward(patch, 2, send(signal.SIGTERM))
-
-        before = (stopped / "last.pt").read_bytes()
-        assert "no space left on device" in failure(prepare, "--resume", stopped)
-        assert (stopped / "last.pt").read_bytes() == before
         assert_resumes(stopped, uninterrupted)
 
     def test_a_rename_that_fails(self, stopped, uninterrupted):
@@ -316,10 +296,9 @@ class TestFullDisk:
 
     @pytest.mark.parametrize("name", ["log.txt", "config.json"])
     def test_the_first_files_of_a_new_run(self, flags, tmp_path, name):
-        folder = tmp_path / "run"
-        message = failure(partial(full_disk_for, name=name), *flags, "--output-dir", folder)
-        assert "no space left on device" in message
-        assert call(*flags, "--epochs", "1", "--output-dir", folder).status == 0
+        words = (*flags, "--epochs", "1", "--output-dir", tmp_path / "run")
+        assert "no space left on device" in failure(partial(full_disk_for, name=name), *words)
+        assert call(*words).status == 0  # nothing stands in the way of the next try
 
     @pytest.mark.parametrize("name", ["log.txt", "predictions.csv", "metrics.json"])
     def test_the_files_of_an_evaluation(self, flags, uninterrupted, tmp_path, name):

@@ -90,8 +90,7 @@ class TestReadOnly:
     def test_auto_in_the_other_folder_repeats_no_epoch(self, flags, stopped, uninterrupted, tmp_path):
         new = ("--output-dir", tmp_path / "new")
         crash_at(1, "--resume", stopped, *new)
-        run = call(*flags, *new, "--resume", "auto", folder=tmp_path / "new")
-        assert run.status == 0, run.err
+        run = call(*flags, *new, "--resume", "auto", folder=tmp_path / "new").ok()
         assert [line["epoch"] for line in run.history] == [1, 2, 3]
         assert_same_end(tmp_path / "new", uninterrupted)
 
@@ -110,7 +109,7 @@ class TestEvaluation:
         folder = tmp_path_factory.mktemp("frozen")
         weights = write_clip_file(folder / "clip.pt", 7)
         more = ("--lr-image-encoder", "0", "--select-on", "last", "--epochs", "1", "--clip-path", weights)
-        assert call(*flags, *more, "--output-dir", folder / "run").status == 0
+        call(*flags, *more, "--output-dir", folder / "run").ok()
         return folder / "run", weights
 
     @staticmethod
@@ -124,8 +123,7 @@ class TestEvaluation:
         assert set(last["left_out"]) == {"image_encoder", "text_encoder"}
         assert not any(key.startswith(("image_encoder", "text_encoder")) for key in last["model"])
         for name in ("best.pt", "last.pt"):
-            scored = self.evaluate(flags, run / name, tmp_path / name)
-            assert scored.status == 0, scored.err
+            scored = self.evaluate(flags, run / name, tmp_path / name).ok()
             assert (scored.folder / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
 
     def test_other_clip_weights_are_refused_by_name(self, flags, frozen, tmp_path):
@@ -135,8 +133,7 @@ class TestEvaluation:
 
     def test_the_same_clip_weights_in_another_file_are_read(self, flags, frozen, tmp_path):
         weights = Path(shutil.copy(frozen[1], tmp_path / "moved.pt"))
-        run = self.evaluate(flags, frozen[0] / "last.pt", tmp_path / "eval", "--clip-path", weights)
-        assert run.status == 0, run.err
+        run = self.evaluate(flags, frozen[0] / "last.pt", tmp_path / "eval", "--clip-path", weights).ok()
         assert "is not read" not in run.out
 
     def test_best_needs_no_clip_weights_and_last_names_the_missing_file(self, flags, frozen, tmp_path):

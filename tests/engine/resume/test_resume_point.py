@@ -75,8 +75,6 @@ class TestDamage:
         assert f"{path}" in error_of(["--resume", str(path)], capsys)
 
 
-# -- checkpoints whose content is wrong -------------------------------------------------------------------------------
-
 MISSING = object()
 
 
@@ -129,9 +127,6 @@ def test_a_checkpoint_with_wrong_content_is_one_line(stopped_once, tmp_path, fla
     error_of([*flags, "--resume", str(tmp_path)], capsys)
 
 
-# -- other options and other data -------------------------------------------------------------------------------------
-
-
 class TestOptions:
     @pytest.mark.parametrize(
         "more", ["--lr 0.5", "--batch-size 4", "--seed 1", "--optimizer SGD", "--milestones 1", "--no-deterministic"]
@@ -141,8 +136,7 @@ class TestOptions:
         assert more.split()[0].replace("--no-", "--") in message and "run was started with" in message
 
     def test_the_command_that_began_the_run_can_be_typed_again(self, flags, stopped, uninterrupted):
-        run = call(*flags, "--resume", stopped)
-        assert run.status == 0, run.err
+        call(*flags, "--resume", stopped).ok()
         assert_same_end(stopped, uninterrupted)
 
     @pytest.mark.parametrize("more", [("--use-amp",), ("--gpu", "7"), ("--lr-fusion", "0.02", "--val-fraction", "0.3")])
@@ -159,7 +153,7 @@ class TestOptions:
         )
 
     def test_more_epochs_continue_a_complete_run(self, flags, uninterrupted, tmp_path):
-        assert call(*flags, "--epochs", "2", "--output-dir", tmp_path / "run").status == 0
+        call(*flags, "--epochs", "2", "--output-dir", tmp_path / "run").ok()
         assert_resumes(tmp_path / "run", uninterrupted, "--epochs", "3")
 
     def test_fewer_epochs_than_are_done_is_one_line(self, flags, uninterrupted, capsys):
@@ -275,8 +269,7 @@ class TestAuto:
     def test_a_named_folder_that_never_saved_is_begun_again(self, flags, uninterrupted):
         crash_at(2, *flags, "--output-dir", "X")
         assert (Path("X") / "config.json").exists() and not (Path("X") / "last.pt").exists()
-        run = call(*flags, "--output-dir", "X", "--resume", "auto")
-        assert run.status == 0, run.err
+        call(*flags, "--output-dir", "X", "--resume", "auto").ok()
         assert_same_end(Path("X"), uninterrupted)
 
     def test_a_named_folder_that_does_not_exist_is_made(self, flags):

@@ -144,7 +144,7 @@ class TestCrashes:
 
     def test_before_the_score_of_a_continued_run_that_was_scored_before(self, flags, uninterrupted_with, tmp_path):
         folder = tmp_path / "run"
-        assert call(*flags, *LAST, "--epochs", "2", "--output-dir", folder).status == 0
+        call(*flags, *LAST, "--epochs", "2", "--output-dir", folder).ok()
         crash_at(EPOCH + 2, "--resume", folder, "--epochs", "3")
         assert read(folder / "last.pt")["epoch"] == 3
         assert_resumes(folder, uninterrupted_with(*LAST))
