@@ -32,7 +32,10 @@ def test_ratios_are_of_rounds_not_of_medians():
 
 def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, capsys):
     """So that minutes on a real GPU are never lost to a slip."""
-    results = results_of(gpu, "gpu --dry", tmp_path / "gpu.json", monkeypatch)
+    monkeypatch.setattr("benchmarks.subject.FRAMES", 4)
+    monkeypatch.setattr(gpu, "FRAMES", 4)
+    monkeypatch.setattr(gpu, "RECIPE", [*gpu.RECIPE, "--num-segments", "4", "--batch-size", "2"])
+    results = results_of(gpu, "gpu --dry --workers 1", tmp_path / "gpu.json", monkeypatch)
     rows = results["rows"]
     assert not [row for row in rows if "failed" in row] and all(row["clips_per_second"] > 0 for row in rows)
     compute = {(row["kind"], row["loop"], row["type"]) for row in rows if row["of"] == "compute"}

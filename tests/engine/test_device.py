@@ -96,19 +96,16 @@ def two_gpus(monkeypatch) -> list:
 
 
 @pytest.mark.parametrize(
-    ("device", "gpu", "expected"),
+    ("flag", "gpu", "expected"),
     [
-        ("auto", None, "cuda:0"),
-        ("cuda", None, "cuda:0"),
-        ("cuda:1", None, "cuda:1"),
-        ("auto", "1", "cuda:1"),
+        ("auto", None, "cuda:0"), ("cuda", None, "cuda:0"), ("cuda:1", None, "cuda:1"), ("auto", "1", "cuda:1"),
         ("cpu", None, "cpu"),
     ],
-)
-def test_a_gpu_has_its_number_and_becomes_the_current_one(two_gpus, device, gpu, expected):
-    chosen_device, warning = choose_device(device, gpu)
-    use_device(chosen_device)
-    assert (str(chosen_device), warning) == (expected, None)
+)  # fmt: skip
+def test_a_gpu_has_its_number_and_becomes_the_current_one(two_gpus, flag, gpu, expected):
+    device, warning = choose_device(flag, gpu)
+    use_device(device)
+    assert (str(device), warning) == (expected, None)
     assert two_gpus == ([] if expected == "cpu" else [("set", expected)])  # a run on the CPU opens no GPU
 
 

@@ -29,18 +29,10 @@ def hash_of(root, *more):
 @pytest.mark.parametrize(
     "words",
     [
-        "--output-dir elsewhere",
-        "--exper-name other",
-        "--workers 0",
-        "--print-freq 7",
-        "--cache-dir other",
-        "--save-every-minutes 1",
-        "--ci clips",
-        "--seeds 3",
-        "--no-mistake-frames",
-        "--lr 3e-4",  # its default
+        "--output-dir elsewhere", "--exper-name other", "--workers 0", "--print-freq 7", "--cache-dir other",
+        "--save-every-minutes 1", "--ci clips", "--seeds 3", "--no-mistake-frames", "--lr 3e-4",  # its default
     ],
-)
+)  # fmt: skip
 def test_options_without_an_effect_on_results_leave_the_hash_as_it_is(root, words):
     assert hash_of(root, *words.split()) == hash_of(root)
 
@@ -48,21 +40,11 @@ def test_options_without_an_effect_on_results_leave_the_hash_as_it_is(root, word
 @pytest.mark.parametrize(
     "words",
     [
-        "--lr 1e-3",
-        "--epochs 3",
-        "--seed 1",
-        "--adapter none",
-        "--no-flip",
-        "--milestones 3 4",
-        "--select-on last",
-        "--mi-loss-weight 0",
-        "--weight-decay 0.5",
-        "--dataset DFEW",
-        "--lr-image-encoder 0 --cache-features",
-        "--bounding-box-body body.json",
-        "--val-annotation test.txt",
+        "--lr 1e-3", "--epochs 3", "--seed 1", "--adapter none", "--no-flip", "--milestones 3 4", "--select-on last",
+        "--mi-loss-weight 0", "--weight-decay 0.5", "--dataset DFEW", "--lr-image-encoder 0 --cache-features",
+        "--bounding-box-body body.json", "--val-annotation test.txt",
     ],
-)
+)  # fmt: skip
 def test_options_with_an_effect_on_results_change_the_hash(root, words):
     assert hash_of(root, *words.split()) != hash_of(root)
 
