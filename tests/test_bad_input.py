@@ -34,9 +34,9 @@ def refused(tmp_path, capsys):
 def bad(tiny_flags, refused):
     """The error of a training on the tiny set with some flags replaced and some added."""
 
-    def message(*more, **changed):
+    def message(*extra, **changed):
         replaced = tiny_flags | {"--" + name.replace("_", "-"): str(value) for name, value in changed.items()}
-        return refused([*FAST, *ONE_EPOCH, *as_arguments(replaced), *more])
+        return refused([*FAST, *ONE_EPOCH, *as_arguments(replaced), *extra])
 
     return message
 
@@ -155,7 +155,8 @@ class TestUnreadableFrames:
 
     def test_a_file_that_is_no_image_is_named_before_the_first_step(self, words, tmp_path, refused):
         (tmp_path / "RAER/P901/000/3.jpg").write_text("no image")
-        assert "P901/000/3.jpg" in refused(words)
+        message = refused(words)
+        assert "P901/000/3.jpg" in message and "--on-bad-frame" in message
 
     @pytest.mark.parametrize("count", [1, 2])
     def test_skip_replaces_counts_and_prints(self, words, tmp_path, count):

@@ -20,8 +20,8 @@ def run_ok(words, folder):
     return run
 
 
-def zero_shot(reader, root, folder, *more):
-    return run_ok(["--mode", "zero-shot", *flags(reader, root), *more], folder)
+def zero_shot(reader, root, folder, *extra):
+    return run_ok(["--mode", "zero-shot", *flags(reader, root), *extra], folder)
 
 
 def assert_labels(run, reader, root):
@@ -127,26 +127,26 @@ def arguments(tiny_flags, tmp_path_factory):
     return [*FAST, *words, "--class-texts", str(folder / "classes.json"), "--epochs", "1", "--milestones"]
 
 
-@pytest.mark.parametrize("more", ["", "--logit-adj", "--class-balanced-loss --use-weighted-sampler"])
-def test_every_loss_works_with_any_number_of_classes_and_evaluation_repeats_it(arguments, tmp_path, more):
-    run = run_ok([*arguments, *more.split()], tmp_path / "run")
+@pytest.mark.parametrize("extra", ["", "--logit-adj", "--class-balanced-loss --use-weighted-sampler"])
+def test_every_loss_works_with_any_number_of_classes_and_evaluation_repeats_it(arguments, tmp_path, extra):
+    run = run_ok([*arguments, *extra.split()], tmp_path / "run")
     assert run.metrics["classes"] == NAMES and len(run.metrics["confusion"]) == 3
     assert {row["label"] for row in run.predictions} == set(NAMES)
-    if not more:  # the checkpoint knows the classes
+    if not extra:  # the checkpoint knows the classes
         words = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "run/best.pt"), "--workers", "0"]
         assert run_ok(words, tmp_path / "eval").metrics == run.metrics
 
 
 @pytest.mark.parametrize(
-    ("more", "fragments"),
+    ("extra", "fragments"),
     [
         ("--text-type prompt_ensemble", "classes.json|prompt_ensemble"),  # which the file lacks
         ("--train-annotation {root}/annotation/train.txt", "0..2"),  # whose labels are counted from 1
     ],
 )
 def test_missing_texts_and_labels_of_the_other_base_are_refused(
-    arguments, tiny_flags, capsys, tmp_path, more, fragments
+    arguments, tiny_flags, capsys, tmp_path, extra, fragments
 ):
-    words = more.format(root=tiny_flags["--root-dir"]).split()
+    words = extra.format(root=tiny_flags["--root-dir"]).split()
     message = error_of([*arguments, *words, "--output-dir", str(tmp_path / "run")], capsys)
     assert all(part in message for part in fragments.split("|")), message

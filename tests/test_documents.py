@@ -62,8 +62,8 @@ CONFIGS = {name: read_command([f"@{path}", "--dry-run"])[1] for name, path in RE
 TRAINING = [name for name, c in CONFIGS.items() if (c.run.mode, c.model.task) == ("train", "classification")]
 
 
-def config_of(name: str, *more: str):
-    return read_command([f"@{RECIPES[name]}", *more])[1]
+def config_of(name: str, *extra: str):
+    return read_command([f"@{RECIPES[name]}", *extra])[1]
 
 
 def test_the_recipes_that_scripts_and_documents_name_are_there():

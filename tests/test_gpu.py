@@ -81,8 +81,8 @@ def test_a_run_that_was_interrupted_ends_in_the_same_bits(tiny_arguments, tmp_pa
 
 def test_logits_are_those_of_the_cpu(train, trained):
     words = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt")]
-    logits = [logits_of(train(folder, *words, *more)) for folder, more in (("here", []), ("cpu", ["--device", "cpu"]))]
-    np.testing.assert_allclose(*logits, atol=2e-3)
+    runs = [train("here", *words), train("cpu", *words, "--device", "cpu")]
+    np.testing.assert_allclose(*map(logits_of, runs), atol=2e-3)
 
 
 def test_features_are_cached_and_augmented_on_the_device(train, tmp_path):
@@ -139,7 +139,7 @@ def test_no_step_waits_for_the_device(device, amp, rule):
 @pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")
 def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
     words = [*tiny_arguments, *f"--device cuda {LEARN} {RULES['SGD']} --epochs 2 --milestones".split()]
-    plain, compiled = (run_main([*words, *more], tmp_path / f"run{len(more)}") for more in ([], ["--compile"]))
+    plain, compiled = (run_main([*words, *extra], tmp_path / f"run{len(extra)}") for extra in ([], ["--compile"]))
     assert plain.status == compiled.status == 0, compiled.err
     assert compiled.history[-1]["train/loss"] == pytest.approx(plain.history[-1]["train/loss"], rel=0.05)
 

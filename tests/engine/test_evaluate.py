@@ -20,8 +20,8 @@ from utils.errors import UserError
 def evaluate(trained, tmp_path_factory):
     """Evaluate the trained run, or another file; the list and the boxes come from the checkpoint."""
 
-    def run(*more, file=None):
-        words = ["--mode", "eval", "--eval-checkpoint", str(file or trained.folder / "best.pt"), *more]
+    def run(*extra, file=None):
+        words = ["--mode", "eval", "--eval-checkpoint", str(file or trained.folder / "best.pt"), *extra]
         return run_main([*words, "--workers", "0", "--device", "cpu"], tmp_path_factory.mktemp("eval") / "run")
 
     return run
@@ -31,8 +31,8 @@ def evaluate(trained, tmp_path_factory):
 def refused(trained, tmp_path, capsys):
     """The error of evaluating a file, and no run folder."""
 
-    def message(*more, file=None):
-        words = ["--mode", "eval", "--eval-checkpoint", str(file or trained.folder / "best.pt"), *more]
+    def message(*extra, file=None):
+        words = ["--mode", "eval", "--eval-checkpoint", str(file or trained.folder / "best.pt"), *extra]
         text = error_of([*words, "--output-dir", str(tmp_path / "refused")], capsys)
         assert not (tmp_path / "refused").exists()
         return text
@@ -94,8 +94,8 @@ def test_learnable_contexts_matter_only_where_they_classify(evaluate, edited):
         content["model"]["prompts.context"] += torch.randn_like(content["model"]["prompts.context"])
 
     noisy = edited(add_noise)
-    for more, matters in (([], False), (["--iec-text", "soft"], True), (["--slerp-weight", "0"], True)):
-        assert torch.equal(logits(evaluate(*more)), logits(evaluate(*more, file=noisy))) is not matters, more
+    for extra, matters in (([], False), (["--iec-text", "soft"], True), (["--slerp-weight", "0"], True)):
+        assert torch.equal(logits(evaluate(*extra)), logits(evaluate(*extra, file=noisy))) is not matters, extra
 
 
 def test_a_class_without_test_clips_counts_in_no_score_and_is_warned_about(evaluate, tiny_flags, tmp_path):

@@ -19,10 +19,10 @@ def root(tmp_path):
     return root
 
 
-def hash_of(root, *more):
+def hash_of(root, *extra):
     words = f"--root-dir {root} --train-annotation train.txt --test-annotation test.txt --bounding-box-face face.json"
     return run_hash(
-        read_command([*words.split(), "--clip-path", f"{root.parent}/clip.pt", "--device", "cpu", *more])[1]
+        read_command([*words.split(), "--clip-path", f"{root.parent}/clip.pt", "--device", "cpu", *extra])[1]
     )
 
 
@@ -51,12 +51,12 @@ def test_options_with_an_effect_on_results_change_the_hash(root, words):
 
 @pytest.mark.parametrize("name", ["train.txt", "test.txt", "face.json", "../clip.pt", "classes.json"])
 def test_files_count_by_their_content(root, name):
-    more = ["--class-texts", str(root / "classes.json")] if name == "classes.json" else []
-    before, content = hash_of(root, *more), (root / name).read_bytes()
+    extra = ["--class-texts", str(root / "classes.json")] if name == "classes.json" else []
+    before, content = hash_of(root, *extra), (root / name).read_bytes()
     (root / name).write_text("other!!")
-    assert hash_of(root, *more) != before
+    assert hash_of(root, *extra) != before
     (root / name).write_bytes(content)
-    assert hash_of(root, *more) == before
+    assert hash_of(root, *extra) == before
 
 
 def test_files_do_not_count_by_their_name(root):

@@ -32,9 +32,9 @@ def train(tiny_arguments, tmp_path, monkeypatch):
     """Train one epoch of 40 clips without dropout; return the weights at its end."""
     monkeypatch.setattr(torch.nn.functional, "dropout", lambda x, *_, **__: x)
 
-    def run(*more):
-        done = run_main([*tiny_arguments, *PLAIN.split(), *more], tmp_path / f"run{len(list(tmp_path.iterdir()))}").ok()
-        return read(done.folder / "last.pt")["model"]
+    def run(*extra):
+        run = run_main([*tiny_arguments, *PLAIN.split(), *extra], tmp_path / f"run{len(list(tmp_path.iterdir()))}").ok()
+        return read(run.folder / "last.pt")["model"]
 
     return run
 
@@ -108,7 +108,7 @@ def test_a_run_of_float32_goes_on_in_float16_and_back(small_flags, tmp_path, mon
     assert scaler_after(4, ["--resume", str(folder)])[1] == {}
 
 
-def counted(label, replaced=0):
+def batch_of(label, replaced=0):
     return {"label": torch.tensor(label), "id": [str(n) for n in label], "replaced_frames": replaced}
 
 
@@ -118,9 +118,9 @@ def terms(**values):
 
 def test_running_losses_are_means_over_clips_and_a_copy_goes_on_from_its_state():
     score = RunningScore(("a", "b", "c"))
-    score.add(terms(x=1.0, y=0.5), torch.eye(3)[[0, 1, 1]], counted([0, 1, 0], 2), 0, 0)
+    score.add(terms(x=1.0, y=0.5), torch.eye(3)[[0, 1, 1]], batch_of([0, 1, 0], 2), 0, 0)
     before = score.copy()
-    score.add(terms(x=3.0, y=0.5), torch.eye(3)[[1]], counted([1], 1), 0, 1)
+    score.add(terms(x=3.0, y=0.5), torch.eye(3)[[1]], batch_of([1], 1), 0, 1)
     values = score.values()
     assert values["loss_x"] == pytest.approx((3 * 1 + 1 * 3) / 4) and values["loss_y"] == pytest.approx(0.5)
     assert values["loss"] == pytest.approx(values["loss_x"] + values["loss_y"])
@@ -129,7 +129,7 @@ def test_running_losses_are_means_over_clips_and_a_copy_goes_on_from_its_state()
     confusion = [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     assert before.state() == {"clips": 3, "replaced": 2, "sums": {"x": 3.0, "y": 1.5}, "confusion": confusion}
     resumed = RunningScore(("a", "b", "c"), before.state())
-    resumed.add(terms(x=3.0, y=0.5), torch.eye(3)[[1]], counted([1], 1), 0, 1)
+    resumed.add(terms(x=3.0, y=0.5), torch.eye(3)[[1]], batch_of([1], 1), 0, 1)
     assert resumed.values() == values and resumed.state() == score.state()
 
 

@@ -164,6 +164,6 @@ def test_neither_a_filled_cache_nor_the_number_of_workers_changes_a_run(tiny_arg
     words = [*tiny_arguments, "--lr-image-encoder", "0", "--cache-features", "--epochs", "2", "--optimizer", "AdamW"]
     predictions = []
     for number, (cache, workers) in enumerate([("a", "0"), ("a", "0"), ("b", "1")]):
-        more = ["--cache-dir", str(tmp_path / cache), "--workers", workers]
-        predictions.append(predictions_of(run_main([*words, *more], tmp_path / f"run{number}")))
+        extra = ["--cache-dir", str(tmp_path / cache), "--workers", workers]
+        predictions.append(predictions_of(run_main([*words, *extra], tmp_path / f"run{number}")))
     assert predictions[0] == predictions[1] == predictions[2]

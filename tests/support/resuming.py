@@ -50,9 +50,9 @@ def call(*arguments: str | Path, folder: Path = Path()) -> Run:
     return Run(status, folder, out.getvalue(), err.getvalue())
 
 
-def resume(folder: Path, *more: str | Path) -> Run:
+def resume(folder: Path, *extra: str | Path) -> Run:
     """Resume a run to its end and return it."""
-    return call("--resume", folder, *more, folder=folder).ok()
+    return call("--resume", folder, *extra, folder=folder).ok()
 
 
 def failure(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> str:
@@ -82,7 +82,7 @@ def on_call(
     """Call ``before`` and ``after`` with the number of the call, from 1, around every call of a function."""
     function, count = getattr(owner, name), 0
 
-    def counted(*arguments: Any, **keywords: Any) -> Any:
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
         nonlocal count
         count += 1
         if before is not None:
@@ -92,7 +92,7 @@ def on_call(
             after(count)
         return result
 
-    patch.setattr(owner, name, counted)
+    patch.setattr(owner, name, wrapped)
 
 
 def at(number: int, act: Callable[[], Any]) -> Callable[[int], None]:
@@ -118,9 +118,9 @@ def send(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-def interrupt(flags: list[str], folder: Path, number: int, batch: int, *more: str) -> Run:
+def interrupt(flags: list[str], folder: Path, number: int, batch: int, *extra: str) -> Run:
     """Return a run that got a signal in one of its batches."""
-    words = [*flags, *more, "--output-dir", folder]
+    words = [*flags, *extra, "--output-dir", folder]
     return patched(lambda patch: at_forward(patch, batch, send(number)), *words, folder=folder)
 
 
@@ -160,9 +160,9 @@ def assert_same_end(folder: Path, expected: Path) -> None:
     assert not differing, f"{len(differing)} of {len(targets)} differ: {differing[:5]}"
 
 
-def assert_resumes(folder: Path, expected: Path, *more: str | Path) -> Run:
+def assert_resumes(folder: Path, expected: Path, *extra: str | Path) -> Run:
     """Resume a run and check that it ends in the same bits as an uninterrupted one."""
-    run = resume(folder, *more)
+    run = resume(folder, *extra)
     assert_same_end(folder, expected)
     return run
 

@@ -20,11 +20,11 @@ def uninterrupted_with(flags, tmp_path_factory) -> Callable[..., Path]:
     """The folder of an uninterrupted run with further flags."""
     folders: dict[tuple[str, ...], Path] = {}
 
-    def run(*more: str) -> Path:
-        if more not in folders:
-            folders[more] = tmp_path_factory.mktemp("uninterrupted") / "run"
-            call(*flags, *more, "--output-dir", folders[more]).ok()
-        return folders[more]
+    def run(*extra: str) -> Path:
+        if extra not in folders:
+            folders[extra] = tmp_path_factory.mktemp("uninterrupted") / "run"
+            call(*flags, *extra, "--output-dir", folders[extra]).ok()
+        return folders[extra]
 
     return run
 

@@ -114,24 +114,24 @@ def not_finite_at(patch: pytest.MonkeyPatch, term: str, number: int, value: floa
     """A loss term is multiplied by ``value`` in one step."""
     loss, calls = getattr(models.losses, term), []
 
-    def counted(*arguments: Any, **keywords: Any) -> Any:
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
         calls.append(None)
         return loss(*arguments, **keywords) * (value if len(calls) == number else 1.0)
 
-    patch.setattr(models.losses, term, counted)
+    patch.setattr(models.losses, term, wrapped)
 
 
 def infinite_weight_after(patch: pytest.MonkeyPatch, number: int) -> None:
     """A weight is infinite after the ``number``-th update."""
     update, updates = TrainingStep.update, []
 
-    def counted(step: TrainingStep) -> None:
+    def wrapped(step: TrainingStep) -> None:
         update(step)
         updates.append(None)
         if len(updates) == number:
             next(iter(step.task.model.fuse.parameters())).data.view(-1)[0] = float("inf")
 
-    patch.setattr(TrainingStep, "update", counted)
+    patch.setattr(TrainingStep, "update", wrapped)
 
 
 class TestNotFinite:
@@ -168,12 +168,12 @@ class TestNotFinite:
         message = failure(prepare, *flags, "--mi-loss-weight", "1", "--output-dir", tmp_path / "run")
         assert "classification" in message and "mi" in message
 
-    @pytest.mark.parametrize("more", [SAVE_EVERY_STEP, ("--select-on", "last")])
+    @pytest.mark.parametrize("extra", [SAVE_EVERY_STEP, ("--select-on", "last")])
     @pytest.mark.parametrize("update", [1, 4])
-    def test_infinite_weights_are_never_saved(self, flags, tmp_path, more, update):
+    def test_infinite_weights_are_never_saved(self, flags, tmp_path, extra, update):
         folder = tmp_path / "run"
         prepare = partial(infinite_weight_after, number=update)
-        assert "not finite" in failure(prepare, *flags, *more, "--output-dir", folder)
+        assert "not finite" in failure(prepare, *flags, *extra, "--output-dir", folder)
         for file in folder.glob("*.pt"):
             assert all(torch.isfinite(value).all() for value in read(file)["model"].values()), file.name
 

@@ -108,14 +108,14 @@ class TestEvaluation:
         """A run on a frozen CLIP from a file, whose best.pt and last.pt are of one epoch."""
         folder = tmp_path_factory.mktemp("frozen")
         weights = write_clip_file(folder / "clip.pt", 7)
-        more = ("--lr-image-encoder", "0", "--select-on", "last", "--epochs", "1", "--clip-path", weights)
-        call(*flags, *more, "--output-dir", folder / "run").ok()
+        extra = ("--lr-image-encoder", "0", "--select-on", "last", "--epochs", "1", "--clip-path", weights)
+        call(*flags, *extra, "--output-dir", folder / "run").ok()
         return folder / "run", weights
 
     @staticmethod
-    def evaluate(flags: list[str], checkpoint: Path, out: Path, *more: str | Path) -> Run:
+    def evaluate(flags: list[str], checkpoint: Path, out: Path, *extra: str | Path) -> Run:
         data = flags[flags.index("--root-dir") :]
-        return call("--mode", "eval", "--eval-checkpoint", checkpoint, *data, "--output-dir", out, *more, folder=out)
+        return call("--mode", "eval", "--eval-checkpoint", checkpoint, *data, "--output-dir", out, *extra, folder=out)
 
     def test_last_scores_as_best_of_the_same_epoch(self, flags, frozen, tmp_path):
         run, _ = frozen

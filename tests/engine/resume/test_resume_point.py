@@ -37,10 +37,10 @@ from tests.support.tools import error_of
 CHECKPOINTS = ("last.pt", "last.previous.pt")
 
 
-def assert_refused(folder: Path, capsys, *more: str | Path) -> str:
+def assert_refused(folder: Path, capsys, *words: str | Path) -> str:
     """Check that resuming is refused and changes no file; return the error."""
-    before = snapshot(folder)
-    message = error_of([*map(str, more)] if "--resume" in more else ["--resume", str(folder), *map(str, more)], capsys)
+    before, resumed = snapshot(folder), () if "--resume" in words else ("--resume", folder)
+    message = error_of([str(word) for word in (*resumed, *words)], capsys)
     assert snapshot(folder) == before
     return message
 
@@ -129,23 +129,25 @@ def test_a_checkpoint_with_wrong_content_is_one_line(stopped_once, tmp_path, fla
 
 class TestOptions:
     @pytest.mark.parametrize(
-        "more", ["--lr 0.5", "--batch-size 4", "--seed 1", "--optimizer SGD", "--milestones 1", "--no-deterministic"]
+        "extra", ["--lr 0.5", "--batch-size 4", "--seed 1", "--optimizer SGD", "--milestones 1", "--no-deterministic"]
     )
-    def test_a_flag_that_differs_is_named(self, stopped, capsys, more):
-        message = assert_refused(stopped, capsys, *more.split())
-        assert more.split()[0].replace("--no-", "--") in message and "run was started with" in message
+    def test_a_flag_that_differs_is_named(self, stopped, capsys, extra):
+        message = assert_refused(stopped, capsys, *extra.split())
+        assert extra.split()[0].replace("--no-", "--") in message and "run was started with" in message
 
     def test_the_command_that_began_the_run_can_be_typed_again(self, flags, stopped, uninterrupted):
         call(*flags, "--resume", stopped).ok()
         assert_same_end(stopped, uninterrupted)
 
-    @pytest.mark.parametrize("more", [("--use-amp",), ("--gpu", "7"), ("--lr-fusion", "0.02", "--val-fraction", "0.3")])
-    def test_so_can_flags_that_are_resolved_into_others(self, flags, tmp_path, more):
-        words = [word for word in flags if word not in ("--device", "cpu")] if "--gpu" in more else flags
-        assert interrupt(words, tmp_path / "run", signal.SIGTERM, 1, *more).status == 143
-        stop = (lambda patch: at_forward(patch, 1, send(signal.SIGTERM)), *words, *more, "--resume", tmp_path / "run")
-        again = patched(*stop)
-        assert again.status == 143, again.err
+    @pytest.mark.parametrize(
+        "extra", [("--use-amp",), ("--gpu", "7"), ("--lr-fusion", "0.02", "--val-fraction", "0.3")]
+    )
+    def test_so_can_flags_that_are_resolved_into_others(self, flags, tmp_path, extra):
+        words = [word for word in flags if word not in ("--device", "cpu")] if "--gpu" in extra else flags
+        assert interrupt(words, tmp_path / "run", signal.SIGTERM, 1, *extra).status == 143
+        again = (*words, *extra, "--resume", tmp_path / "run")
+        run = patched(lambda patch: at_forward(patch, 1, send(signal.SIGTERM)), *again)
+        assert run.status == 143, run.err
 
     def test_options_without_an_effect_on_results_may_differ(self, stopped, uninterrupted):
         assert_resumes(

@@ -69,7 +69,7 @@ def test_a_run_stopped_by_a_signal_says_how_to_go_on_and_ends_equal(flags, unint
 
 
 @pytest.mark.parametrize(
-    ("batch", "more"),
+    ("batch", "extra"),
     [
         (EPOCH + 3, ("--optimizer", "SGD", "--grad-clip", "0.5")),
         (EPOCH + 4, ("--use-weighted-sampler", "--save-every-minutes", "0")),
@@ -77,18 +77,18 @@ def test_a_run_stopped_by_a_signal_says_how_to_go_on_and_ends_equal(flags, unint
         (EPOCH * EPOCHS, LAST),
     ],
 )
-def test_other_options_end_equal(flags, uninterrupted_with, tmp_path, batch, more):
-    assert interrupt(flags, tmp_path / "run", signal.SIGTERM, batch, *more).status == 143
-    assert_resumes(tmp_path / "run", uninterrupted_with(*more))
+def test_other_options_end_equal(flags, uninterrupted_with, tmp_path, batch, extra):
+    assert interrupt(flags, tmp_path / "run", signal.SIGTERM, batch, *extra).status == 143
+    assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
 
 
 @pytest.mark.parametrize("batch", [EPOCH + 3, STEPS + 2])
 def test_cached_features_end_equal(flags, uninterrupted_with, tmp_path_factory, tmp_path, batch):
     cache = str(tmp_path_factory.getbasetemp() / "cache")
-    more = ("--cache-features", "--lr-image-encoder", "0", "--cache-dir", cache)
-    assert interrupt(flags, tmp_path / "run", signal.SIGTERM, batch, *more).status == 143
+    extra = ("--cache-features", "--lr-image-encoder", "0", "--cache-dir", cache)
+    assert interrupt(flags, tmp_path / "run", signal.SIGTERM, batch, *extra).status == 143
     assert "image_encoder" in read(tmp_path / "run/last.pt")["left_out"]
-    assert_resumes(tmp_path / "run", uninterrupted_with(*more))
+    assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
 
 
 @pytest.mark.parametrize(("before", "after", "batch"), [(2, 2, EPOCH + 3), (2, 0, STEPS + 2), (0, 2, STEPS + 1)])
@@ -116,13 +116,13 @@ class TestCrashes:
         assert (saved["epoch"], saved["step"]) == progress
         assert_resumes(folder, uninterrupted)
 
-    @pytest.mark.parametrize(("number", "more"), [(1, ()), (2, ()), (3, LAST)])
-    def test_between_writing_best_and_last(self, flags, uninterrupted_with, tmp_path, number, more):
+    @pytest.mark.parametrize(("number", "extra"), [(1, ()), (2, ()), (3, LAST)])
+    def test_between_writing_best_and_last(self, flags, uninterrupted_with, tmp_path, number, extra):
         folder = tmp_path / "run"
         prepare = partial(on_call, owner=Keeper, name="save_best", after=at(number, crash))
-        crash_run(prepare, *flags, *SAVE_EVERY_STEP, *more, "--output-dir", folder)
+        crash_run(prepare, *flags, *SAVE_EVERY_STEP, *extra, "--output-dir", folder)
         assert read(folder / "best.pt")["epoch"] == read(folder / "last.pt")["epoch"] + 1
-        assert_resumes(folder, uninterrupted_with(*more))
+        assert_resumes(folder, uninterrupted_with(*extra))
 
     @pytest.mark.parametrize("epoch", [1, 3])
     def test_between_last_and_its_line_of_metrics(self, flags, uninterrupted, tmp_path, epoch):
