@@ -11,6 +11,7 @@ from PIL import Image
 
 from engine.train import Trainer
 from simulate import LayoutSettings, write_set
+from tests.support.resuming import at, on_call
 from tests.support.tools import RANDOM_CLIP
 
 QUICK = [*RANDOM_CLIP, *"--workers 0 --num-segments 2 --batch-size 8 --device cpu --epochs 1 --milestones".split()]
@@ -104,13 +105,5 @@ def classes_in_columns(predictions: Path) -> list[str]:
 
 
 def stop_at_step(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
-    """``act`` in the ``number``-th training step, counted from 1 over every run of a series."""
-    step, seen = Trainer.whole_step, []
-
-    def counted(self: Trainer, *arguments: Any) -> Any:
-        seen.append(None)
-        if len(seen) == number:
-            act()
-        return step(self, *arguments)
-
-    patch.setattr(Trainer, "whole_step", counted)
+    """Act in the ``number``-th training step, counted from 1 over every run of a series."""
+    on_call(patch, Trainer, "whole_step", before=at(number, act))
