@@ -12,6 +12,7 @@ import main
 from dataloader.classes import load_classes
 from engine.config import read_command, warnings_of
 from engine.model import build_model
+from engine.options import value_of
 from tests.support.tools import RANDOM_CLIP, ROOT
 
 DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "annotation/README.md", ROOT / "weights/README.md"]
@@ -96,48 +97,29 @@ def test_flags_behind_a_recipe_win(name):
     assert changed["run"] == expected["run"] | {"seed": 7}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (
-            "clip_caer",  # the published method with its quirks
-            {
-                "optim": dict(optimizer="SGD", momentum=0.9, weight_decay=1e-4, lr=1e-2, lr_image_encoder=1e-5)
-                | dict(lr_prompt_learner=1e-3, lr_fusion=1e-5, epochs=20, batch_size=8, milestones=(10, 15), gamma=0.1)
-                | dict(amp="off", grad_clip=0),
-                "data": dict(sampling="published", shared_augmentation=False, normalize="none", missing_face="frame")
-                | dict(num_segments=16, duration=1, image_size=224),
-                "model": dict(temperature=0.01, adapter="none", slerp_weight=0, contexts_number=8)
-                | dict(class_token_position="end", class_specific_contexts=True, clip_path="ViT-B/32")
-                | dict(text_type="class_descriptor", temporal_layers=1),
-                "loss": dict(mi_loss_weight=0, dc_loss_weight=0, label_smoothing=0, logit_adj=False)
-                | dict(class_balanced_loss=False, use_weighted_sampler=False, focal_gamma=0),
-            },
-        ),
-        (
-            "dfer_clip",  # numbers of the paper and its code
-            {
-                "optim": dict(lr=1e-2, lr_image_encoder=1e-5, lr_prompt_learner=1e-3, weight_decay=1e-4, momentum=0.9)
-                | dict(epochs=50, batch_size=48, milestones=(30, 40)),
-                "model": dict(contexts_number=8, temperature=0.01, dropout=0),
-                "data": dict(num_segments=16, random_crop=0.08, normalize="none", max_angle=0),
-                "run": dict(seed=1),
-            },
-        ),
-        (
-            "advanced",  # the seed recipe with the corrections on
-            {
-                "data": dict(sampling="whole", shared_augmentation=True),
-                "optim": dict(lr=3e-4, lr_image_encoder=1e-6, lr_prompt_learner=1e-3, lr_adapter=1e-4)
-                | dict(optimizer="SGD", epochs=50, batch_size=8, milestones=(20, 35)),
-                "model": dict(adapter="residual", contexts_number=12, temperature=0.07, slerp_weight=0.5),
-                "loss": dict(mi_loss_weight=0.7, mi_warmup=3, mi_ramp=8, dc_loss_weight=1.2, dc_warmup=5, dc_ramp=10)
-                | dict(logit_adj=True, logit_adj_tau=1.0, use_weighted_sampler=False, label_smoothing=0.05),
-            },
-        ),
-    ],
-)
-def test_a_recipe_has_the_settings_of_its_method(name, expected):
-    config = asdict(config_of(name))
-    for group, values in expected.items():
-        assert {option: config[group][option] for option in values} == values
+SETTINGS = {
+    # the published method with its quirks
+    "clip_caer": """--optimizer SGD --momentum 0.9 --weight-decay 1e-4 --lr 1e-2 --lr-image-encoder 1e-5
+        --lr-prompt-learner 1e-3 --lr-fusion 1e-5 --epochs 20 --batch-size 8 --milestones 10 15 --gamma 0.1 --amp off
+        --grad-clip 0 --sampling published --no-shared-augmentation --normalize none --missing-face frame
+        --num-segments 16 --duration 1 --image-size 224 --temperature 0.01 --adapter none --slerp-weight 0
+        --contexts-number 8 --class-token-position end --class-specific-contexts --clip-path ViT-B/32
+        --text-type class_descriptor --temporal-layers 1 --mi-loss-weight 0 --dc-loss-weight 0 --label-smoothing 0
+        --no-logit-adj --no-class-balanced-loss --no-use-weighted-sampler --focal-gamma 0""",
+    # numbers of the paper and its code
+    "dfer_clip": """--model dfer-clip --lr 1e-2 --lr-image-encoder 1e-5 --lr-prompt-learner 1e-3 --weight-decay 1e-4
+        --momentum 0.9 --epochs 50 --batch-size 48 --milestones 30 40 --contexts-number 8 --temperature 0.01
+        --num-segments 16 --dropout 0 --random-crop 0.08 --normalize none --seed 1 --max-angle 0""",
+    # the seed recipe with the corrections on
+    "advanced": """--sampling whole --shared-augmentation --adapter residual --lr 3e-4 --lr-image-encoder 1e-6
+        --lr-prompt-learner 1e-3 --lr-adapter 1e-4 --optimizer SGD --epochs 50 --batch-size 8 --milestones 20 35
+        --contexts-number 12 --temperature 0.07 --slerp-weight 0.5 --mi-loss-weight 0.7 --mi-warmup 3 --mi-ramp 8
+        --dc-loss-weight 1.2 --dc-warmup 5 --dc-ramp 10 --logit-adj --logit-adj-tau 1.0 --no-use-weighted-sampler
+        --label-smoothing 0.05""",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_recipe_has_the_settings_of_its_method(name):
+    expected, config = read_command(SETTINGS[name].split())[0], config_of(name)
+    assert {option: value_of(config, option) for option in expected} == expected

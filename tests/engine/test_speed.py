@@ -193,10 +193,10 @@ def warnings_of_epochs(monkeypatch, seconds, wait, cores, decodes=True, device="
     return warnings
 
 
-def test_every_epoch_records_its_waiting_and_a_run_that_waits_says_so(tiny_arguments, tmp_path, monkeypatch):
+def test_every_epoch_records_its_waiting_and_a_run_that_waits_says_so(small_flags, tmp_path, monkeypatch):
     monkeypatch.setattr(waiting, "SHARE", -1.0)
     monkeypatch.setattr(waiting, "SECONDS", -1.0)
-    run = run_main([*tiny_arguments, "--epochs", "2", "--milestones"], tmp_path / "run")
+    run = run_main([*small_flags, "--epochs", "2"], tmp_path / "run")
     assert run.status == 0 and run.out.count("were spent waiting for frames") == 1
     assert all(0 <= row["seconds_waiting"] <= row["seconds"] for row in run.history)
 
