@@ -167,7 +167,7 @@ class TestUnreadableFrames:
         assert f"warning: test: {count} unreadable frames were replaced" in run.out
         assert run.history[0]["train/replaced_frames"] == 1 and (count == 1 or "3.jpg" in run.out)
 
-    def test_a_clip_of_unreadable_frames_alone_is_named_even_so(self, words, tmp_path, refused):
+    def test_a_clip_without_a_readable_frame_is_named_under_skip_too(self, words, tmp_path, refused):
         for frame in (tmp_path / "RAER/P900/000").iterdir():
             frame.unlink()
         (tmp_path / "RAER/P900/000/1.jpg").write_bytes(b"\xff\xd8\xff")
@@ -273,5 +273,5 @@ def test_an_unknown_class_folder_is_named(copied, refused):
 
 
 @pytest.mark.parametrize("reader", ["dfew", "afew"])
-def test_a_root_without_what_the_recipe_names_is_named(reader, drawn, refused):
+def test_a_root_without_the_lists_of_the_recipe_is_named(reader, drawn, refused):
     assert str(drawn("caer")) in refused(["@recipes/dfer_clip.args", *flags(reader, drawn("caer"))])

@@ -126,8 +126,8 @@ def test_gradients_are_those_of_all_processes_and_sent_while_the_pass_goes_on(tm
 def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    at = tiny_arguments.index("--device")
-    words = [*tiny_arguments[:at], *tiny_arguments[at + 2 :], "--gpu", "0", "--output-dir", str(tmp_path / "run")]
+    words = [word for word in tiny_arguments if word not in ("--device", "cpu")]
+    words += ["--gpu", "0", "--output-dir", str(tmp_path / "run")]
     assert "--gpu 0: torchrun would put every process on that one" in error_of(words, capsys)
 
 
