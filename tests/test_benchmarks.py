@@ -34,6 +34,7 @@ def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, c
     """So that minutes on a real GPU are never lost to a slip."""
     monkeypatch.setattr("benchmarks.subject.FRAMES", 4)
     monkeypatch.setattr(gpu, "FRAMES", 4)
+    monkeypatch.setattr(gpu, "LARGE", {"cpu": 64})
     monkeypatch.setattr(gpu, "RECIPE", [*gpu.RECIPE, "--num-segments", "4", "--batch-size", "2"])
     results = results_of(gpu, "gpu --dry --workers 1", tmp_path / "gpu.json", monkeypatch)
     rows = results["rows"]
