@@ -9,6 +9,7 @@ import pytest
 from engine.config import make_config, read_command, warnings_of
 from engine.options import GROUPS, options_by_name
 from engine.series import is_series, read_grid, seeds_of
+from tests.support.tools import flat
 from utils.config import flag_of, from_json
 from utils.errors import UserError
 
@@ -57,7 +58,7 @@ def read(command: str = ""):
 
 
 def values_of(command: str = "") -> dict:
-    return {name: value for group in vars(read(command)).values() for name, value in vars(group).items()}
+    return flat(read(command))
 
 
 def test_defaults_are_the_documented_ones():

@@ -73,6 +73,11 @@ def configure(**given: Any) -> Config:
     return make_config({"clip_path": "random", "image_size": 64, "num_segments": 4} | given)
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """Return the value of every option."""
+    return {name: value for group in vars(config).values() for name, value in vars(group).items()}
+
+
 def make_model(config: Config) -> tuple[torch.nn.Module, Classes]:
     """A model as a training run builds it, and RAER's classes."""
     classes = load_classes("RAER")
