@@ -53,8 +53,8 @@ def main() -> int:
         for seed in range(1, options.seeds + 1):
             for kind, flag in KINDS.items():
                 runs[kind].append(run(kind, flag, seed, options, Path(scratch)))
-    rows = {kind: summary(found) for kind, found in runs.items()}
-    found = {
+    rows = {kind: summary(results) for kind, results in runs.items()}
+    results = {
         "machine": describe_machine(),
         "epochs": options.epochs,
         "train_clips": len(lines[:: options.every]),
@@ -62,8 +62,8 @@ def main() -> int:
         "precision": precision(options.root),
         "runs": runs,
     }
-    Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({"rows": rows, "precision": found["precision"]}, indent=1))
+    Path(options.out).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({"rows": rows, "precision": results["precision"]}, indent=1))
     return 0
 
 
@@ -89,28 +89,28 @@ def precision(root: str) -> dict[str, float]:
     config = evaluation_config(opened.content, {"root_dir": root})
     model = rebuild(opened.content, config).eval()
     clips = read_annotation(config.data.test_annotation, root, load_classes("RAER"))
-    chosen = clips[:: len(clips) // COMPARED][:COMPARED]
-    dataset = ClipDataset(chosen, make_views(config, chosen, QuietLog(Path("."))))
+    selected = clips[:: len(clips) // COMPARED][:COMPARED]
+    dataset = ClipDataset(selected, make_views(config, selected, QuietLog(Path("."))))
     batch = to_device(collate([dataset[0, 0, i] for i in range(COMPARED)]), torch.device("cpu"), config.data.normalize)
     features, logits = {}, {}
     for name, amp in (("float32", None), ("float16 stored", None), ("bf16", torch.bfloat16)):
         with torch.autocast("cpu", dtype=amp, enabled=amp is not None):
             frames = model.encode_frames(batch["face"], batch["context"])
-        stored = [stream.float() if name == "float32" else stream.half().float() for stream in frames]
-        features[name], logits[name] = torch.cat(stored), model.head(*stored).logits
+        cached = [stream.float() if name == "float32" else stream.half().float() for stream in frames]
+        features[name], logits[name] = torch.cat(cached), model.head(*cached).logits
     length = features["float32"].norm(dim=-1)
-    found = {"spread of logits": round(float(logits["float32"].std()), 3)}
+    results = {"spread of logits": round(float(logits["float32"].std()), 3)}
     for name in ("float16 stored", "bf16"):
         moved = (features[name] - features["float32"]).norm(dim=-1) / length
-        found[f"{name}: mean change of a feature, of its length"] = round(float(moved.mean()), 5)
-        found[f"{name}: largest change of a logit"] = round(float((logits[name] - logits["float32"]).abs().max()), 5)
-    return found
+        results[f"{name}: mean change of a feature, of its length"] = round(float(moved.mean()), 5)
+        results[f"{name}: largest change of a logit"] = round(float((logits[name] - logits["float32"]).abs().max()), 5)
+    return results
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, float]:
-    scores = [one["uar"] for one in runs]
+    scores = [run["uar"] for run in runs]
     spread = stdev(scores) if len(scores) > 1 else 0.0
-    seconds = mean(one["epoch_seconds"] for one in runs)
+    seconds = mean(run["epoch_seconds"] for run in runs)
     return {"uar": round(mean(scores), 1), "spread": round(spread, 1), "epoch_seconds": round(seconds, 2)}
 
 

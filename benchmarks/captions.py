@@ -52,12 +52,12 @@ def main() -> int:
         names = ["captions", *names]  # its models are what is tested
     jobs = [(name, seed) for name in names for seed in seeds_of(name, options.seeds)]
     run_one = partial(run, options=options, threads=max((os.cpu_count() or 1) // options.jobs, 1))
-    done = {job: run_one(job) for job in jobs if job[0].startswith("captions") and job[1] == 1}  # makes the cache
-    done |= {job: run_one(job) for job in jobs if job[0] == "captions"}
+    outcomes = {job: run_one(job) for job in jobs if job[0].startswith("captions") and job[1] == 1}  # makes the cache
+    outcomes |= {job: run_one(job) for job in jobs if job[0] == "captions"}
     with ThreadPoolExecutor(options.jobs) as pool:
-        left = [job for job in jobs if job not in done]
-        done |= dict(zip(left, pool.map(run_one, left), strict=True))
-    rows = {name: [done[name, seed] for seed in seeds_of(name, options.seeds)] for name in names}
+        missing = [job for job in jobs if job not in outcomes]
+        outcomes |= dict(zip(missing, pool.map(run_one, missing), strict=True))
+    rows = {name: [outcomes[name, seed] for seed in seeds_of(name, options.seeds)] for name in names}
     print(table(rows))
     if not options.only:
         result = {
@@ -114,8 +114,8 @@ def fingerprint(words: list[str], root: Path) -> str:
 def table(rows: dict[str, list[dict[str, Any]]]) -> str:
     lines = ["| simulated test persons | UAR | WAR | macro F1 | seconds a run |", "|---|---|---|---|---|"]
     for name, runs in rows.items():
-        figures = [spread([one[f] for one in runs]) for f in FIGURES]
-        seconds = sorted(one["seconds"] for one in runs)[len(runs) // 2]
+        figures = [spread([run[f] for run in runs]) for f in FIGURES]
+        seconds = sorted(run["seconds"] for run in runs)[len(runs) // 2]
         lines.append(f"| {name} | {' | '.join(figures)} | {seconds:.0f} |")
     return "\n".join(lines)
 

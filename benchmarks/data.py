@@ -76,8 +76,10 @@ def draw(root: Path) -> tuple[list[Clip], Views]:
     classes = load_classes("RAER")
     clips = [c for n in ("train", "test") for c in read_annotation(f"annotation/{n}.txt", set_root, classes)][:6]
     faces = read_face_boxes("annotation/face.json", set_root)
-    whole = {key: {name: (700.0, 100.0, 1200.0, 640.0) for name in clip.frames} for clip in clips for key in [clip.key]}
-    faces = {clip.key: whole[clip.key] | faces.get(clip.key, {}) for clip in clips}
+    wide_boxes = {
+        key: {name: (700.0, 100.0, 1200.0, 640.0) for name in clip.frames} for clip in clips for key in [clip.key]
+    }
+    faces = {clip.key: wide_boxes[clip.key] | faces.get(clip.key, {}) for clip in clips}
     close = {key: {name: larger(box, 520) for name, box in boxes.items()} for key, boxes in faces.items()}
     return clips, Views(root=set_root, face_boxes=close, body_boxes=read_body_boxes("annotation/body.json", set_root))
 
@@ -117,7 +119,7 @@ def ways(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -> d
         return lambda clip: dataset[0, clip, clip]
 
     training = {"training": True}
-    found: dict[str, tuple[str, Way]] = {
+    results: dict[str, tuple[str, Way]] = {
         "plain": ("plain", lambda clip: read_plainly(clips[clip], far)),
         "plain, close": ("plain, close", lambda clip: read_plainly(clips[clip], close)),
         "plain, training": ("plain, training", lambda clip: read_plainly(clips[clip], far, clip)),
@@ -129,30 +131,30 @@ def ways(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -> d
     }
     for kind, folder in packs.items():
         packed = replace(far, pack=folder)
-        found[f"{kind} pack"] = ("plain", reads(packed))
-        found[f"{kind} pack, training, turned by the worker"] = ("plain, training", reads(packed, **training))
+        results[f"{kind} pack"] = ("plain", reads(packed))
+        results[f"{kind} pack, training, turned by the worker"] = ("plain, training", reads(packed, **training))
         later = reads(packed, **training, augment="device")
-        found[f"{kind} pack, training, augmented on the device"] = ("plain, training", later)
-    return found
+        results[f"{kind} pack, training, augmented on the device"] = ("plain, training", later)
+    return results
 
 
 def read_plainly(clip: Clip, views: Views, position: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """``position``: of a training clip, which has angles and flips."""
     indexes = choose_frames(len(clip.frames), views.segments, 1, "whole", np.random.default_rng(0), False)
     faces, body = boxes_of(clip, views)
-    drawn = {}
+    draws = {}
     if position is not None:
         augmentation = draw_augmentation(np.random.default_rng(position))
-        drawn = {"angles": (augmentation.angle,) * 2, "flips": (augmentation.flip,) * 2}
-    return load_clip([clip.frame_path(i) for i in indexes], [faces[i] for i in indexes], body, views.size, **drawn)
+        draws = {"angles": (augmentation.angle,) * 2, "flips": (augmentation.flip,) * 2}
+    return load_clip([clip.frame_path(i) for i in indexes], [faces[i] for i in indexes], body, views.size, **draws)
 
 
 def measure(clips: list[Clip], views: dict[str, Views], packs: dict[str, str], rounds: int) -> dict[str, Any]:
     """Every way in every round, so that what else the machine does reaches all of them."""
-    found = ways(clips, views, packs)
-    seconds: dict[str, list[float]] = {name: [] for name in found}
+    results = ways(clips, views, packs)
+    seconds: dict[str, list[float]] = {name: [] for name in results}
     for number in range(rounds + 1):
-        for name, (_, way) in found.items():
+        for name, (_, way) in results.items():
             repeats = 1 if name.startswith(("plain", "exact", "scaled")) else 5
             started = time.process_time()
             for clip in list(range(len(clips))) * repeats:
@@ -160,7 +162,7 @@ def measure(clips: list[Clip], views: dict[str, Views], packs: dict[str, str], r
             if number:  # the first round warms up
                 seconds[name].append((time.process_time() - started) / repeats / len(clips))
     rows = {}
-    for name, (plain, _) in found.items():
+    for name, (plain, _) in results.items():
         ratios = [p / s for p, s in zip(seconds[plain], seconds[name], strict=True)]
         rows[name] = {
             "clips a second": round(1 / statistics.median(seconds[name]), 2),
@@ -188,20 +190,20 @@ def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -
             item, expected = dataset[0, 0, number], read_plainly(clip, plain)
             for stream, pixels in zip(("face", "context"), expected, strict=True):
                 worst[name] = max(worst[name], difference(item[stream].numpy(), pixels))
-    here = ClipDataset(clips, far, training=True)
-    there = ClipDataset(clips, far, training=True, augment="device")
+    worker = ClipDataset(clips, far, training=True)
+    device = ClipDataset(clips, far, training=True, augment="device")
     for number in range(len(clips)):
-        published, item = here[0, number, number], there[0, number, number]
+        published, item = worker[0, number, number], device[0, number, number]
         turns = {name: item[name][None] for name in ("angle", "flip", "face_sizes")}
-        for place, stream in enumerate(("face", "context")):
-            turned = augment(item[stream][None], turns, place)[0]
+        for view, stream in enumerate(("face", "context")):
+            turned = augment(item[stream][None], turns, view)[0]
             name = f"turned at 224 pixels: {stream}"
             worst[name] = max(worst[name], difference(turned.numpy(), published[stream].numpy()))
     return {name: round(value, 3) for name, value in worst.items()}
 
 
-def difference(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.abs(first.astype(int) - second.astype(int)).mean())
 
 
 def show(rows: dict[str, Any], differences: dict[str, float]) -> list[str]:

@@ -49,17 +49,17 @@ def main() -> int:
     for shares in (UNIFORM, RAER):
         if any(RUNS[name][2] == shares for name in options.only or RUNS):
             write_set(folder_of(options.root, shares), Settings(imbalance=shares))
-    wanted = [(name, seed) for name in options.only or RUNS for seed in seeds_of(name, options.seeds)]
+    jobs = [(name, seed) for name in options.only or RUNS for seed in seeds_of(name, options.seeds)]
     run_one = partial(
         run, root=options.root, out=Path(options.out), threads=max((os.cpu_count() or 1) // options.jobs, 1)
     )
     for shares in (UNIFORM, RAER):  # one run of each alone: it makes the feature cache that the others read
-        trained = [job for job in wanted if RUNS[job[0]][0] and RUNS[job[0]][2] == shares]
+        trained = [job for job in jobs if RUNS[job[0]][0] and RUNS[job[0]][2] == shares]
         for job in trained[:1]:
             run_one(job)
     with ThreadPoolExecutor(options.jobs) as pool:
-        done = dict(zip(wanted, pool.map(run_one, wanted), strict=True))
-    rows = {name: [done[name, seed] for seed in seeds_of(name, options.seeds)] for name in options.only or RUNS}
+        outcomes = dict(zip(jobs, pool.map(run_one, jobs), strict=True))
+    rows = {name: [outcomes[name, seed] for seed in seeds_of(name, options.seeds)] for name in options.only or RUNS}
     print(table(rows))
     result = {
         "simulated": True,

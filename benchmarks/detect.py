@@ -33,13 +33,13 @@ class Count:
         self.bodies: list[float] = []
         self.false = 0
 
-    def add(self, found: Detections, face: Box, body: Box | None, width: int, height: int) -> None:
-        overlaps = [overlap(one.box, face) for one in found.faces]
+    def add(self, detections: Detections, face: Box, body: Box | None, width: int, height: int) -> None:
+        overlaps = [overlap(hit.box, face) for hit in detections.faces]
         self.faces.append(max(overlaps, default=0.0))
-        self.false += sum(one < HIT for one in overlaps)
+        self.false += sum(hit < HIT for hit in overlaps)
         if body is not None and overlaps:
-            nearest = found.faces[int(np.argmax(overlaps))].box
-            self.bodies.append(overlap(body_box(nearest, found.bodies, width, height), body))
+            nearest = detections.faces[int(np.argmax(overlaps))].box
+            self.bodies.append(overlap(body_box(nearest, detections.bodies, width, height), body))
 
     def row(self) -> dict[str, float | int | None]:
         faces = np.array(self.faces)
@@ -62,14 +62,14 @@ def on_drawings(detector: Detector, root: Path, frames: int) -> dict[str, dict]:
     truth = [(f, int(label), faces.get(f.removeprefix("RAER/"), faces.get(f))) for f, _, label in lines]
     truth = [(folder, label, boxes) for folder, label, boxes in truth if boxes]
     counts, rng = defaultdict(Count), np.random.default_rng(0)
-    for place in range(frames):
-        folder, label, boxes = truth[place * len(truth) // frames % len(truth)]
+    for number in range(frames):
+        folder, label, boxes = truth[number * len(truth) // frames % len(truth)]
         name = sorted(boxes)[rng.integers(len(boxes))]
         frame = cv2.cvtColor(cv2.imread(str(root / folder / name)), cv2.COLOR_BGR2RGB)
         body = bodies.get(folder, bodies.get(folder.removeprefix("RAER/")))
-        found = detector(frame)
+        detections = detector(frame)
         for kind in ("all", names[label - 1]):
-            counts[kind].add(found, boxes[name], body, frame.shape[1], frame.shape[0])
+            counts[kind].add(detections, boxes[name], body, frame.shape[1], frame.shape[0])
     return {kind: counts[kind].row() for kind in ("all", *names) if kind in counts}
 
 
@@ -93,13 +93,16 @@ def photographs(photo: np.ndarray, rng: np.random.Generator, each: int = 8):
             angle = float(kind[7:-1]) * rng.choice([-1, 1]) if kind.startswith("turned") else 0.0
             matrix = cv2.getRotationMatrix2D((225, 127), angle, scale)  # around the middle of the face
             matrix[:, 2] += rng.uniform([400, 200], [880, 520]) - (225, 127)
-            shown = cv2.warpAffine(photo, matrix, (1280, 720), borderMode=cv2.BORDER_REPLICATE)
+            picture = cv2.warpAffine(photo, matrix, (1280, 720), borderMode=cv2.BORDER_REPLICATE)
             face = corners_around(matrix, PHOTO_FACE, angle)
             if kind == "mirrored":
-                shown, face = np.ascontiguousarray(shown[:, ::-1]), (1280 - face[2], face[1], 1280 - face[0], face[3])
-            shown = (shown * 0.3).astype(np.uint8) if kind == "dark" else shown
-            shown = cv2.GaussianBlur(shown, (0, 0), 4) if kind == "blurred" else shown
-            yield kind, shown, face
+                picture, face = (
+                    np.ascontiguousarray(picture[:, ::-1]),
+                    (1280 - face[2], face[1], 1280 - face[0], face[3]),
+                )
+            picture = (picture * 0.3).astype(np.uint8) if kind == "dark" else picture
+            picture = cv2.GaussianBlur(picture, (0, 0), 4) if kind == "blurred" else picture
+            yield kind, picture, face
 
 
 def corners_around(matrix: np.ndarray, face: Box, angle: float) -> Box:
@@ -130,10 +133,10 @@ def main() -> None:
     if photo:
         show("a photograph in 1280 x 720", photo)
     print(f"\n{1000 * spent:.0f} ms of processor a drawn frame")
-    found = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
-    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    stored[resolve_face_model(options.face_model)] = found
-    RESULTS.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    results = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
+    measured = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    measured[resolve_face_model(options.face_model)] = results
+    RESULTS.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def main() -> int:
             _, config = read_command([*flags, "--clip-path", str(folder / "clip.safetensors")])
             write_untrained(folder / "checkpoint.pt", config, load_classes("RAER"))
             rows[row] = measure(folder / "checkpoint.pt", folder, rounds)
-    for row, found in rows.items():
-        print(f"| {row} | {' | '.join(str(value) for value in found.values())} |")
+    for row, values in rows.items():
+        print(f"| {row} | {' | '.join(str(value) for value in values.values())} |")
     RESULTS.write_text(json.dumps({"rows": rows, "machine": describe_machine()}, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -162,10 +162,10 @@ def fuzz(names: list[str], cases: int, seed: int, sound: Sound) -> tuple[Counter
     counts, bad = Counter(), []
     for name in names:
         for case in range(seed, seed + max(1, cases // len(names))):
-            outcome, said = run_case(name, case, sound)
+            outcome, message = run_case(name, case, sound)
             counts[name, outcome] += 1
             if outcome in (UNNAMED, CRASHED):
-                last = said.strip().splitlines()[-1] if outcome == CRASHED else said
+                last = message.strip().splitlines()[-1] if outcome == CRASHED else message
                 bad.append(f"{outcome}: --only {name!r} --case {case}: {ascii(last)[:300]}")
     return counts, bad
 
@@ -174,8 +174,8 @@ def table(names: list[str], counts: Counter) -> str:
     outcomes = (ACCEPTED, REFUSED, UNNAMED, CRASHED)
     rows = [f"| kind | cases | {' | '.join(outcomes)} |", "|---|" + "---|" * 5]
     for name in names:
-        found = [counts[name, outcome] for outcome in outcomes]
-        rows.append(f"| {name} | {sum(found)} | {' | '.join(map(str, found))} |")
+        cells = [counts[name, outcome] for outcome in outcomes]
+        rows.append(f"| {name} | {sum(cells)} | {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
@@ -185,17 +185,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="number of the first case")
     parser.add_argument("--only", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--case", type=int, help="run this one case and print what it ends in")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # a case that asks for more is a MemoryError
     with tempfile.TemporaryDirectory() as folder:
-        if chosen.case is not None:
-            for name in chosen.only:
-                print(name, *run_case(name, chosen.case, Sound(Path(folder))))
+        if options.case is not None:
+            for name in options.only:
+                print(name, *run_case(name, options.case, Sound(Path(folder))))
             return 0
         started = time.time()
-        counts, bad = fuzz(chosen.only, chosen.cases, chosen.seed, Sound(Path(folder)))
-    print("\n".join([*bad, "", table(chosen.only, counts)]))
+        counts, bad = fuzz(options.only, options.cases, options.seed, Sound(Path(folder)))
+    print("\n".join([*bad, "", table(options.only, counts)]))
     print(f"\n{sum(counts.values())} cases in {time.time() - started:.0f} s")
     return 1 if bad else 0
 

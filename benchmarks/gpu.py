@@ -99,10 +99,12 @@ def main() -> int:
         "rows": rows,
     }
     with tempfile.TemporaryDirectory() as folder:
-        drawn = DrawnSet(Path(folder), options)
+        data_set = DrawnSet(Path(folder), options)
         for row in planned(options):
             late = time.time() - started > 60 * options.minutes
-            rows.append(vars(row) | ({"failed": "not measured: time was up"} if late else measure(row, drawn, options)))
+            rows.append(
+                vars(row) | ({"failed": "not measured: time was up"} if late else measure(row, data_set, options))
+            )
             if "teraflops" in rows[-1]:
                 share = rows[-1].pop("teraflops") * 1e12 / ceilings[row.type]
                 rows[-1]["share_of_ceiling"] = round(share, 3)
@@ -155,20 +157,20 @@ def ceiling(type_name: str, device: torch.device) -> float:
     """Operations a second of one large matrix product."""
     use_device(device, tf32=type_name == "tf32")
     side, dtype = LARGE[device.type], TYPES[type_name] or torch.float32
-    one, other = torch.randn(2, side, side, device=device).to(dtype)
-    times = [time_of(partial(torch.matmul, one, other), str(device)).wall for _ in range(6)]
+    first, second = torch.randn(2, side, side, device=device).to(dtype)
+    times = [time_of(partial(torch.matmul, first, second), str(device)).wall for _ in range(6)]
     use_device(device)
     return 2 * side**3 / median(times[2:])
 
 
-def measure(row: Row, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+def measure(row: Row, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
     """The numbers of one row; what does not fit into memory, or cannot be compiled, is said."""
     device = torch.device(options.device)
     use_device(device, tf32=row.type == "tf32")
     measures = {"compute": compute, "evaluation": evaluation, "JPEG": end_to_end, "pack": end_to_end}
     try:
         subject = make_subject(SHAPES[row.shape], "advanced", [*RECIPE, *KINDS[row.kind]], options.device)
-        return measures[row.of](row, subject, drawn, options)
+        return measures[row.of](row, subject, data_set, options)
     except torch.OutOfMemoryError:
         return {"failed": "out of memory"}
     except RuntimeError as error:
@@ -181,7 +183,7 @@ def measure(row: Row, drawn: "DrawnSet", options: argparse.Namespace) -> dict[st
             torch.cuda.empty_cache()
 
 
-def compute(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+def compute(row: Row, subject: Subject, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
     """Steps on a batch that is in memory, as long a queue of them as the step itself allows."""
     device, clips = options.device, CLIPS[row.shape]
     switches = SWITCHES.get(row.more, {}) if not options.dry or row.more != "--compile" else {}  # which takes minutes
@@ -236,12 +238,12 @@ def batch_in_memory(row: Row, subject: Subject, clips: int, device: str) -> dict
     return batch
 
 
-def evaluation(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+def evaluation(row: Row, subject: Subject, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
     """One pass of so many clips, from bytes in host memory, a few clips a batch as the loader gives them, to logits."""
     clips, task = int(row.more.split()[-1]) if not options.dry else 3, subject.task
     batches = [subject.pixels(min(8, clips)) for _ in range(-(-clips // 8))]
     if subject.device.type == "cuda":
-        batches = [{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in one.items()} for one in batches]
+        batches = [{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in batch.items()} for batch in batches]
     session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
     task.model.eval()
 
@@ -255,18 +257,18 @@ def evaluation(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.
     return {"clips": task.clips_that_fit or clips, "clips_per_second": round(clips / seconds, 1)}
 
 
-def end_to_end(row: Row, subject: Subject, drawn: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
+def end_to_end(row: Row, subject: Subject, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
     """Steps of the recipe's own batch size, each through the loader.
 
     The first steps are slow, and workers fill their queues meanwhile: as many batches as wait there are not counted.
     """
-    config = drawn.config(row, subject)
-    clips, batch = drawn.clips(config), config.optim.batch_size
+    config = data_set.config(row, subject)
+    clips, batch = data_set.clips(config), config.optim.batch_size
     ahead = 2 + 2 * config.run.workers
     count = batch * (options.loaded_steps + ahead)
     listed = (clips * (1 + count // len(clips)))[:count]
     session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
-    views = drawn.views(config, clips)
+    views = data_set.views(config, clips)
     if row.loop == "ours":
         loader, _ = training_loader(config, listed, views, 5, session)
     else:
@@ -336,14 +338,14 @@ class PlainClips(Dataset):
         clip, rng = self.clips[key[2]], np.random.default_rng(key)
         indexes = indexes_of(clip, replace(self.views, sampling="published"), rng, training=True)
         faces, body = boxes_of(clip, self.views)
-        drawn = [draw_augmentation(rng) for _ in range(2)]
+        augmentations = [draw_augmentation(rng) for _ in range(2)]
         pixels = load_clip(
             [clip.frame_path(i) for i in indexes],
             [faces[i] for i in indexes],
             body,
             self.views.size,
-            tuple(one.angle for one in drawn),
-            tuple(one.flip for one in drawn),
+            tuple(augmentation.angle for augmentation in augmentations),
+            tuple(augmentation.flip for augmentation in augmentations),
         )
         face, context = (torch.from_numpy(view).float() / 255 for view in pixels)
         return {"face": face, "context": context, "label": clip.label, "id": clip.id, "replaced_frames": 0}

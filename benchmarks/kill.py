@@ -62,12 +62,12 @@ def parse() -> argparse.Namespace:
 def kill_many(folder: Path, times: int, seed: int, jobs: int = 1) -> tuple[int, Counter]:
     """How many of ``times`` killed and resumed runs ended equal, and when they were killed."""
     write_set(folder / "set", Settings(clips=40, persons=8, frames=6, width=96, height=72))
-    alone = folder / "alone"
-    seconds = finish(start(folder, alone, workers=0))
-    expected = outcome(alone)
-    one = partial(kill_once, folder, expected=expected, seconds=seconds, seed=seed)
+    uninterrupted = folder / "alone"
+    seconds = finish(start(folder, uninterrupted, workers=0))
+    expected = outcome(uninterrupted)
+    kill_one = partial(kill_once, folder, expected=expected, seconds=seconds, seed=seed)
     with ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(one, range(times)))
+        results = list(pool.map(kill_one, range(times)))
     for number, (equal, moment) in enumerate(results):
         if not equal:
             print(f"NOT EQUAL: time {number}, killed {moment}")
@@ -118,10 +118,10 @@ def wait_for(process: subprocess.Popen, file: Path) -> None:
 
 def wait_for_writing(process: subprocess.Popen, out: Path, times: int) -> None:
     """Until a checkpoint is being written for that many-th time."""
-    seen, writing = 0, False
-    while process.poll() is None and seen < times:
+    times_seen, writing = 0, False
+    while process.poll() is None and times_seen < times:
         now = any(out.glob("*.part"))
-        seen += now and not writing
+        times_seen += now and not writing
         writing = now
 
 
@@ -135,25 +135,25 @@ def describe(out: Path) -> str:
 
 def outcome(out: Path) -> dict[str, Any]:
     """Bytes of every tensor that a run ends in, and of its predictions."""
-    found: dict[str, Any] = {"predictions": (out / "predictions.csv").read_bytes()}
+    values: dict[str, Any] = {"predictions": (out / "predictions.csv").read_bytes()}
     for name in ("best.pt", "last.pt"):
         content = read_archive(out / name)
         for key in ("model", "learning", "best", "epoch"):
-            flatten(content.get(key), f"{name}/{key}", found)
-    return found
+            flatten(content.get(key), f"{name}/{key}", values)
+    return values
 
 
-def flatten(value: Any, where: str, found: dict[str, Any]) -> None:
+def flatten(value: Any, where: str, values: dict[str, Any]) -> None:
     if isinstance(value, torch.Tensor):
-        found[where] = (str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes())
+        values[where] = (str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes())
     elif isinstance(value, dict):
         for key, inner in value.items():
-            flatten(inner, f"{where}/{key}", found)
+            flatten(inner, f"{where}/{key}", values)
     elif isinstance(value, (list, tuple)):
         for index, inner in enumerate(value):
-            flatten(inner, f"{where}/{index}", found)
+            flatten(inner, f"{where}/{index}", values)
     else:
-        found[where] = value
+        values[where] = value
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 
 def describe_machine(device: str = "cpu") -> dict[str, Any]:
     """Platform, processor, cores, versions, and the command that was typed."""
-    found = {
+    facts = {
         "platform": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -22,8 +22,8 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
         "command": "python -m " + " ".join([module_name(), *map(without_place, sys.argv[1:])]),
     }
     if torch.device(device).type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
 
 
 def without_place(word: str) -> str:

@@ -23,7 +23,7 @@ def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]
     pictures = torch.rand(PICTURES, 3, shape.image_size, shape.image_size)
     encode = functools.partial(no_graph, task.model.image_encoder)
     halves = pictures.split(PICTURES // 2)
-    found = {
+    results = {
         "both streams in one encoder call": compare(
             lambda: [encode(half) for half in halves], lambda: encode(pictures), rounds
         ),
@@ -36,12 +36,12 @@ def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]
         ),
         "--amp bf16, images": compare(lambda: encode(pictures), lambda: encode(pictures, torch.bfloat16), rounds),
     }
-    found |= texts(subject, rounds) | fused_update(shape, rounds)
+    results |= texts(subject, rounds) | fused_update(shape, rounds)
     if with_compile:
         translated = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]).task.model.image_encoder
         translated.compile()
-        found["--compile, images"] = compare(lambda: encode(pictures), lambda: no_graph(translated, pictures), rounds)
-    return found
+        results["--compile, images"] = compare(lambda: encode(pictures), lambda: no_graph(translated, pictures), rounds)
+    return results
 
 
 def no_graph(encoder: nn.Module, pictures: Tensor, amp: torch.dtype | None = None) -> Tensor:
@@ -53,14 +53,14 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
     """The pass of the learnable prompts, forward and back."""
     model = subject.task.model
 
-    def ours(amp: torch.dtype | None = None) -> None:
+    def forward_texts(amp: torch.dtype | None = None) -> None:
         with torch.autocast("cpu", dtype=amp, enabled=amp is not None):
             soft = model.encode_texts().soft
         soft.sum().backward()
 
     def laid_out(here: bool) -> None:
         model.laid_out.clear() if not here else model.laid_out.update(kept)
-        ours(torch.bfloat16)
+        forward_texts(torch.bfloat16)
 
     def all_tokens() -> None:
         tower = model.text_encoder
@@ -69,25 +69,27 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
 
     model.lay_out_texts(torch.bfloat16)
     kept = dict(model.laid_out)
-    theirs = subject.plain()
+    plain_model = subject.plain()
     return {
-        "tokens that matter only, texts": compare(all_tokens, ours, rounds),
-        "last block reads one token, texts": compare(within(whole_last_block, ours), ours, rounds),
-        "fused attention, texts": compare(within(table_attention, ours), ours, rounds),
-        "--amp bf16, texts": compare(ours, lambda: laid_out(True), rounds),
+        "tokens that matter only, texts": compare(all_tokens, forward_texts, rounds),
+        "last block reads one token, texts": compare(within(whole_last_block, forward_texts), forward_texts, rounds),
+        "fused attention, texts": compare(within(table_attention, forward_texts), forward_texts, rounds),
+        "--amp bf16, texts": compare(forward_texts, lambda: laid_out(True), rounds),
         "frozen texts' weights converted once, bf16": compare(lambda: laid_out(False), lambda: laid_out(True), rounds),
         "attention goes back in float32, bf16": compare(
             within(fused_attention_in_bf16, lambda: laid_out(True)), lambda: laid_out(True), rounds
         ),
         "all of it, texts, against the published pass": compare(
-            lambda: plain.unit(theirs.text(theirs.prompts(), theirs.w["prompts.end"])).sum().backward(), ours, rounds
+            lambda: plain.unit(plain_model.text(plain_model.prompts(), plain_model.w["prompts.end"])).sum().backward(),
+            forward_texts,
+            rounds,
         ),
     }
 
 
 def fused_update(shape: ClipShape, rounds: int) -> dict[str, Any]:
     """One update of every tensor that full fine-tuning trains."""
-    found = {}
+    results = {}
     for name, rule in (
         ("SGD", functools.partial(torch.optim.SGD, lr=1e-9, momentum=0.9)),
         ("AdamW", torch.optim.AdamW),
@@ -95,8 +97,8 @@ def fused_update(shape: ClipShape, rounds: int) -> dict[str, Any]:
         tensors = list(clip_towers.ImageTower(shape).parameters())
         for tensor in tensors:
             tensor.grad = torch.zeros_like(tensor)
-        found[f"fused {name}"] = compare(rule(tensors).step, rule(tensors, fused=True).step, rounds)
-    return found
+        results[f"fused {name}"] = compare(rule(tensors).step, rule(tensors, fused=True).step, rounds)
+    return results
 
 
 def within(replacement: Any, work: Any, *arguments: Any) -> Any:
@@ -151,13 +153,13 @@ def whole_last_block() -> Any:
 
 def kept_for_gradient(tower: nn.Module, shape: ClipShape) -> dict[str, float]:
     """Megabytes that a forward pass of one clip keeps until its gradient, with and without checkpointing."""
-    found = {}
+    results = {}
     pictures = torch.rand(PICTURES, 3, shape.image_size, shape.image_size)
     for name, checkpointing in (("without", False), ("with --grad-checkpointing", True)):
         tower.transformer.checkpointing = checkpointing
-        found[name] = round(kept_bytes(tower, pictures) / 1e6)
+        results[name] = round(kept_bytes(tower, pictures) / 1e6)
     tower.transformer.checkpointing = False
-    return found
+    return results
 
 
 def kept_bytes(tower: nn.Module, pictures: Tensor) -> int:

@@ -11,29 +11,29 @@ from typing import Any
 RESULTS = Path("benchmarks/results")
 
 
-def training_table(found: dict[str, Any]) -> str:
+def training_table(results: dict[str, Any]) -> str:
     """From benchmarks/results/train.json."""
     lines = ["| what | gain | lowest to highest | by the clock | seconds without | with |", "|---|---|---|---|---|---|"]
-    for batch, epochs in found.get("frozen", {}).items():
+    for batch, epochs in results.get("frozen", {}).items():
         for kind in ("float32", "bf16"):
             lines.append(row(f"frozen encoder, cached epoch, {batch}, {kind}", epochs[kind]))
-    for name, values in found.get("full", {}).items():
+    for name, values in results.get("full", {}).items():
         if "ratio" in values:
             lines.append(row(f"full fine-tuning step, {name}", values))
-    for name, values in found.get("parts", {}).items():
+    for name, values in results.get("parts", {}).items():
         lines.append(row(name, values))
-    if "evaluation" in found:
-        lines.append(row("evaluation, 2 clips a pass", found["evaluation"]["float32"]))
+    if "evaluation" in results:
+        lines.append(row("evaluation, 2 clips a pass", results["evaluation"]["float32"]))
     return "\n".join(lines)
 
 
-def gpu_table(found: dict[str, Any]) -> str:
+def gpu_table(results: dict[str, Any]) -> str:
     """From benchmarks/results/gpu.json."""
     lines = [
         "| what | model | encoder | loop | type | clips a step | clips a second | of the ceiling | waiting |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for values in found["rows"]:
+    for values in results["rows"]:
         name = f"{values['of']}, {values['more']}" if values["more"] else values["of"]
         head = f"| {name} | {values['shape']} | {values['kind']} | {values['loop']} | {values['type']} |"
         if "failed" in values:

@@ -32,9 +32,9 @@ def take_turns(
     seconds: dict[str, list[Seconds]] = {name: [] for name in variants}
     for round_number in range(-warm, rounds):
         for name, work in variants.items():
-            taken = time_of(work, device)
+            duration = time_of(work, device)
             if round_number >= 0:
-                seconds[name].append(taken)
+                seconds[name].append(duration)
     return seconds
 
 

@@ -36,8 +36,8 @@ def main() -> int:
     shape = SHAPES[options.shapes]
     about = {"machine": describe_machine(), "shapes": options.shapes, "rounds": options.rounds}
     out = Path(options.out)
-    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if options.only and out.exists() else {}
-    found |= about
+    results: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if options.only and out.exists() else {}
+    results |= about
     rounds, frozen = options.rounds, ["--lr-image-encoder", "0"]
     measures = {
         "frozen": lambda: frozen_epochs(make_subject(shape, "clip_caer", frozen), rounds),
@@ -47,12 +47,12 @@ def main() -> int:
         "start": lambda: start.measure(shape),
     }
     for name in options.only or measures:
-        found[name] = measures[name]()
-        found[f"seconds of {name}"] = round(time.time() - started)
+        results[name] = measures[name]()
+        results[f"seconds of {name}"] = round(time.time() - started)
         out.write_text(
-            json.dumps(found, indent=1) + "\n", encoding="utf-8"
+            json.dumps(results, indent=1) + "\n", encoding="utf-8"
         )  # after each: an interrupted run keeps some
-    print(training_table(found))
+    print(training_table(results))
     return 0
 
 
@@ -93,13 +93,13 @@ def frozen_epoch(subject: Subject, B: int, rounds: int) -> dict[str, Any]:
     seconds = take_turns(work, rounds, warm=False)  # minutes: the median leaves a cold first round out
     published = [i.scaled(B / CLIPS).plus(r) for i, r in zip(seconds["images"], seconds["rest"], strict=True)]
     steps = TRAINING_CLIPS / B
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in ("float32", "bf16"):
         of_steps = [s.scaled(1 / len(loader)) for s in seconds[name]]
-        found[name] = ratio_of(published, of_steps) | {"epoch_seconds": round(median(of_steps).computed * steps, 1)}
-    found["published_epoch_seconds"] = round(median(published).computed * steps)
-    found["share_of_text_pass"] = round(median(seconds["text pass"]).computed / found["float32"]["fast_seconds"], 2)
-    return found
+        results[name] = ratio_of(published, of_steps) | {"epoch_seconds": round(median(of_steps).computed * steps, 1)}
+    results["published_epoch_seconds"] = round(median(published).computed * steps)
+    results["share_of_text_pass"] = round(median(seconds["text pass"]).computed / results["float32"]["fast_seconds"], 2)
+    return results
 
 
 def text_pass(subject: Subject) -> None:

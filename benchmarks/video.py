@@ -83,21 +83,21 @@ def judge(rows: list[Row], segments: list[Segment], names: tuple[str, ...]) -> d
 def measure_segments(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     segments = find_segments(args.root_dir, args.list, most=args.segments)
     predictor = Predictor(args.checkpoint)
-    about, names, found = predictor.info, predictor.info.names, {}
+    about, names, results = predictor.info, predictor.info.names, {}
     for name, face_width in (("true boxes", about.face_width), ("true boxes, 20 pixels around them", None)):
         predictor.info = replace(about, face_width=face_width)
-        found[name] = judge(rows_by_true_boxes(predictor, segments, args.root_dir), segments, names)
-        print(f"{name}:", found[name], flush=True)
+        results[name] = judge(rows_by_true_boxes(predictor, segments, args.root_dir), segments, names)
+        print(f"{name}:", results[name], flush=True)
     frames = ((s.seconds, s.frame) for s in play(segments, args.root_dir, SCALE))
     path = write_video(folder / "segments.mp4", frames, FPS)
     for name in detectors():
         timeline = Predictor(args.checkpoint, face_model=name)(path)
-        found[name] = judge(timeline.rows, segments, names) | {
+        results[name] = judge(timeline.rows, segments, names) | {
             "persons": len(timeline.summary.persons),
             "video_seconds_per_second": round(timeline.speed, 2),
         }
-        print(f"{name}:", found[name], flush=True)
-    return found
+        print(f"{name}:", results[name], flush=True)
+    return results
 
 
 def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(CORES)
     cv2.setNumThreads(CORES)
-    found = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    results = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name, wanted, measure in (
             ("segments", args.segments, measure_segments),
@@ -159,9 +159,9 @@ def main() -> None:
             ("long", args.seconds, measure_long),
         ):
             if wanted:
-                found[name] = measure(args, Path(folder)) | {"machine": describe_machine()}
-                args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+                results[name] = measure(args, Path(folder)) | {"machine": describe_machine()}
+                args.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pytest  # noqa: E402
 
 from tests.support.drawn import draw, flags  # noqa: E402
 from tests.support.pictures import real_pictures, small_pictures  # noqa: E402
+from tests.support.resuming import write_small  # noqa: E402
 from tests.support.tiny import as_arguments, write_set  # noqa: E402
 from tests.support.tools import FAST, Run, run_main  # noqa: E402
 from tests.support.watched import KnownFaces, know_faces  # noqa: E402
@@ -39,6 +40,12 @@ def tiny_flags(tmp_path_factory) -> dict[str, str]:
 def tiny_arguments(tiny_flags) -> list[str]:
     """The tiny set, the random CLIP, few frames, no workers: what a quick run needs."""
     return [*FAST, *as_arguments(tiny_flags)]
+
+
+@pytest.fixture(scope="session")
+def small_flags(tmp_path_factory) -> list[str]:
+    """A set of 25 short clips and a quick training on it: tests/support/resuming.py; read only."""
+    return write_small(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")

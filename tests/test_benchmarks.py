@@ -1,4 +1,4 @@
-"""The benchmarks run: on tiny shapes, with one round; and the table in the documents is made from their results."""
+"""The benchmarks run on tiny shapes and compute what they claim; the tables in the documents are the measured ones."""
 
 import json
 from pathlib import Path
@@ -7,33 +7,67 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import demo, gpu, rounding, tables
+from benchmarks import demo, gpu, lesson, plain, rounding, tables
 from benchmarks import train as bench_train
+from benchmarks.fuzz import CRASHED, KINDS, UNNAMED, fuzz, names_file_and_line, table, time_limit
+from benchmarks.mutations import Sound
+from benchmarks.subject import make_subject, small_shape
 from benchmarks.timing import Seconds, ratio_of
 from tests.support.tools import ROOT
 
 
+def results_of(module, words, out, monkeypatch):
+    """Run a benchmark as from the command line and return what it measured."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", [*words.split(), "--out", str(out)])
+    assert module.main() == 0
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
 def test_ratios_are_of_rounds_not_of_medians():
     slow, fast = [[Seconds(s, 2 * s) for s in values] for values in ([1.0, 8.0, 3.0], [1.0, 2.0, 1.0])]
-    found = ratio_of(slow, fast)
-    assert (found["ratio"], found["lowest"], found["highest"]) == (3.0, 1.0, 4.0)
+    ratio = ratio_of(slow, fast)
+    assert (ratio["ratio"], ratio["lowest"], ratio["highest"]) == (3.0, 1.0, 4.0)
 
 
 def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, capsys):
     """So that minutes on a real GPU are never lost to a slip."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", f"gpu --dry --out {tmp_path / 'gpu.json'}".split())
-    assert gpu.main() == 0
-    found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    rows = found["rows"]
+    monkeypatch.setattr("benchmarks.subject.FRAMES", 4)
+    monkeypatch.setattr(gpu, "FRAMES", 4)
+    monkeypatch.setattr(gpu, "LARGE", {"cpu": 64})
+    monkeypatch.setattr(gpu, "RECIPE", [*gpu.RECIPE, "--num-segments", "4", "--batch-size", "2"])
+    results = results_of(gpu, "gpu --dry --workers 1", tmp_path / "gpu.json", monkeypatch)
+    rows = results["rows"]
     assert not [row for row in rows if "failed" in row] and all(row["clips_per_second"] > 0 for row in rows)
     compute = {(row["kind"], row["loop"], row["type"]) for row in rows if row["of"] == "compute"}
     types = {"ours": ("float32", "tf32", "bf16", "fp16"), "published": ("float32", "fp16")}
-    assert compute == {(k, who, t) for k in ("full", "frozen", "cached") for who, names in types.items() for t in names}
-    assert {(row["of"], row["loop"]) for row in rows if row["of"] in ("JPEG", "pack")} == {
-        ("JPEG", "ours"), ("pack", "ours"), ("JPEG", "published"),
-    }  # fmt: skip
-    assert found["machine"]["command"] and tables.gpu_table(found) in capsys.readouterr().out
+    kinds = ("full", "frozen", "cached")
+    assert compute == {(kind, loop, name) for kind in kinds for loop, names in types.items() for name in names}
+    loading = {(row["of"], row["loop"]) for row in rows if row["of"] in ("JPEG", "pack")}
+    assert loading == {("JPEG", "ours"), ("pack", "ours"), ("JPEG", "published")}
+    assert results["machine"]["command"] and tables.gpu_table(results) in capsys.readouterr().out
+
+
+def test_rows_of_the_gpu_benchmark_without_time_are_reported(tmp_path, monkeypatch):
+    rows = results_of(gpu, "gpu --dry --minutes -1", tmp_path / "gpu.json", monkeypatch)["rows"]
+    assert rows and all(row["failed"].startswith("not measured") for row in rows)
+
+
+@pytest.mark.parametrize("part", ["frozen", "full", "evaluation", "parts"])
+def test_every_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, capsys):
+    words = f"train --shapes tiny --rounds 1 --no-compile --only {part}"
+    results = results_of(bench_train, words, tmp_path / "train.json", monkeypatch)
+    assert part in results and capsys.readouterr().out.count("\n| ") >= 1
+    if part == "evaluation":
+        assert results[part]["largest difference of logits"] < 1e-3
+
+
+def test_the_tables_in_the_documents_are_the_measured_ones():
+    measured = json.loads((ROOT / "benchmarks/results/train.json").read_text(encoding="utf-8"))
+    assert tables.training_table(measured) in Path(ROOT, "docs/performance.md").read_text(encoding="utf-8")
+    runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
+    assert list(runs) == list(demo.RUNS)
+    assert demo.table(runs) in Path(ROOT, "README.md").read_text(encoding="utf-8")
 
 
 def test_exact_updates_are_those_of_double_precision():
@@ -42,40 +76,128 @@ def test_exact_updates_are_those_of_double_precision():
     double = torch.nn.Parameter(weight.detach().double())
     optim = SimpleNamespace(momentum=0.9, weight_decay=1e-2)
     exact = rounding.ExactSGD([{"name": "image encoder", "params": [weight], "lr": 1e-7}], optim)
-    plain = torch.optim.SGD([double], lr=1e-7, momentum=0.9, weight_decay=1e-2)
+    sgd = torch.optim.SGD([double], lr=1e-7, momentum=0.9, weight_decay=1e-2)
     for _ in range(50):
         weight.grad, double.grad = torch.tensor([0.01, -0.02]), torch.tensor([0.01, -0.02]).double()
         exact.step()
-        plain.step()
+        sgd.step()
     assert torch.equal(weight.detach(), double.detach().float()) and weight[0] != 0.5
 
 
-def test_rows_that_no_time_is_left_for_are_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", f"gpu --dry --minutes -1 --out {tmp_path / 'gpu.json'}".split())
-    assert gpu.main() == 0
-    rows = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["rows"]
-    assert rows and all(row["failed"].startswith("not measured") for row in rows)
+@pytest.mark.parametrize("recipe", ["clip_caer", "advanced"])
+def test_the_plain_model_has_our_logits_with_the_same_weights(recipe):
+    subject = make_subject(small_shape(), recipe, ["--adapter", "published"] if recipe == "advanced" else [])
+    face, context = torch.rand(2, 3, 4, 3, 64, 64)
+    task, model = subject.task, subject.plain(dropout=0.0)
+    task.model.eval()
+    with torch.no_grad():
+        logits = task.forward({"face": face, "context": context}).logits
+        expected = model.forward(face, context)[0]
+        assert expected.std() > 0.01 and (logits - expected).abs().max() < 1e-3
+        model.w["fuse.weight"].data[0, 0] += 1.0
+        assert (logits - model.forward(face, context)[0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("part", ["frozen", "full", "evaluation", "parts"])
-def test_a_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    words = f"train --shapes tiny --rounds 1 --no-compile --only {part} --out {tmp_path / 'train.json'}"
-    monkeypatch.setattr("sys.argv", words.split())
-    assert bench_train.main() == 0
-    found = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
-    assert part in found and capsys.readouterr().out.count("\n| ") >= 1
-    if part == "evaluation":
-        assert found[part]["largest difference of logits"] < 1e-3
+def test_one_step_of_the_plain_loop_moves_the_weights_as_ours_does():
+    subject = make_subject(small_shape(), "advanced", ["--adapter", "published", "--label-smoothing", "0"])
+    face, context = torch.rand(2, 3, 4, 3, 64, 64)
+    batch = {"face": face, "context": context, "label": torch.tensor([0, 3, 4]), "id": ["a", "b", "c"]}
+    reference = subject.plain(dropout=0.0)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=1.0)
+    loss = subject.config.loss
+    plain.step(reference, optimizer, face, context, batch["label"], mi=loss.mi_loss_weight, dc=loss.dc_loss_weight)
+    task = subject.task
+    task.loss = subject.changed_loss(logit_adj=False, mi_warmup=0, mi_ramp=0, dc_warmup=0, dc_ramp=0)
+    task.model.train()
+    for module in task.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    optimizer = torch.optim.SGD([p for p in task.model.parameters() if p.requires_grad], lr=1.0)
+    sum(task.losses(task.forward(batch), batch, 0).values()).backward()
+    optimizer.step()
+    state, before = task.model.state_dict(), subject.start
+    for name, tensor in reference.w.items():
+        moved = (tensor.detach() - before[name]).abs().max()
+        assert (tensor.detach() - state[name]).abs().max() <= 1e-3 * moved + 1e-6, name
 
 
-def test_the_table_in_the_documents_is_the_measured_one():
-    measured = json.loads((ROOT / "benchmarks/results/train.json").read_text(encoding="utf-8"))
-    assert tables.training_table(measured) in Path(ROOT, "docs/performance.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--nope", "unrecognized arguments: --nope"),
+        ("--out l.txt", "--out l.txt: expected a file that ends in .mp4"),
+        ("--out .", "--out .: expected a file that ends in .mp4"),
+        ("--out file/l.mp4", "--out file: file exists"),
+        ("--picture p.gif", "--picture p.gif: expected a file that ends in .jpg or .jpeg or .png"),
+        ("--picture p.jpg --checkpoint nope.pt", "nope.pt: no such checkpoint file"),
+    ],
+)
+def test_a_mistake_ends_before_a_lesson_is_drawn(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lesson, "write_set", lambda *_: pytest.fail("drawn"))
+    (tmp_path / "file").touch()
+    assert lesson.main(words.split()) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_the_table_of_the_readme_is_what_the_demo_printed():
-    runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
-    assert list(runs) == list(demo.RUNS)
-    assert demo.table(runs) in Path(ROOT, "README.md").read_text(encoding="utf-8")
+def test_a_root_of_a_lesson_that_holds_something_else_is_named_by_its_flag(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    assert lesson.main(["--root-dir", "mine", "--out", "new/lesson.mp4"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: --root-dir mine exists and is no set of this generator") and "--out" not in err
+    assert err.count("\n") == 1 and (tmp_path / "new").is_dir()
+
+
+def test_ctrl_c_while_a_lesson_is_drawn_ends_in_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lesson, "write_set", interrupted)
+    assert lesson.main(["--out", str(tmp_path / "l.mp4")]) == 130
+    assert capsys.readouterr().err == "\nstopped by Ctrl-C\n"
+
+
+CASES = {"checkpoint": 20, "stored options": 40, "stored tensors": 30, "safetensors": 30, "clip": 20}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Sound:
+    return Sound(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_are_read_or_refused_in_one_line(kind, sound):
+    counts, failures = fuzz([kind], CASES.get(kind, 60), 0, sound)
+    assert sum(counts.values()) >= 20
+    assert not failures, "\n".join([*failures, table([kind], counts)])
+
+
+def test_most_damaged_lists_are_refused_and_some_are_accepted(sound):
+    """Else the fuzzer would only show that nothing is ever read, or nothing ever damaged."""
+    counts, _ = fuzz(["annotation"], 200, 0, sound)
+    refused = sum(count for (_, outcome), count in counts.items() if outcome not in (CRASHED, UNNAMED))
+    assert counts["annotation", "accepted"] > 10 and refused > 100
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "is_good"),
+    [
+        ("{file}, line 3: no folder x", "annotation", True),
+        ("{file}: no folder x", "annotation", False),
+        ("line 3: no folder x", "annotation", False),
+        ("{file}, line 3: no folder \x1b[2J", "annotation", False),
+        ("{file}: broken JSON (x)", "classes", False),
+        ("{file}, line 1: broken JSON (x)", "classes", True),
+    ],
+)
+def test_the_fuzzer_wants_file_and_line_in_a_message(tmp_path, message, kind, is_good):
+    file = tmp_path / "list.txt"
+    assert bool(names_file_and_line(message.format(file=file), file, kind)) is is_good
+
+
+def test_the_fuzzer_ends_a_case_that_hangs():
+    with pytest.raises(BaseException, match="longer than"), time_limit(0.05):
+        while True:
+            pass

@@ -16,7 +16,7 @@ import torch
 from engine.device import random_state, seed_everything, use_device
 from engine.step import TrainingStep
 from main import main
-from tests.support.resuming import interrupt, read
+from tests.support.resuming import interrupt, read, resume
 from tests.support.tools import configure, make_task, run_main
 from tests.support.watched import film
 
@@ -33,19 +33,18 @@ def device(request):
 
 
 @pytest.fixture
-def run(tiny_arguments, tmp_path, device):
-    """A function that calls main on the device; ``--workers 1`` fills its memory as a user's run does."""
+def train(tiny_arguments, tmp_path, device):
+    """Call main on the device; ``--workers 1`` fills its memory as a user's run does."""
 
     def call(folder, *words):
-        done = run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder)
-        assert done.status == 0, done.err
-        return done
+        run = run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder).ok()
+        return run
 
     return call
 
 
-def logits_of(done):
-    return np.array([[float(v) for k, v in row.items() if k.startswith("logit_")] for row in done.predictions])
+def logits_of(run):
+    return np.array([[float(v) for k, v in row.items() if k.startswith("logit_")] for row in run.predictions])
 
 
 @pytest.mark.parametrize(
@@ -54,13 +53,12 @@ def logits_of(done):
     + [("cpu", "bf16", "AdamW")],
     indirect=["device"],
 )
-def test_it_learns_and_its_checkpoint_scores_the_same(run, amp, rule):
-    words = [*LEARN.split(), *RULES[rule].split(), "--amp", amp, "--epochs", "5", "--milestones"]
-    done = run("run", *words)
-    losses = [row["train/loss"] for row in done.history]
+def test_it_learns_and_its_checkpoint_scores_the_same(train, amp, rule):
+    run = train("run", *LEARN.split(), *RULES[rule].split(), "--amp", amp, "--epochs", "5", "--milestones")
+    losses = [row["train/loss"] for row in run.history]
     assert losses[-1] < 0.9 * losses[0]
-    again = run("again", "--mode", "eval", "--eval-checkpoint", str(done.folder / "best.pt"), "--amp", amp)
-    np.testing.assert_allclose(logits_of(again), logits_of(done), atol=0.1 if amp != "off" else 1e-3)
+    again = train("again", "--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt"), "--amp", amp)
+    np.testing.assert_allclose(logits_of(again), logits_of(run), atol=0.1 if amp != "off" else 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -72,31 +70,26 @@ def test_a_run_that_was_interrupted_ends_in_the_same_bits(tiny_arguments, tmp_pa
     """Dropout draws from the random state of the device, and float16 has a scale."""
     words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
     words += ["--deterministic", "--epochs", "3", "--milestones"]
-    whole, parts = run_main(words, tmp_path / "whole"), tmp_path / "parts"
-    assert whole.status == 0, whole.err
-    stopped = interrupt(words, parts, signal.SIGTERM, batch)
+    uninterrupted = run_main(words, tmp_path / "uninterrupted").ok()
+    stopped = interrupt(words, tmp_path / "stopped", signal.SIGTERM, batch)
     assert stopped.status == 143, stopped.err
-    resumed = run_main(["--resume", str(parts)], parts)
-    assert resumed.status == 0 and "resumed from" in resumed.out, resumed.err
-    one, other = (read(folder / "last.pt") for folder in (whole.folder, parts))
-    assert all(torch.equal(value, other["model"][name]) for name, value in one["model"].items())
-    assert one["learning"]["scaler"] == other["learning"]["scaler"]
+    assert "resumed from" in resume(stopped.folder).out
+    expected, last = (read(run.folder / "last.pt") for run in (uninterrupted, stopped))
+    assert all(torch.equal(value, last["model"][name]) for name, value in expected["model"].items())
+    assert expected["learning"]["scaler"] == last["learning"]["scaler"]
 
 
-def test_logits_are_those_of_the_cpu(run, trained):
+def test_logits_are_those_of_the_cpu(train, trained):
     words = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt")]
-    np.testing.assert_allclose(
-        logits_of(run("eval", *words)), logits_of(run("cpu", *words, "--device", "cpu")), atol=2e-3
-    )
+    runs = [train("here", *words), train("cpu", *words, "--device", "cpu")]
+    np.testing.assert_allclose(*map(logits_of, runs), atol=2e-3)
 
 
-def test_features_are_cached_and_augmented_on_the_device(run, tmp_path):
+def test_features_are_cached_and_augmented_on_the_device(train, tmp_path):
     frozen = "--lr-image-encoder 0 --cache-features --epochs 1 --milestones --amp bf16".split()
-    run("cached", *frozen, "--cache-dir", str(tmp_path / "features"))
-    augmented = (
-        "--augment device --random-crop 0.5 --brightness 0.2 --epochs 1 --milestones --grad-checkpointing".split()
-    )
-    run("augmented", *augmented, "--lr-image-encoder", "1e-5", "--tf32")
+    train("cached", *frozen, "--cache-dir", str(tmp_path / "features"))
+    augmented = "--augment device --random-crop 0.5 --brightness 0.2 --epochs 1 --milestones --grad-checkpointing"
+    train("augmented", *augmented.split(), "--lr-image-encoder", "1e-5", "--tf32")
 
 
 def test_a_video_is_answered_as_on_the_cpu(trained, device, tmp_path, eyes):
@@ -134,28 +127,19 @@ def test_no_step_waits_for_the_device(device, amp, rule):
     task.log_priors = task.log_priors.to(here)
     step = TrainingStep(task, configure(**given), here, amp)
     step(batch_of_bytes(4), 0)
-    watch = torch.cuda.set_sync_debug_mode if device == "cuda" else lambda _: None
-    watch("error")
+    set_watch = torch.cuda.set_sync_debug_mode if device == "cuda" else lambda _: None
+    set_watch("error")
     try:
         step(batch_of_bytes(4), 0)
     finally:
-        watch("default")
+        set_watch("default")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")
 def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
-    words = [
-        *tiny_arguments,
-        "--device",
-        "cuda",
-        *LEARN.split(),
-        *RULES["SGD"].split(),
-        "--epochs",
-        "2",
-        "--milestones",
-    ]
-    plain, compiled = (run_main([*words, *more], tmp_path / f"run{len(more)}") for more in ([], ["--compile"]))
+    words = [*tiny_arguments, *f"--device cuda {LEARN} {RULES['SGD']} --epochs 2 --milestones".split()]
+    plain, compiled = (run_main([*words, *extra], tmp_path / f"run{len(extra)}") for extra in ([], ["--compile"]))
     assert plain.status == compiled.status == 0, compiled.err
     assert compiled.history[-1]["train/loss"] == pytest.approx(plain.history[-1]["train/loss"], rel=0.05)
 
@@ -165,12 +149,13 @@ def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
 def test_the_second_gpu_is_used_alone(tiny_arguments, tmp_path):
     gc.collect()
     before = torch.cuda.memory_allocated(0)
-    done = run_main([*tiny_arguments, "--gpu", "1", "--epochs", "1", "--milestones"], tmp_path / "run")
-    assert done.status == 0 and "training on cuda:1" in done.out and torch.cuda.memory_allocated(0) <= before
+    words = [word for word in tiny_arguments if word not in ("--device", "cpu")]
+    run = run_main([*words, "--gpu", "1", "--epochs", "1", "--milestones"], tmp_path / "run").ok()
+    assert "training on cuda:1" in run.out and torch.cuda.memory_allocated(0) <= before
     assert random_state(torch.device("cuda:1"))["cuda"].numel()
 
 
-def test_metrics_say_what_was_computed_on(run, device):
-    done = run("run", "--epochs", "1", "--milestones")
-    assert f"training on {device}" in done.out
-    assert json.loads((done.folder / "config.json").read_text(encoding="utf-8"))["run"]["device"] == device
+def test_log_and_config_name_the_device(train, device):
+    run = train("run", "--epochs", "1", "--milestones")
+    assert f"training on {device}" in run.out
+    assert json.loads((run.folder / "config.json").read_text(encoding="utf-8"))["run"]["device"] == device

@@ -18,26 +18,24 @@ def students(tmp_path_factory):
     return str(root)
 
 
-def test_the_small_clip_is_small_and_has_the_shape_that_pretraining_makes():
+def test_the_small_clip_has_the_shape_that_pretraining_makes():
     assert CLIP.stat().st_size < 16e6
     assert load_clip(str(CLIP)).shape == MINI
 
 
-def test_the_demo_weights_name_no_folder_of_the_machine_that_made_them():
+def test_the_demo_weights_hold_no_absolute_path():
     config = load_checkpoint(DEMO, ("config",))["config"]
     values = [value for group in config.values() for value in group.values() if isinstance(value, str)]
     assert not [value for value in values if value.startswith(("/", "~")) or ":\\" in value]
 
 
-def test_the_demo_weights_know_new_students(students, tmp_path):
-    run = run_main(["--mode", "eval", "--eval-checkpoint", str(DEMO), "--root-dir", students], tmp_path / "run")
-    assert run.status == 0, run.err
+def test_the_demo_weights_score_above_chance_on_new_persons(students, tmp_path):
+    run = run_main(["--mode", "eval", "--eval-checkpoint", str(DEMO), "--root-dir", students], tmp_path / "run").ok()
     assert run.metrics["uar"] > 50  # chance is 20; 3 clips a class
 
 
-def test_the_small_clip_knows_more_than_chance_without_training(students, tmp_path, monkeypatch):
+def test_the_small_clip_scores_above_chance_without_training(students, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     flags = ["--mode", "zero-shot", f"@{ROOT / 'recipes/simulated.args'}", "--root-dir", students]
-    run = run_main([*flags, "--test-annotation", "annotation/train.txt"], tmp_path / "run")
-    assert run.status == 0, run.err
+    run = run_main([*flags, "--test-annotation", "annotation/train.txt"], tmp_path / "run").ok()
     assert run.metrics["uar"] > 35

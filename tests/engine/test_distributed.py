@@ -12,44 +12,59 @@ import pytest
 import torch
 
 from dataloader.sampling import ClipOrder
+from engine import session
 from tests.support.tools import ROOT, error_of, run_main
 from utils.archive import read_archive
 from utils.distributed import Group, chunks
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 LEARNING = "--epochs 2 --milestones 1 --lr 1e-2 --lr-image-encoder 1e-2 --lr-prompt-learner 1e-2 --accumulate 2"
 LOSSES = "--class-balanced-loss --iec-text both --temperature 0.05 --use-weighted-sampler --deterministic"
 
 
+def launch_two(*words: str, **environment: str) -> subprocess.Popen:
+    """Start two processes of torchrun; their errors are in their output."""
+    return subprocess.Popen(
+        [*TORCHRUN, *words],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize(("clips", "batch", "world"), [(10, 4, 2), (9, 4, 4), (8, 4, 2), (13, 6, 3), (3, 8, 4)])
 def test_processes_share_every_batch_and_make_equally_many_steps(clips, batch, world):
-    whole = [position for _, position, _ in ClipOrder(clips, seed=3)]
-    shares = [list(ClipOrder(clips, 3, share=(rank, world, batch))) for rank in range(world)]
+    every_position = [position for _, position, _ in ClipOrder(clips, seed=3)]
     steps = -(-clips // batch)
-    for rank, share in enumerate(shares):
+    for rank in range(world):
         order = ClipOrder(clips, 3, share=(rank, world, batch))
-        assert len(share) == len(order)
-        assert -(-len(share) // (batch // world)) == steps
-    for step in range(steps):
-        in_step = [p for p in whole if p // batch == step]
-        held = [[p for _, p, _ in share if p // batch == step] for share in shares]
-        for rank, positions in enumerate(held):
-            assert positions == (in_step[rank::world] or in_step[:1])  # nothing of its own: one for company
+        share = [position for _, position, _ in order]
+        assert len(share) == len(order) and -(-len(share) // (batch // world)) == steps
+        for step in range(steps):
+            in_step = [p for p in every_position if p // batch == step]
+            # a process without a clip of its own computes the first one as well
+            assert [p for p in share if p // batch == step] == (in_step[rank::world] or in_step[:1])
 
 
-def test_a_share_goes_on_inside_an_epoch():
+def test_a_share_goes_on_inside_an_epoch_and_evaluation_is_shared_as_well():
     order = ClipOrder(10, 3, share=(1, 2, 4))
-    everything = list(order)
+    epoch = list(order)
     order.start = 4
-    assert list(order) == [key for key in everything if key[1] >= 4]
+    assert list(order) == [key for key in epoch if key[1] >= 4]
+    groups = [Group(rank, 3) for rank in range(3)]
+    assert sorted(sum((group.shard(list(range(8))) for group in groups), [])) == list(range(8))
+    assert [group.shard_size(8) for group in groups] == [3, 3, 2]
 
 
 @pytest.mark.parametrize("weights", [None, np.arange(1.0, 11)])
 def test_every_process_knows_the_clips_of_a_whole_step(weights):
-    order, whole = ClipOrder(10, 3, weights, share=(1, 2, 4)), ClipOrder(10, 3, weights)
+    shared, order = ClipOrder(10, 3, weights, share=(1, 2, 4)), ClipOrder(10, 3, weights)
     for epoch in (0, 1, 0):
-        order.epoch = whole.epoch = epoch
-        clips = [clip for _, _, clip in whole]
-        assert [order.clips_of_batch(step, 4) for step in range(3)] == [clips[:4], clips[4:8], clips[8:]]
+        shared.epoch = order.epoch = epoch
+        clips = [clip for _, _, clip in order]
+        assert [shared.clips_of_batch(step, 4) for step in range(3)] == [clips[:4], clips[4:8], clips[8:]]
 
 
 def test_gradients_travel_in_buckets_of_a_size_in_their_order():
@@ -103,59 +118,44 @@ leave()
 
 def test_gradients_are_those_of_all_processes_and_sent_while_the_pass_goes_on(tmp_path):
     (tmp_path / "exchange.py").write_text(EXCHANGE, encoding="utf-8")
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*start, str(tmp_path / "exchange.py")], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0 and done.stdout.count("equal") == 2, done.stderr[-2000:]
+    with launch_two(str(tmp_path / "exchange.py"), PYTHONPATH=str(ROOT)) as process:
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and out.count("equal") == 2, out[-2000:]
 
 
 def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    at = tiny_arguments.index("--device")
-    words = [*tiny_arguments[:at], *tiny_arguments[at + 2 :], "--gpu", "0", "--output-dir", str(tmp_path / "run")]
+    words = [word for word in tiny_arguments if word not in ("--device", "cpu")]
+    words += ["--gpu", "0", "--output-dir", str(tmp_path / "run")]
     assert "--gpu 0: torchrun would put every process on that one" in error_of(words, capsys)
 
 
-def test_rows_of_evaluation_come_back_in_order():
-    groups = [Group(rank, 3) for rank in range(3)]
-    clips = list(range(8))
-    assert sorted(sum((group.shard(clips) for group in groups), [])) == clips
-    assert [group.shard_size(8) for group in groups] == [3, 3, 2]
-
-
-def launch_two(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run(
-        [*start, "main.py", *arguments, "--output-dir", str(folder)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+def test_a_batch_that_cannot_be_shared_is_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(session, "join", lambda device: Group(0, 3))
+    message = error_of([*tiny_arguments, "--output-dir", str(tmp_path / "run")], capsys)
+    assert "--batch-size 4" in message and "multiple of 3" in message
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
-    """The run folders of one process and of two, and what the two said."""
+    """The run folders of one process and of two, and what the two printed."""
     base = tmp_path_factory.mktemp("processes")
-    arguments = [*tiny_arguments, *LEARNING.split(), *LOSSES.split()]
-    alone, both = run_main(arguments, base / "alone"), launch_two(arguments, base / "both")
-    assert alone.status == 0, alone.err
-    assert both.returncode == 0, both.stderr
-    return base / "alone", base / "both", both.stdout
+    words = [*tiny_arguments, *LEARNING.split(), *LOSSES.split()]
+    run_main(words, base / "single").ok()
+    with launch_two("main.py", *words, "--output-dir", str(base / "shared")) as process:
+        out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    return base / "single", base / "shared", out
 
 
 def test_two_processes_end_in_the_weights_of_one(pair):
     """Dropout is on and the last batch is odd: both are shared without a difference."""
     for name in ("best.pt", "last.pt"):
-        one, two = (read_archive(folder / name)["model"] for folder in pair[:2])
-        assert one.keys() == two.keys()
-        for key, value in one.items():
-            assert torch.allclose(value.float(), two[key].float(), atol=1e-6, rtol=0), key
+        single, shared = (read_archive(folder / name)["model"] for folder in pair[:2])
+        assert single.keys() == shared.keys()
+        for key, value in single.items():
+            assert torch.allclose(value.float(), shared[key].float(), atol=1e-6, rtol=0), key
 
 
 def test_two_processes_give_the_scores_of_one(pair):
@@ -163,55 +163,46 @@ def test_two_processes_give_the_scores_of_one(pair):
     assert (rows[0][:, :4] == rows[1][:, :4]).all()
     logits = [row[:, 4:9].astype(float) for row in rows]
     assert np.abs(logits[0] - logits[1]).max() < 1e-4
-    one, two = (json.loads((folder / "metrics.json").read_text()) for folder in pair[:2])
-    smooth = [found.pop("calibration") for found in (one, two)]  # of probabilities, whose last digits differ
-    assert one == two and smooth[0]["nll"] == pytest.approx(smooth[1]["nll"], rel=1e-4)
+    single, shared = (json.loads((folder / "metrics.json").read_text()) for folder in pair[:2])
+    nll = [metrics.pop("calibration")["nll"] for metrics in (single, shared)]  # the last digits differ
+    assert single == shared and nll[0] == pytest.approx(nll[1], rel=1e-4)
 
 
-def test_the_first_process_alone_speaks_and_writes(pair):
+def test_the_first_process_alone_prints_and_writes(pair):
     assert pair[2].count("best epoch:") == 1 and "2 processes" in pair[2]
     assert {path.name for path in pair[0].iterdir()} == {path.name for path in pair[1].iterdir()}
     assert len((pair[1] / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_batch_that_cannot_be_shared_is_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
-    from engine import session
-
-    monkeypatch.setattr(session, "join", lambda device: Group(0, 3))
-    message = error_of([*tiny_arguments, "--output-dir", str(tmp_path / "run")], capsys)
-    assert "--batch-size 4" in message and "multiple of 3" in message
-
-
 def test_two_processes_show_the_mistakes_of_one(pair):
     """Each holds every other clip; the first one gathers the pictures of all."""
-    one, two = (json.loads((folder / "mistakes/mistakes.json").read_text())["mistakes"] for folder in pair[:2])
-    assert one and [(m["clip"], m["file"], m["why"]) for m in one] == [(m["clip"], m["file"], m["why"]) for m in two]
-    for m in one:
-        pictures = [(folder / "mistakes" / m["file"]).read_bytes() for folder in pair[:2]]
-        assert pictures[0] == pictures[1]
+    folders = [folder / "mistakes" for folder in pair[:2]]
+    single, shared = (json.loads((folder / "mistakes.json").read_text())["mistakes"] for folder in folders)
+    assert single and [(m["clip"], m["file"], m["why"]) for m in single] == [
+        (m["clip"], m["file"], m["why"]) for m in shared
+    ]
+    for m in single:
+        assert (folders[0] / m["file"]).read_bytes() == (folders[1] / m["file"]).read_bytes()
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny_arguments, tmp_path):
-    """Here to the one that does not write: the other saves, and the run goes on from there."""
+    """Here to the process that does not write: the other one saves, and the run goes on from there."""
     folder = tmp_path / "run"
     words = [*tiny_arguments, *LEARNING.split(), "--epochs", "400", "--save-every-minutes", "0"]
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "main.py", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen([*start, "--output-dir", str(folder)], cwd=ROOT, env=environment, **pipes) as launched:
-        said = []
-        for line in launched.stdout:
-            said.append(line)
+    with launch_two("main.py", *words, "--output-dir", str(folder)) as launcher:
+        lines = []
+        for line in launcher.stdout:
+            lines.append(line)
             if line.startswith("epoch   2:"):
-                os.kill(process_of_rank(1, launched.pid), signal.SIGTERM)
-        assert "stopped and saved" in "".join(said), "".join(said)[-2000:]
+                os.kill(process_of_rank(1, launcher.pid), signal.SIGTERM)
+    assert "stopped and saved" in "".join(lines), "".join(lines)[-2000:]
     progress = read_archive(folder / "last.pt")["progress"]
     assert 2 <= progress["epoch"] < 400
-    assert run_main([*words, "--epochs", str(progress["epoch"] + 1), "--resume", "auto"], folder).status == 0
+    run_main([*words, "--epochs", str(progress["epoch"] + 1), "--resume", "auto"], folder).ok()
 
 
 def process_of_rank(rank: int, launcher: int) -> int:
-    """The process that torchrun started with this rank."""
-    lists = Path(f"/proc/{launcher}/task").glob("*/children")
-    started = [Path("/proc") / word for words in lists for word in words.read_text().split()]
-    return next(int(p.name) for p in started if f"\0LOCAL_RANK={rank}\0".encode() in (p / "environ").read_bytes())
+    """Return the process that torchrun started with this rank."""
+    children = [word for file in Path(f"/proc/{launcher}/task").glob("*/children") for word in file.read_text().split()]
+    marker = f"\0LOCAL_RANK={rank}\0".encode()
+    return next(int(child) for child in children if marker in Path("/proc", child, "environ").read_bytes())

@@ -1,95 +1,113 @@
-"""--mode eval: the numbers of the training run again, from its checkpoint alone."""
+"""--mode eval: the numbers of the training run again, from its checkpoint alone; and which stored options hold."""
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 
+from engine.checkpoints import evaluation_config, model_config
+from engine.config import make_config
 from engine.options import group_of, names_with
+from tests.support.resuming import read
 from tests.support.tiny import NAMES
 from tests.support.tools import error_of, run_main
+from utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def evaluate(trained, tiny_arguments, tmp_path_factory):
-    """Evaluate the trained run with more flags; the list and the boxes come from the checkpoint."""
+def evaluate(trained, tmp_path_factory):
+    """Evaluate the trained run, or another file; the list and the boxes come from the checkpoint."""
 
-    def run(*more):
-        best = str(trained.folder / "best.pt")
-        arguments = ["--mode", "eval", "--eval-checkpoint", best, "--workers", "0", "--device", "cpu", *more]
-        return run_main(arguments, tmp_path_factory.mktemp("eval") / "run")
+    def run(*extra, file=None):
+        words = ["--mode", "eval", "--eval-checkpoint", str(file or trained.folder / "best.pt"), *extra]
+        return run_main([*words, "--workers", "0", "--device", "cpu"], tmp_path_factory.mktemp("eval") / "run")
 
     return run
+
+
+@pytest.fixture
+def refused(trained, tmp_path, capsys):
+    """The error of evaluating a file, and no run folder."""
+
+    def message(*extra, file=None):
+        words = ["--mode", "eval", "--eval-checkpoint", str(file or trained.folder / "best.pt"), *extra]
+        text = error_of([*words, "--output-dir", str(tmp_path / "refused")], capsys)
+        assert not (tmp_path / "refused").exists()
+        return text
+
+    return message
+
+
+@pytest.fixture
+def edited(trained, tmp_path):
+    """A copy of the trained checkpoint after a change of its content."""
+
+    def write(change) -> Path:
+        content = read(trained.folder / "best.pt")
+        change(content)
+        torch.save(content, tmp_path / "edited.pt")
+        return tmp_path / "edited.pt"
+
+    return write
 
 
 def logits(run):
     return torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in run.predictions])
 
 
-def test_it_gives_bit_identical_predictions_and_equal_metrics(trained, evaluate):
-    done = evaluate()
-    assert done.status == 0, done.err
-    assert (done.folder / "predictions.csv").read_bytes() == (trained.folder / "predictions.csv").read_bytes()
-    assert done.metrics == trained.metrics
-
-
-def test_it_needs_no_clip_no_class_texts_and_no_training_list(trained, tiny_flags, tmp_path):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    stored["config"]["model"]["clip_path"] = "gone/clip.pt"
-    stored["config"]["data"]["train_annotation"] = "gone/train.txt"
-    torch.save(stored, tmp_path / "moved.pt")
-    arguments = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "moved.pt"), "--workers", "0"]
-    done = run_main(arguments, tmp_path / "run")
-    assert done.status == 0 and done.metrics == trained.metrics
-
-
-def test_it_writes_a_run_folder_of_its_own(evaluate):
-    done = evaluate()
-    names = {path.name for path in done.folder.iterdir()}
-    pictures = {"confusion_matrix.png", "reliability.png"}
-    results = {"predictions.csv", "metrics.json", "mistakes"}
-    assert names == {"config.json", "log.txt", "tensorboard"} | results | pictures
-    config = json.loads((done.folder / "config.json").read_text())
+def test_predictions_are_bit_identical_and_metrics_equal_in_a_run_folder_of_its_own(trained, evaluate):
+    run = evaluate().ok()
+    assert (run.folder / "predictions.csv").read_bytes() == (trained.folder / "predictions.csv").read_bytes()
+    assert run.metrics == trained.metrics
+    results = {"predictions.csv", "metrics.json", "mistakes", "confusion_matrix.png", "reliability.png"}
+    assert {path.name for path in run.folder.iterdir()} == {"config.json", "log.txt", "tensorboard"} | results
+    config = json.loads((run.folder / "config.json").read_text())
     assert config["run"]["mode"] == "eval" and config["model"]["temperature"] == 0.02
 
 
+def test_no_clip_weights_and_no_training_list_are_needed(trained, evaluate, edited):
+    def move(content):
+        content["config"]["model"]["clip_path"] = "gone/clip.pt"
+        content["config"]["data"]["train_annotation"] = "gone/train.txt"
+
+    run = evaluate(file=edited(move))
+    assert run.status == 0 and run.metrics == trained.metrics
+
+
 def test_another_batch_size_changes_no_prediction(trained, evaluate):
-    done = evaluate("--batch-size", "7")
-    assert torch.allclose(logits(done), logits(trained), atol=1e-3)
-    assert [row["clip"] for row in done.predictions] == [row["clip"] for row in trained.predictions]
+    run = evaluate("--batch-size", "7")
+    assert torch.allclose(logits(run), logits(trained), atol=1e-3)
+    assert [row["clip"] for row in run.predictions] == [row["clip"] for row in trained.predictions]
 
 
 @pytest.mark.parametrize("weight", ["0.1", "0.9"])
 def test_another_slerp_weight_changes_logits_and_no_prediction(trained, evaluate, weight):
-    done = evaluate("--slerp-weight", weight)
-    assert not torch.allclose(logits(done), logits(trained), atol=1e-2)
-    assert [row["predicted"] for row in done.predictions] == [row["predicted"] for row in trained.predictions]
+    run = evaluate("--slerp-weight", weight)
+    assert not torch.allclose(logits(run), logits(trained), atol=1e-2)
+    assert [row["predicted"] for row in run.predictions] == [row["predicted"] for row in trained.predictions]
 
 
-def test_the_learnable_contexts_matter_only_where_they_classify(trained, tmp_path):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    stored["model"]["prompts.context"] += torch.randn_like(stored["model"]["prompts.context"])
-    torch.save(stored, tmp_path / "noisy.pt")
+def test_learnable_contexts_matter_only_where_they_classify(evaluate, edited):
+    def add_noise(content):
+        content["model"]["prompts.context"] += torch.randn_like(content["model"]["prompts.context"])
 
-    def run(file, *more):
-        arguments = ["--mode", "eval", "--eval-checkpoint", str(file), "--workers", "0", *more]
-        return logits(run_main(arguments, tmp_path / f"{file.stem}{len(list(tmp_path.iterdir()))}"))
-
-    for more, matters in (([], False), (["--iec-text", "soft"], True), (["--slerp-weight", "0"], True)):
-        plain, noisy = run(trained.folder / "best.pt", *more), run(tmp_path / "noisy.pt", *more)
-        assert torch.equal(plain, noisy) is not matters, more
+    noisy = edited(add_noise)
+    for extra, matters in (([], False), (["--iec-text", "soft"], True), (["--slerp-weight", "0"], True)):
+        assert torch.equal(logits(evaluate(*extra)), logits(evaluate(*extra, file=noisy))) is not matters, extra
 
 
-def test_another_list_is_scored(evaluate, tiny_flags, tmp_path):
+def test_a_class_without_test_clips_counts_in_no_score_and_is_warned_about(evaluate, tiny_flags, tmp_path):
     lines = open(f"{tiny_flags['--root-dir']}/annotation/test.txt").read().splitlines()
     (tmp_path / "some.txt").write_text("\n".join(line for line in lines if not line.endswith("3")))
-    done = evaluate("--test-annotation", str(tmp_path / "some.txt"))
-    assert done.metrics["num_clips"] == 16 and done.metrics["absent_classes"] == ["Confusion"]
-    assert "warning: no test clip of Confusion: UAR" in done.out
-    per_class = done.metrics["per_class"]
-    assert per_class["Confusion"] == {"recall": None, "support": 0, "f1": None, "interval": None, "f1_interval": None}
-    others = [values["recall"] for name, values in per_class.items() if name != "Confusion"]
-    assert done.metrics["uar"] == pytest.approx(sum(others) / 4)
+    run = evaluate("--test-annotation", str(tmp_path / "some.txt"))
+    assert run.metrics["num_clips"] == 16 and run.metrics["absent_classes"] == ["Confusion"]
+    assert "warning: no test clip of Confusion: UAR" in run.out
+    per_class = run.metrics["per_class"]
+    absent = per_class.pop("Confusion")
+    assert absent == {"recall": None, "support": 0, "f1": None, "interval": None, "f1_interval": None}
+    assert run.metrics["uar"] == pytest.approx(sum(values["recall"] for values in per_class.values()) / 4)
 
 
 CHANGES = {
@@ -100,15 +118,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_a_checkpoint_was_made_with_cannot_be_changed(trained, capsys, tmp_path, name):
+def test_an_option_that_the_tensors_were_made_with_cannot_be_changed(refused, name):
     flag = "--" + name.replace("_", "-")
-    arguments = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt"), flag, CHANGES[name]]
-    message = error_of([*arguments, "--output-dir", str(tmp_path / "run")], capsys)
+    message = refused(flag, CHANGES[name])
     assert flag in message and "trained with" in message
-    assert not (tmp_path / "run").exists()
 
 
-def test_every_option_that_is_built_in_is_tried_above():
+def test_every_such_option_is_tried():
     fixed = {*names_with(checkpoint="fixed"), *names_with(checkpoint="fixed classes")}
     assert {name for name in fixed if group_of(name) != "sequence"} == set(CHANGES)  # those: test_sequence.py
 
@@ -117,45 +133,98 @@ def test_the_same_value_given_again_is_no_change(trained, evaluate):
     assert evaluate("--num-segments", "4", "--adapter", "residual").metrics == trained.metrics
 
 
-def test_new_class_texts_are_refused(trained, capsys):
-    arguments = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt"), "--class-texts", "mine.json"]
-    assert "--class-texts" in error_of(arguments, capsys)
+def test_new_class_texts_are_refused(refused):
+    assert "--class-texts" in refused("--class-texts", "mine.json")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(30)])
-def test_a_file_that_is_no_checkpoint_is_named(capsys, tmp_path, content):
-    (tmp_path / "other.pt").write_bytes(content)
-    assert "other.pt" in error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(30), None])
+def test_a_file_that_is_no_checkpoint_or_is_missing_is_named(refused, tmp_path, content):
+    if content is not None:
+        (tmp_path / "other.pt").write_bytes(content)
+    assert "other.pt" in refused(file=tmp_path / "other.pt")
 
 
-def test_another_projects_checkpoint_and_a_missing_one_are_named(capsys, tmp_path):
+def test_a_checkpoint_of_another_project_is_named(refused, tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "other.pt")
-    message = error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
+    message = refused(file=tmp_path / "other.pt")
     assert "other.pt" in message and "no checkpoint layout that is known here" in message
-    assert "gone.pt" in error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "gone.pt")], capsys)
 
 
-def test_a_checkpoint_whose_tensors_do_not_fit_its_options_is_refused(trained, capsys, tmp_path):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    del stored["model"]["fuse.weight"]
-    torch.save(stored, tmp_path / "hurt.pt")
-    assert "fuse.weight" in error_of(["--mode", "eval", "--eval-checkpoint", str(tmp_path / "hurt.pt")], capsys)
+def test_a_checkpoint_whose_tensors_do_not_fit_its_options_is_refused(refused, edited):
+    assert "fuse.weight" in refused(file=edited(lambda content: content["model"].pop("fuse.weight")))
 
 
-def test_faces_of_another_size_than_in_training_are_a_warning(trained, tmp_path):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True)
-    assert stored["face_width"] == 40.0  # of every box of the tiny set
-    for width, words in ((20.0, "around 40 pixels wide here and 20 in training"), (30.0, None), (90.0, "show more of")):
-        torch.save(stored | {"face_width": width}, tmp_path / "other.pt")
-        flags = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "other.pt"), "--workers", "0", "--device", "cpu"]
-        done = run_main(flags, tmp_path / f"run{width}")
-        assert done.status == 0, done.err
-        assert words in done.out if words else "pixels wide" not in done.out
+@pytest.mark.parametrize(
+    ("width", "words"), [(20.0, "around 40 pixels wide here and 20 in training"), (30.0, None), (90.0, "show more of")]
+)
+def test_faces_of_another_size_than_in_training_are_warned_about(trained, evaluate, edited, width, words):
+    assert read(trained.folder / "best.pt")["face_width"] == 40.0  # of every box of the tiny set
+    run = evaluate(file=edited(lambda content: content.update(face_width=width))).ok()
+    assert words in run.out if words else "pixels wide" not in run.out
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf"), "wide", True])
-def test_a_width_that_is_none_is_a_damaged_file(trained, tmp_path, width, capsys):
-    stored = torch.load(trained.folder / "best.pt", weights_only=True) | {"face_width": width}
-    torch.save(stored, tmp_path / "bad.pt")
-    flags = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "bad.pt"), "--output-dir", str(tmp_path / "run")]
-    assert "the width of its faces is no number" in error_of(flags, capsys)
+def test_a_face_width_that_is_no_positive_number_is_a_damaged_file(refused, edited, width):
+    file = edited(lambda content: content.update(face_width=width))
+    assert "the width of its faces is no number" in refused(file=file)
+
+
+STORED = {
+    "model": "emoclip",
+    "dataset": "MAFW",
+    "train_annotation": "train.txt",
+    "test_annotation": "test.txt",
+    "bounding_box_face": "face.json",
+    "bounding_box_body": "body.json",
+    "class_texts": "mine.json",
+    "leave_out": "anger",
+    "pack": "data/pack",
+}
+TWO_STREAMS = {"model": "clip-caer", "leave_out": None}  # which saw body boxes
+DFEW = {"dataset": "DFEW", "test_annotation": "other.txt"}
+
+
+def content_with(**given):
+    return {"config": asdict(make_config(STORED | given))}
+
+
+def test_on_its_own_data_set_the_stored_options_hold(tmp_path):
+    data = evaluation_config(content_with(pack=str(tmp_path)), {"root_dir": "/elsewhere"}).data
+    expected = {name: value for name, value in STORED.items() if name != "model"} | {"pack": str(tmp_path)}
+    assert {name: getattr(data, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("mode", ["eval", "zero-shot"])
+def test_another_data_set_has_lists_boxes_and_classes_of_its_own(mode):
+    data = evaluation_config(content_with(), DFEW, mode=mode).data
+    assert data.dataset == "DFEW" and data.test_annotation == "other.txt"
+    assert not any(getattr(data, name) for name in names_with(of_dataset=True) if name != "test_annotation")
+    assert not data.crop_body and data.sampling == "window"
+
+
+def test_zero_shot_uses_every_class_even_if_one_was_left_out_of_training():
+    assert evaluation_config(content_with(), {}, mode="zero-shot").data.leave_out is None
+    assert evaluation_config(content_with(), {"leave_out": "fear"}, mode="zero-shot").data.leave_out == "fear"
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "words"),
+    [
+        # a context stream that saw body boxes asks for those of another set
+        (TWO_STREAMS, DFEW, "--bounding-box-body"),
+        # the method is compared before the options that follow from it
+        (
+            TWO_STREAMS,
+            {"num_segments": 3, "dataset": "DFEW", "model": "dfer-clip"},
+            "--model dfer-clip: this checkpoint was trained with clip-caer",
+        ),
+    ],
+)
+def test_evaluation_refuses_another_model_and_missing_boxes(stored, given, words):
+    with pytest.raises(UserError, match=words):
+        evaluation_config(content_with(**stored), given)
+
+
+@pytest.mark.parametrize("given", [{}, {"mode": "convert"}])
+def test_a_model_without_data_needs_no_boxes(given):
+    assert model_config(content_with(**TWO_STREAMS), given | {"dataset": "DFEW"}).data.crop_body

@@ -1,20 +1,170 @@
-"""The first step and steps that the gradient scaler skips: momentum starts at zero, and nothing becomes NaN."""
+"""Which parameters learn and how fast, and updates: momentum from zero, steps that the gradient scaler skips."""
 
 import copy
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from engine.keep import Keeper
-from engine.optim import build_optimizer, step_scaled
+from benchmarks.subject import make_subject, small_shape
+from dataloader.classes import load_classes
+from engine.config import read_command, warnings_of
+from engine.model import build_model
+from engine.optim import build_optimizer, build_schedule, parameter_groups, prepare_towers, step_scaled
+from engine.registry import method_named
+from models.classifiers import FrameExpression
+from models.clip_backbone import load_clip
+from tests.support.tools import RANDOM_CLIP, ROOT, configure, make_task, random_batch
 
-INFINITE = math.inf
+RECIPES = ["clip_caer", "advanced"]
+CONFIGS = {
+    "default": {},
+    "no adapter": {"adapter": "none"},
+    "published adapter": {"adapter": "published"},
+    "face alone": {"streams": "face"},
+    "context alone": {"streams": "context"},
+    "shared contexts": {"class_specific_contexts": False, "slerp_weight": 0.0},
+    "ensemble": {"text_type": "prompt_ensemble", "slerp_weight": 0.0},
+    "soft IEC": {"iec_text": "soft", "mi_loss_weight": 0.0, "dc_loss_weight": 0.0},
+    "frozen image encoder": {"lr_image_encoder": 0.0},
+    "frozen prompts": {"tune_prompts": False, "slerp_weight": 0.0},
+    "deep": {"temporal_layers": 3},
+}
+LAYER_RATES = {"lr_image_encoder": 0.1, "lr_text_encoder": 0.0, "lr_prompt_learner": 0.0, "lr_adapter": 0.0, "lr": 1.0}
 
 
-def make(rule="SGD", momentum=0.9):
+def recipe_config(name):
+    return read_command([f"@{ROOT / 'recipes' / name}.args", *RANDOM_CLIP, "--num-segments", "4"])[1]
+
+
+def task_and_config(name):
+    """A task by the name of a config above or of a recipe."""
+    if name in CONFIGS:
+        return make_task(**CONFIGS[name]), configure(**CONFIGS[name])
+    config = recipe_config(name)
+    options = {k: v for group in (config.data, config.model, config.optim, config.loss) for k, v in vars(group).items()}
+    return make_task(**{k: v for k, v in options.items() if v is not None and k != "use_amp"}), config
+
+
+def gradients(task, epoch: int) -> dict[str, torch.Tensor | None]:
+    """The gradients of a few clips, summed; dropout at work."""
+    torch.manual_seed(0)
+    task.model.train()
+    for seed in range(2):
+        batch = random_batch(seed=seed)
+        streams = {k: v for k, v in batch.items() if getattr(task.model, f"{k}_temporal", batch) is not None}
+        sum(task.losses(task.forward(streams), batch, epoch).values()).backward()
+    return {name: p.grad for name, p in task.model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *RECIPES])
+def test_groups_hold_every_trainable_parameter_once_and_each_gets_a_gradient(name):
+    task, config = task_and_config(name)
+    assert_partition(task.model, config.optim)
+    assert not any("stay as they are" in warning for warning in warnings_of(config))
+    got = gradients(task, epoch=40)
+    for name, parameter in task.model.named_parameters():
+        if parameter.requires_grad:
+            assert got[name] is not None and got[name].abs().sum() > 0 and got[name].isfinite().all(), name
+        else:
+            assert got[name] is None, name
+
+
+def assert_partition(model, optim):
+    grouped = [id(p) for group in parameter_groups(model, optim) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+
+
+def test_the_text_tower_is_frozen_and_the_image_tower_learns_unless_its_rate_is_zero():
+    model = make_task().model
+    assert not any(p.requires_grad for p in model.text_encoder.parameters())
+    assert all(p.requires_grad for p in model.image_encoder.parameters())
+    frozen, graphs = make_task(lr_image_encoder=0.0), []
+    frozen.model.image_encoder.register_forward_hook(lambda module, args, out: graphs.append(out.requires_grad))
+    frozen.model.train()
+    frozen.forward(random_batch())
+    assert graphs == [False]
+
+
+def test_a_frozen_image_encoder_can_be_made_to_learn_again():
+    config = configure(lr_image_encoder=0.0)
+    model, _ = build_model(config, load_classes("RAER"))
+    method_named("clip-caer").set_trainable(model, replace(config, optim=replace(config.optim, lr_image_encoder=1e-6)))
+    assert all(p.requires_grad for p in model.image_encoder.parameters())
+
+
+@pytest.mark.parametrize("tune", [True, False])
+def test_frozen_contexts_stay_bit_for_bit_and_tuned_ones_move(tune):
+    config = configure(tune_prompts=tune, slerp_weight=0.0, optimizer="AdamW", lr_prompt_learner=0.1)
+    task = make_task(tune_prompts=tune, slerp_weight=0.0)
+    before = task.model.prompts.context.detach().clone()
+    optimizer = build_optimizer(parameter_groups(task.model, config.optim), config.optim)
+    gradients(task, 0)
+    optimizer.step()
+    assert torch.equal(task.model.prompts.context, before) is not tune
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mi_loss_weight": 0.1},
+        {"dc_loss_weight": 0.1},
+        {"iec_text": "soft"},
+        {"iec_text": "both"},
+        {"slerp_weight": 0.0},
+    ],
+)
+def test_prompts_that_no_loss_reaches_get_no_gradient_and_a_warning(changes):
+    given = {"slerp_weight": 0.5, "iec_text": "descriptive", "mi_loss_weight": 0.0, "dc_loss_weight": 0.0} | changes
+    got = gradients(make_task(**given), 40)
+    is_warned = any("learnable prompts do not enter" in warning for warning in warnings_of(configure(**given)))
+    assert is_warned is (got["prompts.context"] is None) is (not changes)
+    assert got["fuse.weight"].abs().sum() > 0 and (is_warned or got["prompts.context"].abs().sum() > 0)
+
+
+def test_each_part_has_a_rate_of_its_own():
+    rates = {"lr": 0.1, "lr_image_encoder": 0.2, "lr_prompt_learner": 0.3, "lr_adapter": 0.4, "lr_fusion": 0.5}
+    model, config = make_task(**rates).model, configure(**rates)
+    modules = {
+        "image_encoder": 0.2, "prompts": 0.3, "adapter": 0.4,
+        "face_temporal": 0.1, "context_temporal": 0.1, "fuse": 0.5,
+    }  # fmt: skip
+    rate_of = {id(p): group["lr"] for group in parameter_groups(model, config.optim) for p in group["params"]}
+    for module, rate in modules.items():
+        assert {rate_of[id(p)] for p in getattr(model, module).parameters()} == {rate}, module
+    published = recipe_config("clip_caer").optim
+    assert published.lr_fusion == published.lr_image_encoder == 1e-5
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_with_layer_decay_each_block_learns_at_half_the_rate_of_the_next(decay):
+    clip = load_clip("random")
+    model = FrameExpression(clip.visual, clip.shape.embed_dim, 8)
+    optim = SimpleNamespace(**LAYER_RATES, lr_fusion=1.0, layer_decay=decay)
+    rates = {g["name"]: g["lr"] for g in parameter_groups(model, optim) if g["name"].startswith("image")}
+    halved = {"image head": 0.1, "image block 2": 0.05, "image block 1": 0.025, "image stem": 0.0125}
+    assert rates == pytest.approx(halved if decay < 1 else {"image encoder": 0.1})
+    assert_partition(model, optim)
+
+
+def test_the_schedule_multiplies_every_rate_at_its_milestones():
+    config = configure(milestones=(2, 4), gamma=0.1, lr=1.0, lr_image_encoder=0.01)
+    groups = parameter_groups(make_task(lr_image_encoder=0.01).model, config.optim)
+    optimizer = build_optimizer(groups, config.optim)
+    schedule, rates = build_schedule(optimizer, config.optim), []
+    for _ in range(6):
+        rates.append({group["name"]: group["lr"] for group in optimizer.param_groups})
+        optimizer.step()
+        schedule.step()
+    assert [row["temporal"] for row in rates] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [row["image encoder"] for row in rates] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def make_optimizer(rule="SGD", momentum=0.9):
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
     optim = SimpleNamespace(optimizer=rule, momentum=momentum, weight_decay=1e-2)
@@ -25,8 +175,8 @@ def make_scaler():
     return torch.amp.GradScaler("cpu", init_scale=8.0)
 
 
-def step(layer, optimizer, scaler, gradient, grad_clip=0.0):
-    """``gradient``: as the backward pass leaves it, times the scale."""
+def scaled_step(layer, optimizer, scaler, gradient, grad_clip=0.0):
+    """One step; ``gradient``: as the backward pass leaves it, before it is scaled."""
     for p in layer.parameters():
         p.grad = torch.full_like(p, gradient) * scaler.get_scale()
         scaler.scale(torch.zeros(()))  # the scaler begins when it first scales a loss
@@ -44,89 +194,110 @@ def deterministic(request):
 
 @pytest.mark.parametrize("grad_clip", [0.0, 1.0])
 @pytest.mark.parametrize("rule", ["SGD", "AdamW"])
-@pytest.mark.parametrize("gradients", [[INFINITE, 1.0, 2.0], [1.0, INFINITE, 2.0], [INFINITE, INFINITE, 1.0, 2.0]])
-def test_a_skipped_step_is_as_if_it_had_not_been(deterministic, rule, gradients, grad_clip):
+@pytest.mark.parametrize("gradients", [[math.inf], [1.0, math.inf], [math.inf, 1.0], [math.inf, math.inf, 1.0, 2.0]])
+def test_a_skipped_step_leaves_no_trace_and_a_resumed_run_continues_equal(deterministic, rule, gradients, grad_clip):
     """The weights are those of the finite gradients alone, by torch's own optimiser without fused kernels."""
-    layer, optimizer = make(rule)
+    layer, optimizer = make_optimizer(rule)
     scaler = make_scaler()
     for gradient in gradients:
-        step(layer, optimizer, scaler, gradient, grad_clip)
+        scaled_step(layer, optimizer, scaler, gradient, grad_clip)
+    resumed, resumed_optimizer = make_optimizer(rule)
+    resumed.load_state_dict(layer.state_dict())
+    resumed_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as from a file: loading shares tensors
+    resumed_scaler = make_scaler()
+    resumed_scaler.load_state_dict(scaler.state_dict())
+    scaled_step(layer, optimizer, scaler, 3.0, grad_clip)
+    scaled_step(resumed, resumed_optimizer, resumed_scaler, 3.0, grad_clip)
     torch.manual_seed(0)
     expected = nn.Linear(3, 2)
     settings = {"momentum": 0.9} if rule == "SGD" else {}
     plain = getattr(torch.optim, rule)(expected.parameters(), lr=0.1, weight_decay=1e-2, **settings)
-    for gradient in filter(math.isfinite, gradients):
+    for gradient in filter(math.isfinite, [*gradients, 3.0]):
         for p in expected.parameters():
             p.grad = torch.full_like(p, gradient)
         if grad_clip:
             torch.nn.utils.clip_grad_norm_(expected.parameters(), grad_clip)
         plain.step()
-    for got, want in zip(layer.parameters(), expected.parameters(), strict=True):
-        assert torch.allclose(got, want, atol=1e-6), (got, want)
+    for value, again, target in zip(layer.parameters(), resumed.parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(value, target, atol=1e-6), (value, target)
+        assert torch.equal(again, value)
 
 
-@pytest.mark.parametrize("rule", ["SGD", "AdamW"])
-@pytest.mark.parametrize("stored", [[INFINITE], [1.0, INFINITE]])
-def test_a_run_that_goes_on_after_a_skipped_step(deterministic, rule, stored):
-    whole, optimizer = make(rule)
-    scaler = make_scaler()
-    for gradient in stored:
-        step(whole, optimizer, scaler, gradient)
-    resumed, again = make(rule)
-    resumed.load_state_dict(whole.state_dict())
-    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as from a file: loading shares tensors
-    later = make_scaler()
-    later.load_state_dict(scaler.state_dict())
-    for one, its_optimizer, its_scaler in ((whole, optimizer, scaler), (resumed, again, later)):
-        step(one, its_optimizer, its_scaler, 3.0)
-    for got, want in zip(resumed.parameters(), whole.parameters(), strict=True):
-        assert torch.isfinite(got).all() and torch.equal(got, want)
-
-
-@pytest.mark.parametrize("lost", ["no state", "no buffer", "unwritten memory"])
-def test_a_checkpoint_from_before_the_zeros_goes_on_from_zero(lost):
-    layer, optimizer = make()
+@pytest.mark.parametrize("missing", ["no state", "no buffer", "unwritten memory"])
+def test_a_checkpoint_without_sound_momentum_goes_on_from_zero(missing):
+    layer, optimizer = make_optimizer()
     state = optimizer.state_dict()
-    if lost == "no state":
+    if missing == "no state":
         state["state"] = {}
     else:
-        buffer = None if lost == "no buffer" else torch.full((2, 3), math.nan)
+        buffer = None if missing == "no buffer" else torch.full((2, 3), math.nan)
         state["state"][0] = {"momentum_buffer": buffer}
     optimizer.load_state_dict(state)
     before = [p.detach().clone() for p in layer.parameters()]
-    step(layer, optimizer, make_scaler(), 1.0)
+    scaled_step(layer, optimizer, make_scaler(), 1.0)
     for p, start in zip(layer.parameters(), before, strict=True):
         assert torch.allclose(p, start - 0.1 * (1.0 + 1e-2 * start))
 
 
 def test_without_momentum_there_is_no_buffer():
-    layer, optimizer = make(momentum=0.0)
-    step(layer, optimizer, make_scaler(), 1.0)
-    assert not any(
-        "momentum_buffer" in state and state["momentum_buffer"] is not None for state in optimizer.state.values()
-    )
+    layer, optimizer = make_optimizer(momentum=0.0)
+    scaled_step(layer, optimizer, make_scaler(), 1.0)
+    assert all(state.get("momentum_buffer") is None for state in optimizer.state.values())
 
 
-class TestOtherDevice:
-    """A run in float16 that begins on a CPU computes in float32, without a scaler; on a GPU it goes on with one."""
+def subject_and_options(**changes):
+    subject = make_subject(small_shape(), "clip_caer", [])
+    options = vars(subject.config.optim) | {"grad_checkpointing": False, "compile": False} | changes
+    return subject.task.model, SimpleNamespace(**options)
 
-    def restore(self, stored, enabled):
-        scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=enabled)
-        model = nn.Linear(2, 2)
-        keeper = Keeper.__new__(Keeper)
-        vars(keeper).update(order="lists", frozen={}, model=model, learning={"scaler": scaler})
-        content = {"train_list": "lists", "left_out": {}, "model": model.state_dict(), "learning": {"scaler": stored}}
-        keeper.restore(content | {"progress": {"epoch": 3}}, "last.pt")
-        return scaler
 
-    def test_from_float32_to_float16(self):
-        off = torch.amp.GradScaler("cpu", enabled=False).state_dict()
-        assert off == {} and self.restore(off, enabled=True).get_scale() == 4.0
+@pytest.mark.parametrize("rule", ["SGD", "AdamW"])
+def test_a_fused_optimizer_equals_a_plain_one_and_goes_on_from_its_state(rule):
+    torch.manual_seed(0)
+    rates = {"lr": 0.1, "lr_fusion": 0.1, "lr_image_encoder": 0.1, "lr_prompt_learner": 0.1}
+    plain_model, optim = subject_and_options(optimizer=rule, momentum=0.8, weight_decay=0.03, **rates)
+    fused_model, settings = copy.deepcopy(plain_model), {"momentum": optim.momentum} if rule == "SGD" else {}
+    groups = parameter_groups(plain_model, optim)
+    plain = getattr(torch.optim, rule)(groups, weight_decay=optim.weight_decay, **settings)
+    fused = build_optimizer(parameter_groups(fused_model, optim), optim)
+    for _ in range(2):
+        for _ in range(2):
+            for parameter, twin in zip(plain_model.parameters(), fused_model.parameters(), strict=True):
+                if parameter.requires_grad:
+                    parameter.grad = torch.randn_like(parameter)
+                    twin.grad = parameter.grad.clone()
+            plain.step()
+            fused.step()
+        for parameter, twin in zip(plain_model.parameters(), fused_model.parameters(), strict=True):
+            assert (parameter - twin).abs().max() < 1e-5
+        state = fused.state_dict()
+        fused = build_optimizer(parameter_groups(fused_model, optim), optim)
+        fused.load_state_dict(state)
+        assert type(fused) is type(plain)
+        for group in fused.param_groups:
+            assert group["fused"] and group["weight_decay"] == optim.weight_decay
+            assert rule == "AdamW" or group["momentum"] == optim.momentum
 
-    def test_from_float16_to_float32(self):
-        on = torch.amp.GradScaler("cpu", init_scale=32.0).state_dict()
-        assert self.restore(on, enabled=False).get_scale() == 1.0
 
-    def test_from_float16_to_float16(self):
-        on = torch.amp.GradScaler("cpu", init_scale=32.0).state_dict()
-        assert self.restore(on, enabled=True).get_scale() == 32.0
+def test_checkpointed_blocks_are_computed_twice_and_give_the_same_gradients():
+    results, calls = [], []
+    pixels = torch.rand(2, 2, 4, 3, 64, 64)
+    for checkpointing in (False, True):
+        model, optim = subject_and_options(grad_checkpointing=checkpointing)
+        prepare_towers(model.eval(), optim, None)
+        model.image_encoder.transformer.resblocks[0].ln_1.register_forward_hook(lambda *_: calls.append(1))
+        model(*pixels).logits.square().sum().backward()
+        results.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert len(calls) == 1 + 2
+    plain, checkpointed = results
+    assert plain.keys() == checkpointed.keys() and any("image_encoder" in name for name in plain)
+    assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
+
+
+def test_compiling_and_mixed_precision_rename_and_convert_no_tensor():
+    model, optim = subject_and_options(compile=True)
+    names = list(model.state_dict())
+    prepare_towers(model, optim, torch.bfloat16)
+    assert list(model.state_dict()) == names
+    assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())
+    assert model.image_encoder._compiled_call_impl is not None

@@ -1,12 +1,15 @@
-"""Every flag of the command line: its name, its default, its aliases, and what may not be combined."""
+"""The command line: names, defaults, aliases, folds, seeds and grids, and the combinations that are refused."""
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 
 from engine.config import make_config, read_command, warnings_of
-from engine.options import GROUPS
+from engine.options import GROUPS, options_by_name
+from engine.series import is_series, read_grid, seeds_of
+from tests.support.tools import flat
 from utils.config import flag_of, from_json
 from utils.errors import UserError
 
@@ -17,183 +20,301 @@ DEFAULTS = {  # as the command line's documentation promises
     "dc_loss_weight": 0.1, "mi_warmup": 0, "mi_ramp": 0, "dc_warmup": 0, "dc_ramp": 0, "logit_adj_tau": 1.0,
     "logit_adj": False, "class_balanced_loss": False, "use_weighted_sampler": False, "label_smoothing": 0.0,
     "focal_gamma": 0.0, "amp": "off", "grad_clip": 0.0, "accumulate": 1, "mode": "train", "device": "auto",
-    "tune_prompts": True, "on_bad_frame": "error",
+    "tune_prompts": True, "on_bad_frame": "error", "layer_decay": 1.0, "normalize": "none",
 }  # fmt: skip
 CHOICES = {
-    "mode": ["train", "eval", "zero-shot"],
-    "sampling": ["whole", "published"],
-    "normalize": ["none", "clip"],
-    "text_type": ["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"],
-    "class_token_position": ["end", "middle", "front"],
-    "adapter": ["none", "residual", "published"],
-    "iec_text": ["descriptive", "soft", "both"],
-    "streams": ["both", "face", "context"],
-    "optimizer": ["SGD", "AdamW"],
-    "amp": ["off", "fp16", "bf16"],
-    "select_on": ["val", "last", "test"],
-    "on_bad_frame": ["error", "skip"],
+    "mode": "train eval zero-shot",
+    "sampling": "whole published",
+    "normalize": "none clip",
+    "text_type": "class_names class_names_with_context class_descriptor prompt_ensemble",
+    "class_token_position": "end middle front",
+    "adapter": "none residual published",
+    "iec_text": "descriptive soft both",
+    "streams": "both face context",
+    "optimizer": "SGD AdamW",
+    "amp": "off fp16 bf16",
+    "select_on": "val last test",
+    "on_bad_frame": "error skip",
 }
-BOOLEANS = [
-    "dry_run", "deterministic", "shared_augmentation", "class_specific_contexts", "tune_prompts",
-    "class_balanced_loss", "logit_adj", "use_weighted_sampler",
-]  # fmt: skip
+BOOLEANS = """dry_run deterministic shared_augmentation class_specific_contexts tune_prompts class_balanced_loss
+logit_adj use_weighted_sampler crop_body""".split()
 VALUES = {
     "exper_name": "x", "output_dir": "o", "workers": 3, "print_freq": 7, "root_dir": "r", "train_annotation": "a",
     "val_annotation": "b", "test_annotation": "c", "bounding_box_face": "f", "bounding_box_body": "g",
     "class_texts": "t.json", "clip_path": "ViT-B/16", "adapter_ratio": 0.3, "lr": 0.01, "lr_image_encoder": 0.0,
     "lr_prompt_learner": 0.02, "lr_adapter": 0.03, "weight_decay": 0.1, "momentum": 0.5, "gamma": 0.5,
     "accumulate": 4, "grad_clip": 1.0, "label_smoothing": 0.1, "focal_gamma": 2.0, "seed": 7, "slerp_weight": 0.0,
+    "eval_batch_size": 3,
 }  # fmt: skip
-DRY = ["--dry-run", "--test-annotation", "t", "--bounding-box-body", "b"]  # what some choices need
+DRY = "--dry-run --test-annotation t --bounding-box-body b"  # some choices need these
+FOLDS = "--train-annotation set_{fold}_train.txt --test-annotation set_{fold}_test.txt"
+LISTS = "--train-annotation train.txt --test-annotation test.txt"
+ABLATE = f"--mode ablate {LISTS}"
+EVAL = "--mode eval --test-annotation t.txt --eval-checkpoint"
 
 
-def flat(config) -> dict:
-    return {name: value for group in vars(config).values() for name, value in vars(group).items()}
+def read(command: str = ""):
+    return read_command(shlex.split(command))[1]
 
 
-def read(*arguments):
-    return flat(read_command(list(arguments))[1])
+def values_of(command: str = "") -> dict:
+    return flat(read(command))
 
 
-def refused(*arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        read_command(list(arguments))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_defaults(name):
-    assert read()[name] == DEFAULTS[name]
-
-
-@pytest.mark.parametrize(("name", "choice"), [(name, choice) for name, row in CHOICES.items() for choice in row])
-def test_choices(name, choice):
-    assert read(*DRY, flag_of(name), choice)[name] == choice
+def test_defaults_are_the_documented_ones():
+    assert {name: value for name, value in values_of().items() if name in DEFAULTS} == DEFAULTS
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_anything_else_is_no_choice(name):
-    message = refused(flag_of(name), "other")
-    assert flag_of(name) in message and CHOICES[name][0] in message
+def test_every_choice_is_taken_and_anything_else_is_refused(name):
+    for choice in CHOICES[name].split():
+        assert values_of(f"{DRY} {flag_of(name)} {choice}")[name] == choice
+    assert_refused(f"{flag_of(name)} other", f"{flag_of(name)}|{CHOICES[name].split()[0]}")
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values(name):
-    assert read(flag_of(name), str(VALUES[name]))[name] == VALUES[name]
+def test_values_have_the_type_of_their_option(name):
+    assert values_of(f"{flag_of(name)} {VALUES[name]}")[name] == VALUES[name]
 
 
-@pytest.mark.parametrize("name", [*BOOLEANS, "crop_body"])
-def test_booleans_as_flags_as_published_strings_and_switched_off(name):
+@pytest.mark.parametrize("name", BOOLEANS)
+def test_booleans_are_flags_published_strings_or_switched_off(name):
     flag = flag_of(name)
-    for words, value in (
-        ([flag], True),
-        ([flag, "True"], True),
-        ([flag, "False"], False),
-        (["--no-" + flag[2:]], False),
-    ):
-        assert read(*DRY, *words)[name] is value
+    for words, value in ((flag, True), (f"{flag} True", True), (f"{flag} False", False), (f"--no-{flag[2:]}", False)):
+        assert values_of(f"{DRY} {words}")[name] is value
 
 
 @pytest.mark.parametrize(
     ("words", "name", "value"),
     [
-        (["--lambda_mi", "0.7"], "mi_loss_weight", 0.7),
-        (["--lambda-mi", "0.7"], "mi_loss_weight", 0.7),
-        (["--lambda_dc", "1.2"], "dc_loss_weight", 1.2),
-        (["--lambda-dc", "1.2"], "dc_loss_weight", 1.2),
-        (["--load_and_tune_prompt_learner", "False"], "tune_prompts", False),
-        (["--load_and_tune_prompt_learner", "True"], "tune_prompts", True),
-        (["--use-amp"], "amp", "fp16"),
-        (["--use-amp", "True"], "amp", "fp16"),
-        (["--use-amp", "False"], "amp", "off"),
-        (["--gpu", "0"], "gpu", "0"),
-        (["--gpu", "mps"], "gpu", "mps"),
-        (["--device", "cuda:1"], "device", "cuda:1"),
-        (["--milestones", "10", "15"], "milestones", (10, 15)),
-        (["--milestones"], "milestones", ()),
+        ("--lambda_mi 0.7", "mi_loss_weight", 0.7),
+        ("--lambda-mi 0.7", "mi_loss_weight", 0.7),
+        ("--lambda_dc 1.2", "dc_loss_weight", 1.2),
+        ("--lambda-dc 1.2", "dc_loss_weight", 1.2),
+        ("--load_and_tune_prompt_learner False", "tune_prompts", False),
+        ("--load_and_tune_prompt_learner True", "tune_prompts", True),
+        ("--use-amp", "amp", "fp16"),
+        ("--use-amp True", "amp", "fp16"),
+        ("--use-amp False", "amp", "off"),
+        ("--gpu 0", "gpu", "0"),
+        ("--gpu mps", "gpu", "mps"),
+        ("--device cuda:1", "device", "cuda:1"),
+        ("--milestones 10 15", "milestones", (10, 15)),
+        ("--milestones", "milestones", ()),
+        ("--lr 0.25", "lr_fusion", 0.25),
+        ("--mode zero-shot --dry-run", "normalize", "clip"),
+        ("--mode zero-shot --normalize none --dry-run", "normalize", "none"),
     ],
 )
-def test_aliases_and_short_forms(words, name, value):
-    assert read(*words)[name] == value
-
-
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["--slerp-weight", "1"], ["--slerp-weight"]),
-        (["--slerp-weight", "-0.1"], ["--slerp-weight", "at least 0"]),
-        (["--temperature", "0"], ["--temperature", "above 0"]),
-        (["--epochs", "0"], ["--epochs"]),
-        (["--batch-size", "0"], ["--batch-size"]),
-        (["--lr", "-1"], ["--lr"]),
-        (["--lr", "nan"], ["--lr"]),
-        (["--val-fraction", "1.5"], ["--val-fraction"]),
-        (["--label-smoothing", "1"], ["--label-smoothing"]),
-        (["--device", "gpu"], ["--device gpu", "cuda:N"]),
-        (["--gpu", "first"], ["--gpu first"]),
-        (["--gpu", "²"], ["--gpu"]),
-        (["--milestones", "20", "10"], ["--milestones", "rise"]),
-        (["--gpu", "0", "--device", "cpu"], ["--gpu", "--device"]),
-        (["--use-amp", "--amp", "bf16"], ["--use-amp", "--amp"]),
-        (["--crop-body"], ["--crop-body", "--bounding-box-body"]),
-        (["--mode", "eval"], ["--mode eval", "--eval-checkpoint"]),
-        (["--eval-checkpoint", "x"], ["--eval-checkpoint", "--mode train"]),
-        (["--val-annotation", "v", "--val-fraction", "0.1"], ["--val-fraction", "--val-annotation"]),
-        (["--val-fraction", "0"], ["--select-on", "--val-fraction"]),
-        (["--select-on", "test"], ["--select-on test", "--test-annotation"]),
-        (["--streams", "context", "--adapter", "residual"], ["--adapter", "--streams context"]),
-        (["--epoch", "3"], ["unknown flag --epoch", "did you mean --epochs"]),
-        (["--lambda_mii", "3"], ["did you mean --lambda_mi"]),
-    ],
-)
-def test_what_cannot_be_meant_is_refused_by_the_flags_names(words, parts):
-    message = refused(*words)
-    for part in parts:
-        assert part in message, message
-
-
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        (["--use-weighted-sampler", "--logit-adj"], "twice"),
-        (["--use-weighted-sampler", "--class-balanced-loss"], "twice"),
-        (["--select-on", "test", "--test-annotation", "t"], "optimistic"),
-        (["--mi-loss-weight", "0", "--dc-loss-weight", "0"], "learnable prompts"),
-    ],
-)
-def test_what_is_doubtful_is_said(words, part):
-    assert any(part in warning for warning in warnings_of(read_command(words)[1]))
-
-
-def test_what_is_sound_is_not_warned_about():
-    assert warnings_of(read_command([])[1]) == []
-    assert warnings_of(read_command(["--label-smoothing", "0.1", "--class-balanced-loss"])[1]) == []
-
-
-def test_the_whole_config_survives_json():
-    given, config = read_command(
-        "--lambda_mi 0.7 --milestones 3 9 --use-amp --no-shared-augmentation --bounding-box-body b --lr 0.5".split()
-    )
-    stored = json.loads(json.dumps(dataclasses.asdict(config)))
-    assert make_config(given, stored) == config
-    assert make_config({}, {k: v for k, v in stored.items()}) == config
-    assert from_json(GROUPS, stored)["milestones"] == (3, 9)
-
-
-def test_a_run_with_mixed_precision_can_be_evaluated_without():
-    stored = dataclasses.asdict(read_command(["--use-amp"])[1])
-    assert make_config({"amp": "off"}, stored).optim.amp == "off"
-
-
-def test_normalisation_is_off_but_in_zero_shot():
-    assert read()["normalize"] == "none"
-    assert read("--mode", "zero-shot", "--dry-run")["normalize"] == "clip"
-    assert read("--mode", "zero-shot", "--normalize", "none", "--dry-run")["normalize"] == "none"
+def test_aliases_short_forms_and_defaults_that_follow_others(words, name, value):
+    assert values_of(words)[name] == value
 
 
 def test_no_two_options_share_a_flag_and_each_has_a_help_text():
-    fields = [field for group in GROUPS.values() for field in dataclasses.fields(group)]
+    fields = options_by_name().values()
     flags = [flag for f in fields for flag in (flag_of(f.name), *f.metadata["aliases"])]
     assert len(flags) == len(set(flags))
     assert all(len(field.metadata["help"]) > 5 for field in fields)
+
+
+def test_the_whole_config_survives_json():
+    words = "--lambda_mi 0.7 --milestones 3 9 --use-amp --no-shared-augmentation --bounding-box-body b --lr 0.5"
+    given, config = read_command(words.split())
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert make_config(given, stored) == make_config({}, stored) == config
+    assert from_json(GROUPS, stored)["milestones"] == (3, 9)
+    assert make_config({"amp": "off"}, stored).optim.amp == "off"  # evaluated without mixed precision
+
+
+@pytest.mark.parametrize("fold", ["1", "5", "10"])
+def test_a_fold_is_filled_into_every_path(fold):
+    paths = "--val-annotation v/{fold}/{fold}.txt --captions c{fold}.json --init-from outputs/{fold}/best.pt"
+    options = values_of(f"{FOLDS} --model emoclip {paths} --output-dir o/{{fold}} --fold {fold}")
+    assert {name: options[name] for name in "train_annotation test_annotation val_annotation captions".split()} == {
+        "train_annotation": f"set_{fold}_train.txt",
+        "test_annotation": f"set_{fold}_test.txt",
+        "val_annotation": f"v/{fold}/{fold}.txt",
+        "captions": f"c{fold}.json",
+    }
+    assert options["init_from"] == f"outputs/{fold}/best.pt" and options["output_dir"] == f"o/{fold}"
+    assert values_of(f"{EVAL} o/{{fold}}/best.pt --fold {fold}")["eval_checkpoint"] == f"o/{fold}/best.pt"
+
+
+def test_paths_without_a_placeholder_and_those_of_a_dry_run_stay():
+    config = read("--train-annotation a{b}.txt --test-annotation set_{fold}_test.txt --fold 2")
+    assert config.data.train_annotation == "a{b}.txt"
+    assert read(f"{FOLDS} --dry-run").data.train_annotation == "set_{fold}_train.txt"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (f"{FOLDS} --fold all", True),
+        (f"{EVAL} o/{{fold}}/best.pt --fold all", True),
+        (f"{FOLDS} --model emoclip --fold all --leave-out Fatigue", True),
+        (f"{FOLDS} --model emoclip --fold 2 --leave-out all", True),
+        ("--model emoclip --leave-out all", True),
+        (f"{LISTS} --seeds 2", True),
+        (f"{FOLDS} --fold 2", False),
+        ("--model emoclip --leave-out Fatigue", False),
+        (f"{LISTS} --seed 2", False),
+        (f"{ABLATE} --drop-one --seeds 2", False),
+    ],
+)
+def test_a_command_is_a_series_where_it_asks_for_several_runs(command, expected):
+    assert is_series(read(command)) is expected
+
+
+def test_an_evaluated_fold_must_be_that_of_the_checkpoint_or_fill_a_path():
+    """It is checked when the checkpoint is read, because only then its method is known."""
+    flags = {"mode": "eval", "eval_checkpoint": "fold-1/best.pt", "fold": "2"}
+    with pytest.raises(UserError, match="--fold 2"):
+        make_config(flags, dataclasses.asdict(make_config({})))
+
+
+def test_seeds_are_a_count_or_a_list():
+    assert seeds_of("3", 42) == [42, 43, 44]
+    assert seeds_of("1,2,7", 42) == [1, 2, 7]
+    assert seeds_of("0,4294967295", 42) == [0, 4294967295]
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "1,", ",1", "1.5", "1,1", "1 2", "1001", "4294967296,1", "²"])
+def test_other_texts_are_no_seeds(text):
+    with pytest.raises(UserError, match="--seeds"):
+        seeds_of(text, 42)
+
+
+def test_values_of_a_grid_have_the_type_of_their_option():
+    grid = read_grid(["slerp_weight=0,0.5 --epochs=2", "logit-adj=off,True", "adapter=none", "milestones=10,10+15"])
+    assert grid == {
+        "slerp_weight": [0.0, 0.5],
+        "epochs": [2],
+        "logit_adj": [False, True],
+        "adapter": ["none"],
+        "milestones": [(10,), (10, 15)],
+    }
+    assert type(grid["slerp_weight"][0]) is float and type(grid["epochs"][0]) is int
+    assert read_grid(["lambda_mi=0"]) == {"mi_loss_weight": [0.0]}  # an alias is its option
+
+
+REFUSED = [  # command, fragments of the message, separated by |
+    ("--slerp-weight 1", "--slerp-weight"),
+    ("--slerp-weight -0.1", "--slerp-weight|at least 0"),
+    ("--temperature 0", "--temperature|above 0"),
+    ("--epochs 0", "--epochs"),
+    ("--batch-size 0", "--batch-size"),
+    ("--eval-batch-size 0", "--eval-batch-size"),
+    ("--lr -1", "--lr"),
+    ("--lr nan", "--lr"),
+    ("--val-fraction 1.5", "--val-fraction"),
+    ("--label-smoothing 1", "--label-smoothing"),
+    ("--device gpu", "--device gpu|cuda:N"),
+    ("--gpu first", "--gpu first"),
+    ("--gpu ²", "--gpu"),
+    ("--milestones 20 10", "--milestones|rise"),
+    ("--gpu 0 --device cpu", "--gpu|--device"),
+    ("--use-amp --amp bf16", "--use-amp|--amp"),
+    ("--crop-body", "--crop-body|--bounding-box-body"),
+    ("--mode eval", "--mode eval|--eval-checkpoint"),
+    ("--eval-checkpoint x", "--eval-checkpoint|--mode train"),
+    ("--val-annotation v --val-fraction 0.1", "--val-fraction|--val-annotation"),
+    ("--val-fraction 0", "--select-on|--val-fraction"),
+    ("--select-on test", "--select-on test|--test-annotation"),
+    ("--streams context --adapter residual", "--adapter|--streams context"),
+    ("--epoch 3", "unknown flag --epoch|did you mean --epochs"),
+    ("--lambda_mii 3", "did you mean --lambda_mi"),
+    # encoders that are frozen or cached
+    ("--lr-image-encoder 0 --grad-checkpointing", "--lr-image-encoder is 0"),
+    ("--lr-image-encoder 0 --layer-decay 0.5", "--lr-image-encoder is 0"),
+    ("--lr-image-encoder 0 --compile --cache-features", "--cache-features runs only once"),
+    # options without a meaning for a method
+    ("--model dfer-clip --adapter residual", "--adapter"),
+    ("--model dfer-clip --crop-body", "--crop-body"),
+    ("--model dfer-clip --captions c.json", "--captions"),
+    # folds
+    *(
+        (f"{FOLDS} '--fold={fold}'", f"--fold {fold}|number")
+        for fold in "x|-1|1.5|one|ALL|1/2|²|٣|1 2|99999".split("|")
+    ),
+    ("--train-annotation train.txt --fold 2", "--fold 2"),
+    (f"{FOLDS} --fold ''", "--fold"),
+    (FOLDS, "--train-annotation|{fold}|--fold"),
+    ("--bounding-box-face {fold}.json", "--bounding-box-face|{fold}|--fold"),
+    ("--mode eval --eval-checkpoint o/{fold}.pt", "--eval-checkpoint|{fold}|--fold"),
+    ("--init-from o/{fold}.pt", "--init-from|{fold}|--fold"),
+    ("--output-dir o/{fold}", "--output-dir|{fold}|--fold"),
+    ("--train-annotation train.txt --fold all", "--fold all|{fold}"),
+    ("--fold all", "--fold all|{fold}"),
+    ("--output-dir o/{fold} --fold all", "--fold all|{fold}"),
+    (f"{EVAL} best.pt --fold all", "--fold all|{fold}"),
+    # one series at a time
+    (f"--model emoclip {FOLDS} --fold all --leave-out all", "--fold all|--leave-out all"),
+    (f"{LISTS} --seeds 2 --fold all --bounding-box-face {{fold}}.json", "--fold all|one series at a time"),
+    (f"{LISTS} --seeds 2 --model emoclip --leave-out all", "--seeds|--leave-out all"),
+    # targets are numbers, which are scored by themselves
+    *(
+        (f"--model emoclip {words} --targets scores{{fold}}.csv {flag} all", f"{flag} all")
+        for words in ("--mode eval --eval-checkpoint b.pt", "--task regression")
+        for flag in ("--fold", "--leave-out")
+    ),
+    # seeds
+    (f"{LISTS} --seeds 1", "--seeds 1|one run has no spread"),
+    (f"{LISTS} --seeds 7,", "--seeds 7,"),
+    (f"{LISTS} --seeds 2 --mode eval --eval-checkpoint x.pt", "--seeds|--mode eval"),
+    (f"{LISTS} --seeds 2 --mode zero-shot", "--seeds|--mode zero-shot"),
+    (f"{LISTS} --seeds 2 --model emoclip --task regression --targets t.csv", "--seeds|regression"),
+    (f"{LISTS} --seeds 2 --seed 4294967295", "--seeds|4294967296"),
+    # ablations
+    ("--mode ablate", "--grid|--drop-one"),
+    ("--grid lr=1", "--grid|--mode ablate"),
+    ("--mode eval --eval-checkpoint x.pt --drop-one", "--drop-one|--mode ablate"),
+    ("--mode ablate --drop-one --model sequence", "sequence|clip by clip"),
+    ("--mode ablate --drop-one --model frame-expr", "frame-expr"),
+    ("--mode ablate --drop-one --leave-out all --model emoclip", "--leave-out all"),
+    ("--mode ablate --drop-one --seeds x", "--seeds x"),
+    (f"{ABLATE} --drop-one --adapter residual --streams context", "--adapter residual"),
+    # grids
+    (f"{ABLATE} --grid slerp_weight", "slerp_weight|NAME=VALUE"),
+    (f"{ABLATE} --grid slerp_weight=", "--grid|NAME=VALUE"),
+    (f"{ABLATE} --grid slerp_weight=0,,1", "--grid|NAME=VALUE"),
+    (f"{ABLATE} --grid =1", "--grid|NAME=VALUE"),
+    (f"{ABLATE} --grid slerp_wieght=0", "slerp_wieght|did you mean slerp_weight"),
+    (f"{ABLATE} --grid slerp_weight=two", "--grid|slerp_weight=two|expected a number"),
+    (f"{ABLATE} --grid slerp_weight=2", "--grid|must be at most 0.999"),
+    (f"{ABLATE} --grid adapter=no", "--grid|adapter=no|none|residual"),
+    (f"{ABLATE} --grid epochs=1.5", "--grid|whole number"),
+    (f"{ABLATE} --grid epochs=0", "--grid|at least 1"),
+    (f"{ABLATE} --grid logit_adj=maybe", "--grid|True or False"),
+    (f"{ABLATE} --grid 'slerp_weight=0 slerp-weight=0.5'", "--grid|named twice"),
+    (f"{ABLATE} --grid seed=1,2", "--grid|--seeds"),
+    (f"{ABLATE} --grid test_annotation=other.txt", "--grid|test_annotation|same clips"),
+    (f"{ABLATE} --grid workers=0,2", "--grid|workers|no option of"),
+]
+
+
+@pytest.mark.parametrize(("command", "fragments"), REFUSED)
+def test_contradictions_and_wrong_values_are_refused_in_one_line(command, fragments):
+    assert_refused(command, fragments)
+
+
+def assert_refused(command: str, fragments: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(command)
+    message = str(caught.value)
+    assert "\n" not in message and all(part in message for part in fragments.split("|")), message
+
+
+@pytest.mark.parametrize(
+    ("words", "fragment"),
+    [
+        ("--use-weighted-sampler --logit-adj", "twice"),
+        ("--use-weighted-sampler --class-balanced-loss", "twice"),
+        ("--select-on test --test-annotation t", "optimistic"),
+        ("--mi-loss-weight 0 --dc-loss-weight 0", "learnable prompts"),
+        ("", None),
+        ("--label-smoothing 0.1 --class-balanced-loss", None),
+    ],
+)
+def test_doubtful_combinations_are_warned_about_and_sound_ones_are_not(words, fragment):
+    warnings = warnings_of(read(words))
+    assert warnings == [] if fragment is None else any(fragment in warning for warning in warnings)

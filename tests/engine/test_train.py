@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.support.pictures import pixels_of
+from tests.support.resuming import read
 from tests.support.tiny import NAMES
 from tests.support.tools import run_main
 
@@ -19,6 +20,11 @@ FILES = {
 }  # fmt: skip
 
 
+def predictions_of(run):
+    assert run.status == 0, run.err
+    return (run.folder / "predictions.csv").read_bytes()
+
+
 def test_training_with_every_part_on_beats_chance_clearly(trained):
     assert trained.status == 0, trained.err
     assert trained.metrics["uar"] >= 60  # chance is 20
@@ -27,27 +33,34 @@ def test_training_with_every_part_on_beats_chance_clearly(trained):
 
 
 def test_training_without_iec_beats_chance_clearly(tiny_arguments, tmp_path):
-    settings = "--slerp-weight 0 --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3"
+    settings = (
+        "--num-segments 2 --slerp-weight 0 --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3"
+    )
     settings += " --normalize clip --epochs 12 --milestones 10 --select-on last"
-    done = run_main([*tiny_arguments, *settings.split()], tmp_path / "run")
-    assert done.status == 0 and done.metrics["uar"] >= 60
-    assert done.metrics["selected_on"] == "last"
+    run = run_main([*tiny_arguments, *settings.split()], tmp_path / "run")
+    assert run.status == 0 and run.metrics["uar"] >= 60
+    assert run.metrics["selected_on"] == "last"
 
 
 def test_zero_shot_scores_plain_clip_without_training(tiny_arguments, tmp_path):
-    done = run_main([*tiny_arguments, "--mode", "zero-shot"], tmp_path / "run")
-    assert done.status == 0, done.err
-    assert len(done.predictions) == 20 and 0 <= done.metrics["uar"] <= 100
-    assert "zero-shot" in done.metrics["selected_on"] and not (done.folder / "best.pt").exists()
+    run = run_main([*tiny_arguments, "--mode", "zero-shot"], tmp_path / "run").ok()
+    assert len(run.predictions) == 20 and 0 <= run.metrics["uar"] <= 100
+    assert "zero-shot" in run.metrics["selected_on"] and not (run.folder / "best.pt").exists()
 
 
-def test_the_run_folder_is_complete(trained):
+def test_a_run_whose_epoch_was_selected_on_test_clips_is_stored_as_optimistic(tiny_arguments, tiny_flags, tmp_path):
+    words = [*tiny_arguments, "--epochs", "1", "--milestones"]
+    run = run_main([*words, "--select-on", "test"], tmp_path / "test")
+    assert run.metrics["selected_on"] == read(run.folder / "best.pt")["selected_on"] == "test: optimistic"
+    assert "warning: the best epoch is selected on test: optimistic" in run.out
+    run = run_main([*words, "--val-annotation", tiny_flags["--test-annotation"]], tmp_path / "val")
+    assert "optimistic" in run.metrics["selected_on"]
+    assert "also in val: scores on them are optimistic" in run.out
+
+
+def test_the_run_folder_is_complete_and_nothing_is_written_to_stderr(trained):
     assert {path.name for path in trained.folder.iterdir()} == FILES
-    assert not list(trained.folder.glob("*.part"))
-
-
-def test_nothing_is_written_to_stderr_where_there_is_no_terminal(trained):
-    assert trained.err == ""
+    assert trained.err == ""  # there is no terminal
 
 
 def test_the_config_holds_every_resolved_option(trained):
@@ -57,7 +70,7 @@ def test_the_config_holds_every_resolved_option(trained):
     assert config["model"]["contexts_number"] == 12  # a default
 
 
-def test_the_log_says_what_was_read_and_who_learns(trained):
+def test_the_log_is_what_was_printed_with_the_data_and_the_rates(trained):
     log = (trained.folder / "log.txt").read_text()
     assert log == trained.out
     for part in (
@@ -71,7 +84,7 @@ def test_the_log_says_what_was_read_and_who_learns(trained):
         assert part in log, part
 
 
-def test_one_line_of_metrics_an_epoch(trained):
+def test_there_is_one_line_of_metrics_per_epoch(trained):
     history = trained.history
     assert [line["epoch"] for line in history] == list(range(1, 15))
     for key in ("train/loss", "train/loss_mi", "train/loss_dc", "train/uar", "val/uar", "val/war", "val/macro_f1"):
@@ -79,26 +92,21 @@ def test_one_line_of_metrics_an_epoch(trained):
     assert history[0]["lr/temporal"] == pytest.approx(1e-3) and history[-1]["lr/temporal"] == pytest.approx(1e-4)
 
 
-def test_predictions_have_the_promised_columns(trained):
+def test_predictions_have_the_promised_columns_labels_and_scores(trained, tiny_flags):
     with open(trained.folder / "predictions.csv", newline="", encoding="utf-8") as file:
         header = next(csv.reader(file))
     columns = [*(f"logit_{n}" for n in NAMES), *(f"prob_{n}" for n in NAMES)]
     assert header == ["clip", "person", "label", "predicted", *columns]
-
-
-def test_predictions_read_back_give_the_same_classes_and_scores(trained, tiny_flags):
-    listed = [line.rsplit(maxsplit=2) for line in open(f"{tiny_flags['--root-dir']}/annotation/test.txt")]
+    clips = [line.rsplit(maxsplit=2) for line in open(f"{tiny_flags['--root-dir']}/annotation/test.txt")]
     rows = trained.predictions
-    assert [row["clip"] for row in rows] == [clip for clip, _, _ in listed]
-    assert [row["label"] for row in rows] == [NAMES[int(label) - 1] for _, _, label in listed]
-    logits = np.array([[float(row[f"logit_{name}"]) for name in NAMES] for row in rows])
-    probabilities = np.array([[float(row[f"prob_{name}"]) for name in NAMES] for row in rows])
+    assert [(row["clip"], row["label"]) for row in rows] == [(clip, NAMES[int(n) - 1]) for clip, _, n in clips]
+    logits, probabilities = (
+        np.array([[float(row[f"{k}_{n}"]) for n in NAMES] for row in rows]) for k in ("logit", "prob")
+    )
     assert [row["predicted"] for row in rows] == [NAMES[k] for k in logits.argmax(axis=1)]
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.allclose(probabilities, softmax, atol=1e-6)
-    right = [row["label"] == row["predicted"] for row in rows]
-    assert trained.metrics["war"] == pytest.approx(100 * np.mean(right))
+    assert np.allclose(probabilities, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), atol=1e-6)
+    assert trained.metrics["war"] == pytest.approx(100 * np.mean([row["label"] == row["predicted"] for row in rows]))
 
 
 def test_logits_keep_every_digit_of_a_float(trained):
@@ -108,20 +116,12 @@ def test_logits_keep_every_digit_of_a_float(trained):
     assert all(f"{np.float32(text):.9g}" == text for text in texts)
 
 
-def test_metrics_json_holds_the_scores_and_what_they_were_chosen_on(trained):
+def test_metrics_hold_the_scores_and_what_the_epoch_was_selected_on(trained):
     metrics = trained.metrics
     assert {"uar", "war", "macro_f1", "per_class", "confusion", "selected_on", "num_clips"} <= set(metrics)
     assert (metrics["selected_on"], metrics["num_clips"]) == ("val", 20)
     assert np.array(metrics["confusion"]).sum(axis=1).tolist() == [4] * 5
     assert metrics["per_class"]["Fatigue"]["support"] == 4
-
-
-def test_a_test_selected_run_is_stored_as_optimistic(tiny_arguments, tmp_path):
-    arguments = [*tiny_arguments, "--select-on", "test", "--epochs", "1", "--milestones"]
-    done = run_main(arguments, tmp_path / "run")
-    assert done.metrics["selected_on"] == "test: optimistic"
-    assert "warning: the best epoch is selected on test: optimistic" in done.out
-    assert torch.load(done.folder / "best.pt", weights_only=True)["selected_on"] == "test: optimistic"
 
 
 @pytest.mark.parametrize("name", ["confusion_matrix.png", "curves.png", "reliability.png"])
@@ -143,42 +143,29 @@ def test_tensorboard_has_the_scalars_the_pictures_and_the_config(trained):
     assert '"slerp_weight": 0.5' in text.tensor_proto.string_val[0].decode()
 
 
-def test_checkpoints_hold_tensors_and_primitives_only(trained):
-    for name in ("best.pt", "last.pt"):
-        content = torch.load(trained.folder / name, weights_only=True)
+def test_checkpoints_hold_tensors_and_plain_values_and_best_is_the_first_best_epoch(trained):
+    best, last = (read(trained.folder / name) for name in ("best.pt", "last.pt"))
+    for content in (best, last):
         assert content["classes"] == list(NAMES) and content["config"]["model"]["slerp_weight"] == 0.5
-    assert content["epoch"] == 14 and set(content["learning"]) == {"optimizer", "schedule", "scaler"}
-
-
-def test_best_is_the_first_epoch_with_the_highest_validation_uar(trained):
+    assert last["epoch"] == 14 and set(last["learning"]) == {"optimizer", "schedule", "scaler"}
     uars = [line["val/uar"] for line in trained.history]
-    best = torch.load(trained.folder / "best.pt", weights_only=True)
     assert best["epoch"] == uars.index(max(uars)) + 1
 
 
-def test_the_same_seed_gives_the_same_run(tiny_arguments, tmp_path):
-    arguments = [*tiny_arguments, "--epochs", "2", "--milestones", "--lr", "0.01"]
-    runs = [run_main([*arguments, "--seed", seed], tmp_path / str(n)) for n, seed in enumerate("774")]
-    same, again, other = (torch.load(run.folder / "last.pt", weights_only=True)["model"] for run in runs)
-    assert all(torch.equal(same[key], again[key]) for key in same)
-    assert (runs[0].folder / "predictions.csv").read_bytes() == (runs[1].folder / "predictions.csv").read_bytes()
-    assert not torch.equal(same["fuse.weight"], other["fuse.weight"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(small_flags, tmp_path):
+    words = [*small_flags, "--no-deterministic", "--epochs", "2", "--milestones"]
+    runs = [run_main([*words, "--seed", seed], tmp_path / str(n)) for n, seed in enumerate("774")]
+    first, second, another = (read(run.folder / "last.pt")["model"] for run in runs)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert predictions_of(runs[0]) == predictions_of(runs[1])
+    assert not torch.equal(first["fuse.weight"], another["fuse.weight"])
 
 
-def test_a_rerun_is_the_same_run_whatever_was_cached_and_however_many_workers(tiny_arguments, tmp_path):
+def test_neither_a_filled_cache_nor_the_number_of_workers_changes_a_run(small_flags, tmp_path):
     """Dropout must not depend on how often a loader was started before it."""
-    flags = [*tiny_arguments, "--lr-image-encoder", "0", "--cache-features", "--epochs", "2", "--optimizer", "AdamW"]
-    runs = []
+    words = [*small_flags, "--lr-image-encoder", "0", "--cache-features", "--epochs", "2", "--no-deterministic"]
+    predictions = []
     for number, (cache, workers) in enumerate([("a", "0"), ("a", "0"), ("b", "1")]):
-        more = ["--cache-dir", str(tmp_path / cache), "--workers", workers]
-        runs.append(run_main([*flags, *more], tmp_path / f"run{number}"))
-    assert all(run.status == 0 for run in runs)
-    predictions = [(run.folder / "predictions.csv").read_bytes() for run in runs]
+        extra = ["--cache-dir", str(tmp_path / cache), "--workers", workers]
+        predictions.append(predictions_of(run_main([*words, *extra], tmp_path / f"run{number}")))
     assert predictions[0] == predictions[1] == predictions[2]
-
-
-def test_a_validation_list_that_holds_test_clips_is_called_optimistic(tiny_arguments, tiny_flags, tmp_path):
-    flags = [*tiny_arguments, "--val-annotation", tiny_flags["--test-annotation"], "--epochs", "1"]
-    run = run_main(flags, tmp_path / "run")
-    assert "optimistic" in run.metrics["selected_on"]
-    assert "also in val: scores on them are optimistic" in run.out

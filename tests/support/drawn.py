@@ -1,7 +1,6 @@
 """Small drawn sets in the layouts of published ones, the flags that run on them, and what their clips truly show."""
 
 import csv
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 
 from engine.train import Trainer
 from simulate import LayoutSettings, write_set
+from tests.support.resuming import at, on_call
 from tests.support.tools import RANDOM_CLIP
 
 QUICK = [*RANDOM_CLIP, *"--workers 0 --num-segments 2 --batch-size 8 --device cpu --epochs 1 --milestones".split()]
@@ -112,12 +112,5 @@ def classes_in_columns(predictions: Path) -> list[str]:
 
 
 def stop_at_step(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
-    """``act`` in the ``number``-th training step, counted from 1 over every run of a series."""
-    step, count = Trainer.whole_step, itertools.count(1)
-
-    def count_step(self: Trainer, *arguments: Any) -> Any:
-        if next(count) == number:
-            act()
-        return step(self, *arguments)
-
-    patch.setattr(Trainer, "whole_step", count_step)
+    """Act in the ``number``-th training step, counted from 1 over every run of a series."""
+    on_call(patch, Trainer, "whole_step", before=at(number, act))

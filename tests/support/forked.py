@@ -17,7 +17,7 @@ from tests.support.tools import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["torch.distributed", "torch.utils.tensorboard", "analysis.reliability", "dataloader.pack", "engine.evaluate",
+    ["torch.distributed", "torch.utils.tensorboard", "analysis.plots", "dataloader.pack", "engine.evaluate",
      "engine.train", "main"]
 )  # fmt: skip
 

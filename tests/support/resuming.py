@@ -1,4 +1,4 @@
-"""Runs that are stopped, crashed and resumed, in few words."""
+"""Runs that are interrupted, crashed and resumed, in few words."""
 
 import contextlib
 import io
@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,12 @@ RECIPE = """
 """.split()
 STEPS, CHECKS, EPOCHS = 5, 3, 3  # batches of an epoch's 10 training and 5 validation clips
 EPOCH = STEPS + CHECKS  # also of the 15 clips that --select-on last trains on
-WORDS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+SAVE_EVERY_STEP = ("--save-every-minutes", "1e-9")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Crash(BaseException):
-    """The process ends here; nothing of ours catches it."""
+    """The process ends here; nothing in the project catches it."""
 
 
 def write_small(root: Path) -> list[str]:
@@ -43,23 +43,71 @@ def write_small(root: Path) -> list[str]:
 
 
 def call(*arguments: str | Path, folder: Path = Path()) -> Run:
+    """Call main and return how it ended."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main([str(word) for word in arguments])
     return Run(status, folder, out.getvalue(), err.getvalue())
 
 
-def at_forward(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
-    """``act`` in the ``number``-th batch, counted from 1 over training, validation and test."""
-    forward, seen = PromptTask.forward, []
+def resume(folder: Path, *extra: str | Path) -> Run:
+    """Resume a run to its end and return it."""
+    return call("--resume", folder, *extra, folder=folder).ok()
 
-    def counted(self: PromptTask, batch: dict[str, Any]) -> Any:
-        seen.append(None)
-        if len(seen) == number:
+
+def failure(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> str:
+    """Return the line that a run ends in after ``prepare`` has broken something."""
+    return one_line(patched(prepare, *arguments))
+
+
+def patched(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path, folder: Path = Path()) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(patch)
+        return call(*arguments, folder=folder)
+
+
+def one_line(run: Run) -> str:
+    """Return the single line of a run that failed by a user's mistake."""
+    assert run.status == 2, run.err
+    assert run.err.startswith("error: ") and run.err.count("\n") == 1 and "Traceback" not in run.err, run.err
+    return run.err.strip()
+
+
+# -- acting in the middle of a run ------------------------------------------------------------------------------------
+
+
+def on_call(
+    patch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable | None = None, after: Callable | None = None
+) -> None:
+    """Call ``before`` and ``after`` with the number of the call, from 1, around every call of a function."""
+    function, count = getattr(owner, name), 0
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal count
+        count += 1
+        if before is not None:
+            before(count)
+        result = function(*arguments, **keywords)
+        if after is not None:
+            after(count)
+        return result
+
+    patch.setattr(owner, name, wrapped)
+
+
+def at(number: int, act: Callable[[], Any]) -> Callable[[int], None]:
+    """Return a function for ``on_call`` that acts in one call alone."""
+
+    def act_once(count: int) -> None:
+        if count == number:
             act()
-        return forward(self, batch)
 
-    patch.setattr(PromptTask, "forward", counted)
+    return act_once
+
+
+def at_forward(patch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
+    """Act in the ``number``-th batch, counted from 1 over training, validation and test."""
+    on_call(patch, PromptTask, "forward", before=at(number, act))
 
 
 def crash() -> None:
@@ -70,34 +118,57 @@ def send(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-def after_call(patch: pytest.MonkeyPatch, owner: Any, name: str, number: int) -> None:
-    """The process ends right after the ``number``-th call of a method."""
-    method, seen = getattr(owner, name), []
+def interrupt(flags: list[str], folder: Path, number: int, batch: int, *extra: str) -> Run:
+    """Return a run that got a signal in one of its batches."""
+    words = [*flags, *extra, "--output-dir", folder]
+    return patched(lambda patch: at_forward(patch, batch, send(number)), *words, folder=folder)
 
-    def counted(*arguments: Any) -> Any:
-        result = method(*arguments)
-        seen.append(None)
-        if len(seen) == number:
-            raise Crash
-        return result
 
-    patch.setattr(owner, name, counted)
+def crash_run(prepare: Callable[[pytest.MonkeyPatch], None], *arguments: str | Path) -> str:
+    """Return what a run printed before it ended in ``Crash``."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), pytest.raises(Crash):
+        prepare(patch)
+        main([str(word) for word in arguments])
+    return out.getvalue()
+
+
+def crash_at(batch: int, *arguments: str | Path) -> str:
+    return crash_run(lambda patch: at_forward(patch, batch, crash), *arguments)
+
+
+def begin(*arguments: str | Path) -> str:
+    """Return what a run prints before its first step."""
+    return crash_run(lambda patch: patch.setattr(Trainer, "run", lambda _: crash()), *arguments)
+
+
+# -- comparing and damaging what it leaves ----------------------------------------------------------------------------
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Every tensor that a run ends in, its predictions and its history."""
+    """Return every tensor that a run ends in, its predictions and its history."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     history = [{name: value for name, value in line.items() if not name.startswith("seconds")} for line in lines]
     return tensors_and_predictions(folder) | {"history": history, "metrics": scores_of(folder)}
 
 
-def assert_same_end(folder: Path, other: Path) -> None:
-    one, two = outcome(folder), outcome(other)
-    differing = [key for key in sorted({*one, *two}) if key not in one or key not in two or one[key] != two[key]]
-    assert not differing, f"{len(differing)} of {len(two)} differ: {differing[:5]}"
+def assert_same_end(folder: Path, expected: Path) -> None:
+    """Check that two runs ended in the same bits."""
+    values, targets = outcome(folder), outcome(expected)
+    keys = sorted({*values, *targets})
+    differing = [key for key in keys if key not in values or key not in targets or values[key] != targets[key]]
+    assert not differing, f"{len(differing)} of {len(targets)} differ: {differing[:5]}"
+
+
+def assert_resumes(folder: Path, expected: Path, *extra: str | Path) -> Run:
+    """Resume a run and check that it ends in the same bits as an uninterrupted one."""
+    run = resume(folder, *extra)
+    assert_same_end(folder, expected)
+    return run
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return the bytes and the time of every file below a folder."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     return {str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
 
@@ -107,48 +178,10 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def changed(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what a checkpoint holds."""
     content = read(file)
     change(content)
     torch.save(content, file)
-
-
-def write_clip_file(path: Path, seed: int) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.save(Clip(RANDOM_SHAPE).openai_state(), path)
-    return path
-
-
-def interrupt(flags: list[str], folder: Path, number: int, batch: int, *more: str) -> Run:
-    with pytest.MonkeyPatch.context() as patch:
-        at_forward(patch, batch, send(number))
-        return call(*flags, *more, "--output-dir", folder, folder=folder)
-
-
-def crash_run(prepare: Callable[[pytest.MonkeyPatch], None], *arguments: str | Path) -> str:
-    """A run that ends in Crash; returns what it printed."""
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), pytest.raises(Crash):
-        prepare(patch)
-        main([str(word) for word in arguments])
-    return out.getvalue()
-
-
-def begin(*arguments: str | Path) -> str:
-    """What is said until the first step."""
-    stop = partial(pytest.MonkeyPatch.setattr, target=Trainer, name="run", value=lambda _: crash())
-    return crash_run(stop, *arguments)
-
-
-def resume(folder: Path, *more: str | Path) -> Run:
-    done = call("--resume", folder, *more, folder=folder)
-    assert done.status == 0, done.err
-    return done
-
-
-def crash_at_last_rename(patch: pytest.MonkeyPatch) -> None:
-    rename = os.replace
-    patch.setattr(os, "replace", lambda old, new: crash() if Path(new).name == "last.pt" else rename(old, new))
 
 
 def truncate(file: Path) -> None:
@@ -170,14 +203,9 @@ DAMAGES = {
 }
 
 
-def broken(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> Run:
-    with pytest.MonkeyPatch.context() as patch:
-        prepare(patch)
-        return call(*arguments)
-
-
-def one_line(done: Run) -> str:
-    """The line that a failed run ends in."""
-    assert done.status == 2, done.err
-    assert done.err.startswith("error: ") and done.err.count("\n") == 1 and "Traceback" not in done.err, done.err
-    return done.err.strip()
+def write_clip_file(path: Path, seed: int) -> Path:
+    """Write random weights of CLIP's shape and return their file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.save(Clip(RANDOM_SHAPE).openai_state(), path)
+    return path

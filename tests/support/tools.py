@@ -31,6 +31,11 @@ class Run:
     out: str
     err: str
 
+    def ok(self) -> "Run":
+        """Return this run, which must have ended well."""
+        assert self.status == 0, self.err
+        return self
+
     @property
     def metrics(self) -> dict[str, Any]:
         return scores_of(self.folder)
@@ -83,6 +88,11 @@ def error_of(arguments: list[str], capsys) -> str:
 def configure(**given: Any) -> Config:
     """A checked config for the random CLIP."""
     return make_config({"clip_path": "random", "image_size": 64, "num_segments": 4} | given)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Return the value of every option."""
+    return {name: value for group in vars(config).values() for name, value in vars(group).items()}
 
 
 def make_model(config: Config) -> tuple[torch.nn.Module, Classes]:

@@ -1,0 +1,289 @@
+"""Which checkpoint a run goes on from: damaged files, other options, other data, and --resume auto."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dataloader.annotation import Clip
+from dataloader.clips import Views
+from engine.keep import hash_data
+from tests.support.resuming import (
+    DAMAGES,
+    assert_resumes,
+    assert_same_end,
+    at_forward,
+    begin,
+    call,
+    changed,
+    crash_at,
+    interrupt,
+    patched,
+    read,
+    resume,
+    send,
+    snapshot,
+    truncate,
+    write_clip_file,
+)
+from tests.support.tools import error_of
+
+CHECKPOINTS = ("last.pt", "last.previous.pt")
+
+
+def assert_refused(folder: Path, capsys, *words: str | Path) -> str:
+    """Check that resuming is refused and changes no file; return the error."""
+    before, resumed = snapshot(folder), () if "--resume" in words else ("--resume", folder)
+    message = error_of([str(word) for word in (*resumed, *words)], capsys)
+    assert snapshot(folder) == before
+    return message
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_a_damaged_checkpoint_is_replaced_by_the_one_before_with_a_warning(self, stopped, uninterrupted, damage):
+        DAMAGES[damage](stopped / "last.pt")
+        runs_on = damage not in ("flipped", "empty")
+        out = resume(stopped).out if runs_on else begin("--resume", stopped)
+        warnings = [line for line in out.splitlines() if line.startswith("warning: ") and "last.pt" in line]
+        assert len(warnings) == 1 and "before it" in warnings[0]
+        assert f"resumed from {stopped / 'last.previous.pt'}" in out
+        if runs_on:
+            assert_same_end(stopped, uninterrupted)
+
+    @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+    def test_two_damaged_checkpoints_are_one_line(self, stopped, capsys, damage):
+        for name in CHECKPOINTS:
+            DAMAGES[damage](stopped / name)
+        message = assert_refused(stopped, capsys)
+        assert str(stopped / "last.pt") in message and "no sound checkpoint before it" in message
+
+    def test_a_damaged_best_is_reported_and_the_rest_of_the_run_goes_on(self, stopped):
+        truncate(stopped / "best.pt")
+        assert "the best checkpoint so far (epoch 1) is lost" in resume(stopped).out
+        assert read(stopped / "best.pt")["epoch"] in (2, 3)
+
+    @pytest.mark.parametrize("name", ["gone", "gone/last.pt", "best.pt", "."])
+    def test_a_path_without_a_run_is_named(self, stopped, tmp_path, capsys, name):
+        path = stopped / "best.pt" if name == "best.pt" else tmp_path / name
+        assert f"{path}" in error_of(["--resume", str(path)], capsys)
+
+
+MISSING = object()
+
+
+def set_entry(*keys: str, value: Any = MISSING) -> Callable[[dict[str, Any]], None]:
+    """Return a change of one entry of a checkpoint; without a value the entry is removed."""
+
+    def change(content: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        if value is MISSING:
+            del content[keys[-1]]
+        else:
+            content[keys[-1]] = value
+
+    return change
+
+
+WRONG_CONTENT = [
+    *((key,) for key in "format config classes model epoch best learning progress left_out train_list".split()),
+    *(("progress", key) for key in ("epoch", "best", "history", "random", "seen")),
+    *(("learning", key) for key in ("optimizer", "schedule", "scaler")),
+    ("config", "run"),
+    *((key, 3) for key in ("progress", "learning", "left_out", "train_list")),
+    *((key, "x") for key in ("progress", "learning")),
+    *((key, {}) for key in ("progress", "learning", "model", "config")),
+    *(("progress", key, None) for key in ("epoch", "step", "best", "history")),
+    *(("progress", key, "x") for key in ("epoch", "step", "seen")),
+    *(("progress", key, [1]) for key in ("best", "random", "history")),
+    ("progress", "epoch", -1),
+    ("progress", "best", {"uar": 1.0}),  # without its epoch
+    ("progress", "random", {"cpu": torch.zeros(3)}),  # of another size
+    ("progress", "seen", {"clips": 2, "sums": {}, "confusion": [[1]]}),  # of other classes
+    ("config", "optim", 3),
+    ("config", "optim", "lr", {"a": 1}),
+    ("config", "optim", "lr", torch.ones(2)),
+    ("learning", "optimizer", [1]),
+    ("learning", "optimizer", {"param_groups": []}),
+    ("learning", "schedule", "x"),
+    ("model", "fuse.weight", "x"),
+]
+REMOVED = 10 + 5 + 3 + 1  # the first cases: entries that are removed
+
+
+@pytest.mark.parametrize("number", range(len(WRONG_CONTENT)), ids=lambda n: "-".join(map(str, WRONG_CONTENT[n])))
+def test_a_checkpoint_with_wrong_content_is_one_line(stopped_once, tmp_path, flags, capsys, number):
+    case = WRONG_CONTENT[number]
+    change = set_entry(*case) if number < REMOVED else set_entry(*case[:-1], value=case[-1])
+    shutil.copy(stopped_once / "last.pt", tmp_path)
+    changed(tmp_path / "last.pt", change)
+    error_of([*flags, "--resume", str(tmp_path)], capsys)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "extra", ["--lr 0.5", "--batch-size 4", "--seed 1", "--optimizer SGD", "--milestones 1", "--no-deterministic"]
+    )
+    def test_a_flag_that_differs_is_named(self, stopped, capsys, extra):
+        message = assert_refused(stopped, capsys, *extra.split())
+        assert extra.split()[0].replace("--no-", "--") in message and "run was started with" in message
+
+    def test_the_command_that_began_the_run_can_be_typed_again(self, flags, stopped, uninterrupted):
+        call(*flags, "--resume", stopped).ok()
+        assert_same_end(stopped, uninterrupted)
+
+    @pytest.mark.parametrize(
+        "extra", [("--use-amp",), ("--gpu", "7"), ("--lr-fusion", "0.02", "--val-fraction", "0.3")]
+    )
+    def test_so_can_flags_that_are_resolved_into_others(self, flags, tmp_path, extra):
+        words = [word for word in flags if word not in ("--device", "cpu")] if "--gpu" in extra else flags
+        assert interrupt(words, tmp_path / "run", signal.SIGTERM, 1, *extra).status == 143
+        again = (*words, *extra, "--resume", tmp_path / "run")
+        run = patched(lambda patch: at_forward(patch, 1, send(signal.SIGTERM)), *again)
+        assert run.status == 143, run.err
+
+    def test_options_without_an_effect_on_results_may_differ(self, stopped, uninterrupted):
+        assert_resumes(
+            stopped, uninterrupted, *"--workers 2 --print-freq 1 --device cpu --save-every-minutes 0".split()
+        )
+
+    def test_more_epochs_continue_a_complete_run(self, flags, uninterrupted, tmp_path):
+        call(*flags, "--epochs", "2", "--output-dir", tmp_path / "run").ok()
+        assert_resumes(tmp_path / "run", uninterrupted, "--epochs", "3")
+
+    def test_fewer_epochs_than_are_done_is_one_line(self, flags, uninterrupted, capsys):
+        message = assert_refused(uninterrupted, capsys, "--epochs", "2")
+        assert "--epochs 2" in message and "3 epochs" in message
+        run = call(*flags, "--epochs", "2", "--output-dir", uninterrupted, "--resume", "auto")
+        assert "complete (2 epochs" not in run.out
+
+    @pytest.mark.parametrize("by", ["path", "auto"])
+    def test_a_complete_run_is_reported_and_stays_as_it_is(self, flags, uninterrupted, by):
+        before = snapshot(uninterrupted)
+        words = ("--resume", uninterrupted)
+        run = call(*(words if by == "path" else (*flags, "--output-dir", uninterrupted, "--resume", "auto")))
+        assert run.status == 0 and "complete" in run.out and run.err == ""
+        assert snapshot(uninterrupted) == before
+
+    def test_resume_is_refused_where_nothing_is_trained(self, flags, uninterrupted, tmp_path, capsys):
+        words = [word for word in flags if word != "--deterministic"]
+        words += ["--mode", "zero-shot", "--output-dir", str(tmp_path / "x"), "--resume", str(uninterrupted)]
+        assert "--resume" in error_of(words, capsys)
+
+
+class TestData:
+    @pytest.mark.parametrize("change", ["removed", "relabelled", "reordered"])
+    def test_a_changed_training_list_is_one_line(self, flags, stopped, tmp_path, capsys, change):
+        lines = Path(flags[flags.index("--root-dir") + 1], "annotation/train.txt").read_text().splitlines()
+        if change == "removed":
+            del lines[3]
+        elif change == "reordered":
+            lines.reverse()
+        else:
+            lines[3] = lines[3][:-1] + str(int(lines[3][-1]) % 5 + 1)
+        (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
+        names = (*CHECKPOINTS, "best.pt")
+        before = [(stopped / name).read_bytes() for name in names]
+        message = error_of(["--resume", str(stopped), "--train-annotation", str(tmp_path / "train.txt")], capsys)
+        assert "lists or boxes are not those" in message
+        assert [(stopped / name).read_bytes() for name in names] == before
+        assert json.loads((stopped / "config.json").read_text())["data"]["train_annotation"] == "annotation/train.txt"
+
+    def test_changed_captions_are_other_data(self):
+        def hashed(caption: str | None) -> str:
+            return hash_data([Clip("c", Path("c"), ("1.jpg",), 1, 0, "c", caption=caption)], Views())
+
+        assert hashed("a smile") != hashed("a frown") and hashed("a smile") != hashed(None)
+
+    def test_other_clip_weights_are_one_line(self, stopped, tmp_path, capsys):
+        weights = write_clip_file(tmp_path / "other.pt", 9)
+        assert "--clip-path" in error_of(["--resume", str(stopped), "--clip-path", str(weights)], capsys)
+
+    def test_the_same_clip_weights_in_another_file_are_taken(self, stopped, uninterrupted, tmp_path):
+        assert_resumes(stopped, uninterrupted, "--clip-path", write_clip_file(tmp_path / "same.pt", 0))
+
+
+class TestAuto:
+    @pytest.fixture(autouse=True)
+    def working_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    @staticmethod
+    def copy(run: Path, name: str, age: float) -> Path:
+        """A copy of ``run`` in outputs/, ``age`` seconds old."""
+        folder = Path(shutil.copytree(run, Path("outputs") / name))
+        for file in folder.glob("last*.pt"):
+            stamp = file.stat().st_mtime - age
+            os.utime(file, (stamp, stamp))
+        return folder
+
+    def test_without_a_run_a_new_one_begins(self, flags):
+        out = begin(*flags, "--resume", "auto")
+        assert "nothing to go on from, a new run begins" in out and "resumed from" not in out
+        assert len(list(Path("outputs").glob("run-*"))) == 1
+
+    def test_the_newest_of_several_goes_on(self, flags, stopped_once, uninterrupted):
+        folders = [self.copy(stopped_once, f"run-{n}", age) for n, age in enumerate([50, 10, 90])]
+        run = call(*flags, "--resume", "auto")
+        assert run.status == 0 and f"resumed from {folders[1] / 'last.pt'}" in run.out
+        assert_same_end(folders[1], uninterrupted)
+        assert not (folders[0] / "metrics.json").exists() and len(list(Path("outputs").iterdir())) == 3
+
+    def test_a_damaged_newer_run_is_skipped_with_a_warning(self, flags, stopped_once):
+        older, newer = self.copy(stopped_once, "run-a", 60), self.copy(stopped_once, "run-b", 10)
+        for name in CHECKPOINTS:
+            stamp = (newer / name).stat().st_mtime
+            truncate(newer / name)
+            os.utime(newer / name, (stamp, stamp))
+        out = begin(*flags, "--resume", "auto")
+        assert f"resumed from {older / 'last.pt'}" in out
+        assert [line for line in out.splitlines() if line.startswith("warning: not resumed") and str(newer) in line]
+
+    def test_one_damaged_file_of_the_newest_run_falls_back_inside_that_run(self, flags, stopped_once):
+        self.copy(stopped_once, "run-a", 60)
+        newer = self.copy(stopped_once, "run-b", 10)
+        truncate(newer / "last.pt")
+        out = begin(*flags, "--resume", "auto")
+        assert f"resumed from {newer / 'last.previous.pt'}" in out and "before it" in out
+
+    @pytest.mark.parametrize("name", ["other", "run-two"])
+    def test_another_experiment_is_not_taken(self, flags, stopped_once, name):
+        folder = self.copy(stopped_once, f"{name}-20260101-000000", 10)
+        for file in folder.glob("last*.pt"):
+            changed(file, lambda content: content["config"]["run"].update(exper_name=name))
+        before = snapshot(folder)
+        assert "resumed from" not in begin(*flags, "--resume", "auto") and snapshot(folder) == before
+
+    def test_a_run_with_other_options_is_not_taken_and_the_option_is_named(self, flags, stopped_once):
+        folder = self.copy(stopped_once, "run-a", 10)
+        before = snapshot(folder)
+        out = begin(*flags, "--resume", "auto", "--lr", "0.5")
+        assert "resumed from" not in out and snapshot(folder) == before
+        assert [line for line in out.splitlines() if str(folder) in line and "started with 0.003" in line]
+
+    def test_a_named_folder_that_never_saved_is_begun_again(self, flags, uninterrupted):
+        crash_at(2, *flags, "--output-dir", "X")
+        assert (Path("X") / "config.json").exists() and not (Path("X") / "last.pt").exists()
+        call(*flags, "--output-dir", "X", "--resume", "auto").ok()
+        assert_same_end(Path("X"), uninterrupted)
+
+    def test_a_named_folder_that_does_not_exist_is_made(self, flags):
+        assert "a new run begins" in begin(*flags, "--resume", "auto", "--output-dir", "X")
+        assert (Path("X") / "config.json").exists() and not Path("outputs").exists()
+
+    def test_a_named_folder_with_other_options_is_one_line_that_names_the_option(self, flags, stopped, capsys):
+        words = [*flags, "--lr", "0.5", "--output-dir", stopped, "--resume", "auto"]
+        message = assert_refused(stopped, capsys, *words)
+        assert str(stopped) in message and "--lr" in message
+
+    def test_a_named_folder_with_damaged_checkpoints_is_one_line_that_names_them(self, flags, stopped, capsys):
+        for name in CHECKPOINTS:
+            truncate(stopped / name)
+        assert "last.pt" in assert_refused(stopped, capsys, *flags, "--output-dir", stopped, "--resume", "auto")

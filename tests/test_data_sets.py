@@ -1,0 +1,152 @@
+"""Published sets, drawn small, and the user's own classes: they train, are evaluated and run zero-shot."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.drawn import ELEVEN, FOLDERS, LEVELS, READERS, SEVEN, classes_in_columns, flags, truth
+from tests.support.tiny import as_arguments
+from tests.support.tools import FAST, error_of, run_main
+
+CAER = "anger disgust fear happiness neutral sadness surprise".split()
+CLASSES = {"dfew": SEVEN, "ferv39k": SEVEN, "afew": SEVEN, "mafw": ELEVEN, "mafw_captions": ELEVEN}
+CLASSES |= {"caer": CAER, "caer_s": CAER, "daisee": LEVELS}
+DFER_CLIP = "@recipes/dfer_clip.args"
+
+
+def run_ok(words, folder):
+    run = run_main(words, folder).ok()
+    return run
+
+
+def zero_shot(reader, root, folder, *extra):
+    return run_ok(["--mode", "zero-shot", *flags(reader, root), *extra], folder)
+
+
+def assert_labels(run, reader, root):
+    expected = truth(reader, root)
+    assert len(expected) >= 7 or reader == "daisee"
+    assert {row["clip"]: row["label"] for row in run.predictions} == expected
+    assert len(run.predictions) == len(expected) == run.metrics["num_clips"]
+
+
+@pytest.fixture(scope="module")
+def trained_on(drawn, tmp_path_factory):
+    """The run of DFER-CLIP on a set, trained once."""
+    runs = {}
+
+    def train(reader):
+        if reader not in runs:
+            words = [DFER_CLIP, *flags(reader, drawn(READERS[reader][0]))]
+            runs[reader] = run_ok(words, tmp_path_factory.mktemp(reader) / "run")
+        return runs[reader]
+
+    return train
+
+
+@pytest.mark.parametrize("reader", [name for name in READERS if name != "mafw_compound"])
+def test_dfer_clip_trains_and_scores_on_every_set(reader, drawn, trained_on):
+    run = trained_on(reader)
+    assert len(run.history) == 1 and run.history[0]["train/loss"] > 0
+    assert_labels(run, reader, drawn(READERS[reader][0]))
+    assert classes_in_columns(run.folder / "predictions.csv") == CLASSES[reader]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_plain_clip_scores_every_set_without_training(reader, drawn, tmp_path):
+    root = drawn(READERS[reader][0])
+    run = zero_shot(reader, root, tmp_path / "run")
+    assert_labels(run, reader, root)
+    columns = classes_in_columns(run.folder / "predictions.csv")
+    if reader != "mafw_compound":
+        assert columns == CLASSES[reader]
+        return
+    lists = (root / "Train_Test_Set/compound/no_caption_new").glob("set_1/*.txt")
+    names = {line.split()[1] for path in lists for line in path.read_text().splitlines()}
+    compounds = {name for name in names if "_" in name}
+    assert columns[:11] == ELEVEN and set(columns[11:]) <= compounds and len(columns) > 11
+    assert {name for name in truth(reader, root).values() if "_" in name} <= set(columns)
+
+
+def test_dfer_clip_takes_combinations_or_says_in_one_line_why_not(drawn, tmp_path):
+    run = run_main([DFER_CLIP, *flags("mafw_compound", drawn("mafw"))], tmp_path / "run")
+    if run.status:
+        assert run.err.count("\n") == 1 and "--label-type compound" in run.err and "emoclip" in run.err
+    else:
+        assert_labels(run, "mafw_compound", drawn("mafw"))
+
+
+@pytest.mark.parametrize(("reader", "file"), [("caer_s", "two_columns/test.txt"), ("daisee", "six_columns/test.txt")])
+def test_another_layout_of_a_list_gives_the_same_labels(reader, file, drawn, tmp_path):
+    root = drawn(READERS[reader][0])
+    assert_labels(zero_shot(reader, root, tmp_path / "run", "--test-annotation", f"annotation/{file}"), reader, root)
+
+
+def test_a_folder_can_stand_in_place_of_a_list(drawn, tmp_path):
+    """The folders of FERV39k name the classes below each scene; those of AFEW are what its recipe reads."""
+    root, scene = drawn("ferv39k"), "2_ClipsforFaceCrop/Classroom"
+    run = zero_shot("ferv39k", root, tmp_path / "run", "--test-annotation", scene)
+    folders = (root / scene).glob("*/*")
+    expected = {folder.relative_to(root).as_posix(): FOLDERS[folder.parent.name] for folder in folders}
+    assert {row["clip"]: row["label"] for row in run.predictions} == expected
+
+
+@pytest.mark.parametrize("target", ["ferv39k", "afew", "caer", "mafw"])
+def test_a_checkpoint_of_one_set_is_scored_on_another(target, drawn, trained_on, tmp_path, capsys):
+    """Labels go by the names of the classes; a class that the model lacks is named with its line."""
+    root, best = drawn(target), trained_on("dfew").folder / "best.pt"
+    words = ["--mode", "eval", "--eval-checkpoint", str(best), *flags(target, root)]
+    if target == "mafw":
+        message = error_of([*words, "--output-dir", str(tmp_path / "run")], capsys)
+        line, name = next((n, name) for n, name in enumerate(truth(target, root).values(), 1) if name not in SEVEN)
+        assert f"test.txt, line {line}" in message and name in message
+        return
+    run = run_ok(words, tmp_path / "run")
+    assert_labels(run, target, root)
+    assert classes_in_columns(run.folder / "predictions.csv") == SEVEN
+
+
+NAMES = ["calm", "glad", "lost"]
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny_flags, tmp_path_factory):
+    """The first three classes of the tiny set, labels counted from 0."""
+    folder = tmp_path_factory.mktemp("own")
+    entries = [{"name": n, "descriptive": f"a {n} face", "class_descriptor": f"a {n} student"} for n in NAMES]
+    (folder / "classes.json").write_text(json.dumps({"label_base": 0, "classes": entries}))
+    lists = {}
+    for split in ("train", "test"):
+        lines = Path(tiny_flags["--root-dir"], f"annotation/{split}.txt").read_text().splitlines()
+        rows = [line.rsplit(maxsplit=1) for line in lines]
+        first_three = [f"{rest} {int(label) - 1}" for rest, label in rows if int(label) <= 3]
+        (folder / f"{split}.txt").write_text("\n".join(first_three))
+        lists[f"--{split}-annotation"] = str(folder / f"{split}.txt")
+    words = as_arguments(tiny_flags | lists)
+    return [*FAST, *words, "--class-texts", str(folder / "classes.json"), "--epochs", "1", "--milestones"]
+
+
+@pytest.mark.parametrize("extra", ["", "--logit-adj", "--class-balanced-loss --use-weighted-sampler"])
+def test_every_loss_works_with_any_number_of_classes_and_evaluation_repeats_it(arguments, tmp_path, extra):
+    run = run_ok([*arguments, *extra.split()], tmp_path / "run")
+    assert run.metrics["classes"] == NAMES and len(run.metrics["confusion"]) == 3
+    assert {row["label"] for row in run.predictions} == set(NAMES)
+    if not extra:  # the checkpoint knows the classes
+        words = ["--mode", "eval", "--eval-checkpoint", str(tmp_path / "run/best.pt"), "--workers", "0"]
+        assert run_ok(words, tmp_path / "eval").metrics == run.metrics
+
+
+@pytest.mark.parametrize(
+    ("extra", "fragments"),
+    [
+        ("--text-type prompt_ensemble", "classes.json|prompt_ensemble"),  # which the file lacks
+        ("--train-annotation {root}/annotation/train.txt", "0..2"),  # whose labels are counted from 1
+    ],
+)
+def test_missing_texts_and_labels_of_the_other_base_are_refused(
+    arguments, tiny_flags, capsys, tmp_path, extra, fragments
+):
+    words = extra.format(root=tiny_flags["--root-dir"]).split()
+    message = error_of([*arguments, *words, "--output-dir", str(tmp_path / "run")], capsys)
+    assert all(part in message for part in fragments.split("|")), message

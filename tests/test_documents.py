@@ -1,0 +1,125 @@
+"""Every command of the documents parses, every file that they name exists, and each recipe is what it says."""
+
+import re
+import shlex
+import subprocess
+from dataclasses import asdict
+
+import pytest
+import torch
+
+import main
+from dataloader.classes import load_classes
+from engine.config import read_command, warnings_of
+from engine.model import build_model
+from engine.options import value_of
+from tests.support.tools import RANDOM_CLIP, ROOT
+
+DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "annotation/README.md", ROOT / "weights/README.md"]
+
+
+def commands() -> list[str]:
+    lines = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL):
+            lines += [line for line in block.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+        lines += re.findall(r"^\| `([^`]*(?:main\.py|\.sh)[^`]*)` \|", text, flags=re.MULTILINE)
+    return lines
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_documents_parses(command, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    words = [word for word in shlex.split(command, comments=True) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
+    if words[0] == "torchrun":
+        words = ["python", *words[words.index("main.py") :]]
+    if words[:2] == ["python", "main.py"] and "--help" not in words:
+        assert main.main([*words[2:], "--dry-run"]) == 0, capsys.readouterr().err
+    elif words[0] == "bash":
+        assert subprocess.run(["bash", "-n", words[1]], cwd=ROOT).returncode == 0
+        flags = [word for word in words[2:] if not word.startswith("outputs/")]
+        if words[1] == "train.sh":
+            assert main.main(["@recipes/demo.args", *flags, "--dry-run"]) == 0, capsys.readouterr().err
+    else:
+        assert words[:2] in (["python", "main.py"], ["python", "-m"]), command
+        if words[1] == "-m":
+            module = ROOT / words[2].replace(".", "/")
+            assert module.with_suffix(".py").exists() or (module / "__main__.py").exists()
+
+
+def test_the_documents_hold_commands():
+    assert sum("main.py" in command for command in commands()) >= 4
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_a_document_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+RECIPES = {path.stem: path for path in sorted((ROOT / "recipes").glob("*.args"))}
+CONFIGS = {name: read_command([f"@{path}", "--dry-run"])[1] for name, path in RECIPES.items()}
+TRAINING = [name for name, c in CONFIGS.items() if (c.run.mode, c.model.task) == ("train", "classification")]
+
+
+def config_of(name: str, *extra: str):
+    return read_command([f"@{RECIPES[name]}", *extra])[1]
+
+
+def test_the_recipes_that_scripts_and_documents_name_are_there():
+    assert {"demo", "simulated", "mini_clip"} <= set(RECIPES) and {"clip_caer", "advanced"} <= set(TRAINING)
+    assert CONFIGS["mini_clip"].run.mode == "pretrain-clip"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_parses_and_has_a_head_comment(name):
+    config_of(name)
+    assert RECIPES[name].read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_recipe_of_training_builds_classifies_and_does_not_warn(name):
+    config = config_of(name, *RANDOM_CLIP)
+    assert warnings_of(config) == []
+    model, shape = build_model(config, load_classes(config.data.dataset))
+    assert shape["image_size"] == 64
+    streams = [config.model.streams in ("both", stream) for stream in ("face", "context")]
+    pixels = [torch.rand(1, config.data.num_segments, 3, 64, 64) if is_read else None for is_read in streams]
+    with torch.no_grad():
+        assert model.eval()(*pixels).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_flags_behind_a_recipe_win(name):
+    changed, expected = asdict(config_of(name, "--epochs", "3", "--lr", "0.25", "--seed", "7")), asdict(config_of(name))
+    assert changed["optim"]["epochs"] == 3 and changed["optim"]["lr"] == 0.25
+    assert changed["run"] == expected["run"] | {"seed": 7}
+
+
+SETTINGS = {
+    # the published method with its quirks
+    "clip_caer": """--optimizer SGD --momentum 0.9 --weight-decay 1e-4 --lr 1e-2 --lr-image-encoder 1e-5
+        --lr-prompt-learner 1e-3 --lr-fusion 1e-5 --epochs 20 --batch-size 8 --milestones 10 15 --gamma 0.1 --amp off
+        --grad-clip 0 --sampling published --no-shared-augmentation --normalize none --missing-face frame
+        --num-segments 16 --duration 1 --image-size 224 --temperature 0.01 --adapter none --slerp-weight 0
+        --contexts-number 8 --class-token-position end --class-specific-contexts --clip-path ViT-B/32
+        --text-type class_descriptor --temporal-layers 1 --mi-loss-weight 0 --dc-loss-weight 0 --label-smoothing 0
+        --no-logit-adj --no-class-balanced-loss --no-use-weighted-sampler --focal-gamma 0""",
+    # numbers of the paper and its code
+    "dfer_clip": """--model dfer-clip --lr 1e-2 --lr-image-encoder 1e-5 --lr-prompt-learner 1e-3 --weight-decay 1e-4
+        --momentum 0.9 --epochs 50 --batch-size 48 --milestones 30 40 --contexts-number 8 --temperature 0.01
+        --num-segments 16 --dropout 0 --random-crop 0.08 --normalize none --seed 1 --max-angle 0""",
+    # the seed recipe with the corrections on
+    "advanced": """--sampling whole --shared-augmentation --adapter residual --lr 3e-4 --lr-image-encoder 1e-6
+        --lr-prompt-learner 1e-3 --lr-adapter 1e-4 --optimizer SGD --epochs 50 --batch-size 8 --milestones 20 35
+        --contexts-number 12 --temperature 0.07 --slerp-weight 0.5 --mi-loss-weight 0.7 --mi-warmup 3 --mi-ramp 8
+        --dc-loss-weight 1.2 --dc-warmup 5 --dc-ramp 10 --logit-adj --logit-adj-tau 1.0 --no-use-weighted-sampler
+        --label-smoothing 0.05""",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_recipe_has_the_settings_of_its_method(name):
+    expected, config = read_command(SETTINGS[name].split())[0], config_of(name)
+    assert {option: value_of(config, option) for option in expected} == expected
