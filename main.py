@@ -35,23 +35,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, choose a mode; a user's mistake becomes one line and exit status 2."""
 
     def run() -> int:
-        given, config = read_command(sys.argv[1:] if arguments is None else arguments)
+        flags, config = read_command(sys.argv[1:] if arguments is None else arguments)
         if config.run.dry_run:
             print(describe(vars(config)))
             return 0
-        return run_mode(given, config)
+        return run_mode(flags, config)
 
     return run_command(run)
 
 
-def run_mode(given, config) -> int:
-    config = resumed_series(config, given)
+def run_mode(flags, config) -> int:
+    config = resumed_series(config, flags)
     module, name = MODES[config.run.mode]
     run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
     if is_series(config):
-        import_module("sweep.runner").run_series(config, given, run)
+        import_module("sweep.runner").run_series(config, flags, run)
     else:
-        run(config, given)
+        run(config, flags)
     return 0
 
 

@@ -46,7 +46,7 @@ class Exportable(nn.Module):
         return self.model(pixels.get("face"), pixels.get("context"), self.texts).logits
 
 
-def export(config: Config, user_options: dict[str, Any]) -> Path:
+def export(config: Config, flags: dict[str, Any]) -> Path:
     """Write the file after its outputs were compared with the checkpoint's."""
     if config.run.eval_checkpoint is None:
         raise UserError("--mode export needs --eval-checkpoint FILE")
@@ -56,8 +56,8 @@ def export(config: Config, user_options: dict[str, Any]) -> Path:
     folder = Path(config.run.output_dir or "outputs/exported")
     target = folder / f"{source.stem}.{config.video.format}"
     require_new(folder, [target])
-    runner = open_on_cpu(config, user_options, source)
-    for warning in filter(None, (idle_flags(config, user_options), *runner.warnings)):
+    runner = open_on_cpu(config, flags, source)
+    for warning in filter(None, (idle_flags(config, flags), *runner.warnings)):
         print(f"warning: {warning}")
     with about(source):
         content = add_metadata(onnx, trace(runner), runner.info)
@@ -75,13 +75,13 @@ def import_onnx() -> Any:
     return onnx
 
 
-def open_on_cpu(config: Config, user_options: dict[str, Any], source: Path) -> TorchRunner:
+def open_on_cpu(config: Config, flags: dict[str, Any], source: Path) -> TorchRunner:
     """Return the checkpoint's runner in float32 on the CPU, wherever the export will run later."""
-    if open_checkpoint(source, user_options).method.reads_features:
+    if open_checkpoint(source, flags).method.reads_features:
         raise UserError(f"{source}: answers for every frame, behind a second model; --mode export writes one for clips")
     run = dataclasses.replace(config.run, device="cpu", gpu=None)
     optim = dataclasses.replace(config.optim, amp="off")
-    runner = open_runner(dataclasses.replace(config, run=run, optim=optim), user_options)
+    runner = open_runner(dataclasses.replace(config, run=run, optim=optim), flags)
     runner.model.requires_grad_(False)
     return runner
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -10,14 +10,15 @@ from engine.config import make_config
 from engine.methods.base import Method
 from engine.model import load_initial_weights, rebuild_model
 from engine.options import GROUPS, Config, group_of, names_with, options_by_name
-from engine.published import adopt
 from engine.registry import method_named, method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
-from models.published import Published
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
+
+if TYPE_CHECKING:
+    from models.published import Published
 
 FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
 KEYS = {  # of a checkpoint of ours, and their types
@@ -38,7 +39,7 @@ class Opened:
 
     path: Path
     content: dict[str, Any]
-    report: Published | None = None
+    report: "Published | None" = None
 
     @property
     def method(self) -> Method:
@@ -59,14 +60,16 @@ class Opened:
         return stored_shape(self.content, self.content["model"])
 
 
-def open_checkpoint(path: Path, given: dict[str, Any]) -> Opened:
+def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
     """Open a checkpoint of ours, or a published one, which is completed by what is known of its layout."""
     content = read_checkpoint(path)
     if "format" in content and "config" in content:
         return Opened(path, check_content(content, path))
+    from engine.published import adopt  # here: a training needs nothing of published files
+
     try:
         with about(path):
-            return Opened(path, *adopt(content, path, given))
+            return Opened(path, *adopt(content, path, flags))
     except UserError:
         raise
     except (KeyError, RuntimeError, IndexError, AttributeError, TypeError, ValueError) as error:
@@ -113,67 +116,67 @@ def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape
         raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
 
 
-def evaluation_config(content: dict[str, Any], given: dict[str, Any], mode: str = "eval") -> Config:
+def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str = "eval") -> Config:
     """Return the checkpoint's options, below what the user named; in zero-shot the classes and their texts are new."""
     stored, facts = asdict(stored_config(content)), options_by_name()
     layer = {group: values for group, values in stored.items() if group != "run"}
-    if given.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
+    if flags.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
         layer["data"] = layer["data"] | dict.fromkeys(names_with(of_dataset=True))
         if stored["model"]["streams"] == "face":
             layer["data"]["crop_body"] = False
     if mode == "zero-shot":
         layer["data"] = layer["data"] | {"leave_out": None}
-    if is_pack_lost(stored, given):
+    if is_pack_lost(stored, flags):
         layer["data"] = layer["data"] | {"pack": None}
-    for name in sorted(given, key=lambda name: name not in ("model", "task")):  # the others follow from these
+    for name in sorted(flags, key=lambda name: name not in ("model", "task")):  # the others follow from these
         fixed = facts[name].metadata["checkpoint"]
         if fixed == "fixed" or (fixed == "fixed classes" and mode != "zero-shot"):
             before = stored[group_of(name)][name]
-            if given[name] != before:
+            if flags[name] != before:
                 raise UserError(
-                    f"{flag_of(name)} {written(given[name])}: this checkpoint was trained with {written(before)}"
+                    f"{flag_of(name)} {written(flags[name])}: this checkpoint was trained with {written(before)}"
                 )
     if (
         mode in ("eval", "attention", "export")
-        and "class_texts" in given
-        and given["class_texts"] != stored["data"]["class_texts"]
+        and "class_texts" in flags
+        and flags["class_texts"] != stored["data"]["class_texts"]
     ):
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )
-    named = {name: value for name, value in given.items() if name != "files"}
+    named = {name: value for name, value in flags.items() if name != "files"}
     return make_config(named | {"mode": mode}, layer)
 
 
-def model_config(content: dict[str, Any], given: dict[str, Any]) -> Config:
+def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:
     """Return the options of the model alone, as for an export: no list is read, so no file of boxes is asked for."""
-    return evaluation_config(content, given, mode="export")
+    return evaluation_config(content, flags, mode="export")
 
 
-def is_pack_lost(stored: dict[str, Any], given: dict[str, Any]) -> bool:
+def is_pack_lost(stored: dict[str, Any], flags: dict[str, Any]) -> bool:
     """Return whether the model was trained from a pack that is not here; frames are as good."""
     pack = stored["data"]["pack"]
-    return "pack" not in given and pack is not None and not Path(pack).exists()
+    return "pack" not in flags and pack is not None and not Path(pack).exists()
 
 
 def doubtful_flags(
-    stored: dict[str, Any], given: dict[str, Any], config: Config, reads_clip: bool = False
+    stored: dict[str, Any], flags: dict[str, Any], config: Config, reads_clip: bool = False
 ) -> list[str]:
     """Return warnings on options that a checkpoint does not read, or was not trained with."""
     warnings, dataset = [], stored["data"]["dataset"]
     for name in names_with(checkpoint="warn"):
         before = stored[group_of(name)][name]
-        if name in given and given[name] != before:
-            warnings.append(f"{flag_of(name)} {given[name]}: trained with {before}, so this scores another model")
-    if given.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"] and not reads_clip:
+        if name in flags and flags[name] != before:
+            warnings.append(f"{flag_of(name)} {flags[name]}: trained with {before}, so this scores another model")
+    if flags.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"] and not reads_clip:
         warnings.append("--clip-path is not read: the checkpoint holds its own weights")
-    if given.get("dataset", dataset) != dataset:
-        warnings.append(f"trained on {dataset}: lists of {given['dataset']} are read by the names of the classes")
-    if is_pack_lost(stored, given):
+    if flags.get("dataset", dataset) != dataset:
+        warnings.append(f"trained on {dataset}: lists of {flags['dataset']} are read by the names of the classes")
+    if is_pack_lost(stored, flags):
         warnings.append(
             f"trained from the pack {stored['data']['pack']}, which is not here: frames are decoded instead"
         )
-    if "bounding_box_body" in given and not config.data.crop_body:
+    if "bounding_box_body" in flags and not config.data.crop_body:
         warnings.append(
             "--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)"
         )

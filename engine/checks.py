@@ -18,7 +18,7 @@ FILES_NEEDED = {  # mode → fewest and most words without a flag, what they are
 }
 
 
-def check_command(config: Config, given: Mapping[str, Any]) -> None:
+def check_command(config: Config, flags: Mapping[str, Any]) -> None:
     """Raise a UserError where a command line lacks what its mode needs."""
     run, video = config.run, config.video
     check_files(config)
@@ -32,7 +32,7 @@ def check_command(config: Config, given: Mapping[str, Any]) -> None:
         return
     if video.input is None:
         raise UserError("--mode predict needs --eval-checkpoint FILE")
-    if not {"class_texts", "clip_path"} & set(given):
+    if not {"class_texts", "clip_path"} & set(flags):
         raise UserError(
             "--mode predict needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
             "--class-texts)"
@@ -51,28 +51,28 @@ def check_files(config: Config) -> None:
         raise UserError(f"--mode {mode} needs {kind}: python main.py --mode {mode} {example}")
 
 
-def check_config(config: Config, given: Mapping[str, Any]) -> None:
-    """Raise a UserError where options contradict one another; ``given``: those that the user named."""
-    check_values(config, given)
-    check_modes(config, given)
-    check_data(config, given)
+def check_config(config: Config, flags: Mapping[str, Any]) -> None:
+    """Raise a UserError where options contradict one another; ``flags``: those that the user named."""
+    check_values(config, flags)
+    check_modes(config, flags)
+    check_data(config, flags)
     check_optim(config)
     check_pretraining(config)
     check_series(config)
     check_seeds(config)
     check_ablation(config)
-    check_videos(config, given)
+    check_videos(config, flags)
     if config.run.mode == "train":
-        check_training(config, given)
+        check_training(config, flags)
 
 
-def check_values(config: Config, given: Mapping[str, Any]) -> None:
+def check_values(config: Config, flags: Mapping[str, Any]) -> None:
     """Values that no mode can use."""
     run, milestones = config.run, list(config.optim.milestones)
-    for name, value in given.items():
+    for name, value in flags.items():
         if value == "" or (isinstance(value, tuple) and "" in value):
             raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
-    if "gpu" in given and "device" in given:
+    if "gpu" in flags and "device" in flags:
         raise UserError("--gpu and --device both name the device; keep one")
     if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]+", run.device):
         raise UserError(f"--device {run.device}: expected auto, cpu, cuda, cuda:N or mps")
@@ -82,10 +82,10 @@ def check_values(config: Config, given: Mapping[str, Any]) -> None:
         raise UserError(f"--milestones must rise, got {' '.join(map(str, milestones))}")
 
 
-def check_modes(config: Config, given: Mapping[str, Any]) -> None:
+def check_modes(config: Config, flags: Mapping[str, Any]) -> None:
     """Options that belong to other modes. Where videos are read, a recipe of training is told what is idle instead."""
     mode, fields = config.run.mode, options_by_name()
-    for name, value in given.items():
+    for name, value in flags.items():
         facts = fields[name].metadata
         if not facts["belongs"] or facts["positional"] or mode in facts["modes"]:
             continue
@@ -96,25 +96,25 @@ def check_modes(config: Config, given: Mapping[str, Any]) -> None:
         if mode == "serve" and name == "overlay":
             raise UserError("--overlay means nothing to --mode serve: the page shows it")
         raise UserError(f"{flag_of(name)} belongs to --mode {', '.join(facts['modes'])}, not to --mode {mode}")
-    if mode == "zero-shot" and "targets" in given:
+    if mode == "zero-shot" and "targets" in flags:
         raise UserError(
             f"--targets {config.data.targets}: zero-shot compares with classes; --mode eval scores a readout"
         )
 
 
-def check_data(config: Config, given: Mapping[str, Any]) -> None:
+def check_data(config: Config, flags: Mapping[str, Any]) -> None:
     """Crops, augmentation, and streams that are not there."""
     data, model = config.data, config.model
     reads_boxes = not names_idle(config)  # bodies of a video are found in it
     if reads_boxes and data.crop_body and data.bounding_box_body is None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
-    if model.streams == "context" and given.get("adapter", "none") != "none":
+    if model.streams == "context" and flags.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
     if data.sampling == "window" and data.duration != 1:
         raise UserError(f"--duration {data.duration}: --sampling window is of consecutive frames; pass --duration 1")
-    if data.sampling != "window" and given.get("downsample", 1) != 1:
+    if data.sampling != "window" and flags.get("downsample", 1) != 1:
         raise UserError(f"--downsample {data.downsample} belongs to --sampling window, not to {data.sampling}")
-    if data.cache_features and given.get("augment") == "device":
+    if data.cache_features and flags.get("augment") == "device":
         raise UserError("--augment device: --cache-features augments the frames that it stores; leave out one of them")
     if not data.cache_features or config.run.mode != "train":
         return
@@ -148,11 +148,11 @@ def check_pretraining(config: Config) -> None:
         raise UserError("--amp fp16: pre-training scales no gradients; use --amp bf16 or off")
 
 
-def check_training(config: Config, given: Mapping[str, Any]) -> None:
+def check_training(config: Config, flags: Mapping[str, Any]) -> None:
     """Which epoch is kept, and what the method and its task have no use for."""
     data, select_on, model = config.data, config.optim.select_on, config.model
     method = method_named(model.model)
-    if data.val_annotation is not None and given.get("val_fraction", 0) > 0:
+    if data.val_annotation is not None and flags.get("val_fraction", 0) > 0:
         raise UserError("--val-fraction holds clips out of train, but --val-annotation names a list; keep one")
     if select_on == "val" and data.val_annotation is None and data.val_fraction == 0:
         raise UserError("--select-on val needs --val-annotation or a --val-fraction above 0 (or use --select-on last)")
@@ -164,42 +164,42 @@ def check_training(config: Config, given: Mapping[str, Any]) -> None:
         raise UserError(
             f"--task {model.task} means nothing to --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
-    method.check(config, given)
-    check_method(model.model, given, f"--model {method.name}")
-    check_task(model.model, model.task, given)
+    method.check(config, flags)
+    check_method(model.model, flags, f"--model {method.name}")
+    check_task(model.model, model.task, flags)
 
 
-def check_method(name: str, given: Mapping[str, Any], reader: str) -> None:
+def check_method(name: str, flags: Mapping[str, Any], reader: str) -> None:
     """Raise a UserError for an option that a method has no use for, unless it says what holds anyway."""
     method, fields = method_named(name), options_by_name()
     usual = defaults() | dict(method.defaults)
-    for option in sorted(given):
+    for option in sorted(flags):
         part = fields[option].metadata["part"]
-        if part is not None and part not in method.reads and given[option] != usual[option]:
-            raise UserError(f"{flag_of(option)} {written(given[option])} means nothing to {reader}")
+        if part is not None and part not in method.reads and flags[option] != usual[option]:
+            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
 
 
-def check_task(name: str, task: str, given: Mapping[str, Any]) -> None:
+def check_task(name: str, task: str, flags: Mapping[str, Any]) -> None:
     """Raise a UserError for an option that belongs to another task of the method."""
     method, fields = method_named(name), options_by_name()
     parts, usual = method.task_reads.get(task, method.reads), defaults() | dict(method.defaults)
-    for option in sorted(given):
+    for option in sorted(flags):
         part = fields[option].metadata["part"]
-        if part is not None and part not in parts and given[option] != usual[option]:
-            raise UserError(f"{flag_of(option)} {written(given[option])} means nothing to --task {task}")
+        if part is not None and part not in parts and flags[option] != usual[option]:
+            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to --task {task}")
 
 
-def check_videos(config: Config, given: Mapping[str, Any]) -> None:
+def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
     """Options of ``--mode predict`` and ``serve`` that exclude one another."""
     run, video, fields = config.run, config.video, options_by_name()
     if run.mode not in ("predict", "serve"):
         return
-    if run.mode == "serve" and "output_dir" in given:
+    if run.mode == "serve" and "output_dir" in flags:
         raise UserError("--output-dir means nothing to --mode serve: nothing is kept")
     if config.sequence.smooth % 2 == 0:
         raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
     if video.onnx is not None:
-        settled = [name for name in given if name == "encoder" or group_of(name) in ("data", "model", "optim")]
+        settled = [name for name in flags if name == "encoder" or group_of(name) in ("data", "model", "optim")]
         settled = [
             name
             for name in settled
@@ -212,11 +212,11 @@ def check_videos(config: Config, given: Mapping[str, Any]) -> None:
     if run.mode == "serve":
         return
     if video.input is None:
-        about_videos = [name for name in given if fields[name].metadata["belongs"] and group_of(name) == "video"]
+        about_videos = [name for name in flags if fields[name].metadata["belongs"] and group_of(name) == "video"]
         if about_videos:
             raise UserError(f"{flag_of(about_videos[0])} is about videos: name one, --input FILE")
         return
-    if "features" in given:
+    if "features" in flags:
         raise UserError("--input reads videos, --features what was made of them; keep one")
     if video.onnx is not None and run.eval_checkpoint is not None:
         raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
@@ -227,11 +227,11 @@ def names_idle(config: Config) -> bool:
     return config.run.mode in ("serve", "export") or config.video.input is not None
 
 
-def idle_flags(config: Config, given: Mapping[str, Any]) -> str | None:
+def idle_flags(config: Config, flags: Mapping[str, Any]) -> str | None:
     """Return a sentence on options that the user named, in a recipe for one, and that change no answer on a video."""
     fields, mode = options_by_name(), config.run.mode
     read = {name for name, f in fields.items() if mode in f.metadata["modes"] or f.metadata["checkpoint"] is not None}
-    idle = [flag_of(name) for name in given if name not in read]
+    idle = [flag_of(name) for name in flags if name not in read]
     if not idle:
         return None
     return f"--mode {mode} does not read {' '.join(idle[:8])}" + (" ..." if len(idle) > 8 else "")

@@ -22,10 +22,10 @@ def read_command(arguments: Sequence[str]) -> tuple[dict[str, Any], Config]:
     if any(word in HELP for word in arguments):
         print(help_text(arguments))
         raise SystemExit(0)
-    given = parse(GROUPS, arguments, DESCRIPTION, help_hint="--mode MODE --help")
-    config = make_config(given, stored_series(given.get("resume")))
-    check_command(config, given)
-    return given, config
+    flags = parse(GROUPS, arguments, DESCRIPTION, help_hint="--mode MODE --help")
+    config = make_config(flags, stored_series(flags.get("resume")))
+    check_command(config, flags)
+    return flags, config
 
 
 def help_text(arguments: Sequence[str]) -> str:
@@ -49,19 +49,19 @@ def help_text(arguments: Sequence[str]) -> str:
     return parser.format_help()
 
 
-def make_config(given: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+def make_config(flags: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
     """Return a checked Config: defaults, below stored options, below what the user named."""
     layer = from_json(GROUPS, stored) if stored else {}
-    name = given.get("model", layer.get("model"))
+    name = flags.get("model", layer.get("model"))
     method_defaults = method_named(name).defaults if name else {}  # the default method has none of its own
-    config = Config(**resolve(GROUPS, method_defaults, layer, given))
-    check_fold(config, given, layer)
-    config = fill_fold(_with_dependent_defaults(config, given))
-    check_config(config, given)
+    config = Config(**resolve(GROUPS, method_defaults, layer, flags))
+    check_fold(config, flags, layer)
+    config = fill_fold(_with_dependent_defaults(config, flags))
+    check_config(config, flags)
     return config
 
 
-def _with_dependent_defaults(config: Config, given: Mapping[str, Any]) -> Config:
+def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config:
     """Fill in the defaults that depend on other options."""
     run, data, optim = config.run, config.data, config.optim
     if run.workers is None:
@@ -73,7 +73,7 @@ def _with_dependent_defaults(config: Config, given: Mapping[str, Any]) -> Config
     if data.crop_body is None:
         data = dataclasses.replace(data, crop_body=data.bounding_box_body is not None)
     if optim.use_amp:
-        if given.get("amp", "fp16") != "fp16":
+        if flags.get("amp", "fp16") != "fp16":
             raise UserError(f"--use-amp means --amp fp16, but --amp {optim.amp} is given as well; keep one")
         optim = dataclasses.replace(optim, amp="fp16", use_amp=False)
     if optim.lr_fusion is None:
@@ -85,10 +85,10 @@ def _with_dependent_defaults(config: Config, given: Mapping[str, Any]) -> Config
     return dataclasses.replace(config, run=run, data=data, optim=optim)
 
 
-def resumed_series(config: Config, given: Mapping[str, Any]) -> Config:
+def resumed_series(config: Config, flags: Mapping[str, Any]) -> Config:
     """Return the options of the series that ``--resume`` names, below what the user named; else ``config``."""
     stored = stored_series(config.run.resume)
-    return config if stored is None else make_config(given, stored)
+    return config if stored is None else make_config(flags, stored)
 
 
 def warnings_of(config: Config) -> list[str]:

@@ -28,7 +28,7 @@ OTHER_SIZE = 1.5  # times as wide as in training: faces that are worth a warning
 
 
 def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
-    """How clips are cut; the boxes' hit rates are printed, and a file that matches nothing is an error."""
+    """Return how clips are cut. Print the boxes' hit rates; a box file that matches nothing is an error."""
     data, streams = config.data, config.model.streams
     face, body = {}, {}
     if data.bounding_box_face and streams != "context":
@@ -59,9 +59,9 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         pack=data.pack,
     )
     if data.pack:
-        unseen = open_pack(data.pack).check(clips, views)
-        compared = f", {unseen} of {len(clips)} clips without frames here to compare it with" if unseen else ""
-        log.say(f"crops from the pack {data.pack}{compared}")
+        unchecked = open_pack(data.pack).check(clips, views)
+        note = f", {unchecked} of {len(clips)} clips without frames here to compare it with" if unchecked else ""
+        log.say(f"crops from the pack {data.pack}{note}")
     return views
 
 
@@ -74,16 +74,18 @@ def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
     log.facts["data"][f"{hits.kind} boxes"] = asdict(hits)
 
 
-def warn_of_size(trained: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:
-    """The margin around a face is a number of pixels, as published, whatever the size of the pictures. ``trained``: how
-    wide faces were in training, where the checkpoint says so."""
-    here = None if trained is None else middle_width(clips, views.face_boxes)
-    if here is None or max(trained / here, here / trained) < OTHER_SIZE:
+def warn_of_size(training_width: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:
+    """Warn where faces are much larger or smaller than in training, if the checkpoint says how wide they were there.
+
+    The margin around a face is a number of pixels, as published, whatever the size of the pictures.
+    """
+    width = None if training_width is None else middle_width(clips, views.face_boxes)
+    if width is None or max(training_width / width, width / training_width) < OTHER_SIZE:
         return
-    seen = "less" if here > trained else "more"
+    amount = "less" if width > training_width else "more"
     log.warn(
-        f"faces are around {here:.0f} pixels wide here and {trained:.0f} in training: {MARGIN} pixels around them show "
-        f"{seen} of a head than the model knows; frames of another size (prepare --height) may score higher"
+        f"faces are around {width:.0f} pixels wide here and {training_width:.0f} in training: {MARGIN} pixels around "
+        f"them show {amount} of a head than the model knows; frames of another size (prepare --height) may score higher"
     )
 
 
@@ -95,7 +97,7 @@ def training_loader(
     session: Session,
     cache: FeatureCache | None = None,
 ) -> tuple[DataLoader, ClipOrder]:
-    """One process's share of every batch; alone, the whole."""
+    """Return the training loader and its order. Under torchrun each rank gets its shard of every batch."""
     data = config.data
     chance = {
         "training": True,
@@ -131,16 +133,18 @@ class Grouped:
 def evaluation_loader(
     config: Config, clips: list[Clip], views: Views, session: Session, cache: FeatureCache | None = None
 ) -> Grouped:
-    """Clip i goes to process i mod N; ``predict`` puts the answers together again. All workers decode, a few clips at a
-    time, however many pass through the model together."""
-    own, pin = session.group.shard(clips), session.pin_memory
-    order, at_once = ClipOrder(len(own), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
+    """Return the loader of an evaluation. Clip i goes to rank i mod N; ``predict`` gathers the answers.
+
+    All workers decode, a few clips at a time, however many pass through the model together.
+    """
+    shard, pin = session.group.shard(clips), session.pin_memory
+    order, at_once = ClipOrder(len(shard), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
-    return Grouped(_loader(config, _dataset(own, views, cache), order, pin, decoded), at_once // decoded)
+    return Grouped(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)
 
 
 def evaluation_batch(config: Config, on_gpu: bool) -> int:
-    """Clips in one pass without gradients: many on a GPU; on a CPU more than a step's would only cost memory."""
+    """Return the clips of one pass without gradients: many on a GPU, on a CPU as many as in a training step."""
     return config.optim.eval_batch_size or max(64 if on_gpu else 1, config.optim.batch_size)
 
 

@@ -17,7 +17,6 @@ from dataloader.clips import Views
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
-from engine.inspect import describe_published
 from engine.lists import read_splits, require_lists, run_classes
 from engine.methods.base import ClipTask, Method
 from engine.options import Config, group_of, options_by_name
@@ -38,47 +37,49 @@ class ScoredSplit:
     calibrated: Calibration = RAW
 
 
-def evaluate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score a checkpoint on ``--test-annotation``, with its own options where the user names none."""
     path = Path(config.run.eval_checkpoint)
-    opened = open_checkpoint(path, given)
+    opened = open_checkpoint(path, flags)
     content = opened.content
     if opened.unnamed:
         raise UserError(f"{path}: {opened.unnamed}")
-    options = {"exper_name": f"{opened.config.run.exper_name}-eval"} | given
+    options = {"exper_name": f"{opened.config.run.exper_name}-eval"} | flags
     with about(path):
         config = evaluation_config(content, options)
     method = opened.method
     if (evaluate_otherwise := method.function("eval", opened.config.model.task)) is not None:
-        return evaluate_otherwise(opened, config, given)
-    require_read(method, given, path)
-    if "targets" in given:
-        raise UserError(f"--targets {given['targets']}: {path} predicts classes; name --test-annotation FILE")
+        return evaluate_otherwise(opened, config, flags)
+    require_read(method, flags, path)
+    if "targets" in flags:
+        raise UserError(f"--targets {flags['targets']}: {path} predicts classes; name --test-annotation FILE")
     require_lists(config)
-    calibrated = chosen_calibration(content, path, given)
-    classes = stored_classes(content, config, given, path)
+    calibrated = chosen_calibration(content, path, flags)
+    classes = stored_classes(content, config, flags, path)
     with about(path):
         model = rebuild(content, config)
     with open_session(config) as session:
         task = method.task(model.to(session.device), classes.names)
         if opened.report is not None:
-            session.log.say(describe_published(opened, given))
-        for warning in doubtful_flags(asdict(opened.config), given, config, "left_out" in content):
+            from engine.inspect import describe_published  # here: a training needs nothing of published files
+
+            session.log.say(describe_published(opened, flags))
+        for warning in doubtful_flags(asdict(opened.config), flags, config, "left_out" in content):
             session.log.warn(warning)
         return score_test_list(
             task, config, classes, session, content["selected_on"], calibrated, content.get("face_width")
         )
 
 
-def require_read(method: Method, given: dict[str, Any], path: Path) -> None:
+def require_read(method: Method, flags: dict[str, Any], path: Path) -> None:
     """Raise a UserError for an option of long videos that the model of a checkpoint has no use for."""
     fields = options_by_name()
-    for name in sorted(given):
+    for name in sorted(flags):
         if group_of(name) == "sequence" and fields[name].metadata["part"] not in method.reads:
             raise UserError(f"{flag_of(name)} means nothing to {path}, a model of the family {method.name}")
 
 
-def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any], path: Path) -> Classes:
+def stored_classes(content: dict[str, Any], config: Config, flags: dict[str, Any], path: Path) -> Classes:
     """Return the classes that a checkpoint knows, and how the lists of its data set or of another one name them."""
     names, base = tuple(content["classes"]), content["label_base"]
     if method_named(config.model.model).fixed_classes() is not None:
@@ -86,7 +87,7 @@ def stored_classes(content: dict[str, Any], config: Config, given: dict[str, Any
     lists = list_classes(config.data.dataset, config.data.class_texts)
     if lists is None:
         return Classes(names, base, {}, str(path))
-    if given.get("dataset", content["config"]["data"]["dataset"]) != content["config"]["data"]["dataset"]:
+    if flags.get("dataset", content["config"]["data"]["dataset"]) != content["config"]["data"]["dataset"]:
         return translated(lists, names, str(path))
     return with_names(lists, names, base, str(path))
 

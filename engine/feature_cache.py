@@ -203,13 +203,13 @@ class FrameEncoder:
         return hashlib.sha256(settings.encode()).hexdigest()[:20]
 
 
-def cache(config: Config, explicit: dict[str, Any]) -> dict[str, Any]:
-    """Cache all videos below ``--root-dir`` and return the index. ``explicit``: options that the user passed."""
+def cache(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
+    """Cache all videos below ``--root-dir`` and return the index. ``flags``: options that the user passed."""
     from dataloader.affwild import describe_videos, find_frames_dir, read_every_video, read_other_videos
 
     if config.data.root_dir is None:
         raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
-    encoder = open_encoder(config, explicit)
+    encoder = open_encoder(config, flags)
     root, folder = Path(config.data.root_dir), Path(config.data.cache_dir)
     videos = read_every_video(root)
     unlabelled = read_other_videos(find_frames_dir(root), {video.id for video in videos})
@@ -230,15 +230,15 @@ def cache(config: Config, explicit: dict[str, Any]) -> dict[str, Any]:
     return index
 
 
-def open_encoder(config: Config, explicit: dict[str, Any]) -> FrameEncoder:
+def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
     """Return the image tower of ``--eval-checkpoint``, else of ``--clip-path``."""
     if config.run.eval_checkpoint is None:
         clip = load_clip(config.model.clip_path, config.run.seed)
         return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
     path = Path(config.run.eval_checkpoint)
-    checkpoint = open_checkpoint(path, explicit)
+    checkpoint = open_checkpoint(path, flags)
     with about(path):
-        changes = {"normalize": explicit["normalize"]} if "normalize" in explicit else {}
+        changes = {"normalize": flags["normalize"]} if "normalize" in flags else {}
         checkpoint_config = model_config(checkpoint.content, changes)
         tower = getattr(rebuild(checkpoint.content, checkpoint_config), "image_encoder", None)
     if tower is None:

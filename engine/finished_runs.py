@@ -8,19 +8,19 @@ from engine.registry import method_named
 from utils.runlog import open_run, safe_name
 
 
-def compare(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def compare(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Compare two run folders; write and print the comparison in a folder of its own."""
     from analysis.compare import compare_folders, write_comparison
 
     comparison = compare_folders(config.run.files, config.results.ci, frozenset(names_with(affects_results=False)))
-    log = open_run(config.run.output_dir, safe_name(given.get("exper_name", "compare")), asdict(config))
+    log = open_run(config.run.output_dir, safe_name(flags.get("exper_name", "compare")), asdict(config))
     try:
         return write_comparison(log, comparison)
     finally:
         log.close()
 
 
-def report(config: Config, given: dict[str, Any]) -> None:
+def report(config: Config, flags: dict[str, Any]) -> None:
     """Write ``report.html`` and ``report.md`` about run folders, and print where they are."""
     from analysis.report.sections import OptionFacts
     from analysis.report.write import write_report

@@ -17,7 +17,7 @@ from utils.runlog import require_new
 CONVERTED = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width")
 
 
-def inspect(config: Config, given: dict[str, Any]) -> None:
+def inspect(config: Config, flags: dict[str, Any]) -> None:
     """Print the method, sizes, classes, texts, keys and options of a checkpoint, or the sizes of a CLIP file."""
     path = Path(config.run.files[0])
     content = read_checkpoint(path)
@@ -25,31 +25,31 @@ def inspect(config: Config, given: dict[str, Any]) -> None:
         clip = clip_from_state(content, str(path))
         print(f"{path}\nfamily      CLIP alone: for --clip-path\n{describe_towers(clip.shape)}")
         return
-    opened = open_checkpoint(path, {"allow_partial": True} | given)
+    opened = open_checkpoint(path, {"allow_partial": True} | flags)
     with about(path):
-        print(f"{path}\n{describe(opened, given)}")
+        print(f"{path}\n{describe(opened, flags)}")
 
 
-def convert(config: Config, given: dict[str, Any]) -> None:
+def convert(config: Config, flags: dict[str, Any]) -> None:
     """Write the checkpoint in our format, as a torch file of plain tensors and as safetensors."""
     source = Path(config.run.files[0])
-    opened = open_checkpoint(source, given)
+    opened = open_checkpoint(source, flags)
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
     with about(source):
-        model = rebuild(opened.content, model_config(opened.content, given))  # so that what is written can be run
+        model = rebuild(opened.content, model_config(opened.content, flags))  # so that what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     require_new(folder, targets)
     content = {key: value for key, value in opened.content.items() if key in CONVERTED}
     content["model"] = halve_where_exact(model.state_dict())
-    print(describe(opened, given))
+    print(describe(opened, flags))
     save_checkpoint(content, targets[0])
     save_safetensors(content, targets[1])
     print("\n".join(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)" for target in targets))
 
 
-def describe(opened: Opened, given: dict[str, Any]) -> str:
+def describe(opened: Opened, flags: dict[str, Any]) -> str:
     """Return the lines of ``--mode inspect`` on a checkpoint."""
     content, method, report = opened.content, opened.method, opened.report
     title = f"{content['family']} (a checkpoint of this project)"
@@ -79,7 +79,7 @@ def describe(opened: Opened, given: dict[str, Any]) -> str:
         fitted = f"fitted on {calibration.clips} {calibration.fitted_on} clips"
         lines.append(f"temperature {calibration.temperature:.3f}, {fitted}")
     if report is not None:
-        lines.append(describe_published(opened, given))
+        lines.append(describe_published(opened, flags))
     else:
         lines += [f"option      {flag_of(n)} {written(value_of(opened.config, n))}" for n in model_options(opened)]
     return "\n".join(one_line(part) for line in lines for part in line.split("\n"))
@@ -94,7 +94,7 @@ def describe_towers(shape: ClipShape) -> str:
     return f"{image}\ntext tower  {text}"
 
 
-def describe_published(opened: Opened, given: dict[str, Any]) -> str:
+def describe_published(opened: Opened, flags: dict[str, Any]) -> str:
     """Return lines on recovered texts, on the fate of every key, and on options that the tensors cannot tell."""
     report, config = opened.report, opened.config
     lines = [f"prompt      {text}" for text in report.prompts]
@@ -113,7 +113,7 @@ def describe_published(opened: Opened, given: dict[str, Any]) -> str:
     for name in opened.method.unknown_to_tensors():
         value = value_of(config, name)
         if value is not None:
-            lines.append(f"            {flag_of(name)} {value}" + ("   (yours)" if name in given else ""))
+            lines.append(f"            {flag_of(name)} {value}" + ("   (yours)" if name in flags else ""))
     if config.model.slerp_weight > 0 and not report.descriptive:
         lines.append("            (no hand-made texts in the file: IEC takes its class texts without context vectors)")
     if config.data.crop_body is None and config.model.streams == "both":

@@ -87,54 +87,55 @@ def _hold_out(splits: Splits, config: Config, classes: Classes, log: RunLog) -> 
 def class_named(word: str, classes: Classes) -> int:
     names = [name.lower() for name in classes.names]
     if word.lower() not in names:
-        known = closest(word, list(classes.names)) or f"; the classes are {', '.join(classes.names)}"
-        raise UserError(f"--leave-out {word}: no such class{known}")
+        hint = closest(word, list(classes.names)) or f"; the classes are {', '.join(classes.names)}"
+        raise UserError(f"--leave-out {word}: no such class{hint}")
     return names.index(word.lower())
 
 
 def _leave_out(splits: Splits, label: int, name: str, classes: Classes) -> Splits:
-    """Train and validation without a class and what it is part of, and a test of it alone, against the texts of all."""
+    """Return training and validation clips without a class and what it is part of, and test clips of it alone."""
     test = [clip for clip in splits.test if clip.label == label]
     if not test:
         raise UserError(f"--leave-out {name}: --test-annotation has no clip of it")
     parts = classes.parts or tuple((n,) for n in range(len(classes)))
-    shown = {n for n, part in enumerate(parts) if set(parts[label]) <= set(part)}
-    train, val = ([clip for clip in part if clip.label not in shown] for part in (splits.train, splits.val))
-    gone = tuple(clip for clip in (*splits.train, *splits.val) if clip.label in shown)
-    return Splits(train, val, test, gone)
+    related = {n for n, part in enumerate(parts) if set(parts[label]) <= set(part)}
+    train, val = ([clip for clip in part if clip.label not in related] for part in (splits.train, splits.val))
+    excluded = tuple(clip for clip in (*splits.train, *splits.val) if clip.label in related)
+    return Splits(train, val, test, excluded)
 
 
 def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
-    """Counts of every split, and what about them makes a score doubtful."""
+    """Print counts of every split, and warn of what makes a score doubtful; store both as facts."""
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    for seen in overview(parts, classes):
-        if isinstance(seen, Counts):
-            log.say(str(seen))
-            classes_of_split = dict(zip(seen.names, seen.classes, strict=True))
-            log.facts["data"][seen.split] = {
-                "clips": seen.clips,
-                "persons": seen.persons or None,
+    for entry in overview(parts, classes):
+        if isinstance(entry, Counts):
+            log.say(str(entry))
+            classes_of_split = dict(zip(entry.names, entry.classes, strict=True))
+            log.facts["data"][entry.split] = {
+                "clips": entry.clips,
+                "persons": entry.persons or None,
                 "classes": classes_of_split,
             }
-        elif seen.severity == "note":
-            log.say(seen.short)
+        elif entry.severity == "note":
+            log.say(entry.short)
         else:
-            log.warn(seen.short, f"{seen.split} {seen.kind}")
+            log.warn(entry.short, f"{entry.split} {entry.kind}")
 
 
 def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
-    """Before the first step: frame counts against the lists, and the first bytes of every frame."""
+    """Compare frame counts with the lists and read the first bytes of every frame, before the first step."""
     clips = [*splits.train, *splits.val, *splits.test]
     for finding in differing_counts(clips):
         log.warn(finding.short)
     if config.data.pack:
         return  # what is read was decoded when the pack was made
-    looked_at = tuple((clip.folder, clip.frames) for clip in clips)
-    bad = remembered("frames", looked_at, lambda: bad_beginnings(clips))
-    if bad and config.data.on_bad_frame == "error":
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}: not an image{more}; replace the file or pass --on-bad-frame skip")
-    if bad:
+    frames = tuple((clip.folder, clip.frames) for clip in clips)
+    unreadable = remembered("frames", frames, lambda: bad_beginnings(clips))
+    if unreadable and config.data.on_bad_frame == "error":
+        count = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+        raise UserError(f"{unreadable[0]}: not an image{count}; replace the file or pass --on-bad-frame skip")
+    if unreadable:
         log.warn(
-            f"no image in {plural(len(bad), 'frame file')} ({bad[0]}): the nearest frame of the clip takes the place"
+            f"no image in {plural(len(unreadable), 'frame file')} ({unreadable[0]}): the nearest frame of the clip "
+            f"takes the place"
         )

@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from engine.device import random_state
+from engine.epoch_scores import RunningLosses
 from engine.interrupt import Interruption, Watched
-from engine.keep import Keeper, Progress
 from engine.options import Config
 from engine.resume import ResumePoint, adopt_best, settle_folder
-from engine.running import RunningLosses
+from engine.run_checkpoints import Progress, RunCheckpoints
 from engine.session import Session
 from utils.errors import Interrupted
 from utils.runlog import RunLog
@@ -22,7 +22,7 @@ class Loop:
     config: Config
     session: Session
     log: RunLog
-    keeper: Keeper
+    checkpoints: RunCheckpoints
     progress: Progress
     inside: dict[str, Any]
     stop: Interruption
@@ -35,11 +35,11 @@ class Loop:
 
     def resume(self, point: ResumePoint) -> None:
         """Restore everything as it was when ``point`` was saved."""
-        self.progress = self.keeper.restore(point.content, point.path)
+        self.progress = self.checkpoints.restore(point.content, point.path)
         self.progress.best = adopt_best(point, self.progress.best, self.log, self.session.group.is_main)
         self.log.write_json("config.json", asdict(self.config))
         self.log.restore(self.progress.history)
-        settle_folder(point, self.log.folder, self.keeper, self.progress)
+        settle_folder(point, self.log.folder, self.checkpoints, self.progress)
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
         self.log.say(f"resumed from {point.path}: goes on with {at}")
 
@@ -52,7 +52,7 @@ class Loop:
                 return self.finish()
             except Interrupted as signal:
                 if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
-                    self.keeper.save_last(self.progress_inside())
+                    self.checkpoints.save_last(self.progress_inside())
                 again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
                 self.log.say(f"stopped and saved; go on with: {again}")
                 raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
@@ -73,17 +73,17 @@ class Loop:
         self.progress = Progress(epoch, best=best, history=[*self.progress.history, values])
         self.inside = {}
         if is_best:
-            self.keeper.save_best(self.progress)
-        self.keeper.save_last(self.progress)
+            self.checkpoints.save_best(self.progress)
+        self.checkpoints.save_last(self.progress)
 
     def save_inside(self, saved: float) -> float:
-        """last.pt inside an epoch, when its time has come; returns when it was saved last."""
+        """Save last.pt inside an epoch when its time has come; return when it was saved last."""
         minutes = self.config.run.save_every_minutes
         if minutes == 0 or time.time() - saved < 60 * minutes:
             return saved
-        self.keeper.save_last(self.progress_inside())
+        self.checkpoints.save_last(self.progress_inside())
         return time.time()
 
     def progress_inside(self) -> Progress:
-        """How far the run is, the epoch under way included. A loss that is not finite is noticed before it is saved."""
+        """Return the progress inside the epoch. A loss that is not finite raises here, before anything is saved."""
         return replace(self.progress, **self.inside | {"seen": self.inside["seen"].state()})

@@ -25,7 +25,7 @@ def method_of_layout(name: str) -> tuple[Method, PublishedLayout]:
     return next((method, method.published[name]) for method in methods if name in method.published)
 
 
-def adopt(container: Mapping[str, Any], path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], Published]:
+def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) -> tuple[dict[str, Any], Published]:
     """Return a checkpoint of ours, and what became of the keys of the published one."""
     state = container["state_dict"] if isinstance(container.get("state_dict"), dict) else container
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -37,11 +37,11 @@ def adopt(container: Mapping[str, Any], path: Path, given: Mapping[str, Any]) ->
         )
     report.unexpected += [str(key) for key in state if key not in tensors]
     method, layout = method_of_layout(report.family)
-    require_whole(report, layout, path, given)
+    require_whole(report, layout, path, flags)
     if report.token_embedding is not None and len(report.token_embedding) != VOCABULARY:
         raise UserError(f"{path}: a token embedding of {len(report.token_embedding)} rows, expected {VOCABULARY}")
     shape = shape_of(report.model, "image_encoder.", "text_encoder.")
-    adopted = method.adopt(report, shape, given)
+    adopted = method.adopt(report, shape, flags)
     told_by_file = {
         "model": method.name,
         "image_size": shape.image_size,
@@ -49,7 +49,7 @@ def adopt(container: Mapping[str, Any], path: Path, given: Mapping[str, Any]) ->
         "exper_name": path.stem,
     }
     unknown = [name for name in method.unknown_to_tensors() if name not in adopted.options]
-    named = {name: given[name] for name in unknown if name in given}
+    named = {name: flags[name] for name in unknown if name in flags}
     config = Config(**resolve(GROUPS, PUBLISHED_PIXELS, layout.options, adopted.options, told_by_file, named))
     epoch = container.get("epoch")
     content = {
@@ -70,7 +70,7 @@ def adopt(container: Mapping[str, Any], path: Path, given: Mapping[str, Any]) ->
     return content, report
 
 
-def require_whole(report: Published, layout: PublishedLayout, path: Path, given: Mapping[str, Any]) -> None:
+def require_whole(report: Published, layout: PublishedLayout, path: Path, flags: Mapping[str, Any]) -> None:
     """Raise a UserError where keys are missing, unknown or differ, unless the user allows it."""
     faults = {
         "lacks": report.missing,
@@ -79,7 +79,7 @@ def require_whole(report: Published, layout: PublishedLayout, path: Path, given:
         "has layers that this project does not have:": report.unsupported,
     }
     sentences = [f"{fault} {_listed(keys)}" for fault, keys in faults.items() if keys]
-    if sentences and not given.get("allow_partial"):
+    if sentences and not flags.get("allow_partial"):
         raise UserError(f"{path}: {layout.title}, but it {'; it '.join(sentences)} (--allow-partial takes what fits)")
 
 

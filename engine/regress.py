@@ -23,12 +23,12 @@ from engine.checkpoints import Opened, model_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.evaluate import require_read
-from engine.keep import told_of_set
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, build_schedule
 from engine.options import Config
 from engine.registry import method_named
 from engine.resume import Start
+from engine.run_checkpoints import dataset_facts
 from engine.session import Session, open_session
 from models.build import build_readout, seeded
 from models.clip_caer import Output
@@ -49,7 +49,7 @@ FRAME_OPTIONS = (
 )  # fmt: skip
 
 
-def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
+def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
     """Cross-validate over subjects, write the scores, and save the video model with a readout of all subjects."""
     config = start.config
     if config.data.targets is None:
@@ -58,11 +58,11 @@ def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
         raise UserError("--task regression needs --init-from FILE, the caption model whose video features are read")
     targets = read_targets(config.data.targets, config.data.root_dir)
     path = Path(config.model.init_from)
-    opened = open_checkpoint(path, given)
+    opened = open_checkpoint(path, flags)
     if config.model.task not in opened.method.tasks:
         raise UserError(f"--init-from {path}: {opened.method.name}; video features are read from emoclip models")
     with about(path):
-        frame_options = {name: given[name] for name in FRAME_OPTIONS if name in given}
+        frame_options = {name: flags[name] for name in FRAME_OPTIONS if name in flags}
         video_config = model_config(opened.content, frame_options | {"pack": "none"})
         model = rebuild(opened.content, video_config)
     with open_session(config) as session:
@@ -82,11 +82,11 @@ def regress(start: Start, given: dict[str, Any]) -> dict[str, Any]:
         return metrics
 
 
-def evaluate_regression(opened: Opened, config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score the readout of a checkpoint on ``--targets`` (``--mode eval``)."""
-    require_read(opened.method, given, opened.path)
+    require_read(opened.method, flags, opened.path)
     for name in ("abstain", "calibrate"):
-        if name in given:
+        if name in flags:
             raise UserError(f"{flag_of(name)} means nothing to {opened.path}, which predicts numbers")
     if config.data.targets is None:
         raise UserError(f"{opened.path}: predicts numbers; name --targets FILE.csv to score them")
@@ -317,5 +317,5 @@ def save_regression(
         "epoch": 0,
         "selected_on": "last",
     }
-    data_facts = told_of_set(config.data.root_dir, face_width)
+    data_facts = dataset_facts(config.data.root_dir, face_width)
     save_checkpoint(content | data_facts, session.log.folder / "best.pt")

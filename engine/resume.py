@@ -12,8 +12,8 @@ from torch import Tensor
 
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
-from engine.keep import Keeper, Progress
 from engine.options import Config, names_with, value_of
+from engine.run_checkpoints import Progress, RunCheckpoints
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -44,7 +44,7 @@ class Start:
     messages: Sequence[str] = ()
 
 
-def start_of_training(config: Config, given: dict[str, Any]) -> Start:
+def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
     """Return what a training starts with: a new run, or what ``--resume`` names."""
     if config.run.resume is None:
         return Start(config)
@@ -52,7 +52,7 @@ def start_of_training(config: Config, given: dict[str, Any]) -> Start:
         return Start(config, *newest_of_experiment(config))
     path = Path(config.run.resume)
     point = newest_readable(path)
-    resumed = resumed_config(point, given)
+    resumed = resumed_config(point, flags)
     differences = different_options(stored_config(point.content), resumed)
     if differences:
         raise UserError(
@@ -174,12 +174,12 @@ def different_options(stored: Config, config: Config) -> list[str]:
     return differences
 
 
-def resumed_config(point: ResumePoint, given: dict[str, Any]) -> Config:
+def resumed_config(point: ResumePoint, flags: dict[str, Any]) -> Config:
     """Return the stored options, below what the user named."""
     stored = asdict(stored_config(point.content))
-    replaced = {"output_dir", "resume", "files"} | ({"gpu", "device"} if {"gpu", "device"} & set(given) else set())
+    replaced = {"output_dir", "resume", "files"} | ({"gpu", "device"} if {"gpu", "device"} & set(flags) else set())
     run = {name: value for name, value in stored["run"].items() if name not in replaced}
-    return make_config(given, stored | {"run": run})
+    return make_config(flags, stored | {"run": run})
 
 
 def continued_folder(point: ResumePoint | None, config: Config) -> Path | None:
@@ -236,12 +236,12 @@ def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bo
         return dict.fromkeys(best, -1.0) | {"epoch": 0}
 
 
-def settle_folder(point: ResumePoint, folder: Path, keeper: Keeper, progress: Progress) -> None:
+def settle_folder(point: ResumePoint, folder: Path, checkpoints: RunCheckpoints, progress: Progress) -> None:
     """Remove what belongs to another state of the run than the one that it goes on from."""
-    if not keeper.writes:
+    if not checkpoints.writes:
         return
     if folder.resolve() != point.folder.resolve():
-        keeper.save_last(progress)
+        checkpoints.save_last(progress)
         return
     (folder / "metrics.json").unlink(missing_ok=True)  # scores of fewer epochs, or of none
     last = folder / "last.pt"

@@ -1,7 +1,7 @@
 """One training step: forward, parameters losses, backward, and at the end of a window of steps the update.
 
 The one path for every precision and every number of processes. Nothing in it waits for the GPU: the numbers that it
-returns are read later (``engine/running.py``).
+returns are read later (``engine/epoch_scores.py``).
 """
 
 from collections.abc import Iterator

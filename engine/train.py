@@ -16,10 +16,10 @@ from engine.checkpoints import initial_weights
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch
+from engine.epoch_scores import RunningScore
 from engine.evaluate import ScoredSplit, score_and_write
 from engine.feature_cache import FeatureCache, cache_features
 from engine.interrupt import Interruption
-from engine.keep import Keeper, Progress, hash_data
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
 from engine.methods.base import ClipTask
@@ -28,9 +28,9 @@ from engine.optim import build_schedule, describe_groups
 from engine.options import Config
 from engine.registry import method_named
 from engine.resume import continued_folder, is_complete, start_of_training
+from engine.run_checkpoints import Progress, RunCheckpoints, hash_data
 from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
-from engine.running import RunningScore
 from engine.session import Session, open_session
 from engine.shared import final_loader
 from engine.step import TrainingStep
@@ -39,13 +39,13 @@ from utils.checkpoint import load_checkpoint, to_full
 from utils.runlog import progress_bar
 
 
-def train(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Train a model, or finish a training; return its final metrics."""
-    start = start_of_training(config, given)
+    start = start_of_training(config, flags)
     config, resume_point = start.config, start.resume_point
     method = method_named(config.model.model)
     if (train_otherwise := method.function("train", config.model.task)) is not None:
-        return train_otherwise(start, given)
+        return train_otherwise(start, flags)
     require_lists(config)
     if resume_point is not None and is_complete(resume_point, config):
         folder = resume_point.folder
@@ -110,7 +110,9 @@ class Trainer(Loop):
         clips = [*splits.train, *self.splits.get(watched, [])]  # what the epochs read
         data = hash_data(clips, views)
         width = middle_width(splits.train, views.face_boxes)
-        self.keeper = Keeper(config, task.model, learning, classes, shape, data, self.selected_on, session, width)
+        self.checkpoints = RunCheckpoints(
+            config, task.model, learning, classes, shape, data, self.selected_on, session, width
+        )
 
     def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
         """Return the caches of ``--cache-features`` by split; for test clips only where they choose the epoch."""

@@ -18,12 +18,12 @@ from models.classifiers import ZeroShotClip
 from utils.errors import UserError, about
 
 
-def zero_shot(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def zero_shot(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score ``--test-annotation`` with the class texts of ``--text-type``; return the metrics."""
     path = config.run.eval_checkpoint
     require_lists(config)
-    opened = None if path is None else open_checkpoint(Path(path), given)
-    config, classes, model = plain_clip(config) if opened is None else caption_model(opened, given)
+    opened = None if path is None else open_checkpoint(Path(path), flags)
+    config, classes, model = plain_clip(config) if opened is None else caption_model(opened, flags)
     width = None if opened is None else opened.content.get("face_width")
     with open_session(config) as session:
         task = ClipTask(model.to(session.device), classes.names)
@@ -38,7 +38,7 @@ def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
     return config, classes, ZeroShotClip(clip.visual, texts, temperature=config.model.temperature, parts=parts)
 
 
-def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
+def caption_model(opened: Opened, flags: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
     """Return the caption model of a checkpoint with the texts of the classes that the user names."""
     path, content = opened.path, opened.content
     if opened.config.model.task == "regression":
@@ -49,7 +49,7 @@ def caption_model(opened: Opened, given: dict[str, Any]) -> tuple[Config, Classe
     has_texts = "text_encoder.ln_final.weight" in content["model"] or "text_encoder" in content.get("left_out", ())
     if not opened.method.takes_any_texts or not has_texts:
         raise UserError(f"{path}: knows its own classes alone; --mode eval scores it (zero-shot takes a caption model)")
-    options = {"exper_name": f"{opened.config.run.exper_name}-zero-shot"} | given
+    options = {"exper_name": f"{opened.config.run.exper_name}-zero-shot"} | flags
     with about(path):
         config = evaluation_config(content, options, mode="zero-shot")
         classes = run_classes(config)

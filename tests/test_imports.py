@@ -25,8 +25,8 @@ LEVELS = (  # of engine/: a file imports files of its own level and of those bef
     {"registry", "options", "series", "checks", "config"},
     {"methods"},
     {
-        "checkpoints", "clip_predict", "data", "device", "feature_cache", "interrupt", "keep", "lists", "loop", "model",
-        "optim", "published", "resume", "run_hash", "running", "session", "shared", "step", "waiting",
+        "checkpoints", "clip_predict", "data", "device", "epoch_scores", "feature_cache", "interrupt", "lists", "loop",
+        "model", "optim", "published", "resume", "run_checkpoints", "run_hash", "session", "shared", "step", "waiting",
     },
     {"calibrate", "evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
 )  # fmt: skip

@@ -32,41 +32,41 @@ from utils.runlog import safe_name
 METHOD = "gradient-weighted attention, followed back through all blocks of the image tower"
 
 
-def attention(config: Config, user_options: dict[str, Any]) -> list[dict[str, Any]]:
+def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
     """Explain ``--clips`` of ``--test-annotation``, and return the entries of attention.json."""
-    opened, config, classes, model = open_explained(config, user_options)
+    opened, config, classes, model = open_explained(config, flags)
     label = find_class(config.attention.explain, classes)
     with open_session(config) as session:
         if session.group.world > 1:
             raise UserError("--mode attention is one process's work: start it without torchrun")
         clips = choose_clips(config, read_splits(config, classes, session.log).test, classes)
         views = make_views(config, clips, session.log)
-        for warning in doubtful_flags(asdict(opened.config), user_options, config, "left_out" in opened.content):
+        for warning in doubtful_flags(asdict(opened.config), flags, config, "left_out" in opened.content):
             session.log.warn(warning)
         task = opened.method.task(model.to(session.device), classes.names)
         temperature = opened.content.get("calibration", {}).get("temperature", 1.0)
         return explain_all(task, clips, views, config, session, label, temperature)
 
 
-def open_explained(config: Config, user_options: dict[str, Any]) -> tuple[Opened, Config, Classes, nn.Module]:
+def open_explained(config: Config, flags: dict[str, Any]) -> tuple[Opened, Config, Classes, nn.Module]:
     """Return the checkpoint, its config with the user's options, its classes, and its model without gradients."""
     path = Path(config.run.eval_checkpoint)
-    opened = open_checkpoint(path, user_options)
-    refuse_unexplainable(opened, user_options)
-    options = {"exper_name": f"{opened.config.run.exper_name}-attention"} | user_options | {"pack": "none"}
+    opened = open_checkpoint(path, flags)
+    refuse_unexplainable(opened, flags)
+    options = {"exper_name": f"{opened.config.run.exper_name}-attention"} | flags | {"pack": "none"}
     with about(path):
-        if user_options.get("pack", "none") != "none":
-            pack = user_options["pack"]
+        if flags.get("pack", "none") != "none":
+            pack = flags["pack"]
             raise UserError(f"--pack {pack}: --mode attention draws over the frames themselves; leave it out")
         config = evaluation_config(opened.content, options, mode="attention")
     require_lists(config)
-    classes = stored_classes(opened.content, config, user_options, path)
+    classes = stored_classes(opened.content, config, flags, path)
     with about(path):
         model = rebuild(opened.content, config)
     return opened, config, classes, model.eval().requires_grad_(False)
 
 
-def refuse_unexplainable(opened: Opened, user_options: dict[str, Any]) -> None:
+def refuse_unexplainable(opened: Opened, flags: dict[str, Any]) -> None:
     """Refuse models without classes or pictures, and options that mean nothing to the others."""
     path = opened.path
     if opened.method.reads_features:
@@ -77,9 +77,9 @@ def refuse_unexplainable(opened: Opened, user_options: dict[str, Any]) -> None:
         raise UserError(f"{path}: predicts numbers, not classes; --mode attention explains classes")
     if opened.unnamed:
         raise UserError(f"{path}: {opened.unnamed}")
-    if "targets" in user_options:
-        raise UserError(f"--targets {user_options['targets']}: {path} predicts classes; name --test-annotation FILE")
-    require_read(opened.method, user_options, path)
+    if "targets" in flags:
+        raise UserError(f"--targets {flags['targets']}: {path} predicts classes; name --test-annotation FILE")
+    require_read(opened.method, flags, path)
 
 
 def find_class(explain: str, classes: Classes) -> int | None:

@@ -37,15 +37,15 @@ class Predictor:
 
     def __init__(self, checkpoint: str | Path | None = None, *, runner: Runner | None = None, **options: Any) -> None:
         """``runner``: a model that is open already, in place of a checkpoint."""
-        self.config, user_options = video_config(checkpoint, options)
+        self.config, flags = video_config(checkpoint, options)
         if self.config.video.face_model is not None:
             self._open_detector()  # an unusable detector is an error here, not once per video
-        self.runner = open_model(self.config, user_options) if runner is None else runner
+        self.runner = open_model(self.config, flags) if runner is None else runner
         self.info: ModelInfo = self.runner.info
         if self.config.video.face_width is not None:
             self.info = replace(self.info, face_width=self.config.video.face_width)
-        refuse_meaningless(self.info, user_options)
-        warnings = [idle_flags(self.config, user_options), *self.runner.warnings]
+        refuse_meaningless(self.info, flags)
+        warnings = [idle_flags(self.config, flags), *self.runner.warnings]
         if self.info.trained_on:
             note = self.info.trained_on[:LONGEST_NOTE]
             warnings.append(f"{self.info.model} was trained on a set that says of itself: {note}")
@@ -221,28 +221,28 @@ def video_config(checkpoint: str | Path | None, options: dict[str, Any]) -> tupl
     """
     for name in options.keys() - defaults().keys():
         raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
-    user_options: dict[str, Any] = {"mode": "predict", "input": "-"}
+    flags: dict[str, Any] = {"mode": "predict", "input": "-"}
     if checkpoint is not None:
-        user_options["eval_checkpoint"] = str(checkpoint)
-    user_options |= checked_numbers(GROUPS, options)
-    return make_config(user_options), user_options
+        flags["eval_checkpoint"] = str(checkpoint)
+    flags |= checked_numbers(GROUPS, options)
+    return make_config(flags), flags
 
 
-def open_model(config: Config, user_options: dict[str, Any]) -> Runner:
+def open_model(config: Config, flags: dict[str, Any]) -> Runner:
     """Return the model of ``--onnx`` without torch, all others with it."""
     if config.video.onnx is not None:
         return OnnxRunner(Path(config.video.onnx), config.run.device, config.run.gpu)
     from apps.predict.torch_runner import open_runner
 
-    return open_runner(config, user_options)
+    return open_runner(config, flags)
 
 
-def refuse_meaningless(info: ModelInfo, user_options: dict[str, Any]) -> None:
+def refuse_meaningless(info: ModelInfo, flags: dict[str, Any]) -> None:
     """Refuse options that mean nothing to a model of this kind."""
-    if "seconds" in user_options and (info.kind == FRAMES or info.frames == 1):
+    if "seconds" in flags and (info.kind == FRAMES or info.frames == 1):
         raise UserError(f"--seconds: {info.model} answers for single frames, not for windows; --every spaces them")
-    if user_options.get("threshold") and not info.names:
+    if flags.get("threshold") and not info.names:
         raise UserError(f"--threshold: {info.model} gives numbers and no class, whose confidence could be less")
-    if info.kind != FRAMES and "encoder" in user_options:
-        encoder = user_options["encoder"]
+    if info.kind != FRAMES and "encoder" in flags:
+        encoder = flags["encoder"]
         raise UserError(f"--encoder {encoder}: {info.model} has an image encoder of its own; leave it out")

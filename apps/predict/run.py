@@ -25,13 +25,13 @@ RUN_FILES = ("config.json", "log.txt")  # names that a video's folder cannot hav
 STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
 
 
-def predict(config: Config, user_options: dict[str, Any]) -> dict[str, Any]:
+def predict(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Run the mode, and return what became of each video."""
     if config.video.input is None:
         from engine.long_videos.evaluate import predict_unlabelled
 
-        return predict_unlabelled(config, user_options)
-    return predict_inputs(Predictor(**user_options), config)
+        return predict_unlabelled(config, flags)
+    return predict_inputs(Predictor(**flags), config)
 
 
 def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:

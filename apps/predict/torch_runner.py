@@ -86,12 +86,12 @@ class LoadedModel:
     warnings: tuple[str, ...] = ()
 
 
-def open_runner(config: Config, user_options: dict[str, Any]) -> TorchRunner:
+def open_runner(config: Config, flags: dict[str, Any]) -> TorchRunner:
     """Return the runner of ``--eval-checkpoint``, with ``--class-texts`` of a caption model; else of plain CLIP."""
     device, device_warning = choose_device(config.run.device, config.run.gpu)
     tf32_warning = use_device(device, config.optim.tf32)
     amp, amp_warning = choose_amp(config.optim.amp, device)
-    model_options = {name: value for name, value in user_options.items() if name not in NOT_OF_MODELS}
+    model_options = {name: value for name, value in flags.items() if name not in NOT_OF_MODELS}
     if config.run.eval_checkpoint is None:
         config, classes, model = plain_clip(config)
         loaded = LoadedModel(model, model_info(config, "zero-shot", Path(config.model.clip_path), classes.names))

@@ -45,11 +45,11 @@ class QuietHandler(WSGIRequestHandler):
         pass
 
 
-def serve(config: Config, user_options: dict[str, Any]) -> None:
+def serve(config: Config, flags: dict[str, Any]) -> None:
     """Serve until Ctrl-C or SIGTERM."""
-    check_options(config, user_options)
+    check_options(config, flags)
     with listen(config) as listener, ctrl_c_on_sigterm():
-        predictor = Predictor(**user_options)
+        predictor = Predictor(**flags)
         with open_server(predictor, config, listener) as server:
             for warning in predictor.warnings:
                 print(f"warning: {warning}")
@@ -58,13 +58,13 @@ def serve(config: Config, user_options: dict[str, Any]) -> None:
             print("\nstopping: what was sent is removed", flush=True)
 
 
-def check_options(config: Config, user_options: dict[str, Any]) -> None:
+def check_options(config: Config, flags: dict[str, Any]) -> None:
     """Refuse a missing model, two of them, and an input."""
     run, video = config.run, config.video
     if run.eval_checkpoint is not None and video.onnx is not None:
         raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
     has_model = run.eval_checkpoint is not None or video.onnx is not None
-    if not has_model and not {"class_texts", "clip_path"} & set(user_options):
+    if not has_model and not {"class_texts", "clip_path"} & set(flags):
         raise UserError(
             "--mode serve needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
             "--class-texts)"

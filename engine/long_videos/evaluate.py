@@ -15,9 +15,9 @@ from utils.errors import UserError, about
 from utils.words import plural
 
 
-def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def evaluate_sequence(opened: Opened, config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score a checkpoint on the set, fold and features of its training, or on those that the user names."""
-    check_method(config.model.model, given, f"--model {config.model.model}")
+    check_method(config.model.model, flags, f"--model {config.model.model}")
     with about(opened.path):
         model = rebuild(opened.content, config)
     thresholds = stored_thresholds(opened)
@@ -33,18 +33,18 @@ def evaluate_sequence(opened: Opened, config: Config, given: dict[str, Any]) -> 
         return score_and_write(task, sets.validation, sets.features, config, session, thresholds)
 
 
-def predict_unlabelled(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+def predict_unlabelled(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Predict every ``<video>.npy`` of the first ``--features`` folder (``--mode predict``), for a challenge."""
     path = Path(config.run.eval_checkpoint)
-    opened = open_checkpoint(path, given)
+    opened = open_checkpoint(path, flags)
     name = opened.method.name
     if not opened.method.reads_features:
         raise UserError(f"{path}: a {name} model; without --input VIDEO --mode predict takes sequence models")
-    check_method(name, given, f"--model {name}")
-    if "features" not in given:
+    check_method(name, flags, f"--model {name}")
+    if "features" not in flags:
         raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
     with about(path):
-        config = evaluation_config(opened.content, {"exper_name": "predict"} | given, mode="predict")
+        config = evaluation_config(opened.content, {"exper_name": "predict"} | flags, mode="predict")
         model = rebuild(opened.content, config)
     folders = [Path(folder) for folder in config.sequence.features]
     videos = read_feature_videos(folders[0])

@@ -14,8 +14,8 @@ from analysis.model_card import write_model_card
 from dataloader.affwild import Video
 from dataloader.classes import Classes
 from engine.device import seed_epoch
+from engine.epoch_scores import RunningLosses
 from engine.interrupt import Interruption
-from engine.keep import Keeper, Progress
 from engine.long_videos.data import (
     VideoSets,
     describe_video_sets,
@@ -32,14 +32,14 @@ from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
 from engine.registry import method_named
 from engine.resume import ResumePoint, Start, continued_folder, is_complete
-from engine.running import RunningLosses
+from engine.run_checkpoints import Progress, RunCheckpoints
 from engine.session import Session, open_session
 from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
 
-def train_sequence(start: Start, given: dict[str, Any]) -> dict[str, Any]:
+def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
     """Train a model, or finish a training; return its final metrics."""
     config, point = start.config, start.resume_point
     if point is not None:
@@ -92,7 +92,7 @@ class SequenceTrainer(Loop):
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         classes = Classes(tuple(self.task.names), 0, {}, "the labels")
         data, selected_on = hash_video_sets(sets), config.optim.select_on
-        self.keeper = Keeper(config, model, learning, classes, {}, data, selected_on, session)
+        self.checkpoints = RunCheckpoints(config, model, learning, classes, {}, data, selected_on, session)
 
     def run_epoch(self, epoch: int) -> None:
         started = time.time()

@@ -109,7 +109,7 @@ class Method:
         module, _, function = name.partition(":")
         return getattr(importlib.import_module(module), function)
 
-    def check(self, config: Config, given: Mapping[str, Any]) -> None:
+    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
         """Raise a UserError where options of this method contradict one another."""
 
     def warnings(self, config: Config) -> list[str]:
@@ -144,7 +144,7 @@ class Method:
         """Return lines for ``--mode inspect`` in place of those on the CLIP towers; ``content``: of the checkpoint."""
         return None
 
-    def adopt(self, report: Published, shape: ClipShape, given: Mapping[str, Any]) -> Adopted:
+    def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """Complete the tensors of a published checkpoint of this method."""
         raise NotImplementedError
 

@@ -189,7 +189,7 @@ class ClipCaer(Method):
     def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> PromptTask:
         return PromptTask(model, names, loss)
 
-    def adopt(self, report: Published, shape: ClipShape, given: Mapping[str, Any]) -> Adopted:
+    def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """Find the prompts' texts and ends by exact look-up; encode the hand-written view by the file's text tower."""
         model, layout = report.model, self.published[report.family]
         start, context, text = model["prompts.start"], model["prompts.context"], model["prompts.text"]
@@ -204,9 +204,9 @@ class ClipCaer(Method):
         else:
             view = recovery.recover_texts(report.hand_crafted, embedding, 1)
             report.descriptive, embedded, ends = view.texts, report.hand_crafted, view.end
-        is_ensemble = given.get("text_type", layout.options.get("text_type")) == "prompt_ensemble"
+        is_ensemble = flags.get("text_type", layout.options.get("text_type")) == "prompt_ensemble"
         C = len(embedded) if report.hand_crafted is not None else R
-        classes, unnamed = self.published_classes(C, given)
+        classes, unnamed = self.published_classes(C, flags)
         if is_ensemble and report.hand_crafted is None and R % len(classes) == 0:
             C, unnamed = len(classes), None
         features = encode_embedded(model, shape, embedded, ends)
@@ -222,9 +222,9 @@ class ClipCaer(Method):
             options |= {"text_type": "prompt_ensemble", "slerp_weight": 0.0}
         return Adopted(options, classes if unnamed is None else numbered_classes(C), unnamed)
 
-    def published_classes(self, count: int, given: Mapping[str, Any]) -> tuple[Classes, str | None]:
+    def published_classes(self, count: int, flags: Mapping[str, Any]) -> tuple[Classes, str | None]:
         """Return the classes that ``--dataset`` or ``--class-texts`` names, and what is wrong with their number."""
-        classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
+        classes = load_classes(flags.get("dataset", "RAER"), flags.get("class_texts"))
         if len(classes) == count:
             return replace(classes, names=self.published_names(classes)), None
         return classes, (

@@ -78,7 +78,7 @@ class EmoClip(Method):
     published_unknown = ("num_segments",)
     takes_any_texts = True
 
-    def check(self, config: Config, given: Mapping[str, Any]) -> None:
+    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
         if config.data.captions is not None and config.loss.caption_source == "class":
             raise UserError(f"--captions {config.data.captions}: --caption-source class reads none; keep one")
 
@@ -128,20 +128,20 @@ class EmoClip(Method):
     def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> CaptionTask:
         return CaptionTask(model, names, loss)
 
-    def adopt(self, report: Published, shape: ClipShape, given: Mapping[str, Any]) -> Adopted:
+    def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """The classes are whatever texts the user names: the model compares videos with any text."""
         positions = report.model.get("temporal.positions")
-        if positions is not None and given.get("num_segments", 1) >= positions.shape[1]:
+        if positions is not None and flags.get("num_segments", 1) >= positions.shape[1]:
             raise UserError(
-                f"--num-segments {given['num_segments']}: the file has positions of {positions.shape[1] - 1}"
+                f"--num-segments {flags['num_segments']}: the file has positions of {positions.shape[1] - 1}"
             )
         head = report.model.get("readout.2.weight")
         if report.token_embedding is None:
             outputs = f"{len(head)} numbers" if head is not None else "features"
             reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"
             return Adopted({}, numbered_classes(1), reason)
-        classes = load_classes(given.get("dataset", "RAER"), given.get("class_texts"))
-        texts = classes.texts_of(given.get("text_type", "class_descriptor"))
+        classes = load_classes(flags.get("dataset", "RAER"), flags.get("class_texts"))
+        texts = classes.texts_of(flags.get("text_type", "class_descriptor"))
         report.prompts = [text for row in texts for text in row]
         report.model["tokens"] = build.class_tokens(texts)
         report.model["token_embedding"] = report.token_embedding

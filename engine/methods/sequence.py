@@ -43,7 +43,7 @@ class Sequence(Method):
     }
     split_by_fold = True
 
-    def check(self, config: Config, given: Mapping[str, Any]) -> None:
+    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
         options = config.sequence
         if config.results.ci in ("persons", "clips"):
             raise UserError(f"--ci {config.results.ci}: of --model sequence whole videos are drawn again; auto or off")

@@ -11,9 +11,9 @@ from dataloader.clips import draws_of
 from dataloader.transforms import AugmentationLimits, draw_augmentation
 from engine import session
 from engine.device import to_device
+from engine.epoch_scores import RunningLosses, RunningScore
 from engine.registry import method_named
 from engine.regress import regression_loss
-from engine.running import RunningLosses, RunningScore
 from engine.step import TrainingStep
 from models.losses import action_unit_loss, ccc_loss, expression_loss
 from tests.support.resuming import read

@@ -13,7 +13,7 @@ import torch
 
 from dataloader.annotation import Clip
 from dataloader.clips import Views
-from engine.keep import hash_data
+from engine.run_checkpoints import hash_data
 from tests.support.resuming import (
     DAMAGES,
     assert_resumes,

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import kill
-from engine.keep import Keeper
+from engine.run_checkpoints import RunCheckpoints
 from main import main
 from tests.support.forked import Forked
 from tests.support.resuming import (
@@ -110,7 +110,7 @@ class TestCrashes:
     @pytest.mark.parametrize(("number", "progress"), [(1, (0, 2)), (3, (0, 5)), (5, (1, 2))])
     def test_after_saving_inside_an_epoch(self, flags, uninterrupted, tmp_path, number, progress):
         folder = tmp_path / "run"
-        prepare = partial(on_call, owner=Keeper, name="save_last", after=at(number, crash))
+        prepare = partial(on_call, owner=RunCheckpoints, name="save_last", after=at(number, crash))
         crash_run(prepare, *flags, *SAVE_EVERY_STEP, "--output-dir", folder)
         saved = read(folder / "last.pt")["progress"]
         assert (saved["epoch"], saved["step"]) == progress
@@ -119,7 +119,7 @@ class TestCrashes:
     @pytest.mark.parametrize(("number", "extra"), [(1, ()), (2, ()), (3, LAST)])
     def test_between_writing_best_and_last(self, flags, uninterrupted_with, tmp_path, number, extra):
         folder = tmp_path / "run"
-        prepare = partial(on_call, owner=Keeper, name="save_best", after=at(number, crash))
+        prepare = partial(on_call, owner=RunCheckpoints, name="save_best", after=at(number, crash))
         crash_run(prepare, *flags, *SAVE_EVERY_STEP, *extra, "--output-dir", folder)
         assert read(folder / "best.pt")["epoch"] == read(folder / "last.pt")["epoch"] + 1
         assert_resumes(folder, uninterrupted_with(*extra))

@@ -1,4 +1,4 @@
-"""What a run keeps on disk: ``best.pt``, which needs nothing but itself, and ``last.pt``, from which a run goes on."""
+"""The checkpoints of a run: ``best.pt``, which needs nothing but itself, and ``last.pt``, from which a run goes on."""
 
 import hashlib
 import json
@@ -23,7 +23,10 @@ TOWERS = ("image_encoder", "text_encoder", "token_embedding")  # of CLIP: in its
 
 @dataclass
 class Progress:
-    """How far a run is: ``epoch`` complete epochs, and ``step`` batches of the next."""
+    """How far a run is: ``epoch`` complete epochs, and ``step`` batches of the next.
+
+    The names are those in checkpoints.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -33,17 +36,17 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def goes_on(self, epochs: int, patience: int) -> bool:
-        """Whether another epoch is due; ``patience`` 0 has no end."""
+        """Return whether another epoch is due; ``patience`` 0 has no end."""
         return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
 
 
-def told_of_set(root: str | None, face_width: float | None) -> dict[str, Any]:
-    """What a checkpoint says of the set that it was trained on, as far as that is known."""
-    told = {"trained_on": set_note(root) or None, "face_width": face_width}
-    return {name: value for name, value in told.items() if value is not None}
+def dataset_facts(root: str | None, face_width: float | None) -> dict[str, Any]:
+    """Return what a checkpoint says of the data set that it was trained on, as far as that is known."""
+    facts = {"trained_on": set_note(root) or None, "face_width": face_width}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
-class Keeper:
+class RunCheckpoints:
     """Writes and reads the state of one training."""
 
     def __init__(
@@ -58,8 +61,11 @@ class Keeper:
         session: Session,
         face_width: float | None = None,
     ) -> None:
-        """``learning``: what has a state besides the model: optimizer, schedule, scaler. ``data``: a hash of what the
-        epochs depend on. ``face_width``: of a face in the middle of those in the boxes."""
+        """Prepare to save.
+
+        ``learning``: what has a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
+        epochs depend on. ``face_width``: median width of the face boxes in pixels.
+        """
         self.model, self.learning, self.folder = model, learning, session.log.folder
         self.writes = session.group.is_main
         self.frozen = {
@@ -77,7 +83,7 @@ class Keeper:
             "clip_shape": shape,
             "selected_on": selected_on,
         }
-        self.about |= told_of_set(config.data.root_dir, face_width)
+        self.about |= dataset_facts(config.data.root_dir, face_width)
 
     def save_best(self, progress: Progress) -> None:
         self._require_finite()
@@ -87,21 +93,21 @@ class Keeper:
         save_checkpoint(self._content(state, progress), self.folder / "best.pt")
 
     def save_last(self, progress: Progress) -> None:
-        """The frozen towers stay out: they are in the CLIP file, and their hash says whether it is the same."""
+        """Write last.pt without the frozen towers: the CLIP file holds them, and a hash says whether it is the same."""
         self._require_finite()
         if not self.writes:
             return
         state = {key: value for key, value in self.model.state_dict().items() if key.split(".")[0] not in self.frozen}
-        more = {
+        resumable = {
             "left_out": self.frozen,
             "progress": asdict(progress),
             "learning": {name: plain(part.state_dict()) for name, part in self.learning.items()},
             "train_list": self.order,
         }
-        save_checkpoint(self._content(state, progress) | more, self.folder / "last.pt", keep_previous=True)
+        save_checkpoint(self._content(state, progress) | resumable, self.folder / "last.pt", keep_previous=True)
 
     def restore(self, content: dict[str, Any], source: Path) -> Progress:
-        """Everything back as it was when ``content`` was saved."""
+        """Restore everything as it was when ``content`` was saved; return the progress."""
         if content["train_list"] != self.order:
             raise UserError(
                 f"{source}: the lists or boxes are not those that it was trained on; it cannot be continued"
@@ -109,10 +115,10 @@ class Keeper:
         if content["left_out"] != self.frozen:
             raise UserError(f"{source}: --clip-path holds other weights than the run was started with")
         try:
-            left = self.model.load_state_dict(to_full(content["model"]), strict=False)
-            lost = [key for key in left.missing_keys if key.split(".")[0] not in self.frozen]
-            if lost or left.unexpected_keys:
-                raise KeyError(*lost[:2], *left.unexpected_keys[:2])
+            keys = self.model.load_state_dict(to_full(content["model"]), strict=False)
+            missing = [key for key in keys.missing_keys if key.split(".")[0] not in self.frozen]
+            if missing or keys.unexpected_keys:
+                raise KeyError(*missing[:2], *keys.unexpected_keys[:2])
             for name, part in self.learning.items():
                 if name == "scaler" and not content["learning"][name]:
                     continue  # begun in float32, as on a CPU: float16 begins here, with the scale of a new run
@@ -125,30 +131,31 @@ class Keeper:
         return self.about | {"model": state, "epoch": progress.epoch, "best": progress.best}
 
     def _require_finite(self) -> None:
-        bad = [name for name, p in self.model.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
-        if bad:
+        learning = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        infinite = [name for name, p in learning.items() if not torch.isfinite(p).all()]
+        if infinite:
             raise UserError(
-                f"{bad[0]} and {len(bad) - 1} more tensors are not finite any more; the checkpoint before this one is "
-                f"kept in {self.folder}; lower --lr or set --grad-clip 1"
+                f"{infinite[0]} and {len(infinite) - 1} more tensors are not finite any more; the checkpoint before "
+                f"this one is kept in {self.folder}; lower --lr or set --grad-clip 1"
             )
 
 
 def tensors_below(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
-    """Of one part of the model, under the names that they have inside it."""
+    """Return the tensors of one part of the model, under the names that they have inside it."""
     state = model.state_dict()
     return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.split(".")[0] == part}
 
 
 def plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Without the schedule's milestones, a Counter: they stand in the config."""
+    """Return a state without the milestones of a schedule: they are a Counter, and stand in the config."""
     return {name: value for name, value in state.items() if name != "milestones"}
 
 
 def hash_data(clips: list[Clip], views: Views) -> str:
-    """Which clips, in which order, with which labels, boxes and captions: what the epochs depend on."""
+    """Return a hash of what the epochs depend on: clips, their order, labels, boxes and captions."""
     digest = hashlib.sha256()
     for clip in clips:
         boxes = views.face_boxes.get(clip.key), views.body_boxes.get(clip.key)
-        told = [] if clip.caption is None else [clip.caption]
-        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *told]).encode())
+        caption = [] if clip.caption is None else [clip.caption]
+        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *caption]).encode())
     return digest.hexdigest()
