@@ -28,7 +28,12 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
     if run.mode == "attention" and run.eval_checkpoint is None:
         raise UserError("--mode attention needs --eval-checkpoint FILE, whose model is explained")
-    if run.mode != "predict" or run.eval_checkpoint is not None or video.onnx is not None:
+    if run.mode != "predict":
+        return
+    about_videos = [name for name in flags if group_of(name) == "video"]
+    if video.input is None and about_videos:
+        raise UserError(f"{flag_of(about_videos[0])} is about videos: name one, --input FILE")
+    if run.eval_checkpoint is not None or video.onnx is not None:
         return
     if video.input is None:
         raise UserError("--mode predict needs --eval-checkpoint FILE")
@@ -51,11 +56,14 @@ def check_files(config: Config) -> None:
         raise UserError(f"--mode {mode} needs {kind}: python main.py --mode {mode} {example}")
 
 
-def check_config(config: Config, flags: Mapping[str, Any]) -> None:
-    """Raise a UserError where options contradict one another; ``flags``: those that the user named."""
+def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
+    """Raise a UserError where options contradict one another; ``flags``: those that the user named.
+
+    ``reads_videos``: boxes are found in videos, and a recipe of training is told what is idle there.
+    """
     check_values(config, flags)
-    check_modes(config, flags)
-    check_data(config, flags)
+    check_modes(config, flags, reads_videos)
+    check_data(config, flags, reads_videos)
     check_optim(config)
     check_pretraining(config)
     check_series(config)
@@ -82,7 +90,7 @@ def check_values(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError(f"--milestones must rise, got {' '.join(map(str, milestones))}")
 
 
-def check_modes(config: Config, flags: Mapping[str, Any]) -> None:
+def check_modes(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
     """Options that belong to other modes. Where videos are read, a recipe of training is told what is idle instead."""
     mode, fields = config.run.mode, options_by_name()
     for name, value in flags.items():
@@ -91,7 +99,7 @@ def check_modes(config: Config, flags: Mapping[str, Any]) -> None:
             continue
         if mode in TRAINING and value == fields[name].default and not set(facts["modes"]).isdisjoint(TRAINING):
             continue  # the runs of an ablation switch off what is the ablation's
-        if names_idle(config) and "train" in facts["modes"]:
+        if reads_videos and "train" in facts["modes"]:
             continue
         if mode == "serve" and name == "overlay":
             raise UserError("--overlay means nothing to --mode serve: the page shows it")
@@ -102,11 +110,10 @@ def check_modes(config: Config, flags: Mapping[str, Any]) -> None:
         )
 
 
-def check_data(config: Config, flags: Mapping[str, Any]) -> None:
+def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
     """Crops, augmentation, and streams that are not there."""
     data, model = config.data, config.model
-    reads_boxes = not names_idle(config)  # bodies of a video are found in it
-    if reads_boxes and data.crop_body and data.bounding_box_body is None:
+    if not reads_videos and data.crop_body and data.bounding_box_body is None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and flags.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
@@ -211,19 +218,14 @@ def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
             raise UserError("--onnx runs on the CPU or on CUDA, not on mps")
     if run.mode == "serve":
         return
-    if video.input is None:
-        about_videos = [name for name in flags if fields[name].metadata["belongs"] and group_of(name) == "video"]
-        if about_videos:
-            raise UserError(f"{flag_of(about_videos[0])} is about videos: name one, --input FILE")
-        return
-    if "features" in flags:
+    if video.input is not None and "features" in flags:
         raise UserError("--input reads videos, --features what was made of them; keep one")
     if video.onnx is not None and run.eval_checkpoint is not None:
         raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
 
 
-def names_idle(config: Config) -> bool:
-    """Return whether ``idle_flags`` are told, so that a recipe of training serves here, too."""
+def reads_videos(config: Config) -> bool:
+    """Return whether a command is about videos, so that a recipe of training serves here, too."""
     return config.run.mode in ("serve", "export") or config.video.input is not None
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.checks import check_command, check_config
+from engine.checks import check_command, check_config, reads_videos
 from engine.options import FILES, GROUPS, MODES, Config
 from engine.registry import method_named
 from engine.series import check_fold, fill_fold, stored_series
@@ -49,15 +49,23 @@ def help_text(arguments: Sequence[str]) -> str:
     return parser.format_help()
 
 
-def make_config(flags: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
-    """Return a checked Config: defaults, below stored options, below what the user named."""
+def make_config(
+    flags: Mapping[str, Any],
+    stored: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    for_videos: bool = False,
+) -> Config:
+    """Return a checked Config: defaults, below stored options, below what the user named.
+
+    ``for_videos``: a program will pass videos, which no option names.
+    """
     layer = from_json(GROUPS, stored) if stored else {}
     name = flags.get("model", layer.get("model"))
     method_defaults = method_named(name).defaults if name else {}  # the default method has none of its own
     config = Config(**resolve(GROUPS, method_defaults, layer, flags))
     check_fold(config, flags, layer)
     config = fill_fold(_with_dependent_defaults(config, flags))
-    check_config(config, flags)
+    check_config(config, flags, for_videos or reads_videos(config))
     return config
 
 

@@ -215,17 +215,14 @@ def footer(timeline: Timeline) -> dict[str, Any]:
 
 
 def video_config(checkpoint: str | Path | None, options: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
-    """Return the checked config for a model on videos, and the options that it was made of.
-
-    "-" stands for any video: the checks of the options want an input before one is known.
-    """
+    """Return the checked config for a model on videos, and the options that it was made of."""
     for name in options.keys() - defaults().keys():
         raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
-    flags: dict[str, Any] = {"mode": "predict", "input": "-"}
+    flags: dict[str, Any] = {"mode": "predict"}
     if checkpoint is not None:
         flags["eval_checkpoint"] = str(checkpoint)
     flags |= checked_numbers(GROUPS, options)
-    return make_config(flags), flags
+    return make_config(flags, for_videos=True), flags
 
 
 def open_model(config: Config, flags: dict[str, Any]) -> Runner:

@@ -13,13 +13,12 @@ from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels, use_device
 from engine.feature_cache import FrameEncoder, open_encoder
-from engine.options import Config, SequenceOptions, VideoOptions
+from engine.options import Config, SequenceOptions, group_of
 from engine.zero_shot import caption_model, plain_clip
 from utils.checkpoint import read_checkpoint
 from utils.errors import UserError, about
 
 CHUNK = 64  # frames in one pass of the image encoder
-NOT_OF_MODELS = {field.name for field in fields(VideoOptions)} | {"mode", "smooth", "features"}
 
 
 class TorchRunner:
@@ -91,7 +90,8 @@ def open_runner(config: Config, flags: dict[str, Any]) -> TorchRunner:
     device, device_warning = choose_device(config.run.device, config.run.gpu)
     tf32_warning = use_device(device, config.optim.tf32)
     amp, amp_warning = choose_amp(config.optim.amp, device)
-    model_options = {name: value for name, value in flags.items() if name not in NOT_OF_MODELS}
+    of_videos = ("mode", "smooth", "features")
+    model_options = {n: value for n, value in flags.items() if group_of(n) != "video" and n not in of_videos}
     if config.run.eval_checkpoint is None:
         config, classes, model = plain_clip(config)
         loaded = LoadedModel(model, model_info(config, "zero-shot", Path(config.model.clip_path), classes.names))
