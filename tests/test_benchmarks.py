@@ -201,3 +201,11 @@ def test_the_fuzzer_ends_a_case_that_hangs():
     with pytest.raises(BaseException, match="longer than"), time_limit(0.05):
         while True:
             pass
+
+
+def test_the_tables_of_the_documents_are_what_the_demo_printed():
+    runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
+    assert list(runs) == list(demo.RUNS)
+    table = demo.table(runs)
+    assert table in Path(ROOT, "docs/results.md").read_text(encoding="utf-8")
+    assert "\n".join(table.splitlines()[:7]) in Path(ROOT, "README.md").read_text(encoding="utf-8")
