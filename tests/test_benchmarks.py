@@ -65,9 +65,6 @@ def test_every_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, 
 def test_the_tables_in_the_documents_are_the_measured_ones():
     measured = json.loads((ROOT / "benchmarks/results/train.json").read_text(encoding="utf-8"))
     assert tables.training_table(measured) in Path(ROOT, "docs/performance.md").read_text(encoding="utf-8")
-    runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
-    assert list(runs) == list(demo.RUNS)
-    assert demo.table(runs) in Path(ROOT, "README.md").read_text(encoding="utf-8")
 
 
 def test_exact_updates_are_those_of_double_precision():
