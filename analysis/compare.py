@@ -21,8 +21,7 @@ from analysis.results import Predictions, read_metrics, read_predictions, temper
 from utils.config import flag_of
 from utils.errors import UserError
 from utils.runlog import RunLog
-from utils.tables import markdown_table, text_table
-from utils.words import plural
+from utils.text import markdown_table, plural, text_table
 
 TITLES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
 LEAST_SHARED = 0.5  # share of the clips of either run

@@ -4,8 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.tables import text_table
-from utils.words import plural
+from utils.text import plural, text_table
 
 Interval = list[float] | None
 KINDS = ("mae", "rmse", "pearson", "ccc")

@@ -7,16 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dataloader.annotation import Clip
+from dataloader.annotation import Clip, set_note
 from dataloader.clips import Views, indexes_of, streams_of
 from dataloader.frames import BadFrame
 from dataloader.packed import open_source
-from dataloader.set_note import set_note
 from dataloader.transforms import PLAIN
 from utils.errors import UserError, one_line
 from utils.files import write_json
 from utils.runlog import RunLog
-from utils.words import plural
+from utils.text import plural
 
 MOST, PER_CLASS, LIMIT = 6, 2, 36  # the surest and the worst mistakes; of each true class; in all
 FRAMES, FRAME_SIZE, GAP, QUALITY = 4, 112, 2, 85  # of a strip, in pixels

@@ -6,7 +6,7 @@ from typing import Protocol
 from analysis.report import statements
 from analysis.report.document import MARKDOWN
 from analysis.report.runs import Run, interval_of, read_run
-from dataloader.set_note import set_note
+from dataloader.annotation import set_note
 from utils.runlog import RunLog
 
 UNKNOWN = "not known to this card"

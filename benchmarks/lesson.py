@@ -78,9 +78,7 @@ def check_file(flag: str, path: Path, endings: tuple[str, ...]) -> None:
 def draw_set(root: Path) -> None:
     try:
         write_set(root, Settings())
-    except UserError:
-        raise
-    except ValueError as error:  # the generator names its own flag
+    except UserError as error:  # the generator names its own flag
         raise UserError(str(error).replace("--out", "--root-dir")) from None
 
 

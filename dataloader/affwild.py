@@ -20,7 +20,7 @@ from dataloader.classes import Classes
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS, find_labelled, lengthen, read_labels, unlabelled
 from dataloader.frames import list_frames, numeric_key
 from utils.errors import UserError
-from utils.words import plural, some
+from utils.text import plural, some
 
 FRAME_FOLDERS = ("cropped_aligned", "cropped_aligned_images")
 ANNOTATION_FOLDERS = ("annotations", "annotation", "*ABAW_Annotations")  # or the root itself

@@ -1,18 +1,19 @@
 """Lists of clips and their captions → clips found on disk, whatever the layout of the list.
 
-A folder may stand in place of a list.
+A folder may stand in place of a list: ``<class>/<clip>/<frames>``, or ``<class>/<image>`` where a clip is one image.
 """
 
+import json
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataloader.classes import Classes, read_json
-from dataloader.frames import list_frames
-from dataloader.layouts import BadLabel, Line, read_lines
-from dataloader.paths import VIDEOS, clip_key, find_clip_folder, find_file, resolve_path
-from dataloader.scan import scan_folder
-from utils.errors import OnFault, UserError, raise_error
+from dataloader.frames import SUFFIXES, list_frames, numeric_key
+from dataloader.layouts import BadLabel, Line, labels_named, read_lines
+from dataloader.paths import VIDEOS, clip_key, find_clip_folder, find_file, resolve_path, slashes
+from utils.errors import OnFault, UserError, raise_error, reason_of
 
 Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
@@ -159,3 +160,54 @@ def read_captions(file: str, root: str | None) -> dict[str, str]:
 
 def _caption_of(key: str, captions: dict[str, str]) -> str | None:
     return captions.get(key) or captions.get(key.replace("/", "_"))
+
+
+def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
+    """Yield every clip, class by class; the paths begin with ``prefix``, the folder as the user names it."""
+    for name in _visible(folder):
+        try:
+            if not (folder / name).is_dir():
+                _refuse_media(folder / name, "expected folders named like the classes")
+                continue
+            labels, names = labels_named(name, f"folder {folder}", classes), _visible(folder / name)
+        except UserError as error:
+            on_fault(error)
+            continue
+        for clip in _clips(folder / name, names, classes, on_fault):
+            yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(prefix)}/{name}/{clip}"), labels)
+
+
+def _clips(folder: Path, names: list[str], classes: Classes, on_fault: OnFault) -> Iterator[str]:
+    has_images = classes.layout == "images"
+    for name in names:
+        if name.lower().endswith(SUFFIXES) if has_images else (folder / name).is_dir():
+            yield name
+        elif not has_images:
+            try:
+                _refuse_media(folder / name, "expected a folder of frames for each clip")
+            except UserError as error:
+                on_fault(error)
+
+
+def _refuse_media(path: Path, expected: str) -> None:
+    """Raise for a video or an image, which means another layout; any other file beside the clips is ignored."""
+    if path.name.lower().endswith(VIDEOS):
+        raise UserError(f"{path}: is a video, {expected}; extract its frames first")
+    if path.name.lower().endswith(SUFFIXES):
+        raise UserError(f"{path}: is an image, {expected}")
+
+
+def _visible(folder: Path) -> list[str]:
+    try:
+        return sorted((p.name for p in folder.iterdir() if not p.name.startswith(".")), key=numeric_key)
+    except OSError as error:
+        raise UserError(f"folder {folder}: {reason_of(error)}") from None
+
+
+def set_note(root: str | None) -> str | None:
+    """Return the note, or None where the set has none."""
+    try:
+        note = json.loads((Path(root or ".") / "about.json").read_text(encoding="utf-8"))["note"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return note if isinstance(note, str) else None

@@ -38,7 +38,7 @@ from utils.errors import UserError
 from utils.files import acquire_lock, atomic_write
 from utils.processes import default_workers
 from utils.runlog import progress_bar
-from utils.words import plural
+from utils.text import plural
 
 LOCK = "journal.lock"
 FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much

@@ -34,7 +34,7 @@ from utils.checkpoint import hash_tensors
 from utils.errors import UserError, about, reason_of
 from utils.files import atomic_write, write_json
 from utils.runlog import progress_bar
-from utils.words import plural
+from utils.text import plural
 
 if TYPE_CHECKING:  # long videos are read by --mode cache alone, so a training does not import their files
     from dataloader.affwild import Video

@@ -12,7 +12,7 @@ from engine.registry import method_named
 from engine.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog
-from utils.words import plural
+from utils.text import plural
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from dataloader.classes import Classes
 from engine.options import Config
 from engine.registry import method_named
 from models.clip_backbone import load_clip
-from models.clip_towers import Clip, ClipShape
-from models.uninitialised import UninitialisedWeights
+from models.clip_towers import Clip, ClipShape, UninitialisedWeights
 from utils.errors import UserError
 
 # buffers that say which classes a model knows: never taken from another model

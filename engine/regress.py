@@ -37,7 +37,7 @@ from models.losses import concordance, weighted_mean
 from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 from utils.config import flag_of
 from utils.errors import UserError, about
-from utils.words import plural
+from utils.text import plural
 
 FEW_SUBJECTS = 20
 HIDDEN = 256  # width of the readout's hidden layer

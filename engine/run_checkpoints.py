@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dataloader.annotation import Clip
+from dataloader.annotation import Clip, set_note
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from dataloader.set_note import set_note
 from engine.options import Config
 from engine.session import Session
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full

@@ -2,16 +2,17 @@
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from analysis.calibration import Calibration, fit_temperature, stored_calibration
 from analysis.intervals import require_persons
 from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.calibrate import calibrate, require_validation
 from engine.checkpoints import initial_weights
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, training_loader
@@ -35,7 +36,8 @@ from engine.session import Session, open_session
 from engine.shared import final_loader
 from engine.step import TrainingStep
 from engine.waiting import TimedLoader, WaitingAdvice
-from utils.checkpoint import load_checkpoint, to_full
+from utils.checkpoint import load_checkpoint, save_checkpoint, to_full
+from utils.errors import UserError
 from utils.runlog import progress_bar
 
 
@@ -209,17 +211,7 @@ class Trainer(Loop):
         if split == "val":
             caveat = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{caveat}")
-        calibrated = calibrate(
-            best,
-            path,
-            task=self.task,
-            clips=self.splits["val"],
-            views=self.views,
-            stop=self.stop,
-            config=self.config,
-            session=self.session,
-            split=split,
-        )
+        calibrated = self.calibrate(best, path, split)
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         clips = self.splits[split]
         loader = self.watch(evaluation_loader(self.config, clips, self.views, self.session))
@@ -230,6 +222,34 @@ class Trainer(Loop):
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
         return metrics
+
+    def calibrate(self, best: dict[str, Any], path: Path, split: str) -> Calibration:
+        """Return the calibration in ``best``, the content of ``path``; with ``--calibrate`` fit it first and store it.
+
+        One temperature is fitted on the validation clips. A run that ends again fits again, so that the temperature
+        belongs to the weights of best.pt. ``split`` is scored next.
+        """
+        if not self.config.results.calibrate:
+            return stored_calibration(best, path)
+        loader = self.watch(evaluation_loader(self.config, self.splits["val"], self.views, self.session))
+        _, label, logits, _ = predict(self.task, loader, self.config, self.session, "calibration")
+        temperature = fit_temperature(logits, label)
+        if temperature is None:
+            self.log.warn(
+                f"--calibrate: the {len(label)} validation clips tell no temperature (all answers are right, or logits "
+                f"say nothing of the label): probabilities stay as they are"
+            )
+            return stored_calibration({}, path)
+        calibration = Calibration(temperature, "val", len(label))
+        if self.group.is_main:
+            save_checkpoint(best | {"calibration": calibration.as_dict()}, path)
+        caveat = ""
+        if split == "val":
+            caveat = ", which are scored as well: their ECE is optimistic"
+        elif self.config.optim.select_on == "val":
+            caveat = ", which chose the epoch too: for one number that matters little"
+        self.log.say(f"temperature {temperature:.3f}, fitted on {len(label)} validation clips{caveat}")
+        return calibration
 
     @property
     def selected_on(self) -> str:
@@ -264,3 +284,12 @@ class Trainer(Loop):
         self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])
         if values["train/replaced_frames"]:
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
+
+
+def require_validation(splits: Splits, config: Config) -> None:
+    """Raise a UserError before the first epoch where ``--calibrate`` has no clips to fit a temperature on."""
+    if config.results.calibrate and not splits.val:
+        raise UserError(
+            "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
+            "(or leave it out: --no-calibrate)"
+        )

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, shape_of
-from models.uninitialised import UninitialisedWeights
+from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, UninitialisedWeights, shape_of
 from utils.archive import read_archive
 from utils.errors import UserError, closest, first_line
 

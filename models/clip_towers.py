@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 TEXT_LENGTH = 77
@@ -262,3 +263,18 @@ class Clip(nn.Module):
 
     def openai_state(self) -> dict[str, Tensor]:
         return {key.removeprefix("text."): value for key, value in self.state_dict().items()}
+
+
+class UninitialisedWeights(TorchFunctionMode):
+    """Inside, new weights hold whatever memory held.
+
+    Drawing 150 million random numbers costs seconds. torch's meta device would do the same, but imports its compiler.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)

@@ -16,8 +16,7 @@ from engine.options import Config
 from sweep.plan import BASE
 from sweep.pooled import FinishedRun, require_same_clips
 from utils.runlog import RunLog
-from utils.tables import markdown_table, text_table
-from utils.words import plural
+from utils.text import markdown_table, plural, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

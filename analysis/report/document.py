@@ -17,7 +17,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from utils.tables import markdown_table
+from utils.text import markdown_table
 
 STEPS = 10  # shades of a cell in style.css
 WORDS = 24  # a cell with more letters holds text, not a number

@@ -24,7 +24,7 @@ from analysis.report.statements import (
     video_table,
 )
 from utils.config import flag_of
-from utils.words import plural
+from utils.text import plural
 
 MOST_CURVES = 4  # lines that can be told apart
 CURVE_SCORES = ("val/uar", "test/uar", "train/uar", "val/war", "test/war")

@@ -4,7 +4,7 @@ from typing import Any
 
 from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
 from utils.config import written
-from utils.words import plural
+from utils.text import plural
 
 FEW_CLIPS = 20  # of a class; below it one clip moves UAR visibly
 FEW_SUBJECTS = 20

@@ -14,7 +14,7 @@ from engine.interrupt import Interruption
 from engine.options import Config
 from utils.errors import Interrupted, UserError, one_line
 from utils.runlog import RunLog, open_run
-from utils.words import plural, some
+from utils.text import plural, some
 
 __all__ = ["Predictor", "predict"]
 

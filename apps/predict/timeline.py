@@ -13,7 +13,7 @@ import numpy as np
 
 from apps.predict.runners import ModelInfo
 from dataloader.boxes import Box
-from utils.words import plural
+from utils.text import plural
 
 FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"  # values of ``Row.seen``
 UNCERTAIN = "uncertain"

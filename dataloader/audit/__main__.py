@@ -20,8 +20,7 @@ from dataloader.audit.options import AuditOptions, each_fold, read_options
 from utils.command import run_command, writing_to
 from utils.errors import UserError, one_line
 from utils.files import write_json
-from utils.tables import text_table
-from utils.words import plural
+from utils.text import plural, text_table
 
 WIDTH = 100  # columns of the report
 

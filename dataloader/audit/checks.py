@@ -13,7 +13,7 @@ import numpy as np
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
 from dataloader.frames import find_unreadable
-from utils.words import plural
+from utils.text import plural
 
 KINDS = {  # of findings, by severity
     "error": "list line label clip same_name two_labels clip_shared content_shared unreadable box_file box_entry",

@@ -19,8 +19,7 @@ from dataloader.layouts import header_of
 from dataloader.paths import FOLDS_FILE
 from utils.errors import UserError, reason_of
 from utils.files import write_json
-from utils.tables import text_table
-from utils.words import plural
+from utils.text import plural, text_table
 
 PARTS = ("train", "val", "test")
 MANY_UNITS = 2000  # beyond it units are mostly single clips, which are even without exchanges

@@ -20,7 +20,7 @@ from dataloader.prepare.sources import Source, find_videos, make_sources, read_c
 from dataloader.prepare.store import VideoRecord
 from utils.command import run_command, writing_to
 from utils.errors import UserError, one_line
-from utils.words import plural, some
+from utils.text import plural, some
 
 
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:

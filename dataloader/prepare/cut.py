@@ -23,7 +23,7 @@ from dataloader.video import Video, open_video
 from utils.errors import UserError
 from utils.processes import ordered_map
 from utils.runlog import progress_bar
-from utils.words import plural
+from utils.text import plural
 
 EXTRA_TRACKS = 8  # faces followed beyond the persons asked for: some of them may be no faces
 MIN_FRAMES = 0.5  # share of the frames that a clip should have; videos with gaps have fewer

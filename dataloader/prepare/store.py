@@ -16,7 +16,7 @@ from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import STATE, Source
 from utils.errors import UserError
 from utils.files import acquire_lock, write_json
-from utils.words import plural, some
+from utils.text import plural, some
 
 FORMAT = 3
 IMAGES = "images"

@@ -12,7 +12,7 @@ from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.session import open_session
 from utils.errors import UserError, about
-from utils.words import plural
+from utils.text import plural
 
 
 def evaluate_sequence(opened: Opened, config: Config, flags: dict[str, Any]) -> dict[str, Any]:

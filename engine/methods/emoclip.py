@@ -20,7 +20,7 @@ from engine.methods.base import (
 from engine.registry import register
 from utils.errors import UserError
 from utils.lazy import Lazy
-from utils.words import plural
+from utils.text import plural
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

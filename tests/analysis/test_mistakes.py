@@ -10,11 +10,10 @@ from PIL import Image
 
 from analysis.mistakes import LIMIT, MOST, PER_CLASS, choose, draw_strip, strip_or_failure
 from dataloader import pack
-from dataloader.annotation import Clip, read_annotation
+from dataloader.annotation import Clip, read_annotation, set_note
 from dataloader.classes import load_classes
 from dataloader.clips import Views
 from dataloader.packed import open_source
-from dataloader.set_note import set_note
 from tests.support.tiny import FACE_COLOURS, as_arguments, write_set
 from tests.support.tools import FAST, run_main
 

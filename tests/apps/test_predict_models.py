@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from apps.predict.run import Predictor
-from dataloader.set_note import set_note
+from dataloader.annotation import set_note
 from tests.support import affect
 from tests.support.exported import export_checkpoint
 from tests.support.tools import FAST, RANDOM_CLIP, error_of, run_main

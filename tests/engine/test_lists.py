@@ -15,8 +15,11 @@ class Messages:
     """Keeps what a log would print."""
 
     def __init__(self) -> None:
-        self.lines, self.warnings = [], []
-        self.say, self.warn = self.lines.append, self.warnings.append
+        self.lines, self.warnings, self.facts = [], [], {"data": {}}
+        self.say = self.lines.append
+
+    def warn(self, text, kind=None):
+        self.warnings.append(text)
 
 
 def clips_of(names, person=lambda name: None, listed=1):

@@ -20,9 +20,8 @@ from engine.data import evaluation_loader
 from engine.device import join_batches
 from engine.session import Session, plain_words
 from engine.waiting import TimedLoader, WaitingAdvice
-from models.clip_towers import Clip
+from models.clip_towers import Clip, UninitialisedWeights
 from models.temporal import TemporalTransformer
-from models.uninitialised import UninitialisedWeights
 from tests.support.tools import configure, run_main
 from utils import processes
 from utils.errors import UserError

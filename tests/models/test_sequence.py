@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.build import State
+from models.clip_towers import UninitialisedWeights
 from models.losses import action_unit_loss, ccc_loss, expression_loss
 from models.sequence import FrameNorm, NormedConv, SequenceModel, TemporalConvNet, sequence_like, sinusoids
-from models.uninitialised import UninitialisedWeights
 from utils.errors import UserError
 
 SMALL = {"channels": (12, 10, 8), "kernel": 3, "width": 16, "layers": 2, "heads": 4, "hidden": 20, "readout_width": 14}

@@ -20,7 +20,7 @@ from sweep.pooled import FinishedRun
 from tests.support.pictures import REAL, pixels_of
 from tests.support.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
 from tests.support.tools import RANDOM_CLIP, ROOT, Run
-from utils.tables import text_table
+from utils.text import text_table
 
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0", "--iec-text", "descriptive"]
 ABLATE = ["--mode", "ablate", "--grid"]

@@ -1,4 +1,4 @@
-"""Tables as plain text and as Markdown: the one renderer of the project."""
+"""Text for users: counts and lists in a sentence, tables as plain text and as Markdown."""
 
 from collections.abc import Sequence
 
@@ -26,3 +26,13 @@ def markdown_table(header: Sequence[str], rows: Rows, align: str = "") -> list[s
     rules = ["---:" if column < len(align) and align[column] == "r" else "---" for column in range(len(header))]
     lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     return [f"| {' | '.join(row)} |" for row in (lines[0], rules, *lines[1:])]
+
+
+def plural(count: int, word: str) -> str:
+    """Return ``1 clip``, ``1,200 clips``."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def some(names: Sequence[object], most: int = 5) -> str:
+    """Return the first ``most`` names: ``a, b, ...``."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
