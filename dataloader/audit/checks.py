@@ -162,8 +162,11 @@ def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
     first: dict[str, Clip] = {}
     repeated = []
     for clip in clips:
-        before = first.setdefault(clip.key, clip)
-        if before is clip or before.label != clip.label:
+        if clip.key not in first:
+            first[clip.key] = clip
+            continue
+        before = first[clip.key]
+        if before.label != clip.label:
             continue
         if before.folder == clip.folder or before.folder.resolve() == clip.folder.resolve():
             repeated.append(location(clip))
