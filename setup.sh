@@ -43,7 +43,7 @@ install_into_venv() { # REQUIREMENTS...
 }
 
 find_python() { # sets PYTHON; an argument "dev" asks for the test packages too
-    local modules=(torch torchvision clip numpy cv2 PIL sklearn tqdm tensorboard matplotlib safetensors av flask jinja2)
+    local modules=(torch torchvision clip numpy cv2 PIL sklearn tqdm tensorboard matplotlib safetensors av flask jinja2 filelock scipy)
     local files=(requirements.txt)
     if [ "${1:-}" = dev ]; then
         modules+=(pytest xdist hypothesis ruff onnx onnxruntime playwright skimage)

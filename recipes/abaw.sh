@@ -6,6 +6,7 @@
 #   bash recipes/abaw.sh data/videos outputs/abaw 0 recipes/simulated_videos.args \
 #     --clip-path weights/mini_clip.safetensors --image-size 112 --batch-size 64 --lr-image-encoder 1e-4 --frame-step 4
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 
 root=${1:?the set, in the layout of Aff-Wild2}
 out=${2:?a folder for everything that is made}
@@ -13,9 +14,9 @@ fold=${3:-0}
 recipe=${4:-recipes/sequence.args}
 shift $(($# < 4 ? $# : 4))
 
-python main.py @recipes/frame_expr.args --root-dir "$root" --fold "$fold" "$@" --output-dir "$out/frames"
-python main.py --mode cache --eval-checkpoint "$out/frames/best.pt" --root-dir "$root" \
+"$PYTHON" main.py @recipes/frame_expr.args --root-dir "$root" --fold "$fold" "$@" --output-dir "$out/frames"
+"$PYTHON" main.py --mode cache --eval-checkpoint "$out/frames/best.pt" --root-dir "$root" \
   --cache-dir "$out/features" --output-dir "$out/cache"
-python main.py "@$recipe" --root-dir "$root" --fold "$fold" --features "$out/features" --output-dir "$out/sequence"
-python main.py --mode eval --eval-checkpoint "$out/sequence/best.pt" --smooth 15 \
+"$PYTHON" main.py "@$recipe" --root-dir "$root" --fold "$fold" --features "$out/features" --output-dir "$out/sequence"
+"$PYTHON" main.py --mode eval --eval-checkpoint "$out/sequence/best.pt" --smooth 15 \
   --output-dir "$out/submission"
