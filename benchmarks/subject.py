@@ -17,9 +17,9 @@ from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from engine.config import read_command
 from engine.epoch_scores import RunningScore
+from engine.methods import method_named
 from engine.methods.clip_caer import PromptTask
 from engine.options import Config, LossOptions
-from engine.registry import method_named
 from engine.step import TrainingStep
 from models.clip_backbone import RANDOM_SHAPE, tokenize
 from models.clip_towers import Clip, ClipShape

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from engine.config import make_config
+from engine.methods import method_named
 from engine.methods.base import Method
 from engine.model import load_initial_weights, rebuild_model
 from engine.options import GROUPS, Config, group_of, names_with, options_by_name
-from engine.registry import method_named, method_names
+from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
 from utils.checkpoint import hash_tensors, read_checkpoint, to_full

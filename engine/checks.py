@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from engine.methods import method_named
 from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
-from engine.registry import method_named
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
 from utils.errors import UserError

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.checks import check_command, check_config, reads_videos
+from engine.methods import method_named
 from engine.options import FILES, GROUPS, MODES, Config
-from engine.registry import method_named
 from engine.series import check_fold, fill_fold, stored_series
 from utils.config import Parser, build_parser, expand_recipes, from_json, parse, resolve
 from utils.errors import UserError

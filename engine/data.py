@@ -17,8 +17,8 @@ from dataloader.packed import open_pack, open_source
 from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.transforms import AugmentationLimits
 from engine.feature_cache import FeatureCache
+from engine.methods import method_named
 from engine.options import Config
-from engine.registry import method_named
 from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import RunLog

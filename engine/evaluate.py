@@ -18,9 +18,9 @@ from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoin
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.lists import read_splits, require_lists, run_classes
+from engine.methods import method_named
 from engine.methods.base import ClipTask, Method
 from engine.options import Config, group_of, options_by_name
-from engine.registry import method_named
 from engine.session import Session, open_session
 from utils.config import flag_of
 from utils.errors import UserError, about

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+from engine.methods import method_named
 from engine.options import Config, defaults, names_with
-from engine.registry import method_named
 from utils.runlog import open_run, safe_name
 
 

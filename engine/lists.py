@@ -7,8 +7,8 @@ from dataloader.audit.checks import Counts, bad_beginnings, differing_counts, ov
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.packed import open_pack
 from dataloader.splits import hold_out
+from engine.methods import method_named
 from engine.options import Config
-from engine.registry import method_named
 from engine.shared import remembered
 from utils.errors import UserError, closest
 from utils.runlog import RunLog

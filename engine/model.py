@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dataloader.classes import Classes
+from engine.methods import method_named
 from engine.options import Config
-from engine.registry import method_named
 from models.clip_backbone import load_clip
 from models.clip_towers import Clip, ClipShape, UninitialisedWeights
 from utils.errors import UserError

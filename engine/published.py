@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from engine.methods import method_named
 from engine.methods.base import Method, PublishedLayout
 from engine.options import GROUPS, Config
-from engine.registry import method_named, method_names
+from engine.registry import method_names
 from models.clip_towers import VOCABULARY, shape_of
 from models.published import Published, sort_published
 from utils.checkpoint import FORMAT

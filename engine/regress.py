@@ -23,10 +23,10 @@ from engine.checkpoints import Opened, model_config, open_checkpoint, rebuild
 from engine.clip_predict import predict
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.evaluate import require_read
+from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, build_schedule
 from engine.options import Config
-from engine.registry import method_named
 from engine.resume import Start
 from engine.run_checkpoints import dataset_facts
 from engine.session import Session, open_session

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_origin
 
+from engine.methods import method_named
 from engine.options import GROUPS, Config
-from engine.registry import method_named
 from utils.config import flag_of, parse
 from utils.errors import UserError, closest
 

@@ -18,8 +18,8 @@ from dataloader.annotation import Clip
 from dataloader.clips import Views
 from engine.device import join_batches, to_device
 from engine.feature_cache import STREAMS, cache_name
+from engine.methods import method_named
 from engine.options import Config
-from engine.registry import method_named
 from engine.session import Session
 from utils.checkpoint import hash_tensors
 from utils.runlog import progress_bar

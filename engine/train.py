@@ -23,11 +23,11 @@ from engine.feature_cache import FeatureCache, cache_features
 from engine.interrupt import Interruption
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
+from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.model import build_model
 from engine.optim import build_schedule, describe_groups
 from engine.options import Config
-from engine.registry import method_named
 from engine.resume import continued_folder, is_complete, start_of_training
 from engine.run_checkpoints import Progress, RunCheckpoints, hash_data
 from engine.run_hash import NAME as RUN_HASH

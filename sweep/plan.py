@@ -14,8 +14,8 @@ from dataloader.classes import load_classes
 from dataloader.paths import count_folds, resolve_path
 from engine.config import make_config
 from engine.lists import class_named, run_classes
+from engine.methods import method_named
 from engine.options import Config
-from engine.registry import method_named
 from engine.series import read_grid, seeds_of, waiting_paths
 from utils.config import flag_of, written
 from utils.errors import UserError

@@ -22,11 +22,12 @@ MAY_IMPORT = {  # package → packages of ours, besides itself
     "main": BELOW_ENGINE | {"engine", "sweep", "apps", "simulate"},
 }
 LEVELS = (  # of engine/: a file imports files of its own level and of those before it
-    {"registry", "options", "series", "checks", "config"},
+    {"registry", "options"},
     {"methods"},
     {
-        "checkpoints", "clip_predict", "data", "device", "epoch_scores", "feature_cache", "interrupt", "lists", "loop",
-        "model", "optim", "published", "resume", "run_checkpoints", "run_hash", "session", "shared", "step", "waiting",
+        "checkpoints", "checks", "clip_predict", "config", "data", "device", "epoch_scores", "feature_cache",
+        "interrupt", "lists", "loop", "model", "optim", "published", "resume", "run_checkpoints", "run_hash", "series",
+        "session", "shared", "step", "waiting",
     },
     {"evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
 )  # fmt: skip

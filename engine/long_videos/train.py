@@ -27,10 +27,10 @@ from engine.long_videos.data import (
 from engine.long_videos.predict import predict_videos
 from engine.long_videos.results import score_and_write
 from engine.loop import Loop
+from engine.methods import method_named
 from engine.methods.sequence import SequenceTask
 from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
-from engine.registry import method_named
 from engine.resume import ResumePoint, Start, continued_folder, is_complete
 from engine.run_checkpoints import Progress, RunCheckpoints
 from engine.session import Session, open_session

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.model_card import UNKNOWN, model_card, short_path
 from analysis.report.runs import read_run
-from engine.registry import method_named
+from engine.methods import method_named
 from tests.support.affect import write_set as write_videos
 from tests.support.run_folders import class_metrics, number_metrics, video_metrics, write_run
 from tests.support.tiny import as_arguments, write_set

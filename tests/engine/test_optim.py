@@ -12,9 +12,9 @@ from torch import nn
 from benchmarks.subject import make_subject, small_shape
 from dataloader.classes import load_classes
 from engine.config import read_command, warnings_of
+from engine.methods import method_named
 from engine.model import build_model
 from engine.optim import build_optimizer, build_schedule, parameter_groups, prepare_towers, step_scaled
-from engine.registry import method_named
 from models.classifiers import FrameExpression
 from models.clip_backbone import load_clip
 from tests.support.tools import RANDOM_CLIP, ROOT, configure, make_task, random_batch

@@ -12,7 +12,7 @@ from dataloader.transforms import AugmentationLimits, draw_augmentation
 from engine import session
 from engine.device import to_device
 from engine.epoch_scores import RunningLosses, RunningScore
-from engine.registry import method_named
+from engine.methods import method_named
 from engine.regress import regression_loss
 from engine.step import TrainingStep
 from models.losses import action_unit_loss, ccc_loss, expression_loss

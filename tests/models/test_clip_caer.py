@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataloader.classes import load_classes
+from engine.methods import method_named
 from engine.model import rebuild_model
-from engine.registry import method_named
 from models.clip_backbone import RANDOM_SHAPE, load_clip, tokenize
 from models.clip_caer import Adapter, instance_enhanced_cosine
 from tests.support.tools import configure

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from dataloader.classes import Classes, load_classes, with_compounds
+from engine.methods import method_named
 from engine.model import build_model, rebuild_model
 from engine.options import Config
-from engine.registry import method_named
 from models.build import build_readout
 from models.classifiers import prototypes
 from models.clip_backbone import tokenize
