@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.registry import method_names
 from tests.support.tools import ROOT
 
 ROOMS = ("analysis", "apps", "dataloader", "engine", "models", "simulate", "sweep", "utils")
@@ -152,6 +153,20 @@ def test_models_know_no_device_and_no_absolute_path(file):
             assert node.func.id != "print", f"line {node.lineno}"
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert not re.match(r"(/\w+/|[A-Za-z]:\\|cuda\b)", node.value), f"line {node.lineno}: {node.value}"
+
+
+LAYOUTS = "models.published"  # its names are those of published layouts
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_no_other_file_compares_method_names(file):
+    if module_of(file).startswith("engine.methods") or module_of(file) == LAYOUTS:
+        return
+    names = set(method_names()) - {"sequence"}  # a group of options has this name, too
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            constants = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+            assert not constants & names, f"line {node.lineno}"
 
 
 def test_only_one_file_of_the_models_knows_openai_clip():

@@ -109,7 +109,7 @@ def load_model(opened: Opened, model_options: dict[str, Any], config: Config) ->
     """Return the model of a checkpoint: with new class texts, of frames, or with its own classes or numbers."""
     if "class_texts" in model_options:
         config, classes, model = caption_model(opened, model_options)
-        return LoadedModel(model, model_info(config, "emoclip", opened.path, classes.names))
+        return LoadedModel(model, model_info(config, opened.method.name, opened.path, classes.names))
     if opened.unnamed:
         raise UserError(f"{opened.path}: {opened.unnamed}")
     content = opened.content
