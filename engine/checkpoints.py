@@ -108,7 +108,7 @@ def stored_config(content: dict[str, Any]) -> Config:
 
 
 def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape:
-    """From the tensors; a last.pt leaves frozen towers out and says their sizes."""
+    """Return the sizes of the CLIP: from the tensors, or from a last.pt, which leaves frozen towers out."""
     try:
         if "left_out" in content:
             return ClipShape(**content["clip_shape"])
@@ -145,8 +145,8 @@ def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str 
         raise UserError(
             "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
         )
-    named = {name: value for name, value in flags.items() if name != "files"}
-    return make_config(named | {"mode": mode}, layer)
+    overrides = {name: value for name, value in flags.items() if name != "files"}
+    return make_config(overrides | {"mode": mode}, layer)
 
 
 def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:

@@ -1,10 +1,11 @@
 """Options that contradict one another, or mean nothing to a mode or a method: refused by the flags' names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from engine.methods import method_named
+from engine.methods.base import Method
 from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
@@ -69,6 +70,10 @@ def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -
     check_series(config)
     check_seeds(config)
     check_ablation(config)
+    method = method_named(config.model.model)
+    if config.optim.select_on == "test" and method.split_by_fold:
+        raise UserError(f"--select-on test: --model {method.name} knows training and validation videos; val or last")
+    method.check(config, flags)
     check_videos(config, flags)
     if config.run.mode == "train":
         check_training(config, flags)
@@ -163,37 +168,35 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError("--val-fraction holds clips out of train, but --val-annotation names a list; keep one")
     if select_on == "val" and data.val_annotation is None and data.val_fraction == 0:
         raise UserError("--select-on val needs --val-annotation or a --val-fraction above 0 (or use --select-on last)")
-    if select_on == "test" and method.split_by_fold:
-        raise UserError(f"--select-on test: --model {method.name} knows training and validation videos; val or last")
     if select_on == "test" and data.test_annotation is None and not config.run.dry_run:
         raise UserError("--select-on test needs --test-annotation FILE")
     if model.task not in method.tasks:
         raise UserError(
             f"--task {model.task} means nothing to --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
-    method.check(config, flags)
-    check_method(model.model, flags, f"--model {method.name}")
+    check_method(model.model, flags)
     check_task(model.model, model.task, flags)
 
 
-def check_method(name: str, flags: Mapping[str, Any], reader: str) -> None:
-    """Raise a UserError for an option that a method has no use for, unless it says what holds anyway."""
-    method, fields = method_named(name), options_by_name()
-    usual = defaults() | dict(method.defaults)
-    for option in sorted(flags):
-        part = fields[option].metadata["part"]
-        if part is not None and part not in method.reads and flags[option] != usual[option]:
-            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
+def check_method(name: str, flags: Mapping[str, Any]) -> None:
+    """Raise a UserError for an option that a method has no use for."""
+    method = method_named(name)
+    _refuse_unread(flags, method, method.reads, f"--model {name}")
 
 
 def check_task(name: str, task: str, flags: Mapping[str, Any]) -> None:
     """Raise a UserError for an option that belongs to another task of the method."""
-    method, fields = method_named(name), options_by_name()
-    parts, usual = method.task_reads.get(task, method.reads), defaults() | dict(method.defaults)
+    method = method_named(name)
+    _refuse_unread(flags, method, method.task_reads.get(task, method.reads), f"--task {task}")
+
+
+def _refuse_unread(flags: Mapping[str, Any], method: Method, parts: Collection[str], reader: str) -> None:
+    """Raise a UserError for an option of another part than ``parts``, unless its value is what holds anyway."""
+    fields, usual = options_by_name(), defaults() | dict(method.defaults)
     for option in sorted(flags):
         part = fields[option].metadata["part"]
         if part is not None and part not in parts and flags[option] != usual[option]:
-            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to --task {task}")
+            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
 
 
 def check_videos(config: Config, flags: Mapping[str, Any]) -> None:

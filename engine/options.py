@@ -324,7 +324,7 @@ class ModelOptions:
     )
     init_from: str | None = option(
         None, "Checkpoint whose tensors training starts from, where they fit.",
-        modes=("train", "ablate"), belongs=True, part="class lists", free=True, metavar="FILE"
+        modes=("train",), belongs=True, part="class lists", free=True, metavar="FILE"
     )
     clip_path: str = option(
         "ViT-B/32",

@@ -43,15 +43,15 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
         raise UserError(f"{path}: a token embedding of {len(report.token_embedding)} rows, expected {VOCABULARY}")
     shape = shape_of(report.model, "image_encoder.", "text_encoder.")
     adopted = method.adopt(report, shape, flags)
-    told_by_file = {
+    file_options = {
         "model": method.name,
         "image_size": shape.image_size,
         "clip_path": path.name,
         "exper_name": path.stem,
     }
     unknown = [name for name in method.unknown_to_tensors() if name not in adopted.options]
-    named = {name: flags[name] for name in unknown if name in flags}
-    config = Config(**resolve(GROUPS, PUBLISHED_PIXELS, layout.options, adopted.options, told_by_file, named))
+    overrides = {name: flags[name] for name in unknown if name in flags}
+    config = Config(**resolve(GROUPS, PUBLISHED_PIXELS, layout.options, adopted.options, file_options, overrides))
     epoch = container.get("epoch")
     content = {
         "format": FORMAT,

@@ -17,7 +17,7 @@ from utils.text import plural
 
 def evaluate_sequence(opened: Opened, config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score a checkpoint on the set, fold and features of its training, or on those that the user names."""
-    check_method(config.model.model, flags, f"--model {config.model.model}")
+    check_method(config.model.model, flags)
     with about(opened.path):
         model = rebuild(opened.content, config)
     thresholds = stored_thresholds(opened)
@@ -40,7 +40,7 @@ def predict_unlabelled(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     name = opened.method.name
     if not opened.method.reads_features:
         raise UserError(f"{path}: a {name} model; without --input VIDEO --mode predict takes sequence models")
-    check_method(name, flags, f"--model {name}")
+    check_method(name, flags)
     if "features" not in flags:
         raise UserError("--mode predict needs --features DIR, a folder with <video>.npy for every video")
     with about(path):

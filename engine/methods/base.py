@@ -110,7 +110,7 @@ class Method:
         return getattr(importlib.import_module(module), function)
 
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
-        """Raise a UserError where options of this method contradict one another."""
+        """Raise a UserError where options of this method contradict one another, in whichever mode."""
 
     def warnings(self, config: Config) -> list[str]:
         """Return warnings on options of a training that are allowed but rarely meant."""

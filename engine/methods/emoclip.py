@@ -79,7 +79,8 @@ class EmoClip(Method):
     takes_any_texts = True
 
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
-        if config.data.captions is not None and config.loss.caption_source == "class":
+        trains_on_classes = config.run.mode == "train" and config.loss.caption_source == "class"
+        if config.data.captions is not None and trains_on_classes:
             raise UserError(f"--captions {config.data.captions}: --caption-source class reads none; keep one")
 
     def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import csv
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 import torch
 
 from dataloader.frame_labels import TASKS
+from engine.checkpoints import evaluation_config
+from engine.config import make_config
 from engine.long_videos.train import SequenceTrainer, rate_factor, warm_cosine
 from engine.options import group_of, names_with
 from main import main
 from tests.support.affect import VIDEOS, label_file, write_labels, write_set
 from tests.support.tools import error_of, run_main, run_ok
 from utils.checkpoint import read_checkpoint
+from utils.errors import UserError
 
 SMALL = "--model sequence --window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 16 8"
 SMALL = [*SMALL.split(), "--device", "cpu", "--dropout", "0.1"]
@@ -184,6 +188,14 @@ REFUSED = {
 def test_mistakes_in_training_are_one_line(arguments, capsys, tmp_path, flags):
     words = [*arguments, "--output-dir", str(tmp_path / "run"), *flags.split()]
     assert REFUSED[flags] in error_of(words, capsys)
+
+
+@pytest.mark.parametrize("flags", [{"smooth": 4}, {"stride": 400}, {"ci": "persons"}], ids=str)
+@pytest.mark.parametrize("mode", ["eval", "predict"])
+def test_a_checkpoint_refuses_the_same_mistakes(mode, flags):
+    stored = asdict(make_config({"model": "sequence"}))
+    with pytest.raises(UserError, match=f"^--{next(iter(flags))} "):
+        evaluation_config({"config": stored}, flags, mode=mode)
 
 
 @pytest.mark.parametrize("flags", ["--window 9", "--task va"])

@@ -203,6 +203,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     ("--temperature 0", "--temperature|above 0"),
     ("--epochs 0", "--epochs"),
     ("--batch-size 0", "--batch-size"),
+    ("--mode ablate --drop-one --init-from x.pt", "--init-from|--mode ablate"),
     ("--eval-batch-size 0", "--eval-batch-size"),
     ("--lr -1", "--lr"),
     ("--lr nan", "--lr"),
