@@ -1,4 +1,4 @@
-"""Every reader of a file against hurt files: it takes them, or refuses them in one line that names the file.
+"""Feeds damaged files to every reader, which must accept each of them or refuse it in one line that names it.
 
     python -m benchmarks.fuzz --cases 10000            # a few minutes on one core
     python -m benchmarks.fuzz --only classes --seed 7  # one reader
@@ -29,7 +29,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.mutations import Sound, hurt_bytes, hurt_config, hurt_header, hurt_json, hurt_lines, hurt_state
+from benchmarks.mutations import (
+    ValidInputs,
+    damage_bytes,
+    damage_config,
+    damage_header,
+    damage_json,
+    damage_lines,
+    damage_state,
+)
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
@@ -51,18 +59,18 @@ class TooSlow(BaseException):
 
 @dataclass(frozen=True)
 class Kind:
-    """``write``: a hurt file's bytes, from sound ones; ``read``: what the project does with the file."""
+    """``write`` returns the bytes of a damaged file, made from valid inputs; ``read`` opens it as the project does."""
 
-    write: Callable[["Sound", random.Random], bytes]
-    read: Callable[[Path, "Sound"], Any]
+    write: Callable[["ValidInputs", random.Random], bytes]
+    read: Callable[[Path, "ValidInputs"], Any]
     suffix: str
     whole: str = ".*"  # messages about a file as a whole; all others must name a line
 
 
-def evaluate_and_inspect(path: Path, sound: Sound) -> None:
-    """--mode eval as far as its list of clips, which is not there, and --mode inspect."""
+def evaluate_and_inspect(path: Path, inputs: ValidInputs) -> None:
+    """Run --mode eval up to its list of clips, which does not exist, and --mode inspect."""
     flags = (
-        f"--mode eval --eval-checkpoint {path} --output-dir {sound.folder}/run --test-annotation gone.txt {EVAL_FLAGS}"
+        f"--mode eval --eval-checkpoint {path} --output-dir {inputs.folder}/run --test-annotation gone.txt {EVAL_FLAGS}"
     )
     given, config = read_command(flags.split())
     try:
@@ -72,58 +80,60 @@ def evaluate_and_inspect(path: Path, sound: Sound) -> None:
         if not str(error).startswith("annotation list gone.txt"):
             raise
     finally:
-        shutil.rmtree(sound.folder / "run", ignore_errors=True)
+        shutil.rmtree(inputs.folder / "run", ignore_errors=True)
         with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
             inspect(*read_command(["--mode", "inspect", str(path)])[::-1])
 
 
-def read_flags(path: Path, sound: Sound) -> None:
+def read_flags(path: Path, inputs: ValidInputs) -> None:
     read_command([f"@{path}", "--dry-run"])
 
 
 KINDS = {
     "annotation": Kind(
         lambda s, rng: (
-            hurt_lines(s.list, rng).encode("utf-8", "surrogatepass")
+            damage_lines(s.list, rng).encode("utf-8", "surrogatepass")
             if rng.random() < 0.7
-            else hurt_bytes(s.list.encode(), rng)
+            else damage_bytes(s.list.encode(), rng)
         ),
         lambda path, s: read_annotation(str(path), s.root, s.classes),
         ".txt",
         "holds no clip|not a UTF-8",
     ),
     "face boxes": Kind(
-        lambda s, rng: hurt_json(s.faces, rng), lambda path, s: read_face_boxes(str(path), s.root), ".json"
+        lambda s, rng: damage_json(s.faces, rng), lambda path, s: read_face_boxes(str(path), s.root), ".json"
     ),
     "body boxes": Kind(
-        lambda s, rng: hurt_json(s.bodies, rng), lambda path, s: read_body_boxes(str(path), s.root), ".json"
+        lambda s, rng: damage_json(s.bodies, rng), lambda path, s: read_body_boxes(str(path), s.root), ".json"
     ),
-    "classes": Kind(lambda s, rng: hurt_json(s.texts, rng), lambda path, s: load_classes("RAER", str(path)), ".json"),
+    "classes": Kind(lambda s, rng: damage_json(s.texts, rng), lambda path, s: load_classes("RAER", str(path)), ".json"),
     "recipe": Kind(
-        lambda s, rng: hurt_lines(s.recipe, rng).encode("utf-8", "surrogatepass"),
+        lambda s, rng: damage_lines(s.recipe, rng).encode("utf-8", "surrogatepass"),
         lambda path, s: read_recipe(path),
         ".args",
         "not a text file",
     ),
-    "flags": Kind(lambda s, rng: hurt_lines(s.recipe, rng).encode("utf-8", "replace"), read_flags, ".args"),
-    "checkpoint": Kind(lambda s, rng: hurt_bytes(s.torch_file, rng), evaluate_and_inspect, ".pt"),
-    "stored options": Kind(hurt_config, evaluate_and_inspect, ".pt"),
+    "flags": Kind(lambda s, rng: damage_lines(s.recipe, rng).encode("utf-8", "replace"), read_flags, ".args"),
+    "checkpoint": Kind(lambda s, rng: damage_bytes(s.torch_file, rng), evaluate_and_inspect, ".pt"),
+    "stored options": Kind(damage_config, evaluate_and_inspect, ".pt"),
     "stored tensors": Kind(
-        lambda s, rng: s.saved(s.content | {"model": hurt_state(s.content["model"], rng)}), evaluate_and_inspect, ".pt"
+        lambda s, rng: s.saved(s.content | {"model": damage_state(s.content["model"], rng)}),
+        evaluate_and_inspect,
+        ".pt",
     ),
-    "safetensors": Kind(hurt_header, evaluate_and_inspect, ".safetensors"),
-    "clip": Kind(lambda s, rng: s.saved(hurt_state(s.clip, rng)), lambda path, s: load_clip(str(path)), ".pt"),
+    "safetensors": Kind(damage_header, evaluate_and_inspect, ".safetensors"),
+    "clip": Kind(lambda s, rng: s.saved(damage_state(s.clip, rng)), lambda path, s: load_clip(str(path)), ".pt"),
 }
 
 
-def run_case(name: str, seed: int, sound: Sound) -> tuple[str, str]:
-    """``(outcome, what was said)``."""
+def run_case(name: str, seed: int, inputs: ValidInputs) -> tuple[str, str]:
+    """Return the outcome and the message."""
     kind, rng = KINDS[name], random.Random(f"{name} {seed}")
-    path = sound.folder / f"case{kind.suffix}"
-    path.write_bytes(kind.write(sound, rng))
+    path = inputs.folder / f"case{kind.suffix}"
+    path.write_bytes(kind.write(inputs, rng))
     try:
         with time_limit(SECONDS):
-            kind.read(path, sound)
+            kind.read(path, inputs)
     except UserError as error:
         return (REFUSED if names_file_and_line(str(error), path, name) else UNNAMED), str(error)
     except KeyboardInterrupt:
@@ -134,7 +144,7 @@ def run_case(name: str, seed: int, sound: Sound) -> tuple[str, str]:
 
 
 def names_file_and_line(message: str, path: Path, name: str) -> bool:
-    """One line without control characters, that names the file, and the line where there is one at fault."""
+    """Return whether the message is one line, has no control characters, and names the file and the faulty line."""
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in message):
         return False
     if name == "flags":  # whose errors name the flag, wherever it stood
@@ -157,12 +167,12 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-def fuzz(names: list[str], cases: int, seed: int, sound: Sound) -> tuple[Counter, list[str]]:
-    """``cases`` shared out among the kinds: counts by (kind, outcome), and a line on each that ended badly."""
+def fuzz(names: list[str], cases: int, seed: int, inputs: ValidInputs) -> tuple[Counter, list[str]]:
+    """Share ``cases`` among the kinds; return counts by (kind, outcome), and a line on each bad case."""
     counts, bad = Counter(), []
     for name in names:
         for case in range(seed, seed + max(1, cases // len(names))):
-            outcome, message = run_case(name, case, sound)
+            outcome, message = run_case(name, case, inputs)
             counts[name, outcome] += 1
             if outcome in (UNNAMED, CRASHED):
                 last = message.strip().splitlines()[-1] if outcome == CRASHED else message
@@ -191,10 +201,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.case is not None:
             for name in options.only:
-                print(name, *run_case(name, options.case, Sound(Path(folder))))
+                print(name, *run_case(name, options.case, ValidInputs(Path(folder))))
             return 0
         started = time.time()
-        counts, bad = fuzz(options.only, options.cases, options.seed, Sound(Path(folder)))
+        counts, bad = fuzz(options.only, options.cases, options.seed, ValidInputs(Path(folder)))
     print("\n".join([*bad, "", table(options.only, counts)]))
     print(f"\n{sum(counts.values())} cases in {time.time() - started:.0f} s")
     return 1 if bad else 0

@@ -1,4 +1,4 @@
-"""Kills a training with SIGKILL at random moments, resumes it, and compares what it ends in with a run left alone.
+"""Kills a training with SIGKILL at random moments, resumes it, and compares the result with an uninterrupted run.
 
     python -m benchmarks.kill                 # 100 times; about 20 minutes on two cores
     python -m benchmarks.kill --times 10 --seed 7
@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
 
 
 def kill_many(folder: Path, times: int, seed: int, jobs: int = 1) -> tuple[int, Counter]:
-    """How many of ``times`` killed and resumed runs ended equal, and when they were killed."""
+    """Return how many of ``times`` killed and resumed runs ended equal, and when they were killed."""
     write_set(folder / "set", Settings(clips=40, persons=8, frames=6, width=96, height=72))
     uninterrupted = folder / "alone"
     seconds = finish(start(folder, uninterrupted, workers=0))
@@ -103,7 +103,7 @@ def start(folder: Path, out: Path, workers: int) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> float:
-    """Waits for its end, which must be a good one; returns the seconds that it took."""
+    """Wait until the process ends, which must be with status 0; return the seconds it took."""
     started = time.time()
     _, errors = process.communicate(timeout=PATIENCE)
     if process.returncode:
@@ -117,11 +117,11 @@ def wait_for(process: subprocess.Popen, file: Path) -> None:
 
 
 def wait_for_writing(process: subprocess.Popen, out: Path, times: int) -> None:
-    """Until a checkpoint is being written for that many-th time."""
-    times_seen, writing = 0, False
-    while process.poll() is None and times_seen < times:
+    """Wait until a checkpoint is being written for the ``times``-th time."""
+    writes, writing = 0, False
+    while process.poll() is None and writes < times:
         now = any(out.glob("*.part"))
-        times_seen += now and not writing
+        writes += now and not writing
         writing = now
 
 
@@ -134,7 +134,7 @@ def describe(out: Path) -> str:
 
 
 def outcome(out: Path) -> dict[str, Any]:
-    """Bytes of every tensor that a run ends in, and of its predictions."""
+    """Return the bytes of every tensor in a run's checkpoints, and of its predictions."""
     values: dict[str, Any] = {"predictions": (out / "predictions.csv").read_bytes()}
     for name in ("best.pt", "last.pt"):
         content = read_archive(out / name)

