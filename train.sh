@@ -5,8 +5,17 @@
 #   RAER_ROOT=/data/RAER RECIPE=recipes/clip_caer.args bash train.sh
 #   RAER_ROOT=/data/RAER RAER_PACK=/data/RAER-pack bash train.sh     # crops are stored once, and read in every epoch
 set -euo pipefail
-RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the script moves
-RAER_ANNOTATION="${RAER_ANNOTATION:+$(cd "$RAER_ANNOTATION" && pwd)}"
+if [[ " $* " =~ " --help "|" -h " ]]; then # needs no package
+    cd "$(dirname "${BASH_SOURCE[0]}")"
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exec "${PYTHON:-python3}" main.py --mode train --help
+fi
+for name in RAER_ROOT RAER_ANNOTATION; do
+    if [ -n "${!name:=}" ]; then
+        [ -d "${!name}" ] || { echo "error: $name=${!name} is no folder; correct its path" >&2 && exit 2; }
+        printf -v "$name" %s "$(cd "${!name}" && pwd)" # absolute, since the script moves
+    fi
+done
 case "${RAER_PACK:=}" in "" | /*) ;; *) RAER_PACK="$PWD/$RAER_PACK" ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh

@@ -4,7 +4,17 @@
 #   bash valid.sh --eval-checkpoint outputs/x/best.pt
 #   RAER_ROOT=/data/RAER bash valid.sh --eval-checkpoint outputs/x/best.pt
 set -euo pipefail
-RAER_ROOT="${RAER_ROOT:+$(cd "$RAER_ROOT" && pwd)}" # absolute, since the next line moves
+if [[ " $* " =~ " --help "|" -h " ]]; then # needs no package
+    cd "$(dirname "${BASH_SOURCE[0]}")"
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exec "${PYTHON:-python3}" main.py --mode eval --help
+fi
+for name in RAER_ROOT RAER_ANNOTATION; do
+    if [ -n "${!name:=}" ]; then
+        [ -d "${!name}" ] || { echo "error: $name=${!name} is no folder; correct its path" >&2 && exit 2; }
+        printf -v "$name" %s "$(cd "${!name}" && pwd)" # absolute, since the script moves
+    fi
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
 

@@ -1,0 +1,52 @@
+"""The scripts that users start with: help without an installation, wrong folders, a torch that is there already."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support.tools import ROOT
+
+
+def bash(*words, **environment):
+    return subprocess.run(
+        ["bash", *words], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(("script", "mode"), [("train.sh", "train"), ("valid.sh", "eval")])
+def test_help_needs_no_package(script, mode, tmp_path):
+    python = tmp_path / "python"  # sees the standard library alone
+    python.write_text('#!/bin/sh\nexec python3 -S -E "$@"\n')
+    python.chmod(0o755)
+    run = bash(script, "--help", PYTHON=str(python))
+    assert run.returncode == 0, run.stderr
+    assert f"bash {script}" in run.stdout and f"usage: main.py --mode {mode}" in run.stdout and "--epochs" in run.stdout
+
+
+@pytest.mark.parametrize("script", ["train.sh", "valid.sh"])
+@pytest.mark.parametrize("name", ["RAER_ROOT", "RAER_ANNOTATION"])
+def test_a_folder_that_is_not_there_is_one_line_with_its_variable(script, name, tmp_path):
+    folders = {"RAER_ROOT": str(tmp_path)} | {name: str(tmp_path / "gone")}
+    run = bash(script, **folders)
+    assert run.returncode == 2
+    assert run.stderr == f"error: {name}={tmp_path}/gone is no folder; correct its path\n"
+
+
+def test_around_a_torch_that_is_there_everything_else_may_have_any_version_of_its_major_one(tmp_path):
+    (tmp_path / "requirements.txt").write_text(
+        "# a comment\ntorch==2.13.0   # tensors\ntorchvision==0.28.0\nsetuptools<81\nnumpy==2.4.6 # arrays\n"
+        "jinja2==3.1.6\nsafetensors==0.8.0\n-r more.txt\n"
+    )
+    command = (
+        f'eval "$(sed -n "/^around_torch/,/^}}/p" setup.sh)"; around_torch 2.11.0+cu128 {tmp_path}/requirements.txt'
+    )
+    run = bash("-c", command)
+    assert run.stdout.split() == [
+        "torch==2.11.0+cu128",
+        "torchvision",  # the installer finds the one that fits this torch
+        "setuptools<81",
+        "numpy>=2,==2.*",
+        "jinja2>=3,==3.*",
+        "safetensors>=0.8,==0.*",
+    ]
