@@ -21,7 +21,9 @@ def test_help_needs_no_package(script, mode, tmp_path):
     python.chmod(0o755)
     run = bash(script, "--help", PYTHON=str(python))
     assert run.returncode == 0, run.stderr
-    assert f"bash {script}" in run.stdout and f"usage: main.py --mode {mode}" in run.stdout and "--epochs" in run.stdout
+    assert (
+        f"bash {script}" in run.stdout and f"usage: main.py --mode {mode}" in run.stdout and "--root-dir" in run.stdout
+    )
 
 
 @pytest.mark.parametrize("script", ["train.sh", "valid.sh"])
