@@ -1,7 +1,7 @@
 """Makes a video of a simulated student, with every emotion for 8 s, to try predictions on.
 
     python -m benchmarks.lesson                                # writes lesson.mp4 and prints what it shows when
-    python -m benchmarks.lesson --picture docs/predict.jpg     # also predicts on it, and writes one picture of the results
+    python -m benchmarks.lesson --picture docs/predict.jpg     # also predicts, and writes one picture
 
 The student is the first of the simulated test list with two clips of every emotion.
 """

@@ -10,7 +10,7 @@ import torch
 from benchmarks import demo, gpu, lesson, plain, rounding, tables
 from benchmarks import train as bench_train
 from benchmarks.fuzz import CRASHED, KINDS, UNNAMED, fuzz, names_file_and_line, table, time_limit
-from benchmarks.mutations import Sound
+from benchmarks.mutations import ValidInputs
 from benchmarks.subject import make_subject, small_shape
 from benchmarks.timing import Seconds, ratio_of
 from tests.support.tools import ROOT
@@ -160,8 +160,8 @@ CASES = {"checkpoint": 20, "stored options": 40, "stored tensors": 30, "safetens
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Sound:
-    return Sound(tmp_path_factory.mktemp("sound"))
+def sound(tmp_path_factory) -> ValidInputs:
+    return ValidInputs(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
