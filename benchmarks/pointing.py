@@ -15,6 +15,7 @@ import copy
 import json
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,7 +77,7 @@ def main() -> int:
     words = f"--mode attention --eval-checkpoint {options.checkpoint} --root-dir {options.root} {LISTS}".split()
     command, config = read_command(words)
     _, config, classes, model = open_explained(config, command)
-    log = SimpleNamespace(say=print, warn=print)
+    log = SimpleNamespace(say=print, warn=print, facts=defaultdict(dict))
     label = classes.names.index(CLASS)
     clips = [c for c in read_annotation("annotation/test.txt", options.root, classes) if c.label == label]
     views = make_views(config, clips, log)
