@@ -1,4 +1,4 @@
-"""What is measured, and the tables made of it: commands, one a module."""
+"""Commands that measure speed and scores, their helpers, and the tables made from the results."""
 
 from utils.command import hide_interrupt
 

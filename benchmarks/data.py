@@ -1,18 +1,16 @@
-"""How much quicker than the plain loader frames become batches: streaming, packs, augmentation; per core.
+"""Measures how much faster than the plain loader the loaders read clips: streaming, packs and augmentation.
 
     python -m benchmarks.data          # about three minutes on two cores
 
-Draws a few clips of 1920x1080 JPEGs, reads the same clips by every way in turn, several rounds, and compares each round
-with the plain loader (benchmarks/plain_data.py) of the same round: the processor's seconds, one process, one thread.
-Writes benchmarks/results/data.json. Fails where a ratio or a difference in pixels misses what is promised.
+Simulates a few clips of 1920x1080 JPEGs and reads them with every loader in turn, for several rounds. Each round is
+compared with the plain loader (benchmarks/plain_data.py) of the same round: CPU seconds of one process with one thread.
+Writes benchmarks/results/data.json. The exit status is 1 where a ratio or a difference in pixels misses its promise.
 """
 
 import argparse
 import contextlib
 import io
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -27,6 +25,7 @@ import numpy as np
 import PIL
 import torch
 
+from benchmarks.machine import describe_machine
 from benchmarks.plain_data import load_clip
 from dataloader import pack
 from dataloader.annotation import Clip, read_annotation
@@ -40,63 +39,65 @@ from engine.device import augment
 from simulate import Settings, write_set
 
 RESULT = Path(__file__).parent / "results" / "data.json"
-PROMISED = {  # at least so many times the plain loader
+PROMISED = {  # smallest ratio to the speed of the plain loader
     "exact": 2,
     "scaled, face at full resolution": 2,
     "scaled, half resolution is enough": 4,
     "jpeg pack": 25,
     "raw pack": 100,
 }
-NEAR = 2.0  # largest mean absolute difference of scaled pixels, of 255
-Way = Callable[[int], Any]  # reads the clip of that number
+NEAR = 2.0  # largest allowed mean absolute difference of scaled pixels, of 255
+Reader = Callable[[int], Any]  # reads the clip with this number
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
     rounds = parser.parse_args().rounds
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        clips, close = draw(Path(folder))
-        far = replace(close, face_boxes=smaller(close.face_boxes))
+        clips, close = simulate_clips(Path(folder))
+        far = replace(close, face_boxes=small_faces(close.face_boxes))
         packs = make_packs(Path(folder), clips, far)
         rows = measure(clips, {"far": far, "close": close}, packs, rounds)
         differences = compare(clips, {"far": far, "close": close}, packs)
     missed = show(rows, differences)
-    content = {"command": "python -m benchmarks.data", "machine": machine(), "rounds": rounds, "clips": len(clips)}
+    machine = describe_machine() | {"opencv": cv2.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
+    content = {"command": "python -m benchmarks.data", "machine": machine, "rounds": rounds, "clips": len(clips)}
     RESULT.write_text(json.dumps(content | {"ways": rows, "differences": differences}, indent=2) + "\n")
     return 1 if missed else 0
 
 
-def draw(root: Path) -> tuple[list[Clip], Views]:
-    """Clips of 16 frames; faces as they would be close to the camera, so large that half resolution is enough."""
+def simulate_clips(root: Path) -> tuple[list[Clip], Views]:
+    """Write clips of 16 frames; return them with views whose face boxes are so large that half resolution is enough."""
     write_set(root / "set", Settings(clips=10, persons=4, frames=16, width=1920, height=1080), workers=2)
     set_root = str(root / "set")
     classes = load_classes("RAER")
-    clips = [c for n in ("train", "test") for c in read_annotation(f"annotation/{n}.txt", set_root, classes)][:6]
+    clips = [c for name in ("train", "test") for c in read_annotation(f"annotation/{name}.txt", set_root, classes)][:6]
     faces = read_face_boxes("annotation/face.json", set_root)
     wide_boxes = {
         key: {name: (700.0, 100.0, 1200.0, 640.0) for name in clip.frames} for clip in clips for key in [clip.key]
     }
     faces = {clip.key: wide_boxes[clip.key] | faces.get(clip.key, {}) for clip in clips}
-    close = {key: {name: larger(box, 520) for name, box in boxes.items()} for key, boxes in faces.items()}
+    close = {key: {name: square_around(box, 520) for name, box in boxes.items()} for key, boxes in faces.items()}
     return clips, Views(root=set_root, face_boxes=close, body_boxes=read_body_boxes("annotation/body.json", set_root))
 
 
-def larger(box: tuple[float, ...], side: float) -> tuple[float, ...]:
-    """The box about its middle, inside the frame, ``side`` pixels wide and high."""
+def square_around(box: tuple[float, ...], size: float) -> tuple[float, ...]:
+    """Return a square of ``size`` pixels around the middle of the box, moved inside the frame where necessary."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    left, top = min(max(x - side / 2, 0), 1920 - side), min(max(y - side / 2, 0), 1080 - side)
-    return left, top, left + side, top + side
+    x1, y1 = min(max(x - size / 2, 0), 1920 - size), min(max(y - size / 2, 0), 1080 - size)
+    return x1, y1, x1 + size, y1 + size
 
 
-def smaller(boxes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A face of 260 pixels, 300 with its margin: no part of the frame would be enough."""
-    return {key: {name: larger(box, 260) for name, box in of.items()} for key, of in boxes.items()}
+def small_faces(boxes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return faces of 260 pixels, 300 with their margin, which need the full resolution of the frame."""
+    return {key: {name: square_around(box, 260) for name, box in faces.items()} for key, faces in boxes.items()}
 
 
 def make_packs(root: Path, clips: list[Clip], views: Views) -> dict[str, str]:
+    """Write a JPEG and a raw pack of the clips; return their folders by format."""
     (root / "face.json").write_text(json.dumps(views.face_boxes))
     packs = {}
     for kind in ("jpeg", "raw"):
@@ -110,60 +111,60 @@ def make_packs(root: Path, clips: list[Clip], views: Views) -> dict[str, str]:
     return packs
 
 
-def ways(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -> dict[str, tuple[str, Way]]:
-    """name → (the plain way that it is compared with, the way)."""
+def make_readers(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -> dict[str, tuple[str, Reader]]:
+    """Return each reader by its name, with the name of the plain reader that it is compared with."""
     far, close = views["far"], views["close"]
 
-    def reads(view: Views, **chance: Any) -> Way:
-        dataset = ClipDataset(clips, view, open_source(view), **chance)
+    def reader(view: Views, **options: Any) -> Reader:
+        dataset = ClipDataset(clips, view, open_source(view), **options)
         return lambda clip: dataset[0, clip, clip]
 
     training = {"training": True}
-    results: dict[str, tuple[str, Way]] = {
+    readers: dict[str, tuple[str, Reader]] = {
         "plain": ("plain", lambda clip: read_plainly(clips[clip], far)),
         "plain, close": ("plain, close", lambda clip: read_plainly(clips[clip], close)),
         "plain, training": ("plain, training", lambda clip: read_plainly(clips[clip], far, clip)),
-        "exact": ("plain", reads(far)),
-        "exact, training": ("plain, training", reads(far, **training)),
-        "exact, training, augmented on the device": ("plain, training", reads(far, **training, augment="device")),
-        "scaled, face at full resolution": ("plain", reads(replace(far, decode="scaled"))),
-        "scaled, half resolution is enough": ("plain, close", reads(replace(close, decode="scaled"))),
+        "exact": ("plain", reader(far)),
+        "exact, training": ("plain, training", reader(far, **training)),
+        "exact, training, augmented on the device": ("plain, training", reader(far, **training, augment="device")),
+        "scaled, face at full resolution": ("plain", reader(replace(far, decode="scaled"))),
+        "scaled, half resolution is enough": ("plain, close", reader(replace(close, decode="scaled"))),
     }
     for kind, folder in packs.items():
         packed = replace(far, pack=folder)
-        results[f"{kind} pack"] = ("plain", reads(packed))
-        results[f"{kind} pack, training, turned by the worker"] = ("plain, training", reads(packed, **training))
-        later = reads(packed, **training, augment="device")
-        results[f"{kind} pack, training, augmented on the device"] = ("plain, training", later)
-    return results
+        readers[f"{kind} pack"] = ("plain", reader(packed))
+        readers[f"{kind} pack, training, turned by the worker"] = ("plain, training", reader(packed, **training))
+        on_device = reader(packed, **training, augment="device")
+        readers[f"{kind} pack, training, augmented on the device"] = ("plain, training", on_device)
+    return readers
 
 
 def read_plainly(clip: Clip, views: Views, position: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """``position``: of a training clip, which has angles and flips."""
+    """Return a clip as the plain loader reads it; with ``position``, a training clip that is turned and mirrored."""
     indexes = choose_frames(len(clip.frames), views.segments, 1, "whole", np.random.default_rng(0), False)
     faces, body = boxes_of(clip, views)
-    draws = {}
+    changes = {}
     if position is not None:
         augmentation = draw_augmentation(np.random.default_rng(position))
-        draws = {"angles": (augmentation.angle,) * 2, "flips": (augmentation.flip,) * 2}
-    return load_clip([clip.frame_path(i) for i in indexes], [faces[i] for i in indexes], body, views.size, **draws)
+        changes = {"angles": (augmentation.angle,) * 2, "flips": (augmentation.flip,) * 2}
+    return load_clip([clip.frame_path(i) for i in indexes], [faces[i] for i in indexes], body, views.size, **changes)
 
 
 def measure(clips: list[Clip], views: dict[str, Views], packs: dict[str, str], rounds: int) -> dict[str, Any]:
-    """Every way in every round, so that what else the machine does reaches all of them."""
-    results = ways(clips, views, packs)
-    seconds: dict[str, list[float]] = {name: [] for name in results}
+    """Return the speed of every reader. Readers take turns, so that other load on the machine affects all of them."""
+    readers = make_readers(clips, views, packs)
+    seconds: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(rounds + 1):
-        for name, (_, way) in results.items():
+        for name, (_, read) in readers.items():
             repeats = 1 if name.startswith(("plain", "exact", "scaled")) else 5
             started = time.process_time()
             for clip in list(range(len(clips))) * repeats:
-                way(clip)
-            if number:  # the first round warms up
+                read(clip)
+            if number:  # the first round is a warm-up
                 seconds[name].append((time.process_time() - started) / repeats / len(clips))
     rows = {}
-    for name, (plain, _) in results.items():
-        ratios = [p / s for p, s in zip(seconds[plain], seconds[name], strict=True)]
+    for name, (plain, _) in readers.items():
+        ratios = [slow / fast for slow, fast in zip(seconds[plain], seconds[name], strict=True)]
         rows[name] = {
             "clips a second": round(1 / statistics.median(seconds[name]), 2),
             "ratio": round(statistics.median(ratios), 2),
@@ -174,7 +175,7 @@ def measure(clips: list[Clip], views: dict[str, Views], packs: dict[str, str], r
 
 
 def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -> dict[str, float]:
-    """Mean absolute difference, of 255, to the plain loader's pixels; the worse stream of the worst clip."""
+    """Return the mean absolute differences, of 255, to the plain loader's pixels, for the worst clip and stream."""
     far, close = views["far"], views["close"]
     cases = {
         "exact": (far, far),
@@ -193,12 +194,12 @@ def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -
     worker = ClipDataset(clips, far, training=True)
     device = ClipDataset(clips, far, training=True, augment="device")
     for number in range(len(clips)):
-        published, item = worker[0, number, number], device[0, number, number]
+        expected, item = worker[0, number, number], device[0, number, number]
         turns = {name: item[name][None] for name in ("angle", "flip", "face_sizes")}
         for view, stream in enumerate(("face", "context")):
             turned = augment(item[stream][None], turns, view)[0]
             name = f"turned at 224 pixels: {stream}"
-            worst[name] = max(worst[name], difference(turned.numpy(), published[stream].numpy()))
+            worst[name] = max(worst[name], difference(turned.numpy(), expected[stream].numpy()))
     return {name: round(value, 3) for name, value in worst.items()}
 
 
@@ -207,7 +208,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def show(rows: dict[str, Any], differences: dict[str, float]) -> list[str]:
-    """Prints the table; returns what misses what is promised."""
+    """Print the table; return the names of the rows that miss their promise."""
     missed = []
     print(f"{'':<48} {'clips/s':>8} {'ratio':>7}   spread")
     for name, row in rows.items():
@@ -219,27 +220,10 @@ def show(rows: dict[str, Any], differences: dict[str, float]) -> list[str]:
         print(f"{name:<48} {row['clips a second']:>8.2f} {row['ratio']:>7.2f}   {low:.2f}-{high:.2f}{note}")
     print("\nmean absolute difference to the plain loader, of 255 (the worst clip and stream)")
     for name, value in differences.items():
-        wrong = value > (0 if name in ("exact", "raw pack") else NEAR) and name in PROMISED
-        missed += [name] if wrong else []
-        print(f"{name:<48} {value:>8.3f}{'  MISSED' if wrong else ''}")
+        is_missed = value > (0 if name in ("exact", "raw pack") else NEAR) and name in PROMISED
+        missed += [name] if is_missed else []
+        print(f"{name:<48} {value:>8.3f}{'  MISSED' if is_missed else ''}")
     return missed
-
-
-def machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), model)
-    return {
-        "platform": platform.platform(),
-        "processor": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
-        "numpy": np.__version__,
-    }
 
 
 if __name__ == "__main__":

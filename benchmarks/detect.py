@@ -1,9 +1,10 @@
-"""How well faces and bodies are found: on drawn students by their true boxes, and on a photograph.
+"""Measures face and body detection on simulated students, whose true boxes are known, and on a photograph.
 
     python -m benchmarks.detect --root-dir data/raer-sim --face-model cascades
     python -m benchmarks.detect --root-dir data/raer-sim --face-model yunet
 
-The photograph is scikit-image's astronaut, if installed, moved, scaled, mirrored, darkened, blurred and turned.
+The photograph is the astronaut of scikit-image, where that is installed: moved, scaled, mirrored, darkened, blurred and
+turned. Writes benchmarks/results/detect.json.
 """
 
 import argparse
@@ -20,41 +21,42 @@ from dataloader.boxes import Box, read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.detect import Detections, Detector, body_box, open_detector, overlap, resolve_face_model
 
-PHOTO_FACE = (181, 75, 270, 178)  # measured by eye: cheek to cheek, fringe to chin
-HIT = 0.5  # overlap that counts as found
+PHOTO_FACE = (181, 75, 270, 178)  # measured by eye: from cheek to cheek and from hair to chin
+HIT = 0.5  # smallest overlap (IoU) of a correct detection
 RESULTS = Path(__file__).parent / "results" / "detect.json"
 
 
 class Count:
-    """Frames of one kind."""
+    """Results for the frames of one kind."""
 
     def __init__(self) -> None:
-        self.faces: list[float] = []
-        self.bodies: list[float] = []
-        self.false = 0
+        self.faces: list[float] = []  # best overlap with the true face, for each frame
+        self.bodies: list[float] = []  # overlap with the true body, for each frame with a detected face
+        self.false_detections = 0
 
     def add(self, detections: Detections, face: Box, body: Box | None, width: int, height: int) -> None:
-        overlaps = [overlap(hit.box, face) for hit in detections.faces]
+        overlaps = [overlap(detection.box, face) for detection in detections.faces]
         self.faces.append(max(overlaps, default=0.0))
-        self.false += sum(hit < HIT for hit in overlaps)
+        self.false_detections += sum(value < HIT for value in overlaps)
         if body is not None and overlaps:
             nearest = detections.faces[int(np.argmax(overlaps))].box
             self.bodies.append(overlap(body_box(nearest, detections.bodies, width, height), body))
 
     def row(self) -> dict[str, float | int | None]:
+        """Return the number of frames, the recall, mean overlaps and false detections per frame."""
         faces = np.array(self.faces)
         hits = faces[faces >= HIT]
         return {
             "frames": len(faces),
             "recall": round(float((faces >= HIT).mean()), 3),
             "iou_of_hits": round(float(hits.mean()), 3) if len(hits) else None,
-            "false_per_frame": round(self.false / len(faces), 3),
+            "false_per_frame": round(self.false_detections / len(faces), 3),
             "body_iou": round(float(np.mean(self.bodies)), 3) if self.bodies else None,
         }
 
 
-def on_drawings(detector: Detector, root: Path, frames: int) -> dict[str, dict]:
-    """Frames spread over the test clips, by class and in all."""
+def measure_simulated(detector: Detector, root: Path, frames: int) -> dict[str, dict]:
+    """Return results on frames spread over the simulated test clips, for each class and for all together."""
     faces = read_face_boxes("annotation/face.json", str(root))
     bodies = read_body_boxes("annotation/body.json", str(root))
     names = load_classes("RAER").names
@@ -73,8 +75,8 @@ def on_drawings(detector: Detector, root: Path, frames: int) -> dict[str, dict]:
     return {kind: counts[kind].row() for kind in ("all", *names) if kind in counts}
 
 
-def on_photograph(detector: Detector) -> dict[str, dict]:
-    """One face seen in many ways; nothing where scikit-image is missing."""
+def measure_photograph(detector: Detector) -> dict[str, dict]:
+    """Return results on variants of a photograph with one face, or no results if scikit-image is not installed."""
     try:
         from skimage.data import astronaut
     except ImportError:
@@ -85,10 +87,10 @@ def on_photograph(detector: Detector) -> dict[str, dict]:
     return {kind: count.row() for kind, count in counts.items()}
 
 
-def photographs(photo: np.ndarray, rng: np.random.Generator, each: int = 8):
-    """(kind, 1280 × 720 frame, true box)."""
+def photographs(photo: np.ndarray, rng: np.random.Generator, count: int = 8):
+    """Yield (kind, frame of 1280 x 720, true face box), ``count`` frames of each kind."""
     for kind in ("plain", "mirrored", "dark", "blurred", "small", "turned 10°", "turned 20°", "turned 30°"):
-        for _ in range(each):
+        for _ in range(count):
             scale = rng.uniform(0.25, 0.45) if kind == "small" else rng.uniform(0.6, 1.2)
             angle = float(kind[7:-1]) * rng.choice([-1, 1]) if kind.startswith("turned") else 0.0
             matrix = cv2.getRotationMatrix2D((225, 127), angle, scale)  # around the middle of the face
@@ -106,7 +108,7 @@ def photographs(photo: np.ndarray, rng: np.random.Generator, each: int = 8):
 
 
 def corners_around(matrix: np.ndarray, face: Box, angle: float) -> Box:
-    """The face's own size around its new middle: a turned face is no wider."""
+    """Return the face box after the transformation. It is scaled but not widened by ``angle``."""
     middle = matrix @ [(face[0] + face[2]) / 2, (face[1] + face[3]) / 2, 1]
     scale = float(np.hypot(*matrix[0, :2]))
     half = np.array([face[2] - face[0], face[3] - face[1]]) * scale / 2
@@ -114,6 +116,7 @@ def corners_around(matrix: np.ndarray, face: Box, angle: float) -> Box:
 
 
 def show(title: str, rows: dict[str, dict]) -> None:
+    """Print the results as a table."""
     print(f"\n{title}\n{'':14}" + "".join(f"{name:>16}" for name in next(iter(rows.values()))))
     for kind, row in rows.items():
         print(f"{kind:14}" + "".join(f"{'-' if value is None else value:>16}" for value in row.values()))
@@ -121,22 +124,26 @@ def show(title: str, rows: dict[str, dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root-dir", type=Path, required=True, help="a drawn set in RAER's layout")
-    parser.add_argument("--frames", type=int, default=210, help="frames of its test clips (default: 210, one a clip)")
-    parser.add_argument("--face-model", help="yunet, cascades, or a file (default: yunet if it is installed)")
+    parser.add_argument("--root-dir", type=Path, required=True, help="folder of a simulated set in RAER's layout")
+    parser.add_argument("--frames", type=int, default=210, help="number of test frames (default: 210, one per clip)")
+    parser.add_argument("--face-model", help="yunet, cascades or a model file (default: yunet where it is installed)")
     options = parser.parse_args()
     detector, started = open_detector(options.face_model), time.process_time()
-    drawings = on_drawings(detector, options.root_dir, options.frames)
-    spent = (time.process_time() - started) / options.frames
-    photo = on_photograph(detector)
-    show("drawn students, 320 x 240", drawings)
+    simulated = measure_simulated(detector, options.root_dir, options.frames)
+    milliseconds = round(1000 * (time.process_time() - started) / options.frames)
+    photo = measure_photograph(detector)
+    show("simulated students, 320 x 240", simulated)
     if photo:
         show("a photograph in 1280 x 720", photo)
-    print(f"\n{1000 * spent:.0f} ms of processor a drawn frame")
-    results = {"machine": describe_machine(), "drawings": drawings, "photograph": photo, "cpu_ms": round(1000 * spent)}
-    measured = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    measured[resolve_face_model(options.face_model)] = results
-    RESULTS.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{milliseconds} ms of CPU time per simulated frame")
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    results[resolve_face_model(options.face_model)] = {
+        "machine": describe_machine(),
+        "drawings": simulated,
+        "photograph": photo,
+        "cpu_ms": milliseconds,
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""Clips a second on a GPU: the training's own step beside the published loop, with and without the loading of frames.
+"""Measures clips per second on a GPU: the training step and the published loop, with and without loading of frames.
 
     python -m benchmarks.gpu                     # about ten minutes on one GPU
-    python -m benchmarks.gpu --dry               # every line of it on a CPU, with tiny models: under a minute
+    python -m benchmarks.gpu --dry               # runs every row on a CPU, with tiny models: under a minute
 
-Compute: the batch lies in memory; ViT-B/32, B/16 and L/14 with random weights; full fine-tuning, a frozen encoder,
-cached features; the published loop in float32 and under autocast; ours in float32, with --tf32, in bf16 and in fp16
-with the gradient scaler, which is the default recipe. The ceiling is a large matrix product of the same type in the
-same run; a step's operations are counted by torch. End to end: 100 steps of the default recipe from drawn JPEGs of
-1920x1080 and from packs of them, through the training's own loader, and the share of the time that it waits.
+Compute rows: the batch is in memory. Models are ViT-B/32, B/16 and L/14 with random weights; the image encoder is fully
+fine-tuned, frozen, or replaced by cached features. The published loop runs in float32 and under autocast; the training
+step of this project runs in float32, with --tf32, in bf16 and in fp16 with the gradient scaler, which is the default
+recipe. The ceiling is a large matrix product of the same type in the same run; torch counts the operations of a step.
+End-to-end rows: 100 steps of the default recipe from simulated JPEGs of 1920x1080 and from packs of them, through the
+training's loader, and the share of time spent waiting for frames.
 
-Rows come in order of importance. Those that --minutes leaves no time for are said to be not measured; the file
-is written after every row. Writes benchmarks/results/gpu.json and prints the table of docs/performance.md.
+Rows come in order of importance. A row that --minutes leaves no time for is reported as not measured, and the file is
+written after every row. Writes benchmarks/results/gpu.json and prints the table of docs/performance.md.
 """
 
 import argparse
@@ -58,19 +59,22 @@ from simulate import Settings, write_set
 from utils.runlog import QuietLog
 
 Train = Callable[[dict[str, Any]], Any]
-CLIPS = {"tiny": 2, "ViT-B/32": 32, "ViT-B/16": 16, "ViT-L/14": 8}  # a step of the compute rows
-LARGE = {"cuda": 8192, "cpu": 512}  # side of the ceiling's matrices
+CLIPS = {"tiny": 2, "ViT-B/32": 32, "ViT-B/16": 16, "ViT-L/14": 8}  # clips per step in the compute rows
+LARGE = {"cuda": 8192, "cpu": 512}  # rows and columns of the ceiling's matrices
 KINDS = {"full": [], "frozen": ["--lr-image-encoder", "0"], "cached": ["--lr-image-encoder", "0"]}
 TYPES = {"float32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-OURS, PUBLISHED = tuple(TYPES), ("float32", "fp16")
-RECIPE = ["--adapter", "published"]  # of recipes/advanced.args; what the published loop has too
+LOOP_TYPES = {"published": ("float32", "fp16"), "ours": tuple(TYPES)}
+RECIPE = ["--adapter", "published"]  # added to recipes/advanced.args, as in the published loop
 SWITCHES = {"--grad-checkpointing": {"grad_checkpointing": True}, "--compile": {"compile": True}}
-EVALUATED = (8, 64, 256)  # clips in one pass
+EVALUATION_CLIPS = (8, 64, 256)  # clips in one pass
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured: where from (``compute``, ``evaluation``, ``JPEG``, ``pack``), whose loop, how."""
+    """One measurement. ``of`` is ``compute``, ``evaluation``, ``JPEG`` or ``pack``; ``more`` holds additional flags.
+
+    The fields are the keys of the result file.
+    """
 
     of: str
     shape: str
@@ -99,38 +103,37 @@ def main() -> int:
         "rows": rows,
     }
     with tempfile.TemporaryDirectory() as folder:
-        data_set = DrawnSet(Path(folder), options)
-        for row in planned(options):
-            late = time.time() - started > 60 * options.minutes
-            rows.append(
-                vars(row) | ({"failed": "not measured: time was up"} if late else measure(row, data_set, options))
-            )
+        data_set = SimulatedSet(Path(folder), options)
+        for row in planned_rows(options):
+            is_late = time.time() - started > 60 * options.minutes
+            figures = {"failed": "not measured: time was up"} if is_late else measure(row, data_set, options)
+            rows.append(vars(row) | figures)
             if "teraflops" in rows[-1]:
                 share = rows[-1].pop("teraflops") * 1e12 / ceilings[row.type]
                 rows[-1]["share_of_ceiling"] = round(share, 3)
             print(json.dumps(rows[-1]), flush=True)
-            out.write_text(
-                json.dumps(result | {"seconds": round(time.time() - started)}, indent=1) + "\n", encoding="utf-8"
-            )
+            content = result | {"seconds": round(time.time() - started)}
+            out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(gpu_table(result))
     return 0
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["ViT-B/32", "ViT-B/16", "ViT-L/14"])
-    parser.add_argument("--steps", type=int, default=10, help="steps of a compute row that are timed together, thrice")
-    parser.add_argument("--loaded-steps", type=int, default=100, help="steps of an end-to-end row")
-    parser.add_argument("--workers", default="auto", help="as main.py's")
-    parser.add_argument("--minutes", type=float, default=10.0, help="no row is begun later")
-    parser.add_argument("--dry", action="store_true", help="every row's code on the CPU, with tiny shapes")
-    parser.add_argument("--out", default="benchmarks/results/gpu.json")
+    parser.add_argument("--device", default="cuda:0", help="torch device (default: %(default)s)")
+    vits = ["ViT-B/32", "ViT-B/16", "ViT-L/14"]
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=vits, help="model sizes (default: three ViTs)")
+    parser.add_argument("--steps", type=int, default=10, help="steps per timing in a compute row (default: 10)")
+    parser.add_argument("--loaded-steps", type=int, default=100, help="timed steps of an end-to-end row (default: 100)")
+    parser.add_argument("--workers", default="auto", help="loader processes, as for main.py (default: auto)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="time after which no row starts (default: 10)")
+    parser.add_argument("--dry", action="store_true", help="run every row on the CPU with tiny models")
+    parser.add_argument("--out", default="benchmarks/results/gpu.json", help="result file (default: %(default)s)")
     return parser.parse_args()
 
 
-def planned(options: argparse.Namespace) -> Iterator[Row]:
-    """The default recipe first, from data to update; then what explains it; then larger models."""
+def planned_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """Yield the default recipe from data to update, then the rows that explain its speed, then larger models."""
     first, *larger = options.shapes
     yield Row("compute", first, "full", "ours", "fp16")
     for source in ("JPEG", "pack"):
@@ -141,7 +144,7 @@ def planned(options: argparse.Namespace) -> Iterator[Row]:
         yield from compute_rows(first, kind, skip=("ours", "fp16") if kind == "full" else None)
     for switch in SWITCHES:
         yield Row("compute", first, "full", "ours", "fp16", switch)
-    for clips in EVALUATED:
+    for clips in EVALUATION_CLIPS:
         yield Row("evaluation", first, "full", "ours", "fp16", f"--eval-batch-size {clips}")
     for shape in larger:
         for kind in KINDS:
@@ -149,22 +152,23 @@ def planned(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def compute_rows(shape: str, kind: str, skip: tuple[str, str] | None = None) -> Iterator[Row]:
-    for loop, types in (("published", PUBLISHED), ("ours", OURS)):
+    """Yield the compute rows of both loops in every type, without the row ``skip`` (loop, type)."""
+    for loop, types in LOOP_TYPES.items():
         yield from (Row("compute", shape, kind, loop, name) for name in types if (loop, name) != skip)
 
 
 def ceiling(type_name: str, device: torch.device) -> float:
-    """Operations a second of one large matrix product."""
+    """Return the operations per second of one large matrix product."""
     use_device(device, tf32=type_name == "tf32")
-    side, dtype = LARGE[device.type], TYPES[type_name] or torch.float32
-    first, second = torch.randn(2, side, side, device=device).to(dtype)
+    size, dtype = LARGE[device.type], TYPES[type_name] or torch.float32
+    first, second = torch.randn(2, size, size, device=device).to(dtype)
     times = [time_of(partial(torch.matmul, first, second), str(device)).wall for _ in range(6)]
     use_device(device)
-    return 2 * side**3 / median(times[2:])
+    return 2 * size**3 / median(times[2:])
 
 
-def measure(row: Row, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
-    """The numbers of one row; what does not fit into memory, or cannot be compiled, is said."""
+def measure(row: Row, data_set: "SimulatedSet", options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of one row, or the reason of a failure: out of memory, or not compiled."""
     device = torch.device(options.device)
     use_device(device, tf32=row.type == "tf32")
     measures = {"compute": compute, "evaluation": evaluation, "JPEG": end_to_end, "pack": end_to_end}
@@ -183,12 +187,14 @@ def measure(row: Row, data_set: "DrawnSet", options: argparse.Namespace) -> dict
             torch.cuda.empty_cache()
 
 
-def compute(row: Row, subject: Subject, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
-    """Steps on a batch that is in memory, as long a queue of them as the step itself allows."""
+def compute(row: Row, subject: Subject, data_set: "SimulatedSet", options: argparse.Namespace) -> dict[str, Any]:
+    """Measure steps on a batch in memory. No step waits for the GPU unless its own code does."""
     device, clips = options.device, CLIPS[row.shape]
-    switches = SWITCHES.get(row.more, {}) if not options.dry or row.more != "--compile" else {}  # which takes minutes
+    # A dry run does not compile, which takes minutes.
+    switches = SWITCHES.get(row.more, {}) if not options.dry or row.more != "--compile" else {}
     batch = batch_in_memory(row, subject, clips, device)
-    with FlopCounterMode(display=False) as counter:  # of the plain step: what is computed twice is no gain
+    # Operations are counted without switches: what checkpointing computes twice is no useful work.
+    with FlopCounterMode(display=False) as counter:
         trainer(row, subject, {})(batch)
     train_on = trainer(row, subject, switches)
     repeat(train_on, batch, 3)
@@ -209,11 +215,12 @@ def repeat(train_on: Train, batch: dict[str, Any], count: int) -> None:
 
 
 def trainer(row: Row, subject: Subject, switches: dict[str, Any]) -> Train:
+    """Return the function that trains on one batch, of this project or of the published loop."""
     return subject.training(TYPES[row.type], **switches) if row.loop == "ours" else published(row, subject)
 
 
 def published(row: Row, subject: Subject) -> Train:
-    """The published step, and the accuracy that it reads from the GPU after each."""
+    """Return the published step. It reads the accuracy from the GPU after each batch."""
     model, amp, loss = subject.plain(), TYPES[row.type], subject.config.loss
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=1e-4)
     scaler = None if amp is None else torch.amp.GradScaler(subject.device.type)
@@ -228,7 +235,7 @@ def published(row: Row, subject: Subject) -> Train:
 
 
 def batch_in_memory(row: Row, subject: Subject, clips: int, device: str) -> dict[str, Any]:
-    """Bytes for ours, floats for the published loop; cached features for ours alone: it has no cache."""
+    """Return bytes for this project and floats for the published loop, which has no cache of features."""
     if row.kind == "cached" and row.loop == "ours":
         face, context = torch.randn(2, clips, FRAMES, subject.shape.embed_dim, device=device)
         return {"face_features": face, "context_features": context, **labels(clips)}
@@ -238,8 +245,8 @@ def batch_in_memory(row: Row, subject: Subject, clips: int, device: str) -> dict
     return batch
 
 
-def evaluation(row: Row, subject: Subject, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
-    """One pass of so many clips, from bytes in host memory, a few clips a batch as the loader gives them, to logits."""
+def evaluation(row: Row, subject: Subject, data_set: "SimulatedSet", options: argparse.Namespace) -> dict[str, Any]:
+    """Measure an evaluation pass from bytes in host memory to logits, with batches of 8 clips as from the loader."""
     clips, task = int(row.more.split()[-1]) if not options.dry else 3, subject.task
     batches = [subject.pixels(min(8, clips)) for _ in range(-(-clips // 8))]
     if subject.device.type == "cuda":
@@ -248,31 +255,31 @@ def evaluation(row: Row, subject: Subject, data_set: "DrawnSet", options: argpar
     task.model.eval()
 
     @torch.inference_mode()
-    def answer() -> None:
+    def predict() -> None:
         torch.cat(passes(task, batches, subject.config, session)).cpu()
 
     with torch.inference_mode():
         task.fix_texts()
-    seconds = median(time_of(answer, options.device).wall for _ in range(5))
+    seconds = median(time_of(predict, options.device).wall for _ in range(5))
     return {"clips": task.clips_that_fit or clips, "clips_per_second": round(clips / seconds, 1)}
 
 
-def end_to_end(row: Row, subject: Subject, data_set: "DrawnSet", options: argparse.Namespace) -> dict[str, Any]:
-    """Steps of the recipe's own batch size, each through the loader.
+def end_to_end(row: Row, subject: Subject, data_set: "SimulatedSet", options: argparse.Namespace) -> dict[str, Any]:
+    """Measure steps of the recipe's batch size with batches from the loader.
 
-    The first steps are slow, and workers fill their queues meanwhile: as many batches as wait there are not counted.
+    The first steps are slow, and meanwhile the workers fill their queues. As many batches as fit there are not timed.
     """
     config = data_set.config(row, subject)
-    clips, batch = data_set.clips(config), config.optim.batch_size
+    clips, batch_size = data_set.clips(config), config.optim.batch_size
     ahead = 2 + 2 * config.run.workers
-    count = batch * (options.loaded_steps + ahead)
-    listed = (clips * (1 + count // len(clips)))[:count]
+    count = batch_size * (options.loaded_steps + ahead)
+    repeated_clips = (clips * (1 + count // len(clips)))[:count]
     session = Session(subject.device, TYPES[row.type], QuietLog(Path(".")))
     views = data_set.views(config, clips)
     if row.loop == "ours":
-        loader, _ = training_loader(config, listed, views, 5, session)
+        loader, _ = training_loader(config, repeated_clips, views, 5, session)
     else:
-        loader = plain_loader(listed, views, batch, config.run.workers, session.pin_memory)
+        loader = plain_loader(repeated_clips, views, batch_size, config.run.workers, session.pin_memory)
     timed, train_on = TimedLoader(loader), trainer(row, subject, {})
     batches = iter(timed)
     for _ in range(ahead):
@@ -280,21 +287,22 @@ def end_to_end(row: Row, subject: Subject, data_set: "DrawnSet", options: argpar
     timed.seconds_waiting = 0.0
     seconds = time_of(lambda: [train_on(batch) for batch in batches], options.device).wall
     return {
-        "clips": batch,
-        "clips_per_second": round(batch * options.loaded_steps / seconds, 1),
+        "clips": batch_size,
+        "clips_per_second": round(batch_size * options.loaded_steps / seconds, 1),
         "share_waiting_for_frames": round(timed.seconds_waiting / seconds, 3),
         "workers": config.run.workers,
     }
 
 
-class DrawnSet:
-    """Simulated students at 1920x1080 on disk, and packs of them, drawn when first asked for."""
+class SimulatedSet:
+    """Simulated students at 1920x1080 on disk, and packs of them, written at their first use."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
         self.size = (1920, 1080, 48) if not options.dry else (160, 120, 12)  # width, height, clips
 
-    def words(self) -> list[str]:
+    def flags(self) -> list[str]:
+        """Return the flags that name the set, which is written where it is missing."""
         root = self.folder / "set"
         if not root.exists():
             width, height, clips = self.size
@@ -304,17 +312,19 @@ class DrawnSet:
         return ["--root-dir", str(root), "--train-annotation", "annotation/train.txt", *boxes]
 
     def config(self, row: Row, subject: Subject) -> Config:
+        """Return the configuration of an end-to-end row."""
         size = ["--image-size", str(subject.shape.image_size)]
         words = ["@recipes/advanced.args", *RECIPE, *size, "--select-on", "last", "--workers", self.options.workers]
         if row.of == "pack":
             words += ["--pack", self.pack(size), *row.more.split()]
-        return read_command([*words, *self.words()])[1]
+        return read_command([*words, *self.flags()])[1]
 
     def pack(self, size: list[str]) -> str:
+        """Return the folder of the pack, which is written where it is missing."""
         out = self.folder / "pack"
         if not out.exists():
             with contextlib.redirect_stdout(io.StringIO()):
-                if pack.main(["--out", str(out), *size, *self.words()]):
+                if pack.main(["--out", str(out), *size, *self.flags()]):
                     raise RuntimeError("the pack was not made")
         return str(out)
 
@@ -326,7 +336,7 @@ class DrawnSet:
 
 
 class PlainClips(Dataset):
-    """Clips as the published loader reads them: every frame opened for each stream by PIL, floats handed over."""
+    """Clips as the published loader reads them: PIL opens every frame for each stream, and items are floats."""
 
     def __init__(self, clips: list[Clip], views: Views) -> None:
         self.clips, self.views = clips, views
@@ -351,9 +361,9 @@ class PlainClips(Dataset):
         return {"face": face, "context": context, "label": clip.label, "id": clip.id, "replaced_frames": 0}
 
 
-def plain_loader(clips: list[Clip], views: Views, batch: int, workers: int, pin: bool) -> Loader:
+def plain_loader(clips: list[Clip], views: Views, batch_size: int, workers: int, pin: bool) -> Loader:
     order = ClipOrder(len(clips), 0)
-    return build_loader(PlainClips(clips, views), order, batch_size=batch, workers=workers, pin_memory=pin)
+    return build_loader(PlainClips(clips, views), order, batch_size=batch_size, workers=workers, pin_memory=pin)
 
 
 if __name__ == "__main__":

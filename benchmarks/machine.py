@@ -1,4 +1,4 @@
-"""What a measurement ran on: kept beside every result."""
+"""Describes the machine of a measurement. Every result file stores this description."""
 
 import os
 import platform
@@ -11,23 +11,23 @@ import torch
 
 
 def describe_machine(device: str = "cpu") -> dict[str, Any]:
-    """Platform, processor, cores, versions, and the command that was typed."""
+    """Return platform, processor, cores, versions and the command as it was typed."""
     facts = {
         "platform": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),  # above the cores: others were computing too, so read ratios only
+        "load": round(os.getloadavg()[0], 1),  # above the cores: other processes ran too, compare ratios only
         "python": platform.python_version(),
         "torch": version("torch"),
-        "command": "python -m " + " ".join([module_name(), *map(without_place, sys.argv[1:])]),
+        "command": "python -m " + " ".join([module_name(), *map(without_folder, sys.argv[1:])]),
     }
     if torch.device(device).type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
 
 
-def without_place(word: str) -> str:
-    """A path as anybody has it: inside this folder relative, elsewhere its name alone."""
+def without_folder(word: str) -> str:
+    """Return an absolute path relative to the current folder, or only its name if it lies elsewhere."""
     path = Path(word)
     if not path.is_absolute():
         return word
@@ -35,7 +35,7 @@ def without_place(word: str) -> str:
 
 
 def processor() -> str:
-    """The model's name, with the matrix units that decide what bf16 is worth."""
+    """Return the name of the processor with its vector and matrix units, which decide the speed of bf16."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
@@ -46,5 +46,6 @@ def processor() -> str:
 
 
 def module_name() -> str:
+    """Return the name of the module that runs as the command."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec is not None else Path(sys.argv[0]).stem

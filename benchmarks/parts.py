@@ -1,9 +1,8 @@
-"""Each part of the step alone: the same work with the part and without it, taking turns."""
+"""Measures single optimisations of the training step: the same work with and without each of them, in turns."""
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -14,43 +13,45 @@ from benchmarks.timing import compare
 from models import clip_towers
 from models.clip_towers import ClipShape, Transformer
 
-PICTURES = 16  # eight frames of both streams
+IMAGES = 16  # eight frames of both streams
 
 
 def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]:
+    """Return the gain of each optimisation by its name."""
     subject = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"])
     task = subject.task
-    pictures = torch.rand(PICTURES, 3, shape.image_size, shape.image_size)
-    encode = functools.partial(no_graph, task.model.image_encoder)
-    halves = pictures.split(PICTURES // 2)
+    images = torch.rand(IMAGES, 3, shape.image_size, shape.image_size)
+    encode = functools.partial(encode_without_graph, task.model.image_encoder)
+    halves = images.split(IMAGES // 2)
     results = {
         "both streams in one encoder call": compare(
-            lambda: [encode(half) for half in halves], lambda: encode(pictures), rounds
+            lambda: [encode(half) for half in halves], lambda: encode(images), rounds
         ),
-        "fused attention, images": compare(within(table_attention, encode, pictures), lambda: encode(pictures), rounds),
+        "fused attention, images": compare(within(table_attention, encode, images), lambda: encode(images), rounds),
         "last block reads one token, images": compare(
-            within(whole_last_block, encode, pictures), lambda: encode(pictures), rounds
+            within(whole_last_block, encode, images), lambda: encode(images), rounds
         ),
         "channels-last pictures": compare(
-            lambda: encode(pictures), lambda: encode(pictures.to(memory_format=torch.channels_last)), rounds
+            lambda: encode(images), lambda: encode(images.to(memory_format=torch.channels_last)), rounds
         ),
-        "--amp bf16, images": compare(lambda: encode(pictures), lambda: encode(pictures, torch.bfloat16), rounds),
+        "--amp bf16, images": compare(lambda: encode(images), lambda: encode(images, torch.bfloat16), rounds),
     }
     results |= texts(subject, rounds) | fused_update(shape, rounds)
     if with_compile:
-        translated = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]).task.model.image_encoder
-        translated.compile()
-        results["--compile, images"] = compare(lambda: encode(pictures), lambda: no_graph(translated, pictures), rounds)
+        compiled = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]).task.model.image_encoder
+        compiled.compile()
+        encode_compiled = functools.partial(encode_without_graph, compiled)
+        results["--compile, images"] = compare(lambda: encode(images), lambda: encode_compiled(images), rounds)
     return results
 
 
-def no_graph(encoder: nn.Module, pictures: Tensor, amp: torch.dtype | None = None) -> Tensor:
-    with torch.no_grad(), torch.autocast(pictures.device.type, dtype=amp, enabled=amp is not None):
-        return encoder(pictures)
+def encode_without_graph(encoder: nn.Module, images: Tensor, amp: torch.dtype | None = None) -> Tensor:
+    with torch.no_grad(), torch.autocast(images.device.type, dtype=amp, enabled=amp is not None):
+        return encoder(images)
 
 
 def texts(subject: Subject, rounds: int) -> dict[str, Any]:
-    """The pass of the learnable prompts, forward and back."""
+    """Return the gains in the forward and backward pass of the learnable prompts."""
     model = subject.task.model
 
     def forward_texts(amp: torch.dtype | None = None) -> None:
@@ -58,8 +59,11 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
             soft = model.encode_texts().soft
         soft.sum().backward()
 
-    def laid_out(here: bool) -> None:
-        model.laid_out.clear() if not here else model.laid_out.update(kept)
+    def forward_in_bf16(with_converted_weights: bool) -> None:
+        if with_converted_weights:
+            model.laid_out.update(converted_weights)
+        else:
+            model.laid_out.clear()
         forward_texts(torch.bfloat16)
 
     def all_tokens() -> None:
@@ -68,16 +72,18 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
         (tower.ln_final(x) @ tower.text_projection).sum().backward()
 
     model.lay_out_texts(torch.bfloat16)
-    kept = dict(model.laid_out)
+    converted_weights = dict(model.laid_out)
     plain_model = subject.plain()
     return {
         "tokens that matter only, texts": compare(all_tokens, forward_texts, rounds),
         "last block reads one token, texts": compare(within(whole_last_block, forward_texts), forward_texts, rounds),
         "fused attention, texts": compare(within(table_attention, forward_texts), forward_texts, rounds),
-        "--amp bf16, texts": compare(forward_texts, lambda: laid_out(True), rounds),
-        "frozen texts' weights converted once, bf16": compare(lambda: laid_out(False), lambda: laid_out(True), rounds),
+        "--amp bf16, texts": compare(forward_texts, lambda: forward_in_bf16(True), rounds),
+        "frozen texts' weights converted once, bf16": compare(
+            lambda: forward_in_bf16(False), lambda: forward_in_bf16(True), rounds
+        ),
         "attention goes back in float32, bf16": compare(
-            within(fused_attention_in_bf16, lambda: laid_out(True)), lambda: laid_out(True), rounds
+            within(fused_attention_in_bf16, lambda: forward_in_bf16(True)), lambda: forward_in_bf16(True), rounds
         ),
         "all of it, texts, against the published pass": compare(
             lambda: plain.unit(plain_model.text(plain_model.prompts(), plain_model.w["prompts.end"])).sum().backward(),
@@ -88,20 +94,22 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
 
 
 def fused_update(shape: ClipShape, rounds: int) -> dict[str, Any]:
-    """One update of every tensor that full fine-tuning trains."""
+    """Return the gain of fused optimisers in one update of every tensor of the image tower."""
     results = {}
-    for name, rule in (
+    for name, optimizer in (
         ("SGD", functools.partial(torch.optim.SGD, lr=1e-9, momentum=0.9)),
         ("AdamW", torch.optim.AdamW),
     ):
         tensors = list(clip_towers.ImageTower(shape).parameters())
         for tensor in tensors:
             tensor.grad = torch.zeros_like(tensor)
-        results[f"fused {name}"] = compare(rule(tensors).step, rule(tensors, fused=True).step, rounds)
+        results[f"fused {name}"] = compare(optimizer(tensors).step, optimizer(tensors, fused=True).step, rounds)
     return results
 
 
 def within(replacement: Any, work: Any, *arguments: Any) -> Any:
+    """Return a function that does the work inside the context that ``replacement`` opens."""
+
     def run() -> None:
         with replacement():
             work(*arguments)
@@ -109,18 +117,8 @@ def within(replacement: Any, work: Any, *arguments: Any) -> Any:
     return run
 
 
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
 def table_attention() -> Any:
-    """Attention that forms its table of weights, with an additive mask."""
+    """Return a context in which attention computes its whole table of weights, with an additive mask."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
@@ -130,49 +128,51 @@ def table_attention() -> Any:
             scores = scores.masked_fill(~mask, float("-inf"))
         return scores.softmax(dim=-1) @ value
 
-    return replaced(clip_towers, "attend", attend)
+    return patch.object(clip_towers, "attend", attend)
 
 
 def fused_attention_in_bf16() -> Any:
+    """Return a context in which the backward pass of attention also runs in bf16."""
+
     def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         return nn.functional.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
-    return replaced(clip_towers, "attend", attend)
+    return patch.object(clip_towers, "attend", attend)
 
 
 def whole_last_block() -> Any:
-    """The last block computes every token; then one is taken."""
+    """Return a context in which the last block computes all tokens, of which one is used."""
 
     def forward(self: Transformer, x: Tensor, token: Tensor | None = None) -> Tensor:
         for block in self.resblocks:
             x = block(x, self.causal)
         return clip_towers.pick(x, token)
 
-    return replaced(Transformer, "forward", forward)
+    return patch.object(Transformer, "forward", forward)
 
 
-def kept_for_gradient(tower: nn.Module, shape: ClipShape) -> dict[str, float]:
-    """Megabytes that a forward pass of one clip keeps until its gradient, with and without checkpointing."""
+def activation_memory(tower: nn.Module, shape: ClipShape) -> dict[str, float]:
+    """Return the megabytes that a forward pass stores for the gradient, with and without checkpointing."""
     results = {}
-    pictures = torch.rand(PICTURES, 3, shape.image_size, shape.image_size)
+    images = torch.rand(IMAGES, 3, shape.image_size, shape.image_size)
     for name, checkpointing in (("without", False), ("with --grad-checkpointing", True)):
         tower.transformer.checkpointing = checkpointing
-        results[name] = round(kept_bytes(tower, pictures) / 1e6)
+        results[name] = round(activation_bytes(tower, images) / 1e6)
     tower.transformer.checkpointing = False
     return results
 
 
-def kept_bytes(tower: nn.Module, pictures: Tensor) -> int:
-    """Each storage counted once; parameters are there anyway."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in tower.parameters()}
+def activation_bytes(tower: nn.Module, images: Tensor) -> int:
+    """Return the bytes stored for the gradient. Each storage counts once; parameters do not count."""
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in tower.parameters()}
     sizes: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def add(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in parameters:
             sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kept = tower(pictures)
-    return sum(sizes.values()) + 0 * kept.numel()
+    with torch.autograd.graph.saved_tensors_hooks(add, lambda tensor: tensor):
+        features = tower(images)  # keeps the graph alive until the sizes are summed
+    return sum(sizes.values()) + 0 * features.numel()

@@ -1,4 +1,4 @@
-"""Draws the README's picture: simulated students, a row a class, the face crop in the corner of each frame.
+"""Makes the picture of the README: one row of simulated students per class, with the face crop in each frame's corner.
 
 python -m benchmarks.pictures --root data/raer-sim --out docs/students.jpg
 """
@@ -21,9 +21,11 @@ COLUMNS, WIDTH, HEIGHT, FACE, GAP, LABEL = 5, 240, 180, 72, 6, 132
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data/raer-sim", help="the simulated set")
-    parser.add_argument("--out", type=Path, default=Path("docs/students.jpg"))
-    parser.add_argument("--seed", type=int, default=3, help="which clips of the test list")
+    parser.add_argument("--root", default="data/raer-sim", help="folder of the simulated set (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/students.jpg"), help="picture to write (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=3, help="random seed for the choice of test clips (default: 3)")
     options = parser.parse_args()
     classes = load_classes("RAER")
     clips = read_annotation("annotation/test.txt", options.root, classes)
@@ -38,9 +40,9 @@ def main() -> int:
     for row, name in enumerate(classes.names):
         top = row * (HEIGHT + GAP)
         write_name(sheet, name, top)
-        known = [c for c in clips if c.label == row and c.key in views.face_boxes]
-        for column, index in enumerate(rng.choice(len(known), COLUMNS, replace=False)):
-            sheet.paste(draw_cell(known[index], views), (LABEL + column * (WIDTH + GAP), top))
+        candidates = [c for c in clips if c.label == row and c.key in views.face_boxes]
+        for column, index in enumerate(rng.choice(len(candidates), COLUMNS, replace=False)):
+            sheet.paste(make_cell(candidates[index], views), (LABEL + column * (WIDTH + GAP), top))
     sheet.save(options.out, quality=88)
     print(f"{options.out}: {sheet.width} x {sheet.height}")
     return 0
@@ -51,8 +53,8 @@ def write_name(sheet: Image.Image, name: str, top: int) -> None:
     ImageDraw.Draw(sheet).text((8, top + HEIGHT // 2), name, fill=(40, 40, 40), font=font, anchor="lm")
 
 
-def draw_cell(clip: Clip, views: Views) -> Image.Image:
-    """The middle frame, and the face crop of the same frame in its lower right corner."""
+def make_cell(clip: Clip, views: Views) -> Image.Image:
+    """Return the middle frame of a clip, with its face crop in the lower right corner."""
     middle = len(clip.frames) // 2
     crops, _ = read_crops(clip, np.array([middle]), views)
     face = Image.fromarray(crops[middle]["face"].pixels).resize((FACE, FACE), Image.Resampling.BILINEAR)

@@ -1,7 +1,8 @@
-"""The published arithmetic, written as simply as it can be: what every speed of ours is a ratio to.
+"""The published model and training step, written as simply as possible: the baseline of all measured speeds.
 
-Independent of models/. Each stream passes the image tower on its own; texts pass all 77 tokens with an additive mask;
-attention forms its whole table of weights; the fixed texts are encoded anew in every forward; pixels are floats.
+This file is independent of models/. Each stream passes through the image tower separately; the text tower computes all
+77 tokens with an additive mask; attention computes its whole table of weights; the fixed texts are encoded again in
+every forward pass; pixels are floats.
 """
 
 import math
@@ -10,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Weights = dict[str, Tensor]  # names of a checkpoint's "model"
-LEARNING = ("image_encoder.", "prompts.context", "adapter.", "face_temporal.", "context_temporal.", "fuse.")
+Weights = dict[str, Tensor]  # by their names in the "model" of a checkpoint
+TRAINABLE = ("image_encoder.", "prompts.context", "adapter.", "face_temporal.", "context_temporal.", "fuse.")
 
 
 class Plain:
-    """A two-stream model of one temporal block, its learnable prompts class-specific and in front of the text."""
+    """A two-stream model with one temporal block and class-specific learnable prompts in front of the text."""
 
     def __init__(
         self,
@@ -27,10 +28,10 @@ class Plain:
         frozen_encoder: bool = False,
         dropout: float = 0.1,
     ) -> None:
-        """``handwritten``: token embeddings (C, 77, W) and ends (C,) of the second view, where there is one."""
-        learning = tuple(name for name in LEARNING if not (frozen_encoder and name == "image_encoder."))
+        """Copy the weights. ``handwritten`` holds token embeddings (C, 77, W) and ends (C,) of the second texts."""
+        trainable = tuple(name for name in TRAINABLE if not (frozen_encoder and name == "image_encoder."))
         self.w = {
-            name: tensor.detach().clone().requires_grad_(name.startswith(learning)) for name, tensor in weights.items()
+            name: tensor.detach().clone().requires_grad_(name.startswith(trainable)) for name, tensor in weights.items()
         }
         self.temperature, self.slerp_weight, self.handwritten = temperature, slerp_weight, handwritten
         self.dropout = dropout
@@ -40,11 +41,11 @@ class Plain:
         return [tensor for tensor in self.w.values() if tensor.requires_grad]
 
     def forward(self, face: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(B, T, 3, H, W) floats → logits (B, C), learnable texts (C, D), handwritten texts (C, D)."""
+        """Return logits (B, C), learnable texts (C, D) and handwritten texts (C, D) of pixels (B, T, 3, H, W)."""
         return self.head(self.frames(face), self.frames(context))
 
     def head(self, face: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The same from frame features (B, T, D)."""
+        """Return the same as ``forward``, from frame features (B, T, D)."""
         if "adapter.layers.0.weight" in self.w:
             squeezed = F.relu(face @ self.w["adapter.layers.0.weight"].T)
             face = F.relu(squeezed @ self.w["adapter.layers.2.weight"].T)
@@ -112,7 +113,7 @@ class Plain:
 
 
 def attend(qkv: Tensor, heads: int, mask: Tensor | None) -> Tensor:
-    """(N, L, 3W) → (N, L, W), with its table of weights (N, heads, L, L)."""
+    """Return attention (N, L, W) of ``qkv`` (N, L, 3W) through a table of weights (N, heads, L, L)."""
     N, L, _ = qkv.shape
     query, key, value = (part.view(N, L, heads, -1).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
     scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
@@ -121,7 +122,7 @@ def attend(qkv: Tensor, heads: int, mask: Tensor | None) -> Tensor:
 
 
 def slerp(text: Tensor, video: Tensor, model: Plain) -> Tensor:
-    """(B, C, D) each: the text moved towards the video along the great circle."""
+    """Return the texts (B, C, D), moved towards the videos (B, C, D) along the great circle."""
     cosine = (text * video).sum(-1, keepdim=True).clamp(-1, 1)
     angle = model.slerp_weight * torch.acos(cosine)
     return torch.cos(angle) * text + torch.sin(angle) * unit(video - cosine * text)
@@ -132,12 +133,16 @@ def unit(x: Tensor) -> Tensor:
 
 
 def text_losses(soft: Tensor, fixed: Tensor, mi: float, dc: float) -> Tensor:
-    """Mutual information between the views at 0.07, and the mean squared cosine between learnable texts."""
-    own, C = torch.arange(len(soft), device=soft.device), len(soft)
+    """Return the weighted sum of two losses on the texts.
+
+    They are the mutual information between both sets of texts at temperature 0.07, and the mean squared cosine between
+    the learnable texts of different classes.
+    """
+    classes, C = torch.arange(len(soft), device=soft.device), len(soft)
     similarity = soft @ fixed.T / 0.07
-    both = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
-    among = (soft @ soft.T - torch.eye(C, device=soft.device)).square().sum() / (C * (C - 1))
-    return mi * both + dc * among
+    mutual_information = (F.cross_entropy(similarity, classes) + F.cross_entropy(similarity.T, classes)) / 2
+    decorrelation = (soft @ soft.T - torch.eye(C, device=soft.device)).square().sum() / (C * (C - 1))
+    return mi * mutual_information + dc * decorrelation
 
 
 def step(
@@ -151,11 +156,11 @@ def step(
     scaler: torch.amp.GradScaler | None = None,
     **loss: float,
 ) -> Tensor:
-    """One published step: forward, loss, backward, update; the logits for the running score.
+    """Do one published step (forward, loss, backward, update) and return the logits for the running score.
 
-    ``amp``: under autocast, as ``--use-amp`` of the published code; ``scaler``: with its gradients scaled.
+    ``amp`` is the type of autocast, as with ``--use-amp`` of the published code; ``scaler`` scales the gradients.
     """
-    forward = model.head if face.dim() == 3 else model.forward  # features, where the image tower is timed apart
+    forward = model.head if face.dim() == 3 else model.forward  # features, where the image tower is timed separately
     with torch.autocast(face.device.type, dtype=amp, enabled=amp is not None):
         logits, soft, fixed = forward(face, context)
     total = F.cross_entropy(logits.float(), label)

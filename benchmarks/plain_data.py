@@ -1,8 +1,9 @@
-"""The plain loader: the published arithmetic, a clip at a time, written as simply as possible. The yardstick of
-``python -m benchmarks.data`` and the reference of the tests; it shares no line with dataloader/.
+"""The plain loader: the published way to read one clip, written as simply as possible.
 
-Each stream opens every frame for itself, at full size: the face is cut with 20 pixels of margin, the body is cut and
-letterboxed by OpenCV (to BGR and back, as published); then each group of 16 is turned, resized, mirrored and stacked.
+It is the baseline of ``python -m benchmarks.data`` and the reference of the tests, and shares no code with dataloader/.
+Each stream opens every frame separately, at full size. The face is cropped with 20 pixels of margin; the body is
+cropped and letterboxed by OpenCV (to BGR and back, as published). Then each group of 16 is turned, resized, mirrored
+and stacked.
 """
 
 from pathlib import Path
@@ -22,18 +23,19 @@ def load_clip(
     angles: tuple[float, float] = (0.0, 0.0),
     flips: tuple[bool, bool] = (False, False),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(T, 3, size, size) uint8 of the face and of the context, which have an angle and a flip each."""
+    """Return face and context, each (T, 3, size, size) uint8, with an angle and a flip for each of them."""
     context = [letterbox(crop_body(Image.open(path).convert("RGB"), body), size) for path in frames]
     face = [crop_face(Image.open(path).convert("RGB"), box) for path, box in zip(frames, faces, strict=True)]
     return transform(face, size, angles[0], flips[0]), transform(context, size, angles[1], flips[1])
 
 
 def crop_face(frame: Image.Image, box: Box | None) -> Image.Image:
+    """Return the face with a margin of 20 pixels, or the whole frame where the box is unknown."""
     if box is None:
         return frame
-    left, top, right, bottom = (int(v) for v in box)
+    x1, y1, x2, y2 = (int(v) for v in box)
     width, height = frame.size
-    return frame.crop((max(left - 20, 0), max(top - 20, 0), min(right + 20, width), min(bottom + 20, height)))
+    return frame.crop((max(x1 - 20, 0), max(y1 - 20, 0), min(x2 + 20, width), min(y2 + 20, height)))
 
 
 def crop_body(frame: Image.Image, box: Box | None) -> Image.Image:
@@ -41,6 +43,7 @@ def crop_body(frame: Image.Image, box: Box | None) -> Image.Image:
 
 
 def letterbox(crop: Image.Image, size: int) -> Image.Image:
+    """Return the crop resized to fit a square, centred on black."""
     pixels = cv2.cvtColor(np.array(crop), cv2.COLOR_RGB2BGR)
     height, width = pixels.shape[:2]
     ratio = min(size / width, size / height)
@@ -53,7 +56,7 @@ def letterbox(crop: Image.Image, size: int) -> Image.Image:
 
 
 def transform(group: list[Image.Image], size: int, angle: float, flip: bool) -> np.ndarray:
-    """Turned, resized, mirrored, stacked → (T, 3, size, size) uint8."""
+    """Return the images turned, resized, mirrored and stacked, (T, 3, size, size) uint8."""
     if angle:
         group = [image.rotate(angle, Image.Resampling.NEAREST) for image in group]
     group = [image.resize((size, size), Image.Resampling.BILINEAR) for image in group]

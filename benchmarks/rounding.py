@@ -1,11 +1,12 @@
-"""What float32 loses of an image encoder that learns at 1e-6, and whether the scores of simulated students notice.
+"""Measures the updates that float32 loses in an image encoder with a learning rate of 1e-6, and their effect on scores.
 
     python -m benchmarks.rounding                     # 3 seeds, 12 epochs; about 25 minutes on two cores
-    python -m benchmarks.rounding --seeds 1 --epochs 1 --every 40 --out FILE      # a quick look that everything runs
+    python -m benchmarks.rounding --seeds 1 --epochs 1 --every 40 --out FILE      # a quick test that everything runs
 
-The same training twice with each seed: with the optimiser of the recipe, and with one that keeps weights and momentum
-in float64 and rounds only the copy that the model computes with, so that no update is lost. Compensated (Kahan) updates
-could not do better than that. The last epoch counts, so nothing is selected. Writes benchmarks/results/rounding.json.
+Each seed trains twice on simulated students: with the optimiser of the recipe, and with one that keeps weights and
+momentum in float64 and rounds only the copy that the model uses, so that no update is lost. Compensated (Kahan) updates
+cannot be more exact than that. The last epoch is scored, so no epoch is selected. Writes
+benchmarks/results/rounding.json.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine
-from benchmarks.runs import spread
+from benchmarks.runs import spread, write_short_list
 from engine import step as training
 from main import main as run_command
 
@@ -30,7 +31,7 @@ RECIPE = "@recipes/advanced.args @recipes/simulated.args --no-cache-features --a
 
 
 class ExactSGD(torch.optim.Optimizer):
-    """SGD with momentum whose weights, momentum and updates are float64; the model gets them rounded to float32."""
+    """SGD with momentum in float64. The model gets its weights rounded to float32."""
 
     def __init__(self, groups: list[dict[str, Any]], optim: Any) -> None:
         super().__init__(groups, {"momentum": optim.momentum, "weight_decay": optim.weight_decay})
@@ -51,45 +52,44 @@ class ExactSGD(torch.optim.Optimizer):
                 p.copy_(state["weight"])
 
 
-class Watch:
-    """The image encoder of one training: before it, after its first step, and at its end."""
+class UpdateRecorder:
+    """Compares the image encoder of one training before it, after its first step and at its end."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         groups = [group for group in optimizer.param_groups if group["name"] == "image encoder"]
         self.weights: list[Tensor] = [p for group in groups for p in group["params"]]
         self.start = [p.detach().clone() for p in self.weights]
-        self.unchanged: float | None = None
+        self.unchanged_share: float | None = None  # share of weights that the first step does not change
         optimizer.register_step_post_hook(self._after_step)
 
     def _after_step(self, *_: Any) -> None:
-        if self.unchanged is None:
-            same = sum((now == before).sum().item() for now, before in self._pairs())
-            self.unchanged = same / sum(p.numel() for p in self.weights)
+        if self.unchanged_share is None:
+            unchanged = sum((weight == start).sum().item() for weight, start in self._pairs())
+            self.unchanged_share = unchanged / sum(p.numel() for p in self.weights)
 
-    def moved(self) -> float:
-        """The length of the way from the first weights to the last."""
-        return sum((now.double() - before.double()).square().sum().item() for now, before in self._pairs()) ** 0.5
+    def distance(self) -> float:
+        """Return the Euclidean distance between the weights and their values before the training."""
+        return sum((weight.double() - start.double()).square().sum().item() for weight, start in self._pairs()) ** 0.5
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        return [(now.detach(), before) for now, before in zip(self.weights, self.start, strict=True)]
+        return [(weight.detach(), start) for weight, start in zip(self.weights, self.start, strict=True)]
 
 
 def main() -> int:
     options = parse()
     runs: dict[str, list[dict[str, float]]] = {"float32": [], "exact": []}
     with tempfile.TemporaryDirectory() as scratch:
-        lines = Path(options.root, "annotation/train.txt").read_text(encoding="utf-8").splitlines()[:: options.every]
-        Path(scratch, "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        train_clips = write_short_list(options.root, options.every, Path(scratch, "train.txt"))
         for seed in range(1, options.seeds + 1):
             for kind, rows in runs.items():
                 rows.append(run(kind, seed, options, Path(scratch)))
                 print(f"seed {seed}, {kind}: {rows[-1]}", flush=True)
-    differences = [b["uar"] - a["uar"] for a, b in zip(runs["float32"], runs["exact"], strict=True)]
+    differences = [exact["uar"] - rounded["uar"] for rounded, exact in zip(runs["float32"], runs["exact"], strict=True)]
     result = {
         "machine": describe_machine(),
         "simulated": True,
         "epochs": options.epochs,
-        "train_clips": len(lines),
+        "train_clips": train_clips,
         "uar": {kind: spread([row["uar"] for row in rows]) for kind, rows in runs.items()},
         "uar_exact_minus_float32": [round(value, 2) for value in differences],
         "share_unchanged_by_the_first_step": round(mean(row["unchanged"] for row in runs["float32"]), 4),
@@ -105,28 +105,28 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data/raer-sim", help="a set of simulate")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 1 to N")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--rate", default="1e-6", help="of the image encoder")
-    parser.add_argument("--every", type=int, default=2, help="take every Nth clip of the train list")
-    parser.add_argument("--out", default="benchmarks/results/rounding.json")
+    parser.add_argument("--root", default="data/raer-sim", help="folder of the simulated set (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds; they start at 1 (default: 3)")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs of each training (default: 12)")
+    parser.add_argument("--rate", default="1e-6", help="learning rate of the image encoder (default: 1e-6)")
+    parser.add_argument("--every", type=int, default=2, help="train on every Nth clip of the train list (default: 2)")
+    parser.add_argument("--out", default="benchmarks/results/rounding.json", help="result file (default: %(default)s)")
     return parser.parse_args()
 
 
 def run(kind: str, seed: int, options: argparse.Namespace, scratch: Path) -> dict[str, float]:
-    """One training in this process, through the command line."""
-    folder, watches, build = scratch / f"{kind}-{seed}", [], training.build_optimizer
+    """Train in this process through the command line; return the score and the recorded updates."""
+    folder, recorders, build = scratch / f"{kind}-{seed}", [], training.build_optimizer
 
-    def build_watched(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Optimizer:
+    def build_recorded(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Optimizer:
         optimizer = ExactSGD(groups, optim) if kind == "exact" else build(groups, optim)
-        watches.append(Watch(optimizer))
+        recorders.append(UpdateRecorder(optimizer))
         return optimizer
 
     words = [*RECIPE.split(), "--root-dir", options.root, "--train-annotation", str(scratch / "train.txt")]
     words += ["--seed", str(seed), "--epochs", str(options.epochs), "--lr-image-encoder", options.rate]
     words += ["--milestones", str(max(options.epochs * 2 // 3, 1)), "--output-dir", str(folder)]
-    training.build_optimizer = build_watched
+    training.build_optimizer = build_recorded
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             if run_command(words) != 0:
@@ -134,7 +134,8 @@ def run(kind: str, seed: int, options: argparse.Namespace, scratch: Path) -> dic
     finally:
         training.build_optimizer = build
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return {"uar": metrics["uar"], "unchanged": round(watches[0].unchanged, 4), "moved": watches[0].moved()}
+    unchanged, distance = round(recorders[0].unchanged_share, 4), recorders[0].distance()
+    return {"uar": metrics["uar"], "unchanged": unchanged, "moved": distance}
 
 
 if __name__ == "__main__":

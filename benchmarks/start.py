@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: --help, and an evaluation's first batch."""
+"""Measures how long a user waits for --help and for the first batch of an evaluation."""
 
 import re
 import subprocess
@@ -22,26 +22,26 @@ FIRST_BATCH = """
 import sys, time, engine.clip_predict as e
 from main import main
 forward = e.forward_in_parts
-def timed(*given):
-    logits = forward(*given)
+def forward_with_time(*arguments):
+    logits = forward(*arguments)
     print("first batch at", time.time(), time.process_time(), flush=True)
     return logits
-e.forward_in_parts = timed
+e.forward_in_parts = forward_with_time
 sys.exit(main(sys.argv[1:]))
 """
 
 
 def measure(shape: ClipShape) -> dict[str, Any]:
-    """Seconds from the start of the process, imports included."""
+    """Return the seconds from the start of the process, imports included, and the size of the checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, root = Path(folder, "best.pt"), Path(folder, "set")
         write_checkpoint(checkpoint, shape)
-        write_pictures(root)
-        firsts = [first_batch_seconds(checkpoint, root) for _ in range(3)]
+        write_clips(root)
+        batches = [first_batch_seconds(checkpoint, root) for _ in range(3)]
         return {
             "help_seconds": round(median(help_seconds() for _ in range(5)), 2),
-            "first_batch_seconds": round(median(wall for wall, _ in firsts), 1),
-            "first_batch_computed_seconds": round(median(computed for _, computed in firsts), 1),
+            "first_batch_seconds": round(median(wall for wall, _ in batches), 1),
+            "first_batch_computed_seconds": round(median(computed for _, computed in batches), 1),
             "checkpoint_megabytes": round(checkpoint.stat().st_size / 1e6),
         }
 
@@ -53,19 +53,19 @@ def help_seconds() -> float:
 
 
 def first_batch_seconds(checkpoint: Path, root: Path) -> tuple[float, float]:
-    """From the command to the logits of its first clip, decoding and the encoder's time included: by the clock, and
-    computed by the process."""
+    """Return wall and CPU seconds from the start of the command to the logits of its first clip."""
     words = ["--mode", "eval", "--eval-checkpoint", str(checkpoint), "--test-annotation", str(root / "test.txt")]
     words += ["--root-dir", str(root), "--output-dir", str(root / f"run{time.time()}"), "--batch-size", "1"]
     started = time.time()
-    ended = subprocess.run([sys.executable, "-c", FIRST_BATCH, *words], capture_output=True, text=True)
-    at = re.search(r"first batch at ([0-9.]+) ([0-9.]+)", ended.stdout)
-    if at is None:
-        raise SystemExit(f"the evaluation ended without a batch: {ended.stderr[-400:]}")
-    return float(at[1]) - started, float(at[2])
+    process = subprocess.run([sys.executable, "-c", FIRST_BATCH, *words], capture_output=True, text=True)
+    match = re.search(r"first batch at ([0-9.]+) ([0-9.]+)", process.stdout)
+    if match is None:
+        raise SystemExit(f"the evaluation ended without a batch: {process.stderr[-400:]}")
+    return float(match[1]) - started, float(match[2])
 
 
 def write_checkpoint(path: Path, shape: ClipShape) -> None:
+    """Write a checkpoint with random weights."""
     subject = make_subject(shape, "clip_caer", [])
     content = {
         "format": FORMAT,
@@ -82,8 +82,8 @@ def write_checkpoint(path: Path, shape: ClipShape) -> None:
     save_checkpoint(content, path)
 
 
-def write_pictures(root: Path) -> None:
-    """Clips of noise, 640 x 480."""
+def write_clips(root: Path) -> None:
+    """Write clips of noise, 640 x 480, and their list."""
     rng, lines = np.random.default_rng(0), []
     for clip in range(CLIPS):
         folder = root / f"RAER/P{clip:03d}/001"

@@ -1,4 +1,4 @@
-"""What is measured: a model of some CLIP's shape with random weights, as the loop holds it, and batches for it."""
+"""The model that is measured, with random weights in the shape of a CLIP, and batches and a training step for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,9 +30,9 @@ SHAPES = {
     "ViT-B/16": ClipShape(patch_size=16),
     "ViT-L/14": ClipShape(768, 224, 14, 1024, 24, 768, 12),
 }
-COUNTS = np.array([1383, 129, 150, 157, 422])  # RAER's training clips of each class
+COUNTS = np.array([1383, 129, 150, 157, 422])  # training clips of each class in RAER
 FRAMES = 16
-LATE_EPOCH = 40  # counted from 0: every loss of a recipe has its full weight
+LATE_EPOCH = 40  # counted from 0; by then every loss of a recipe has its full weight
 
 
 def small_shape() -> ClipShape:
@@ -41,7 +41,7 @@ def small_shape() -> ClipShape:
 
 @dataclass
 class Subject:
-    """``start``: the weights before any step, by a checkpoint's names."""
+    """A model with its configuration. ``start`` holds the weights before any step, by their names in a checkpoint."""
 
     config: Config
     task: PromptTask
@@ -50,7 +50,7 @@ class Subject:
     shape: ClipShape
 
     def plain(self, **changes: Any) -> Plain:
-        """The published arithmetic with the same weights."""
+        """Return the published model with the same weights."""
         options = {
             "temperature": self.config.model.temperature,
             "slerp_weight": self.config.model.slerp_weight,
@@ -60,19 +60,19 @@ class Subject:
         return Plain(self.start, **options | changes)
 
     def training(self, amp: torch.dtype | None = None, **optim: Any) -> Callable[[dict[str, Any]], None]:
-        """What a training does with a batch: its own step, and the sums of its epoch, read a step late.
+        """Return the function that trains on one batch: the training step, and the running score read one step later.
 
-        ``optim``: options of the optimisation that differ from the recipe's.
+        ``optim`` holds options of the optimisation that differ from those of the recipe.
         """
         config = replace(self.config, optim=replace(self.config.optim, **optim))
         step = TrainingStep(self.task, config, self.device, amp)
-        seen = RunningScore(self.task.names)
+        running_score = RunningScore(self.task.names)
         self.task.model.train()
 
         def train_on(batch: dict[str, Any]) -> None:
             losses, logits = step(batch, LATE_EPOCH)
-            seen.add(losses, logits, batch, LATE_EPOCH, 0)
-            seen.read(all_but=1)
+            running_score.add(losses, logits, batch, LATE_EPOCH, 0)
+            running_score.read(all_but=1)
 
         return train_on
 
@@ -84,43 +84,43 @@ class Subject:
         return replace(self.config.loss, **changes)
 
     def pixels(self, clips: int, device: str = "cpu") -> dict[str, Any]:
-        """A batch as the loader hands it over: uint8."""
+        """Return a batch of random pixels as the loader yields it, in uint8."""
         size = self.shape.image_size
-        drawn = torch.randint(0, 256, (2, clips, FRAMES, 3, size, size), dtype=torch.uint8, device=device)
-        return {"face": drawn[0], "context": drawn[1], **labels(clips)}
+        face, context = torch.randint(0, 256, (2, clips, FRAMES, 3, size, size), dtype=torch.uint8, device=device)
+        return {"face": face, "context": context, **labels(clips)}
 
 
 def make_subject(shape: ClipShape, recipe: str, flags: list[str], device: str = "cpu") -> Subject:
-    """The model of ``recipes/<recipe>.args`` with ``flags`` after it."""
+    """Return the model of ``recipes/<recipe>.args`` with ``flags`` after it."""
     words = [f"@recipes/{recipe}.args", "--image-size", str(shape.image_size), "--select-on", "last", *flags]
     _, config = read_command(words)
-    classes, model = load_classes("RAER", None), config.model
+    classes = load_classes("RAER", None)
     torch.manual_seed(0)
-    clip, second = Clip(shape), classes.texts_of("descriptive")
-    method = method_named(model.model)
-    built = method.build(config, classes, clip).to(device)
-    method.set_trainable(built, config)
-    task = PromptTask(built, classes.names, config.loss)
+    clip, texts = Clip(shape), classes.texts_of("descriptive")
+    method = method_named(config.model.model)
+    model = method.build(config, classes, clip).to(device)
+    method.set_trainable(model, config)
+    task = PromptTask(model, classes.names, config.loss)
     task.set_training_counts(COUNTS, torch.device(device))
-    start = {name: tensor.detach().clone() for name, tensor in built.state_dict().items()}
+    start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     handwritten = None
-    if model.slerp_weight > 0 or config.loss.mi_loss_weight > 0:
-        tokens = tokenize([text for row in second for text in row])
+    if config.model.slerp_weight > 0 or config.loss.mi_loss_weight > 0:
+        tokens = tokenize([text for row in texts for text in row])
         handwritten = clip.token_embedding.cpu()(tokens).detach().to(device), tokens.argmax(dim=-1).to(device)
     return Subject(config, task, start, handwritten, shape)
 
 
 def labels(clips: int) -> dict[str, Any]:
-    """As the loader hands them over, on the processor."""
+    """Return labels and ids as the loader yields them, on the CPU."""
     return {"label": torch.arange(clips) % len(COUNTS), "id": [str(i) for i in range(clips)], "replaced_frames": 0}
 
 
 def cached_loader(shape: ClipShape, clips: int, batch_size: int) -> Loader:
-    """Batches of stored features, through the loader that training uses; two variants of 30 frames a clip."""
+    """Return a loader of random cached features as training uses it, with two variants of 30 frames for each clip."""
     frames = tuple(f"{n:05d}.jpg" for n in range(30))
     rng = np.random.default_rng(0)
-    stored = rng.standard_normal((2, 30 * clips, shape.embed_dim)).astype(np.float16)
-    listed = [ListedClip(str(i), Path(str(i)), frames, 30, i % len(COUNTS), str(i)) for i in range(clips)]
-    starts = {clip.id: 30 * i for i, clip in enumerate(listed)}
-    dataset = FeatureDataset(listed, {"face": stored, "context": stored}, starts, Views(), training=True)
+    features = rng.standard_normal((2, 30 * clips, shape.embed_dim)).astype(np.float16)
+    listed_clips = [ListedClip(str(i), Path(str(i)), frames, 30, i % len(COUNTS), str(i)) for i in range(clips)]
+    starts = {clip.id: 30 * i for i, clip in enumerate(listed_clips)}
+    dataset = FeatureDataset(listed_clips, {"face": features, "context": features}, starts, Views(), training=True)
     return build_loader(dataset, ClipOrder(clips, 0), batch_size=batch_size, workers=0)

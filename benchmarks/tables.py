@@ -1,6 +1,6 @@
-"""Results as Markdown: docs/performance.md holds these tables, and a test compares.
+"""Prints the results of training as the Markdown table of docs/performance.md; a test compares the two.
 
-python -m benchmarks.tables                      # from benchmarks/results/
+python -m benchmarks.tables                      # reads benchmarks/results/train.json
 """
 
 import json
@@ -12,7 +12,7 @@ RESULTS = Path("benchmarks/results")
 
 
 def training_table(results: dict[str, Any]) -> str:
-    """From benchmarks/results/train.json."""
+    """Return the table of benchmarks/results/train.json."""
     lines = ["| what | gain | lowest to highest | by the clock | seconds without | with |", "|---|---|---|---|---|---|"]
     for batch, epochs in results.get("frozen", {}).items():
         for kind in ("float32", "bf16"):
@@ -28,7 +28,7 @@ def training_table(results: dict[str, Any]) -> str:
 
 
 def gpu_table(results: dict[str, Any]) -> str:
-    """From benchmarks/results/gpu.json."""
+    """Return the table of benchmarks/results/gpu.json."""
     lines = [
         "| what | model | encoder | loop | type | clips a step | clips a second | of the ceiling | waiting |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -46,6 +46,7 @@ def gpu_table(results: dict[str, Any]) -> str:
 
 
 def row(name: str, values: dict[str, float]) -> str:
+    """Return one row of the training table."""
     spread = f"{values['lowest']:g} to {values['highest']:g}"
     times = f"{values['slow_seconds']:g} | {values['fast_seconds']:g}"
     return f"| {name} | {values['ratio']:g}x | {spread} | {values.get('by_the_clock', values['ratio']):g}x | {times} |"

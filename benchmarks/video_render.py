@@ -1,4 +1,4 @@
-"""Videos written for measurements: segments of known emotions, and long ones that cost little to make."""
+"""Writes the videos of the measurements: from frames, or long ones that are quick to write."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from apps.drawing import VideoWriter
 
 
 def write_video(path: Path, frames: Iterable[tuple[float, np.ndarray]], fps: float, crf: int = 18) -> Path:
-    """H.264 of ``(seconds, RGB)`` at their own times."""
+    """Write H.264 video of ``(seconds, RGB frame)`` at these times, and return ``path``."""
     frames = iter(frames)
     seconds, pixels = next(frames)
     with VideoWriter(path, fps, pixels.shape[1::-1], crf=crf, container=None) as writer:
@@ -21,7 +21,7 @@ def write_video(path: Path, frames: Iterable[tuple[float, np.ndarray]], fps: flo
 
 
 def repeat_video(path: Path, out: Path, times: int) -> Path:
-    """The packets of a video over and over: nothing is encoded again."""
+    """Write the packets of a video ``times`` times without encoding them again, and return ``out``."""
     with av.open(str(out), "w") as target:
         with av.open(str(path)) as first:
             stream = target.add_stream_from_template(first.streams.video[0])

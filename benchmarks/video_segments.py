@@ -1,4 +1,4 @@
-"""A video of known emotions: clips of a simulated set joined, each segment of one person and one emotion."""
+"""Joins clips of a simulated set to a video of known emotions; each segment shows one person and one emotion."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from dataloader.boxes import Box, read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.frames import read_frame
 
-CLIP_SECONDS = 4.0  # the simulation does not say how fast its frames follow one another
+CLIP_SECONDS = 4.0  # the simulation does not define the frame rate of its clips
 FPS = 25.0
 
 
-class Shown(NamedTuple):
-    """One frame of the video, and the boxes that the simulation drew it with."""
+class VideoFrame(NamedTuple):
+    """One frame of the video with the true boxes of the simulation."""
 
     seconds: float
     frame: np.ndarray
@@ -35,15 +35,15 @@ class Segment(NamedTuple):
 
 
 def find_segments(root: Path, list_name: str, clips: int = 2, most: int | None = None) -> list[Segment]:
-    """For every person and emotion with so many clips in the list, those; persons in turn."""
+    """Return a segment for every person and emotion with at least ``clips`` clips in the list, sorted by person."""
     groups: dict[tuple[str, int], list[Clip]] = defaultdict(list)
     for clip in read_annotation(list_name, str(root), load_classes("RAER")):
         groups[person_of(clip), clip.label].append(clip)
     segments: list[Segment] = []
-    for (person, label), found in sorted(groups.items()):
-        if len(found) >= clips:
+    for (person, label), group in sorted(groups.items()):
+        if len(group) >= clips:
             start = len(segments) * clips * CLIP_SECONDS
-            segments.append(Segment(start, start + clips * CLIP_SECONDS, person, label, found[:clips]))
+            segments.append(Segment(start, start + clips * CLIP_SECONDS, person, label, group[:clips]))
     return segments[:most]
 
 
@@ -55,7 +55,7 @@ def segments_by_person(root: Path, list_name: str) -> list[list[Segment]]:
 
 
 def in_time(segments: list[Segment]) -> list[Segment]:
-    """One behind the other, from the beginning."""
+    """Return the segments with new times: one after the other, from 0 s."""
     length = segments[0].stop - segments[0].start
     return [s._replace(start=n * length, stop=(n + 1) * length) for n, s in enumerate(segments)]
 
@@ -64,23 +64,19 @@ def person_of(clip: Clip) -> str:
     return Path(clip.key).parts[-2]
 
 
-def read_boxes(root: Path) -> tuple[dict[str, dict[str, Box]], dict[str, Box]]:
-    place = str(root)
-    return read_face_boxes("annotation/face.json", place), read_body_boxes("annotation/body.json", place)
-
-
-def play(segments: list[Segment], root: Path, scale: float = 1.0, fps: float = FPS) -> Iterator[Shown]:
-    """Every frame of the video, each clip ``CLIP_SECONDS`` long."""
-    faces, bodies = read_boxes(root)
+def play(segments: list[Segment], root: Path, scale: float = 1.0, fps: float = FPS) -> Iterator[VideoFrame]:
+    """Yield every frame of the video, in which each clip lasts ``CLIP_SECONDS``."""
+    faces = read_face_boxes("annotation/face.json", str(root))
+    bodies = read_body_boxes("annotation/body.json", str(root))
     count = round(CLIP_SECONDS * fps)
     for segment in segments:
-        for place, clip in enumerate(segment.clips):
-            begin = segment.start + place * CLIP_SECONDS
+        for position, clip in enumerate(segment.clips):
+            start = segment.start + position * CLIP_SECONDS
             for number in range(count):
                 name = clip.frames[number * len(clip.frames) // count]
                 frame = enlarge(read_frame(clip.folder / name), scale)
                 face, body = faces.get(clip.key, {}).get(name), bodies.get(clip.key)
-                yield Shown(begin + number / fps, frame, grown(face, scale), grown(body, scale))
+                yield VideoFrame(start + number / fps, frame, scale_box(face, scale), scale_box(body, scale))
 
 
 def enlarge(frame: Any, scale: float) -> np.ndarray:
@@ -90,5 +86,5 @@ def enlarge(frame: Any, scale: float) -> np.ndarray:
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-def grown(box: Box | None, scale: float) -> Box | None:
+def scale_box(box: Box | None, scale: float) -> Box | None:
     return None if box is None else tuple(value * scale for value in box)

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 
 from apps.attention.pictures import SquareSource
 from apps.attention.run import open_explained
-from benchmarks.pointing import THING, Game, Player, game_of, play, summary, table
+from benchmarks.pointing import OBJECT, Game, Player, game_of, play, summary, table
 from dataloader.annotation import Clip
 from dataloader.clips import Views
 from engine.config import read_command
@@ -61,7 +61,7 @@ def test_the_phone_that_decides_is_found(players):
     result = summary(rows)
     print(table(result))
     hits = result["hits"]
-    assert len(rows) >= 3 and all(THING in frame for _, _, boxes in players for frame in boxes.values())
+    assert len(rows) >= 3 and all(OBJECT in frame for _, _, boxes in players for frame in boxes.values())
     assert hits["relevance"] >= 2 * hits["chance"] and 0.02 < hits["chance"] < 0.25
     assert hits["relevance"] >= 2 * hits["random weights"] and hits["relevance"] > hits["relevance of the second class"]
     fall = result["fall"]  # what is relevant is what the class needs
