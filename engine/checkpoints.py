@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.config import make_config
 from engine.methods import method_named
 from engine.methods.base import Method
-from engine.model import load_initial_weights, rebuild_model
+from engine.model import rebuild_model
 from engine.options import GROUPS, Config, group_of, names_with, options_by_name
 from engine.registry import method_names
 from models.clip_backbone import load_clip
@@ -21,6 +21,9 @@ from utils.errors import UserError, about, first_line
 if TYPE_CHECKING:
     from models.published import Published
 
+CLASS_BUFFERS = (  # say which classes a model knows: never taken from another model
+    "tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start",
+)  # fmt: skip
 FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
 KEYS = {  # of a checkpoint of ours, and their types
     "format": int,
@@ -214,7 +217,19 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
 
 
 def initial_weights(model: nn.Module, config: Config) -> str:
-    """Load the tensors of ``--init-from`` that fit into a new model; return a line on what was taken."""
-    path = Path(config.model.init_from)
+    """Load every tensor of ``--init-from`` that fits into a new model; return a line on what was taken."""
+    path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
-    return load_initial_weights(model, opened.content["model"], path)
+    fitting = {
+        key: value.to(current[key].dtype)
+        for key, value in opened.content["model"].items()
+        if key in current and value.shape == current[key].shape and key not in CLASS_BUFFERS
+    }
+    if not any("temporal" in key for key in fitting):
+        raise UserError(f"--init-from {path}: no temporal transformer of this model's size in it")
+    model.load_state_dict(fitting, strict=False)
+    missing = sorted({key.split(".")[0] for key in current if key not in fitting})
+    return (
+        f"--init-from {path}: {len(fitting)} tensors taken; not in it, or of another shape: "
+        f"{', '.join(missing) or 'none'}"
+    )

@@ -1,11 +1,10 @@
 """Options that contradict one another, or mean nothing to a mode or a method: refused by the flags' names."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engine.methods import method_named
-from engine.methods.base import Method
 from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
@@ -174,29 +173,23 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError(
             f"--task {model.task} means nothing to --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
-    check_method(model.model, flags)
-    check_task(model.model, model.task, flags)
+    check_method(model.model, flags, model.task)
 
 
-def check_method(name: str, flags: Mapping[str, Any]) -> None:
-    """Raise a UserError for an option that a method has no use for."""
-    method = method_named(name)
-    _refuse_unread(flags, method, method.reads, f"--model {name}")
+def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:
+    """Raise a UserError for an option that a method, or a task of it, has no use for.
 
-
-def check_task(name: str, task: str, flags: Mapping[str, Any]) -> None:
-    """Raise a UserError for an option that belongs to another task of the method."""
-    method = method_named(name)
-    _refuse_unread(flags, method, method.task_reads.get(task, method.reads), f"--task {task}")
-
-
-def _refuse_unread(flags: Mapping[str, Any], method: Method, parts: Collection[str], reader: str) -> None:
-    """Raise a UserError for an option of another part than ``parts``, unless its value is what holds anyway."""
-    fields, usual = options_by_name(), defaults() | dict(method.defaults)
-    for option in sorted(flags):
-        part = fields[option].metadata["part"]
-        if part is not None and part not in parts and flags[option] != usual[option]:
-            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
+    Its value may be the one that holds anyway.
+    """
+    method, fields = method_named(name), options_by_name()
+    usual, readers = defaults() | dict(method.defaults), {f"--model {name}": method.reads}
+    if task in method.task_reads:
+        readers[f"--task {task}"] = method.task_reads[task]
+    for reader, parts in readers.items():
+        for option in sorted(flags):
+            part = fields[option].metadata["part"]
+            if part is not None and part not in parts and flags[option] != usual[option]:
+                raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
 
 
 def check_videos(config: Config, flags: Mapping[str, Any]) -> None:

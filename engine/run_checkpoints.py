@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,31 @@ class Progress:
     def goes_on(self, epochs: int, patience: int) -> bool:
         """Return whether another epoch is due; ``patience`` 0 has no end."""
         return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
+
+
+@dataclass
+class ResumePoint:
+    """A checkpoint to go on from."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+
+@dataclass
+class Start:
+    """What a training starts with.
+
+    ``folder``: the run folder that it goes on in, None where a new one is made; ``messages``: for the user.
+    """
+
+    config: Config
+    resume_point: ResumePoint | None = None
+    folder: Path | None = None
+    messages: Sequence[str] = ()
 
 
 def dataset_facts(root: str | None, face_width: float | None) -> dict[str, Any]:
@@ -105,8 +131,9 @@ class RunCheckpoints:
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / "last.pt", keep_previous=True)
 
-    def restore(self, content: dict[str, Any], source: Path) -> Progress:
-        """Restore everything as it was when ``content`` was saved; return the progress."""
+    def restore(self, point: ResumePoint) -> Progress:
+        """Restore everything as it was when ``point`` was saved; return the progress."""
+        content, source = point.content, point.path
         if content["train_list"] != self.order:
             raise UserError(
                 f"{source}: the lists or boxes are not those that it was trained on; it cannot be continued"

@@ -46,18 +46,9 @@ def option(
     ``choices``: the texts that it may be, or a function that returns them, as a Literal type does. ``words``: what
     a number may also be. ``facts``: what else a program wants to know of the option, for the field's metadata.
     """
-    metadata = {
-        "help": help,
-        "aliases": tuple(aliases),
-        "minimum": minimum,
-        "maximum": maximum,
-        "above": above,
-        "choices": choices,
-        "metavar": metavar,
-        "positional": positional,
-        "words": words or {},
-    }
-    return dataclasses.field(default=default, metadata=metadata | (facts or {}))
+    form = {"help": help, "aliases": aliases, "minimum": minimum, "maximum": maximum, "above": above}
+    form |= {"choices": choices, "metavar": metavar, "positional": positional, "words": words or {}}
+    return dataclasses.field(default=default, metadata=form | (facts or {}))
 
 
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:

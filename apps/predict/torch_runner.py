@@ -12,8 +12,8 @@ from apps.predict.runners import CLASSES, FRAMES, NUMBERS, ModelInfo
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels, use_device
-from engine.feature_cache import FrameEncoder, open_encoder
 from engine.options import Config, SequenceOptions, group_of
+from engine.video_features import FrameEncoder, open_encoder
 from engine.zero_shot import caption_model, plain_clip
 from utils.checkpoint import read_checkpoint
 from utils.errors import UserError, about

@@ -14,10 +14,11 @@ from dataloader.annotation import read_annotation
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.transforms import cached_variants
-from engine import feature_cache
+from engine import feature_cache, video_features
 from engine.config import make_config
-from engine.feature_cache import cache_features, cache_name, carry
+from engine.feature_cache import cache_features, cache_name
 from engine.session import Session
+from engine.video_features import carry
 from models.clip_backbone import load_clip
 from tests.support import affect, tiny
 from tests.support.tools import error_of, run_main
@@ -26,7 +27,7 @@ from utils.runlog import RunLog
 
 
 def nothing_is_encoded(monkeypatch):
-    monkeypatch.setattr(feature_cache, "_encode", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(feature_cache, "encode_pictures", lambda *_: pytest.fail("computed again"))
 
 
 # --cache-features
@@ -156,7 +157,7 @@ def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(feature_cache, "_encode", stop)
+    monkeypatch.setattr(feature_cache, "encode_pictures", stop)
     with pytest.raises(KeyboardInterrupt):
         make(small, tmp_path)
     assert not folders(tmp_path)
@@ -226,9 +227,9 @@ def test_carry():
 
 def test_only_what_is_not_there_is_read(cached, root, monkeypatch, tmp_path):
     (cached / "d.npy").unlink()
-    ids, encode_video = [], feature_cache.encode_video
+    ids, encode_video = [], video_features.encode_video
     monkeypatch.setattr(
-        feature_cache, "encode_video", lambda video, *rest: ids.append(video.id) or encode_video(video, *rest)
+        video_features, "encode_video", lambda video, *rest: ids.append(video.id) or encode_video(video, *rest)
     )
     again = run_main(flags_of(root, cached), tmp_path / "run")
     assert again.status == 0 and ids == ["d"] and (cached / "d.npy").exists()
