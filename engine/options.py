@@ -67,13 +67,13 @@ FACTS = {  # with the value that they have where a field does not name them
 }
 
 
-def option(default: Any, help: str, **named: Any) -> Any:
-    """Return a field with the facts of this file's head; what else is ``named`` goes to ``utils.config.option``."""
-    facts = {name: named.pop(name, usual) for name, usual in FACTS.items()}
+def option(default: Any, help: str, **settings: Any) -> Any:
+    """Return a field with the facts of this file's head; the other ``settings`` go to ``utils.config.option``."""
+    facts = {name: settings.pop(name, usual) for name, usual in FACTS.items()}
     if set(facts["modes"]).isdisjoint(TRAINING):
         facts |= {"belongs": True, "free": True}
     facts["free"] |= not facts["affects_results"]
-    return config.option(default, help, facts=facts, **named)
+    return config.option(default, help, facts=facts, **settings)
 
 
 listed_file = partial(

@@ -65,6 +65,21 @@ class Start:
     messages: Sequence[str] = ()
 
 
+def checkpoint_facts(
+    config: Config, classes: Sequence[str], label_base: int, selected_on: str, shape: dict[str, int]
+) -> dict[str, Any]:
+    """Return what every checkpoint says besides its tensors and its epoch."""
+    return {
+        "format": FORMAT,
+        "family": config.model.model,
+        "config": asdict(config),
+        "classes": list(classes),
+        "label_base": label_base,
+        "clip_shape": shape,
+        "selected_on": selected_on,
+    }
+
+
 def dataset_facts(root: str | None, face_width: float | None) -> dict[str, Any]:
     """Return what a checkpoint says of the data set that it was trained on, as far as that is known."""
     facts = {"trained_on": set_note(root) or None, "face_width": face_width}
@@ -99,15 +114,7 @@ class RunCheckpoints:
             if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
         }
         self.order = data
-        self.about = {
-            "format": FORMAT,
-            "family": config.model.model,
-            "config": asdict(config),
-            "classes": list(classes.names),
-            "label_base": classes.label_base,
-            "clip_shape": shape,
-            "selected_on": selected_on,
-        }
+        self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
         self.about |= dataset_facts(config.data.root_dir, face_width)
 
     def save_best(self, progress: Progress) -> None:

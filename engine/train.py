@@ -66,7 +66,11 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         task = method.task(model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
         require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)
-        require_validation(splits, config)
+        if config.results.calibrate and not splits.val:  # nothing to fit a temperature on
+            raise UserError(
+                "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
+                "(or leave it out: --no-calibrate)"
+            )
         trainer = Trainer(config, task, splits, classes, shape, session)
         if resume_point is not None:
             trainer.resume(resume_point)
@@ -131,7 +135,8 @@ class Trainer(Loop):
         watched = self.config.optim.select_on
         if watched != "last":
             values |= self.check(watched)
-        values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **self._rates()}
+        rates = {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
+        values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **rates}
         self.schedule.step()
         self.keep_epoch(values, values.get(f"{watched}/{self.best_by}", -1.0))
         self.log.epoch(values)
@@ -254,9 +259,6 @@ class Trainer(Loop):
             return "val, which holds test clips: optimistic"
         return "test: optimistic" if watched == "test" else watched
 
-    def _rates(self) -> dict[str, float]:
-        return {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
-
     def _report(self, bar: Any, score: RunningScore, epoch: int, step: int) -> None:
         """Scores are read where they are text: each reading waits for the GPU."""
         is_due = (step + 1) % self.config.run.print_freq == 0 if bar.disable else time.time() - self.report_time > 0.5
@@ -280,12 +282,3 @@ class Trainer(Loop):
         self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])
         if values["train/replaced_frames"]:
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
-
-
-def require_validation(splits: Splits, config: Config) -> None:
-    """Raise a UserError before the first epoch where ``--calibrate`` has no clips to fit a temperature on."""
-    if config.results.calibrate and not splits.val:
-        raise UserError(
-            "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
-            "(or leave it out: --no-calibrate)"
-        )
