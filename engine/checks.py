@@ -20,8 +20,12 @@ FILES_NEEDED = {  # mode → fewest and most words without a flag, what they are
 
 def check_command(config: Config, flags: Mapping[str, Any]) -> None:
     """Raise a UserError where a command line lacks what its mode needs."""
-    run, video = config.run, config.video
-    check_files(config)
+    run, video, files = config.run, config.video, config.run.files
+    fewest, most, kind, example = FILES_NEEDED.get(run.mode, (0, 0, "", ""))
+    if files and not most:
+        raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
+    if not fewest <= len(files) <= most:
+        raise UserError(f"--mode {run.mode} needs {kind}: python main.py --mode {run.mode} {example}")
     if run.dry_run:
         return
     if run.mode in ("eval", "export") and run.eval_checkpoint is None:
@@ -44,18 +48,6 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
         )
 
 
-def check_files(config: Config) -> None:
-    """Words without a flag, of the modes that read them."""
-    mode, files = config.run.mode, config.run.files
-    if mode not in FILES_NEEDED:
-        if files:
-            raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
-        return
-    fewest, most, kind, example = FILES_NEEDED[mode]
-    if not fewest <= len(files) <= most:
-        raise UserError(f"--mode {mode} needs {kind}: python main.py --mode {mode} {example}")
-
-
 def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
     """Raise a UserError where options contradict one another; ``flags``: those that the user named.
 
@@ -65,7 +57,6 @@ def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -
     check_modes(config, flags, reads_videos)
     check_data(config, flags, reads_videos)
     check_optim(config)
-    check_pretraining(config)
     check_series(config)
     check_seeds(config)
     check_ablation(config)
@@ -136,7 +127,7 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
 
 
 def check_optim(config: Config) -> None:
-    """Options of a learning image encoder, or of a frozen one."""
+    """Options of a learning image encoder, or of a frozen one, and of a CLIP that is made."""
     optim, caches = config.optim, config.data.cache_features and config.run.mode == "train"
     if caches and optim.lr_image_encoder > 0:
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
@@ -146,11 +137,6 @@ def check_optim(config: Config) -> None:
         raise UserError("--layer-decay is about a learning image encoder, but --lr-image-encoder is 0")
     if optim.compile and caches:
         raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")
-
-
-def check_pretraining(config: Config) -> None:
-    """Pairs of stills, half of which are faces."""
-    optim = config.optim
     if config.run.mode != "pretrain-clip":
         return
     if not 2 <= optim.batch_size <= 2 * config.pretrain.stills:
@@ -194,7 +180,7 @@ def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -
 
 def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
     """Options of ``--mode predict`` and ``serve`` that exclude one another."""
-    run, video, fields = config.run, config.video, options_by_name()
+    run, video = config.run, config.video
     if run.mode not in ("predict", "serve"):
         return
     if run.mode == "serve" and "output_dir" in flags:
@@ -202,12 +188,8 @@ def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
     if config.sequence.smooth % 2 == 0:
         raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
     if video.onnx is not None:
-        settled = [name for name in flags if name == "encoder" or group_of(name) in ("data", "model", "optim")]
-        settled = [
-            name
-            for name in settled
-            if run.mode in fields[name].metadata["modes"] or fields[name].metadata["checkpoint"] is not None
-        ]
+        read, groups = read_options(run.mode), ("data", "model", "optim")
+        settled = [name for name in flags if name in read and (name == "encoder" or group_of(name) in groups)]
         if settled:
             raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
         if "mps" in (run.device, run.gpu):
@@ -225,10 +207,15 @@ def reads_videos(config: Config) -> bool:
     return config.run.mode in ("serve", "export") or config.video.input is not None
 
 
+def read_options(mode: str) -> set[str]:
+    """Return the names of the options that a mode or the model of a checkpoint reads."""
+    fields = options_by_name()
+    return {n for n, f in fields.items() if mode in f.metadata["modes"] or f.metadata["checkpoint"] is not None}
+
+
 def idle_flags(config: Config, flags: Mapping[str, Any]) -> str | None:
     """Return a sentence on options that the user named, in a recipe for one, and that change no answer on a video."""
-    fields, mode = options_by_name(), config.run.mode
-    read = {name for name, f in fields.items() if mode in f.metadata["modes"] or f.metadata["checkpoint"] is not None}
+    mode, read = config.run.mode, read_options(config.run.mode)
     idle = [flag_of(name) for name in flags if name not in read]
     if not idle:
         return None

@@ -1,6 +1,5 @@
 """``--mode eval``: a checkpoint scored on a list."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
             from engine.inspect import describe_published  # here: a training needs nothing of published files
 
             session.log.say(describe_published(opened, flags))
-        for warning in doubtful_flags(asdict(opened.config), flags, config, "left_out" in content):
+        for warning in doubtful_flags(opened, flags, config):
             session.log.warn(warning)
         return score_test_list(
             task, config, classes, session, content["selected_on"], calibrated, content.get("face_width")

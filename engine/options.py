@@ -79,11 +79,13 @@ def option(default: Any, help: str, **settings: Any) -> Any:
 listed_file = partial(
     option, part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
 )
+every_mode = partial(option, modes=tuple(MODES), affects_results=False, common=True)
 clip_option = partial(option, part="clip lists")
 caption_option = partial(option, part="captions")
 pixel_option = partial(option, part="pixels")
 prompt_option = partial(option, part="prompts")
 stream_option = partial(option, part="two streams")
+window_option = partial(option, part="windows", modes=(*TRAINING, "eval", *VIDEOS))
 window_layer = partial(option, part="windows", checkpoint="fixed classes")
 result_option = partial(option, belongs=True, free=True)
 video_option = partial(option, modes=VIDEOS)
@@ -95,22 +97,15 @@ pretraining_option = partial(option, modes=("pretrain-clip",))
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: str = option(
-        "train", "What to do.",
-        modes=tuple(MODES), affects_results=False, common=True, choices=tuple(MODES), metavar="MODE"
-    )
+    mode: str = every_mode("train", "What to do.", choices=tuple(MODES), metavar="MODE")
     files: tuple[str, ...] = option(
         (), "The checkpoint that --mode inspect and convert read, or the run folders of compare and report.",
         modes=FILES, affects_results=False, metavar="FILE", positional=True
     )
-    exper_name: str = option(
-        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.",
-        modes=tuple(MODES), affects_results=False, common=True, metavar="NAME"
+    exper_name: str = every_mode(
+        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.", metavar="NAME"
     )
-    output_dir: str | None = option(
-        None, "The run folder, instead of one made from the name.",
-        modes=tuple(MODES), affects_results=False, common=True, metavar="DIR"
-    )
+    output_dir: str | None = every_mode(None, "The run folder, instead of one made from the name.", metavar="DIR")
     eval_checkpoint: str | None = option(
         None, "Checkpoint to read: one of ours or a published one.",
         modes=CHECKPOINTS, part="training", common=True, metavar="FILE"
@@ -152,9 +147,8 @@ class RunOptions:
         10, "Steps between log lines where no progress bar is drawn.",
         modes=(*TRAINING, "pretrain-clip"), affects_results=False, minimum=1
     )
-    dry_run: bool = option(
-        False, "Print every resolved option and stop, without loading a model or reading data.",
-        modes=tuple(MODES), affects_results=False, common=True
+    dry_run: bool = every_mode(
+        False, "Print every resolved option and stop, without loading a model or reading data."
     )
 
 
@@ -478,17 +472,12 @@ class PretrainOptions:
 class SequenceOptions:
     """Options of methods for every frame of long videos, and of the features that they read."""
 
-    features: tuple[str, ...] = option(
+    features: tuple[str, ...] = window_option(
         (), "Folders of <video>.npy, frames x numbers each; several are joined side by side.",
-        modes=(*TRAINING, "eval", "predict"), part="windows", free=True, metavar="DIR"
+        modes=(*TRAINING, "eval", "predict"), free=True, metavar="DIR"
     )
-    window: int = option(
-        300, "Frames that the model reads together.", modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
-    )
-    stride: int = option(
-        200, "Frames between the beginnings of two windows, at most --window.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
-    )
+    window: int = window_option(300, "Frames that the model reads together.", minimum=1)
+    stride: int = window_option(200, "Frames between the beginnings of two windows, at most --window.", minimum=1)
     warmup_epochs: float = option(
         1.0, "Epochs in which the rate rises before it falls to 0 by a cosine.", part="windows", minimum=0
     )
@@ -505,15 +494,14 @@ class SequenceOptions:
     frame_step: int = option(
         1, "For frame-expr: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
     )
-    smooth: int = option(
+    smooth: int = window_option(
         1,
         "Predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off. In "
         "--mode predict and serve: probabilities averaged over so many windows.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
+        minimum=1
     )
-    thresholds: Literal["0.5", "tuned"] = option(
-        "0.5", "Probability from which an action unit is active; tuned: each unit's best on the training videos.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows"
+    thresholds: Literal["0.5", "tuned"] = window_option(
+        "0.5", "Probability from which an action unit is active; tuned: each unit's best on the training videos."
     )
 
 

@@ -16,13 +16,13 @@ from torch import nn
 from dataloader.affwild import Video, describe_videos, find_frames_dir, read_every_video, read_other_videos
 from dataloader.loader import Loader
 from dataloader.sequences import VideoFrames, stand_ins
-from engine.checkpoints import model_config, open_checkpoint, rebuild
+from engine.checkpoints import open_checkpoint
 from engine.feature_cache import LAYOUT, encode_pictures
 from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors
-from utils.errors import UserError, about, reason_of
+from utils.errors import UserError, reason_of
 from utils.files import atomic_write, write_json
 from utils.runlog import progress_bar
 from utils.text import plural
@@ -78,13 +78,11 @@ def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
         return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
     path = Path(config.run.eval_checkpoint)
     checkpoint = open_checkpoint(path, flags)
-    with about(path):
-        changes = {"normalize": flags["normalize"]} if "normalize" in flags else {}
-        checkpoint_config = model_config(checkpoint.content, changes)
-        tower = getattr(rebuild(checkpoint.content, checkpoint_config), "image_encoder", None)
+    stored, model = checkpoint.load({"normalize": flags["normalize"]} if "normalize" in flags else {})
+    tower = getattr(model, "image_encoder", None)
     if tower is None:
         raise UserError(f"{path}: a {checkpoint.content['family']} model reads features; it has no image encoder")
-    return FrameEncoder(tower, checkpoint.shape.image_size, checkpoint_config.data.normalize, str(path))
+    return FrameEncoder(tower, checkpoint.shape.image_size, stored.data.normalize, str(path))
 
 
 def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
@@ -118,7 +116,10 @@ def _stamp(video: Video) -> str:
 
 
 def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: Session, title: str) -> np.ndarray:
-    """Return (L, D) float16; a frame that is missing or unreadable has the features that ``carry`` gives it."""
+    """Return (L, D) float16; a frame that cannot be read has the features of the one before it, else of the next.
+
+    All are zero where no frame can be read.
+    """
     frames = VideoFrames(video, encoder.size, config.data.on_bad_frame == "skip")
     features = np.zeros((len(video), encoder.tower.proj.shape[1]), dtype=np.float16)
     is_present = np.zeros(len(video), dtype=bool)
@@ -131,18 +132,9 @@ def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: S
     unreadable = len(frames) - int(is_present.sum())
     if unreadable:
         session.log.warn(f"{video.id}: {unreadable} unreadable frames have the features of a neighbour")
-    return carry(features, is_present)
-
-
-def carry(features: np.ndarray, is_present: np.ndarray) -> np.ndarray:
-    """Return rows (L, D) where each that is not present is replaced by the one before it that is, else by the next.
-
-    Where no row is present all are zero.
-    """
-    present = np.flatnonzero(is_present)
-    if not len(present):
+    if not is_present.any():
         return np.zeros_like(features)
-    return features[stand_ins(present, np.arange(len(features)))]
+    return features[stand_ins(np.flatnonzero(is_present), np.arange(len(features)))]
 
 
 def _write_video(folder: Path, video: Video, features: np.ndarray, index: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Checkpoints of every method as runners."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def load_model(opened: Opened, model_options: dict[str, Any], config: Config) ->
     if calibration := content.get("calibration"):
         info = replace(info, temperature=float(calibration["temperature"]), calibrated=True)
     read = {name: value for name, value in model_options.items() if name != "missing_face"}  # windows mask such frames
-    warnings = doubtful_flags(asdict(opened.config), read, config, "left_out" in content)
+    warnings = doubtful_flags(opened, read, config)
     return LoadedModel(model, info, warnings=tuple(warnings))
 
 

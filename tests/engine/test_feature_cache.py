@@ -18,7 +18,6 @@ from engine import feature_cache, video_features
 from engine.config import make_config
 from engine.feature_cache import cache_features, cache_name
 from engine.session import Session
-from engine.video_features import carry
 from models.clip_backbone import load_clip
 from tests.support import affect, tiny
 from tests.support.tools import error_of, run_main
@@ -219,12 +218,6 @@ def test_every_label_line_has_a_row_and_a_frame_without_a_file_the_features_befo
     assert gaps and all(np.array_equal(rows[n - 1], rows[n - 2]) for n in gaps)
 
 
-def test_carry():
-    rows = np.arange(10, dtype=np.float16).reshape(5, 2)
-    assert carry(rows, np.array([False, True, False, False, True]))[:, 0].tolist() == [2, 2, 2, 2, 8]
-    assert not carry(rows, np.zeros(5, bool)).any()
-
-
 def test_only_what_is_not_there_is_read(cached, root, monkeypatch, tmp_path):
     (cached / "d.npy").unlink()
     ids, encode_video = [], video_features.encode_video
@@ -256,6 +249,8 @@ def test_an_unreadable_frame_ends_the_run_or_has_a_neighbour(tmp_path, capsys):
     assert f"{first}: cannot be read" in error_of([*flags, "--output-dir", str(tmp_path / "o")], capsys)
     run = run_main([*flags, "--on-bad-frame", "skip"], tmp_path / "p")
     assert run.status == 0 and "1 unreadable frames" in run.out
+    rows, number = np.load(tmp_path / "f/e.npy"), int(first.stem)
+    assert rows.any() and all(np.array_equal(row, rows[number]) for row in rows[:number])  # no frame is before it
 
 
 def test_the_set_must_be_named(capsys):
