@@ -140,14 +140,11 @@ def evaluation_loader(
     All workers decode, a few clips at a time, however many pass through the model together.
     """
     shard, pin = session.group.shard(clips), session.pin_memory
-    order, at_once = ClipOrder(len(shard), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
+    # without gradients many clips fit on a GPU, and on a CPU as many as in a training step
+    at_once = config.optim.eval_batch_size or max(64 if pin else 1, config.optim.batch_size)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
+    order = ClipOrder(len(shard), 0, shuffle=False)
     return Grouped(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)
-
-
-def evaluation_batch(config: Config, on_gpu: bool) -> int:
-    """Return the clips of one pass without gradients: many on a GPU, on a CPU as many as in a training step."""
-    return config.optim.eval_batch_size or max(64 if on_gpu else 1, config.optim.batch_size)
 
 
 def _dataset(clips: list[Clip], views: Views, cache: "FeatureCache | None", **chance: Any) -> Dataset:

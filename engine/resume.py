@@ -174,22 +174,16 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
     epochs = point.content["progress"]["epoch"]
     if config.optim.epochs < epochs:
         raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs behind it already")
-    scores = stored_scores(point.folder)
-    is_done = epochs == config.optim.epochs and continued_folder(point, config) is not None and bool(scores)
-    return is_done and not lacks_temperature(point, config, scores)
-
-
-def stored_scores(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scores = json.loads((point.folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-
-
-def lacks_temperature(point: ResumePoint, config: Config, scores: dict[str, Any]) -> bool:
-    """Return whether ``--calibrate`` is asked for now, and was not when the run ended."""
-    before = stored_config(point.content).results.calibrate
-    return config.results.calibrate and not before and (scores.get("calibration") or {}).get("fitted_on") is None
+        scores = {}
+    if not scores or epochs != config.optim.epochs or continued_folder(point, config) is None:
+        return False
+    was_calibrated = stored_config(point.content).results.calibrate or (scores.get("calibration") or {}).get(
+        "fitted_on"
+    )
+    return not config.results.calibrate or bool(was_calibrated)
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:

@@ -133,7 +133,11 @@ class RunCheckpoints:
         resumable = {
             "left_out": self.frozen,
             "progress": asdict(progress),
-            "learning": {name: plain(part.state_dict()) for name, part in self.learning.items()},
+            # without the milestones of a schedule: they are a Counter, and stand in the config
+            "learning": {
+                name: {key: value for key, value in part.state_dict().items() if key != "milestones"}
+                for name, part in self.learning.items()
+            },
             "train_list": self.order,
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / "last.pt", keep_previous=True)
@@ -177,11 +181,6 @@ def tensors_below(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
     """Return the tensors of one part of the model, under the names that they have inside it."""
     state = model.state_dict()
     return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.split(".")[0] == part}
-
-
-def plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state without the milestones of a schedule: they are a Counter, and stand in the config."""
-    return {name: value for name, value in state.items() if name != "milestones"}
 
 
 def hash_data(clips: list[Clip], views: Views) -> str:

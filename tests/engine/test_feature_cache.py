@@ -173,10 +173,6 @@ def test_what_a_cache_cannot_hold_is_refused_by_name(flag, value, off, tmp_path,
     assert main.main([f"@{recipe}", *cached, flag, off]) == 0
 
 
-def test_a_trained_encoder_cannot_be_cached(capsys):
-    assert "--lr-image-encoder 0" in error_of("--cache-features --lr-image-encoder 1e-6 --dry-run".split(), capsys)
-
-
 # --mode cache
 
 
