@@ -180,10 +180,8 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
         scores = {}
     if not scores or epochs != config.optim.epochs or continued_folder(point, config) is None:
         return False
-    was_calibrated = stored_config(point.content).results.calibrate or (scores.get("calibration") or {}).get(
-        "fitted_on"
-    )
-    return not config.results.calibrate or bool(was_calibrated)
+    fitted_on = (scores.get("calibration") or {}).get("fitted_on")
+    return not config.results.calibrate or stored_config(point.content).results.calibrate or fitted_on is not None
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:
