@@ -15,14 +15,13 @@ from analysis.mistakes import write_mistakes
 from analysis.results import write_results
 from dataloader.annotation import Clip
 from dataloader.clips import Views
+from dataloader.loader import Batch
 from engine.device import join_batches, tensors_of, to_device
 from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import progress_bar
-
-Batch = dict[str, Any]
 
 
 def score_and_write(
