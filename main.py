@@ -4,7 +4,7 @@ import os
 import sys
 from importlib import import_module
 
-from engine.config import read_command, resumed_series
+from engine.config import read_command
 from engine.series import is_series
 from utils.command import run_command
 from utils.config import describe
@@ -17,7 +17,7 @@ MODES = {  # mode → module and function
     "train": ("engine.train", "train"),
     "eval": ("engine.evaluate", "evaluate"),
     "zero-shot": ("engine.zero_shot", "zero_shot"),
-    "cache": ("engine.feature_cache", "cache"),
+    "cache": ("engine.video_features", "cache"),
     "predict": ("apps.predict.run", "predict"),
     "serve": ("apps.serve.app", "serve"),
     "compare": ("engine.finished_runs", "compare"),
@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_mode(flags, config) -> int:
-    config = resumed_series(config, flags)
     module, name = MODES[config.run.mode]
     run = getattr(import_module(module), name)  # only now: --help and flag errors never wait for torch
     if is_series(config):

@@ -10,7 +10,7 @@ import numpy as np
 from dataloader.annotation import Clip, set_note
 from dataloader.clips import Views, indexes_of, streams_of
 from dataloader.frames import BadFrame
-from dataloader.packed import open_source
+from dataloader.sources import open_source
 from dataloader.transforms import PLAIN
 from utils.errors import UserError, one_line
 from utils.files import write_json

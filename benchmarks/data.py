@@ -32,8 +32,8 @@ from dataloader.annotation import Clip, read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views, boxes_of
-from dataloader.packed import open_source
 from dataloader.sampling import choose_frames
+from dataloader.sources import open_source
 from dataloader.transforms import draw_augmentation
 from engine.device import augment
 from simulate import Settings, write_set

@@ -21,12 +21,12 @@ CLIPS, FRAMES = 8, 30
 FIRST_BATCH = """
 import sys, time, engine.clip_predict as e
 from main import main
-forward = e.forward_in_parts
+forward = e.passes
 def forward_with_time(*arguments):
     logits = forward(*arguments)
     print("first batch at", time.time(), time.process_time(), flush=True)
     return logits
-e.forward_in_parts = forward_with_time
+e.passes = forward_with_time
 sys.exit(main(sys.argv[1:]))
 """
 

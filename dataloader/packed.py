@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dataloader.annotation import Clip
-from dataloader.clips import FrameFiles, Squares, Views, boxes_of, streams_of
+from dataloader.clips import Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, list_frames
 from dataloader.transforms import PLAIN, WHOLE, Augmentation, augment_squares
 from utils.errors import UserError, reason_of
@@ -130,10 +130,6 @@ def open_pack(folder: str) -> Pack:
 @lru_cache(maxsize=2)
 def _open_pack(folder: str, modified: int | None) -> Pack:
     return Pack(folder)
-
-
-def open_source(views: Views) -> FrameFiles | Pack:
-    return open_pack(views.pack) if views.pack else FrameFiles(views)
 
 
 def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:

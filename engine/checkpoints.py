@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from engine.config import make_config
 from engine.methods import method_named
 from engine.methods.base import Method
-from engine.model import load_initial_weights, rebuild_model
-from engine.options import GROUPS, Config, group_of, names_with, options_by_name
+from engine.model import rebuild_model
+from engine.options import GROUPS, Config, group_of, names_with, options_by_name, value_of
 from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
@@ -21,6 +21,9 @@ from utils.errors import UserError, about, first_line
 if TYPE_CHECKING:
     from models.published import Published
 
+CLASS_BUFFERS = (  # say which classes a model knows: never taken from another model
+    "tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start",
+)  # fmt: skip
 FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
 KEYS = {  # of a checkpoint of ours, and their types
     "format": int,
@@ -59,6 +62,12 @@ class Opened:
     @property
     def shape(self) -> ClipShape:
         return stored_shape(self.content, self.content["model"])
+
+    def load(self, flags: dict[str, Any]) -> tuple[Config, nn.Module]:
+        """Return the options of the model, below what the user named, and the model."""
+        with about(self.path):
+            config = model_config(self.content, flags)
+            return config, rebuild(self.content, config)
 
 
 def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
@@ -127,7 +136,7 @@ def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str 
             layer["data"]["crop_body"] = False
     if mode == "zero-shot":
         layer["data"] = layer["data"] | {"leave_out": None}
-    if is_pack_lost(stored, flags):
+    if is_pack_lost(stored["data"]["pack"], flags):
         layer["data"] = layer["data"] | {"pack": None}
     for name in sorted(flags, key=lambda name: name not in ("model", "task")):  # the others follow from these
         fixed = facts[name].metadata["checkpoint"]
@@ -154,29 +163,25 @@ def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:
     return evaluation_config(content, flags, mode="export")
 
 
-def is_pack_lost(stored: dict[str, Any], flags: dict[str, Any]) -> bool:
+def is_pack_lost(pack: str | None, flags: dict[str, Any]) -> bool:
     """Return whether the model was trained from a pack that is not here; frames are as good."""
-    pack = stored["data"]["pack"]
     return "pack" not in flags and pack is not None and not Path(pack).exists()
 
 
-def doubtful_flags(
-    stored: dict[str, Any], flags: dict[str, Any], config: Config, reads_clip: bool = False
-) -> list[str]:
+def doubtful_flags(opened: Opened, flags: dict[str, Any], config: Config) -> list[str]:
     """Return warnings on options that a checkpoint does not read, or was not trained with."""
-    warnings, dataset = [], stored["data"]["dataset"]
+    stored, warnings = opened.config, []
+    dataset, clip_path = stored.data.dataset, stored.model.clip_path
     for name in names_with(checkpoint="warn"):
-        before = stored[group_of(name)][name]
+        before = value_of(stored, name)
         if name in flags and flags[name] != before:
             warnings.append(f"{flag_of(name)} {flags[name]}: trained with {before}, so this scores another model")
-    if flags.get("clip_path", stored["model"]["clip_path"]) != stored["model"]["clip_path"] and not reads_clip:
+    if flags.get("clip_path", clip_path) != clip_path and "left_out" not in opened.content:
         warnings.append("--clip-path is not read: the checkpoint holds its own weights")
     if flags.get("dataset", dataset) != dataset:
         warnings.append(f"trained on {dataset}: lists of {flags['dataset']} are read by the names of the classes")
-    if is_pack_lost(stored, flags):
-        warnings.append(
-            f"trained from the pack {stored['data']['pack']}, which is not here: frames are decoded instead"
-        )
+    if is_pack_lost(stored.data.pack, flags):
+        warnings.append(f"trained from the pack {stored.data.pack}, which is not here: frames are decoded instead")
     if "bounding_box_body" in flags and not config.data.crop_body:
         warnings.append(
             "--bounding-box-body is not used: trained on whole frames (--crop-body would change what it sees)"
@@ -214,7 +219,19 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
 
 
 def initial_weights(model: nn.Module, config: Config) -> str:
-    """Load the tensors of ``--init-from`` that fit into a new model; return a line on what was taken."""
-    path = Path(config.model.init_from)
+    """Load every tensor of ``--init-from`` that fits into a new model; return a line on what was taken."""
+    path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
-    return load_initial_weights(model, opened.content["model"], path)
+    fitting = {
+        key: value.to(current[key].dtype)
+        for key, value in opened.content["model"].items()
+        if key in current and value.shape == current[key].shape and key not in CLASS_BUFFERS
+    }
+    if not any("temporal" in key for key in fitting):
+        raise UserError(f"--init-from {path}: no temporal transformer of this model's size in it")
+    model.load_state_dict(fitting, strict=False)
+    missing = sorted({key.split(".")[0] for key in current if key not in fitting})
+    return (
+        f"--init-from {path}: {len(fitting)} tensors taken; not in it, or of another shape: "
+        f"{', '.join(missing) or 'none'}"
+    )

@@ -1,11 +1,10 @@
 """Options that contradict one another, or mean nothing to a mode or a method: refused by the flags' names."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engine.methods import method_named
-from engine.methods.base import Method
 from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
@@ -21,8 +20,12 @@ FILES_NEEDED = {  # mode → fewest and most words without a flag, what they are
 
 def check_command(config: Config, flags: Mapping[str, Any]) -> None:
     """Raise a UserError where a command line lacks what its mode needs."""
-    run, video = config.run, config.video
-    check_files(config)
+    run, video, files = config.run, config.video, config.run.files
+    fewest, most, kind, example = FILES_NEEDED.get(run.mode, (0, 0, "", ""))
+    if files and not most:
+        raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
+    if not fewest <= len(files) <= most:
+        raise UserError(f"--mode {run.mode} needs {kind}: python main.py --mode {run.mode} {example}")
     if run.dry_run:
         return
     if run.mode in ("eval", "export") and run.eval_checkpoint is None:
@@ -45,18 +48,6 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
         )
 
 
-def check_files(config: Config) -> None:
-    """Words without a flag, of the modes that read them."""
-    mode, files = config.run.mode, config.run.files
-    if mode not in FILES_NEEDED:
-        if files:
-            raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
-        return
-    fewest, most, kind, example = FILES_NEEDED[mode]
-    if not fewest <= len(files) <= most:
-        raise UserError(f"--mode {mode} needs {kind}: python main.py --mode {mode} {example}")
-
-
 def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
     """Raise a UserError where options contradict one another; ``flags``: those that the user named.
 
@@ -66,7 +57,6 @@ def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -
     check_modes(config, flags, reads_videos)
     check_data(config, flags, reads_videos)
     check_optim(config)
-    check_pretraining(config)
     check_series(config)
     check_seeds(config)
     check_ablation(config)
@@ -137,7 +127,7 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
 
 
 def check_optim(config: Config) -> None:
-    """Options of a learning image encoder, or of a frozen one."""
+    """Options of a learning image encoder, or of a frozen one, and of a CLIP that is made."""
     optim, caches = config.optim, config.data.cache_features and config.run.mode == "train"
     if caches and optim.lr_image_encoder > 0:
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
@@ -147,11 +137,6 @@ def check_optim(config: Config) -> None:
         raise UserError("--layer-decay is about a learning image encoder, but --lr-image-encoder is 0")
     if optim.compile and caches:
         raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")
-
-
-def check_pretraining(config: Config) -> None:
-    """Pairs of stills, half of which are faces."""
-    optim = config.optim
     if config.run.mode != "pretrain-clip":
         return
     if not 2 <= optim.batch_size <= 2 * config.pretrain.stills:
@@ -174,34 +159,28 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError(
             f"--task {model.task} means nothing to --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
-    check_method(model.model, flags)
-    check_task(model.model, model.task, flags)
+    check_method(model.model, flags, model.task)
 
 
-def check_method(name: str, flags: Mapping[str, Any]) -> None:
-    """Raise a UserError for an option that a method has no use for."""
-    method = method_named(name)
-    _refuse_unread(flags, method, method.reads, f"--model {name}")
+def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:
+    """Raise a UserError for an option that a method, or a task of it, has no use for.
 
-
-def check_task(name: str, task: str, flags: Mapping[str, Any]) -> None:
-    """Raise a UserError for an option that belongs to another task of the method."""
-    method = method_named(name)
-    _refuse_unread(flags, method, method.task_reads.get(task, method.reads), f"--task {task}")
-
-
-def _refuse_unread(flags: Mapping[str, Any], method: Method, parts: Collection[str], reader: str) -> None:
-    """Raise a UserError for an option of another part than ``parts``, unless its value is what holds anyway."""
-    fields, usual = options_by_name(), defaults() | dict(method.defaults)
-    for option in sorted(flags):
-        part = fields[option].metadata["part"]
-        if part is not None and part not in parts and flags[option] != usual[option]:
-            raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
+    Its value may be the one that holds anyway.
+    """
+    method, fields = method_named(name), options_by_name()
+    usual, readers = defaults() | dict(method.defaults), {f"--model {name}": method.reads}
+    if task in method.task_reads:
+        readers[f"--task {task}"] = method.task_reads[task]
+    for reader, parts in readers.items():
+        for option in sorted(flags):
+            part = fields[option].metadata["part"]
+            if part is not None and part not in parts and flags[option] != usual[option]:
+                raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
 
 
 def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
     """Options of ``--mode predict`` and ``serve`` that exclude one another."""
-    run, video, fields = config.run, config.video, options_by_name()
+    run, video = config.run, config.video
     if run.mode not in ("predict", "serve"):
         return
     if run.mode == "serve" and "output_dir" in flags:
@@ -209,12 +188,8 @@ def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
     if config.sequence.smooth % 2 == 0:
         raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
     if video.onnx is not None:
-        settled = [name for name in flags if name == "encoder" or group_of(name) in ("data", "model", "optim")]
-        settled = [
-            name
-            for name in settled
-            if run.mode in fields[name].metadata["modes"] or fields[name].metadata["checkpoint"] is not None
-        ]
+        read, groups = read_options(run.mode), ("data", "model", "optim")
+        settled = [name for name in flags if name in read and (name == "encoder" or group_of(name) in groups)]
         if settled:
             raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
         if "mps" in (run.device, run.gpu):
@@ -232,10 +207,15 @@ def reads_videos(config: Config) -> bool:
     return config.run.mode in ("serve", "export") or config.video.input is not None
 
 
+def read_options(mode: str) -> set[str]:
+    """Return the names of the options that a mode or the model of a checkpoint reads."""
+    fields = options_by_name()
+    return {n for n, f in fields.items() if mode in f.metadata["modes"] or f.metadata["checkpoint"] is not None}
+
+
 def idle_flags(config: Config, flags: Mapping[str, Any]) -> str | None:
     """Return a sentence on options that the user named, in a recipe for one, and that change no answer on a video."""
-    fields, mode = options_by_name(), config.run.mode
-    read = {name for name, f in fields.items() if mode in f.metadata["modes"] or f.metadata["checkpoint"] is not None}
+    mode, read = config.run.mode, read_options(config.run.mode)
     idle = [flag_of(name) for name in flags if name not in read]
     if not idle:
         return None

@@ -1,4 +1,7 @@
-"""Predictions of clips without gradients: texts are encoded once, and every process predicts its clips."""
+"""Predictions of clips without gradients, and the results that are written of them.
+
+Texts are encoded once, and every process predicts its clips.
+"""
 
 from collections import deque
 from typing import Any
@@ -7,13 +10,61 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.calibration import RAW, Calibration
+from analysis.mistakes import write_mistakes
+from analysis.results import write_results
+from dataloader.annotation import Clip
+from dataloader.clips import Views
+from dataloader.loader import Batch
 from engine.device import join_batches, tensors_of, to_device
 from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session
+from utils.errors import UserError
 from utils.runlog import progress_bar
 
-Batch = dict[str, Any]
+
+def score_and_write(
+    task: ClipTask,
+    loader: Any,
+    clips: list[Clip],
+    views: Views,
+    config: Config,
+    session: Session,
+    split: str,
+    selected_on: str,
+    calibrated: Calibration = RAW,
+) -> dict[str, Any]:
+    """Predict, score and write results; ``loader`` gives this process its share of the clips of the split."""
+    ids, label, logits, replaced = predict(task, loader, config, session, split)
+    if replaced:
+        session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
+    faulty = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(faulty):
+        raise UserError(
+            f"{len(faulty)} of {len(ids)} answers are not finite, that of {ids[faulty[0]]} first; try --amp off"
+        )
+    metrics = task.score(logits, label)
+    if not session.group.is_main:
+        return metrics
+    metrics = write_results(
+        session.log,
+        names=task.names,
+        ids=ids,
+        label=label,
+        logits=logits,
+        metrics=metrics,
+        split=split,
+        selected_on=selected_on,
+        title=config.run.exper_name,
+        persons=[clip.person for clip in clips],
+        ci=config.results.ci,
+        abstain=config.results.abstain,
+        calibrated=calibrated,
+    )
+    with_frames = config.results.mistake_frames
+    write_mistakes(clips, views, session.log, root=config.data.root_dir, with_frames=with_frames)
+    return metrics
 
 
 @torch.inference_mode()

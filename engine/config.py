@@ -93,12 +93,6 @@ def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config
     return dataclasses.replace(config, run=run, data=data, optim=optim)
 
 
-def resumed_series(config: Config, flags: Mapping[str, Any]) -> Config:
-    """Return the options of the series that ``--resume`` names, below what the user named; else ``config``."""
-    stored = stored_series(config.run.resume)
-    return config if stored is None else make_config(flags, stored)
-
-
 def warnings_of(config: Config) -> list[str]:
     """Return warnings on options of a training that are allowed but rarely meant."""
     loss, model = config.loss, config.model

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -13,15 +13,17 @@ from dataloader.classes import list_classes
 from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.crops import MARGIN
 from dataloader.loader import build_loader
-from dataloader.packed import open_pack, open_source
 from dataloader.sampling import ClipOrder, balancing_weights
+from dataloader.sources import open_source
 from dataloader.transforms import AugmentationLimits
-from engine.feature_cache import FeatureCache
 from engine.methods import method_named
 from engine.options import Config
 from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import RunLog
+
+if TYPE_CHECKING:  # a training without --cache-features does not import it
+    from engine.feature_cache import FeatureCache
 
 DECODED_TOGETHER = 8  # clips of one worker's turn in evaluation: 40 MB of shared memory at 224 pixels
 OTHER_SIZE = 1.5  # times as wide as in training: faces that are worth a warning
@@ -59,7 +61,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         pack=data.pack,
     )
     if data.pack:
-        unchecked = open_pack(data.pack).check(clips, views)
+        unchecked = open_source(views).check(clips, views)
         note = f", {unchecked} of {len(clips)} clips without frames here to compare it with" if unchecked else ""
         log.say(f"crops from the pack {data.pack}{note}")
     return views
@@ -95,7 +97,7 @@ def training_loader(
     views: Views,
     C: int,
     session: Session,
-    cache: FeatureCache | None = None,
+    cache: "FeatureCache | None" = None,
 ) -> tuple[DataLoader, ClipOrder]:
     """Return the training loader and its order. Under torchrun each rank gets its shard of every batch."""
     data = config.data
@@ -131,24 +133,21 @@ class Grouped:
 
 
 def evaluation_loader(
-    config: Config, clips: list[Clip], views: Views, session: Session, cache: FeatureCache | None = None
+    config: Config, clips: list[Clip], views: Views, session: Session, cache: "FeatureCache | None" = None
 ) -> Grouped:
     """Return the loader of an evaluation. Clip i goes to rank i mod N; ``predict`` gathers the answers.
 
     All workers decode, a few clips at a time, however many pass through the model together.
     """
     shard, pin = session.group.shard(clips), session.pin_memory
-    order, at_once = ClipOrder(len(shard), 0, shuffle=False), evaluation_batch(config, on_gpu=pin)
+    # without gradients many clips fit on a GPU, and on a CPU as many as in a training step
+    at_once = config.optim.eval_batch_size or max(64 if pin else 1, config.optim.batch_size)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
+    order = ClipOrder(len(shard), 0, shuffle=False)
     return Grouped(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)
 
 
-def evaluation_batch(config: Config, on_gpu: bool) -> int:
-    """Return the clips of one pass without gradients: many on a GPU, on a CPU as many as in a training step."""
-    return config.optim.eval_batch_size or max(64 if on_gpu else 1, config.optim.batch_size)
-
-
-def _dataset(clips: list[Clip], views: Views, cache: FeatureCache | None, **chance: Any) -> Dataset:
+def _dataset(clips: list[Clip], views: Views, cache: "FeatureCache | None", **chance: Any) -> Dataset:
     if cache is None:
         return ClipDataset(clips, views, open_source(views), **chance)
     chance.pop("augment", None)  # the cache holds what was augmented

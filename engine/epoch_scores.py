@@ -1,5 +1,6 @@
 """The losses and scores of an epoch so far. A loss that is not finite stops the run and is named."""
 
+import copy
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -18,89 +19,69 @@ class StepNumbers:
 
     values: HostCopy
     terms: tuple[str, ...]
-    label: Tensor | None  # (B,), on the CPU
+    label: Tensor | None  # (B,), on the CPU; None where no class is predicted
     ids: list[str]
     epoch: int
     step: int
 
 
-class RunningLosses:
-    """Mean loss terms of an epoch so far.
+class RunningScore:
+    """Mean loss terms of an epoch so far, and the confusion of its classes where the model predicts one per clip.
 
     The numbers of a step are copied while the GPU goes on, and read when they are asked for or when ``read`` is called.
     A term that is not finite is noticed then, a step or more late: whoever saves asks for the numbers first.
     """
 
-    def __init__(self, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, names: tuple[str, ...] = (), state: dict[str, Any] | None = None) -> None:
         """``state``: of an epoch that was interrupted, as ``state()`` returned it."""
-        state = state or {"clips": 0, "replaced": 0, "sums": {}}
+        state = state or {"clips": 0, "replaced": 0, "sums": {}, "confusion": [[0] * len(names) for _ in names]}
         self.clips, self.replaced, self.sums = state["clips"], state["replaced"], dict(state["sums"])
+        self.confusion = np.array(state["confusion"], dtype=np.int64)
         self.unread: deque[StepNumbers] = deque()
 
-    def copy(self) -> "RunningLosses":
+    def copy(self) -> "RunningScore":
         """Return the epoch as it is now; what is added later does not change the copy."""
-        copy = type(self).__new__(type(self))
-        vars(copy).update(vars(self), sums=dict(self.sums), unread=self.unread.copy())
-        return copy
+        duplicate = copy.copy(self)
+        duplicate.sums, duplicate.unread = dict(self.sums), self.unread.copy()
+        duplicate.confusion = self.confusion.copy()
+        return duplicate
 
     def state(self) -> dict[str, Any]:
         self.read()
-        return {"clips": self.clips, "replaced": self.replaced, "sums": dict(self.sums), "confusion": []}
+        sums = {"sums": dict(self.sums), "confusion": self.confusion.tolist()}
+        return {"clips": self.clips, "replaced": self.replaced} | sums
 
-    def add(self, losses: dict[str, Tensor], ids: list[str], epoch: int, step: int) -> None:
-        values = HostCopy(torch.stack([value.detach().float() for value in losses.values()]))
-        self.unread.append(StepNumbers(values, tuple(losses), None, ids, epoch, step))
+    def add(
+        self, losses: dict[str, Tensor], logits: Tensor | None, batch: dict[str, Any], epoch: int, step: int
+    ) -> None:
+        """Add a step; ``batch`` as the loader gave it: its labels are on the CPU."""
+        values, label = torch.stack([value.detach().float() for value in losses.values()]), None
+        if logits is not None:
+            values, label = torch.cat([values, logits.argmax(dim=-1).float()]), batch["label"]
+            self.replaced += batch["replaced_frames"]
+        self.unread.append(StepNumbers(HostCopy(values), tuple(losses), label, batch["id"], epoch, step))
 
     def read(self, all_but: int = 0) -> None:
         """Read the numbers of all steps but the last ``all_but``."""
         while len(self.unread) > all_but:
-            self._add_numbers(self.unread.popleft())
-
-    def _add_numbers(self, step: StepNumbers) -> list[float]:
-        """Add one step's loss terms; return the numbers that follow them."""
-        values, B = step.values.read().tolist(), len(step.ids)
-        require_finite_terms(dict(zip(step.terms, values, strict=False)), step)
-        for name, value in zip(step.terms, values, strict=False):
-            self.sums[name] = self.sums.get(name, 0.0) + value * B
-        self.clips += B
-        return values[len(step.terms) :]
+            step = self.unread.popleft()
+            values, B = step.values.read().tolist(), len(step.ids)
+            terms = dict(zip(step.terms, values, strict=False))
+            require_finite_terms(terms, step)
+            for name, value in terms.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value * B
+            self.clips += B
+            if step.label is not None:
+                predicted = np.array(values[len(terms) :], dtype=np.int64)
+                np.add.at(self.confusion, (step.label.numpy(), predicted), 1)
 
     def values(self) -> dict[str, Any]:
+        """Return the mean of each loss term and their sum; with predicted classes also UAR, WAR, replaced frames."""
         self.read()
         terms = {f"loss_{name}": total / self.clips for name, total in self.sums.items()}
-        return {"loss": sum(terms.values()), **terms}
-
-
-class RunningScore(RunningLosses):
-    """Losses and predictions of an epoch so far."""
-
-    def __init__(self, names: tuple[str, ...], state: dict[str, Any] | None = None) -> None:
-        super().__init__(state)
-        counts = state["confusion"] if state else [[0] * len(names) for _ in names]
-        self.confusion = np.array(counts, dtype=np.int64)
-
-    def copy(self) -> "RunningScore":
-        copy = super().copy()
-        copy.confusion = self.confusion.copy()
-        return copy
-
-    def state(self) -> dict[str, Any]:
-        return super().state() | {"confusion": self.confusion.tolist()}
-
-    def add(self, losses: dict[str, Tensor], logits: Tensor, batch: dict[str, Any], epoch: int, step: int) -> None:
-        """``batch`` as the loader gave it: its labels are on the CPU."""
-        terms = [value.detach().float() for value in losses.values()]
-        values = HostCopy(torch.cat([torch.stack(terms), logits.argmax(dim=-1).float()]))
-        self.unread.append(StepNumbers(values, tuple(losses), batch["label"], batch["id"], epoch, step))
-        self.replaced += batch["replaced_frames"]
-
-    def _add_numbers(self, step: StepNumbers) -> list[float]:
-        predicted = super()._add_numbers(step)
-        np.add.at(self.confusion, (step.label.numpy(), np.array(predicted, dtype=np.int64)), 1)
-        return []
-
-    def values(self) -> dict[str, Any]:
-        losses = super().values()
+        losses = {"loss": sum(terms.values()), **terms}
+        if not len(self.confusion):
+            return losses
         support = self.confusion.sum(axis=1)
         present = support > 0
         hits = np.diag(self.confusion)

@@ -1,21 +1,13 @@
-"""``--mode eval``: a checkpoint scored on a list, and what every scored list leaves behind."""
+"""``--mode eval``: a checkpoint scored on a list."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch.utils.data import DataLoader
-
 from analysis.calibration import RAW, Calibration, chosen_calibration
 from analysis.intervals import require_persons
-from analysis.mistakes import write_mistakes
-from analysis.results import write_results
-from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
-from dataloader.clips import Views
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
-from engine.clip_predict import predict
+from engine.clip_predict import score_and_write
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.lists import read_splits, require_lists, run_classes
 from engine.methods import method_named
@@ -24,17 +16,6 @@ from engine.options import Config, group_of, options_by_name
 from engine.session import Session, open_session
 from utils.config import flag_of
 from utils.errors import UserError, about
-
-
-@dataclass(frozen=True)
-class ScoredSplit:
-    """The clips of a split that is scored, and how they are cut."""
-
-    clips: list[Clip]
-    views: Views
-    name: str
-    selected_on: str
-    calibrated: Calibration = RAW
 
 
 def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +45,7 @@ def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
             from engine.inspect import describe_published  # here: a training needs nothing of published files
 
             session.log.say(describe_published(opened, flags))
-        for warning in doubtful_flags(asdict(opened.config), flags, config, "left_out" in content):
+        for warning in doubtful_flags(opened, flags, config):
             session.log.warn(warning)
         return score_test_list(
             task, config, classes, session, content["selected_on"], calibrated, content.get("face_width")
@@ -110,43 +91,4 @@ def score_test_list(
     views = make_views(config, clips, session.log)
     warn_of_size(face_width, clips, views, session.log)
     loader = evaluation_loader(config, clips, views, session)
-    return score_and_write(task, loader, ScoredSplit(clips, views, "test", selected_on, calibrated), config, session)
-
-
-def score_and_write(
-    task: ClipTask, loader: DataLoader, split: ScoredSplit, config: Config, session: Session
-) -> dict[str, Any]:
-    """Predict, score and write results; ``loader`` gives this process its share of the clips of the split."""
-    ids, label, logits, replaced = predict(task, loader, config, session, split.name)
-    if replaced:
-        session.log.warn(f"{split.name}: {replaced} unreadable frames were replaced by their clip's nearest frame")
-    require_finite(ids, logits)
-    metrics = task.score(logits, label)
-    if not session.group.is_main:
-        return metrics
-    metrics = write_results(
-        session.log,
-        names=task.names,
-        ids=ids,
-        label=label,
-        logits=logits,
-        metrics=metrics,
-        split=split.name,
-        selected_on=split.selected_on,
-        title=config.run.exper_name,
-        persons=[clip.person for clip in split.clips],
-        ci=config.results.ci,
-        abstain=config.results.abstain,
-        calibrated=split.calibrated,
-    )
-    with_frames = config.results.mistake_frames
-    write_mistakes(split.clips, split.views, session.log, root=config.data.root_dir, with_frames=with_frames)
-    return metrics
-
-
-def require_finite(ids: list[str], logits: np.ndarray) -> None:
-    rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(rows):
-        raise UserError(
-            f"{len(rows)} of {len(ids)} answers are not finite, that of {ids[rows[0]]} first; try --amp off"
-        )
+    return score_and_write(task, loader, clips, views, config, session, "test", selected_on, calibrated)

@@ -1,10 +1,8 @@
-"""Features of a frozen image encoder, computed once over every frame and read by memory map, float16.
+"""Features of a frozen image encoder, computed once for clips that are read again.
 
-Two caches share the encoding. ``--cache-features`` keeps the frames of a run's clips, a folder of one array for each
-stream; its name is a hash of all that the features depend on, so another setting makes another folder, never a stale
-answer. ``--mode cache`` keeps the frames of long videos as ``<cache-dir>/<video>.npy`` with an ``index.json`` that
-states which encoder and which files they come from. A video that is in the index is not read again, so that an
-interrupted run goes on where it was; the folder refuses another encoder, size or normalisation.
+``--cache-features`` keeps every frame of a run's clips, float16, a folder of one array for each stream; its name is a
+hash of all that the features depend on, so another setting makes another folder, never a stale answer. The runs of a
+sweep keep those of their test clips in memory: from the same encoder, in the same batches, of the same pixels.
 """
 
 import hashlib
@@ -12,9 +10,9 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,37 +21,30 @@ from torch import Tensor, nn
 from dataloader.annotation import Clip
 from dataloader.clips import EveryFrame, Views
 from dataloader.loader import Loader
-from dataloader.packed import open_pack, open_source
+from dataloader.sources import open_source
 from dataloader.transforms import Augmentation, cached_variants
-from engine.checkpoints import model_config, open_checkpoint, rebuild
-from engine.device import to_pixels
+from engine.device import join_batches, to_device, to_pixels
+from engine.methods import method_named
 from engine.options import Config
-from engine.session import Session, open_session
-from models.clip_backbone import load_clip
+from engine.session import Session
+from engine.shared import remembered
 from utils.checkpoint import hash_tensors
-from utils.errors import UserError, about, reason_of
-from utils.files import atomic_write, write_json
+from utils.errors import UserError, reason_of
+from utils.files import write_json
 from utils.runlog import progress_bar
-from utils.text import plural
-
-if TYPE_CHECKING:  # long videos are read by --mode cache alone, so a training does not import their files
-    from dataloader.affwild import Video
 
 STREAMS = ("face", "context")
-LAYOUT = 1  # of both kinds of folder; a change of meaning makes every older one unreadable
-CLIP_CHUNK, VIDEO_CHUNK = 256, 128  # pictures in one pass
+LAYOUT = 1  # of stored features; a change of meaning makes every older folder unreadable
+CHUNK = 256  # pictures in one pass
 
 
 @torch.inference_mode()
-def _encode(encoder: nn.Module, pictures: Tensor, normalize: str, session: Session) -> np.ndarray:
+def encode_pictures(encoder: nn.Module, pictures: Tensor, normalize: str, session: Session) -> np.ndarray:
     """Return the features (N, D) float16 of pictures (N, 3, S, S) uint8, computed in the precision of the session."""
     with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-        chunks = (chunk.to(session.device, non_blocking=True) for chunk in pictures.split(CLIP_CHUNK))
+        chunks = (chunk.to(session.device, non_blocking=True) for chunk in pictures.split(CHUNK))
         features = [encoder(to_pixels(chunk, normalize)) for chunk in chunks]
     return torch.cat(features).half().cpu().numpy()
-
-
-# --cache-features: the clips of a run
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ def cache_name(
     if amp is not None:
         settings.append(str(amp))
     if views.pack:
-        settings.append(open_pack(views.pack).identity)
+        settings.append(open_source(views).identity)
     digest = hashlib.sha256(json.dumps(settings).encode())
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
@@ -177,146 +168,53 @@ def _fill(
     for item in progress_bar(loader, len(loader), "features"):
         for stream, array in arrays.items():
             V, N = item[stream].shape[:2]  # (V, N, 3, H, W)
-            features = _encode(encoder, item[stream].flatten(0, 1), config.data.normalize, session)
+            features = encode_pictures(encoder, item[stream].flatten(0, 1), config.data.normalize, session)
             array[:, row : row + N] = features.reshape(V, N, -1)
         row += N
         replaced += item["replaced_frames"]
     return replaced
 
 
-# --mode cache: long videos
+# the test clips of a sweep
 
 
-@dataclass(frozen=True)
-class FrameEncoder:
-    """An image tower with the input that it was trained on."""
+def final_loader(
+    loader: Any, model: nn.Module, clips: list[Clip], views: Views, config: Config, session: Session
+) -> Any:
+    """Return the loader of the final test, or its batches with features in place of pixels where those can be shared.
 
-    tower: nn.Module
-    size: int
-    normalize: str
-    name: str
-
-    @property
-    def key(self) -> str:
-        """A hash of everything that its features depend on besides the frames."""
-        settings = json.dumps([LAYOUT, hash_tensors(self.tower.state_dict()), self.size, self.normalize])
-        return hashlib.sha256(settings.encode()).hexdigest()[:20]
-
-
-def cache(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
-    """Cache all videos below ``--root-dir`` and return the index. ``flags``: options that the user passed."""
-    from dataloader.affwild import describe_videos, find_frames_dir, read_every_video, read_other_videos
-
-    if config.data.root_dir is None:
-        raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
-    encoder = open_encoder(config, flags)
-    root, folder = Path(config.data.root_dir), Path(config.data.cache_dir)
-    videos = read_every_video(root)
-    unlabelled = read_other_videos(find_frames_dir(root), {video.id for video in videos})
-    index = open_index(folder, encoder)
-    with open_session(config) as session:
-        session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
-        if unlabelled:
-            names = f"{plural(len(unlabelled), 'video')} without labels ({unlabelled[0].id} for one)"
-            session.log.say(f"and {names}: for --mode predict")
-        videos += unlabelled
-        encoder.tower.to(session.device).eval()
-        waiting = [video for video in videos if not _is_cached(video, folder, index)]
-        session.log.say(f"{plural(len(videos) - len(waiting), 'video')} in {folder} already, {len(waiting)} to go")
-        for number, video in enumerate(waiting, 1):
-            features = encode_video(video, encoder, config, session, f"{video.id} ({number}/{len(waiting)})")
-            _write_video(folder, video, features, index)
-        session.log.say(f"{folder}: features of {encoder.tower.proj.shape[1]} numbers for --features {folder}")
-    return index
-
-
-def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
-    """Return the image tower of ``--eval-checkpoint``, else of ``--clip-path``."""
-    if config.run.eval_checkpoint is None:
-        clip = load_clip(config.model.clip_path, config.run.seed)
-        return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
-    path = Path(config.run.eval_checkpoint)
-    checkpoint = open_checkpoint(path, flags)
-    with about(path):
-        changes = {"normalize": flags["normalize"]} if "normalize" in flags else {}
-        checkpoint_config = model_config(checkpoint.content, changes)
-        tower = getattr(rebuild(checkpoint.content, checkpoint_config), "image_encoder", None)
-    if tower is None:
-        raise UserError(f"{path}: a {checkpoint.content['family']} model reads features; it has no image encoder")
-    return FrameEncoder(tower, checkpoint.shape.image_size, checkpoint_config.data.normalize, str(path))
-
-
-def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
-    """Return what a cache folder holds; an empty index where it is new."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        key, _ = index["key"], dict(index["videos"])
-    except FileNotFoundError:
-        return {"key": encoder.key, "encoder": encoder.name, "videos": {}}
-    except OSError as error:
-        raise UserError(f"--cache-dir {folder}: {reason_of(error)}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}/index.json: damaged; remove it, and its videos are read again") from None
-    if key != encoder.key:
-        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({index.get('encoder')}); name another")
-    return index
-
-
-def _is_cached(video: "Video", folder: Path, index: dict[str, Any]) -> bool:
-    return index["videos"].get(video.id) == _stamp(video) and (folder / f"{video.id}.npy").exists()
-
-
-def _stamp(video: "Video") -> str:
-    """Return a hash of names, sizes and times of a video's files."""
-    digest = hashlib.sha256()
-    for name in video.files:
-        state = (video.folder / name).stat() if name else None
-        digest.update(json.dumps([name, state and state.st_size, state and state.st_mtime_ns]).encode())
-    return digest.hexdigest()[:20]
-
-
-def encode_video(video: "Video", encoder: FrameEncoder, config: Config, session: Session, title: str) -> np.ndarray:
-    """Return (L, D) float16; a frame that is missing or unreadable has the features that ``carry`` gives it."""
-    from dataloader.sequences import VideoFrames
-
-    frames = VideoFrames(video, encoder.size, config.data.on_bad_frame == "skip")
-    features = np.zeros((len(video), encoder.tower.proj.shape[1]), dtype=np.float16)
-    is_present = np.zeros(len(video), dtype=bool)
-    workers = min(config.run.workers, len(frames) // VIDEO_CHUNK)
-    loader = Loader(frames, batch_size=VIDEO_CHUNK, num_workers=workers, pin_memory=session.pin_memory)
-    chunks = np.split(frames.present, range(VIDEO_CHUNK, len(frames), VIDEO_CHUNK))
-    for (squares, is_readable), rows in zip(progress_bar(loader, len(loader), title), chunks, strict=False):
-        features[rows] = _encode(encoder.tower, squares, encoder.normalize, session)
-        is_present[rows] = is_readable.numpy()
-    unreadable = len(frames) - int(is_present.sum())
-    if unreadable:
-        session.log.warn(f"{video.id}: {unreadable} unreadable frames have the features of a neighbour")
-    return carry(features, is_present)
-
-
-def carry(features: np.ndarray, is_present: np.ndarray) -> np.ndarray:
-    """Return rows (L, D) where each that is not present is replaced by the one before it that is, else by the next.
-
-    Where no row is present all are zero.
+    They can be in a sweep, on one CPU process, while the image encoder is frozen.
     """
-    from dataloader.sequences import stand_ins
+    is_frozen = config.optim.lr_image_encoder == 0 and method_named(config.model.model).answers_clips
+    if not is_frozen or session.device.type != "cpu" or session.group.world > 1:
+        return loader
+    key = evaluation_key(model, clips, views, config, session)
+    return remembered("test features", key, lambda: encoded_batches(loader, model, config, session))
 
-    present = np.flatnonzero(is_present)
-    if not len(present):
-        return np.zeros_like(features)
-    return features[stand_ins(present, np.arange(len(features)))]
+
+def evaluation_key(model: nn.Module, clips: list[Clip], views: Views, config: Config, session: Session) -> str:
+    """Return a text of all that the features of the batches depend on."""
+    weights = hash_tensors(model.image_encoder.state_dict())
+    streams = [cache_name(weights, clips, views, stream, [], config.data.normalize) for stream in STREAMS]
+    sampling = {f.name: str(getattr(views, f.name)) for f in fields(views) if not f.name.endswith("_boxes")}
+    batches = [config.optim.batch_size, config.optim.eval_batch_size, str(session.amp), [clip.id for clip in clips]]
+    return json.dumps([type(model).__name__, streams, sampling, batches, [clip.label for clip in clips]])
 
 
-def _write_video(folder: Path, video: "Video", features: np.ndarray, index: dict[str, Any]) -> None:
-    """Write the features of a video, and after them its entry in the index."""
-    if not np.isfinite(features).all():
-        raise UserError(f"{video.id}: its features do not fit into half precision, or the encoder is broken")
-    path = folder / f"{video.id}.npy"
-    try:
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, features)
-        index["videos"][video.id] = _stamp(video)
-        write_json(folder / "index.json", index)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({reason_of(error)}); what was there before is untouched") from None
+@torch.inference_mode()
+def encoded_batches(loader: Any, model: nn.Module, config: Config, session: Session) -> list[list[dict[str, Any]]]:
+    """Return every group of batches as one batch of features, encoded in the same forward pass as an evaluation's."""
+    groups = []
+    model.eval()
+    for group in progress_bar(loader, len(loader), "test frames"):
+        pixels = to_device(join_batches(group, session.device), session.device, config.data.normalize)
+        with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
+            face, context = model.encode_frames(pixels.get("face"), pixels.get("context"))
+        batch = {
+            "id": [id for batch in group for id in batch["id"]],
+            "label": torch.cat([batch["label"] for batch in group]),
+            "replaced_frames": sum(batch["replaced_frames"] for batch in group),
+        }
+        features = {f"{stream}_features": value for stream, value in zip(STREAMS, (face, context), strict=True)}
+        groups.append([batch | {name: value for name, value in features.items() if value is not None}])
+    return groups

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.calibration import RAW, stored_calibration
-from engine.checkpoints import KEYS, Opened, model_config, open_checkpoint, rebuild
+from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild
 from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_state
 from models.clip_towers import ClipShape
@@ -36,8 +36,7 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
     opened = open_checkpoint(source, flags)
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
-    with about(source):
-        model = rebuild(opened.content, model_config(opened.content, flags))  # so that what is written can be run
+    _, model = opened.load(flags)  # so that what is written can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     require_new(folder, targets)

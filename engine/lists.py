@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from dataloader.annotation import Clip, label_sets, read_annotation, read_captions
 from dataloader.audit.checks import Counts, bad_beginnings, differing_counts, overview
 from dataloader.classes import Classes, load_classes, with_compounds
-from dataloader.packed import open_pack
 from dataloader.splits import hold_out
 from engine.methods import method_named
 from engine.options import Config
 from engine.shared import remembered
 from utils.errors import UserError, closest
+from utils.lazy import Lazy
 from utils.runlog import RunLog
 from utils.text import plural
+
+packed_clips = Lazy("dataloader.packed")  # most runs read no pack
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def run_classes(config: Config) -> Classes:
 def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
     """Return the clips of this mode, with validation clips held out of train where they have no list."""
     data = config.data
-    packed = open_pack(data.pack).frames if data.pack else None
+    packed = packed_clips.open_pack(data.pack).frames if data.pack else None
 
     def read(file: str | None, captions: dict[str, str] | None = None) -> list[Clip]:
         return read_annotation(file, data.root_dir, classes, packed, captions) if file else []

@@ -3,29 +3,36 @@
 import shlex
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from engine.device import random_state
-from engine.epoch_scores import RunningLosses
+from engine.epoch_scores import RunningScore
 from engine.interrupt import Interruption, Watched
 from engine.options import Config
-from engine.resume import ResumePoint, adopt_best, settle_folder
-from engine.run_checkpoints import Progress, RunCheckpoints
+from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints
 from engine.session import Session
+from utils.checkpoint import load_checkpoint, to_full
 from utils.errors import Interrupted
-from utils.runlog import RunLog
+from utils.lazy import Lazy
+
+resume = Lazy("engine.resume")  # a new run reads no checkpoint
 
 
 class Loop:
-    """A training says how an epoch runs and how it all ends; ``inside`` is how far the epoch under way is."""
+    """A training says how an epoch runs and how it all ends."""
 
-    config: Config
-    session: Session
-    log: RunLog
     checkpoints: RunCheckpoints
-    progress: Progress
-    inside: dict[str, Any]
-    stop: Interruption
+
+    def __init__(self, config: Config, session: Session, best_by: str) -> None:
+        """``best_by``: the name of the score that the best epoch has the highest of."""
+        self.config, self.session, self.best_by = config, session, best_by
+        self.device, self.log, self.group = session.device, session.log, session.group
+        self.progress = Progress(best={best_by: -1.0, "epoch": 0})
+        self.inside: dict[str, Any] = {}  # how far the epoch under way is
+        self.stop = Interruption()
 
     def run_epoch(self, epoch: int) -> None:
         raise NotImplementedError
@@ -35,11 +42,11 @@ class Loop:
 
     def resume(self, point: ResumePoint) -> None:
         """Restore everything as it was when ``point`` was saved."""
-        self.progress = self.checkpoints.restore(point.content, point.path)
-        self.progress.best = adopt_best(point, self.progress.best, self.log, self.session.group.is_main)
+        self.progress = self.checkpoints.restore(point)
+        self.progress.best = resume.adopt_best(point, self.progress.best, self.log, self.group.is_main)
         self.log.write_json("config.json", asdict(self.config))
         self.log.restore(self.progress.history)
-        settle_folder(point, self.log.folder, self.checkpoints, self.progress)
+        resume.settle_folder(point, self.log.folder, self.checkpoints, self.progress)
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
         self.log.say(f"resumed from {point.path}: goes on with {at}")
 
@@ -59,15 +66,15 @@ class Loop:
 
     def watch(self, loader: Any) -> Watched:
         """Return a loader that ends between two batches once a signal came."""
-        return Watched(loader, self.stop, self.session.group)
+        return Watched(loader, self.stop, self.group)
 
-    def mark_step(self, losses: RunningLosses, step: int) -> None:
+    def mark_step(self, losses: RunningScore, step: int) -> None:
         """Note how far the epoch is, after each update of the weights: a save goes on from here."""
-        self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.session.device)}
+        self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.device)}
 
-    def keep_epoch(self, values: dict[str, Any], name: str, score: float) -> None:
-        """Save best.pt if the epoch is the best so far by ``score``, stored as ``name``, and last.pt in any case."""
-        best, epoch = self.progress.best, self.progress.epoch + 1
+    def keep_epoch(self, values: dict[str, Any], score: float) -> None:
+        """Save best.pt if the epoch is the best so far by ``score``, and last.pt in any case."""
+        name, best, epoch = self.best_by, self.progress.best, self.progress.epoch + 1
         is_best = self.config.optim.select_on == "last" or score > best[name] or not best["epoch"]
         best = {name: score, "epoch": epoch} if is_best else best
         self.progress = Progress(epoch, best=best, history=[*self.progress.history, values])
@@ -75,6 +82,15 @@ class Loop:
         if is_best:
             self.checkpoints.save_best(self.progress)
         self.checkpoints.save_last(self.progress)
+
+    def load_best(self, model: nn.Module, note: str = "") -> tuple[Path, dict[str, Any]]:
+        """Load the weights of best.pt into the model; return its path and content."""
+        path = self.log.folder / "best.pt"
+        best = load_checkpoint(path, ("model", "epoch"))
+        model.load_state_dict(to_full(best["model"]))
+        self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}{note}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
+        return path, best
 
     def save_inside(self, saved: float) -> float:
         """Save last.pt inside an epoch when its time has come; return when it was saved last."""

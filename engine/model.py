@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,6 @@ from engine.options import Config
 from models.clip_backbone import load_clip
 from models.clip_towers import Clip, ClipShape, UninitialisedWeights
 from utils.errors import UserError
-
-# buffers that say which classes a model knows: never taken from another model
-CLASS_BUFFERS = (
-    "tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start",
-)  # fmt: skip
 
 
 def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, int]]:
@@ -69,21 +63,3 @@ def rebuild_model(
         )
         raise UserError(f"the checkpoint's tensors do not make a {name} model: it {fault}")
     return model
-
-
-def load_initial_weights(model: nn.Module, state: dict[str, Tensor], path: Path) -> str:
-    """Load every tensor of a checkpoint that fits into a new model (``--init-from``); return what was not taken."""
-    current = model.state_dict()
-    fitting = {
-        key: value
-        for key, value in state.items()
-        if key in current and value.shape == current[key].shape and key not in CLASS_BUFFERS
-    }
-    if not any("temporal" in key for key in fitting):
-        raise UserError(f"--init-from {path}: no temporal transformer of this model's size in it")
-    model.load_state_dict({key: value.to(current[key].dtype) for key, value in fitting.items()}, strict=False)
-    missing = sorted({key.split(".")[0] for key in current if key not in fitting})
-    return (
-        f"--init-from {path}: {len(fitting)} tensors taken; not in it, or of another shape: "
-        f"{', '.join(missing) or 'none'}"
-    )

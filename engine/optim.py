@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
-PARTS = {  # parameter group → the modules of the model that it holds
-    "image encoder": ("image_encoder",),
-    "text encoder": ("text_encoder",),
-    "prompts": ("prompts",),
-    "adapter": ("adapter",),
-    "temporal": ("face_temporal", "context_temporal", "temporal"),
-    "fusion": ("fuse",),
-    "scale": ("logit_scale",),
-    "readout": ("readout",),
+PARTS = {  # parameter group → the option with its rate, and the modules of the model that it holds
+    "image encoder": ("lr_image_encoder", "image_encoder"),
+    "text encoder": ("lr_text_encoder", "text_encoder"),
+    "prompts": ("lr_prompt_learner", "prompts"),
+    "adapter": ("lr_adapter", "adapter"),
+    "temporal": ("lr", "face_temporal", "context_temporal", "temporal"),
+    "fusion": ("lr_fusion", "fuse"),
+    "scale": ("lr", "logit_scale"),
+    "readout": ("lr", "readout"),
 }
 
 
@@ -30,28 +30,16 @@ def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> Non
 
 def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
     """Return one group per part of the model, with its rate; together they hold every trainable parameter once."""
-    rates = {
-        "image encoder": optim.lr_image_encoder,
-        "text encoder": optim.lr_text_encoder,
-        "prompts": optim.lr_prompt_learner,
-        "adapter": optim.lr_adapter,
-        "temporal": optim.lr,
-        "fusion": optim.lr_fusion,
-        "scale": optim.lr,
-        "readout": optim.lr,
-    }
     groups = []
     if optim.layer_decay < 1:
         groups = layer_groups(model.image_encoder, optim.lr_image_encoder, optim.layer_decay)
-        rates.pop("image encoder")
-    for part, modules in PARTS.items():
-        if part not in rates:
-            continue
-        members = [p for name in modules for p in parameters_of(getattr(model, name, None))]
-        parameters = [p for p in members if p.requires_grad]
-        if parameters:
-            groups.append({"name": part, "params": parameters, "lr": rates[part]})
     grouped = {id(p) for group in groups for p in group["params"]}
+    for part, (rate, *modules) in PARTS.items():
+        members = [p for name in modules for p in parameters_of(getattr(model, name, None))]
+        parameters = [p for p in members if p.requires_grad and id(p) not in grouped]
+        if parameters:
+            groups.append({"name": part, "params": parameters, "lr": getattr(optim, rate)})
+            grouped |= {id(p) for p in parameters}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in grouped]
     return [*groups, {"name": "other layers", "params": rest, "lr": optim.lr}] if rest else groups
 

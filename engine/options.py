@@ -1,6 +1,7 @@
 """Every option of main.py. One field is one flag, and holds all that is true of it.
 
-To add an option, add a field. Its facts say where it counts:
+To add an option, add a field. Facts that many options share have a name of their own, such as ``clip_option``. The
+facts say where an option counts:
 
 ``modes``             the modes that read it: ``--mode MODE --help`` lists it there
 ``belongs``           every other mode refuses it, instead of ignoring it; so does training what training does not read
@@ -19,6 +20,7 @@ To add an option, add a field. Its facts say where it counts:
 
 import dataclasses
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Literal
 
 from engine.registry import method_names
@@ -50,61 +52,60 @@ CHECKPOINTS = ("eval", "zero-shot", "cache", *VIDEOS, "attention", "export")  # 
 FILES = ("compare", "report", "inspect", "convert")  # modes that take files without a flag
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    modes: tuple[str, ...] = TRAINING,
-    belongs: bool = False,
-    part: str | None = None,
-    checkpoint: Literal["fixed", "fixed classes", "warn"] | None = None,
-    free: bool = False,
-    affects_results: bool = True,
-    of_dataset: bool = False,
-    below_root: bool = False,
-    in_grid: bool = True,
-    in_tensors: bool = True,
-    common: bool = False,
-    **form: Any,
-) -> Any:
-    """Return a field with the facts of this file's head; ``form`` goes to ``utils.config.option``."""
-    trains = not set(modes).isdisjoint(TRAINING)
-    facts = {
-        "modes": modes,
-        "belongs": belongs or not trains,
-        "part": part,
-        "checkpoint": checkpoint,
-        "free": free or not affects_results or not trains,
-        "affects_results": affects_results,
-        "of_dataset": of_dataset,
-        "below_root": below_root,
-        "in_grid": in_grid,
-        "in_tensors": in_tensors,
-        "common": common,
-    }
-    return config.option(default, help, facts=facts, **form)
+FACTS = {  # with the value that they have where a field does not name them
+    "modes": TRAINING,
+    "belongs": False,
+    "part": None,
+    "checkpoint": None,
+    "free": False,
+    "affects_results": True,
+    "of_dataset": False,
+    "below_root": False,
+    "in_grid": True,
+    "in_tensors": True,
+    "common": False,
+}
 
+
+def option(default: Any, help: str, **settings: Any) -> Any:
+    """Return a field with the facts of this file's head; the other ``settings`` go to ``utils.config.option``."""
+    facts = {name: settings.pop(name, usual) for name, usual in FACTS.items()}
+    if set(facts["modes"]).isdisjoint(TRAINING):
+        facts |= {"belongs": True, "free": True}
+    facts["free"] |= not facts["affects_results"]
+    return config.option(default, help, facts=facts, **settings)
+
+
+listed_file = partial(
+    option, part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+)
+every_mode = partial(option, modes=tuple(MODES), affects_results=False, common=True)
+clip_option = partial(option, part="clip lists")
+caption_option = partial(option, part="captions")
+pixel_option = partial(option, part="pixels")
+prompt_option = partial(option, part="prompts")
+stream_option = partial(option, part="two streams")
+window_option = partial(option, part="windows", modes=(*TRAINING, "eval", *VIDEOS))
+window_layer = partial(option, part="windows", checkpoint="fixed classes")
+result_option = partial(option, belongs=True, free=True)
+video_option = partial(option, modes=VIDEOS)
+server_option = partial(option, modes=("serve",))
+attention_option = partial(option, modes=("attention",))
+pretraining_option = partial(option, modes=("pretrain-clip",))
 
 # fmt: off
 
 @dataclass(frozen=True)
 class RunOptions:
-    mode: str = option(
-        "train", "What to do.",
-        modes=tuple(MODES), affects_results=False, common=True, choices=tuple(MODES), metavar="MODE"
-    )
+    mode: str = every_mode("train", "What to do.", choices=tuple(MODES), metavar="MODE")
     files: tuple[str, ...] = option(
         (), "The checkpoint that --mode inspect and convert read, or the run folders of compare and report.",
         modes=FILES, affects_results=False, metavar="FILE", positional=True
     )
-    exper_name: str = option(
-        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.",
-        modes=tuple(MODES), affects_results=False, common=True, metavar="NAME"
+    exper_name: str = every_mode(
+        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.", metavar="NAME"
     )
-    output_dir: str | None = option(
-        None, "The run folder, instead of one made from the name.",
-        modes=tuple(MODES), affects_results=False, common=True, metavar="DIR"
-    )
+    output_dir: str | None = every_mode(None, "The run folder, instead of one made from the name.", metavar="DIR")
     eval_checkpoint: str | None = option(
         None, "Checkpoint to read: one of ours or a published one.",
         modes=CHECKPOINTS, part="training", common=True, metavar="FILE"
@@ -146,9 +147,8 @@ class RunOptions:
         10, "Steps between log lines where no progress bar is drawn.",
         modes=(*TRAINING, "pretrain-clip"), affects_results=False, minimum=1
     )
-    dry_run: bool = option(
-        False, "Print every resolved option and stop, without loading a model or reading data.",
-        modes=tuple(MODES), affects_results=False, common=True
+    dry_run: bool = every_mode(
+        False, "Print every resolved option and stop, without loading a model or reading data."
     )
 
 
@@ -162,144 +162,121 @@ class DataOptions:
         None, "Folder that relative paths of clips and annotation files start from.",
         modes=(*LISTS, "cache"), free=True, in_grid=False, common=True, metavar="DIR"
     )
-    train_annotation: str | None = option(
-        None, "List of training clips, a line `path frames label` per clip.",
-        part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+    train_annotation: str | None = listed_file(None, "List of training clips, a line `path frames label` per clip.")
+    val_annotation: str | None = listed_file(
+        None, "List of validation clips; without one, part of the training clips is held out."
     )
-    val_annotation: str | None = option(
-        None, "List of validation clips; without one, part of the training clips is held out.",
-        part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
-    )
-    test_annotation: str | None = option(
-        None, "List of test clips.",
-        modes=LISTS, part="clip lists", free=True, of_dataset=True, below_root=True, in_grid=False, common=True,
-        metavar="FILE"
-    )
+    test_annotation: str | None = listed_file(None, "List of test clips.", modes=LISTS, in_grid=False)
     fold: str | None = option(
         None,
         "Number that {fold} in a path stands for; all: one run per fold, scored together. For sequence and "
         "frame-expr the split: 0 is the official one, 1 to 4 are others.",
         modes=LISTS, of_dataset=True, in_grid=False, metavar="N|all"
     )
-    leave_out: str | None = option(
+    leave_out: str | None = caption_option(
         None, "Train without this class and test on it alone; all: one run per class.",
-        modes=SCORING, part="captions", of_dataset=True, in_grid=False, metavar="CLASS|all"
+        modes=SCORING, of_dataset=True, in_grid=False, metavar="CLASS|all"
     )
     subject_folds: int = option(
         5, "Parts of the subjects of --targets, each predicted by a readout that was trained on the others.",
         part="targets", in_grid=False, minimum=2, maximum=1000
     )
-    label_type: Literal["single", "compound"] = option(
+    label_type: Literal["single", "compound"] = clip_option(
         "single", "One class per clip, or combinations of several as classes of their own (MAFW).",
-        modes=SCORING, part="clip lists", in_grid=False
+        modes=SCORING, in_grid=False
     )
-    captions: str | None = option(
+    captions: str | None = caption_option(
         None, "JSON with a sentence per clip, where the lists hold none.",
-        part="captions", of_dataset=True, below_root=True, metavar="FILE"
+        of_dataset=True, below_root=True, metavar="FILE"
     )
     targets: str | None = option(
         None, "CSV of `clip,subject,` and numbers to predict, for --task regression.",
         modes=("train", "eval"), part="targets", below_root=True, in_grid=False, metavar="FILE"
     )
-    val_fraction: float = option(
-        0.2, "Share of the training clips that is held out where no validation list is given.",
-        part="clip lists", minimum=0, maximum=0.9
+    val_fraction: float = clip_option(
+        0.2, "Share of the training clips that is held out where no validation list is given.", minimum=0, maximum=0.9
     )
-    bounding_box_face: str | None = option(
-        None, "JSON with one face box per frame.",
-        modes=LISTS, part="class lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
+    bounding_box_face: str | None = listed_file(
+        None, "JSON with one face box per frame.", modes=LISTS, part="class lists"
     )
-    bounding_box_body: str | None = option(
-        None, "JSON with one body box per clip.",
-        modes=LISTS, part="clip lists", free=True, of_dataset=True, below_root=True, common=True, metavar="FILE"
-    )
-    crop_body: bool | None = option(
+    bounding_box_body: str | None = listed_file(None, "JSON with one body box per clip.", modes=LISTS)
+    crop_body: bool | None = clip_option(
         None, "The context is the body box instead of the whole frame (default: if boxes are given).",
-        in_tensors=False, modes=MODELS, part="clip lists", checkpoint="warn"
+        in_tensors=False, modes=MODELS, checkpoint="warn"
     )
-    missing_face: Literal["nearest", "frame"] = option(
+    missing_face: Literal["nearest", "frame"] = clip_option(
         "nearest", "A frame without a face box takes the box of the nearest frame, or the whole frame (published).",
-        in_tensors=False, modes=LISTS, part="clip lists", checkpoint="warn"
+        in_tensors=False, modes=LISTS, checkpoint="warn"
     )
-    num_segments: int = option(
-        16, "Frames taken from a clip.",
-        modes=MODELS, part="clip lists", checkpoint="fixed classes", minimum=1, maximum=1024
+    num_segments: int = clip_option(
+        16, "Frames taken from a clip.", modes=MODELS, checkpoint="fixed classes", minimum=1, maximum=1024
     )
-    duration: int = option(
-        1, "Consecutive frames taken at each segment.",
-        modes=MODELS, part="clip lists", checkpoint="fixed classes", minimum=1, maximum=64
+    duration: int = clip_option(
+        1, "Consecutive frames taken at each segment.", modes=MODELS, checkpoint="fixed classes", minimum=1, maximum=64
     )
-    image_size: int = option(
+    image_size: int = pixel_option(
         224, "Side of both crops in pixels; must be what the CLIP reads.",
-        modes=MODELS, part="pixels", checkpoint="fixed", minimum=16, maximum=1024
+        modes=MODELS, checkpoint="fixed", minimum=16, maximum=1024
     )
-    sampling: Literal["whole", "published", "window"] = option(
+    sampling: Literal["whole", "published", "window"] = clip_option(
         "whole",
         "Training frames from the whole clip, by the published rule (frames 0-15 of most RAER clips), or a window of "
         "consecutive frames in training and evaluation.",
-        in_tensors=False, modes=MODELS, part="clip lists"
+        in_tensors=False, modes=MODELS
     )
-    normalize: Literal["none", "clip"] | None = option(
+    normalize: Literal["none", "clip"] | None = pixel_option(
         None,
         "Pixels as [0, 1], or by CLIP's mean and deviation (default: none; clip in zero-shot and cache, and for "
         "emoclip and frame-expr).",
-        in_tensors=False, modes=(*MODELS, "cache"), part="pixels", checkpoint="warn"
+        in_tensors=False, modes=(*MODELS, "cache"), checkpoint="warn"
     )
-    shared_augmentation: bool = option(
-        True, "Both views of a clip share one random angle and flip; off is published.",
-        part="clip lists"
+    shared_augmentation: bool = clip_option(
+        True, "Both views of a clip share one random angle and flip; off is published."
     )
-    random_crop: float = option(
+    random_crop: float = pixel_option(
         1.0,
         "Smallest share of the area that a random resized crop keeps in training, the same for all frames of a clip; "
         "1 is off. From a pack and on the device it is taken from the stored square: slightly softer.",
-        part="pixels", minimum=0.01, maximum=1
+        minimum=0.01, maximum=1
     )
-    brightness: float = option(
+    brightness: float = pixel_option(
         0.0, "Training pixels are multiplied by 1 - this to 1 + this, the same for a whole clip; 0 is off.",
-        part="pixels", minimum=0, maximum=1
+        minimum=0, maximum=1
     )
-    max_angle: float = option(
-        4.0, "Training clips are turned by up to so many degrees.",
-        part="pixels", minimum=0, maximum=180
-    )
-    flip: bool = option(True, "Half of the training clips are mirrored.", part="pixels")
-    downsample: int = option(
-        1, "With --sampling window: every n-th frame is kept.",
-        in_tensors=False, modes=MODELS, part="clip lists", minimum=1, maximum=64
+    max_angle: float = pixel_option(4.0, "Training clips are turned by up to so many degrees.", minimum=0, maximum=180)
+    flip: bool = pixel_option(True, "Half of the training clips are mirrored.")
+    downsample: int = clip_option(
+        1, "With --sampling window: every n-th frame is kept.", in_tensors=False, modes=MODELS, minimum=1, maximum=64
     )
     class_texts: str | None = option(
         None, "JSON with classes and texts of your own (annotation/README.md).",
         in_tensors=False, modes=MODELS, part="class lists", of_dataset=True, in_grid=False, metavar="FILE"
     )
-    pack: str | None = option(
+    pack: str | None = clip_option(
         None, "Read crops from this folder, made by python -m dataloader.pack; none: from frames.",
-        modes=LISTS, part="clip lists", of_dataset=True, metavar="DIR"
+        modes=LISTS, of_dataset=True, metavar="DIR"
     )
-    decode: Literal["exact", "scaled"] = option(
+    decode: Literal["exact", "scaled"] = pixel_option(
         "exact",
         "exact: every bit as published, in training and evaluation, which published weights need; scaled: large JPEG "
         "frames are decoded at 1/2 to 1/8 where both crops keep their size: faster, about 1/255 off on average. A "
         "checkpoint remembers it and is evaluated the same way.",
-        modes=LISTS, part="pixels"
+        modes=LISTS
     )
-    augment: Literal["worker", "device"] = option(
+    augment: Literal["worker", "device"] = pixel_option(
         "worker",
         "Where training clips are turned and mirrored: each crop before it is resized, as published, in the decoding "
-        "processes; or whole batches at their final size on the device: the same random numbers, less CPU work.",
-        part="pixels"
+        "processes; or whole batches at their final size on the device: the same random numbers, less CPU work."
     )
-    cache_features: bool = option(
-        False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0.",
-        part="clip lists"
+    cache_features: bool = clip_option(
+        False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0."
     )
-    cache_variants: int = option(
-        6, "Augmented variants of each frame in the cache (flips and angles).",
-        part="clip lists", minimum=1, maximum=18
+    cache_variants: int = clip_option(
+        6, "Augmented variants of each frame in the cache (flips and angles).", minimum=1, maximum=18
     )
-    cache_dir: str = option(
+    cache_dir: str = clip_option(
         "outputs/features", "Folder of the feature caches.",
-        modes=(*TRAINING, "cache"), part="clip lists", affects_results=False, in_grid=False, metavar="DIR"
+        modes=(*TRAINING, "cache"), affects_results=False, in_grid=False, metavar="DIR"
     )
     on_bad_frame: Literal["error", "skip"] = option(
         "error", "A frame that cannot be read stops the run, or is replaced by its nearest frame.",
@@ -326,135 +303,110 @@ class ModelOptions:
         None, "Checkpoint whose tensors training starts from, where they fit.",
         modes=("train",), belongs=True, part="class lists", free=True, metavar="FILE"
     )
-    clip_path: str = option(
+    clip_path: str = pixel_option(
         "ViT-B/32",
         "An OpenAI name, or a file: OpenAI archive, state dict, safetensors; `random` for a tiny untrained CLIP.",
-        modes=(*MODELS, "cache"), part="pixels", free=True, common=True
+        modes=(*MODELS, "cache"), free=True, common=True
     )
-    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = option(
+    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = clip_option(
         "class_descriptor", "Which class texts the prompts are built on.",
-        in_tensors=False, modes=MODELS, part="clip lists", checkpoint="fixed classes"
+        in_tensors=False, modes=MODELS, checkpoint="fixed classes"
     )
-    temporal_layers: int = option(
-        1, "Blocks of each temporal transformer.",
-        part="clip lists", checkpoint="fixed classes", minimum=1, maximum=48
+    temporal_layers: int = clip_option(
+        1, "Blocks of each temporal transformer.", checkpoint="fixed classes", minimum=1, maximum=48
     )
     dropout: float = option(
-        0.1, "Dropout of the temporal transformers in training.",
-        part="dropout layers", minimum=0, maximum=0.9
+        0.1, "Dropout of the temporal transformers in training.", part="dropout layers", minimum=0, maximum=0.9
     )
-    swapped_heads: bool = option(
+    swapped_heads: bool = caption_option(
         False,
         "The published temporal net of emoclip: 8 heads of 2048, a feed-forward of 512, 16 times the parameters.",
-        part="captions", checkpoint="fixed"
+        checkpoint="fixed"
     )
-    contexts_number: int = option(
-        12, "Learnable context vectors before each class text.",
-        part="prompts", checkpoint="fixed classes", minimum=1, maximum=64
+    contexts_number: int = prompt_option(
+        12, "Learnable context vectors before each class text.", checkpoint="fixed classes", minimum=1, maximum=64
     )
-    class_token_position: Literal["end", "middle", "front"] = option(
+    class_token_position: Literal["end", "middle", "front"] = prompt_option(
         "end", "Where the class text stands among the context vectors.",
-        in_tensors=False, modes=MODELS, part="prompts", checkpoint="fixed classes"
+        in_tensors=False, modes=MODELS, checkpoint="fixed classes"
     )
-    class_specific_contexts: bool = option(
-        True, "Separate context vectors for every class.",
-        part="prompts", checkpoint="fixed classes"
+    class_specific_contexts: bool = prompt_option(
+        True, "Separate context vectors for every class.", checkpoint="fixed classes"
     )
-    tune_prompts: bool = option(
-        True, "Train the context vectors; off freezes them.",
-        part="prompts", aliases=("--load_and_tune_prompt_learner",)
+    tune_prompts: bool = prompt_option(
+        True, "Train the context vectors; off freezes them.", aliases=("--load_and_tune_prompt_learner",)
     )
-    adapter: Literal["none", "residual", "published"] = option(
+    adapter: Literal["none", "residual", "published"] = stream_option(
         "residual", "Expression-aware adapter on face frames: x + r (f(x) - x), or f(x) alone as published.",
-        modes=MODELS, part="two streams", checkpoint="fixed classes"
+        modes=MODELS, checkpoint="fixed classes"
     )
-    adapter_ratio: float = option(
-        0.2, "r of the residual adapter.",
-        modes=MODELS, part="two streams", checkpoint="warn", minimum=0, maximum=1
+    adapter_ratio: float = stream_option(
+        0.2, "r of the residual adapter.", modes=MODELS, checkpoint="warn", minimum=0, maximum=1
     )
-    slerp_weight: float = option(
+    slerp_weight: float = stream_option(
         0.5, "Instance-enhanced classifier: how far texts move towards the video; 0 is off.",
-        in_tensors=False, modes=MODELS, part="two streams", checkpoint="warn", minimum=0, maximum=0.999
+        in_tensors=False, modes=MODELS, checkpoint="warn", minimum=0, maximum=0.999
     )
-    iec_text: Literal["descriptive", "soft", "both"] = option(
+    iec_text: Literal["descriptive", "soft", "both"] = stream_option(
         "descriptive", "Texts that are moved: hand-written, learnt, or both.",
-        in_tensors=False, modes=MODELS, part="two streams", checkpoint="warn"
+        in_tensors=False, modes=MODELS, checkpoint="warn"
     )
-    temperature: float = option(
-        0.07, "Divides the cosines.",
-        in_tensors=False, modes=MODELS, part="prompts", checkpoint="warn", above=0
+    temperature: float = prompt_option(
+        0.07, "Divides the cosines.", in_tensors=False, modes=MODELS, checkpoint="warn", above=0
     )
-    streams: Literal["both", "face", "context"] = option(
-        "both", "Views that the model sees.",
-        modes=MODELS, part="two streams", checkpoint="fixed classes"
+    streams: Literal["both", "face", "context"] = stream_option(
+        "both", "Views that the model sees.", modes=MODELS, checkpoint="fixed classes"
     )
 
 
 @dataclass(frozen=True)
 class OptimOptions:
     epochs: int = option(
-        50, "Passes over the training clips.",
-        modes=(*TRAINING, "pretrain-clip"), free=True, common=True, minimum=1
+        50, "Passes over the training clips.", modes=(*TRAINING, "pretrain-clip"), free=True, common=True, minimum=1
     )
     batch_size: int = option(8, "Clips per step.", modes=(*LISTS, "cache", "pretrain-clip"), common=True, minimum=1)
-    accumulate: int = option(1, "Steps whose gradients are summed into one update.", part="pixels", minimum=1)
+    accumulate: int = pixel_option(1, "Steps whose gradients are summed into one update.", minimum=1)
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "Update rule.")
     lr: float = option(
         3e-4, "Learning rate of new layers without a rate of their own; for sequence: of all layers.",
         modes=(*TRAINING, "pretrain-clip"), common=True, minimum=0
     )
-    lr_image_encoder: float = option(
-        1e-6, "Learning rate of CLIP's image tower; 0 freezes it.",
-        part="pixels", common=True, minimum=0
+    lr_image_encoder: float = pixel_option(
+        1e-6, "Learning rate of CLIP's image tower; 0 freezes it.", common=True, minimum=0
     )
-    layer_decay: float = option(
-        1.0, "Each block of the image tower learns at this fraction of the rate of the next block.",
-        part="pixels", above=0, maximum=1
+    layer_decay: float = pixel_option(
+        1.0, "Each block of the image tower learns at this fraction of the rate of the next block.", above=0, maximum=1
     )
-    lr_text_encoder: float = option(
-        0.0, "Learning rate of CLIP's text tower; 0 freezes it (emoclip).",
-        part="captions", minimum=0
+    lr_text_encoder: float = caption_option(
+        0.0, "Learning rate of CLIP's text tower; 0 freezes it (emoclip).", minimum=0
     )
-    finetune_visual: bool = option(
-        False, "Short for --lr-image-encoder at a thousandth of --lr (emoclip).",
-        part="captions"
-    )
-    finetune_text: bool = option(
-        False, "Short for --lr-text-encoder at a thousandth of --lr (emoclip).",
-        part="captions"
-    )
-    lr_prompt_learner: float = option(1e-3, "Learning rate of the context vectors.", part="prompts", minimum=0)
-    lr_adapter: float = option(1e-4, "Learning rate of the adapter.", part="two streams", minimum=0)
-    lr_fusion: float | None = option(
-        None, "Learning rate of the layer that joins the streams (default: --lr).",
-        part="two streams", minimum=0
+    finetune_visual: bool = caption_option(False, "Short for --lr-image-encoder at a thousandth of --lr (emoclip).")
+    finetune_text: bool = caption_option(False, "Short for --lr-text-encoder at a thousandth of --lr (emoclip).")
+    lr_prompt_learner: float = prompt_option(1e-3, "Learning rate of the context vectors.", minimum=0)
+    lr_adapter: float = stream_option(1e-4, "Learning rate of the adapter.", minimum=0)
+    lr_fusion: float | None = stream_option(
+        None, "Learning rate of the layer that joins the streams (default: --lr).", minimum=0
     )
     weight_decay: float = option(
-        1e-4, "Weight decay of every trainable tensor.",
-        modes=(*TRAINING, "pretrain-clip"), minimum=0
+        1e-4, "Weight decay of every trainable tensor.", modes=(*TRAINING, "pretrain-clip"), minimum=0
     )
     momentum: float = option(0.9, "Momentum of SGD.", minimum=0, maximum=0.9999)
     milestones: tuple[int, ...] = option(
-        (20, 35), "Epochs after which all rates are multiplied by --gamma.",
-        part="rate steps", minimum=1
+        (20, 35), "Epochs after which all rates are multiplied by --gamma.", part="rate steps", minimum=1
     )
     gamma: float = option(0.1, "See --milestones.", part="rate steps", above=0)
     amp: Literal["off", "fp16", "bf16"] = option("off", "Mixed precision.", modes=COMPUTING, common=True)
     use_amp: bool = option(False, "The published name of --amp fp16.", modes=COMPUTING)
     tf32: bool = option(
-        False, "On a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact.",
-        modes=COMPUTING
+        False, "On a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact.", modes=COMPUTING
     )
     grad_clip: float = option(0.0, "Largest norm of all gradients together; 0 is off.", part="training", minimum=0)
-    compile: bool = option(
-        False, "Compile the image encoder to fused kernels; the first steps take minutes.",
-        part="pixels"
-    )
-    grad_checkpointing: bool = option(
+    compile: bool = pixel_option(False, "Compile the image encoder to fused kernels; the first steps take minutes.")
+    grad_checkpointing: bool = pixel_option(
         False,
         "Compute the activations of the image encoder's blocks again instead of keeping them: less memory, more "
         "time.",
-        part="pixels", free=True
+        free=True
     )
     eval_batch_size: int | None = option(
         None, "Clips in one pass of an evaluation (default: --batch-size; on a GPU 64, halved until it fits).",
@@ -468,44 +420,38 @@ class OptimOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    mi_loss_weight: float = option(
+    mi_loss_weight: float = stream_option(
         0.5, "Weight of the mutual-information loss between the two text views.",
-        part="two streams", aliases=("--lambda_mi", "--lambda-mi"), minimum=0
+        aliases=("--lambda_mi", "--lambda-mi"), minimum=0
     )
-    dc_loss_weight: float = option(
+    dc_loss_weight: float = stream_option(
         0.1, "Weight of the decorrelation loss among learnable texts.",
-        part="two streams", aliases=("--lambda_dc", "--lambda-dc"), minimum=0
+        aliases=("--lambda_dc", "--lambda-dc"), minimum=0
     )
-    mi_warmup: int = option(0, "First epochs without the mutual-information loss.", part="two streams", minimum=0)
-    mi_ramp: int = option(0, "Epochs over which it then grows to --mi-loss-weight.", part="two streams", minimum=0)
-    dc_warmup: int = option(0, "First epochs without the decorrelation loss.", part="two streams", minimum=0)
-    dc_ramp: int = option(0, "Epochs over which it then grows to --dc-loss-weight.", part="two streams", minimum=0)
+    mi_warmup: int = stream_option(0, "First epochs without the mutual-information loss.", minimum=0)
+    mi_ramp: int = stream_option(0, "Epochs over which it then grows to --mi-loss-weight.", minimum=0)
+    dc_warmup: int = stream_option(0, "First epochs without the decorrelation loss.", minimum=0)
+    dc_ramp: int = stream_option(0, "Epochs over which it then grows to --dc-loss-weight.", minimum=0)
     class_balanced_loss: bool = option(
-        False, "Weigh each class by the inverse of its training clips.",
-        part="class losses"
+        False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )
-    logit_adj: bool = option(False, "Add the log prior to the logits, in training only.", part="prompts")
-    logit_adj_tau: float = option(1.0, "Strength of --logit-adj.", part="prompts", minimum=0)
-    use_weighted_sampler: bool = option(False, "Draw every class equally often.", part="pixels")
+    logit_adj: bool = prompt_option(False, "Add the log prior to the logits, in training only.")
+    logit_adj_tau: float = prompt_option(1.0, "Strength of --logit-adj.", minimum=0)
+    use_weighted_sampler: bool = pixel_option(False, "Draw every class equally often.")
     label_smoothing: float = option(
-        0.0, "Share of the target that is spread over all classes.",
-        part="class losses", minimum=0, maximum=0.999
+        0.0, "Share of the target that is spread over all classes.", part="class losses", minimum=0, maximum=0.999
     )
-    caption_source: Literal["clip", "class"] = option(
-        "clip", "What a training clip is compared with: its own caption, or a text of its class (emoclip).",
-        part="captions"
+    caption_source: Literal["clip", "class"] = caption_option(
+        "clip", "What a training clip is compared with: its own caption, or a text of its class (emoclip)."
     )
-    merge_positives: bool = option(
-        True, "Equal captions of a batch are each other's positives; off is published: all but the clip's own repel.",
-        part="captions"
+    merge_positives: bool = caption_option(
+        True, "Equal captions of a batch are each other's positives; off is published: all but the clip's own repel."
     )
     regression_loss: Literal["mse", "ccc"] = option(
-        "mse", "Squared error, or 1 - concordance (--task regression).",
-        part="targets"
+        "mse", "Squared error, or 1 - concordance (--task regression).", part="targets"
     )
     focal_gamma: float = option(
-        0.0, "Focal loss: weigh each clip by (1 - p)^gamma; 0 is off.",
-        part="class losses", minimum=0
+        0.0, "Focal loss: weigh each clip by (1 - p)^gamma; 0 is off.", part="class losses", minimum=0
     )
 
 
@@ -513,17 +459,12 @@ class LossOptions:
 class PretrainOptions:
     """Options of --mode pretrain-clip alone."""
 
-    stills: int = option(
-        16000, "Pictures drawn to train on (about 100 KB of memory each).",
-        modes=("pretrain-clip",), minimum=64
+    stills: int = pretraining_option(16000, "Pictures drawn to train on (about 100 KB of memory each).", minimum=64)
+    attribute_weight: float = pretraining_option(
+        3.0, "Weight of the losses on what was drawn; their layers are not kept.", minimum=0
     )
-    attribute_weight: float = option(
-        3.0, "Weight of the losses on what was drawn; their layers are not kept.",
-        modes=("pretrain-clip",), minimum=0
-    )
-    clip_out: str | None = option(
-        None, "Where to copy the weights, besides the run folder.",
-        modes=("pretrain-clip",), metavar="FILE"
+    clip_out: str | None = pretraining_option(
+        None, "Where to copy the weights, besides the run folder.", metavar="FILE"
     )
 
 
@@ -531,57 +472,36 @@ class PretrainOptions:
 class SequenceOptions:
     """Options of methods for every frame of long videos, and of the features that they read."""
 
-    features: tuple[str, ...] = option(
+    features: tuple[str, ...] = window_option(
         (), "Folders of <video>.npy, frames x numbers each; several are joined side by side.",
-        modes=(*TRAINING, "eval", "predict"), part="windows", free=True, metavar="DIR"
+        modes=(*TRAINING, "eval", "predict"), free=True, metavar="DIR"
     )
-    window: int = option(
-        300, "Frames that the model reads together.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
-    )
-    stride: int = option(
-        200, "Frames between the beginnings of two windows, at most --window.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
-    )
+    window: int = window_option(300, "Frames that the model reads together.", minimum=1)
+    stride: int = window_option(200, "Frames between the beginnings of two windows, at most --window.", minimum=1)
     warmup_epochs: float = option(
-        1.0, "Epochs in which the rate rises before it falls to 0 by a cosine.",
-        part="windows", minimum=0
+        1.0, "Epochs in which the rate rises before it falls to 0 by a cosine.", part="windows", minimum=0
     )
-    tcn: bool = option(True, "Use the temporal convolutions.", part="windows", checkpoint="fixed classes")
-    tcn_channels: tuple[int, ...] = option(
-        (768, 256, 128), "Width of each block of the convolutions.",
-        part="windows", checkpoint="fixed classes", minimum=1
-    )
-    transformer: bool = option(True, "Use the transformer encoder.", part="windows", checkpoint="fixed classes")
-    causal: bool = option(
-        True, "The convolutions read earlier frames alone; off: frames on both sides.",
-        part="windows", checkpoint="fixed classes"
-    )
-    positions: bool = option(
-        False, "Sinusoidal positions before the transformer.",
-        part="windows", checkpoint="fixed classes"
-    )
-    transformer_layers: int = option(
-        8, "Blocks of the transformer encoder.",
-        part="windows", checkpoint="fixed classes", minimum=1, maximum=48
-    )
+    tcn: bool = window_layer(True, "Use the temporal convolutions.")
+    tcn_channels: tuple[int, ...] = window_layer((768, 256, 128), "Width of each block of the convolutions.", minimum=1)
+    transformer: bool = window_layer(True, "Use the transformer encoder.")
+    causal: bool = window_layer(True, "The convolutions read earlier frames alone; off: frames on both sides.")
+    positions: bool = window_layer(False, "Sinusoidal positions before the transformer.")
+    transformer_layers: int = window_layer(8, "Blocks of the transformer encoder.", minimum=1, maximum=48)
     patience: int = option(
         0, "Epochs without a better validation score after which training ends; 0: never.",
         part="early stopping", minimum=0
     )
     frame_step: int = option(
-        1, "For frame-expr: every n-th training frame, since neighbours are alike.",
-        part="frame step", minimum=1
+        1, "For frame-expr: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
     )
-    smooth: int = option(
+    smooth: int = window_option(
         1,
         "Predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off. In "
         "--mode predict and serve: probabilities averaged over so many windows.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows", minimum=1
+        minimum=1
     )
-    thresholds: Literal["0.5", "tuned"] = option(
-        "0.5", "Probability from which an action unit is active; tuned: each unit's best on the training videos.",
-        modes=(*TRAINING, "eval", *VIDEOS), part="windows"
+    thresholds: Literal["0.5", "tuned"] = window_option(
+        "0.5", "Probability from which an action unit is active; tuned: each unit's best on the training videos."
     )
 
 
@@ -589,33 +509,32 @@ class SequenceOptions:
 class ResultOptions:
     """Options of what is made of predictions: intervals, calibration, series of runs, ablations."""
 
-    ci: Literal["auto", "persons", "clips", "off"] = option(
+    ci: Literal["auto", "persons", "clips", "off"] = result_option(
         "auto", "What is resampled for the 95 % intervals of all scores; auto: persons where known, else clips.",
-        modes=(*SCORING, "compare"), belongs=True, affects_results=False
+        modes=(*SCORING, "compare"), affects_results=False
     )
-    calibrate: bool = option(
+    calibrate: bool = result_option(
         False, "Fit one temperature on the validation clips; best.pt keeps it and probabilities are divided by it.",
-        modes=(*TRAINING, "eval"), belongs=True, part="pixels", free=True
+        modes=(*TRAINING, "eval"), part="pixels"
     )
-    abstain: float | None = option(
+    abstain: float | None = result_option(
         None, "Withhold answers below this confidence: coverage, and the scores of the rest.",
-        modes=SCORING, belongs=True, part="pixels", affects_results=False, minimum=0, maximum=1
+        modes=SCORING, part="pixels", affects_results=False, minimum=0, maximum=1
     )
-    seeds: str | None = option(
+    seeds: str | None = result_option(
         None, "A run for each seed, and their mean: how many (42 and on), or which: 1,2,3.",
-        belongs=True, part="training", free=True, metavar="N|A,B,..."
+        part="training", metavar="N|A,B,..."
     )
-    grid: tuple[str, ...] = option(
+    grid: tuple[str, ...] = result_option(
         (), 'Options and their values, all combinations: "mi_loss_weight=0,0.5 adapter=none".',
-        modes=("ablate",), belongs=True, part="clip lists", free=True, metavar="NAME=A,B"
+        modes=("ablate",), part="clip lists", metavar="NAME=A,B"
     )
-    drop_one: bool = option(
-        False, "Leave out each part of the method that is on, in turn.",
-        modes=("ablate",), belongs=True, part="clip lists", free=True
+    drop_one: bool = result_option(
+        False, "Leave out each part of the method that is on, in turn.", modes=("ablate",), part="clip lists"
     )
-    mistake_frames: bool = option(
+    mistake_frames: bool = result_option(
         True, "Frames of the most confident mistakes in the run folder, and in --mode report: pictures of people.",
-        modes=(*SCORING, "report"), belongs=True, part="pixels", affects_results=False
+        modes=(*SCORING, "report"), part="pixels", affects_results=False
     )
 
 
@@ -623,13 +542,11 @@ class ResultOptions:
 class AttentionOptions:
     """Options of --mode attention."""
 
-    clips: tuple[str, ...] = option(
-        (), "Clips of --test-annotation that are explained: paths as listed; default: one per class.",
-        modes=("attention",), metavar="CLIP"
+    clips: tuple[str, ...] = attention_option(
+        (), "Clips of --test-annotation that are explained: paths as listed; default: one per class.", metavar="CLIP"
     )
-    explain: str = option(
-        "predicted", "Class that is explained: predicted, label, or its name.",
-        modes=("attention",), metavar="CLASS"
+    explain: str = attention_option(
+        "predicted", "Class that is explained: predicted, label, or its name.", metavar="CLASS"
     )
 
 
@@ -637,50 +554,43 @@ class AttentionOptions:
 class VideoOptions:
     """Options of answers on videos that no list names: --mode predict, serve and export."""
 
-    input: str | None = option(
-        None, "A video, a picture, a folder of videos or of frames, or a camera's number.",
-        modes=VIDEOS, metavar="FILE|DIR|N"
+    input: str | None = video_option(
+        None, "A video, a picture, a folder of videos or of frames, or a camera's number.", metavar="FILE|DIR|N"
     )
-    onnx: str | None = option(None, "A model of --mode export, run without torch.", modes=VIDEOS, metavar="FILE")
-    face_model: str | None = option(
+    onnx: str | None = video_option(None, "A model of --mode export, run without torch.", metavar="FILE")
+    face_model: str | None = video_option(
         None, "Face detector: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed).",
-        modes=VIDEOS, metavar="yunet|cascades|FILE"
+        metavar="yunet|cascades|FILE"
     )
-    face_width: float | None = option(
+    face_width: float | None = video_option(
         None,
         "Width in pixels of the faces that a model was trained on, as python -m dataloader.audit counts them "
         "(default: what the checkpoint says).",
-        modes=VIDEOS, minimum=1
+        minimum=1
     )
-    every: float | None = option(
+    every: float | None = video_option(
         None,
         "Seconds between the beginnings of two windows (default: 1; for models of single frames 0.2; for sequence "
         "models every frame).",
-        modes=VIDEOS, minimum=0.001
+        minimum=0.001
     )
-    seconds: float = option(4.0, "Length of a window in seconds.", modes=VIDEOS, above=0)
-    detect_every: float = option(
-        0.2, "Seconds between two searches for faces; they are tracked in between.",
-        modes=VIDEOS, above=0
+    seconds: float = video_option(4.0, "Length of a window in seconds.", above=0)
+    detect_every: float = video_option(
+        0.2, "Seconds between two searches for faces; they are tracked in between.", above=0
     )
-    threshold: float = option(
-        0.0, "Answers below this confidence are shown as uncertain.",
-        modes=VIDEOS, minimum=0, maximum=1
-    )
-    max_persons: int = option(
-        1, "Persons of the video that are kept apart; the largest and surest faces first.",
-        modes=VIDEOS, minimum=1, maximum=32
+    threshold: float = video_option(0.0, "Answers below this confidence are shown as uncertain.", minimum=0, maximum=1)
+    max_persons: int = video_option(
+        1, "Persons of the video that are kept apart; the largest and surest faces first.", minimum=1, maximum=32
     )
     overlay: bool = option(True, "Write overlay.mp4.", modes=("predict",))
-    encoder: str | None = option(
-        None, "For sequence models: the CLIP or the checkpoint whose features they were trained on.",
-        modes=VIDEOS, metavar="FILE"
+    encoder: str | None = video_option(
+        None, "For sequence models: the CLIP or the checkpoint whose features they were trained on.", metavar="FILE"
     )
     format: Literal["onnx"] = option("onnx", "Kind of file.", modes=("export",))
-    host: str = option("127.0.0.1", "Address to listen on; other machines reach any but this one.", modes=("serve",))
-    port: int = option(8765, "Port to listen on; 0 takes a free one.", modes=("serve",), minimum=0, maximum=65535)
-    max_upload_mb: float = option(500.0, "Largest video that is taken.", modes=("serve",), above=0, maximum=100_000)
-    max_minutes: float = option(15.0, "Longest video that is taken.", modes=("serve",), above=0, maximum=1440)
+    host: str = server_option("127.0.0.1", "Address to listen on; other machines reach any but this one.")
+    port: int = server_option(8765, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
+    max_upload_mb: float = server_option(500.0, "Largest video that is taken.", above=0, maximum=100_000)
+    max_minutes: float = server_option(15.0, "Longest video that is taken.", above=0, maximum=1440)
 
 
 # fmt: on

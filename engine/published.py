@@ -1,7 +1,6 @@
 """A published checkpoint becomes one of ours: its tensors, and published values of options that they cannot tell."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from engine.methods import method_named
 from engine.methods.base import Method, PublishedLayout
 from engine.options import GROUPS, Config
 from engine.registry import method_names
+from engine.run_checkpoints import checkpoint_facts
 from models.clip_towers import VOCABULARY, shape_of
 from models.published import Published, sort_published
-from utils.checkpoint import FORMAT
 from utils.config import resolve
 from utils.errors import UserError
 
@@ -52,18 +51,10 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
     unknown = [name for name in method.unknown_to_tensors() if name not in adopted.options]
     overrides = {name: flags[name] for name in unknown if name in flags}
     config = Config(**resolve(GROUPS, PUBLISHED_PIXELS, layout.options, adopted.options, file_options, overrides))
-    epoch = container.get("epoch")
-    content = {
-        "format": FORMAT,
-        "family": method.name,
-        "config": asdict(config),
-        "classes": list(adopted.classes.names),
-        "label_base": adopted.classes.label_base,
-        "clip_shape": shape.as_dict(),
-        "model": report.model,
-        "epoch": epoch if isinstance(epoch, int) else 0,
-        "selected_on": "not known: a published file (the published scripts choose on test)",
-    }
+    epoch, selected_on = container.get("epoch"), "not known: a published file (the published scripts choose on test)"
+    content = checkpoint_facts(
+        config, adopted.classes.names, adopted.classes.label_base, selected_on, shape.as_dict()
+    ) | {"model": report.model, "epoch": epoch if isinstance(epoch, int) else 0}
     if report.missing:
         content["partial"] = [report.ours[key] for key in report.missing]
     if adopted.unnamed is not None:

@@ -6,20 +6,16 @@ Every file of ``engine/methods`` is a method of the same name. It is imported wh
 
 import pkgutil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-
-class Named(Protocol):
-    """What the registry knows of a method."""
-
-    name: str
-
+if TYPE_CHECKING:  # methods import this file
+    from engine.methods.base import Method
 
 SHARED_FILES = {"base"}  # files of engine/methods that are no method
-METHODS: dict[str, Any] = {}  # those that were imported so far
+METHODS: "dict[str, Method]" = {}  # those that were imported so far
 
 
-def register(method: Named) -> None:
+def register(method: "Method") -> None:
     """Make ``--model <method.name>`` known."""
     METHODS[method.name] = method
 

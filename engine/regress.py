@@ -27,8 +27,7 @@ from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, build_schedule
 from engine.options import Config
-from engine.resume import Start
-from engine.run_checkpoints import dataset_facts
+from engine.run_checkpoints import Start, dataset_facts
 from engine.session import Session, open_session
 from models.build import build_readout, seeded
 from models.clip_caer import Output

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
 from engine.options import Config, names_with, value_of
-from engine.run_checkpoints import Progress, RunCheckpoints
+from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, Start
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -22,36 +21,13 @@ from utils.runlog import RunLog, safe_name
 NEEDED = {"progress": dict, "learning": dict, "left_out": dict, "train_list": str, "best": dict, "clip_shape": dict}
 
 
-@dataclass
-class ResumePoint:
-    """A checkpoint to go on from; ``messages``: what the user should know about how it was point."""
-
-    path: Path
-    content: dict[str, Any]
-    messages: list[str]
-
-    @property
-    def folder(self) -> Path:
-        return self.path.parent
-
-
-@dataclass
-class Start:
-    """What a training starts with: its options, the checkpoint that it goes on from, and messages for the user."""
-
-    config: Config
-    resume_point: ResumePoint | None = None
-    messages: Sequence[str] = ()
-
-
 def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
-    """Return what a training starts with: a new run, or what ``--resume`` names."""
-    if config.run.resume is None:
-        return Start(config)
+    """Return what a training with ``--resume`` starts with."""
     if config.run.resume == "auto":
-        return Start(config, *newest_of_experiment(config))
+        point, messages = newest_of_experiment(config)
+        return Start(config, point, continued_folder(point, config), messages)
     path = Path(config.run.resume)
-    point = newest_readable(path)
+    point, messages = newest_readable(path)
     resumed = resumed_config(point, flags)
     differences = different_options(stored_config(point.content), resumed)
     if differences:
@@ -59,11 +35,11 @@ def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
             f"--resume {path}: {'; '.join(differences)}; a run goes on as it began "
             f"(leave out --resume for another experiment)"
         )
-    return Start(resumed, point, point.messages)
+    return Start(resumed, point, continued_folder(point, resumed), messages)
 
 
-def newest_readable(path: Path) -> ResumePoint:
-    """Return the newest readable checkpoint of ``path``, a run folder or a checkpoint.
+def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
+    """Return the newest readable checkpoint of ``path``, a run folder or a checkpoint, and messages on damaged ones.
 
     Where last.pt is damaged, it is the one before it.
     """
@@ -73,8 +49,8 @@ def newest_readable(path: Path) -> ResumePoint:
     faults: list[str] = []
     for candidate in (last, previous_of(last)):
         try:
-            messages = [f"{fault}; going on from the checkpoint before it" for fault in faults]
-            return ResumePoint(candidate, read_resumable(candidate), messages)
+            point = ResumePoint(candidate, read_resumable(candidate))
+            return point, [f"{fault}; going on from the checkpoint before it" for fault in faults]
         except UserError as error:
             faults.append(str(error))
     raise UserError(f"{faults[0]}; and there is no sound checkpoint before it")
@@ -140,7 +116,7 @@ def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]
     times = {f: max(map(_modified, (f / "last.pt", previous_of(f / "last.pt")))) for f in folders if f.is_dir()}
     for folder in sorted((f for f in times if times[f]), key=lambda f: (times[f], f), reverse=True):
         try:
-            point = newest_readable(folder)
+            point, faults = newest_readable(folder)
             stored = stored_config(point.content)
             if safe_name(stored.run.exper_name) != safe_name(config.run.exper_name):
                 continue
@@ -151,7 +127,7 @@ def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]
             continue
         differences = different_options(stored, config)
         if not differences:
-            return point, [*messages, *point.messages]
+            return point, [*messages, *faults]
         if config.run.output_dir:
             raise UserError(
                 f"--output-dir {folder} holds a run with other options ({differences[0]}); name another folder"
@@ -198,22 +174,14 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
     epochs = point.content["progress"]["epoch"]
     if config.optim.epochs < epochs:
         raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs behind it already")
-    scores = stored_scores(point.folder)
-    is_done = epochs == config.optim.epochs and continued_folder(point, config) is not None and bool(scores)
-    return is_done and not lacks_temperature(point, config, scores)
-
-
-def stored_scores(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scores = json.loads((point.folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-
-
-def lacks_temperature(point: ResumePoint, config: Config, scores: dict[str, Any]) -> bool:
-    """Return whether ``--calibrate`` is asked for now, and was not when the run ended."""
-    before = stored_config(point.content).results.calibrate
-    return config.results.calibrate and not before and (scores.get("calibration") or {}).get("fitted_on") is None
+        scores = {}
+    if not scores or epochs != config.optim.epochs or continued_folder(point, config) is None:
+        return False
+    fitted_on = (scores.get("calibration") or {}).get("fitted_on")
+    return not config.results.calibrate or stored_config(point.content).results.calibrate or fitted_on is not None
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,46 @@ class Progress:
         return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
 
 
+@dataclass
+class ResumePoint:
+    """A checkpoint to go on from."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+
+@dataclass
+class Start:
+    """What a training starts with.
+
+    ``folder``: the run folder that it goes on in, None where a new one is made; ``messages``: for the user.
+    """
+
+    config: Config
+    resume_point: ResumePoint | None = None
+    folder: Path | None = None
+    messages: Sequence[str] = ()
+
+
+def checkpoint_facts(
+    config: Config, classes: Sequence[str], label_base: int, selected_on: str, shape: dict[str, int]
+) -> dict[str, Any]:
+    """Return what every checkpoint says besides its tensors and its epoch."""
+    return {
+        "format": FORMAT,
+        "family": config.model.model,
+        "config": asdict(config),
+        "classes": list(classes),
+        "label_base": label_base,
+        "clip_shape": shape,
+        "selected_on": selected_on,
+    }
+
+
 def dataset_facts(root: str | None, face_width: float | None) -> dict[str, Any]:
     """Return what a checkpoint says of the data set that it was trained on, as far as that is known."""
     facts = {"trained_on": set_note(root) or None, "face_width": face_width}
@@ -73,15 +114,7 @@ class RunCheckpoints:
             if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
         }
         self.order = data
-        self.about = {
-            "format": FORMAT,
-            "family": config.model.model,
-            "config": asdict(config),
-            "classes": list(classes.names),
-            "label_base": classes.label_base,
-            "clip_shape": shape,
-            "selected_on": selected_on,
-        }
+        self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
         self.about |= dataset_facts(config.data.root_dir, face_width)
 
     def save_best(self, progress: Progress) -> None:
@@ -100,13 +133,18 @@ class RunCheckpoints:
         resumable = {
             "left_out": self.frozen,
             "progress": asdict(progress),
-            "learning": {name: plain(part.state_dict()) for name, part in self.learning.items()},
+            # without the milestones of a schedule: they are a Counter, and stand in the config
+            "learning": {
+                name: {key: value for key, value in part.state_dict().items() if key != "milestones"}
+                for name, part in self.learning.items()
+            },
             "train_list": self.order,
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / "last.pt", keep_previous=True)
 
-    def restore(self, content: dict[str, Any], source: Path) -> Progress:
-        """Restore everything as it was when ``content`` was saved; return the progress."""
+    def restore(self, point: ResumePoint) -> Progress:
+        """Restore everything as it was when ``point`` was saved; return the progress."""
+        content, source = point.content, point.path
         if content["train_list"] != self.order:
             raise UserError(
                 f"{source}: the lists or boxes are not those that it was trained on; it cannot be continued"
@@ -143,11 +181,6 @@ def tensors_below(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
     """Return the tensors of one part of the model, under the names that they have inside it."""
     state = model.state_dict()
     return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.split(".")[0] == part}
-
-
-def plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state without the milestones of a schedule: they are a Counter, and stand in the config."""
-    return {name: value for name, value in state.items() if name != "milestones"}
 
 
 def hash_data(clips: list[Clip], views: Views) -> str:

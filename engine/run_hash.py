@@ -44,22 +44,22 @@ def counted_options(config: Config) -> dict[str, Any]:
 
 def contents_of(config: Config) -> dict[str, str | None]:
     """Return hashes of what is in the files that options name."""
-    data, hashes = config.data, {}
-    for name in names_with(below_root=True):
-        file = getattr(data, name)
-        hashes[name] = hash_path(resolve_path(file, data.root_dir)) if file else None
-    hashes["root_dir"] = str(Path(data.root_dir).resolve()) if data.root_dir else None  # the frames themselves
-    hashes["dataset"] = hash_path(ANNOTATION / data.dataset / "classes.json")
-    hashes["class_texts"] = hash_path(Path(data.class_texts)) if data.class_texts else None
-    hashes["pack"] = hash_path(Path(data.pack) / "index.json") if data.pack else None
-    clip = Path(config.model.clip_path)
-    hashes["clip_path"] = hash_path(clip) if clip.is_file() else config.model.clip_path
-    hashes["init_from"] = hash_path(Path(config.model.init_from)) if config.model.init_from else None
-    return hashes
+    data, clip = config.data, config.model.clip_path
+    return {name: hash_path(getattr(data, name), data.root_dir) for name in names_with(below_root=True)} | {
+        "root_dir": str(Path(data.root_dir).resolve()) if data.root_dir else None,  # the frames themselves
+        "dataset": hash_path(str(ANNOTATION / data.dataset / "classes.json")),
+        "class_texts": hash_path(data.class_texts),
+        "pack": hash_path(f"{data.pack}/index.json") if data.pack else None,
+        "clip_path": hash_path(clip) if Path(clip).is_file() else clip,
+        "init_from": hash_path(config.model.init_from),
+    }
 
 
-def hash_path(path: Path) -> str | None:
+def hash_path(name: str | None, root: str | None = None) -> str | None:
     """Return the hash of a file, or of the names and sizes in a folder; None where there is nothing."""
+    if not name:
+        return None
+    path = resolve_path(name, root)
     if path.is_dir():
         listed = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*"))
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()

@@ -30,8 +30,10 @@ def is_series(config: Config) -> bool:
 
 def stored_series(folder: str | Path | None) -> dict[str, Any] | None:
     """Return the stored options of the series or ablation in a folder; None for a single run and for other folders."""
+    if folder is None:
+        return None
     try:
-        options = json.loads(Path(folder or "auto", "config.json").read_text(encoding="utf-8"))
+        options = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         several = "all" in (options["data"].get("fold"), options["data"].get("leave_out"))
         several = several or options.get("results", {}).get("seeds") is not None or options["run"]["mode"] == "ablate"
         return options if several else None

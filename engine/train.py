@@ -3,7 +3,7 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,14 +13,10 @@ from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.checkpoints import initial_weights
-from engine.clip_predict import predict
+from engine.clip_predict import predict, score_and_write
 from engine.data import evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch
 from engine.epoch_scores import RunningScore
-from engine.evaluate import ScoredSplit, score_and_write
-from engine.feature_cache import FeatureCache, cache_features
-from engine.interrupt import Interruption
 from engine.lists import Splits, read_splits, require_lists, run_classes
 from engine.loop import Loop
 from engine.methods import method_named
@@ -28,42 +24,53 @@ from engine.methods.base import ClipTask
 from engine.model import build_model
 from engine.optim import build_schedule, describe_groups
 from engine.options import Config
-from engine.resume import continued_folder, is_complete, start_of_training
-from engine.run_checkpoints import Progress, RunCheckpoints, hash_data
+from engine.run_checkpoints import RunCheckpoints, Start, hash_data
 from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
 from engine.session import Session, open_session
-from engine.shared import final_loader
+from engine.shared import is_sharing
 from engine.step import TrainingStep
 from engine.waiting import TimedLoader, WaitingAdvice
-from utils.checkpoint import load_checkpoint, save_checkpoint, to_full
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
+from utils.lazy import Lazy
 from utils.runlog import progress_bar
+
+if TYPE_CHECKING:
+    from engine.feature_cache import FeatureCache
+
+checkpoints = Lazy("engine.checkpoints")  # for --init-from
+features = Lazy("engine.feature_cache")  # for --cache-features and sweeps
+resume = Lazy("engine.resume")  # for --resume
 
 
 def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Train a model, or finish a training; return its final metrics."""
-    start = start_of_training(config, flags)
+    start = Start(config) if config.run.resume is None else resume.start_of_training(config, flags)
     config, resume_point = start.config, start.resume_point
     method = method_named(config.model.model)
     if (train_otherwise := method.function("train", config.model.task)) is not None:
         return train_otherwise(start, flags)
     require_lists(config)
-    if resume_point is not None and is_complete(resume_point, config):
+    if resume_point is not None and resume.is_complete(resume_point, config):
         folder = resume_point.folder
         print(f"{folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
         return {}
     classes = run_classes(config)
     model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
-    with open_session(config, continued_folder(resume_point, config)) as session:
+    with open_session(config, start.folder) as session:
         for message in start.messages:
             session.log.warn(message)
         if config.model.init_from and resume_point is None:
-            session.log.say(initial_weights(model, config))
+            session.log.say(checkpoints.initial_weights(model, config))
         task = method.task(model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
         require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)
-        require_validation(splits, config)
+        if config.results.calibrate and not splits.val:  # nothing to fit a temperature on
+            raise UserError(
+                "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
+                "(or leave it out: --no-calibrate)"
+            )
         trainer = Trainer(config, task, splits, classes, shape, session)
         if resume_point is not None:
             trainer.resume(resume_point)
@@ -82,9 +89,8 @@ class Trainer(Loop):
         shape: dict[str, int],
         session: Session,
     ) -> None:
-        self.config, self.task, self.classes = config, task, classes
-        self.session, self.device, self.log, self.group = session, session.device, session.log, session.group
-        device, log = session.device, session.log
+        super().__init__(config, session, task.best_by)
+        self.task, self.classes, device, log = task, classes, session.device, session.log
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         with session.group.main_first():  # the others find it made
             caches = self._cache(splits, views)
@@ -102,11 +108,8 @@ class Trainer(Loop):
         self.step = TrainingStep(task, config, device, session.amp, session.group)
         log.say(f"training on {device}:\n{describe_groups(self.step.groups)}")
         self.schedule = build_schedule(self.step.optimizer, config.optim)
-        self.progress = Progress(best={task.best_by: -1.0, "epoch": 0})
-        self.inside: dict[str, Any] = {}  # how far the epoch under way is
         self.replaced_here = 0  # unreadable frames that the other processes have not been told of yet
         self.report_time = 0.0  # when the progress bar last showed scores
-        self.stop = Interruption()
         self.waiting = WaitingAdvice(config, session, decodes="train" not in caches)
         learning = {"optimizer": self.step.optimizer, "schedule": self.schedule, "scaler": self.step.scaler}
         clips = [*splits.train, *self.splits.get(watched, [])]  # what the epochs read
@@ -116,11 +119,11 @@ class Trainer(Loop):
             config, task.model, learning, classes, shape, data, self.selected_on, session, width
         )
 
-    def _cache(self, splits: Splits, views: Views) -> dict[str, FeatureCache]:
+    def _cache(self, splits: Splits, views: Views) -> "dict[str, FeatureCache]":
         """Return the caches of ``--cache-features`` by split; for test clips only where they choose the epoch."""
         if not self.config.data.cache_features:
             return {}
-        make = partial(cache_features, self.config, self.task.model.image_encoder, session=self.session)
+        make = partial(features.cache_features, self.config, self.task.model.image_encoder, session=self.session)
         clips = [*splits.train, *splits.val, *splits.left_out]  # one cache, whichever class is left out
         cache = make(clips, views, self.config.data.cache_variants)
         watched = splits.test if self.config.optim.select_on == "test" else []
@@ -132,10 +135,10 @@ class Trainer(Loop):
         watched = self.config.optim.select_on
         if watched != "last":
             values |= self.check(watched)
-        values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **self._rates()}
+        rates = {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
+        values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **rates}
         self.schedule.step()
-        by = self.task.best_by
-        self.keep_epoch(values, by, values.get(f"{watched}/{by}", -1.0))
+        self.keep_epoch(values, values.get(f"{watched}/{self.best_by}", -1.0))
         self.log.epoch(values)
         self._say(values)
 
@@ -199,11 +202,7 @@ class Trainer(Loop):
         if self.group.is_main:
             save(draw_curves(self.log.history()), self.log.folder / "curves.png")
         self.group.barrier()  # best.pt is whole
-        path = self.log.folder / "best.pt"
-        best = load_checkpoint(path, ("model", "epoch"))
-        self.task.model.load_state_dict(to_full(best["model"]))
-        self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
-        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
+        path, best = self.load_best(self.task.model, f", selected on {self.selected_on}")
         split = next((name for name in ("test", "val") if self.splits[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
@@ -212,13 +211,15 @@ class Trainer(Loop):
             caveat = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{caveat}")
         calibrated = self.calibrate(best, path, split)
-        # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
+        # From pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         clips = self.splits[split]
         loader = self.watch(evaluation_loader(self.config, clips, self.views, self.session))
-        loader = final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
-        split_to_score = ScoredSplit(clips, self.views, split, self.selected_on, calibrated)
+        if is_sharing():
+            loader = features.final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
         self.log.write_text(RUN_HASH, f"{self.hash}\n")  # before the scores, which make the run complete
-        metrics = score_and_write(self.task, loader, split_to_score, self.config, self.session)
+        metrics = score_and_write(
+            self.task, loader, clips, self.views, self.config, self.session, split, self.selected_on, calibrated
+        )
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
         return metrics
@@ -258,9 +259,6 @@ class Trainer(Loop):
             return "val, which holds test clips: optimistic"
         return "test: optimistic" if watched == "test" else watched
 
-    def _rates(self) -> dict[str, float]:
-        return {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
-
     def _report(self, bar: Any, score: RunningScore, epoch: int, step: int) -> None:
         """Scores are read where they are text: each reading waits for the GPU."""
         is_due = (step + 1) % self.config.run.print_freq == 0 if bar.disable else time.time() - self.report_time > 0.5
@@ -278,18 +276,9 @@ class Trainer(Loop):
         text = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if watched != "last":
             star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
-            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.task.best_by == "uar" else {"macro F1": "macro_f1"})
+            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.best_by == "uar" else {"macro F1": "macro_f1"})
             text += f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
         self.log.say(f"{text}   ({values['seconds']:.0f} s)")
         self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])
         if values["train/replaced_frames"]:
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
-
-
-def require_validation(splits: Splits, config: Config) -> None:
-    """Raise a UserError before the first epoch where ``--calibrate`` has no clips to fit a temperature on."""
-    if config.results.calibrate and not splits.val:
-        raise UserError(
-            "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
-            "(or leave it out: --no-calibrate)"
-        )

@@ -28,7 +28,7 @@ LEVELS = (  # of engine/: a file imports files of its own level and of those bef
     {
         "checkpoints", "checks", "clip_predict", "config", "data", "device", "epoch_scores", "feature_cache",
         "interrupt", "lists", "loop", "model", "optim", "published", "resume", "run_checkpoints", "run_hash", "series",
-        "session", "shared", "step", "waiting",
+        "session", "shared", "step", "video_features", "waiting",
     },
     {"evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
 )  # fmt: skip

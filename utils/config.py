@@ -46,18 +46,9 @@ def option(
     ``choices``: the texts that it may be, or a function that returns them, as a Literal type does. ``words``: what
     a number may also be. ``facts``: what else a program wants to know of the option, for the field's metadata.
     """
-    metadata = {
-        "help": help,
-        "aliases": tuple(aliases),
-        "minimum": minimum,
-        "maximum": maximum,
-        "above": above,
-        "choices": choices,
-        "metavar": metavar,
-        "positional": positional,
-        "words": words or {},
-    }
-    return dataclasses.field(default=default, metadata=metadata | (facts or {}))
+    form = {"help": help, "aliases": aliases, "minimum": minimum, "maximum": maximum, "above": above}
+    form |= {"choices": choices, "metavar": metavar, "positional": positional, "words": words or {}}
+    return dataclasses.field(default=default, metadata=form | (facts or {}))
 
 
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
@@ -84,8 +75,8 @@ def parse(groups: Groups, arguments: Sequence[str], description: str, help_hint:
     """Return the options that ``arguments`` name, and only those: {field name: value}."""
     values, unknown = parse_known(groups, arguments, description)
     if unknown:
-        flags = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
+        flags = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         if not word.startswith("-"):
             raise UserError(
                 f"{word}: no flag takes it ({help_hint} lists them all); words without one go before all flags"
@@ -191,20 +182,14 @@ def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
 
 def _check_stored(field: dataclasses.Field, value: Any) -> None:
     """Ask of a stored value what the parser asks of a typed one."""
-    kind = _inner_type(field.type)
     if value is None and field.default is None:
         return
-    if choices := choices_of(field):
-        is_valid = isinstance(value, str) and value in choices
-    elif typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        is_valid = isinstance(value, tuple) and all(type(v) is item for v in value)
-        is_valid = is_valid and (item is str or not any(_outside(v, field.metadata) for v in value))
-    elif kind is float:
-        is_valid = type(value) in (int, float) and not _outside(value, field.metadata)
-    else:
-        is_valid = type(value) is kind and not (kind is int and _outside(value, field.metadata))
-    if not is_valid:
+    choices, kind, values = choices_of(field), _inner_type(field.type), (value,)
+    if typing.get_origin(kind) is tuple:
+        kind, values = typing.get_args(kind)[0], value if isinstance(value, tuple) else (None,)
+    types = (int, float) if kind is float else (str,) if choices else (kind,)
+    is_valid = all(type(v) in types and (not choices or v in choices) for v in values)
+    if not is_valid or (kind in (int, float) and any(_outside(v, field.metadata) for v in values)):
         text = repr(value)[:40] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
         raise UserError(f"the stored option {flag_of(field.name)} cannot be {text}")
 

@@ -3,7 +3,6 @@
 What the maps say and what they cannot say: docs/attention.md.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
             raise UserError("--mode attention is one process's work: start it without torchrun")
         clips = choose_clips(config, read_splits(config, classes, session.log).test, classes)
         views = make_views(config, clips, session.log)
-        for warning in doubtful_flags(asdict(opened.config), flags, config, "left_out" in opened.content):
+        for warning in doubtful_flags(opened, flags, config):
             session.log.warn(warning)
         task = opened.method.task(model.to(session.device), classes.names)
         temperature = opened.content.get("calibration", {}).get("temperature", 1.0)

@@ -1,6 +1,6 @@
 """Checkpoints of every method as runners."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from apps.predict.runners import CLASSES, FRAMES, NUMBERS, ModelInfo
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, model_config, open_checkpoint, rebuild
 from engine.device import choose_amp, choose_device, to_pixels, use_device
-from engine.feature_cache import FrameEncoder, open_encoder
 from engine.options import Config, SequenceOptions, group_of
+from engine.video_features import FrameEncoder, open_encoder
 from engine.zero_shot import caption_model, plain_clip
 from utils.checkpoint import read_checkpoint
 from utils.errors import UserError, about
@@ -126,7 +126,7 @@ def load_model(opened: Opened, model_options: dict[str, Any], config: Config) ->
     if calibration := content.get("calibration"):
         info = replace(info, temperature=float(calibration["temperature"]), calibrated=True)
     read = {name: value for name, value in model_options.items() if name != "missing_face"}  # windows mask such frames
-    warnings = doubtful_flags(asdict(opened.config), read, config, "left_out" in content)
+    warnings = doubtful_flags(opened, read, config)
     return LoadedModel(model, info, warnings=tuple(warnings))
 
 

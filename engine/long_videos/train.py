@@ -14,8 +14,7 @@ from analysis.model_card import write_model_card
 from dataloader.affwild import Video
 from dataloader.classes import Classes
 from engine.device import seed_epoch
-from engine.epoch_scores import RunningLosses
-from engine.interrupt import Interruption
+from engine.epoch_scores import RunningScore
 from engine.long_videos.data import (
     VideoSets,
     describe_video_sets,
@@ -31,10 +30,10 @@ from engine.methods import method_named
 from engine.methods.sequence import SequenceTask
 from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
-from engine.resume import ResumePoint, Start, continued_folder, is_complete
-from engine.run_checkpoints import Progress, RunCheckpoints
+from engine.resume import is_complete
+from engine.run_checkpoints import ResumePoint, RunCheckpoints, Start
 from engine.session import Session, open_session
-from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
@@ -48,7 +47,7 @@ def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
             print(f"{point.folder} is complete ({config.optim.epochs} epochs, scored)")
             return {}
     sets = read_video_sets(config)
-    with open_session(config, continued_folder(point, config)) as session:
+    with open_session(config, start.folder) as session:
         if session.group.world > 1:
             raise UserError(f"--model sequence trains in one process, not in {session.group.world}")
         for message in start.messages:
@@ -73,8 +72,8 @@ class SequenceTrainer(Loop):
     """One training: model, data, optimizer, schedule, and how far the run is."""
 
     def __init__(self, config: Config, sets: VideoSets, session: Session) -> None:
-        self.config, self.sets, self.session = config, sets, session
-        self.device, self.amp, self.log = session.device, session.amp, session.log
+        super().__init__(config, session, best_by="score")
+        self.sets, self.amp = sets, session.amp
         model = method_named(config.model.model).build_for(sets.features.width, config).to(self.device)
         self.task = SequenceTask(model, config)
         self.task.prepare(sets.train, self.device)
@@ -86,9 +85,6 @@ class SequenceTrainer(Loop):
         warmup = round(config.sequence.warmup_epochs * steps)
         self.schedule = warm_cosine(self.optimizer, warmup, config.optim.epochs * steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == torch.float16)
-        self.progress = Progress(best={"score": -1.0, "epoch": 0})
-        self.inside: dict[str, Any] = {}  # how far the epoch under way is
-        self.stop = Interruption()
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         classes = Classes(tuple(self.task.names), 0, {}, "the labels")
         data, selected_on = hash_video_sets(sets), config.optim.select_on
@@ -101,7 +97,7 @@ class SequenceTrainer(Loop):
         values |= {f"val/{name}": value for name, value in scores.items()}
         rate = self.optimizer.param_groups[0]["lr"]
         values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), "lr": rate}
-        self.keep_epoch(values, "score", values["val/score"])
+        self.keep_epoch(values, values["val/score"])
         self.log.epoch(values)
         listed = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
@@ -112,7 +108,7 @@ class SequenceTrainer(Loop):
         """Run all steps of an epoch, or the steps after an interruption; return the mean losses."""
         self.task.model.train()
         seed_epoch(self.config.run.seed, epoch, self.device, self.progress.random)
-        running, first, saved = RunningLosses(self.progress.seen), self.progress.step, time.time()
+        running, first, saved = RunningScore(state=self.progress.seen), self.progress.step, time.time()
         self.order.epoch, self.order.start = epoch, first * self.config.optim.batch_size
         self.mark_step(running, first)
         label = f"epoch {epoch + 1}/{self.config.optim.epochs}"
@@ -122,7 +118,7 @@ class SequenceTrainer(Loop):
                 out = self.task.forward(batch)
             losses = self.task.losses(out, batch)
             self.update(sum(losses.values()))
-            running.add(losses, batch["id"], epoch, step)
+            running.add(losses, None, batch, epoch, step)
             running.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
             self.mark_step(running, step + 1)
             saved = self.save_inside(saved)
@@ -136,15 +132,11 @@ class SequenceTrainer(Loop):
 
     def finish(self) -> dict[str, Any]:
         """Score the best checkpoint; before that, fit its thresholds of action units to the training videos."""
-        path = self.log.folder / "best.pt"
-        best = load_checkpoint(path, ("model", "epoch"))
-        self.task.model.load_state_dict(to_full(best["model"]))
-        self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}")
-        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
+        path, best = self.load_best(self.task.model)
         thresholds = None
         if "au" in self.task.tasks:
             thresholds = self.pool_predictions(self.sets.train, "thresholds").best_thresholds()
-            save_checkpoint(read_checkpoint(path) | {"thresholds": thresholds}, path)
+            save_checkpoint(best | {"thresholds": thresholds}, path)
         videos, features = self.sets.validation, self.sets.features
         metrics = score_and_write(self.task, videos, features, self.config, self.session, thresholds)
         write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))

@@ -13,7 +13,7 @@ from dataloader import pack
 from dataloader.annotation import Clip, read_annotation, set_note
 from dataloader.classes import load_classes
 from dataloader.clips import Views
-from dataloader.packed import open_source
+from dataloader.sources import open_source
 from tests.support.tiny import FACE_COLOURS, as_arguments, write_set
 from tests.support.tools import FAST, run_main
 

@@ -16,7 +16,7 @@ from engine.data import training_loader
 from engine.device import to_device
 from engine.session import Session
 from tests.support.tiny import write_set
-from tests.support.tools import error_of, run_main
+from tests.support.tools import run_main
 
 VIEWS = Views(segments=4, size=96)  # no boxes: the face is the whole frame of 160 x 120
 CPU = torch.device("cpu")
@@ -99,23 +99,6 @@ def test_what_the_flags_allow_reaches_the_loader(small):
     assert 0.4 <= area.min() < area.max() <= 1
     assert 0.7 <= batch["brightness"].min() < batch["brightness"].max() <= 1.3
     assert not batch["angle"].any() and not batch["flip"].any()
-
-
-@pytest.mark.parametrize(
-    ("flags", "name"),
-    [
-        ("--random-crop 0", "--random-crop"),
-        ("--brightness 1.5", "--brightness"),
-        ("--max-angle 181", "--max-angle"),
-        ("--downsample 4", "--downsample 4"),
-        ("--sampling published --downsample 2", "--downsample 2"),
-        ("--sampling window --duration 2", "--duration 2"),
-        ("--sampling window --downsample 0", "--downsample"),
-        ("--augment device --cache-features --lr-image-encoder 0", "--augment device"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused_by_name(flags, name, capsys):
-    assert name in error_of([*flags.split(), "--dry-run"], capsys)
 
 
 def test_a_run_on_windows_is_evaluated_on_windows(tiny_arguments, tmp_path):

@@ -118,25 +118,6 @@ def test_what_calibration_lacks_is_one_line(tiny_arguments, trained_best, capsys
     assert "best.pt holds no temperature" in message and "--mode train --calibrate" in message
 
 
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        ("--mode zero-shot --calibrate", "--calibrate belongs to --mode train"),
-        ("--mode predict --no-calibrate", "--calibrate belongs to --mode train, ablate, eval, not to"),
-        ("--mode compare a b --abstain 0.5", "--abstain belongs to --mode train"),
-        ("--mode cache --ci off", "--ci belongs to --mode train"),
-        ("--mode cache --no-mistake-frames", "--mistake-frames belongs to --mode train"),
-        ("--mode inspect x.pt --abstain 0.5", "--abstain belongs to --mode train"),
-        ("--abstain 1.5", "at most 1"),
-        ("--model sequence --ci clips", "whole videos"),
-        ("--model sequence --calibrate", "--calibrate True means nothing to --model sequence"),
-        ("--ci all", "--ci"),
-    ],
-)
-def test_flags_that_mean_nothing_are_one_line(words, part, capsys):
-    assert part in error_of(words.split(), capsys)
-
-
 # -- withheld answers -----------------------------------------------------------------------------------------------
 
 

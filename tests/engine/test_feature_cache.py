@@ -14,9 +14,9 @@ from dataloader.annotation import read_annotation
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.transforms import cached_variants
-from engine import feature_cache
+from engine import feature_cache, video_features
 from engine.config import make_config
-from engine.feature_cache import cache_features, cache_name, carry
+from engine.feature_cache import cache_features, cache_name
 from engine.session import Session
 from models.clip_backbone import load_clip
 from tests.support import affect, tiny
@@ -26,7 +26,7 @@ from utils.runlog import RunLog
 
 
 def nothing_is_encoded(monkeypatch):
-    monkeypatch.setattr(feature_cache, "_encode", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(feature_cache, "encode_pictures", lambda *_: pytest.fail("computed again"))
 
 
 # --cache-features
@@ -156,7 +156,7 @@ def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(feature_cache, "_encode", stop)
+    monkeypatch.setattr(feature_cache, "encode_pictures", stop)
     with pytest.raises(KeyboardInterrupt):
         make(small, tmp_path)
     assert not folders(tmp_path)
@@ -171,10 +171,6 @@ def test_what_a_cache_cannot_hold_is_refused_by_name(flag, value, off, tmp_path,
         error = error_of([*words, *cached], capsys)
         assert f"{flag} {value}" in error and f"pass {flag} {off}" in error
     assert main.main([f"@{recipe}", *cached, flag, off]) == 0
-
-
-def test_a_trained_encoder_cannot_be_cached(capsys):
-    assert "--lr-image-encoder 0" in error_of("--cache-features --lr-image-encoder 1e-6 --dry-run".split(), capsys)
 
 
 # --mode cache
@@ -218,17 +214,11 @@ def test_every_label_line_has_a_row_and_a_frame_without_a_file_the_features_befo
     assert gaps and all(np.array_equal(rows[n - 1], rows[n - 2]) for n in gaps)
 
 
-def test_carry():
-    rows = np.arange(10, dtype=np.float16).reshape(5, 2)
-    assert carry(rows, np.array([False, True, False, False, True]))[:, 0].tolist() == [2, 2, 2, 2, 8]
-    assert not carry(rows, np.zeros(5, bool)).any()
-
-
 def test_only_what_is_not_there_is_read(cached, root, monkeypatch, tmp_path):
     (cached / "d.npy").unlink()
-    ids, encode_video = [], feature_cache.encode_video
+    ids, encode_video = [], video_features.encode_video
     monkeypatch.setattr(
-        feature_cache, "encode_video", lambda video, *rest: ids.append(video.id) or encode_video(video, *rest)
+        video_features, "encode_video", lambda video, *rest: ids.append(video.id) or encode_video(video, *rest)
     )
     again = run_main(flags_of(root, cached), tmp_path / "run")
     assert again.status == 0 and ids == ["d"] and (cached / "d.npy").exists()
@@ -255,6 +245,8 @@ def test_an_unreadable_frame_ends_the_run_or_has_a_neighbour(tmp_path, capsys):
     assert f"{first}: cannot be read" in error_of([*flags, "--output-dir", str(tmp_path / "o")], capsys)
     run = run_main([*flags, "--on-bad-frame", "skip"], tmp_path / "p")
     assert run.status == 0 and "1 unreadable frames" in run.out
+    rows, number = np.load(tmp_path / "f/e.npy"), int(first.stem)
+    assert rows.any() and all(np.array_equal(row, rows[number]) for row in rows[:number])  # no frame is before it
 
 
 def test_the_set_must_be_named(capsys):

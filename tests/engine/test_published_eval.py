@@ -242,31 +242,30 @@ def plain_views(frames: int, mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0)) ->
     return pixels.view(5, 1, 3, 1, 1).expand(5, frames, 3, 32, 32)
 
 
-def assert_scores(run, expected: torch.Tensor) -> None:
-    logits = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in run.predictions])
-    assert expected.std(dim=0).min() > 0.05  # the colours make a difference
-    torch.testing.assert_close(logits.double(), expected, atol=1e-3, rtol=0)
-
-
-def test_evaluation_of_a_clip_caer_file_gives_the_published_logits(plain_set, tmp_path):
-    published = files.clip_caer(Recipe())
-    path = write_container(tmp_path / "model.pth", published)
+def clip_caer_logits(file) -> torch.Tensor:
     view = plain_views(16)
-    expected = reference.clip_caer_logits(published.state, published.lengths, view, view, classes=5, tau=0.01)
-    assert_scores(evaluate(path, tmp_path / "run", *plain_set), expected)
+    return reference.clip_caer_logits(file.state, file.lengths, view, view, classes=5, tau=0.01)
 
 
-def test_evaluation_of_a_dfer_clip_file_gives_the_published_logits(plain_set, tmp_path):
-    published = files.dfer_clip(Recipe())
-    path = write_container(tmp_path / "model.pth", published, "__main__.RecorderMeter", torch.tensor(70.1))
-    expected = reference.dfer_clip_logits(published.state, published.lengths, plain_views(16))
-    assert_scores(evaluate(path, tmp_path / "run", *plain_set), expected)
-
-
-def test_evaluation_of_an_emoclip_file_normalises_as_clip(plain_set, tmp_path):
-    path = save_emoclip(tmp_path / "4.pth")
+def emoclip_logits(file) -> torch.Tensor:
     view = plain_views(32, CLIP_MEAN, CLIP_DEVIATION)
-    state = files.emoclip(Recipe(depth=2)).state
-    expected = reference.emoclip_logits(state, tokenize(class_descriptions(5)), view)
-    texts = write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
-    assert_scores(evaluate(path, tmp_path / "run", *plain_set, "--class-texts", str(texts)), expected)
+    return reference.emoclip_logits(file.state, tokenize(class_descriptions(5)), view)
+
+
+@pytest.mark.parametrize(
+    ("build", "depth", "logits"),
+    [
+        (files.clip_caer, 1, clip_caer_logits),
+        (files.dfer_clip, 1, lambda file: reference.dfer_clip_logits(file.state, file.lengths, plain_views(16))),
+        (files.emoclip, 2, emoclip_logits),  # which normalises as CLIP does
+    ],
+    ids=["clip-caer", "dfer-clip", "emoclip"],
+)
+def test_an_evaluation_gives_the_published_logits(plain_set, tmp_path, build, depth, logits):
+    file, texts = build(Recipe(depth=depth)), write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
+    path = write_container(tmp_path / "model.pth", file)
+    flags = ["--class-texts", str(texts)] if build is files.emoclip else []
+    rows, expected = evaluate(path, tmp_path / "run", *plain_set, *flags).predictions, logits(file)
+    assert expected.std(dim=0).min() > 0.05  # the colours make a difference
+    scores = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in rows])
+    torch.testing.assert_close(scores.double(), expected, atol=1e-3, rtol=0)

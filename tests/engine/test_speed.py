@@ -21,7 +21,6 @@ from engine.device import join_batches
 from engine.session import Session, plain_words
 from engine.waiting import TimedLoader, WaitingAdvice
 from models.clip_towers import Clip, UninitialisedWeights
-from models.temporal import TemporalTransformer
 from tests.support.tools import configure, run_main
 from utils import processes
 from utils.errors import UserError
@@ -112,16 +111,6 @@ def test_texts_converted_once_are_bit_equal_to_autocast():
         assert not torch.equal(model.encode_texts().soft, before)  # the converted copy is what computes
     with torch.no_grad():
         assert model.encode_texts().soft.dtype == torch.float32
-
-
-def test_the_first_token_alone_equals_the_first_token_of_all():
-    net = TemporalTransformer(32, layers=2, heads=2, head_width=16, hidden=64, dropout=0.0, max_frames=6)
-    frames, padding = torch.randn(3, 6, 32), torch.arange(6) >= torch.tensor([[6], [4], [1]])
-    x = torch.cat([net.class_token.expand(3, -1, -1), frames], dim=1) + net.positions
-    visible = torch.cat([torch.ones(3, 1, dtype=torch.bool), ~padding], dim=1)[:, None, None]
-    for block in net.blocks:
-        x = block(x, visible)
-    assert torch.allclose(net(frames, padding), x[:, 0], atol=1e-6)
 
 
 def test_uninitialised_weights_draw_no_random_numbers_and_take_those_of_a_file():

@@ -11,7 +11,7 @@ from dataloader.clips import draws_of
 from dataloader.transforms import AugmentationLimits, draw_augmentation
 from engine import session
 from engine.device import to_device
-from engine.epoch_scores import RunningLosses, RunningScore
+from engine.epoch_scores import RunningScore
 from engine.methods import method_named
 from engine.regress import regression_loss
 from engine.step import TrainingStep
@@ -134,9 +134,9 @@ def test_running_losses_are_means_over_clips_and_a_copy_goes_on_from_its_state()
 
 
 def test_numbers_are_read_late_and_all_of_them_when_values_are_needed():
-    losses = RunningLosses()
+    losses = RunningScore()
     for step in range(4):
-        losses.add(terms(x=float(step)), ["clip"], 0, step)
+        losses.add(terms(x=float(step)), None, {"id": ["clip"]}, 0, step)
         losses.read(all_but=1)
         assert len(losses.unread) == 1 and losses.clips == step
     assert losses.values() == {"loss": 1.5, "loss_x": 1.5} and not losses.unread
@@ -144,15 +144,15 @@ def test_numbers_are_read_late_and_all_of_them_when_values_are_needed():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_term_that_is_not_finite_is_named_with_epoch_step_and_clips(value):
-    losses = RunningLosses()
-    losses.add(terms(classification=1.0, mi=value), ["clip/7"], 2, 4)
-    losses.add(terms(classification=value, mi=value), ["clip/8"], 2, 5)
+    losses = RunningScore()
+    losses.add(terms(classification=1.0, mi=value), None, {"id": ["clip/7"]}, 2, 4)
+    losses.add(terms(classification=value, mi=value), None, {"id": ["clip/8"]}, 2, 5)
     losses.read(all_but=2)
     with pytest.raises(UserError, match=r"mi is not finite in epoch 3, step 5 .*clip/7") as caught:
         losses.read(all_but=1)
     assert "classification" not in str(caught.value)
-    unread = RunningLosses()
-    unread.add(terms(x=value), ["clip"], 0, 0)
+    unread = RunningScore()
+    unread.add(terms(x=value), None, {"id": ["clip"]}, 0, 0)
     with pytest.raises(UserError, match="x is not finite"):
         unread.copy().state()  # so nothing is saved of an epoch whose last loss is not finite
 

@@ -42,12 +42,6 @@ def test_training_without_iec_beats_chance_clearly(tiny_arguments, tmp_path):
     assert run.metrics["selected_on"] == "last"
 
 
-def test_zero_shot_scores_plain_clip_without_training(tiny_arguments, tmp_path):
-    run = run_main([*tiny_arguments, "--mode", "zero-shot"], tmp_path / "run").ok()
-    assert len(run.predictions) == 20 and 0 <= run.metrics["uar"] <= 100
-    assert "zero-shot" in run.metrics["selected_on"] and not (run.folder / "best.pt").exists()
-
-
 def test_a_run_whose_epoch_was_selected_on_test_clips_is_stored_as_optimistic(tiny_arguments, tiny_flags, tmp_path):
     words = [*tiny_arguments, "--epochs", "1", "--milestones"]
     run = run_main([*words, "--select-on", "test"], tmp_path / "test")

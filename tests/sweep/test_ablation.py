@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import engine.evaluate
+import engine.clip_predict
 from analysis.intervals import grouped
 from analysis.plots import save
 from analysis.results import Predictions
@@ -74,7 +74,7 @@ def training_times(folder):
 
 
 def without_pictures_of_mistakes(patch):
-    patch.setattr(engine.evaluate, "write_mistakes", lambda *_, **__: crash())
+    patch.setattr(engine.clip_predict, "write_mistakes", lambda *_, **__: crash())
 
 
 def test_every_variant_has_a_run_per_seed(ablation):

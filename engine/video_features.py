@@ -1,0 +1,151 @@
+"""``--mode cache``: features of every frame of long videos, float16, as ``<cache-dir>/<video>.npy``.
+
+Their ``index.json`` states which encoder and which files they come from. A video that is in the index is not read
+again, so that an interrupted run goes on where it was; the folder refuses another encoder, size or normalisation.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from dataloader.affwild import Video, describe_videos, find_frames_dir, read_every_video, read_other_videos
+from dataloader.loader import Loader
+from dataloader.sequences import VideoFrames, stand_ins
+from engine.checkpoints import open_checkpoint
+from engine.feature_cache import LAYOUT, encode_pictures
+from engine.options import Config
+from engine.session import Session, open_session
+from models.clip_backbone import load_clip
+from utils.checkpoint import hash_tensors
+from utils.errors import UserError, reason_of
+from utils.files import atomic_write, write_json
+from utils.runlog import progress_bar
+from utils.text import plural
+
+CHUNK = 128  # frames in one item of the loader
+
+
+@dataclass(frozen=True)
+class FrameEncoder:
+    """An image tower with the input that it was trained on."""
+
+    tower: nn.Module
+    size: int
+    normalize: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that its features depend on besides the frames."""
+        settings = json.dumps([LAYOUT, hash_tensors(self.tower.state_dict()), self.size, self.normalize])
+        return hashlib.sha256(settings.encode()).hexdigest()[:20]
+
+
+def cache(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
+    """Cache all videos below ``--root-dir`` and return the index. ``flags``: options that the user passed."""
+    if config.data.root_dir is None:
+        raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
+    encoder = open_encoder(config, flags)
+    root, folder = Path(config.data.root_dir), Path(config.data.cache_dir)
+    videos = read_every_video(root)
+    unlabelled = read_other_videos(find_frames_dir(root), {video.id for video in videos})
+    index = open_index(folder, encoder)
+    with open_session(config) as session:
+        session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
+        if unlabelled:
+            names = f"{plural(len(unlabelled), 'video')} without labels ({unlabelled[0].id} for one)"
+            session.log.say(f"and {names}: for --mode predict")
+        videos += unlabelled
+        encoder.tower.to(session.device).eval()
+        waiting = [video for video in videos if not _is_cached(video, folder, index)]
+        session.log.say(f"{plural(len(videos) - len(waiting), 'video')} in {folder} already, {len(waiting)} to go")
+        for number, video in enumerate(waiting, 1):
+            features = encode_video(video, encoder, config, session, f"{video.id} ({number}/{len(waiting)})")
+            _write_video(folder, video, features, index)
+        session.log.say(f"{folder}: features of {encoder.tower.proj.shape[1]} numbers for --features {folder}")
+    return index
+
+
+def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
+    """Return the image tower of ``--eval-checkpoint``, else of ``--clip-path``."""
+    if config.run.eval_checkpoint is None:
+        clip = load_clip(config.model.clip_path, config.run.seed)
+        return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
+    path = Path(config.run.eval_checkpoint)
+    checkpoint = open_checkpoint(path, flags)
+    stored, model = checkpoint.load({"normalize": flags["normalize"]} if "normalize" in flags else {})
+    tower = getattr(model, "image_encoder", None)
+    if tower is None:
+        raise UserError(f"{path}: a {checkpoint.content['family']} model reads features; it has no image encoder")
+    return FrameEncoder(tower, checkpoint.shape.image_size, stored.data.normalize, str(path))
+
+
+def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
+    """Return what a cache folder holds; an empty index where it is new."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        key, _ = index["key"], dict(index["videos"])
+    except FileNotFoundError:
+        return {"key": encoder.key, "encoder": encoder.name, "videos": {}}
+    except OSError as error:
+        raise UserError(f"--cache-dir {folder}: {reason_of(error)}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}/index.json: damaged; remove it, and its videos are read again") from None
+    if key != encoder.key:
+        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({index.get('encoder')}); name another")
+    return index
+
+
+def _is_cached(video: Video, folder: Path, index: dict[str, Any]) -> bool:
+    return index["videos"].get(video.id) == _stamp(video) and (folder / f"{video.id}.npy").exists()
+
+
+def _stamp(video: Video) -> str:
+    """Return a hash of names, sizes and times of a video's files."""
+    digest = hashlib.sha256()
+    for name in video.files:
+        state = (video.folder / name).stat() if name else None
+        digest.update(json.dumps([name, state and state.st_size, state and state.st_mtime_ns]).encode())
+    return digest.hexdigest()[:20]
+
+
+def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: Session, title: str) -> np.ndarray:
+    """Return (L, D) float16; a frame that cannot be read has the features of the one before it, else of the next.
+
+    All are zero where no frame can be read.
+    """
+    frames = VideoFrames(video, encoder.size, config.data.on_bad_frame == "skip")
+    features = np.zeros((len(video), encoder.tower.proj.shape[1]), dtype=np.float16)
+    is_present = np.zeros(len(video), dtype=bool)
+    workers = min(config.run.workers, len(frames) // CHUNK)
+    loader = Loader(frames, batch_size=CHUNK, num_workers=workers, pin_memory=session.pin_memory)
+    chunks = np.split(frames.present, range(CHUNK, len(frames), CHUNK))
+    for (squares, is_readable), rows in zip(progress_bar(loader, len(loader), title), chunks, strict=False):
+        features[rows] = encode_pictures(encoder.tower, squares, encoder.normalize, session)
+        is_present[rows] = is_readable.numpy()
+    unreadable = len(frames) - int(is_present.sum())
+    if unreadable:
+        session.log.warn(f"{video.id}: {unreadable} unreadable frames have the features of a neighbour")
+    if not is_present.any():
+        return np.zeros_like(features)
+    return features[stand_ins(np.flatnonzero(is_present), np.arange(len(features)))]
+
+
+def _write_video(folder: Path, video: Video, features: np.ndarray, index: dict[str, Any]) -> None:
+    """Write the features of a video, and after them its entry in the index."""
+    if not np.isfinite(features).all():
+        raise UserError(f"{video.id}: its features do not fit into half precision, or the encoder is broken")
+    path = folder / f"{video.id}.npy"
+    try:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, features)
+        index["videos"][video.id] = _stamp(video)
+        write_json(folder / "index.json", index)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({reason_of(error)}); what was there before is untouched") from None
