@@ -209,7 +209,7 @@ def compare_models(
         rows = label == c
         recalls = [100 * float((model[:, rows] == c).mean()) if rows.any() else None for model in (a, b)]
         per_class[name] = {"support": int(rows.sum()), "a": recalls[0], "b": recalls[1]}
-        per_class[name] |= pair.recall_difference(c).as_dict()
+        per_class[name] |= pair.difference("recall", c).as_dict()
     test, flips = None, []
     if len(a) == len(b) == 1:
         test, flips = flips_of(names, ids, label, a[0], b[0])
