@@ -25,9 +25,6 @@ class Calibration:
     fitted_on: str | None = None
     clips: int = 0  # that it was fitted on
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        return softmax(logits, self.temperature)
-
     def as_dict(self) -> dict[str, Any]:
         """Return what best.pt keeps."""
         return asdict(self)

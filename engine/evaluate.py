@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from analysis.calibration import RAW, Calibration, chosen_calibration
 from analysis.intervals import require_persons
 from analysis.mistakes import write_mistakes
-from analysis.results import write_results
+from analysis.results import Predictions, write_results
 from dataloader.annotation import Clip
 from dataloader.classes import Classes, list_classes, translated, with_names
 from dataloader.clips import Views
@@ -126,15 +126,11 @@ def score_and_write(
         return metrics
     metrics = write_results(
         session.log,
-        names=task.names,
-        ids=ids,
-        label=label,
-        logits=logits,
-        metrics=metrics,
+        Predictions(task.names, ids, [clip.person for clip in split.clips], label, logits),
+        metrics,
         split=split.name,
         selected_on=split.selected_on,
         title=config.run.exper_name,
-        persons=[clip.person for clip in split.clips],
         ci=config.results.ci,
         abstain=config.results.abstain,
         calibrated=split.calibrated,
