@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.plots import Row, draw_svg, plot_bins, plot_curves, plot_intervals, plot_risk, points_of
 from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
-from analysis.report.figures import Point, Row, draw_curves, draw_intervals, draw_reliability, draw_risk, to_svg
 from analysis.report.runs import Run, interval_of, is_interval, is_number
 from analysis.report.statements import (
     SCORES,
@@ -91,8 +91,8 @@ def score_figure(rows: list[Row], top: float, caption: str, details: str, guess:
     """Return a figure of scores from 0 to ``top`` with their intervals; a screen reader gets the numbers."""
     digits = 1 if top == 100 else 3
     scores = [f"{name} {value:.{digits}f}" + (f", {span(b, digits)}" if b else "") for name, value, b in rows]
-    figure = draw_intervals(rows, top, guess)
-    return Figure(to_svg(figure, f"{caption}: {'; '.join(scores)}"), caption, details)
+    drawing = draw_svg(f"{caption}: {'; '.join(scores)}", plot_intervals, rows, top, guess)
+    return Figure(drawing, caption, details)
 
 
 def score_table(run: Run) -> Table:
@@ -247,7 +247,7 @@ def curve_figures(run: Run) -> list[Figure]:
     figures = [curve_figure(run, "Loss", names, "loss", None)]
     if run.kind == "long videos":
         names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
-        values = [value for key in names for _, value in points_of(run, key)]
+        values = [value for key in names for _, value in points_of(run.history, key)]
         figures.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
     else:
         names = {key: key.replace("/uar", " UAR").replace("/war", " WAR") for key in CURVE_SCORES}
@@ -257,22 +257,16 @@ def curve_figures(run: Run) -> list[Figure]:
 
 def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: float | None) -> Figure | None:
     """Return the curves of the metrics in ``names`` (metric → its name in the legend) that the run has."""
-    lines = [(name, points_of(run, key)) for key, name in names.items()]
+    lines = [(name, points_of(run.history, key)) for key, name in names.items()]
     lines = [(name, points) for name, points in lines if points][:MOST_CURVES]
     if not lines:
         return None
     changes = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines)
     epochs = len({epoch for _, points in lines for epoch, _ in points})
     best = best_epoch(run)
-    drawing = to_svg(
-        draw_curves(lines, unit, top, best[0] if best else None), f"{title} over {epochs} epochs: {changes}"
-    )
+    description = f"{title} over {epochs} epochs: {changes}"
+    drawing = draw_svg(description, plot_curves, lines, unit, top, best[0] if best else None)
     return Figure(drawing, title, changes, run.picture("curves.png") if title == "Loss" else None)
-
-
-def points_of(run: Run, key: str) -> list[Point]:
-    """Return (epoch, value) of a metric."""
-    return [(row["epoch"], row[key]) for row in run.history if is_number(row.get(key)) and is_number(row.get("epoch"))]
 
 
 # -- calibration and mistakes ---------------------------------------------------------------------------------------
@@ -301,17 +295,18 @@ def calibration_parts(run: Run, level: int) -> list[Any]:
 
 
 def reliability_figure(bins: list[dict[str, Any]]) -> list[Figure]:
-    filled = [(b["low"], b["high"], b["count"], b["confidence"], b["accuracy"]) for b in bins if b["count"]]
+    filled = [row for row in bins if row["count"]]
     if not filled:
         return []
     numbers = "; ".join(
-        f"confidence {100 * confidence:.0f} %: {100 * accuracy:.0f} % correct, {plural(count, 'clip')}"
-        for *_, count, confidence, accuracy in filled
+        f"confidence {100 * row['confidence']:.0f} %: {100 * row['accuracy']:.0f} % correct, "
+        f"{plural(row['count'], 'clip')}"
+        for row in filled
     )
     details = (
         "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
     )
-    return [Figure(to_svg(draw_reliability(filled), f"Reliability. {numbers}"), "Reliability", details)]
+    return [Figure(draw_svg(f"Reliability. {numbers}", plot_bins, filled), "Reliability", details)]
 
 
 def risk_figure(curve: dict[str, Any]) -> list[Figure]:
@@ -320,7 +315,7 @@ def risk_figure(curve: dict[str, Any]) -> list[Figure]:
         return []
     half = min(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))
     numbers = f"{100 * risk[-1]:.1f} % wrong when all are answered, {100 * risk[half]:.1f} % of the surer half"
-    drawing = to_svg(draw_risk(coverage, risk), f"Risk over coverage: {numbers}")
+    drawing = draw_svg(f"Risk over coverage: {numbers}", plot_risk, curve)
     return [Figure(drawing, "Risk over coverage", f"Answers less sure than a threshold are withheld: {numbers}.")]
 
 
