@@ -9,9 +9,10 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,55 +22,49 @@ from utils.text import markdown_table
 
 STEPS = 10  # shades of a cell in style.css
 WORDS = 24  # a cell with more letters holds text, not a number
-TEXT_COLUMNS = ("what it is", "selected on")
 WIDE = 1500  # pixels
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 
+class Part:
+    @property
+    def kind(self) -> str:
+        """The name that templates know it by."""
+        return type(self).__name__.lower()
+
+
 @dataclass
-class Heading:
-    kind: ClassVar[str] = "heading"
+class Heading(Part):
     level: int
     text: str
     key: str = ""  # its id in the page
 
 
 @dataclass(frozen=True)
-class Paragraph:
-    kind: ClassVar[str] = "paragraph"
+class Paragraph(Part):
     text: str
     is_lead: bool = False
 
 
 @dataclass(frozen=True)
-class Warnings:
-    kind: ClassVar[str] = "warnings"
+class Warnings(Part):
     items: list[tuple[str, str]]  # (what it is about, the warning)
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A score and its interval, all in percent of the cell's width."""
-
-    value: float
-    bounds: list[float] | None
-
-
-@dataclass(frozen=True)
 class Cell:
-    """``share`` from 0 to 1 shades the cell; ``bar`` draws what the text beside it says."""
+    """``share`` from 0 to 1 shades the cell; ``bar``, a score and its interval in percent of the width, is drawn."""
 
     text: str
     share: float | None = None
     is_best: bool = False
-    bar: Bar | None = None
+    bar: tuple[float, list[float] | None] | None = None
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Part):
     """The first cell of a row is its heading. ``style``: ``grid`` for equal cells, ``texts`` for texts."""
 
-    kind: ClassVar[str] = "table"
     caption: str
     head: list[str]
     rows: list[list[Any]]  # str or Cell
@@ -81,10 +76,9 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Part):
     """``picture`` shows the same as the SVG, for Markdown."""
 
-    kind: ClassVar[str] = "figure"
     svg: str
     caption: str
     details: str
@@ -92,8 +86,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Picture:
-    kind: ClassVar[str] = "picture"
+class Picture(Part):
     file: Path
     description: str
     caption: str = ""
@@ -101,34 +94,32 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Beside:
+class Beside(Part):
     """Figures next to each other where there is room; a gallery holds many small pictures."""
 
-    kind: ClassVar[str] = "beside"
-    parts: list[Any]
+    parts: list[Part]
     is_gallery: bool = False
 
 
 @dataclass(frozen=True)
-class Folded:
+class Folded(Part):
     """Parts that are shown on a click."""
 
-    kind: ClassVar[str] = "folded"
     summary: str
-    parts: list[Any]
+    parts: list[Part]
 
 
 @dataclass(frozen=True)
 class Document:
     title: str
-    parts: list[Any] = field(default_factory=list)
+    parts: list[Part]
 
     @property
     def shows_people(self) -> bool:
         return any(isinstance(p, Picture) and p.file.parent.name == "mistakes" for p in all_parts(self.parts))
 
 
-def all_parts(parts: list[Any]) -> Iterator[Any]:
+def all_parts(parts: list[Part]) -> Iterator[Part]:
     """Yield parts and the parts inside them."""
     for part in parts:
         yield part
@@ -148,7 +139,7 @@ def markdown_text(document: Document, footer: list[str], folder: Path) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def markdown_block(part: Any, folder: Path) -> str:
+def markdown_block(part: Part, folder: Path) -> str:
     template = MARKDOWN.get_template("part.md")
     inside = [markdown_block(inner, folder) for inner in getattr(part, "parts", [])]
     return template.render(part=part, inside=inside, folder=folder).strip()
@@ -159,10 +150,8 @@ def set_keys(headings: list[Heading]) -> None:
     keys: set[str] = set()
     for heading in headings:
         base = re.sub(r"[^a-z0-9]+", "-", heading.text.lower()).strip("-") or "section"
-        heading.key, number = base, 1
-        while heading.key in keys:
-            number += 1
-            heading.key = f"{base}-{number}"
+        names = chain([base], (f"{base}-{number}" for number in count(2)))
+        heading.key = next(name for name in names if name not in keys)
         keys.add(heading.key)
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 from utils.errors import UserError, reason_of
 
-LONG_VIDEO_TASKS = ("va", "expr", "au")
+TASKS = {  # of long videos, each with its title and its main number
+    "va": ("Valence and arousal, CCC", "ccc"),
+    "expr": ("Expression, macro F1", "f1"),
+    "au": ("Action units, mean F1", "f1"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def kind_of(metrics: dict[str, Any]) -> str:
         return "classes"
     if "targets" in metrics:
         return "numbers"
-    return "long videos" if any(task in metrics for task in LONG_VIDEO_TASKS) else "other"
+    return "long videos" if any(task in metrics for task in TASKS) else "other"
 
 
 def read_text(path: Path) -> str:
@@ -182,7 +186,7 @@ def is_interval(bounds: Any) -> bool:
 def interval_of(run: Run, name: str) -> list[float] | None:
     """Return the interval of a score of all clips, or of the main number of a task of long videos."""
     intervals = run.metrics.get("intervals") or {}
-    bounds = intervals.get(f"{name}_ccc" if name == "va" else f"{name}_f1" if name in LONG_VIDEO_TASKS else name)
+    bounds = intervals.get(f"{name}_{TASKS[name][1]}" if name in TASKS else name)
     return list(bounds) if is_interval(bounds) else None
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.plots import Row, draw_svg, plot_bins, plot_curves, plot_intervals, plot_risk, points_of
-from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
+from analysis.report.document import Beside, Cell, Figure, Folded, Heading, Paragraph, Part, Picture, Table, Warnings
 from analysis.report.runs import Run, interval_of, is_interval, is_number
 from analysis.report.statements import (
     SCORES,
     best_epoch,
-    cautions,
     chance,
     how_to_get,
     list_contents,
@@ -45,12 +44,11 @@ class OptionFacts:
     differing: Callable[[dict[str, Any]], dict[str, Any]]  # returns a run's options that differ from the defaults
 
 
-def warning_parts(run: Run) -> list[Any]:
-    items = cautions(run)
-    return [Warnings(items)] if items else [Paragraph("Nothing in this run gave reason for a warning.")]
+def warning_part(items: list[tuple[str, str]], otherwise: str) -> Part:
+    return Warnings(items) if items else Paragraph(otherwise)
 
 
-def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Any]:
+def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Part]:
     """Return everything about a run but its warnings, with at most so many ``pictures`` of mistakes."""
     score_parts = {
         "classes": class_parts,
@@ -72,7 +70,7 @@ def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list
 # -- scores of classes ----------------------------------------------------------------------------------------------
 
 
-def class_parts(run: Run, level: int) -> list[Any]:
+def class_parts(run: Run, level: int) -> list[Part]:
     rows = [(title, run.metrics[name], interval_of(run, name)) for name, title in SCORES.items() if name in run.metrics]
     caption = f"Scores on {run.split}, in percent"
     parts = [
@@ -165,14 +163,14 @@ def bar_cell(value: Any, bounds: Any, top: float) -> Cell:
     """Return a cell that draws a score from 0 to ``top``."""
     if not is_number(value):
         return Cell("")
-    return Cell("", bar=Bar(100 * value / top, [100 * b / top for b in bounds] if is_interval(bounds) else None))
+    return Cell("", bar=(100 * value / top, [100 * b / top for b in bounds] if is_interval(bounds) else None))
 
 
 # -- scores of numbers, long videos and others ----------------------------------------------------------------------
 
 
-def number_parts(run: Run, level: int) -> list[Any]:
-    parts: list[Any] = [Heading(level, "Scores"), Table("Agreement", *number_table(run, with_mean=True))]
+def number_parts(run: Run, level: int) -> list[Part]:
+    parts: list[Part] = [Heading(level, "Scores"), Table("Agreement", *number_table(run, with_mean=True))]
     parts += [Paragraph(f"{resampling(run)}.")] if resampling(run) else []
     if picture := run.picture("agreement.png"):
         scores = [
@@ -184,14 +182,14 @@ def number_parts(run: Run, level: int) -> list[Any]:
     return parts
 
 
-def video_parts(run: Run, level: int) -> list[Any]:
+def video_parts(run: Run, level: int) -> list[Part]:
     tasks = tasks_of(run)
     rows = [
         (title.split(",")[0], run.metrics[task].get(main), interval_of(run, task))
         for task, (title, main) in tasks.items()
     ]
     rows = [row for row in rows if is_number(row[1])]
-    parts: list[Any] = [Heading(level, "Scores")]
+    parts: list[Part] = [Heading(level, "Scores")]
     if rows and all(value >= 0 for _, value, _ in rows):
         details = resampling(run) or "No intervals are stored"
         parts.append(score_figure(rows, 1.0, "Main number of each task, from 0 to 1", details))
@@ -223,7 +221,7 @@ def f1_table(per_class: dict[str, dict[str, Any]], unit: str) -> Table:
     return Table(f"F1 of each {unit}", [unit, "F1", "95 % interval", "0 – 0.5 – 1", "frames"], rows)
 
 
-def other_parts(run: Run, level: int) -> list[Any]:
+def other_parts(run: Run, level: int) -> list[Part]:
     metrics = run.metrics
     if run.members:  # mean and spread over seeds
         names = [name.removesuffix("_mean") for name in metrics if name.endswith("_mean")]
@@ -272,7 +270,7 @@ def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: fl
 # -- calibration and mistakes ---------------------------------------------------------------------------------------
 
 
-def calibration_parts(run: Run, level: int) -> list[Any]:
+def calibration_parts(run: Run, level: int) -> list[Part]:
     calibration, curve = run.metrics.get("calibration") or {}, run.metrics.get("risk_coverage") or {}
     if not calibration and not curve:
         return [Heading(level, "Calibration"), Paragraph(f"This run folder holds no calibration.{how_to_get(run)}")]
@@ -319,8 +317,8 @@ def risk_figure(curve: dict[str, Any]) -> list[Figure]:
     return [Figure(drawing, "Risk over coverage", f"Answers less sure than a threshold are withheld: {numbers}.")]
 
 
-def mistake_parts(run: Run, level: int, pictures: int) -> list[Any]:
-    parts: list[Any] = [Heading(level, "Mistakes")]
+def mistake_parts(run: Run, level: int, pictures: int) -> list[Part]:
+    parts: list[Part] = [Heading(level, "Mistakes")]
     if not run.mistakes:
         confusion = run.metrics.get("confusion")
         all_right = confusion is not None and sum(map(sum, confusion)) == sum(row[i] for i, row in enumerate(confusion))
@@ -359,8 +357,8 @@ def mistake_picture(mistake: dict[str, Any]) -> Picture:
 # -- settings -------------------------------------------------------------------------------------------------------
 
 
-def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Any]:
-    parts: list[Any] = [Heading(level, "Settings and data")]
+def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Part]:
+    parts: list[Part] = [Heading(level, "Settings and data")]
     if contents := list_contents(run):
         parts.append(Table("What the lists hold", ["list", "contents"], [list(row) for row in contents], "texts"))
     head = ["option", "value"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
+from analysis.report.runs import TASKS, Run, ccc_interval, interval_of, is_interval, is_number
 from utils.config import written
 from utils.text import plural
 
@@ -12,11 +12,6 @@ WIDE = 10.0  # points between the ends of an interval of UAR
 NBSP = "\N{NO-BREAK SPACE}"  # between a number and its sign
 SCORES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1"}
 KINDS = {"mae": "MAE", "rmse": "RMSE", "pearson": "Pearson", "ccc": "CCC"}
-TASKS = {
-    "va": ("Valence and arousal, CCC", "ccc"),
-    "expr": ("Expression, macro F1", "f1"),
-    "au": ("Action units, mean F1", "f1"),
-}
 
 
 def percent(value: Any, digits: int = 1) -> str:
