@@ -115,8 +115,10 @@ def different_clips(runs: list[Run]) -> list[tuple[str, str]]:
     classifiers = [run for run in runs if run.kind == "classes"]
     first = scored_clips(classifiers[0]) if classifiers else None
     differing = [run.name for run in classifiers[1:] if first is not None and scored_clips(run) not in (None, first)]
-    text = f"{', '.join(differing)}: scored on other clips or labels than {{}}; scores are not comparable"
-    return [("comparison", text.format(classifiers[0].name))] if differing else []
+    if not differing:
+        return []
+    text = f"{', '.join(differing)}: scored on other clips or labels than {classifiers[0].name}"
+    return [("comparison", f"{text}; scores are not comparable")]
 
 
 def class_tables(runs: list[Run]) -> list[Part]:
@@ -143,11 +145,10 @@ def recalls(runs: list[Run]) -> Table:
     for name in dict.fromkeys(name for run in runs for name in run.metrics["classes"]):
         scores = [run.metrics["per_class"].get(name, {}) for run in runs]
         supports = {row.get("support") for row in scores if row}
-        texts = [with_span(percent(row.get("recall")), row.get("interval")) for row in scores]
-        if len(supports) > 1:
-            texts = [
-                f"{text} of {row.get('support')}" if row else text for text, row in zip(texts, scores, strict=True)
-            ]
+        texts = []
+        for row in scores:
+            of_clips = f" of {row.get('support')}" if row and len(supports) > 1 else ""
+            texts.append(with_span(percent(row.get("recall")), row.get("interval")) + of_clips)
         cells = mark_highest([row.get("recall") for row in scores], texts)
         rows.append([name, *cells, str(supports.pop()) if len(supports) == 1 else "differs"])
     return Table("Recall of each class; the highest is marked", ["class", *(run.name for run in runs), "clips"], rows)
