@@ -113,7 +113,7 @@ def test_where_there_is_no_best_temperature_none_is_found(logits, label):
 def test_a_temperature_changes_probabilities_and_no_answer():
     logits, label = sample(N=5000, sharpness=4)
     fitted = Calibration(fit_temperature(logits, label), "val", 5000)
-    probabilities = fitted.probabilities(logits)
+    probabilities = softmax(logits, fitted.temperature)
     assert (probabilities.argmax(axis=1) == logits.argmax(axis=1)).all()
     metrics = calibration_metrics(logits, label, fitted)
     assert metrics["raw"]["ece"] > 8 > 5 > metrics["ece"] and metrics["raw"]["nll"] > metrics["nll"]
@@ -124,8 +124,8 @@ def test_a_temperature_changes_probabilities_and_no_answer():
 def test_pooled_runs_keep_their_temperatures():
     logits, label = sample(N=6)
     pooled = Calibration(np.array([1.0, 1.0, 1.0, 2.5, 2.5, 2.5]), "val")
-    assert np.allclose(pooled.probabilities(logits)[:3], softmax(logits[:3]))
-    assert np.allclose(pooled.probabilities(logits)[3:], softmax(logits[3:], 2.5))
+    assert np.allclose(softmax(logits, pooled.temperature)[:3], softmax(logits[:3]))
+    assert np.allclose(softmax(logits, pooled.temperature)[3:], softmax(logits[3:], 2.5))
     assert calibration_metrics(logits, label, pooled)["temperature"] is None
 
 
@@ -144,7 +144,7 @@ def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
 def test_raw_probabilities_are_the_softmax_to_the_last_bit():
     logits = np.random.default_rng(0).normal(0, 9, (50, 5)).astype(np.float32)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = RAW.probabilities(logits)
+    probabilities = softmax(logits, RAW.temperature)
     assert probabilities.dtype == np.float32
     assert np.array_equal(probabilities, powers / powers.sum(axis=1, keepdims=True))
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from analysis.intervals import classifier_intervals, confusions, grouped
-from analysis.paired import Pair, confusions_of, holm, mcnemar, mean_intervals, mean_over_seeds, sd, sign_p
+from analysis.paired import Pair, holm, mcnemar, mean_intervals, mean_over_seeds, sd, sign_p
 
 C = 3
 SCORES = ("uar", "war", "macro_f1")
@@ -127,7 +127,7 @@ def test_a_class_of_few_clips_proves_little_among_many_others(N, p):
     """All of a small class won, all else alike: the sign test of those clips, which the other 200 have no part in."""
     label = np.concatenate([np.zeros(N, dtype=int), np.arange(200) % 2 + 1])
     models = pair(label, wrong(label, range(N)), label)
-    recall, uar = models.recall_difference(0), models.difference("uar")
+    recall, uar = models.difference("recall", 0), models.difference("uar")
     assert (recall.value, recall.interval, recall.p) == (100, None, pytest.approx(p))
     assert uar.differing == N and uar.p >= p and uar.is_beyond_noise == (N == 8)
 
@@ -145,8 +145,8 @@ def test_p_counts_zeros_on_both_sides():
 def test_recalls_differ_by_class_and_an_absent_class_has_none():
     label = np.array([0, 1] * 50)
     models = pair(label, np.where(label == 0, 2, label), label)
-    assert models.recall_difference(0).value == 100 and models.recall_difference(1).value == 0
-    assert models.recall_difference(2).value is None and models.recall_difference(2).p is None
+    assert models.difference("recall", 0).value == 100 and models.difference("recall", 1).value == 0
+    assert models.difference("recall", 2).value is None and models.difference("recall", 2).p is None
     assert models.scores("uar") == (50, 100)
 
 
@@ -228,14 +228,6 @@ def test_no_groups_no_intervals():
     assert mean_intervals(label, label[None], None, C) == dict.fromkeys(SCORES)
     war = Pair(label, wrong(label, [0])[None], label[None], None, C).difference("war")
     assert war.value == pytest.approx(100 / 30) and war.interval is None and not war.is_beyond_noise
-
-
-def test_confusions_of_groups_add_up():
-    label, predicted = np.array([0, 1, 2, 0]), np.array([0, 2, 2, 1])
-    sums = confusions_of(label, np.stack([predicted, label]), grouped(list("abba"), "persons"), C)
-    assert sums.shape == (2, 2, 3, 3)
-    assert sums.sum(axis=0)[0].tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 1]]
-    assert sums.sum(axis=0)[1].tolist() == np.diag([2, 1, 1]).tolist()
 
 
 @pytest.mark.parametrize(
