@@ -55,13 +55,6 @@ def sample(N=20000, C=4, sharpness=1.0, seed=0):
     return sharpness * logits, label
 
 
-def test_probabilities_that_are_chances_have_almost_no_error_and_sharper_ones_do():
-    honest, boasting = (calibration_metrics(*sample(sharpness=sharp), RAW) for sharp in (1, 3))
-    assert honest["ece"] < 2 and boasting["ece"] > 10
-    assert (honest["temperature"], honest["fitted_on"]) == (1.0, None) and "raw" not in honest
-    assert sum(row["count"] for row in honest["bins"]) == 20000
-
-
 def test_losses_are_scikit_learns():
     logits, label = sample(N=300)
     probabilities = softmax(logits)
@@ -69,6 +62,8 @@ def test_losses_are_scikit_learns():
     assert nll(logits, label) == pytest.approx(log_loss(label, probabilities))
     expected = sum(brier_score_loss(label == c, probabilities[:, c]) for c in range(4))
     assert brier(probabilities, label) == pytest.approx(expected)
+    metrics = calibration_metrics(logits, label, RAW)
+    assert (metrics["temperature"], metrics["fitted_on"]) == (1.0, None) and "raw" not in metrics
 
 
 def test_a_sure_wrong_answer_costs_no_infinity():
@@ -90,12 +85,6 @@ def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
     """A margin of 2 that is right 9 times in 10 is honest at 2 / T = log 9."""
     logits, label = np.tile([2.0, 0.0], (10, 1)), np.array([0] * 9 + [1])
     assert fit_temperature(logits, label) == pytest.approx(2 / np.log(9), rel=1e-4)
-
-
-def test_no_other_temperature_has_a_lower_loss():
-    logits, label = sample(N=200, sharpness=2.5)
-    fitted = fit_temperature(logits, label)
-    assert all(nll(logits, label, fitted) <= nll(logits, label, t) + 1e-12 for t in np.geomspace(0.01, 100, 400))
 
 
 @pytest.mark.parametrize(
