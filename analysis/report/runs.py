@@ -39,6 +39,11 @@ class Run:
         return facts if isinstance(facts, dict) else {}
 
     @property
+    def intervals(self) -> dict[str, Any]:
+        """Intervals of the scores, and how they were made; empty with ``--ci off``."""
+        return self.metrics.get("intervals") or {}
+
+    @property
     def members(self) -> dict[str, dict[str, Any]]:
         """Scores of the runs of a series."""
         return self.metrics.get("runs") or {}
@@ -185,14 +190,11 @@ def is_interval(bounds: Any) -> bool:
 
 def interval_of(run: Run, name: str) -> list[float] | None:
     """Return the interval of a score of all clips, or of the main number of a task of long videos."""
-    intervals = run.metrics.get("intervals") or {}
-    bounds = intervals.get(f"{name}_{TASKS[name][1]}" if name in TASKS else name)
-    return list(bounds) if is_interval(bounds) else None
+    bounds = run.intervals.get(f"{name}_{TASKS[name][1]}" if name in TASKS else name)
+    return bounds if is_interval(bounds) else None
 
 
 def ccc_interval(run: Run, target: str) -> list[float] | None:
     """Return the interval of the CCC of a target, or of ``mean``, the mean over all of them."""
-    intervals = run.metrics.get("intervals") or {}
-    row = intervals.get("mean") if target == "mean" else (intervals.get("targets") or {}).get(target)
-    bounds = row.get("ccc") if isinstance(row, dict) else None
-    return bounds if is_interval(bounds) else None
+    rows = {"mean": run.intervals.get("mean")} | (run.intervals.get("targets") or {})
+    return (rows.get(target) or {}).get("ccc")

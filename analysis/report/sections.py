@@ -50,15 +50,9 @@ def warning_part(items: list[tuple[str, str]], otherwise: str) -> Part:
 
 def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Part]:
     """Return everything about a run but its warnings, with at most so many ``pictures`` of mistakes."""
-    score_parts = {
-        "classes": class_parts,
-        "numbers": number_parts,
-        "long videos": video_parts,
-        "other": other_parts,
-    }[run.kind]
-    parts = score_parts(run, level)
-    curves = curve_figures(run)
-    if curves:
+    kinds = {"classes": class_parts, "numbers": number_parts, "long videos": video_parts, "other": other_parts}
+    parts = kinds[run.kind](run, level)
+    if curves := curve_figures(run):
         best = best_epoch(run)
         note = [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
         parts += [Heading(level, "Training"), *note, Beside(curves)]
@@ -99,24 +93,17 @@ def score_table(run: Run) -> Table:
         "war": "share of all clips that is right",
         "macro_f1": "mean of the classes' F1",
     }
-    rows: list[list[Any]] = [
-        [title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]]
-        for name, title in SCORES.items()
-    ]
+    rows = []
+    for name, title in SCORES.items():
+        rows.append([title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]])
     withheld = run.metrics.get("abstain") or {}
     if is_number(withheld.get("coverage")):  # from 0 to 1, as its interval
         bounds = withheld.get("intervals") or {}
         coverage = [100 * bound for bound in bounds.get("coverage") or []]
+        uar, uar_bounds = percent(withheld.get("uar"), 2), span(bounds.get("uar"), 2)
         why = f"answers with a confidence of at least {withheld.get('threshold')}"
-        rows += [
-            ["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why],
-            [
-                "UAR of these",
-                percent(withheld.get("uar"), 2),
-                span(bounds.get("uar"), 2),
-                "the unsure answers withheld",
-            ],
-        ]
+        rows.append(["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why])
+        rows.append(["UAR of these", uar, uar_bounds, "the unsure answers withheld"])
     return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
 
 
@@ -183,23 +170,20 @@ def number_parts(run: Run, level: int) -> list[Part]:
 
 
 def video_parts(run: Run, level: int) -> list[Part]:
-    tasks = tasks_of(run)
-    rows = [
-        (title.split(",")[0], run.metrics[task].get(main), interval_of(run, task))
-        for task, (title, main) in tasks.items()
-    ]
-    rows = [row for row in rows if is_number(row[1])]
+    tasks, rows = tasks_of(run), []
+    for task, (title, main) in tasks.items():
+        if is_number(value := run.metrics[task].get(main)):
+            rows.append((title.split(",")[0], value, interval_of(run, task)))
     parts: list[Part] = [Heading(level, "Scores")]
     if rows and all(value >= 0 for _, value, _ in rows):
         details = resampling(run) or "No intervals are stored"
         parts.append(score_figure(rows, 1.0, "Main number of each task, from 0 to 1", details))
     parts.append(Table("Scores of all labelled frames", *video_table(run)))
     if "va" in tasks:
-        va, intervals = run.metrics["va"], run.metrics.get("intervals") or {}
-        pairs = [
-            [name, number(va.get(f"ccc_{name}")), span(intervals.get(f"va_ccc_{name}"), 3)]
-            for name in ("valence", "arousal")
-        ]
+        pairs = []
+        for name in ("valence", "arousal"):
+            ccc, bounds = run.metrics["va"].get(f"ccc_{name}"), run.intervals.get(f"va_ccc_{name}")
+            pairs.append([name, number(ccc), span(bounds, 3)])
         parts.append(Table("Concordance", ["dimension", "CCC", "95 % interval"], pairs))
     for task, unit in (("expr", "expression"), ("au", "action unit")):
         if task in tasks and run.metrics[task].get("per_class"):
@@ -324,14 +308,9 @@ def mistake_parts(run: Run, level: int, pictures: int) -> list[Part]:
         all_right = confusion is not None and sum(map(sum, confusion)) == sum(row[i] for i, row in enumerate(confusion))
         missing = f"The run folder holds no mistakes/.{how_to_get(run)}"
         return [*parts, Paragraph("Every clip was right." if all_right else missing)]
-    with_picture = [mistake for mistake in run.mistakes if mistake.get("file")][:pictures]
-    if with_picture:
+    if strips := [mistake_picture(mistake) for mistake in run.mistakes if mistake.get("file")][:pictures]:
         text = "Surest first; four frames from first to last of those that the model saw, face above context."
-        return [
-            *parts,
-            Paragraph(text),
-            Beside([mistake_picture(mistake) for mistake in with_picture], is_gallery=True),
-        ]
+        return [*parts, Paragraph(text), Beside(strips, is_gallery=True)]
     rows = [
         [row["clip"], row["label"], row["predicted"], percent(100 * row["confidence"]), percent(100 * row["p_true"])]
         for row in run.mistakes
