@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.report.document import Cell, Document, Heading, Paragraph, Part, Table, html_page, markdown_text
+from analysis.report.document import Cell, Heading, Paragraph, Part, Table, html_page, markdown_text, shows_people
 from analysis.report.runs import TASKS, Run, interval_of, is_number, read_runs, scored_clips
 from analysis.report.sections import OptionFacts, run_parts, score_figure, warning_part
 from analysis.report.statements import (
@@ -40,14 +40,15 @@ def write_report(
     """
     runs = read_runs(folders)
     pictures = max(FEWEST, PICTURES // len(runs)) if with_pictures else 0
-    document = about_one(runs[0], pictures, options) if len(runs) == 1 else about_several(runs, pictures, options)
+    title = title_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs compared"
+    parts = about_one(runs[0], pictures, options) if len(runs) == 1 else about_several(runs, pictures, options)
     folder = report_folder(output_dir, runs)
     names = ", ".join(str(run.folder) for run in runs)
     footer = [f"Made on {time.strftime('%Y-%m-%d')} by python main.py --mode report from {names} alone."]
-    footer += [PEOPLE] if document.shows_people else []
+    footer += [PEOPLE] if shows_people(parts) else []
     texts = {
-        folder / "report.html": html_page(document, footer),
-        folder / "report.md": markdown_text(document, footer, folder),
+        folder / "report.html": html_page(title, parts, footer),
+        folder / "report.md": markdown_text(title, parts, footer, folder),
     }
     for path, text in texts.items():
         try:
@@ -57,13 +58,13 @@ def write_report(
     return list(texts)
 
 
-def about_one(run: Run, pictures: int, options: OptionFacts) -> Document:
+def about_one(run: Run, pictures: int, options: OptionFacts) -> list[Part]:
     warnings = warning_part(cautions(run), "Nothing in this run gave reason for a warning.")
-    parts = [Paragraph(verdict(run), is_lead=True), Heading(2, "What to know first"), warnings]
-    return Document(title_of(run), parts + run_parts(run, 2, pictures, options))
+    lead = [Paragraph(verdict(run), is_lead=True), Heading(2, "What to know first"), warnings]
+    return lead + run_parts(run, 2, pictures, options)
 
 
-def about_several(runs: list[Run], pictures: int, options: OptionFacts) -> Document:
+def about_several(runs: list[Run], pictures: int, options: OptionFacts) -> list[Part]:
     """Return the comparison, then each run."""
     parts: list[Part] = [
         Paragraph(ranking(runs), is_lead=True),
@@ -78,7 +79,7 @@ def about_several(runs: list[Run], pictures: int, options: OptionFacts) -> Docum
     parts += [Heading(2, "What differs"), differing or Paragraph("No option differs but those of the place.")]
     for run in runs:
         parts += [Heading(2, f"Run {run.name}"), Paragraph(verdict(run)), *run_parts(run, 3, pictures, options)]
-    return Document(f"{len(runs)} runs compared", parts)
+    return parts
 
 
 def report_folder(output_dir: str | None, runs: list[Run]) -> Path:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from analysis.intervals import (
@@ -20,7 +19,6 @@ from analysis.intervals import (
     interval,
     kinds_of,
     lowest_mean_apart,
-    one_sided,
     replicate_sums,
 )
 from analysis.metrics import KINDS, agreement, agreement_of, brackets, mean_shift, moments, score, table
@@ -141,14 +139,6 @@ def test_every_interval_is_that_of_lists_drawn_again(few_draws):
             assert metrics["per_class"][name][key] == pytest.approx(expected), (name, kind)
     about = {key: metrics["intervals"][key] for key in ("level", "resampled", "groups")}
     assert about == {"level": 95.0, "resampled": "persons", "groups": 15}
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 345])
-def test_a_share_of_all_or_none_has_the_exact_bound(n):
-    """Clopper and Pearson's, as SciPy has it."""
-    for point in (0, 1):
-        exact = binomtest(n * point, n).proportion_ci(0.95, "exact")
-        assert one_sided(point, n) == pytest.approx([100 * exact.low, 100 * exact.high])
 
 
 @pytest.mark.parametrize("counts", [(4, 4, 4), (345, 32, 7, 39, 105), (1, 1000), (3,), (2, 3, 50, 1000)])
