@@ -12,8 +12,7 @@ import numpy as np
 from analysis.intervals import (
     Groups,
     as_share,
-    confusions,
-    draw_weights,
+    draw_kinds,
     f1_interval,
     grouped,
     grouped_moments,
@@ -21,7 +20,7 @@ from analysis.intervals import (
     replicate_sums,
     row_sums,
 )
-from analysis.metrics import Interval, agreement, agreement_of, brackets, confusion_matrix, mean_of_known, rates, share
+from analysis.metrics import Interval, agreement, agreement_of, brackets, confusion_matrix, mean_of_known, share
 from dataloader.affwild import Video, group_of
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from utils.errors import UserError
@@ -111,15 +110,7 @@ def expression_score(label: np.ndarray, predicted: np.ndarray, names: tuple[str,
     labelled = label >= 0
     require_labels(labelled, "expression")
     confusion = confusion_matrix(label[labelled].astype(np.int64), predicted[labelled].astype(np.int64), len(names))
-    f1 = rates(confusion).f1
-    return {
-        "f1": mean_f1(f1),
-        "per_class": class_rows(f1, confusion.sum(axis=1), names),
-        "confusion": confusion.tolist(),
-        "classes": list(names),
-        "absent_classes": absent_classes(f1, names),
-        "num_frames": int(labelled.sum()),
-    }
+    return f1_scores(expression_counts(label, predicted, len(names)), labelled, names, confusion=confusion.tolist())
 
 
 def au_score(
@@ -134,46 +125,53 @@ def au_score(
     occur nor are predicted are treated like such expressions.
     """
     require_finite(probabilities)
-    require_labels(label >= 0, "action unit")
-    thresholds = np.broadcast_to(np.asarray(thresholds, dtype=float), len(names))
-    counts = unit_counts(label, probabilities, thresholds).sum(axis=0)
-    f1 = unit_f1(counts)
+    labelled = label >= 0  # False for NaN
+    require_labels(labelled, "action unit")
+    limits = np.broadcast_to(np.asarray(thresholds, dtype=float), len(names))
+    counts = unit_counts(label, probabilities, limits)
+    return f1_scores(counts, labelled.any(axis=1), names, thresholds=limits.tolist())
+
+
+def f1_scores(counts: np.ndarray, labelled: np.ndarray, names: tuple[str, ...], **about: Any) -> dict[str, Any]:
+    """Return F1 from counts (N, C, 3) of frames, the mean being over classes that have one, and 0 if none has.
+
+    ``labelled`` (N,): which frames have a label. ``about``: what else to say of this task.
+    """
+    sums = counts.sum(axis=0)
+    f1, support = f1_of(sums), sums[:, 1]
     return {
-        "f1": mean_f1(f1),
-        "per_class": class_rows(f1, counts[:, 1], names),
-        "thresholds": thresholds.tolist(),
+        "f1": float(np.nan_to_num(mean_of_known(f1))),
+        "per_class": {
+            name: {"f1": None if np.isnan(f1[c]) else float(f1[c]), "support": int(support[c])}
+            for c, name in enumerate(names)
+        },
+        **about,
         "classes": list(names),
-        "absent_classes": absent_classes(f1, names),
-        "num_frames": int((label >= 0).any(axis=1).sum()),
+        "absent_classes": [name for name, value in zip(names, f1, strict=True) if np.isnan(value)],
+        "num_frames": int(labelled.sum()),
     }
 
 
-def unit_counts(label: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def expression_counts(label: np.ndarray, predicted: np.ndarray, C: int) -> np.ndarray:
+    """Return (N, C, 3): whether each class is a true positive, true, and predicted, in frames that have a label."""
+    active, claimed = (values[:, None] == np.arange(C) for values in (label, predicted))
+    return counts_of(active, claimed & (label >= 0)[:, None])
+
+
+def unit_counts(
+    label: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | list[float] | float
+) -> np.ndarray:
     """Return (N, K, 3): whether each unit is a true positive, active, and predicted, where it has a label."""
-    active = label > 0  # False for NaN
-    predicted = (probabilities >= thresholds) & (label >= 0)
-    return np.stack([predicted & active, active, predicted], axis=-1)
+    return counts_of(label > 0, (probabilities >= np.asarray(thresholds, dtype=float)) & (label >= 0))
 
 
-def unit_f1(counts: np.ndarray) -> np.ndarray:
-    """Return F1 (..., K) from the counts of ``unit_counts`` (..., K, 3), NaN where there is nothing to count."""
+def counts_of(active: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    return np.stack([active & predicted, active, predicted], axis=-1)
+
+
+def f1_of(counts: np.ndarray) -> np.ndarray:
+    """Return F1 (..., C) from counts (..., C, 3), NaN where there is nothing to count."""
     return share(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
-
-
-def mean_f1(f1: np.ndarray) -> float:
-    """Return the mean F1 of the classes that have one, 0 if none has."""
-    return float(np.nan_to_num(mean_of_known(f1)))
-
-
-def class_rows(f1: np.ndarray, support: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        name: {"f1": None if np.isnan(f1[c]) else float(f1[c]), "support": int(support[c])}
-        for c, name in enumerate(names)
-    }
-
-
-def absent_classes(f1: np.ndarray, names: tuple[str, ...]) -> list[str]:
-    return [name for name, value in zip(names, f1, strict=True) if np.isnan(value)]
 
 
 def require_labels(labelled: np.ndarray, kind: str) -> None:
@@ -227,7 +225,7 @@ def add_intervals(
     names = [f"{task}_{MAIN[task]}" for task in MAIN if task in metrics]
     if groups.count < 2:
         return metrics | {"intervals": groups.about() | dict.fromkeys([*names, "score"])}
-    weights = draw_weights(groups.count)
+    weights = draw_kinds(np.ones(groups.count))
     with_intervals, bounds = dict(metrics), {}
     means = []  # of each task, (R,) values of its main score
     if "va" in metrics:
@@ -236,43 +234,23 @@ def add_intervals(
         means.append(ccc.mean(axis=1))
         bounds |= {f"va_ccc_{name}": moved_interval(ccc[:, k]) for k, name in enumerate(VA_NAMES)}
         bounds["va_ccc"] = moved_interval(means[-1])
-    if "expr" in metrics:
-        label, predicted = pooled.arrays("expr")
-        labelled = label >= 0
-        frames = Groups(groups.rows[labelled], groups.count, groups.resampled)
-        label, predicted = (values[labelled].astype(np.int64) for values in (label, predicted))
-        sums = confusions(label, predicted, frames, len(EXPRESSIONS))  # (G, C, C)
-        f1 = rates(replicate_sums(sums, weights)).f1
-        means.append(mean_of_known(f1))
-        videos = (sums.sum(axis=2) + sums.sum(axis=1) > 0).sum(axis=0)
-        with_intervals["expr"] = add_class_intervals(metrics["expr"], f1, videos)
-        bounds["expr_f1"] = f1_bounds(metrics["expr"]["f1"], means[-1], groups.count)
-    if "au" in metrics:
-        label, probabilities = pooled.arrays("au")
-        counts = unit_counts(label, probabilities, np.broadcast_to(np.asarray(thresholds, dtype=float), label.shape[1]))
-        sums = row_sums(counts, groups.rows, groups.count)  # (G, K, 3)
-        f1 = unit_f1(replicate_sums(sums, weights))
-        means.append(np.nan_to_num(mean_of_known(f1)))
-        with_intervals["au"] = add_class_intervals(metrics["au"], f1, (sums[:, :, 1:].sum(axis=2) > 0).sum(axis=0))
-        bounds["au_f1"] = f1_bounds(metrics["au"]["f1"], means[-1], groups.count)
+    for task in (name for name in ("expr", "au") if name in metrics):
+        if task == "expr":
+            counts = expression_counts(*pooled.arrays(task), len(EXPRESSIONS))
+        else:
+            counts = unit_counts(*pooled.arrays(task), np.asarray(thresholds, dtype=float))
+        sums = row_sums(counts, groups.rows, groups.count)  # (G, C, 3)
+        f1, videos = f1_of(replicate_sums(sums, weights)), (sums[:, :, 1:].sum(axis=2) > 0).sum(axis=0)
+        mean = mean_of_known(f1)  # NaN where only videos without any expression label are drawn
+        means.append(mean if task == "expr" else np.nan_to_num(mean))
+        rows = {
+            name: row | {"f1_interval": as_share(f1_interval(row["f1"], f1[:, c], videos[c]))}
+            for c, (name, row) in enumerate(metrics[task]["per_class"].items())
+        }
+        with_intervals[task] = metrics[task] | {"per_class": rows}
+        bounds[f"{task}_f1"] = as_share(f1_interval(metrics[task]["f1"], means[-1], groups.count))
     bounds["score"] = bounds[names[0]] if len(names) == 1 else moved_interval(np.mean(means, axis=0))
     return with_intervals | {"intervals": groups.about() | bounds}
-
-
-def add_class_intervals(scores: dict[str, Any], f1: np.ndarray, videos: np.ndarray) -> dict[str, Any]:
-    """Return the scores of a task with an interval for the F1 of each class.
-
-    ``f1`` (R, C) of the replicates; ``videos`` (C,): the number of videos where the class occurs or is predicted.
-    """
-    per_class = {}
-    for c, (name, row) in enumerate(scores["per_class"].items()):
-        point = np.nan if row["f1"] is None else row["f1"]
-        per_class[name] = row | {"f1_interval": f1_bounds(point, f1[:, c], videos[c])}
-    return scores | {"per_class": per_class}
-
-
-def f1_bounds(point: float, replicates: np.ndarray, groups: int) -> Interval:
-    return as_share(f1_interval(point, replicates, groups))
 
 
 # -- text -----------------------------------------------------------------------------------------------------------

@@ -9,13 +9,12 @@ from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
 from analysis.intervals import Groups, as_share, classifier_intervals, confusions, draw_sums, row_sums, share_interval
-from analysis.metrics import Interval, brackets, score, share
+from analysis.metrics import SCORES, Interval, brackets, score, share
 from utils.errors import UserError
 
 BINS = 15
 POINTS = 101  # at most, of a risk-coverage curve
 COLDEST, HOTTEST = 1e-3, 1e3  # range of temperatures that is searched
-ABSTAIN_SCORES = ("uar", "war", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,6 @@ class Calibration:
     temperature: float | np.ndarray = 1.0
     fitted_on: str | None = None
     clips: int = 0  # that it was fitted on
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        return softmax(logits, self.temperature)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what best.pt keeps."""
@@ -196,13 +192,13 @@ def abstention(
     metrics["coverage"] = float(answered.mean())
     if answered.any():
         scores = score(label[answered], predicted[answered], names)
-        metrics |= {name: scores[name] for name in (*ABSTAIN_SCORES, "absent_classes")}
+        metrics |= {name: scores[name] for name in (*SCORES, "absent_classes")}
     else:
-        metrics |= dict.fromkeys(ABSTAIN_SCORES) | {"absent_classes": list(names)}
+        metrics |= dict.fromkeys(SCORES) | {"absent_classes": list(names)}
     if groups is not None:  # all groups are drawn, also those without any answer
         subset = Groups(groups.rows[answered], groups.count, groups.resampled)
         bounds = classifier_intervals(confusions(label[answered], predicted[answered], subset, len(names)))
-        metrics["intervals"] = {name: bounds[name] for name in ABSTAIN_SCORES}
+        metrics["intervals"] = {name: bounds[name] for name in SCORES}
         metrics["intervals"]["coverage"] = coverage_interval(answered, groups)
     return metrics
 

@@ -6,16 +6,17 @@ Either may be a run or a series: over seeds, whose mean counts, or over folds, w
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from analysis.intervals import ROUNDING, Groups, groups_of
-from analysis.metrics import brackets
-from analysis.paired import SCORES, Difference, Pair, mcnemar
+from analysis.metrics import SCORES, brackets
+from analysis.paired import Difference, Pair, mcnemar
 from analysis.report.statements import option_text
 from analysis.results import Predictions, read_metrics, read_predictions, temperature_of
 from utils.config import flag_of
@@ -23,11 +24,9 @@ from utils.errors import UserError
 from utils.runlog import RunLog
 from utils.text import markdown_table, plural, text_table
 
-TITLES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
 LEAST_SHARED = 0.5  # share of the clips of either run
 LISTED = 20  # flipped clips on the screen and in the Markdown; all are in flips.csv
 FLIP_COLUMNS = ("clip", "label", "a", "b", "flip")
-FLIPS = {(True, False): "right to wrong", (False, True): "wrong to right", (False, False): "wrong to wrong"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class ScoredRun:
     predictions: Predictions  # of the first seed
     predicted: np.ndarray
     seeds: tuple[str, ...]  # names of the runs of a series over seeds
-    split: str | None
-    selected_on: str | None
+    metrics: dict[str, Any]
     is_calibrated: bool
     options: dict[str, Any]
 
@@ -57,10 +55,10 @@ class Comparison:
     identical: bool
     mcnemar: dict[str, Any] | None  # None for series over seeds: a clip has several answers there
     flips: list[dict[str, str]]
-    runs: list[str] = field(default_factory=list)
-    seeds: list[list[str]] = field(default_factory=list)
-    options: dict[str, list[str]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    runs: list[str]
+    seeds: list[tuple[str, ...]]
+    options: dict[str, list[str]]
+    warnings: list[str]
 
 
 def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[str]) -> Comparison:
@@ -69,23 +67,37 @@ def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[s
     if a.folder.resolve() == b.folder.resolve():
         raise UserError(f"{a.folder}: compared with itself; name two runs")
     require_same_classes(a, b)
-    rows_a, rows_b, warnings = match_clips(a, b)
+    rows_a, rows_b, omissions = match_clips(a, b)
+    names, label = a.predictions.names, a.predictions.label[rows_a]
     ids = [a.predictions.ids[i] for i in rows_a]
     persons = [a.predictions.persons[i] or b.predictions.persons[j] for i, j in zip(rows_a, rows_b, strict=True)]
     groups = groups_of(ids, persons, ci)
-    warnings += [*doubts(a, b), *(groups.doubts() if groups is not None else [])]
-    return compare_models(
-        a.predictions.names,
-        ids,
-        a.predictions.label[rows_a],
-        a.predicted[:, rows_a],
-        b.predicted[:, rows_b],
-        groups,
-        a.seeds == b.seeds,
+    pair = Pair(label, a.predicted[:, rows_a], b.predicted[:, rows_b], groups, len(names), a.seeds == b.seeds)
+    scores = {}
+    for name in SCORES:
+        scores[name] = dict(zip("ab", pair.scores(name), strict=True)) | pair.difference(name).as_dict()
+    per_class = {}
+    for c, name in enumerate(names):
+        rows = label == c
+        recalls = [100 * float((model[:, rows] == c).mean()) if rows.any() else None for model in (pair.a, pair.b)]
+        per_class[name] = {"support": int(rows.sum()), "a": recalls[0], "b": recalls[1]}
+        per_class[name] |= pair.difference("recall", c).as_dict()
+    is_single = len(pair.a) == len(pair.b) == 1
+    test, flips = flips_of(names, ids, label, pair.a[0], pair.b[0]) if is_single else (None, [])
+    return Comparison(
+        clips=len(ids),
+        resampled=None if groups is None else groups.resampled,
+        groups=None if groups is None else groups.count,
+        scores=scores,
+        per_class=per_class,
+        verdict=verdict(pair.difference("uar"), groups),
+        identical=pair.is_identical,
+        mcnemar=test,
+        flips=flips,
         runs=[str(a.folder), str(b.folder)],
-        seeds=[list(a.seeds), list(b.seeds)],
+        seeds=[a.seeds, b.seeds],
         options=different_options(a, b, unimportant),
-        warnings=warnings,
+        warnings=[*omissions, *doubts(a, b), *(groups.doubts() if groups is not None else [])],
     )
 
 
@@ -103,8 +115,7 @@ def read_run(folder: Path) -> ScoredRun:
         predictions=predictions[0],
         predicted=np.stack([answers.predicted for answers in predictions]),
         seeds=seeds,
-        split=metrics.get("split"),
-        selected_on=metrics.get("selected_on"),
+        metrics=metrics,
         is_calibrated=all(temperature_of(read_metrics(folder / name)) != 1.0 for name in seeds or [""]),
         options=read_options(folder),
     )
@@ -151,28 +162,29 @@ def match_clips(a: ScoredRun, b: ScoredRun) -> tuple[list[int], list[int], list[
 
 def rows_by_clip(ids: list[str]) -> dict[tuple[str, int], int]:
     """Return {(clip, number of its occurrence): row}, since a list may name a clip twice."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     rows = {}
     for row, name in enumerate(ids):
-        counts[name] = counts.get(name, 0) + 1
+        counts[name] += 1
         rows[name, counts[name]] = row
     return rows
 
 
 def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
     """Return what makes the comparison unfair, or less than it seems."""
-    warnings = []
-    for letter, run in (("A", a), ("B", b)):
-        if "optimistic" in str(run.selected_on):
-            warnings.append(f"{letter} ({run.folder}) was selected on {run.selected_on}")
-    if a.split != b.split:
-        warnings.append(f"A is scored on {a.split} clips, B on {b.split} clips")
-    if a.is_calibrated != b.is_calibrated:
-        letter = "A" if a.is_calibrated else "B"
+    runs, warnings = {"A": a, "B": b}, []
+    for letter, run in runs.items():
+        if "optimistic" in str(run.metrics.get("selected_on")):
+            warnings.append(f"{letter} ({run.folder}) was selected on {run.metrics['selected_on']}")
+    splits = [run.metrics.get("split") for run in runs.values()]
+    if splits[0] != splits[1]:
+        warnings.append(f"A is scored on {splits[0]} clips, B on {splits[1]} clips")
+    calibrated = [letter for letter, run in runs.items() if run.is_calibrated]
+    if len(calibrated) == 1:
         warnings.append(
-            f"{letter} alone is calibrated: its probabilities are not the other's; which class wins is not moved"
+            f"{calibrated[0]} alone is calibrated: its probabilities are not the other's; which class wins is not moved"
         )
-    single = [letter for letter, run in (("A", a), ("B", b)) if not run.seeds]
+    single = [letter for letter, run in runs.items() if not run.seeds]
     if single:
         which = "each" if len(single) == 2 else single[0]
         warnings.append(f"one training of {which}: what another seed would do with it is not in the interval (--seeds)")
@@ -187,44 +199,6 @@ def different_options(a: ScoredRun, b: ScoredRun, unimportant: Collection[str]) 
         if values[0] != values[1]:
             differing[flag_of(name)] = [option_text(value) for value in values]
     return differing
-
-
-def compare_models(
-    names: tuple[str, ...],
-    ids: list[str],
-    label: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
-    groups: Groups | None,
-    same_seeds: bool,
-    **about: Any,
-) -> Comparison:
-    """Compare (S, N) predictions, one row per seed. ``about``: the fields of Comparison that are about the folders."""
-    pair = Pair(label, a, b, groups, len(names), same_seeds)
-    scores = {
-        name: dict(zip("ab", pair.scores(name), strict=True)) | pair.difference(name).as_dict() for name in SCORES
-    }
-    per_class = {}
-    for c, name in enumerate(names):
-        rows = label == c
-        recalls = [100 * float((model[:, rows] == c).mean()) if rows.any() else None for model in (a, b)]
-        per_class[name] = {"support": int(rows.sum()), "a": recalls[0], "b": recalls[1]}
-        per_class[name] |= pair.recall_difference(c).as_dict()
-    test, flips = None, []
-    if len(a) == len(b) == 1:
-        test, flips = flips_of(names, ids, label, a[0], b[0])
-    return Comparison(
-        clips=len(ids),
-        resampled=None if groups is None else groups.resampled,
-        groups=None if groups is None else groups.count,
-        scores=scores,
-        per_class=per_class,
-        verdict=verdict(pair.difference("uar"), groups),
-        identical=pair.is_identical,
-        mcnemar=test,
-        flips=flips,
-        **about,
-    )
 
 
 def verdict(uar: Difference, groups: Groups | None) -> str:
@@ -249,15 +223,18 @@ def flips_of(
     names: tuple[str, ...], ids: list[str], label: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Return McNemar's test of (N,) predictions, and every clip whose answer changed, answers that got worse first."""
-    right_a, right_b = a == label, b == label
-    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-    flips = []
-    for row in np.flatnonzero(a != b):
-        flip = FLIPS[bool(right_a[row]), bool(right_b[row])]
-        values = (ids[row], names[label[row]], names[a[row]], names[b[row]], flip)
-        flips.append(dict(zip(FLIP_COLUMNS, values, strict=True)))
-    test = {"a_alone_right": only_a, "b_alone_right": only_b, "p": mcnemar(only_a, only_b)}
-    return test, sorted(flips, key=lambda flip: list(FLIPS.values()).index(flip["flip"]))
+    flips: list[dict[str, str]] = []
+    for flip, rows in {
+        "right to wrong": (a == label) & (b != label),
+        "wrong to right": (a != label) & (b == label),
+        "wrong to wrong": (a != label) & (b != label) & (a != b),
+    }.items():
+        for i in np.flatnonzero(rows):
+            values = (ids[i], names[label[i]], names[a[i]], names[b[i]], flip)
+            flips.append(dict(zip(FLIP_COLUMNS, values, strict=True)))
+    kinds = Counter(flip["flip"] for flip in flips)
+    only_a, only_b = kinds["right to wrong"], kinds["wrong to right"]
+    return {"a_alone_right": only_a, "b_alone_right": only_b, "p": mcnemar(only_a, only_b)}, flips
 
 
 # -- what is written ------------------------------------------------------------------------------------------------
@@ -269,7 +246,11 @@ def write_comparison(log: RunLog, comparison: Comparison) -> dict[str, Any]:
     log.write_json("comparison.json", content)
     log.write_text("comparison.md", as_markdown(comparison))
     if comparison.mcnemar is not None:
-        log.write_text("flips.csv", as_csv(comparison.flips))
+        file = io.StringIO()
+        writer = csv.DictWriter(file, FLIP_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(comparison.flips)
+        log.write_text("flips.csv", file.getvalue())
     log.say(as_text(comparison))
     log.say(f"folder: {log.folder}")
     return content
@@ -302,17 +283,9 @@ def as_markdown(comparison: Comparison) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def as_csv(flips: list[dict[str, str]]) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, FLIP_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flips)
-    return file.getvalue()
-
-
 def score_rows(comparison: Comparison) -> list[list[str]]:
     rows = [["", "A", "B", "B - A", "95 %", "p"]]
-    rows += [[title, *number_cells(comparison.scores[name])] for name, title in TITLES.items()]
+    rows += [[title, *number_cells(comparison.scores[name])] for name, title in SCORES.items()]
     for name, values in comparison.per_class.items():
         rows.append([f"recall of {name} ({values['support']})", *number_cells(values)])
     return rows

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.metrics import KINDS, Interval, agreement_of, mean_shift, moments, percent, rates
+from analysis.metrics import KINDS, SCORES, Interval, agreement_of, mean_shift, moments, percent, rates
 from utils.errors import UserError
 
 REPLICATES = 2000
@@ -75,13 +75,11 @@ def row_sums(contributions: np.ndarray, rows: np.ndarray, count: int) -> np.ndar
     return sums.reshape(count, *contributions.shape[1:])
 
 
-def draw_weights(count: int, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
-    """Return (R, G): how often each of ``count`` groups is drawn, with replacement, in each replicate."""
-    return draw_kinds(np.ones(count), replicates, seed)
-
-
 def draw_kinds(sizes: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
-    """Return (R, K): how many groups of each kind are drawn, where kind k has ``sizes[k]`` groups that are alike."""
+    """Return (R, K): how many groups of each kind are drawn with replacement in each replicate.
+
+    Kind k has ``sizes[k]`` groups that are alike; with ones each group is a kind of its own.
+    """
     count = int(sizes.sum())
     return np.random.default_rng([seed, 8]).multinomial(count, sizes / count, size=replicates)
 
@@ -107,13 +105,11 @@ def kinds_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sums[first], sizes
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
-    """Return the middle ``level`` percent of (R,) values. Replicates without a score are NaN and do not count."""
+def interval(values: np.ndarray) -> Interval:
+    """Return the middle 95 % of (R,) values. Replicates without a score are NaN and do not count."""
     values = values[~np.isnan(values)]
-    if not len(values):
-        return None
-    tail = (100 - level) / 2
-    return [float(bound) for bound in np.percentile(values, [tail, 100 - tail])]
+    tail = (100 - LEVEL) / 2
+    return [float(bound) for bound in np.percentile(values, [tail, 100 - tail])] if len(values) else None
 
 
 def moved_interval(values: np.ndarray) -> Interval:
@@ -131,14 +127,17 @@ def add_intervals(metrics: dict[str, Any], label: np.ndarray, predicted: np.ndar
     rows = zip(metrics["per_class"].items(), bounds["recall"], bounds["f1"], strict=True)
     return metrics | {
         "per_class": {name: values | {"interval": recall, "f1_interval": f1} for (name, values), recall, f1 in rows},
-        "intervals": groups.about() | {name: bounds[name] for name in ("uar", "war", "macro_f1")},
+        "intervals": groups.about() | {name: bounds[name] for name in SCORES},
     }
 
 
 def confusions(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
-    """Return (G, C, C): the confusion matrix of each group."""
-    cells = (groups.rows * C + label) * C + predicted
-    return np.bincount(cells, minlength=groups.count * C * C).reshape(groups.count, C, C)
+    """Return (G, C, C): the confusion matrix of each group; (G, S, C, C) from (S, N) predictions of S models."""
+    models = np.atleast_2d(predicted)
+    S = len(models)
+    cells = ((groups.rows * S + np.arange(S)[:, None]) * C + label) * C + models
+    counts = np.bincount(cells.ravel(), minlength=groups.count * S * C * C)
+    return counts.reshape(groups.count, *predicted.shape[:-1], C, C)
 
 
 def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
     C = sums.shape[1]
     G = int((sums.sum(axis=(1, 2)) > 0).sum())
     if G < 2:
-        return {"uar": None, "war": None, "macro_f1": None, "recall": [None] * C, "f1": [None] * C}
+        return dict.fromkeys(SCORES) | {"recall": [None] * C, "f1": [None] * C}
     point, drawn_rates = rates(sums.sum(axis=0)), rates(draw_sums(sums))
     has_class = sums.sum(axis=2) > 0  # (G, C)
     concerned = (has_class | (sums.sum(axis=1) > 0)).sum(axis=0)  # groups with a clip of the class or taken for it
@@ -157,7 +156,7 @@ def classifier_intervals(sums: np.ndarray) -> dict[str, Any]:
         "recall": [share_interval(point.recall[c], drawn_rates.recall[:, c], has_class[:, c].sum()) for c in range(C)],
         "f1": [f1_interval(point.f1[c], drawn_rates.f1[:, c], concerned[c]) for c in range(C)],
     }
-    bounds |= {name: mean_interval(getattr(drawn_rates, name)) for name in ("uar", "war", "macro_f1")}
+    bounds |= {name: mean_interval(getattr(drawn_rates, name)) for name in SCORES}
     present = has_class.any(axis=0)
     if np.isin(point.recall[present], (0, 1)).all():
         bounds["uar"] = mean_of_extremes(point.recall[present] == 1, has_class[:, present])

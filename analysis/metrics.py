@@ -7,6 +7,7 @@ import numpy as np
 from utils.text import plural, text_table
 
 Interval = list[float] | None
+SCORES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}  # of all clips, with their titles
 KINDS = ("mae", "rmse", "pearson", "ccc")
 NOISE = 1e-12  # a variance below this share of the mean square is rounding error of equal numbers
 
@@ -49,10 +50,7 @@ def score(label: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> d
     """Return the scores of a classifier in percent. A class without clips is left out of UAR and named."""
     confusion = confusion_matrix(label, predicted, len(names))
     measured, support = rates(confusion), confusion.sum(axis=1)
-    return {
-        "uar": 100 * float(measured.uar),
-        "war": 100 * float(measured.war),
-        "macro_f1": 100 * float(measured.macro_f1),
+    return {name: 100 * float(getattr(measured, name)) for name in SCORES} | {
         "per_class": {
             name: {"recall": percent(measured.recall[c]), "support": int(support[c]), "f1": percent(measured.f1[c])}
             for c, name in enumerate(names)
@@ -79,8 +77,7 @@ def table(metrics: dict[str, Any]) -> str:
         rows.append([name, recall, brackets(row.get("interval")), str(support), worth])
     if not intervals:
         rows = [[cell for column, cell in enumerate(row) if column != 2] for row in rows]
-    titles = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
-    scores = [f"{title} {metrics[key]:.2f} {brackets(intervals.get(key))}".strip() for key, title in titles.items()]
+    scores = [f"{title} {metrics[key]:.2f} {brackets(intervals.get(key))}".strip() for key, title in SCORES.items()]
     lines = [*text_table(rows, "lrrrr"), f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})"]
     if intervals.get("groups", 0) > 1:
         lines.append(f"95 % intervals in brackets: {intervals['groups']} {intervals['resampled']} drawn again")

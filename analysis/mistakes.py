@@ -1,7 +1,6 @@
 """The mistakes of a scored run for people to look at: ``mistakes/`` in its folder, with a strip of frames per clip."""
 
 import csv
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -30,15 +29,36 @@ def write_mistakes(clips: list[Clip], views: Views, log: RunLog, *, root: str | 
         rows = list(csv.DictReader(file))
     reasons = choose(rows)
     source = open_source(views) if reasons and with_frames else None
-    entries, strips, failures = [], [], []
-    for row, why in reasons.items():
-        strip, failure = (None, None) if source is None else strip_or_failure(clips[row], views, source)
-        strips.append(strip)
-        failures += [failure] if failure else []
-        entries.append(entry(rows[row], why))
+    mistakes, strips, failures = [], {}, []
+    for number, (i, why) in enumerate(reasons.items(), 1):
+        row, name = rows[i], f"mistake-{number:02d}.jpg"
+        if source is not None:
+            try:
+                strips[name] = encode(draw_strip(clips[i], views, source))
+            except (BadFrame, UserError, OSError, ValueError, KeyError, IndexError) as error:
+                failures.append(one_line(str(error))[:200])
+        mistakes.append(
+            {
+                "clip": row["clip"],
+                "person": row.get("person") or None,
+                "label": row["label"],
+                "predicted": row["predicted"],
+                "confidence": float(row[f"prob_{row['predicted']}"]),
+                "p_true": float(row[f"prob_{row['label']}"]),
+                "why": why,
+                "file": name if name in strips else None,
+            }
+        )
     if failures:
         log.warn(f"mistakes/: {plural(len(failures), 'picture')} could not be made ({failures[0]})")
-    write_folder(log.folder / "mistakes", entries, strips, set_note(root))
+    folder = log.folder / "mistakes"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("mistake-*.jpg"):
+        old.unlink()
+    for name, data in strips.items():
+        (folder / name).write_bytes(data)
+    # Last, so that it never names a missing file.
+    write_json(folder / "mistakes.json", {"note": set_note(root), "mistakes": mistakes})
 
 
 def choose(rows: list[dict[str, str]]) -> dict[int, list[str]]:
@@ -61,28 +81,11 @@ def choose(rows: list[dict[str, str]]) -> dict[int, list[str]]:
     return {i: reasons[i] for i in surest if i in reasons}
 
 
-def entry(row: dict[str, str], why: list[str]) -> dict[str, Any]:
-    return {
-        "clip": row["clip"],
-        "person": row.get("person") or None,
-        "label": row["label"],
-        "predicted": row["predicted"],
-        "confidence": float(row[f"prob_{row['predicted']}"]),
-        "p_true": float(row[f"prob_{row['label']}"]),
-        "why": why,
-    }
-
-
-def strip_or_failure(clip: Clip, views: Views, source: Any) -> tuple[bytes | None, str | None]:
-    """Return the JPEG of a clip's strip, or why there is none. ``source`` gives the square crops."""
-    try:
-        return encode(draw_strip(clip, views, source)), None
-    except (BadFrame, UserError, OSError, ValueError, KeyError, IndexError) as error:
-        return None, one_line(str(error))[:200]
-
-
 def draw_strip(clip: Clip, views: Views, source: Any) -> np.ndarray:
-    """Return (H, W, 3): up to four of the frames that the model saw, first to last, face above context."""
+    """Return (H, W, 3): up to four of the frames that the model saw, first to last, face above context.
+
+    ``source`` gives the square crops.
+    """
     indexes = np.asarray(indexes_of(clip, views, np.random.default_rng(0), training=False))
     indexes = indexes[np.unique(np.linspace(0, len(indexes) - 1, min(FRAMES, len(indexes))).round().astype(int))]
     pixels = source.squares(clip, indexes, {stream: [PLAIN] for stream in streams_of(views)}).pixels
@@ -106,15 +109,3 @@ def encode(picture: np.ndarray) -> bytes:
     if not is_done:
         raise ValueError("OpenCV could not write a JPEG")
     return data.tobytes()
-
-
-def write_folder(folder: Path, entries: list[dict[str, Any]], strips: list[bytes | None], note: str | None) -> None:
-    """Write the strips, then ``mistakes.json``, so that it never names a missing file."""
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("mistake-*.jpg"):
-        old.unlink()
-    for number, (mistake, strip) in enumerate(zip(entries, strips, strict=True), 1):
-        mistake["file"] = None if strip is None else f"mistake-{number:02d}.jpg"
-        if strip is not None:
-            (folder / mistake["file"]).write_bytes(strip)
-    write_json(folder / "mistakes.json", {"note": note, "mistakes": entries})

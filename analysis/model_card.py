@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from analysis.report import statements
-from analysis.report.document import MARKDOWN
+from analysis.report.markup import MARKDOWN
 from analysis.report.runs import Run, interval_of, read_run
 from dataloader.annotation import set_note
 from utils.runlog import RunLog

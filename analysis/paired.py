@@ -23,9 +23,8 @@ from analysis.intervals import (
     interval,
     mean_interval,
 )
-from analysis.metrics import Interval, Rates, rates
+from analysis.metrics import SCORES, Interval, Rates, rates
 
-SCORES = ("uar", "war", "macro_f1")
 SEED_STREAM = 1  # random stream that seeds are drawn from
 ALPHA = 1 - LEVEL / 100
 
@@ -64,7 +63,7 @@ class Pair:
     def _sums(self) -> np.ndarray:
         """(G, S + S', C, C) confusion matrices."""
         groups = self.groups or Groups(np.zeros(len(self.label), dtype=int), 1, "clips")
-        return confusions_of(self.label, np.concatenate([self.a, self.b]), groups, self.C)
+        return confusions(self.label, np.concatenate([self.a, self.b]), groups, self.C)
 
     @cached_property
     def _rates(self) -> Rates:
@@ -83,15 +82,9 @@ class Pair:
         values, S = 100 * getattr(self._rates, name), len(self.a)
         return float(values[:S].mean()), float(values[S:].mean())
 
-    def difference(self, name: str) -> Difference:
-        """Return the score of ``b`` minus that of ``a``."""
-        return self._difference(name, ...)
-
-    def recall_difference(self, label: int) -> Difference:
-        return self._difference("recall", (..., label))
-
-    def _difference(self, name: str, part: Any) -> Difference:
-        S = len(self.a)
+    def difference(self, name: str, label: int | None = None) -> Difference:
+        """Return the score of ``b`` minus that of ``a``; of ``recall`` that of one class, ``label``."""
+        S, part = len(self.a), ... if label is None else (..., label)
         values = getattr(self._rates, name)[part]
         value = values[S:].mean() - values[:S].mean()
         if np.isnan(value):
@@ -116,11 +109,6 @@ class Pair:
         return int((abs(distance.reshape(len(distance), -1)) > ROUNDING).any(axis=1).sum())
 
 
-def confusions_of(label: np.ndarray, predicted: np.ndarray, groups: Groups, C: int) -> np.ndarray:
-    """Return (G, S, C, C): the confusion matrices of each group from (S, N) predictions."""
-    return np.stack([confusions(label, row, groups, C) for row in predicted], axis=1)
-
-
 def mean_over_seeds(values: np.ndarray, stream: int = SEED_STREAM) -> np.ndarray:
     """Return (R,) means of (R, S) values over seeds, with other seeds drawn in each replicate.
 
@@ -141,18 +129,17 @@ def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | No
     """
     if groups is None or groups.count < 2:
         return dict.fromkeys(SCORES)
-    sums = confusions_of(label, predicted, groups, C)
+    sums = confusions(label, predicted, groups, C)
     replicates = rates(draw_sums(sums))
     means = {name: mean_interval(getattr(replicates, name).mean(axis=1)) for name in SCORES}
     if len(predicted) > 1 and None not in means.values():
         return means
     models = [classifier_intervals(sums[:, s]) for s in range(len(predicted))]
-    exact = {name: mean_of_bounds([bounds[name] for bounds in models]) for name in SCORES}
-    return exact if len(predicted) == 1 else {name: means[name] or exact[name] for name in SCORES}
-
-
-def mean_of_bounds(bounds: list[Interval]) -> Interval:
-    return None if None in bounds else np.mean(bounds, axis=0).tolist()
+    for name in SCORES:
+        bounds = [model[name] for model in models]
+        if len(predicted) == 1 or means[name] is None:
+            means[name] = None if None in bounds else np.mean(bounds, axis=0).tolist()
+    return means
 
 
 def sign_p(differences: np.ndarray, count: int) -> float:
@@ -175,12 +162,10 @@ def mcnemar(only_a_right: int, only_b_right: int) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p values: the smallest times their number, the next times one less, never decreasing."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, highest = [0.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = highest
-    return adjusted
+    p = np.asarray(p, dtype=float)
+    order, adjusted = p.argsort(kind="stable"), np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]))
+    return adjusted.tolist()
 
 
 def sd(values: Sequence[float]) -> float | None:

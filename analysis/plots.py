@@ -1,5 +1,10 @@
-"""Pictures of a run as PNG: confusion matrix, training curves, agreement, reliability. They need no display."""
+"""Pictures of a run, as PNG files and as SVG inside a report. They need no display."""
 
+import io
+import re
+import warnings
+from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,40 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.report.runs import is_number
 
 plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
+Point = tuple[float, float]
+Row = tuple[str, float, list[float] | None]  # name, score, interval
+WIDTH, HEIGHT = 380, 240  # of a figure in a report, in pixels of the page
+NAME_LETTERS = 24  # of a row's name; longer ones are cut
+LEGEND_LETTERS = 34  # that fit into one line above a figure
+INK, MUTED, LINE = "#16191d", "#555e68", "#d3d9df"
+COLOURS = ("#0a569f", "#a84a00", "#00695c", "#8a3480")  # of curves
+DASHES = ("-", (0, (3.5, 2)), (0, (1, 2)), (0, (4.5, 1.5, 1, 1.5)))
+FIRST = COLOURS[0]
+VARIABLES = dict(  # colour of a figure → variable of style.css, which differs in light and dark
+    zip((INK, MUTED, LINE, *COLOURS), ("ink", "muted", "line", "first", "second", "third", "fourth"), strict=True)
+)
+STYLE = matplotlib.rc_context(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "report",
+        "font.size": 11,
+        "text.color": INK,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": MUTED,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": MUTED,
+        "lines.solid_capstyle": "round",
+        "lines.dash_capstyle": "round",
+    }
+)
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
 
 
 def draw_confusion(metrics: dict[str, Any], title: str) -> Figure:
@@ -59,69 +96,166 @@ def draw_agreement(
     return figure
 
 
+@STYLE
 def draw_curves(history: list[dict[str, Any]]) -> Figure:
     """Draw loss terms, and UAR and WAR, over epochs."""
-    figure, (losses, scores) = plt.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")
-    epochs = [line["epoch"] for line in history]
-    marker = "o" if len(epochs) < 30 else None
-    terms = sorted({key for line in history for key in line if "loss" in key})
-    for name in terms if len(terms) > 2 else terms[:1]:  # a single term is the whole loss
-        label = name.replace("train/loss_", "train, ").replace("/", " ")
-        losses.plot(epochs, [line.get(name, np.nan) for line in history], label=label, marker=marker, ms=3)
-    losses.set(xlabel="epoch", title="loss")
-    for split, style in (("train", "--"), ("val", "-"), ("test", "-")):
-        for metric, colour in (("uar", "tab:blue"), ("war", "tab:orange")):
-            if any(f"{split}/{metric}" in line for line in history):
-                values = [line.get(f"{split}/{metric}", np.nan) for line in history]
-                label = f"{split} {metric.upper()}"
-                scores.plot(epochs, values, style, color=colour, label=label, marker=marker, ms=3)
-    scores.set(xlabel="epoch", title="recall, %", ylim=(0, 100))
-    for axes in (losses, scores):
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if axes.lines:
-            axes.legend(fontsize=8)
+    terms = sorted({key for row in history for key in row if "loss" in key})
+    terms = terms if len(terms) > 2 else terms[:1]  # a single term is the whole loss
+    losses = {key: key.replace("train/loss_", "train, ").replace("/", " ") for key in terms}
+    scores = {
+        f"{split}/{name}": f"{split} {name.upper()}" for split in ("train", "val", "test") for name in ("uar", "war")
+    }
+    figure, grid = plt.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")
+    for axes, names, unit, top in zip(grid, (losses, scores), ("loss", "recall, %"), (None, 100.0), strict=True):
+        clear_frame(axes)
+        series = [(name, points_of(history, key)) for key, name in names.items()]
+        if series := [(name, points) for name, points in series if points]:
+            plot_curves(axes, series, unit, top)
     return figure
 
 
+@STYLE
 def draw_reliability(metrics: dict[str, Any], title: str) -> Figure:
     """Draw the accuracy in each bin of confidence, and the error rate among the surest answers."""
+    calibration, curve = metrics["calibration"], metrics["risk_coverage"]
     figure, (bins, risk) = plt.subplots(1, 2, figsize=(10, 4.8), dpi=150, layout="constrained")
-    draw_bins(bins, metrics["calibration"])
-    draw_risk(risk, metrics["risk_coverage"])
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def draw_bins(axes: Axes, calibration: dict[str, Any]) -> None:
-    """Draw a bar per bin, the darker the more clips, and the line on which confidence equals accuracy."""
-    bins = [row for row in calibration["bins"] if row["count"]]
-    most = max(row["count"] for row in bins)
-    colours = plt.get_cmap("Blues")([0.25 + 0.65 * row["count"] / most for row in bins])
-    width = calibration["bins"][0]["high"]
-    centres = [row["low"] + width / 2 for row in bins]
-    axes.bar(centres, [row["accuracy"] for row in bins], 0.94 * width, color=colours, edgecolor="0.3", linewidth=0.6)
-    axes.plot([0, 1], [0, 1], "--", color="0.45", linewidth=1)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-    for centre, row in zip(centres, bins, strict=True):
-        style = {"ha": "center", "va": "bottom", "fontsize": 8, "color": "0.2", "bbox": box}
-        axes.text(centre, row["accuracy"] + 0.014, row["count"], **style)
+    for axes in (bins, risk):
+        clear_frame(axes)
+    plot_bins(bins, [row for row in calibration["bins"] if row["count"]])
+    plot_risk(risk, curve)
     fitted_on, T = calibration["fitted_on"], calibration["temperature"]
     fitted = "" if fitted_on is None else f", T{'' if T is None else f' {T:.2f}'} fitted on {fitted_on}"
-    axes.set_title(f"ECE {calibration['ece']:.1f} %{fitted}", fontsize=10)
-    axes.set(xlim=(0, 1), ylim=(0, 1.08), xlabel="confidence (clips of a bin above its bar)", ylabel="accuracy")
-
-
-def draw_risk(axes: Axes, curve: dict[str, Any]) -> None:
-    risk = [100 * value for value in curve["risk"]]
-    axes.plot([100 * value for value in curve["coverage"]], risk, color="tab:blue", linewidth=1.8, clip_on=False)
-    axes.axhline(risk[-1], linestyle=":", color="0.5", linewidth=1)
-    axes.set_title(f"AURC {curve['aurc']:.4f}; all answered: {risk[-1]:.1f} % wrong", fontsize=10)
-    axes.set(xlim=(0, 100), ylim=(0, max(5, 1.15 * max(risk))), xlabel="answered, the surest first, %")
-    axes.set_ylabel("wrong among them, %")
-    axes.grid(alpha=0.3)
+    bins.set_title(f"ECE {calibration['ece']:.1f} %{fitted}", fontsize=10)
+    risk.set_title(f"AURC {curve['aurc']:.4f}; all answered: {100 * curve['risk'][-1]:.1f} % wrong", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:
     figure.savefig(path)
     plt.close(figure)
+
+
+# -- panels of files and of reports ---------------------------------------------------------------------------------
+
+
+def points_of(history: list[dict[str, Any]], key: str) -> list[Point]:
+    """Return (epoch, value) of a metric."""
+    return [(row["epoch"], row[key]) for row in history if is_number(row.get(key)) and is_number(row.get("epoch"))]
+
+
+def plot_intervals(axes: Axes, rows: list[Row], top: float, guess: float | None = None) -> None:
+    """Draw a dot for each score from 0 to ``top`` and a line over its interval; ``guess``: the score of guessing."""
+    axes.figure.set_figheight((36 + 30 * len(rows) + (16 if guess is not None else 0)) / 72)
+    for y, (_, value, bounds) in enumerate(rows):
+        if bounds is not None:
+            axes.plot(bounds, [y, y], color=FIRST, linewidth=2, clip_on=False)
+            for end in bounds:
+                axes.plot([end, end], [y - 0.16, y + 0.16], color=FIRST, linewidth=2, clip_on=False)
+        dot(axes, value, y, 9)
+    if guess is not None:
+        guide(axes, [guess, guess], [-0.5, len(rows) - 0.5])
+        axes.set_xlabel(f"dashed: chance {guess:.3g}")
+    axes.grid(axis="x", color=LINE, linewidth=1, clip_on=False)
+    names = [name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…" for name, *_ in rows]
+    axes.set_yticks(range(len(rows)), names, color=INK)
+    axes.set(xlim=(0, top), ylim=(len(rows) - 0.5, -0.5))
+
+
+def plot_curves(
+    axes: Axes, series: list[tuple[str, list[Point]]], unit: str, top: float | None = None, best: int | None = None
+) -> None:
+    """Draw values over epochs; ``best`` is the epoch that was kept."""
+    points = [point for _, line in series for point in line]
+    epochs, values = zip(*points, strict=True)
+    low, high = min(0.0, *values), top or max(values) * 1.05 or 1.0
+    if best is not None and min(epochs) <= best <= max(epochs):
+        guide(axes, [best, best], [low, high])
+    for k, (name, line) in enumerate(series):
+        x, y = zip(*line, strict=True)
+        colour, dashes = COLOURS[k % len(COLOURS)], DASHES[(k + k // len(COLOURS)) % len(DASHES)]
+        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2, clip_on=False, label=name)
+        if len(line) == 1:
+            dot(axes, *line[0], 7, colour)
+    axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
+    axes.set(xlim=(min(epochs), max(*epochs, min(epochs) + 1)), ylim=(low, high), xlabel="epoch", ylabel=unit)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    columns = 4 if sum(len(name) for name, _ in series) <= LEGEND_LETTERS else 2
+    legend = {"ncols": columns, "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 10}
+    axes.legend(handlelength=1.8, columnspacing=1.2, borderaxespad=0.2, labelcolor=MUTED, **legend)
+
+
+def plot_bins(axes: Axes, bins: list[dict[str, Any]]) -> None:
+    """Draw bins that hold clips: bars are accuracy, dots mean confidence."""
+    axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
+    guide(axes, [0, 100], [0, 100])
+    for row in bins:
+        middle, width = 50 * (row["low"] + row["high"]), 100 * (row["high"] - row["low"]) - 0.6
+        axes.bar(middle, 100 * row["accuracy"], width, color=FIRST, alpha=0.28, clip_on=False)
+        dot(axes, 100 * row["confidence"], 100 * row["accuracy"], 7)
+        axes.text(middle, 2, row["count"], ha="center", fontsize=9, color=INK)
+    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence, %", ylabel="correct, %")
+
+
+def plot_risk(axes: Axes, curve: dict[str, Any]) -> None:
+    """Draw the share of wrong answers among those that are given when the least sure are withheld."""
+    coverage, risk = ([100 * share for share in curve[name]] for name in ("coverage", "risk"))
+    axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
+    axes.plot(coverage, risk, color=FIRST, linewidth=2, clip_on=False)
+    highest = max(5.0, 110 * max(curve["risk"]))
+    axes.set(xlim=(0, 100), ylim=(0, highest), xlabel="clips answered, %", ylabel="of these wrong, %")
+
+
+def clear_frame(axes: Axes) -> None:
+    """Take away the frame and the marks of ticks."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(bottom=False, left=False, labelsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def dot(axes: Axes, x: float, y: float, size: float, colour: str = FIRST) -> None:
+    """Draw a dot as a line with round ends: a marker's SVG needs an id that is unique in the page.
+
+    Its length is next to nothing, and not 0, since a line of length 0 is missing in a PNG.
+    """
+    axes.plot([x, x + 1e-9], [y, y], color=colour, linewidth=size, clip_on=False, snap=False)
+
+
+def guide(axes: Axes, x: list[float], y: list[float]) -> None:
+    """Draw a thin dashed line."""
+    axes.plot(x, y, color=MUTED, linestyle=(0, (3, 3)), linewidth=1, clip_on=False)
+
+
+# -- SVG of a report ------------------------------------------------------------------------------------------------
+
+
+@STYLE
+def draw_svg(description: str, plot: Callable[..., None], *content: Any) -> str:
+    """Return what ``plot(axes, *content)`` draws as an SVG element that a screen reader describes.
+
+    Units of an SVG are points of 1/72 inch, which the page takes as pixels; its colours and its font are the page's.
+    """
+    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout="constrained")
+    axes = figure.add_subplot()
+    for patch in (figure.patch, axes.patch):
+        patch.set_visible(False)
+    clear_frame(axes)
+    plot(axes, *content)
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that Matplotlib's font lacks: the browser has them
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    drawing = buffer.getvalue().partition("</defs>")[2]  # before it stands a style that would hold for the whole page
+    drawing = re.sub(r"\s*(<[^>]*>)\s*", lambda tag: page_tag(tag[1]), drawing)
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(description)}">{drawing}'
+
+
+def page_tag(tag: str) -> str:
+    """Return a tag of an SVG with the colours and the font of the page, fewer digits, and no id."""
+    if re.fullmatch(r'<g( id="[^"]*")?>|</g>', tag):
+        return ""
+    tag = re.sub(r' id="[^"]*"| transform="rotate\(-0 [^"]*"|font-family: [^;"]*;? ?|\n', "", tag)
+    tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+    return re.sub("|".join(VARIABLES), lambda colour: f"var(--{VARIABLES[colour[0]]})", tag)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,33 +42,29 @@ class Predictions:
 
 def write_results(
     log: RunLog,
-    *,
-    names: tuple[str, ...],
-    ids: list[str],
-    label: np.ndarray,
-    logits: np.ndarray,
+    predictions: Predictions,
     metrics: dict[str, Any],
+    *,
     split: str,
     selected_on: str,
     title: str,
-    persons: Sequence[str | None] | None = None,
     ci: str = "auto",
     abstain: float | None = None,
     calibrated: Calibration = RAW,
 ) -> dict[str, Any]:
-    """Write the results of (N, C) logits into the run folder, print the scores, and return all metrics.
+    """Write the results of a scored set into the run folder, print the scores, and return all metrics.
 
-    ``persons`` is who is in each clip, None where that is not known for any. ``ci`` and ``abstain``: as the flags.
+    ``ci`` and ``abstain``: as the flags.
     """
-    persons = persons or [None] * len(ids)
-    predicted = logits.argmax(axis=-1)
-    probabilities = calibrated.probabilities(logits)
+    label, logits = predictions.label, predictions.logits
+    probabilities = softmax(logits, calibrated.temperature)
     answered = None if abstain is None else probabilities.max(axis=1) >= abstain
-    write_predictions(log.folder / "predictions.csv", names, ids, persons, label, logits, probabilities, answered)
-    groups = groups_of(ids, persons, ci)
+    write_predictions(log.folder / "predictions.csv", predictions, probabilities, answered)
+    groups = groups_of(predictions.ids, predictions.persons, ci)
     metrics = assess(metrics, label, logits, calibrated, groups)
     if answered is not None:
-        metrics["abstain"] = abstention(abstain, answered, label, predicted, names, groups)
+        names = predictions.names
+        metrics["abstain"] = abstention(abstain, answered, label, predictions.predicted, names, groups)
     metrics = metrics | {"split": split, "selected_on": selected_on}
     log.write_metrics(metrics)
     draw(log, metrics, title, split)
@@ -105,36 +100,29 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
     """Draw the pictures into the run folder and into TensorBoard."""
     from analysis.plots import draw_confusion, draw_reliability, save
 
-    pictures = {
-        "confusion": ("confusion_matrix.png", draw_confusion),
-        "reliability": ("reliability.png", draw_reliability),
-    }
-    for kind, (file, draw_picture) in pictures.items():
-        save(draw_picture(metrics, title), log.folder / file)
-        with Image.open(log.folder / file) as picture:  # drawing it once more for TensorBoard would take as long again
-            log.board.add_image(f"{kind}/{split}", np.asarray(picture.convert("RGB")), dataformats="HWC")
+    for kind, draw_picture in (("confusion_matrix", draw_confusion), ("reliability", draw_reliability)):
+        file = log.folder / f"{kind}.png"
+        save(draw_picture(metrics, title), file)
+        with Image.open(file) as picture:  # drawing it once more for TensorBoard would take as long again
+            pixels = np.asarray(picture.convert("RGB"))
+        log.board.add_image(f"{kind.removesuffix('_matrix')}/{split}", pixels, dataformats="HWC")
 
 
 def write_predictions(
-    path: Path,
-    names: tuple[str, ...],
-    ids: list[str],
-    persons: Sequence[str | None],
-    label: np.ndarray,
-    logits: np.ndarray,
-    probabilities: np.ndarray,
-    answered: np.ndarray | None,
+    path: Path, predictions: Predictions, probabilities: np.ndarray, answered: np.ndarray | None
 ) -> None:
     """Write one row per clip: names, logits and probabilities of every class; with ``--abstain``, if it is answered."""
-    numbers = np.concatenate([logits, probabilities], axis=1)
-    columns = [f"logit_{name}" for name in names] + [f"prob_{name}" for name in names]
-    ends = [[]] * len(ids) if answered is None else [[int(value)] for value in answered]
+    names, predicted = predictions.names, predictions.predicted
+    numbers = [f"{kind}_{name}" for kind in ("logit", "prob") for name in names]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["clip", "person", "label", "predicted", *columns, *([] if answered is None else ["answered"])])
-        for clip, person, true, row, end in zip(ids, persons, label, numbers, ends, strict=True):
-            predicted = names[int(row[: len(names)].argmax())]
-            writer.writerow([clip, person or "", names[true], predicted, *(f"{value:.9g}" for value in row), *end])
+        columns = ["clip", "person", "label", "predicted", *numbers]
+        writer.writerow(columns if answered is None else [*columns, "answered"])
+        for i, values in enumerate(np.concatenate([predictions.logits, probabilities], axis=1)):
+            answers = names[predictions.label[i]], names[predicted[i]]
+            person = predictions.persons[i] or ""
+            row = [predictions.ids[i], person, *answers, *(f"{value:.9g}" for value in values)]
+            writer.writerow(row if answered is None else [*row, int(answered[i])])
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

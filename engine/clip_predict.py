@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.calibration import RAW, Calibration
 from analysis.mistakes import write_mistakes
-from analysis.results import write_results
+from analysis.results import Predictions, write_results
 from dataloader.annotation import Clip
 from dataloader.clips import Views
 from dataloader.loader import Batch
@@ -49,15 +49,11 @@ def score_and_write(
         return metrics
     metrics = write_results(
         session.log,
-        names=task.names,
-        ids=ids,
-        label=label,
-        logits=logits,
-        metrics=metrics,
+        Predictions(task.names, ids, [clip.person for clip in clips], label, logits),
+        metrics,
         split=split,
         selected_on=selected_on,
         title=config.run.exper_name,
-        persons=[clip.person for clip in clips],
         ci=config.results.ci,
         abstain=config.results.abstain,
         calibrated=calibrated,

@@ -44,15 +44,11 @@ def write_pooled(log: RunLog, finished: list[FinishedRun], config: Config) -> Me
     spread = mean_and_sd(list(runs.values()))
     results = write_results(
         log,
-        names=predictions.names,
-        ids=predictions.ids,
-        label=predictions.label,
-        logits=predictions.logits,
-        metrics=score(predictions.label, predictions.predicted, predictions.names) | {"runs": runs} | spread,
+        predictions,
+        score(predictions.label, predictions.predicted, predictions.names) | {"runs": runs} | spread,
         split=metrics[0]["split"],
         selected_on=metrics[0]["selected_on"],
         title=f"{config.run.exper_name}, {len(folders)} runs pooled",
-        persons=predictions.persons,
         ci=config.results.ci,
         abstain=config.results.abstain,
         calibrated=calibration_of(folders, metrics),

@@ -9,7 +9,11 @@ from typing import Any
 
 from utils.errors import UserError, reason_of
 
-LONG_VIDEO_TASKS = ("va", "expr", "au")
+TASKS = {  # of long videos, each with its title and its main number
+    "va": ("Valence and arousal, CCC", "ccc"),
+    "expr": ("Expression, macro F1", "f1"),
+    "au": ("Action units, mean F1", "f1"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Run:
         """Warnings, contents of the lists and the best epoch; runs of older versions have none."""
         facts = self.metrics.get("facts")
         return facts if isinstance(facts, dict) else {}
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """Intervals of the scores, and how they were made; empty with ``--ci off``."""
+        return self.metrics.get("intervals") or {}
 
     @property
     def members(self) -> dict[str, dict[str, Any]]:
@@ -105,7 +114,7 @@ def kind_of(metrics: dict[str, Any]) -> str:
         return "classes"
     if "targets" in metrics:
         return "numbers"
-    return "long videos" if any(task in metrics for task in LONG_VIDEO_TASKS) else "other"
+    return "long videos" if any(task in metrics for task in TASKS) else "other"
 
 
 def read_text(path: Path) -> str:
@@ -181,14 +190,11 @@ def is_interval(bounds: Any) -> bool:
 
 def interval_of(run: Run, name: str) -> list[float] | None:
     """Return the interval of a score of all clips, or of the main number of a task of long videos."""
-    intervals = run.metrics.get("intervals") or {}
-    bounds = intervals.get(f"{name}_ccc" if name == "va" else f"{name}_f1" if name in LONG_VIDEO_TASKS else name)
-    return list(bounds) if is_interval(bounds) else None
+    bounds = run.intervals.get(f"{name}_{TASKS[name][1]}" if name in TASKS else name)
+    return bounds if is_interval(bounds) else None
 
 
 def ccc_interval(run: Run, target: str) -> list[float] | None:
     """Return the interval of the CCC of a target, or of ``mean``, the mean over all of them."""
-    intervals = run.metrics.get("intervals") or {}
-    row = intervals.get("mean") if target == "mean" else (intervals.get("targets") or {}).get(target)
-    bounds = row.get("ccc") if isinstance(row, dict) else None
-    return bounds if is_interval(bounds) else None
+    rows = {"mean": run.intervals.get("mean")} | (run.intervals.get("targets") or {})
+    return (rows.get(target) or {}).get("ccc")

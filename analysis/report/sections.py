@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.report.document import Bar, Beside, Cell, Figure, Folded, Heading, Paragraph, Picture, Table, Warnings
-from analysis.report.figures import Point, Row, draw_curves, draw_intervals, draw_reliability, draw_risk, to_svg
+from analysis.plots import Row, draw_svg, plot_bins, plot_curves, plot_intervals, plot_risk, points_of
+from analysis.report.document import Beside, Cell, Figure, Folded, Heading, Paragraph, Part, Picture, Table, Warnings
 from analysis.report.runs import Run, interval_of, is_interval, is_number
 from analysis.report.statements import (
     SCORES,
     best_epoch,
-    cautions,
     chance,
     how_to_get,
     list_contents,
@@ -45,22 +44,15 @@ class OptionFacts:
     differing: Callable[[dict[str, Any]], dict[str, Any]]  # returns a run's options that differ from the defaults
 
 
-def warning_parts(run: Run) -> list[Any]:
-    items = cautions(run)
-    return [Warnings(items)] if items else [Paragraph("Nothing in this run gave reason for a warning.")]
+def warning_part(items: list[tuple[str, str]], otherwise: str) -> Part:
+    return Warnings(items) if items else Paragraph(otherwise)
 
 
-def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Any]:
+def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Part]:
     """Return everything about a run but its warnings, with at most so many ``pictures`` of mistakes."""
-    score_parts = {
-        "classes": class_parts,
-        "numbers": number_parts,
-        "long videos": video_parts,
-        "other": other_parts,
-    }[run.kind]
-    parts = score_parts(run, level)
-    curves = curve_figures(run)
-    if curves:
+    kinds = {"classes": class_parts, "numbers": number_parts, "long videos": video_parts, "other": other_parts}
+    parts = kinds[run.kind](run, level)
+    if curves := curve_figures(run):
         best = best_epoch(run)
         note = [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
         parts += [Heading(level, "Training"), *note, Beside(curves)]
@@ -72,7 +64,7 @@ def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list
 # -- scores of classes ----------------------------------------------------------------------------------------------
 
 
-def class_parts(run: Run, level: int) -> list[Any]:
+def class_parts(run: Run, level: int) -> list[Part]:
     rows = [(title, run.metrics[name], interval_of(run, name)) for name, title in SCORES.items() if name in run.metrics]
     caption = f"Scores on {run.split}, in percent"
     parts = [
@@ -91,8 +83,8 @@ def score_figure(rows: list[Row], top: float, caption: str, details: str, guess:
     """Return a figure of scores from 0 to ``top`` with their intervals; a screen reader gets the numbers."""
     digits = 1 if top == 100 else 3
     scores = [f"{name} {value:.{digits}f}" + (f", {span(b, digits)}" if b else "") for name, value, b in rows]
-    figure = draw_intervals(rows, top, guess)
-    return Figure(to_svg(figure, f"{caption}: {'; '.join(scores)}"), caption, details)
+    drawing = draw_svg(f"{caption}: {'; '.join(scores)}", plot_intervals, rows, top, guess)
+    return Figure(drawing, caption, details)
 
 
 def score_table(run: Run) -> Table:
@@ -101,24 +93,17 @@ def score_table(run: Run) -> Table:
         "war": "share of all clips that is right",
         "macro_f1": "mean of the classes' F1",
     }
-    rows: list[list[Any]] = [
-        [title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]]
-        for name, title in SCORES.items()
-    ]
+    rows = []
+    for name, title in SCORES.items():
+        rows.append([title, percent(run.metrics.get(name), 2), span(interval_of(run, name), 2), meaning[name]])
     withheld = run.metrics.get("abstain") or {}
     if is_number(withheld.get("coverage")):  # from 0 to 1, as its interval
         bounds = withheld.get("intervals") or {}
         coverage = [100 * bound for bound in bounds.get("coverage") or []]
+        uar, uar_bounds = percent(withheld.get("uar"), 2), span(bounds.get("uar"), 2)
         why = f"answers with a confidence of at least {withheld.get('threshold')}"
-        rows += [
-            ["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why],
-            [
-                "UAR of these",
-                percent(withheld.get("uar"), 2),
-                span(bounds.get("uar"), 2),
-                "the unsure answers withheld",
-            ],
-        ]
+        rows.append(["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why])
+        rows.append(["UAR of these", uar, uar_bounds, "the unsure answers withheld"])
     return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
 
 
@@ -165,14 +150,14 @@ def bar_cell(value: Any, bounds: Any, top: float) -> Cell:
     """Return a cell that draws a score from 0 to ``top``."""
     if not is_number(value):
         return Cell("")
-    return Cell("", bar=Bar(100 * value / top, [100 * b / top for b in bounds] if is_interval(bounds) else None))
+    return Cell("", bar=(100 * value / top, [100 * b / top for b in bounds] if is_interval(bounds) else None))
 
 
 # -- scores of numbers, long videos and others ----------------------------------------------------------------------
 
 
-def number_parts(run: Run, level: int) -> list[Any]:
-    parts: list[Any] = [Heading(level, "Scores"), Table("Agreement", *number_table(run, with_mean=True))]
+def number_parts(run: Run, level: int) -> list[Part]:
+    parts: list[Part] = [Heading(level, "Scores"), Table("Agreement", *number_table(run, with_mean=True))]
     parts += [Paragraph(f"{resampling(run)}.")] if resampling(run) else []
     if picture := run.picture("agreement.png"):
         scores = [
@@ -184,24 +169,21 @@ def number_parts(run: Run, level: int) -> list[Any]:
     return parts
 
 
-def video_parts(run: Run, level: int) -> list[Any]:
-    tasks = tasks_of(run)
-    rows = [
-        (title.split(",")[0], run.metrics[task].get(main), interval_of(run, task))
-        for task, (title, main) in tasks.items()
-    ]
-    rows = [row for row in rows if is_number(row[1])]
-    parts: list[Any] = [Heading(level, "Scores")]
+def video_parts(run: Run, level: int) -> list[Part]:
+    tasks, rows = tasks_of(run), []
+    for task, (title, main) in tasks.items():
+        if is_number(value := run.metrics[task].get(main)):
+            rows.append((title.split(",")[0], value, interval_of(run, task)))
+    parts: list[Part] = [Heading(level, "Scores")]
     if rows and all(value >= 0 for _, value, _ in rows):
         details = resampling(run) or "No intervals are stored"
         parts.append(score_figure(rows, 1.0, "Main number of each task, from 0 to 1", details))
     parts.append(Table("Scores of all labelled frames", *video_table(run)))
     if "va" in tasks:
-        va, intervals = run.metrics["va"], run.metrics.get("intervals") or {}
-        pairs = [
-            [name, number(va.get(f"ccc_{name}")), span(intervals.get(f"va_ccc_{name}"), 3)]
-            for name in ("valence", "arousal")
-        ]
+        pairs = []
+        for name in ("valence", "arousal"):
+            ccc, bounds = run.metrics["va"].get(f"ccc_{name}"), run.intervals.get(f"va_ccc_{name}")
+            pairs.append([name, number(ccc), span(bounds, 3)])
         parts.append(Table("Concordance", ["dimension", "CCC", "95 % interval"], pairs))
     for task, unit in (("expr", "expression"), ("au", "action unit")):
         if task in tasks and run.metrics[task].get("per_class"):
@@ -223,7 +205,7 @@ def f1_table(per_class: dict[str, dict[str, Any]], unit: str) -> Table:
     return Table(f"F1 of each {unit}", [unit, "F1", "95 % interval", "0 – 0.5 – 1", "frames"], rows)
 
 
-def other_parts(run: Run, level: int) -> list[Any]:
+def other_parts(run: Run, level: int) -> list[Part]:
     metrics = run.metrics
     if run.members:  # mean and spread over seeds
         names = [name.removesuffix("_mean") for name in metrics if name.endswith("_mean")]
@@ -247,7 +229,7 @@ def curve_figures(run: Run) -> list[Figure]:
     figures = [curve_figure(run, "Loss", names, "loss", None)]
     if run.kind == "long videos":
         names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
-        values = [value for key in names for _, value in points_of(run, key)]
+        values = [value for key in names for _, value in points_of(run.history, key)]
         figures.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
     else:
         names = {key: key.replace("/uar", " UAR").replace("/war", " WAR") for key in CURVE_SCORES}
@@ -257,28 +239,22 @@ def curve_figures(run: Run) -> list[Figure]:
 
 def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: float | None) -> Figure | None:
     """Return the curves of the metrics in ``names`` (metric → its name in the legend) that the run has."""
-    lines = [(name, points_of(run, key)) for key, name in names.items()]
+    lines = [(name, points_of(run.history, key)) for key, name in names.items()]
     lines = [(name, points) for name, points in lines if points][:MOST_CURVES]
     if not lines:
         return None
     changes = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines)
     epochs = len({epoch for _, points in lines for epoch, _ in points})
     best = best_epoch(run)
-    drawing = to_svg(
-        draw_curves(lines, unit, top, best[0] if best else None), f"{title} over {epochs} epochs: {changes}"
-    )
+    description = f"{title} over {epochs} epochs: {changes}"
+    drawing = draw_svg(description, plot_curves, lines, unit, top, best[0] if best else None)
     return Figure(drawing, title, changes, run.picture("curves.png") if title == "Loss" else None)
-
-
-def points_of(run: Run, key: str) -> list[Point]:
-    """Return (epoch, value) of a metric."""
-    return [(row["epoch"], row[key]) for row in run.history if is_number(row.get(key)) and is_number(row.get("epoch"))]
 
 
 # -- calibration and mistakes ---------------------------------------------------------------------------------------
 
 
-def calibration_parts(run: Run, level: int) -> list[Any]:
+def calibration_parts(run: Run, level: int) -> list[Part]:
     calibration, curve = run.metrics.get("calibration") or {}, run.metrics.get("risk_coverage") or {}
     if not calibration and not curve:
         return [Heading(level, "Calibration"), Paragraph(f"This run folder holds no calibration.{how_to_get(run)}")]
@@ -301,17 +277,18 @@ def calibration_parts(run: Run, level: int) -> list[Any]:
 
 
 def reliability_figure(bins: list[dict[str, Any]]) -> list[Figure]:
-    filled = [(b["low"], b["high"], b["count"], b["confidence"], b["accuracy"]) for b in bins if b["count"]]
+    filled = [row for row in bins if row["count"]]
     if not filled:
         return []
     numbers = "; ".join(
-        f"confidence {100 * confidence:.0f} %: {100 * accuracy:.0f} % correct, {plural(count, 'clip')}"
-        for *_, count, confidence, accuracy in filled
+        f"confidence {100 * row['confidence']:.0f} %: {100 * row['accuracy']:.0f} % correct, "
+        f"{plural(row['count'], 'clip')}"
+        for row in filled
     )
     details = (
         "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
     )
-    return [Figure(to_svg(draw_reliability(filled), f"Reliability. {numbers}"), "Reliability", details)]
+    return [Figure(draw_svg(f"Reliability. {numbers}", plot_bins, filled), "Reliability", details)]
 
 
 def risk_figure(curve: dict[str, Any]) -> list[Figure]:
@@ -320,25 +297,20 @@ def risk_figure(curve: dict[str, Any]) -> list[Figure]:
         return []
     half = min(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))
     numbers = f"{100 * risk[-1]:.1f} % wrong when all are answered, {100 * risk[half]:.1f} % of the surer half"
-    drawing = to_svg(draw_risk(coverage, risk), f"Risk over coverage: {numbers}")
+    drawing = draw_svg(f"Risk over coverage: {numbers}", plot_risk, curve)
     return [Figure(drawing, "Risk over coverage", f"Answers less sure than a threshold are withheld: {numbers}.")]
 
 
-def mistake_parts(run: Run, level: int, pictures: int) -> list[Any]:
-    parts: list[Any] = [Heading(level, "Mistakes")]
+def mistake_parts(run: Run, level: int, pictures: int) -> list[Part]:
+    parts: list[Part] = [Heading(level, "Mistakes")]
     if not run.mistakes:
         confusion = run.metrics.get("confusion")
         all_right = confusion is not None and sum(map(sum, confusion)) == sum(row[i] for i, row in enumerate(confusion))
         missing = f"The run folder holds no mistakes/.{how_to_get(run)}"
         return [*parts, Paragraph("Every clip was right." if all_right else missing)]
-    with_picture = [mistake for mistake in run.mistakes if mistake.get("file")][:pictures]
-    if with_picture:
+    if strips := [mistake_picture(mistake) for mistake in run.mistakes if mistake.get("file")][:pictures]:
         text = "Surest first; four frames from first to last of those that the model saw, face above context."
-        return [
-            *parts,
-            Paragraph(text),
-            Beside([mistake_picture(mistake) for mistake in with_picture], is_gallery=True),
-        ]
+        return [*parts, Paragraph(text), Beside(strips, is_gallery=True)]
     rows = [
         [row["clip"], row["label"], row["predicted"], percent(100 * row["confidence"]), percent(100 * row["p_true"])]
         for row in run.mistakes
@@ -364,8 +336,8 @@ def mistake_picture(mistake: dict[str, Any]) -> Picture:
 # -- settings -------------------------------------------------------------------------------------------------------
 
 
-def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Any]:
-    parts: list[Any] = [Heading(level, "Settings and data")]
+def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Part]:
+    parts: list[Part] = [Heading(level, "Settings and data")]
     if contents := list_contents(run):
         parts.append(Table("What the lists hold", ["list", "contents"], [list(row) for row in contents], "texts"))
     head = ["option", "value"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.report.runs import Run, ccc_interval, interval_of, is_interval, is_number
+from analysis.report.runs import TASKS, Run, ccc_interval, interval_of, is_interval, is_number
 from utils.config import written
 from utils.text import plural
 
@@ -12,11 +12,6 @@ WIDE = 10.0  # points between the ends of an interval of UAR
 NBSP = "\N{NO-BREAK SPACE}"  # between a number and its sign
 SCORES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1"}
 KINDS = {"mae": "MAE", "rmse": "RMSE", "pearson": "Pearson", "ccc": "CCC"}
-TASKS = {
-    "va": ("Valence and arousal, CCC", "ccc"),
-    "expr": ("Expression, macro F1", "f1"),
-    "au": ("Action units, mean F1", "f1"),
-}
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -44,7 +39,7 @@ def with_span(text: str, bounds: Any, digits: int = 1) -> str:
 
 def resampling(run: Run) -> str:
     """Return how intervals were made: ``95 % intervals, 12 persons drawn again 2000 times``."""
-    intervals = run.metrics.get("intervals") or {}
+    intervals = run.intervals
     if not intervals:
         return ""
     groups = f"{intervals['groups']} {intervals.get('resampled', 'groups')}" if "groups" in intervals else "groups"
@@ -91,8 +86,7 @@ def tasks_of(run: Run) -> dict[str, tuple[str, str]]:
 
 def class_verdict(run: Run) -> str:
     bounds, guess = interval_of(run, "uar"), chance(run)
-    intervals = run.metrics.get("intervals") or {}
-    persons = f" of {intervals['groups']} persons" if intervals.get("resampled") == "persons" else ""
+    persons = f" of {run.intervals['groups']} persons" if run.intervals.get("resampled") == "persons" else ""
     interval = f" (95{NBSP}% interval {span(bounds)})" if bounds else ""
     guessing = f" Guessing reaches {percent(guess)}." if guess else ""
     pooled = "the mean of {} seeds" if "seeds" in run.metrics else "the {} runs of the series together"
@@ -161,7 +155,7 @@ def class_cautions(run: Run, kinds: set[str]) -> list[tuple[str, str]]:
     if bounds and bounds[1] - bounds[0] > WIDE:
         wide = f"the interval of UAR spans {bounds[1] - bounds[0]:.1f} points: smaller differences between runs can be"
         cautions.append(("reading", f"{wide} noise; --mode compare tests two runs on the same clips"))
-    if not metrics.get("intervals"):
+    if not run.intervals:
         cautions.append(("reading", "no intervals are stored with these scores (--ci off, or an older run)"))
     return cautions
 
@@ -175,7 +169,9 @@ def list_contents(run: Run) -> list[tuple[str, str]]:
             classes = ", ".join(f"{label} {count}" for label, count in contents["classes"].items())
             lines.append((name, f"{contents['clips']} clips{persons}: {classes}"))
         elif "clips_with_box" in contents:
-            lines.append((name, box_contents(contents)))
+            units = ["clips"] if contents["kind"] == "body" else ["clips", "frames"]
+            shares = [(contents[f"{unit}_with_box"], contents[unit], unit) for unit in units]
+            lines.append((name, ", ".join(f"{n} of {total} {unit} ({n / total:.1%})" for n, total, unit in shares)))
         elif "videos" in contents:
             lines += [(name, line) for line in contents["contents"]]
         elif "subjects" in contents:
@@ -183,12 +179,6 @@ def list_contents(run: Run) -> list[tuple[str, str]]:
             targets = ", ".join(contents["targets"])
             lines.append((name, f"{plural(contents['clips'], 'clip')} of {subjects} in {folds}; {targets}"))
     return lines
-
-
-def box_contents(hits: dict[str, Any]) -> str:
-    units = ["clips"] if hits["kind"] == "body" else ["clips", "frames"]
-    shares = [(hits[f"{unit}_with_box"], hits[unit], unit) for unit in units]
-    return ", ".join(f"{count} of {total} {unit} ({count / total:.1%})" for count, total, unit in shares)
 
 
 def number_table(run: Run, with_mean: bool) -> tuple[list[str], list[list[str]]]:
@@ -206,10 +196,8 @@ def video_table(run: Run) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the main number of each task."""
     rows = []
     for task, (title, main) in tasks_of(run).items():
-        scores = run.metrics[task]
-        rows.append(
-            [title, number(scores.get(main)), span(interval_of(run, task), 3), str(scores.get("num_frames", "–"))]
-        )
+        value, frames = number(run.metrics[task].get(main)), str(run.metrics[task].get("num_frames", "–"))
+        rows.append([title, value, span(interval_of(run, task), 3), frames])
     return ["task", "value", "95 % interval", "frames"], rows
 
 

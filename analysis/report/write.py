@@ -4,13 +4,25 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.report.document import Document, Heading, Paragraph, Warnings, html_page, markdown_text
-from analysis.report.runs import Run, read_runs
-from analysis.report.sections import OptionFacts, run_parts, warning_parts
-from analysis.report.several import comparison_parts, different_clips, ranking
-from analysis.report.statements import cautions, title_of, verdict
+from analysis.report.document import Cell, Heading, Paragraph, Part, Table, html_page, markdown_text, shows_people
+from analysis.report.runs import TASKS, Run, interval_of, is_number, read_runs, scored_clips
+from analysis.report.sections import OptionFacts, run_parts, score_figure, warning_part
+from analysis.report.statements import (
+    KINDS,
+    SCORES,
+    cautions,
+    number,
+    option_text,
+    percent,
+    span,
+    title_of,
+    verdict,
+    with_span,
+)
+from utils.config import flag_of
 from utils.errors import UserError, reason_of
 from utils.files import write_text
+from utils.runlog import require_new
 
 PICTURES, FEWEST = 24, 4  # of mistakes: in a whole report; in any case of each run
 PEOPLE = (
@@ -28,14 +40,15 @@ def write_report(
     """
     runs = read_runs(folders)
     pictures = max(FEWEST, PICTURES // len(runs)) if with_pictures else 0
-    document = about_one(runs[0], pictures, options) if len(runs) == 1 else about_several(runs, pictures, options)
+    title = title_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs compared"
+    parts = about_one(runs[0], pictures, options) if len(runs) == 1 else about_several(runs, pictures, options)
     folder = report_folder(output_dir, runs)
     names = ", ".join(str(run.folder) for run in runs)
     footer = [f"Made on {time.strftime('%Y-%m-%d')} by python main.py --mode report from {names} alone."]
-    footer += [PEOPLE] if document.shows_people else []
+    footer += [PEOPLE] if shows_people(parts) else []
     texts = {
-        folder / "report.html": html_page(document, footer),
-        folder / "report.md": markdown_text(document, footer, folder),
+        folder / "report.html": html_page(title, parts, footer),
+        folder / "report.md": markdown_text(title, parts, footer, folder),
     }
     for path, text in texts.items():
         try:
@@ -45,25 +58,39 @@ def write_report(
     return list(texts)
 
 
-def about_one(run: Run, pictures: int, options: OptionFacts) -> Document:
-    parts = [Paragraph(verdict(run), is_lead=True), Heading(2, "What to know first"), *warning_parts(run)]
-    return Document(title_of(run), parts + run_parts(run, 2, pictures, options))
+def about_one(run: Run, pictures: int, options: OptionFacts) -> list[Part]:
+    warnings = warning_part(cautions(run), "Nothing in this run gave reason for a warning.")
+    lead = [Paragraph(verdict(run), is_lead=True), Heading(2, "What to know first"), warnings]
+    return lead + run_parts(run, 2, pictures, options)
 
 
-def about_several(runs: list[Run], pictures: int, options: OptionFacts) -> Document:
+def about_several(runs: list[Run], pictures: int, options: OptionFacts) -> list[Part]:
     """Return the comparison, then each run."""
-    warnings = shared_warnings(runs)
-    if incomparable := different_clips(runs):
-        warnings.insert(0, ("comparison", incomparable))
-    parts: list[Any] = [
+    parts: list[Part] = [
         Paragraph(ranking(runs), is_lead=True),
         Heading(2, "What to know first"),
-        Warnings(warnings) if warnings else Paragraph("No run gave reason for a warning."),
-        *comparison_parts(runs, options),
+        warning_part(different_clips(runs) + shared_warnings(runs), "No run gave reason for a warning."),
+        Heading(2, "Comparison"),
     ]
+    for kind, tables in (("classes", class_tables), ("long videos", video_tables), ("numbers", number_tables)):
+        if runs_of_kind := [run for run in runs if run.kind == kind]:
+            parts += tables(runs_of_kind)
+    differing = option_table(runs, options)
+    parts += [Heading(2, "What differs"), differing or Paragraph("No option differs but those of the place.")]
     for run in runs:
         parts += [Heading(2, f"Run {run.name}"), Paragraph(verdict(run)), *run_parts(run, 3, pictures, options)]
-    return Document(f"{len(runs)} runs compared", parts)
+    return parts
+
+
+def report_folder(output_dir: str | None, runs: list[Run]) -> Path:
+    if len(runs) == 1 and not output_dir:
+        return runs[0].folder
+    folder = Path(output_dir or f"outputs/report-{time.strftime('%Y%m%d-%H%M%S')}")
+    require_new(folder, [])
+    return folder
+
+
+# -- runs side by side ----------------------------------------------------------------------------------------------
 
 
 def shared_warnings(runs: list[Run]) -> list[tuple[str, str]]:
@@ -75,15 +102,92 @@ def shared_warnings(runs: list[Run]) -> list[tuple[str, str]]:
     return [(who, text) for text, who in shared.items()] + single
 
 
-def report_folder(output_dir: str | None, runs: list[Run]) -> Path:
-    if output_dir:
-        folder = Path(output_dir)
-    elif len(runs) == 1:
-        return runs[0].folder
-    else:
-        folder = Path("outputs") / f"report-{time.strftime('%Y%m%d-%H%M%S')}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: {reason_of(error)}") from None
-    return folder
+def ranking(runs: list[Run]) -> str:
+    """Return the runs in one sentence, the highest UAR first where all of them have one."""
+    if any(run.kind != "classes" for run in runs):
+        return f"{len(runs)} runs: {', '.join(run.name for run in runs)}."
+    ranked = sorted(runs, key=lambda run: -run.metrics["uar"])
+    scores = [with_span(f"{run.name} {percent(run.metrics['uar'])}", interval_of(run, "uar")) for run in ranked]
+    return f"UAR, highest first: {', '.join(scores)}."
+
+
+def different_clips(runs: list[Run]) -> list[tuple[str, str]]:
+    """Return a warning that scores cannot be compared, if they were measured on different clips or labels."""
+    classifiers = [run for run in runs if run.kind == "classes"]
+    first = scored_clips(classifiers[0]) if classifiers else None
+    differing = [run.name for run in classifiers[1:] if first is not None and scored_clips(run) not in (None, first)]
+    if not differing:
+        return []
+    text = f"{', '.join(differing)}: scored on other clips or labels than {classifiers[0].name}"
+    return [("comparison", f"{text}; scores are not comparable")]
+
+
+def class_tables(runs: list[Run]) -> list[Part]:
+    scores = [(run.name, run.metrics["uar"], interval_of(run, "uar")) for run in runs]
+    details = "Intervals that overlap do not say that runs are equal: --mode compare tests two runs clip by clip."
+    head = ["run", *(title for score in SCORES.values() for title in (score, "95 % interval")), "clips", "selected on"]
+    columns: list[list[Any]] = [[run.name for run in runs]]
+    for name in SCORES:
+        values = [run.metrics.get(name) for run in runs]
+        columns.append(mark_highest(values, [percent(value, 2) for value in values]))
+        columns.append([span(interval_of(run, name)) for run in runs])
+    columns.append([str(run.clips) for run in runs])
+    columns.append([str(run.metrics.get("selected_on", "not known")) for run in runs])
+    return [
+        score_figure(scores, 100.0, "UAR of each run, in percent", details),
+        Table("Scores; the highest is marked", head, list(zip(*columns, strict=True))),
+        recalls(runs),
+    ]
+
+
+def recalls(runs: list[Run]) -> Table:
+    """Return one row per class of any run, the best marked; a run that does not know a class has a dash."""
+    rows = []
+    for name in dict.fromkeys(name for run in runs for name in run.metrics["classes"]):
+        scores = [run.metrics["per_class"].get(name, {}) for run in runs]
+        supports = {row.get("support") for row in scores if row}
+        texts = []
+        for row in scores:
+            of_clips = f" of {row.get('support')}" if row and len(supports) > 1 else ""
+            texts.append(with_span(percent(row.get("recall")), row.get("interval")) + of_clips)
+        cells = mark_highest([row.get("recall") for row in scores], texts)
+        rows.append([name, *cells, str(supports.pop()) if len(supports) == 1 else "differs"])
+    return Table("Recall of each class; the highest is marked", ["class", *(run.name for run in runs), "clips"], rows)
+
+
+def mark_highest(values: list[Any], texts: list[str]) -> list[Cell]:
+    """Return a cell for each run, the highest value marked; none where there is a single value, or equal ones."""
+    numbers = {value for value in values if is_number(value)}
+    best = max(numbers) if len(numbers) > 1 else None
+    return [Cell(text, is_best=value is not None and value == best) for value, text in zip(values, texts, strict=True)]
+
+
+def video_tables(runs: list[Run]) -> list[Part]:
+    columns: list[list[Any]] = [[run.name for run in runs]]
+    for task, (_, main) in TASKS.items():
+        values = [(run.metrics.get(task) or {}).get(main) for run in runs]
+        texts = [with_span(number(v), interval_of(run, task), 3) for v, run in zip(values, runs, strict=True)]
+        columns.append(mark_highest(values, texts))
+    columns += [[str(run.metrics.get(name, "–")) for run in runs] for name in ("videos", "fold")]
+    head = ["run", *(title for title, _ in TASKS.values()), "videos", "fold"]
+    return [Table("Long videos; the highest is marked", head, list(zip(*columns, strict=True)))]
+
+
+def number_tables(runs: list[Run]) -> list[Part]:
+    rows = []
+    for run in runs:
+        mean = run.metrics.get("mean") or {}
+        rows.append([run.name, *(number(mean.get(kind)) for kind in KINDS), ", ".join(run.metrics["targets"])])
+    return [Table("Predicted numbers, mean over targets", ["run", *KINDS.values(), "targets"], rows)]
+
+
+def option_table(runs: list[Run], options: OptionFacts) -> Table | None:
+    """Return the options that differ; a folder that is older than an option has that option's default."""
+    names = list(dict.fromkeys(name for run in runs for name in run.options if name not in options.unimportant))
+    rows = []
+    for name in names:
+        values = [option_text(run.options.get(name, options.defaults.get(name))) for run in runs]
+        if len(set(values)) > 1:
+            rows.append([flag_of(name), *values])
+    head = ["option", *(run.name for run in runs)]
+    return Table("Options that differ between the runs", head, rows, "texts") if rows else None

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from analysis.compare import compare_models
+from analysis.compare import verdict
 from analysis.intervals import grouped
+from analysis.paired import Pair
 from main import main
 from tests.support.tools import error_of
 
@@ -103,9 +104,9 @@ def test_identical_runs_and_small_differences(tmp_path, compare):
 def test_answers_that_change_no_score_in_any_drawing_are_said_so():
     """Three classes, two models that know one class each: UAR is 1/3 whoever is drawn, and not one answer agrees."""
     label = np.tile([0, 1, 2], 10)
-    groups, ids = grouped([f"person {n // 3}" for n in range(30)], "persons"), [str(n) for n in range(30)]
-    compared = compare_models(NAMES, ids, label, np.full((1, 30), 1), np.full((1, 30), 2), groups, True)
-    assert compared.verdict.startswith("UAR is the same whoever is drawn") and not compared.identical
+    groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
+    uar = Pair(label, np.full((1, 30), 1), np.full((1, 30), 2), groups, 3).difference("uar")
+    assert verdict(uar, groups).startswith("UAR is the same whoever is drawn") and not uar.identical
 
 
 def test_folders_of_before_persons_were_written_draw_clips(tmp_path, compare):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from analysis.intervals import (
@@ -14,16 +13,13 @@ from analysis.intervals import (
     confusions,
     draw_kinds,
     draw_sums,
-    draw_weights,
     grouped,
     grouped_moments,
     groups_of,
     interval,
     kinds_of,
     lowest_mean_apart,
-    one_sided,
     replicate_sums,
-    row_sums,
 )
 from analysis.metrics import KINDS, agreement, agreement_of, brackets, mean_shift, moments, score, table
 from utils.errors import UserError
@@ -55,27 +51,14 @@ def drawn_rows(groups, sums):
 # -- bootstrap ------------------------------------------------------------------------------------------------------
 
 
-def test_groups_add_what_their_clips_add():
-    sums = row_sums(np.arange(12.0).reshape(6, 2), np.array([1, 0, 1, 2, 0, 1]), 4)
-    assert sums.tolist() == [[10, 12], [14, 17], [6, 7], [0, 0]]  # 2 + 8, 0 + 4 + 10, 6, nothing
-
-
-def test_every_replicate_draws_as_many_groups_as_there_are():
-    weights = draw_weights(7, replicates=500)
-    assert weights.shape == (500, 7) and (weights.sum(axis=1) == 7).all() and weights.min() == 0
-    assert weights.mean(axis=0) == pytest.approx(np.ones(7), abs=0.2)
-    assert np.array_equal(weights, draw_weights(7, replicates=500))
-    assert not np.array_equal(weights, draw_weights(7, replicates=500, seed=1))
-    kinds = draw_kinds(np.array([6, 3, 1]), replicates=5000)
-    assert (kinds.sum(axis=1) == 10).all() and kinds.mean(axis=0) == pytest.approx([6, 3, 1], abs=0.1)
-
-
-def test_a_replicate_is_the_sum_of_the_drawn_groups():
-    sums, weights = np.random.default_rng(0).normal(size=(5, 2, 3)), draw_weights(5, replicates=300)
+def test_a_replicate_is_the_sum_of_as_many_groups_as_there_are():
+    sums, weights = np.random.default_rng(0).normal(size=(5, 2, 3)), draw_kinds(np.ones(5), replicates=300)
     replicates = replicate_sums(sums, weights)
     for row in (0, 255, 256, 299):
         drawn_sums = [sums[group] for group in range(5) for _ in range(weights[row, group])]
         assert len(drawn_sums) == 5 and np.allclose(replicates[row], np.sum(drawn_sums, axis=0))
+    assert np.array_equal(weights, draw_kinds(np.ones(5), replicates=300))
+    assert not np.array_equal(weights, draw_kinds(np.ones(5), replicates=300, seed=1))
 
 
 def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
@@ -83,7 +66,7 @@ def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
     kinds, sizes = kinds_of(np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]]))
     assert dict(zip(map(tuple, kinds.tolist()), sizes, strict=True)) == {(1, 0): 3, (0, 2): 1, (0, 1): 1}
     right = (np.arange(300) < 90).astype(float)[:, None]
-    by_kind, one_by_one = draw_sums(right, 20000)[:, 0], replicate_sums(right, draw_weights(300, 20000))[:, 0]
+    by_kind, one_by_one = draw_sums(right, 20000)[:, 0], replicate_sums(right, draw_kinds(np.ones(300), 20000))[:, 0]
     for values in (by_kind, one_by_one):
         assert values.mean() == pytest.approx(90, abs=0.3)
         assert values.std() == pytest.approx((300 * 0.3 * 0.7) ** 0.5, rel=0.03)
@@ -97,7 +80,7 @@ def test_many_clips_cost_neither_time_nor_memory():
 
 def test_the_middle_of_the_values_that_are_numbers():
     values = np.arange(0.0, 101.0)
-    assert interval(values) == pytest.approx([2.5, 97.5]) and interval(values, level=80) == pytest.approx([10, 90])
+    assert interval(values) == pytest.approx([2.5, 97.5])
     assert interval(np.append(values, [np.nan] * 50)) == pytest.approx([2.5, 97.5])
     assert interval(np.full(3, np.nan)) is None
 
@@ -156,37 +139,6 @@ def test_every_interval_is_that_of_lists_drawn_again(few_draws):
             assert metrics["per_class"][name][key] == pytest.approx(expected), (name, kind)
     about = {key: metrics["intervals"][key] for key in ("level", "resampled", "groups")}
     assert about == {"level": 95.0, "resampled": "persons", "groups": 15}
-
-
-def test_intervals_hold_their_score_and_are_wider_with_fewer_clips():
-    label, predicted, _ = answers(N=400)
-    width = {}
-    for N in (50, 400):
-        metrics = scored(label[:N], predicted[:N], clips(N))
-        for name in SCORES:
-            low, high = metrics["intervals"][name]
-            assert low < metrics[name] < high
-            width[name, N] = high - low
-    assert all(width[name, 50] > 1.8 * width[name, 400] for name in SCORES)
-
-
-def test_persons_whose_clips_agree_make_intervals_wider_than_clips_do():
-    """20 persons of 10 clips, all right or all wrong: 20 draws, not 200; their width is that of 20."""
-    person = np.repeat(np.arange(20), 10)
-    label = np.random.default_rng(0).integers(3, size=200)
-    predicted = np.where(person % 4 == 0, (label + 1) % 3, label)
-    ids, names = [str(i) for i in range(200)], [f"P{p}" for p in person]
-    for ci, N in (("clips", 200), ("auto", 20)):
-        low, high = scored(label, predicted, groups_of(ids, names, ci))["intervals"]["war"]
-        assert high - low == pytest.approx(200 * 1.96 * (0.25 * 0.75 / N) ** 0.5, rel=0.15)
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 345])
-def test_a_share_of_all_or_none_has_the_exact_bound(n):
-    """Clopper and Pearson's, as SciPy has it."""
-    for point in (0, 1):
-        exact = binomtest(n * point, n).proportion_ci(0.95, "exact")
-        assert one_sided(point, n) == pytest.approx([100 * exact.low, 100 * exact.high])
 
 
 @pytest.mark.parametrize("counts", [(4, 4, 4), (345, 32, 7, 39, 105), (1, 1000), (3,), (2, 3, 50, 1000)])

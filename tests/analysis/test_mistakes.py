@@ -1,6 +1,7 @@
 """mistakes/: which clips are shown, that the pictures are of them, and that no picture is worth a run."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.mistakes import LIMIT, MOST, PER_CLASS, choose, draw_strip, strip_or_failure
+from analysis.mistakes import LIMIT, MOST, PER_CLASS, choose, draw_strip, write_mistakes
 from dataloader import pack
 from dataloader.annotation import Clip, read_annotation, set_note
 from dataloader.classes import load_classes
@@ -16,6 +17,7 @@ from dataloader.clips import Views
 from dataloader.sources import open_source
 from tests.support.tiny import FACE_COLOURS, as_arguments, write_set
 from tests.support.tools import FAST, run_main
+from utils.runlog import RunLog
 
 WIDTH, HEIGHT = 4 * 112 + 3 * 2, 2 * 112 + 2
 QUICK = [*FAST, "--select-on", "last", "--epochs", "1"]
@@ -34,17 +36,7 @@ def test_the_surest_the_worst_and_some_of_every_class_are_shown():
         row("c", "a", a=0.39, b=0.3, c=0.31),
     ]
     reasons = choose(rows)
-    assert list(reasons) == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        9,
-        10,
-        11,
-    ]  # surest first; the 7th and 8th of class a are too many
+    assert list(reasons) == [*range(1, 7), 9, 10, 11]  # surest first; the 7th and 8th of class a are too many
     assert reasons[1] == ["surest", "worst", "class"] and reasons[3] == ["surest", "worst"]
     assert reasons[9] == ["worst", "class"] and reasons[11] == ["class"] and reasons[6] == ["surest"]
 
@@ -75,28 +67,28 @@ def run(flags, tmp_path_factory):
     return run_main([*QUICK, *flags], tmp_path_factory.mktemp("runs") / "run")
 
 
-def mistakes_of(run):
-    return json.loads((run.folder / "mistakes/mistakes.json").read_text(encoding="utf-8"))["mistakes"]
+def mistakes_of(folder):
+    return json.loads((folder / "mistakes/mistakes.json").read_text(encoding="utf-8"))["mistakes"]
 
 
 def test_a_run_leaves_its_mistakes(run):
     assert run.status == 0, run.err
     wrong = {line["clip"]: line for line in run.predictions if line["label"] != line["predicted"]}
-    assert wrong and mistakes_of(run)
-    for mistake in mistakes_of(run):
+    assert wrong and mistakes_of(run.folder)
+    for mistake in mistakes_of(run.folder):
         line = wrong[mistake["clip"]]
         assert (mistake["label"], mistake["predicted"]) == (line["label"], line["predicted"])
         assert mistake["confidence"] == float(line[f"prob_{line['predicted']}"])
         assert mistake["p_true"] == float(line[f"prob_{line['label']}"])
         assert Image.open(run.folder / "mistakes" / mistake["file"]).size == (WIDTH, HEIGHT)
-    sure = [mistake["confidence"] for mistake in mistakes_of(run)]
+    sure = [mistake["confidence"] for mistake in mistakes_of(run.folder)]
     assert sure == sorted(sure, reverse=True)
 
 
 def test_the_pictures_are_of_the_clip(run):
     """The face box of the drawn set has one colour a class; the hands of a distracted person are red in the context."""
     names = load_classes("RAER").names
-    for mistake in mistakes_of(run):
+    for mistake in mistakes_of(run.folder):
         pixels = np.asarray(Image.open(run.folder / "mistakes" / mistake["file"]), dtype=float)
         colour = FACE_COLOURS[names.index(mistake["label"])]
         for frame in range(4):
@@ -109,15 +101,15 @@ def test_the_pictures_are_of_the_clip(run):
 
 def test_one_stream_has_one_row_and_frames_can_be_left_out(flags, tmp_path):
     face = run_main([*QUICK, *flags, "--streams", "face", "--adapter", "none"], tmp_path / "face")
-    assert {Image.open(face.folder / "mistakes" / mistake["file"]).size for mistake in mistakes_of(face)} == {
+    assert {Image.open(face.folder / "mistakes" / mistake["file"]).size for mistake in mistakes_of(face.folder)} == {
         (WIDTH, 112)
     }
     command = ["--mode", "eval", "--eval-checkpoint", str(face.folder / "best.pt"), "--no-mistake-frames", *flags]
     plain = run_main([*command, "--device", "cpu", "--workers", "0"], tmp_path / "plain")
     assert plain.status == 0, plain.err
     assert [path.name for path in (plain.folder / "mistakes").iterdir()] == ["mistakes.json"]
-    assert {mistake["file"] for mistake in mistakes_of(plain)} == {None}
-    assert [mistake["clip"] for mistake in mistakes_of(plain)] == [mistake["clip"] for mistake in mistakes_of(face)]
+    clips = [mistake["clip"] for mistake in mistakes_of(face.folder)]
+    assert [(mistake["clip"], mistake["file"]) for mistake in mistakes_of(plain.folder)] == [(c, None) for c in clips]
 
 
 def read(root) -> list[Clip]:
@@ -142,23 +134,17 @@ def test_a_pack_gives_the_same_pictures(root, tmp_path):
     np.testing.assert_array_equal(strip_of(root, clip, pack=str(tmp_path / "pack")), strip_of(root, clip))
 
 
-def test_a_missing_frame_is_a_reason_not_an_end(root, tmp_path):
+def test_a_missing_frame_is_a_warning_not_an_end(root, run, tmp_path, capsys):
+    """All clips are answered wrong; of one the frames are gone."""
     shutil.copytree(root, tmp_path / "copy")
     clips, views = read(tmp_path / "copy"), Views(segments=5, size=64, root=str(tmp_path / "copy"))
     shutil.rmtree(clips[0].folder)
-    data, reason = strip_or_failure(clips[0], views, open_source(views))
-    assert data is None and "cannot be read" in reason and "\n" not in reason
-    assert strip_or_failure(clips[1], views, open_source(views))[0].startswith(b"\xff\xd8")
-
-
-def test_pictures_that_fail_are_a_warning(flags, tmp_path, monkeypatch):
-    def broken(*_):
-        raise OSError("the disk is gone")
-
-    monkeypatch.setattr("analysis.mistakes.draw_strip", broken)
-    run = run_main([*QUICK, *flags], tmp_path / "run")
-    assert run.status == 0 and {mistake["file"] for mistake in mistakes_of(run)} == {None}
-    assert f"warning: mistakes/: {len(mistakes_of(run))} pictures could not be made (the disk is gone)" in run.out
+    rows = "".join(f"{clip.id},a,b,0.1,0.9\n" for clip in clips)
+    (tmp_path / "predictions.csv").write_text(f"clip,label,predicted,prob_a,prob_b\n{rows}", encoding="utf-8")
+    write_mistakes(clips, views, RunLog(tmp_path), root=None, with_frames=True)
+    files = {mistake["clip"]: mistake["file"] for mistake in mistakes_of(tmp_path)}
+    assert [clip for clip, file in files.items() if file is None] == [clips[0].id] and len(files) > 1
+    assert re.search(r"^warning: mistakes/: 1 picture could not be made \(.*cannot be read", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,6 @@ def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     assert limits.count("12 of 12 test persons are in train") == 1 and "Confusion 7 (4.76)" in limits
 
 
-def test_a_selection_on_test_is_called_optimistic(tmp_path):
-    card = card_of(tmp_path / "run", class_metrics(selected_on="test: optimistic"))
-    assert card.split("## Protocol")[1].lstrip().startswith("The epoch was selected on the test clips themselves")
-
-
 def test_what_is_not_measured_or_not_known_is_said_to_be(tmp_path):
     card = card_of(tmp_path / "run", class_metrics(is_new=False), facts=None)
     assert "Intervals: not measured." in card and "Calibration: not measured." in card

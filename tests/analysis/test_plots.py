@@ -6,10 +6,9 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from analysis import plots
 from analysis.calibration import Calibration
 from analysis.metrics import score
-from analysis.plots import plt, save
-from analysis.report import figures
 from analysis.results import assess
 from tests.support.pictures import REAL, pixels_of
 from tests.support.tools import ROOT
@@ -39,10 +38,10 @@ def history(epochs, *names):
 
 
 def assert_drawn(figure, path):
-    save(figure, path)
+    plots.save(figure, path)
     pixels = pixels_of(path)
     assert min(pixels.shape) > 300 and pixels.std() > 10
-    assert figure.number not in plt.get_fignums()  # closed: hundreds of runs in a series
+    assert figure.number not in plots.plt.get_fignums()  # closed: hundreds of runs in a series
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
@@ -61,7 +60,7 @@ def test_cells_hold_shares_and_counts_and_an_absent_class_holds_none(tmp_path):
     assert cells == rows  # nothing of the third class
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["calm (2)", "glad (2)", "lost in thought (0)"]
     assert axes.get_title().startswith("a title\nUAR 75.00")
-    save(figure, tmp_path / "confusion.png")
+    plots.save(figure, tmp_path / "confusion.png")
 
 
 @pytest.mark.parametrize(
@@ -80,12 +79,12 @@ def test_curves_are_drawn(history, tmp_path):
 # -- figures of reports ---------------------------------------------------------------------------------------------
 
 SCORES = [("UAR", 50.0, [0.0, 100.0]), ("<b> $x$ & a very long name of a run", 70.0, None)]
-BINS = [(0.0, 0.5, 7, 0.4, 0.3), (0.5, 1.0, 9, 0.9, 0.8)]
+BINS = [{"low": 0.0, "high": 0.5, "count": 7, "confidence": 0.4, "accuracy": 0.3}]
 FIGURES = {
-    "scores": lambda: figures.draw_intervals(SCORES, 100.0, 33.3),
-    "curves": lambda: figures.draw_curves([("a", [(1, 0.0), (2, 4.0), (3, 2.0)]), ("b", [(1, 1.0)])], "loss", best=2),
-    "reliability": lambda: figures.draw_reliability(BINS),
-    "risk": lambda: figures.draw_risk([0.5, 1.0], [0.1, 0.2]),
+    "scores": (plots.plot_intervals, SCORES, 100.0, 33.3),
+    "curves": (plots.plot_curves, [("a", [(1, 0.0), (2, 4.0), (3, 2.0)]), ("b", [(1, 1.0)])], "loss", None, 2),
+    "reliability": (plots.plot_bins, BINS),
+    "risk": (plots.plot_risk, {"coverage": [0.5, 1.0], "risk": [0.1, 0.2]}),
 }
 
 
@@ -97,8 +96,8 @@ def lines_of(svg):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_the_same_svg_every_time_and_fits_into_a_page(name):
-    svg = figures.to_svg(FIGURES[name](), 'what "it" <shows>')
-    assert svg == figures.to_svg(FIGURES[name](), 'what "it" <shows>')
+    svg = plots.draw_svg('what "it" <shows>', *FIGURES[name])
+    assert svg == plots.draw_svg('what "it" <shows>', *FIGURES[name])
     root = ElementTree.fromstring(svg)
     assert (root.get("role"), root.get("aria-label")) == ("img", 'what "it" <shows>') and len(svg) < 8000
     elements = list(root.iter())
@@ -109,7 +108,7 @@ def test_a_figure_is_the_same_svg_every_time_and_fits_into_a_page(name):
 
 
 def test_a_dot_lies_where_its_number_is_and_names_are_text():
-    svg = figures.to_svg(FIGURES["scores"](), "")
+    svg = plots.draw_svg("", *FIGURES["scores"])
     lines = [line for line in lines_of(svg) if len(line) == 2]
     dots = [line[0] for line in lines if line[0] == line[1]]
     whisker = next(line for line in lines if line[0][1] == line[1][1] == dots[0][1] and line[0] != line[1])
@@ -119,7 +118,7 @@ def test_a_dot_lies_where_its_number_is_and_names_are_text():
 
 def test_curves_put_the_highest_value_highest():
     (x1, y1), (x2, y2), (x3, y3) = next(
-        line for line in lines_of(figures.to_svg(FIGURES["curves"](), "")) if len(line) == 3
+        line for line in lines_of(plots.draw_svg("", *FIGURES["curves"])) if len(line) == 3
     )
     assert x2 - x1 == pytest.approx(x3 - x2, abs=0.02) and y2 < y3 < y1
     assert y1 - y3 == pytest.approx(y3 - y2, abs=0.02)
@@ -151,6 +150,4 @@ def test_every_text_can_be_read_in_light_and_dark():
         shades = re.findall(r"td\.s(\d+) { background: (#\w{6}); color: (#\w{6}); }", part)
         assert [int(step) for step, *_ in shades] == list(range(11))
         assert all(contrast(ground, ink) >= 4.5 for _, ground, ink in shades)
-    assert (
-        figures.VARIABLES.items() <= {colour: name for name, colour in re.findall(r"--(\w+): (#\w{6})", light)}.items()
-    )
+    assert plots.VARIABLES.items() <= {colour: name for name, colour in re.findall(r"--(\w+): (#\w{6})", light)}.items()

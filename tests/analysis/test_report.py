@@ -31,63 +31,39 @@ def single(tmp_path_factory) -> tuple[Page, str, Path]:
     return *make([run], root / "out"), root / "out"
 
 
-def test_the_first_thing_said_is_what_was_measured_on_what(single):
+def test_the_first_things_said_are_what_was_measured_on_what_and_warnings(single):
     page, twin, _ = single
-    lead = page.texts("p")[0]
-    uar = (75 + 90 + 400 / 7) / 3
-    assert f"On 97 test clips of 12 persons, UAR is {uar:.1f} % (95 % interval 61.5 – 83.2)" in lead
+    lead, warnings = page.texts("p")[0], page.texts("li")
+    text = f"UAR is {(75 + 90 + 400 / 7) / 3:.1f} % (95 % interval 61.5 – 83.2)"
+    assert f"On 97 test clips of 12 persons, {text}" in lead and f"{text}: the mean recall of 3 classes" in twin
     assert "Guessing reaches 33.3 %" in lead and "selected on validation clips" in lead
-    assert f"UAR is {uar:.1f} % (95 % interval 61.5 – 83.2): the mean recall of 3 classes" in twin
-
-
-def test_warnings_of_the_run_come_first_and_once(single):
-    page, twin, _ = single
-    warnings = page.texts("li")
-    assert sum("12 of 12 test persons are in train" in text for text in warnings) == 1
-    assert any(text.startswith("setting: --use-weighted-sampler") for text in warnings)
-    assert sum("Confusion 7 (4.76)" in text for text in warnings) == sum("Drawn students." in t for t in warnings) == 1
-    assert any("the interval of UAR spans 21.8 points" in text for text in warnings)
     assert page.texts("h2")[0] == "What to know first" and twin.index("12 of 12") < twin.index("## Scores")
+    assert any(text.startswith("setting: --use-weighted-sampler") for text in warnings)
+    once = ("12 of 12 test persons are in train", "Confusion 7 (4.76)", "Drawn students.", "spans 21.8 points")
+    assert [sum(words in text for text in warnings) for words in once] == [1] * 4
 
 
-def test_the_confusion_matrix_is_a_table_with_shares_and_counts(single):
+def test_confusions_and_recalls_stand_with_counts_shades_and_bars(single):
     page, twin, _ = single
     cells = page.texts("td")
-    for row in CONFUSION:
-        for count in row:
-            share = 100 * count / sum(row)
-            assert (f"{share:.1f} % ({count})" if count else "0") in cells
+    assert all((f"{100 * n / sum(row):.1f} % ({n})" if n else "0") in cells for row in CONFUSION for n in row)
     assert "Confusion (7)" in page.texts("th") and "| Confusion (7) | 14.3 % (1) | 28.6 % (2) | 57.1 % (4) |" in twin
-
-
-def test_shades_and_bars_follow_the_scores(single):
-    shades = re.findall(r'<td class="(s\d+)">([\d.]+).%', single[0].source)
+    shades = re.findall(r'<td class="(s\d+)">([\d.]+).%', page.source)
     assert len(shades) == sum(count > 0 for row in CONFUSION for count in row)
     assert all(shade == f"s{round(float(share) / 10)}" for shade, share in shades)
-    bars = re.findall(r'<i style="left:([\d.]+)%;right:([\d.]+)%"></i><b style="left:([\d.]+)%">', single[0].source)
+    bars = re.findall(r'<i style="left:([\d.]+)%;right:([\d.]+)%"></i><b style="left:([\d.]+)%">', page.source)
     assert bars == [("40.0", "0.0", "75.0"), ("40.0", "0.0", "90.0"), ("40.0", "0.0", "57.1")]  # 40 to 100 %
-
-
-def test_recalls_stand_with_interval_support_and_what_a_clip_is_worth(single):
-    _, twin, _ = single
     assert re.search(r"\| Confusion \| 57\.1.% \| 40\.0 – 100\.0 \| 66\.6.% \| – \| 7 \| 4\.76 \|", twin)
     assert re.search(r"\| Neutrality \| 75\.0.% \| .* \| 40 \| 0\.83 \|", twin)  # 100 / 40 / 3
 
 
-def test_calibration_is_told_with_its_temperature(single):
+def test_figures_are_described_in_words(single):
     page, twin, _ = single
-    assert "11.50 %" in twin and "1.750" in twin and "fitted on val" in twin
-    assert "18.6 % wrong when all are answered, 10.0 % of the surer half" in " ".join(page.texts("span"))
-
-
-def test_curves_have_a_description_in_words(single):
-    labels = [values["aria-label"] for tag, values in single[0].attributes if tag == "svg" and "aria-label" in values]
+    labels = [values["aria-label"] for tag, values in page.attributes if tag == "svg" and "aria-label" in values]
     assert "Loss over 3 epochs: training from 3 to 1" in labels
     assert "Recall over 3 epochs: val UAR from 10 to 30; train UAR from 20 to 60" in labels
-
-
-def test_mistakes_are_described_for_those_who_do_not_see_them(single):
-    page, twin, _ = single
+    assert "18.6 % wrong when all are answered, 10.0 % of the surer half" in " ".join(page.texts("span"))
+    assert "11.50 %" in twin and "1.750" in twin and "fitted on val" in twin  # of the calibration
     pictures = [values for tag, values in page.attributes if tag == "img"]
     assert len(pictures) == 1 and pictures[0]["src"].startswith("data:image/jpeg;base64,")
     assert "Clip Set/P1/7 of person P1: Confusion taken for Enjoyment with 93" in pictures[0]["alt"]
@@ -95,30 +71,20 @@ def test_mistakes_are_described_for_those_who_do_not_see_them(single):
 
 
 def test_options_that_differ_and_every_option(single):
-    page, twin, _ = single
+    _, twin, _ = single
     visible = twin.split("<details>")[0]
     assert "| --use-weighted-sampler | True |" in visible and "| --epochs | 3 |" in visible
     assert "--gamma" not in visible and "| --gamma | 0.1 |" in twin
     assert "train | 383 clips of 22 persons: Neutrality 150" in visible
 
 
-def test_headings_rise_by_one_and_there_is_one_first(single):
-    levels = [int(tag[1]) for tag, _ in single[0].attributes if re.fullmatch("h[1-6]", tag)]
-    assert levels.count(1) == 1 and levels[0] == 1
-    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
-
-
-def test_nothing_is_fetched_and_nothing_runs(single):
-    page = single[0]
+def test_nothing_is_fetched_nothing_runs_and_links_of_the_twin_lead_to_pictures(single):
+    page, twin, out = single
     tags = {tag for tag, _ in page.attributes}
     assert not tags & {"script", "iframe", "object", "audio", "video"}
     addresses = [v for _, values in page.attributes for k, v in values.items() if k in ("src", "href", "srcset")]
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     assert "url(" not in page.source and "@import" not in page.source and len(page.source) < LIMIT
-
-
-def test_links_of_the_twin_lead_to_pictures(single):
-    _, twin, out = single
     links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", twin)
     assert len(links) == 2 and all((out / unquote(link)).is_file() for link in links)
 
