@@ -67,8 +67,8 @@ def test_memory_is_that_of_one_window():
 @pytest.mark.parametrize("count", [1, 7, 20, 21, 32, 44, 45, 90])
 def test_frame_windows_are_those_of_evaluation(count):
     windows = run(FrameWindows(20, 12), samples(range(count)), float(count))
-    assert [w.first for w in windows] == window_starts(count, 20, 12).tolist()
-    assert all(seconds(w) == list(range(w.first, min(w.first + 20, count))) for w in windows)
+    assert [w.start for w in windows] == window_starts(count, 20, 12).tolist()
+    assert all(seconds(w) == list(range(int(w.start), min(int(w.start) + 20, count))) for w in windows)
 
 
 def test_a_body_alone_counts_where_no_face_was_found():
