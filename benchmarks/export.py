@@ -13,10 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import onnx
 import torch
 
-from apps.export import add_metadata, compare, open_on_cpu, random_clips, trace
+from apps.export import compare, open_on_cpu, random_clips, trace
 from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.machine import describe_machine
 from benchmarks.timing import take_turns
@@ -71,7 +70,7 @@ def write_untrained(path: Path, config: Config, classes: Classes, **more: Any) -
 def measure(checkpoint: Path, folder: Path, rounds: int) -> dict[str, float]:
     given, config = read_command(["--mode", "export", "--eval-checkpoint", str(checkpoint)])
     runner = open_on_cpu(config, given, checkpoint)
-    content = add_metadata(onnx, trace(runner), runner.info)
+    content = trace(runner)
     file = folder / "model.onnx"
     file.write_bytes(content)
     squares = random_clips(runner.info, 1)
