@@ -40,9 +40,9 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
     with open_video(path) as video:
         for step in predictor.follow(video):
             rows += [row for group in step.rows for row in group]
-            for face in step.faces:
-                if face.is_visible:
-                    sides[face.person]["left" if face.box[0] + face.box[2] < video.width else "right"] += 1
+            for person in step.persons:
+                if person.seen:
+                    sides[person.id]["left" if person.face[0] + person.face[2] < video.width else "right"] += 1
     return rows, sides
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from apps.drawing import INK, UNCERTAIN_COLOUR, Colour, VideoWriter, class_colours, even, fill, put_text, rgb, text_mask
 from apps.predict.runners import CLASSES, FRAMES, ModelInfo
-from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, FaceBox, Row, Step
+from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, Row, Step
+from dataloader.track import Person
 from dataloader.video import Video
 
 WIDEST = 960  # pixels; larger videos are shrunk
@@ -80,8 +81,7 @@ class Overlay:
                 self.answers.setdefault(row.person or 0, []).append(row)
                 self.answered_until = max(self.answered_until, row.middle)
         if step.frame is not None:
-            faces = [face._replace(box=tuple(v * self.scale for v in face.box)) for face in step.faces]
-            self.waiting.append(Step(step.seconds, self._compress(step.frame), faces, []))
+            self.waiting.append(step._replace(frame=self._compress(step.frame)))
             self.waiting_bytes += self.waiting[-1].frame.nbytes
         return self._draw_ready(everything=self.live)
 
@@ -110,10 +110,10 @@ class Overlay:
         frame = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
         picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
         current = self._current_rows(step.seconds)
-        for face in step.faces:
-            row = current.pop(face.person, None)
+        for person in step.persons:
+            row = current.pop(person.id, None)
             text, share = ("", None) if row is None else (self._text(row), row.confidence)
-            draw_person(picture[: self.height], face, text, share, self._colour(row), self.size)
+            draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size)
         if current:  # rows that belong to no face box
             faceless = list(current.values())
             row = next((row for row in faceless if row.values is not None or row.person is None), faceless[0])
@@ -177,12 +177,14 @@ def answer_text(row: Row, info: ModelInfo) -> str:
     return ", ".join(parts)
 
 
-def draw_person(picture: np.ndarray, face: FaceBox, text: str, share: float | None, colour: Colour, size: int) -> None:
+def draw_person(
+    picture: np.ndarray, person: Person, scale: float, text: str, share: float | None, colour: Colour, size: int
+) -> None:
     """Draw the face box, thin where the face is not visible just now, and a plate with the answer and a bar for
-    ``share``: above the box, or below where there is no room."""
+    ``share``: above the box, or below where there is no room. ``scale`` brings the box to the size of the picture."""
     height, width = picture.shape[:2]
-    x0, y0, x1, y1 = (int(round(v)) for v in face.box)
-    thickness = max(size // 7, 2) if face.is_visible else 1
+    x0, y0, x1, y1 = (int(round(v * scale)) for v in person.face)
+    thickness = max(size // 7, 2) if person.seen else 1
     cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), thickness + 2)
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
     if not text:

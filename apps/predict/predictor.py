@@ -128,7 +128,7 @@ class Predictor:
                 break
             sample, end = watcher.look(seconds, frame), seconds + 1 / video.fps
             groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
-            yield Step(seconds, frame, watcher.faces(), [rows for group in groups for rows in smoother.push(group)])
+            yield Step(seconds, frame, watcher.persons, [rows for group in groups for rows in smoother.push(group)])
         else:
             end = max(end, video.end)  # frames behind the last sample are not decoded
         groups = [group for window in windows.finish(end) for group in answers.answer(window)]

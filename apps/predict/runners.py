@@ -198,7 +198,7 @@ def read_metadata(metadata: dict[str, str], path: Path) -> ModelInfo:
         if values.pop("format") != FORMAT:
             raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
         return replace(ModelInfo.from_json(values), model=path.name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"--onnx {path}: damaged: what it says of itself cannot be read") from None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from apps.predict.runners import ModelInfo
-from dataloader.boxes import Box
+from dataloader.track import Person
 from utils.text import plural
 
 FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"  # values of ``Row.seen``
@@ -51,20 +51,12 @@ class Row:
         return dict(zip((*FIXED, *info.columns), (*fixed, *values), strict=True))
 
 
-class FaceBox(NamedTuple):
-    """Where a person's face is or, if it is not visible just now, where it is expected."""
-
-    person: int
-    box: Box
-    is_visible: bool
-
-
 class Step(NamedTuple):
     """One frame of the video and the rows that became known with it; the last step has no frame."""
 
     seconds: float
     frame: np.ndarray | None
-    faces: list[FaceBox]
+    persons: list[Person]
     rows: list[list[Row]]  # those of one window together
 
 

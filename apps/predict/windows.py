@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.calibration import softmax
 from apps.predict.runners import CLASSES, ModelInfo, Runner
-from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, FaceBox, Row
+from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, Row
 from dataloader.boxes import Box
 from dataloader.crops import margin_like
 from dataloader.detect import Detection, Detector, body_box
@@ -160,10 +160,6 @@ class Watcher:
         if not views and self.bodies and not self.info.needs_face:
             views[BODY_ONLY] = self._view(frame, None, False)
         return Sample(seconds, views)
-
-    def faces(self) -> list[FaceBox]:
-        """Return everyone's face, where the last search found it or where it is expected."""
-        return [FaceBox(person.id, person.face, person.seen) for person in self.persons]
 
     def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:
         """Cut one person's squares.

@@ -1,13 +1,12 @@
 """``--mode serve``: a page on this machine to drop a video on. Nothing leaves the machine, is kept or is logged."""
 
-import contextlib
 import ipaddress
 import shutil
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +49,9 @@ def serve(config: Config, flags: dict[str, Any]) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     if config.video.input is not None:
         raise UserError(f"--input {config.video.input}: videos come by the page; --mode predict reads files")
-    with listen(config) as listener, ctrl_c_on_sigterm():
+    with listen(config) as listener, ExitStack() as at_exit:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is removed
+        at_exit.callback(signal.signal, signal.SIGTERM, before)
         predictor = Predictor(**flags)
         with open_server(predictor, config, listener) as server:
             for warning in predictor.warnings:
@@ -95,20 +96,6 @@ def open_server(
         finally:
             jobs.close()
             server.server_close()
-
-
-@contextmanager
-def ctrl_c_on_sigterm() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that what was sent is removed."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def announcement(config: Config, listener: socket.socket) -> str:
@@ -243,7 +230,7 @@ def save_upload(job: Job, length: int) -> None:
     if shutil.disk_usage(job.folder).free < 3 * length:
         raise Refused(507, "There is not enough room on the disk of the machine that analyses.")
     with open(job.video, "wb") as file:
-        with contextlib.suppress(TimeoutError, ConnectionError, ClientDisconnected):
+        with suppress(TimeoutError, ConnectionError, ClientDisconnected):
             while chunk := request.stream.read(CHUNK):
                 file.write(chunk)
         if file.tell() != length:

@@ -32,11 +32,6 @@ def short(tmp_path_factory):
     return film(tmp_path_factory.mktemp("film") / "short.mp4", [(1, 5.0)])
 
 
-@pytest.fixture(scope="module")
-def best(trained):
-    return trained.folder / "best.pt"
-
-
 def frames_in(path):
     """Return the times of an H.264 video's frames, its width and its height."""
     with av.open(str(path)) as container:

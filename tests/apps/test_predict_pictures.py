@@ -13,11 +13,6 @@ from tests.support.watched import Brightness, frame_of, know_faces, predict, pre
 from utils.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def best(trained):
-    return trained.folder / "best.pt"
-
-
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "photos").mkdir()

@@ -26,12 +26,6 @@ def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "known.mp4", DARK_THEN_BRIGHT).read_bytes()
 
 
-@pytest.fixture
-def served(tmp_path):
-    with serving(tmp_path) as served:
-        yield served
-
-
 class Gate(DarkOrBright):
     """A model that waits until it is opened."""
 

@@ -18,6 +18,7 @@ from apps.drawing import VideoWriter
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
 from apps.serve.app import listen, open_server
+from dataloader.track import Person
 
 FPS, WIDTH, HEIGHT = 10, 160, 120
 FACE = (50.0, 20.0, 110.0, 80.0)
@@ -49,7 +50,7 @@ class OneFacePredictor(Predictor):
             return SimpleNamespace(bodies=[], has_face=blue < red + 50)
 
         def update(_: float, detections: Any) -> list[Any]:
-            return [SimpleNamespace(id=1, face=FACE, seen=True)] if detections.has_face else []
+            return [Person(1, FACE, True, 1.0)] if detections.has_face else []
 
         return detect, SimpleNamespace(update=update)
 
