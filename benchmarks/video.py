@@ -93,7 +93,7 @@ def measure_segments(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for name in detectors():
         timeline = Predictor(args.checkpoint, face_model=name)(path)
         results[name] = judge(timeline.rows, segments, names) | {
-            "persons": len(timeline.summary.persons),
+            "persons": len(timeline.summary.predicted),
             "video_seconds_per_second": round(timeline.speed, 2),
         }
         print(f"{name}:", results[name], flush=True)

@@ -18,7 +18,7 @@ from apps.drawing import INK, UNCERTAIN_COLOUR, Colour, VideoWriter, class_colou
 from apps.predict.runners import CLASSES, FRAMES, ModelInfo
 from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, Row, Step
 from dataloader.track import Person
-from dataloader.video import Video
+from dataloader.video import CameraVideo, Video
 
 WIDEST = 960  # pixels; larger videos are shrunk
 MAX_WAITING = 128 << 20  # bytes of frames that wait for their answers
@@ -43,10 +43,9 @@ class Overlay:
         max_persons: int,
         *,
         write: bool = True,
-        live: bool = False,
     ) -> None:
         """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written."""
-        self.info, self.live = info, live
+        self.info, self.is_live = info, isinstance(video, CameraVideo)
         self.reach = max(every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
@@ -83,7 +82,7 @@ class Overlay:
         if step.frame is not None:
             self.waiting.append(step._replace(frame=self._compress(step.frame)))
             self.waiting_bytes += self.waiting[-1].frame.nbytes
-        return self._draw_ready(everything=self.live)
+        return self._draw_ready(everything=self.is_live)
 
     def _compress(self, frame: np.ndarray) -> np.ndarray:
         """Return pixels in YUV 4:2:0, which takes half the memory of RGB.

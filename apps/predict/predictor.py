@@ -89,7 +89,7 @@ class Predictor:
                 files.callback(lambda: writer.close(timeline.as_json()))
                 is_live, max_persons = isinstance(video, CameraVideo), self.config.video.max_persons
                 if overlay or is_live:
-                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay, live=is_live)
+                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay)
                     files.enter_context(drawing)
                 if is_live:
                     screen = files.enter_context(Screen(video.name, say))

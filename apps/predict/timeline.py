@@ -114,8 +114,7 @@ class Summary:
     rows: int = 0
     faces: int = 0  # sampled frames, over all rows of persons, in which the person's face was found
     samples: int = 0
-    persons: set[int] = field(default_factory=set)
-    predicted: dict[int, Counter] = field(default_factory=dict)
+    predicted: dict[int, Counter] = field(default_factory=dict)  # person → how often each class
     stretches: dict[str, list[list[float]]] = field(default_factory=dict)  # Row.seen → [from, to] of each stretch
 
     def add(self, rows: list[Row]) -> None:
@@ -124,7 +123,6 @@ class Summary:
         for row in rows:
             if row.person is not None:
                 self.faces, self.samples = self.faces + row.faces, self.samples + row.samples
-                self.persons.add(row.person)
                 self.predicted.setdefault(row.person, Counter())[row.predicted] += bool(row.predicted)
         for visibility in {row.seen for row in rows} - {FACE}:
             if all(row.seen == visibility for row in rows):
@@ -157,7 +155,7 @@ class Summary:
             "num_rows": self.rows,
             "faces": self.faces,
             "samples": self.samples,
-            "persons": sorted(self.persons),
+            "persons": sorted(self.predicted),
             "predicted": {
                 str(person): {name: count for name, count in counts.most_common() if count}
                 for person, counts in sorted(self.predicted.items())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from apps.predict.runners import CLASSES, FRAMES, NUMBERS, ModelInfo
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
@@ -49,11 +49,10 @@ class TorchRunner:
     @torch.inference_mode()
     def encode(self, squares: np.ndarray) -> np.ndarray:
         """(N, 3, S, S) uint8 → (N, D) float32, a bounded number of squares at a time."""
-        rows: list[Tensor] = []
-        for chunk in torch.from_numpy(squares).split(CHUNK):
-            with self.autocast():
-                rows.append(self.encoder(to_pixels(chunk.to(self.device), self.info.normalize)).float().cpu())
-        features = torch.cat(rows)
+        with self.autocast():
+            chunks = (chunk.to(self.device) for chunk in torch.from_numpy(squares).split(CHUNK))
+            pixels = (to_pixels(chunk, self.info.normalize) for chunk in chunks)
+            features = torch.cat([self.encoder(chunk).float().cpu() for chunk in pixels])
         if self.info.kind == FRAMES:  # --mode cache stores features in half precision
             features = features.half().float()
         return features.numpy()
