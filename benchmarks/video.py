@@ -28,11 +28,11 @@ import numpy as np
 import torch
 
 from apps.predict.run import Predictor
-from apps.predict.timeline import Row, majority_class
+from apps.predict.timeline import Row
 from benchmarks.machine import describe_machine
 from benchmarks.video_pairs import detectors, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
-from benchmarks.video_segments import FPS, Segment, Shown, find_segments, play
+from benchmarks.video_segments import FPS, Segment, Shown, find_segments, majority_class, play
 from dataloader.detect import Detection, Detections, resolve_face_model
 from dataloader.track import Tracker
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from apps.predict.run import Predictor
-from apps.predict.timeline import Row, majority_class
+from apps.predict.timeline import Row
 from benchmarks.video_render import write_video
-from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
+from benchmarks.video_segments import FPS, Segment, in_time, majority_class, play, segments_by_person
 from dataloader.detect import CASCADES, INSTALL, YUNET, resolve_face_model
 from dataloader.video import open_video
 

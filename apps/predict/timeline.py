@@ -239,9 +239,3 @@ class TimelineWriter:
 
 def strict_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
-
-
-def majority_class(rows: Iterable[Row], start: float, stop: float) -> str | None:
-    """Return the class predicted most often by the windows whose middles lie from ``start`` to ``stop``."""
-    counts = Counter(row.predicted for row in rows if start <= row.middle < stop and row.predicted)
-    return counts.most_common(1)[0][0] if counts else None

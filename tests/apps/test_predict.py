@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from apps.predict.run import Predictor
-from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE, majority_class
+from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE
 from benchmarks.video_render import write_video
+from benchmarks.video_segments import majority_class
 from tests.support.tiny import NAMES
 from tests.support.tools import error_of, run_main
 from tests.support.watched import FPS, KnownFaces, film, frames_of, predict, predict_words, read_timeline
