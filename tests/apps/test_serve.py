@@ -105,16 +105,15 @@ def test_a_video_whose_page_is_closed_is_given_up(gated, video):
 
 
 @contextmanager
-def post(served, header):
+def post(served, header, body=b""):
     """Begin to send a video whose size ``header`` states, and yield the connection."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as line:
-        line.sendall(f"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode())
+        line.sendall(f"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
         yield line
 
 
 def test_a_sender_that_goes_away_leaves_nothing(served, video):
-    with post(served, f"Content-Length: {len(video)}") as line:
-        line.sendall(video[:100])
+    with post(served, f"Content-Length: {len(video)}", video[:100]):
         wait_until(served.files)
     served.wait_until_empty()
     assert served.wait(served.send(video))["state"] == "done"  # its place is free again
@@ -156,8 +155,7 @@ def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, m
 
 
 def test_a_size_that_is_not_stated_is_asked_for(served):
-    with post(served, "Transfer-Encoding: chunked") as line:
-        line.sendall(b"0\r\n\r\n")
+    with post(served, "Transfer-Encoding: chunked", b"0\r\n\r\n") as line:
         assert line.makefile("rb").read().startswith(b"HTTP/1.1 411")
 
 
