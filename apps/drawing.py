@@ -1,7 +1,7 @@
 """Drawing on RGB frames: class colours, text, filled areas, and the one writer of H.264 files."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ FINE_TICKS, COARSE_TICKS = 90_000, 1000  # per second; MP4 holds the ticks betwe
 SLOW = 1 / 60  # frames per second; at or below this rate fine ticks would overflow
 
 
-def class_colours(names: Sequence[str]) -> dict[str, str]:
+def class_colours(names: Iterable[str]) -> dict[str, str]:
     """Return ``#rrggbb`` for each class, the same in every picture and distinct for colour-blind readers.
 
     A neutral class is grey. Classes beyond the seventh get darker and lighter versions of the palette.

@@ -48,9 +48,7 @@ class Exportable(nn.Module):
 
 def export(config: Config, flags: dict[str, Any]) -> Path:
     """Write the file after its outputs were compared with the checkpoint's."""
-    if config.run.eval_checkpoint is None:
-        raise UserError("--mode export needs --eval-checkpoint FILE")
-    onnx = import_onnx()
+    import_onnx()
     import_runtime()
     source = Path(config.run.eval_checkpoint)
     folder = Path(config.run.output_dir or "outputs/exported")
@@ -60,10 +58,15 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
     for warning in filter(None, (idle_flags(config, flags), *runner.warnings)):
         print(f"warning: {warning}")
     with about(source):
-        content = add_metadata(onnx, trace(runner), runner.info)
+        content = trace(runner)
         difference = compare(runner, content)
     write_whole(target, lambda temporary: temporary.write_bytes(content))
-    print(describe(target, runner.info, difference))
+    info, shape = runner.info, f"(batch, {runner.info.frames}, 3, {runner.info.size}, {runner.info.size}) uint8"
+    print(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    print(f"reads       {', '.join(info.views)}: {shape} each")
+    print(f"answers     {info.output} (batch, {len(info.columns)}) of {', '.join(info.names or info.numbers)}")
+    print(f"checked     differs from the checkpoint by {difference:.1e} at most (onnxruntime, random pixels)")
+    print(f"use it      python main.py --mode predict --onnx {target} --input VIDEO")
     return target
 
 
@@ -87,19 +90,17 @@ def open_on_cpu(config: Config, flags: dict[str, Any], source: Path) -> TorchRun
 
 
 def trace(runner: TorchRunner) -> bytes:
-    """Return the graph, for any number of clips.
+    """Return the graph, for any number of clips, with what must be known of the model.
 
     The tracing exporter needs no further package and takes seconds; the newer one takes ten times as long for a file
     that runs no faster. What a trace may miss, ``compare`` finds.
     """
-    names, output, batch = list(runner.info.views), output_name(runner.info), {0: "batch"}
-    file = io.BytesIO()
-    model = Exportable(runner.model, runner.texts, runner.info).eval()
-    examples = random_clips(runner.info, TRACED_BATCH)
+    names, output, batch = list(runner.info.views), runner.info.output, {0: "batch"}
+    file, examples = io.BytesIO(), random_clips(runner.info, TRACED_BATCH)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model,
+            Exportable(runner.model, runner.texts, runner.info).eval(),
             tuple(map(torch.from_numpy, examples.values())),
             file,
             dynamo=False,
@@ -110,11 +111,10 @@ def trace(runner: TorchRunner) -> bytes:
         )
     if file.tell() > LARGEST:
         raise UserError(f"{file.tell() / 1e9:.1f} GB as a graph; one ONNX file holds 2 GB")
-    return file.getvalue()
-
-
-def output_name(info: ModelInfo) -> str:
-    return "logits" if info.names else "numbers"
+    onnx = import_onnx()
+    graph = onnx.load_model_from_string(file.getvalue())
+    onnx.helper.set_model_props(graph, write_metadata(runner.info))
+    return graph.SerializeToString()
 
 
 def random_clips(info: ModelInfo, B: int) -> dict[str, np.ndarray]:
@@ -122,13 +122,6 @@ def random_clips(info: ModelInfo, B: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(B)
     shape = (B, info.frames, 3, info.size, info.size)
     return {view: rng.integers(256, size=shape, dtype=np.uint8) for view in info.views}
-
-
-def add_metadata(onnx: Any, content: bytes, info: ModelInfo) -> bytes:
-    """Return the graph with what must be known of the model."""
-    model = onnx.load_model_from_string(content)
-    onnx.helper.set_model_props(model, write_metadata(info))
-    return model.SerializeToString()
 
 
 def compare(runner: TorchRunner, content: bytes) -> float:
@@ -141,17 +134,3 @@ def compare(runner: TorchRunner, content: bytes) -> float:
     if not largest <= TOLERANCE:
         raise UserError(f"onnxruntime differs by {largest:.2g}, more than {TOLERANCE:.0e}; nothing is written")
     return largest
-
-
-def describe(target: Path, info: ModelInfo, difference: float) -> str:
-    """Return what was written, and how it is used."""
-    shape = f"(batch, {info.frames}, 3, {info.size}, {info.size}) uint8"
-    return "\n".join(
-        [
-            f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)",
-            f"reads       {', '.join(info.views)}: {shape} each",
-            f"answers     {output_name(info)} (batch, {len(info.columns)}) of {', '.join(info.names or info.numbers)}",
-            f"checked     differs from the checkpoint by {difference:.1e} at most (onnxruntime, random pixels)",
-            f"use it      python main.py --mode predict --onnx {target} --input VIDEO",
-        ]
-    )

@@ -14,10 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import onnx
 import torch
 
-from apps.export import add_metadata, compare, open_on_cpu, random_clips, trace
+from apps.export import compare, open_on_cpu, random_clips, trace
 from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.machine import describe_machine
 from benchmarks.timing import take_turns
@@ -73,7 +72,7 @@ def measure(checkpoint: Path, folder: Path, rounds: int) -> dict[str, float]:
     """Export the checkpoint; return the size of the model, the largest difference and the seconds per clip."""
     command, config = read_command(["--mode", "export", "--eval-checkpoint", str(checkpoint)])
     runner = open_on_cpu(config, command, checkpoint)
-    content = add_metadata(onnx, trace(runner), runner.info)
+    content = trace(runner)
     file = folder / "model.onnx"
     file.write_bytes(content)
     views = random_clips(runner.info, 1)

@@ -29,11 +29,11 @@ import numpy as np
 import torch
 
 from apps.predict.run import Predictor
-from apps.predict.timeline import Row, majority_class
+from apps.predict.timeline import Row
 from benchmarks.machine import describe_machine
 from benchmarks.video_pairs import detectors, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
-from benchmarks.video_segments import FPS, Segment, VideoFrame, find_segments, play
+from benchmarks.video_segments import FPS, Segment, VideoFrame, find_segments, majority_class, play
 from dataloader.detect import Detection, Detections, resolve_face_model
 from dataloader.track import Tracker
 
@@ -96,7 +96,7 @@ def measure_segments(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for name in detectors():
         timeline = Predictor(args.checkpoint, face_model=name)(path)
         results[name] = judge(timeline.rows, segments, names) | {
-            "persons": len(timeline.summary.persons),
+            "persons": len(timeline.summary.predicted),
             "video_seconds_per_second": round(timeline.speed, 2),
         }
         print(f"{name}:", results[name], flush=True)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from apps.predict.run import Predictor
-from apps.predict.timeline import Row, majority_class
+from apps.predict.timeline import Row
 from benchmarks.video_render import write_video
-from benchmarks.video_segments import FPS, Segment, in_time, play, segments_by_person
+from benchmarks.video_segments import FPS, Segment, in_time, majority_class, play, segments_by_person
 from dataloader.detect import CASCADES, INSTALL, YUNET, resolve_face_model
 from dataloader.video import open_video
 
@@ -42,9 +42,9 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
     with open_video(path) as video:
         for step in predictor.follow(video):
             rows += [row for group in step.rows for row in group]
-            for face in step.faces:
-                if face.is_visible:
-                    sides[face.person]["left" if face.box[0] + face.box[2] < video.width else "right"] += 1
+            for person in step.persons:
+                if person.seen:
+                    sides[person.id]["left" if person.face[0] + person.face[2] < video.width else "right"] += 1
     return rows, sides
 
 

@@ -1,13 +1,14 @@
 """Joins clips of a simulated set to a video of known emotions; each segment shows one person and one emotion."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from apps.predict.timeline import Row
 from dataloader.annotation import Clip, read_annotation
 from dataloader.boxes import Box, read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
@@ -88,3 +89,9 @@ def enlarge(frame: Any, scale: float) -> np.ndarray:
 
 def scale_box(box: Box | None, scale: float) -> Box | None:
     return None if box is None else tuple(value * scale for value in box)
+
+
+def majority_class(rows: Iterable[Row], start: float, stop: float) -> str | None:
+    """Return the class predicted most often by the windows whose middles lie from ``start`` to ``stop``."""
+    counts = Counter(row.predicted for row in rows if start <= row.middle < stop and row.predicted)
+    return counts.most_common(1)[0][0] if counts else None

@@ -32,19 +32,18 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError(f"--mode {run.mode} needs --eval-checkpoint FILE")
     if run.mode == "attention" and run.eval_checkpoint is None:
         raise UserError("--mode attention needs --eval-checkpoint FILE, whose model is explained")
-    if run.mode != "predict":
+    if run.mode not in ("predict", "serve"):
         return
-    about_videos = [name for name in flags if group_of(name) == "video"]
-    if video.input is None and about_videos:
-        raise UserError(f"{flag_of(about_videos[0])} is about videos: name one, --input FILE")
-    if run.eval_checkpoint is not None or video.onnx is not None:
-        return
-    if video.input is None:
-        raise UserError("--mode predict needs --eval-checkpoint FILE")
-    if not {"class_texts", "clip_path"} & set(flags):
+    has_model = run.eval_checkpoint is not None or video.onnx is not None
+    if run.mode == "predict" and video.input is None:
+        if about_videos := [name for name in flags if group_of(name) == "video"]:
+            raise UserError(f"{flag_of(about_videos[0])} is about videos: name one, --input FILE")
+        if not has_model:
+            raise UserError("--mode predict needs --eval-checkpoint FILE")
+    elif not has_model and not {"class_texts", "clip_path"} & set(flags):
         raise UserError(
-            "--mode predict needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
-            "--class-texts)"
+            f"--mode {run.mode} needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
+            f"--class-texts)"
         )
 
 
@@ -194,8 +193,6 @@ def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
             raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
         if "mps" in (run.device, run.gpu):
             raise UserError("--onnx runs on the CPU or on CUDA, not on mps")
-    if run.mode == "serve":
-        return
     if video.input is not None and "features" in flags:
         raise UserError("--input reads videos, --features what was made of them; keep one")
     if video.onnx is not None and run.eval_checkpoint is not None:

@@ -1,6 +1,5 @@
 """The relevance maps of one clip: as numbers, on the frames that they belong to, as a sheet and as a video."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ CELL_INCHES, STILL_INCHES, DPI = 1.5, 2.8, 150
 PANEL, GAP, HEAD, CAPTION, COURSE = 288, 8, 56, 24, 72  # of the video, in pixels
 BACK, INK, PALE = (255, 255, 255), (30, 30, 30), (150, 150, 150)
 STREAM_COLOURS = {"face": (31, 119, 180), "context": (214, 96, 20)}
-Panels = dict[str, list[tuple[np.ndarray, np.ndarray]]]  # stream → crop (H, W, 3) and map (H, W) of each frame
+Panels = dict[str, list[tuple[np.ndarray, np.ndarray]]]  # stream → crop and map of each frame, (H, W, 3) uint8
 
 
 @dataclass(frozen=True)
@@ -82,27 +81,27 @@ class Explanation:
             ],
         }
 
-    def subtitle(self) -> str:
-        """Return the clip's label, the predicted class and the explained one, as a sentence."""
+    @property
+    def title(self) -> str:
+        """Return the clip and, below it, its label, the predicted class and the explained one, as a sentence."""
         confidence = f"{100 * self.probabilities[self.predicted]:.0f} %"
         prediction = f"label {self.names[self.clip.label]}, predicted {self.names[self.predicted]} ({confidence})"
         is_other = self.label != self.predicted
         probability = f" ({100 * self.probabilities[self.label]:.0f} %)" if is_other else ""
         nothing = ": nothing" if self.is_empty else ""
-        return f"{prediction}; shown: what speaks for {self.names[self.label]}{probability}{nothing}"
+        return f"{self.clip.id}\n{prediction}; shown: what speaks for {self.names[self.label]}{probability}{nothing}"
 
-    def title(self) -> str:
-        return f"{self.clip.id}\n{self.subtitle()}"
-
+    @property
     def line(self) -> str:
         """Return a line for the screen."""
+        line = self.title.replace("\n", ": ")
         if self.is_empty:
-            return f"{self.clip.id}: {self.subtitle()}"
+            return line
         parts = [f"{stream} {100 * share:.0f} %" for stream, share in self.shares.items()]
         if self.padding is not None:
             parts.append(f"{100 * self.padding:.0f} % of the context's in its padding")
         peak = self.clip.frames[self.indexes[int(np.argmax(sum(self.courses.values())))]]
-        return f"{self.clip.id}: {self.subtitle()}; {', '.join(parts)}; most in {peak}"
+        return f"{line}; {', '.join(parts)}; most in {peak}"
 
     def stream_label(self, stream: str) -> str:
         """Return how much of all relevance is in a stream, if there is another one."""
@@ -207,7 +206,7 @@ def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Pan
             else cv2.resize(np.ascontiguousarray(cut(frame, source.area)), shape[::-1], interpolation=cv2.INTER_CUBIC)
             for frame, source in zip(frames, sources[stream], strict=True)
         ]
-        panels[stream] = list(zip(crops, values, strict=True))
+        panels[stream] = [(crop, paint(crop, map)) for crop, map in zip(crops, values, strict=True)]
     return panels
 
 
@@ -230,59 +229,47 @@ def interpolate(maps: np.ndarray, indexes: list[int], targets: list[int]) -> np.
 
 
 def draw_clip(explanation: Explanation, views: Views) -> Figure:
-    """Return the sheet: frames as columns, each stream's picture above its map, and the course in time below."""
+    """Return the sheet: frames as columns, each stream's picture above its map, and the course in time below.
+
+    Of a clip of one frame it is each stream's picture beside its map.
+    """
     indexes = peak_frames(explanation)
-    panels = panels_of(explanation, views, indexes)
-    if len(indexes) == 1:
-        return draw_still(explanation, panels)
-    heights = [height for row in panels.values() for height in 2 * [CELL_INCHES / aspect_of(row)]]
-    width = max(CELL_INCHES * len(indexes) + 1.3, 7.0)
-    figure = plt.figure(figsize=(width, sum(heights) + 2.6), dpi=DPI, layout="constrained")
+    panels, is_still = panels_of(explanation, views, indexes), len(indexes) == 1
+    rows: list[tuple[str, list[np.ndarray]]] = []  # label and pictures
+    for stream, pairs in panels.items():
+        pictures, maps = ([pair[part] for pair in pairs] for part in (0, 1))
+        if is_still:
+            rows.append((explanation.stream_label(stream) if len(panels) > 1 else "", pictures + maps))
+        else:
+            rows += [(stream, pictures), (explanation.stream_label(stream), maps)]
+    cell, columns = (STILL_INCHES, 2) if is_still else (CELL_INCHES, len(indexes))
+    heights = [cell * pictures[0].shape[0] / pictures[0].shape[1] for _, pictures in rows]
+    size = (2 * cell + 1.2, sum(heights) + 0.6) if is_still else (max(cell * columns + 1.3, 7.0), sum(heights) + 2.6)
+    upper = figure = plt.figure(figsize=size, dpi=DPI, layout="constrained")
     write_title(figure, explanation)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[sum(heights) + 0.5, 1.6])
-    grid = upper.subplots(len(heights), len(indexes), squeeze=False, gridspec_kw={"height_ratios": heights})
-    for pair, (stream, row) in enumerate(panels.items()):
-        for column, (picture, values) in enumerate(row):
-            show(grid[2 * pair, column], picture)
-            show(grid[2 * pair + 1, column], paint(picture, values))
-        grid[2 * pair, 0].set_ylabel(stream, fontsize=9)
-        grid[2 * pair + 1, 0].set_ylabel(explanation.stream_label(stream), fontsize=9)
-    for axes, index in zip(grid[0], indexes, strict=True):
-        axes.set_title(f"frame {index + 1}", fontsize=8)
-    upper.colorbar(colour_scale(), ax=grid, label="relevance within the stream", fraction=0.02, pad=0.01)
-    draw_course(lower.subplots(), explanation, indexes)
-    return figure
-
-
-def draw_still(explanation: Explanation, panels: Panels) -> Figure:
-    """Return the sheet of a clip of one frame: each stream's picture beside its map."""
-    heights = [STILL_INCHES / aspect_of(row) for row in panels.values()]
-    size = (2 * STILL_INCHES + 1.2, sum(heights) + 0.6)
-    figure, grid = plt.subplots(
-        len(heights), 2, figsize=size, dpi=DPI, layout="constrained", squeeze=False, height_ratios=heights
-    )
-    write_title(figure, explanation)
-    for axes, (stream, row) in zip(grid, panels.items(), strict=True):
-        picture, values = row[0]
-        show(axes[0], picture)
-        show(axes[1], paint(picture, values))
-        if len(panels) > 1:
-            axes[0].set_ylabel(explanation.stream_label(stream), fontsize=9)
-    figure.colorbar(colour_scale(), ax=grid, label="relevance", fraction=0.04, pad=0.02)
+    if not is_still:
+        upper, lower = figure.subfigures(2, 1, height_ratios=[sum(heights) + 0.5, 1.6])
+        draw_course(lower.subplots(), explanation, indexes)
+    grid = upper.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for row, (label, pictures) in zip(grid, rows, strict=True):
+        for axes, picture in zip(row, pictures, strict=True):
+            axes.imshow(picture)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(label, fontsize=9)
+    if is_still:
+        upper.colorbar(colour_scale(), ax=grid, label="relevance", fraction=0.04, pad=0.02)
+    else:
+        for axes, index in zip(grid[0], indexes, strict=True):
+            axes.set_title(f"frame {index + 1}", fontsize=8)
+        upper.colorbar(colour_scale(), ax=grid, label="relevance within the stream", fraction=0.02, pad=0.01)
     return figure
 
 
 def write_title(figure: Figure, explanation: Explanation) -> None:
     """Write the title, smaller where a line would not fit: a letter is about half as wide as high."""
-    title = explanation.title()
-    longest = max(len(line) for line in title.split("\n"))
-    figure.suptitle(title, fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
-
-
-def show(axes: Axes, picture: np.ndarray) -> None:
-    axes.imshow(picture)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    longest = max(len(line) for line in explanation.title.split("\n"))
+    figure.suptitle(explanation.title, fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
 
 
 def peak_frames(explanation: Explanation) -> list[int]:
@@ -296,11 +283,6 @@ def colour_scale() -> ScalarMappable:
     """Return the colours as they look over grey of medium brightness."""
     over_grey = paint(np.full((1, 256, 3), 128, np.uint8), np.linspace(0, 1, 256)[None])
     return ScalarMappable(cmap=ListedColormap(over_grey[0] / 255))
-
-
-def aspect_of(row: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    height, width = row[0][0].shape[:2]
-    return width / height
 
 
 def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> None:
@@ -317,64 +299,53 @@ def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> Non
 
 
 def write_clip_video(explanation: Explanation, views: Views, path: Path) -> None:
-    """Write all frames of the clip with their maps beside them."""
+    """Write all frames of the clip with their maps beside them, and a line that moves over the course in time."""
     panels = panels_of(explanation, views, list(range(len(explanation.clip.frames))))
-    background = draw_background(explanation, panels)
-    size = background.shape[1], background.shape[0]
+    background, course = draw_background(explanation, panels)
+    height, width = background.shape[:2]
     with (
         atomic_write(path) as temporary,
-        VideoWriter(temporary, FPS, size, crf=20, preset="fast", ticks=FPS, faststart=True) as writer,
+        VideoWriter(temporary, FPS, (width, height), crf=20, preset="fast", ticks=FPS, faststart=True) as writer,
     ):
-        for number, picture in enumerate(draw_frames(explanation, panels, background)):
+        for number, now in enumerate(course):
+            picture, x = background.copy(), GAP
+            for panel in (panel for pairs in panels.values() for panel in pairs[number]):
+                picture[HEAD : HEAD + PANEL, x : x + panel.shape[1]] = panel
+                x += panel.shape[1] + GAP
+            cv2.line(picture, (now, HEAD + PANEL + CAPTION), (now, height - GAP), INK, 1)
             writer.add(number / FPS, picture)
 
 
-def draw_frames(explanation: Explanation, panels: Panels, background: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield a picture per frame: the background, the panels, and a line that moves over the course in time."""
-    height, width = background.shape[:2]
-    for number in range(len(explanation.clip.frames)):
-        picture, x = background.copy(), GAP
-        for row in panels.values():
-            crop, values = row[number]
-            for panel in (crop, paint(crop, values)):
-                picture[HEAD : HEAD + PANEL, x : x + panel.shape[1]] = panel
-                x += panel.shape[1] + GAP
-        x = course_x(number, len(explanation.clip.frames), width)
-        cv2.line(picture, (x, HEAD + PANEL + CAPTION), (x, height - GAP), INK, 1)
-        yield picture
+def draw_background(explanation: Explanation, panels: Panels) -> tuple[np.ndarray, list[int]]:
+    """Return what is the same in every frame of the video: title, captions and the course in time.
 
-
-def draw_background(explanation: Explanation, panels: Panels) -> np.ndarray:
-    """Return what is the same in every frame of the video: title, captions and the course in time."""
-    widths = {stream: row[0][0].shape[1] for stream, row in panels.items()}
+    The second value is each frame's horizontal position in the course.
+    """
+    widths = {stream: pairs[0][0].shape[1] for stream, pairs in panels.items()}
     width = max(sum(2 * (panel + GAP) for panel in widths.values()) + GAP, 640)
     height = HEAD + PANEL + CAPTION + COURSE + GAP
     width, height = width + width % 2, height + height % 2
     image = Image.new("RGB", (width, height), BACK)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=15)
-    for line, text in enumerate(explanation.title().split("\n")):
+    for line, text in enumerate(explanation.title.split("\n")):
         pen.text((GAP, 6 + 22 * line), text, INK, font=fitting_font(font, text, width - 2 * GAP))
     x = GAP
     for stream, panel in widths.items():
         for text in (stream, explanation.stream_label(stream)):
             pen.text((x, HEAD + PANEL + 3), text, STREAM_COLOURS[stream], font=fitting_font(font, text, panel))
             x += panel + GAP
+    frames = len(explanation.clip.frames)
+    course = [GAP + round((width - 2 * GAP) * index / max(frames - 1, 1)) for index in range(frames)]
     y0, y1 = HEAD + PANEL + CAPTION + 4, height - GAP
     highest = max(float(values.max()) for values in explanation.courses.values()) or 1.0
     for stream, values in explanation.courses.items():
-        xs = [course_x(index, len(explanation.clip.frames), width) for index in explanation.indexes]
-        points = [(x, y1 - (y1 - y0) * float(v) / highest) for x, v in zip(xs, values, strict=True)]
-        pen.line(points, STREAM_COLOURS[stream], 2)
+        ys = [y1 - (y1 - y0) * float(value) / highest for value in values]
+        pen.line([(course[i], y) for i, y in zip(explanation.indexes, ys, strict=True)], STREAM_COLOURS[stream], 2)
     pen.line([(GAP, y1), (width - GAP, y1)], PALE, 1)
-    return np.array(image)
+    return np.array(image), course
 
 
 def fitting_font(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
     """Return the font, smaller where the text would not fit."""
     length = font.getlength(text)
     return font if length <= width else font.font_variant(size=max(int(font.size * width / length), 8))
-
-
-def course_x(index: int, frames: int, width: int) -> int:
-    """Return the horizontal position of a frame in the course."""
-    return GAP + round((width - 2 * GAP) * index / max(frames - 1, 1))

@@ -3,6 +3,7 @@
 What the maps say and what they cannot say: docs/attention.md.
 """
 
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from engine.evaluate import require_read, stored_classes
 from engine.lists import read_splits, require_lists
 from engine.methods.base import ClipTask
 from engine.options import Config
-from engine.session import Session, open_session
+from engine.session import open_session
 from models.relevance import STREAMS, explain_class
 from utils.errors import UserError, about, closest
 from utils.runlog import safe_name
@@ -32,42 +33,46 @@ METHOD = "gradient-weighted attention, followed back through all blocks of the i
 
 
 def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
-    """Explain ``--clips`` of ``--test-annotation``, and return the entries of attention.json."""
+    """Explain ``--clips`` of ``--test-annotation``, each as numbers, a PNG and a video, and return the numbers."""
     opened, config, classes, model = open_explained(config, flags)
-    label = find_class(config.attention.explain, classes)
+    explain, entries = config.attention.explain, []
+    label = find_class(explain, classes)
     with open_session(config) as session:
         if session.group.world > 1:
             raise UserError("--mode attention is one process's work: start it without torchrun")
-        clips = choose_clips(config, read_splits(config, classes, session.log).test, classes)
-        views = make_views(config, clips, session.log)
+        log, folder = session.log, session.log.folder / "attention"
+        clips = choose_clips(config, read_splits(config, classes, log).test, classes)
+        views = make_views(config, clips, log)
         for warning in doubtful_flags(opened, flags, config):
-            session.log.warn(warning)
+            log.warn(warning)
         task = opened.method.task(model.to(session.device), classes.names)
+        task.fix_texts()
         temperature = opened.content.get("calibration", {}).get("temperature", 1.0)
-        return explain_all(task, clips, views, config, session, label, temperature)
+        folder.mkdir(exist_ok=True)
+        for clip, name in zip(clips, file_names(clips), strict=True):
+            batch = to_device(collate([ClipDataset([clip], views)[0, 0, 0]]), session.device, config.data.normalize)
+            clip_label = clip.label if explain == "label" else label
+            explanation = explain_clip(task, clip, batch, views, clip_label, temperature)
+            save(draw_clip(explanation, views), folder / f"{name}.png")
+            files = {"picture": f"attention/{name}.png"}
+            if len(clip.frames) > 1:
+                write_clip_video(explanation, views, folder / f"{name}.mp4")
+                files["video"] = f"attention/{name}.mp4"
+            entries.append(explanation.as_json() | files)
+            log.say(explanation.line)
+            content = {"method": METHOD, "explain": explain, "classes": list(task.names), "clips": entries}
+            log.write_json("attention.json", content)
+        log.say(f"run folder: {log.folder}")
+    return entries
 
 
 def open_explained(config: Config, flags: dict[str, Any]) -> tuple[Opened, Config, Classes, nn.Module]:
-    """Return the checkpoint, its config with the user's options, its classes, and its model without gradients."""
+    """Return the checkpoint, its config with the user's options, its classes, and its model without gradients.
+
+    Refused are models without classes or pictures, and options that mean nothing to the others.
+    """
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, flags)
-    refuse_unexplainable(opened, flags)
-    options = {"exper_name": f"{opened.config.run.exper_name}-attention"} | flags | {"pack": "none"}
-    with about(path):
-        if flags.get("pack", "none") != "none":
-            pack = flags["pack"]
-            raise UserError(f"--pack {pack}: --mode attention draws over the frames themselves; leave it out")
-        config = evaluation_config(opened.content, options, mode="attention")
-    require_lists(config)
-    classes = stored_classes(opened.content, config, flags, path)
-    with about(path):
-        model = rebuild(opened.content, config)
-    return opened, config, classes, model.eval().requires_grad_(False)
-
-
-def refuse_unexplainable(opened: Opened, flags: dict[str, Any]) -> None:
-    """Refuse models without classes or pictures, and options that mean nothing to the others."""
-    path = opened.path
     if opened.method.reads_features:
         raise UserError(
             f"{path}: a sequence model sees stored features and no pictures; explain the checkpoint that made them"
@@ -79,6 +84,16 @@ def refuse_unexplainable(opened: Opened, flags: dict[str, Any]) -> None:
     if "targets" in flags:
         raise UserError(f"--targets {flags['targets']}: {path} predicts classes; name --test-annotation FILE")
     require_read(opened.method, flags, path)
+    options = {"exper_name": f"{opened.config.run.exper_name}-attention"} | flags | {"pack": "none"}
+    with about(path):
+        if (pack := flags.get("pack", "none")) != "none":
+            raise UserError(f"--pack {pack}: --mode attention draws over the frames themselves; leave it out")
+        config = evaluation_config(opened.content, options, mode="attention")
+    require_lists(config)
+    classes = stored_classes(opened.content, config, flags, path)
+    with about(path):
+        model = rebuild(opened.content, config)
+    return opened, config, classes, model.eval().requires_grad_(False)
 
 
 def find_class(explain: str, classes: Classes) -> int | None:
@@ -108,47 +123,11 @@ def choose_clips(config: Config, clips: list[Clip], classes: Classes) -> list[Cl
     return [by_name[name] for name in names]
 
 
-def explain_all(
-    task: ClipTask,
-    clips: list[Clip],
-    views: Views,
-    config: Config,
-    session: Session,
-    label: int | None,
-    temperature: float,
-) -> list[dict[str, Any]]:
-    """Explain one clip after another, each as numbers, a PNG and a video."""
-    folder, entries = session.log.folder / "attention", []
-    folder.mkdir(exist_ok=True)
-    task.fix_texts()
-    for clip, name in zip(clips, file_names(clips), strict=True):
-        clip_label = clip.label if config.attention.explain == "label" else label
-        explanation = explain_clip(task, clip, views, config, session, clip_label, temperature)
-        save(draw_clip(explanation, views), folder / f"{name}.png")
-        files = {"picture": f"attention/{name}.png"}
-        if len(clip.frames) > 1:
-            write_clip_video(explanation, views, folder / f"{name}.mp4")
-            files["video"] = f"attention/{name}.mp4"
-        entries.append(explanation.as_json() | files)
-        session.log.say(explanation.line())
-        content = {"method": METHOD, "explain": config.attention.explain, "classes": list(task.names), "clips": entries}
-        session.log.write_json("attention.json", content)
-    session.log.say(f"run folder: {session.log.folder}")
-    return entries
-
-
 def explain_clip(
-    task: ClipTask,
-    clip: Clip,
-    views: Views,
-    config: Config,
-    session: Session,
-    label: int | None,
-    temperature: float,
+    task: ClipTask, clip: Clip, batch: dict[str, Any], views: Views, label: int | None, temperature: float
 ) -> Explanation:
-    """Return the maps of one clip; ``label``: the explained class, None for the predicted one."""
+    """Return the maps of one clip, whose pixels are in ``batch``; ``label``: None explains the predicted class."""
     indexes = indexes_of(clip, views, np.random.default_rng(0), training=False)
-    batch = to_device(collate([ClipDataset([clip], views)[0, 0, 0]]), session.device, config.data.normalize)
     relevance = explain_class(task.model, batch.get("face"), batch.get("context"), label, task.fixed_texts)
     frames = sorted(set(indexes.tolist()))
     maps = {}
@@ -158,25 +137,15 @@ def explain_clip(
             maps[stream] = np.stack([values[indexes == index].sum(axis=0) for index in frames])
     sources = square_sources(clip, views, frames)
     padding = padding_share(maps["context"], sources["context"], views.size) if "context" in maps else None
-    return Explanation(
-        clip=clip,
-        names=task.names,
-        label=relevance.label,
-        probabilities=torch.softmax(relevance.logits.float() / temperature, dim=0).cpu().numpy(),
-        indexes=frames,
-        maps=maps,
-        padding=padding,
-    )
+    probabilities = torch.softmax(relevance.logits.float() / temperature, dim=0).cpu().numpy()
+    return Explanation(clip, task.names, relevance.label, probabilities, frames, maps, padding)
 
 
 def file_names(clips: list[Clip]) -> list[str]:
     """Return a file name for each clip, made of its path, without repetitions."""
     names: list[str] = []
     for clip in clips:
-        base, number = safe_name(clip.id.replace("/", "_")), 1
-        name = base
-        while name in names:
-            number += 1
-            name = f"{base}-{number}"
-        names.append(name)
+        base = safe_name(clip.id.replace("/", "_"))
+        candidates = chain((base,), (f"{base}-{number}" for number in count(2)))
+        names.append(next(name for name in candidates if name not in names))
     return names

@@ -9,43 +9,26 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
 from apps.drawing import INK, UNCERTAIN_COLOUR, Colour, VideoWriter, class_colours, even, fill, put_text, rgb, text_mask
 from apps.predict.runners import CLASSES, FRAMES, ModelInfo
-from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, FaceBox, Row, Step
-from dataloader.video import Video
+from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, Row, Step
+from dataloader.track import Person
+from dataloader.video import CameraVideo, Video
 
 WIDEST = 960  # pixels; larger videos are shrunk
 MAX_WAITING = 128 << 20  # bytes of frames that wait for their answers
 MINUTE = 60.0
 LANES = 6  # persons in the strip
 JPEG_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
-PAPER, BAR, LANE, AXIS, GREY = (250,) * 3, (205,) * 3, (238,) * 3, (90,) * 3, (150,) * 3
+PAPER, BAR, LANE, AXIS = (250,) * 3, (205,) * 3, (238,) * 3, (90,) * 3
+UNNAMED = "#969696"  # the colour of answers without a class
 QUIT_KEYS = {ord("q"), 27}  # 27: Escape
-
-
-class WaitingFrame(NamedTuple):
-    """A frame whose answer is not known yet.
-
-    Its pixels are in YUV 4:2:0, which takes half the memory of RGB. For models that read hundreds of frames together,
-    as many wait, and these pixels are a JPEG.
-    """
-
-    seconds: float
-    pixels: np.ndarray
-    faces: list[FaceBox]
-
-
-class Stretch(NamedTuple):
-    """A coloured part of a lane of the strip, in seconds."""
-
-    start: float
-    stop: float
-    colour: Colour
+Stretch = tuple[float, float, Colour]  # a coloured part of a lane of the strip: from and to in seconds
 
 
 class Overlay:
@@ -60,10 +43,9 @@ class Overlay:
         max_persons: int,
         *,
         write: bool = True,
-        live: bool = False,
     ) -> None:
         """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written."""
-        self.info, self.live = info, live
+        self.info, self.is_live = info, isinstance(video, CameraVideo)
         self.reach = max(every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
@@ -74,9 +56,9 @@ class Overlay:
         strip = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
         self.below = even(strip + self.legend) if has_strip else 0  # rows under the frame
         self.colours = class_colours(info.names)
-        self.waiting: deque[WaitingFrame] = deque()
+        self.waiting: deque[Step] = deque()  # frames whose answers are not known yet, compressed
         self.waiting_bytes, self.is_packed = 0, info.kind == FRAMES
-        self.answers: dict[int, deque[Row]] = {}  # person → recent rows
+        self.answers: dict[int, list[Row]] = {}  # person → recent rows
         self.answered_until = -1.0  # before the first frame
         self.still = folder / "overlay.jpg" if write and video.is_still else None
         self.video = None
@@ -95,15 +77,18 @@ class Overlay:
         """Return the last picture that became ready, if one did."""
         for rows in step.rows:
             for row in rows:
-                self.answers.setdefault(row.person or 0, deque()).append(row)
+                self.answers.setdefault(row.person or 0, []).append(row)
                 self.answered_until = max(self.answered_until, row.middle)
         if step.frame is not None:
-            faces = [face._replace(box=tuple(v * self.scale for v in face.box)) for face in step.faces]
-            self.waiting.append(WaitingFrame(step.seconds, self._compress(step.frame), faces))
-            self.waiting_bytes += self.waiting[-1].pixels.nbytes
-        return self._draw_ready(everything=self.live)
+            self.waiting.append(step._replace(frame=self._compress(step.frame)))
+            self.waiting_bytes += self.waiting[-1].frame.nbytes
+        return self._draw_ready(everything=self.is_live)
 
     def _compress(self, frame: np.ndarray) -> np.ndarray:
+        """Return pixels in YUV 4:2:0, which takes half the memory of RGB.
+
+        For models that read hundreds of frames together, as many wait, and these pixels are a JPEG.
+        """
         if frame.shape[:2] != (self.height, self.width):
             frame = cv2.resize(frame, (self.width, self.height), interpolation=cv2.INTER_AREA)
         pixels = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
@@ -115,54 +100,53 @@ class Overlay:
             is_answered = self.waiting[0].seconds <= self.answered_until
             if not everything and not is_answered and self.waiting_bytes <= MAX_WAITING:
                 break
-            self.waiting_bytes -= self.waiting[0].pixels.nbytes
+            self.waiting_bytes -= self.waiting[0].frame.nbytes
             picture = self._draw(self.waiting.popleft())
         return picture
 
-    def _draw(self, waiting: WaitingFrame) -> np.ndarray:
-        pixels = cv2.imdecode(waiting.pixels, cv2.IMREAD_GRAYSCALE) if self.is_packed else waiting.pixels
+    def _draw(self, step: Step) -> np.ndarray:
+        pixels = cv2.imdecode(step.frame, cv2.IMREAD_GRAYSCALE) if self.is_packed else step.frame
         frame = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
         picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
-        self._forget(waiting.seconds)
-        current = {person: self._nearest_row(person, waiting.seconds) for person in self.answers}
-        for face in waiting.faces:
-            row = current.get(face.person)
-            share, colour = (None, GREY) if row is None else (row.confidence, self._colour(row))
-            draw_person(picture[: self.height], face, self._text(row), share, colour, self.size)
-        visible = {face.person for face in waiting.faces}
-        faceless = [row for person, row in current.items() if row and person not in visible]
-        if faceless:
+        current = self._current_rows(step.seconds)
+        for person in step.persons:
+            row = current.pop(person.id, None)
+            text, share = ("", None) if row is None else (self._text(row), row.confidence)
+            draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size)
+        if current:  # rows that belong to no face box
+            faceless = list(current.values())
             row = next((row for row in faceless if row.values is not None or row.person is None), faceless[0])
             draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
         if self.below:
-            draw_strip(picture, self.height + self.legend, self._lanes(), waiting.seconds, self.size)
+            draw_strip(picture, self.height + self.legend, self._lanes(), step.seconds, self.size)
             draw_legend(picture, self.height, self.colours, self.size)
         if self.video is not None:
-            self.video.add(waiting.seconds, picture)
+            self.video.add(step.seconds, picture)
         if self.still is not None:
             cv2.imwrite(str(self.still), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
         return picture
 
-    def _nearest_row(self, person: int, seconds: float) -> Row | None:
-        """Return the row of a person whose middle is nearest, if it holds at that time."""
-        row = min(self.answers[person], key=lambda row: abs(row.middle - seconds), default=None)
-        if row is None or not row.start - self.reach <= seconds <= row.stop + self.reach:
-            return None
-        return row
+    def _current_rows(self, seconds: float) -> dict[int, Row]:
+        """Return each person's row whose middle is nearest, if it holds at that time; rows older than the strip go."""
+        oldest, current = seconds - MINUTE - 2 * self.reach, {}
+        recent = {person: [row for row in rows if row.middle >= oldest] for person, rows in self.answers.items()}
+        self.answers = {person: rows for person, rows in recent.items() if rows}
+        for person, rows in self.answers.items():
+            row = min(rows, key=lambda row: abs(row.middle - seconds))
+            if row.start - self.reach <= seconds <= row.stop + self.reach:
+                current[person] = row
+        return current
 
-    def _text(self, row: Row | None) -> str:
+    def _text(self, row: Row) -> str:
         """Return the answer in a few words, and how it came about if not by the face."""
-        if row is None:
-            return ""
         text = answer_text(row, self.info)
         if row.seen == FACE:
             return text
         return f"{text} ({row.seen})" if text else row.seen
 
-    def _colour(self, row: Row) -> Colour:
-        if row.predicted == UNCERTAIN:
-            return rgb(UNCERTAIN_COLOUR)
-        return rgb(self.colours[row.predicted]) if row.predicted in self.colours else GREY
+    def _colour(self, row: Row | None) -> Colour:
+        predicted = "" if row is None else row.predicted
+        return rgb((self.colours | {UNCERTAIN: UNCERTAIN_COLOUR}).get(predicted, UNNAMED))
 
     def _lanes(self) -> list[tuple[str, list[Stretch]]]:
         """Return the name and the stretches of each person in the strip."""
@@ -171,20 +155,11 @@ class Overlay:
         lanes = []
         for person in persons[-LANES:]:
             stretches = [
-                Stretch(0.0 if row.start <= 0 else row.middle - self.reach, row.middle + self.reach, self._colour(row))
+                (0.0 if row.start <= 0 else row.middle - self.reach, row.middle + self.reach, self._colour(row))
                 for row in predicted.get(person, ())
             ]
             lanes.append((str(person or "?"), stretches))
         return lanes
-
-    def _forget(self, seconds: float) -> None:
-        """Drop rows that the strip no longer shows."""
-        for person in list(self.answers):
-            rows = self.answers[person]
-            while rows and rows[0].middle < seconds - MINUTE - 2 * self.reach:
-                rows.popleft()
-            if not rows:
-                del self.answers[person]
 
 
 def answer_text(row: Row, info: ModelInfo) -> str:
@@ -201,12 +176,14 @@ def answer_text(row: Row, info: ModelInfo) -> str:
     return ", ".join(parts)
 
 
-def draw_person(picture: np.ndarray, face: FaceBox, text: str, share: float | None, colour: Colour, size: int) -> None:
+def draw_person(
+    picture: np.ndarray, person: Person, scale: float, text: str, share: float | None, colour: Colour, size: int
+) -> None:
     """Draw the face box, thin where the face is not visible just now, and a plate with the answer and a bar for
-    ``share``: above the box, or below where there is no room."""
+    ``share``: above the box, or below where there is no room. ``scale`` brings the box to the size of the picture."""
     height, width = picture.shape[:2]
-    x0, y0, x1, y1 = (int(round(v)) for v in face.box)
-    thickness = max(size // 7, 2) if face.is_visible else 1
+    x0, y0, x1, y1 = (int(round(v * scale)) for v in person.face)
+    thickness = max(size // 7, 2) if person.seen else 1
     cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), thickness + 2)
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
     if not text:

@@ -1,8 +1,6 @@
 """timeline.png: for each person a band of the predicted classes over time, and the probabilities behind it."""
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +8,35 @@ import numpy as np
 
 from apps.drawing import UNCERTAIN_COLOUR, class_colours
 from apps.predict.runners import ModelInfo
-from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE, UNCERTAIN
+from apps.predict.timeline import CONTEXT_ONLY, FACE, UNCERTAIN
 
 COLUMNS = 1200  # moments of time that the picture can distinguish
 MAX_PERSONS = 6
 TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 LEGEND = 12  # classes in the legend
-NO_ANSWER, CONTEXT, WITH_FACE = 1, 2, 3  # values of ``Lane.visibility``; 0 is nothing
 
 
-@dataclass
 class Lane:
     """One person; the time is divided into ``COLUMNS`` equal moments."""
 
-    width: int  # number of the model's outputs
-    sums: np.ndarray = field(init=False)
-    counts: np.ndarray = field(init=False)
-    visibility: np.ndarray = field(init=False)
-    uncertain: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sums, self.counts = np.zeros((COLUMNS, self.width)), np.zeros(COLUMNS)
-        self.visibility, self.uncertain = np.zeros(COLUMNS, dtype=int), np.zeros(COLUMNS, dtype=int)
+    def __init__(self, width: int) -> None:
+        """``width``: number of the model's outputs."""
+        self.sums, self.counts = np.zeros((COLUMNS, width)), np.zeros(COLUMNS)
+        self.has_face, self.has_context = np.zeros((2, COLUMNS), dtype=bool)
+        self.uncertain = np.zeros(COLUMNS, dtype=int)
 
     def add(self, moments: slice, row: dict[str, str], values: list[str]) -> None:
-        visibility = {FACE: WITH_FACE, CONTEXT_ONLY: CONTEXT, NO_ONE: 0}.get(row["seen"], NO_ANSWER)
-        self.visibility[moments] = np.maximum(self.visibility[moments], visibility)
+        self.has_face[moments] |= row["seen"] == FACE
+        self.has_context[moments] |= row["seen"] == CONTEXT_ONLY
         if all(values) and values:
             self.sums[moments] += np.array(values, dtype=float)
             self.counts[moments] += 1
             self.uncertain[moments] += 1 if row["predicted"] == UNCERTAIN else -1
+
+    @property
+    def by_context(self) -> np.ndarray:
+        """Return the moments that are judged by context alone."""
+        return self.has_context & ~self.has_face
 
     @property
     def means(self) -> np.ndarray:
@@ -61,29 +58,24 @@ def read_lanes(table: Path, info: ModelInfo) -> tuple[dict[str, Lane], float]:
 
     Each row stands for the time around its middle that is nearer to it than to its neighbours.
     """
-    end, shortest_step = 0.0, None
+    end, shortest_step = 0.0, np.inf
     last_start: dict[str, float] = {}
-    for row in read_rows(table):
-        start, end = float(row["from"]), max(end, float(row["to"]))
-        step = start - last_start.get(row["person"], start)
-        if step > 0 and (shortest_step is None or step < shortest_step):
-            shortest_step = step
-        last_start[row["person"]] = start
     lanes: dict[str, Lane] = {}
-    for row in read_rows(table):
-        start, stop = float(row["from"]), float(row["to"])
-        half = (stop - start if shortest_step is None else shortest_step) / 2
-        middle = (start + stop) / 2
-        first = int((start if start <= 0 else middle - half) / end * COLUMNS)
-        last = int(np.ceil((stop if stop >= end else middle + half) / end * COLUMNS))
-        lane = lanes.setdefault(row["person"], Lane(len(info.columns)))
-        lane.add(slice(first, max(last, first + 1)), row, [row[name] for name in info.columns])
-    return lanes, end
-
-
-def read_rows(table: Path) -> Iterator[dict[str, str]]:
     with open(table, newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
+        for row in csv.DictReader(file):
+            start, end = float(row["from"]), max(end, float(row["to"]))
+            step = start - last_start.get(row["person"], start)
+            shortest_step = min(shortest_step, step) if step > 0 else shortest_step
+            last_start[row["person"]] = start
+        file.seek(0)
+        for row in csv.DictReader(file):
+            start, stop = float(row["from"]), float(row["to"])
+            middle, half = (start + stop) / 2, (shortest_step if shortest_step < np.inf else stop - start) / 2
+            first = int((start if start <= 0 else middle - half) / end * COLUMNS)
+            last = int(np.ceil((stop if stop >= end else middle + half) / end * COLUMNS))
+            lane = lanes.setdefault(row["person"], Lane(len(info.columns)))
+            lane.add(slice(first, max(last, first + 1)), row, [row[name] for name in info.columns])
+    return lanes, end
 
 
 def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo) -> Any:
@@ -93,7 +85,9 @@ def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo) -> Any:
     persons = sorted((person for person in lanes if person), key=int)[:MAX_PERSONS]
     if not persons or ("" in lanes and lanes[""].counts.any()):
         persons.append("")
-    lines, units = number_columns(info)
+    numbers = dict(enumerate(info.numbers, len(info.names)))  # column → name
+    units = {column: name for column, name in numbers.items() if name.startswith("AU")}
+    lines = {column: name for column, name in numbers.items() if column not in units}
     parts = ([0.45, 1.5] if info.names else []) + ([1.4] if lines else []) + ([0.19 * len(units)] if units else [])
     heights = len(persons) * parts
     figure, axes = plt.subplots(
@@ -113,9 +107,9 @@ def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo) -> Any:
             draw_band(next(panels), lane, end, info, name)
             draw_probabilities(next(panels), lane, end, info)
         if lines:
-            draw_numbers(next(panels), lane, end, info, "" if info.names else name)
+            draw_numbers(next(panels), lane, end, lines, "" if info.names else name)
         if units:
-            draw_units(next(panels), lane, end, info)
+            draw_units(next(panels), lane, end, units)
     time_axis = axes[-1, 0]
     time_axis.set_xlim(0, end or 1)
     step = next((step for step in TICK_STEPS if end / step <= 12), TICK_STEPS[-1])
@@ -124,13 +118,6 @@ def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo) -> Any:
     time_axis.set_xlabel("time (minutes:seconds)" if end >= 120 else "time (s)")
     add_legend(figure, info, [lanes[person] for person in persons if person in lanes])
     return figure
-
-
-def number_columns(info: ModelInfo) -> tuple[list[int], list[int]]:
-    """Return the columns of numbers drawn as lines, and of action units, which are drawn as shades."""
-    columns = list(enumerate(info.numbers, len(info.names)))
-    units = [column for column, name in columns if name.startswith("AU")]
-    return [column for column, _ in columns if column not in units], units
 
 
 def draw_band(axes: Any, lane: Lane, end: float, info: ModelInfo, name: str) -> None:
@@ -144,7 +131,7 @@ def draw_band(axes: Any, lane: Lane, end: float, info: ModelInfo, name: str) -> 
             axes.barh(0, width, 1, x, color="white", edgecolor="0.6", hatch="////", lw=0)
         else:
             axes.barh(0, width, 1, x, color=UNCERTAIN_COLOUR if kind == -2 else colours[info.names[kind]], lw=0)
-    by_context = lane.visibility == CONTEXT
+    by_context = lane.by_context
     for start, stop in runs(by_context):
         if by_context[start]:
             axes.plot([start / COLUMNS * end, stop / COLUMNS * end], [-0.42, -0.42], color="black", lw=2.5, ls=":")
@@ -169,24 +156,22 @@ def draw_probabilities(axes: Any, lane: Lane, end: float, info: ModelInfo) -> No
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_numbers(axes: Any, lane: Lane, end: float, info: ModelInfo, name: str) -> None:
-    """Draw a line for each number that is no action unit."""
-    columns, _ = number_columns(info)
+def draw_numbers(axes: Any, lane: Lane, end: float, lines: dict[int, str], name: str) -> None:
+    """Draw a line for each number that is no action unit; ``lines``: column → name."""
     time = (np.arange(COLUMNS) + 0.5) / COLUMNS * end
-    colours = class_colours([info.columns[column] for column in columns])
-    for column, (number, colour) in zip(columns, colours.items(), strict=True):
-        axes.plot(time, lane.means[:, column], color=colour, lw=1.4, label=number)
+    colours = class_colours(lines.values())
+    for column, number in lines.items():
+        axes.plot(time, lane.means[:, column], color=colours[number], lw=1.4, label=number)
     axes.axhline(0, color="0.8", lw=0.8, zorder=0)
     axes.legend(fontsize=8, loc="upper right", ncols=4, framealpha=0.8)
     axes.set_ylabel(name, rotation=0, ha="right", fontsize=9)
 
 
-def draw_units(axes: Any, lane: Lane, end: float, info: ModelInfo) -> None:
-    """Draw a row of shades for each action unit, the darker the more probable."""
-    _, units = number_columns(info)
+def draw_units(axes: Any, lane: Lane, end: float, units: dict[int, str]) -> None:
+    """Draw a row of shades for each action unit, the darker the more probable; ``units``: column → name."""
     extent = (0, end, len(units), 0)
-    axes.imshow(lane.means[:, units].T, aspect="auto", cmap="Greys", vmin=0, vmax=1, extent=extent)
-    axes.set_yticks(np.arange(len(units)) + 0.5, [info.columns[column] for column in units], fontsize=7)
+    axes.imshow(lane.means[:, list(units)].T, aspect="auto", cmap="Greys", vmin=0, vmax=1, extent=extent)
+    axes.set_yticks(np.arange(len(units)) + 0.5, units.values(), fontsize=7)
 
 
 def add_legend(figure: Any, info: ModelInfo, lanes: list[Lane]) -> None:
@@ -198,7 +183,7 @@ def add_legend(figure: Any, info: ModelInfo, lanes: list[Lane]) -> None:
     if any((lane.uncertain[lane.counts > 0] > 0).any() for lane in lanes):
         entries.append(Patch(color=UNCERTAIN_COLOUR, label=UNCERTAIN))
     entries.append(Patch(fc="white", ec="0.6", hatch="////", label="no answer"))
-    if any((lane.visibility == CONTEXT).any() for lane in lanes):
+    if any(lane.by_context.any() for lane in lanes):
         entries.append(Line2D([], [], color="black", ls=":", lw=2.5, label="by context alone"))
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 10), fontsize=9, frameon=False)
 

@@ -38,27 +38,29 @@ class Predictor:
     def __init__(self, checkpoint: str | Path | None = None, *, runner: Runner | None = None, **options: Any) -> None:
         """``runner``: a model that is open already, in place of a checkpoint."""
         self.config, flags = video_config(checkpoint, options)
-        if self.config.video.face_model is not None:
-            self._open_detector()  # an unusable detector is an error here, not once per video
+        video = self.config.video
+        if video.face_model is not None:  # an unusable detector is an error here, not once per video
+            detect.open_detector(video.face_model, video.max_persons)
         self.runner = open_model(self.config, flags) if runner is None else runner
         self.info: ModelInfo = self.runner.info
-        if self.config.video.face_width is not None:
-            self.info = replace(self.info, face_width=self.config.video.face_width)
+        if video.face_width is not None:
+            self.info = replace(self.info, face_width=video.face_width)
         refuse_meaningless(self.info, flags)
         warnings = [idle_flags(self.config, flags), *self.runner.warnings]
         if self.info.trained_on:
             note = self.info.trained_on[:LONGEST_NOTE]
             warnings.append(f"{self.info.model} was trained on a set that says of itself: {note}")
         self.warnings = [one_line(warning) for warning in warnings if warning]
-        self.every = self._default_every() if self.config.video.every is None else self.config.video.every
+        self.every = video.every  # seconds from one answer to the next; None: an answer for every frame
+        if self.every is None and self.info.kind != FRAMES:
+            self.every = EVERY_FRAME if self.info.frames == 1 else EVERY_WINDOW
 
     def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
         """Return all rows of a video; with ``out`` also write the files of ``--mode predict`` into that folder."""
         if out is not None and (Path(out) / "timeline.json").exists():
             raise UserError(f"{out}: holds a timeline already; name another folder")
-        return self.record(
-            source, None if out is None else Path(out), overlay=self.config.video.overlay, keep_rows=True
-        )
+        folder = None if out is None else Path(out)
+        return self.record(source, folder, overlay=self.config.video.overlay, keep_rows=True)
 
     def record(
         self,
@@ -84,10 +86,10 @@ class Predictor:
                 folder.mkdir(parents=True, exist_ok=True)
                 timeline.interrupted = True  # until the end is reached, so that an error on the way is recorded as one
                 writer = TimelineWriter(folder, self.info, self._header(video, source))
-                files.callback(lambda: writer.close(footer(timeline)))
+                files.callback(lambda: writer.close(timeline.as_json()))
                 is_live, max_persons = isinstance(video, CameraVideo), self.config.video.max_persons
                 if overlay or is_live:
-                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay, live=is_live)
+                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay)
                     files.enter_context(drawing)
                 if is_live:
                     screen = files.enter_context(Screen(video.name, say))
@@ -118,8 +120,7 @@ class Predictor:
         options, end = self.config.video, 0.0
         grid, windows = self._open_windows(video.fps)
         watcher = Watcher(*self.open_tracking(video), self.info, grid, options.detect_every)
-        is_sequence = self.info.kind == FRAMES
-        answers = FrameAnswers(self.runner) if is_sequence else WindowAnswers(self.runner, self.info)
+        answers = FrameAnswers(self.runner) if self.info.kind == FRAMES else WindowAnswers(self.runner, self.info)
         smoother = Smoother(self.config.sequence.smooth, self.info, options.threshold)
         frames = video.frames(self._frame_spacing(grid, video)) if sampled_only else iter(video)
         for seconds, frame in frames:
@@ -127,19 +128,13 @@ class Predictor:
                 break
             sample, end = watcher.look(seconds, frame), seconds + 1 / video.fps
             groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
-            yield Step(seconds, frame, watcher.faces(), [rows for group in groups for rows in smoother.push(group)])
+            yield Step(seconds, frame, watcher.persons, [rows for group in groups for rows in smoother.push(group)])
         else:
             end = max(end, video.end)  # frames behind the last sample are not decoded
         groups = [group for window in windows.finish(end) for group in answers.answer(window)]
         groups += answers.finish(end)
         rows = [rows for group in groups for rows in smoother.push(group)] + list(smoother.finish())
         yield Step(end, None, [], rows)
-
-    def _default_every(self) -> float | None:
-        """Return the seconds from one answer to the next; None for sequence models, which answer for every frame."""
-        if self.info.kind == FRAMES:
-            return None
-        return EVERY_FRAME if self.info.frames == 1 else EVERY_WINDOW
 
     def _open_windows(self, fps: float) -> tuple[Grid, SlidingWindows | FrameWindows]:
         """Return which frames are sampled, and the windows over them."""
@@ -149,8 +144,7 @@ class Predictor:
             return Grid(rate, fps), FrameWindows(info.window, info.stride)
         if info.frames == 1:
             return Grid(1 / self.every, fps), SlidingWindows(self.every, self.every)
-        reads_neighbours = info.sampling == "window"
-        rate = fps / info.downsample if reads_neighbours else info.frames / seconds
+        rate = fps / info.downsample if info.sampling == "window" else info.frames / seconds
         return Grid(rate, fps), SlidingWindows(seconds, self.every)
 
     def open_tracking(self, video: Video) -> tuple[detect.Detector, track.Tracker]:
@@ -160,10 +154,7 @@ class Predictor:
         is_short = video.duration is not None and video.duration <= track.HITS * wait
         hits = 1 if is_short else track.HITS
         tracker = track.Tracker(options.max_persons, track.patience_of(wait), hits, in_all=True)
-        return self._open_detector(), tracker
-
-    def _open_detector(self) -> detect.Detector:
-        return detect.open_detector(self.config.video.face_model, self.config.video.max_persons)
+        return detect.open_detector(options.face_model, options.max_persons), tracker
 
     def _frame_spacing(self, grid: Grid, video: Video) -> float | None:
         """Return the seconds between frames that must become pictures when nothing is drawn; None for all frames."""
@@ -202,16 +193,6 @@ class Predictor:
                 "smooth": self.config.sequence.smooth,
             },
         }
-
-
-def footer(timeline: Timeline) -> dict[str, Any]:
-    """Return what is known only at the end, for timeline.json."""
-    return timeline.summary.as_json() | {
-        "seconds": round(timeline.seconds, 3),
-        "speed": round(timeline.speed, 2),
-        "damaged": timeline.damaged,
-        "interrupted": timeline.interrupted,
-    }
 
 
 def video_config(checkpoint: str | Path | None, options: dict[str, Any]) -> tuple[Config, dict[str, Any]]:

@@ -80,11 +80,8 @@ def predict_source(
     predictor: Predictor, source: str, folder: Path, config: Config, log: RunLog, stop: Interruption
 ) -> Timeline:
     """Predict on one source, and say what was found in it."""
-
-    def is_stopped() -> bool:
-        return stop.received is not None
-
-    timeline = predictor.record(source, folder, overlay=config.video.overlay, stop=is_stopped, say=log.say)
+    options = {"overlay": config.video.overlay, "stop": lambda: stop.received is not None, "say": log.say}
+    timeline = predictor.record(source, folder, **options)
     for line in describe(timeline, source, folder):
         log.say(line)
     if timeline.interrupted:

@@ -56,6 +56,11 @@ class ModelInfo:
         return (*(f"prob_{name}" for name in self.names), *self.numbers)
 
     @property
+    def output(self) -> str:
+        """Return what the output of an exported graph is called."""
+        return "logits" if self.kind == CLASSES else self.kind
+
+    @property
     def needs_face(self) -> bool:
         """Return whether the model gives no answer without a face."""
         return self.streams == "face"
@@ -140,8 +145,7 @@ def run_clips(runner: Runner, face: np.ndarray | None, context: np.ndarray | Non
 def describe_inputs(info: ModelInfo) -> str:
     """Return the shapes of one clip and its output as the metadata states them."""
     shape = [info.frames, 3, info.size, info.size]
-    output = "logits" if info.kind == CLASSES else info.kind
-    return f"{', '.join(f'{view} {shape}' for view in info.views)} to {output} {[len(info.columns)]}"
+    return f"{', '.join(f'{view} {shape}' for view in info.views)} to {info.output} {[len(info.columns)]}"
 
 
 def describe_graph(session: Any) -> str:

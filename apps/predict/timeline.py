@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from apps.predict.runners import ModelInfo
-from dataloader.boxes import Box
+from dataloader.track import Person
 from utils.text import plural
 
 FACE, CONTEXT_ONLY, NO_FACE, NO_ONE = "face", "context only", "no face", "no one"  # values of ``Row.seen``
@@ -42,32 +42,13 @@ class Row:
 
     def cells(self, info: ModelInfo) -> dict[str, Any]:
         """Return the row as both files hold it."""
-        values = (None,) * len(info.columns) if self.values is None else self.values
-        fixed = (
-            round(self.start, 3),
-            round(self.stop, 3),
-            self.person,
-            self.predicted,
-            rounded(self.confidence),
-            self.seen == FACE,
-            self.seen,
-            self.faces,
-            self.samples,
+        confidence, *values = (  # what is not finite becomes None, which JSON can hold
+            None if value is None or not math.isfinite(value) else round(value, DIGITS)
+            for value in (self.confidence, *(self.values or (None,) * len(info.columns)))
         )
-        return dict(zip((*FIXED, *info.columns), (*fixed, *map(rounded, values)), strict=True))
-
-
-def rounded(value: float | None) -> float | None:
-    """Round to ``DIGITS``; what is not finite becomes None, which JSON can hold."""
-    return None if value is None or not math.isfinite(value) else round(value, DIGITS)
-
-
-class FaceBox(NamedTuple):
-    """Where a person's face is or, if it is not visible just now, where it is expected."""
-
-    person: int
-    box: Box
-    is_visible: bool
+        start, stop, has_face = round(self.start, 3), round(self.stop, 3), self.seen == FACE
+        fixed = (start, stop, self.person, self.predicted, confidence, has_face, self.seen, self.faces, self.samples)
+        return dict(zip((*FIXED, *info.columns), (*fixed, *values), strict=True))
 
 
 class Step(NamedTuple):
@@ -75,7 +56,7 @@ class Step(NamedTuple):
 
     seconds: float
     frame: np.ndarray | None
-    faces: list[FaceBox]
+    persons: list[Person]
     rows: list[list[Row]]  # those of one window together
 
 
@@ -83,11 +64,12 @@ class Smoother:
     """A centred mean of each person's values over ``width`` rows, an odd number; it does not reach across gaps.
 
     Rows come and go in groups, those of one window together; a group waits for the ``width // 2`` groups behind it.
+    Rows with values leave with the most probable class, "uncertain" if its probability is below ``threshold``.
     """
 
     def __init__(self, width: int, info: ModelInfo, threshold: float) -> None:
         self.half, self.info, self.threshold = width // 2, info, threshold
-        self.groups: deque[list[Row]] = deque()
+        self.groups: list[list[Row]] = []
         self.settled = 0  # how many of the groups in memory were returned already
 
     def push(self, rows: list[Row]) -> Iterator[list[Row]]:
@@ -100,36 +82,29 @@ class Smoother:
             yield self._next()
 
     def _next(self) -> list[Row]:
-        rows = [self._smooth(row) for row in self.groups[self.settled]]
-        self.settled += 1
-        while self.settled > self.half:
-            self.groups.popleft()
-            self.settled -= 1
+        before, after = self.groups[: self.settled][::-1], self.groups[self.settled + 1 :][: self.half]
+        rows = [self._smooth(row, before, after) for row in self.groups[self.settled]]
+        self.groups = self.groups[max(self.settled + 1 - self.half, 0) :]
+        self.settled = min(self.settled + 1, self.half)
         return rows
 
-    def _smooth(self, row: Row) -> Row:
+    def _smooth(self, row: Row, *neighbours: list[list[Row]]) -> Row:
         if row.values is None:
             return row
-        neighbours = [row.values]
-        for step in (-1, 1):
-            for index in range(self.settled + step, self.settled + step * (self.half + 1), step):
-                group = self.groups[index] if 0 <= index < len(self.groups) else []
-                values = next((r.values for r in group if r.person == row.person), None)
-                if values is None:
+        values = [row.values]
+        for groups in neighbours:
+            for group in groups:
+                neighbour = next((r.values for r in group if r.person == row.person), None)
+                if neighbour is None:
                     break
-                neighbours.append(values)
-        row = replace(row, values=tuple(np.mean(neighbours, axis=0).tolist()))
-        return with_prediction(row, self.info, self.threshold)
-
-
-def with_prediction(row: Row, info: ModelInfo, threshold: float) -> Row:
-    """Return the row with the most probable class, or "uncertain" if its probability is below ``threshold``."""
-    if row.values is None or not info.names:
-        return row
-    probabilities = row.values[: len(info.names)]
-    best = int(np.argmax(probabilities))
-    predicted = info.names[best] if probabilities[best] >= threshold else UNCERTAIN
-    return replace(row, predicted=predicted, confidence=probabilities[best])
+                values.append(neighbour)
+        row = replace(row, values=tuple(np.mean(values, axis=0).tolist()))
+        if not self.info.names:
+            return row
+        probabilities = row.values[: len(self.info.names)]
+        best = int(np.argmax(probabilities))
+        predicted = self.info.names[best] if probabilities[best] >= self.threshold else UNCERTAIN
+        return replace(row, predicted=predicted, confidence=probabilities[best])
 
 
 @dataclass
@@ -139,8 +114,7 @@ class Summary:
     rows: int = 0
     faces: int = 0  # sampled frames, over all rows of persons, in which the person's face was found
     samples: int = 0
-    persons: set[int] = field(default_factory=set)
-    predicted: dict[int, Counter] = field(default_factory=dict)
+    predicted: dict[int, Counter] = field(default_factory=dict)  # person → how often each class
     stretches: dict[str, list[list[float]]] = field(default_factory=dict)  # Row.seen → [from, to] of each stretch
 
     def add(self, rows: list[Row]) -> None:
@@ -149,7 +123,6 @@ class Summary:
         for row in rows:
             if row.person is not None:
                 self.faces, self.samples = self.faces + row.faces, self.samples + row.samples
-                self.persons.add(row.person)
                 self.predicted.setdefault(row.person, Counter())[row.predicted] += bool(row.predicted)
         for visibility in {row.seen for row in rows} - {FACE}:
             if all(row.seen == visibility for row in rows):
@@ -160,13 +133,12 @@ class Summary:
 
         Windows overlap. Where a window holds nobody at all, the stretches of its neighbours are shortened.
         """
-        empty = self.stretches.get(NO_ONE, [])
         if visibility == NO_ONE:
-            for kind in (NO_FACE, CONTEXT_ONLY):
-                if stretches := self.stretches.get(kind):
-                    stretches[-1][1] = max(min(stretches[-1][1], start), stretches[-1][0])
-        elif empty:
-            start = max(start, empty[-1][1])
+            for kind in self.stretches.keys() - {NO_ONE}:
+                last = self.stretches[kind][-1]
+                last[1] = max(min(last[1], start), last[0])
+        elif NO_ONE in self.stretches:
+            start = max(start, self.stretches[NO_ONE][-1][1])
         stretches = self.stretches.setdefault(visibility, [])
         if stretches and start <= stretches[-1][1] + TOUCHING:
             stretches[-1][1] = max(stretches[-1][1], stop)
@@ -183,7 +155,7 @@ class Summary:
             "num_rows": self.rows,
             "faces": self.faces,
             "samples": self.samples,
-            "persons": sorted(self.persons),
+            "persons": sorted(self.predicted),
             "predicted": {
                 str(person): {name: count for name, count in counts.most_common() if count}
                 for person, counts in sorted(self.predicted.items())
@@ -225,6 +197,15 @@ class Timeline:
         """Return seconds of video per second."""
         return self.seconds / max(self.took, 1e-9)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what is known only at the end, for timeline.json."""
+        return self.summary.as_json() | {
+            "seconds": round(self.seconds, 3),
+            "speed": round(self.speed, 2),
+            "damaged": self.damaged,
+            "interrupted": self.interrupted,
+        }
+
 
 class TimelineWriter:
     """Write both files row by row; they are complete whenever ``close`` is called."""
@@ -258,9 +239,3 @@ class TimelineWriter:
 
 def strict_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
-
-
-def majority_class(rows: Iterable[Row], start: float, stop: float) -> str | None:
-    """Return the class predicted most often by the windows whose middles lie from ``start`` to ``stop``."""
-    counts = Counter(row.predicted for row in rows if start <= row.middle < stop and row.predicted)
-    return counts.most_common(1)[0][0] if counts else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.calibration import softmax
 from apps.predict.runners import CLASSES, ModelInfo, Runner
-from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, FaceBox, Row
+from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, Row
 from dataloader.boxes import Box
 from dataloader.crops import margin_like
 from dataloader.detect import Detection, Detector, body_box
@@ -32,6 +32,7 @@ class View:
     has_face: bool
     squares: dict[str, np.ndarray]
     features: dict[str, np.ndarray] = field(default_factory=dict)
+    answers: list[np.ndarray] = field(default_factory=list)  # of a model of frames: one from each window
 
 
 @dataclass
@@ -47,7 +48,6 @@ class Window:
     start: float
     stop: float
     samples: tuple[Sample, ...]
-    first: int = 0  # the number of its first sample
 
     def persons(self) -> list[int]:
         """Return the persons to answer for.
@@ -83,31 +83,28 @@ class SlidingWindows:
     def __init__(self, seconds: float, every: float) -> None:
         self.seconds, self.every = seconds, every
         self.number, self.covered = 0, 0.0  # of the next window; the end of the last window
-        self.samples: deque[Sample] = deque()
-
-    @property
-    def start(self) -> float:
-        return self.number * self.every
+        self.samples: list[Sample] = []  # from the start of the next window on
 
     def push(self, sample: Sample) -> Iterator[Window]:
         """Yield the windows that end before ``sample``."""
-        while sample.seconds >= self.start + self.seconds - SLACK:
-            yield self._close(self.start + self.seconds)
+        yield from self._whole(sample.seconds)
         self.samples.append(sample)
 
     def finish(self, end: float) -> Iterator[Window]:
         """Yield the remaining whole windows, then a shorter one if the last seconds are in none."""
-        while self.start + self.seconds <= end + SLACK:
-            yield self._close(self.start + self.seconds)
-        if self.covered < end - SLACK and end > self.start:
+        yield from self._whole(end)
+        if self.covered < end - SLACK and end > self.number * self.every:
             yield self._close(end)
 
+    def _whole(self, end: float) -> Iterator[Window]:
+        while (stop := self.number * self.every + self.seconds) <= end + SLACK:
+            yield self._close(stop)
+
     def _close(self, stop: float) -> Window:
-        start = self.start
-        inside = tuple(s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK)
+        start = self.number * self.every
         self.number, self.covered = self.number + 1, stop
-        while self.samples and self.samples[0].seconds < self.start - SLACK:
-            self.samples.popleft()
+        inside = tuple(s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK)
+        self.samples = [s for s in self.samples if s.seconds >= self.number * self.every - SLACK]
         return Window(start, stop, inside)
 
 
@@ -132,7 +129,7 @@ class FrameWindows:
 
     def _close(self, stop: float) -> Window:
         self.covered = self.count
-        return Window(self.samples[0].seconds, stop, tuple(self.samples), self.count - len(self.samples))
+        return Window(self.samples[0].seconds, stop, tuple(self.samples))
 
 
 class Watcher:
@@ -164,10 +161,6 @@ class Watcher:
             views[BODY_ONLY] = self._view(frame, None, False)
         return Sample(seconds, views)
 
-    def faces(self) -> list[FaceBox]:
-        """Return everyone's face, where the last search found it or where it is expected."""
-        return [FaceBox(person.id, person.face, person.seen) for person in self.persons]
-
     def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:
         """Cut one person's squares.
 
@@ -193,32 +186,31 @@ class WindowAnswers:
 
     def answer(self, window: Window) -> Iterator[list[Row]]:
         """Yield the rows of the window, together."""
-        persons = window.persons()
-        views = {person: choose_views(window.views_of(person), self.info) for person in persons}
-        encode_views(self.runner, [view for chosen_views in views.values() for view in chosen_views])
-        answerable = [person for person in persons if views[person]]
-        values = dict(zip(answerable, self._values([views[person] for person in answerable]), strict=True))
-        rows = [self._row(window, person, values.get(person)) for person in persons]
+        usable = {person: choose_views(window.views_of(person), self.info) for person in window.persons()}
+        encode_views(self.runner, [view for views in usable.values() for view in views])
+        values, rows = self._values({person: views for person, views in usable.items() if views}), []
+        for person in usable:
+            faces = sum(view.has_face for view in window.views_of(person))
+            visibility = FACE if faces else CONTEXT_ONLY if person in values else NO_FACE
+            cells = values.get(person)
+            rows.append(Row(window.start, window.stop, person or None, visibility, cells, faces, len(window.samples)))
         yield rows or [Row(window.start, window.stop, None, NO_ONE, samples=len(window.samples))]
 
     def finish(self, end: float) -> Iterator[list[Row]]:
         return iter(())
 
-    def _values(self, views: list[list[View]]) -> np.ndarray:
-        """Return probabilities or numbers (B, C) of B persons with T views each."""
+    def _values(self, views: dict[int, list[View]]) -> dict[int, tuple[float, ...]]:
+        """Return the probabilities or numbers of every person with T views."""
         if not views:
-            return np.zeros((0, len(self.info.columns)))
+            return {}
         streams = {
-            name: np.stack([[view.features[name] for view in person] for person in views]) for name in self.info.views
+            name: np.stack([[view.features[name] for view in row] for row in views.values()])
+            for name in self.info.views
         }
-        logits = self.runner.head(streams.get("face"), streams.get("context"))
-        return softmax(logits.astype(np.float64), self.info.temperature) if self.info.kind == CLASSES else logits
-
-    def _row(self, window: Window, person: int, values: np.ndarray | None) -> Row:
-        faces = sum(view.has_face for view in window.views_of(person))
-        visibility = FACE if faces else NO_FACE if values is None else CONTEXT_ONLY
-        cells = None if values is None else tuple(map(float, values))
-        return Row(window.start, window.stop, person or None, visibility, cells, faces, len(window.samples))
+        values = self.runner.head(streams.get("face"), streams.get("context"))
+        if self.info.kind == CLASSES:
+            values = softmax(values.astype(np.float64), self.info.temperature)
+        return {person: tuple(map(float, row)) for person, row in zip(views, values, strict=True)}
 
 
 class FrameAnswers:
@@ -226,14 +218,13 @@ class FrameAnswers:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self.samples: dict[int, Sample] = {}  # those whose answers may still change
-        self.sums: dict[int, dict[int, tuple[np.ndarray, int]]] = {}  # frame → person → sum, number of windows
+        self.samples: deque[Sample] = deque()  # those whose answers may still change
 
     def answer(self, window: Window) -> Iterator[list[Row]]:
         """Yield the rows of all frames before this window, which no later window covers."""
-        yield from self._settle(window.first, window.start)
-        for number, sample in enumerate(window.samples, window.first):
-            self.samples[number] = sample
+        while self.samples and self.samples[0] is not window.samples[0]:
+            yield self._settle(window.start)
+        self.samples.extend(window.samples[len(self.samples) :])
         persons = [person for person in window.persons() if any(view.has_face for view in window.views_of(person))]
         encode_views(self.runner, [v for person in persons for v in window.views_of(person) if v.has_face])
         for person in persons:
@@ -241,7 +232,8 @@ class FrameAnswers:
 
     def finish(self, end: float) -> Iterator[list[Row]]:
         """Yield the remaining rows; the last frame lasts until ``end``."""
-        yield from self._settle(max(self.samples, default=-1) + 1, end)
+        while self.samples:
+            yield self._settle(end)
 
     def _add(self, window: Window, person: int) -> None:
         """Add the answers for one person.
@@ -254,21 +246,18 @@ class FrameAnswers:
         features = np.stack([views[indexes[max(number, 0)]].features["face"] for number in last_visible])
         values = self.runner.head(features[None], None)[0]
         for index in indexes:
-            frame = self.sums.setdefault(window.first + index, {})
-            total, windows = frame.get(person, (0.0, 0))
-            frame[person] = total + values[index].astype(np.float64), windows + 1
+            views[index].answers.append(values[index].astype(np.float64))
 
-    def _settle(self, stop: int, end: float) -> Iterator[list[Row]]:
-        for number in sorted(n for n in self.samples if n < stop):
-            sample, answers = self.samples.pop(number), self.sums.pop(number, {})
-            until = self.samples[number + 1].seconds if number + 1 in self.samples else end
-            rows = []
-            for person in sorted(person for person in sample.views if person != BODY_ONLY):
-                total, windows = answers.get(person, (None, 0))
-                values = tuple(map(float, total / windows)) if windows else None
-                visibility = FACE if windows else NO_FACE
-                rows.append(Row(sample.seconds, until, person, visibility, values, int(windows > 0), 1))
-            yield rows or [Row(sample.seconds, until, None, NO_ONE, samples=1)]
+    def _settle(self, end: float) -> list[Row]:
+        """Return the rows of the first frame, which lasts until the next or, if it is the last, until ``end``."""
+        sample, rows = self.samples.popleft(), []
+        until = self.samples[0].seconds if self.samples else end
+        for person in sorted(sample.views.keys() - {BODY_ONLY}):
+            answers = sample.views[person].answers
+            values = tuple(map(float, sum(answers) / len(answers))) if answers else None
+            visibility = FACE if answers else NO_FACE
+            rows.append(Row(sample.seconds, until, person, visibility, values, int(bool(answers)), 1))
+        return rows or [Row(sample.seconds, until, None, NO_ONE, samples=1)]
 
 
 def choose_views(views: list[View], info: ModelInfo) -> list[View]:

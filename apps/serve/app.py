@@ -6,7 +6,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from apps.drawing import class_colours
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
-from apps.serve.jobs import FILES, Job, Jobs, JobState, Refused
+from apps.serve.jobs import FILES, Job, Jobs, Refused
 from engine.options import Config, VideoOptions
 from utils.errors import UserError, reason_of
 
@@ -47,8 +47,11 @@ class QuietHandler(WSGIRequestHandler):
 
 def serve(config: Config, flags: dict[str, Any]) -> None:
     """Serve until Ctrl-C or SIGTERM."""
-    check_options(config, flags)
-    with listen(config) as listener, ctrl_c_on_sigterm():
+    if config.video.input is not None:
+        raise UserError(f"--input {config.video.input}: videos come by the page; --mode predict reads files")
+    with listen(config) as listener, ExitStack() as at_exit:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is removed
+        at_exit.callback(signal.signal, signal.SIGTERM, before)
         predictor = Predictor(**flags)
         with open_server(predictor, config, listener) as server:
             for warning in predictor.warnings:
@@ -56,21 +59,6 @@ def serve(config: Config, flags: dict[str, Any]) -> None:
             print(announcement(config, listener), flush=True)
             server.serve_forever()  # returns at Ctrl-C
             print("\nstopping: what was sent is removed", flush=True)
-
-
-def check_options(config: Config, flags: dict[str, Any]) -> None:
-    """Refuse a missing model, two of them, and an input."""
-    run, video = config.run, config.video
-    if run.eval_checkpoint is not None and video.onnx is not None:
-        raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
-    has_model = run.eval_checkpoint is not None or video.onnx is not None
-    if not has_model and not {"class_texts", "clip_path"} & set(flags):
-        raise UserError(
-            "--mode serve needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
-            "--class-texts)"
-        )
-    if video.input is not None:
-        raise UserError(f"--input {video.input}: videos come by the page; --mode predict reads files")
 
 
 @contextmanager
@@ -110,20 +98,6 @@ def open_server(
             server.server_close()
 
 
-@contextmanager
-def ctrl_c_on_sigterm() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that what was sent is removed."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def announcement(config: Config, listener: socket.socket) -> str:
     """Return the address, and a warning if other machines can reach it."""
     host, port = config.video.host, listener.getsockname()[1]
@@ -140,31 +114,20 @@ def make_app(jobs: Jobs, info: ModelInfo, options: VideoOptions) -> Flask:
     """Return the Flask app with its routes."""
     app = Flask(__name__, static_folder=str(PAGE), static_url_path="/page")
     app.json.sort_keys = False  # classes stay in the model's order
-    add_guards(app, options.host)
+    app.before_request(lambda: check_sender(options.host))
     add_page(app, jobs, info, options)
     add_videos(app, jobs, options.max_upload_mb)
-    return app
-
-
-def add_guards(app: Flask, host: str) -> None:
-    """Check who asks, tell the browser what it may do with an answer, and show errors as one sentence."""
-
-    @app.before_request
-    def check() -> None:
-        check_sender(host)
 
     @app.after_request
     def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
         return response
 
-    @app.errorhandler(Refused)
-    def refuse(error: Refused) -> tuple[Response, int]:
-        return jsonify(error=str(error)), error.status
-
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:
         return jsonify(error=error.description), error.code or 500
+
+    return app
 
 
 def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> None:
@@ -181,13 +144,8 @@ def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> 
     @app.get("/about")
     def about() -> dict[str, Any]:
         limits = {"megabytes": options.max_upload_mb, "minutes": options.max_minutes, "forgotten": jobs.forget_after}
-        return {
-            "model": info.model,
-            "family": info.family,
-            "trained_on": info.trained_on,
-            "classes": class_colours(info.names),
-            "limits": limits,
-        }
+        model = {"model": info.model, "family": info.family, "trained_on": info.trained_on}
+        return model | {"classes": class_colours(info.names), "limits": limits}
 
 
 def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
@@ -206,13 +164,13 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
         return {"job": job.id}, 201
 
     @app.get("/videos/<id>")
-    def state(id: str) -> JobState:
+    def state(id: str) -> dict[str, Any]:
         return jobs.find(id).as_json()
 
     @app.get("/videos/<id>/<any({}):name>".format(",".join(f'"{name}"' for name in FILES)))
     def result(id: str, name: str) -> Response:
         job = jobs.find(id)
-        if name not in job.as_json()["files"]:
+        if name not in job.files:
             raise Refused(404, "There is no such answer (yet).")
         return send_from_directory(job.folder, name, conditional=True)
 
@@ -239,21 +197,20 @@ def is_own_name(name: str, host: str) -> bool:
     An address cannot be pointed elsewhere as a name can. A server for this machine alone answers to loopback addresses
     only.
     """
-    if name in ("localhost", host.lower()):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return address.is_loopback or not is_local(host)
+    return name in ("localhost", host.lower()) or is_local(name) or (is_address(name) and not is_local(host))
 
 
 def is_local(host: str) -> bool:
     """Return whether only this machine reaches ``host``."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_address(name: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True
 
 
 def check_length(megabytes: float) -> int:
@@ -273,10 +230,8 @@ def save_upload(job: Job, length: int) -> None:
     if shutil.disk_usage(job.folder).free < 3 * length:
         raise Refused(507, "There is not enough room on the disk of the machine that analyses.")
     with open(job.video, "wb") as file:
-        try:
+        with suppress(TimeoutError, ConnectionError, ClientDisconnected):
             while chunk := request.stream.read(CHUNK):
                 file.write(chunk)
-        except (TimeoutError, ConnectionError, ClientDisconnected):
-            raise Refused(400, "The video did not arrive whole.") from None
         if file.tell() != length:
             raise Refused(400, "The video did not arrive whole.")

@@ -8,7 +8,9 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
+
+from werkzeug.exceptions import HTTPException
 
 from apps.predict.predictor import Predictor
 from dataloader.video import TooLong, open_video
@@ -21,22 +23,12 @@ UPLOADING, WAITING, WORKING, FINISHED, FAILED = "uploading", "waiting", "working
 BROKEN = "The analysis failed inside the program; what happened stands in the terminal that it runs in."
 
 
-class Refused(Exception):
+class Refused(HTTPException):
     """A message for whoever sent the video; ``status`` as in HTTP."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
-
-
-class JobState(TypedDict):
-    """A job as ``GET /videos/<id>`` shows it."""
-
-    state: str
-    error: str
-    progress: float | None  # from 0 to 1, None where the length is not known
-    seconds: float  # of video that were analysed
-    files: list[str]
+        self.code = status
 
 
 @dataclass
@@ -57,11 +49,17 @@ class Job:
     def video(self) -> Path:
         return self.folder / "video"
 
-    def as_json(self) -> JobState:
+    @property
+    def files(self) -> list[str]:
+        """Return the names of the answers that are there."""
+        return [name for name in FILES if self.state == FINISHED and (self.folder / name).exists()]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``GET /videos/<id>`` shows; ``progress`` is None where the length is not known."""
         progress = min(self.frames / (self.duration * self.fps), 1.0) if self.duration else None
-        files = [name for name in FILES if self.state == FINISHED and (self.folder / name).exists()]
-        seconds = round(self.frames / self.fps, 1)
-        return JobState(state=self.state, error=self.error, progress=progress, seconds=seconds, files=files)
+        seconds = round(self.frames / self.fps, 1)  # of video that were analysed
+        state = {"state": self.state, "error": self.error, "progress": progress}
+        return state | {"seconds": seconds, "files": self.files}
 
 
 class Jobs:
@@ -75,9 +73,9 @@ class Jobs:
         self.lock = threading.Lock()
         self.queue: queue.Queue[Job | None] = queue.Queue()
         self.closing = threading.Event()
-        self.threads = [threading.Thread(target=work, daemon=True) for work in (self._work, self._remove_abandoned)]
-        for thread in self.threads:
-            thread.start()
+        self.worker = threading.Thread(target=self._work, daemon=True)
+        self.worker.start()
+        threading.Thread(target=self._remove_abandoned, daemon=True).start()
 
     def begin(self) -> Job:
         """Return a new job, or refuse if there is no room for one more video."""
@@ -92,7 +90,17 @@ class Jobs:
 
     def submit(self, job: Job) -> None:
         """Check a video that has arrived, and queue it."""
-        self._inspect(job)
+        try:
+            with open_video(str(job.video)) as video:
+                job.duration, job.fps = video.duration, video.fps
+        except UserError as error:
+            raise Refused(422, message_for_sender(error, job)) from None
+        if job.duration is not None and job.duration > 60 * self.minutes:
+            raise Refused(422, f"This video lasts {spoken(job.duration)}; {self._limit()}")
+        if max(video.width, video.height) > LARGEST_SIDE:
+            raise Refused(
+                422, f"Its pictures are {video.width} × {video.height}; at most {LARGEST_SIDE} a side are read."
+            )
         with self.lock:
             job.last_request = time.monotonic()
             job.state = WAITING
@@ -120,19 +128,7 @@ class Jobs:
         for job in list(self.jobs.values()):
             self.remove(job)
         self.queue.put(None)
-        self.threads[0].join(timeout=30)
-
-    def _inspect(self, job: Job) -> None:
-        try:
-            with open_video(str(job.video)) as video:
-                job.duration, job.fps = video.duration, video.fps
-                width, height = video.width, video.height
-        except UserError as error:
-            raise Refused(422, message_for_sender(error, job)) from None
-        if job.duration is not None and job.duration > 60 * self.minutes:
-            raise Refused(422, f"This video lasts {spoken(job.duration)}; {self._limit()}")
-        if max(width, height) > LARGEST_SIDE:
-            raise Refused(422, f"Its pictures are {width} × {height}; at most {LARGEST_SIDE} a side are read.")
+        self.worker.join(timeout=30)
 
     def _work(self) -> None:
         while (job := self.queue.get()) is not None:

@@ -13,12 +13,11 @@ from PIL import Image
 from apps.attention.pictures import SquareSource, context_source, interpolate, padding_share, paint, spread
 from dataloader.crops import crop_context, letterbox
 from tests.support import published as files
-from tests.support.affect import write_frames, write_set
 from tests.support.containers import write_container
 from tests.support.pictures import draw_blank
 from tests.support.published import Recipe, write_class_texts
 from tests.support.tiny import NAMES, as_arguments
-from tests.support.tools import RANDOM_CLIP, Run, error_of, run_main
+from tests.support.tools import Run, error_of, run_main
 
 QUICK = ["--mode", "attention", "--device", "cpu", "--workers", "0"]
 FIFTH, SIXTH = "RAER/images/SelfStudy/Library/P004/024", "RAER/images/SelfStudy/Library/P004/020"
@@ -35,8 +34,8 @@ def clips_of(run: Run) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def explained(trained, tmp_path_factory) -> Run:
-    return explain(trained.folder / "best.pt", tmp_path_factory.mktemp("attention") / "run")
+def explained(best, tmp_path_factory) -> Run:
+    return explain(best, tmp_path_factory.mktemp("attention") / "run")
 
 
 def test_one_clip_of_each_class_is_explained_as_it_was_predicted(explained, trained):
@@ -84,18 +83,18 @@ def no_sheets(monkeypatch):
     monkeypatch.setattr("apps.attention.run.draw_clip", draw_blank)
 
 
-def test_clips_and_class_are_chosen(trained, tmp_path, no_sheets):
-    run = explain(trained.folder / "best.pt", tmp_path / "run", "--clips", SIXTH, f"{FIFTH}/", "--explain", "fatigue")
+def test_clips_and_class_are_chosen(best, tmp_path, no_sheets):
+    run = explain(best, tmp_path / "run", "--clips", SIXTH, f"{FIFTH}/", "--explain", "fatigue")
     rows = clips_of(run)
     assert [row["clip"] for row in rows] == [SIXTH, FIFTH]
     assert {row["explained"] for row in rows} == {"Fatigue"} and rows[1]["predicted"] == "Distraction"
     assert rows[1]["explained_probability"] < rows[1]["probability"]
-    (row,) = clips_of(explain(trained.folder / "best.pt", tmp_path / "label", "--clips", FIFTH, "--explain", "label"))
+    (row,) = clips_of(explain(best, tmp_path / "label", "--clips", FIFTH, "--explain", "label"))
     assert row["explained"] == "Distraction" and row["shares"] != rows[1]["shares"]
 
 
-def test_the_calibration_temperature_divides_the_logits(trained, tmp_path, no_sheets):
-    content = torch.load(trained.folder / "best.pt", weights_only=True)
+def test_the_calibration_temperature_divides_the_logits(best, tmp_path, no_sheets):
+    content = torch.load(best, weights_only=True)
     torch.save(content | {"calibration": {"temperature": 1e6, "fitted_on": "val", "clips": 10}}, tmp_path / "best.pt")
     row = clips_of(explain(tmp_path / "best.pt", tmp_path / "run", "--clips", FIFTH))[0]
     assert row["probability"] == pytest.approx(0.2, abs=1e-3)
@@ -118,17 +117,13 @@ def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
     assert (row["padding"] is None) == (family != "clip_caer") and len(row["frames"]) == frames
 
 
-def test_single_frames_have_a_sheet_and_no_video(tmp_path):
-    write_set(tmp_path / "set")
-    write_frames(tmp_path / "set")
-    learn = ["--model", "frame-expr", *RANDOM_CLIP, "--device", "cpu", "--workers", "0", "--batch-size", "16"]
-    learnt = run_main([*learn, "--root-dir", str(tmp_path / "set"), "--epochs", "1"], tmp_path / "learnt")
-    rows = clips_of(explain(learnt.folder / "best.pt", tmp_path / "run"))
+def test_single_frames_have_a_sheet_and_no_video(frame_model, tmp_path):
+    rows = clips_of(explain(frame_model, tmp_path / "run"))
     assert rows and all("video" not in row and len(row["frames"]) == 1 for row in rows)
     assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
 
 
-def test_unreadable_frames_are_reported_and_drawn_grey(trained, tiny_flags, tmp_path):
+def test_unreadable_frames_are_reported_and_drawn_grey(best, tiny_flags, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
     (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")
@@ -136,7 +131,7 @@ def test_unreadable_frames_are_reported_and_drawn_grey(trained, tiny_flags, tmp_
         (root / FIFTH / name).write_bytes(b"no picture")
     flags = {name: str(Path(tiny_flags["--root-dir"]) / file) for name, file in tiny_flags.items() if "box" in name}
     flags |= {"--root-dir": str(root), "--test-annotation": "list.txt", "--on-bad-frame": "skip"}
-    run = explain(trained.folder / "best.pt", tmp_path / "run", *as_arguments(flags))
+    run = explain(best, tmp_path / "run", *as_arguments(flags))
     assert "no image in 2 frame files" in run.out and len(clips_of(run)) == 1
     with av.open(str(run.folder / clips_of(run)[0]["video"])) as video:
         first, *_, last = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
@@ -160,8 +155,8 @@ def test_unreadable_frames_are_reported_and_drawn_grey(trained, tiny_flags, tmp_
         (["--class-texts", "own.json"], "a checkpoint holds its own prompts"),
     ],
 )
-def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, trained, tmp_path, capsys):
-    call = [*QUICK, "--eval-checkpoint", str(trained.folder / "best.pt"), "--output-dir", str(tmp_path / "run"), *words]
+def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, best, tmp_path, capsys):
+    call = [*QUICK, "--eval-checkpoint", str(best), "--output-dir", str(tmp_path / "run"), *words]
     assert expected in error_of(call, capsys)
     assert not (tmp_path / "run").exists()
 
@@ -173,21 +168,20 @@ def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, trained, 
         ({"config": {"model": {"task": "regression"}}}, "predicts numbers"),
     ],
 )
-def test_what_cannot_be_explained_is_refused(changes, expected, trained, tmp_path, capsys):
-    content = torch.load(trained.folder / "best.pt", weights_only=True)
+def test_what_cannot_be_explained_is_refused(changes, expected, best, tmp_path, capsys):
+    content = torch.load(best, weights_only=True)
     if "config" in changes:
         changes = {"config": content["config"] | {"model": content["config"]["model"] | changes["config"]["model"]}}
     torch.save(content | changes, tmp_path / "other.pt")
     assert expected in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
 
 
-def test_mistakes_without_a_checkpoint_in_another_mode_and_in_the_folder(trained, tmp_path, capsys):
+def test_mistakes_without_a_checkpoint_in_another_mode_and_in_the_folder(best, tmp_path, capsys):
     assert "--mode attention needs --eval-checkpoint FILE" in error_of(QUICK, capsys)
     line = error_of(["--mode", "eval", "--eval-checkpoint", "x.pt", "--explain", "label"], capsys)
     assert "--explain belongs to --mode attention, not to --mode eval" in line
     (tmp_path / "file").write_text("")
-    best = str(trained.folder / "best.pt")
-    line = error_of([*QUICK, "--eval-checkpoint", best, "--output-dir", str(tmp_path / "file" / "run")], capsys)
+    line = error_of([*QUICK, "--eval-checkpoint", str(best), "--output-dir", str(tmp_path / "file" / "run")], capsys)
     assert "choose another with --output-dir" in line
 
 

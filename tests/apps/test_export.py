@@ -1,7 +1,6 @@
 """``--mode export``: the ONNX file answers as ``--mode eval`` does, needs nothing but itself, and says what it is."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,18 +11,13 @@ import torch
 
 from apps import export
 from apps.predict.runners import OnnxRunner
-from dataloader.classes import load_classes
 from engine.checkpoints import open_checkpoint, rebuild
-from engine.config import make_config
-from engine.data import evaluation_loader, make_views
 from engine.device import to_device
-from engine.lists import read_splits
-from engine.session import open_session
 from main import main
 from tests.support.exported import export_checkpoint
 from tests.support.serving import write_video
-from tests.support.tiny import NAMES, as_arguments
-from tests.support.tools import FAST, ROOT, error_of, run_main
+from tests.support.tiny import NAMES
+from tests.support.tools import ROOT, error_of, run_main
 
 FAMILIES = {
     "clip-caer": {},
@@ -86,28 +80,6 @@ def test_the_file_says_what_must_be_known_of_it(exported):
     assert OnnxRunner(exported("context")[1]).info.views == ("context",)
 
 
-def test_clips_of_a_list_get_the_logits_of_an_evaluation(exported, tiny_flags, tmp_path):
-    """Pixels as the data set makes them, against predictions.csv."""
-    checkpoint, file = exported("soft-texts")
-    words = ["--mode", "eval", "--eval-checkpoint", str(checkpoint), *as_arguments(tiny_flags), *FAST[-2:]]
-    run = run_main([*words, "--workers", "0"], tmp_path / "eval")
-    assert run.status == 0, run.err
-    expected = {row["clip"]: [float(row[f"logit_{name}"]) for name in NAMES] for row in run.predictions}
-    options = {name.strip("-").replace("-", "_"): value for name, value in tiny_flags.items()} | {"workers": 0}
-    options |= {"num_segments": 4, "image_size": 64, "crop_body": False, "output_dir": str(tmp_path / "read")}
-    config = make_config(options)
-    runner, count = OnnxRunner(file), 0
-    with open_session(config) as session:
-        clips = read_splits(config, load_classes("RAER"), session.log).test
-        loader = evaluation_loader(config, clips, make_views(config, clips, session.log), session)
-        for batch in (batch for group in loader for batch in group):
-            logits = runner.head(batch["face"].numpy(), batch["context"].numpy())
-            for name, row in zip(batch["id"], logits, strict=True):
-                np.testing.assert_allclose(row, expected[name], rtol=0, atol=1e-4)
-                count += 1
-    assert count == len(expected) == 20
-
-
 def test_own_class_texts_become_the_classes_of_a_caption_model(exported, tmp_path):
     entries = [{"name": name, "class_descriptor": f"A face that is {name}."} for name in ("glad", "sad", "calm")]
     (tmp_path / "mine.json").write_text(json.dumps({"label_base": 0, "classes": entries}))
@@ -123,27 +95,6 @@ def test_warnings_come_before_an_export(trained, tmp_path):
     run = run_main(words, tmp_path / "run")
     assert "warning: --mode export does not read --lr\n" in run.out
     assert "warning: --normalize none: trained with clip, so this scores another model" in run.out
-
-
-WITHOUT_TORCH = """
-import sys
-sys.modules["torch"] = None  # importing it raises
-from pathlib import Path
-import numpy as np
-from apps.predict.runners import OnnxRunner
-runner = OnnxRunner(Path(sys.argv[1]))
-squares = np.full((2, runner.info.frames, 3, runner.info.size, runner.info.size), 128, dtype=np.uint8)
-print(runner.head(squares, squares).shape)
-"""
-
-
-def test_it_runs_where_torch_cannot_be_imported_and_reports_to_nobody(exported, tmp_path):
-    """With its reports on, onnxruntime writes the state of its session into the temporary folder when imported."""
-    words = [sys.executable, "-c", WITHOUT_TORCH, str(exported("clip-caer")[1])]
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    process = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert process.stdout == "(2, 5)\n", process.stderr
-    assert not list(tmp_path.iterdir())
 
 
 PREDICT = """
@@ -219,16 +170,6 @@ def refusal(path):
     return str(caught.value)
 
 
-def with_metadata(file, path, text):
-    """Write the exported file with other metadata, and return its path."""
-    model = onnx.load(file)
-    del model.metadata_props[:]
-    if text is not None:
-        onnx.helper.set_model_props(model, {"emotion": text})
-    onnx.save(model, path)
-    return path
-
-
 def test_files_that_are_no_exported_models(exported, tmp_path):
     assert "no such file" in refusal(tmp_path / "none.onnx")
     file = exported("clip-caer")[1].read_bytes()
@@ -237,39 +178,30 @@ def test_files_that_are_no_exported_models(exported, tmp_path):
         assert "not a model that onnxruntime reads" in refusal(tmp_path / "broken.onnx")
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("{", "damaged"),
-        ('{"format": 1, "family": 3, "unknown": 2}', "damaged"),
-        ('{"format": 99}', "another version"),
-        (None, "not written by --mode export"),
-    ],
-)
-def test_metadata_of_another_kind(exported, tmp_path, text, complaint):
-    assert complaint in refusal(with_metadata(exported("clip-caer")[1], tmp_path / "edited.onnx", text))
+OTHER_SIZES = "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]"
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "complaint"),
     [
-        '"face_width": 0', '"face_width": "wide"', '"temperature": 0', '"temperature": Infinity', '"size": "224"',
-        '"frames": 0', '"frames": 16.5', '"kind": "words"', '"streams": "left"', '"names": [1, 2]', '"names": 3',
-        '"names": ["a", "a"]', '"duration": 3', '"trained_on": 5',
+        ("{", "damaged"), (None, "not written by --mode export"), ({"format": 99}, "another version"),
+        *(({name: value}, "damaged: what it says of itself cannot be read") for name, value in (
+            ("unknown", 2), ("face_width", 0), ("face_width", "wide"), ("temperature", 0), ("temperature", np.inf),
+            ("size", "224"), ("frames", 0), ("frames", 16.5), ("kind", "words"), ("streams", "left"), ("names", [1, 2]),
+            ("names", 3), ("names", ["a", "a"]), ("duration", 3), ("trained_on", 5),
+        )),
+        *(({name: value}, OTHER_SIZES) for name, value in (
+            ("frames", 8), ("frames", 10**9), ("size", 32), ("names", ["a", "b"]), ("kind", "frames"),
+            ("streams", "face"),
+        )),
     ],
 )  # fmt: skip
-def test_metadata_that_no_model_can_be_fed_by(exported, tmp_path, changes):
-    text = f'{{"format": 1, "family": "f", "model": "m", {changes}}}'
-    assert "damaged" in refusal(with_metadata(exported("clip-caer")[1], tmp_path / "edited.onnx", text))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"frames": 8}, {"frames": 10**9}, {"size": 32}, {"names": ["a", "b"]}, {"kind": "frames"}, {"streams": "face"}],
-)
-def test_an_export_that_says_other_sizes_than_its_graph_has(exported, tmp_path, changes):
-    file = exported("clip-caer")[1]
-    metadata = json.loads(onnx.load(file).metadata_props[0].value) | changes
-    complaint = refusal(with_metadata(file, tmp_path / "edited.onnx", json.dumps(metadata)))
-    assert "damaged: it says" in complaint
-    assert "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]" in complaint
+def test_metadata_that_no_model_or_another_is_fed_by(exported, tmp_path, changes, complaint):
+    """Metadata of another kind, values that feed no model, and those of a model other than the graph."""
+    model = onnx.load(exported("clip-caer")[1])
+    text = json.dumps(json.loads(model.metadata_props[0].value) | changes) if isinstance(changes, dict) else changes
+    del model.metadata_props[:]
+    if text is not None:
+        onnx.helper.set_model_props(model, {"emotion": text})
+    onnx.save(model, tmp_path / "edited.onnx")
+    assert complaint in refusal(tmp_path / "edited.onnx")

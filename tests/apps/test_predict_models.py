@@ -11,7 +11,7 @@ from apps.predict.run import Predictor
 from dataloader.annotation import set_note
 from tests.support import affect
 from tests.support.exported import export_checkpoint
-from tests.support.tools import FAST, RANDOM_CLIP, error_of, run_main
+from tests.support.tools import FAST, error_of, run_main
 from tests.support.watched import film, predict, predict_words, read_timeline
 
 WIDTH = 64  # features a frame of the random CLIP
@@ -35,17 +35,6 @@ def sequence(tmp_path_factory):
     """A run of a sequence model; its features lie in set/features beside it."""
     folder = tmp_path_factory.mktemp("sequence")
     return run_main([*SMALL, *affect.write_set(folder / "set", width=WIDTH)], folder / "run")
-
-
-@pytest.fixture(scope="module")
-def frame_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("frames")
-    affect.write_set(folder / "set")
-    affect.write_frames(folder / "set")
-    words = f"--model frame-expr --root-dir {folder}/set --epochs 1 --device cpu --workers 0 --frame-step 8".split()
-    run = run_main([*words, *RANDOM_CLIP], folder / "run")
-    assert run.status == 0, run.err
-    return run.folder / "best.pt"
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from tests.support.watched import Brightness, frame_of, know_faces, predict, pre
 from utils.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def best(trained):
-    return trained.folder / "best.pt"
-
-
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "photos").mkdir()
@@ -71,10 +66,12 @@ def test_a_picture_is_answered_with_a_picture(best, tmp_path, monkeypatch):
 
 def test_where_nothing_could_be_read_nothing_is_left(best, folder, tmp_path, capsys):
     words = [*predict_words(best, folder), "--output-dir", str(tmp_path / "run")]
+    assert "holds no video" in error_of(words, capsys)
     (folder / "a.mp4").write_text("not a video")
     assert "a.mp4: cannot be read as a video" in error_of(words, capsys)
     (folder / "b.mp4").write_text("not a video")
     assert error_of(words, capsys) == "error: none of the 2 inputs could be read (a.mp4, b.mp4)"
+    assert "no such file" in error_of([*words, "--input", str(tmp_path / "none.mp4")], capsys)
     assert not (tmp_path / "run").exists()
 
 

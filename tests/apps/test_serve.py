@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -24,12 +25,6 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from main import main;
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "known.mp4", DARK_THEN_BRIGHT).read_bytes()
-
-
-@pytest.fixture
-def served(tmp_path):
-    with serving(tmp_path) as served:
-        yield served
 
 
 class Gate(DarkOrBright):
@@ -109,14 +104,16 @@ def test_a_video_whose_page_is_closed_is_given_up(gated, video):
     gated.wait_until_empty()
 
 
-def connect(served):
-    return socket.create_connection(("127.0.0.1", served.port), timeout=20)
+@contextmanager
+def post(served, header, body=b""):
+    """Begin to send a video whose size ``header`` states, and yield the connection."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as line:
+        line.sendall(f"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
+        yield line
 
 
 def test_a_sender_that_goes_away_leaves_nothing(served, video):
-    with connect(served) as line:
-        line.sendall(f"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(video)}\r\n\r\n".encode())
-        line.sendall(video[:100])
+    with post(served, f"Content-Length: {len(video)}", video[:100]):
         wait_until(served.files)
     served.wait_until_empty()
     assert served.wait(served.send(video))["state"] == "done"  # its place is free again
@@ -143,8 +140,7 @@ def test_what_is_no_video_is_told_so_by_its_content(served, tmp_path, video):
 def test_too_long_and_too_large_are_told_with_the_limit(tmp_path, video):
     with serving(tmp_path, max_minutes=0.1, max_upload_mb=0.05) as served:
         assert refusal(served, video) == (422, "This video lasts 8 seconds; at most 6 seconds are analysed here.")
-        with connect(served) as line:  # no byte of the body is sent
-            line.sendall(b"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 60000\r\n\r\n")
+        with post(served, "Content-Length: 60000") as line:  # no byte of the body is sent
             answer = line.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 413") and b"has 0.1 MB; at most 0.05 MB are taken" in answer
         assert not served.files()
@@ -159,8 +155,7 @@ def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, m
 
 
 def test_a_size_that_is_not_stated_is_asked_for(served):
-    with connect(served) as line:
-        line.sendall(b"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    with post(served, "Transfer-Encoding: chunked", b"0\r\n\r\n") as line:
         assert line.makefile("rb").read().startswith(b"HTTP/1.1 411")
 
 

@@ -24,12 +24,6 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture
-def served(tmp_path):
-    with serving(tmp_path) as served:
-        yield served
-
-
-@pytest.fixture
 def page(browser, served):
     """An open page; errors in its console, and requests that leave the server, fail the test."""
     context = browser.new_context(viewport={"width": 1100, "height": 900}, accept_downloads=True)

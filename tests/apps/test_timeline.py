@@ -19,8 +19,8 @@ from apps.predict.timeline import (
     Summary,
     Timeline,
     TimelineWriter,
-    majority_class,
 )
+from benchmarks.video_segments import majority_class
 from tests.support.watched import read_timeline
 
 INFO = ModelInfo(family="clip-caer", model="m.pt", names=("a", "b"))

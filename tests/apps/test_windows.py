@@ -33,28 +33,22 @@ def test_a_grid_finer_than_the_frames_takes_them_all_and_a_gap_takes_one():
     assert all(Grid(None, 25.0).takes(t) for t in (0.0, 0.001))
 
 
-def test_windows_of_four_seconds_every_second():
-    windows = run(SlidingWindows(4.0, 1.0), samples(np.arange(40) / 4), 10.0)
-    assert [(w.start, w.stop) for w in windows] == [(float(s), float(s + 4)) for s in range(7)]
-    assert all(len(w.samples) == 16 for w in windows)
-    assert seconds(windows[3]) == [3 + n / 4 for n in range(16)]
-
-
-@pytest.mark.parametrize("end, last", [(10.5, (7.0, 10.5)), (2.0, (0.0, 2.0)), (4.0, (0.0, 4.0)), (10.0, (6.0, 10.0))])
-def test_the_end_of_the_video_is_in_some_window(end, last):
-    windows = run(SlidingWindows(4.0, 1.0), samples(np.arange(0, end, 0.25)), end)
-    assert (windows[-1].start, windows[-1].stop) == last
-    assert {s for w in windows for s in seconds(w)} == set(np.arange(0, end, 0.25))
-
-
-def test_gaps_give_windows_without_frames():
-    windows = run(SlidingWindows(2.0, 1.0), samples([0.0, 0.5, 6.0]), 6.5)
-    assert [len(w.samples) for w in windows] == [2, 0, 0, 0, 0, 1] and windows[1].persons() == []
-
-
-def test_windows_further_apart_than_they_are_long_leave_frames_out():
-    windows = run(SlidingWindows(1.0, 3.0), samples(np.arange(0, 7, 0.5)), 7.0)
-    assert [seconds(w) for w in windows] == [[0.0, 0.5], [3.0, 3.5], [6.0, 6.5]]
+@pytest.mark.parametrize(
+    ("length", "every", "times", "end", "starts"),
+    [
+        (4.0, 1.0, np.arange(40) / 4, 10.0, range(7)),
+        (4.0, 1.0, np.arange(42) / 4, 10.5, range(8)),  # the last is shorter: the end of the video is in some window
+        (4.0, 1.0, np.arange(8) / 4, 2.0, [0]),
+        (4.0, 1.0, np.arange(16) / 4, 4.0, [0]),
+        (2.0, 1.0, [0.0, 0.5, 6.0], 6.5, range(6)),  # gaps give windows without frames
+        (1.0, 3.0, np.arange(14) / 2, 7.0, [0, 3, 6]),  # frames between windows are left out
+    ],
+)
+def test_windows_slide(length, every, times, end, starts):
+    windows = run(SlidingWindows(length, every), samples(times), end)
+    assert [(w.start, w.stop) for w in windows] == [(start, min(start + length, end)) for start in starts]
+    assert [seconds(w) for w in windows] == [[t for t in times if w.start <= t < w.stop] for w in windows]
+    assert not any(w.persons() for w in windows)
 
 
 def test_memory_is_that_of_one_window():
@@ -67,8 +61,8 @@ def test_memory_is_that_of_one_window():
 @pytest.mark.parametrize("count", [1, 7, 20, 21, 32, 44, 45, 90])
 def test_frame_windows_are_those_of_evaluation(count):
     windows = run(FrameWindows(20, 12), samples(range(count)), float(count))
-    assert [w.first for w in windows] == window_starts(count, 20, 12).tolist()
-    assert all(seconds(w) == list(range(w.first, min(w.first + 20, count))) for w in windows)
+    assert [w.start for w in windows] == window_starts(count, 20, 12).tolist()
+    assert all(seconds(w) == list(range(int(w.start), min(int(w.start) + 20, count))) for w in windows)
 
 
 def test_a_body_alone_counts_where_no_face_was_found():

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from apps.drawing import VideoWriter
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
 from apps.serve.app import listen, open_server
+from benchmarks import video_render
+from dataloader.track import Person
 
 FPS, WIDTH, HEIGHT = 10, 160, 120
 FACE = (50.0, 20.0, 110.0, 80.0)
@@ -49,7 +50,7 @@ class OneFacePredictor(Predictor):
             return SimpleNamespace(bodies=[], has_face=blue < red + 50)
 
         def update(_: float, detections: Any) -> list[Any]:
-            return [SimpleNamespace(id=1, face=FACE, seen=True)] if detections.has_face else []
+            return [Person(1, FACE, True, 1.0)] if detections.has_face else []
 
         return detect, SimpleNamespace(update=update)
 
@@ -57,10 +58,8 @@ class OneFacePredictor(Predictor):
 def write_video(path: Path, colours: list[tuple[float, Any]]) -> Path:
     """Write an H.264 video of plain colours: ``(seconds, grey or (r, g, b))`` each."""
     frames = [colour for seconds, colour in colours for _ in range(round(seconds * FPS))]
-    with VideoWriter(path, FPS, (WIDTH, HEIGHT)) as writer:
-        for number, colour in enumerate(frames):
-            writer.add(number / FPS, np.full((HEIGHT, WIDTH, 3), colour, dtype=np.uint8))
-    return path
+    pictures = (np.full((HEIGHT, WIDTH, 3), colour, dtype=np.uint8) for colour in frames)
+    return video_render.write_video(path, ((number / FPS, pixels) for number, pixels in enumerate(pictures)), FPS)
 
 
 def wait_until(claim: Callable[[], object], seconds: float = 20.0) -> None:
