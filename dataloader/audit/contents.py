@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -73,6 +74,58 @@ class Contents:
             *findings_of("tiny_frames", f"{split}: {{clip}} with frames of less than {TINY} pixels", tiny, split),
             *findings_of("sizes_change", f"{split}: {{clip}} with frames of several sizes", changing, split),
         ]
+
+
+def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Finding]:
+    """Return clips of different paths and equal frames; ``contents``: a hash of every clip's frames, by key."""
+    groups: dict[str, dict[str, tuple[str, Clip]]] = defaultdict(dict)
+    for split, clips in splits.items():
+        for clip in clips:
+            if contents.get(clip.key) is not None:
+                groups[contents[clip.key]].setdefault(clip.key, (split, clip))
+    shared, repeated = [], defaultdict(list)
+    for (split, first), *copies in (group.values() for group in groups.values()):
+        elsewhere = next((clip for copy_split, clip in copies if copy_split != split), None)
+        if elsewhere is not None:
+            shared.append(f"{location(first)} = {location(elsewhere)}")
+        elif copies:
+            repeated[split].append(f"{location(first)} = {location(copies[0][1])}")
+    text = "{clip} of one split in another too, under a second path, frame by frame the same: a leak"
+    findings = findings_of("content_shared", text, shared)
+    for split, examples in repeated.items():
+        text = f"{split}: {{clip}} twice under two paths, frame by frame the same"
+        findings += findings_of("content_repeated", text, examples, split)
+    return findings
+
+
+def frame_names(clips: list[Clip], split: str) -> list[Finding]:
+    """Return clips whose frames loaders that sort names as text would show out of time, and clips with gaps."""
+    unordered, gaps = [], []
+    for clip in clips:
+        as_text = sorted(clip.frames)
+        if as_text != list(clip.frames):
+            unordered.append(f"{location(clip)}: {' '.join(as_text[:3])} instead of {' '.join(clip.frames[:3])}")
+        if gap := first_gap(clip.frames):
+            gaps.append(f"{location(clip)}: {gap}")
+    text = (
+        f"{split}: {{clip}} whose frame names sort otherwise as text than by number: here they are shown by number, "
+        f"by the published loaders, which sort text, out of time"
+    )
+    findings = findings_of("frame_order", text, unordered, split)
+    text = f"{split}: {{clip}} with gaps in the numbers of the frames: those on both sides are taken as neighbours"
+    return findings + findings_of("frame_gaps", text, gaps, split)
+
+
+def first_gap(names: tuple[str, ...]) -> str | None:
+    """Return where numbers are left out although the others follow in even steps, None where nowhere."""
+    digits = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
+    if len(names) < 3 or not all(digits):
+        return None
+    steps = np.diff([int(groups[-1]) for groups in digits])
+    if steps.min() < 1 or steps.max() == steps.min():
+        return None
+    index = int(np.argmax(steps > steps.min()))
+    return f"nothing between {names[index]} and {names[index + 1]}"
 
 
 def read_content(clip: Clip) -> ClipContent:

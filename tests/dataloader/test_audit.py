@@ -9,7 +9,7 @@ import pytest
 
 from dataloader.audit import contents
 from dataloader.audit.__main__ import main
-from dataloader.audit.checks import SEVERITY, first_gap
+from dataloader.audit.checks import SEVERITY
 from tests.support.auditing import NAMES, SmallSet, audit_report, counts_of
 from tests.support.drawn import READERS, truth
 from tests.support.tools import ROOT

@@ -42,9 +42,9 @@ def test_every_clip_is_tested_once_and_no_person_is_in_two_lists(seed, number):
     labels, units = random_set(seed)
     owner = {clip: person for person, clips in enumerate(units) for clip in clips}
     folds = make_folds(labels, units, number, 0.2, CLASSES, seed)
-    assert sorted(clip for fold in folds for clip in fold.test) == list(range(len(labels)))
+    assert sorted(clip for fold in folds for clip in fold["test"]) == list(range(len(labels)))
     for fold in folds:
-        lists = (fold.train, fold.val, fold.test)
+        lists = (fold["train"], fold["val"], fold["test"])
         assert all(lists) and sorted(clip for clips in lists for clip in clips) == list(range(len(labels)))
         train, val, test = ({owner[clip] for clip in clips} for clips in lists)
         assert not train & val and not train & test and not val & test
@@ -54,7 +54,7 @@ def test_every_clip_is_tested_once_and_no_person_is_in_two_lists(seed, number):
 def test_folds_are_at_least_as_even_as_those_of_scikit_learn(seed):
     labels, units = random_set(seed)
     groups = np.repeat(np.arange(len(units)), [len(unit) for unit in units])
-    folds = [fold.test for fold in make_folds(labels, units, 4, 0, CLASSES, seed)]
+    folds = [fold["test"] for fold in make_folds(labels, units, 4, 0, CLASSES, seed)]
     reference = [test for _, test in StratifiedGroupKFold(4).split(labels, labels, groups)]
     assert unevenness(labels, folds, 4) <= unevenness(labels, reference, 4) + 1e-12
 
@@ -62,7 +62,7 @@ def test_folds_are_at_least_as_even_as_those_of_scikit_learn(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_single_clips_are_even_within_one_of_each_class(seed):
     labels, units = random_set(seed, singles=True)
-    counts = [Counter(labels[i] for i in fold.test) for fold in make_folds(labels, units, 7, 0.2, CLASSES, seed)]
+    counts = [Counter(labels[i] for i in fold["test"]) for fold in make_folds(labels, units, 7, 0.2, CLASSES, seed)]
     for label in range(CLASSES):
         assert max(c[label] for c in counts) - min(c[label] for c in counts) <= 1
     sizes = [c.total() for c in counts]
@@ -79,14 +79,14 @@ def test_a_division_that_is_exactly_even_is_found():
 def test_the_validation_share_is_what_was_asked_for():
     labels, units = [0, 1] * 100, [list(range(start, start + 4)) for start in range(0, 200, 4)]
     for fold in make_folds(labels, units, 5, 0.25, 2, 0):
-        assert (len(fold.test), len(fold.val), len(fold.train)) == (40, 40, 120)
+        assert (len(fold["test"]), len(fold["val"]), len(fold["train"])) == (40, 40, 120)
 
 
 def test_a_class_of_few_clips_is_in_the_validation_list_too():
     """Two clips of 100 would be less than half a clip of a fifth."""
     labels = [0] * 98 + [1] * 4
     for fold in make_folds(labels, [[clip] for clip in range(102)], 2, 0.2, 2, 0):
-        train, val = (np.bincount([labels[clip] for clip in clips]) for clips in (fold.train, fold.val))
+        train, val = (np.bincount([labels[clip] for clip in clips]) for clips in (fold["train"], fold["val"]))
         assert train[1] == val[1] == 1 and val[0] in (9, 10)
 
 
