@@ -5,9 +5,9 @@ A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``D
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -62,8 +62,7 @@ class Detections(NamedTuple):
     bodies: list[Detection]
 
 
-class Detector(Protocol):
-    def __call__(self, frame: np.ndarray) -> Detections: ...
+Detector = Callable[[np.ndarray], Detections]
 
 
 def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
@@ -71,19 +70,17 @@ def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
     model = resolve_face_model(face_model)
     if model == CASCADES:
         return CascadeDetector(persons)
-    return YunetDetector(find_network() if model == YUNET else model)
+    if model != YUNET:
+        return YunetDetector(model)
+    files = network_files()
+    if not files:
+        raise UserError(f"--face-model {YUNET}: its file is not here; `{INSTALL}` brings it, or name a FILE.onnx")
+    return YunetDetector(str(files[0]))
 
 
 def resolve_face_model(face_model: str | None) -> str:
     """Return ``yunet``, ``cascades`` or a file; the default is the network where it is installed."""
     return face_model or (YUNET if network_files() else CASCADES)
-
-
-def find_network() -> str:
-    files = network_files()
-    if not files:
-        raise UserError(f"--face-model {YUNET}: its file is not here; `{INSTALL}` brings it, or name a FILE.onnx")
-    return str(files[0])
 
 
 def network_files() -> list[Path]:

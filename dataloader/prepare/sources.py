@@ -265,4 +265,9 @@ def stamp_of(path: Path) -> str:
     """Return a hash of a file's name, size and time, or of those of all files in a folder; links may be broken."""
     files = sorted(file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+    return digest(stamps)
+
+
+def digest(content: Any) -> str:
+    """Return a hash of plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

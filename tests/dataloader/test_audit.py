@@ -10,6 +10,7 @@ import pytest
 from dataloader.audit import contents
 from dataloader.audit.__main__ import main
 from dataloader.audit.checks import SEVERITY
+from dataloader.audit.contents import first_gap
 from tests.support.auditing import NAMES, SmallSet, audit_report, counts_of
 from tests.support.drawn import READERS, truth
 from tests.support.tools import ROOT
