@@ -111,12 +111,8 @@ def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
     for entry in overview(parts, classes):
         if isinstance(entry, Counts):
             log.say(str(entry))
-            classes_of_split = dict(zip(entry.names, entry.classes, strict=True))
-            log.facts["data"][entry.split] = {
-                "clips": entry.clips,
-                "persons": entry.persons or None,
-                "classes": classes_of_split,
-            }
+            persons = entry.persons or None
+            log.facts["data"][entry.split] = {"clips": entry.clips, "persons": persons, "classes": entry.classes}
         elif entry.severity == "note":
             log.say(entry.short)
         else:

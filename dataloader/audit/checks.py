@@ -72,23 +72,20 @@ class Counts:
     persons: int  # 0: unknown
     frames: int
     median_frames: float
-    names: tuple[str, ...]
-    classes: tuple[int, ...]  # clips of each class
+    classes: dict[str, int]  # clips of each class
 
-    @property
-    def priors(self) -> tuple[float, ...]:
-        return tuple(count / max(self.clips, 1) for count in self.classes)
+    def prior(self, name: str) -> float:
+        return self.classes[name] / max(self.clips, 1)
 
-    @property
-    def worth(self) -> tuple[float | None, ...]:
-        """UAR points of one clip of each class; None where there is no clip."""
-        present = sum(map(bool, self.classes))
-        return tuple(100 / count / present if count else None for count in self.classes)
+    def worth(self, name: str) -> float | None:
+        """Return the UAR points of one clip of a class; None where there is no clip."""
+        count, present = self.classes[name], sum(map(bool, self.classes.values()))
+        return 100 / count / present if count else None
 
     def as_dict(self) -> dict[str, Any]:
         classes = {
-            name: {"clips": count, "prior": prior, "uar_points_of_a_clip": worth}
-            for name, count, prior, worth in zip(self.names, self.classes, self.priors, self.worth, strict=True)
+            name: {"clips": count, "prior": self.prior(name), "uar_points_of_a_clip": self.worth(name)}
+            for name, count in self.classes.items()
         }
         return {
             "clips": self.clips,
@@ -99,17 +96,17 @@ class Counts:
         }
 
     def __str__(self) -> str:
-        classes = ", ".join(f"{name} {count}" for name, count in zip(self.names, self.classes, strict=True))
+        classes = ", ".join(f"{name} {count}" for name, count in self.classes.items())
         persons = f" of {self.persons} persons" if self.persons else ""
         return f"{self.split:<5} {self.clips:>5} clips{persons}: {classes}"
 
 
 def count_clips(split: str, clips: list[Clip], classes: Classes) -> Counts:
-    counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
+    counts = np.bincount([clip.label for clip in clips], minlength=len(classes)).tolist()
     lengths = [len(clip.frames) for clip in clips]
     median = float(np.median(lengths)) if lengths else 0.0
-    persons = len(persons_of(clips))
-    return Counts(split, len(clips), persons, sum(lengths), median, classes.names, tuple(map(int, counts)))
+    by_class = dict(zip(classes.names, counts, strict=True))
+    return Counts(split, len(clips), len(persons_of(clips)), sum(lengths), median, by_class)
 
 
 def persons_of(clips: list[Clip]) -> set[str]:
@@ -119,9 +116,8 @@ def persons_of(clips: list[Clip]) -> set[str]:
 def class_findings(counts: Counts) -> list[Finding]:
     """Return classes without a clip; outside train, also classes with so few that a score says little."""
     split, findings = counts.split, []
-    by_class = list(zip(counts.names, counts.classes, counts.worth, strict=True))
-    missing = [name for name, count, _ in by_class if not count]
-    rare = [f"{name} {count} ({worth:.2f})" for name, count, worth in by_class if 0 < count < FEW_CLIPS]
+    missing = [name for name, count in counts.classes.items() if not count]
+    rare = [f"{n} {count} ({counts.worth(n):.2f})" for n, count in counts.classes.items() if 0 < count < FEW_CLIPS]
     if missing:
         findings.append(Finding("class_missing", f"{split} has no clip of {', '.join(missing)}", split, len(missing)))
     if rare and split != "train":

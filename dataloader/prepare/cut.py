@@ -17,7 +17,7 @@ from dataloader import detect
 from dataloader.boxes import Box
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
-from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, is_whole, remove_clips, write_record
+from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, remove_clips, write_record
 from dataloader.track import Person, Tracker, patience_of
 from dataloader.video import Video, open_video
 from utils.errors import UserError
@@ -33,7 +33,8 @@ EDGE = 5  # percent of the body boxes on each side that the box of a clip may cu
 def cut_all(sources: list[Source], records: list[VideoRecord], out: Path, options: PrepareOptions) -> list[VideoRecord]:
     """Return a record of every video, in their order; a video that is finished is not cut again."""
     bases = {source.real: source.basis for source in sources}
-    by_path = {r.path: r for r in records if r.basis == bases.get(r.path) and is_whole(out, r)}
+    whole = [record for record in records if all((out / clip.folder).is_dir() for clip in record.clips)]
+    by_path = {record.path: record for record in whole if record.basis == bases.get(record.path)}
     remaining = [source for source in sources if source.real not in by_path]
     if len(remaining) < len(sources):
         print(f"going on: {len(sources) - len(remaining)} of {plural(len(sources), 'video')} done")

@@ -114,10 +114,6 @@ def write_record(out: Path, record: VideoRecord) -> None:
     write_json(path, {"video": video, "hash": digest(video)})
 
 
-def is_whole(out: Path, record: VideoRecord) -> bool:
-    return all((out / clip.folder).is_dir() for clip in record.clips)
-
-
 def remove_clips(out: Path, source: Source) -> None:
     """Remove what an interrupted call left of a video, and folders of persons that are empty then."""
     clips = re.compile(re.escape(source.name) + r"_\d{4,}")
