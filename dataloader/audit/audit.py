@@ -8,8 +8,17 @@ from typing import Any
 
 from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same
 from dataloader.audit import checks
-from dataloader.audit.checks import KINDS, Counts, Finding, findings_of
-from dataloader.audit.contents import Contents, Coverage, Size, audit_boxes, frame_names, same_content, size_text
+from dataloader.audit.checks import KINDS, Counts, Finding
+from dataloader.audit.contents import (
+    Contents,
+    Coverage,
+    Size,
+    audit_boxes,
+    fault_findings,
+    frame_findings,
+    same_content,
+    size_text,
+)
 from dataloader.audit.options import AuditOptions
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.layouts import BadLabel, Line
@@ -34,14 +43,6 @@ class AuditedList:
     clips: list[Clip] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # the line of each clip
     faults: dict[str, list[UserError]] = field(default_factory=dict)  # by kind
-
-    @property
-    def findings(self) -> list[Finding]:
-        findings = []
-        for kind, text in LIST_FAULTS.items():
-            examples = [str(fault) for fault in self.faults.get(kind, [])]
-            findings += findings_of(kind, f"{self.split}: {text}", examples, self.split)
-        return findings
 
     @property
     def num_unread(self) -> int:
@@ -90,19 +91,22 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     clips = [clip for split_clips in splits.values() for clip in split_clips]
     contents.read(clips, options.workers, options.quick)
     counts = [checks.count_clips(split, split_clips, classes) for split, split_clips in splits.items()]
-    findings = [finding for audited in lists for finding in audited.findings]
+    findings = [f for audited in lists for f in fault_findings(LIST_FAULTS, audited.faults, audited.split)]
     findings += [finding for split in counts if split.clips for finding in checks.class_findings(split)]
     findings += checks.shared_persons(splits) + checks.shared_clips(splits) + checks.two_labels(splits, classes)
     findings += same_content(splits, {clip.key: contents[clip].hash for clip in clips})
     for split, split_clips in splits.items():
         findings += checks.repeated_clips(split, split_clips) + checks.differing_counts(split_clips, split)
-        findings += contents.findings(split, split_clips) + frame_names(split_clips, split)
+        findings += frame_findings(split, split_clips, contents)
     coverages: list[Coverage] = []
     for kind, file in options.boxes.items():
         kind_coverages, kind_findings = audit_boxes(kind, file, options.root_dir, splits, classes)
         coverages += kind_coverages
         findings += kind_findings
-    sizes = {} if options.quick else {split: contents.sizes(split_clips) for split, split_clips in splits.items()}
+    sizes: dict[str, Counter[Size]] = {}
+    if not options.quick:
+        for split, part in splits.items():
+            sizes[split] = Counter(size for clip in part for size in contents[clip].sizes.elements())
     findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
     return Audit(classes, lists, counts, coverages, sizes, findings)
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,14 @@ from utils.runlog import progress_bar
 
 TINY = 16  # pixels: no face shows in less
 ENOUGH_BOXES = 0.9  # of the frames of a class
+FRAME_FAULTS = {
+    "unreadable": "{frame} that cannot be read as an image",
+    "tiny_frames": f"{{clip}} with frames of less than {TINY} pixels",
+    "sizes_change": "{clip} with frames of several sizes",
+    "frame_order": "{clip} whose frame names sort otherwise as text than by number: here they are shown by number, by "
+    "the published loaders, which sort text, out of time",
+    "frame_gaps": "{clip} with gaps in the numbers of the frames: those on both sides are taken as neighbours",
+}
 Size = tuple[int, int]
 
 
@@ -54,27 +62,6 @@ class Contents:
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C no further clip is read
 
-    def sizes(self, clips: list[Clip]) -> Counter[Size]:
-        total: Counter[Size] = Counter()
-        for clip in clips:
-            total.update(self[clip].sizes)
-        return total
-
-    def findings(self, split: str, clips: list[Clip]) -> list[Finding]:
-        bad, tiny, changing = [], [], []
-        for clip in clips:
-            sizes = self[clip].sizes
-            bad += self[clip].bad
-            if any(min(size) < TINY for size in sizes):
-                tiny.append(f"{location(clip)}: {size_text(min(sizes))}")
-            if len(sizes) > 1:
-                changing.append(f"{location(clip)}: {' '.join(map(size_text, sizes))}")
-        return [
-            *findings_of("unreadable", f"{split}: {{frame}} that cannot be read as an image", bad, split),
-            *findings_of("tiny_frames", f"{split}: {{clip}} with frames of less than {TINY} pixels", tiny, split),
-            *findings_of("sizes_change", f"{split}: {{clip}} with frames of several sizes", changing, split),
-        ]
-
 
 def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Finding]:
     """Return clips of different paths and equal frames; ``contents``: a hash of every clip's frames, by key."""
@@ -98,22 +85,30 @@ def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Findin
     return findings
 
 
-def frame_names(clips: list[Clip], split: str) -> list[Finding]:
-    """Return clips whose frames loaders that sort names as text would show out of time, and clips with gaps."""
-    unordered, gaps = [], []
+def frame_findings(split: str, clips: list[Clip], contents: Contents) -> list[Finding]:
+    """Return what is wrong with the frames of clips: their bytes, their sizes and their names."""
+    faults: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
-        as_text = sorted(clip.frames)
+        sizes, as_text, gap = contents[clip].sizes, sorted(clip.frames), first_gap(clip.frames)
+        faults["unreadable"] += contents[clip].bad
+        if any(min(size) < TINY for size in sizes):
+            faults["tiny_frames"].append(f"{location(clip)}: {size_text(min(sizes))}")
+        if len(sizes) > 1:
+            faults["sizes_change"].append(f"{location(clip)}: {' '.join(map(size_text, sizes))}")
         if as_text != list(clip.frames):
-            unordered.append(f"{location(clip)}: {' '.join(as_text[:3])} instead of {' '.join(clip.frames[:3])}")
-        if gap := first_gap(clip.frames):
-            gaps.append(f"{location(clip)}: {gap}")
-    text = (
-        f"{split}: {{clip}} whose frame names sort otherwise as text than by number: here they are shown by number, "
-        f"by the published loaders, which sort text, out of time"
-    )
-    findings = findings_of("frame_order", text, unordered, split)
-    text = f"{split}: {{clip}} with gaps in the numbers of the frames: those on both sides are taken as neighbours"
-    return findings + findings_of("frame_gaps", text, gaps, split)
+            order = f"{' '.join(as_text[:3])} instead of {' '.join(clip.frames[:3])}"
+            faults["frame_order"].append(f"{location(clip)}: {order}")
+        if gap:
+            faults["frame_gaps"].append(f"{location(clip)}: {gap}")
+    return fault_findings(FRAME_FAULTS, faults, split)
+
+
+def fault_findings(texts: dict[str, str], faults: Mapping[str, Collection[object]], split: str) -> list[Finding]:
+    """Return one finding for each kind of fault in a split; ``texts``: {kind: what is said of it}."""
+    findings = []
+    for kind, text in texts.items():
+        findings += findings_of(kind, f"{split}: {text}", [str(fault) for fault in faults.get(kind, ())], split)
+    return findings
 
 
 def first_gap(names: tuple[str, ...]) -> str | None:
