@@ -7,8 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from dataloader.audit.audit import list_number
 from dataloader.audit.folds import linked_groups
 from dataloader.classes import load_classes
@@ -121,15 +119,14 @@ def choose_persons(videos: list[list[str]], share: float) -> set[str]:
     counts = Counter(person for persons in videos for person in persons)
     videos = [persons for persons in videos if persons]
     groups = sorted(({p for index in group for p in videos[index]} for group in linked_groups(videos)), key=min)
-    sizes = [sum(counts[person] for person in group) for group in groups]
-    target, test = share * counts.total(), []
-    for index in sorted(range(len(groups)), key=lambda i: hashlib.sha256(min(groups[i]).encode()).digest()):
-        size = sum(sizes[i] for i in test)
-        if abs(size + sizes[index] - target) < abs(size - target) and len(test) < len(groups) - 1:
-            test.append(index)
+    test, size, target = [], 0, share * counts.total()
+    for group in sorted(groups, key=lambda group: hashlib.sha256(min(group).encode()).digest()):
+        clips = sum(counts[person] for person in group)
+        if abs(size + clips - target) < abs(size - target) and len(test) < len(groups) - 1:
+            test, size = [*test, group], size + clips
     if not test and share > 0 and len(groups) > 1:
-        test = [int(np.argmin(sizes))]
-    return set().union(*(groups[index] for index in test))
+        test = [min(groups, key=lambda group: sum(counts[person] for person in group))]
+    return set().union(*test)
 
 
 def write_dropped(out: Path, sources: list[Source], videos: list[VideoRecord], excluded: list[Source]) -> int:
