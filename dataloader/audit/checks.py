@@ -44,7 +44,7 @@ class Finding:
         return f"{self.text} ({self.examples[0]})" if self.examples else self.text
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"severity": self.severity, "examples": list(self.examples)}
+        return asdict(self) | {"severity": self.severity}
 
 
 def findings_of(kind: str, text: str, examples: Collection[str], split: str | None = None) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Contents:
         unread = {path: clip for path, clip in unread.items() if path not in self.by_first_frame}
         pool = ThreadPoolExecutor(max(min(4, os.cpu_count() or 1) if workers is None else workers, 1))
         try:
-            contents = pool.map(read_beginnings if quick else read_content, unread.values())
+            contents = pool.map(partial(read_content, quick=quick), unread.values())
             self.by_first_frame.update(zip(unread, progress_bar(contents, len(unread), "audit"), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C no further clip is read
@@ -123,7 +124,11 @@ def first_gap(names: tuple[str, ...]) -> str | None:
     return f"nothing between {names[index]} and {names[index + 1]}"
 
 
-def read_content(clip: Clip) -> ClipContent:
+def read_content(clip: Clip, quick: bool) -> ClipContent:
+    """Read every frame of a clip, and decode it; with ``quick`` look at its first bytes only."""
+    if quick:
+        paths = (clip.folder / name for name in clip.frames)
+        return ClipContent(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
     total, sizes, bad, is_complete = hashlib.blake2b(digest_size=16), Counter(), [], True
     for name in clip.frames:
         path = clip.folder / name
@@ -136,12 +141,6 @@ def read_content(clip: Clip) -> ClipContent:
         except BadFrame as error:
             bad.append(str(error).partition(": cannot be read")[0])
     return ClipContent(total.hexdigest() if is_complete else None, sizes, tuple(bad))
-
-
-def read_beginnings(clip: Clip) -> ClipContent:
-    """Read only the first bytes of every frame."""
-    paths = (clip.folder / name for name in clip.frames)
-    return ClipContent(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
 
 
 def frame_size(path: Path) -> Size:

@@ -302,7 +302,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch)
     """Ctrl-C reaches the main thread while others read frames."""
     clips = []
 
-    def interrupted(clip):
+    def interrupted(clip, quick):
         clips.append(clip)
         signal.raise_signal(signal.SIGINT)
         time.sleep(0.05)

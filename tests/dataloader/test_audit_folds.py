@@ -195,18 +195,15 @@ def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tm
     assert "persons are in train" not in run.out
 
 
-def test_without_folds_on_the_disk_all_of_them_is_one_line(tiny_flags, tmp_path, capsys):
-    words = ["--root-dir", tiny_flags["--root-dir"], "--train-annotation", "f/fold-{fold}/train.txt", "--fold", "all"]
-    message = error_of([*words, *FAST, "--output-dir", str(tmp_path / "run")], capsys)
-    assert "RAER has no folds" in message and "f/fold-{fold}/train.txt" in message and "--make-folds" in message
-
-
-def test_one_fold_is_no_series(tmp_path, capsys):
-    (tmp_path / "fold-1").mkdir()
-    (tmp_path / "fold-1/train.txt").touch()
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_folds_are_no_series(count, tmp_path, capsys):
+    for number in range(1, count + 1):
+        (tmp_path / f"fold-{number}").mkdir()
+        (tmp_path / f"fold-{number}/train.txt").touch()
     file = f"{tmp_path}/fold-{{fold}}/train.txt"
     message = error_of(["--train-annotation", file, "--fold", "all", "--output-dir", str(tmp_path / "run")], capsys)
-    assert f"{file} has 1" in message and not (tmp_path / "run").exists()
+    assert "RAER has no folds" in message and f"{file} has {count}" in message and "--make-folds" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_folds_are_counted_where_they_lie(tmp_path):
