@@ -197,18 +197,13 @@ def make_folds(
                     f"--make-folds {number}: fold {fold + 1} has one person left to train on, and none for validation; "
                     f"pass --val-fraction 0"
                 )
-            rng = np.random.default_rng([seed, 4, fold])
-            is_val = divide(vectors[rest], val_targets(vectors[rest].sum(axis=0), val_fraction), rng)
+            total = vectors[rest].sum(axis=0)
+            val = np.where(total > 1, np.maximum(val_fraction * total, 1), val_fraction * total)
+            targets_of_rest = np.stack([total - val, val])  # of a class with two clips or more, one at least is in val
+            is_val = divide(vectors[rest], targets_of_rest, np.random.default_rng([seed, 4, fold]))
         lists = zip(PARTS, (rest[is_val == 0], rest[is_val == 1], np.flatnonzero(parts == fold)), strict=True)
         folds.append({part: sorted(i for unit in indexes for i in units[unit]) for part, indexes in lists})
     return folds
-
-
-def val_targets(total: np.ndarray, fraction: float) -> np.ndarray:
-    """Return (2, C): clips to train and to validate on; of a class with two or more, one at least is for validation."""
-    val = fraction * total
-    val = np.where(total > 1, np.maximum(val, 1), val)
-    return np.stack([total - val, val])
 
 
 def divide(vectors: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
