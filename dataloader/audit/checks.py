@@ -156,8 +156,10 @@ def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
     first: dict[str, Clip] = {}
     repeated = []
     for clip in clips:
-        before = first.setdefault(clip.key, clip)
-        if before is not clip and before.label == clip.label and realpath(before.folder) == realpath(clip.folder):
+        before = first.get(clip.key)
+        if before is None:
+            first[clip.key] = clip
+        elif before.label == clip.label and realpath(before.folder) == realpath(clip.folder):
             repeated.append(location(clip))
     text = f"{split}: {{line}} of a clip that the list has already: it counts twice"
     return findings_of("clip_repeated", text, repeated, split)
