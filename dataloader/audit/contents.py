@@ -15,7 +15,7 @@ import numpy as np
 
 from dataloader.annotation import Clip
 from dataloader.audit.checks import MAX_EXAMPLES, Finding, Splits, findings_of, location
-from dataloader.boxes import SameBox, middle_width, read_body_boxes, read_face_boxes
+from dataloader.boxes import HitRate, SameBox, middle_width, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
 from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import UserError, reason_of
@@ -154,22 +154,17 @@ def size_text(size: Size) -> str:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How many clips and frames of a split have a box of one kind."""
+class Coverage(HitRate):
+    """How many clips and frames of a split have a box of one kind; clips without frames are not counted."""
 
-    kind: str
     split: str
-    clips: int
-    clips_with_box: int
-    frames: int
-    frames_with_box: int
     width: float | None  # pixels, median over all boxes
     classes: dict[str, float]  # share of the frames of each class
     below: list[tuple[float, Clip]]  # clips with frames that have no box, and the share of those that have one
 
     @property
     def share(self) -> float:
-        return self.frames_with_box / max(self.frames, 1)
+        return super().share if self.frames else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         values = {name: value for name, value in vars(self).items() if name not in ("kind", "split", "below")}
@@ -221,4 +216,4 @@ def _cover(kind: str, split: str, clips: list[Clip], boxes: dict[str, Any], clas
     below = [(float(hits[i] / frames[i]), clips[i]) for i in np.flatnonzero(hits < frames)]
     below.sort(key=lambda pair: pair[0])
     numbers = len(clips), int((hits > 0).sum()), int(frames.sum()), int(hits.sum())
-    return Coverage(kind, split, *numbers, middle_width(clips, boxes), shares, below)
+    return Coverage(kind, *numbers, split, middle_width(clips, boxes), shares, below)
