@@ -11,14 +11,9 @@ from dataloader.audit import contents
 from dataloader.audit.__main__ import main
 from dataloader.audit.checks import SEVERITY
 from dataloader.audit.contents import first_gap
-from tests.support.auditing import NAMES, SmallSet, audit_report, counts_of
+from tests.support.auditing import NAMES, audit_report, counts_of
 from tests.support.drawn import READERS, truth
 from tests.support.tools import ROOT
-
-
-@pytest.fixture
-def clean(tmp_path):
-    return SmallSet(tmp_path / "set")
 
 
 def writing(file, content):
@@ -185,11 +180,10 @@ def test_boxes_are_counted_by_clip_class_and_frame(clean):
     assert face["width"] == 8.0  # of nearly all
 
 
-def test_a_folder_in_place_of_a_list_goes_on_after_a_class_that_it_does_not_know(tmp_path):
-    data = SmallSet(tmp_path / "set")
+def test_a_folder_in_place_of_a_list_goes_on_after_a_class_that_it_does_not_know(clean):
     for folder in ("train.txt/calm/c0", "train.txt/glad/c1", "test.txt/calm/c2", "test.txt/happy/c3"):
-        data.draw(data.root / folder)
-    report = data.audit()
+        clean.draw(clean.root / folder)
+    report = clean.audit()
     assert counts_of(report)["label"] == 1 and "'happy'" in report["findings"][0]["examples"][0]
     assert (report["splits"]["train"]["clips"], report["splits"]["test"]["clips"]) == (2, 1)
 

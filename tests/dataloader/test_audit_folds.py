@@ -12,7 +12,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dataloader.audit.__main__ import main
 from dataloader.audit.folds import divide, make_folds
 from dataloader.paths import count_folds, folds_on_disk
-from tests.support.auditing import SmallSet
 from tests.support.tools import FAST, error_of, run_main
 
 CLASSES = 5
@@ -96,11 +95,6 @@ def test_the_seed_decides_and_decides_alone():
     assert first == again and first != second
 
 
-@pytest.fixture
-def small(tmp_path):
-    return SmallSet(tmp_path / "set")
-
-
 def write_folds(data, *more) -> None:
     """Write three folds, with two clips of further persons."""
     data.add("train", "RAER/P7/900", 1)
@@ -113,50 +107,50 @@ def lists_of(data, part) -> list[list[str]]:
     return [(data.root / f"folds/fold-{n}/{part}.txt").read_text().splitlines() for n in (1, 2, 3)]
 
 
-def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(small, capsys):
-    small.clips["train"][0] = small.clips["train"][0].replace(" 3 ", "  3\t")
-    write_folds(small)
-    assert sorted(sum(lists_of(small, "test"), [])) == sorted(small.clips["train"])
-    assert json.loads((small.root / "folds/folds.json").read_text())["folds"] == 3
-    assert not list(small.root.glob(".*"))
+def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(clean, capsys):
+    clean.clips["train"][0] = clean.clips["train"][0].replace(" 3 ", "  3\t")
+    write_folds(clean)
+    assert sorted(sum(lists_of(clean, "test"), [])) == sorted(clean.clips["train"])
+    assert json.loads((clean.root / "folds/folds.json").read_text())["folds"] == 3
+    assert not list(clean.root.glob(".*"))
     assert "3 folds of 10 clips" in capsys.readouterr().out
 
 
-def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(small, capsys):
-    small.clips["train"].append(small.clips["test"][0])
-    write_folds(small, "--pool")
-    lines = sum(lists_of(small, "test"), [])
-    assert sorted(lines) == sorted({*small.clips["train"], *small.clips["test"]}) and len(lines) == 50
+def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(clean, capsys):
+    clean.clips["train"].append(clean.clips["test"][0])
+    write_folds(clean, "--pool")
+    lines = sum(lists_of(clean, "test"), [])
+    assert sorted(lines) == sorted({*clean.clips["train"], *clean.clips["test"]}) and len(lines) == 50
     assert "1 line of a clip that was there already left out" in capsys.readouterr().out
 
 
-def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(small, capsys):
-    small.classes["persons"] = False
+def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(clean, capsys):
+    clean.classes["persons"] = False
     for number in range(0, 8, 2):  # the frames of clips 0 and 1, 2 and 3, ...
         for name in ("1.png", "2.png", "3.png"):
-            first, copy = (small.folder("train", n) / name for n in (number, number + 1))
+            first, copy = (clean.folder("train", n) / name for n in (number, number + 1))
             copy.write_bytes(first.read_bytes())
-    write_folds(small, "--quick", "False")
+    write_folds(clean, "--quick", "False")
     assert "PERSONS ARE NOT KNOWN" in capsys.readouterr().out
-    for train, test in zip(lists_of(small, "train"), lists_of(small, "test"), strict=True):
+    for train, test in zip(lists_of(clean, "train"), lists_of(clean, "test"), strict=True):
         train, test = ({int(line.split()[0][-3:]) // 2 for line in lines} for lines in (train, test))
         assert test and not test & train
 
 
-def test_a_class_that_a_fold_lacks_is_named(small, capsys):
+def test_a_class_that_a_fold_lacks_is_named(clean, capsys):
     """The only clip of glad is in one test list."""
-    small.clips["train"] = [line for line in small.clips["train"] if line.endswith("0")]
-    write_folds(small)
+    clean.clips["train"] = [line for line in clean.clips["train"] if line.endswith("0")]
+    write_folds(clean)
     assert capsys.readouterr().out.count(", test: no clip of glad") == 2
 
 
-def test_a_csv_keeps_its_header(small):
-    small.classes |= {"csv_label_base": 0, "persons": True}
-    small.add("train", "RAER/P9/904", 1)
-    rows = [f"{line.split()[0]},{line.split()[2]}" for line in small.clips["train"]]
-    (small.root / "train.txt").write_text("\n".join(["video_name,label", *rows]))
-    assert main([*small.arguments(), "--make-folds", "3", "--out", str(small.root / "folds")]) == 0
-    lists = lists_of(small, "test")
+def test_a_csv_keeps_its_header(clean):
+    clean.classes |= {"csv_label_base": 0, "persons": True}
+    clean.add("train", "RAER/P9/904", 1)
+    rows = [f"{line.split()[0]},{line.split()[2]}" for line in clean.clips["train"]]
+    (clean.root / "train.txt").write_text("\n".join(["video_name,label", *rows]))
+    assert main([*clean.arguments(), "--make-folds", "3", "--out", str(clean.root / "folds")]) == 0
+    lists = lists_of(clean, "test")
     assert [lines[0] for lines in lists] == ["video_name,label"] * 3
     assert sorted(line for lines in lists for line in lines[1:]) == sorted(rows)
 
@@ -172,13 +166,13 @@ def test_a_csv_keeps_its_header(small):
         (2, "RAER/P1/000 3 1", ["two labels", "line 9"]),
     ],
 )
-def test_folds_that_cannot_be_made_are_one_line(number, line, parts, small, capsys):
-    small.clips["train"] += [line] if line else []
-    out = ["--out", str(small.root / "folds")]
-    assert main([*small.arguments(), "--quick", "--make-folds", str(number), *out]) == 2
+def test_folds_that_cannot_be_made_are_one_line(number, line, parts, clean, capsys):
+    clean.clips["train"] += [line] if line else []
+    out = ["--out", str(clean.root / "folds")]
+    assert main([*clean.arguments(), "--quick", "--make-folds", str(number), *out]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and all(part in err for part in parts), err
-    assert not list(small.root.glob("folds/*"))
+    assert not list(clean.root.glob("folds/*"))
 
 
 def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tmp_path, capsys):
