@@ -7,11 +7,11 @@ Interrupted at whatever moment, the same command goes on. See docs/own_videos.md
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from dataloader import detect
 from dataloader.audit.__main__ import main as audit
-from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, resolve_face_model
+from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
 from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
 from dataloader.prepare.lists import SetClasses
@@ -23,25 +23,31 @@ from utils.errors import UserError, one_line
 from utils.text import plural, some
 
 
-def prepare(options: PrepareOptions) -> int:
+def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the set of the videos that were named; return 1 where some of them could not be read."""
     out = Path(options.out)
     videos, other_files = find_videos(options.videos)
     videos = read_contents(videos, options.labels)
-    detect.open_detector(options.face_model, options.persons)  # so that a wrong one ends here, and not in every video
+    make_detector(options.face_model, options.persons)  # so that a wrong one ends here, and not in every video
     if other_files:
         say(f"{plural(len(other_files), 'item')} left alone, no video: {some(other_files, 3)}")
     with store.open_folder(out, options):
         records = store.read_records(out)
         sources = name_sources(videos, {record.path: record.name for record in records})
-        return write_set(out, sources, records, options)
+        return write_set(out, sources, records, options, make_detector)
 
 
-def write_set(out: Path, sources: list[Source], records: list[VideoRecord], options: PrepareOptions) -> int:
+def write_set(
+    out: Path,
+    sources: list[Source],
+    records: list[VideoRecord],
+    options: PrepareOptions,
+    make_detector: Callable[..., Detector],
+) -> int:
     included = [source for source in sources if source.parts]
     store.require_kept(out, included, records)
     classes = lists.find_classes(out, included, options)
-    videos = cut_all(included, records, out, options)
+    videos = cut_all(included, records, out, options, make_detector)
     errors = [video.error for video in videos if video.error]
     if len(errors) == len(videos):
         suffix = f" (and {plural(len(errors) - 1, 'other')} like it)" if len(errors) > 1 else ""
@@ -107,12 +113,12 @@ def advice(out: Path, counts: dict[str, int], options: PrepareOptions, classes: 
     return f"train with: python main.py {shlex.join(data_flags(out, counts, options, classes))}"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:
     def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
         options = read_options(sys.argv[1:] if arguments is None else arguments, description)
         with writing_to("--out", options.out):
-            return prepare(options)
+            return prepare(options, make_detector)
 
     return run_command(run, "stopped by Ctrl-C: whole videos are kept; the same command goes on")
 

@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from threading import Thread
 import cv2
 import numpy as np
 
-from dataloader import detect
 from dataloader.boxes import Box
+from dataloader.detect import Detector, body_box, face_weight
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, remove_clips, write_record
@@ -30,7 +30,13 @@ MIN_FRAMES = 0.5  # share of the frames that a clip should have; videos with gap
 EDGE = 5  # percent of the body boxes on each side that the box of a clip may cut
 
 
-def cut_all(sources: list[Source], records: list[VideoRecord], out: Path, options: PrepareOptions) -> list[VideoRecord]:
+def cut_all(
+    sources: list[Source],
+    records: list[VideoRecord],
+    out: Path,
+    options: PrepareOptions,
+    make_detector: Callable[..., Detector],
+) -> list[VideoRecord]:
     """Return a record of every video, in their order; a video that is finished is not cut again."""
     bases = {source.real: source.basis for source in sources}
     whole = [record for record in records if all((out / clip.folder).is_dir() for clip in record.clips)]
@@ -39,7 +45,7 @@ def cut_all(sources: list[Source], records: list[VideoRecord], out: Path, option
     if len(remaining) < len(sources):
         print(f"going on: {len(sources) - len(remaining)} of {plural(len(sources), 'video')} done")
     with ordered_map(min(options.workers, len(remaining)), begin_worker) as run:
-        results = run(partial(cut_video, out, options), remaining)
+        results = run(partial(cut_video, out, options, make_detector), remaining)
         by_path |= {record.path: record for record in progress_bar(results, len(remaining), "videos")}
     return [by_path[source.real] for source in sources]
 
@@ -55,13 +61,16 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def cut_video(out: Path, options: PrepareOptions, source: Source) -> VideoRecord:
+def cut_video(
+    out: Path, options: PrepareOptions, make_detector: Callable[..., Detector], source: Source
+) -> VideoRecord:
     """Write the clips of one video, and then its record; an unusable video leaves nothing and does not stop others."""
     remove_clips(out, source)
     record = VideoRecord(source.name, source.real, source.basis)
     try:
         with open_video(str(source.path), options.folder_fps) as video:
-            Cutter(out, source, video, options, record).cut()
+            detector = make_detector(options.face_model, options.persons)
+            Cutter(out, source, video, detector, options, record).cut()
             record = replace(record, damaged=video.damaged)
     except BaseException as error:
         remove_clips(out, source)
@@ -85,10 +94,17 @@ class Sample:
 class Cutter:
     """Cuts one video into clips, a person over a window each; holds the frames of one window at a time."""
 
-    def __init__(self, out: Path, source: Source, video: Video, options: PrepareOptions, record: VideoRecord) -> None:
-        """``record`` gets the clips, and what is left out."""
+    def __init__(
+        self,
+        out: Path,
+        source: Source,
+        video: Video,
+        detector: Detector,
+        options: PrepareOptions,
+        record: VideoRecord,  # gets the clips, and what is left out
+    ) -> None:
         self.out, self.source, self.parts, self.record = out, source, source.parts, record
-        self.video, self.options = video, options
+        self.video, self.detector, self.options = video, detector, options
         self.half = 0.5 / options.fps  # half the time between two samples
         self.window: deque[Sample] = deque()
         self.begin = 0.0  # of the window, seconds
@@ -120,16 +136,16 @@ class Cutter:
         self.record.dropped.append((start, end or start, reason))
 
     def _samples(self) -> Iterator[Sample]:
-        options, detector = self.options, detect.open_detector(self.options.face_model, self.options.persons)
+        options = self.options
         patience = patience_of(max(1 / options.fps, 1 / self.video.fps))
         tracker = Tracker(options.persons + EXTRA_TRACKS, patience=patience)
         for seconds, frame in self.video.frames(1 / options.fps):
             if not any(part.start - 2 <= seconds <= (part.end or seconds) + 1 for part in self.parts):
                 continue  # far from every labelled part
             frame = shrunk(frame, options.height)
-            detections, (height, width) = detector(frame), frame.shape[:2]
+            detections, (height, width) = self.detector(frame), frame.shape[:2]
             persons = {person.id: person for person in tracker.update(seconds, detections) if person.seen}
-            bodies = {id: detect.body_box(p.face, detections.bodies, width, height) for id, p in persons.items()}
+            bodies = {id: body_box(p.face, detections.bodies, width, height) for id, p in persons.items()}
             yield Sample(seconds, encode(frame, options.quality), persons, bodies)
 
     def _add(self, sample: Sample, part: int) -> None:
@@ -156,7 +172,7 @@ class Cutter:
             return
         weights: Counter[int] = Counter()
         for sample in self.window:
-            weights.update({id: detect.face_weight(person.face, person.score) for id, person in sample.persons.items()})
+            weights.update({id: face_weight(person.face, person.score) for id, person in sample.persons.items()})
         persons: list[int | None] = [person for person, _ in weights.most_common(options.persons)]
         for person in persons or [None]:
             share = sum(person in sample.persons for sample in self.window) / len(self.window)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from dataloader.prepare.__main__ import main
 from tests.support.filming import film, find_red, picture
@@ -13,9 +12,7 @@ FLAGS = ["--fps", "10", "--seconds", "1", "--no-audit"]
 
 def run(*words: str | Path, detector=None, capsys=None) -> tuple[int, str, str]:
     """Return the exit status, and with ``capsys`` what was printed to stdout and stderr."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dataloader.detect.open_detector", lambda *_: detector or find_red)
-        status = main([str(word) for word in words])
+    status = main([str(word) for word in words], make_detector=lambda *_: detector or find_red)
     return (status, *capsys.readouterr()) if capsys else (status, "", "")
 
 
