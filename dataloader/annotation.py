@@ -66,9 +66,9 @@ def read_annotation(
     return clips
 
 
-def label_sets(file: str, root: str | None, classes: Classes) -> set[frozenset[int]]:
+def label_sets(file: str, root: str | None, classes: Classes, on_fault: OnFault = raise_error) -> set[frozenset[int]]:
     """Return the combinations of base classes that occur in a list, for ``with_compounds``."""
-    return {frozenset(line.labels) for line in lines_of(resolve_path(file, root), file, classes)}
+    return {frozenset(line.labels) for line in lines_of(resolve_path(file, root), file, classes, on_fault)}
 
 
 def lines_of(path: Path, file: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:

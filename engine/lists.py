@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from dataloader.annotation import Clip, label_sets, read_annotation, read_captions
-from dataloader.audit.checks import Counts, bad_beginnings, differing_counts, overview
+from dataloader.audit.checks import Counts, differing_counts, overview
 from dataloader.classes import Classes, load_classes, with_compounds
+from dataloader.frames import find_unreadable
 from dataloader.splits import hold_out
 from engine.methods import method_named
 from engine.options import Config
@@ -112,12 +113,8 @@ def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
     for entry in overview(parts, classes):
         if isinstance(entry, Counts):
             log.say(str(entry))
-            classes_of_split = dict(zip(entry.names, entry.classes, strict=True))
-            log.facts["data"][entry.split] = {
-                "clips": entry.clips,
-                "persons": entry.persons or None,
-                "classes": classes_of_split,
-            }
+            persons = entry.persons or None
+            log.facts["data"][entry.split] = {"clips": entry.clips, "persons": persons, "classes": entry.classes}
         elif entry.severity == "note":
             log.say(entry.short)
         else:
@@ -132,7 +129,9 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
     if config.data.pack:
         return  # what is read was decoded when the pack was made
     frames = tuple((clip.folder, clip.frames) for clip in clips)
-    unreadable = remembered("frames", frames, lambda: bad_beginnings(clips))
+    unreadable = remembered(
+        "frames", frames, lambda: find_unreadable([clip.folder / name for clip in clips for name in clip.frames])
+    )
     if unreadable and config.data.on_bad_frame == "error":
         count = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
         raise UserError(f"{unreadable[0]}: not an image{count}; replace the file or pass --on-bad-frame skip")

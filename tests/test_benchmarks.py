@@ -147,15 +147,6 @@ def test_a_root_of_a_lesson_that_holds_something_else_is_named_by_its_flag(tmp_p
     assert err.count("\n") == 1 and (tmp_path / "new").is_dir()
 
 
-def test_ctrl_c_while_a_lesson_is_drawn_ends_in_one_line(tmp_path, monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(lesson, "write_set", interrupted)
-    assert lesson.main(["--out", str(tmp_path / "l.mp4")]) == 130
-    assert capsys.readouterr().err == "\nstopped by Ctrl-C\n"
-
-
 CASES = {"checkpoint": 20, "stored options": 40, "stored tensors": 30, "safetensors": 30, "clip": 20}
 
 

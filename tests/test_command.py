@@ -104,15 +104,6 @@ def test_without_a_name_the_run_goes_below_outputs(tiny_arguments, tmp_path, mon
     assert folder.name.startswith("a_name_with_signs-") and (folder / "metrics.json").is_file()
 
 
-def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("main.run_mode", interrupted)
-    assert main([]) == 130
-    assert "Traceback" not in capsys.readouterr().err
-
-
 def test_a_package_that_is_missing_is_named_in_one_line(monkeypatch, capsys):
     for module in ("apps.predict.run", "apps.predict.predictor", "dataloader.video"):
         monkeypatch.delitem(sys.modules, module, raising=False)

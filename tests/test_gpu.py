@@ -37,8 +37,7 @@ def train(tiny_arguments, tmp_path, device):
     """Call main on the device; ``--workers 1`` fills its memory as a user's run does."""
 
     def call(folder, *words):
-        run = run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder).ok()
-        return run
+        return run_main([*tiny_arguments, "--device", device, "--workers", "1", *words], tmp_path / folder).ok()
 
     return call
 

@@ -100,9 +100,9 @@ def class_table(splits: list[Counts]) -> list[str]:
     test = next((counts for counts in splits if counts.split == "test"), None)
     header = ["class", *(cell for counts in splits for cell in (counts.split, ""))]
     rows = [[*header, "one test clip is worth" if test else ""]]
-    for index, name in enumerate(splits[0].names):
-        cells = [cell for c in splits for cell in (f"{c.classes[index]:,}", f"{c.priors[index]:.1%}")]
-        worth = test.worth[index] if test else None
+    for name in splits[0].classes:
+        cells = [cell for c in splits for cell in (f"{c.classes[name]:,}", f"{c.prior(name):.1%}")]
+        worth = test.worth(name) if test else None
         rows.append([name, *cells, "" if worth is None else f"{worth:.2f} UAR points"])
     return text_table(rows, "l" + "rr" * len(splits))
 

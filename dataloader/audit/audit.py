@@ -1,15 +1,24 @@
 """The audit of one set of lists: read to the end whatever is wrong with them, counted and checked."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.annotation import Clip, lines_of, name_clip, on_disk, require_same
+from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same
 from dataloader.audit import checks
-from dataloader.audit.checks import KINDS, Counts, Finding, findings_of
-from dataloader.audit.contents import Contents, Coverage, Size, audit_boxes, size_text
+from dataloader.audit.checks import KINDS, Counts, Finding
+from dataloader.audit.contents import (
+    Contents,
+    Coverage,
+    Size,
+    audit_boxes,
+    fault_findings,
+    frame_findings,
+    same_content,
+    size_text,
+)
 from dataloader.audit.options import AuditOptions
 from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.layouts import BadLabel, Line
@@ -32,16 +41,8 @@ class AuditedList:
     split: str
     file: Path
     clips: list[Clip] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)  # of each clip
+    texts: list[str] = field(default_factory=list)  # the line of each clip
     faults: dict[str, list[UserError]] = field(default_factory=dict)  # by kind
-
-    @property
-    def findings(self) -> list[Finding]:
-        findings = []
-        for kind, text in LIST_FAULTS.items():
-            examples = [str(fault) for fault in self.faults.get(kind, [])]
-            findings += findings_of(kind, f"{self.split}: {text}", examples, self.split)
-        return findings
 
     @property
     def num_unread(self) -> int:
@@ -90,19 +91,22 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     clips = [clip for split_clips in splits.values() for clip in split_clips]
     contents.read(clips, options.workers, options.quick)
     counts = [checks.count_clips(split, split_clips, classes) for split, split_clips in splits.items()]
-    findings = [finding for audited in lists for finding in audited.findings]
+    findings = [f for audited in lists for f in fault_findings(LIST_FAULTS, audited.faults, audited.split)]
     findings += [finding for split in counts if split.clips for finding in checks.class_findings(split)]
     findings += checks.shared_persons(splits) + checks.shared_clips(splits) + checks.two_labels(splits, classes)
-    findings += checks.same_content(splits, {clip.key: contents[clip].hash for clip in clips})
+    findings += same_content(splits, {clip.key: contents[clip].hash for clip in clips})
     for split, split_clips in splits.items():
         findings += checks.repeated_clips(split, split_clips) + checks.differing_counts(split_clips, split)
-        findings += contents.findings(split, split_clips) + checks.frame_names(split_clips, split)
+        findings += frame_findings(split, split_clips, contents)
     coverages: list[Coverage] = []
     for kind, file in options.boxes.items():
         kind_coverages, kind_findings = audit_boxes(kind, file, options.root_dir, splits, classes)
         coverages += kind_coverages
         findings += kind_findings
-    sizes = {} if options.quick else {split: contents.sizes(split_clips) for split, split_clips in splits.items()}
+    sizes: dict[str, Counter[Size]] = {}
+    if not options.quick:
+        for split, part in splits.items():
+            sizes[split] = Counter(size for clip in part for size in contents[clip].sizes.elements())
     findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
     return Audit(classes, lists, counts, coverages, sizes, findings)
 
@@ -112,15 +116,11 @@ def _read_classes(options: AuditOptions) -> Classes:
     classes = load_classes(options.dataset, options.class_texts)
     if options.label_type == "single":
         return classes
-    lines = (line for file in options.lists.values() for line in _sound_lines(file, options.root_dir, classes))
-    return with_compounds(classes, {frozenset(line.labels) for line in lines})
-
-
-def _sound_lines(file: str, root: str | None, classes: Classes) -> Iterator[Line]:
-    try:
-        yield from lines_of(resolve_path(file, root), file, classes, lambda fault: None)
-    except UserError:
-        return  # reported where the list itself is read
+    combinations: set[frozenset[int]] = set()
+    for file in options.lists.values():
+        with suppress(UserError):  # reported where the list itself is read
+            combinations |= label_sets(file, options.root_dir, classes, lambda fault: None)
+    return with_compounds(classes, combinations)
 
 
 def read_list(split: str, file: str, root: str | None, classes: Classes) -> AuditedList:
@@ -143,7 +143,7 @@ def read_list(split: str, file: str, root: str | None, classes: Classes) -> Audi
             except UserError as fault:
                 audited.add_fault(fault, "same_name")
             audited.clips.append(clip)
-            audited.lines.append(replace(line, text=line.text or _line_text(line, clip, classes)))
+            audited.texts.append(line.text or _line_text(line, clip, classes))
     except UserError as fault:
         audited.add_fault(fault, "list")
     if not audited.clips and not audited.faults:
@@ -155,6 +155,10 @@ def _line_text(line: Line, clip: Clip, classes: Classes) -> str:
     """Return a clip of a folder, which has no list, as a line of one in the set's layout."""
     if classes.layout == "names":
         return f"{line.path}\t{'_'.join(classes.base_names[label] for label in line.labels)}"
-    label = line.labels[0]
-    number = classes.format.order.index(label) if classes.format.order else label
-    return f"{line.path} {len(clip.frames)} {number + classes.label_base}"
+    return f"{line.path} {len(clip.frames)} {list_number(line.labels[0], classes)}"
+
+
+def list_number(label: int, classes: Classes) -> int:
+    """Return a label as the lists of its set write it; some count in an order of their own."""
+    order = classes.format.order
+    return classes.label_base + (label if order is None else order.index(label))

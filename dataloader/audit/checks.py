@@ -1,18 +1,16 @@
 """What the lists alone show: counts, and findings on persons, classes, duplicates and frame names."""
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from pathlib import Path
+from os.path import realpath
 from typing import Any
 
 import numpy as np
 
 from dataloader.annotation import Clip
 from dataloader.classes import Classes
-from dataloader.frames import find_unreadable
 from utils.text import plural
 
 KINDS = {  # of findings, by severity
@@ -46,7 +44,7 @@ class Finding:
         return f"{self.text} ({self.examples[0]})" if self.examples else self.text
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"severity": self.severity, "examples": list(self.examples)}
+        return asdict(self) | {"severity": self.severity}
 
 
 def findings_of(kind: str, text: str, examples: Collection[str], split: str | None = None) -> list[Finding]:
@@ -74,23 +72,20 @@ class Counts:
     persons: int  # 0: unknown
     frames: int
     median_frames: float
-    names: tuple[str, ...]
-    classes: tuple[int, ...]  # clips of each class
+    classes: dict[str, int]  # clips of each class
 
-    @property
-    def priors(self) -> tuple[float, ...]:
-        return tuple(count / max(self.clips, 1) for count in self.classes)
+    def prior(self, name: str) -> float:
+        return self.classes[name] / max(self.clips, 1)
 
-    @property
-    def worth(self) -> tuple[float | None, ...]:
-        """UAR points of one clip of each class; None where there is no clip."""
-        present = sum(map(bool, self.classes))
-        return tuple(100 / count / present if count else None for count in self.classes)
+    def worth(self, name: str) -> float | None:
+        """Return the UAR points of one clip of a class; None where there is no clip."""
+        count, present = self.classes[name], sum(map(bool, self.classes.values()))
+        return 100 / count / present if count else None
 
     def as_dict(self) -> dict[str, Any]:
         classes = {
-            name: {"clips": count, "prior": prior, "uar_points_of_a_clip": worth}
-            for name, count, prior, worth in zip(self.names, self.classes, self.priors, self.worth, strict=True)
+            name: {"clips": count, "prior": self.prior(name), "uar_points_of_a_clip": self.worth(name)}
+            for name, count in self.classes.items()
         }
         return {
             "clips": self.clips,
@@ -101,17 +96,17 @@ class Counts:
         }
 
     def __str__(self) -> str:
-        classes = ", ".join(f"{name} {count}" for name, count in zip(self.names, self.classes, strict=True))
+        classes = ", ".join(f"{name} {count}" for name, count in self.classes.items())
         persons = f" of {self.persons} persons" if self.persons else ""
         return f"{self.split:<5} {self.clips:>5} clips{persons}: {classes}"
 
 
 def count_clips(split: str, clips: list[Clip], classes: Classes) -> Counts:
-    counts = np.bincount([clip.label for clip in clips], minlength=len(classes))
+    counts = np.bincount([clip.label for clip in clips], minlength=len(classes)).tolist()
     lengths = [len(clip.frames) for clip in clips]
     median = float(np.median(lengths)) if lengths else 0.0
-    persons = len(persons_of(clips))
-    return Counts(split, len(clips), persons, sum(lengths), median, classes.names, tuple(map(int, counts)))
+    by_class = dict(zip(classes.names, counts, strict=True))
+    return Counts(split, len(clips), len(persons_of(clips)), sum(lengths), median, by_class)
 
 
 def persons_of(clips: list[Clip]) -> set[str]:
@@ -121,9 +116,8 @@ def persons_of(clips: list[Clip]) -> set[str]:
 def class_findings(counts: Counts) -> list[Finding]:
     """Return classes without a clip; outside train, also classes with so few that a score says little."""
     split, findings = counts.split, []
-    by_class = list(zip(counts.names, counts.classes, counts.worth, strict=True))
-    missing = [name for name, count, _ in by_class if not count]
-    rare = [f"{name} {count} ({worth:.2f})" for name, count, worth in by_class if 0 < count < FEW_CLIPS]
+    missing = [name for name, count in counts.classes.items() if not count]
+    rare = [f"{n} {count} ({counts.worth(n):.2f})" for n, count in counts.classes.items() if 0 < count < FEW_CLIPS]
     if missing:
         findings.append(Finding("class_missing", f"{split} has no clip of {', '.join(missing)}", split, len(missing)))
     if rare and split != "train":
@@ -162,13 +156,10 @@ def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
     first: dict[str, Clip] = {}
     repeated = []
     for clip in clips:
-        if clip.key not in first:
+        before = first.get(clip.key)
+        if before is None:
             first[clip.key] = clip
-            continue
-        before = first[clip.key]
-        if before.label != clip.label:
-            continue
-        if before.folder == clip.folder or before.folder.resolve() == clip.folder.resolve():
+        elif before.label == clip.label and realpath(before.folder) == realpath(clip.folder):
             repeated.append(location(clip))
     text = f"{split}: {{line}} of a clip that the list has already: it counts twice"
     return findings_of("clip_repeated", text, repeated, split)
@@ -186,28 +177,6 @@ def two_labels(splits: Splits, classes: Classes) -> list[Finding]:
     return findings_of("two_labels", "{clip} with two labels", differing.values())
 
 
-def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Finding]:
-    """Return clips of different paths and equal frames; ``contents``: a hash of every clip's frames, by key."""
-    groups: dict[str, dict[str, tuple[str, Clip]]] = defaultdict(dict)
-    for split, clips in splits.items():
-        for clip in clips:
-            if contents.get(clip.key) is not None:
-                groups[contents[clip.key]].setdefault(clip.key, (split, clip))
-    shared, repeated = [], defaultdict(list)
-    for (split, first), *copies in (group.values() for group in groups.values()):
-        elsewhere = next((clip for copy_split, clip in copies if copy_split != split), None)
-        if elsewhere is not None:
-            shared.append(f"{location(first)} = {location(elsewhere)}")
-        elif copies:
-            repeated[split].append(f"{location(first)} = {location(copies[0][1])}")
-    text = "{clip} of one split in another too, under a second path, frame by frame the same: a leak"
-    findings = findings_of("content_shared", text, shared)
-    for split, examples in repeated.items():
-        text = f"{split}: {{clip}} twice under two paths, frame by frame the same"
-        findings += findings_of("content_repeated", text, examples, split)
-    return findings
-
-
 def differing_counts(clips: list[Clip], split: str | None = None) -> list[Finding]:
     """Return clips that have frames, but not as many as their list says."""
     stated = [clip for clip in clips if clip.frames and clip.listed_frames is not None]
@@ -222,36 +191,6 @@ def differing_counts(clips: list[Clip], split: str | None = None) -> list[Findin
     return findings_of("frame_count", text, examples, split)
 
 
-def frame_names(clips: list[Clip], split: str) -> list[Finding]:
-    """Return clips whose frames loaders that sort names as text would show out of time, and clips with gaps."""
-    unordered, gaps = [], []
-    for clip in clips:
-        as_text = sorted(clip.frames)
-        if as_text != list(clip.frames):
-            unordered.append(f"{location(clip)}: {' '.join(as_text[:3])} instead of {' '.join(clip.frames[:3])}")
-        if gap := first_gap(clip.frames):
-            gaps.append(f"{location(clip)}: {gap}")
-    text = (
-        f"{split}: {{clip}} whose frame names sort otherwise as text than by number: here they are shown by number, "
-        f"by the published loaders, which sort text, out of time"
-    )
-    findings = findings_of("frame_order", text, unordered, split)
-    text = f"{split}: {{clip}} with gaps in the numbers of the frames: those on both sides are taken as neighbours"
-    return findings + findings_of("frame_gaps", text, gaps, split)
-
-
-def first_gap(names: tuple[str, ...]) -> str | None:
-    """Return where numbers are left out although the others follow in even steps, None where nowhere."""
-    digits = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
-    if len(names) < 3 or not all(digits):
-        return None
-    steps = np.diff([int(groups[-1]) for groups in digits])
-    if steps.min() < 1 or steps.max() == steps.min():
-        return None
-    index = int(np.argmax(steps > steps.min()))
-    return f"nothing between {names[index]} and {names[index + 1]}"
-
-
 def overview(splits: Splits, classes: Classes) -> Iterator[Counts | Finding]:
     """Yield what a run says of lists that were read without a fault: counts of each split, and findings."""
     splits = {split: clips for split, clips in splits.items() if clips}
@@ -263,8 +202,3 @@ def overview(splits: Splits, classes: Classes) -> Iterator[Counts | Finding]:
     yield from shared_persons(splits, ("train",))  # validation is held out of train: it shares what train shares
     yield from shared_clips(splits)
     yield from two_labels(splits, classes)
-
-
-def bad_beginnings(clips: list[Clip]) -> list[Path]:
-    """Return the frames whose first bytes are not those of an image."""
-    return find_unreadable([clip.frame_path(index) for clip in clips for index in range(len(clip.frames))])

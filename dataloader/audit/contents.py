@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from dataloader.annotation import Clip
 from dataloader.audit.checks import MAX_EXAMPLES, Finding, Splits, findings_of, location
-from dataloader.boxes import SameBox, middle_width, read_body_boxes, read_face_boxes
+from dataloader.boxes import HitRate, SameBox, middle_width, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
 from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import UserError, reason_of
@@ -21,6 +23,14 @@ from utils.runlog import progress_bar
 
 TINY = 16  # pixels: no face shows in less
 ENOUGH_BOXES = 0.9  # of the frames of a class
+FRAME_FAULTS = {
+    "unreadable": "{frame} that cannot be read as an image",
+    "tiny_frames": f"{{clip}} with frames of less than {TINY} pixels",
+    "sizes_change": "{clip} with frames of several sizes",
+    "frame_order": "{clip} whose frame names sort otherwise as text than by number: here they are shown by number, by "
+    "the published loaders, which sort text, out of time",
+    "frame_gaps": "{clip} with gaps in the numbers of the frames: those on both sides are taken as neighbours",
+}
 Size = tuple[int, int]
 
 
@@ -48,34 +58,77 @@ class Contents:
         unread = {path: clip for path, clip in unread.items() if path not in self.by_first_frame}
         pool = ThreadPoolExecutor(max(min(4, os.cpu_count() or 1) if workers is None else workers, 1))
         try:
-            contents = pool.map(read_beginnings if quick else read_content, unread.values())
+            contents = pool.map(partial(read_content, quick=quick), unread.values())
             self.by_first_frame.update(zip(unread, progress_bar(contents, len(unread), "audit"), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C no further clip is read
 
-    def sizes(self, clips: list[Clip]) -> Counter[Size]:
-        total: Counter[Size] = Counter()
+
+def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Finding]:
+    """Return clips of different paths and equal frames; ``contents``: a hash of every clip's frames, by key."""
+    groups: dict[str, dict[str, tuple[str, Clip]]] = defaultdict(dict)
+    for split, clips in splits.items():
         for clip in clips:
-            total.update(self[clip].sizes)
-        return total
-
-    def findings(self, split: str, clips: list[Clip]) -> list[Finding]:
-        bad, tiny, changing = [], [], []
-        for clip in clips:
-            sizes = self[clip].sizes
-            bad += self[clip].bad
-            if any(min(size) < TINY for size in sizes):
-                tiny.append(f"{location(clip)}: {size_text(min(sizes))}")
-            if len(sizes) > 1:
-                changing.append(f"{location(clip)}: {' '.join(map(size_text, sizes))}")
-        return [
-            *findings_of("unreadable", f"{split}: {{frame}} that cannot be read as an image", bad, split),
-            *findings_of("tiny_frames", f"{split}: {{clip}} with frames of less than {TINY} pixels", tiny, split),
-            *findings_of("sizes_change", f"{split}: {{clip}} with frames of several sizes", changing, split),
-        ]
+            if contents.get(clip.key) is not None:
+                groups[contents[clip.key]].setdefault(clip.key, (split, clip))
+    shared, repeated = [], defaultdict(list)
+    for (split, first), *copies in (group.values() for group in groups.values()):
+        elsewhere = next((clip for copy_split, clip in copies if copy_split != split), None)
+        if elsewhere is not None:
+            shared.append(f"{location(first)} = {location(elsewhere)}")
+        elif copies:
+            repeated[split].append(f"{location(first)} = {location(copies[0][1])}")
+    text = "{clip} of one split in another too, under a second path, frame by frame the same: a leak"
+    findings = findings_of("content_shared", text, shared)
+    for split, examples in repeated.items():
+        text = f"{split}: {{clip}} twice under two paths, frame by frame the same"
+        findings += findings_of("content_repeated", text, examples, split)
+    return findings
 
 
-def read_content(clip: Clip) -> ClipContent:
+def frame_findings(split: str, clips: list[Clip], contents: Contents) -> list[Finding]:
+    """Return what is wrong with the frames of clips: their bytes, their sizes and their names."""
+    faults: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        sizes, as_text, gap = contents[clip].sizes, sorted(clip.frames), first_gap(clip.frames)
+        faults["unreadable"] += contents[clip].bad
+        if any(min(size) < TINY for size in sizes):
+            faults["tiny_frames"].append(f"{location(clip)}: {size_text(min(sizes))}")
+        if len(sizes) > 1:
+            faults["sizes_change"].append(f"{location(clip)}: {' '.join(map(size_text, sizes))}")
+        if as_text != list(clip.frames):
+            order = f"{' '.join(as_text[:3])} instead of {' '.join(clip.frames[:3])}"
+            faults["frame_order"].append(f"{location(clip)}: {order}")
+        if gap:
+            faults["frame_gaps"].append(f"{location(clip)}: {gap}")
+    return fault_findings(FRAME_FAULTS, faults, split)
+
+
+def fault_findings(texts: dict[str, str], faults: Mapping[str, Collection[object]], split: str) -> list[Finding]:
+    """Return one finding for each kind of fault in a split; ``texts``: {kind: what is said of it}."""
+    findings = []
+    for kind, text in texts.items():
+        findings += findings_of(kind, f"{split}: {text}", [str(fault) for fault in faults.get(kind, ())], split)
+    return findings
+
+
+def first_gap(names: tuple[str, ...]) -> str | None:
+    """Return where numbers are left out although the others follow in even steps, None where nowhere."""
+    digits = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
+    if len(names) < 3 or not all(digits):
+        return None
+    steps = np.diff([int(groups[-1]) for groups in digits])
+    if steps.min() < 1 or steps.max() == steps.min():
+        return None
+    index = int(np.argmax(steps > steps.min()))
+    return f"nothing between {names[index]} and {names[index + 1]}"
+
+
+def read_content(clip: Clip, quick: bool) -> ClipContent:
+    """Read every frame of a clip, and decode it; with ``quick`` look at its first bytes only."""
+    if quick:
+        paths = (clip.folder / name for name in clip.frames)
+        return ClipContent(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
     total, sizes, bad, is_complete = hashlib.blake2b(digest_size=16), Counter(), [], True
     for name in clip.frames:
         path = clip.folder / name
@@ -90,12 +143,6 @@ def read_content(clip: Clip) -> ClipContent:
     return ClipContent(total.hexdigest() if is_complete else None, sizes, tuple(bad))
 
 
-def read_beginnings(clip: Clip) -> ClipContent:
-    """Read only the first bytes of every frame."""
-    paths = (clip.folder / name for name in clip.frames)
-    return ClipContent(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
-
-
 def frame_size(path: Path) -> Size:
     """Return width and height of a frame that can be decoded: a JPEG at an eighth, which reads all its bytes."""
     pixels, _ = decode_frame(path, shrink=8)
@@ -107,22 +154,17 @@ def size_text(size: Size) -> str:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How many clips and frames of a split have a box of one kind."""
+class Coverage(HitRate):
+    """How many clips and frames of a split have a box of one kind; clips without frames are not counted."""
 
-    kind: str
     split: str
-    clips: int
-    clips_with_box: int
-    frames: int
-    frames_with_box: int
     width: float | None  # pixels, median over all boxes
     classes: dict[str, float]  # share of the frames of each class
     below: list[tuple[float, Clip]]  # clips with frames that have no box, and the share of those that have one
 
     @property
     def share(self) -> float:
-        return self.frames_with_box / max(self.frames, 1)
+        return super().share if self.frames else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         values = {name: value for name, value in vars(self).items() if name not in ("kind", "split", "below")}
@@ -174,4 +216,4 @@ def _cover(kind: str, split: str, clips: list[Clip], boxes: dict[str, Any], clas
     below = [(float(hits[i] / frames[i]), clips[i]) for i in np.flatnonzero(hits < frames)]
     below.sort(key=lambda pair: pair[0])
     numbers = len(clips), int((hits > 0).sum()), int(frames.sum()), int(hits.sum())
-    return Coverage(kind, split, *numbers, middle_width(clips, boxes), shares, below)
+    return Coverage(kind, *numbers, split, middle_width(clips, boxes), shares, below)

@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +22,10 @@ from utils.files import write_json
 from utils.text import plural, text_table
 
 PARTS = ("train", "val", "test")
+Fold = dict[str, list[int]]  # indexes of the clips of each part
 MANY_UNITS = 2000  # beyond it units are mostly single clips, which are even without exchanges
 PASSES = 20
 ROUNDING = 1e-12  # a smaller gain is a rounding error
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Indexes of clips."""
-
-    train: list[int]
-    val: list[int]
-    test: list[int]
 
 
 @dataclass(frozen=True)
@@ -49,9 +41,9 @@ class Pool:
 def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list[str]:
     """Write the folds, all or none of them, and return the lines that describe them."""
     out = Path(options.out)
-    require_new(out)
     pool = gather_clips(options, audit)
-    units = units_of(pool.clips, {clip.key: contents[clip].hash for clip in pool.clips})
+    ties = [(("person", clip.person), ("content", contents[clip].hash)) for clip in pool.clips]
+    units = linked_groups([{tie for tie in clip_ties if tie[1] is not None} for clip_ties in ties])
     knows_persons = any(clip.person is not None for clip in pool.clips)
     if options.make_folds > len(units):
         unit = "person" if knows_persons else "clip"
@@ -70,7 +62,7 @@ def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list
 
 
 def require_new(out: Path) -> None:
-    """Raise unless folds can be written to ``out``; called before the audit as well, which takes long."""
+    """Raise unless folds can be written to ``out``; called before the audit, which takes long."""
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"--out {out}: holds something already; name a new or an empty folder")
@@ -95,10 +87,10 @@ def gather_clips(options: AuditOptions, audit: Audit) -> Pool:
             raise UserError(f"--make-folds: {audited.faults['same_name'][0]}")
     first: dict[str, Clip] = {}
     texts, total = [], 0
-    for clip, line in (pair for audited in lists for pair in zip(audited.clips, audited.lines, strict=True)):
+    for clip, text in (pair for audited in lists for pair in zip(audited.clips, audited.texts, strict=True)):
         before, total = first.setdefault(clip.key, clip), total + 1
         if before is clip:
-            texts.append(line.text)
+            texts.append(text)
         elif before.label != clip.label:
             raise UserError(f"--make-folds: {clip.where} and {before.where} give {clip.id} two labels; correct one")
     headers = {header_of(audited.file, audit.classes) for audited in lists if not audited.file.is_dir()} or {None}
@@ -114,7 +106,7 @@ def _write_files(out: Path, folds: list[Fold], pool: Pool, options: AuditOptions
             folder = unfinished / f"fold-{number}"
             folder.mkdir(parents=True)
             for part in PARTS:
-                lines = [pool.texts[index] for index in getattr(fold, part)]
+                lines = [pool.texts[index] for index in fold[part]]
                 if lines:
                     lines = [pool.header, *lines] if pool.header else lines
                     (folder / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -134,12 +126,12 @@ def _describe(folds: list[Fold], pool: Pool, classes: Classes) -> list[str]:
     note = f" ({repeated} of a clip that was there already left out)" if pool.num_repeated else ""
     rows, counts, warnings = [("fold", *PARTS, "persons", " test clips of each class")], [], []
     for number, fold in enumerate(folds, 1):
-        counts.append(np.bincount(labels[fold.test], minlength=len(classes)))
-        persons = len({pool.clips[index].person for index in fold.test} - {None})
-        sizes = [f"{len(getattr(fold, part)):,}" for part in PARTS]
+        counts.append(np.bincount(labels[fold["test"]], minlength=len(classes)))
+        persons = len({pool.clips[index].person for index in fold["test"]} - {None})
+        sizes = [f"{len(fold[part]):,}" for part in PARTS]
         rows.append((str(number), *sizes, str(persons or "-"), f" {' '.join(map(str, counts[-1]))}"))
         for part in PARTS:
-            clips = getattr(fold, part)
+            clips = fold[part]
             absent = set(range(len(classes))) - set(labels[clips].tolist()) if clips else set()
             if absent:
                 names = ", ".join(classes.names[label] for label in sorted(absent))
@@ -169,24 +161,23 @@ def _quoted(path: str) -> str:
     return path if shlex.quote(filled) == filled else shlex.quote(path)
 
 
-def units_of(clips: Sequence[Clip], contents: dict[str, str | None]) -> list[list[int]]:
-    """Return what must stay together: the clips of a person, and clips with the same frames."""
-    parent = list(range(len(clips)))
+def linked_groups(items: Sequence[Collection[Hashable]]) -> list[list[int]]:
+    """Return the indexes of items in groups; items that have something in common, also by way of others, are in one."""
+    parent = list(range(len(items)))
 
     def root(index: int) -> int:
         while parent[index] != index:
             parent[index] = index = parent[parent[index]]
         return index
 
-    first: dict[tuple[str, str], int] = {}
-    for index, clip in enumerate(clips):
-        for tie in (("person", clip.person), ("content", contents.get(clip.key))):
-            if tie[1] is not None:
-                parent[root(index)] = root(first.setdefault(tie, index))
-    units = defaultdict(list)
-    for index in range(len(clips)):
-        units[root(index)].append(index)
-    return list(units.values())
+    first: dict[Hashable, int] = {}
+    for index, ties in enumerate(items):
+        for tie in ties:
+            parent[root(index)] = root(first.setdefault(tie, index))
+    groups = defaultdict(list)
+    for index in range(len(items)):
+        groups[root(index)].append(index)
+    return list(groups.values())
 
 
 def make_folds(
@@ -206,18 +197,13 @@ def make_folds(
                     f"--make-folds {number}: fold {fold + 1} has one person left to train on, and none for validation; "
                     f"pass --val-fraction 0"
                 )
-            rng = np.random.default_rng([seed, 4, fold])
-            is_val = divide(vectors[rest], val_targets(vectors[rest].sum(axis=0), val_fraction), rng)
-        lists = (rest[is_val == 0], rest[is_val == 1], np.flatnonzero(parts == fold))
-        folds.append(Fold(*(sorted(i for unit in part for i in units[unit]) for part in lists)))
+            total = vectors[rest].sum(axis=0)
+            val = np.where(total > 1, np.maximum(val_fraction * total, 1), val_fraction * total)
+            targets_of_rest = np.stack([total - val, val])  # of a class with two clips or more, one at least is in val
+            is_val = divide(vectors[rest], targets_of_rest, np.random.default_rng([seed, 4, fold]))
+        lists = zip(PARTS, (rest[is_val == 0], rest[is_val == 1], np.flatnonzero(parts == fold)), strict=True)
+        folds.append({part: sorted(i for unit in indexes for i in units[unit]) for part, indexes in lists})
     return folds
-
-
-def val_targets(total: np.ndarray, fraction: float) -> np.ndarray:
-    """Return (2, C): clips to train and to validate on; of a class with two or more, one at least is for validation."""
-    val = fraction * total
-    val = np.where(total > 1, np.maximum(val, 1), val)
-    return np.stack([total - val, val])
 
 
 def divide(vectors: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,7 @@ from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
 from dataloader.prepare.lists import SetClasses
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source, find_videos, make_sources, read_contents
+from dataloader.prepare.sources import Source, find_videos, name_sources, read_contents
 from dataloader.prepare.store import VideoRecord
 from utils.command import run_command, writing_to
 from utils.errors import UserError, one_line
@@ -26,14 +26,14 @@ from utils.text import plural, some
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the set of the videos that were named; return 1 where some of them could not be read."""
     out = Path(options.out)
-    paths, other_files = find_videos(options.videos)
-    contents = read_contents(paths, options.labels)
+    videos, other_files = find_videos(options.videos)
+    videos = read_contents(videos, options.labels)
     make_detector(options.face_model, options.persons)  # so that a wrong one ends here, and not in every video
     if other_files:
         say(f"{plural(len(other_files), 'item')} left alone, no video: {some(other_files, 3)}")
     with store.open_folder(out, options):
         records = store.read_records(out)
-        sources = make_sources(paths, contents, {record.path: record.name for record in records})
+        sources = name_sources(videos, {record.path: record.name for record in records})
         return write_set(out, sources, records, options, make_detector)
 
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from dataloader.boxes import Box
-from dataloader.detect import Detector, body_box, face_weight, open_detector
+from dataloader.detect import Detector, body_box, face_weight
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
-from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, is_whole, remove_clips, write_record
+from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, remove_clips, write_record
 from dataloader.track import Person, Tracker, patience_of
 from dataloader.video import Video, open_video
 from utils.errors import UserError
@@ -35,11 +35,12 @@ def cut_all(
     records: list[VideoRecord],
     out: Path,
     options: PrepareOptions,
-    make_detector: Callable[..., Detector] = open_detector,
+    make_detector: Callable[..., Detector],
 ) -> list[VideoRecord]:
     """Return a record of every video, in their order; a video that is finished is not cut again."""
     bases = {source.real: source.basis for source in sources}
-    by_path = {r.path: r for r in records if r.basis == bases.get(r.path) and is_whole(out, r)}
+    whole = [record for record in records if all((out / clip.folder).is_dir() for clip in record.clips)]
+    by_path = {record.path: record for record in whole if record.basis == bases.get(record.path)}
     remaining = [source for source in sources if source.real not in by_path]
     if len(remaining) < len(sources):
         print(f"going on: {len(sources) - len(remaining)} of {plural(len(sources), 'video')} done")
@@ -68,12 +69,8 @@ def cut_video(
     record = VideoRecord(source.name, source.real, source.basis)
     try:
         with open_video(str(source.path), options.folder_fps) as video:
-            cutter = Cutter(video, source, options, make_detector(options.face_model, options.persons))
-            for number, clip in enumerate(cutter.clips(), 1):
-                if clip.reason is not None:
-                    record.dropped.append((*clip.seconds, clip.reason))
-                else:
-                    record.clips.append(_write_clip(out, clip, number, source, options))
+            detector = make_detector(options.face_model, options.persons)
+            Cutter(out, source, video, detector, options, record).cut()
             record = replace(record, damaged=video.damaged)
     except BaseException as error:
         remove_clips(out, source)
@@ -82,15 +79,6 @@ def cut_video(
         raise
     write_record(out, record)
     return record
-
-
-def _write_clip(out: Path, clip: "CutClip", number: int, source: Source, options: PrepareOptions) -> ClipRecord:
-    person = source.person if options.persons == 1 else f"{source.person}_p{clip.person or 0}"
-    folder = f"{IMAGES}/{person}/{source.name}_{number:04d}"
-    (out / folder).mkdir(parents=True)
-    for frame, sample in enumerate(clip.samples, 1):
-        (out / folder / frame_name(frame)).write_bytes(sample.jpeg)
-    return ClipRecord(folder, person, len(clip.samples), clip.part, clip.face_boxes, clip.body_box)
 
 
 @dataclass(frozen=True)
@@ -103,65 +91,49 @@ class Sample:
     bodies: dict[int, Box]
 
 
-@dataclass
-class CutClip:
-    """One person over one window."""
-
-    seconds: tuple[float, float]
-    part: int  # of its video
-    person: int | None  # None: there is nobody, and nobody has to be
-    samples: list[Sample]
-    reason: str | None = None  # why it is left out
-
-    @property
-    def face_boxes(self) -> dict[str, list[float]]:
-        samples = enumerate(self.samples, 1)
-        return {frame_name(n): rounded(s.persons[self.person].face) for n, s in samples if self.person in s.persons}
-
-    @property
-    def body_box(self) -> list[float] | None:
-        """The box around the person's bodies over the clip, without outliers."""
-        boxes = np.array([s.bodies[self.person] for s in self.samples if self.person in s.bodies])
-        if not len(boxes):
-            return None
-        low, high = np.percentile(boxes, [EDGE, 100 - EDGE], axis=0)
-        return rounded((*low[:2], *high[2:]))
-
-
 class Cutter:
-    """Cuts one video; holds the frames of one window at a time."""
+    """Cuts one video into clips, a person over a window each; holds the frames of one window at a time."""
 
-    def __init__(self, video: Video, source: Source, options: PrepareOptions, detector: Detector) -> None:
-        self.video, self.parts, self.options, self.detector = video, source.parts, options, detector
+    def __init__(
+        self,
+        out: Path,
+        source: Source,
+        video: Video,
+        detector: Detector,
+        options: PrepareOptions,
+        record: VideoRecord,  # gets the clips, and what is left out
+    ) -> None:
+        self.out, self.source, self.parts, self.record = out, source, source.parts, record
+        self.video, self.detector, self.options = video, detector, options
         self.half = 0.5 / options.fps  # half the time between two samples
         self.window: deque[Sample] = deque()
         self.begin = 0.0  # of the window, seconds
 
-    def clips(self) -> Iterator[CutClip]:
+    def cut(self) -> None:
         waiting, part = deque(range(len(self.parts))), None
         for sample in self._samples():
             if part is not None and self._is_over(part, sample.seconds):
-                yield from self._finish(part)
+                self._finish(part)
                 part = None
             while part is None and waiting and sample.seconds >= self.parts[waiting[0]].start - self.half:
                 part = waiting.popleft()
                 self.begin = self.parts[part].start
                 if self._is_over(part, sample.seconds):
-                    yield self._without_frames(part, "the video has no frame in it")
+                    self._drop_part(part, "the video has no frame in it")
                     part = None
             if part is not None:
-                yield from self._add(sample, part)
+                self._add(sample, part)
         if part is not None:
-            yield from self._finish(part)
+            self._finish(part)
         for late in waiting:
-            yield self._without_frames(late, "the video ends before it")
+            self._drop_part(late, "the video ends before it")
 
     def _is_over(self, part: int, seconds: float) -> bool:
         return seconds >= (self.parts[part].end or math.inf) - self.half
 
-    def _without_frames(self, part: int, reason: str) -> CutClip:
+    def _drop_part(self, part: int, reason: str) -> None:
         start, end = self.parts[part].start, self.parts[part].end
-        return CutClip((start, end or start), part, None, [], reason)
+        self.record.dropped.append((start, end or start, reason))
 
     def _samples(self) -> Iterator[Sample]:
         options = self.options
@@ -176,40 +148,56 @@ class Cutter:
             bodies = {id: body_box(p.face, detections.bodies, width, height) for id, p in persons.items()}
             yield Sample(seconds, encode(frame, options.quality), persons, bodies)
 
-    def _add(self, sample: Sample, part: int) -> Iterator[CutClip]:
-        """Add a sample to the window; yield the clips of windows that end before it."""
+    def _add(self, sample: Sample, part: int) -> None:
+        """Add a sample to the window, after the windows that end before it were cut."""
         while sample.seconds >= self.begin + self.options.seconds - self.half:
-            yield from self._window_clips(part, self.begin + self.options.seconds)
+            self._cut_window(part, self.begin + self.options.seconds)
             self.begin += self.options.step
             while self.window and self.window[0].seconds < self.begin - self.half:
                 self.window.popleft()
         if sample.seconds >= self.begin - self.half:
             self.window.append(sample)
 
-    def _finish(self, part: int) -> Iterator[CutClip]:
+    def _finish(self, part: int) -> None:
         if self.window:
             end = min(self.window[-1].seconds + 2 * self.half, self.begin + self.options.seconds)
-            yield from self._window_clips(part, end)
+            self._cut_window(part, end)
         self.window.clear()
 
-    def _window_clips(self, part: int, end: float) -> Iterator[CutClip]:
-        """Yield a clip of each of the persons whose faces weigh most over the window."""
-        samples, span, options = list(self.window), (round(self.begin, 3), round(end, 3)), self.options
-        if len(samples) < MIN_FRAMES * options.seconds * options.fps:
-            yield CutClip(span, part, None, samples, f"only {plural(len(samples), 'frame')}")
+    def _cut_window(self, part: int, end: float) -> None:
+        """Write a clip of each of the persons whose faces weigh most, or of nobody where nobody has to be there."""
+        options, start, end = self.options, round(self.begin, 3), round(end, 3)
+        if len(self.window) < MIN_FRAMES * options.seconds * options.fps:
+            self.record.dropped.append((start, end, f"only {plural(len(self.window), 'frame')}"))
             return
         weights: Counter[int] = Counter()
-        for sample in samples:
+        for sample in self.window:
             weights.update({id: face_weight(person.face, person.score) for id, person in sample.persons.items()})
         persons: list[int | None] = [person for person, _ in weights.most_common(options.persons)]
         for person in persons or [None]:
-            share = sum(person in sample.persons for sample in samples) / len(samples)
-            reason = f"a face in {share:.0%} of its frames" if share < options.min_face else None
-            yield CutClip(span, part, person, samples, reason)
+            share = sum(person in sample.persons for sample in self.window) / len(self.window)
+            if share < options.min_face:
+                self.record.dropped.append((start, end, f"a face in {share:.0%} of its frames"))
+            else:
+                self.record.clips.append(self._write_clip(part, person))
+
+    def _write_clip(self, part: int, person: int | None) -> ClipRecord:
+        name = self.source.person if self.options.persons == 1 else f"{self.source.person}_p{person or 0}"
+        number = len(self.record.clips) + len(self.record.dropped) + 1
+        folder, faces = f"{IMAGES}/{name}/{self.source.name}_{number:04d}", {}
+        (self.out / folder).mkdir(parents=True)
+        for frame, sample in enumerate(self.window, 1):
+            (self.out / folder / f"{frame:05d}.jpg").write_bytes(sample.jpeg)
+            if person in sample.persons:
+                faces[f"{frame:05d}.jpg"] = rounded(sample.persons[person].face)
+        bodies = [sample.bodies[person] for sample in self.window if person in sample.bodies]
+        return ClipRecord(folder, name, len(self.window), part, faces, around(bodies) if bodies else None)
 
 
-def frame_name(number: int) -> str:
-    return f"{number:05d}.jpg"
+def around(boxes: list[Box]) -> list[float]:
+    """Return the box around all boxes, without outliers."""
+    low, high = np.percentile(boxes, [EDGE, 100 - EDGE], axis=0)
+    return rounded((*low[:2], *high[2:]))
 
 
 def rounded(box: Box) -> list[float]:

@@ -4,13 +4,12 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from dataloader.classes import Classes, load_classes
+from dataloader.audit.audit import list_number
+from dataloader.audit.folds import linked_groups
+from dataloader.classes import load_classes
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.store import VideoRecord
@@ -58,7 +57,7 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
         raise UserError(f"{classes.source}: its lists are of another kind than a prepared set's; choose another")
     unknown = [label for label in labels if label.lower() not in classes.words]
     if not unknown:
-        return SetClasses({label: list_number(classes, label) for label in labels}, file)
+        return SetClasses({label: list_number(classes.words[label.lower()], classes) for label in labels}, file)
     if file is not None:
         advice = closest(unknown[0], list(classes.names)) or f"; one of {', '.join(classes.names)}"
         raise UserError(f"label {unknown[0]!r}: no class of {classes.source}{advice}")
@@ -74,12 +73,6 @@ def require_class_names(labels: list[str]) -> None:
             raise UserError(f"label {label!r}: has characters that no class name can have; rename it")
         if (first := spellings.setdefault(label.strip().casefold(), label)) != label:
             raise UserError(f"labels {first!r} and {label!r}: differ in nothing that counts; write them alike")
-
-
-def list_number(classes: Classes, label: str) -> int:
-    """Return the number of a class in the lists of its data set, some of which have an order of their own."""
-    index, order = classes.words[label.lower()], classes.format.order
-    return classes.label_base + (index if order is None else order.index(index))
 
 
 def _class_texts(name: str) -> dict[str, str | list[str]]:
@@ -124,25 +117,16 @@ def choose_persons(videos: list[list[str]], share: float) -> set[str]:
     The order is that of a hash of names, so that most persons stay where they are when others come.
     """
     counts = Counter(person for persons in videos for person in persons)
-    groups = _linked_groups(map(set, videos))
-    sizes = [sum(counts[person] for person in group) for group in groups]
-    target, test = share * counts.total(), []
-    for index in sorted(range(len(groups)), key=lambda i: hashlib.sha256(min(groups[i]).encode()).digest()):
-        size = sum(sizes[i] for i in test)
-        if abs(size + sizes[index] - target) < abs(size - target) and len(test) < len(groups) - 1:
-            test.append(index)
+    videos = [persons for persons in videos if persons]
+    groups = sorted(({p for index in group for p in videos[index]} for group in linked_groups(videos)), key=min)
+    test, size, target = [], 0, share * counts.total()
+    for group in sorted(groups, key=lambda group: hashlib.sha256(min(group).encode()).digest()):
+        clips = sum(counts[person] for person in group)
+        if abs(size + clips - target) < abs(size - target) and len(test) < len(groups) - 1:
+            test, size = [*test, group], size + clips
     if not test and share > 0 and len(groups) > 1:
-        test = [int(np.argmin(sizes))]
-    return set().union(*(groups[index] for index in test))
-
-
-def _linked_groups(videos: Iterable[set[str]]) -> list[set[str]]:
-    """Return the persons of the videos, those who share one together."""
-    groups: list[set[str]] = []
-    for persons in filter(None, videos):
-        apart = [group for group in groups if not group & persons]
-        groups = [*apart, persons.union(*(group for group in groups if group & persons))]
-    return sorted(groups, key=min)
+        test = [min(groups, key=lambda group: sum(counts[person] for person in group))]
+    return set().union(*test)
 
 
 def write_dropped(out: Path, sources: list[Source], videos: list[VideoRecord], excluded: list[Source]) -> int:

@@ -6,9 +6,9 @@ import json
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,24 @@ MAX_NAME = 200  # bytes; file systems allow 255, and a number and endings are ad
 
 
 @dataclass(frozen=True)
-class VideoPath:
-    """A video file or a folder of frames."""
+class Part:
+    """A part of a video with one label; None where nobody gave one."""
+
+    label: str | None
+    start: float = 0.0  # seconds
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video file or a folder of frames: who is in it, what its parts show, and the name of its clips."""
 
     path: Path
     inside: Path  # relative to the folder that the user named
+    person: str = ""  # as the user writes it; ``name_sources`` makes it the name of a folder
+    parts: tuple[Part, ...] = ()  # none where the CSV leaves the video out
+    name: str = ""  # of its clips, unique
+    stamp: str = ""  # differs once the video has changed
 
     @property
     def real(self) -> str:
@@ -38,45 +51,12 @@ class VideoPath:
         return self.inside.parts[:-1]
 
     @property
-    def stem(self) -> str:
-        return self.inside.name if self.path.is_dir() else self.inside.stem
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a video with one label; None where nobody gave one."""
-
-    label: str | None
-    start: float = 0.0  # seconds
-    end: float | None = None
-
-
-@dataclass(frozen=True)
-class Content:
-    """Who is in a video, as written, and its labelled parts; no part where the CSV leaves the video out."""
-
-    person: str = ""
-    parts: tuple[Part, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """A video with the name of its clips and its person."""
-
-    path: Path
-    real: str  # the path without links
-    name: str  # of its clips, unique
-    person: str
-    parts: tuple[Part, ...]
-    stamp: str  # differs once the video has changed
-
-    @property
     def basis(self) -> dict[str, Any]:
         """What its clips depend on beside the options; a label can change without them."""
         return {"stamp": self.stamp, "person": self.person, "spans": [[part.start, part.end] for part in self.parts]}
 
 
-def find_videos(arguments: Sequence[str]) -> tuple[list[VideoPath], list[Path]]:
+def find_videos(arguments: Sequence[str]) -> tuple[list[Source], list[Path]]:
     """Return every video in files and folders, and the paths that are no video."""
     videos, other_files = [], []
     for word in arguments:
@@ -86,15 +66,14 @@ def find_videos(arguments: Sequence[str]) -> tuple[list[VideoPath], list[Path]]:
         if is_prepared(path):
             raise UserError(f"{word}: is a set that was prepared; name the videos that it was made of")
         if not path.is_dir() or holds_frames(path):
-            videos.append(VideoPath(path, Path(path.resolve().name)))
+            videos.append(Source(path, Path(path.resolve().name)))
             continue
         for below, is_video in _walk(path):
-            videos.append(VideoPath(below, below.relative_to(path))) if is_video else other_files.append(below)
-    real_paths: set[str] = set()
+            videos.append(Source(below, below.relative_to(path))) if is_video else other_files.append(below)
+    first: dict[str, Source] = {}
     for video in videos:
-        if video.real in real_paths:
+        if first.setdefault(video.real, video) is not video:
             raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
-        real_paths.add(video.real)
     if not videos:
         raise UserError(
             f"{arguments[0]}: holds no video ({', '.join(VIDEO_SUFFIXES[:4])}, ...) and no folder of frames"
@@ -136,27 +115,30 @@ def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, bo
             yield from _walk(path, above)
 
 
-def read_contents(videos: list[VideoPath], labels: str | None) -> list[Content]:
-    """Return persons and labels of each video: by the CSV ``labels``, else by folders.
+def read_contents(videos: list[Source], labels: str | None) -> list[Source]:
+    """Return the videos with their persons and labels: by the CSV ``labels``, else by folders.
 
     Folders are ``<class>/<person>/<video>`` or ``<class>/<video>``; all folders below a person's are of that person.
     """
     if labels is not None:
-        rows = read_labels(Path(labels), videos)
-        return [rows.get(number, Content()) for number in range(len(videos))]
-    is_labelled = [bool(video.folders) for video in videos]
-    if any(is_labelled) and not all(is_labelled):
-        path = videos[is_labelled.index(False)].path
+        return read_labels(Path(labels), videos)
+    unlabelled = [video for video in videos if not video.folders]
+    if 0 < len(unlabelled) < len(videos):
+        path = unlabelled[0].path
         raise UserError(f"{path}: lies in no folder of a class, as others do; move it, or name --labels FILE")
     return [
-        Content("".join(video.folders[1:2]), (Part(composed(video.folders[0]) if video.folders else None),))
+        replace(
+            video,
+            person="".join(video.folders[1:2]),
+            parts=(Part(composed(video.folders[0]) if video.folders else None),),
+        )
         for video in videos
     ]
 
 
-def read_labels(file: Path, videos: list[VideoPath]) -> dict[int, Content]:
-    """Return {index of the video: content} of a CSV."""
-    find, persons, parts = _finder(videos), {}, {}
+def read_labels(file: Path, videos: list[Source]) -> list[Source]:
+    """Return the videos with the persons and parts that a CSV gives them."""
+    find, persons, parts = _finder(videos), {}, defaultdict(list)
     for where, row in _rows(file):
         numbers = find(row["video"])
         if len(numbers) != 1:
@@ -168,16 +150,18 @@ def read_labels(file: Path, videos: list[VideoPath]) -> dict[int, Content]:
         start, end = _seconds(row["from"], where) or 0.0, _seconds(row["to"], where)
         if end is not None and end <= start:
             raise UserError(f"{where}: ends at {row['to']}, before it begins at {row['from'] or 0}")
-        earlier = parts.setdefault(number, [])
-        if any((p.end is None or start < p.end) and (end is None or p.start < end) for p in earlier):
+        if any((p.end is None or start < p.end) and (end is None or p.start < end) for p in parts[number]):
             raise UserError(f"{where}: overlaps another part of {row['video']!r}")
-        earlier.append(Part(composed(row["label"]), start, end))
+        parts[number].append(Part(composed(row["label"]), start, end))
     if not parts:
         raise UserError(f"--labels {file}: has no line with a video")
-    return {n: Content(persons[n], tuple(sorted(parts[n], key=lambda part: part.start))) for n in parts}
+    return [
+        replace(video, person=persons.get(n, ""), parts=tuple(sorted(parts[n], key=lambda part: part.start)))
+        for n, video in enumerate(videos)
+    ]
 
 
-def _finder(videos: list[VideoPath]) -> Callable[[str], set[int]]:
+def _finder(videos: list[Source]) -> Callable[[str], set[int]]:
     """Return a function that finds videos by a path or a name; the ending counts where only it tells two apart."""
     with_ending: dict[str, set[int]] = {}
     without_ending: dict[str, set[int]] = {}
@@ -228,19 +212,20 @@ def _seconds(text: str, where: str) -> float | None:
     return total
 
 
-def make_sources(videos: list[VideoPath], contents: list[Content], names: Mapping[str, str]) -> list[Source]:
+def name_sources(videos: list[Source], names: Mapping[str, str]) -> list[Source]:
     """Return the videos with names of their clips; ``names``: {real path: name} of those that the set holds already."""
-    persons = name_persons([content.person for content in contents])
+    persons = name_persons([video.person for video in videos])
     sources, taken_names = [], {name.casefold() for name in names.values()}
-    for video, content in zip(videos, contents, strict=True):
+    for video in videos:
         name = names.get(video.real)
         if name is None:
-            name = safe_name("_".join([*video.folders, video.stem])) or "video"
+            stem = video.inside.name if video.path.is_dir() else video.inside.stem
+            name = safe_name("_".join([*video.folders, stem])) or "video"
             while name.casefold() in taken_names:
                 name += "-2"
             taken_names.add(name.casefold())
-        person = persons[content.person] or name
-        sources.append(Source(video.path, video.real, name, person, content.parts, stamp_of(video.path)))
+        person = persons[video.person] or name
+        sources.append(replace(video, name=name, person=person, stamp=stamp_of(video.path)))
     return sources
 
 
@@ -280,4 +265,9 @@ def stamp_of(path: Path) -> str:
     """Return a hash of a file's name, size and time, or of those of all files in a folder; links may be broken."""
     files = sorted(file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+    return digest(stamps)
+
+
+def digest(content: Any) -> str:
+    """Return a hash of plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,6 @@
 interrupted at any moment. A video with a record is never cut again, and nothing that is finished is removed."""
 
 import glob
-import hashlib
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.prepare.options import PrepareOptions
-from dataloader.prepare.sources import STATE, Source
+from dataloader.prepare.sources import STATE, Source, digest
 from utils.errors import UserError
 from utils.files import acquire_lock, write_json
 from utils.text import plural, some
@@ -103,7 +102,7 @@ def read_records(out: Path) -> list[VideoRecord]:
     records = []
     for path in sorted((out / STATE / "videos").glob("*.json")):
         content = read_json(path)
-        if isinstance(content, dict) and content.get("hash") == _hash(content.get("video")):
+        if isinstance(content, dict) and content.get("hash") == digest(content.get("video")):
             video = content["video"]
             records.append(VideoRecord(**video | {"clips": [ClipRecord(**clip) for clip in video["clips"]]}))
     return records
@@ -112,11 +111,7 @@ def read_records(out: Path) -> list[VideoRecord]:
 def write_record(out: Path, record: VideoRecord) -> None:
     path, video = out / STATE / f"videos/{record.name}.json", asdict(record)
     path.parent.mkdir(exist_ok=True)
-    write_json(path, {"video": video, "hash": _hash(video)})
-
-
-def is_whole(out: Path, record: VideoRecord) -> bool:
-    return all((out / clip.folder).is_dir() for clip in record.clips)
+    write_json(path, {"video": video, "hash": digest(video)})
 
 
 def remove_clips(out: Path, source: Source) -> None:
@@ -136,7 +131,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,11 +1,17 @@
-"""A set that ``python -m dataloader.prepare`` made of four small videos."""
+"""A small set without a fault, and one that ``python -m dataloader.prepare`` made of four small videos."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.support.auditing import SmallSet
 from tests.support.filming import film
 from tests.support.preparing import moving_face, prepare
+
+
+@pytest.fixture
+def clean(tmp_path) -> SmallSet:
+    return SmallSet(tmp_path / "set")
 
 
 @pytest.fixture(scope="module")

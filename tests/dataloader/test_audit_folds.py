@@ -12,7 +12,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dataloader.audit.__main__ import main
 from dataloader.audit.folds import divide, make_folds
 from dataloader.paths import count_folds, folds_on_disk
-from tests.support.auditing import SmallSet
 from tests.support.tools import FAST, error_of, run_main
 
 CLASSES = 5
@@ -42,9 +41,9 @@ def test_every_clip_is_tested_once_and_no_person_is_in_two_lists(seed, number):
     labels, units = random_set(seed)
     owner = {clip: person for person, clips in enumerate(units) for clip in clips}
     folds = make_folds(labels, units, number, 0.2, CLASSES, seed)
-    assert sorted(clip for fold in folds for clip in fold.test) == list(range(len(labels)))
+    assert sorted(clip for fold in folds for clip in fold["test"]) == list(range(len(labels)))
     for fold in folds:
-        lists = (fold.train, fold.val, fold.test)
+        lists = (fold["train"], fold["val"], fold["test"])
         assert all(lists) and sorted(clip for clips in lists for clip in clips) == list(range(len(labels)))
         train, val, test = ({owner[clip] for clip in clips} for clips in lists)
         assert not train & val and not train & test and not val & test
@@ -54,7 +53,7 @@ def test_every_clip_is_tested_once_and_no_person_is_in_two_lists(seed, number):
 def test_folds_are_at_least_as_even_as_those_of_scikit_learn(seed):
     labels, units = random_set(seed)
     groups = np.repeat(np.arange(len(units)), [len(unit) for unit in units])
-    folds = [fold.test for fold in make_folds(labels, units, 4, 0, CLASSES, seed)]
+    folds = [fold["test"] for fold in make_folds(labels, units, 4, 0, CLASSES, seed)]
     reference = [test for _, test in StratifiedGroupKFold(4).split(labels, labels, groups)]
     assert unevenness(labels, folds, 4) <= unevenness(labels, reference, 4) + 1e-12
 
@@ -62,7 +61,7 @@ def test_folds_are_at_least_as_even_as_those_of_scikit_learn(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_single_clips_are_even_within_one_of_each_class(seed):
     labels, units = random_set(seed, singles=True)
-    counts = [Counter(labels[i] for i in fold.test) for fold in make_folds(labels, units, 7, 0.2, CLASSES, seed)]
+    counts = [Counter(labels[i] for i in fold["test"]) for fold in make_folds(labels, units, 7, 0.2, CLASSES, seed)]
     for label in range(CLASSES):
         assert max(c[label] for c in counts) - min(c[label] for c in counts) <= 1
     sizes = [c.total() for c in counts]
@@ -79,14 +78,14 @@ def test_a_division_that_is_exactly_even_is_found():
 def test_the_validation_share_is_what_was_asked_for():
     labels, units = [0, 1] * 100, [list(range(start, start + 4)) for start in range(0, 200, 4)]
     for fold in make_folds(labels, units, 5, 0.25, 2, 0):
-        assert (len(fold.test), len(fold.val), len(fold.train)) == (40, 40, 120)
+        assert (len(fold["test"]), len(fold["val"]), len(fold["train"])) == (40, 40, 120)
 
 
 def test_a_class_of_few_clips_is_in_the_validation_list_too():
     """Two clips of 100 would be less than half a clip of a fifth."""
     labels = [0] * 98 + [1] * 4
     for fold in make_folds(labels, [[clip] for clip in range(102)], 2, 0.2, 2, 0):
-        train, val = (np.bincount([labels[clip] for clip in clips]) for clips in (fold.train, fold.val))
+        train, val = (np.bincount([labels[clip] for clip in clips]) for clips in (fold["train"], fold["val"]))
         assert train[1] == val[1] == 1 and val[0] in (9, 10)
 
 
@@ -94,11 +93,6 @@ def test_the_seed_decides_and_decides_alone():
     labels, units = random_set(3)
     first, again, second = (make_folds(labels, units, 3, 0.2, CLASSES, seed) for seed in (1, 1, 2))
     assert first == again and first != second
-
-
-@pytest.fixture
-def small(tmp_path):
-    return SmallSet(tmp_path / "set")
 
 
 def write_folds(data, *more) -> None:
@@ -113,50 +107,50 @@ def lists_of(data, part) -> list[list[str]]:
     return [(data.root / f"folds/fold-{n}/{part}.txt").read_text().splitlines() for n in (1, 2, 3)]
 
 
-def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(small, capsys):
-    small.clips["train"][0] = small.clips["train"][0].replace(" 3 ", "  3\t")
-    write_folds(small)
-    assert sorted(sum(lists_of(small, "test"), [])) == sorted(small.clips["train"])
-    assert json.loads((small.root / "folds/folds.json").read_text())["folds"] == 3
-    assert not list(small.root.glob(".*"))
+def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(clean, capsys):
+    clean.clips["train"][0] = clean.clips["train"][0].replace(" 3 ", "  3\t")
+    write_folds(clean)
+    assert sorted(sum(lists_of(clean, "test"), [])) == sorted(clean.clips["train"])
+    assert json.loads((clean.root / "folds/folds.json").read_text())["folds"] == 3
+    assert not list(clean.root.glob(".*"))
     assert "3 folds of 10 clips" in capsys.readouterr().out
 
 
-def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(small, capsys):
-    small.clips["train"].append(small.clips["test"][0])
-    write_folds(small, "--pool")
-    lines = sum(lists_of(small, "test"), [])
-    assert sorted(lines) == sorted({*small.clips["train"], *small.clips["test"]}) and len(lines) == 50
+def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(clean, capsys):
+    clean.clips["train"].append(clean.clips["test"][0])
+    write_folds(clean, "--pool")
+    lines = sum(lists_of(clean, "test"), [])
+    assert sorted(lines) == sorted({*clean.clips["train"], *clean.clips["test"]}) and len(lines) == 50
     assert "1 line of a clip that was there already left out" in capsys.readouterr().out
 
 
-def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(small, capsys):
-    small.classes["persons"] = False
+def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(clean, capsys):
+    clean.classes["persons"] = False
     for number in range(0, 8, 2):  # the frames of clips 0 and 1, 2 and 3, ...
         for name in ("1.png", "2.png", "3.png"):
-            first, copy = (small.folder("train", n) / name for n in (number, number + 1))
+            first, copy = (clean.folder("train", n) / name for n in (number, number + 1))
             copy.write_bytes(first.read_bytes())
-    write_folds(small, "--quick", "False")
+    write_folds(clean, "--quick", "False")
     assert "PERSONS ARE NOT KNOWN" in capsys.readouterr().out
-    for train, test in zip(lists_of(small, "train"), lists_of(small, "test"), strict=True):
+    for train, test in zip(lists_of(clean, "train"), lists_of(clean, "test"), strict=True):
         train, test = ({int(line.split()[0][-3:]) // 2 for line in lines} for lines in (train, test))
         assert test and not test & train
 
 
-def test_a_class_that_a_fold_lacks_is_named(small, capsys):
+def test_a_class_that_a_fold_lacks_is_named(clean, capsys):
     """The only clip of glad is in one test list."""
-    small.clips["train"] = [line for line in small.clips["train"] if line.endswith("0")]
-    write_folds(small)
+    clean.clips["train"] = [line for line in clean.clips["train"] if line.endswith("0")]
+    write_folds(clean)
     assert capsys.readouterr().out.count(", test: no clip of glad") == 2
 
 
-def test_a_csv_keeps_its_header(small):
-    small.classes |= {"csv_label_base": 0, "persons": True}
-    small.add("train", "RAER/P9/904", 1)
-    rows = [f"{line.split()[0]},{line.split()[2]}" for line in small.clips["train"]]
-    (small.root / "train.txt").write_text("\n".join(["video_name,label", *rows]))
-    assert main([*small.arguments(), "--make-folds", "3", "--out", str(small.root / "folds")]) == 0
-    lists = lists_of(small, "test")
+def test_a_csv_keeps_its_header(clean):
+    clean.classes |= {"csv_label_base": 0, "persons": True}
+    clean.add("train", "RAER/P9/904", 1)
+    rows = [f"{line.split()[0]},{line.split()[2]}" for line in clean.clips["train"]]
+    (clean.root / "train.txt").write_text("\n".join(["video_name,label", *rows]))
+    assert main([*clean.arguments(), "--make-folds", "3", "--out", str(clean.root / "folds")]) == 0
+    lists = lists_of(clean, "test")
     assert [lines[0] for lines in lists] == ["video_name,label"] * 3
     assert sorted(line for lines in lists for line in lines[1:]) == sorted(rows)
 
@@ -172,13 +166,13 @@ def test_a_csv_keeps_its_header(small):
         (2, "RAER/P1/000 3 1", ["two labels", "line 9"]),
     ],
 )
-def test_folds_that_cannot_be_made_are_one_line(number, line, parts, small, capsys):
-    small.clips["train"] += [line] if line else []
-    out = ["--out", str(small.root / "folds")]
-    assert main([*small.arguments(), "--quick", "--make-folds", str(number), *out]) == 2
+def test_folds_that_cannot_be_made_are_one_line(number, line, parts, clean, capsys):
+    clean.clips["train"] += [line] if line else []
+    out = ["--out", str(clean.root / "folds")]
+    assert main([*clean.arguments(), "--quick", "--make-folds", str(number), *out]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and all(part in err for part in parts), err
-    assert not list(small.root.glob("folds/*"))
+    assert not list(clean.root.glob("folds/*"))
 
 
 def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tmp_path, capsys):
@@ -195,18 +189,15 @@ def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tm
     assert "persons are in train" not in run.out
 
 
-def test_without_folds_on_the_disk_all_of_them_is_one_line(tiny_flags, tmp_path, capsys):
-    words = ["--root-dir", tiny_flags["--root-dir"], "--train-annotation", "f/fold-{fold}/train.txt", "--fold", "all"]
-    message = error_of([*words, *FAST, "--output-dir", str(tmp_path / "run")], capsys)
-    assert "RAER has no folds" in message and "f/fold-{fold}/train.txt" in message and "--make-folds" in message
-
-
-def test_one_fold_is_no_series(tmp_path, capsys):
-    (tmp_path / "fold-1").mkdir()
-    (tmp_path / "fold-1/train.txt").touch()
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_folds_are_no_series(count, tmp_path, capsys):
+    for number in range(1, count + 1):
+        (tmp_path / f"fold-{number}").mkdir()
+        (tmp_path / f"fold-{number}/train.txt").touch()
     file = f"{tmp_path}/fold-{{fold}}/train.txt"
     message = error_of(["--train-annotation", file, "--fold", "all", "--output-dir", str(tmp_path / "run")], capsys)
-    assert f"{file} has 1" in message and not (tmp_path / "run").exists()
+    assert "RAER has no folds" in message and f"{file} has {count}" in message and "--make-folds" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_folds_are_counted_where_they_lie(tmp_path):

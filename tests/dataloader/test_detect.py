@@ -77,12 +77,12 @@ def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
     cv2.circle(grey, (110, 40), 10, 255, -1)
     centres = []
 
-    def disc(picture, _):
+    def disc(picture):
         rows, columns = np.nonzero(picture > 127)
         centres.append((columns.mean(), rows.mean()))
         return [Detection(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9)]
 
-    (hit,) = detect_turned(disc, grey, 0.1, angle)
+    (hit,) = detect_turned(disc, grey, angle)
     assert ((hit.left + hit.right) / 2, (hit.top + hit.bottom) / 2) == pytest.approx((110, 40), abs=1.5)
     assert np.hypot(centres[0][0] - 110, centres[0][1] - 40) > 8  # it was elsewhere in the turned picture
     assert hit.right - hit.left == pytest.approx(21, abs=2) and hit.score == 0.9

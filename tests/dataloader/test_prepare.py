@@ -91,8 +91,8 @@ def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
 def test_two_persons_are_two_clips(tmp_path):
     two = Detections([Detection(5, 30, 35, 60, 0.9), Detection(100, 30, 130, 60, 0.9)], [])
     film_face(tmp_path / "in/a.mp4")
-    words = [str(tmp_path / "in"), "--out", str(tmp_path / "set"), *FLAGS, "--persons", "2"]
-    assert main(words, make_detector=lambda *_: lambda frame: two) == 0
+    words = [tmp_path / "in", "--out", tmp_path / "set", *FLAGS, "--persons", "2"]
+    assert run(*words, detector=lambda frame: two)[0] == 0
     faces = json.loads((tmp_path / "set/annotation/face.json").read_text())
     assert sorted(next(iter(boxes.values()))[0] for boxes in faces.values()) == [5, 100]
     assert {folder.split("/")[1] for folder, _ in read_list(tmp_path / "set", "clips")} == {"a_p1", "a_p2"}

@@ -7,8 +7,7 @@ import signal
 
 import pytest
 
-from dataloader.prepare.__main__ import main
-from tests.support.filming import film, picture, red_detector
+from tests.support.filming import film, find_red, picture
 from tests.support.forked import Forked
 from tests.support.preparing import (
     FLAGS,
@@ -54,12 +53,11 @@ class StoppingDetector:
             if self.is_killed:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
-        return red_detector()(frame)
+        return find_red(frame)
 
 
 def prepare_until_killed(words: list[str]) -> int:
-    detector = StoppingDetector(is_killed=True)
-    return main(words, make_detector=lambda *_: detector)
+    return run(*words, detector=StoppingDetector(is_killed=True))[0]
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
@@ -71,8 +69,7 @@ def test_interrupted_goes_on_to_the_same_set(videos, prepared, tmp_path, capsys,
         process.wait(60)
         assert process.returncode == -signal.SIGKILL
     else:
-        detector = StoppingDetector(is_killed=False)
-        assert main(words, make_detector=lambda *_: detector) == 130
+        assert run(*words, detector=StoppingDetector(is_killed=False))[0] == 130
         assert "the same command goes on" in capsys.readouterr().err
     assert [path.stem for path in (out / ".prepared/videos").iterdir()] == ["Bored_anna_one"]
     assert not (out / "annotation").exists(), "nothing looks complete"

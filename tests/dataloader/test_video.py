@@ -1,4 +1,4 @@
-"""Videos as frames: times, rotation, and files that are not what they seem."""
+"""Videos and pictures as frames: times, rotation, and files that are not what they seem."""
 
 import gc
 from fractions import Fraction
@@ -6,9 +6,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from dataloader.video import TooLong, open_video
+from dataloader.video import FolderVideo, PictureVideo, TooLong, of_one_size, open_video
 from tests.support.filming import FPS, HEIGHT, WIDTH, film, picture, sound
 from utils.errors import UserError
 
@@ -181,15 +181,43 @@ def test_no_such_camera():
         open_video("99")
 
 
-def test_a_picture_is_a_video_of_one_frame_turned_as_the_camera_noted(tmp_path):
-    pixels, note = picture(10), Image.Exif()
-    note[0x0112] = 6  # orientation: the top is to the right
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=note)
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_a_video_of_one_frame_turned_as_pillow_turns_it(tmp_path, orientation):
+    pixels = np.random.default_rng(0).integers(256, size=(3, 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif_of(orientation))
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
     with open_video(tmp_path / "a.png") as video:
         ((seconds, frame),) = list(video)
-    assert np.array_equal(frame, np.rot90(pixels, -1))  # clockwise
-    assert seconds == 0 and video.is_still and video.damaged is None
-    assert (video.width, video.height, video.duration, video.end) == (HEIGHT, WIDTH, 1.0, 1.0)
+    assert np.array_equal(frame, expected) and seconds == 0 and video.is_still and video.damaged is None
+    assert (video.height, video.width, video.duration, video.end) == (*expected.shape[:2], 1.0, 1.0)
+
+
+def test_photographs_that_lie_on_their_side_are_of_another_size(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
+    Image.new("RGB", (40, 30)).save(tmp_path / "b.jpg", exif=exif_of(6))
+    assert of_one_size(tmp_path, ["a.jpg"]) and not of_one_size(tmp_path, ["a.jpg", "b.jpg"])
+
+
+@pytest.mark.parametrize("name", ["b.jpg", "b.png", "b.tif", "b.webp", "grey.png"])
+def test_the_size_that_a_file_tells_is_that_of_its_upright_picture(tmp_path, name):
+    pixels = np.zeros((30, 40), np.uint16) if "grey" in name else np.zeros((30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif_of(6))
+    Image.new("RGB", (30, 40)).save(tmp_path / "a.png")
+    assert of_one_size(tmp_path, ["a.png", name])
+    assert [frame.shape for _, frame in FolderVideo(tmp_path, 25.0)] == [(40, 30, 3)] * 2
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_a_picture_whose_exif_is_broken_is_used_as_it_lies(tmp_path, name):
+    Image.new("RGB", (40, 30)).save(tmp_path / name, exif=b"Exif\0\0garbage")
+    assert PictureVideo(tmp_path / name).pixels.shape == (30, 40, 3) and of_one_size(tmp_path, [name])
 
 
 def test_frames_that_have_passed_are_freed_without_the_garbage_collector(tmp_path):

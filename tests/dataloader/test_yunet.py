@@ -112,7 +112,7 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
 def test_a_folder_of_that_name_is_no_network(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "yunet").mkdir()
-    monkeypatch.setattr("dataloader.detect.find_network", lambda: network)
+    monkeypatch.setattr("dataloader.detect.network_files", lambda: [network])
     assert len(open_detector("yunet")(painted(320, 320, (64, 96))).faces) == 1
 
 

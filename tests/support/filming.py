@@ -55,16 +55,10 @@ def sound(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
-class RedDetector:
-    """The bounding box of what is red."""
-
-    def __call__(self, frame: np.ndarray) -> Detections:
-        red = (frame[..., 0] > 150) & (frame[..., 1] < 100)
-        rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
-        if not len(rows):
-            return Detections([], [])
-        return Detections([Detection(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9)], [])
-
-
-def red_detector(face_model: str | None = None, persons: int = 1) -> RedDetector:
-    return RedDetector()
+def find_red(frame: np.ndarray) -> Detections:
+    """Return the bounding box of what is red as a face."""
+    red = (frame[..., 0] > 150) & (frame[..., 1] < 100)
+    rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+    if not len(rows):
+        return Detections([], [])
+    return Detections([Detection(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9)], [])

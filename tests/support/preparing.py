@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.prepare.__main__ import main
-from tests.support.filming import film, picture, red_detector
+from tests.support.filming import film, find_red, picture
 
 FLAGS = ["--fps", "10", "--seconds", "1", "--no-audit"]
 
 
-def run(*words: str | Path, capsys=None) -> tuple[int, str, str]:
+def run(*words: str | Path, detector=None, capsys=None) -> tuple[int, str, str]:
     """Return the exit status, and with ``capsys`` what was printed to stdout and stderr."""
-    status = main([str(word) for word in words], make_detector=red_detector)
+    status = main([str(word) for word in words], make_detector=lambda *_: detector or find_red)
     return (status, *capsys.readouterr()) if capsys else (status, "", "")
 
 
