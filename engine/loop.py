@@ -12,6 +12,7 @@ from engine.options import Config
 from engine.resume import ResumePoint, adopt_best, settle_folder
 from engine.run_checkpoints import Progress, RunCheckpoints
 from engine.session import Session
+from utils.checkpoint import load_checkpoint, to_full
 from utils.errors import Interrupted
 from utils.runlog import RunLog
 
@@ -75,6 +76,14 @@ class Loop:
         if is_best:
             self.checkpoints.save_best(self.progress)
         self.checkpoints.save_last(self.progress)
+
+    def load_best(self, how: str = "") -> dict[str, Any]:
+        """Load the weights of best.pt, say ``how`` its epoch was selected, and return the content of the file."""
+        best, epochs = load_checkpoint(self.log.folder / "best.pt", ("model", "epoch")), self.config.optim.epochs
+        self.checkpoints.model.load_state_dict(to_full(best["model"]))
+        self.log.say(f"best epoch: {best['epoch']} of {epochs}{how}")
+        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": epochs}
+        return best
 
     def save_inside(self, saved: float) -> float:
         """Save last.pt inside an epoch when its time has come; return when it was saved last."""

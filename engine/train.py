@@ -36,7 +36,7 @@ from engine.session import Session, open_session
 from engine.shared import final_loader
 from engine.step import TrainingStep
 from engine.waiting import TimedLoader, WaitingAdvice
-from utils.checkpoint import load_checkpoint, save_checkpoint, to_full
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
@@ -199,11 +199,7 @@ class Trainer(Loop):
         if self.group.is_main:
             save(draw_curves(self.log.history()), self.log.folder / "curves.png")
         self.group.barrier()  # best.pt is whole
-        path = self.log.folder / "best.pt"
-        best = load_checkpoint(path, ("model", "epoch"))
-        self.task.model.load_state_dict(to_full(best["model"]))
-        self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}, selected on {self.selected_on}")
-        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
+        best = self.load_best(f", selected on {self.selected_on}")
         split = next((name for name in ("test", "val") if self.splits[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
@@ -211,7 +207,7 @@ class Trainer(Loop):
         if split == "val":
             caveat = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{caveat}")
-        calibrated = self.calibrate(best, path, split)
+        calibrated = self.calibrate(best, self.log.folder / "best.pt", split)
         # from pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
         clips = self.splits[split]
         loader = self.watch(evaluation_loader(self.config, clips, self.views, self.session))

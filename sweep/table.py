@@ -14,7 +14,7 @@ from analysis.metrics import brackets
 from analysis.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
 from engine.options import Config
 from sweep.plan import BASE
-from sweep.pooled import FinishedRun, require_same_clips
+from sweep.scores import FinishedRun, require_same_clips
 from utils.runlog import RunLog
 from utils.text import markdown_table, plural, text_table
 

@@ -4,6 +4,7 @@
 """
 
 import csv
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +75,15 @@ def write_predictions(
     ``name`` labels the progress bar; ``pooled`` collects the predictions for scores.
     """
     pictured, folder = [], session.log.folder
-    with PredictionWriter(folder, task.tasks, thresholds) as writer:
+    for subfolder in ("predictions", "submission"):
+        (folder / subfolder).mkdir(exist_ok=True)
+    with ExitStack() as files:
+        submissions = {
+            key: open_table(folder / f"submission/{key}.csv", ("image_location", *COLUMNS[key]), files)
+            for key in task.tasks
+        }
         for predictions in predict_videos(task, videos, features, config, session, name):
-            writer.write(predictions)
+            write_video(predictions, folder / "predictions", submissions, np.asarray(thresholds))
             if pooled is not None:
                 pooled.add(predictions)
             if len(pictured) < PICTURED_VIDEOS:
@@ -104,49 +111,38 @@ def stored_thresholds(opened: Opened) -> list[float] | None:
     return thresholds
 
 
-class PredictionWriter:
-    """Writes one table per video and one submission file per task, video by video."""
+def open_table(path: Path, header: Sequence[str], files: ExitStack) -> Any:
+    """Return a writer of rows below ``header``; ``files`` closes the file."""
+    table = csv.writer(files.enter_context(open(path, "w", newline="", encoding="utf-8")), lineterminator="\n")
+    table.writerow(header)
+    return table
 
-    def __init__(self, folder: Path, tasks: tuple[str, ...], thresholds: list[float] | float) -> None:
-        self.folder, self.tasks, self.thresholds = folder, tasks, np.asarray(thresholds)
-        self.files = ExitStack()
 
-    def __enter__(self) -> "PredictionWriter":
-        for name in ("predictions", "submission"):
-            (self.folder / name).mkdir(exist_ok=True)
-        self.submissions = {}
-        for task in self.tasks:
-            file = open(self.folder / f"submission/{task}.csv", "w", newline="", encoding="utf-8")  # noqa: SIM115
-            self.submissions[task] = csv.writer(self.files.enter_context(file), lineterminator="\n")
-            self.submissions[task].writerow(["image_location", *COLUMNS[task]])
-        return self
+def write_video(
+    predictions: VideoPredictions, folder: Path, submissions: dict[str, Any], thresholds: np.ndarray
+) -> None:
+    """Write ``<video>.csv`` and the video's rows of the submissions, {task: writer}.
 
-    def __exit__(self, *_: Any) -> None:
-        self.files.close()
-
-    def write(self, predictions: VideoPredictions) -> None:
-        video = predictions.video
-        with open(self.folder / f"predictions/{video.id}.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["frame", *(column for task in self.tasks for column in COLUMNS[task])])
-            for start in range(0, len(video), CHUNK):
-                self._write_chunk(predictions, slice(start, start + CHUNK), table)
-
-    def _write_chunk(self, predictions: VideoPredictions, frames: slice, table: Any) -> None:
-        """Submissions say which action units are active, the table of the video says their probabilities."""
-        first, cells = frames.start + 1, {}
-        for task, submission in self.submissions.items():
-            values = getattr(predictions, task)[frames]
-            if task == "expr":
-                rows = cells[task] = values[:, None].tolist()
-            else:
-                rows = cells[task] = [[f"{value:.6f}" for value in row] for row in values]
-            if task == "au":
-                rows = (values >= self.thresholds).astype(int).tolist()
-            id = predictions.video.id
-            submission.writerows([f"{id}/{number:05d}.jpg", *row] for number, row in enumerate(rows, first))
-        for number, parts in enumerate(zip(*cells.values(), strict=True), first):
-            table.writerow([number, *(cell for part in parts for cell in part)])
+    Submissions say which action units are active, the table of the video says their probabilities.
+    """
+    video, columns = predictions.video, [column for task in submissions for column in COLUMNS[task]]
+    with ExitStack() as files:
+        table = open_table(folder / f"{video.id}.csv", ["frame", *columns], files)
+        for start in range(0, len(video), CHUNK):
+            frames, cells = range(start + 1, min(start + CHUNK, len(video)) + 1), []
+            for task, submission in submissions.items():
+                values = getattr(predictions, task)[start : start + CHUNK]
+                if task == "expr":
+                    rows = values[:, None].tolist()
+                else:
+                    rows = [[f"{value:.6f}" for value in row] for row in values]
+                cells.append(rows)
+                if task == "au":
+                    rows = (values >= thresholds).astype(int).tolist()
+                lines = zip(frames, rows, strict=True)
+                submission.writerows([f"{video.id}/{number:05d}.jpg", *row] for number, row in lines)
+            for number, *parts in zip(frames, *cells, strict=True):
+                table.writerow([number, *(cell for part in parts for cell in part)])
 
 
 # -- timeline -------------------------------------------------------------------------------------------------------

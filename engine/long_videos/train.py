@@ -34,7 +34,7 @@ from engine.options import Config
 from engine.resume import ResumePoint, Start, continued_folder, is_complete
 from engine.run_checkpoints import Progress, RunCheckpoints
 from engine.session import Session, open_session
-from utils.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, to_full
+from utils.checkpoint import read_checkpoint, save_checkpoint
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
@@ -136,12 +136,8 @@ class SequenceTrainer(Loop):
 
     def finish(self) -> dict[str, Any]:
         """Score the best checkpoint; before that, fit its thresholds of action units to the training videos."""
-        path = self.log.folder / "best.pt"
-        best = load_checkpoint(path, ("model", "epoch"))
-        self.task.model.load_state_dict(to_full(best["model"]))
-        self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}")
-        self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
-        thresholds = None
+        self.load_best()
+        thresholds, path = None, self.log.folder / "best.pt"
         if "au" in self.task.tasks:
             thresholds = self.pool_predictions(self.sets.train, "thresholds").best_thresholds()
             save_checkpoint(read_checkpoint(path) | {"thresholds": thresholds}, path)

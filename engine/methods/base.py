@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from models.published import Published
     from utils.distributed import Group
 
+# for every method: what takes seconds to import
 torch = Lazy("torch")
-options = Lazy("engine.options")
+build = Lazy("models.build")
+towers = Lazy("models.clip_towers")
 loss_functions = Lazy("models.losses")
+options = Lazy("engine.options")
 metrics = Lazy("analysis.metrics")
 distributed = Lazy("utils.distributed")
 
@@ -69,6 +72,7 @@ class Method:
 
     name: str
     summary: str  # for model cards
+    task: type[ClipTask]  # what the loop knows of the method
     defaults: Mapping[str, Any] = {}  # in place of the options' own
     reads: frozenset[str] = frozenset()
     tasks: tuple[str, ...] = ("classification",)
@@ -130,10 +134,6 @@ class Method:
 
     def rebuild(self, shape: ClipShape | None, state: State, config: Config) -> nn.Module:
         """Return a model of the sizes that the tensors of a checkpoint have; its weights are loaded afterwards."""
-        raise NotImplementedError
-
-    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> ClipTask:
-        """Return what the loop knows of the method; ``loss``: the options of the losses, for training alone."""
         raise NotImplementedError
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:

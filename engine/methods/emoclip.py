@@ -15,7 +15,11 @@ from engine.methods.base import (
     Part,
     PublishedLayout,
     State,
+    build,
+    loss_functions,
     numbered_classes,
+    torch,
+    towers,
 )
 from engine.registry import register
 from utils.errors import UserError
@@ -27,27 +31,89 @@ if TYPE_CHECKING:
 
     from dataloader.annotation import Clip
     from dataloader.classes import Classes
-    from engine.options import Config, LossOptions
+    from engine.options import Config
     from models.clip_caer import Output, Texts
     from models.clip_towers import Clip as ClipModel
     from models.clip_towers import ClipShape
     from models.published import Published
 
-torch = Lazy("torch")
 backbone = Lazy("models.clip_backbone")
-build = Lazy("models.build")
 networks = Lazy("models.emoclip")
-towers = Lazy("models.clip_towers")
 transformers = Lazy("models.temporal")
-loss_functions = Lazy("models.losses")
 
 HEADS = 8  # of the temporal transformer at any width: a checkpoint's tensors do not tell how many share them
 CHUNK = 256  # captions in one pass of the text tower
 
 
+class CaptionTask(ClipTask):
+    """Each video near its caption, or near its class. The features of a frozen text tower are computed once."""
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """Encode every different caption of the training clips once."""
+        if self.is_supervised:
+            return []
+        silent = [clip.id for clip in clips if clip.caption is None]
+        if silent:
+            raise UserError(
+                f"{len(silent)} of {len(clips)} training clips have no caption, {silent[0]} for one: take a list with "
+                f"captions, name --captions FILE, or train with --caption-source class"
+            )
+        row_of_text = {text: row for row, text in enumerate(sorted({clip.caption for clip in clips}))}
+        self.row_of: dict[str, int] = {}
+        for clip in clips:
+            if self.row_of.setdefault(clip.id, row_of_text[clip.caption]) != row_of_text[clip.caption]:
+                raise UserError(f"{clip.id} stands in the training list with two different captions; keep one")
+        tokens, cut = backbone.tokenize_cut(list(row_of_text))
+        self.tokens, self.lengths = tokens.to(device), (tokens.argmax(dim=-1) + 1).tolist()
+        with torch.no_grad():
+            chunks = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
+        self.features = torch.cat(chunks) if chunks else None
+        if not cut:
+            return []
+        return [f"{cut} of {plural(len(row_of_text), 'caption')} longer than 77 tokens: CLIP reads the beginning"]
+
+    @property
+    def texts_learn(self) -> bool:
+        return any(p.requires_grad for p in self.model.text_encoder.parameters())
+
+    def step_texts(self) -> Texts:
+        """Encode the class texts; where only the printed score reads them, without a gradient."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.loss is not None and self.is_supervised):
+            return super().step_texts()
+
+    @property
+    def is_supervised(self) -> bool:
+        return self.loss.caption_source == "class"
+
+    def forward(self, batch: dict[str, Any]) -> Output:
+        out = super().forward(batch)
+        if self.model.training:
+            self.rows, out.captions = self.captions(out, batch)
+        return out
+
+    def captions(self, out: Output, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the number (B,) of the text that each video is to be near, and its unit feature (B, D)."""
+        if self.is_supervised:
+            return batch["label"], out.texts.descriptive[batch["label"], 0]
+        numbers = [self.row_of[id] for id in batch["id"]]
+        rows = torch.tensor(numbers).to(out.video.device, non_blocking=True)
+        if self.features is not None:
+            return rows, self.features[rows]
+        return rows, self.model.encode_captions(self.tokens[rows], max(self.lengths[number] for number in numbers))
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        if self.loss.merge_positives:
+            same = self.rows[:, None] == self.rows
+        else:
+            same = torch.eye(len(self.rows), dtype=torch.bool, device=self.rows.device)
+        scale = self.model.logit_scale.exp()
+        return {"contrast": loss_functions.contrastive_loss(out.video, out.captions, scale, same)}
+
+
 class EmoClip(Method):
     name = "emoclip"
     summary = "one stream of faces through CLIP, compared with texts (EmoCLIP)"
+    task = CaptionTask
     defaults = ONE_STREAM | {
         "dropout": 0.0, "temporal_layers": 2, "normalize": "clip", "lr_image_encoder": 0.0, "lr": 1e-3,
         "num_segments": 32, "sampling": "window", "select_on": "last",
@@ -126,9 +192,6 @@ class EmoClip(Method):
         super().set_trainable(model, config)
         model.text_encoder.requires_grad_(config.optim.lr_text_encoder > 0)
 
-    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> CaptionTask:
-        return CaptionTask(model, names, loss)
-
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """The classes are whatever texts the user names: the model compares videos with any text."""
         positions = report.model.get("temporal.positions")
@@ -147,71 +210,6 @@ class EmoClip(Method):
         report.model["tokens"] = build.class_tokens(texts)
         report.model["token_embedding"] = report.token_embedding
         return Adopted({}, classes)
-
-
-class CaptionTask(ClipTask):
-    """Each video near its caption, or near its class. The features of a frozen text tower are computed once."""
-
-    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
-        """Encode every different caption of the training clips once."""
-        if self.is_supervised:
-            return []
-        silent = [clip.id for clip in clips if clip.caption is None]
-        if silent:
-            raise UserError(
-                f"{len(silent)} of {len(clips)} training clips have no caption, {silent[0]} for one: take a list with "
-                f"captions, name --captions FILE, or train with --caption-source class"
-            )
-        row_of_text = {text: row for row, text in enumerate(sorted({clip.caption for clip in clips}))}
-        self.row_of: dict[str, int] = {}
-        for clip in clips:
-            if self.row_of.setdefault(clip.id, row_of_text[clip.caption]) != row_of_text[clip.caption]:
-                raise UserError(f"{clip.id} stands in the training list with two different captions; keep one")
-        tokens, cut = backbone.tokenize_cut(list(row_of_text))
-        self.tokens, self.lengths = tokens.to(device), (tokens.argmax(dim=-1) + 1).tolist()
-        with torch.no_grad():
-            chunks = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
-        self.features = torch.cat(chunks) if chunks else None
-        if not cut:
-            return []
-        return [f"{cut} of {plural(len(row_of_text), 'caption')} longer than 77 tokens: CLIP reads the beginning"]
-
-    @property
-    def texts_learn(self) -> bool:
-        return any(p.requires_grad for p in self.model.text_encoder.parameters())
-
-    def step_texts(self) -> Texts:
-        """Encode the class texts; where only the printed score reads them, without a gradient."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.loss is not None and self.is_supervised):
-            return super().step_texts()
-
-    @property
-    def is_supervised(self) -> bool:
-        return self.loss.caption_source == "class"
-
-    def forward(self, batch: dict[str, Any]) -> Output:
-        out = super().forward(batch)
-        if self.model.training:
-            self.rows, out.captions = self.captions(out, batch)
-        return out
-
-    def captions(self, out: Output, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Return the number (B,) of the text that each video is to be near, and its unit feature (B, D)."""
-        if self.is_supervised:
-            return batch["label"], out.texts.descriptive[batch["label"], 0]
-        numbers = [self.row_of[id] for id in batch["id"]]
-        rows = torch.tensor(numbers).to(out.video.device, non_blocking=True)
-        if self.features is not None:
-            return rows, self.features[rows]
-        return rows, self.model.encode_captions(self.tokens[rows], max(self.lengths[number] for number in numbers))
-
-    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        if self.loss.merge_positives:
-            same = self.rows[:, None] == self.rows
-        else:
-            same = torch.eye(len(self.rows), dtype=torch.bool, device=self.rows.device)
-        scale = self.model.logit_scale.exp()
-        return {"contrast": loss_functions.contrastive_loss(out.video, out.captions, scale, same)}
 
 
 register(EmoClip())

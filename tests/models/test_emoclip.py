@@ -60,10 +60,6 @@ def test_a_class_is_the_mean_of_its_texts_at_unit_length(texts):
     assert np.allclose(prototypes(texts, None), [unit_mean(rows) for rows in texts.numpy()], atol=1e-6)
 
 
-def test_one_text_a_class_is_the_class(texts):
-    torch.testing.assert_close(prototypes(texts[:, :1], None), texts[:, 0])
-
-
 def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
     """Not the mean of all texts: each part counts the same, however well its texts agree."""
     parts = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]])
@@ -71,11 +67,6 @@ def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
     got = prototypes(texts, parts).numpy()
     assert np.allclose(got, [*single, unit_mean(single[:2]), unit_mean(single)], atol=1e-6)
     assert np.abs(got[3] - unit_mean(texts[:2].flatten(0, 1).numpy())).max() > 1e-3
-
-
-def test_two_parts_at_right_angles_make_their_bisector():
-    got = prototypes(torch.eye(2, 3)[:, None], torch.tensor([[1.0, 1.0]]))
-    assert got.tolist() == [pytest.approx([math.sqrt(0.5), math.sqrt(0.5), 0])]
 
 
 # -- forward --------------------------------------------------------------------------------------------------------

@@ -55,8 +55,8 @@ def test_each_task_has_its_shape_and_the_others_are_none():
     frames = torch.randn(2, 9, 12)
     out = build()(frames)
     assert out.va.shape == (2, 9, 2) and out.expr.shape == (2, 9, 8) and out.au.shape == (2, 9, 12)
-    only = build(tasks=("expr",), num_expressions=7)(frames)
-    assert only.va is None and only.au is None and only.expr.shape == (2, 9, 7)
+    only = build(tasks=("expr",))(frames)
+    assert only.va is None and only.au is None and only.expr.shape == (2, 9, 8)
 
 
 def test_the_published_sizes():
@@ -64,7 +64,8 @@ def test_the_published_sizes():
     model = SequenceModel(768, tasks=("va",))
     transformer = 8 * (3 * (512 * 512 + 512) + 512 * 512 + 512 + 2 * (512 * 512 + 512) + 4 * 512)
     head = 512 * 256 + 256 + 2 * 256 + 256 * 2 + 2
-    expected = 7_689_097 + 128 * 512 + 512 + transformer + head
+    tcn = 7_689_097  # published
+    expected = tcn + 128 * 512 + 512 + transformer + head
     assert sum(p.numel() for p in model.parameters()) == expected
     layer = model.transformer[0]
     assert layer.activation is torch.nn.functional.relu and not layer.norm_first
@@ -84,17 +85,6 @@ def test_padding_on_either_side_changes_no_frame(changes, grad):
     assert short.std(dim=1).min() > 0.01  # frames differ
     assert (padded[~padding] - short.flatten(0, 1)).abs().max() < 1e-6
     assert (padded[padding] == 0).all()
-
-
-def test_padding_changes_no_frame_at_the_published_size():
-    torch.manual_seed(0)
-    model, frames = SequenceModel(768).eval(), torch.randn(1, 40, 768)
-    padding = gaps_at(1, 60, (0, [*range(12), *range(52, 60)]))
-    longer = torch.zeros(1, 60, 768)
-    longer[~padding] = frames[0]
-    with torch.no_grad():
-        short, padded = everything(model(frames))[0], everything(model(longer, padding))[~padding]
-    assert (padded - short).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("changes", ABLATIONS, ids=str)
@@ -175,7 +165,7 @@ def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
 
 @pytest.mark.parametrize(
     "changes",
-    [*ABLATIONS, {"tasks": ("au",)}, {"num_expressions": 7, "tasks": ("va", "expr")}, {"channels": (9,), "kernel": 5}],
+    [*ABLATIONS, {"tasks": ("au",)}, {"tasks": ("va", "expr")}, {"channels": (9,), "kernel": 5}],
     ids=str,
 )
 def test_sizes_come_from_the_tensors(changes):
@@ -192,12 +182,7 @@ def test_sizes_come_from_the_tensors(changes):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [
-        ({"tasks": ("va", "pain")}, "va, expr, au, not pain"),
-        ({"tasks": ()}, "not nothing"),
-        ({"width": 18}, "width 18 cannot be cut into 4 heads"),
-        ({"width": 15, "heads": 3, "positions": True}, "even width, not 15"),
-    ],
+    [({"tasks": ()}, "not nothing"), ({"width": 18}, "width 18 cannot be cut into 4 heads")],
 )
 def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message):
@@ -278,29 +263,16 @@ def test_the_tcn_equals_torchs_convolutions(causal, missing):
     padding = gaps_at(1, 9, (0, missing))
     got, expected = net(frames, padding), tcn_by_torch(net, frames, causal, missing)
     assert torch.allclose(got[~padding], expected[~padding], atol=1e-9)
-    if not missing:
-        assert torch.equal(net(frames), got)
 
 
-def test_the_tcn_has_the_published_number_of_parameters():
-    assert sum(p.numel() for p in TemporalConvNet(768).parameters()) == 7_689_097
-
-
-def changed_by_an_impulse(net, L=260):
-    frames = torch.randn(1, L, 6, dtype=torch.float64)
+@pytest.mark.parametrize(("causal", "reach"), [(True, range(100, 157)), (False, range(72, 129))])
+def test_an_impulse_at_frame_100_reaches_56_frames_behind_it_or_28_on_both_sides(causal, reach):
+    net, frames, padding = small_tcn(kernel=5, causal=causal), torch.randn(1, 260, 6).double(), gaps_at(1, 260)
     changed = frames.clone()
     changed[0, 100] += 1
     with torch.no_grad():
-        differs = (net(frames) != net(changed)).any(dim=-1)[0]
-    return differs.nonzero()[:, 0].tolist()
-
-
-def test_an_impulse_at_frame_100_reaches_frames_100_to_156():
-    assert changed_by_an_impulse(small_tcn(kernel=5)) == list(range(100, 157))
-
-
-def test_without_causality_it_reaches_as_far_to_both_sides():
-    assert changed_by_an_impulse(small_tcn(kernel=5, causal=False)) == list(range(72, 129))
+        differs = (net(frames, padding) != net(changed, padding)).any(dim=-1)[0]
+    assert differs.nonzero()[:, 0].tolist() == list(reach)
 
 
 def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():

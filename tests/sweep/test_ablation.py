@@ -16,7 +16,7 @@ from analysis.results import Predictions
 from engine.run_hash import stored_hash
 from sweep import table
 from sweep.plan import BASE, PlannedRun, Variant
-from sweep.pooled import FinishedRun
+from sweep.scores import FinishedRun
 from tests.support.pictures import REAL, pixels_of
 from tests.support.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
 from tests.support.tools import RANDOM_CLIP, ROOT, Run

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.series import stored_series
-from sweep.seeds import number_metrics
+from sweep.scores import number_metrics
 from tests.support.affect import write_set as write_videos
 from tests.support.rescored import rows_of, scores_of
 from tests.support.resuming import assert_same_end, at_forward, call, one_line, send, snapshot, write_small
