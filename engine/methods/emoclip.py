@@ -182,8 +182,8 @@ class EmoClip(Method):
             temporal=build.temporal_like(state, "temporal.", heads=HEADS),
             text_encoder=towers.TextTower(shape) if has_text else None,
             token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
-            tokens=torch.zeros_like(state["tokens"]) if has_text else None,
-            parts=torch.zeros_like(state["parts"]) if "parts" in state else None,
+            tokens=state["tokens"] if has_text else None,
+            parts=state.get("parts"),
             readout=readout,
             logit_scale=0.0,
         )

@@ -32,7 +32,8 @@ def state():
 
 
 def same(got: Clip, state) -> bool:
-    return got.shape == SHAPE and all(torch.equal(v, state[k].float()) for k, v in got.openai_state().items())
+    pairs = [(value, state[key].float()) for key, value in got.openai_state().items()]
+    return got.shape == SHAPE and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 
 def write_torch(state, path):

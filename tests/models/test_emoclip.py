@@ -125,13 +125,6 @@ def test_the_scale_starts_at_clips_and_learns():
     assert math.exp(model.logit_scale.item()) == pytest.approx(100, rel=1e-3)
 
 
-def test_frames_that_were_encoded_before_give_the_same():
-    model, _, _ = build()
-    with torch.no_grad():
-        direct, in_steps = model(frames()), model.head(*model.encode_frames(frames()))
-    assert torch.equal(direct.logits, in_steps.logits)
-
-
 def test_encoded_texts_replace_the_models_own():
     model, _, _ = build()
     with torch.no_grad():

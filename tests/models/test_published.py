@@ -1,7 +1,6 @@
 """Published files of every family: keys, recovered texts, and logits against the published arithmetic by hand."""
 
 import json
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -141,13 +140,6 @@ def test_fewer_frames_take_the_first_positions(write, views):
     short = [view[:, :5] for view in views]
     published = files.clip_caer(Recipe())
     assert_close(score(write(published), {}, *short), learnable_texts()(published, *short))
-
-
-def test_names_may_have_a_prefix_and_numbers_half_precision(write, views):
-    published = files.clip_caer(Recipe())
-    state = OrderedDict((f"module.{key}", tensor.half()) for key, tensor in published.state.items())
-    halved = Published(state, published.prompts)
-    assert_close(score(write(halved), {}, *views), learnable_texts()(halved, *views))
 
 
 def test_what_a_file_was_made_with_is_read_from_its_tensors(write):

@@ -10,8 +10,7 @@ from torch import nn
 
 from models.build import State
 from models.clip_towers import UninitialisedWeights
-from models.losses import action_unit_loss, ccc_loss, expression_loss
-from models.sequence import FrameNorm, NormedConv, SequenceModel, TemporalConvNet, sequence_like, sinusoids
+from models.sequence import FrameNorm, SequenceModel, TemporalConvNet, sequence_like, sinusoids
 from utils.errors import UserError
 
 SMALL = {"channels": (12, 10, 8), "kernel": 3, "width": 16, "layers": 2, "heads": 4, "hidden": 20, "readout_width": 14}
@@ -194,29 +193,6 @@ def test_features_of_another_width_are_refused():
         build()(torch.randn(1, 4, 10))
 
 
-def test_it_learns_three_tasks_at_once():
-    """Labels are a fixed function of the features; the first losses are far from 0, the last ones near."""
-    torch.manual_seed(0)
-    frames = torch.randn(8, 30, 12)
-    padding = gaps_at(8, 30, (0, slice(20, 30)), (3, slice(0, 5)))
-    va = torch.tanh(frames[..., :2])
-    expr = frames[..., 2:10].argmax(dim=-1)
-    au = (frames[..., :3] > 0).float().repeat(1, 1, 4)
-    model = SequenceModel(12, **(SMALL | {"width": 32, "dropout": 0.0}))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    history = []
-    for _ in range(150):
-        out = model(frames, padding)
-        losses = [ccc_loss(out.va, va, padding), expression_loss(out.expr, expr, padding)]
-        losses.append(action_unit_loss(out.au, au, padding))
-        optimizer.zero_grad()
-        sum(losses).backward()
-        optimizer.step()
-        history.append([loss.item() for loss in losses])
-    assert history[0][0] > 1.5 and history[0][1] > 1.5 and history[0][2] > 0.6
-    assert all(last < first / 2 for first, last in zip(history[0], history[-1], strict=True)), history[-1]
-
-
 # -- the TCN --------------------------------------------------------------------------------------------------------
 
 
@@ -285,19 +261,6 @@ def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():
             assert weight.std().item() == pytest.approx(0.01, rel=0.03)
     assert net.blocks[0].shortcut is None
     assert net.blocks[1].shortcut.weight.std().item() == pytest.approx(0.01, rel=0.06)
-
-
-def test_length_and_direction_are_apart():
-    torch.manual_seed(0)
-    conv, x = NormedConv(3, 4, 3, dilation=1, causal=True), torch.randn(1, 3, 8)
-    before = conv(x)
-    with torch.no_grad():
-        conv.direction *= 7
-    assert torch.allclose(conv(x), before, atol=1e-6)
-    with torch.no_grad():
-        conv.length *= 2
-        conv.bias *= 2
-    assert torch.allclose(conv(x), 2 * before, atol=1e-6)
 
 
 def test_an_even_kernel_has_no_middle():
