@@ -109,13 +109,12 @@ def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -
 class FeatureTask(ClipTask):
     """Returns video features (B, D) in the place of logits."""
 
+    has_texts = False
+
     def forward(self, batch: dict[str, Any]) -> Output:
         frames, _ = self.model.encode_frames(batch["face"])
         feature = self.model.temporal(frames).float()
         return Output(feature, feature, None)
-
-    def fix_texts(self) -> None:
-        pass
 
 
 def open_views(targets: Targets, opened: Opened, config: Config, session: Session) -> Views:

@@ -237,7 +237,7 @@ def finished(variant, seed, label, wrong, score=0.0):
     """A run that misclassifies the clips in ``wrong``."""
     predicted = label.copy()
     predicted[list(wrong)] = 1 - predicted[list(wrong)]
-    result = FinishedRun(PlannedRun("", {}, variant=variant, seed=seed), Path(f"{variant.name}/{seed}"))
+    result = FinishedRun(PlannedRun("", {"seed": seed}, variant=variant), Path(f"{variant.name}/{seed}"))
     N = len(label)
     predictions = Predictions(("a", "b"), [str(n) for n in range(N)], [None] * N, label, np.eye(2)[predicted])
     vars(result).update(predictions=predictions, metrics=dict.fromkeys(("uar", "war", "macro_f1"), score))
