@@ -47,7 +47,7 @@ class Peak(Method):
     task = PeakTask
     defaults = ONE_STREAM | {"optimizer": "AdamW", "lr": 0.01}
     reads = CLIP_OPTIONS | {"class losses"}
-    parts = (*CLASS_SIZE_PARTS, Part("fine-tuning", {"lr_image_encoder": 0.0}, lambda c: c.optim.lr_image_encoder > 0))
+    parts = (*CLASS_SIZE_PARTS, Part("fine-tuning", {"lr_image_encoder": 0.0}))
 
     def build(self, config, classes, clip):
         return PeakModel(clip.visual, clip.shape.embed_dim, len(classes))

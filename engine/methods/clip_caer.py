@@ -66,11 +66,8 @@ def prompts_are_idle(config: Config) -> bool:
 
 
 PUBLISHED = {"slerp_weight": 0.0, "adapter": "none"}
-PROMPT_PART = Part(
-    "learnable prompts",
-    {"tune_prompts": False, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0},
-    lambda c: c.model.tune_prompts,
-)
+NO_TEXT_LOSSES = {"mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
+PROMPT_PART = Part("learnable prompts", {"tune_prompts": False} | NO_TEXT_LOSSES, lambda c: c.model.tune_prompts)
 
 
 class PromptTask(ClassifierTask):
@@ -112,9 +109,9 @@ class ClipCaer(Method):
     reads = CLIP_OPTIONS | {"prompts", "class losses", "two streams"}
     parts = (
         Part("adapter (EAA)", {"adapter": "none"}, uses_adapter),
-        Part("IEC", {"slerp_weight": 0.0}, uses_iec),
-        Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.loss.mi_loss_weight > 0 and c.model.tune_prompts),
-        Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.loss.dc_loss_weight > 0 and c.model.tune_prompts),
+        Part("IEC", {"slerp_weight": 0.0}),
+        Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
+        Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
         PROMPT_PART,
         *CLASS_SIZE_PARTS,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),

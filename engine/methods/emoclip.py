@@ -129,12 +129,8 @@ class EmoClip(Method):
         ("eval", "regression"): "engine.regress:evaluate_regression",
     }
     parts = (
-        Part("weighted sampler", {"use_weighted_sampler": False}, lambda c: c.loss.use_weighted_sampler),
-        Part(
-            "merged captions",
-            {"merge_positives": False},
-            lambda c: c.loss.merge_positives and c.loss.caption_source == "clip",
-        ),
+        Part("weighted sampler", {"use_weighted_sampler": False}),
+        Part("merged captions", {"merge_positives": False}, lambda c: c.loss.caption_source == "clip"),
     )
     published_options = defaults | {"downsample": 4, "swapped_heads": True}
     published = {
