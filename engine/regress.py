@@ -108,13 +108,12 @@ def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -
 class FeatureTask(ClipTask):
     """Returns video features (B, D) in the place of logits."""
 
+    has_texts = False
+
     def forward(self, batch: dict[str, Any]) -> Output:
         frames, _ = self.model.encode_frames(batch["face"])
         feature = self.model.temporal(frames).float()
         return Output(feature, feature, None)
-
-    def fix_texts(self) -> None:
-        pass
 
 
 def open_views(targets: Targets, opened: Opened, config: Config, session: Session) -> Views:
@@ -203,11 +202,9 @@ def fit_readout(features: Tensor, values: Tensor, config: Config, name: str) -> 
 def train_readout(readout: nn.Sequential, features: Tensor, values: Tensor, config: Config) -> None:
     optimizer = build_optimizer([{"params": list(readout.parameters()), "lr": config.optim.lr}], config.optim)
     schedule = build_schedule(optimizer, config.optim)
-    is_known = ~values.isnan()
     for _ in range(config.optim.epochs):
         for rows in torch.randperm(len(features)).split(config.optim.batch_size):
-            predicted = readout(features[rows])
-            loss = regression_loss(predicted, values[rows], is_known[rows], config.loss.regression_loss)
+            loss = regression_loss(readout(features[rows]), values[rows], config.loss.regression_loss)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -221,9 +218,9 @@ def column_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, deviation.where(deviation > CONSTANT * rows.nan_to_num().abs().amax(0), 0.0)
 
 
-def regression_loss(predicted: Tensor, target: Tensor, is_known: Tensor, kind: str) -> Tensor:
-    """Return the mean squared error of the known targets, or the mean of 1 - CCC over the columns (B, K)."""
-    target = target.nan_to_num()
+def regression_loss(predicted: Tensor, target: Tensor, kind: str) -> Tensor:
+    """Return the mean squared error of (B, K) where targets are known, or the mean of 1 - CCC over the columns."""
+    is_known, target = ~target.isnan(), target.nan_to_num()
     if kind == "mse":
         return weighted_mean((predicted - target).square(), is_known.float())
     return weighted_mean(1 - concordance(predicted, target, is_known), (is_known.sum(dim=0) >= 2).float())

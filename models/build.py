@@ -1,15 +1,15 @@
 """Parts of models: made from options, or of the sizes that the tensors of a checkpoint have."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_backbone import tokenize
-from models.clip_towers import TEXT_LENGTH, Clip, count_blocks
+from models.clip_towers import TEXT_LENGTH, Clip, count_blocks, fixed_seed
 from models.temporal import TemporalTransformer
 from models.text import PromptLearner, with_placeholders
 
@@ -36,8 +36,8 @@ def parts_matrix(parts: Sequence[Sequence[int]] | None) -> Tensor | None:
 @torch.no_grad()
 def encode_classes(clip: Clip, texts: ClassTexts) -> Tensor:
     """Return the unit features (C, P, D) of C × P texts."""
-    flat = clip.encode_text(tokenize([text for row in texts for text in row]))
-    return F.normalize(flat, dim=-1).view(len(texts), -1, flat.shape[-1])
+    features = clip.encode_text(class_tokens(texts).flatten(0, 1))
+    return F.normalize(features, dim=-1).view(len(texts), -1, features.shape[-1])
 
 
 @torch.no_grad()
@@ -114,10 +114,6 @@ def has_part(state: Collection[str], prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state)
 
 
-@contextmanager
-def seeded(seed: int, part: str) -> Iterator[None]:
+def seeded(seed: int, part: str) -> AbstractContextManager[None]:
     """Draw the weights of each part from a stream of its own, so that leaving one part out changes no other."""
-    part_seed = int.from_bytes(hashlib.sha256(f"{seed} {part}".encode()).digest()[:7], "big")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(part_seed)
-        yield
+    return fixed_seed(int.from_bytes(hashlib.sha256(f"{seed} {part}".encode()).digest()[:7], "big"))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, UninitialisedWeights, shape_of
+from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, UninitialisedWeights, fixed_seed, shape_of
 from utils.archive import read_archive
 from utils.errors import UserError, closest, first_line
 
@@ -26,8 +26,7 @@ _libraries: list[torch.library.Library] = []
 def load_clip(name: str, seed: int = 0) -> Clip:
     """Return the CLIP of an OpenAI name or a local file, or a ``random`` one, which alone depends on ``seed``."""
     if name == RANDOM:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with fixed_seed(seed):
             return Clip(RANDOM_SHAPE)
     return clip_from_state(read_archive(find_clip(name)), f"--clip-path {name}")
 

@@ -1,6 +1,8 @@
 """CLIP's two towers, with the parameter names of OpenAI's release, so that any CLIP state dict loads as it is."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -263,6 +265,14 @@ class Clip(nn.Module):
 
     def openai_state(self) -> dict[str, Tensor]:
         return {key.removeprefix("text."): value for key, value in self.state_dict().items()}
+
+
+@contextmanager
+def fixed_seed(seed: int) -> Iterator[None]:
+    """Draw random numbers from ``seed`` inside, and leave the generator outside as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 class UninitialisedWeights(TorchFunctionMode):

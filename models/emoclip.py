@@ -37,7 +37,6 @@ class EmoClip(VideoClassifier):
         self.register_buffer("tokens", None)
         self.register_buffer("parts", None)
         self.set_classes(tokens, parts)
-        self.register_load_state_dict_post_hook(lambda model, _: model.set_classes(model.tokens, model.parts))
 
     def set_classes(self, tokens: Tensor | None, parts: Tensor | None) -> None:
         self.tokens, self.parts = tokens, parts

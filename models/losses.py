@@ -106,9 +106,9 @@ def _retrieval_loss(logits: Tensor, same: Tensor) -> Tensor:
 # --- frames of long videos
 
 
-def ccc_loss(predicted: Tensor, label: Tensor, padding: Tensor | None = None) -> Tensor:
+def ccc_loss(predicted: Tensor, label: Tensor, padding: Tensor) -> Tensor:
     """(B, L, 2) both: 1 - CCC of valence plus 1 - CCC of arousal, each over all labelled frames of the batch."""
-    is_labelled = ~label.isnan() & _has_frame(padding, label)
+    is_labelled = ~label.isnan() & ~padding[..., None]
     predicted, label, is_labelled = (values.flatten(0, 1) for values in (predicted, label, is_labelled))  # (B * L, 2)
     return torch.where(is_labelled.any(dim=0), 1 - concordance(predicted, label, is_labelled), 0.0).sum()
 
@@ -130,14 +130,14 @@ def concordance(predicted: Tensor, label: Tensor, is_labelled: Tensor) -> Tensor
 def expression_loss(
     logits: Tensor,
     label: Tensor,
-    padding: Tensor | None = None,
+    padding: Tensor,
     *,
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
     """``logits`` (B, L, C), ``label`` (B, L): ``classification_loss`` over labelled frames."""
-    is_labelled, label = (label >= 0) & _has_frame(padding, label), label.clamp(min=0)
+    is_labelled, label = (label >= 0) & ~padding, label.clamp(min=0)
     logits = torch.where(is_labelled[..., None], logits, 0.0)  # NaN elsewhere must not reach the gradient
     weights = is_labelled.float() if class_weights is None else is_labelled * class_weights[label]
     losses = clip_losses(
@@ -147,10 +147,10 @@ def expression_loss(
 
 
 def action_unit_loss(
-    logits: Tensor, label: Tensor, padding: Tensor | None = None, *, positive_weights: Tensor | None = None
+    logits: Tensor, label: Tensor, padding: Tensor, *, positive_weights: Tensor | None = None
 ) -> Tensor:
     """(B, L, K) both: binary cross-entropy over labelled units; ``positive_weights`` (K,) multiply active ones."""
-    is_labelled = (label >= 0) & _has_frame(padding, label)  # NaN >= 0 is False
+    is_labelled = (label >= 0) & ~padding[..., None]  # NaN >= 0 is False
     logits, target = (torch.where(is_labelled, values, 0.0).float() for values in (logits, label))
     losses = F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weights, reduction="none")
     return weighted_mean(losses, is_labelled.float())
@@ -160,10 +160,3 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean; 0, with a graph, where all weights are 0."""
     total = weights.sum()
     return (values * weights).sum() / torch.where(total > 0, total, 1.0)
-
-
-def _has_frame(padding: Tensor | None, label: Tensor) -> Tensor | bool:
-    """Return where there is a frame, in a shape that fits ``label`` (B, L) or (B, L, K)."""
-    if padding is None:
-        return True
-    return ~padding if label.dim() == 2 else ~padding[..., None]

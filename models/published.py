@@ -217,17 +217,11 @@ def _count_blocks(state: Iterable[str], prefix: str) -> int:
 # --- prompt texts
 
 
-@dataclass
-class Recovered:
-    """``end`` (R,): the row of each text's end; ``lengths`` (R,): its tokens without start and end."""
+def recover_texts(rows: Tensor, embedding: Tensor, first: int) -> tuple[list[str], Tensor]:
+    """Return the texts of stored embeddings ``rows`` (R, L, W), and the row (R,) of each text's end.
 
-    texts: list[str]
-    end: Tensor
-    lengths: Tensor
-
-
-def recover_texts(rows: Tensor, embedding: Tensor, first: int) -> Recovered:
-    """Return the texts of stored embeddings ``rows`` (R, L, W), in which the class text begins at row ``first``."""
+    The class text begins at row ``first``.
+    """
     ids = find_rows(rows.flatten(0, 1), embedding).view(rows.shape[:2])
     is_end = ids == END_OF_TEXT
     without_end = (~is_end.any(dim=1)).nonzero().flatten().tolist()
@@ -235,7 +229,7 @@ def recover_texts(rows: Tensor, embedding: Tensor, first: int) -> Recovered:
         raise UserError(f"prompt {without_end[0] + 1} holds no row of the token embedding that ends a text")
     end = is_end.int().argmax(dim=1)
     texts = [_spell(row[first:stop].tolist()) for row, stop in zip(ids, end.tolist(), strict=True)]
-    return Recovered(texts, end, end - first)
+    return texts, end
 
 
 def find_rows(rows: Tensor, embedding: Tensor) -> Tensor:

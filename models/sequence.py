@@ -1,14 +1,13 @@
 """Emotion in every frame of a video: features → TCN → transformer → valence-arousal, expression, action units."""
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.clip_towers import count_blocks
+from models.clip_towers import count_blocks, fixed_seed
 from utils.errors import UserError
 
 SIZES = {"va": 2, "expr": 8, "au": 12}  # numbers per frame, of each task
@@ -46,32 +45,33 @@ class SequenceModel(nn.Module):
         dropout: float = 0.3,
         positions: bool = False,
         readout_width: int = 256,
-        num_expressions: int = SIZES["expr"],
         with_tcn: bool = True,
         with_transformer: bool = True,
     ) -> None:
         """``width``, ``heads`` and ``hidden`` are the transformer's; ``positions`` adds sinusoidal ones before it."""
         super().__init__()
-        check_sizes(tasks, width, heads, positions)
+        if not tasks:
+            raise UserError(f"a sequence model predicts some of {', '.join(SIZES)}, not nothing")
+        if width % heads:
+            raise UserError(f"a transformer of width {width} cannot be cut into {heads} heads")
         seeds = dict(zip(PARTS, torch.randint(2**62, (len(PARTS),)).tolist(), strict=True))
         self.features, self.positions = features, positions
         self.tcn = self.transformer = None
         if with_tcn:
-            with seeded(seeds["tcn"]):
+            with fixed_seed(seeds["tcn"]):
                 self.tcn = TemporalConvNet(features, channels=channels, kernel=kernel, causal=causal, dropout=dropout)
-        with seeded(seeds["project"]):
+        with fixed_seed(seeds["project"]):
             self.project = nn.Linear(channels[-1] if with_tcn else features, width)
         if with_transformer:
-            with seeded(seeds["transformer"]):
+            with fixed_seed(seeds["transformer"]):
                 blocks = [
                     nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(layers)
                 ]
                 self.transformer = nn.ModuleList(blocks)
-        sizes = SIZES | {"expr": num_expressions}
         self.readouts = nn.ModuleDict()
         for task in (task for task in SIZES if task in tasks):
-            with seeded(seeds[task]):
-                self.readouts[task] = build_frame_readout(width, readout_width, sizes[task])
+            with fixed_seed(seeds[task]):
+                self.readouts[task] = build_frame_readout(width, readout_width, SIZES[task])
 
     def forward(self, features: Tensor, padding: Tensor | None = None) -> SequenceOutput:
         """``features`` (B, L, D); ``padding`` (B, L) is True where there is no frame, whatever stands there."""
@@ -104,24 +104,6 @@ class SequenceModel(nn.Module):
         return out
 
 
-def check_sizes(tasks: Collection[str], width: int, heads: int, positions: bool) -> None:
-    unknown = sorted(set(tasks) - set(SIZES))
-    if unknown or not tasks:
-        raise UserError(f"a sequence model predicts some of {', '.join(SIZES)}, not {', '.join(unknown) or 'nothing'}")
-    if width % heads:
-        raise UserError(f"a transformer of width {width} cannot be cut into {heads} heads")
-    if positions and width % 2:
-        raise UserError(f"sinusoidal positions come in pairs: they need an even width, not {width}")
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw random numbers from ``seed`` inside, and leave the generator outside as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def sequence_like(
     state: dict[str, Tensor],
     *,
@@ -140,8 +122,6 @@ def sequence_like(
     sizes = {"channels": [len(conv) for conv in convs], "kernel": convs[0].shape[2]} if convs else {}
     if layers:
         sizes["hidden"] = len(state["transformer.0.linear1.weight"])
-    if "expr" in tasks:
-        sizes["num_expressions"] = len(state["readouts.expr.2.weight"])
     return SequenceModel(
         convs[0].shape[1] if convs else state["project.weight"].shape[1],
         tasks=tasks,
@@ -193,11 +173,11 @@ class ConvBlock(nn.Module):
             nn.init.normal_(self.shortcut.weight, std=TCN_STD)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, missing: Tensor) -> Tensor:
         """``x`` (B, inputs, L); ``missing`` (B, 1, L) is True where there is no frame: each convolution reads 0."""
-        x = _blank(x, missing)
+        x = x.masked_fill(missing, 0.0)  # also where NaN stands
         inner = self.dropout(self.first_bend(self.first(x)))
-        inner = self.dropout(self.second_bend(self.second(_blank(inner, missing))))
+        inner = self.dropout(self.second_bend(self.second(inner.masked_fill(missing, 0.0))))
         return self.last_bend(inner + (x if self.shortcut is None else self.shortcut(x)))
 
 
@@ -224,17 +204,12 @@ class TemporalConvNet(nn.Module):
             for i, (inputs, outputs) in enumerate(zip((width, *channels), channels, strict=False))
         )
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, padding: Tensor) -> Tensor:
         """``padding`` (B, L) is True where there is no frame; what comes out there means nothing."""
-        x, missing = frames.transpose(1, 2), None if padding is None else padding[:, None]  # (B, D, L)
+        x = frames.transpose(1, 2)  # (B, D, L)
         for block in self.blocks:
-            x = block(x, missing)
+            x = block(x, padding[:, None])
         return x.transpose(1, 2)
-
-
-def _blank(x: Tensor, missing: Tensor | None) -> Tensor:
-    """Return zeros where there is no frame, also where NaN stands there."""
-    return x if missing is None else x.masked_fill(missing, 0.0)
 
 
 class FrameNorm(nn.BatchNorm1d):

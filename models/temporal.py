@@ -13,20 +13,20 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(heads * head_width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """``x`` (B, L, D); ``visible`` (B, 1, 1, L) is True where a token may be attended to."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) → (B, L, D)."""
         B, L, _ = x.shape
         query, key, value = self.to_qkv(x).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, L, width)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        mixed = F.scaled_dot_product_attention(query, key, value)
         return self.dropout(self.to_out(mixed.transpose(1, 2).reshape(B, L, -1)))
 
-    def read_first(self, x: Tensor, visible: Tensor | None) -> Tensor:
+    def read_first(self, x: Tensor) -> Tensor:
         """(B, L, D) → (B, 1, D): the same for the first token alone."""
         B, L, _ = x.shape
         width = self.to_out.in_features
         query = F.linear(x[:, :1], self.to_qkv.weight[:width]).view(B, 1, self.heads, -1).transpose(1, 2)
         key, value = F.linear(x, self.to_qkv.weight[width:]).view(B, L, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        mixed = F.scaled_dot_product_attention(query, key, value)
         return self.dropout(self.to_out(mixed.reshape(B, 1, -1)))
 
 
@@ -45,13 +45,13 @@ class Block(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), visible)
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
         return x + self.feed_forward(self.feed_norm(x))
 
-    def read_first(self, x: Tensor, visible: Tensor | None) -> Tensor:
+    def read_first(self, x: Tensor) -> Tensor:
         """Return the first token's row alone, (B, 1, D). In the last block nothing reads the other rows."""
-        x = x[:, :1] + self.attention.read_first(self.attention_norm(x), visible)
+        x = x[:, :1] + self.attention.read_first(self.attention_norm(x))
         return x + self.feed_forward(self.feed_norm(x))
 
 
@@ -80,27 +80,18 @@ class TemporalTransformer(nn.Module):
         self.pool = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1)) if pooled else None
         self.blocks = nn.ModuleList(Block(width, heads, head_width, hidden, dropout) for _ in range(layers))
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """``padding`` (B, T) is True where there is no frame."""
+    def forward(self, frames: Tensor) -> Tensor:
         B, T, _ = frames.shape
         if T > self.max_frames:
             raise ValueError(f"{T} frames, but this temporal transformer holds positions for {self.max_frames}")
-        x, has_frame = frames, None if padding is None else ~padding
+        x = frames
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(B, -1, -1).to(frames.dtype), frames], dim=1)
-            has_frame = None if has_frame is None else F.pad(has_frame, (1, 0), value=True)
-        L = x.shape[1]
-        x = x + self.positions[:, :L]
-        visible = None if has_frame is None else has_frame[:, None, None]  # (B, 1, 1, L)
+        x = x + self.positions[:, : x.shape[1]]
         *blocks, last = self.blocks
         for block in blocks:
-            x = block(x, visible)
+            x = block(x)
         if self.pool is None:
-            return last.read_first(x, visible)[:, 0]
-        return self._pool(last(x, visible), has_frame)
-
-    def _pool(self, x: Tensor, has_frame: Tensor | None) -> Tensor:
-        scores = self.pool(x)  # (B, T, 1)
-        if has_frame is not None:
-            scores = scores.masked_fill(~has_frame[..., None], float("-inf"))
-        return (scores.softmax(dim=1) * x).sum(dim=1)
+            return last.read_first(x)[:, 0]
+        x = last(x)
+        return (self.pool(x).softmax(dim=1) * x).sum(dim=1)  # the scores are (B, T, 1)

@@ -35,15 +35,8 @@ class PromptLearner(nn.Module):
         self.register_buffer("text", embedded[:, 1 + contexts :].clone())  # text, end, padding
         self.register_buffer("end", end.clone())
         self.register_buffer("text_lengths", text_lengths.clone())
-        self.register_buffer("order", None, persistent=False)
-        self.lay_out()
-        self.register_load_state_dict_post_hook(lambda prompts, _: prompts.lay_out())
-
-    def lay_out(self) -> None:
-        """Compute what follows from the texts alone: how many tokens matter, and the order of tokens in each row."""
-        self.length = length_of(self.end)
-        if self.position != "end":
-            self.order = self._order().to(self.text.device)
+        self.length = length_of(self.end)  # how many tokens matter
+        self.register_buffer("order", None if position == "end" else self._order(), persistent=False)
 
     def forward(self) -> Tensor:
         R = len(self.start)

@@ -63,7 +63,6 @@ class PlannedRun:
     flags: Options
     series_options: dict[str, Options] | None = None
     variant: Variant | None = None  # of an ablation
-    seed: int | None = None
 
     @cached_property
     def config(self) -> Config:
@@ -72,7 +71,7 @@ class PlannedRun:
 
     @property
     def title(self) -> str:
-        return self.name if self.variant is None else f"{self.variant.name}, seed {self.seed}"
+        return self.name if self.variant is None else f"{self.variant.name}, seed {self.flags['seed']}"
 
 
 def plan_series(config: Config, flags: Options) -> list[PlannedRun]:
@@ -111,8 +110,7 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
     for variant in variants_of(config):
         options = flags | variant.changes | SINGLE_TRAINING
         candidates = [
-            PlannedRun(f"{variant.folder}/seed-{seed}", options | {"seed": seed}, variant=variant, seed=seed)
-            for seed in seeds
+            PlannedRun(f"{variant.folder}/seed-{seed}", options | {"seed": seed}, variant=variant) for seed in seeds
         ]
         try:
             runs += [run for run in candidates if run.config]  # making the config checks it

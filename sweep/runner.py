@@ -31,8 +31,7 @@ from sweep.plan import (
     plan_series,
     variants_of,
 )
-from sweep.pooled import FinishedRun, write_pooled
-from sweep.seeds import write_seeds
+from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
 from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError

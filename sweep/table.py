@@ -14,7 +14,7 @@ from analysis.metrics import brackets
 from analysis.paired import ALPHA, SCORES, Pair, holm, mean_intervals, sd
 from engine.options import Config
 from sweep.plan import BASE
-from sweep.pooled import FinishedRun, require_same_clips
+from sweep.scores import FinishedRun, require_same_clips
 from utils.runlog import RunLog
 from utils.text import markdown_table, plural, text_table
 
@@ -42,7 +42,8 @@ def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], 
         "selected_on": first.metrics["selected_on"],
         "clips": clips,
         "runs": {
-            str(f.folder): {"variant": f.run.variant.name, "seed": f.run.seed, "reused": f.reused} for f in finished
+            str(f.folder): {"variant": f.run.variant.name, "seed": f.run.flags["seed"], "reused": f.reused}
+            for f in finished
         },
     }
     log.write_json("ablation.json", ablation)
@@ -67,10 +68,10 @@ def make_rows(finished: list[FinishedRun], groups: Groups | None) -> list[Row]:
     variants: dict[str, list[FinishedRun]] = {}
     for result in finished:
         variants.setdefault(result.run.variant.name, []).append(result)
-    base = {result.run.seed: result.predictions.predicted for result in next(iter(variants.values()))}
+    base = {result.run.flags["seed"]: result.predictions.predicted for result in next(iter(variants.values()))}
     rows = []
     for results in variants.values():
-        variant, seeds = results[0].run.variant, [result.run.seed for result in results]
+        variant, seeds = results[0].run.variant, [result.run.flags["seed"] for result in results]
         predicted = np.stack([result.predictions.predicted for result in results])  # (S, N)
         scores = {name: [result.metrics[name] for result in results] for name in SCORES}
         row = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.affwild import FRAME_FOLDERS, Video, describe_videos, read_task_sets
-from dataloader.loader import Loader, collate
+from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from dataloader.sequences import FeatureSource, WindowDataset
 from engine.methods.sequence import labels_of, tasks_of
@@ -77,27 +77,12 @@ def training_windows(sets: VideoSets, config: Config, session: Session) -> tuple
     """Return a loader of shuffled training windows, which begin at other frames in every epoch, and their order."""
     options, seed = config.sequence, config.run.seed
     windows = WindowDataset(sets.train, sets.features, options.window, options.stride, training=True, seed=seed)
-    order = ClipOrder(len(windows), seed)
-    return window_loader(windows, order, config.optim.batch_size, config, session), order
+    order, size, workers = ClipOrder(len(windows), seed), config.optim.batch_size, config.run.workers
+    return build_loader(windows, order, batch_size=size, workers=workers, pin_memory=session.pin_memory), order
 
 
 def evaluation_windows(videos: list[Video], features: FeatureSource, config: Config, session: Session) -> Loader:
     """Return a loader of all windows, video by video."""
     windows = WindowDataset(videos, features, config.sequence.window, config.sequence.stride, training=False)
-    order = ClipOrder(len(windows), 0, shuffle=False)
-    return window_loader(windows, order, config.optim.eval_batch_size or config.optim.batch_size, config, session)
-
-
-def window_loader(
-    windows: WindowDataset, order: ClipOrder, batch_size: int, config: Config, session: Session
-) -> Loader:
-    workers = min(config.run.workers, len(windows) // batch_size)
-    return Loader(
-        windows,
-        batch_size=batch_size,
-        sampler=order,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=session.pin_memory,
-        persistent_workers=workers > 0,
-    )
+    order, size = ClipOrder(len(windows), 0, shuffle=False), config.optim.eval_batch_size or config.optim.batch_size
+    return build_loader(windows, order, batch_size=size, workers=config.run.workers, pin_memory=session.pin_memory)

@@ -1,8 +1,4 @@
-"""Predictions for every frame of a video: overlapping windows averaged, then smoothed.
-
-The smoothing functions take ``missing`` (n,), True for frames that do not exist. These keep their values, and no
-average or majority reaches across them.
-"""
+"""Predictions for every frame of a video: overlapping windows averaged, then smoothed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,7 +13,6 @@ from engine.long_videos.data import evaluation_windows
 from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.session import Session
-from utils.errors import UserError
 from utils.runlog import progress_bar
 
 
@@ -39,11 +34,15 @@ def predict_videos(
     windows = predict_windows(task, progress_bar(watch(loader), len(loader), name), session)
     id, start, numbers = next(windows)
     for video in videos:
-        average = WindowAverage(len(video), task.width)
+        # sums and counts, so that memory grows with the number of frames and not with the number of windows
+        sums, counts = np.zeros((len(video), task.width)), np.zeros(len(video), dtype=np.int64)
         while id == video.id:
-            average.add(start, numbers)
+            stop = min(start + len(numbers), len(video))  # rows beyond the video's end are padding
+            sums[start:stop] += numbers[: stop - start]
+            counts[start:stop] += 1
             id, start, numbers = next(windows, (None, 0, None))
-        yield make_predictions(task, video, average.mean(), config.sequence.smooth)
+        assert counts.all(), "a frame that no window covers"
+        yield make_predictions(task, video, sums / counts[:, None], config.sequence.smooth)
 
 
 def predict_windows(
@@ -69,72 +68,26 @@ def make_predictions(task: SequenceTask, video: Video, numbers: np.ndarray, smoo
     return VideoPredictions(video, **values)
 
 
-class WindowAverage:
-    """The mean of all windows that cover a frame.
-
-    It keeps sums and counts, so that memory grows with the number of frames and not with the number of windows.
-    """
-
-    def __init__(self, n: int, width: int) -> None:
-        """``n`` frames of ``width`` numbers each."""
-        self.sums, self.counts = np.zeros((n, width)), np.zeros(n, dtype=np.int64)
-
-    def add(self, start: int, numbers: np.ndarray) -> None:
-        """Add a window (L, width) that begins at frame ``start``; rows beyond the video's end are padding."""
-        stop = min(start + len(numbers), len(self.counts))
-        self.sums[start:stop] += numbers[: stop - start]
-        self.counts[start:stop] += 1
-
-    def mean(self) -> np.ndarray:
-        """Return the means (n, width)."""
-        assert self.counts.all(), "a frame that no window covers"
-        return self.sums / self.counts[:, None]
-
-
 # -- smoothing ------------------------------------------------------------------------------------------------------
 
 
-def centred_mean(values: np.ndarray, width: int, missing: np.ndarray | None = None) -> np.ndarray:
-    """Return the mean (n, K) of ``width`` frames around each frame, of fewer near the ends of a video."""
-    if width < 1 or width % 2 == 0:
-        raise UserError(f"a mean over {width} frames has no centre: their number is odd")
-
-    def smooth(values: np.ndarray) -> np.ndarray:
-        sums, counts = window_sums(values.astype(float), width // 2, width // 2)
-        return (sums / counts[:, None]).astype(values.dtype)
-
-    return smooth_stretches(values, missing, smooth)
+def centred_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Return the mean (n, K) of ``width`` frames around each frame, an odd number; of fewer near the ends."""
+    sums, counts = window_sums(values.astype(float), width // 2, width // 2)
+    return (sums / counts[:, None]).astype(values.dtype)
 
 
-def majority(classes: np.ndarray, width: int = 40, missing: np.ndarray | None = None) -> np.ndarray:
+def majority(classes: np.ndarray, width: int) -> np.ndarray:
     """Return the most frequent class (n,) of ``width`` frames, ``width // 2`` of them before each frame.
 
     Of equally frequent classes the one wins that occurs nearest to the frame; at equal distance, the earlier one.
     """
-    if width < 1:
-        raise UserError(f"a majority of {width} frames: at least 1 is needed")
-
-    def smooth(classes: np.ndarray) -> np.ndarray:
-        names = np.unique(classes)
-        occurs = classes[:, None] == names  # (n, C)
-        counts, _ = window_sums(occurs.astype(np.int64), width // 2, width - width // 2 - 1)
-        # Distances stay below 2 n + 2, so one more occurrence outweighs every difference in distance.
-        ranks = counts * (2 * len(classes) + 2) - class_distances(occurs)
-        return names[ranks.argmax(axis=1)]
-
-    return smooth_stretches(classes, missing, smooth)
-
-
-def smooth_stretches(
-    values: np.ndarray, missing: np.ndarray | None, smooth: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Return ``values`` with each stretch of frames between missing ones smoothed alone."""
-    exists = np.ones(len(values), dtype=np.int8) if missing is None else (~missing).astype(np.int8)
-    edges = np.flatnonzero(np.diff(exists, prepend=0, append=0))
-    smoothed = values.copy()
-    for start, stop in edges.reshape(-1, 2):
-        smoothed[start:stop] = smooth(values[start:stop])
-    return smoothed
+    names = np.unique(classes)
+    occurs = classes[:, None] == names  # (n, C)
+    counts, _ = window_sums(occurs.astype(np.int64), width // 2, width - width // 2 - 1)
+    # Distances stay below 2 n + 2, so one more occurrence outweighs every difference in distance.
+    ranks = counts * (2 * len(classes) + 2) - class_distances(occurs)
+    return names[ranks.argmax(axis=1)]
 
 
 def window_sums(values: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:

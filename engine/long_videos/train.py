@@ -23,8 +23,8 @@ from engine.long_videos.data import (
     training_windows,
     video_set_facts,
 )
+from engine.long_videos.evaluate import score_and_write
 from engine.long_videos.predict import predict_videos
-from engine.long_videos.results import score_and_write
 from engine.loop import Loop
 from engine.methods import method_named
 from engine.methods.sequence import SequenceTask

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from models.published import Published
     from utils.distributed import Group
 
+# for every method: what takes seconds to import
 torch = Lazy("torch")
-options = Lazy("engine.options")
+build = Lazy("models.build")
+towers = Lazy("models.clip_towers")
 loss_functions = Lazy("models.losses")
+options = Lazy("engine.options")
 metrics = Lazy("analysis.metrics")
 distributed = Lazy("utils.distributed")
 
@@ -33,11 +36,14 @@ State = dict[str, "Tensor"]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a method that ``--drop-one`` leaves out: when it is on, and the options that leave it out."""
+    """A part of a method that ``--drop-one`` leaves out: the options that leave it out, and where it is on.
+
+    A part is off already where these options change nothing; ``is_on`` says what else it takes.
+    """
 
     name: str
     without: dict[str, Any]
-    is_on: Callable[[Config], bool]
+    is_on: Callable[[Config], bool] = lambda config: True
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Method:
 
     name: str
     summary: str  # for model cards
+    task: type[ClipTask]  # what the loop knows of the method
     defaults: Mapping[str, Any] = {}  # in place of the options' own
     reads: frozenset[str] = frozenset()
     tasks: tuple[str, ...] = ("classification",)
@@ -130,10 +137,6 @@ class Method:
 
     def rebuild(self, shape: ClipShape | None, state: State, config: Config) -> nn.Module:
         """Return a model of the sizes that the tensors of a checkpoint have; its weights are loaded afterwards."""
-        raise NotImplementedError
-
-    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> ClipTask:
-        """Return what the loop knows of the method; ``loss``: the options of the losses, for training alone."""
         raise NotImplementedError
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
@@ -266,11 +269,11 @@ def numbered_classes(count: int) -> Classes:
 
 
 CLASS_SIZE_PARTS = (
-    Part("logit adjustment", {"logit_adj": False}, lambda c: c.loss.logit_adj),
-    Part("class-balanced loss", {"class_balanced_loss": False}, lambda c: c.loss.class_balanced_loss),
-    Part("weighted sampler", {"use_weighted_sampler": False}, lambda c: c.loss.use_weighted_sampler),
-    Part("label smoothing", {"label_smoothing": 0.0}, lambda c: c.loss.label_smoothing > 0),
-    Part("focal loss", {"focal_gamma": 0.0}, lambda c: c.loss.focal_gamma > 0),
+    Part("logit adjustment", {"logit_adj": False}),
+    Part("class-balanced loss", {"class_balanced_loss": False}),
+    Part("weighted sampler", {"use_weighted_sampler": False}),
+    Part("label smoothing", {"label_smoothing": 0.0}),
+    Part("focal loss", {"focal_gamma": 0.0}),
 )
 ONE_STREAM = {"streams": "face", "adapter": "none", "slerp_weight": 0.0, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 # parts of options that every method of clips reads

@@ -16,7 +16,11 @@ from engine.methods.base import (
     Part,
     PublishedLayout,
     State,
+    build,
+    loss_functions,
     numbered_classes,
+    torch,
+    towers,
 )
 from engine.registry import register
 from utils.errors import UserError
@@ -26,18 +30,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataloader.classes import Classes
-    from engine.options import Config, LossOptions
+    from engine.options import Config
     from models.clip_caer import Output
     from models.clip_towers import Clip as ClipModel
     from models.clip_towers import ClipShape
     from models.published import Published
 
-torch = Lazy("torch")
-build = Lazy("models.build")
-adapters = Lazy("models.clip_caer")
 networks = Lazy("models.clip_caer")
-towers = Lazy("models.clip_towers")
-loss_functions = Lazy("models.losses")
 recovery = Lazy("models.published")
 
 
@@ -68,24 +67,51 @@ def prompts_are_idle(config: Config) -> bool:
 
 PUBLISHED = {"slerp_weight": 0.0, "adapter": "none"}
 NO_TEXT_LOSSES = {"mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
-PROMPT_PART = Part(
-    "learnable prompts",
-    {"tune_prompts": False} | NO_TEXT_LOSSES,
-    lambda c: c.model.tune_prompts,
-)
+PROMPT_PART = Part("learnable prompts", {"tune_prompts": False} | NO_TEXT_LOSSES, lambda c: c.model.tune_prompts)
+
+
+class PromptTask(ClassifierTask):
+    """Classes by learnable prompts, with the two text losses; for one stream or two."""
+
+    @property
+    def texts_learn(self) -> bool:
+        return self.model.prompts.context.requires_grad
+
+    @property
+    def needs_soft_texts(self) -> bool:
+        return self.model.classifies_with_soft_texts or self.trains_soft_texts
+
+    @property
+    def trains_soft_texts(self) -> bool:
+        """True where MI or DC has something to train."""
+        if not self.model.training or not self.model.prompts.context.requires_grad:
+            return False
+        return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        loss, logits = self.loss, out.logits
+        if loss.logit_adj:
+            logits = logits + loss.logit_adj_tau * self.log_priors
+        terms = {"classification": self.classification(logits, batch["label"])}
+        if self.trains_soft_texts:
+            soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
+            mi = loss_functions.scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
+            dc = loss_functions.scheduled_weight(loss.dc_loss_weight, epoch, loss.dc_warmup, loss.dc_ramp)
+            terms["mi"] = mi * loss_functions.mutual_information_loss(soft, descriptive)
+            terms["dc"] = dc * loss_functions.decorrelation_loss(soft)
+        return terms
 
 
 class ClipCaer(Method):
     name = "clip-caer"
     summary = "two streams, face and context, through one CLIP image encoder (CLIP-CAER)"
+    task = PromptTask
     reads = CLIP_OPTIONS | {"prompts", "class losses", "two streams"}
     parts = (
-        Part(
-            "adapter (EAA)", {"adapter": "none"}, lambda c: c.model.adapter != "none" and c.model.streams != "context"
-        ),
-        Part("IEC", {"slerp_weight": 0.0}, uses_iec),
-        Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.loss.mi_loss_weight > 0 and c.model.tune_prompts),
-        Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.loss.dc_loss_weight > 0 and c.model.tune_prompts),
+        Part("adapter (EAA)", {"adapter": "none"}, uses_adapter),
+        Part("IEC", {"slerp_weight": 0.0}),
+        Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
+        Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
         PROMPT_PART,
         *CLASS_SIZE_PARTS,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
@@ -123,7 +149,6 @@ class ClipCaer(Method):
         texts = classes.texts_of(options.text_type)
         descriptive = classes.texts_of("descriptive") if needs_descriptive_texts(config) else texts
         has_face, has_context = options.streams != "context", options.streams != "face"
-        adapter = face_temporal = context_temporal = fuse = None
         with build.seeded(seed, "prompts"):
             prompts = build.build_prompts(
                 clip,
@@ -133,17 +158,13 @@ class ClipCaer(Method):
                 class_specific=options.class_specific_contexts,
             )
         with build.seeded(seed, "adapter"):
-            if uses_adapter(config):
-                adapter = adapters.Adapter(D, residual=options.adapter == "residual", ratio=options.adapter_ratio)
+            adapter = make_adapter(D, config) if uses_adapter(config) else None
         with build.seeded(seed, "face"):
-            if has_face:
-                face_temporal = build.build_temporal(D, **temporal)
+            face_temporal = build.build_temporal(D, **temporal) if has_face else None
         with build.seeded(seed, "context"):
-            if has_context:
-                context_temporal = build.build_temporal(D, **temporal)
+            context_temporal = build.build_temporal(D, **temporal) if has_context else None
         with build.seeded(seed, "fuse"):
-            if self.has_context:
-                fuse = torch.nn.Linear(D * (has_face + has_context), D)
+            fuse = torch.nn.Linear(D * (has_face + has_context), D) if self.has_context else None
         return networks.ClipCaer(
             image_encoder=clip.visual,
             text_encoder=clip.text,
@@ -160,22 +181,16 @@ class ClipCaer(Method):
 
     def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
         """One stream or two, with or without adapter and fusion: whatever the tensors show."""
-        options, adapter, fuse = config.model, None, None
-        if build.has_part(state, "adapter."):
-            adapter = adapters.Adapter(
-                shape.embed_dim, residual=options.adapter == "residual", ratio=options.adapter_ratio
-            )
-        if build.has_part(state, "fuse."):
-            fuse = torch.nn.Linear(*state["fuse.weight"].shape[::-1])
+        options, has_fuse = config.model, build.has_part(state, "fuse.")
         return networks.ClipCaer(
             image_encoder=towers.ImageTower(shape),
             text_encoder=towers.TextTower(shape),
             prompts=build.prompts_like(state, options.class_token_position),
             descriptive=torch.zeros_like(state["descriptive"]),
-            adapter=adapter,
+            adapter=make_adapter(shape.embed_dim, config) if build.has_part(state, "adapter.") else None,
             face_temporal=build.temporal_like(state, "face_temporal."),
             context_temporal=build.temporal_like(state, "context_temporal."),
-            fuse=fuse,
+            fuse=torch.nn.Linear(*state["fuse.weight"].shape[::-1]) if has_fuse else None,
             slerp_weight=options.slerp_weight,
             iec_text=options.iec_text,
             temperature=options.temperature,
@@ -186,26 +201,22 @@ class ClipCaer(Method):
         model.text_encoder.requires_grad_(False)
         model.prompts.requires_grad_(config.model.tune_prompts)
 
-    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> PromptTask:
-        return PromptTask(model, names, loss)
-
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """Find the prompts' texts and ends by exact look-up; encode the hand-written view by the file's text tower."""
         model, layout = report.model, self.published[report.family]
         start, context, text = model["prompts.start"], model["prompts.context"], model["prompts.text"]
         R, contexts, embedding = len(text), context.shape[-2], report.token_embedding
-        prompts = recovery.recover_texts(text, embedding, 0)
-        report.prompts = prompts.texts
-        model["prompts.end"] = prompts.end + 1 + contexts
-        model["prompts.text_lengths"] = prompts.lengths
+        report.prompts, lengths = recovery.recover_texts(text, embedding, 0)
+        model["prompts.end"] = lengths + 1 + contexts
+        model["prompts.text_lengths"] = lengths
         if report.hand_crafted is None:
             filler = embedding[:1].expand(R, contexts, -1)  # behind the end of text: no result depends on it
-            embedded, ends = torch.cat([start, text, filler], dim=1), prompts.end + 1
+            embedded, ends = torch.cat([start, text, filler], dim=1), lengths + 1
         else:
-            view = recovery.recover_texts(report.hand_crafted, embedding, 1)
-            report.descriptive, embedded, ends = view.texts, report.hand_crafted, view.end
+            embedded = report.hand_crafted
+            report.descriptive, ends = recovery.recover_texts(embedded, embedding, 1)
         is_ensemble = flags.get("text_type", layout.options.get("text_type")) == "prompt_ensemble"
-        C = len(embedded) if report.hand_crafted is not None else R
+        C = len(embedded)
         classes, unnamed = self.published_classes(C, flags)
         if is_ensemble and report.hand_crafted is None and R % len(classes) == 0:
             C, unnamed = len(classes), None
@@ -237,6 +248,11 @@ class ClipCaer(Method):
         return classes.names
 
 
+def make_adapter(width: int, config: Config) -> nn.Module:
+    residual = config.model.adapter == "residual"
+    return networks.Adapter(width, residual=residual, ratio=config.model.adapter_ratio)
+
+
 def encode_embedded(model: State, shape: ClipShape, embedded: Tensor, end: Tensor) -> Tensor:
     """Return unit features (N, D) of embedded texts (N, 77, W), by the file's own text tower."""
     tower = towers.TextTower(shape)
@@ -244,38 +260,6 @@ def encode_embedded(model: State, shape: ClipShape, embedded: Tensor, end: Tenso
     tower.load_state_dict({key.removeprefix(prefix): v for key, v in model.items() if key.startswith(prefix)})
     with torch.no_grad():
         return torch.nn.functional.normalize(tower(embedded, end), dim=-1)
-
-
-class PromptTask(ClassifierTask):
-    """Classes by learnable prompts, with the two text losses; for one stream or two."""
-
-    @property
-    def texts_learn(self) -> bool:
-        return self.model.prompts.context.requires_grad
-
-    @property
-    def needs_soft_texts(self) -> bool:
-        return self.model.classifies_with_soft_texts or self.trains_soft_texts
-
-    @property
-    def trains_soft_texts(self) -> bool:
-        """True where MI or DC has something to train."""
-        if not self.model.training or not self.model.prompts.context.requires_grad:
-            return False
-        return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
-
-    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        loss, logits = self.loss, out.logits
-        if loss.logit_adj:
-            logits = logits + loss.logit_adj_tau * self.log_priors
-        terms = {"classification": self.classification(logits, batch["label"])}
-        if self.trains_soft_texts:
-            soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
-            mi = loss_functions.scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
-            dc = loss_functions.scheduled_weight(loss.dc_loss_weight, epoch, loss.dc_warmup, loss.dc_ramp)
-            terms["mi"] = mi * loss_functions.mutual_information_loss(soft, descriptive)
-            terms["dc"] = dc * loss_functions.decorrelation_loss(soft)
-        return terms
 
 
 register(ClipCaer())

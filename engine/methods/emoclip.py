@@ -15,7 +15,11 @@ from engine.methods.base import (
     Part,
     PublishedLayout,
     State,
+    build,
+    loss_functions,
     numbered_classes,
+    torch,
+    towers,
 )
 from engine.registry import register
 from utils.errors import UserError
@@ -27,126 +31,18 @@ if TYPE_CHECKING:
 
     from dataloader.annotation import Clip
     from dataloader.classes import Classes
-    from engine.options import Config, LossOptions
+    from engine.options import Config
     from models.clip_caer import Output, Texts
     from models.clip_towers import Clip as ClipModel
     from models.clip_towers import ClipShape
     from models.published import Published
 
-torch = Lazy("torch")
 backbone = Lazy("models.clip_backbone")
-build = Lazy("models.build")
 networks = Lazy("models.emoclip")
-towers = Lazy("models.clip_towers")
 transformers = Lazy("models.temporal")
-loss_functions = Lazy("models.losses")
 
 HEADS = 8  # of the temporal transformer at any width: a checkpoint's tensors do not tell how many share them
 CHUNK = 256  # captions in one pass of the text tower
-
-
-class EmoClip(Method):
-    name = "emoclip"
-    summary = "one stream of faces through CLIP, compared with texts (EmoCLIP)"
-    defaults = ONE_STREAM | {
-        "dropout": 0.0, "temporal_layers": 2, "normalize": "clip", "lr_image_encoder": 0.0, "lr": 1e-3,
-        "num_segments": 32, "sampling": "window", "select_on": "last",
-    }  # fmt: skip
-    reads = CLIP_OPTIONS | {"captions", "targets"}
-    tasks = ("classification", "regression")
-    task_reads = {
-        "classification": CLIP_OPTIONS | {"captions"},
-        "regression": frozenset({"class lists", "frames", "rate steps", "targets"}),
-    }
-    functions = {
-        ("train", "regression"): "engine.regress:regress",
-        ("eval", "regression"): "engine.regress:evaluate_regression",
-    }
-    parts = (
-        Part("weighted sampler", {"use_weighted_sampler": False}, lambda c: c.loss.use_weighted_sampler),
-        Part(
-            "merged captions",
-            {"merge_positives": False},
-            lambda c: c.loss.merge_positives and c.loss.caption_source == "clip",
-        ),
-    )
-    published_options = defaults | {"downsample": 4, "swapped_heads": True}
-    published = {
-        "emoclip": PublishedLayout("EmoCLIP", published_options),
-        "emoclip-downstream": PublishedLayout("EmoCLIP, downstream", published_options),
-    }
-    published_unknown = ("num_segments",)
-    takes_any_texts = True
-
-    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
-        trains_on_classes = config.run.mode == "train" and config.loss.caption_source == "class"
-        if config.data.captions is not None and trains_on_classes:
-            raise UserError(f"--captions {config.data.captions}: --caption-source class reads none; keep one")
-
-    def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
-        options, width = config.model, clip.shape.embed_dim
-        with build.seeded(config.run.seed, "temporal"):
-            temporal = transformers.TemporalTransformer(
-                width,
-                layers=options.temporal_layers,
-                heads=HEADS,
-                # the published code exchanged the two sizes, and its weights need them so
-                head_width=4 * width if options.swapped_heads else width // HEADS,
-                hidden=width if options.swapped_heads else 2 * width,
-                dropout=options.dropout,
-                max_frames=config.data.num_segments * config.data.duration,
-            )
-        return networks.EmoClip(
-            image_encoder=clip.visual,
-            temporal=temporal,
-            text_encoder=clip.text,
-            token_embedding=clip.token_embedding.weight.detach().clone(),
-            tokens=build.class_tokens(classes.texts_of(options.text_type)),
-            parts=build.parts_matrix(classes.parts),
-            readout=None,
-            logit_scale=clip.logit_scale.item(),
-        )
-
-    def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
-        has_text, readout = build.has_part(state, "text_encoder."), None
-        if build.has_part(state, "readout."):
-            readout = build.build_readout(*state["readout.0.weight"].shape[::-1], len(state["readout.2.weight"]))
-        return networks.EmoClip(
-            image_encoder=towers.ImageTower(shape),
-            temporal=build.temporal_like(state, "temporal.", heads=HEADS),
-            text_encoder=towers.TextTower(shape) if has_text else None,
-            token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
-            tokens=torch.zeros_like(state["tokens"]) if has_text else None,
-            parts=torch.zeros_like(state["parts"]) if "parts" in state else None,
-            readout=readout,
-            logit_scale=0.0,
-        )
-
-    def set_trainable(self, model: nn.Module, config: Config) -> None:
-        super().set_trainable(model, config)
-        model.text_encoder.requires_grad_(config.optim.lr_text_encoder > 0)
-
-    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> CaptionTask:
-        return CaptionTask(model, names, loss)
-
-    def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
-        """The classes are whatever texts the user names: the model compares videos with any text."""
-        positions = report.model.get("temporal.positions")
-        if positions is not None and flags.get("num_segments", 1) >= positions.shape[1]:
-            raise UserError(
-                f"--num-segments {flags['num_segments']}: the file has positions of {positions.shape[1] - 1}"
-            )
-        head = report.model.get("readout.2.weight")
-        if report.token_embedding is None:
-            outputs = f"{len(head)} numbers" if head is not None else "features"
-            reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"
-            return Adopted({}, numbered_classes(1), reason)
-        classes = load_classes(flags.get("dataset", "RAER"), flags.get("class_texts"))
-        texts = classes.texts_of(flags.get("text_type", "class_descriptor"))
-        report.prompts = [text for row in texts for text in row]
-        report.model["tokens"] = build.class_tokens(texts)
-        report.model["token_embedding"] = report.token_embedding
-        return Adopted({}, classes)
 
 
 class CaptionTask(ClipTask):
@@ -212,6 +108,104 @@ class CaptionTask(ClipTask):
             same = torch.eye(len(self.rows), dtype=torch.bool, device=self.rows.device)
         scale = self.model.logit_scale.exp()
         return {"contrast": loss_functions.contrastive_loss(out.video, out.captions, scale, same)}
+
+
+class EmoClip(Method):
+    name = "emoclip"
+    summary = "one stream of faces through CLIP, compared with texts (EmoCLIP)"
+    task = CaptionTask
+    defaults = ONE_STREAM | {
+        "dropout": 0.0, "temporal_layers": 2, "normalize": "clip", "lr_image_encoder": 0.0, "lr": 1e-3,
+        "num_segments": 32, "sampling": "window", "select_on": "last",
+    }  # fmt: skip
+    reads = CLIP_OPTIONS | {"captions", "targets"}
+    tasks = ("classification", "regression")
+    task_reads = {
+        "classification": CLIP_OPTIONS | {"captions"},
+        "regression": frozenset({"class lists", "frames", "rate steps", "targets"}),
+    }
+    functions = {
+        ("train", "regression"): "engine.regress:regress",
+        ("eval", "regression"): "engine.regress:evaluate_regression",
+    }
+    parts = (
+        Part("weighted sampler", {"use_weighted_sampler": False}),
+        Part("merged captions", {"merge_positives": False}, lambda c: c.loss.caption_source == "clip"),
+    )
+    published_options = defaults | {"downsample": 4, "swapped_heads": True}
+    published = {
+        "emoclip": PublishedLayout("EmoCLIP", published_options),
+        "emoclip-downstream": PublishedLayout("EmoCLIP, downstream", published_options),
+    }
+    published_unknown = ("num_segments",)
+    takes_any_texts = True
+
+    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
+        trains_on_classes = config.run.mode == "train" and config.loss.caption_source == "class"
+        if config.data.captions is not None and trains_on_classes:
+            raise UserError(f"--captions {config.data.captions}: --caption-source class reads none; keep one")
+
+    def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
+        options, width = config.model, clip.shape.embed_dim
+        with build.seeded(config.run.seed, "temporal"):
+            temporal = transformers.TemporalTransformer(
+                width,
+                layers=options.temporal_layers,
+                heads=HEADS,
+                # the published code exchanged the two sizes, and its weights need them so
+                head_width=4 * width if options.swapped_heads else width // HEADS,
+                hidden=width if options.swapped_heads else 2 * width,
+                dropout=options.dropout,
+                max_frames=config.data.num_segments * config.data.duration,
+            )
+        return networks.EmoClip(
+            image_encoder=clip.visual,
+            temporal=temporal,
+            text_encoder=clip.text,
+            token_embedding=clip.token_embedding.weight.detach().clone(),
+            tokens=build.class_tokens(classes.texts_of(options.text_type)),
+            parts=build.parts_matrix(classes.parts),
+            readout=None,
+            logit_scale=clip.logit_scale.item(),
+        )
+
+    def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
+        has_text, readout = build.has_part(state, "text_encoder."), None
+        if build.has_part(state, "readout."):
+            readout = build.build_readout(*state["readout.0.weight"].shape[::-1], len(state["readout.2.weight"]))
+        return networks.EmoClip(
+            image_encoder=towers.ImageTower(shape),
+            temporal=build.temporal_like(state, "temporal.", heads=HEADS),
+            text_encoder=towers.TextTower(shape) if has_text else None,
+            token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
+            tokens=state["tokens"] if has_text else None,
+            parts=state.get("parts"),
+            readout=readout,
+            logit_scale=0.0,
+        )
+
+    def set_trainable(self, model: nn.Module, config: Config) -> None:
+        super().set_trainable(model, config)
+        model.text_encoder.requires_grad_(config.optim.lr_text_encoder > 0)
+
+    def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
+        """The classes are whatever texts the user names: the model compares videos with any text."""
+        positions = report.model.get("temporal.positions")
+        if positions is not None and flags.get("num_segments", 1) >= positions.shape[1]:
+            raise UserError(
+                f"--num-segments {flags['num_segments']}: the file has positions of {positions.shape[1] - 1}"
+            )
+        head = report.model.get("readout.2.weight")
+        if report.token_embedding is None:
+            outputs = f"{len(head)} numbers" if head is not None else "features"
+            reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"
+            return Adopted({}, numbered_classes(1), reason)
+        classes = load_classes(flags.get("dataset", "RAER"), flags.get("class_texts"))
+        texts = classes.texts_of(flags.get("text_type", "class_descriptor"))
+        report.prompts = [text for row in texts for text in row]
+        report.model["tokens"] = build.class_tokens(texts)
+        report.model["token_embedding"] = report.token_embedding
+        return Adopted({}, classes)
 
 
 register(EmoClip())

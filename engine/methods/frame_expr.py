@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State
+from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State, torch, towers
 from engine.registry import register
 from utils.lazy import Lazy
 
@@ -14,20 +14,29 @@ if TYPE_CHECKING:
 
     from dataloader.annotation import Clip
     from dataloader.classes import Classes
-    from engine.options import Config, LossOptions
+    from engine.options import Config
     from models.clip_caer import Output
     from models.clip_towers import Clip as ClipModel
     from models.clip_towers import ClipShape
 
-torch = Lazy("torch")
 affwild = Lazy("dataloader.affwild")
 networks = Lazy("models.classifiers")
-towers = Lazy("models.clip_towers")
+
+
+class FrameTask(ClassifierTask):
+    """Expressions of single frames, by a linear layer."""
+
+    best_by = "macro_f1"
+    has_texts = False
+
+    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
+        return {"expr": self.classification(out.logits, batch["label"])}
 
 
 class FrameExpr(Method):
     name = "frame-expr"
     summary = "CLIP's image encoder on single frames, one expression each"
+    task = FrameTask
     defaults = ONE_STREAM | {
         "fold": "0", "num_segments": 1, "normalize": "clip", "optimizer": "AdamW", "lr": 1e-3,
         "lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64,
@@ -51,19 +60,6 @@ class FrameExpr(Method):
 
     def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
         return networks.FrameExpression(towers.ImageTower(shape), *state["readout.weight"].shape[::-1])
-
-    def task(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> FrameTask:
-        return FrameTask(model, names, loss)
-
-
-class FrameTask(ClassifierTask):
-    """Expressions of single frames, by a linear layer."""
-
-    best_by = "macro_f1"
-    has_texts = False
-
-    def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        return {"expr": self.classification(out.logits, batch["label"])}
 
 
 register(FrameExpr())

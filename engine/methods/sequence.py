@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataloader.frame_labels import TASKS
-from engine.methods.base import ONE_STREAM, Method, State
+from dataloader.frame_labels import TASKS, find_labelled
+from engine.methods.base import ONE_STREAM, Method, State, loss_functions, torch, towers
 from engine.registry import register
 from utils.errors import UserError
 from utils.lazy import Lazy
@@ -21,11 +21,7 @@ if TYPE_CHECKING:
     from models.clip_towers import ClipShape
     from models.sequence import SequenceModel, SequenceOutput
 
-torch = Lazy("torch")
-frame_labels = Lazy("dataloader.frame_labels")
 networks = Lazy("models.sequence")
-loss_functions = Lazy("models.losses")
-frame_losses = Lazy("models.losses")
 
 
 class Sequence(Method):
@@ -61,8 +57,7 @@ class Sequence(Method):
     def build_for(self, features: int, config: Config) -> SequenceModel:
         """Return the model that training starts from; ``features``: numbers per frame."""
         options = config.sequence
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.run.seed)
+        with towers.fixed_seed(config.run.seed):
             return networks.SequenceModel(
                 features,
                 tasks=tasks_of(config.model.task),
@@ -127,9 +122,9 @@ class SequenceTask:
         """Return one term per task, over the frames that have a label."""
         terms, padding = {}, batch["padding"]
         if "va" in self.tasks:
-            terms["va"] = frame_losses.ccc_loss(out.va.float(), batch["va"], padding)
+            terms["va"] = loss_functions.ccc_loss(out.va.float(), batch["va"], padding)
         if "expr" in self.tasks:
-            terms["expr"] = frame_losses.expression_loss(
+            terms["expr"] = loss_functions.expression_loss(
                 out.expr,
                 batch["expr"],
                 padding,
@@ -138,7 +133,7 @@ class SequenceTask:
                 focal_gamma=self.loss.focal_gamma,
             )
         if "au" in self.tasks:
-            terms["au"] = frame_losses.action_unit_loss(
+            terms["au"] = loss_functions.action_unit_loss(
                 out.au, batch["au"], padding, positive_weights=self.positive_weights
             )
         return terms
@@ -164,7 +159,7 @@ def tasks_of(task: str) -> tuple[str, ...]:
 def labels_of(videos: list[Video], task: str) -> np.ndarray:
     """Return the valid labels of all videos, concatenated."""
     rows = [video.labels[task] for video in videos if task in video.labels]
-    return np.concatenate([labels[frame_labels.find_labelled(task, labels)] for labels in rows])
+    return np.concatenate([labels[find_labelled(task, labels)] for labels in rows])
 
 
 register(Sequence())

@@ -21,7 +21,8 @@ from analysis.calibration import (
     stored_calibration,
 )
 from analysis.results import read_predictions
-from sweep.pooled import calibration_of
+from sweep.plan import PlannedRun
+from sweep.scores import FinishedRun, calibration_of
 from utils.errors import UserError
 
 # -- ECE ------------------------------------------------------------------------------------------------------------
@@ -122,9 +123,10 @@ def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
     for fold, rows in (("fold-1", "x,anna,a,1,0\ny,,b,0,1"), ("fold-2", "z,ben,a,0,1")):
         (tmp_path / fold).mkdir()
         (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label,logit_a,logit_b\n{rows}\n")
-    scored = [{"calibration": {"temperature": 1.5, "fitted_on": "val"}}, {}]  # the second before there was any
+        (tmp_path / fold / "metrics.json").write_text("{}")  # of a time before there was any calibration
+    (tmp_path / "fold-1/metrics.json").write_text('{"calibration": {"temperature": 1.5, "fitted_on": "val"}}')
     folders = [tmp_path / "fold-1", tmp_path / "fold-2"]
-    calibrated = calibration_of(folders, scored)
+    calibrated = calibration_of([FinishedRun(PlannedRun("", {}), folder) for folder in folders])
     assert read_predictions([folder / "predictions.csv" for folder in folders]).persons == ["anna", None, "ben"]
     assert calibrated.fitted_on == "val"
     assert calibrated.temperature.tolist() == [1.5, 1.5, 1.0]

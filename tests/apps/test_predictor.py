@@ -20,7 +20,7 @@ from dataloader.sequences import window_starts
 from dataloader.squares import face_square
 from dataloader.track import Tracker
 from engine.config import make_config
-from engine.long_videos.predict import WindowAverage, make_predictions
+from engine.long_videos.predict import make_predictions
 from engine.methods.sequence import SequenceTask
 from models.sequence import SequenceModel
 from tests.support.tiny import FACE as BOX
@@ -198,13 +198,14 @@ def test_every_frame_as_evaluation_answers(eyes):
     task = SequenceTask(model, make_config({"model": "sequence", "window": 20, "stride": 12}))
     squares = np.stack([face_square(frame, BOX, 16) for _, frame in frames_of(parts)])
     features = torch.from_numpy(runner.encode(squares))
-    average = WindowAverage(len(features), task.width)
+    sums, counts = np.zeros((len(features), task.width)), np.zeros((len(features), 1))
     for start in window_starts(len(features), 20, 12):
         part = features[None, start : start + 20]
         with torch.inference_mode():
             out = model(part)
-        average.add(int(start), task.numbers(out, torch.zeros(part.shape[:2], dtype=torch.bool))[0].numpy())
-    expected = make_predictions(task, AffVideo("v", None, (None,) * 57, {}), average.mean(), 1)
+        sums[start : start + 20] += task.numbers(out, torch.zeros(part.shape[:2], dtype=torch.bool))[0].numpy()
+        counts[start : start + 20] += 1
+    expected = make_predictions(task, AffVideo("v", None, (None,) * 57, {}), sums / counts, 1)
     values = np.array([row.values for row in rows])
     assert [row.start for row in rows] == pytest.approx(np.arange(57) / FPS)
     assert [row.stop for row in rows] == pytest.approx(np.arange(1, 58) / FPS)

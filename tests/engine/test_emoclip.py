@@ -40,10 +40,6 @@ def still(mafw, tmp_path_factory):
     return run_ok([*mafw, *STILL], tmp_path_factory.mktemp("still") / "run")
 
 
-def labels_of(run):
-    return {row["clip"]: row["label"] for row in run.predictions}
-
-
 def changed(run, start):
     """Names of the tensors that differ from those of ``start``, rounded as frozen ones are stored."""
     states = [torch.load(r.folder / "best.pt", weights_only=True)["model"] for r in (run, start)]
@@ -67,7 +63,7 @@ def test_captions_are_learnt_and_scored_on_the_texts_of_the_classes(captioned, d
     assert captioned.status == 0, captioned.err
     assert captioned.history[-1]["train/loss"] < 0.6 * first_loss(captioned)
     assert captioned.metrics["selected_on"] == "last"
-    assert labels_of(captioned) == truth("mafw_captions", drawn("mafw"))
+    assert captioned.labels == truth("mafw_captions", drawn("mafw"))
     assert classes_in_columns(captioned.folder / "predictions.csv") == ELEVEN
 
 
@@ -76,10 +72,10 @@ def test_captions_are_learnt_and_scored_on_the_texts_of_the_classes(captioned, d
 
 def test_captions_come_from_json_or_from_class_texts(ferv, drawn, tmp_path):
     run = run_ok([*ferv, *LEARN, *FERV_CAPTIONS], tmp_path / "json")
-    assert labels_of(run) == truth("ferv39k", drawn("ferv39k")) and first_loss(run) > 0
+    assert run.labels == truth("ferv39k", drawn("ferv39k")) and first_loss(run) > 0
     run = run_ok(["@recipes/emoclip_supervised.args", *flags("dfew", drawn("dfew"))], tmp_path / "classes")
     assert json.loads((run.folder / "config.json").read_text())["loss"]["caption_source"] == "class"
-    assert labels_of(run) == truth("dfew", drawn("dfew"))
+    assert run.labels == truth("dfew", drawn("dfew"))
 
 
 def test_a_set_without_captions_and_captions_of_other_clips_are_one_line(ferv, drawn, tmp_path, capsys):
@@ -156,7 +152,7 @@ def train_counts(run):
 def test_a_class_left_out_is_tested_alone_among_all(mafw, drawn, tmp_path):
     run = run_ok([*mafw, "--leave-out", "Fear"], tmp_path / "run")
     expected = truth("mafw_captions", drawn("mafw"))
-    assert labels_of(run) == {clip: name for clip, name in expected.items() if name == "fear"}
+    assert run.labels == {clip: name for clip, name in expected.items() if name == "fear"}
     assert classes_in_columns(run.folder / "predictions.csv") == ELEVEN
     train = [name for name, _ in captions_in(drawn("mafw")).values() if name != "fear"]
     line, counts = train_counts(run)
@@ -166,17 +162,17 @@ def test_a_class_left_out_is_tested_alone_among_all(mafw, drawn, tmp_path):
 def test_a_class_is_left_out_with_its_combinations(drawn, tmp_path):
     run = run_ok([EMOCLIP, *flags("mafw_compound", drawn("mafw")), "--leave-out", "anger"], tmp_path / "run")
     _, counts = train_counts(run)
-    assert "anger_surprise" in counts and set(labels_of(run).values()) == {"anger"}
+    assert "anger_surprise" in counts and set(run.labels.values()) == {"anger"}
     assert all((count == 0) == ("anger" in name.split("_")) for name, count in counts.items()), counts
 
 
 def test_every_class_left_out_in_turn(ferv, drawn, tmp_path):
     run = run_ok([*ferv, "--caption-source", "class", *LEARN, "--leave-out", "all"], tmp_path / "run")
     expected = truth("ferv39k", drawn("ferv39k"))
-    assert labels_of(run) == expected
+    assert run.labels == expected
     for name in FOLDERS.values():
         single = Run(0, run.folder / f"without-{name}", "", "")
-        assert set(labels_of(single)) == {clip for clip, label in expected.items() if label == name}
+        assert set(single.labels) == {clip for clip, label in expected.items() if label == name}
         correct = [row["predicted"] == name for row in single.predictions]
         recall = pytest.approx(100 * sum(correct) / len(correct))
         assert run.metrics["per_class"][name]["recall"] == recall == single.metrics["war"]
@@ -200,8 +196,7 @@ def test_classes_that_are_not_there_cannot_be_left_out(mafw, drawn, tmp_path, ca
 @pytest.mark.parametrize("more", [(), ("--finetune-text", "--finetune-visual", "--caption-source", "class")])
 def test_resumed_inside_an_epoch_it_ends_in_the_same_bits(more, mafw, tmp_path):
     words = [*mafw, *LEARN, *more, "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
-    single = call(*words, "--output-dir", tmp_path / "alone")
-    assert single.status == 0, single.err
+    run_ok(words, tmp_path / "alone")
     with pytest.MonkeyPatch.context() as patch:
         stop_at_step(patch, 6 + 3, send(signal.SIGTERM))  # 48 clips: 6 steps an epoch
         assert call(*words, "--output-dir", tmp_path / "run").status == 143

@@ -13,12 +13,14 @@ from dataloader.affwild import Video
 from dataloader.frame_labels import unlabelled
 from dataloader.sequences import FeatureSource, window_starts
 from engine.config import make_config
-from engine.long_videos.predict import WindowAverage, centred_mean, majority, predict_videos
+from engine.long_videos import predict as predict_module
+from engine.long_videos.predict import centred_mean, majority, predict_videos
 from engine.methods.sequence import SequenceTask
 from models.sequence import SequenceOutput
 from utils.errors import UserError
 
 SHAPES = [(300, 200), (300, 300), (50, 10), (7, 3), (1, 1), (64, 63), (16, 16), (5, 1)]  # window and stride
+LENGTHS = [*range(1, 40), 99, 100, 299, 300, 301, 499, 500, 501, 1000]
 
 # -- windows --------------------------------------------------------------------------------------------------------
 
@@ -29,54 +31,30 @@ def test_windows_that_leave_frames_out_are_refused(size, stride):
         window_starts(100, size, stride)
 
 
-def average(n, windows, starts):
-    mean = WindowAverage(n, windows[0].shape[1] if len(windows) else 2)
-    for start, window in zip(starts, windows, strict=True):
-        mean.add(start, window)
-    return mean
-
-
 @pytest.mark.parametrize(("size", "stride"), SHAPES)
-def test_each_frame_has_the_mean_of_all_windows_over_it(size, stride):
-    rng = np.random.default_rng(0)
-    for n in [*range(1, 40), 99, 100, 299, 300, 301, 499, 500, 501, 1000]:
-        starts = window_starts(n, size, stride).tolist()
-        assert len(starts) == 1 + max(0, -(-(n - size) // stride))  # no more than needed
-        constant = average(n, [np.full((size, 2), np.float32([0.1, -7.3]))] * len(starts), starts).mean()
-        assert constant.shape == (n, 2) and (constant == np.float32([0.1, -7.3])).all()
-        windows = rng.normal(size=(len(starts), size, 1)).astype(np.float32)
-        expected = []
-        for t in range(n):
-            over = [float(w[t - start, 0]) for start, w in zip(starts, windows, strict=True) if 0 <= t - start < size]
-            expected.append(sum(over) / len(over))
-        assert average(n, windows, starts).mean()[:, 0].tolist() == pytest.approx(expected, abs=1e-12)
-
-
-def test_short_and_empty_videos_and_frames_without_a_window():
-    assert average(3, [np.array([[1.0], [2.0], [3.0]])], [0]).mean()[:, 0].tolist() == [1, 2, 3]  # without padding
-    assert window_starts(0, 10, 5).tolist() == [] and average(0, [], []).mean().shape == (0, 2)
-    with pytest.raises(AssertionError, match="covers"):
-        average(5, [np.ones((4, 1))], [0]).mean()
-
-
-def test_memory_is_that_of_the_frames_however_many_windows():
-    starts = window_starts(1000, 100, 1)
-    mean = average(1000, [np.ones((100, 22))] * len(starts), starts)
-    assert mean.sums.nbytes + mean.counts.nbytes == 1000 * 23 * 8 and set(vars(mean)) == {"sums", "counts"}
+def test_no_more_windows_than_needed(size, stride):
+    for n in LENGTHS:
+        assert len(window_starts(n, size, stride)) == 1 + max(0, -(-(n - size) // stride))
+    assert window_starts(0, size, stride).tolist() == []
 
 
 # -- whole videos ---------------------------------------------------------------------------------------------------
 
 
 class Echo(torch.nn.Module):
-    """Predicts its input: valence and arousal are the first two features."""
+    """Valence and arousal are the first two features, plus ``slope`` times the position in the window."""
+
+    def __init__(self, slope=0.0):
+        super().__init__()
+        self.slope = slope
 
     def forward(self, features, padding):
         B, L = padding.shape
-        return SequenceOutput(features[..., :2], torch.zeros(B, L, 8), torch.full((B, L, 12), 9.0))
+        va = features[..., :2] + self.slope * torch.arange(L)[:, None]
+        return SequenceOutput(va, torch.zeros(B, L, 8), torch.full((B, L, 12), 9.0))
 
 
-def predict(tmp_path, lengths: dict[str, int], missing: tuple[str, ...] = (), **given):
+def predict(tmp_path, lengths: dict[str, int], missing: tuple[str, ...] = (), model=None, **given):
     videos = []
     for id, frames in lengths.items():
         rows = np.linspace(-2, 2, frames)[:, None] * np.array([1, -1, 0, 0])
@@ -85,7 +63,7 @@ def predict(tmp_path, lengths: dict[str, int], missing: tuple[str, ...] = (), **
         videos.append(Video(id, tmp_path if id in missing else None, (None,) * frames, labels))
     config = make_config({"model": "sequence", "window": 30, "stride": 20, "batch_size": 8} | given)
     session = SimpleNamespace(device=torch.device("cpu"), amp=None, pin_memory=False)
-    task, features = SequenceTask(Echo(), config), FeatureSource(videos, [tmp_path])
+    task, features = SequenceTask(model or Echo(), config), FeatureSource(videos, [tmp_path])
     return list(predict_videos(task, videos, features, config, session, "test"))
 
 
@@ -97,6 +75,18 @@ def test_each_frame_of_each_video_comes_once_and_in_order(tmp_path):
         line = np.linspace(-2, 2, len(video.va)).clip(-1, 1)
         assert video.va == pytest.approx(np.stack([line, -line], axis=1), abs=1e-6)
         assert video.expr.shape == (len(video.va),) and (video.au > 0.99).all()
+
+
+@pytest.mark.parametrize(("size", "stride"), SHAPES)
+def test_each_frame_has_the_mean_of_all_windows_over_it(tmp_path, size, stride):
+    slope, lengths = 1e-4, {f"v{n}": n for n in LENGTHS}
+    predictions = predict(tmp_path, lengths, model=Echo(slope), window=size, stride=stride, batch_size=64)
+    for video, n in zip(predictions, LENGTHS, strict=True):
+        starts, expected = window_starts(n, size, stride).tolist(), []
+        for t, value in enumerate(np.linspace(-2, 2, n, dtype=np.float32)):
+            over = [float(value) + slope * (t - start) for start in starts if 0 <= t - start < size]
+            expected.append(min(max(sum(over) / len(over), -1), 1))
+        assert video.va[:, 0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_video_without_any_frame_has_zeros(tmp_path):
@@ -120,52 +110,41 @@ def test_a_very_long_video_is_read_window_by_window(tmp_path, monkeypatch):
     assert peak < 8 * frames * (22 * 4 + 8)  # a few times its 22 predictions, and its labels
 
 
+def test_memory_is_that_of_the_frames_however_many_windows(tmp_path, monkeypatch):
+    windows = (("v", start, np.ones((100, 22))) for start in range(9901))
+    monkeypatch.setattr(predict_module, "predict_windows", lambda *_: windows)
+    tracemalloc.start()
+    (video,) = predict(tmp_path, {"v": 10_000})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (video.au == 1).all() and peak < 6 * 10_000 * 22 * 8
+
+
 # -- smoothing ------------------------------------------------------------------------------------------------------
 
 
-def neighbours(n, t, before, after, missing):
-    """The frames of a window, out to the nearest gap or end in both directions."""
-    frames = [t]
-    for step, reach in ((-1, before), (1, after)):
-        for frame in range(t + step, t + step * (reach + 1), step):
-            if not 0 <= frame < n or missing[frame]:
-                break
-            frames.append(frame)
-    return frames
+def mean_by_loops(values, width):
+    windows = [values[max(t - width // 2, 0) : t + width // 2 + 1] for t in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
 
 
-def mean_by_loops(values, width, missing):
-    windows = [neighbours(len(values), t, width // 2, width // 2, missing) for t in range(len(values))]
-    means = [sum(values[i] for i in window) / len(window) for window in windows]
-    return [value if gap else mean for value, gap, mean in zip(values, missing, means, strict=True)]
-
-
-def majority_by_loops(classes, width, missing):
+def majority_by_loops(classes, width):
     smoothed = []
-    for t, gap in enumerate(missing):
-        window = neighbours(len(classes), t, width // 2, width - width // 2 - 1, missing)
+    for t in range(len(classes)):
+        window = range(max(t - width // 2, 0), min(t + width - width // 2, len(classes)))
         counts = Counter(classes[i] for i in window)
         nearest = sorted(window, key=lambda i: (abs(i - t), i > t))
-        winner = next(classes[i] for i in nearest if counts[classes[i]] == max(counts.values()))
-        smoothed.append(classes[t] if gap else winner)
+        smoothed.append(next(classes[i] for i in nearest if counts[classes[i]] == max(counts.values())))
     return smoothed
-
-
-def gaps(n, rng):
-    yield None, [False] * n
-    for missing in (rng.random(n) < 0.2, np.ones(n, dtype=bool)):
-        yield missing, missing
 
 
 @pytest.mark.parametrize("width", [1, 3, 5, 25])
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 30, 77])
 def test_the_mean_equals_the_plain_loop(width, n):
-    rng = np.random.default_rng(n)
-    values = rng.uniform(-1, 1, (n, 2))
-    for missing, gap in gaps(n, rng):
-        smoothed = centred_mean(values, width, missing)
-        for k in (0, 1):
-            assert smoothed[:, k].tolist() == pytest.approx(mean_by_loops(values[:, k].tolist(), width, gap), abs=1e-12)
+    values = np.random.default_rng(n).uniform(-1, 1, (n, 2))
+    smoothed = centred_mean(values, width)
+    for k in (0, 1):
+        assert smoothed[:, k].tolist() == pytest.approx(mean_by_loops(values[:, k].tolist(), width), abs=1e-12)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 40])
@@ -175,21 +154,13 @@ def test_the_majority_equals_the_plain_loop(width, n, classes):
     rng = np.random.default_rng(n)
     for _ in range(5):
         values = rng.integers(0, classes, n)
-        for missing, gap in gaps(n, rng):
-            assert majority(values, width, missing).tolist() == majority_by_loops(values.tolist(), width, gap)
+        assert majority(values, width).tolist() == majority_by_loops(values.tolist(), width)
 
 
 def test_of_equally_frequent_classes_the_nearest_wins():
     assert majority(np.array([0, 0, 1, 1]), 3).tolist() == [0, 0, 1, 1]
     assert majority(np.array([0, 1, 2]), 3).tolist() == [0, 1, 2]
     assert majority(np.array([5, 5, 0, 3, 3]), 5)[2] == 5  # both are next to it: the earlier one
-
-
-def test_a_blink_disappears_and_a_change_stays():
-    classes = np.array([4] * 50 + [1] * 3 + [4] * 50 + [6] * 60)
-    assert majority(classes).tolist() == [4] * 103 + [6] * 60
-    step, missing = np.array([[0.0]] * 4 + [[9.0]] + [[1.0]] * 4), np.arange(9) == 4
-    assert centred_mean(step, 5, missing).tolist() == step.tolist()
 
 
 def test_nothing_comes_from_beyond_the_video_and_the_input_stays():
@@ -205,14 +176,5 @@ def test_nothing_comes_from_beyond_the_video_and_the_input_stays():
 def test_a_long_video_takes_moments():
     rng, began = np.random.default_rng(0), time.perf_counter()
     centred_mean(rng.normal(size=(100_000, 2)), 25)
-    majority(rng.integers(0, 8, 100_000))
+    majority(rng.integers(0, 8, 100_000), 40)
     assert time.perf_counter() - began < 5
-
-
-@pytest.mark.parametrize("width", [0, 2, 40, -3])
-def test_widths_that_mean_nothing_are_refused(width):
-    with pytest.raises(UserError, match=f"over {width} frames has no centre"):
-        centred_mean(np.zeros((3, 2)), width)
-    if width < 1:
-        with pytest.raises(UserError, match=f"of {width} frames"):
-            majority(np.zeros(3, dtype=int), width)

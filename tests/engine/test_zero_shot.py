@@ -34,10 +34,6 @@ def logits_of(run):
     return names, np.array([[float(row[f"logit_{name}"]) for name in names] for row in run.predictions])
 
 
-def labels_of(run):
-    return {row["clip"]: row["label"] for row in run.predictions}
-
-
 @pytest.fixture(scope="module")
 def texts(state):
     """The class texts of the caption model as unit vectors (C, D), by the published arithmetic."""
@@ -59,13 +55,13 @@ def compound(captioned, drawn, tmp_path_factory):
 def test_captions_score_the_classes_of_any_set(reader, captioned, drawn, tmp_path):
     root = drawn(READERS[reader][0])
     run = scored(captioned, data(reader, root), tmp_path / "run")
-    assert labels_of(run) == truth(reader, root)
+    assert run.labels == truth(reader, root)
     assert logits_of(run)[0] == CLASSES[reader] and "zero-shot" in run.metrics["selected_on"]
 
 
 def test_every_fold_of_a_set_by_the_same_weights(captioned, drawn, tmp_path):
     run = scored(captioned, [*data("dfew", drawn("dfew")), "--fold", "all"], tmp_path / "run")
-    assert len(run.predictions) == 40 == len(labels_of(run))
+    assert len(run.predictions) == 40 == len(run.labels)
     assert list(run.metrics["runs"]) == [f"fold-{fold}" for fold in range(1, 6)]
 
 
@@ -111,7 +107,7 @@ def test_compound_classes_are_the_singles_and_what_the_lists_hold(compound, draw
     names = logits_of(compound)[0]
     listed = {line.split()[1] for line in lines}
     assert names[:11] == ELEVEN and set(names[11:]) == {name for name in listed if "_" in name}
-    assert labels_of(compound) == truth("mafw_compound", drawn("mafw"))
+    assert compound.labels == truth("mafw_compound", drawn("mafw"))
 
 
 def test_a_compound_class_is_the_mean_of_its_parts(compound, texts):
@@ -146,6 +142,6 @@ def test_models_that_cannot_do_it_are_refused(captioned, drawn, tmp_path, capsys
 def test_evaluation_with_other_classes_is_refused(captioned, drawn, tmp_path, capsys):
     words = ["--mode", "eval", *zero_shot(captioned)[2:], *RANDOM_CLIP]
     run = run_ok([*words, *data("dfew", drawn("dfew"))], tmp_path / "run")  # whose classes are all in MAFW
-    assert labels_of(run) == truth("dfew", drawn("dfew")) and logits_of(run)[0] == ELEVEN
+    assert run.labels == truth("dfew", drawn("dfew")) and logits_of(run)[0] == ELEVEN
     message = error_of([*words, *data("daisee", drawn("daisee")), "--output-dir", str(tmp_path / "other")], capsys)
     assert "best.pt" in message and "class" in message

@@ -60,10 +60,6 @@ def test_a_class_is_the_mean_of_its_texts_at_unit_length(texts):
     assert np.allclose(prototypes(texts, None), [unit_mean(rows) for rows in texts.numpy()], atol=1e-6)
 
 
-def test_one_text_a_class_is_the_class(texts):
-    torch.testing.assert_close(prototypes(texts[:, :1], None), texts[:, 0])
-
-
 def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
     """Not the mean of all texts: each part counts the same, however well its texts agree."""
     parts = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]])
@@ -71,11 +67,6 @@ def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
     got = prototypes(texts, parts).numpy()
     assert np.allclose(got, [*single, unit_mean(single[:2]), unit_mean(single)], atol=1e-6)
     assert np.abs(got[3] - unit_mean(texts[:2].flatten(0, 1).numpy())).max() > 1e-3
-
-
-def test_two_parts_at_right_angles_make_their_bisector():
-    got = prototypes(torch.eye(2, 3)[:, None], torch.tensor([[1.0, 1.0]]))
-    assert got.tolist() == [pytest.approx([math.sqrt(0.5), math.sqrt(0.5), 0])]
 
 
 # -- forward --------------------------------------------------------------------------------------------------------
@@ -132,13 +123,6 @@ def test_the_scale_starts_at_clips_and_learns():
     model, _, _ = build()
     assert model.logit_scale.requires_grad
     assert math.exp(model.logit_scale.item()) == pytest.approx(100, rel=1e-3)
-
-
-def test_frames_that_were_encoded_before_give_the_same():
-    model, _, _ = build()
-    with torch.no_grad():
-        direct, in_steps = model(frames()), model.head(*model.encode_frames(frames()))
-    assert torch.equal(direct.logits, in_steps.logits)
 
 
 def test_encoded_texts_replace_the_models_own():

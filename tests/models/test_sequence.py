@@ -10,8 +10,7 @@ from torch import nn
 
 from models.build import State
 from models.clip_towers import UninitialisedWeights
-from models.losses import action_unit_loss, ccc_loss, expression_loss
-from models.sequence import FrameNorm, NormedConv, SequenceModel, TemporalConvNet, sequence_like, sinusoids
+from models.sequence import FrameNorm, SequenceModel, TemporalConvNet, sequence_like, sinusoids
 from utils.errors import UserError
 
 SMALL = {"channels": (12, 10, 8), "kernel": 3, "width": 16, "layers": 2, "heads": 4, "hidden": 20, "readout_width": 14}
@@ -55,8 +54,8 @@ def test_each_task_has_its_shape_and_the_others_are_none():
     frames = torch.randn(2, 9, 12)
     out = build()(frames)
     assert out.va.shape == (2, 9, 2) and out.expr.shape == (2, 9, 8) and out.au.shape == (2, 9, 12)
-    only = build(tasks=("expr",), num_expressions=7)(frames)
-    assert only.va is None and only.au is None and only.expr.shape == (2, 9, 7)
+    only = build(tasks=("expr",))(frames)
+    assert only.va is None and only.au is None and only.expr.shape == (2, 9, 8)
 
 
 def test_the_published_sizes():
@@ -64,7 +63,8 @@ def test_the_published_sizes():
     model = SequenceModel(768, tasks=("va",))
     transformer = 8 * (3 * (512 * 512 + 512) + 512 * 512 + 512 + 2 * (512 * 512 + 512) + 4 * 512)
     head = 512 * 256 + 256 + 2 * 256 + 256 * 2 + 2
-    expected = 7_689_097 + 128 * 512 + 512 + transformer + head
+    tcn = 7_689_097  # published
+    expected = tcn + 128 * 512 + 512 + transformer + head
     assert sum(p.numel() for p in model.parameters()) == expected
     layer = model.transformer[0]
     assert layer.activation is torch.nn.functional.relu and not layer.norm_first
@@ -84,17 +84,6 @@ def test_padding_on_either_side_changes_no_frame(changes, grad):
     assert short.std(dim=1).min() > 0.01  # frames differ
     assert (padded[~padding] - short.flatten(0, 1)).abs().max() < 1e-6
     assert (padded[padding] == 0).all()
-
-
-def test_padding_changes_no_frame_at_the_published_size():
-    torch.manual_seed(0)
-    model, frames = SequenceModel(768).eval(), torch.randn(1, 40, 768)
-    padding = gaps_at(1, 60, (0, [*range(12), *range(52, 60)]))
-    longer = torch.zeros(1, 60, 768)
-    longer[~padding] = frames[0]
-    with torch.no_grad():
-        short, padded = everything(model(frames))[0], everything(model(longer, padding))[~padding]
-    assert (padded - short).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("changes", ABLATIONS, ids=str)
@@ -175,7 +164,7 @@ def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
 
 @pytest.mark.parametrize(
     "changes",
-    [*ABLATIONS, {"tasks": ("au",)}, {"num_expressions": 7, "tasks": ("va", "expr")}, {"channels": (9,), "kernel": 5}],
+    [*ABLATIONS, {"tasks": ("au",)}, {"tasks": ("va", "expr")}, {"channels": (9,), "kernel": 5}],
     ids=str,
 )
 def test_sizes_come_from_the_tensors(changes):
@@ -192,12 +181,7 @@ def test_sizes_come_from_the_tensors(changes):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [
-        ({"tasks": ("va", "pain")}, "va, expr, au, not pain"),
-        ({"tasks": ()}, "not nothing"),
-        ({"width": 18}, "width 18 cannot be cut into 4 heads"),
-        ({"width": 15, "heads": 3, "positions": True}, "even width, not 15"),
-    ],
+    [({"tasks": ()}, "not nothing"), ({"width": 18}, "width 18 cannot be cut into 4 heads")],
 )
 def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message):
@@ -207,29 +191,6 @@ def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
 def test_features_of_another_width_are_refused():
     with pytest.raises(UserError, match=re.escape("the features have 10 numbers a frame, this model reads 12")):
         build()(torch.randn(1, 4, 10))
-
-
-def test_it_learns_three_tasks_at_once():
-    """Labels are a fixed function of the features; the first losses are far from 0, the last ones near."""
-    torch.manual_seed(0)
-    frames = torch.randn(8, 30, 12)
-    padding = gaps_at(8, 30, (0, slice(20, 30)), (3, slice(0, 5)))
-    va = torch.tanh(frames[..., :2])
-    expr = frames[..., 2:10].argmax(dim=-1)
-    au = (frames[..., :3] > 0).float().repeat(1, 1, 4)
-    model = SequenceModel(12, **(SMALL | {"width": 32, "dropout": 0.0}))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    history = []
-    for _ in range(150):
-        out = model(frames, padding)
-        losses = [ccc_loss(out.va, va, padding), expression_loss(out.expr, expr, padding)]
-        losses.append(action_unit_loss(out.au, au, padding))
-        optimizer.zero_grad()
-        sum(losses).backward()
-        optimizer.step()
-        history.append([loss.item() for loss in losses])
-    assert history[0][0] > 1.5 and history[0][1] > 1.5 and history[0][2] > 0.6
-    assert all(last < first / 2 for first, last in zip(history[0], history[-1], strict=True)), history[-1]
 
 
 # -- the TCN --------------------------------------------------------------------------------------------------------
@@ -278,29 +239,16 @@ def test_the_tcn_equals_torchs_convolutions(causal, missing):
     padding = gaps_at(1, 9, (0, missing))
     got, expected = net(frames, padding), tcn_by_torch(net, frames, causal, missing)
     assert torch.allclose(got[~padding], expected[~padding], atol=1e-9)
-    if not missing:
-        assert torch.equal(net(frames), got)
 
 
-def test_the_tcn_has_the_published_number_of_parameters():
-    assert sum(p.numel() for p in TemporalConvNet(768).parameters()) == 7_689_097
-
-
-def changed_by_an_impulse(net, L=260):
-    frames = torch.randn(1, L, 6, dtype=torch.float64)
+@pytest.mark.parametrize(("causal", "reach"), [(True, range(100, 157)), (False, range(72, 129))])
+def test_an_impulse_at_frame_100_reaches_56_frames_behind_it_or_28_on_both_sides(causal, reach):
+    net, frames, padding = small_tcn(kernel=5, causal=causal), torch.randn(1, 260, 6).double(), gaps_at(1, 260)
     changed = frames.clone()
     changed[0, 100] += 1
     with torch.no_grad():
-        differs = (net(frames) != net(changed)).any(dim=-1)[0]
-    return differs.nonzero()[:, 0].tolist()
-
-
-def test_an_impulse_at_frame_100_reaches_frames_100_to_156():
-    assert changed_by_an_impulse(small_tcn(kernel=5)) == list(range(100, 157))
-
-
-def test_without_causality_it_reaches_as_far_to_both_sides():
-    assert changed_by_an_impulse(small_tcn(kernel=5, causal=False)) == list(range(72, 129))
+        differs = (net(frames, padding) != net(changed, padding)).any(dim=-1)[0]
+    assert differs.nonzero()[:, 0].tolist() == list(reach)
 
 
 def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():
@@ -313,19 +261,6 @@ def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():
             assert weight.std().item() == pytest.approx(0.01, rel=0.03)
     assert net.blocks[0].shortcut is None
     assert net.blocks[1].shortcut.weight.std().item() == pytest.approx(0.01, rel=0.06)
-
-
-def test_length_and_direction_are_apart():
-    torch.manual_seed(0)
-    conv, x = NormedConv(3, 4, 3, dilation=1, causal=True), torch.randn(1, 3, 8)
-    before = conv(x)
-    with torch.no_grad():
-        conv.direction *= 7
-    assert torch.allclose(conv(x), before, atol=1e-6)
-    with torch.no_grad():
-        conv.length *= 2
-        conv.bias *= 2
-    assert torch.allclose(conv(x), 2 * before, atol=1e-6)
 
 
 def test_an_even_kernel_has_no_middle():

@@ -60,21 +60,6 @@ def test_the_end_of_text_is_where_its_token_stands(clip, position):
     assert prompts.text_lengths.tolist() == [len(ids_of(text)) for text in TEXTS]
 
 
-def test_with_the_placeholders_own_embeddings_it_is_the_plain_text(clip):
-    prompts = learner(clip, class_specific=False)
-    with torch.no_grad():
-        prompts.context.copy_(clip.token_embedding(torch.tensor(ids_of("X") * CONTEXTS)))
-    plain = clip.encode_text(tokenize(["X X X X X " + text for text in TEXTS]))
-    assert torch.allclose(clip.text(prompts(), prompts.end), plain, atol=1e-6)
-
-
-def test_no_full_stop_and_no_other_word_is_added(clip):
-    prompts = learner(clip)
-    length = len(ids_of(TEXTS[0]))
-    expected = clip.token_embedding(torch.tensor([*ids_of(TEXTS[0]), 49407, 0]))
-    assert torch.equal(prompts.text[0, : length + 2], expected)
-
-
 def test_contexts_start_small_and_normal(clip):
     torch.manual_seed(0)
     context = learner(clip, texts=TEXTS * 10).context
@@ -88,15 +73,6 @@ def test_only_the_contexts_learn_and_all_of_them(clip, position, class_specific)
     assert [name for name, _ in prompts.named_parameters()] == ["context"]
     clip.text(prompts(), prompts.end).square().sum().backward()
     assert (prompts.context.grad.abs().sum(dim=-1) > 0).all()
-
-
-def test_a_checkpoint_of_it_needs_neither_texts_nor_tokenizer(clip):
-    prompts = learner(clip, "middle")
-    state = prompts.state_dict()
-    empty = torch.zeros(3, 77, 64)
-    loaded = PromptLearner(empty, state["end"], state["text_lengths"], contexts=CONTEXTS, position="middle")
-    loaded.load_state_dict(state)
-    assert torch.equal(loaded(), prompts())
 
 
 def test_a_text_too_long_for_clip_is_named(clip):

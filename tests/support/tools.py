@@ -53,6 +53,11 @@ class Run:
         with open(self.folder / "predictions.csv", newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The class of every clip."""
+        return {row["clip"]: row["label"] for row in self.predictions}
+
 
 def scores_of(folder: Path) -> dict[str, Any]:
     """metrics.json without the facts of the run, which differ between a training and an evaluation of its weights."""

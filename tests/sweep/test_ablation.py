@@ -16,10 +16,10 @@ from analysis.results import Predictions
 from engine.run_hash import stored_hash
 from sweep import table
 from sweep.plan import BASE, PlannedRun, Variant
-from sweep.pooled import FinishedRun
+from sweep.scores import FinishedRun
 from tests.support.pictures import REAL, pixels_of
-from tests.support.resuming import at_forward, call, crash, crash_run, one_line, send, snapshot, write_small
-from tests.support.tools import RANDOM_CLIP, ROOT, Run
+from tests.support.resuming import at_forward, call, crash, crash_run, one_line, resume, send, snapshot, write_small
+from tests.support.tools import RANDOM_CLIP, ROOT, Run, run_ok
 from utils.text import text_table
 
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0", "--iec-text", "descriptive"]
@@ -43,7 +43,7 @@ def ablation(words, tmp_path_factory):
         patch.setattr(table, "draw_differences", draw_differences)
         patch.chdir(folder.parent)  # there is no outputs/ here, so no run is used again
         (folder.parent / "weights").symlink_to(ROOT / "weights")
-        return finish(*words, *GRID, "--output-dir", folder, folder=folder)
+        return run_ok([*words, *GRID], folder)
 
 
 @pytest.fixture
@@ -56,12 +56,6 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def copy(ablation, folder):
     return shutil.copytree(ablation.folder, folder)
-
-
-def finish(*arguments, folder):
-    run = call(*arguments, folder=folder)
-    assert run.status == 0, run.err
-    return run
 
 
 def result_of(folder):
@@ -114,12 +108,10 @@ def test_the_table_is_written_in_all_its_forms(ablation):
 def test_a_run_of_an_ablation_is_like_a_single_run(ablation, words, tmp_path):
     """Also the last one, whose test frames another variant encoded; and as --mode eval scores the checkpoint."""
     member = ablation.folder / "slerp_weight=0.0/seed-2"
-    finish(
-        *words, "--seed", "2", "--slerp-weight", "0", "--cache-features", "--output-dir", tmp_path / "run", folder="."
-    )
+    run_ok([*words, "--seed", "2", "--slerp-weight", "0", "--cache-features"], tmp_path / "run")
     data = words[words.index("--root-dir") : words.index("--root-dir") + 10]
-    evaluate = ["--mode", "eval", "--eval-checkpoint", member / "best.pt", "--device", "cpu", "--workers", "0"]
-    finish(*RANDOM_CLIP, *data, *evaluate, "--deterministic", "--output-dir", tmp_path / "eval", folder=tmp_path)
+    evaluate = ["--mode", "eval", "--eval-checkpoint", str(member / "best.pt"), "--device", "cpu", "--workers", "0"]
+    run_ok([*RANDOM_CLIP, *data, *evaluate, "--deterministic"], tmp_path / "eval")
     expected = (member / "predictions.csv").read_bytes()
     assert (tmp_path / "run/predictions.csv").read_bytes() == expected
     assert (tmp_path / "eval/predictions.csv").read_bytes() == expected
@@ -128,7 +120,7 @@ def test_a_run_of_an_ablation_is_like_a_single_run(ablation, words, tmp_path):
 
 def test_complete_runs_are_not_repeated(ablation, words, copy):
     before = {name: snapshot(copy / name) for name in training_times(copy)}
-    again = finish(*words, *GRID, "--output-dir", copy, folder=copy)
+    again = run_ok([*words, *GRID], copy)
     assert {name: snapshot(copy / name) for name in before} == before and len(before) == 8
     assert "0 runs trained, 8 done before" in again.out
     rows = [[row | {"runs": None} for row in result_of(folder)["rows"]] for folder in (copy, ablation.folder)]
@@ -142,7 +134,7 @@ def test_a_stopped_ablation_says_how_to_resume_and_ends_the_same(ablation, words
     assert stopped.status == 130 and f"--resume {folder}" in stopped.err
     before = training_times(folder)
     assert len(before) == 2 and not (folder / "ablation.md").exists()
-    finish("--resume", folder, folder=folder)
+    resume(folder)
     assert {name: training_times(folder)[name] for name in before} == before
     for name in training_times(ablation.folder):
         expected = (ablation.folder / name / "predictions.csv").read_bytes()
@@ -154,13 +146,13 @@ def test_a_run_that_ends_after_its_scores_is_complete(words, folder):
     crash_run(without_pictures_of_mistakes, *words, *ABLATE, "adapter=none", "--output-dir", folder)
     before = training_times(folder)
     assert list(before) == ["base/seed-0"] and (folder / "base/seed-0/metrics.json").exists()
-    assert "1 run trained, 1 done before" in finish("--resume", folder, folder=folder).out
+    assert "1 run trained, 1 done before" in resume(folder).out
     assert {name: training_times(folder)[name] for name in before} == before
 
 
 def test_scores_of_more_epochs_are_never_those_of_fewer(words, folder):
     """A run that took another epoch and ended after its scores does not stand for the run that it was before."""
-    finish(*words, "--output-dir", folder, folder=folder)
+    run_ok([*words], folder)
     before = stored_hash(folder)
     crash_run(without_pictures_of_mistakes, "--resume", folder, "--epochs", "2")
     assert (folder / "metrics.json").exists() and stored_hash(folder) != before
@@ -170,7 +162,7 @@ def test_more_seeds_and_variants_may_come(copy):
     before, grid = training_times(copy), ["--grid", "adapter=none,published"]
     refused = call("--resume", copy, *grid, "--seeds", "1", "--seed", "1", folder=copy)
     assert "--seed 1" in one_line(refused), "--seed is of the base"
-    run = finish("--resume", copy, *grid, "--seeds", "1,2,3", folder=copy)
+    run = resume(copy, *grid, "--seeds", "1,2,3")
     assert [row["variant"] for row in result_of(copy)["rows"]] == ["base", "adapter=none", "adapter=published"]
     assert {name: training_times(copy)[name] for name in before} == before
     assert "5 runs trained, 4 done before" in run.out
@@ -189,7 +181,7 @@ def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
     file = tmp_path / "test.txt"
     file.write_text((Path(words[words.index("--root-dir") + 1]) / words[number]).read_text())
     words = [*words[:number], str(file), *words[number + 1 :]]
-    finish(*words, *ABLATE, "adapter=none", "--output-dir", folder, folder=folder)
+    run_ok([*words, *ABLATE, "adapter=none"], folder)
     file.write_text("\n".join(file.read_text().splitlines()[1:]) + "\n")
     message = one_line(call("--resume", folder))
     assert "base/seed-0: was trained on other lists" in message and "remove it" in message
@@ -197,7 +189,7 @@ def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
 
 def test_runs_below_outputs_are_used_again(ablation, words, folder):
     earlier = shutil.copytree(ablation.folder / "base/seed-1", "outputs/somewhere/run")
-    run = finish(*words, *ABLATE, "adapter=none", "--seeds", "1,2", "--output-dir", folder, folder=folder)
+    run = run_ok([*words, *ABLATE, "adapter=none", "--seeds", "1,2"], folder)
     assert f"done already: {earlier}" in run.out and "3 runs trained, 1 done before" in run.out
     assert not (folder / "base/seed-1").exists() and (folder / "base/seed-2").exists()
     assert result_of(folder)["rows"][0]["runs"][0] == earlier
@@ -205,7 +197,7 @@ def test_runs_below_outputs_are_used_again(ablation, words, folder):
 
 def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, folder):
     """With the descriptive texts alone in the classifier, MI and DC train prompts that no prediction depends on."""
-    out = finish(*words, "--mode", "ablate", "--drop-one", "--output-dir", folder, folder=folder).out
+    out = run_ok([*words, "--mode", "ablate", "--drop-one"], folder).out
     rows = {row["variant"]: row for row in result_of(folder)["rows"]}
     save(draw_differences(list(rows.values()), "clips"), folder / "of one seed.png")
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
@@ -215,7 +207,7 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
 
 def test_refused_combinations_are_named_not_skipped(words, folder):
     grid = "cache_features=on lr_image_encoder=0,1e-4"
-    out = finish(*words, *ABLATE, grid, "--output-dir", folder, folder=folder).out
+    out = run_ok([*words, *ABLATE, grid], folder).out
     assert "needs a frozen encoder" in out and "left out, cache_features=True lr_image_encoder=0.0001" in out
     assert "needs a frozen encoder" in (folder / "ablation.md").read_text()
 
@@ -245,7 +237,7 @@ def finished(variant, seed, label, wrong, score=0.0):
     """A run that misclassifies the clips in ``wrong``."""
     predicted = label.copy()
     predicted[list(wrong)] = 1 - predicted[list(wrong)]
-    result = FinishedRun(PlannedRun("", {}, variant=variant, seed=seed), Path(f"{variant.name}/{seed}"))
+    result = FinishedRun(PlannedRun("", {"seed": seed}, variant=variant), Path(f"{variant.name}/{seed}"))
     N = len(label)
     predictions = Predictions(("a", "b"), [str(n) for n in range(N)], [None] * N, label, np.eye(2)[predicted])
     vars(result).update(predictions=predictions, metrics=dict.fromkeys(("uar", "war", "macro_f1"), score))

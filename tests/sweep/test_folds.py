@@ -11,8 +11,8 @@ from sklearn.metrics import confusion_matrix
 from analysis.results import read_predictions
 from tests.support.drawn import QUICK, SEVEN, classes_in_columns, flags, stop_at_step, truth, write_colours
 from tests.support.rescored import rows_of, scores_of
-from tests.support.resuming import assert_same_end, call, one_line, send, snapshot
-from tests.support.tools import RANDOM_CLIP, ROOT, Run, error_of, run_main
+from tests.support.resuming import assert_same_end, call, one_line, resume, send, snapshot
+from tests.support.tools import RANDOM_CLIP, ROOT, Run, error_of, run_ok
 from utils.errors import UserError
 
 FOLDS = [f"fold-{fold}" for fold in range(1, 6)]
@@ -38,9 +38,7 @@ def words(root):
 
 @pytest.fixture(scope="module")
 def series(words, tmp_path_factory):
-    run = run_main(words, tmp_path_factory.mktemp("series") / "run")
-    assert run.status == 0, run.err
-    return run
+    return run_ok(words, tmp_path_factory.mktemp("series") / "run")
 
 
 def stop_in_step(step, number, *arguments, folder=None):
@@ -108,8 +106,7 @@ def test_the_screen_shows_the_scores_of_metrics_json(series):
 
 def test_evaluation_of_every_fold_repeats_the_scores_to_the_last_digit(series, words, tmp_path):
     data = words[words.index(RECIPE) :][:3]
-    run = run_main([*EVAL, str(series.folder / "fold-{fold}/best.pt"), *data], tmp_path / "run")
-    assert run.status == 0, run.err
+    run = run_ok([*EVAL, str(series.folder / "fold-{fold}/best.pt"), *data], tmp_path / "run")
     for name in (".", *FOLDS):
         expected, predictions = ((f / name / "predictions.csv").read_bytes() for f in (series.folder, run.folder))
         assert predictions == expected, name
@@ -128,8 +125,7 @@ def test_a_stopped_series_says_how_to_resume_and_has_no_score_yet(stopped):
 def test_a_resumed_series_ends_like_one_that_was_never_stopped(series, stopped, tmp_path):
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     first = snapshot(folder / "fold-1")
-    run = call("--resume", folder, folder=folder)
-    assert run.status == 0, run.err
+    run = resume(folder)
     assert snapshot(folder / "fold-1") == first
     assert "epoch   1" not in run.out.split("fold-3:")[0], "fold 2 went on inside its second epoch"
     for name in FOLDS:
@@ -141,8 +137,7 @@ def test_a_resumed_series_ends_like_one_that_was_never_stopped(series, stopped, 
 def test_a_finished_series_is_scored_again_and_nothing_is_trained(series, tmp_path):
     folder = shutil.copytree(series.folder, tmp_path / "run")
     before = {name: snapshot(folder / name) for name in FOLDS}
-    run = call("--resume", folder, "--workers", "0", folder=folder)
-    assert run.status == 0, run.err
+    run = call("--resume", folder, "--workers", "0", folder=folder).ok()
     assert {name: snapshot(folder / name) for name in FOLDS} == before
     assert run.metrics == series.metrics
 
@@ -151,8 +146,7 @@ def test_more_epochs_are_for_every_fold_and_are_remembered(series, stopped, tmp_
     """Fold 1 was complete with two epochs; stopped once more, the series continues to three by itself."""
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     stop_in_step(STEPS + 3, signal.SIGINT, "--resume", folder, "--epochs", "3")
-    run = call("--resume", folder, folder=folder)
-    assert run.status == 0, run.err
+    resume(folder)
     for name in FOLDS:
         history = Run(0, folder / name, "", "").history
         assert [line["epoch"] for line in history] == [1, 2, 3]
@@ -202,8 +196,7 @@ def test_a_missing_list_of_a_later_fold_is_found_before_the_first_is_trained(wor
 def test_folds_with_other_combinations_cannot_be_pooled(drawn, tmp_path, capsys):
     """Each fold's test list alone holds other combinations; with the train lists all folds have the same."""
     words = [*flags("mafw_compound", drawn("mafw")), "--fold", "all", "--mode", "zero-shot"]
-    run = run_main(words, tmp_path / "run")
-    assert run.status == 0, run.err
+    run = run_ok(words, tmp_path / "run")
     assert len({tuple(classes_in_columns(run.folder / name / "predictions.csv")) for name in FOLDS}) == 1
     test = "Train_Test_Set/compound/no_caption_new/set_{fold}/test.txt"
     test_only = [word for word in words if not word.startswith("@")] + "--dataset MAFW --label-type compound".split()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from engine.series import stored_series
-from sweep.seeds import number_metrics
+from sweep.scores import number_metrics
 from tests.support.affect import write_set as write_videos
 from tests.support.rescored import rows_of, scores_of
-from tests.support.resuming import assert_same_end, at_forward, call, one_line, send, snapshot, write_small
+from tests.support.resuming import assert_same_end, at_forward, call, one_line, resume, send, snapshot, write_small
+from tests.support.tools import run_ok
 from utils.runlog import QuietLog
 
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0"]
@@ -27,17 +28,11 @@ def words(tmp_path_factory):
 @pytest.fixture(scope="module")
 def series(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds") / "run"
-    return finish(*words, "--seeds", "3,5", "--output-dir", folder, folder=folder)
-
-
-def finish(*arguments, folder):
-    run = call(*arguments, folder=folder)
-    assert run.status == 0, run.err
-    return run
+    return run_ok([*words, "--seeds", "3,5"], folder)
 
 
 def test_every_seed_is_a_run_like_a_single_one(series, words, tmp_path):
-    finish(*words, "--seed", "5", "--output-dir", tmp_path / "run", folder=tmp_path / "run")
+    run_ok([*words, "--seed", "5"], tmp_path / "run")
     assert_same_end(series.folder / "seed-5", tmp_path / "run")
     assert rows_of(series.folder / "seed-3") != rows_of(series.folder / "seed-5")
     assert not [name for name in RUNS if stored_series(series.folder / name)], "a member is no series"
@@ -81,7 +76,7 @@ def test_the_interval_is_over_persons(series, tmp_path):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    intervals = finish("--resume", folder, folder=folder).metrics["intervals"]
+    intervals = resume(folder).metrics["intervals"]
     assert intervals["resampled"] == "persons" and intervals["groups"] == 2
     rows = [row for name in RUNS for row in rows_of(folder / name)]
     persons = sorted({row["person"] for row in rows})
@@ -96,8 +91,8 @@ def test_a_stopped_series_can_be_resumed_and_takes_more_seeds(series, words, tmp
         stopped = call(*words, "--seeds", "3,5", "--output-dir", folder, folder=folder)
     assert stopped.status == 143 and f"--resume {folder}" in stopped.err
     first = snapshot(folder / "seed-3")
-    assert finish("--resume", folder, folder=folder).metrics == series.metrics
-    assert finish("--resume", folder, "--seeds", "3,5,6", folder=folder).metrics["seeds"] == [3, 5, 6]
+    assert resume(folder).metrics == series.metrics
+    assert resume(folder, "--seeds", "3,5,6").metrics["seeds"] == [3, 5, 6]
     assert snapshot(folder / "seed-3") == first
     assert "--lr 0.5" in one_line(call("--resume", folder, "--lr", "0.5")), "other options cannot join a series"
 
@@ -110,7 +105,7 @@ def test_a_list_that_changed_between_seeds_is_one_line(series, tmp_path):
     assert "scored on other clips" in message and "remove the metrics.json" in message
     for name in RUNS:
         (folder / name / "metrics.json").unlink()
-    assert finish("--resume", folder, folder=folder).metrics == series.metrics
+    assert resume(folder).metrics == series.metrics
     assert (folder / "seed-5/predictions.csv").read_text() == before
 
 
@@ -131,8 +126,8 @@ def test_seeds_of_long_videos(tmp_path):
     flags = "--model sequence --window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 8 --epochs 1"
     small = [*flags.split(), "--device", "cpu", *write_videos(tmp_path / "set")]
     folder = tmp_path / "run"
-    metrics = finish(*small, "--seeds", "1,2", "--output-dir", folder, folder=folder).metrics
+    metrics = run_ok([*small, "--seeds", "1,2"], folder).metrics
     values = [json.loads((folder / f"seed-{seed}/metrics.json").read_text())["va"]["ccc"] for seed in (1, 2)]
     assert metrics["va/ccc_mean"] == pytest.approx(np.mean(values))
     assert metrics["va/ccc_sd"] == pytest.approx(np.std(values, ddof=1))
-    assert finish("--resume", folder, folder=folder).metrics == metrics
+    assert resume(folder).metrics == metrics

@@ -1,24 +1,113 @@
-"""Scores of runs on the same clips that differ in their seed alone: mean, deviation, and interval of the mean.
+"""Scores of several runs together.
 
-A clip that S models answered counts as one clip: scores are averaged, answers are not pooled.
+Predictions of different clips, as of folds, are pooled and scored as one set. Runs on the same clips that differ in
+their seed alone are averaged: a clip that S models answered counts as one clip, and answers are not pooled.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.calibration import softmax
+from analysis.calibration import Calibration, softmax
 from analysis.intervals import groups_of
 from analysis.metrics import brackets, score
 from analysis.paired import SCORES, mean_intervals, sd
-from analysis.results import temperature_of
+from analysis.results import Predictions, read_metrics, read_predictions, temperature_of, write_results
 from engine.options import Config
 from engine.series import seeds_of
-from sweep.pooled import FinishedRun, Metrics, mean_and_sd, print_runs, require_same_clips
+from sweep.plan import PlannedRun
 from utils.errors import UserError
 from utils.runlog import RunLog
 
+Metrics = dict[str, Any]  # the content of metrics.json
 TITLES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has its scores; ``reused`` if it was complete before the sweep came to it."""
+
+    run: PlannedRun
+    folder: Path
+    reused: bool = False
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return read_metrics(self.folder)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        return read_predictions([self.folder / "predictions.csv"])
+
+
+def mean_and_sd(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Return ``uar_mean``, ``uar_sd`` and so on of every number that the runs have."""
+    spread = {}
+    for name in runs[0]:
+        values = [run[name] for run in runs]
+        spread |= {f"{name}_mean": float(np.mean(values)), f"{name}_sd": sd(values)}
+    return spread
+
+
+def scores_of_runs(finished: list[FinishedRun]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Return the scores of every run by the name of its folder, and their mean and deviation."""
+    runs = {run.folder.name: {name: run.metrics[name] for name in SCORES} for run in finished}
+    return runs, mean_and_sd(list(runs.values()))
+
+
+def print_runs(log: RunLog, runs: dict[str, dict[str, float]], spread: dict[str, float]) -> None:
+    for name, scores in runs.items():
+        log.say(f"{name:<24} UAR {scores['uar']:6.2f}   WAR {scores['war']:6.2f}")
+    log.say(
+        f"mean of {len(runs)} runs     UAR {spread['uar_mean']:6.2f} ± {spread['uar_sd']:.2f}   "
+        f"WAR {spread['war_mean']:6.2f} ± {spread['war_sd']:.2f}   (± standard deviation)"
+    )
+
+
+def require_same_clips(finished: list[FinishedRun], advice: str) -> None:
+    """Refuse runs whose clips, labels or classes are not those of the first; ``advice`` ends the message."""
+    first = finished[0]
+    for run in finished:
+        a, b = run.predictions, first.predictions
+        if (a.names, a.ids) != (b.names, b.ids) or (a.label != b.label).any():
+            raise UserError(f"{run.folder}: scored on other clips than {first.folder}{advice}")
+
+
+# -- different clips, as of folds -----------------------------------------------------------------------------------
+
+
+def write_pooled(log: RunLog, finished: list[FinishedRun], config: Config) -> Metrics:
+    """Write ``metrics.json`` of a series: all scores of the pooled predictions, mean and deviation over its runs."""
+    predictions = read_predictions([run.folder / "predictions.csv" for run in finished])
+    runs, spread = scores_of_runs(finished)
+    results = write_results(
+        log,
+        predictions,
+        score(predictions.label, predictions.predicted, predictions.names) | {"runs": runs} | spread,
+        split=finished[0].metrics["split"],
+        selected_on=finished[0].metrics["selected_on"],
+        title=f"{config.run.exper_name}, {len(finished)} runs pooled",
+        ci=config.results.ci,
+        abstain=config.results.abstain,
+        calibrated=calibration_of(finished),
+    )
+    print_runs(log, runs, spread)
+    log.say("the scores of all predictions together stand above")
+    return results
+
+
+def calibration_of(finished: list[FinishedRun]) -> Calibration:
+    """Return a calibration in which every row of the pooled predictions has the temperature of its run."""
+    temperatures = [temperature_of(run.metrics) for run in finished]
+    splits = {(run.metrics.get("calibration") or {}).get("fitted_on") for run in finished} - {None}
+    counts = [len(run.predictions.ids) for run in finished]
+    return Calibration(np.repeat(temperatures, counts), splits.pop() if splits else None)
+
+
+# -- the same clips, of other seeds ---------------------------------------------------------------------------------
 
 
 def write_seeds(log: RunLog, finished: list[FinishedRun], config: Config) -> Metrics:
@@ -44,13 +133,12 @@ def classifier_metrics(finished: list[FinishedRun], ci: str) -> Metrics:
     bounds = mean_intervals(label, np.stack([run.predictions.predicted for run in finished]), groups, len(names))
     probabilities = [softmax(run.predictions.logits, temperature_of(run.metrics)) for run in finished]
     ensemble = score(label, np.mean(probabilities, axis=0).argmax(axis=-1), names)
-    scores = {run.folder.name: {name: run.metrics[name] for name in SCORES} for run in finished}
-    spread = mean_and_sd(list(scores.values()))
+    runs, spread = scores_of_runs(finished)
     return {
         **{name: spread[f"{name}_mean"] for name in SCORES},
         **spread,
         **({"intervals": groups.about() | bounds} if groups is not None else {}),
-        "runs": scores,
+        "runs": runs,
         "per_class": {name: class_over_seeds([run.metrics["per_class"][name] for run in finished]) for name in names},
         "ensemble": {name: ensemble[name] for name in SCORES},
         "classes": list(names),
