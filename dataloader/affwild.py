@@ -91,8 +91,9 @@ def read_task_sets(
 def read_every_video(root: Path) -> list[Video]:
     """Return all videos that any task lists for training or validation."""
     frames_dir = find_frames_dir(root)
-    folders = {task: [folder for part in PARTS for folder in _only_part(root, task, part)] for task in TASKS}
-    folders = {task: task_folders for task, task_folders in folders.items() if task_folders}
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for task, _, folder in _every_part(root):
+        folders[task].append(folder)
     if not folders:
         find_part(root, "expr", "train")  # raises an error that names the expected folder
     return _make_videos(_read_label_files(folders), frames_dir, list(folders))
@@ -161,21 +162,20 @@ def _part_folders(root: Path, task: str, part: str) -> list[Path]:
     return [folder for folder in candidates if folder.is_dir()]
 
 
-def _only_part(root: Path, task: str, part: str) -> list[Path]:
-    """Return the folder that ``find_part`` would, in a list that is empty where there is none: a set lacks tasks."""
-    folders = _part_folders(root, task, part)
-    return folders if len(folders) == 1 else []
+def _every_part(root: Path) -> list[tuple[str, str, Path]]:
+    """Return task, part and folder of what the set holds, which need not be all tasks."""
+    folders = [(task, part, _part_folders(root, task, part)) for task in TASKS for part in PARTS]
+    return [(task, part, candidates[0]) for task, part, candidates in folders if len(candidates) == 1]
 
 
 def part_videos(root: Path) -> dict[str, int]:
     """Return the part, 0 to 4, of every video that any task lists."""
     validation_groups, lengths = set(), defaultdict(int)
-    for task in TASKS:
-        for part in PARTS:
-            for path in [path for folder in _only_part(root, task, part) for path in _list_label_files(folder)]:
-                lengths[path.stem] = max(lengths[path.stem], path.read_bytes().count(b"\n"))
-                if part == "validation":
-                    validation_groups.add(group_of(path.stem))
+    for _, part, folder in _every_part(root):
+        for path in _list_label_files(folder):
+            lengths[path.stem] = max(lengths[path.stem], path.read_bytes().count(b"\n"))
+            if part == "validation":
+                validation_groups.add(group_of(path.stem))
     group_lengths = defaultdict(int)
     for id, length in lengths.items():
         group_lengths[group_of(id)] += length

@@ -18,7 +18,7 @@ from torch import Tensor
 from dataloader.annotation import Clip
 from dataloader.clips import FrameFiles, Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, list_frames
-from dataloader.transforms import PLAIN, WHOLE, Augmentation, augment_squares
+from dataloader.transforms import PLAIN, WHOLE, Augmentation, as_tensors, augment_squares
 from utils.errors import UserError, reason_of
 
 FORMAT = 1
@@ -139,10 +139,8 @@ def open_source(views: Views) -> FrameFiles | Pack:
 def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
     if augmentation == PLAIN:
         return squares
-    angle, flip = torch.tensor([augmentation.angle], dtype=torch.float64), torch.tensor([augmentation.flip])
-    part = None if augmentation.part == WHOLE else torch.tensor([augmentation.part], dtype=torch.float64)
-    brightness = None if augmentation.brightness == 1 else torch.tensor([augmentation.brightness])
-    return augment_squares(squares[None], sizes[None], angle, flip, part, brightness)[0]
+    draws = as_tensors([augmentation], augmentation.part != WHOLE, augmentation.brightness != 1)
+    return augment_squares(squares[None], sizes[None], **draws)[0]
 
 
 def read_index(folder: Path) -> tuple[dict[str, Any], str]:

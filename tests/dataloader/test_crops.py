@@ -1,11 +1,26 @@
 """Crops are bit-equal to PIL and OpenCV called by hand."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.crops import MARGIN, crop_context, crop_face, face_area, letterbox, letterbox_size, margin_like
+from dataloader.crops import (
+    MARGIN,
+    context_square,
+    crop_context,
+    crop_face,
+    face_area,
+    face_square,
+    letterbox,
+    letterbox_size,
+    margin_like,
+)
+from dataloader.transforms import PLAIN, to_square
+from tests.support.tools import ROOT
 
 LETTERBOX = {  # width, height → new width, new height, black columns left and right, black rows above and below
     (640, 480): (224, 168, 0, 0, 28, 28),
@@ -87,3 +102,17 @@ def test_a_picture_twice_as_large_shows_as_much_of_the_head():
     small = face_area(320, 240, box, margin_like(64.0, box))
     assert small == face_area(320, 240, box) == (80, 60, 184, 170)
     assert face_area(640, 480, double, margin_like(64.0, double)) == tuple(2 * edge for edge in small)
+
+
+@pytest.mark.parametrize("box", [None, (30, 20, 70, 60), (-5.5, 60.2, 30.7, 95), (34, 29, 86, 81)])
+@pytest.mark.parametrize("size", [32, 92])
+def test_squares_without_torch_are_the_squares_of_evaluation(box, size):
+    assert np.array_equal(face_square(FRAME, box, size), to_square(crop_face(FRAME, box), PLAIN, size))
+    context = letterbox(crop_context(FRAME, box), size)
+    assert np.array_equal(context_square(FRAME, box, size), to_square(context, PLAIN, size))
+
+
+def test_neither_crops_nor_windows_need_torch():
+    modules = "dataloader.crops, apps.predict.runners, apps.predict.windows, apps.predict.predictor, apps.predict.run"
+    code = f"import sys\nimport {modules}\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
