@@ -75,7 +75,7 @@ def assert_equal(item, expected):
 
 @pytest.mark.parametrize(("face", "body"), [(FACE, BODY), (None, None), (FACE, None), (None, (-9.0, 5.0, 120.0, 70.0))])
 def test_evaluation_pixels_are_bit_equal_to_pil_and_opencv(clip, face, body):
-    item = ClipDataset([clip], views_of(clip, face, body))[0, 0, 0]
+    item = ClipDataset([clip], views_of(clip, face, body), seed=2)[5, 9, 0]  # no chance is in it
     assert item["face"].shape == item["context"].shape == (4, 3, SIZE, SIZE)
     assert item["face"].dtype == item["context"].dtype == torch.uint8
     assert (item["label"], item["id"], item["replaced_frames"]) == (2, "RAER/P1/001", 0)
@@ -104,12 +104,6 @@ def test_jpegs_are_bit_equal_too_in_evaluation_and_in_training(filmed, face, bod
 def test_a_frame_without_a_box_takes_the_nearest_or_as_published_the_whole_frame(clip, missing_face, box):
     item = ClipDataset([clip], views_of(clip, with_box=[6, 11], missing_face=missing_face))[0, 0, 0]
     assert np.array_equal(item["face"][1], plain(clip, [4], [box], BODY)[0][0])
-
-
-def test_evaluation_knows_no_chance(clip):
-    views = views_of(clip)
-    first, second = ClipDataset([clip], views, seed=1)[0, 0, 0], ClipDataset([clip], views, seed=2)[5, 9, 0]
-    assert torch.equal(first["face"], second["face"]) and torch.equal(first["context"], second["context"])
 
 
 def test_a_window_is_fixed_in_evaluation_and_starts_anywhere_in_training(clip):
@@ -216,21 +210,6 @@ class TestAugmentation:
             assert (item["face"] == item["face"][:1]).all() and (item["context"] == item["context"][:1]).all()
             assert torch.equal(item["face"], item["context"]) == shared
         assert len({item["face"].numpy().tobytes() for item in items}) == len(items)
-
-    def test_training_pixels_are_a_rotation_and_a_flip_of_the_picture(self, still):
-        middle = slice(76, 84)  # so near the centre 4 degrees move no pixel by a whole one
-        centre, flips = np.asarray(Image.open(still.frame_path(0)))[middle, middle], set()
-        for item in self.items(still, True):
-            face = np.asarray(item["face"][0]).transpose(1, 2, 0)
-            straight, mirrored = ((view[middle, middle] == centre).mean() for view in (face, face[:, ::-1]))
-            assert max(straight, mirrored) > 0.7 > min(straight, mirrored)
-            flips.add(straight < mirrored)
-        assert flips == {True, False}
-
-    def test_with_everything_off_training_sees_the_pictures_of_evaluation(self, still):
-        views = Views(segments=6, size=self.EDGE)
-        item = ClipDataset([still], views, training=True, limits=STILL)[4, 2, 0]
-        assert torch.equal(item["face"], ClipDataset([still], views)[0, 0, 0]["face"])
 
     def test_all_chance_is_a_function_of_seed_epoch_and_position(self, clip):
         def dataset(seed=3):
