@@ -36,7 +36,13 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
     rows = [(f"{path}, line {number}", row) for number, row in numbered if row.strip()]
     parse = {"list": _path_frames_label, "names": _video_and_class, "images": _image_and_label}[classes.layout]
     if rows and _is_csv_header(rows[0][1], classes):
-        _check_csv_header(*rows.pop(0), classes)
+        where, header = rows.pop(0)
+        if _cells(header) != CSV_HEADER:
+            raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {header.strip()!r}")
+        if classes.format.csv_label_base is None:
+            raise UserError(
+                f'{where}: a csv, but {classes.source} does not say from what its labels count; state "csv_label_base"'
+            )
         parse = _csv_row
     for where, row in rows:
         try:
@@ -108,15 +114,6 @@ def _cells(row: str) -> list[str]:
 
 def _is_csv_header(row: str, classes: Classes) -> bool:
     return classes.layout == "list" and _cells(row)[0] == CSV_HEADER[0]
-
-
-def _check_csv_header(where: str, row: str, classes: Classes) -> None:
-    if _cells(row) != CSV_HEADER:
-        raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {row.strip()!r}")
-    if classes.format.csv_label_base is None:
-        raise UserError(
-            f'{where}: a csv, but {classes.source} does not say from what its labels count; state "csv_label_base"'
-        )
 
 
 def _csv_row(row: str, where: str, classes: Classes) -> Line:
