@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.plain_data import load_clip
 from dataloader import clips as clips_module
 from dataloader.annotation import Clip
-from dataloader.clips import ClipDataset, Views, cut_frame
+from dataloader.clips import ClipDataset, Views, cut_frame, indexes_of
 from dataloader.crops import choose_shrink
 from dataloader.frames import BadFrame, list_frames
 from dataloader.loader import build_loader
@@ -21,7 +21,6 @@ from dataloader.transforms import AugmentationLimits, draw_augmentation
 
 SIZE = 32
 FACE, BODY = (20, 15, 44, 40), (5.4, 3.6, 60.5, 50.2)
-STILL = AugmentationLimits(max_angle=0, flip=False)
 
 
 def noise(seed: int, width: int = 80, height: int = 60) -> Image.Image:
@@ -108,15 +107,8 @@ def test_a_frame_without_a_box_takes_the_nearest_or_as_published_the_whole_frame
 
 def test_a_window_is_fixed_in_evaluation_and_starts_anywhere_in_training(clip):
     views = views_of(clip, sampling="window", downsample=2)  # 4 of the frames 0 2 4 6 8 10
-    contexts = plain(clip, range(12), [None] * 12, BODY)[1]
-
-    def indexes(dataset, position):
-        return [
-            next(i for i in range(12) if np.array_equal(c, contexts[i])) for c in dataset[0, position, 0]["context"]
-        ]
-
-    assert indexes(ClipDataset([clip], views, seed=9), 3) == [2, 4, 6, 8]
-    windows = {tuple(indexes(ClipDataset([clip], views, training=True, limits=STILL), n)) for n in range(40)}
+    assert_equal(ClipDataset([clip], views)[0, 3, 0], plain(clip, [2, 4, 6, 8], map(face_at, [2, 4, 6, 8]), BODY))
+    windows = {tuple(indexes_of(clip, views, np.random.default_rng(n), True)) for n in range(40)}
     assert {start for start, *_ in windows} == {0, 2, 4, 6, 8, 10} and (10, 0, 2, 4) in windows
 
 
@@ -197,15 +189,12 @@ class TestAugmentation:
         """The same square picture in every frame: with no boxes both views are that picture."""
         return make_clip(tmp_path / "still", [noise(7, self.EDGE, self.EDGE)] * 6)
 
-    def items(self, still, shared, count=12, **settings):
-        views = Views(segments=4, size=self.EDGE)
-        dataset = ClipDataset([still], views, training=True, shared_augmentation=shared, seed=3, **settings)
-        return [dataset[0, position, 0] for position in range(count)]
-
     @pytest.mark.parametrize("limits", [AugmentationLimits(), AugmentationLimits(0, False, 0.2, 0.3)])
     @pytest.mark.parametrize("shared", [True, False])
     def test_all_frames_get_one_draw_and_both_views_the_same_or_as_published_their_own(self, still, shared, limits):
-        items = self.items(still, shared, limits=limits)
+        chance = {"training": True, "shared_augmentation": shared, "limits": limits, "seed": 3}
+        dataset = ClipDataset([still], Views(segments=4, size=self.EDGE), **chance)
+        items = [dataset[0, position, 0] for position in range(12)]
         for item in items:
             assert (item["face"] == item["face"][:1]).all() and (item["context"] == item["context"][:1]).all()
             assert torch.equal(item["face"], item["context"]) == shared
@@ -225,10 +214,8 @@ class TestAugmentation:
         clips = [make_clip(tmp_path / f"00{n}", [noise(i) for i in range(9)], label=n) for n in range(5)]
 
         def batches(workers):
-            dataset, order = (
-                ClipDataset(clips, Views(segments=4, size=SIZE), training=True, seed=1),
-                ClipOrder(5, seed=1),
-            )
+            order = ClipOrder(5, seed=1)
+            dataset = ClipDataset(clips, Views(segments=4, size=SIZE), training=True, seed=1)
             loader = build_loader(dataset, order, batch_size=2, workers=workers)
             for order.epoch in range(2):
                 yield from loader
