@@ -33,11 +33,10 @@ class Pack:
         self.folder = Path(folder)
         content, self.identity = read_index(self.folder)
         self.settings = content["settings"]
-        self.files = {file["name"]: file["bytes"] for file in content["files"]}
         self.clips = {entry["key"]: entry for entry in content["clips"]}
         self.maps: dict[str, np.ndarray] = {}
-        for name, size in self.files.items():
-            path = self.folder / name
+        for file in content["files"]:
+            path, size = self.folder / file["name"], file["bytes"]
             actual = path.stat().st_size if path.is_file() else None
             if actual != size:
                 raise UserError(f"--pack {path}: {actual or 'no'} bytes, expected {size}; make or copy the pack again")

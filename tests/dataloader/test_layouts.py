@@ -112,6 +112,7 @@ def test_a_line_at_fault_is_named_with_its_number(tmp_path, dataset, content, li
 
 
 def test_two_columns_need_a_stated_base(tmp_path):
+    assert read(tmp_path, "CAER-S", "train/Anger/a 7.PNG 0")[0].path == "train/Anger/a 7.PNG"
     assert "two_column_label_base" in error(tmp_path, "CAER-S", "train/Anger/1.png 0", format=ListFormat())
 
 
