@@ -11,7 +11,6 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -53,13 +52,6 @@ class Video:
         return any(find_labelled(task, labels).any() for task, labels in self.labels.items())
 
 
-class LabelFile(NamedTuple):
-    """The labels of one task for one video."""
-
-    path: Path
-    labels: np.ndarray
-
-
 def read_task_sets(
     root: Path, tasks: list[str], fold: int, with_frames: bool = True
 ) -> tuple[list[Video], list[Video]]:
@@ -72,14 +64,14 @@ def read_task_sets(
     frames_dir = find_frames_dir(root) if with_frames else None
     folders = {task: [find_part(root, task, part) for part in PARTS] for task in tasks}
     if fold == 0:
-        train, validation = (_read_label_files({task: [folders[task][i]] for task in tasks}) for i in range(2))
+        train, validation = (_find_label_files({task: [folders[task][i]] for task in tasks}) for i in range(2))
         for task, (train_dir, validation_dir) in folders.items():
             shared = sorted(id for id in train.keys() & validation if task in train[id] and task in validation[id])
             if shared:
                 path = validation_dir / shared[0]
                 raise UserError(f"{path}.txt: the same video is in {train_dir}; one of the two must go")
     else:
-        videos, parts = _read_label_files(folders), part_videos(root)
+        videos, parts = _find_label_files(folders), part_videos(root)
         train = {id: files for id, files in videos.items() if parts[id] != fold}
         validation = {id: files for id, files in videos.items() if parts[id] == fold}
     for name, videos in (("train", train), ("validation", validation)):
@@ -91,11 +83,12 @@ def read_task_sets(
 def read_every_video(root: Path) -> list[Video]:
     """Return all videos that any task lists for training or validation."""
     frames_dir = find_frames_dir(root)
-    folders = {task: [folder for part in PARTS for folder in _only_part(root, task, part)] for task in TASKS}
-    folders = {task: task_folders for task, task_folders in folders.items() if task_folders}
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for task, _, folder in _every_part(root):
+        folders[task].append(folder)
     if not folders:
         find_part(root, "expr", "train")  # raises an error that names the expected folder
-    return _make_videos(_read_label_files(folders), frames_dir, list(folders))
+    return _make_videos(_find_label_files(folders), frames_dir, list(folders))
 
 
 def read_other_videos(frames_dir: Path, labelled: set[str]) -> list[Video]:
@@ -161,21 +154,20 @@ def _part_folders(root: Path, task: str, part: str) -> list[Path]:
     return [folder for folder in candidates if folder.is_dir()]
 
 
-def _only_part(root: Path, task: str, part: str) -> list[Path]:
-    """Return the folder that ``find_part`` would, in a list that is empty where there is none: a set lacks tasks."""
-    folders = _part_folders(root, task, part)
-    return folders if len(folders) == 1 else []
+def _every_part(root: Path) -> list[tuple[str, str, Path]]:
+    """Return task, part and folder of what the set holds, which need not be all tasks."""
+    folders = [(task, part, _part_folders(root, task, part)) for task in TASKS for part in PARTS]
+    return [(task, part, candidates[0]) for task, part, candidates in folders if len(candidates) == 1]
 
 
 def part_videos(root: Path) -> dict[str, int]:
     """Return the part, 0 to 4, of every video that any task lists."""
     validation_groups, lengths = set(), defaultdict(int)
-    for task in TASKS:
-        for part in PARTS:
-            for path in [path for folder in _only_part(root, task, part) for path in _list_label_files(folder)]:
-                lengths[path.stem] = max(lengths[path.stem], path.read_bytes().count(b"\n"))
-                if part == "validation":
-                    validation_groups.add(group_of(path.stem))
+    for _, part, folder in _every_part(root):
+        for path in _list_label_files(folder):
+            lengths[path.stem] = max(lengths[path.stem], path.read_bytes().count(b"\n"))
+            if part == "validation":
+                validation_groups.add(group_of(path.stem))
     group_lengths = defaultdict(int)
     for id, length in lengths.items():
         group_lengths[group_of(id)] += length
@@ -230,15 +222,14 @@ def _describe_task(task: str, labels: list[np.ndarray]) -> str:
     return f"{text}; {', '.join(details)}"
 
 
-def _read_label_files(folders: dict[str, list[Path]]) -> dict[str, dict[str, LabelFile]]:
+def _find_label_files(folders: dict[str, list[Path]]) -> dict[str, dict[str, Path]]:
     """Return every label file in the folders of each task, by video and task."""
-    videos: dict[str, dict[str, LabelFile]] = defaultdict(dict)
+    videos: dict[str, dict[str, Path]] = defaultdict(dict)
     for task, task_folders in folders.items():
         for path in [path for folder in task_folders for path in _list_label_files(folder)]:
-            files = videos[path.stem]
-            if task in files:
-                raise UserError(f"{path}: the same video as {files[task].path}; one of the two must go")
-            files[task] = LabelFile(path, read_labels(path, task))
+            first = videos[path.stem].setdefault(task, path)
+            if first != path:
+                raise UserError(f"{path}: the same video as {first}; one of the two must go")
     return dict(sorted(videos.items(), key=lambda item: numeric_key(item[0])))
 
 
@@ -249,24 +240,22 @@ def _list_label_files(folder: Path) -> list[Path]:
     return files
 
 
-def _make_videos(
-    label_files: dict[str, dict[str, LabelFile]], frames_dir: Path | None, tasks: list[str]
-) -> list[Video]:
+def _make_videos(label_files: dict[str, dict[str, Path]], frames_dir: Path | None, tasks: list[str]) -> list[Video]:
     videos = [_make_video(id, files, frames_dir, tasks) for id, files in label_files.items()]
     if not any(video.is_labelled for video in videos):
-        first = next(file for files in label_files.values() for file in files.values())
-        raise UserError(f"{first.path.parent}: none of its {len(videos)} videos has a valid label")
+        first = next(path for files in label_files.values() for path in files.values())
+        raise UserError(f"{first.parent}: none of its {len(videos)} videos has a valid label")
     return videos
 
 
-def _make_video(id: str, files: dict[str, LabelFile], frames_dir: Path | None, tasks: list[str]) -> Video:
-    path, longest = max(files.values(), key=lambda file: len(file.labels))
-    frames = len(longest)
-    for file in files.values():
-        if frames - len(file.labels) > TOLERANCE:
-            raise UserError(f"{file.path}: {len(file.labels)} label lines, {path} has {frames}")
-    rows_by_task = {task: files[task].labels if task in files else unlabelled(task, 0) for task in tasks}
-    labels = {task: lengthen(task, rows, frames) for task, rows in rows_by_task.items()}
+def _make_video(id: str, files: dict[str, Path], frames_dir: Path | None, tasks: list[str]) -> Video:
+    rows = {task: read_labels(path, task) for task, path in files.items()}
+    longest = max(rows, key=lambda task: len(rows[task]))
+    path, frames = files[longest], len(rows[longest])
+    for task, task_rows in rows.items():
+        if frames - len(task_rows) > TOLERANCE:
+            raise UserError(f"{files[task]}: {len(task_rows)} label lines, {path} has {frames}")
+    labels = {task: lengthen(task, rows.get(task, unlabelled(task, 0)), frames) for task in tasks}
     if frames_dir is None:
         return Video(id, None, (None,) * frames, labels)
     folder = frames_dir / id

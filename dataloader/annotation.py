@@ -52,7 +52,7 @@ def read_annotation(
     """
     path, clips, by_key = resolve_path(file, root), [], {}
     for line in lines_of(path, file, classes):
-        clip = on_disk(name_clip(line, root, classes, captions or {}), line, root, classes, packed or {})
+        clip = on_disk(name_clip(line, root, classes, captions), root, classes, packed)
         require_same(clip, by_key.setdefault(clip.key, clip))
         clips.append(clip)
     if not clips:
@@ -94,23 +94,23 @@ def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str
     )
 
 
-def on_disk(clip: Clip, line: Line, root: str | None, classes: Classes, packed: Packed | None = None) -> Clip:
+def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | None = None) -> Clip:
     """Return the clip with its folder and its frames; where they are missing and not packed, an error says so."""
     below, names = classes.format.clip_folders, (packed or {}).get(clip.key)
     if clip.is_image:
-        file = find_file(line.path, root, below) or (clip.folder if names else None)
+        file = find_file(clip.id, root, below) or (clip.folder if names else None)
         if file is None:
-            raise UserError(f"{line.where}: no image {clip.folder}; check the list and --root-dir")
+            raise UserError(f"{clip.where}: no image {clip.folder}; check the list and --root-dir")
         return replace(clip, folder=file.parent, frames=names or (file.name,))
-    folder = find_clip_folder(line.path, root, below) or (clip.folder if names else None)
+    folder = find_clip_folder(clip.id, root, below) or (clip.folder if names else None)
     if folder is None:
-        video = find_file(line.path, root, below) if line.path.lower().endswith(VIDEOS) else None
+        video = find_file(clip.id, root, below) if clip.id.lower().endswith(VIDEOS) else None
         if video is not None:  # the list names the video that the frames are to be taken from
-            raise UserError(f"{line.where}: {video} is a video; extract its frames to {video.with_suffix('')}/ first")
-        raise UserError(f"{line.where}: no folder {clip.folder}; check the list and --root-dir")
+            raise UserError(f"{clip.where}: {video} is a video; extract its frames to {video.with_suffix('')}/ first")
+        raise UserError(f"{clip.where}: no folder {clip.folder}; check the list and --root-dir")
     names = names or list_frames(folder)
     if not names:
-        raise UserError(f"{line.where}: {folder} holds no image; restore its frames or leave the clip out")
+        raise UserError(f"{clip.where}: {folder} holds no image; restore its frames or leave the clip out")
     return replace(clip, folder=folder, frames=names)
 
 
@@ -164,37 +164,30 @@ def _caption_of(key: str, captions: dict[str, str]) -> str | None:
 
 def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
     """Yield every clip, class by class; the paths begin with ``prefix``, the folder as the user names it."""
-    for name in _visible(folder):
+    for name in _subfolders(folder, _visible(folder), "expected folders named like the classes", on_fault):
         try:
-            if not (folder / name).is_dir():
-                _refuse_media(folder / name, "expected folders named like the classes")
-                continue
             labels, names = labels_named(name, f"folder {folder}", classes), _visible(folder / name)
         except UserError as error:
             on_fault(error)
             continue
-        for clip in _clips(folder / name, names, classes, on_fault):
+        if classes.layout == "images":
+            clips = (file for file in names if file.lower().endswith(SUFFIXES))
+        else:
+            clips = _subfolders(folder / name, names, "expected a folder of frames for each clip", on_fault)
+        for clip in clips:
             yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(prefix)}/{name}/{clip}"), labels)
 
 
-def _clips(folder: Path, names: list[str], classes: Classes, on_fault: OnFault) -> Iterator[str]:
-    has_images = classes.layout == "images"
+def _subfolders(folder: Path, names: list[str], expected: str, on_fault: OnFault) -> Iterator[str]:
+    """Yield the names that are folders; a video or an image among them is a fault, since it means another layout."""
     for name in names:
-        if name.lower().endswith(SUFFIXES) if has_images else (folder / name).is_dir():
+        path = folder / name
+        if path.is_dir():
             yield name
-        elif not has_images:
-            try:
-                _refuse_media(folder / name, "expected a folder of frames for each clip")
-            except UserError as error:
-                on_fault(error)
-
-
-def _refuse_media(path: Path, expected: str) -> None:
-    """Raise for a video or an image, which means another layout; any other file beside the clips is ignored."""
-    if path.name.lower().endswith(VIDEOS):
-        raise UserError(f"{path}: is a video, {expected}; extract its frames first")
-    if path.name.lower().endswith(SUFFIXES):
-        raise UserError(f"{path}: is an image, {expected}")
+        elif name.lower().endswith(VIDEOS):
+            on_fault(UserError(f"{path}: is a video, {expected}; extract its frames first"))
+        elif name.lower().endswith(SUFFIXES):
+            on_fault(UserError(f"{path}: is an image, {expected}"))
 
 
 def _visible(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Face boxes (one a frame) and body boxes (one a clip), matched to clips whatever prefix and slash their keys carry."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -127,9 +127,7 @@ def face_hits(clips: list[Clip], boxes: FaceBoxes) -> HitRate:
 
 def body_hits(clips: list[Clip], boxes: dict[str, Box]) -> HitRate:
     """Count the clips that have a body box, and their frames."""
-    matches = [clip for clip in clips if clip.key in boxes]
-    frames, with_box = (sum(len(clip.frames) for clip in part) for part in (clips, matches))
-    return HitRate("body", len(clips), len(matches), frames, with_box)
+    return replace(face_hits(clips, {key: SameBox(box) for key, box in boxes.items()}), kind="body")
 
 
 def middle_width(clips: list[Clip], boxes: FaceBoxes) -> float | None:

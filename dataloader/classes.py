@@ -7,7 +7,7 @@ nothing about a list is guessed from the list.
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,18 +41,18 @@ Texts = tuple[tuple[str, ...], ...]  # C × P texts
 
 @dataclass(frozen=True)
 class ListFormat:
-    """How a line becomes a clip and a label, beyond the layout and the label base."""
+    """How a line becomes a clip and a label, beyond the layout and the label base; most of it as the file states it."""
 
     clip_folders: tuple[str, ...] = ("",)  # where clips lie below the root, likeliest first
-    checks_class_folder: bool = False  # the folder above a clip names its class
-    folders: Texts = ()  # other words for each class, as folders carry them
-    order: tuple[int, ...] | None = None  # the class of each number, where lists count the classes in another order
-    two_column_base: int | None = None  # of `image label`, beside `image number label`
-    csv_base: int | None = None
+    class_folders: bool = False  # the folder above a clip names its class
+    two_column_label_base: int | None = None  # of `image label`, beside `image number label`
+    csv_label_base: int | None = None
     csv_digits: int = 0  # with 5, `7` in a csv is the folder `00007`
     level_columns: tuple[str, ...] = ()  # of lists with a column for each quality
-    level_used: int = 0  # which of these columns is the label
+    level_used: str | None = None  # which of these columns is the label
     level_base: int = 0
+    folders: Texts = ()  # other words for each class, as folders carry them
+    order: tuple[int, ...] | None = None  # the class of each number, where lists count the classes in another order
 
 
 @dataclass(frozen=True)
@@ -233,18 +233,10 @@ def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) ->
         raise UserError(f'{path}: "list_order" must hold every class once: {", ".join(names)}')
     if columns and level not in columns:
         raise UserError(f'{path}: "level_used" must be one of {", ".join(columns)}, got {level!r}')
-    return ListFormat(
-        clip_folders=tuple(content.get("clip_folders", [""])),
-        checks_class_folder=content.get("class_folders", False),
-        folders=_read_folders(content["classes"], names, path),
-        order=None if order is None else tuple(map(names.index, order)),
-        two_column_base=content.get("two_column_label_base"),
-        csv_base=content.get("csv_label_base"),
-        csv_digits=content.get("csv_digits", 0),
-        level_columns=tuple(columns),
-        level_used=columns.index(level) if columns else 0,
-        level_base=content.get("level_base", 0),
-    )
+    stated = {field.name: content[field.name] for field in fields(ListFormat) if field.name in content}
+    stated = {word: tuple(value) if isinstance(value, list) else value for word, value in stated.items()}
+    folders = _read_folders(content["classes"], names, path)
+    return ListFormat(**stated, folders=folders, order=order and tuple(map(names.index, order)))
 
 
 def _read_folders(entries: list[dict[str, Any]], names: tuple[str, ...], path: Path) -> Texts:

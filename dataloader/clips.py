@@ -26,7 +26,15 @@ from dataloader.crops import (
 from dataloader.frames import BadFrame, decode_frame, jpeg_size
 from dataloader.loader import Batch
 from dataloader.sampling import choose_frames
-from dataloader.transforms import DEFAULT_LIMITS, PLAIN, Augmentation, AugmentationLimits, draw_augmentation, to_square
+from dataloader.transforms import (
+    DEFAULT_LIMITS,
+    PLAIN,
+    Augmentation,
+    AugmentationLimits,
+    as_tensors,
+    draw_augmentation,
+    to_square,
+)
 
 
 @dataclass(frozen=True)
@@ -209,22 +217,9 @@ class ClipDataset(Dataset):
         item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": squares.replaced}
         item |= {stream: pixels[0] for stream, pixels in squares.pixels.items()}  # (T, 3, S, S)
         if self.augments_later:
-            item |= draws_of(face, context, self.limits) | {"face_sizes": squares.face_sizes}
+            with_part, with_brightness = self.limits.random_crop < 1, self.limits.brightness > 0
+            item |= as_tensors([face, context], with_part, with_brightness) | {"face_sizes": squares.face_sizes}
         return item
-
-
-def draws_of(face: Augmentation, context: Augmentation, limits: AugmentationLimits) -> dict[str, Tensor]:
-    """Return what the device needs, a row a stream; parts and brightness only where they are on."""
-    streams = face, context
-    draws = {
-        "angle": torch.tensor([augmentation.angle for augmentation in streams], dtype=torch.float64),
-        "flip": torch.tensor([augmentation.flip for augmentation in streams]),
-    }
-    if limits.random_crop < 1:
-        draws["part"] = torch.tensor([augmentation.part for augmentation in streams], dtype=torch.float64)
-    if limits.brightness > 0:
-        draws["brightness"] = torch.tensor([augmentation.brightness for augmentation in streams])
-    return draws
 
 
 class EveryFrame(Dataset):

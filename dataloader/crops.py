@@ -1,7 +1,8 @@
-"""The two views of a frame: the face box with a margin, and the context, letterboxed to a square."""
+"""The two views of a frame: the face box with a margin, and the context, letterboxed to a square; without torch."""
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from dataloader.boxes import Box
 
@@ -44,10 +45,8 @@ def cut(frame: np.ndarray, area: Area) -> np.ndarray:
     inside = frame[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return inside
-    crop = np.zeros((bottom - top, right - left, 3), dtype=np.uint8)
-    y, x = max(-top, 0), max(-left, 0)
-    crop[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    return crop
+    beyond = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
+    return cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_CONSTANT)
 
 
 def crop_face(frame: np.ndarray, box: Box | None, margin: int = MARGIN) -> np.ndarray:
@@ -58,6 +57,19 @@ def crop_face(frame: np.ndarray, box: Box | None, margin: int = MARGIN) -> np.nd
 def crop_context(frame: np.ndarray, box: Box | None) -> np.ndarray:
     """Return the context of a frame (H, W, 3), not letterboxed yet."""
     return cut(frame, context_area(frame.shape[1], frame.shape[0], box))
+
+
+def face_square(frame: np.ndarray, box: Box | None, size: int, margin: int = MARGIN) -> np.ndarray:
+    """Return (3, size, size) uint8 of the face, stretched to a square: what a model sees in evaluation."""
+    crop = np.ascontiguousarray(crop_face(frame, box, margin))
+    if crop.shape[:2] != (size, size):
+        crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(crop.transpose(2, 0, 1))
+
+
+def context_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+    """Return (3, size, size) uint8 of the context, letterboxed: what a model sees in evaluation."""
+    return np.ascontiguousarray(letterbox(crop_context(frame, box), size).transpose(2, 0, 1))
 
 
 def margin_like(face_width: float | None, box: Box) -> int:

@@ -81,7 +81,7 @@ def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
         if line.count(",") != kind.width - 1:
             raise UserError(f"{path}, line {number}: {line.count(',') + 1} columns, expected {kind.width}")
     cells = ",".join(lines).split(",")
-    values = np.fromiter(map(_number, cells), np.float64, len(cells))
+    values = np.fromiter(map(number_in, cells), np.float64, len(cells))
     low, high = kind.bounds
     is_valid = ((values >= low) & (values <= high)) | (values == kind.invalid)
     if kind.is_whole:
@@ -94,7 +94,8 @@ def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
     return values.reshape(-1, kind.width)
 
 
-def _number(cell: str) -> float:
+def number_in(cell: str) -> float:
+    """Return the number that a cell holds, NaN where it holds none."""
     try:
         return float(cell) if "_" not in cell else np.nan  # Python reads 1_0 as 10
     except ValueError:

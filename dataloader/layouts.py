@@ -36,12 +36,18 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
     rows = [(f"{path}, line {number}", row) for number, row in numbered if row.strip()]
     parse = {"list": _path_frames_label, "names": _video_and_class, "images": _image_and_label}[classes.layout]
     if rows and _is_csv_header(rows[0][1], classes):
-        _check_csv_header(*rows.pop(0), classes)
+        where, header = rows.pop(0)
+        if _cells(header) != CSV_HEADER:
+            raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {header.strip()!r}")
+        if classes.format.csv_label_base is None:
+            raise UserError(
+                f'{where}: a csv, but {classes.source} does not say from what its labels count; state "csv_label_base"'
+            )
         parse = _csv_row
     for where, row in rows:
         try:
             line = parse(row, where, classes)
-            if classes.format.checks_class_folder:
+            if classes.format.class_folders:
                 _check_class_folder(line, classes)
         except UserError as error:
             on_fault(error)
@@ -85,7 +91,7 @@ def _path_frames_label(row: str, where: str, classes: Classes) -> Line:
                 _label(field, classes.format.level_base, where, classes, column)
                 for column, field in zip(columns, fields[2:], strict=True)
             ]
-            return Line(where, fields[0], (levels[classes.format.level_used],), int(fields[1]))
+            return Line(where, fields[0], (levels[columns.index(classes.format.level_used)],), int(fields[1]))
     fields = row.strip().rsplit(maxsplit=2)  # from the right: paths may hold blanks
     if len(fields) < 3:
         raise UserError(f"{where}: expected `path frames label`, got {row.strip()!r}")
@@ -110,20 +116,11 @@ def _is_csv_header(row: str, classes: Classes) -> bool:
     return classes.layout == "list" and _cells(row)[0] == CSV_HEADER[0]
 
 
-def _check_csv_header(where: str, row: str, classes: Classes) -> None:
-    if _cells(row) != CSV_HEADER:
-        raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {row.strip()!r}")
-    if classes.format.csv_base is None:
-        raise UserError(
-            f'{where}: a csv, but {classes.source} does not say from what its labels count; state "csv_label_base"'
-        )
-
-
 def _csv_row(row: str, where: str, classes: Classes) -> Line:
     cells = _cells(row)
     if len(cells) != 2 or not cells[0]:
         raise UserError(f"{where}: expected `{','.join(CSV_HEADER)}`, got {row.strip()!r}")
-    label = _label(cells[1], classes.format.csv_base, where, classes)
+    label = _label(cells[1], classes.format.csv_label_base, where, classes)
     return Line(where, without_suffix(cells[0]).zfill(classes.format.csv_digits), (label,))
 
 
@@ -147,7 +144,7 @@ def _image_and_label(row: str, where: str, classes: Classes) -> Line:
 
     What the number in the middle means is not documented; an image is one frame.
     """
-    for columns, base in ((2, classes.format.two_column_base), (3, classes.label_base)):
+    for columns, base in ((2, classes.format.two_column_label_base), (3, classes.label_base)):
         fields = row.strip().rsplit(maxsplit=columns - 1)
         if len(fields) < columns or not fields[0].lower().endswith(SUFFIXES):
             continue

@@ -78,7 +78,8 @@ class Loader(DataLoader):
             collate_fn=partial(collate_into_shared_memory, collate_fn),
             # each pass draws a seed for its workers: from torch's global stream it would shift the dropout of the run
             generator=torch.Generator(),
-            **({"worker_init_fn": start_worker} | settings),
+            worker_init_fn=start_worker,
+            **settings,
         )
 
     def __iter__(self) -> Iterator[Any]:

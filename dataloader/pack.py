@@ -29,7 +29,7 @@ from dataloader.boxes import HitRate, body_hits, face_hits, read_body_boxes, rea
 from dataloader.classes import Classes, load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame
-from dataloader.loader import Loader, start_worker
+from dataloader.loader import Loader
 from dataloader.packed import FORMAT, INDEX, JOURNAL, STREAMS, changed_frame, digest, hash_frames, read_index, stamps
 from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
@@ -213,7 +213,7 @@ def megabytes(count: int) -> str:
 
 def write_crops(writer: "PackWriter", dataset: ClipCrops, workers: int | None) -> None:
     workers = default_workers() if workers is None else workers
-    loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)), worker_init_fn=start_worker)
+    loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)))
     try:
         for entry, payload in progress_bar(loader, len(dataset), "pack"):
             writer.append(entry, payload.numpy())

@@ -18,7 +18,7 @@ from torch import Tensor
 from dataloader.annotation import Clip
 from dataloader.clips import Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, list_frames
-from dataloader.transforms import PLAIN, WHOLE, Augmentation, augment_squares
+from dataloader.transforms import PLAIN, WHOLE, Augmentation, as_tensors, augment_squares
 from utils.errors import UserError, reason_of
 
 FORMAT = 1
@@ -33,11 +33,10 @@ class Pack:
         self.folder = Path(folder)
         content, self.identity = read_index(self.folder)
         self.settings = content["settings"]
-        self.files = {file["name"]: file["bytes"] for file in content["files"]}
         self.clips = {entry["key"]: entry for entry in content["clips"]}
         self.maps: dict[str, np.ndarray] = {}
-        for name, size in self.files.items():
-            path = self.folder / name
+        for file in content["files"]:
+            path, size = self.folder / file["name"], file["bytes"]
             actual = path.stat().st_size if path.is_file() else None
             if actual != size:
                 raise UserError(f"--pack {path}: {actual or 'no'} bytes, expected {size}; make or copy the pack again")
@@ -135,10 +134,8 @@ def _open_pack(folder: str, modified: int | None) -> Pack:
 def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
     if augmentation == PLAIN:
         return squares
-    angle, flip = torch.tensor([augmentation.angle], dtype=torch.float64), torch.tensor([augmentation.flip])
-    part = None if augmentation.part == WHOLE else torch.tensor([augmentation.part], dtype=torch.float64)
-    brightness = None if augmentation.brightness == 1 else torch.tensor([augmentation.brightness])
-    return augment_squares(squares[None], sizes[None], angle, flip, part, brightness)[0]
+    draws = as_tensors([augmentation], augmentation.part != WHOLE, augmentation.brightness != 1)
+    return augment_squares(squares[None], sizes[None], **draws)[0]
 
 
 def read_index(folder: Path) -> tuple[dict[str, Any], str]:

@@ -32,7 +32,8 @@ def clip_key(path: str, root: str | None) -> str:
     Leading folders that do not exist below the root are another machine's and left out; so is a file's suffix.
     """
     plain = "/" + posixpath.normpath(slashes(path)).strip("/")
-    inside = _below_root(plain, root) or plain.strip("/")
+    bases = () if root is None else _spellings(str(root), os.getcwd())
+    inside = next((plain.removeprefix(base) for base in bases if plain.startswith(base)), "") or plain.strip("/")
     key = _below_anchor("/" + inside)[1] or inside
     if root is not None and not any(map(_exists, _candidates(path, root))):
         folders = ["", *(anchor for anchor in ANCHORS if os.path.isdir(f"{root}/{anchor}"))]
@@ -90,13 +91,6 @@ def _below_anchor(path: str) -> tuple[str, str]:
     return ("", "") if last is None else (parts[last], "/".join(parts[last + 1 :]))
 
 
-def _below_root(plain: str, root: str | None) -> str:
-    if root is None:
-        return ""
-    bases = _spellings(str(root), os.getcwd())
-    return next((plain.removeprefix(base) for base in bases if plain.startswith(base)), "")
-
-
 @lru_cache(maxsize=8)
 def _spellings(root: str, folder: str) -> tuple[str, ...]:
     """Return the root as written, absolute, and without links, seen from the working folder."""
@@ -124,17 +118,12 @@ def count_folds(paths: Iterable[str], root: str | None, stated: int) -> int:
     disk, but at least ``stated``, the number that the data set states."""
     paths = [path for path in paths if FOLD in path]
     for path in paths:
-        file = resolve_path(str(_above_fold(path) / FOLDS_FILE), root)
+        file = resolve_path(os.path.join(os.path.dirname(path.partition(FOLD)[0]), FOLDS_FILE), root)
         content = read_json(file) if file.is_file() else None
         number = content.get("folds") if isinstance(content, dict) else None
         if isinstance(number, int) and 1 < number < 1000:
             return number
     return max([stated, *(number for path in paths for number in folds_on_disk(path, root))])
-
-
-def _above_fold(path: str) -> Path:
-    parts = Path(path).parts
-    return Path(*parts[: next(index for index, part in enumerate(parts) if FOLD in part)])
 
 
 def folds_on_disk(path: str, root: str | None) -> list[int]:

@@ -84,34 +84,31 @@ class ClipOrder:
         self.probabilities = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
         self.start = 0  # clips of the next pass that were trained on before an interruption
-        self._cached: tuple[int, np.ndarray] | None = None  # the last epoch of ``clips_of_batch``, and its order
 
     def __len__(self) -> int:
-        return self.num_clips if self.share is None else sum(map(self._is_mine, range(self.num_clips)))
+        return len(self._positions())
 
-    def _is_mine(self, position: int) -> bool:
-        """Say whether a position belongs to this process.
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        epoch, start, order = self.epoch, self.start, self._order()  # bound now: later changes are for later passes
+        return ((epoch, position, int(order[position])) for position in self._positions() if position >= start)
+
+    def _positions(self) -> list[int]:
+        """Return the positions of an epoch that belong to this process.
 
         A process that has none of the last, smaller batch takes the first clip of it along with its owner, so that all
         processes make equally many steps.
         """
+        positions = np.arange(self.num_clips)
         if self.share is None:
-            return True
+            return positions.tolist()
         rank, world, batch = self.share
-        index = position % batch
-        in_batch = self.num_clips - (position - index)  # clips from the beginning of this batch on
-        return index % world == rank or (index == 0 and in_batch <= rank)
-
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        epoch, start, order = self.epoch, self.start, self._order()  # bound now: later changes are for later passes
-        positions = (position for position in range(start, len(order)) if self._is_mine(position))
-        return ((epoch, position, int(order[position])) for position in positions)
+        index = positions % batch
+        in_batch = self.num_clips - (positions - index)  # clips from the beginning of this batch on
+        return positions[(index % world == rank) | ((index == 0) & (in_batch <= rank))].tolist()
 
     def clips_of_batch(self, step: int, batch_size: int) -> list[int]:
         """Return the clips of a step of this epoch, those of all processes."""
-        if self._cached is None or self._cached[0] != self.epoch:
-            self._cached = self.epoch, self._order()
-        return self._cached[1][step * batch_size : (step + 1) * batch_size].tolist()
+        return self._order()[step * batch_size : (step + 1) * batch_size].tolist()
 
     def _order(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, self.epoch])

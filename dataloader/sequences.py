@@ -192,7 +192,7 @@ class WindowDataset(Dataset):
         item: Batch = {"id": video.id, "start": start, "features": _fill(features, self.size, 0.0)}
         item |= {"missing": _fill(missing, self.size, True), "padding": _fill(padding, self.size, True)}
         for task in TASKS:
-            labels = video.labels[task][start:stop] if task in video.labels else unlabelled(task, stop - start)
+            labels = video.labels[task][start:stop] if task in video.labels else unlabelled(task, 0)
             item[task] = torch.from_numpy(lengthen(task, labels, self.size))
         return item
 
@@ -205,6 +205,5 @@ class WindowDataset(Dataset):
 
 def _fill(rows: np.ndarray, size: int, value: Any) -> Tensor:
     """Return ``rows`` followed by as many of ``value`` as a window lacks."""
-    filled = np.full((size, *rows.shape[1:]), value, dtype=rows.dtype)
-    filled[: len(rows)] = rows
-    return torch.from_numpy(filled)
+    lack = [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+    return torch.from_numpy(np.pad(rows, lack, constant_values=value))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.annotation import Clip
+from dataloader.frame_labels import number_in
 from dataloader.frames import list_frames
 from dataloader.paths import clip_key, find_clip_folder, resolve_path
 from utils.errors import UserError, reason_of
@@ -77,12 +78,7 @@ def _clip(name: str, subject: str, root: str | None, where: str) -> Clip:
 
 
 def _number(cell: str, name: str, where: str) -> float:
-    if not cell:
-        return math.nan
-    try:
-        value = float(cell) if "_" not in cell else math.inf  # Python reads 1_0 as 10
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
+    value = number_in(cell)
+    if cell and not math.isfinite(value):
         raise UserError(f"{where}: {name} must be a number, or empty where it is not known, got {cell!r}")
     return value

@@ -55,6 +55,19 @@ def draw_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEF
     return Augmentation(angle, flip and limits.flip, part, brightness)
 
 
+def as_tensors(augmentations: list[Augmentation], with_part: bool, with_brightness: bool) -> dict[str, Tensor]:
+    """Return a row for each augmentation, under the names that ``augment_squares`` takes."""
+    rows = {
+        "angle": torch.tensor([augmentation.angle for augmentation in augmentations], dtype=torch.float64),
+        "flip": torch.tensor([augmentation.flip for augmentation in augmentations]),
+    }
+    if with_part:
+        rows["part"] = torch.tensor([augmentation.part for augmentation in augmentations], dtype=torch.float64)
+    if with_brightness:
+        rows["brightness"] = torch.tensor([augmentation.brightness for augmentation in augmentations])
+    return rows
+
+
 def cached_variants(count: int, max_angle: float = MAX_ANGLE, flip: bool = True) -> list[Augmentation]:
     """Return at most ``count`` augmentations for a feature cache.
 

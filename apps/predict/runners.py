@@ -1,7 +1,7 @@
 """What computes a model's outputs: the interface that all runners share, and the one for exported ONNX files.
 
 This file imports no torch: an exported model runs without it. The runner of checkpoints is in ``torch_runner.py``.
-Pixels are uint8 squares as ``dataloader/squares.py`` cuts them.
+Pixels are uint8 squares as ``dataloader/crops.py`` cuts them.
 """
 
 import json

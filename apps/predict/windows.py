@@ -14,10 +14,9 @@ from analysis.calibration import softmax
 from apps.predict.runners import CLASSES, ModelInfo, Runner
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, Row
 from dataloader.boxes import Box
-from dataloader.crops import margin_like
+from dataloader.crops import context_square, face_square, margin_like
 from dataloader.detect import Detection, Detector, body_box
 from dataloader.sampling import choose_frames
-from dataloader.squares import context_square, face_square
 from dataloader.track import Person, Tracker
 
 BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1

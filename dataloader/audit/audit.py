@@ -135,7 +135,7 @@ def read_list(split: str, file: str, root: str | None, classes: Classes) -> Audi
                 audited.add_fault(fault)
                 continue
             try:
-                clip = on_disk(clip, line, root, classes)
+                clip = on_disk(clip, root, classes)
             except UserError as fault:
                 audited.add_fault(fault, "clip")
             try:

@@ -53,7 +53,7 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
             raise UserError(f"--class-texts {file}: this set has classes of its own, in {own_file}; leave it out")
         file = str(own_file)
     classes = load_classes(options.dataset, file)
-    if classes.layout == "images" or classes.format.checks_class_folder:
+    if classes.layout == "images" or classes.format.class_folders:
         raise UserError(f"{classes.source}: its lists are of another kind than a prepared set's; choose another")
     unknown = [label for label in labels if label.lower() not in classes.words]
     if not unknown:

@@ -15,9 +15,9 @@ from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE
 from apps.predict.torch_runner import TorchRunner, model_info
 from apps.predict.windows import Grid, Watcher
 from dataloader.affwild import Video as AffVideo
+from dataloader.crops import face_square
 from dataloader.detect import Detection, Detections
 from dataloader.sequences import window_starts
-from dataloader.squares import face_square
 from dataloader.track import Tracker
 from engine.config import make_config
 from engine.long_videos.predict import make_predictions

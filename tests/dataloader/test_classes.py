@@ -93,7 +93,7 @@ def test_ones_own_file_replaces_classes_and_texts(tmp_path):
 
 def test_ones_own_texts_leave_the_lists_of_the_set_as_they_are(tmp_path):
     classes = load(tmp_path, classes_of(*"abcd"), "DAiSEE")
-    assert classes.has_persons and classes.label_base == 1 and classes.format.level_used == 1
+    assert classes.has_persons and classes.label_base == 1 and classes.format.level_used == "engagement"
     assert not load(tmp_path, {"persons": False} | classes_of("a"), "DAiSEE").has_persons
     assert load(tmp_path, classes_of("a"), "unheard").label_base == 1
 

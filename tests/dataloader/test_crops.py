@@ -1,11 +1,26 @@
 """Crops are bit-equal to PIL and OpenCV called by hand."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.crops import MARGIN, crop_context, crop_face, face_area, letterbox, letterbox_size, margin_like
+from dataloader.crops import (
+    MARGIN,
+    context_square,
+    crop_context,
+    crop_face,
+    face_area,
+    face_square,
+    letterbox,
+    letterbox_size,
+    margin_like,
+)
+from dataloader.transforms import PLAIN, to_square
+from tests.support.tools import ROOT
 
 LETTERBOX = {  # width, height → new width, new height, black columns left and right, black rows above and below
     (640, 480): (224, 168, 0, 0, 28, 28),
@@ -14,6 +29,9 @@ LETTERBOX = {  # width, height → new width, new height, black columns left and
     (300, 500): (134, 224, 45, 45, 0, 0),
     (101, 333): (67, 224, 78, 79, 0, 0),
     (50, 37): (224, 165, 0, 0, 29, 30),
+    (3, 700): (1, 224, 111, 112, 0, 0),
+    (224, 224): (224, 224, 0, 0, 0, 0),
+    (1, 1): (224, 224, 0, 0, 0, 0),
 }
 
 
@@ -63,20 +81,14 @@ def test_an_enormous_box_does_not_ask_for_an_enormous_picture(box):
     assert crop_context(picture(16, 12), box).shape[1] <= 100 and crop_face(picture(16, 12), box).shape[1] == 16
 
 
-@pytest.mark.parametrize("size", [*LETTERBOX, (3, 700), (224, 224), (1, 1)])
+@pytest.mark.parametrize("size", LETTERBOX)
 def test_letterbox_is_opencvs_resize_with_a_black_border(size):
-    width, height = size
-    ratio = min(224 / width, 224 / height)
-    new = (max(int(width * ratio), 1), max(int(height * ratio), 1))
-    left, top = (224 - new[0]) // 2, (224 - new[1]) // 2
-    border = (top, 224 - new[1] - top, left, 224 - new[0] - left)
-    if size in LETTERBOX:
-        assert (*new, border[2], border[3], border[0], border[1]) == LETTERBOX[size]
-    assert letterbox_size(*size, 224) == (*new, left, top)
-    image = picture(width, height)
-    resized = cv2.resize(image[:, :, ::-1].copy(), new, interpolation=cv2.INTER_LINEAR)
-    expected = cv2.copyMakeBorder(resized, *border, cv2.BORDER_CONSTANT, value=(0, 0, 0))[:, :, ::-1]
-    assert np.array_equal(letterbox(image, 224), expected)
+    width, height, left, right, top, bottom = LETTERBOX[size]
+    assert letterbox_size(*size, 224) == (width, height, left, top)
+    image = picture(*size)
+    resized = cv2.resize(image[:, :, ::-1].copy(), (width, height), interpolation=cv2.INTER_LINEAR)
+    expected = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    assert np.array_equal(letterbox(image, 224), expected[:, :, ::-1])
 
 
 def test_a_picture_twice_as_large_shows_as_much_of_the_head():
@@ -87,3 +99,17 @@ def test_a_picture_twice_as_large_shows_as_much_of_the_head():
     small = face_area(320, 240, box, margin_like(64.0, box))
     assert small == face_area(320, 240, box) == (80, 60, 184, 170)
     assert face_area(640, 480, double, margin_like(64.0, double)) == tuple(2 * edge for edge in small)
+
+
+@pytest.mark.parametrize("box", [None, (30, 20, 70, 60), (-5.5, 60.2, 30.7, 95), (34, 29, 86, 81)])
+@pytest.mark.parametrize("size", [32, 92])
+def test_squares_without_torch_are_the_squares_of_evaluation(box, size):
+    assert np.array_equal(face_square(FRAME, box, size), to_square(crop_face(FRAME, box), PLAIN, size))
+    context = letterbox(crop_context(FRAME, box), size)
+    assert np.array_equal(context_square(FRAME, box, size), to_square(context, PLAIN, size))
+
+
+def test_neither_crops_nor_windows_need_torch():
+    modules = "dataloader.crops, apps.predict.runners, apps.predict.windows, apps.predict.predictor, apps.predict.run"
+    code = f"import sys\nimport {modules}\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

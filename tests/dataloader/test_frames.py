@@ -47,24 +47,17 @@ def test_equal_numbers_still_have_one_order():
     assert len(orders) == 1
 
 
-@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
-def test_palette_and_alpha_become_the_same_rgb(tmp_path, mode):
-    image = Image.fromarray(COLOURS)
-    if mode == "P":
-        image = image.quantize(colors=4)
-    if mode == "RGBA":
-        image.putalpha(Image.fromarray(np.array([[255, 128], [0, 7]], dtype=np.uint8)))
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "L", "LA", "1"])
+def test_palette_alpha_and_grey_become_rgb(tmp_path, mode):
+    pixels = COLOURS if mode in ("RGB", "P", "RGBA") else np.uint8([[[0] * 3, [255] * 3], [[255] * 3, [0] * 3]])
+    image = Image.fromarray(pixels)
+    image = image.quantize(colors=4) if mode == "P" else image.convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(np.uint8([[255, 128], [0, 7]])))
     image.save(tmp_path / "f.png")
     assert Image.open(tmp_path / "f.png").mode == mode
     frame = read_frame(tmp_path / "f.png")
-    assert frame.mode == "RGB" and np.array_equal(frame, COLOURS)
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "1"])
-def test_grey_becomes_three_equal_channels(tmp_path, mode):
-    grey = np.array([[0, 255], [255, 0]], dtype=np.uint8)
-    Image.fromarray(grey).convert(mode).save(tmp_path / "f.png")
-    assert np.array_equal(read_frame(tmp_path / "f.png"), np.stack([grey] * 3, axis=-1))
+    assert frame.mode == "RGB" and np.array_equal(frame, pixels)
 
 
 TURNED = {  # EXIF orientation → the stored pixels as they are to be looked at

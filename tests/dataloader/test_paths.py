@@ -28,6 +28,42 @@ def test_a_key_is_what_follows_the_folder_of_its_set(tmp_path, path, key, has_ro
     assert clip_key(path, str(tmp_path) if has_root else None) == key
 
 
+@pytest.mark.parametrize("is_on_disk", [True, False])
+@pytest.mark.parametrize(
+    ("folder", "root", "key", "paths"),
+    [
+        (
+            "RAER/images/P 1/001", ".", "images/P 1/001",
+            ["/media/F/AER-DB/RAER/images/P 1/001", "/kaggle/input/RAER/images/P 1/001/", "RAER/images/P 1/001",
+             "./RAER/images/P 1/001/", "/RAER/images/P 1/001", "D:\\data\\RAER\\images\\P 1\\001",
+             "RAER\\images\\P 1\\001", "{root}/RAER/images/P 1/001"],
+        ),
+        (
+            "RAER/images/P 1/001", "RAER", "images/P 1/001",  # the root may be the set's own folder
+            ["{root}/images/P 1/001", "images/P 1/001", "RAER/images/P 1/001", "/x/RAER/images/P 1/001"],
+        ),
+        (
+            "Library/P1/001", ".", "Library/P1/001",
+            ["{root}/Library/P1/001", "Library/P1/001", "Library\\P1\\001", "./Library/P1/001/"],
+        ),
+        (
+            "CAER-S/test/Angry/1", ".", "test/Angry/1",
+            ["CAER-S/test/Angry/1.png", "/else/CAER-S/test/Angry/1.png", "{root}/CAER-S/test/Angry/1.png"],
+        ),
+        (
+            "CAER-S/test/Angry/1", "CAER-S", "test/Angry/1",
+            ["test/Angry/1.png", "CAER-S/test/Angry/1.png", "/else/CAER-S/test/Angry/1.png", "test\\Angry\\1.png"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_clip_has_one_key_and_one_folder_however_its_path_is_spelled(tmp_path, folder, root, key, paths, is_on_disk):
+    root, paths = str(tmp_path / root), [path.format(root=tmp_path / root) for path in paths]
+    if is_on_disk:
+        (tmp_path / folder).mkdir(parents=True)
+        assert {find_clip_folder(path, root).resolve() for path in paths} == {tmp_path / folder}
+    assert {clip_key(path, root) for path in paths} == {key}
+
+
 def test_folders_that_the_root_does_not_hold_are_left_out(tmp_path):
     (tmp_path / "train/P1/001").mkdir(parents=True)
     for path in ("train/P1/001", "/a/b/train/P1/001", "other/train/P1/001.mp4", f"{tmp_path}/train/P1/001"):

@@ -24,8 +24,6 @@ from dataloader.transforms import (
     part_within,
     pixels_of,
     to_square,
-    turn,
-    turn_steps,
 )
 
 SIZE = 96
@@ -55,22 +53,20 @@ def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, siz
 # crops
 
 
-@pytest.mark.parametrize("size", [(50, 70), (300, 40), (64, 64), (7, 5)])
-def test_evaluation_is_pils_bilinear_resize_ignoring_aspect(size):
-    assert np.array_equal(to_square(np.asarray(picture(*size)), PLAIN, 64), by_pil(picture(*size)))
-
-
-@pytest.mark.parametrize(("angle", "flip"), [(3.7, False), (-2.2, True), (0.0, True), (4.0, True)])
-def test_training_rotates_by_nearest_pixel_then_resizes_then_flips(angle, flip):
-    square = to_square(np.asarray(picture()), Augmentation(angle, flip), 64)
+@pytest.mark.parametrize(
+    ("shape", "angle", "flip", "part", "factor"),
+    [
+        *((shape, 0.0, False, WHOLE, 1.0) for shape in ((50, 70), (300, 40), (64, 64), (7, 5))),  # evaluation
+        *(((50, 70), angle, flip, WHOLE, 1.0) for angle, flip in ((3.7, False), (-2.2, True), (0.0, True))),
+        *(((50, 70), *draw) for draw in ((3.0, True, PART, 1.3), (0.0, False, PART, 1.0), (0.0, True, PART, 0.6))),
+    ],
+)
+def test_a_crop_is_turned_by_nearest_pixel_cut_resized_flipped_and_brightened_as_pil_does(
+    shape, angle, flip, part, factor
+):
+    square = to_square(np.asarray(picture(*shape)), Augmentation(angle, flip, part, factor), 64)
     assert square.dtype == np.uint8 and square.flags["C_CONTIGUOUS"]
-    assert np.array_equal(square, by_pil(picture(), angle, flip))
-
-
-@pytest.mark.parametrize(("angle", "flip", "factor"), [(3.0, True, 1.3), (0.0, False, 1.0), (0.0, True, 0.6)])
-def test_a_part_is_cut_after_turning_and_resized_before_flip_and_brightness(angle, flip, factor):
-    square = to_square(np.asarray(picture()), Augmentation(angle, flip, PART, factor), 64)
-    assert np.array_equal(square, by_pil(picture(), angle, flip, factor, (5, 14, 30, 63)))
+    assert np.array_equal(square, by_pil(picture(*shape), angle, flip, factor, part == PART and (5, 14, 30, 63)))
 
 
 def test_a_part_of_a_crop_with_fractional_edges_is_a_part_of_what_counts():
@@ -177,8 +173,8 @@ def test_cached_variants_begin_plain_and_mirrored_keep_to_the_limits_and_do_not_
 
 
 def rotate(square: np.ndarray, angle: float, flip: bool = False, shape=(SIZE, SIZE)) -> np.ndarray:
-    steps = turn_steps(torch.tensor([angle], dtype=torch.float64), torch.tensor([[shape]]), SIZE)
-    return turn(torch.from_numpy(square.copy())[None, None], steps, torch.tensor([flip]))[0, 0].numpy()
+    draw = torch.tensor([angle], dtype=torch.float64), torch.tensor([flip])
+    return augment_squares(torch.from_numpy(square.copy())[None, None], torch.tensor([[shape]]), *draw)[0, 0].numpy()
 
 
 @pytest.mark.parametrize("flip", [False, True])
