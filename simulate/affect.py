@@ -116,12 +116,12 @@ def show_course(
 def _show_emotion(track: Track, emotion: str, amount: np.ndarray, rng: np.random.Generator) -> None:
     """Add an emotion's movements; a person has one way of showing it, all through the video."""
     sign = track.sign()
-    for action in ACTIONS[emotion]:
-        takes_part, size = rng.random() < action.chance, action.size * rng.uniform(0.85, 1.15)
-        if takes_part and action.chance >= RARE:
-            size *= sign if action.latent in SIDED else 1
-            size *= TURN_SHARE if action.latent in ("yaw", "pitch", "roll") else 1
-            track.add(action.latent, size * amount)
+    for latent, (full_size, chance) in ACTIONS[emotion].items():
+        takes_part, size = rng.random() < chance, full_size * rng.uniform(0.85, 1.15)
+        if takes_part and chance >= RARE:
+            size *= sign if latent in SIDED else 1
+            size *= TURN_SHARE if latent in ("yaw", "pitch", "roll") else 1
+            track.add(latent, size * amount)
 
 
 def _distract(track: Track, rng: np.random.Generator) -> None:

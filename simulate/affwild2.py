@@ -9,7 +9,7 @@ import numpy as np
 
 from dataloader.frame_labels import TASKS
 from simulate.affect import draw_course, read_video_labels, show_course
-from simulate.canvas import Canvas
+from simulate.canvas import Canvas, carry
 from simulate.emotions import Temper
 from simulate.figure import Figure, draw_bust
 from simulate.head import HEAD_HEIGHT
@@ -160,10 +160,8 @@ class Closeup:
         """Return a frame, (EDGE, EDGE, 3) RGB uint8."""
         figure = Figure(self.identity, self.outfit, moment)
         scale = SUPERSAMPLE * self.scale * rng.normal(1, BREATH)
-        angle = np.radians(-UPRIGHT * moment.roll)
-        linear = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
         middle = SUPERSAMPLE * (EDGE / 2 + rng.normal(0, SHAKE, 2))
-        matrix = np.column_stack([linear, middle - linear @ (figure.head.centre + (0, self.drop))])
+        matrix = carry(figure.head.centre + (0, self.drop), middle, scale, -UPRIGHT * moment.roll)
         size = EDGE * SUPERSAMPLE
         large = cv2.warpAffine(self.background, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
         draw_bust(Canvas(large, matrix), figure)

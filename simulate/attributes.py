@@ -4,7 +4,6 @@ Everything is read from the latents that were drawn, so that a caption claims no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -126,16 +125,8 @@ def read_attributes(scene: Scene, moment: Moment) -> dict[str, str]:
     return attributes | {"place": scene.room.lower()} | person
 
 
-@dataclass(frozen=True)
-class Change:
-    """What can be seen over a clip: attributes, by name, of its first and of its most expressive moment."""
-
-    first: dict[str, str]
-    apex: dict[str, str]
-
-
-def read_change(scene: Scene, moments: tuple[Moment, ...]) -> Change:
-    """Return both ends of what happens in the clip.
+def read_change(scene: Scene, moments: tuple[Moment, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what can be seen at both ends of a clip: attributes of its first and of its most expressive moment.
 
     Where the apex comes early, the last moment stands for the first. The apex also names what only time shows: eyes
     that dart, a head that shakes, lips that talk.
@@ -149,7 +140,7 @@ def read_change(scene: Scene, moments: tuple[Moment, ...]) -> Change:
         apex["head"] = "shaking"
     if _count_turns(moments, "mouth_open", 0.12) >= 4:
         apex["speech"] = "yes"
-    return Change(_read_finely(scene, calmer), apex)
+    return _read_finely(scene, calmer), apex
 
 
 def find_apex(moments: tuple[Moment, ...]) -> int:

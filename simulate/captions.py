@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.attributes import FACE_PARTS, Change
+from simulate.attributes import FACE_PARTS
 
 PHRASES = json.loads((Path(__file__).parent / "phrases.json").read_text(encoding="utf-8"))
 SUBJECTS = ("a student", "a young person", "someone", "a person", "a cartoon of a student", "the student")
@@ -63,15 +63,15 @@ def _clauses(
     return [_pick(phrases[name][attributes[name]], rng) for name in ordered]
 
 
-def describe_clip(change: Change, rng: np.random.Generator) -> str:
+def describe_clip(first: dict[str, str], apex: dict[str, str], rng: np.random.Generator) -> str:
     """Return one or two sentences of at most ``MAX_WORDS`` words; ``rng`` chooses words and order."""
-    start = _before(change, rng)
+    start = _before(first, apex, rng)
     for most in (4, 3, 2):
-        sentence = _compose(start, _at_apex(change.apex, most, rng), rng)
+        sentence = _compose(start, _at_apex(apex, most, rng), rng)
         if len(sentence.split()) <= MAX_WORDS:
             break
     if rng.random() < 0.35 and len(sentence.split()) <= MAX_WORDS - 8:
-        looks = [words[change.apex[name]] for name, words in PHRASES["looks"].items() if change.apex[name] in words]
+        looks = [words[apex[name]] for name, words in PHRASES["looks"].items() if apex[name] in words]
         options = looks[rng.integers(len(looks))]
         person = _pick(("the person", "this person", "the figure"), rng)
         sentence += " " + _finish(f"{person} {_pick(options, rng)}")
@@ -104,9 +104,8 @@ def _is_hidden(part: str, attributes: dict[str, str]) -> bool:
     return part in ("mouth", "speech") and attributes["hands"] == "covering the mouth"
 
 
-def _before(change: Change, rng: np.random.Generator) -> str | None:
+def _before(first: dict[str, str], apex: dict[str, str], rng: np.random.Generator) -> str | None:
     """Return phrases for one or two parts that looked different before; None where nothing nameable changes."""
-    first, apex = change.first, change.apex
     parts = [
         part
         for part in FACE_PARTS

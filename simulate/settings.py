@@ -1,7 +1,7 @@
 """What a set is: settings that decide its bytes and are flags of the command, and the clips that follow from them."""
 
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,10 +81,6 @@ class SetSettings:
     def about(self) -> dict[str, Any]:
         """Return what ``about.json`` says of the layout."""
         raise NotImplementedError
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings for ``about.json``."""
-        return asdict(self)
 
     def require(self, is_valid: bool, flag: str, expected: str) -> None:
         """Raise an error that names the flag, its value and the values that it may have."""

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +40,7 @@ def write_set(out: Path | str, settings: SetSettings, workers: int | None = None
         results = run(partial(_write_clip, root, settings), slots)
         settings.annotate(root, list(tqdm(results, total=len(slots), unit="clip", disable=not sys.stderr.isatty())))
         about = settings.about()
-        about = {"note": about.pop("note"), "format": FORMAT, **about, "settings": settings.as_dict()}
+        about = {"note": about.pop("note"), "format": FORMAT, **about, "settings": asdict(settings)}
         write_json(root / "about.json", about, indent=2)
         root.rename(out)
     return True
@@ -65,7 +66,7 @@ def holds_set(out: Path, settings: SetSettings) -> bool:
         existing = {"layout": "raer"} | about["settings"] | {"format": about["format"]}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"--out {out} exists and is no set of this generator: {advice}") from None
-    expected = {"layout": settings.layout} | settings.as_dict() | {"format": FORMAT}
+    expected = {"layout": settings.layout} | asdict(settings) | {"format": FORMAT}
     names = ["layout"] if existing["layout"] != expected["layout"] else list(expected)
     changes = [f"{n} {existing.get(n)} instead of {expected[n]}" for n in names if existing.get(n) != expected[n]]
     if changes:
