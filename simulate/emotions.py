@@ -190,19 +190,8 @@ def draw_learner(levels: dict[str, int], frames: int, temper: Temper, rng: np.ra
     """Return the moments of a clip of these levels, each shown a little more or less than it is."""
     track = rest_track(frames, temper, rng)
     amount = {name: np.clip((level + rng.normal(0, 0.45)) / MAX_LEVEL, 0, 1.1) for name, level in levels.items()}
-    _show_engagement(track, amount["engagement"], rng)
-    _show_boredom(track, amount["boredom"], rng)
-    _show_confusion(track, amount["confusion"] * track.level(), rng)
-    frustration = amount["frustration"] * track.level()
-    track.mouth_press += 0.9 * frustration
-    track.brow_raise -= 0.7 * frustration
-    track.smile -= 0.4 * frustration
-    track.yaw += track.drift(12) * frustration
-    return track.moments()
-
-
-def _show_engagement(track: Track, engagement: float, rng: np.random.Generator) -> None:
-    """Turn the eyes to the screen and come close to it, or look away and sit back in the chair."""
+    # Engaged, they turn their eyes to the screen and come close to it; else they look away and sit back in the chair.
+    engagement = amount["engagement"]
     track.gaze_y += 0.25
     track.pitch += 5
     track.gaze_x *= 0.5
@@ -218,8 +207,7 @@ def _show_engagement(track: Track, engagement: float, rng: np.random.Generator) 
         track.gaze_y += 0.5
         track.pitch += 11
 
-
-def _show_boredom(track: Track, boredom: float, rng: np.random.Generator) -> None:
+    boredom = amount["boredom"]
     track.eyelid *= 1 - 0.4 * boredom
     track.slump += 0.6 * boredom * rng.uniform(0.4, 1)
     track.smile -= 0.25 * boredom
@@ -230,14 +218,19 @@ def _show_boredom(track: Track, boredom: float, rng: np.random.Generator) -> Non
         track.mouth_open += 0.9 * yawn
         track.eyelid *= 1 - 0.7 * yawn
 
-
-def _show_confusion(track: Track, confusion: np.ndarray, rng: np.random.Generator) -> None:
-    sign = track.sign()
+    confusion, sign = amount["confusion"] * track.level(), track.sign()
     track.brow_furrow += 0.8 * confusion
     track.roll += sign * 8 * confusion
     track.brow_tilt += sign * 0.5 * confusion
     if rng.random() < 0.35 * confusion.max():
         _raise_hand(track, ("chin", "head")[rng.integers(2)], rng)
+
+    frustration = amount["frustration"] * track.level()
+    track.mouth_press += 0.9 * frustration
+    track.brow_raise -= 0.7 * frustration
+    track.smile -= 0.4 * frustration
+    track.yaw += track.drift(12) * frustration
+    return track.moments()
 
 
 def _raise_hand(track: Track, action: str, rng: np.random.Generator) -> None:

@@ -341,11 +341,6 @@ def _legacy(canary: Path) -> bytes:
     return magic + b"\x80\x02" + call("os.system", touch(canary)) + b"."
 
 
-def _truncated(share: float) -> bytes:
-    data = archive(dictionary({"weight": WEIGHT}))
-    return data[: int(len(data) * share)]
-
-
 def _shadowed() -> bytes:
     """A dict whose own methods are numbers."""
     return with_state(
@@ -447,7 +442,6 @@ FILES: dict[str, Builder] = {
     "a record that is too long": lambda c: zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE * 2)),
     "another byte order": lambda c: sound_zip(("a/byteorder", b"big")),
     "a byte order of 10 MB": lambda c: sound_zip(("a/byteorder", BOMB)),
-    **{f"cut at {share:.0%}": lambda c, s=share: _truncated(s) for share in (0.05, 0.2, 0.5, 0.8, 0.9, 0.95, 0.99)},
 }
 SAFETENSORS: dict[str, Builder] = {
     "safetensors: an empty file": lambda c: b"",
