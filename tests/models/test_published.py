@@ -234,7 +234,7 @@ def test_prompt_texts_are_read_back_from_the_tensors(write, n_ctx, class_specifi
     assert same_tokens(report.descriptive, published.plain)
     assert report.prompts[0] == "a still face above an open book"
     assert report.prompts[1] == "a broad smile"
-    assert report.descriptive[3] == "a face with a long yawn behind one hand"
+    assert report.descriptive[3] == "a face about to fall asleep in the warm afternoon"
 
 
 def test_texts_of_any_kind_are_read_back(write, views, monkeypatch):

@@ -26,7 +26,19 @@ PROMPT_TEXTS = (  # rows of a class, of several lengths
     ("lifted palms", "a shrug with brows drawn together", "a look around the room for anybody who could help"),
     ("a sigh", "the gaze sinks to the floor", "the smile of a moment ago is gone from the whole face"),
 )
-PLAIN_TEXTS = tuple(f"a face with {texts[1]}" for texts in PROMPT_TEXTS)  # of the hand-crafted view
+PLAIN_TEXTS = (
+    "a face at rest",
+    "a face that beams with teeth in view",
+    "a face with knitted brows, puzzled",
+    "a face about to fall asleep in the warm afternoon",
+    "a face turned away",
+    "a startled face with round eyes",
+    "a sour face",
+    "a face with one corner of the mouth up",
+    "a face that bites its lip and looks around",
+    "a face with lifted inner brows that looks for help",
+    "a face that has lost its smile",
+)
 
 
 @dataclass(frozen=True)
