@@ -12,15 +12,13 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from simulate.attributes import find_apex, read_change
-from simulate.captions import describe_clip, describe_in_chinese
+from simulate.captions import describe_clip, describe_in_chinese, find_apex, read_change
 from simulate.emotions import EMOTION_NAMES, Temper, draw_emotions, draw_learner, draw_levels
 from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import PORTRAIT_SCENE, Scene, clip_box, crop_portraits, encode_jpeg, face_of, frame_name, hull
-from simulate.settings import SetSettings, Slot, Stream, option
-from simulate.writer import write_json, write_lines
+from simulate.sets import SetSettings, Slot, Stream, option, write_json, write_lines
 from utils.errors import UserError
 
 NOTE = (

@@ -12,8 +12,7 @@ from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import Box, Scene, clip_box, encode_jpeg, face_of, frame_name, hull
-from simulate.settings import SetSettings, Slot, option
-from simulate.writer import write_json, write_lines
+from simulate.sets import SetSettings, Slot, option, write_json, write_lines
 
 TRAIN_PRIORS = {
     "raer": (0.6171, 0.0576, 0.0669, 0.0701, 0.1883),  # of RAER's train list

@@ -10,8 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from simulate import describe_face, describe_scene, draw_still
-from simulate.attributes import find_apex, read_change
-from simulate.captions import PHRASES, describe_clip, describe_in_chinese
+from simulate.captions import PHRASES, describe_clip, describe_in_chinese, find_apex, read_change
 from simulate.emotions import EMOTION_NAMES, Temper, draw_emotions, draw_learner, draw_levels
 from simulate.identity import Identity
 from simulate.layouts import rate_symptoms
