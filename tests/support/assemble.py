@@ -69,13 +69,13 @@ def with_state(target: bytes, state: bytes) -> bytes:
     return target + state + b"b"
 
 
-def laughs(levels: int, double: bytes = b"2\x86") -> bytes:
+def laughs(levels: int) -> bytes:
     """A billion laughs: each level holds the one below twice."""
-    return b"N" + double * levels
+    return b"N" + b"2\x86" * levels
 
 
-def nested(levels: int, nest: bytes = b"\x85") -> bytes:
-    return b"N" + nest * levels
+def nested(levels: int) -> bytes:
+    return b"N" + b"\x85" * levels
 
 
 def storage(key: str | bytes = "0", count: int | bytes = 4, kind: str | bytes = "torch.FloatStorage") -> bytes:
@@ -132,8 +132,8 @@ def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 SOUND = b"\x80\x02" + dictionary({"weight": WEIGHT}) + b"."
 
 
-def sound_zip(*extra: tuple[str, bytes], **settings: int) -> bytes:
-    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *extra, **settings)
+def sound_zip(*extra: tuple[str, bytes]) -> bytes:
+    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *extra)
 
 
 def changed(data: bytes, signature: bytes, offset: int, new: bytes) -> bytes:
