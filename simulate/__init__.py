@@ -8,8 +8,8 @@ from simulate.affwild2 import VideoSettings  # noqa: E402
 from simulate.captions import describe_face, describe_scene  # noqa: E402
 from simulate.layouts import LayoutSettings  # noqa: E402
 from simulate.raer import Settings  # noqa: E402
+from simulate.sets import write_set  # noqa: E402
 from simulate.stills import Still, draw_still  # noqa: E402
-from simulate.writer import write_set  # noqa: E402
 
 __all__ = [
     "LayoutSettings",

@@ -12,8 +12,7 @@ from typing import Any, NoReturn, get_args
 from simulate.affwild2 import VideoSettings
 from simulate.layouts import LAYOUTS, LayoutSettings
 from simulate.raer import Settings
-from simulate.settings import SetSettings
-from simulate.writer import write_set
+from simulate.sets import SetSettings, write_set
 from utils.errors import UserError
 
 KINDS = (Settings, LayoutSettings, VideoSettings)

@@ -34,6 +34,13 @@ def rotate(points: np.ndarray, angle: float) -> np.ndarray:
     return points @ np.array([(cosine, sine), (-sine, cosine)])
 
 
+def carry(point: np.ndarray, target: np.ndarray, scale: float, angle: float) -> np.ndarray:
+    """Return the map (2, 3) that scales, turns by ``angle`` degrees and takes ``point`` to ``target``."""
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    linear = scale * np.array([(cosine, -sine), (sine, cosine)])
+    return np.column_stack([linear, target - linear @ point])
+
+
 def curve(points: Points, steps: int = 6) -> np.ndarray:
     """Return a smooth closed outline through ``points`` (Catmull-Rom), ``steps`` points for each of them."""
     points = np.asarray(points, dtype=float)

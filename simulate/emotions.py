@@ -5,8 +5,6 @@ Neighbours share movements on purpose: fear and surprise the brows, sadness and 
 disgust the frown.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simulate.moment import Moment, Track
@@ -17,60 +15,48 @@ FOREIGN_SHARE, FOREIGN_STRENGTH = 0.5, (0.3, 0.7)  # a movement that belongs to 
 MAX_LEVEL = 3  # levels of engagement are 0 to 3
 RARE = (0.55, 0.25, 0.13, 0.07)  # shares of the levels of confusion, and of frustration at its least
 SIDED = ("brow_tilt", "gaze_x", "yaw", "roll", "lean")  # latents whose sign each clip draws anew
-
-
-@dataclass(frozen=True)
-class Action:
-    """One movement of an emotion."""
-
-    latent: str
-    size: float  # what the emotion at full strength adds to a calm face
-    chance: float = 1.0  # how often it takes part
-
-
-def _actions(**sizes: float | tuple[float, float]) -> tuple[Action, ...]:
-    return tuple(Action(name, *(size if isinstance(size, tuple) else (size,))) for name, size in sizes.items())
-
-
-ACTIONS = {
-    "anger": _actions(
-        brow_furrow=0.9, brow_raise=-0.85, mouth_press=(0.9, 0.75), smile=-0.35, mouth_open=(0.4, 0.2),
-        pitch=(6, 0.6), gaze_y=(-0.25, 0.6), forward=(0.7, 0.6), eyelid=0.08,
+# of each emotion at full strength: what a latent adds to a calm face, and how often it takes part
+ACTIONS: dict[str, dict[str, tuple[float, float]]] = {
+    "anger": dict(
+        brow_furrow=(0.9, 1), brow_raise=(-0.85, 1), mouth_press=(0.9, 0.75), smile=(-0.35, 1), mouth_open=(0.4, 0.2),
+        pitch=(6, 0.6), gaze_y=(-0.25, 0.6), forward=(0.7, 0.6), eyelid=(0.08, 1),
     ),
-    "disgust": _actions(
-        brow_furrow=0.55, brow_raise=-0.5, eyelid=-0.3, smile=-0.8, mouth_open=(0.3, 0.35), yaw=(18, 0.75),
-        gaze_x=(-0.4, 0.4), pitch=(-8, 0.7), roll=(5, 0.4),
+    "disgust": dict(
+        brow_furrow=(0.55, 1), brow_raise=(-0.5, 1), eyelid=(-0.3, 1), smile=(-0.8, 1), mouth_open=(0.3, 0.35),
+        yaw=(18, 0.75), gaze_x=(-0.4, 0.4), pitch=(-8, 0.7), roll=(5, 0.4),
     ),
-    "fear": _actions(
-        brow_raise=0.8, brow_furrow=0.75, eyelid=0.3, mouth_open=(0.3, 0.8), smile=-0.4, pitch=(-6, 0.7), yaw=(10, 0.4),
-        gaze_x=(0.5, 0.5), slump=(0.3, 0.5),
+    "fear": dict(
+        brow_raise=(0.8, 1), brow_furrow=(0.75, 1), eyelid=(0.3, 1), mouth_open=(0.3, 0.8), smile=(-0.4, 1),
+        pitch=(-6, 0.7), yaw=(10, 0.4), gaze_x=(0.5, 0.5), slump=(0.3, 0.5),
     ),
-    "happiness": _actions(
-        smile=0.95, eyelid=(-0.17, 0.8), brow_raise=(0.2, 0.4), mouth_open=(0.45, 0.5), pitch=(-4, 0.4), roll=(5, 0.3)
+    "happiness": dict(
+        smile=(0.95, 1), eyelid=(-0.17, 0.8), brow_raise=(0.2, 0.4), mouth_open=(0.45, 0.5), pitch=(-4, 0.4),
+        roll=(5, 0.3),
     ),
-    "neutral": (),
-    "sadness": _actions(
-        smile=-0.8, gaze_y=(0.75, 0.85), pitch=(12, 0.85), brow_raise=(0.55, 0.7), brow_furrow=(0.3, 0.4), eyelid=-0.2,
-        slump=(0.4, 0.6), roll=(6, 0.3),
+    "neutral": {},
+    "sadness": dict(
+        smile=(-0.8, 1), gaze_y=(0.75, 0.85), pitch=(12, 0.85), brow_raise=(0.55, 0.7), brow_furrow=(0.3, 0.4),
+        eyelid=(-0.2, 1), slump=(0.4, 0.6), roll=(6, 0.3),
     ),
-    "surprise": _actions(
-        brow_raise=1.0, eyelid=0.32, mouth_open=(0.7, 0.9), pitch=(-3, 0.4), forward=(0.4, 0.3), yaw=(6, 0.2)
+    "surprise": dict(
+        brow_raise=(1.0, 1), eyelid=(0.32, 1), mouth_open=(0.7, 0.9), pitch=(-3, 0.4), forward=(0.4, 0.3),
+        yaw=(6, 0.2),
     ),
-    "contempt": _actions(
+    "contempt": dict(
         brow_tilt=(1.0, 0.9), pitch=(-10, 0.8), yaw=(10, 0.6), gaze_x=(-0.5, 0.6), smile=(0.22, 0.6), roll=(-4, 0.5),
-        mouth_press=(0.6, 0.5), eyelid=-0.17,
+        mouth_press=(0.6, 0.5), eyelid=(-0.17, 1),
     ),
-    "anxiety": _actions(
-        brow_furrow=0.75, brow_raise=(0.25, 0.5), mouth_press=(0.75, 0.8), pitch=(4, 0.5), forward=(0.4, 0.4),
+    "anxiety": dict(
+        brow_furrow=(0.75, 1), brow_raise=(0.25, 0.5), mouth_press=(0.75, 0.8), pitch=(4, 0.5), forward=(0.4, 0.4),
         slump=(0.3, 0.4), smile=(-0.2, 0.4),
     ),
-    "helplessness": _actions(
-        brow_raise=0.85, smile=-0.7, gaze_y=(-0.75, 0.8), roll=(12, 0.8), lean=(0.6, 0.6), mouth_open=(0.18, 0.3),
-        pitch=(-4, 0.4),
+    "helplessness": dict(
+        brow_raise=(0.85, 1), smile=(-0.7, 1), gaze_y=(-0.75, 0.8), roll=(12, 0.8), lean=(0.6, 0.6),
+        mouth_open=(0.18, 0.3), pitch=(-4, 0.4),
     ),
-    "disappointment": _actions(
-        smile=-0.65, mouth_press=(0.75, 0.9), gaze_y=(0.55, 0.8), slump=(0.6, 0.8), pitch=(7, 0.6), eyelid=-0.14,
-        brow_raise=(-0.35, 0.6), yaw=(14, 0.35),
+    "disappointment": dict(
+        smile=(-0.65, 1), mouth_press=(0.75, 0.9), gaze_y=(0.55, 0.8), slump=(0.6, 0.8), pitch=(7, 0.6),
+        eyelid=(-0.14, 1), brow_raise=(-0.35, 0.6), yaw=(14, 0.35),
     ),
 }  # fmt: skip
 EMOTION_NAMES = tuple(ACTIONS)  # in the order of MAFW, the only set that has them all
@@ -130,10 +116,10 @@ def draw_emotions(
     level = _envelope(frames, rng)
     strength = rng.uniform(*STRENGTHS) * temper.liveliness * (BLENDED if len(emotions) > 1 else 1)
     for emotion in emotions:
-        for action in ACTIONS[emotion]:
-            if rng.random() < action.chance:
+        for latent, (size, chance) in ACTIONS[emotion].items():
+            if rng.random() < chance:
                 amount = strength * rng.uniform(0.75, 1.2) * _lagged(level, rng)
-                track.add(action.latent, (sign if action.latent in SIDED else 1) * action.size * amount)
+                track.add(latent, (sign if latent in SIDED else 1) * size * amount)
         _gesture(track, emotion, strength * level, rng)
         for name, chance in (*HANDS_AT_FACE.get(emotion, ()), *HABITS):
             # At most one hand does at most one thing, and only while the emotion shows.
@@ -182,47 +168,30 @@ def _distract(track: Track, emotions: tuple[str, ...], rng: np.random.Generator)
     if rng.random() < 0.2:
         track.yaw += rng.uniform(8, 20) * track.sign() * track.bump(8)
     if rng.random() < FOREIGN_SHARE:
-        foreign = [action for name in ACTIONS if name not in emotions for action in ACTIONS[name]]
+        foreign = [item for name in ACTIONS if name not in emotions for item in ACTIONS[name].items()]
         amount = rng.uniform(*FOREIGN_STRENGTH) * track.bump(rng.uniform(4, 10))
-        action = foreign[rng.integers(len(foreign))]
-        track.add(action.latent, (track.sign() if action.latent in SIDED else 1) * action.size * amount)
+        latent, (size, _) = foreign[rng.integers(len(foreign))]
+        track.add(latent, (track.sign() if latent in SIDED else 1) * size * amount)
 
 
-@dataclass(frozen=True)
-class Levels:
-    """The four affects of a clip, 0 very low … 3 very high."""
+def draw_levels(engagement: int, rng: np.random.Generator) -> dict[str, int]:
+    """Return the four affects of a clip, 0 very low … 3 very high, in the order of DAiSEE's lists.
 
-    boredom: int
-    engagement: int
-    confusion: int
-    frustration: int
-
-
-def draw_levels(engagement: int, rng: np.random.Generator) -> Levels:
-    """Return an engagement with the other three: boredom opposes it, frustration follows confusion."""
+    Boredom opposes engagement, frustration follows confusion.
+    """
     boredom = int(np.clip(round(MAX_LEVEL - engagement + rng.normal(0, 0.7)), 0, MAX_LEVEL))
     confusion = int(rng.choice(MAX_LEVEL + 1, p=RARE))
     frustration = rng.choice(MAX_LEVEL + 1, p=RARE) + (confusion > 1 and rng.random() < 0.5)
-    return Levels(boredom, engagement, confusion, int(np.clip(frustration, 0, MAX_LEVEL)))
+    frustration = int(np.clip(frustration, 0, MAX_LEVEL))
+    return {"boredom": boredom, "engagement": engagement, "confusion": confusion, "frustration": frustration}
 
 
-def draw_learner(levels: Levels, frames: int, temper: Temper, rng: np.random.Generator) -> tuple[Moment, ...]:
+def draw_learner(levels: dict[str, int], frames: int, temper: Temper, rng: np.random.Generator) -> tuple[Moment, ...]:
     """Return the moments of a clip of these levels, each shown a little more or less than it is."""
     track = rest_track(frames, temper, rng)
-    amount = {name: np.clip((level + rng.normal(0, 0.45)) / MAX_LEVEL, 0, 1.1) for name, level in vars(levels).items()}
-    _show_engagement(track, amount["engagement"], rng)
-    _show_boredom(track, amount["boredom"], rng)
-    _show_confusion(track, amount["confusion"] * track.level(), rng)
-    frustration = amount["frustration"] * track.level()
-    track.mouth_press += 0.9 * frustration
-    track.brow_raise -= 0.7 * frustration
-    track.smile -= 0.4 * frustration
-    track.yaw += track.drift(12) * frustration
-    return track.moments()
-
-
-def _show_engagement(track: Track, engagement: float, rng: np.random.Generator) -> None:
-    """Turn the eyes to the screen and come close to it, or look away and sit back in the chair."""
+    amount = {name: np.clip((level + rng.normal(0, 0.45)) / MAX_LEVEL, 0, 1.1) for name, level in levels.items()}
+    # Engaged, they turn their eyes to the screen and come close to it; else they look away and sit back in the chair.
+    engagement = amount["engagement"]
     track.gaze_y += 0.25
     track.pitch += 5
     track.gaze_x *= 0.5
@@ -238,8 +207,7 @@ def _show_engagement(track: Track, engagement: float, rng: np.random.Generator) 
         track.gaze_y += 0.5
         track.pitch += 11
 
-
-def _show_boredom(track: Track, boredom: float, rng: np.random.Generator) -> None:
+    boredom = amount["boredom"]
     track.eyelid *= 1 - 0.4 * boredom
     track.slump += 0.6 * boredom * rng.uniform(0.4, 1)
     track.smile -= 0.25 * boredom
@@ -250,14 +218,19 @@ def _show_boredom(track: Track, boredom: float, rng: np.random.Generator) -> Non
         track.mouth_open += 0.9 * yawn
         track.eyelid *= 1 - 0.7 * yawn
 
-
-def _show_confusion(track: Track, confusion: np.ndarray, rng: np.random.Generator) -> None:
-    sign = track.sign()
+    confusion, sign = amount["confusion"] * track.level(), track.sign()
     track.brow_furrow += 0.8 * confusion
     track.roll += sign * 8 * confusion
     track.brow_tilt += sign * 0.5 * confusion
     if rng.random() < 0.35 * confusion.max():
         _raise_hand(track, ("chin", "head")[rng.integers(2)], rng)
+
+    frustration = amount["frustration"] * track.level()
+    track.mouth_press += 0.9 * frustration
+    track.brow_raise -= 0.7 * frustration
+    track.smile -= 0.4 * frustration
+    track.yaw += track.drift(12) * frustration
+    return track.moments()
 
 
 def _raise_hand(track: Track, action: str, rng: np.random.Generator) -> None:

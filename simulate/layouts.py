@@ -12,15 +12,13 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from simulate.attributes import Change, find_apex, read_change
-from simulate.captions import describe_clip, describe_in_chinese
-from simulate.emotions import EMOTION_NAMES, Levels, Temper, draw_emotions, draw_learner, draw_levels
+from simulate.captions import describe_clip, describe_in_chinese, find_apex, read_change
+from simulate.emotions import EMOTION_NAMES, Temper, draw_emotions, draw_learner, draw_levels
 from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import PORTRAIT_SCENE, Scene, clip_box, crop_portraits, encode_jpeg, face_of, frame_name, hull
-from simulate.settings import SetSettings, Slot, Stream, option
-from simulate.writer import write_json, write_lines
+from simulate.sets import SetSettings, Slot, Stream, option, write_json, write_lines
 from utils.errors import UserError
 
 NOTE = (
@@ -53,23 +51,16 @@ class DrawnClip:
 
     slot: Slot
     moments: tuple[Moment, ...]
-    change: Change
+    first: dict[str, str]  # what can be seen at its first moment
+    apex: dict[str, str]  # and at its most expressive one
     face_box: list[int]  # left, top, right, bottom in whole pixels: the face is inside in every frame
-    levels: Levels | None  # where engagement is the label
+    levels: dict[str, int]  # of the four affects where engagement is the label
 
-    def line(self) -> str:
-        """Return ``path frames label``, the label from 0."""
-        return f"{self.slot.folder} {len(self.moments)} {self.slot.label}"
-
-    def short_path(self) -> str:
-        """Return the path without its first folder."""
-        return self.slot.folder.partition("/")[2]
-
-    def affects(self) -> str:
-        """Return ``path frames boredom engagement confusion frustration``, levels from 0."""
-        levels = self.levels
-        affects = (levels.boredom, levels.engagement, levels.confusion, levels.frustration)
-        return f"{self.slot.folder} {len(self.moments)} {' '.join(map(str, affects))}"
+    def list_words(self) -> dict[str, str | int]:
+        """Return what a line of a list may name; ``below_root`` is the path without its first folder."""
+        path, label = self.slot.folder, self.slot.label
+        words = {"path": path, "below_root": path.partition("/")[2], "frames": len(self.moments)}
+        return words | {"label": label, "label_from_1": label + 1, "levels": " ".join(map(str, self.levels.values()))}
 
 
 def split_lists(lists: tuple[str, ...], clips: list[DrawnClip]) -> list[tuple[str, str, list[DrawnClip]]]:
@@ -89,7 +80,7 @@ def write_ferv39k_captions(root: Path, settings: SetSettings, clips: list[DrawnC
         captions = {}
         for clip in part:
             key = "_".join(clip.slot.folder.split("/")[-3:])
-            captions[key] = describe_clip(clip.change, settings.stream(Stream.CAPTION, clip.slot.number))
+            captions[key] = describe_clip(clip.first, clip.apex, settings.stream(Stream.CAPTION, clip.slot.number))
         write_json(root / "annotation" / f"{name}_descriptions.json", captions, indent=1)
 
 
@@ -105,10 +96,10 @@ def write_mafw_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) 
     """
     columns, rows = {}, ["clip,subject,expressivity,withdrawal"]
     for clip in clips:
-        slot, apex = clip.slot, clip.change.apex
+        slot = clip.slot
         label = "_".join(EMOTION_NAMES[number] for number in (slot.label, slot.blend) if number is not None)
-        caption = describe_clip(clip.change, settings.stream(Stream.CAPTION, slot.number))
-        columns[slot.number] = (f"{slot.folder.rpartition('/')[2]}.mp4", label, describe_in_chinese(apex), caption)
+        caption = describe_clip(clip.first, clip.apex, settings.stream(Stream.CAPTION, slot.number))
+        columns[slot.number] = (f"{slot.folder.rpartition('/')[2]}.mp4", label, describe_in_chinese(clip.apex), caption)
         expressivity, withdrawal = rate_symptoms(clip.moments, settings.stream(Stream.RATING, slot.number))
         rows.append(f"{slot.folder},P{slot.person + 1:03d},{expressivity},{withdrawal}")
     write_lines(root / "targets.csv", rows)
@@ -144,7 +135,7 @@ class Layout:
     lists: tuple[str, ...]  # every clip is in one of them; or five folds
     parent: Callable[[Slot], str]  # the folder that holds the clips like this one
     paths: str  # how the paths in its lists lead to frames, for about.json
-    lines: dict[str, Callable[[DrawnClip], str]] = field(default_factory=dict)  # path of the lists → line of a clip
+    lines: dict[str, str] = field(default_factory=dict)  # path of the lists → line of a clip, of its ``list_words``
     write_more: Callable[[Path, SetSettings, list[DrawnClip]], None] | None = None
     digits: int = 4  # of the number of a clip in that folder
     is_cropped: bool = True  # faces; else whole frames
@@ -179,14 +170,14 @@ LAYOUTS = {
         parent=lambda slot: "DFEW_Frame_Face",
         digits=5,
         paths=LIST_OF_FOLDERS,
-        lines={"annotation/DFEW_set_{fold}_{name}.txt": DrawnClip.line},
+        lines={"annotation/DFEW_set_{fold}_{name}.txt": "{path} {frames} {label}"},
     ),
     "ferv39k": Layout(
         classes=SEVEN,
         lists=("train", "test"),
         parent=lambda slot: f"2_ClipsforFaceCrop/{slot.room}/{SEVEN_FOLDERS[slot.label]}",
         paths=f"{LIST_OF_FOLDERS}; captions are keyed Scene_Emotion_id",
-        lines={"annotation/{name}_image.txt": DrawnClip.line},
+        lines={"annotation/{name}_image.txt": "{path} {frames} {label}"},
         write_more=write_ferv39k_captions,
     ),
     "mafw": Layout(
@@ -212,7 +203,7 @@ LAYOUTS = {
         parent=lambda slot: f"CAER/{slot.list_name}/{CAER_CLASSES[slot.label]}",
         paths="lists hold `video frames label`, labels from 0; with this folder as the root the frames of "
         "train/Anger/0001.avi are in CAER/train/Anger/0001, which is also its key in annotation/face.json",
-        lines={"annotation/{name}.txt": lambda c: f"{c.short_path()}.avi {len(c.moments)} {c.slot.label}"},
+        lines={"annotation/{name}.txt": "{below_root}.avi {frames} {label}"},
         write_more=write_face_boxes,
         is_cropped=False,
     ),
@@ -224,8 +215,8 @@ LAYOUTS = {
         "this folder as the root train/Angry/0001.png is CAER-S/train/Angry/0001.png, also its key in "
         "annotation/face.json",
         lines={
-            "annotation/{name}.txt": lambda c: f"{c.short_path()} 1 {c.slot.label + 1}",
-            "annotation/two_columns/{name}.txt": lambda c: f"{c.short_path()} {c.slot.label}",
+            "annotation/{name}.txt": "{below_root} 1 {label_from_1}",
+            "annotation/two_columns/{name}.txt": "{below_root} {label}",
         },
         write_more=write_face_boxes,
         is_cropped=False,
@@ -238,8 +229,8 @@ LAYOUTS = {
         paths="lists hold `path frames engagement`, engagement from 1, and in six_columns `path frames boredom "
         "engagement confusion frustration`, levels from 0; a path is a folder of frames below this folder",
         lines={
-            "annotation/{name}.txt": lambda c: f"{c.slot.folder} {len(c.moments)} {c.slot.label + 1}",
-            "annotation/six_columns/{name}.txt": DrawnClip.affects,
+            "annotation/{name}.txt": "{path} {frames} {label_from_1}",
+            "annotation/six_columns/{name}.txt": "{path} {frames} {levels}",
         },
         is_cropped=False,
         has_engagement=True,
@@ -280,7 +271,8 @@ class LayoutSettings(SetSettings):
                 raise UserError(f"--{flag} means nothing with --layout {self.layout}: {reason}")
         self.require(lists <= self.persons <= 999, "--persons", f"{lists} to 999, one in each list or fold")
         enough = f"enough for one of each of {len(layout.classes)} classes in each list or fold, at most 9999"
-        is_enough = min(map(layout.single_clips, self.list_sizes().values())) >= len(layout.classes)
+        sizes = divide(self.clips, self.list_shares())
+        is_enough = min(map(layout.single_clips, sizes.values())) >= len(layout.classes)
         self.require(is_enough and self.clips <= 9999, "--clips", enough)
 
     @property
@@ -288,11 +280,7 @@ class LayoutSettings(SetSettings):
         """What the published set fixes."""
         return LAYOUTS[self.layout]
 
-    def list_sizes(self) -> dict[str, int]:
-        """Return how many clips each list or fold holds."""
-        return divide(self.clips, self._list_shares())
-
-    def _list_shares(self) -> dict[str, float]:
+    def list_shares(self) -> dict[str, float]:
         """Return the share of each list or fold.
 
         Folds are fifths; a validation list beside a test list is a fifth of what is not tested.
@@ -311,9 +299,9 @@ class LayoutSettings(SetSettings):
         """
         layout, rng = self.rules, self.stream(Stream.PLAN)
         order = rng.permutation(self.persons).tolist()
-        persons = divide(self.persons, self._list_shares())
+        persons = divide(self.persons, self.list_shares())
         slots: list[Slot] = []
-        for name, clips in self.list_sizes().items():
+        for name, clips in divide(self.clips, self.list_shares()).items():
             cast, order = order[: persons[name]], order[persons[name] :]
             for turn, (label, blend) in enumerate(_draw_labels(layout, clips, rng)):
                 room = ROOMS[rng.integers(len(ROOMS))]
@@ -330,7 +318,7 @@ class LayoutSettings(SetSettings):
         layout, person = self.rules, self.stream(Stream.PERSON, slot.person)
         identity, temper, rng = Identity(person), Temper(person), self.stream(Stream.BEHAVIOUR, slot.number)
         length = int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
-        frames, levels = STILL_FRAMES if layout.is_still else self.frames or length, None
+        frames, levels = STILL_FRAMES if layout.is_still else self.frames or length, {}
         if layout.has_engagement:
             levels = draw_levels(slot.label, self.stream(Stream.LEVELS, slot.number))
             moments = draw_learner(levels, frames, temper, rng)
@@ -351,13 +339,14 @@ class LayoutSettings(SetSettings):
         else:
             encoded = [encode_jpeg(picture, scene.camera.quality) for picture in pictures]
             files = {f"{slot.folder}/{frame_name(number)}": data for number, data in enumerate(encoded, start=1)}
-        return DrawnClip(slot, moments, read_change(scene, moments), face_box, levels), files
+        return DrawnClip(slot, moments, *read_change(scene, moments), face_box, levels), files
 
     def annotate(self, root: Path, records: list[DrawnClip]) -> None:
         """Write the lists, and what else lies beside the frames; AFEW has its labels in its folders alone."""
         for fold, name, clips in split_lists(self.rules.lists, records):
             for path, line in self.rules.lines.items():
-                write_lines(root / path.format(fold=fold, name=name), [line(clip) for clip in clips])
+                rows = [line.format(**clip.list_words()) for clip in clips]
+                write_lines(root / path.format(fold=fold, name=name), rows)
         if self.rules.write_more is not None:
             self.rules.write_more(root, self, records)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from models.clip_towers import Clip, ClipShape, ImageTower
 from simulate.captions import describe_face, describe_scene
 from simulate.stills import draw_still
 from utils.errors import UserError, reason_of
+from utils.processes import ordered_map
 from utils.runlog import progress_bar
 
 MINI = ClipShape(
@@ -53,9 +53,6 @@ class Stills:
     attributes: list[dict[str, str]]
     latents: dict[str, np.ndarray]  # (N,) each, zero mean and unit deviation
 
-    def __len__(self) -> int:
-        return len(self.attributes)
-
 
 def draw_stills(count: int, size: int, seed: int, workers: int, progress: Callable = iter) -> Stills:
     """Return stills, number ``i`` a pure function of (seed, i); about 100 KB of memory a still at size 112."""
@@ -64,8 +61,8 @@ def draw_stills(count: int, size: int, seed: int, workers: int, progress: Callab
     scene = np.empty_like(face)
     attributes: list[dict[str, str]] = []
     latents: list[dict[str, float]] = []
-    with get_context("spawn").Pool(max(workers, 1), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        results = pool.imap(partial(_draw_views, seed, edge), range(count), chunksize=64)
+    with ordered_map(workers, cv2.setNumThreads, 1, chunk=64) as run:
+        results = run(partial(_draw_views, seed, edge), range(count))
         for index, (face_view, scene_view, words, numbers) in enumerate(progress(results)):
             face[index], scene[index] = face_view, scene_view
             attributes.append(words)
@@ -92,17 +89,13 @@ def shuffled_pairs(count: int, half: int, rng: np.random.Generator) -> Iterator[
         yield faces[start : start + half], scenes[start : start + half]
 
 
-def random_crop(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (N, S, S, 3) as (N, 3, size, size), each cut at a random corner of its own."""
-    corners = rng.integers(pictures.shape[1] - size + 1, size=(len(pictures), 2))
-    crops = [p[y : y + size, x : x + size] for p, (y, x) in zip(pictures, corners, strict=True)]
+def crop(pictures: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Return (N, S, S, 3) as (N, 3, size, size): each cut at a random corner, without ``rng`` all in the middle."""
+    corners = np.full((len(pictures), 2), MARGIN)
+    if rng is not None:
+        corners = rng.integers(2 * MARGIN + 1, size=corners.shape)
+    crops = [p[y:, x:][: MINI.image_size, : MINI.image_size] for p, (y, x) in zip(pictures, corners, strict=True)]
     return np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
-
-
-def centre_crop(pictures: np.ndarray, size: int) -> np.ndarray:
-    """Return (N, S, S, 3) as (N, 3, size, size), cut in the middle."""
-    edge = (pictures.shape[1] - size) // 2
-    return np.ascontiguousarray(pictures[:, edge : edge + size, edge : edge + size].transpose(0, 3, 1, 2))
 
 
 class Teacher(nn.Module):
@@ -149,7 +142,7 @@ def pretrain(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         drawing = partial(progress_bar, total=count, label="drawing")
         stills = draw_stills(count, MINI.image_size, config.run.seed, config.run.workers, drawing)
         log.say(f"{count} stills drawn in {time.time() - log.started:.0f} s")
-        clip = Pretraining(config, stills, session).run()
+        clip = train_clip(config, stills, session)
         weights = log.folder / "mini_clip.safetensors"
         save_clip(clip, weights)  # before the scores, so that no error there loses them
         scores = retrieval(clip, stills, session.device, config.run.seed)
@@ -166,78 +159,66 @@ def pretrain(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         return scores
 
 
-class Pretraining:
-    """The model, its teachers and its optimizer, trained by ``run``."""
-
-    def __init__(self, config: Config, stills: Stills, session: Session) -> None:
-        self.config, self.stills = config, stills
-        self.device, self.amp, self.log = session.device, session.amp, session.log
-        self.clip = Clip(MINI)
-        sample = np.concatenate([stills.face[:1000], stills.scene[:1000]])
-        start_from_patches(self.clip.visual, centre_crop(sample, MINI.image_size))
-        self.clip.to(self.device).logit_scale.data.fill_(math.log(1 / 0.07))
-        words = {n: sorted({a[n] for a in stills.attributes}) for n in stills.attributes[0] if n not in UNMENTIONED}
-        face_words = {name: values for name, values in words.items() if name in FACE_ATTRIBUTES}
-        self.face_teacher = Teacher(face_words, list(FACE_LATENTS), MINI.embed_dim).to(self.device)
-        self.scene_teacher = Teacher(words, list(stills.latents), MINI.embed_dim).to(self.device)
-        optim = config.optim
-        modules = (self.clip, self.face_teacher, self.scene_teacher)
-        parameters = [p for module in modules for p in module.parameters()]
-        groups = [
-            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": optim.weight_decay},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, 0.98), fused=True)
-        self.half = optim.batch_size // 2
-        steps = optim.epochs * (config.pretrain.stills // self.half)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min((step + 1) / WARMUP_STEPS, (1 + math.cos(math.pi * step / steps)) / 2)
+def train_clip(config: Config, stills: Stills, session: Session) -> Clip:
+    """Return a CLIP trained for all epochs, ready to evaluate."""
+    device, optim, clip = session.device, config.optim, Clip(MINI)
+    start_from_patches(clip.visual, crop(np.concatenate([stills.face[:1000], stills.scene[:1000]])))
+    clip.to(device).logit_scale.data.fill_(math.log(1 / 0.07))
+    words = {n: sorted({a[n] for a in stills.attributes}) for n in stills.attributes[0] if n not in UNMENTIONED}
+    face_words = {name: values for name, values in words.items() if name in FACE_ATTRIBUTES}
+    face_teacher = Teacher(face_words, list(FACE_LATENTS), MINI.embed_dim).to(device)
+    scene_teacher = Teacher(words, list(stills.latents), MINI.embed_dim).to(device)
+    parameters = [p for module in (clip, face_teacher, scene_teacher) for p in module.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": optim.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, 0.98), fused=True)
+    half = optim.batch_size // 2
+    steps = optim.epochs * (config.pretrain.stills // half)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / WARMUP_STEPS, (1 + math.cos(math.pi * step / steps)) / 2)
+    )
+    for epoch in range(1, optim.epochs + 1):
+        start, sums = time.time(), np.zeros(3)
+        rng = np.random.default_rng([config.run.seed, 4, epoch - 1])
+        pairs = list(shuffled_pairs(config.pretrain.stills, half, rng))
+        for faces, scenes in progress_bar(pairs, len(pairs), f"epoch {epoch}/{optim.epochs}"):
+            feature, text = encode(clip, stills, faces, scenes, session, rng)
+            logits = clip.logit_scale.exp() * F.normalize(feature, dim=-1) @ F.normalize(text, dim=-1).T
+            target = torch.arange(len(logits), device=device)
+            contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+            face_loss = face_teacher(feature[: len(faces)], stills, faces)
+            taught = (face_loss + scene_teacher(feature[len(faces) :], stills, scenes)) / 2
+            optimizer.zero_grad(set_to_none=True)
+            (contrast + config.pretrain.attribute_weight * taught).backward()
+            optimizer.step()
+            schedule.step()
+            clip.logit_scale.data.clamp_(max=MAX_SCALE)
+            accuracy = (logits.argmax(dim=1) == target).float().mean().item() * 100
+            sums += contrast.item(), taught.item(), accuracy
+        contrast, taught, accuracy = sums / len(pairs)
+        session.log.epoch({"epoch": epoch, "train/contrast": contrast, "train/taught": taught})
+        session.log.say(
+            f"epoch {epoch:>2}: contrast {contrast:.3f}, taught {taught:.3f}, "
+            f"own caption found {accuracy:.1f} % of {2 * half}   ({time.time() - start:.0f} s)"
         )
+    return clip.eval()
 
-    def run(self) -> Clip:
-        """Train for all epochs and return the model, ready to evaluate."""
-        epochs = self.config.optim.epochs
-        for epoch in range(epochs):
-            start, sums = time.time(), np.zeros(3)
-            rng = np.random.default_rng([self.config.run.seed, 4, epoch])
-            pairs = list(shuffled_pairs(self.config.pretrain.stills, self.half, rng))
-            for faces, scenes in progress_bar(pairs, len(pairs), f"epoch {epoch + 1}/{epochs}"):
-                sums += self.step(faces, scenes, rng)
-            contrast, taught, accuracy = sums / len(pairs)
-            self.log.epoch({"epoch": epoch + 1, "train/contrast": contrast, "train/taught": taught})
-            self.log.say(
-                f"epoch {epoch + 1:>2}: contrast {contrast:.3f}, taught {taught:.3f}, "
-                f"own caption found {accuracy:.1f} % of {2 * self.half}   ({time.time() - start:.0f} s)"
-            )
-        return self.clip.eval()
 
-    def step(self, faces: np.ndarray, scenes: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
-        """Train on faces and scenes in one batch, each to find its caption among all.
-
-        Returns the contrastive loss, the teachers' loss, and how many percent found their caption.
-        """
-        stills, size = self.stills, MINI.image_size
-        pictures = np.concatenate([stills.face[faces], stills.scene[scenes]])
-        captions = [describe_face(stills.attributes[i], rng) for i in faces]
-        captions += [describe_scene(stills.attributes[i], rng) for i in scenes]
-        image = to_pixels(torch.from_numpy(random_crop(pictures, size, rng)).to(self.device), "clip")
-        image = image * (1 + 0.2 * jitter(len(image), self.device)) + 0.25 * jitter(len(image), self.device)
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-            feature = self.clip.visual(image)
-            text = self.clip.encode_text(tokenize(captions).to(self.device))
-        feature, text = feature.float(), text.float()
-        logits = self.clip.logit_scale.exp() * F.normalize(feature, dim=-1) @ F.normalize(text, dim=-1).T
-        target = torch.arange(len(logits), device=self.device)
-        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        face_loss = self.face_teacher(feature[: len(faces)], stills, faces)
-        taught = (face_loss + self.scene_teacher(feature[len(faces) :], stills, scenes)) / 2
-        self.optimizer.zero_grad(set_to_none=True)
-        (contrast + self.config.pretrain.attribute_weight * taught).backward()
-        self.optimizer.step()
-        self.schedule.step()
-        self.clip.logit_scale.data.clamp_(max=MAX_SCALE)
-        accuracy = (logits.argmax(dim=1) == target).float().mean().item() * 100
-        return contrast.item(), taught.item(), accuracy
+def encode(
+    clip: Clip, stills: Stills, faces: np.ndarray, scenes: np.ndarray, session: Session, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the features (2N, D) of faces and scenes in one batch, and those of a caption for each."""
+    device = session.device
+    pictures = np.concatenate([stills.face[faces], stills.scene[scenes]])
+    captions = [describe_face(stills.attributes[i], rng) for i in faces]
+    captions += [describe_scene(stills.attributes[i], rng) for i in scenes]
+    image = to_pixels(torch.from_numpy(crop(pictures, rng)).to(device), "clip")
+    image = image * (1 + 0.2 * jitter(len(image), device)) + 0.25 * jitter(len(image), device)
+    with torch.autocast(device.type, dtype=session.amp, enabled=session.amp is not None):
+        feature, text = clip.visual(image), clip.encode_text(tokenize(captions).to(device))
+    return feature.float(), text.float()
 
 
 def jitter(count: int, device: torch.device) -> Tensor:
@@ -251,7 +232,7 @@ def retrieval(clip: Clip, stills: Stills, device: torch.device, seed: int) -> di
     rng = np.random.default_rng([seed, 5])
     scores = {}
     for kind, describe in (("face", describe_face), ("scene", describe_scene)):
-        pictures = torch.from_numpy(centre_crop(getattr(stills, kind)[-HELD_OUT:], MINI.image_size))
+        pictures = torch.from_numpy(crop(getattr(stills, kind)[-HELD_OUT:]))
         image = torch.cat([clip.visual(to_pixels(part.to(device), "clip")) for part in pictures.split(128)])
         tokens = tokenize([describe(a, rng) for a in stills.attributes[-HELD_OUT:]])
         text = torch.cat([clip.encode_text(part.to(device)) for part in tokens.split(128)])

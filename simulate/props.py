@@ -1,7 +1,6 @@
 """Things on the desk and in the hands: book, notebook, laptop, phone and the clutter that means nothing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,25 +11,17 @@ PAPER, PRINT = (247, 244, 234), (150, 148, 146)
 Transform = Callable[[Points], np.ndarray]  # points around the origin → scene units
 
 
-@dataclass(frozen=True)
-class Prop:
-    """One thing at a place on the desk."""
-
-    kind: str
-    centre: tuple[float, float]
-    colour: Colour
-    turn: float = 0.0  # degrees
-
-
-def draw_prop(canvas: Canvas, prop: Prop) -> np.ndarray | None:
-    """Draw one thing and return its outline in scene units; clutter has none."""
+def draw_prop(
+    canvas: Canvas, kind: str, centre: tuple[float, float], colour: Colour, turn: float = 0.0
+) -> np.ndarray | None:
+    """Draw one thing, turned by degrees, and return its outline in scene units; clutter has none."""
 
     def at(points: Points) -> np.ndarray:
-        return rotate(np.asarray(points, dtype=float), prop.turn) + prop.centre
+        return rotate(np.asarray(points, dtype=float), turn) + centre
 
-    if prop.kind in OBJECTS:
-        return OBJECTS[prop.kind](canvas, at, prop.colour)
-    return _draw_clutter(canvas, at, prop.colour, prop.kind)
+    if kind in OBJECTS:
+        return OBJECTS[kind](canvas, at, colour)
+    return _draw_clutter(canvas, at, colour, kind)
 
 
 def _draw_book(canvas: Canvas, at: Transform, colour: Colour) -> np.ndarray:

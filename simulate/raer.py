@@ -1,7 +1,8 @@
 """A set in RAER's layout: students, labelled by the majority of ten simulated annotators, with boxes as detected."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,8 +12,7 @@ from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
 from simulate.scene import Box, Scene, clip_box, encode_jpeg, face_of, frame_name, hull
-from simulate.settings import SetSettings, Slot, option
-from simulate.writer import write_json, write_lines
+from simulate.sets import SetSettings, Slot, option, write_json, write_lines
 
 TRAIN_PRIORS = {
     "raer": (0.6171, 0.0576, 0.0669, 0.0701, 0.1883),  # of RAER's train list
@@ -168,34 +168,31 @@ def behave(settings: Settings, slot: Slot) -> tuple[tuple[Moment, ...], np.ndarr
 
 def read_evidence(moments: tuple[Moment, ...]) -> np.ndarray:
     """Return the evidence for each emotion in what is seen, (5,): behaviour only, never the intended emotion."""
-    enjoyment = np.mean([max(0.0, m.smile) * 1.05 + 0.3 * m.mouth_open * (m.smile > 0.25) for m in moments])
-    confusion = np.mean([_puzzlement(m) for m in moments])
+    track = SimpleNamespace(
+        **{item.name: np.array([getattr(m, item.name) for m in moments]) for item in fields(Moment)}
+    )
+    hands = np.array([(m.hand("left"), m.hand("right")) for m in moments])  # (T, 2)
+
+    def does(*actions: str) -> np.ndarray:
+        """Return in which frames either hand visibly does one of the actions, (T,)."""
+        return np.isin(hands, actions).any(axis=1)
+
+    smile = np.maximum(0.0, track.smile)
+    enjoyment = smile * 1.05 + 0.3 * track.mouth_open * (track.smile > 0.25)
+    frown = 0.75 * track.brow_furrow + 0.25 * np.abs(track.brow_tilt) + 0.2 * track.mouth_press
+    confusion = frown + 0.015 * np.abs(track.roll) + 0.22 * does("chin", "head", "pen") - 0.15 * smile
     # A nod falls and jerks back up; it is measured as a share of 20 degrees.
-    nods = np.clip(np.abs(np.diff([m.pitch for m in moments])).max(initial=0) / 20 - 0.15, 0, 0.5)
-    fatigue = np.mean([_tiredness(m) for m in moments]) + 0.5 * float(nods)
-    distraction = np.mean([0.95 * (m.phone == "held" and m.attention == "phone") + _straying(m) for m in moments])
-    return np.array([NEUTRAL_EVIDENCE, enjoyment, confusion, fatigue, distraction])
-
-
-def _puzzlement(moment: Moment) -> float:
-    is_thinking = bool({moment.hand("left"), moment.hand("right")} & {"chin", "head", "pen"})
-    frown = 0.75 * moment.brow_furrow + 0.25 * abs(moment.brow_tilt) + 0.2 * moment.mouth_press
-    return frown + 0.015 * abs(moment.roll) + 0.22 * is_thinking - 0.15 * max(0.0, moment.smile)
-
-
-def _tiredness(moment: Moment) -> float:
-    hands = {moment.hand("left"), moment.hand("right")}
-    yawn = moment.mouth_open * (moment.smile < 0.25)
-    heavy = max(0.0, 0.78 - moment.eyelid)
-    return 1.25 * heavy + 0.6 * yawn + 0.22 * moment.slump + 0.1 * ("palm" in hands) + 0.35 * ("eye" in hands)
-
-
-def _straying(moment: Moment) -> float:
-    """Return how far eyes and head leave the scene; a slight turn counts little."""
-    if moment.attention == "phone":
-        return 0.0
-    turn = np.clip((abs(moment.yaw) - 12) / 24, 0, 1) + 0.35 * max(0.0, abs(moment.gaze_x) - 0.45)
-    return float(turn) + 0.12 * ("fiddle" in (moment.left_hand, moment.right_hand))
+    nods = np.clip(np.abs(np.diff(track.pitch)).max(initial=0) / 20 - 0.15, 0, 0.5)
+    yawn, heavy = track.mouth_open * (track.smile < 0.25), np.maximum(0.0, 0.78 - track.eyelid)
+    fatigue = 1.25 * heavy + 0.6 * yawn + 0.22 * track.slump + 0.1 * does("palm") + 0.35 * does("eye")
+    # How far eyes and head leave the scene: a slight turn counts little.
+    turn = np.clip((np.abs(track.yaw) - 12) / 24, 0, 1) + 0.35 * np.maximum(0.0, np.abs(track.gaze_x) - 0.45)
+    straying = turn + 0.12 * ((track.left_hand == "fiddle") | (track.right_hand == "fiddle"))
+    is_phone = track.attention == "phone"
+    distraction = 0.95 * (is_phone & (track.phone == "held")) + np.where(is_phone, 0.0, straying)
+    return np.array(
+        [NEUTRAL_EVIDENCE, enjoyment.mean(), confusion.mean(), fatigue.mean() + 0.5 * nods, distraction.mean()]
+    )
 
 
 def vote(evidence: np.ndarray, seed: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,15 +1,16 @@
 """One clip's scene: a person at a desk in a room before a camera; draws the frames and knows their boxes."""
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 
-from simulate.canvas import Canvas, rectangle, shade
+from simulate.canvas import Canvas, carry, rectangle, shade
 from simulate.figure import DESK_EDGE, MIDDLE, Arm, Figure, draw_arm, draw_bust, phone_centre
 from simulate.identity import CLOTH_COLOURS, Identity, pick_colour
 from simulate.moment import Moment
-from simulate.props import CLUTTER, Prop, draw_prop
+from simulate.props import CLUTTER, draw_prop
 from simulate.rooms import WOODS, paint_room
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
@@ -44,11 +45,8 @@ class Camera:
     def matrix(self, width: int, height: int) -> np.ndarray:
         """Return the map from scene units to pixels of a picture of that size, (2, 3)."""
         fit = max(width / SCENE_WIDTH, height / SCENE_HEIGHT)
-        angle = np.radians(self.tilt)
-        linear = fit * self.scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
         middle = np.array((SCENE_WIDTH / 2, SCENE_HEIGHT / 2))
-        offset = np.array((width / 2, height / 2)) + fit * self.shift - linear @ middle
-        return np.column_stack([linear, offset])
+        return carry(middle, np.array((width / 2, height / 2)) + fit * self.shift, fit * self.scale, self.tilt)
 
     def light(self, width: int, height: int) -> np.ndarray:
         """Return the factor of every pixel, (height, width, 3) float32: compute it once for a clip."""
@@ -112,8 +110,7 @@ def crop_portraits(pictures: list[np.ndarray], heads: list[Box]) -> list[np.ndar
     portraits = []
     for number, picture in enumerate(pictures):
         corner = centres[max(0, number - reach) : number + reach + 1].mean(0) - edge / 2
-        matrix = np.column_stack([np.eye(2) * scale, -corner * scale])
-        size = (PORTRAIT, PORTRAIT)
+        matrix, size = carry(corner, np.zeros(2), scale, 0), (PORTRAIT, PORTRAIT)
         portraits.append(cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
     return portraits
 
@@ -125,7 +122,7 @@ class Desk:
         far = [(rng.uniform(*span), rng.uniform(200, 214)) for span in ((24, 50), (270, 296))]
         near = [(rng.uniform(*span), 228) for span in ((60, 74), (246, 260))]
         self.clutter = [
-            Prop(str(rng.choice(CLUTTER)), spot, pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1), rng.normal(0, 3))
+            (str(rng.choice(CLUTTER)), spot, pick_colour(CLOTH_COLOURS, rng, 0.9, 1.1), rng.normal(0, 3))
             for spot in far + near
             if rng.random() < 0.5
         ]
@@ -176,14 +173,14 @@ class Scene:
         for y in (197, 213, 231):
             canvas.stroke([(-60, y), (380, y + 3)], shade(colour, 0.93), 1.0)
         for prop in self.desk.clutter:
-            draw_prop(canvas, prop)
+            draw_prop(canvas, *prop)
         if moment.phone == "desk":
-            self._draw_object(canvas, Prop("lying phone", self.desk.phone_spot, self.desk.phone_colour))
+            self._draw_object(canvas, "lying phone", self.desk.phone_spot, self.desk.phone_colour)
 
-    def _draw_object(self, canvas: Canvas, prop: Prop) -> np.ndarray:
+    def _draw_object(self, canvas: Canvas, kind: str, *placement: Any) -> np.ndarray:
         """Draw a thing that the student uses or could use, keep its box and return its outline."""
-        outline = draw_prop(canvas, prop)
-        self.objects[prop.kind] = self._box_around(outline)
+        outline = draw_prop(canvas, kind, *placement)
+        self.objects[kind] = self._box_around(outline)
         return outline
 
     def _draw_work(self, canvas: Canvas, figure: Figure) -> list[np.ndarray]:
@@ -192,7 +189,7 @@ class Scene:
         x = MIDDLE + (self.desk.aside * 76 if moment.phone == "held" else 0)
         if moment.work in ("book", "notebook"):
             turn = 0 if moment.work == "book" else -4
-            outlines.append(self._draw_object(canvas, Prop(moment.work, (x, 210), self.desk.book_colour, turn)))
+            outlines.append(self._draw_object(canvas, moment.work, (x, 210), self.desk.book_colour, turn))
         phone_arms = [arm for arm in figure.arms if arm.action == "phone"]
         for arm in figure.arms:
             if arm.action != "phone":
@@ -200,11 +197,11 @@ class Scene:
             if arm.action in PENS:
                 _draw_pen(canvas, arm, moment.wiggle)
         if moment.work == "laptop":
-            outlines.append(self._draw_object(canvas, Prop("laptop", (x, 188), self.desk.laptop_colour)))
+            outlines.append(self._draw_object(canvas, "laptop", (x, 188), self.desk.laptop_colour))
         if phone_arms:
             balance = float(np.mean([arm.sign for arm in phone_arms]))
             centre, turn = tuple(phone_centre(figure.head, balance)), 2 * moment.wiggle - 6 * balance
-            outlines = [self._draw_object(canvas, Prop("held phone", centre, self.desk.phone_colour, turn))]
+            outlines = [self._draw_object(canvas, "held phone", centre, self.desk.phone_colour, turn)]
             for arm in phone_arms:
                 draw_arm(canvas, figure, arm)
         return outlines

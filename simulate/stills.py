@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulate.attributes import read_attributes
 from simulate.behaviour import EMOTIONS, draw_behaviour
+from simulate.captions import read_attributes
 from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS

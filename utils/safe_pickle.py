@@ -15,7 +15,6 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -66,15 +65,16 @@ def describe(value: Any) -> str:
 
 
 def _require_data(loaded: Any) -> None:
-    """Refuse a result that still holds one of our functions or a class. Containers are walked once."""
+    """Refuse a result that still holds one of our functions or a class. Each container is walked once."""
     visited, pending = set(), [loaded]
     while pending:
         value = pending.pop()
-        if isinstance(value, (Constructor, type)):
+        if callable(value):
             raise UnsafePickleError(f"{describe(value)} in the place of data")
-        if isinstance(value, (dict, list, tuple)) and id(value) not in visited:
+        if isinstance(value, (dict, list, tuple, OpaqueObject)) and id(value) not in visited:
             visited.add(id(value))
-            pending += value.values() if isinstance(value, dict) else value
+            items = value.values() if isinstance(value, dict) else value
+            pending += [value.state] if isinstance(value, OpaqueObject) else items
 
 
 # --- what names in a file stand for
@@ -192,13 +192,7 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDict:
     return OrderedDict(zip(_plain_keys([key for key, _ in pairs]), [value for _, value in pairs], strict=True))
 
 
-@dataclass(frozen=True)
-class Constructor:
-    """One of the functions above, the only kind of thing that a file can call."""
-
-    function: Callable[..., Any]
-
-
+# the functions above, the only things that a file can call
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -217,7 +211,7 @@ for _name in ("intlist", "doublelist", "boollist", "tensorlist"):  # TorchScript
     CONSTRUCTORS[f"torch.jit._pickle.build_{_name}"] = lambda values=(), *_: values
 CONSTRUCTORS["torch.jit._pickle.restore_type_tag"] = lambda values=(), *_: values
 ALLOWED: dict[str, Any] = {
-    **{name: Constructor(function) for name, function in CONSTRUCTORS.items()},
+    **CONSTRUCTORS,
     **{f"torch.{name}": dtype for name, dtype in (STORAGES | DTYPES).items()},
     "numpy.ndarray": None,  # named only as an argument of _reconstruct, which ignores it
 }
@@ -269,9 +263,10 @@ class _Unpickler(pickle._Unpickler):
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, Constructor) or not isinstance(arguments, tuple):
+        is_known = any(function is constructor for constructor in CONSTRUCTORS.values())
+        if not is_known or not isinstance(arguments, tuple):
             raise UnsafePickleError(f"a call of {describe(function)}")
-        self.append(function.function(*arguments))
+        self.append(function(*arguments))
 
     def new_object(self) -> None:
         arguments, kind = self.stack.pop(), self.stack.pop()
@@ -286,42 +281,26 @@ class _Unpickler(pickle._Unpickler):
         elif type(target) is not OrderedDict:  # a state dict's state is torch's note of versions, not needed here
             raise UnsafePickleError(f"a state for {describe(target)}")
 
-    def fill_dict(self, table: Any, items: list) -> None:
-        if type(table) not in (dict, OrderedDict) or len(items) % 2:
-            raise UnsafePickleError(f"entries for {describe(table)}")
-        table.update(zip(_plain_keys(items[::2]), items[1::2], strict=True))
+    def fill(self, values: list, *kinds: type) -> None:
+        """Put ``values`` into the container on top of the stack, which must be of one of the kinds."""
+        target, is_table = self.stack[-1], dict in kinds
+        if type(target) not in kinds or (is_table and len(values) % 2):
+            raise UnsafePickleError(f"{'entries' if is_table else 'items'} for {describe(target)}")
+        if is_table:
+            target.update(zip(_plain_keys(values[::2]), values[1::2], strict=True))
+        elif type(target) is list:
+            target.extend(values)
+        else:
+            target.update(_plain_keys(values))
 
     def new_dict(self) -> None:
-        items, table = self.pop_mark(), {}
-        self.fill_dict(table, items)
-        self.append(table)
+        items = self.pop_mark()  # first, since it changes which stack is the current one
+        self.append({})
+        self.fill(items, dict)
 
     def set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self.fill_dict(self.stack[-1], [key, value])
-
-    def set_items(self) -> None:
-        items = self.pop_mark()  # first, since it changes which stack is the current one
-        self.fill_dict(self.stack[-1], items)
-
-    def extend(self, target: Any, values: list) -> None:
-        if type(target) is not list:
-            raise UnsafePickleError(f"items for {describe(target)}")
-        target.extend(values)
-
-    def append_item(self) -> None:
-        value = self.stack.pop()
-        self.extend(self.stack[-1], [value])
-
-    def append_items(self) -> None:
-        values = self.pop_mark()
-        self.extend(self.stack[-1], values)
-
-    def add_to_set(self) -> None:
-        values = self.pop_mark()
-        if type(self.stack[-1]) is not set:
-            raise UnsafePickleError(f"items for {describe(self.stack[-1])}")
-        self.stack[-1].update(_plain_keys(values))
+        self.fill([key, value], dict, OrderedDict)
 
     dispatch = pickle._Unpickler.dispatch | {
         pickle.REDUCE[0]: reduce,
@@ -329,9 +308,9 @@ class _Unpickler(pickle._Unpickler):
         pickle.BUILD[0]: set_state,
         pickle.DICT[0]: new_dict,
         pickle.SETITEM[0]: set_item,
-        pickle.SETITEMS[0]: set_items,
-        pickle.APPEND[0]: append_item,
-        pickle.APPENDS[0]: append_items,
-        pickle.ADDITEMS[0]: add_to_set,
+        pickle.SETITEMS[0]: lambda self: self.fill(self.pop_mark(), dict, OrderedDict),
+        pickle.APPEND[0]: lambda self: self.fill([self.stack.pop()], list),
+        pickle.APPENDS[0]: lambda self: self.fill(self.pop_mark(), list),
+        pickle.ADDITEMS[0]: lambda self: self.fill(self.pop_mark(), set),
         **dict.fromkeys((getattr(pickle, name)[0] for name in REFUSED_OPCODES), refuse),
     }

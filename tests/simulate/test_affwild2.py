@@ -13,8 +13,16 @@ from sklearn.metrics import f1_score
 from dataloader.affwild import group_of, read_task_sets
 from dataloader.frame_labels import ACTION_UNITS, TASKS, find_labelled
 from simulate import VideoSettings, write_set
-from simulate.affect import CENTRES, draw_course, read_video_labels, show_course, weigh_regions
-from simulate.affwild2 import draw_runs, id_of, length_of
+from simulate.affwild2 import (
+    CENTRES,
+    draw_course,
+    draw_runs,
+    id_of,
+    length_of,
+    read_video_labels,
+    show_course,
+    weigh_regions,
+)  # fmt: skip
 from simulate.emotions import Temper
 from tests.support.drawn import files_of
 

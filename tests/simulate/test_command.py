@@ -91,15 +91,6 @@ def test_folders_that_hold_something_are_left_alone(tmp_path, capsys):
     assert files_of(notes.parent) == {"notes.txt": b"mine"}
 
 
-def test_a_set_in_another_layout_is_recognised(drawn, capsys):
-    settings, root = SMALL["dfew"], drawn("dfew")
-    flags = f"--clips {settings.clips} --persons {settings.persons} --frames {settings.frames}".split()
-    assert main(["--out", str(root), "--layout", "dfew", *flags]) == 0
-    assert "already holds" in capsys.readouterr().out
-    assert main(["--out", str(root), *flags]) == 2
-    assert "layout dfew instead of raer" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("settings", [QUICK, SMALL["mafw"], SMALL["daisee"], SMALL["caer-s"], VIDEOS])
 def test_same_settings_same_bytes_for_any_number_of_processes(settings, tmp_path):
     for workers in (1, 3):

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -85,7 +85,7 @@ def test_files_and_labels(small):
         assert 1 <= label <= 5
     assert cv2.imread(str(small / clips[0][0] / "00001.jpg")).shape == (120, 160, 3)
     about = json.loads((small / "about.json").read_text())
-    assert about["settings"] == SMALL.as_dict() and "no claim about RAER" in about["note"]
+    assert about["settings"] == asdict(SMALL) and "no claim about RAER" in about["note"]
 
 
 def test_clips_of_one_frame(tmp_path):

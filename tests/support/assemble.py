@@ -69,17 +69,13 @@ def with_state(target: bytes, state: bytes) -> bytes:
     return target + state + b"b"
 
 
-def attribute(target: bytes, name: str) -> bytes:
-    return call("builtins.getattr", target, text(name))
-
-
-def laughs(levels: int, double: bytes = b"2\x86") -> bytes:
+def laughs(levels: int) -> bytes:
     """A billion laughs: each level holds the one below twice."""
-    return b"N" + double * levels
+    return b"N" + b"2\x86" * levels
 
 
-def nested(levels: int, nest: bytes = b"\x85") -> bytes:
-    return b"N" + nest * levels
+def nested(levels: int) -> bytes:
+    return b"N" + b"\x85" * levels
 
 
 def storage(key: str | bytes = "0", count: int | bytes = 4, kind: str | bytes = "torch.FloatStorage") -> bytes:
@@ -136,8 +132,8 @@ def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 SOUND = b"\x80\x02" + dictionary({"weight": WEIGHT}) + b"."
 
 
-def sound_zip(*extra: tuple[str, bytes], **settings: int) -> bytes:
-    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *extra, **settings)
+def sound_zip(*extra: tuple[str, bytes]) -> bytes:
+    return zipped(("a/data.pkl", SOUND), ("a/data/0", PIECE), *extra)
 
 
 def changed(data: bytes, signature: bytes, offset: int, new: bytes) -> bytes:
@@ -153,15 +149,3 @@ def safetensors(header: object, data: bytes = PIECE, length: int | None = None) 
 
 def entry(start: int, end: int, shape: list[int], dtype: str = "F32") -> dict[str, object]:
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
-
-
-def write_helpers(canary: Path) -> None:
-    """What payloads would load or run: each of them makes the canary."""
-    folder, touch = canary.parent, f"open({str(canary)!r}, 'w')"
-    evil = b"\x80\x02" + call("os.system", text(f"touch {canary}")) + b"."
-    (folder / "inner.pkl").write_bytes(evil)
-    (folder / "inner.pt").write_bytes(zipped(("a/data.pkl", evil), ("a/version", b"3\n")))
-    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
-    (folder / "inner.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + evil)
-    for name in ("hubconf.py", "inner.py"):
-        (folder / name).write_text(f"{touch}\ndef entry(**_):\n    return 1\n", encoding="utf-8")

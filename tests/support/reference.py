@@ -1,8 +1,7 @@
-"""The published arithmetic as loops over a state dict's tensors, in double precision, written from the formulas."""
-
-import math
+"""The published arithmetic on a state dict's tensors, in double precision, written from the formulas."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 State = dict[str, Tensor]
@@ -20,38 +19,18 @@ def in_double(state: State) -> State:
 # -- small parts ----------------------------------------------------------------------------------------------------
 
 
-def unit(x: Tensor) -> Tensor:
-    return x / (x * x).sum(-1, keepdim=True).sqrt()
-
-
-def softmax(x: Tensor) -> Tensor:
-    raised = torch.exp(x - x.amax(-1, keepdim=True))
-    return raised / raised.sum(-1, keepdim=True)
-
-
 def layer_norm(s: State, name: str, x: Tensor) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    deviation = (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
-    return centred / deviation * s[f"{name}.weight"] + s[f"{name}.bias"]
+    return F.layer_norm(x, x.shape[-1:], s[f"{name}.weight"], s[f"{name}.bias"])
 
 
 def linear(s: State, name: str, x: Tensor) -> Tensor:
-    y = x @ s[f"{name}.weight"].T
-    return y + s[f"{name}.bias"] if f"{name}.bias" in s else y
+    return F.linear(x, s[f"{name}.weight"], s.get(f"{name}.bias"))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
-    """q, k, v (N, L, heads · size): one head after the other, scale size^-0.5."""
-    L, size = q.shape[1], q.shape[2] // heads
-    mixed = []
-    for head in range(heads):
-        part = slice(head * size, (head + 1) * size)
-        scores = q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(size)  # (N, L, L)
-        if causal:
-            for row in range(L):
-                scores[:, row, row + 1 :] = -math.inf
-        mixed.append(softmax(scores) @ v[..., part])
-    return torch.cat(mixed, dim=-1)
+    """q, k, v (N, L, heads · size), scale size^-0.5."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (N, heads, L, size)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
 # -- CLIP -----------------------------------------------------------------------------------------------------------
@@ -75,13 +54,9 @@ def clip_blocks(s: State, tower: str, x: Tensor, causal: bool) -> Tensor:
 def image_features(s: State, tower: str, pixels: Tensor) -> Tensor:
     """Pixels (N, 3, H, W) → (N, D): patches row by row, class token first."""
     kernel = s[f"{tower}conv1.weight"]
-    size, count = kernel.shape[-1], pixels.shape[-1] // kernel.shape[-1]
-    tokens = [s[f"{tower}class_embedding"].expand(len(pixels), -1)]
-    for row in range(count):
-        for column in range(count):
-            patch = pixels[:, :, row * size : (row + 1) * size, column * size : (column + 1) * size]
-            tokens.append(patch.flatten(1) @ kernel.flatten(1).T)
-    x = torch.stack(tokens, dim=1) + s[f"{tower}positional_embedding"]
+    patches = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
+    first = s[f"{tower}class_embedding"].expand(len(pixels), 1, -1)
+    x = torch.cat([first, patches], dim=1) + s[f"{tower}positional_embedding"]
     x = clip_blocks(s, tower, layer_norm(s, f"{tower}ln_pre", x), causal=False)
     return layer_norm(s, f"{tower}ln_post", x[:, 0]) @ s[f"{tower}proj"]
 
@@ -90,15 +65,10 @@ def text_features(s: State, tower: str, embedded: Tensor, ends: list[int]) -> Te
     """Token embeddings (N, 77, W), the place of each end-of-text → unit vectors (N, D)."""
     x = clip_blocks(s, tower, embedded + s[f"{tower}positional_embedding"], causal=True)
     x = layer_norm(s, f"{tower}ln_final", x)
-    rows = torch.stack([x[n, end] for n, end in enumerate(ends)])
-    return unit(rows @ s[f"{tower}text_projection"])
+    return F.normalize(x[torch.arange(len(x)), ends] @ s[f"{tower}text_projection"], dim=-1)
 
 
 # -- frames to a video ----------------------------------------------------------------------------------------------
-
-
-def gelu(x: Tensor) -> Tensor:
-    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def temporal(s: State, net: str, frames: Tensor) -> Tensor:
@@ -112,16 +82,13 @@ def temporal(s: State, net: str, frames: Tensor) -> Tensor:
         at = f"{net}temporal_transformer.layers.{layer}."
         q, k, v = linear(s, f"{at}0.fn.fn.to_qkv", layer_norm(s, f"{at}0.fn.norm", x)).chunk(3, dim=-1)
         x = x + linear(s, f"{at}0.fn.fn.to_out.0", attend(q, k, v, heads=8))
-        hidden = gelu(linear(s, f"{at}1.fn.fn.net.0", layer_norm(s, f"{at}1.fn.norm", x)))
+        hidden = F.gelu(linear(s, f"{at}1.fn.fn.net.0", layer_norm(s, f"{at}1.fn.norm", x)), approximate="tanh")
         x = x + linear(s, f"{at}1.fn.fn.net.3", hidden)
         layer += 1
-    return x[:, 0] if f"{net}cls_token" in s else attention_pool(s, f"{net}attention_pool.", x)
-
-
-def attention_pool(s: State, pool: str, x: Tensor) -> Tensor:
-    scores = linear(s, f"{pool}2", torch.tanh(linear(s, f"{pool}0", x))).squeeze(-1)  # (B, T)
-    weights = softmax(scores)
-    return sum(weights[:, t, None] * x[:, t] for t in range(x.shape[1]))
+    if f"{net}cls_token" in s:
+        return x[:, 0]
+    scores = linear(s, f"{net}attention_pool.2", torch.tanh(linear(s, f"{net}attention_pool.0", x)))  # (B, T, 1)
+    return (torch.softmax(scores, dim=1) * x).sum(dim=1)
 
 
 def adapt(s: State, frames: Tensor) -> Tensor:
@@ -130,15 +97,18 @@ def adapt(s: State, frames: Tensor) -> Tensor:
     return linear(s, second, linear(s, "face_adapter.fc.0", frames).clamp(min=0)).clamp(min=0)
 
 
+def frame_features(s: State, tower: str, pixels: Tensor) -> Tensor:
+    """Frames (B, T, 3, H, W) → (B, T, D)."""
+    return image_features(s, tower, pixels.double().flatten(0, 1)).view(*pixels.shape[:2], -1)
+
+
 def video_features(s: State, face: Tensor, context: Tensor) -> Tensor:
     """Both views (B, T, 3, H, W) → unit vectors (B, D)."""
-    B, T = face.shape[:2]
-    faces = image_features(s, "image_encoder.", face.double().flatten(0, 1)).view(B, T, -1)
-    contexts = image_features(s, "image_encoder.", context.double().flatten(0, 1)).view(B, T, -1)
+    faces, contexts = (frame_features(s, "image_encoder.", view) for view in (face, context))
     if "face_adapter.fc.0.weight" in s:
         faces = adapt(s, faces)
     streams = [temporal(s, "temporal_net.", faces), temporal(s, "temporal_net_body.", contexts)]
-    return unit(linear(s, "project_fc", torch.cat(streams, dim=-1)))
+    return F.normalize(linear(s, "project_fc", torch.cat(streams, dim=-1)), dim=-1)
 
 
 # -- texts ----------------------------------------------------------------------------------------------------------
@@ -175,13 +145,7 @@ def plain_features(s: State, lengths: list[int]) -> Tensor:
 
 def cosine_logits(video: Tensor, text: Tensor, classes: int, tau: float) -> Tensor:
     """Mean over the texts of a class, which stand side by side, of the cosines."""
-    per_class = len(text) // classes
-    logits = torch.zeros(len(video), classes, dtype=video.dtype)
-    for b in range(len(video)):
-        for c in range(classes):
-            cosines = [torch.dot(video[b], text[c * per_class + p]) for p in range(per_class)]
-            logits[b, c] = sum(cosines) / per_class / tau
-    return logits
+    return (video @ text.T).unflatten(1, (classes, -1)).mean(dim=-1) / tau
 
 
 def slerp(start: Tensor, goal: Tensor, weight: float) -> Tensor:
@@ -217,18 +181,14 @@ def dfer_clip_logits(
 ) -> Tensor:
     """One stream, whose class token is the video feature."""
     s = in_double(state)
-    B, T = face.shape[:2]
-    frames = image_features(s, "image_encoder.", face.double().flatten(0, 1)).view(B, T, -1)
-    video = unit(temporal(s, "temporal_net.", frames))
+    video = F.normalize(temporal(s, "temporal_net.", frame_features(s, "image_encoder.", face)), dim=-1)
     return cosine_logits(video, prompt_features(s, lengths, position), len(lengths), tau)
 
 
 def emoclip_logits(state: State, ids: Tensor, face: Tensor) -> Tensor:
     """Class descriptions as token ids (C, 77), encoded by the file's own text tower."""
     s = in_double(state)
-    B, T = face.shape[:2]
-    frames = image_features(s, "backbone.visual.", face.double().flatten(0, 1)).view(B, T, -1)
-    video = unit(temporal(s, "temporal.", frames))
+    video = F.normalize(temporal(s, "temporal.", frame_features(s, "backbone.visual.", face)), dim=-1)
     ends = [row.tolist().index(END) for row in ids]
     text = text_features(s, "backbone.", s["backbone.token_embedding.weight"][ids], ends)
     return torch.exp(s["logit_scale"]) * video @ text.T

@@ -19,7 +19,7 @@ from main import main
 from models.clip_backbone import RANDOM_SHAPE
 from models.clip_towers import Clip
 from tests.support.tiny import as_arguments, write_set
-from tests.support.tools import RANDOM_CLIP, Run, scores_of
+from tests.support.tools import RANDOM_CLIP, Run, call, one_line, scores_of
 
 RECIPE = """
 --num-segments 2 --batch-size 2 --accumulate 2 --epochs 3 --milestones 2 --optimizer AdamW --lr 3e-3 --seed 0
@@ -42,14 +42,6 @@ def write_small(root: Path) -> list[str]:
     return [*RANDOM_CLIP, *RECIPE, *flags]
 
 
-def call(*arguments: str | Path, folder: Path = Path()) -> Run:
-    """Call main and return how it ended."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in arguments])
-    return Run(status, folder, out.getvalue(), err.getvalue())
-
-
 def resume(folder: Path, *extra: str | Path) -> Run:
     """Resume a run to its end and return it."""
     return call("--resume", folder, *extra, folder=folder).ok()
@@ -64,13 +56,6 @@ def patched(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path
     with pytest.MonkeyPatch.context() as patch:
         prepare(patch)
         return call(*arguments, folder=folder)
-
-
-def one_line(run: Run) -> str:
-    """Return the single line of a run that failed by a user's mistake."""
-    assert run.status == 2, run.err
-    assert run.err.startswith("error: ") and run.err.count("\n") == 1 and "Traceback" not in run.err, run.err
-    return run.err.strip()
 
 
 # -- acting in the middle of a run ------------------------------------------------------------------------------------

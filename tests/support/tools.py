@@ -65,29 +65,35 @@ def scores_of(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != "facts"}
 
 
-def run_main(arguments: list[str], folder: Path) -> Run:
+def call(*arguments: str | Path, folder: Path = Path()) -> Run:
+    """Call main and return how it ended; ``folder`` is where it wrote."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([*arguments, "--output-dir", str(folder)])
+        status = main([str(word) for word in arguments])
     return Run(status, folder, out.getvalue(), err.getvalue())
+
+
+def run_main(arguments: list[str], folder: Path) -> Run:
+    return call(*arguments, "--output-dir", folder, folder=folder)
 
 
 def run_ok(arguments: list[str], folder: Path) -> Run:
     """A finished call of main that must not have failed."""
-    run = run_main(arguments, folder)
-    assert run.status == 0, run.err
-    return run
+    return run_main(arguments, folder).ok()
+
+
+def one_line(run: Run) -> str:
+    """The one line that a user's mistake ends in; anything else on stderr, or another exit status, fails."""
+    assert run.status == 2, run.err
+    assert run.err.startswith("error: ") and run.err.endswith("\n"), run.err
+    assert run.err.count("\n") == 1 and "Traceback" not in run.err, run.err
+    return run.err.strip()
 
 
 def error_of(arguments: list[str], capsys) -> str:
-    """The one line that a user's mistake ends in; anything else on stderr, or another exit status, fails."""
+    """The one line of a call that fails by a user's mistake."""
     capsys.readouterr()
-    status = main(arguments)
-    err = capsys.readouterr().err
-    assert status == 2, err
-    assert err.startswith("error: ") and err.endswith("\n"), err
-    assert err.count("\n") == 1 and "Traceback" not in err, err
-    return err.strip()
+    return one_line(call(*arguments))
 
 
 def configure(**given: Any) -> Config:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from benchmarks.fuzz import time_limit
-from tests.support.assemble import EXTENSION, write_helpers
-from tests.support.hostile import HOSTILE, RUNS
+from tests.support.assemble import EXTENSION
+from tests.support.hostile import CALLED, HOSTILE, RUNS
 from tests.support.tools import ROOT, error_of
 from utils.archive import read_archive
 from utils.errors import UserError
@@ -36,9 +36,7 @@ class Lair:
         for n, name in enumerate(NAMES):
             self.files[name] = root / f"{n:03d}" / ("file.safetensors" if name.startswith("safetensors") else "file.pt")
             self.files[name].parent.mkdir()
-            canary = self.files[name].parent / "canary"
-            write_helpers(canary)
-            self.files[name].write_bytes(HOSTILE[name](canary))
+            self.files[name].write_bytes(HOSTILE[name](self.files[name].parent / "canary"))
         self.untouched = {name: self.listing(name) for name in NAMES}
         self.outcomes = self.read_in_a_child()
 
@@ -98,6 +96,8 @@ def test_reading_it_gives_data_or_one_line(lair, name):
     assert lair.listing(name) == lair.untouched[name]
     if name.removeprefix("runs ") in RUNS and name not in MUTED:  # what would run is refused and not skipped
         assert result["outcome"] == "refused"
+    if name.removeprefix("runs ") in CALLED:  # by its name, before anything is called
+        assert f"holds {name.removeprefix('runs ')}, which" in result["message"]
 
 
 COMMANDS = {

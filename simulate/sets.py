@@ -1,0 +1,172 @@
+"""A set: settings that decide its bytes and are flags of the command, the clips that follow from them, its writing.
+
+A set is drawn by several processes into a hidden folder that is renamed at the end.
+"""
+
+import json
+import os
+import sys
+import zlib
+from dataclasses import asdict, dataclass, field, fields
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from utils.errors import UserError
+from utils.processes import ordered_map
+
+FORMAT = 1
+
+
+class Stream(IntEnum):
+    """Random streams of a set: each purpose has its own, so that one more caption changes no frame."""
+
+    PLAN = 0
+    PERSON = 1
+    BEHAVIOUR = 2
+    SCENE = 3
+    NOISE = 4
+    LEVELS = 5
+    CAPTION = 6
+    RATING = 7
+    LENGTH = 20
+    LOSSES = 21
+
+
+def option(default: Any, text: str, low: int = 0, high: int | None = None) -> Any:
+    """Return a field of settings that is also a flag: its help, and the bounds of a whole number."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One clip to be drawn."""
+
+    number: int  # over the whole set
+    list_name: str  # train, validation or test; with folds the fold, "1" to "5", whose test list it is in
+    person: int  # 0-based
+    room: str
+    label: int  # 0-based; in RAER's layout what the annotators must agree on
+    folder: str  # relative to the set
+    blend: int | None = None  # the label of a second emotion that is shown at the same time
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """Settings of one set. Each layout has a subclass, which knows how to plan, draw and annotate the set.
+
+    Every subclass has ``layout``, ``persons``, ``clips`` and ``seed``. Its fields are flags of ``python -m simulate``.
+    """
+
+    title: ClassVar[str]  # of the layouts with these settings, in help texts
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, flag = getattr(self, item.name), f"--{item.name.replace('_', '-')}"
+            if item.name == "test_fraction":
+                self.require(value is None or 0 < value < 1, flag, "a share between 0 and 1")
+            elif isinstance(value, int):
+                low, high = item.metadata["low"], item.metadata["high"]
+                expected = f"{low} or more" if high is None else f"{low} to {high}"
+                self.require(value >= low and (high is None or value <= high), flag, expected)
+
+    def plan(self) -> list[Slot]:
+        """Return the clips of the set; no drawing here."""
+        raise NotImplementedError
+
+    def draw(self, slot: Slot) -> tuple[Any, dict[str, bytes]]:
+        """Return the record of a clip, which ``annotate`` reads, and its image files by path.
+
+        A pure function of settings and slot, whatever process runs it.
+        """
+        raise NotImplementedError
+
+    def annotate(self, root: Path, records: list[Any]) -> None:
+        """Write lists and labels beside the frames."""
+        raise NotImplementedError
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``about.json`` says of the layout."""
+        raise NotImplementedError
+
+    def require(self, is_valid: bool, flag: str, expected: str) -> None:
+        """Raise an error that names the flag, its value and the values that it may have."""
+        if not is_valid:
+            raise UserError(f"{flag} {getattr(self, flag[2:].replace('-', '_'))}: expected {expected}")
+
+    def stream(self, purpose: Stream, number: int = 0) -> np.random.Generator:
+        """Return the chance for one purpose of one person or clip; two layouts of one seed share nobody."""
+        return np.random.default_rng((self.seed, zlib.crc32(self.layout.encode()), purpose, number))
+
+
+def write_set(out: Path | str, settings: SetSettings, workers: int | None = None) -> bool:
+    """Write the set to ``out`` and return whether it is new.
+
+    UserError if ``out`` cannot be written or holds something else.
+    """
+    out = Path(out)
+    if holds_set(out, settings):
+        return False
+    slots = settings.plan()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        hidden = TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot write there ({error.strerror})") from None
+    # The order matters: the workers end before the folder that they write into is removed.
+    processes = min(workers or os.cpu_count() or 1, len(slots))
+    with hidden as folder, ordered_map(processes, cv2.setNumThreads, 1, chunk=2) as run:
+        root = Path(folder, "set")
+        results = run(partial(_write_clip, root, settings), slots)
+        settings.annotate(root, list(tqdm(results, total=len(slots), unit="clip", disable=not sys.stderr.isatty())))
+        about = settings.about()
+        about = {"note": about.pop("note"), "format": FORMAT, **about, "settings": asdict(settings)}
+        write_json(root / "about.json", about, indent=2)
+        root.rename(out)
+    return True
+
+
+def _write_clip(root: Path, settings: SetSettings, slot: Slot) -> Any:
+    record, files = settings.draw(slot)
+    for path, data in files.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return record
+
+
+def holds_set(out: Path, settings: SetSettings) -> bool:
+    """Return whether ``out`` holds the set of these settings; UserError if it holds something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    advice = "choose another --out or remove it first"
+    try:
+        about = json.loads((out / "about.json").read_text(encoding="utf-8"))
+        # Sets in RAER's layout do not name it.
+        existing = {"layout": "raer"} | about["settings"] | {"format": about["format"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"--out {out} exists and is no set of this generator: {advice}") from None
+    expected = {"layout": settings.layout} | asdict(settings) | {"format": FORMAT}
+    names = ["layout"] if existing["layout"] != expected["layout"] else list(expected)
+    changes = [f"{n} {existing.get(n)} instead of {expected[n]}" for n in names if existing.get(n) != expected[n]]
+    if changes:
+        raise UserError(f"--out {out} holds a set with {', '.join(changes)}: {advice}")
+    return True
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write ASCII JSON with a line end, in a folder that is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+
+
+def write_lines(path: Path, lines: list[str], end: str = "\n", encoding: str = "utf-8") -> None:
+    """Write one line each, in a folder that is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(line + end for line in lines).encode(encoding))
