@@ -15,7 +15,7 @@ from torch import Tensor
 
 from utils.errors import UserError, first_line, reason_of
 from utils.files import CHECKSUM, EMPTY_CHECKSUM, require_intact, seal
-from utils.safe_pickle import Budget, ScriptModule, UnsafePickleError, unpickle
+from utils.safe_pickle import Budget, BudgetError, ScriptModule, UnsafePickleError, unpickle
 
 MAX_PICKLE_BYTES = 4 * 2**20  # data.pkl alone, without the tensors: published checkpoints need 0.2 MB
 MAX_HEADER_BYTES = 4 * 2**20  # of safetensors, whose header holds all but the tensors
@@ -44,6 +44,8 @@ def read_archive(path: Path) -> Any:
         raise
     except UnsafePickleError as error:
         raise UserError(f"{path}: holds {error}, which is not data; refused, and nothing of it was run") from None
+    except BudgetError as error:
+        raise UserError(f"{path}: unfolds to {error}; refused (docs/checkpoints.md has the limits)") from None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
     except (Exception, MemoryError) as error:  # a damaged file fails in as many ways as there are formats

@@ -55,6 +55,10 @@ class UnsafePickleError(Exception):
     """What a file asks for that is not data."""
 
 
+class BudgetError(Exception):
+    """What a file unfolds to that is more than its ``Budget``."""
+
+
 class Budget:
     """What one file may unfold to: objects, and bytes of texts, arrays and tensors; and the seconds it may take.
 
@@ -71,11 +75,11 @@ class Budget:
         """Pay for something that was made, or refuse it."""
         self.objects, self.bytes = self.objects - objects, self.bytes - size
         if self.objects < 0:
-            raise UnsafePickleError(f"more than {MAX_OBJECTS} objects")
+            raise BudgetError(f"more than {MAX_OBJECTS} objects")
         if self.bytes < 0:
-            raise UnsafePickleError(f"more than {self.max_bytes / 1e6:.0f} MB of copies of its bytes")
+            raise BudgetError(f"more than {self.max_bytes / 1e6:.0f} MB of its bytes")
         if time.monotonic() > self.deadline:
-            raise UnsafePickleError(f"calls that take more than {SECONDS:.0f} s")
+            raise BudgetError(f"calls that take more than {SECONDS:.0f} s")
 
 
 def unpickle(
