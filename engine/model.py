@@ -116,7 +116,7 @@ def require_fitting_sizes(state: State, shape: ClipShape, config: Config, classe
     for part in streams:
         most = state[f"{part}.positions"].shape[1] - (f"{part}.class_token" in state)
         if frames > most:
-            raise UserError(f"the checkpoint's options say {frames} frames a clip, {part} has positions for {most}")
+            raise UserError(f"--num-segments: {frames} frames, but the checkpoint has positions for {most}")
 
 
 def layouts_of(state: State) -> dict[str, str]:

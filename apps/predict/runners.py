@@ -115,7 +115,8 @@ class OnnxRunner:
     def __init__(self, path: Path, device: str = "auto", gpu: str | None = None) -> None:
         if not path.is_file():
             raise UserError(f"--onnx {path}: no such file")
-        self.path, self.session = path, open_session(path, device if gpu is None else f"cuda:{gpu}")
+        self.path = path
+        self.session = open_session(path, device if gpu is None else f"cuda:{gpu}")
         self.warnings: tuple[str, ...] = ()
         if CUDA not in self.session.get_providers():
             if gpu is not None:
@@ -203,9 +204,8 @@ def require_plain_graph(path: Path) -> None:
     """
     try:
         require_intact(path)
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            with memoryview(data) as view:
-                fault = fault_of_model(view)
+        with open(path, "rb") as file:  # the map stays open as long as an exception holds a part of it
+            fault = fault_of_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except OSError as error:
         raise UserError(f"--onnx {path}: {reason_of(error)}") from None
     except (ValueError, IndexError) as error:
