@@ -57,7 +57,7 @@ class StoredContent(TypedDict):
     left_out: NotRequired[dict[str, str]]
 
 
-KEYS = tuple(StoredContent.__required_keys__)
+KEYS = tuple(name for name in StoredContent.__annotations__ if name in StoredContent.__required_keys__)
 
 
 @dataclass
