@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from scipy.special import log_softmax
@@ -11,10 +11,19 @@ from scipy.special import softmax as scipy_softmax
 from analysis.intervals import Groups, as_share, classifier_intervals, confusions, draw_sums, row_sums, share_interval
 from analysis.metrics import SCORES, Interval, brackets, score, share
 from utils.errors import UserError
+from utils.json_files import Range, check_type
 
 BINS = 15
 POINTS = 101  # at most, of a risk-coverage curve
 COLDEST, HOTTEST = 1e-3, 1e3  # range of temperatures that is searched
+
+
+class StoredCalibration(TypedDict):
+    """What best.pt keeps of a calibration."""
+
+    temperature: Annotated[float, Range(COLDEST, HOTTEST)]
+    fitted_on: str
+    clips: Annotated[int, Range(1, 10**9)]
 
 
 @dataclass(frozen=True)
@@ -163,14 +172,8 @@ def stored_calibration(content: dict[str, Any], path: Path) -> Calibration:
     values = content.get("calibration")
     if values is None:
         return RAW
-    try:
-        calibration = Calibration(values["temperature"], values["fitted_on"], values["clips"])
-        types = [type(value) for value in vars(calibration).values()]
-        if types == [float, str, int] and 0 < calibration.temperature < np.inf:
-            return calibration
-    except (KeyError, TypeError):
-        pass
-    raise UserError(f"{path}: damaged: its calibration is no temperature")
+    values = check_type(values, StoredCalibration, f"{path}: damaged: calibration")
+    return Calibration(float(values["temperature"]), values["fitted_on"], values["clips"])
 
 
 # -- answers that are withheld --------------------------------------------------------------------------------------

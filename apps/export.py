@@ -23,6 +23,7 @@ from engine.options import Config
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
 from utils.errors import UserError, about
+from utils.files import seal
 from utils.runlog import require_new
 
 OPSET = 17  # the first with layer normalisation as one operation; onnxruntime 1.13 and later
@@ -60,7 +61,7 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
     with about(source):
         content = trace(runner)
         difference = compare(runner, content)
-    write_whole(target, lambda temporary: temporary.write_bytes(content))
+    write_whole(target, lambda temporary: write_sealed(content, temporary))
     info, shape = runner.info, f"(batch, {runner.info.frames}, 3, {runner.info.size}, {runner.info.size}) uint8"
     print(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)")
     print(f"reads       {', '.join(info.views)}: {shape} each")
@@ -68,6 +69,12 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
     print(f"checked     differs from the checkpoint by {difference:.1e} at most (onnxruntime, random pixels)")
     print(f"use it      python main.py --mode predict --onnx {target} --input VIDEO")
     return target
+
+
+def write_sealed(content: bytes, path: Path) -> None:
+    """Write a graph with the checksum that its metadata have a place for."""
+    path.write_bytes(content)
+    seal(path)
 
 
 def import_onnx() -> Any:

@@ -29,6 +29,8 @@ from typing import Any
 
 import torch
 
+from apps.export import random_clips
+from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.mutations import (
     ValidInputs,
     damage_bytes,
@@ -36,7 +38,9 @@ from benchmarks.mutations import (
     damage_header,
     damage_json,
     damage_lines,
+    damage_onnx,
     damage_state,
+    damage_training,
 )
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
@@ -85,6 +89,13 @@ def evaluate_and_inspect(path: Path, inputs: ValidInputs) -> None:
             inspect(*read_command(["--mode", "inspect", str(path)])[::-1])
 
 
+def run_exported(path: Path, inputs: ValidInputs) -> None:
+    """Open an exported model and run it on one clip."""
+    runner = OnnxRunner(path)
+    clips = random_clips(runner.info, 1)
+    run_clips(runner, clips.get("face"), clips.get("context"))
+
+
 def read_flags(path: Path, inputs: ValidInputs) -> None:
     read_command([f"@{path}", "--dry-run"])
 
@@ -122,6 +133,8 @@ KINDS = {
         ".pt",
     ),
     "safetensors": Kind(damage_header, evaluate_and_inspect, ".safetensors"),
+    "last.pt": Kind(damage_training, lambda path, s: s.training.go_on(path), ".pt"),
+    "onnx": Kind(damage_onnx, run_exported, ".onnx"),
     "clip": Kind(lambda s, rng: s.saved(damage_state(s.clip, rng)), lambda path, s: load_clip(str(path)), ".pt"),
 }
 

@@ -1,18 +1,27 @@
 """Valid inputs for the fuzzer, and seeded damage to them: bytes, lines, trees of dicts and lists, tensors."""
 
+import contextlib
 import copy
+import io
 import json
 import random
 import struct
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from dataloader.classes import load_classes
 from engine.config import make_config
+from engine.device import random_state, seed_epoch
+from engine.epoch_scores import RunningScore
 from engine.model import build_model
+from engine.optim import build_optimizer, build_schedule, parameter_groups
+from engine.resume import read_resumable
+from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints
 from models.clip_backbone import load_clip
 from utils.checkpoint import save_checkpoint, save_safetensors
 
@@ -174,6 +183,22 @@ class ValidInputs:
         self.torch_file = (folder / "valid.pt").read_bytes()
         self.safetensors = (folder / "valid.safetensors").read_bytes()
 
+    @cached_property
+    def training(self) -> "Training":
+        return Training(self.folder, self.classes)
+
+    @cached_property
+    def onnx(self) -> Any:
+        """A model of ``--mode export``, as the onnx package reads it."""
+        import onnx
+
+        from main import main  # here: it imports every mode
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            words = ["--mode", "export", "--eval-checkpoint", str(self.folder / "valid.pt")]
+            assert main([*words, "--output-dir", str(self.folder / "exported")]) == 0
+        return onnx.load(self.folder / "exported/valid.onnx")
+
     def saved(self, content: Any) -> bytes:
         torch.save(content, self.folder / "damaged.pt")
         return (self.folder / "damaged.pt").read_bytes()
@@ -198,6 +223,8 @@ def damage_state(state: dict[str, torch.Tensor], rng: random.Random) -> dict[str
     """Return a state with tensors of other sizes and types, under other names, missing, or that are no tensors."""
     damaged = dict(state)
     for _ in range(rng.randint(1, 4)):
+        if not damaged:
+            break
         key = rng.choice(list(damaged))
         value = damaged[key] if isinstance(damaged[key], torch.Tensor) else torch.zeros(3)
         match rng.randrange(8):
@@ -233,3 +260,111 @@ def damage_header(inputs: ValidInputs, rng: random.Random) -> bytes:
     else:
         body = damage_json(header, rng)
     return struct.pack("<Q", len(body) if rng.random() < 0.9 else rng.randrange(2**62)) + body + data
+
+
+class Training:
+    """A small training in the middle of its second epoch, and the last.pt that it wrote."""
+
+    STEPS, BATCH = 5, 2
+
+    def __init__(self, folder: Path, classes: Any) -> None:
+        words = {"clip_path": "random", "image_size": 64, "num_segments": 2, "optimizer": "AdamW", "select_on": "last"}
+        self.config, self.classes = make_config(words), classes
+        self.model, shape = build_model(self.config, classes)
+        self.optimizer = build_optimizer(parameter_groups(self.model, self.config.optim), self.config.optim)
+        schedule = build_schedule(self.optimizer, self.config.optim)
+        scaler = torch.amp.GradScaler("cpu", enabled=True)
+        learning = {"optimizer": self.optimizer, "schedule": schedule, "scaler": scaler}
+        session = SimpleNamespace(log=SimpleNamespace(folder=folder), group=SimpleNamespace(is_main=True))
+        self.checkpoints = RunCheckpoints(self.config, self.model, learning, classes, shape, "lists", "last", session)
+        self.step()
+        schedule.step()
+        scaler._lazy_init_scale_growth_tracker(torch.device("cpu"))
+        C, clips = len(classes), 2 * self.BATCH
+        confusion = [[0] * C for _ in range(C)]
+        confusion[0][1] = clips
+        seen = {"clips": clips, "replaced": 1, "sums": {"classification": 3.5}, "confusion": confusion}
+        history = [{"epoch": 1, "train/loss": 1.5, "val/uar": 20.0, "lr/temporal": 0.01}]
+        best = {"uar": 20.0, "epoch": 1}
+        self.checkpoints.save_last(Progress(1, 2, seen, random_state(torch.device("cpu")), best, history))
+        self.content = torch.load(folder / "last.pt", weights_only=True)
+
+    def step(self) -> None:
+        for parameter in self.model.parameters():
+            parameter.grad = torch.full_like(parameter, 1e-3) if parameter.requires_grad else None
+        self.optimizer.step()
+
+    def go_on(self, path: Path) -> None:
+        """Read a last.pt and go on from it by a step, up to the scores and the next save."""
+        point = ResumePoint(path, read_resumable(path))
+        progress = self.checkpoints.restore(point, {"uar": -1.0, "epoch": 0}, self.STEPS)
+        seed_epoch(0, progress.epoch, torch.device("cpu"), progress.random)
+        score = RunningScore(self.classes.names, progress.seen)
+        if score.clips:
+            json.dumps(score.values())
+        "".join(json.dumps(row) for row in progress.history)
+        self.step()
+        self.checkpoints.save_last(progress)
+
+
+def damage_training(inputs: ValidInputs, rng: random.Random) -> bytes:
+    """Return a well-formed last.pt with another optimizer, schedule, scaler, random state or progress."""
+    content = dict(inputs.training.content)
+    learning, progress = content["learning"], content["progress"]
+    kind = rng.randrange(6)
+    if kind <= 1:
+        state = copy.deepcopy(learning["optimizer"]["state"])
+        for number in rng.sample(list(state), rng.choice((1, 1, 3))):
+            state[number] = damage_state(state[number], rng)
+        content["learning"] = learning | {"optimizer": learning["optimizer"] | {"state": state}}
+    elif kind == 2:
+        groups = damage_tree(learning["optimizer"]["param_groups"], rng, STORED)
+        content["learning"] = learning | {"optimizer": learning["optimizer"] | {"param_groups": groups}}
+    elif kind == 3:
+        name = rng.choice(("schedule", "scaler"))
+        content["learning"] = learning | {name: damage_tree(learning[name], rng, STORED)}
+    elif kind == 4:
+        content["progress"] = damage_tree(progress, rng, STORED)
+    else:
+        damage = rng.choice((damage_state, scattered))
+        content["progress"] = progress | {"random": damage(progress["random"], rng)}
+    return inputs.saved(content)
+
+
+def scattered(state: dict[str, torch.Tensor], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Return a random state with other bytes in it."""
+    cpu = state["cpu"].clone()
+    for _ in range(rng.choice((1, 10))):
+        cpu[rng.randrange(len(cpu))] = rng.randrange(256)
+    return {"cpu": cpu}
+
+
+def damage_onnx(inputs: ValidInputs, rng: random.Random) -> bytes:
+    """Return a well-formed graph with other sizes, operations, edges or metadata and without a checksum."""
+    model = copy.deepcopy(inputs.onnx)
+    metadata = {entry.key: entry for entry in model.metadata_props}
+    metadata["emotion.checksum"].value = "0" * 16  # as before it is sealed
+    facts, graph = json.loads(metadata["emotion"].value), model.graph
+    for _ in range(rng.randint(1, 3)):
+        node = rng.choice(graph.node)
+        match rng.randrange(8):
+            case 0:
+                metadata["emotion"].value = damage_json(facts, rng).decode("utf-8", "replace")
+            case 1:
+                rng.choice(graph.initializer).dims[:] = [rng.choice((0, 1, 3, 2**20, 2**40)) for _ in range(2)]
+            case 2:
+                node.op_type = rng.choice([other.op_type for other in graph.node] + ["Loop", "", "x" * 3000, "Nothing"])
+            case 3 if node.input:
+                node.input[rng.randrange(len(node.input))] = rng.choice(graph.node).output[0]
+            case 4:
+                node.domain = rng.choice(("com.microsoft", "", "ai.onnx.ml", "\n"))
+            case 5 if node.attribute:
+                attribute = rng.choice(node.attribute)
+                attribute.i, attribute.ints[:] = rng.choice((-1, 0, 7, 2**40)), [rng.choice((-1, 0, 2**40))] * 2
+            case 6:
+                tensor = rng.choice(graph.initializer)
+                tensor.data_location = 1
+                tensor.external_data.add(key="location", value="/etc/passwd")
+            case _:
+                graph.input[0].type.tensor_type.shape.dim[1].dim_value = rng.choice((0, 1, 2**40))
+    return model.SerializeToString()

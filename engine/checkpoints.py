@@ -1,11 +1,13 @@
 """Opening a checkpoint, whoever wrote it: what it holds, how it is run, and the model in it."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from torch import Tensor, nn
 
+from analysis.calibration import StoredCalibration
 from engine.config import make_config
 from engine.methods import method_named
 from engine.methods.base import Method
@@ -14,9 +16,10 @@ from engine.options import GROUPS, Config, group_of, names_with, options_by_name
 from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
-from utils.checkpoint import hash_tensors, read_checkpoint, to_full
+from utils.checkpoint import FORMAT, hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
+from utils.json_files import Number, Range, check_type
 
 if TYPE_CHECKING:
     from models.published import Published
@@ -25,16 +28,36 @@ CLASS_BUFFERS = (  # say which classes a model knows: never taken from another m
     "tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start",
 )  # fmt: skip
 FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
-KEYS = {  # of a checkpoint of ours, and their types
-    "format": int,
-    "family": str,
-    "config": dict,
-    "classes": list,
-    "label_base": int,
-    "model": dict,
-    "epoch": int,
-    "selected_on": str,
-}
+NAMES_SHOWN = 3  # names of tensors in the summary of --init-from
+MAX_NAMES = 10_000  # classes
+
+
+class StoredContent(TypedDict):
+    """A checkpoint of ours. Numbers have bounds that no run reaches, so that nothing is drawn or counted without end.
+
+    ``model`` is a table of tensors, and ``config`` is read by ``stored_config``.
+    """
+
+    format: Annotated[int, Range(1, FORMAT)]
+    family: str
+    config: dict[str, Any]
+    classes: list[str]
+    label_base: Annotated[int, Range(0, 1000)]
+    model: dict[str, Any]
+    epoch: Annotated[int, Range(0, 10**6)]
+    selected_on: str
+    best: NotRequired[dict[str, Number]]
+    clip_shape: NotRequired[dict[str, Annotated[int, Range(0, 10**5)]]]
+    trained_on: NotRequired[str]
+    face_width: NotRequired[Annotated[float, Range(1e-3, 1e5)]]
+    unnamed: NotRequired[str]
+    partial: NotRequired[list[str]]
+    thresholds: NotRequired[list[Annotated[float, Range(0, 1)]]]
+    calibration: NotRequired[StoredCalibration]
+    left_out: NotRequired[dict[str, str]]
+
+
+KEYS = tuple(name for name in StoredContent.__annotations__ if name in StoredContent.__required_keys__)
 
 
 @dataclass
@@ -91,20 +114,16 @@ def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
 def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """Check that every key that evaluation reads is there and has its type; return the content."""
     content = {"family": FIRST_METHOD} | content
-    for key, kind in KEYS.items():
+    for key in KEYS:
         if key not in content:
             raise UserError(f"{path}: not a checkpoint of this project (lacks {key})")
-        if not isinstance(content[key], kind):
-            raise UserError(f"{path}: damaged: {key} is {type(content[key]).__name__}, expected {kind.__name__}")
-    if not isinstance(content.get("trained_on", ""), str):
-        raise UserError(f"{path}: damaged: what it was trained on is no text")
-    width = content.get("face_width", 1.0)
-    if not isinstance(width, float) or not 0 < width < float("inf"):
-        raise UserError(f"{path}: damaged: the width of its faces is no number of pixels")
+    check_type(content, StoredContent, f"{path}: damaged")
     if content["family"] not in method_names():
         raise UserError(f"{path}: a model of the family {content['family'][:40]!r}, which this version does not know")
-    if not content["classes"] or not all(isinstance(name, str) for name in content["classes"]):
-        raise UserError(f"{path}: damaged: the class names are not texts")
+    repeated = [name for name, count in Counter(content["classes"]).items() if count > 1]
+    if repeated or not 0 < len(content["classes"]) <= MAX_NAMES:
+        fault = f"two classes are called {repeated[0][:60]}" if repeated else f"{len(content['classes'])} class names"
+        raise UserError(f"{path}: damaged: {fault}")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content["model"].items()):
         raise UserError(f"{path}: damaged: its model is no table of tensors")
     with about(path):
@@ -119,11 +138,17 @@ def stored_config(content: dict[str, Any]) -> Config:
 def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape:
     """Return the sizes of the CLIP: from the tensors, or from a last.pt, which leaves frozen towers out."""
     try:
-        if "left_out" in content:
-            return ClipShape(**content["clip_shape"])
-        return shape_of(state, "image_encoder.", "text_encoder.")
+        stored = ClipShape(**content["clip_shape"]) if content.get("clip_shape") else None
+        if "left_out" in content and stored is not None:
+            return stored
+        shape = shape_of(state, "image_encoder.", "text_encoder.")
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
+    for name, size in ({} if stored is None else stored.as_dict()).items():
+        is_known = shape.text_width or not name.startswith("text")  # some models leave the text tower out
+        if is_known and size != getattr(shape, name):
+            raise UserError(f"the checkpoint says {name} {size}, its tensors have {getattr(shape, name)}")
+    return shape
 
 
 def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str = "eval") -> Config:
@@ -191,11 +216,13 @@ def doubtful_flags(opened: Opened, flags: dict[str, Any], config: Config) -> lis
 
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
     """Return the model in ``content``, its sizes from its tensors."""
-    name = content["family"]
+    name, classes = content["family"], None if "unnamed" in content else len(content["classes"])
     if method_named(name).reads_features:
         return rebuild_model(name, None, to_full(content["model"]), config)
     state = frozen_towers(content, config) | to_full(content["model"])
-    return rebuild_model(name, stored_shape({}, state), state, config, may_lack=content.get("partial", ()))
+    shape = stored_shape({"clip_shape": content.get("clip_shape")}, state)
+    may_lack = content.get("partial", ())
+    return rebuild_model(name, shape, state, config, classes=classes, may_lack=may_lack)
 
 
 def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
@@ -218,20 +245,41 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
     return state
 
 
-def initial_weights(model: nn.Module, config: Config) -> str:
-    """Load every tensor of ``--init-from`` that fits into a new model; return a line on what was taken."""
+def initial_weights(model: nn.Module, config: Config) -> list[str]:
+    """Load every tensor of ``--init-from`` that fits into a new model; return a summary, then a line on each tensor.
+
+    Where the file has positions of more frames, the first are taken: they belong to the first frames of a clip.
+    """
     path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
-    fitting = {
-        key: value.to(current[key].dtype)
-        for key, value in opened.content["model"].items()
-        if key in current and value.shape == current[key].shape and key not in CLASS_BUFFERS
-    }
-    if not any("temporal" in key for key in fitting):
+    stored, taken = opened.content["model"], {}
+    fates: dict[str, list[str]] = {"taken": [], "cut": [], "left": []}
+    for key, tensor in current.items():
+        value, size = stored.get(key), tensor.shape
+        if value is None or key in CLASS_BUFFERS:
+            fates["left"].append(f"{key} ({'not in it' if value is None else 'of its classes'})")
+        elif value.shape == size:
+            taken[key] = value.to(tensor.dtype)
+            fates["taken"].append(key)
+        elif key.endswith("positions") and value.shape[0::2] == size[0::2] and value.shape[1] > size[1]:
+            taken[key] = value[:, : size[1]].to(tensor.dtype)
+            fates["cut"].append(f"{key} (the first {size[1]} of {value.shape[1]})")
+        else:
+            fates["left"].append(f"{key} ({tuple(value.shape)} in it)")
+    if not any("temporal" in key for key in fates["taken"]):
         raise UserError(f"--init-from {path}: no temporal transformer of this model's size in it")
-    model.load_state_dict(fitting, strict=False)
-    missing = sorted({key.split(".")[0] for key in current if key not in fitting})
-    return (
-        f"--init-from {path}: {len(fitting)} tensors taken; not in it, or of another shape: "
-        f"{', '.join(missing) or 'none'}"
+    model.load_state_dict(taken, strict=False)
+    cut = f"; cut: {', '.join(fates['cut'])}" if fates["cut"] else ""
+    summary = (
+        f"--init-from {path}: {len(taken)} tensors taken{cut}; not in it, or of another shape: {_some(fates['left'])}"
     )
+    return [summary, *(f"  {fate:<6} {name}" for fate, names in fates.items() for name in names)]
+
+
+def _some(names: list[str]) -> str:
+    """Return the parts of a model that tensors belong to, and the first of their names."""
+    parts = sorted({name.split(".")[0].split(" ")[0] for name in names})
+    listed = ", ".join(names[:NAMES_SHOWN]) + (
+        f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    )
+    return f"{', '.join(parts)} ({listed})" if names else "none"

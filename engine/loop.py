@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections.abc import Sized
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from engine.device import random_state
 from engine.epoch_scores import RunningScore
 from engine.interrupt import Interruption, Watched
 from engine.options import Config
-from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints
+from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, load_weights
 from engine.session import Session
-from utils.checkpoint import load_checkpoint, to_full
-from utils.errors import Interrupted
+from utils.checkpoint import load_checkpoint
+from utils.errors import Interrupted, about
 from utils.lazy import Lazy
 
 resume = Lazy("engine.resume")  # a new run reads no checkpoint
@@ -25,6 +26,7 @@ class Loop:
     """A training says how an epoch runs and how it all ends."""
 
     checkpoints: RunCheckpoints
+    loader: Sized  # batches of an epoch
 
     def __init__(self, config: Config, session: Session, best_by: str) -> None:
         """``best_by``: the name of the score that the best epoch has the highest of."""
@@ -42,7 +44,7 @@ class Loop:
 
     def resume(self, point: ResumePoint) -> None:
         """Restore everything as it was when ``point`` was saved."""
-        self.progress = self.checkpoints.restore(point)
+        self.progress = self.checkpoints.restore(point, self.progress.best, len(self.loader))
         self.progress.best = resume.adopt_best(point, self.progress.best, self.log, self.group.is_main)
         self.log.write_json("config.json", asdict(self.config))
         self.log.restore(self.progress.history)
@@ -87,7 +89,8 @@ class Loop:
         """Load the weights of best.pt into the model; return its path and content."""
         path = self.log.folder / "best.pt"
         best = load_checkpoint(path, ("model", "epoch"))
-        model.load_state_dict(to_full(best["model"]))
+        with about(path):
+            load_weights(model, best["model"])
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}{note}")
         self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
         return path, best

@@ -1,6 +1,6 @@
 """The model of a run, from options or from a checkpoint: the one place that builds models."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 
 import torch
@@ -10,8 +10,24 @@ from dataloader.classes import Classes
 from engine.methods import method_named
 from engine.options import Config
 from models.clip_backbone import load_clip
-from models.clip_towers import Clip, ClipShape, UninitialisedWeights
+from models.clip_towers import TEXT_LENGTH, VOCABULARY, Clip, ClipShape, UninitialisedWeights
 from utils.errors import UserError
+
+LAYOUTS = {  # sizes that tensors share: a letter stands for the same number everywhere
+    "descriptive": "C Q D",
+    "tokens": "C P L",
+    "prompts.start": "R 1 W",
+    "prompts.text": "R N W",
+    "prompts.end": "R",
+    "prompts.text_lengths": "R",
+    "token_embedding": "V W",
+    "face_temporal.positions": "1 F D",
+    "context_temporal.positions": "1 K D",
+    "temporal.positions": "1 F D",
+    "fuse.weight": "D S",
+    "readout.0.weight": "H D",
+}
+State = Mapping[str, Tensor]
 
 
 def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, int]]:
@@ -36,13 +52,22 @@ def load_fitting_clip(config: Config) -> Clip:
 
 
 def rebuild_model(
-    name: str, shape: ClipShape | None, state: dict[str, Tensor], config: Config, *, may_lack: Collection[str] = ()
+    name: str,
+    shape: ClipShape | None,
+    state: dict[str, Tensor],
+    config: Config,
+    *,
+    classes: int | None = None,
+    may_lack: Collection[str] = (),
 ) -> nn.Module:
     """Return the model of the tensors in ``state``. They tell its sizes, so that no CLIP and no texts are needed.
 
-    ``config``: what tensors cannot tell. Tensors in ``may_lack`` may be missing and keep their first values.
+    ``config``: what tensors cannot tell; ``classes``: how many names the checkpoint has. Tensors in ``may_lack`` may be
+    missing and keep their first values.
     """
     method = method_named(name)
+    if shape is not None:
+        require_fitting_sizes(state, shape, config, classes)
     try:
         with torch.random.fork_rng(devices=[]), nullcontext() if may_lack else UninitialisedWeights():
             torch.manual_seed(0)
@@ -63,3 +88,57 @@ def rebuild_model(
         )
         raise UserError(f"the checkpoint's tensors do not make a {name} model: it {fault}")
     return model
+
+
+def require_fitting_sizes(state: State, shape: ClipShape, config: Config, classes: int | None) -> None:
+    """Check that the parts of a checkpoint fit one another, its stored options and its class names.
+
+    What is not checked here and would not fit fails when the tensors are loaded into the model.
+    """
+    if config.data.image_size != shape.image_size:
+        raise UserError(
+            f"the checkpoint's options say pictures of {config.data.image_size}, its tensors read {shape.image_size}"
+        )
+    streams = [part for part in ("face_temporal", "context_temporal", "temporal") if f"{part}.positions" in state]
+    sizes = {"1": 1, "D": shape.embed_dim, "W": shape.text_width, "L": TEXT_LENGTH, "V": VOCABULARY}
+    sizes |= {"S": len(streams) * shape.embed_dim} | ({} if classes is None else {"C": classes})
+    for name, layout in layouts_of(state).items():
+        letters, actual = layout.split(), tuple(state[name].shape)
+        expected = tuple(sizes.get(letter, size) for letter, size in zip(letters, actual, strict=False))
+        if len(letters) != len(actual) or actual != expected:
+            fitting = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
+            raise UserError(f"the checkpoint's tensor {name} has the sizes {actual}, but ({fitting}) would fit")
+        sizes |= dict(zip(letters, actual, strict=True))
+    if "R" in sizes and sizes["R"] % max(sizes.get("C", 1), 1):
+        raise UserError(f"the checkpoint holds {sizes['R']} prompts for {sizes['C']} classes")
+    require_indices(state, texts=sizes.get("N", 0))
+    frames = config.data.num_segments * config.data.duration
+    for part in streams:
+        most = state[f"{part}.positions"].shape[1] - (f"{part}.class_token" in state)
+        if frames > most:
+            raise UserError(f"--num-segments: {frames} frames, but the checkpoint has positions for {most}")
+
+
+def layouts_of(state: State) -> dict[str, str]:
+    """Return the layout of every tensor in ``state`` whose sizes others depend on."""
+    layouts = dict(LAYOUTS)
+    if "prompts.context" in state:  # one for each prompt, or one for all
+        layouts["prompts.context"] = "R X W" if state["prompts.context"].dim() == 3 else "X W"
+    if "readout.2.weight" in state:  # numbers are named, and the texts are those of other classes
+        layouts |= {"tokens": "B P L", "readout.2.weight": "C H"}
+    elif "parts" in state:
+        layouts |= {"tokens": "B P L", "parts": "C B"}
+    return {name: layout for name, layout in layouts.items() if name in state}
+
+
+def require_indices(state: State, texts: int) -> None:
+    """Check that numbers which point into other tensors point to something; ``texts``: rows of a prompt's text."""
+    context = state.get("prompts.context")
+    rows = 1 + texts + (0 if context is None else context.shape[-2])
+    ends = {"tokens": VOCABULARY, "prompts.end": min(rows, TEXT_LENGTH), "prompts.text_lengths": texts + 1}
+    for name, end in ends.items():
+        indices = state.get(name)
+        if indices is None:
+            continue
+        if indices.dtype != torch.int64 or not ((indices >= 0) & (indices < end)).all():
+            raise UserError(f"the checkpoint's tensor {name} holds numbers that are not from 0 to {end - 1}")

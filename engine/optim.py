@@ -1,11 +1,15 @@
 """Who learns, and how fast: parameter groups, optimiser, its steps, schedule."""
 
 import warnings
-from typing import Any
+from inspect import signature
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+
+from utils.errors import UserError
+from utils.json_files import Range
 
 PARTS = {  # parameter group → the option with its rate, and the modules of the model that it holds
     "image encoder": ("lr_image_encoder", "image_encoder"),
@@ -97,6 +101,112 @@ warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
 
 def build_schedule(optimizer: torch.optim.Optimizer, optim: Any) -> MultiStepLR:
     return MultiStepLR(optimizer, milestones=list(optim.milestones), gamma=optim.gamma)
+
+
+# --- going on from a stored state
+
+
+class StoredGroup(TypedDict):
+    lr: Annotated[float, Range(0, 1e6)]
+    params: list[int]
+
+
+class StoredOptimizer(TypedDict):
+    """``state``: parameter number → {name: tensor}, which ``restore_optimizer`` compares with the parameters."""
+
+    param_groups: list[StoredGroup]
+    state: Any
+
+
+class StoredSchedule(TypedDict):
+    last_epoch: Annotated[int, Range(0, 10**9)]
+    _step_count: Annotated[int, Range(0, 10**9)]
+    _last_lr: list[Annotated[float, Range(0, 1e6)]]
+
+
+class StoredScaler(TypedDict, total=False):
+    """Empty where a run computes in float32."""
+
+    scale: Annotated[float, Range(1e-30, 1e30)]
+    _growth_tracker: Annotated[int, Range(0, 10**9)]
+
+
+class StoredLearning(TypedDict):
+    optimizer: StoredOptimizer
+    schedule: StoredSchedule
+    scaler: StoredScaler
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: StoredOptimizer) -> None:
+    """Load rates and states into an optimizer. A state that is not of its parameters is the user's error.
+
+    Fused kernels take the sizes of a state for granted and write beyond a smaller one. Everything but the rates stays
+    as this run's options made it.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in groups] != [group["params"] for group in stored["param_groups"]]:
+        raise UserError("its optimizer has groups of other parameters than this model's")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kinds, states = state_kinds(optimizer), {}
+    if not isinstance(stored["state"], dict) or not all(type(n) is int for n in stored["state"]):
+        raise UserError("its optimizer has no table of states")
+    for number, values in stored["state"].items():
+        if not 0 <= number < len(parameters):
+            raise UserError(f"its optimizer has a state of parameter {number}, of {len(parameters)}")
+        if not isinstance(values, dict):
+            raise UserError(f"its optimizer's state of parameter {number} is no table")
+        values = {name: value for name, value in values.items() if value is not None}  # None: no step has filled it
+        if fault := fault_of_state(values, kinds, parameters[number]):
+            raise UserError(f"its optimizer's state of parameter {number} {fault}")
+        states |= {number: values} if values else {}
+    rates = [{"lr": float(group["lr"])} for group in stored["param_groups"]]
+    groups = [group | rate for group, rate in zip(groups, rates, strict=True)]
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+
+def state_kinds(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
+    """Return the names of what an optimizer keeps for a parameter after a step, and whether each has its shape."""
+    device = optimizer.param_groups[0]["params"][0].device
+    parameter = torch.zeros(2, device=device, requires_grad=True)
+    options = {name: optimizer.defaults[name] for name in signature(type(optimizer)).parameters if name != "params"}
+    probe = type(optimizer)([parameter], **options)
+    parameter.grad = torch.zeros_like(parameter)
+    probe.step()
+    return {name: value.shape == parameter.shape for name, value in probe.state[parameter].items() if value is not None}
+
+
+def fault_of_state(values: dict[Any, Any], kinds: dict[str, bool], parameter: torch.Tensor) -> str | None:
+    """Return what is wrong with the stored state of a parameter."""
+    if values and values.keys() != kinds.keys():
+        return f"is not {', '.join(kinds) or 'empty'}"
+    for name, value in values.items():
+        shape = parameter.shape if kinds[name] else ()
+        if not isinstance(value, torch.Tensor) or value.shape != shape or value.dtype != parameter.dtype:
+            is_tensor = isinstance(value, torch.Tensor)
+            kind = f"{tuple(value.shape)} of {value.dtype}" if is_tensor else f"a {type(value).__name__}"
+            return f"has {name}: {kind}, expected {tuple(shape)} of {parameter.dtype}"
+        if name == "momentum_buffer":  # may not be finite: see ``fill_momentum``
+            continue
+        is_allowed = torch.isfinite(value).all()
+        if name.endswith("_sq") or not kinds[name]:  # a mean of squares, or a number of steps
+            is_allowed &= (value >= 0).all()
+        if not is_allowed:
+            return f"has {name} with numbers that no step leaves there"
+    return None
+
+
+def restore_schedule(schedule: LRScheduler, stored: StoredSchedule) -> None:
+    """Set a schedule to the step that it had; what it makes of steps stays as this run's options say."""
+    if len(stored["_last_lr"]) != len(schedule.optimizer.param_groups):
+        raise UserError(f"its schedule has {len(stored['_last_lr'])} rates")
+    schedule.load_state_dict(schedule.state_dict() | {name: stored[name] for name in StoredSchedule.__annotations__})
+
+
+def restore_scaler(scaler: torch.amp.GradScaler, stored: StoredScaler) -> None:
+    """Set the scale of float16; a run begun in float32, as on a CPU, has none, and float16 begins with a new one."""
+    values = {name: stored[name] for name in StoredScaler.__annotations__ if name in stored}
+    if values and scaler.is_enabled():
+        scaler.load_state_dict(scaler.state_dict() | values)
 
 
 def describe_groups(groups: list[dict[str, Any]]) -> str:

@@ -6,19 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
 from engine.options import Config, names_with, value_of
-from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, Start
+from engine.run_checkpoints import HistoryRow, Progress, Resumable, ResumePoint, RunCheckpoints, Start
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError
+from utils.json_files import check_type
 from utils.runlog import RunLog, safe_name
-
-NEEDED = {"progress": dict, "learning": dict, "left_out": dict, "train_list": str, "best": dict, "clip_shape": dict}
 
 
 def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
@@ -58,49 +54,16 @@ def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
 
 def read_resumable(path: Path) -> dict[str, Any]:
     content = check_content(read_checkpoint(path), path)
-    missing = [key for key in NEEDED if key not in content]
+    missing = [key for key in Resumable.__annotations__ if key not in content]
     if missing:
         raise UserError(f"{path}: holds no state of training (lacks {missing[0]}): name the run's last.pt")
-    wrong = [key for key, kind in NEEDED.items() if not isinstance(content[key], kind)]
-    wrong = wrong or wrong_progress(content["progress"])
-    if wrong:
-        raise UserError(f"{path}: damaged: its {wrong[0]} is not what a run writes")
+    check_type(content, Resumable, f"{path}: damaged")
+    progress = content["progress"]
+    check_type(progress["history"], list[HistoryRow], f"{path}: damaged: history")
+    is_inside = progress["step"] != 0 or progress["random"] is not None
+    if is_inside != (progress["seen"] is not None) or is_inside != isinstance(progress["random"], dict):
+        raise UserError(f"{path}: damaged: its scores and its random state are not those of step {progress['step']}")
     return content
-
-
-def wrong_progress(progress: dict[str, Any]) -> list[str]:
-    """Return the entries that no run can go on from; a step inside an epoch needs its scores and random state."""
-    inside = progress.get("step") != 0 or progress.get("random") is not None
-    expected = {
-        "epoch": lambda v: type(v) is int and v >= 0,
-        "step": lambda v: type(v) is int and v >= 0,
-        "seen": lambda v: is_score(v) if inside else v is None,
-        "random": lambda v: is_random_state(v) if inside else v is None,
-        "best": lambda v: isinstance(v, dict) and is_best(v),
-        "history": lambda v: isinstance(v, list) and all(isinstance(row, dict) for row in v),
-    }
-    return [f"progress ({name})" for name, is_fine in expected.items() if not is_fine(progress.get(name))]
-
-
-def is_best(value: dict[str, Any]) -> bool:
-    """Return whether ``value`` holds an epoch and the score that chose it, under the method's name for the score."""
-    scores = [number for name, number in value.items() if name != "epoch"]
-    return type(value.get("epoch")) is int and len(scores) == 1 and type(scores[0]) in (int, float)
-
-
-def is_score(value: Any) -> bool:
-    counts = isinstance(value, dict) and type(value.get("clips")) is int and type(value.get("replaced")) is int
-    if not counts or not isinstance(value.get("sums"), dict) or not isinstance(value.get("confusion"), list):
-        return False
-    return all(type(v) is float for v in value["sums"].values()) and all(
-        isinstance(r, list) for r in value["confusion"]
-    )
-
-
-def is_random_state(value: Any) -> bool:
-    if not isinstance(value, dict) or not all(isinstance(s, Tensor) and s.dtype == torch.uint8 for s in value.values()):
-        return False
-    return "cpu" in value and value["cpu"].shape == torch.get_rng_state().shape
 
 
 def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]:
@@ -193,7 +156,9 @@ def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bo
         return best
     source = point.folder / "best.pt"
     try:
-        content = read_checkpoint(source)
+        content = check_content(read_checkpoint(source), source)
+        if content["best"].keys() != best.keys():
+            raise UserError(f"{source}: damaged: its best epoch is not told by {' and '.join(best)}")
         if content["epoch"] < best["epoch"]:
             raise UserError(f"{source}: is of epoch {content['epoch']}, not of {best['epoch']}")
         if writes and log.folder.resolve() != point.folder.resolve():

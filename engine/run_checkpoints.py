@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import nn
@@ -13,11 +13,14 @@ from torch import nn
 from dataloader.annotation import Clip, set_note
 from dataloader.classes import Classes
 from dataloader.clips import Views
+from engine.optim import StoredLearning, restore_optimizer, restore_scaler, restore_schedule
 from engine.options import Config
 from engine.session import Session
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
-from utils.errors import UserError
+from utils.errors import UserError, about
+from utils.json_files import Number, Range
 
+Count = Annotated[int, Range(0, 10**9)]
 TOWERS = ("image_encoder", "text_encoder", "token_embedding")  # of CLIP: in its file already
 
 
@@ -38,6 +41,41 @@ class Progress:
     def goes_on(self, epochs: int, patience: int) -> bool:
         """Return whether another epoch is due; ``patience`` 0 has no end."""
         return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
+
+
+class StoredScore(TypedDict):
+    """Of the batches of an epoch that was interrupted, see ``RunningScore.state``."""
+
+    clips: Count
+    replaced: Count
+    sums: dict[str, float]
+    confusion: list[list[Count]]
+
+
+class HistoryRow(TypedDict):
+    epoch: Count
+
+
+class StoredProgress(TypedDict):
+    """``Progress`` in a file. A step inside an epoch needs its scores and random state, whose tensors torch checks."""
+
+    epoch: Count
+    step: Count
+    seen: StoredScore | None
+    random: Any
+    best: dict[str, Number]
+    history: list[dict[str, Number | None]]
+
+
+class Resumable(TypedDict):
+    """What last.pt holds besides what every checkpoint does."""
+
+    progress: StoredProgress
+    learning: StoredLearning
+    left_out: dict[str, str]
+    train_list: str
+    best: dict[str, Number]
+    clip_shape: dict[str, int]
 
 
 @dataclass
@@ -142,8 +180,12 @@ class RunCheckpoints:
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / "last.pt", keep_previous=True)
 
-    def restore(self, point: ResumePoint) -> Progress:
-        """Restore everything as it was when ``point`` was saved; return the progress."""
+    def restore(self, point: ResumePoint, best: dict[str, Any], steps: int) -> Progress:
+        """Restore everything as it was when ``point`` was saved; return the progress.
+
+        Nothing of the file is believed before it was compared with this run. ``best``: as a run begins with it;
+        ``steps``: batches of an epoch.
+        """
         content, source = point.content, point.path
         if content["train_list"] != self.order:
             raise UserError(
@@ -151,18 +193,31 @@ class RunCheckpoints:
             )
         if content["left_out"] != self.frozen:
             raise UserError(f"{source}: --clip-path holds other weights than the run was started with")
-        try:
-            keys = self.model.load_state_dict(to_full(content["model"]), strict=False)
-            missing = [key for key in keys.missing_keys if key.split(".")[0] not in self.frozen]
-            if missing or keys.unexpected_keys:
-                raise KeyError(*missing[:2], *keys.unexpected_keys[:2])
-            for name, part in self.learning.items():
-                if name == "scaler" and not content["learning"][name]:
-                    continue  # begun in float32, as on a CPU: float16 begins here, with the scale of a new run
-                part.load_state_dict(content["learning"][name])
-            return Progress(**content["progress"])
-        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{source}: does not fit this run ({' '.join(str(error).split())[:120]})") from None
+        progress, learning = content["progress"], content["learning"]
+        with about(source):
+            self._require_fitting_progress(progress, best, steps)
+            if progress["random"] is not None:
+                require_random_state(progress["random"], next(self.model.parameters()).device)
+            load_weights(self.model, content["model"], may_lack=self.frozen)
+            restore_optimizer(self.learning["optimizer"], learning["optimizer"])
+            restore_schedule(self.learning["schedule"], learning["schedule"])
+            restore_scaler(self.learning["scaler"], learning["scaler"])
+        return Progress(**{name: progress[name] for name in Progress.__annotations__})
+
+    def _require_fitting_progress(self, progress: "StoredProgress", best: dict[str, Any], steps: int) -> None:
+        """Check what only this run can tell of a stored progress: ``best`` as it begins, ``steps`` of an epoch."""
+        if progress["best"].keys() != best.keys() or not 0 <= progress["best"]["epoch"] <= progress["epoch"]:
+            raise UserError(f"damaged: its best epoch is not told by {' and '.join(best)}")
+        if [row["epoch"] for row in progress["history"]] != list(range(1, progress["epoch"] + 1)):
+            raise UserError(f"damaged: its history is not that of {progress['epoch']} epochs")
+        if progress["step"] > steps:
+            raise UserError(f"damaged: it is at step {progress['step']} of an epoch of {steps}")
+        if (score := progress["seen"]) is None:
+            return
+        confusion, size = score["confusion"], len(self.about["classes"])
+        is_square = len(confusion) in (0, size) and all(len(row) == len(confusion) for row in confusion)
+        if not is_square or sum(map(sum, confusion)) > score["clips"] or bool(score["clips"]) != bool(progress["step"]):
+            raise UserError(f"damaged: its scores are not those of {progress['step']} steps")
 
     def _content(self, state: dict[str, torch.Tensor], progress: Progress) -> dict[str, Any]:
         return self.about | {"model": state, "epoch": progress.epoch, "best": progress.best}
@@ -175,6 +230,31 @@ class RunCheckpoints:
                 f"{infinite[0]} and {len(infinite) - 1} more tensors are not finite any more; the checkpoint before "
                 f"this one is kept in {self.folder}; lower --lr or set --grad-clip 1"
             )
+
+
+def load_weights(model: nn.Module, state: dict[str, torch.Tensor], may_lack: Collection[str] = ()) -> None:
+    """Load the tensors of a checkpoint into the model; parts in ``may_lack`` may be missing."""
+    try:
+        keys = model.load_state_dict(to_full(state), strict=False)
+    except RuntimeError as error:
+        raise UserError(f"does not fit this run ({' '.join(str(error).split())[:120]})") from None
+    missing = [key for key in keys.missing_keys if key.split(".")[0] not in may_lack]
+    if missing or keys.unexpected_keys:
+        listed = ", ".join([*missing[:2], *keys.unexpected_keys[:2]])[:120]
+        raise UserError(f"does not fit this run: its tensors are not those of the model ({listed})")
+    infinite = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if infinite:
+        raise UserError(f"its tensor {infinite[0]} holds values that are not finite")
+
+
+def require_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Check that torch takes a stored random state, which it does not before the epoch begins."""
+    try:
+        torch.Generator().set_state(state["cpu"])
+        if device.type == "cuda" and "cuda" in state:
+            torch.Generator(device).set_state(state["cuda"])
+    except (RuntimeError, TypeError, KeyError):
+        raise UserError("damaged: its random state is none") from None
 
 
 def tensors_below(model: nn.Module, part: str) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from dataloader.paths import resolve_path
 from engine.device import choose_device
 from engine.options import Config, names_with
 from utils.errors import UserError, reason_of
+from utils.files import header_without_checksum
 
 MEANING = 1  # of a run's options; one more when the same options come to mean another result
 NAME = "run_hash.txt"
@@ -76,6 +77,7 @@ def hash_path(name: str | None, root: str | None = None) -> str | None:
 def _hash_file(path: Path, *_: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
+        digest.update(header_without_checksum(file))  # which files of earlier versions do not have
         while part := file.read(PART):
             digest.update(part)
     return digest.hexdigest()

@@ -62,7 +62,9 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         for message in start.messages:
             session.log.warn(message)
         if config.model.init_from and resume_point is None:
-            session.log.say(checkpoints.initial_weights(model, config))
+            summary, *tensors = checkpoints.initial_weights(model, config)
+            session.log.say(summary)
+            session.log.note("\n".join(tensors))
         task = method.task(model.to(session.device), classes.names, config.loss)
         splits = read_splits(config, classes, session.log)
         require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)

@@ -54,8 +54,5 @@ def caption_model(opened: Opened, flags: dict[str, Any]) -> tuple[Config, Classe
         config = evaluation_config(content, options, mode="zero-shot")
         classes = run_classes(config)
         model = rebuild(content, config)
-    frames = config.data.num_segments * config.data.duration
-    if frames > model.temporal.max_frames:
-        raise UserError(f"--num-segments: {frames} frames, but {path} has positions for {model.temporal.max_frames}")
     model.set_classes(class_tokens(classes.texts_of(config.model.text_type)), parts_matrix(classes.parts))
     return config, classes, model

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, UninitialisedWeights, fixed_seed, shape_of
-from utils.archive import read_archive
+from utils.archive import read_archive, write_safetensors
 from utils.errors import UserError, closest, first_line
 
 RANDOM = "random"  # a tiny untrained CLIP: shows that everything runs, knows nothing
@@ -70,9 +70,7 @@ def find_clip(name: str) -> Path:
 
 def save_clip(clip: Clip, path: Path) -> None:
     """Write half-precision safetensors under OpenAI's names."""
-    from safetensors.torch import save_file
-
-    save_file({key: value.half().contiguous() for key, value in clip.openai_state().items()}, path)
+    write_safetensors({key: value.half() for key, value in clip.openai_state().items()}, path)
 
 
 def tokenize(texts: list[str]) -> Tensor:

@@ -42,6 +42,9 @@ def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -
     sizes = [image_width, patch, grid, state[f"{image}proj"].shape[1]]
     if min(sizes + ([state[f"{text}ln_final.weight"].shape[0]] if has_text else [])) < 1:
         raise ValueError(f"a tower without width: {sizes}")
+    for width in (image_width, *([state[f"{text}ln_final.weight"].shape[0]] if has_text else [])):
+        if width < HEAD_WIDTH or width % (width // HEAD_WIDTH):
+            raise ValueError(f"a tower of {width}, which cannot be cut into heads of {HEAD_WIDTH}")
     return ClipShape(
         embed_dim=state[f"{image}proj"].shape[1],
         image_size=grid * patch,

@@ -147,7 +147,15 @@ def test_a_root_of_a_lesson_that_holds_something_else_is_named_by_its_flag(tmp_p
     assert err.count("\n") == 1 and (tmp_path / "new").is_dir()
 
 
-CASES = {"checkpoint": 20, "stored options": 40, "stored tensors": 30, "safetensors": 30, "clip": 20}
+CASES = {
+    "last.pt": 30,
+    "onnx": 20,
+    "checkpoint": 20,
+    "stored options": 40,
+    "stored tensors": 30,
+    "safetensors": 30,
+    "clip": 20,
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,16 @@
 """The shipped weights: what the documents say of them, and that a fresh clone can use them."""
 
+import random
+
 import pytest
 
+from engine.run_hash import hash_path
 from models.clip_backbone import load_clip
 from simulate import Settings, write_set
 from simulate.pretrain import MINI
 from tests.support.tools import ROOT, run_main
 from utils.checkpoint import load_checkpoint
+from utils.errors import UserError
 
 CLIP, DEMO = ROOT / "weights/mini_clip.safetensors", ROOT / "weights/demo_best.pt"
 
@@ -21,6 +25,21 @@ def students(tmp_path_factory):
 def test_the_small_clip_has_the_shape_that_pretraining_makes():
     assert CLIP.stat().st_size < 16e6
     assert load_clip(str(CLIP)).shape == MINI
+
+
+def test_a_flipped_bit_of_the_small_clip_is_found(tmp_path):
+    data, rng, file = CLIP.read_bytes(), random.Random(0), tmp_path / "clip.safetensors"
+    for _ in range(30):
+        damaged = bytearray(data)
+        damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match="clip.safetensors"):
+            load_clip(str(file))
+
+
+def test_the_checksum_of_the_small_clip_changes_no_run_hash():
+    """Runs that were finished with the file as it was without a checksum still stand for the same runs."""
+    assert hash_path(str(CLIP)) == "415b64ede40ad9553c29fc29e44f200e668f3182cf8c8d8efc48a9582a213643"
 
 
 def test_the_demo_weights_hold_no_absolute_path():

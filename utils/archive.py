@@ -1,9 +1,11 @@
 """Files of tensors that somebody else wrote: torch archives, TorchScript archives and safetensors, read as data alone.
 
 A torch archive is a zip: ``data.pkl`` describes the content, ``data/0``, ``data/1`` ... hold the bytes of tensors. No
-code of the file is run, and no loader that would run it is called. There is no switch for that.
+code of the file is run, and no loader that would run it is called. There is no switch for that. What a file may cost is
+limited: the description of its tensors is short, and what it unfolds to has a budget (``utils/safe_pickle.py``).
 """
 
+import io
 import os
 import zipfile
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 from torch import Tensor
 
 from utils.errors import UserError, first_line, reason_of
-from utils.safe_pickle import ScriptModule, UnsafePickleError, unpickle
+from utils.files import CHECKSUM, EMPTY_CHECKSUM, require_intact, seal
+from utils.safe_pickle import Budget, BudgetError, ScriptModule, UnsafePickleError, unpickle
 
 MAX_PICKLE_BYTES = 4 * 2**20  # data.pkl alone, without the tensors: published checkpoints need 0.2 MB
+MAX_HEADER_BYTES = 4 * 2**20  # of safetensors, whose header holds all but the tensors
+MAX_DIRECTORY_BYTES = 2 * 2**20  # of a zip, whose directory is read before anything else: 20,000 tensors
 MAX_NAME_LENGTH = 1000
-MAX_MODULE_DEPTH = 64
-MAX_MODULES = 100_000
 CHUNK_BYTES = 2**20  # copied at a time, so that no tensor is in memory twice
 
 
@@ -31,16 +34,18 @@ def read_archive(path: Path) -> Any:
             raise UserError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected a checkpoint")
         if path.suffix == ".safetensors":
             return read_safetensors(path)[0]
-        with open(path, "rb") as file:
+        with _ShortReads(path) as file:
             start = file.read(4)
-        if start[:2] != b"PK":
-            raise UserError(f"{path}: not a checkpoint: {_kind_of_file(start)}")
-        with zipfile.ZipFile(path) as archive:
-            return _TorchArchive(path, archive).load()
+            if start[:2] != b"PK":
+                raise UserError(f"{path}: not a checkpoint: {_kind_of_file(start)}")
+            with zipfile.ZipFile(file) as archive:
+                return _TorchArchive(path, archive).load()
     except UserError:
         raise
     except UnsafePickleError as error:
         raise UserError(f"{path}: holds {error}, which is not data; refused, and nothing of it was run") from None
+    except BudgetError as error:
+        raise UserError(f"{path}: unfolds to {error}; refused (docs/checkpoints.md has the limits)") from None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
     except (Exception, MemoryError) as error:  # a damaged file fails in as many ways as there are formats
@@ -52,12 +57,46 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise UserError(
+                f"{path}: not a sound safetensors file (a header of {length / 1e6:.0f} MB, "
+                f"more than the {MAX_HEADER_BYTES / 1e6:.0f} MB allowed)"
+            )
+        require_intact(path)
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            metadata = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+    except UserError:
+        raise
     except (SafetensorError, ValueError, MemoryError) as error:
         raise UserError(f"{path}: not a sound safetensors file ({first_line(error)})") from None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
+
+
+def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors and texts, with a checksum over all bytes of the file."""
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, path, (metadata or {}) | {CHECKSUM: EMPTY_CHECKSUM})
+    seal(path)
+
+
+class _ShortReads(io.BufferedReader):
+    """A file that refuses to read much at once, as ``zipfile`` does with a directory of millions of entries."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1) -> bytes:
+        limited = MAX_DIRECTORY_BYTES + 1 if size is None or size < 0 else size
+        data = super().read(limited) if limited <= MAX_DIRECTORY_BYTES + 1 else None
+        if data is None or len(data) > MAX_DIRECTORY_BYTES:
+            raise ValueError(f"its directory has more than {MAX_DIRECTORY_BYTES / 1e6:.0f} MB")
+        return data
 
 
 class _TorchArchive:
@@ -78,7 +117,8 @@ class _TorchArchive:
         if f"{self.root}byteorder" in self.names and self.read("byteorder") != b"little":
             raise UserError(f"{self.path}: written on a big-endian machine; save it again on a little-endian one")
         data = bytes(self.read("data.pkl", MAX_PICKLE_BYTES))
-        loaded = unpickle(data, lambda key: self.read(f"data/{key}"), torchscript=torchscript)
+        budget = Budget(os.path.getsize(self.path))
+        loaded = unpickle(data, lambda key: self.read(f"data/{key}"), budget, torchscript=torchscript)
         return _tensors_of(loaded) if torchscript else loaded
 
     def read(self, name: str, limit: int | None = None) -> bytearray:
@@ -106,22 +146,18 @@ def _tensors_of(root: Any) -> dict[str, Tensor]:
     if not isinstance(root, ScriptModule):
         raise UnsafePickleError("a TorchScript archive without a module")
     tensors: dict[str, Tensor] = {}
-    pending, count = [("", root, 0)], 0
+    pending = [("", root)]  # the budget has counted every path to a module already
     while pending:
-        prefix, module, depth = pending.pop()
-        count += 1
-        # modules that hold one another twice grow to 2**60 of them, and long names to gigabytes
-        if depth > MAX_MODULE_DEPTH or count > MAX_MODULES or len(prefix) > MAX_NAME_LENGTH:
-            raise UnsafePickleError("a TorchScript module nested without end")
+        prefix, module = pending.pop()
         if not isinstance(module.state, dict):
             raise UnsafePickleError("a TorchScript module without attributes")
         for name, value in module.state.items():
-            if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH:
+            if not isinstance(name, str) or len(prefix) + len(name) > MAX_NAME_LENGTH:
                 raise UnsafePickleError("a TorchScript module with names without end")
             if isinstance(value, Tensor):
                 tensors[f"{prefix}{name}"] = value
             elif isinstance(value, ScriptModule):
-                pending.append((f"{prefix}{name}.", value, depth + 1))
+                pending.append((f"{prefix}{name}.", value))
     return tensors
 
 

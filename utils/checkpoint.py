@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from utils.archive import read_archive, read_safetensors
+from utils.archive import read_archive, read_safetensors, write_safetensors
 from utils.errors import UserError, first_line
 from utils.files import atomic_write
+from utils.json_files import parse_json
 
 FORMAT = 1
 CONTENT = "checkpoint"  # the entry of a safetensors header that holds everything but the tensors
@@ -25,11 +26,8 @@ def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool 
 
 def save_safetensors(content: dict[str, Any], path: Path) -> None:
     """Write the same checkpoint as safetensors, which has no pickle: all but the tensors is JSON in the header."""
-    from safetensors.torch import save_file
-
     rest = {key: value for key, value in content.items() if key != "model"}
-    tensors = {name: tensor.contiguous() for name, tensor in content["model"].items()}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, {CONTENT: json.dumps(rest)}))
+    write_whole(path, lambda temporary: write_safetensors(content["model"], temporary, {CONTENT: json.dumps(rest)}))
 
 
 def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
@@ -65,12 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         tensors, metadata = read_safetensors(path)
         if CONTENT not in metadata:
             return tensors
-        try:
-            content = json.loads(metadata[CONTENT])
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: damaged: its header is not JSON ({first_line(error)})") from None
-        content = content if isinstance(content, dict) else {}
-        return content | {"model": tensors}
+        return parse_json(metadata[CONTENT], dict[str, Any], str(path)) | {"model": tensors}
     content = read_archive(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint: it holds a {type(content).__name__}, expected a table")

@@ -9,6 +9,7 @@ import math
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from utils.errors import UserError, reason_of
 
 MAX_BYTES = 2**30  # of a JSON file; boxes of a million clips need a quarter of it
+Number = typing.NewType("Number", float)  # a float that may be infinite or not a number
 LEAVES = {  # types without parts
     str: "a text",
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
+    Number: "a number",
     type(None): "null",
     None: "null",
 }
@@ -84,8 +87,7 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
 def _without_repeats(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise UserError(f"{where}: the key {repeated[:100]!r} stands twice in one object; keep one")
     return content
 
@@ -165,6 +167,8 @@ def _first_fault(items: Iterable[tuple[Any, Any]], kind: Any) -> str | None:
 
 
 def _is_leaf(value: Any, kind: Any) -> bool:
+    if kind is Number:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is kind or (value is None and kind is None)
@@ -178,5 +182,7 @@ def _inside(key: str | int, fault: str) -> str:
 def _expected(words: str, value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         return f"expected {words}, got a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
+    if not isinstance(value, (str, int, float, type(None))):  # from a file that is no JSON
+        return f"expected {words}, got a {type(value).__name__}"
     text = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else json.dumps(value)
     return f"expected {words}, got {text if len(text) <= 60 else text[:57] + '...'}"

@@ -37,6 +37,10 @@ class RunLog:
         """Print a line and log it."""
         text = text.encode("utf-8", "backslashreplace").decode()
         print(text, flush=True)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Log a line that is too long to print."""
         self._log.write(text + "\n")
 
     def warn(self, text: str, kind: str = "") -> None:
@@ -113,7 +117,7 @@ class QuietLog(RunLog):
     def _ignore(self, *_: Any) -> None:
         pass
 
-    say = epoch = restore = write_text = discard_if_empty = close = _ignore
+    say = note = epoch = restore = write_text = discard_if_empty = close = _ignore
 
 
 def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLog:

@@ -2,7 +2,9 @@
 
 Ordinary unpickling imports what a file names and calls it. Here a name is looked up in ``ALLOWED``, whose entries are
 functions of this module, and an instruction changes nothing but plain containers. So a file can at most build tensors,
-numpy values and containers out of its own bytes.
+numpy values and containers out of its own bytes, and no more of them than its ``Budget`` allows: everything that
+unfolds to more when references are followed (tables that hold one another twice, a thousand views of one tensor) is
+refused here, so that no reader needs a limit of its own.
 
 ``torch.load(weights_only=True)`` with an allow-list (torch 2.13) does not do for files of strangers. It hangs on "a
 name of 100 000 letters", ends the process on "nested sets" and "nested tuples as a key", and returns "the root is a
@@ -13,6 +15,7 @@ also misses flipped bits in tensors, and refuses TorchScript archives and pickle
 import io
 import pickle
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
@@ -22,6 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MAX_OBJECTS = 500_000  # that a file may unfold to: published checkpoints need 10,000
+MAX_DEPTH = 150  # of containers in one another: a TorchScript module takes two levels
+MAX_NAME_LENGTH = 1000  # of keys, classes and modules
+MAX_BITS = 4096  # of a whole number, which Python refuses to print beyond 4300 digits
+SECONDS = 20.0  # for everything that a file calls
 KEY_TYPES = (str, int, float, bool, bytes, type(None))  # other keys, such as nested tuples, may take for ever to hash
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -47,13 +55,43 @@ class UnsafePickleError(Exception):
     """What a file asks for that is not data."""
 
 
-def unpickle(data: bytes, read_storage: Callable[[str], bytearray], *, torchscript: bool = False) -> Any:
+class BudgetError(Exception):
+    """What a file unfolds to that is more than its ``Budget``."""
+
+
+class Budget:
+    """What one file may unfold to: objects, and bytes of texts, arrays and tensors; and the seconds it may take.
+
+    Bytes count in single precision, which tensors are read in: eight times the file is what a published checkpoint with
+    two copies of everything in half precision needs, and twice as much again.
+    """
+
+    def __init__(self, file_bytes: int) -> None:
+        self.max_bytes = 8 * file_bytes + 16 * 2**20
+        self.objects, self.bytes = MAX_OBJECTS, self.max_bytes
+        self.deadline = time.monotonic() + SECONDS
+
+    def spend(self, objects: int, size: int) -> None:
+        """Pay for something that was made, or refuse it."""
+        self.objects, self.bytes = self.objects - objects, self.bytes - size
+        if self.objects < 0:
+            raise BudgetError(f"more than {MAX_OBJECTS} objects")
+        if self.bytes < 0:
+            raise BudgetError(f"more than {self.max_bytes / 1e6:.0f} MB of its bytes")
+        if time.monotonic() > self.deadline:
+            raise BudgetError(f"calls that take more than {SECONDS:.0f} s")
+
+
+def unpickle(
+    data: bytes, read_storage: Callable[[str], bytearray], budget: Budget, *, torchscript: bool = False
+) -> Any:
     """Return the object in ``data``. ``read_storage(key)`` returns the bytes of a tensor.
 
     With ``torchscript`` classes of the archive's own code are read as ``ScriptModule``, their attributes alone.
     """
-    loaded = _Unpickler(data, read_storage, torchscript).load()
-    _require_data(loaded)
+    loaded = _Unpickler(data, read_storage, budget, torchscript).load()
+    objects, size, _ = _unfolded(loaded, 0, {}, budget)
+    budget.spend(objects, size)
     return loaded
 
 
@@ -64,17 +102,45 @@ def describe(value: Any) -> str:
     return str(value)[:40] if type(value) in KEY_TYPES else f"a {type(value).__name__.strip('_')}"
 
 
-def _require_data(loaded: Any) -> None:
-    """Refuse a result that still holds one of our functions or a class. Each container is walked once."""
-    visited, pending = set(), [loaded]
-    while pending:
-        value = pending.pop()
+Unfolded = tuple[int, int, int]  # objects, bytes and levels of a value whose every reference is followed
+
+
+def _unfolded(value: Any, depth: int, sizes: dict[int, Unfolded | None], budget: Budget) -> Unfolded:
+    """Return what a result unfolds to, ``depth`` levels below the root; each container is walked once.
+
+    A result that still holds one of our functions or a class is refused, and so is one that holds itself.
+    """
+    if isinstance(value, Tensor):
+        return 1, value.numel() * max(value.element_size(), 4), 0
+    if not isinstance(value, (dict, list, tuple, set, OpaqueObject)):
         if callable(value):
             raise UnsafePickleError(f"{describe(value)} in the place of data")
-        if isinstance(value, (dict, list, tuple, OpaqueObject)) and id(value) not in visited:
-            visited.add(id(value))
-            items = value.values() if isinstance(value, dict) else value
-            pending += [value.state] if isinstance(value, OpaqueObject) else items
+        if type(value) is int and value.bit_length() > MAX_BITS:
+            raise UnsafePickleError("a number of too many digits")
+        return 1, _bytes_of(value), 0
+    if id(value) in sizes:
+        if (unfolded := sizes[id(value)]) is None:
+            raise UnsafePickleError(f"{describe(value)} that holds itself")
+        return unfolded
+    sizes[id(value)] = None  # until it is walked
+    objects, size, levels = 1, 0, 0
+    items = [value.state] if isinstance(value, OpaqueObject) else value
+    if isinstance(value, dict):
+        objects, size, items = 1 + len(value), sum(map(_bytes_of, value)), dict.values(value)
+    for item in items:
+        part = _unfolded(item, depth + 1, sizes, budget) if depth < MAX_DEPTH else (0, 0, MAX_DEPTH)
+        objects, size, levels = objects + part[0], size + part[1], max(levels, part[2] + 1)
+        if levels > MAX_DEPTH:
+            raise UnsafePickleError("containers nested without end")
+        if objects > budget.objects or size > budget.bytes:
+            budget.spend(objects, size)
+    sizes[id(value)] = objects, size, levels
+    return objects, size, levels
+
+
+def _bytes_of(value: Any) -> int:
+    """Return the bytes of a text or an array, 0 for a number."""
+    return len(value) if isinstance(value, (str, bytes)) else value.nbytes if isinstance(value, np.ndarray) else 0
 
 
 # --- what names in a file stand for
@@ -138,8 +204,15 @@ def _sizes(values: Any) -> tuple[int, ...]:
 
 
 def _plain_keys(values: list) -> list:
-    if not all(type(value) in KEY_TYPES for value in values):
-        raise UnsafePickleError("a key that is no text or number")
+    """Return keys that are cheap to compare, and of which no two have the same hash on purpose."""
+    for value in values:
+        kind = type(value)
+        if kind not in KEY_TYPES:
+            raise UnsafePickleError("a key that is no text or number")
+        if kind in (str, bytes) and len(value) > MAX_NAME_LENGTH:
+            raise UnsafePickleError(f"a key of {len(value)} letters")
+        if kind is int and not -(2**60) < value < 2**60:  # Python's hash of a number is the rest modulo 2**61 - 1
+            raise UnsafePickleError("a key that is a number of too many digits")
     return values
 
 
@@ -173,6 +246,13 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _device(kind: Any, index: Any = None) -> str:
+    """Return the name of the device that a tensor was on, without its number."""
+    if not isinstance(kind, str) or len(kind) > 20 or not isinstance(index, int | None):
+        raise UnsafePickleError("a device that is no name and number")
+    return kind
+
+
 def _empty_bytes(*values: Any) -> bytes:
     """Return ``b""``, which protocol 2 writes as a call of ``bytes`` without arguments."""
     if values:
@@ -198,7 +278,7 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch.Size": lambda values=(): _sizes(tuple(values) if isinstance(values, list) else values),
-    "torch.device": lambda *parts: ":".join(str(part) for part in parts if isinstance(part, (str, int))),
+    "torch.device": _device,
     "numpy.dtype": NumpyType,
     "_codecs.encode": _encode,
     "collections.OrderedDict": _ordered_dict,
@@ -210,6 +290,7 @@ for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # numpy 2 r
 for _name in ("intlist", "doublelist", "boollist", "tensorlist"):  # TorchScript's typed lists
     CONSTRUCTORS[f"torch.jit._pickle.build_{_name}"] = lambda values=(), *_: values
 CONSTRUCTORS["torch.jit._pickle.restore_type_tag"] = lambda values=(), *_: values
+CALLABLE = frozenset(map(id, CONSTRUCTORS.values()))
 ALLOWED: dict[str, Any] = {
     **CONSTRUCTORS,
     **{f"torch.{name}": dtype for name, dtype in (STORAGES | DTYPES).items()},
@@ -223,15 +304,19 @@ ALLOWED: dict[str, Any] = {
 class _Unpickler(pickle._Unpickler):
     """The standard library's interpreter in Python, with every instruction replaced that calls or changes something."""
 
-    def __init__(self, data: bytes, read_storage: Callable[[str], bytearray], torchscript: bool) -> None:
+    def __init__(
+        self, data: bytes, read_storage: Callable[[str], bytearray], budget: Budget, torchscript: bool
+    ) -> None:
         super().__init__(io.BytesIO(data))
-        self.read_storage, self.torchscript = read_storage, torchscript
+        self.read_storage, self.budget, self.torchscript = read_storage, budget, torchscript
         self.storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what a name stands for. Nothing is imported."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise UnsafePickleError("a name that is no text")
+        if len(module) + len(name) > MAX_NAME_LENGTH:
+            raise UnsafePickleError(f"{module[:60]}.{name[:60]}")
         if "." not in name and f"{module}.{name}" in ALLOWED:
             return ALLOWED[f"{module}.{name}"]
         if name == RECORDER:
@@ -263,10 +348,15 @@ class _Unpickler(pickle._Unpickler):
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        is_known = any(function is constructor for constructor in CONSTRUCTORS.values())
-        if not is_known or not isinstance(arguments, tuple):
+        if id(function) not in CALLABLE or not isinstance(arguments, tuple):
             raise UnsafePickleError(f"a call of {describe(function)}")
-        self.append(function(*arguments))
+        value = function(*arguments)
+        self.budget.spend(len(value) + 2 if isinstance(value, (dict, list, set)) else 2, _bytes_of(value))
+        self.append(value)
+
+    def new_set(self) -> None:
+        self.budget.spend(2, 0)  # empty ones are four times as large as other containers
+        self.append(set())
 
     def new_object(self) -> None:
         arguments, kind = self.stack.pop(), self.stack.pop()
@@ -278,6 +368,7 @@ class _Unpickler(pickle._Unpickler):
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, (OpaqueObject, NumpyType, NumpyArray)):
             target.__setstate__(state)
+            self.budget.spend(2, _bytes_of(target))
         elif type(target) is not OrderedDict:  # a state dict's state is torch's note of versions, not needed here
             raise UnsafePickleError(f"a state for {describe(target)}")
 
@@ -304,6 +395,7 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch = pickle._Unpickler.dispatch | {
         pickle.REDUCE[0]: reduce,
+        pickle.EMPTY_SET[0]: new_set,
         pickle.NEWOBJ[0]: new_object,
         pickle.BUILD[0]: set_state,
         pickle.DICT[0]: new_dict,

@@ -5,15 +5,18 @@ Pixels are uint8 squares as ``dataloader/crops.py`` cuts them.
 """
 
 import json
+import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from math import inf
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
+from utils.files import CHECKSUM, EMPTY_CHECKSUM, require_intact
 
 CLASSES, NUMBERS, FRAMES = "classes", "numbers", "frames"  # kinds of outputs, see ``ModelInfo.kind``
 METADATA, FORMAT = "emotion", 1  # the entry of an ONNX file's metadata that holds ``ModelInfo``, and its version
@@ -70,15 +73,16 @@ class ModelInfo:
         """Return the checked fields; a ValueError or TypeError means that no model can be fed by them."""
         info = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
         counts = (info.frames, info.duration, info.downsample, info.size, info.window, info.stride)
-        positive = (info.temperature, 1.0 if info.face_width is None else info.face_width)
+        face_width = 1.0 if info.face_width is None else info.face_width
         columns = (*info.names, *info.numbers)
         is_valid = (
             info.kind in (CLASSES, NUMBERS, FRAMES)
             and info.streams in ("both", "face", "context")
             and all(isinstance(name, str) for name in columns)
             and len({*columns}) == len(columns)
-            and all(type(count) is int and count > 0 for count in counts)
-            and all(0 < value < inf for value in positive)
+            and all(type(count) is int and 0 < count <= 10**9 for count in counts)
+            and 1e-3 <= info.temperature <= 1e3
+            and 0 < face_width < 1e5
             and info.frames % info.duration == 0
             and isinstance(info.trained_on, str | None)
         )
@@ -111,6 +115,7 @@ class OnnxRunner:
     def __init__(self, path: Path, device: str = "auto", gpu: str | None = None) -> None:
         if not path.is_file():
             raise UserError(f"--onnx {path}: no such file")
+        self.path = path
         self.session = open_session(path, device if gpu is None else f"cuda:{gpu}")
         self.warnings: tuple[str, ...] = ()
         if CUDA not in self.session.get_providers():
@@ -128,7 +133,10 @@ class OnnxRunner:
 
     def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
         streams = {"face": face, "context": context}
-        return self.session.run(None, {name: streams[name] for name in self.info.views})[0]
+        try:
+            return self.session.run(None, {name: streams[name] for name in self.info.views})[0]
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise UserError(f"--onnx {self.path}: its graph cannot be run ({str(error)[:160]})") from None
 
 
 def run_clips(runner: Runner, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
@@ -160,6 +168,8 @@ def describe_graph(session: Any) -> str:
 def open_session(source: Path | bytes, device: str = "cpu") -> Any:
     """Return an onnxruntime session for a file or for its content; on a GPU only where onnxruntime can use it."""
     runtime, name = import_runtime(), "the exported model" if isinstance(source, bytes) else f"--onnx {source}"
+    if isinstance(source, Path):
+        require_plain_graph(source)
     providers: list[Any] = [CPU]
     if device != "cpu" and CUDA in runtime.get_available_providers():
         providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
@@ -167,9 +177,121 @@ def open_session(source: Path | bytes, device: str = "cpu") -> Any:
     options.log_severity_level = 4  # errors arrive as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to decoding
     try:
-        return runtime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers)
+        # folding computes whatever a file says while it is opened; exported graphs leave it nothing to do
+        return runtime.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers,
+            disabled_optimizers=["ConstantFolding"],
+        )
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise UserError(f"{name}: not a model that onnxruntime reads ({str(error)[:160]})") from None
+
+
+# --- the bytes of an ONNX file, before onnxruntime sees them
+
+FUNCTIONS, TRAINING = 25, 20  # numbers of fields of a model, whose graph is 7
+NODES, TENSORS, SPARSE = 1, 5, 15  # of a graph
+DOMAIN, ATTRIBUTES = 7, 5  # of a node
+TENSOR, TENSOR_LIST, GRAPHS = 5, 10, {6, 11, 22, 23}  # of an attribute; the last are graphs and sparse tensors
+SIZES, EXTERNAL = 1, {13, 14}  # of a tensor
+
+
+def require_plain_graph(path: Path) -> None:
+    """Check what opening an ONNX file would cost: the bytes are intact, and its tensors are no larger than they are.
+
+    Graphs of ``--mode export`` have no loops, no branches, no functions and no data in other files.
+    """
+    try:
+        require_intact(path)
+        with open(path, "rb") as file:  # the map stays open as long as an exception holds a part of it
+            fault = fault_of_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    except OSError as error:
+        raise UserError(f"--onnx {path}: {reason_of(error)}") from None
+    except (ValueError, IndexError) as error:
+        if isinstance(error, UserError):
+            raise UserError(f"--onnx {error}") from None
+        raise UserError(f"--onnx {path}: not a model that onnxruntime reads (it is cut off or damaged)") from None
+    if fault:
+        raise UserError(f"--onnx {path}: holds {fault}, which --mode export never writes; refused")
+
+
+def fault_of_model(data: memoryview) -> str | None:
+    """Return what the bytes of a model hold that no export does."""
+    for number, value in fields_of(data):
+        if number in (FUNCTIONS, TRAINING):
+            return "functions"
+        for part, content in fields_of(value) if number == 7 else ():
+            fault = fault_of_node(content) if part == NODES else fault_of_tensor(content) if part == TENSORS else None
+            if fault or part == SPARSE:
+                return fault or "sparse tensors"
+    return None
+
+
+def fault_of_node(data: memoryview) -> str | None:
+    for number, value in fields_of(data):
+        if number == DOMAIN and bytes(value) not in (b"", b"ai.onnx"):
+            return "operations of another domain"
+        for part, content in fields_of(value) if number == ATTRIBUTES else ():
+            if part in GRAPHS:
+                return "loops or branches"
+            if part in (TENSOR, TENSOR_LIST) and (fault := fault_of_tensor(content)):
+                return fault
+    return None
+
+
+def fault_of_tensor(data: memoryview) -> str | None:
+    sizes: list[int] = []
+    for number, value in fields_of(data):
+        if number in EXTERNAL and value != 0:
+            return "tensors in other files"
+        if number == SIZES:
+            sizes += [value] if isinstance(value, int) else numbers_in(value)
+    return "a tensor of more numbers than bytes" if len(sizes) > 16 or prod(sizes) > 2 * len(data) else None
+
+
+def fields_of(data: memoryview) -> Iterator[tuple[int, Any]]:
+    """Yield the fields of a protobuf message: (number, bytes), or (number, whole number). A ValueError: it is none."""
+    at, end = 0, len(data)
+    while at < end:
+        key, at = number_at(data, at)
+        match key & 7:
+            case 0:
+                value, at = number_at(data, at)
+                yield key >> 3, value
+                continue
+            case 1:
+                length = 8
+            case 2:
+                length, at = number_at(data, at)
+            case 5:
+                length = 4
+            case _:
+                raise ValueError("no protobuf")
+        if length > end - at:
+            raise ValueError("cut off")
+        yield key >> 3, data[at : at + length]
+        at += length
+
+
+def numbers_in(data: memoryview) -> list[int]:
+    """Return the numbers that stand behind one another without names."""
+    numbers, at = [], 0
+    while at < len(data):
+        number, at = number_at(data, at)
+        numbers.append(number)
+    return numbers
+
+
+def number_at(data: memoryview, at: int) -> tuple[int, int]:
+    """Return the number at a position, seven bits to a byte, and where it ends."""
+    number, shift = data[at] & 127, 0
+    while data[at] > 127:
+        at, shift = at + 1, shift + 7
+        if shift > 63:
+            raise ValueError("a number of too many bytes")
+        number |= (data[at] & 127) << shift
+    return number, at + 1
 
 
 def import_runtime() -> Any:
@@ -186,7 +308,7 @@ def import_runtime() -> Any:
 
 def write_metadata(info: ModelInfo) -> dict[str, str]:
     """Return the metadata entries of an ONNX file that ``read_metadata`` reads."""
-    return {METADATA: json.dumps({"format": FORMAT} | asdict(info))}
+    return {METADATA: json.dumps({"format": FORMAT} | asdict(info)), CHECKSUM: EMPTY_CHECKSUM}
 
 
 def read_metadata(metadata: dict[str, str], path: Path) -> ModelInfo:

@@ -1,11 +1,13 @@
 """``--mode export``: the ONNX file answers as ``--mode eval`` does, needs nothing but itself, and says what it is."""
 
 import json
+import random
 import subprocess
 import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -199,9 +201,74 @@ OTHER_SIZES = "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]"
 def test_metadata_that_no_model_or_another_is_fed_by(exported, tmp_path, changes, complaint):
     """Metadata of another kind, values that feed no model, and those of a model other than the graph."""
     model = onnx.load(exported("clip-caer")[1])
-    text = json.dumps(json.loads(model.metadata_props[0].value) | changes) if isinstance(changes, dict) else changes
+    facts = next(entry.value for entry in model.metadata_props if entry.key == "emotion")
+    text = json.dumps(json.loads(facts) | changes) if isinstance(changes, dict) else changes
     del model.metadata_props[:]
     if text is not None:
         onnx.helper.set_model_props(model, {"emotion": text})
     onnx.save(model, tmp_path / "edited.onnx")
     assert complaint in refusal(tmp_path / "edited.onnx")
+
+
+# -- files that are damaged, or made by somebody else ---------------------------------------------------------------
+
+
+def test_a_flipped_bit_is_refused(exported, tmp_path):
+    data, rng, file = exported("clip-caer")[1].read_bytes(), random.Random(0), tmp_path / "hurt.onnx"
+    for _ in range(25):
+        damaged = bytearray(data)
+        damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        file.write_bytes(damaged)
+        refusal(file)
+
+
+def add_loop(model):
+    body = onnx.helper.make_graph([], "body", [], [])
+    model.graph.node.append(onnx.helper.make_node("Loop", [""], [], body=body))
+
+
+def add_function(model):
+    model.functions.append(onnx.FunctionProto(name="f", domain="mine"))
+
+
+def add_outside(model):
+    tensor = model.graph.initializer[0]
+    tensor.data_location = 1
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def add_large(model):
+    model.graph.initializer.append(onnx.TensorProto(name="large", dims=[2**20, 2**20], data_type=1, raw_data=b"1234"))
+
+
+def add_large_constant(model):
+    value = onnx.TensorProto(dims=[2**40], data_type=1, raw_data=b"1234")
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["large"], value=value))
+
+
+def add_domain(model):
+    model.graph.node[0].domain = "mine"
+
+
+@pytest.mark.parametrize(
+    ("add", "word"),
+    [
+        (add_loop, "loops"), (add_function, "functions"), (add_outside, "other files"), (add_large, "more numbers"),
+        (add_large_constant, "more numbers"), (add_domain, "another domain"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_no_export_writes_is_refused_before_it_is_opened(exported, tmp_path, monkeypatch, add, word):
+    model = onnx.load(exported("clip-caer")[1])
+    model.metadata_props[-1].value = "0" * 16
+    assert model.metadata_props[-1].key == "emotion.checksum"
+    add(model)
+    (tmp_path / "strange.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    assert word in refusal(tmp_path / "strange.onnx")
+
+
+def test_an_export_without_a_checksum_is_opened(exported, tmp_path):
+    model = onnx.load(exported("clip-caer")[1])
+    del model.metadata_props[-1]
+    onnx.save(model, tmp_path / "old.onnx")
+    assert OnnxRunner(tmp_path / "old.onnx").info.names == NAMES

@@ -166,7 +166,34 @@ def test_faces_of_another_size_than_in_training_are_warned_about(trained, evalua
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf"), "wide", True])
 def test_a_face_width_that_is_no_positive_number_is_a_damaged_file(refused, edited, width):
     file = edited(lambda content: content.update(face_width=width))
-    assert "the width of its faces is no number" in refused(file=file)
+    assert "damaged: face_width: expected a" in refused(file=file)
+
+
+UNFIT = {  # what fits neither the tensors nor any run: a change of the content, and a word of the refusal
+    "larger pictures": (lambda c: c["config"]["data"].update(image_size=1024), "1024"),
+    "more frames": (lambda c: c["config"]["data"].update(num_segments=64), "64 frames"),
+    "other sizes": (lambda c: c["clip_shape"].update(image_size=1024), "1024"),
+    "prompts that end nowhere": (lambda c: c["model"]["prompts.end"].fill_(500), "prompts.end"),
+    "texts without end": (lambda c: c["model"]["prompts.text_lengths"].fill_(2**40), "prompts.text_lengths"),
+    "texts of two classes": (lambda c: c["model"].update(descriptive=c["model"]["descriptive"][:2]), "descriptive"),
+    "texts of another width": (lambda c: c["model"].update({"prompts.text": torch.zeros(5, 60, 8)}), "prompts.text"),
+    "one class twice": (lambda c: c.update(classes=["a", "b", "c", "d", "a"]), "called a"),
+    "four classes": (lambda c: c.update(classes=["a", "b", "c", "d"]), "descriptive"),
+    "epochs without end": (lambda c: c.update(epoch=10**12), "epoch"),
+    "a negative label": (lambda c: c.update(label_base=-3), "label_base"),
+    "a cold temperature": (
+        lambda c: c.update(calibration={"temperature": 1e-30, "fitted_on": "val", "clips": 3}),
+        "temperature",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_stored_sizes_and_numbers_that_fit_nothing_are_one_line(refused, edited, name):
+    change, word = UNFIT[name]
+    file = edited(change)
+    message = refused(file=file)
+    assert str(file) in message and word in message
 
 
 STORED = {

@@ -96,6 +96,17 @@ def test_more_frames_keep_their_own_positions_and_that_is_said(source, best, run
     assert equal_tensors(second, model_of(source), ["face_temporal.class_token"])
 
 
+def test_of_more_positions_the_first_are_taken_and_every_tensor_has_a_line(captions, runs):
+    """EmoCLIP's file has positions of 1024 frames, a model has those of its own."""
+    words = [*CAPTIONS, "--lr", "0", "--seed", "6", "--num-segments", "2"]
+    run = runs("shorter", *words, *init_from(captions.folder / "best.pt"))
+    first, second = model_of(captions)["temporal.positions"], model_of(run)["temporal.positions"]
+    assert first.shape[1] == 5 and torch.equal(second, first[:, :3])
+    assert "cut: temporal.positions (the first 3 of 5)" in taken_line(run)[0]
+    log = (run.folder / "log.txt").read_text().splitlines()
+    assert "  taken  temporal.class_token" in log and any(line.startswith("  left   tokens ") for line in log)
+
+
 def test_two_streams_take_the_one_that_is_there(source, best, runs):
     words = [*STILL, "--lr-prompt-learner", "0", "--lr-adapter", "0", "--contexts-number", "8", "--seed", "6"]
     run = runs("two streams", *words, *init_from(best))

@@ -14,10 +14,18 @@ from dataloader.classes import load_classes
 from engine.config import read_command, warnings_of
 from engine.methods import method_named
 from engine.model import build_model
-from engine.optim import build_optimizer, build_schedule, parameter_groups, prepare_towers, step_scaled
+from engine.optim import (
+    build_optimizer,
+    build_schedule,
+    parameter_groups,
+    prepare_towers,
+    restore_optimizer,
+    step_scaled,
+)
 from models.classifiers import FrameExpression
 from models.clip_backbone import load_clip
 from tests.support.tools import RANDOM_CLIP, ROOT, configure, make_task, random_batch
+from utils.errors import UserError
 
 RECIPES = ["clip_caer", "advanced"]
 CONFIGS = {
@@ -301,3 +309,64 @@ def test_compiling_and_mixed_precision_rename_and_convert_no_tensor():
     assert list(model.state_dict()) == names
     assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())
     assert model.image_encoder._compiled_call_impl is not None
+
+
+# -- a stored state -------------------------------------------------------------------------------------------------
+
+
+def two_groups(name):
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optim = SimpleNamespace(optimizer=name, weight_decay=0.1, momentum=0.9)
+    groups = [{"name": f"layer {n}", "params": list(layer.parameters()), "lr": 0.1} for n, layer in enumerate(layers)]
+    return layers, build_optimizer(groups, optim)
+
+
+def stepped(name):
+    layers, optimizer = two_groups(name)
+    layers(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_a_stored_state_comes_back(name):
+    stored, (_, optimizer) = stepped(name).state_dict(), two_groups(name)
+    stored["param_groups"][1]["lr"] = 0.01
+    stored["param_groups"][1]["weight_decay"] = 1e9  # an option, and not a state
+    restore_optimizer(optimizer, stored)
+    restored = optimizer.state_dict()
+    assert [group["lr"] for group in restored["param_groups"]] == [0.1, 0.01]
+    assert {group["weight_decay"] for group in restored["param_groups"]} == {0.1}
+    for number, values in stored["state"].items():
+        assert all(torch.equal(restored["state"][number][key], value) for key, value in values.items())
+
+
+def test_parameters_without_a_step_have_no_state():
+    stored, (_, optimizer) = stepped("AdamW").state_dict(), two_groups("AdamW")
+    del stored["state"][1]
+    restore_optimizer(optimizer, stored)
+    assert sorted(optimizer.state_dict()["state"]) == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state[0].update(exp_avg=torch.zeros(1)),
+        lambda state: state[0].update(exp_avg=torch.zeros(4, 3).half()),
+        lambda state: state[0].update(exp_avg=[0.0]),
+        lambda state: state[0].update(exp_avg_sq=torch.full((4, 3), -1.0)),
+        lambda state: state[0].update(exp_avg=torch.full((4, 3), torch.nan)),
+        lambda state: state[0].update(step=torch.zeros(2)),
+        lambda state: state[0].update(max_exp_avg_sq=torch.zeros(4, 3)),
+        lambda state: state[0].pop("step"),
+        lambda state: state.update({99: {}}),
+        lambda state: state.update({"x": {}}),
+        lambda state: state.update({0: 3}),
+    ],
+)
+def test_a_state_of_other_parameters_is_refused(change):
+    stored, (_, optimizer) = stepped("AdamW").state_dict(), two_groups("AdamW")
+    change(stored["state"])
+    with pytest.raises(UserError, match="its optimizer"):
+        restore_optimizer(optimizer, stored)

@@ -44,6 +44,7 @@ from tests.support.assemble import (
     with_state,
     zipped,
 )  # fmt: skip
+from tests.support.bombs import BOMBS
 
 RECORDER = lookup("__main__.RecorderMeter")
 NEW_MODULE = lookup("__torch__.Net") + b")\x81"
@@ -478,4 +479,5 @@ HOSTILE: dict[str, Builder] = {
     **{name: _inside(body) for name, body in (BUILT | WASTEFUL).items()},
     **FILES,
     **SAFETENSORS,
+    **BOMBS,
 }

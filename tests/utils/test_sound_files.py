@@ -2,6 +2,7 @@
 
 import collections
 import io
+import json
 import random
 import zipfile
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.support.assemble import PIECE, archive, changed, sound_zip
-from utils.archive import read_archive
+from utils.archive import read_archive, read_safetensors, write_safetensors
 from utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -199,3 +201,47 @@ def test_the_hand_made_archives_are_sound_but_for_what_hurts(tmp_path):
     assert weight.tolist() == [1, 2, 3, 4] and weight.numpy().tobytes() == PIECE
     (tmp_path / "sound.pt").write_bytes(changed(sound_zip(), b"PK\x05\x06", 0, b"PK\x05\x06"))
     assert same(read_archive(tmp_path / "sound.pt"), {"weight": weight})
+
+
+# --- safetensors
+
+TENSORS = {"weight": BASE, "bias": torch.arange(3000), "half": torch.rand(5).half(), "none": torch.empty(0, 4)}
+
+
+@pytest.fixture
+def sealed(tmp_path) -> Path:
+    write_safetensors(TENSORS, tmp_path / "sealed.safetensors", {"checkpoint": json.dumps({"classes": ["a"]})})
+    return tmp_path / "sealed.safetensors"
+
+
+def test_safetensors_are_read_as_they_were_written(sealed):
+    tensors, metadata = read_safetensors(sealed)
+    assert same({name: tensors[name] for name in TENSORS}, TENSORS) and metadata["checkpoint"] == '{"classes": ["a"]}'
+
+
+def test_a_flipped_bit_of_safetensors_is_found_or_changes_nothing(sealed):
+    data, rng, refusals = sealed.read_bytes(), random.Random(0), 0
+    content = read_safetensors(sealed)[0]
+    for case in range(400):
+        damaged = bytearray(data)
+        damaged[rng.randrange(len(data) if case % 2 else 600)] ^= 1 << rng.randrange(8)
+        sealed.write_bytes(damaged)
+        try:
+            assert same(read_safetensors(sealed)[0], content), case
+        except UserError as error:
+            assert str(sealed) in str(error)
+            refusals += 1
+    assert refusals > 380  # all but those in the name of the checksum
+
+
+def test_exchanged_pages_of_safetensors_are_found(sealed):
+    data = sealed.read_bytes()
+    first, second = data[4096:8192], data[8192:12288]
+    sealed.write_bytes(data[:4096] + second + first + data[12288:])
+    with pytest.raises(UserError, match="checksum"):
+        read_safetensors(sealed)
+
+
+def test_safetensors_without_a_checksum_are_read(tmp_path):
+    save_file(TENSORS, tmp_path / "old.safetensors")
+    assert same(read_archive(tmp_path / "old.safetensors")["weight"], BASE)

@@ -78,7 +78,7 @@ class TestDamage:
 MISSING = object()
 
 
-def set_entry(*keys: str, value: Any = MISSING) -> Callable[[dict[str, Any]], None]:
+def set_entry(*keys: Any, value: Any = MISSING) -> Callable[[dict[str, Any]], None]:
     """Return a change of one entry of a checkpoint; without a value the entry is removed."""
 
     def change(content: dict[str, Any]) -> None:
@@ -114,6 +114,23 @@ WRONG_CONTENT = [
     ("learning", "optimizer", {"param_groups": []}),
     ("learning", "schedule", "x"),
     ("model", "fuse.weight", "x"),
+    ("learning", "optimizer", "state", 0, "exp_avg", torch.zeros(1)),  # fused kernels write beyond it
+    ("learning", "optimizer", "state", 0, "exp_avg_sq", torch.zeros(1, dtype=torch.float64)),
+    ("learning", "optimizer", "state", 0, "step", torch.tensor(float("nan"))),
+    ("learning", "optimizer", "state", 0, {"momentum_buffer": torch.zeros(3)}),
+    ("learning", "optimizer", "state", 10**6, {}),
+    ("learning", "optimizer", "param_groups", 0, "lr", -1.0),
+    ("learning", "optimizer", "param_groups", 0, "params", [0, 0, 0]),
+    ("learning", "schedule", "last_epoch", -1),
+    ("learning", "schedule", "_last_lr", [0.1]),
+    ("learning", "scaler", {"scale": 0.0}),
+    ("progress", "random", {"cpu": torch.full_like(torch.get_rng_state(), 255)}),
+    ("progress", "step", 10**6),
+    ("progress", "epoch", 10**12),
+    ("progress", "history", []),
+    ("progress", "best", {"war": 1.0, "epoch": 1}),
+    ("progress", "seen", "clips", 0),
+    ("classes", ["a", "b", "a", "c", "d"]),
 ]
 REMOVED = 10 + 5 + 3 + 1  # the first cases: entries that are removed
 
