@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+
+PART = ".part"  # ends the name of a file that is being written
 
 
 @contextmanager
@@ -15,22 +17,44 @@ def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None
     """Yield a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
 
     A reader sees the old file or the new one, never half of one. After an error or Ctrl-C the old file is untouched and
-    no temporary file is left. With ``flush`` the file is on the disk when it gets its name, so that it survives a loss
-    of power as well. ``keep_as`` is the name that the old file gets instead of being replaced.
+    no temporary file is left. An error of the disk names ``path``. With ``flush`` the file is on the disk when it gets
+    its name, so that it survives a loss of power as well. ``keep_as`` is the name that the old file gets instead of being replaced.
     """
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(path.name + PART)
     try:
-        yield temporary
-        if flush:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        if keep_as is not None and path.exists():
-            os.replace(path, keep_as)
-        os.replace(temporary, path)
-        if flush:
-            sync_folder(path.parent)
+        with naming(path, temporary):
+            yield temporary
+            if flush:
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+            if keep_as is not None and path.exists():
+                os.replace(path, keep_as)
+            os.replace(temporary, path)
+            if flush:
+                sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # the folder was replaced by a file: nothing is left there
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an ``OSError`` of the block name ``path`` where it names no file, as after a write, or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename in (str(temporary), temporary):
+            error.filename = str(path)
+        raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files that killed commands left in a run folder, but not those of other runs below it."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink() and not (entry / "config.json").exists():
+            remove_parts(entry)
+        elif entry.name.endswith(PART) and entry.is_file():
+            entry.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
