@@ -9,8 +9,8 @@ that is renamed when it is whole, such as a checkpoint, and every third one betw
 
 Equal means: the run folders hold the same files, and each has the same content; checkpoints are compared tensor by
 tensor, all others byte by byte. Left out is what a clock or a process writes: log.txt, tensorboard/, last.previous.pt
-(which save came before the last depends on the time), seconds in metrics.jsonl and in the history of checkpoints, the
-warning that a run begins or begins again, and the options --resume, --output-dir and --workers.
+(which save came before the last depends on the time), seconds in metrics.jsonl and in the history of checkpoints, and
+the options --resume, --output-dir and --workers.
 
 Writes benchmarks/results/kill.json.
 """
@@ -222,18 +222,17 @@ def contents(out: Path) -> dict[str, Any]:
         elif file.suffix == ".json":
             values[name] = without_clock(json.loads(file.read_text()))
         else:
-            values[name] = file.read_bytes().replace(out.name.encode(), b"RUN")  # a card names its folder
+            values[name] = file.read_bytes()
     return values
 
 
 def without_clock(content: Any) -> Any:
-    """Return stored values without seconds, without warnings on how the run began, and without ``OPTIONS``."""
+    """Return stored values without seconds and without ``OPTIONS``."""
     if isinstance(content, dict):
         names = [name for name in content if not str(name).startswith("seconds") and name not in OPTIONS]
         return {name: without_clock(content[name]) for name in names}
     if isinstance(content, list):
-        kept = [entry for entry in content if not (isinstance(entry, dict) and entry.get("kind") == "start")]
-        return [without_clock(entry) for entry in kept]
+        return [without_clock(entry) for entry in content]
     return content
 
 

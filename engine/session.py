@@ -53,7 +53,7 @@ def open_session(config: Config, start: "Start | None" = None) -> Iterator[Sessi
         for warning in filter(None, (device_warning, amp_warning, tf32_warning, *warnings_of(config))):
             log.warn(warning, "setting")
         for message in () if start is None else start.messages:
-            log.warn(message, "start")
+            log.say(f"warning: {message}")  # no fact of the run, whose results are the same
         if group.world > 1:
             log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is that of all together")
         with plain_words(config):

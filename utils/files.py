@@ -18,7 +18,8 @@ def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None
 
     A reader sees the old file or the new one, never half of one. After an error or Ctrl-C the old file is untouched and
     no temporary file is left. An error of the disk names ``path``. With ``flush`` the file is on the disk when it gets
-    its name, so that it survives a loss of power as well. ``keep_as`` is the name that the old file gets instead of being replaced.
+    its name, so that it survives a loss of power as well. ``keep_as`` is the name that the old file gets instead of
+    being replaced.
     """
     temporary = path.with_name(path.name + PART)
     try:
