@@ -27,7 +27,7 @@ from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, build_schedule
 from engine.options import Config
-from engine.resume import FLAGS_FILE, read_flags, write_flags
+from engine.resume import read_flags, write_flags
 from engine.run_checkpoints import Start, dataset_facts
 from engine.session import Session, open_session
 from models.build import build_readout, seeded
@@ -38,6 +38,7 @@ from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 from utils.config import flag_of
 from utils.errors import UserError, about
 from utils.files import atomic_write
+from utils.runlog import FLAGS_FILE
 from utils.text import plural
 
 FEW_SUBJECTS = 20

@@ -17,9 +17,8 @@ from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
 from utils.errors import UserError, about
 from utils.json_files import read_json
-from utils.runlog import RunLog, safe_name
+from utils.runlog import FLAGS_FILE, RunLog, safe_name
 
-FLAGS_FILE = "given.json"  # the options that were typed; all others follow from them
 CHECKPOINTS = (LAST, previous_of(Path(LAST)).name)
 NEEDED = {"progress": dict, "learning": dict, "left_out": dict, "train_list": str, "best": dict, "clip_shape": dict}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.config import make_config
 from engine.options import Config
-from engine.resume import FLAGS_FILE, different_options, read_flags, write_flags
+from engine.resume import different_options, read_flags, write_flags
 from engine.run_hash import finished_runs, run_hash, stored_hash
 from engine.series import stored_series
 from engine.shared import sharing
@@ -34,7 +34,7 @@ from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
 from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError
-from utils.runlog import RunLog, open_run, reopen_run, safe_name
+from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name
 
 Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
 

@@ -16,7 +16,9 @@ from typing import Any
 from utils.errors import UserError, reason_of
 from utils.files import acquire_lock, naming, remove_parts, write_text
 
+FLAGS_FILE = "given.json"  # the options that were typed; all others follow from them
 LOCK = "run.lock"  # is there while a process works on the run, and empty
+BEGINNING = {"config.json", "log.txt", FLAGS_FILE, LOCK}  # files of a run that has not computed anything
 
 
 class RunLog:
@@ -109,8 +111,8 @@ class RunLog:
         return self._board
 
     def discard_if_empty(self) -> None:
-        """Remove a folder that holds nothing but this run's config and log."""
-        if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= {"config.json", "log.txt", LOCK}:
+        """Remove a folder that holds nothing but this run's options and log."""
+        if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= BEGINNING:
             for file in list(self.folder.iterdir()):
                 file.unlink()
             self.folder.rmdir()
