@@ -12,7 +12,7 @@ from dataloader.frames import BadFrame
 from dataloader.sources import open_source
 from dataloader.transforms import PLAIN
 from utils.errors import UserError, one_line
-from utils.files import write_json
+from utils.files import atomic_write, write_json
 from utils.runlog import RunLog
 from utils.text import plural
 
@@ -56,7 +56,8 @@ def write_mistakes(clips: list[Clip], views: Views, log: RunLog, *, root: str | 
     for old in folder.glob("mistake-*.jpg"):
         old.unlink()
     for name, data in strips.items():
-        (folder / name).write_bytes(data)
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(data)
     # Last, so that it never names a missing file.
     write_json(folder / "mistakes.json", {"note": set_note(root), "mistakes": mistakes})
 

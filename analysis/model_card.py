@@ -25,8 +25,8 @@ class DescribedMethod(Protocol):
 
 
 def write_model_card(log: RunLog, root: str | None, method: DescribedMethod) -> None:
-    """Write the card of a run whose results are written. ``root``: the folder of the data set."""
-    log.write_text("model_card.md", model_card(read_run(log.folder), set_note(root), method))
+    """Write the card of a run whose results are written but for metrics.json. ``root``: the folder of the data set."""
+    log.write_text("model_card.md", model_card(read_run(log.folder, metrics=log.metrics), set_note(root), method))
 
 
 def model_card(run: Run, note: str | None, method: DescribedMethod) -> str:

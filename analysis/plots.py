@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.report.runs import is_number
+from utils.files import atomic_write
 
 plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
 Point = tuple[float, float]
@@ -132,7 +133,9 @@ def draw_reliability(metrics: dict[str, Any], title: str) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    figure.savefig(path)
+    """Write a picture in one step, and forget the figure."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:])
     plt.close(figure)
 
 

@@ -22,6 +22,7 @@ from analysis.calibration import (
 from analysis.intervals import Groups, add_intervals, groups_of
 from analysis.metrics import table
 from utils.errors import UserError
+from utils.files import atomic_write
 from utils.runlog import RunLog
 
 
@@ -66,7 +67,7 @@ def write_results(
         names = predictions.names
         metrics["abstain"] = abstention(abstain, answered, label, predictions.predicted, names, groups)
     metrics = metrics | {"split": split, "selected_on": selected_on}
-    log.write_metrics(metrics)
+    log.keep_metrics(metrics)
     draw(log, metrics, title, split)
     log.say(f"\n{title}, {split} clips, selected on {selected_on}")
     log.say(table(metrics))
@@ -105,7 +106,7 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
         save(draw_picture(metrics, title), file)
         with Image.open(file) as picture:  # drawing it once more for TensorBoard would take as long again
             pixels = np.asarray(picture.convert("RGB"))
-        log.board.add_image(f"{kind.removesuffix('_matrix')}/{split}", pixels, dataformats="HWC")
+        log.board.add_image(f"{kind.removesuffix('_matrix')}/{split}", pixels)
 
 
 def write_predictions(
@@ -114,7 +115,7 @@ def write_predictions(
     """Write one row per clip: names, logits and probabilities of every class; with ``--abstain``, if it is answered."""
     names, predicted = predictions.names, predictions.predicted
     numbers = [f"{kind}_{name}" for kind in ("logit", "prob") for name in names]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = ["clip", "person", "label", "predicted", *numbers]
         writer.writerow(columns if answered is None else [*columns, "answered"])

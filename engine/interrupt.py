@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM during training: the step is finished, the run saved, and the message says how to go on."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterator
@@ -33,10 +34,14 @@ class Interruption:
             signal.signal(number, handler)
 
     def _remember(self, number: int, _: Any) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self.received is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.received = number
-        print(f"\n{self.told}", flush=True)
+        # Ctrl-C ends the reader of a pipe, such as tee, as well; and the signal may come while a line is being printed
+        with contextlib.suppress(OSError, RuntimeError):
+            print(f"\n{self.told}", flush=True)
 
     def check(self) -> None:
         if self.received is not None:

@@ -116,7 +116,7 @@ class RunOptions:
     )
     resume: str | None = option(
         None, "Continue a run: its folder, its last.pt, or `auto` for the newest run of this experiment.",
-        belongs=True, part="training", affects_results=False, common=True, metavar="PATH|auto"
+        belongs=True, affects_results=False, common=True, metavar="PATH|auto"
     )
     save_every_minutes: float = option(
         10.0, "Minutes between two saves of last.pt inside an epoch; 0 saves after epochs only.",

@@ -27,6 +27,7 @@ from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, build_schedule
 from engine.options import Config
+from engine.resume import read_flags, write_flags
 from engine.run_checkpoints import Start, dataset_facts
 from engine.session import Session, open_session
 from models.build import build_readout, seeded
@@ -36,6 +37,8 @@ from models.losses import concordance, weighted_mean
 from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
 from utils.config import flag_of
 from utils.errors import UserError, about
+from utils.files import atomic_write
+from utils.runlog import FLAGS_FILE
 from utils.text import plural
 
 FEW_SUBJECTS = 20
@@ -50,7 +53,14 @@ FRAME_OPTIONS = (
 
 def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
     """Cross-validate over subjects, write the scores, and save the video model with a readout of all subjects."""
-    config = start.config
+    config, is_resumed_by_name = start.config, start.folder is not None and start.config.run.resume != "auto"
+    if start.folder is not None and (start.folder / "metrics.json").exists():
+        print(f"{start.folder} is complete")
+        return {}
+    if is_resumed_by_name:  # the options of the video model follow from what was typed first
+        if not (start.folder / FLAGS_FILE).exists():
+            raise UserError(f"--resume {start.folder}: ended before it began; give the whole command again")
+        flags = read_flags(start.folder) | flags
     if config.data.targets is None:
         raise UserError("--task regression needs --targets FILE.csv")
     if config.model.init_from is None:
@@ -64,7 +74,8 @@ def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
         frame_options = {name: flags[name] for name in FRAME_OPTIONS if name in flags}
         video_config = model_config(opened.content, frame_options | {"pack": "none"})
         model = rebuild(opened.content, video_config)
-    with open_session(config) as session:
+    with open_session(config, start) as session:
+        write_flags(session.log, flags)  # a run that is stopped is done again from its beginning
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
         describe_targets(targets, folds, session)
         views = open_views(targets, opened, video_config, session)
@@ -242,7 +253,7 @@ def write_regression(
     tested_on: str,
     folds: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Write ``predictions.csv``, ``metrics.json`` and ``agreement.png``, print the table and return the metrics."""
+    """Write ``predictions.csv`` and ``agreement.png``, keep the metrics, print their table and return them."""
     from analysis.plots import draw_agreement, save
 
     log = session.log
@@ -255,14 +266,15 @@ def write_regression(
     if not session.group.is_main:
         return metrics
     columns = [f"{kind}_{name}" for name in targets.names for kind in ("true", "predicted")]
-    with open(log.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+    path = log.folder / "predictions.csv"
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["clip", "subject", "fold", *columns])
         for row, clip in enumerate(targets.clips):
             pairs = zip(targets.values[row], predicted[row], strict=True)
             numbers = ["" if np.isnan(v) else f"{v:.9g}" for pair in pairs for v in pair]
             writer.writerow([clip.id, clip.person, "" if folds is None else int(folds[row]) + 1, *numbers])
-    log.write_metrics(metrics)
+    log.keep_metrics(metrics)
     save(draw_agreement(targets.values, predicted, targets.names, metrics), log.folder / "agreement.png")
     log.say(f"\n{plural(metrics['clips'], 'clip')} of {plural(metrics['subjects'], 'subject')}, {tested_on}")
     log.say(score_lines(metrics))

@@ -9,29 +9,86 @@ from typing import Any
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
 from engine.options import Config, names_with, value_of
-from engine.run_checkpoints import HistoryRow, Progress, Resumable, ResumePoint, RunCheckpoints, Start
+from engine.run_checkpoints import (
+    LAST,
+    HistoryRow,
+    Progress,
+    Resumable,
+    ResumePoint,
+    RunCheckpoints,
+    Start,
+    folder_state,
+)
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, written
-from utils.errors import UserError
-from utils.json_files import check_type
-from utils.runlog import RunLog, safe_name
+from utils.errors import UserError, about
+from utils.json_files import check_type, read_json
+from utils.runlog import FLAGS_FILE, RunLog, safe_name
+
+CHECKPOINTS = (LAST, previous_of(Path(LAST)).name)
 
 
 def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
     """Return what a training with ``--resume`` starts with."""
     if config.run.resume == "auto":
+        if config.run.output_dir and begins_again(Path(config.run.output_dir)):
+            return start_again(Path(config.run.output_dir), config, flags)
         point, messages = newest_of_experiment(config)
-        return Start(config, point, continued_folder(point, config), messages)
+        return Start(config, point, continued_folder(point, config), messages, () if point is None else point.state)
     path = Path(config.run.resume)
+    if begins_again(path):
+        return start_again(path, config, flags)
     point, messages = newest_readable(path)
-    resumed = resumed_config(point, flags)
-    differences = different_options(stored_config(point.content), resumed)
-    if differences:
+    resumed = resumed_config(point.content["config"], flags)
+    require_same_options(path, stored_config(point.content), resumed)
+    return Start(resumed, point, continued_folder(point, resumed), messages, point.state)
+
+
+def require_same_options(path: Path, stored: Config, config: Config) -> None:
+    if differences := different_options(stored, config):
         raise UserError(
             f"--resume {path}: {'; '.join(differences)}; a run goes on as it began "
             f"(leave out --resume for another experiment)"
         )
-    return Start(resumed, point, continued_folder(point, resumed), messages)
+
+
+def begins_again(folder: Path) -> bool:
+    """Return whether a folder holds a run without any state to go on from, which is done once more from its beginning.
+
+    It ended before it saved anything, or it is of a kind that saves nothing on its way and says so by ``FLAGS_FILE``.
+    """
+    if not (folder / "config.json").is_file() or any((folder / name).exists() for name in CHECKPOINTS):
+        return False
+    has_epochs = (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size > 0
+    return (folder / FLAGS_FILE).exists() or not (has_epochs or (folder / "metrics.json").exists())
+
+
+def start_again(folder: Path, config: Config, flags: dict[str, Any]) -> Start:
+    """Return the start of a run that ``begins_again`` in its folder, or that is complete and keeps no state."""
+    state, file = folder_state(folder), folder / "config.json"
+    options = read_json(file, dict[str, Any])
+    with about(file):
+        stored = stored_config({"config": options})
+        if stored.run.mode != "train":
+            raise UserError(f"--resume {folder}: holds a run of --mode {stored.run.mode}, which is started anew")
+    if config.run.resume != "auto":
+        config = resumed_config(options, flags)
+    if config.run.resume != "auto" or (folder / "metrics.json").exists():
+        require_same_options(folder, stored, config)
+    output = Path(config.run.output_dir) if config.run.output_dir else folder
+    if output.resolve() != folder.resolve():
+        return Start(config)
+    return Start(config, None, folder, [f"{folder}: no checkpoint there yet, the run begins again"], state)
+
+
+def read_flags(folder: Path) -> dict[str, Any]:
+    """Return the options that were typed when the run or the ablation in a folder began."""
+    content = read_json(folder / FLAGS_FILE, dict[str, Any])
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+
+
+def write_flags(log: RunLog, flags: dict[str, Any]) -> None:
+    log.write_json(FLAGS_FILE, {name: value for name, value in flags.items() if name not in ("output_dir", "resume")})
 
 
 def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
@@ -45,7 +102,8 @@ def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
     faults: list[str] = []
     for candidate in (last, previous_of(last)):
         try:
-            point = ResumePoint(candidate, read_resumable(candidate))
+            state = folder_state(candidate.parent)
+            point = ResumePoint(candidate, read_resumable(candidate), state)
             return point, [f"{fault}; going on from the checkpoint before it" for fault in faults]
         except UserError as error:
             faults.append(str(error))
@@ -113,9 +171,9 @@ def different_options(stored: Config, config: Config) -> list[str]:
     return differences
 
 
-def resumed_config(point: ResumePoint, flags: dict[str, Any]) -> Config:
-    """Return the stored options, below what the user named."""
-    stored = asdict(stored_config(point.content))
+def resumed_config(options: dict[str, Any], flags: dict[str, Any]) -> Config:
+    """Return the stored ``options``, below what the user named."""
+    stored = asdict(stored_config({"config": options}))
     replaced = {"output_dir", "resume", "files"} | ({"gpu", "device"} if {"gpu", "device"} & set(flags) else set())
     run = {name: value for name, value in stored["run"].items() if name not in replaced}
     return make_config(flags, stored | {"run": run})
@@ -124,12 +182,9 @@ def resumed_config(point: ResumePoint, flags: dict[str, Any]) -> Config:
 def continued_folder(point: ResumePoint | None, config: Config) -> Path | None:
     """Return the run folder to go on in; None where a new one is made, which is how to leave a read-only folder."""
     output = Path(config.run.output_dir) if config.run.output_dir else None
-    if point is not None:
-        return point.folder if output is None or output.resolve() == point.folder.resolve() else None
-    if config.run.resume == "auto" and output is not None and (output / "config.json").exists():
-        results = ("last.pt", previous_of(Path("last.pt")).name, "metrics.json")
-        return None if any((output / name).exists() for name in results) else output  # ended before it saved anything
-    return None
+    if point is None:
+        return None
+    return point.folder if output is None or output.resolve() == point.folder.resolve() else None
 
 
 def is_complete(point: ResumePoint, config: Config) -> bool:

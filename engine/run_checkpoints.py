@@ -16,10 +16,11 @@ from dataloader.clips import Views
 from engine.optim import StoredLearning, restore_optimizer, restore_scaler, restore_schedule
 from engine.options import Config
 from engine.session import Session
-from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, save_checkpoint, to_full
+from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, previous_of, save_checkpoint, to_full
 from utils.errors import UserError, about
 from utils.json_files import Number, Range
 
+LAST = "last.pt"
 Count = Annotated[int, Range(0, 10**9)]
 TOWERS = ("image_encoder", "text_encoder", "token_embedding")  # of CLIP: in its file already
 
@@ -84,6 +85,7 @@ class ResumePoint:
 
     path: Path
     content: dict[str, Any]
+    state: "FolderState"  # of the run folder, before the checkpoint was read
 
     @property
     def folder(self) -> Path:
@@ -94,13 +96,29 @@ class ResumePoint:
 class Start:
     """What a training starts with.
 
-    ``folder``: the run folder that it goes on in, None where a new one is made; ``messages``: for the user.
+    ``folder``: the run folder that it goes on in, None where a new one is made; ``messages``: for the user; ``state``:
+    of the folder when it was chosen.
     """
 
     config: Config
     resume_point: ResumePoint | None = None
     folder: Path | None = None
     messages: Sequence[str] = ()
+    state: "FolderState" = ()
+
+    def is_current(self) -> bool:
+        """Return whether the folder is as it was chosen; another process may have worked there until it was locked."""
+        return self.folder is None or folder_state(self.folder) == self.state
+
+
+FolderState = tuple[tuple[str, int, int, int], ...]
+
+
+def folder_state(folder: Path) -> FolderState:
+    """Return which files that say how far a run is are in its folder, and which versions of them."""
+    names = (LAST, previous_of(Path(LAST)).name, "metrics.json")
+    stats = [(name, (folder / name).stat()) for name in names if (folder / name).exists()]
+    return tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 
 def checkpoint_facts(
@@ -178,7 +196,7 @@ class RunCheckpoints:
             },
             "train_list": self.order,
         }
-        save_checkpoint(self._content(state, progress) | resumable, self.folder / "last.pt", keep_previous=True)
+        save_checkpoint(self._content(state, progress) | resumable, self.folder / LAST, keep_previous=True)
 
     def restore(self, point: ResumePoint, best: dict[str, Any], steps: int) -> Progress:
         """Restore everything as it was when ``point`` was saved; return the progress.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,9 @@ from engine.options import Config
 from utils.distributed import SINGLE_PROCESS, Group, is_launched, join, leave, local_rank
 from utils.errors import UserError, first_line
 from utils.runlog import QuietLog, RunLog, open_run, reopen_run
+
+if TYPE_CHECKING:
+    from engine.run_checkpoints import Start
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,10 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, folder: Path | None = None) -> Iterator[Session]:
+def open_session(config: Config, start: "Start | None" = None) -> Iterator[Session]:
     """Open a run on its device; after a mistake before there is any result its empty run folder is removed.
 
-    ``folder``: of a run that goes on.
+    ``start``: of a training, which may go on in a folder. At the end of the block the run is complete.
     """
     device, device_warning = choose_device(config.run.device, config.run.gpu, local_rank() if is_launched() else None)
     tf32_warning = use_device(device, config.optim.tf32)
@@ -44,15 +48,24 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
             f"--batch-size {config.optim.batch_size}: {group.world} processes share it, so it must be a multiple of "
             f"{group.world}"
         )
-    log = open_log(config, folder, group)
+    log = open_log(config, start, group)
     try:
         for warning in filter(None, (device_warning, amp_warning, tf32_warning, *warnings_of(config))):
             log.warn(warning, "setting")
+        for message in () if start is None else start.messages:
+            log.say(f"warning: {message}")  # no fact of the run, whose results are the same
         if group.world > 1:
             log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is that of all together")
         with plain_words(config):
             yield Session(device, amp, log, group)
-    except (UserError, OSError):
+        log.complete()
+    except UserError:
+        log.discard_if_empty()
+        raise
+    except OSError:
+        if not log.folder.is_dir():
+            state = "a file is in its place" if log.folder.exists() else "it is gone"
+            raise UserError(f"run folder {log.folder}: {state}; nothing more is written") from None
         log.discard_if_empty()
         raise
     finally:
@@ -60,14 +73,19 @@ def open_session(config: Config, folder: Path | None = None) -> Iterator[Session
     leave()  # not after an error: NCCL would wait for what the other processes will never send
 
 
-def open_log(config: Config, folder: Path | None, group: Group) -> RunLog:
+def open_log(config: Config, start: "Start | None", group: Group) -> RunLog:
     """Return the log of the run folder, which the first process makes; the other processes stay silent."""
     log = None
     if group.is_main:
-        if folder is not None:
-            log = reopen_run(folder)
-        else:
+        if start is None or start.folder is None:
             log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
+        else:
+            log = reopen_run(start.folder)
+            if not start.is_current():
+                log.close()
+                raise UserError(f"{start.folder}: another process has just worked on this run; give the command again")
+            if start.resume_point is None:  # ended before it saved anything; its options may be other ones now
+                log.write_json("config.json", asdict(config))
     name = group.broadcast(str(log.folder) if log else None)
     return log or QuietLog(Path(name))
 

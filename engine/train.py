@@ -58,9 +58,7 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         return {}
     classes = run_classes(config)
     model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
-    with open_session(config, start.folder) as session:
-        for message in start.messages:
-            session.log.warn(message)
+    with open_session(config, start) as session:
         if config.model.init_from and resume_point is None:
             summary, *tensors = checkpoints.initial_weights(model, config)
             session.log.say(summary)
@@ -218,7 +216,7 @@ class Trainer(Loop):
         loader = self.watch(evaluation_loader(self.config, clips, self.views, self.session))
         if is_sharing():
             loader = features.final_loader(loader, self.task.model, clips, self.views, self.config, self.session)
-        self.log.write_text(RUN_HASH, f"{self.hash}\n")  # before the scores, which make the run complete
+        self.log.write_text(RUN_HASH, f"{self.hash}\n")
         metrics = score_and_write(
             self.task, loader, clips, self.views, self.config, self.session, split, self.selected_on, calibrated
         )

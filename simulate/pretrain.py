@@ -146,7 +146,7 @@ def pretrain(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         weights = log.folder / "mini_clip.safetensors"
         save_clip(clip, weights)  # before the scores, so that no error there loses them
         scores = retrieval(clip, stills, session.device, config.run.seed)
-        log.write_metrics(scores | {"seconds": round(time.time() - log.started)})
+        log.keep_metrics(scores | {"seconds": round(time.time() - log.started)})
         log.say(f"held-out persons, {HELD_OUT} of each kind: " + ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
         log.say(f"weights: {weights} ({weights.stat().st_size / 1e6:.1f} MB)")
         target = config.pretrain.clip_out

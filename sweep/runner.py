@@ -4,7 +4,6 @@ A sweep is a folder with one folder per run. Stopped at any moment, ``--resume F
 not repeated, and the run that was stopped continues from its last checkpoint.
 """
 
-import json
 import shlex
 import signal
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 from engine.config import make_config
 from engine.options import Config
-from engine.resume import different_options
+from engine.resume import different_options, read_flags, write_flags
 from engine.run_hash import finished_runs, run_hash, stored_hash
 from engine.series import stored_series
 from engine.shared import sharing
@@ -35,9 +34,8 @@ from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
 from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError
-from utils.runlog import RunLog, open_run, reopen_run, safe_name
+from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name
 
-FLAGS_FILE = "given.json"  # the options of an ablation that were typed; all others follow from them
 Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
 
 
@@ -79,7 +77,7 @@ def ablate(config: Config, flags: Options) -> dict[str, Any]:
         runs, refusals = plan_ablation(config, flags)
     check_runs(runs)
     with open_sweep(config, folder) as log:
-        log.write_json(FLAGS_FILE, {k: value for k, value in flags.items() if k not in ("output_dir", "resume")})
+        write_flags(log, flags)
         if caches:
             because = "the image encoder is frozen, so all variants read its features"
             log.say(f"--cache-features is on: {because} (--no-cache-features)")
@@ -155,6 +153,7 @@ def open_sweep(config: Config, folder: Path | None) -> Iterator[RunLog]:
     try:
         with sharing():
             yield log
+        log.complete()
     except (Interrupted, KeyboardInterrupt) as interruption:
         if config.run.mode not in ("train", "ablate"):
             raise
@@ -202,13 +201,11 @@ def reasons_against_resuming(folder: Path, config: Config) -> list[str]:
 
 def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
     """Return config and flags of an ablation, with those of this command added: they may name variants and seeds."""
-    file = folder / FLAGS_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        first_flags = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    except (OSError, ValueError, AttributeError):
+        first_flags = read_flags(folder)
+    except UserError as error:
         raise UserError(
-            f"{file}: damaged; begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
+            f"{error}; begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
         ) from None
     flags = first_flags | {name: value for name, value in flags.items() if name != "resume"}
     config = make_config(flags)

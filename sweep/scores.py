@@ -118,7 +118,7 @@ def write_seeds(log: RunLog, finished: list[FinishedRun], config: Config) -> Met
         print_classifiers(log, metrics)
     else:
         metrics |= number_metrics(log, {run.folder.name: run.metrics for run in finished})
-    log.write_metrics(metrics)
+    log.keep_metrics(metrics)
     log.say(f"folder of the {len(finished)} runs: {log.folder}")
     return metrics
 

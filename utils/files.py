@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ EMPTY_CHECKSUM = "0" * 16  # in a file that is not sealed yet
 METADATA_BYTES = 4 * 2**20  # that are searched for it
 ROW_BYTES = 8 * 509  # no divisor of the pages of a disk, so that two exchanged pages give another sum
 _STORED = re.compile(rb'(?:":"|\x12\x10)([0-9a-f]{16})')  # what follows the name in JSON, and in an ONNX file
+PART = ".part"  # ends the name of a file that is being written
 
 
 @contextmanager
@@ -24,22 +25,45 @@ def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None
     """Yield a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
 
     A reader sees the old file or the new one, never half of one. After an error or Ctrl-C the old file is untouched and
-    no temporary file is left. With ``flush`` the file is on the disk when it gets its name, so that it survives a loss
-    of power as well. ``keep_as`` is the name that the old file gets instead of being replaced.
+    no temporary file is left. An error of the disk names ``path``. With ``flush`` the file is on the disk when it gets
+    its name, so that it survives a loss of power as well. ``keep_as`` is the name that the old file gets instead of
+    being replaced.
     """
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(path.name + PART)
     try:
-        yield temporary
-        if flush:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        if keep_as is not None and path.exists():
-            os.replace(path, keep_as)
-        os.replace(temporary, path)
-        if flush:
-            sync_folder(path.parent)
+        with naming(path, temporary):
+            yield temporary
+            if flush:
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+            if keep_as is not None and path.exists():
+                os.replace(path, keep_as)
+            os.replace(temporary, path)
+            if flush:
+                sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # the folder was replaced by a file: nothing is left there
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an ``OSError`` of the block name ``path`` where it names no file, as after a write, or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename in (str(temporary), temporary):
+            error.filename = str(path)
+        raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files that killed commands left in a run folder, but not those of other runs below it."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink() and not (entry / "config.json").exists():
+            remove_parts(entry)
+        elif entry.name.endswith(PART) and entry.is_file():
+            entry.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,31 +1,40 @@
 """The run folder: config, log, metrics of every epoch, TensorBoard. Everything later reads these files alone."""
 
-import contextlib
+import itertools
 import json
 import math
 import os
 import re
+import socket
 import sys
 import time
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, reason_of
-from utils.files import write_text
+from utils.files import acquire_lock, naming, remove_parts, write_text
+
+FLAGS_FILE = "given.json"  # the options that were typed; all others follow from them
+LOCK = "run.lock"  # is there while a process works on the run, and empty
+BEGINNING = {"config.json", "log.txt", FLAGS_FILE, LOCK}  # files of a run that has not computed anything
 
 
 class RunLog:
     """Writes to the run folder and to the screen."""
 
-    _metrics: dict[str, Any] | None = None  # as they were written
+    _metrics: dict[str, Any] | None = None  # of a run that has its scores
+    _board: "EventFile | None" = None
+    _first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
 
     def __init__(self, folder: Path) -> None:
+        """Open the log of a run folder, which no other process can open until ``close`` or the end of this process."""
         self.folder = folder
         self.started = time.time()
+        self._lock = ExitStack()
+        self._lock.enter_context(acquire_lock(folder / LOCK, f"{folder}: another process is working on this run"))
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
-        self._board: Any = None
-        self._first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -36,12 +45,16 @@ class RunLog:
     def say(self, text: str) -> None:
         """Print a line and log it."""
         text = text.encode("utf-8", "backslashreplace").decode()
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # the reader of the screen, tee for one, is gone; the log goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.note(text)
 
     def note(self, text: str) -> None:
         """Log a line that is too long to print."""
-        self._log.write(text + "\n")
+        with naming(self.folder / "log.txt"):
+            self._log.write(text + "\n")
 
     def warn(self, text: str, kind: str = "") -> None:
         """Print a warning and keep it as a fact. ``kind`` is for readers that must know what it is about."""
@@ -49,17 +62,27 @@ class RunLog:
         warning = {"kind": kind, "text": text.encode("utf-8", "backslashreplace").decode()}
         if warning not in self.facts["warnings"]:
             self.facts["warnings"].append(warning)
-            if self._metrics is not None:
-                self.write_metrics(self._metrics)
 
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json with the facts of the run so far; it is written again when a warning comes later."""
+    def keep_metrics(self, metrics: dict[str, Any]) -> None:
+        """Keep the scores for ``complete``."""
         self._metrics = metrics
-        self.write_json("metrics.json", metrics | {"facts": self.facts})
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json, as it is read again: the scores, and the facts of the run so far."""
+        return json.loads(json.dumps((self._metrics or {}) | {"facts": self.facts}))
+
+    def complete(self) -> None:
+        """Write metrics.json of a run that has scores. It says that the run is complete, so every other file is there.
+
+        Whoever opens a run says when: at the end of its block, after which nothing is written any more.
+        """
+        if self._metrics is not None:
+            self.write_json("metrics.json", self.metrics)
 
     def epoch(self, values: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl, and send every number of it to TensorBoard."""
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with naming(self.folder / "metrics.jsonl"), open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         for name, value in values.items():
             if isinstance(value, (int, float)) and name != "epoch" and math.isfinite(value):
@@ -82,30 +105,74 @@ class RunLog:
         write_text(self.folder / name, text)
 
     @property
-    def board(self) -> Any:
-        """TensorBoard, imported with the first number, because the import takes a second or two."""
+    def board(self) -> "EventFile":
+        """What TensorBoard shows of the run."""
         if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_epoch)
+            self._board = EventFile(self.folder / "tensorboard", self._first_epoch)
             config = self.folder / "config.json"
             if config.exists():
                 self._board.add_text("config", as_code(config.read_text(encoding="utf-8")))
         return self._board
 
     def discard_if_empty(self) -> None:
-        """Remove a folder that holds nothing but this run's config and log."""
-        if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= {"config.json", "log.txt"}:
-            with contextlib.suppress(OSError):  # closing writes, and the disk may be full
-                self._log.close()
+        """Remove a folder that holds nothing but this run's options and log."""
+        if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= BEGINNING:
             for file in list(self.folder.iterdir()):
                 file.unlink()
             self.folder.rmdir()
 
     def close(self) -> None:
-        self._log.close()
-        if self._board is not None:
-            self._board.close()
+        """Close all files and let other processes in. Nothing is lost: every line was written when it came."""
+        for file in filter(None, (self._log, self._board)):
+            with suppress(OSError):  # closing tries once more to write what did not fit on a full disk
+                file.close()
+        with suppress(OSError):  # before the lock is released: who opened the file in between does not get the lock
+            (self.folder / LOCK).unlink(missing_ok=True)
+        self._lock.close()
+
+
+class EventFile:
+    """A file that TensorBoard reads. Every entry is written at once, by the thread that computes.
+
+    The writer of the library has a thread of its own, which on a full disk prints a traceback and lets the run wait.
+    """
+
+    _count = itertools.count()
+
+    def __init__(self, folder: Path, purge_step: int | None) -> None:
+        """``purge_step``: TensorBoard hides this step and later ones of the files that are there already."""
+        # here, with the first number, because the import takes a second or two
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard import summary
+
+        self._event, self._summary = Event, summary
+        folder.mkdir(exist_ok=True)
+        name = f"{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(self._count)}"
+        self.path = folder / f"events.out.tfevents.{name}"
+        self._records = RecordWriter(open(self.path, "wb"))
+        self._write(Event(file_version="brain.Event:2"))
+        if purge_step is not None:
+            self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self._write(self._event(step=step, summary=self._summary.scalar(name, value)))
+
+    def add_text(self, name: str, text: str) -> None:
+        self._write(self._event(summary=self._summary.text(name, text)))
+
+    def add_image(self, name: str, pixels: Any) -> None:
+        """``pixels``: (H, W, 3)"""
+        self._write(self._event(summary=self._summary.image(name, pixels, dataformats="HWC")))
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        with naming(self.path):
+            self._records.write(event.SerializeToString())
+            self._records.flush()
+
+    def close(self) -> None:
+        self._records.close()
 
 
 class QuietLog(RunLog):
@@ -136,9 +203,11 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
 
 
 def reopen_run(folder: Path) -> RunLog:
-    """Open the folder of a run that is resumed."""
+    """Open the folder of a run that is resumed, without what killed commands left half-written."""
     try:
-        return RunLog(folder)
+        log = RunLog(folder)
+        remove_parts(folder)
+        return log
     except OSError as error:
         raise UserError(f"run folder {folder}: {reason_of(error)}; go on elsewhere with --output-dir") from None
 

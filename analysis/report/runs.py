@@ -85,16 +85,17 @@ def distinct_names(paths: list[Path]) -> list[str]:
     return names
 
 
-def read_run(folder: Path, name: str | None = None) -> Run:
+def read_run(folder: Path, name: str | None = None, metrics: dict[str, Any] | None = None) -> Run:
+    """Return what a run folder holds. ``metrics``: of a run that has yet to write its metrics.json."""
     if folder.is_file():
         raise UserError(f"{folder}: a file; name the run folder that it is in")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a run folder, such as outputs/<name>-<time>")
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json, so it is no run folder")
-    if not (folder / "metrics.json").is_file():
+    if metrics is None and not (folder / "metrics.json").is_file():
         raise UserError(f"{folder}: no metrics.json: this run is not scored; finish it with --resume {folder}")
-    metrics = read_object(folder / "metrics.json")
+    metrics = read_object(folder / "metrics.json") if metrics is None else metrics
     groups = [group for group in read_object(folder / "config.json").values() if isinstance(group, dict)]
     mistakes, note = read_mistakes(folder, metrics)
     return Run(

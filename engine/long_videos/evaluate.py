@@ -25,6 +25,7 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.sequence import SIZES
 from utils.errors import UserError, about
+from utils.files import atomic_write
 from utils.text import plural
 
 if TYPE_CHECKING:  # the pictures' library takes a second to import
@@ -104,7 +105,7 @@ def score_and_write(
     if config.results.ci != "off":
         metrics, warnings = add_intervals(metrics, pooled, thresholds, groups), groups.doubts()
     metrics |= {"fold": int(config.data.fold), "videos": len(videos), "frames": sum(map(len, videos))}
-    log.write_metrics(metrics)
+    log.keep_metrics(metrics)
     log.say(f"\n{config.run.exper_name}: {len(videos)} validation videos of fold {config.data.fold}")
     log.say(score_lines(metrics))
     for warning in warnings:
@@ -165,8 +166,9 @@ def stored_thresholds(opened: Opened) -> list[float] | None:
 
 
 def open_table(path: Path, header: Sequence[str], files: ExitStack) -> Any:
-    """Return a writer of rows below ``header``; ``files`` closes the file."""
-    table = csv.writer(files.enter_context(open(path, "w", newline="", encoding="utf-8")), lineterminator="\n")
+    """Return a writer of rows below ``header``; ``files`` closes the file, which has its name only then."""
+    temporary = files.enter_context(atomic_write(path))
+    table = csv.writer(files.enter_context(open(temporary, "w", newline="", encoding="utf-8")), lineterminator="\n")
     table.writerow(header)
     return table
 

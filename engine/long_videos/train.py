@@ -47,11 +47,9 @@ def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
             print(f"{point.folder} is complete ({config.optim.epochs} epochs, scored)")
             return {}
     sets = read_video_sets(config)
-    with open_session(config, start.folder) as session:
+    with open_session(config, start) as session:
         if session.group.world > 1:
             raise UserError(f"--model sequence trains in one process, not in {session.group.world}")
-        for message in start.messages:
-            session.log.warn(message)
         session.log.say(describe_video_sets(sets))
         session.log.facts["data"] = video_set_facts(sets)
         trainer = SequenceTrainer(config, sets, session)

@@ -124,6 +124,21 @@ def test_curves_put_the_highest_value_highest():
     assert y1 - y3 == pytest.approx(y3 - y2, abs=0.02)
 
 
+def test_a_picture_is_the_old_one_until_it_is_whole(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    figure = plots.plt.figure()
+
+    def write_half(file, **_):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    figure.savefig = write_half
+    with pytest.raises(OSError, match="a.png") as error:
+        plots.save(figure, tmp_path / "a.png")
+    assert error.value.filename == str(tmp_path / "a.png")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.png", b"old")]
+
+
 def contrast(a, b):
     """WCAG's ratio of two colours' luminances."""
 

@@ -55,7 +55,7 @@ ACCEPTED = [
 ]
 NOT_READ_BY_REGRESSION = [
     "--train-annotation t.txt", "--normalize none", "--num-segments 8", "--cache-features", "--grad-clip 1",
-    "--resume auto", "--pack p", "--select-on val", "--finetune-visual",
+    "--pack p", "--select-on val", "--finetune-visual",
 ]  # fmt: skip
 
 

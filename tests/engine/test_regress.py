@@ -8,10 +8,13 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
+import engine.regress
 from analysis.metrics import agreement
+from benchmarks.kill import contents, differing
 from engine.config import make_config
 from engine.regress import cross_validate, fit_readout, predict_numbers, regression_loss, subject_folds
-from tests.support.tools import ROOT, error_of, run_ok
+from tests.support.resuming import crash, crash_run, on_call
+from tests.support.tools import ROOT, call, error_of, one_line, run_ok
 from utils.errors import UserError
 
 both_losses = pytest.mark.parametrize("loss", ["mse", "ccc"])
@@ -284,6 +287,24 @@ def test_a_caption_model_is_evaluated_as_it_was_scored(captioned, tiny_flags, fa
     assert (run.folder / "predictions.csv").read_text() == (captioned.folder / "predictions.csv").read_text()
 
 
+# -- stopped --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("writer", ["subject_folds", "write_regression", "save_regression", "write_model_card"])
+def test_a_killed_run_is_done_again_in_its_folder(regressed, captioned, scores, fast, tmp_path, writer, is_named):
+    flags = ["--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
+    words, folder = [*fast, *REGRESS, *flags, "--output-dir", str(tmp_path / "run")], tmp_path / "run"
+    crash_run(lambda patch: on_call(patch, engine.regress, writer, before=lambda _: crash()), *words)
+    assert not (folder / "metrics.json").exists()
+    again = ["--resume", str(folder)] if is_named else [*words, "--resume", "auto"]
+    assert f"{folder}: no checkpoint there yet" in call(*again).ok().out
+    assert differing(contents(folder), contents(regressed.folder)) == []
+    assert call(*again).ok().out == f"{folder} is complete\n"
+    other = [*again, "--lr", "0.5"]
+    assert "--lr" in one_line(call(*other)) and differing(contents(folder), contents(regressed.folder)) == []
+
+
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 
@@ -295,7 +316,7 @@ def command(captioned, scores, fast, tmp_path, capsys):
         folder = tmp_path / "run"
         words = ["--init-from", str(init or best_of(captioned)), "--targets", str(targets), *more]
         message = error_of([*fast, *REGRESS, *words, "--output-dir", str(folder)], capsys)
-        assert not (folder / "best.pt").exists() and not (folder / "metrics.json").exists()
+        assert not folder.exists()  # nothing stands in the way of the next try
         return message
 
     return run

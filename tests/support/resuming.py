@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.kill import outcome as tensors_and_predictions
+from benchmarks.kill import flatten
 from engine.methods.clip_caer import PromptTask
 from engine.train import Trainer
 from main import main
@@ -20,6 +20,7 @@ from models.clip_backbone import RANDOM_SHAPE
 from models.clip_towers import Clip
 from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import RANDOM_CLIP, Run, call, one_line, scores_of
+from utils.archive import read_archive
 
 RECIPE = """
 --num-segments 2 --batch-size 2 --accumulate 2 --epochs 3 --milestones 2 --optimizer AdamW --lr 3e-3 --seed 0
@@ -134,7 +135,12 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Return every tensor that a run ends in, its predictions and its history."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     history = [{name: value for name, value in line.items() if not name.startswith("seconds")} for line in lines]
-    return tensors_and_predictions(folder) | {"history": history, "metrics": scores_of(folder)}
+    values: dict[str, Any] = {"predictions": (folder / "predictions.csv").read_bytes()}
+    for name in ("best.pt", "last.pt"):
+        content = read_archive(folder / name)
+        for key in ("model", "learning", "best", "epoch"):
+            flatten(content.get(key), f"{name}/{key}", values)
+    return values | {"history": history, "metrics": scores_of(folder)}
 
 
 def assert_same_end(folder: Path, expected: Path) -> None:

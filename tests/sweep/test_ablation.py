@@ -141,21 +141,24 @@ def test_a_stopped_ablation_says_how_to_resume_and_ends_the_same(ablation, words
         assert (folder / name / "predictions.csv").read_bytes() == expected, name
 
 
-def test_a_run_that_ends_after_its_scores_is_complete(words, folder):
-    """The pictures of its mistakes are missing, and the ablation goes on."""
+def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
+    """The pictures of its mistakes are missing: it is scored again, and its epochs stay."""
     crash_run(without_pictures_of_mistakes, *words, *ABLATE, "adapter=none", "--output-dir", folder)
     before = training_times(folder)
-    assert list(before) == ["base/seed-0"] and (folder / "base/seed-0/metrics.json").exists()
-    assert "1 run trained, 1 done before" in resume(folder).out
+    assert list(before) == ["base/seed-0"] and not (folder / "base/seed-0/metrics.json").exists()
+    assert "2 runs trained, 0 done before" in resume(folder).out
     assert {name: training_times(folder)[name] for name in before} == before
+    assert all((folder / name / "mistakes/mistakes.json").exists() for name in training_times(folder))
 
 
 def test_scores_of_more_epochs_are_never_those_of_fewer(words, folder):
-    """A run that took another epoch and ended after its scores does not stand for the run that it was before."""
+    """A run that took another epoch and ended before its last file does not stand for the run that it was before."""
     run_ok([*words], folder)
     before = stored_hash(folder)
     crash_run(without_pictures_of_mistakes, "--resume", folder, "--epochs", "2")
-    assert (folder / "metrics.json").exists() and stored_hash(folder) != before
+    assert before is not None and stored_hash(folder) is None
+    run_ok(["--resume", str(folder), "--epochs", "2"], folder)
+    assert stored_hash(folder) not in (None, before)
 
 
 def test_more_seeds_and_variants_may_come(copy):

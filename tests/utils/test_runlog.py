@@ -31,8 +31,10 @@ def test_facts_are_stored_with_the_scores_also_warnings_that_come_later(tmp_path
     log.facts["best"] = {"epoch": 2, "epochs": 3}
     assert not (tmp_path / "run/metrics.json").exists()
     scores = {"uar": 50.0}
-    log.write_metrics(scores)
+    log.keep_metrics(scores)
     log.warn("late")
+    assert not (tmp_path / "run/metrics.json").exists()
+    log.complete()
     log.close()
     content = json.loads((tmp_path / "run/metrics.json").read_text())
     warnings = [("data", "odd"), ("data", "lone \\udcff"), ("", "late")]
