@@ -25,11 +25,18 @@ def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool 
 
 def save_safetensors(content: dict[str, Any], path: Path) -> None:
     """Write the same checkpoint as safetensors, which has no pickle: all but the tensors is JSON in the header."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, {CONTENT: json.dumps(rest)})
+        except SafetensorError as error:  # what it makes of a full disk
+            raise RuntimeError(first_line(error)) from None
 
     rest = {key: value for key, value in content.items() if key != "model"}
     tensors = {name: tensor.contiguous() for name, tensor in content["model"].items()}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, {CONTENT: json.dumps(rest)}))
+    write_whole(path, write)
 
 
 def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
