@@ -14,7 +14,7 @@ from dataloader.paths import clip_key, resolve_path, slashes
 from utils.errors import OnFault, UserError, raise_error
 
 MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
-MOST_OUTSIDE = 1 / 3  # of a box: detectors reach over the edge where a face or a body is cut off
+MOST_OUTSIDE = 0.4  # of a box: detectors reach over the edge where a face or a body is cut off
 FEW_OUTSIDE = 0.03  # of the clips, at least 2: of more than that the boxes are of frames of another size
 CLIPS_COMPARED = 500  # of a run: their headers are read in a twentieth of a second
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
@@ -154,7 +154,7 @@ class BoxOutside:
 
 
 def boxes_outside(clips: list[Clip], boxes: FaceBoxes) -> tuple[list[BoxOutside], int]:
-    """Return the clips with a box that lies outside its frame by more than a third, and how many were compared.
+    """Return the clips with a box that lies outside its frame by more than 40 %, and how many were compared.
 
     Of every clip the box that reaches farthest is compared with the header of its frame. Clips without boxes, or
     without their frames on this disk, are left out.

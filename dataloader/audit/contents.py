@@ -221,7 +221,7 @@ def outside_findings(kind: str, split: str, clips: list[Clip], boxes: FaceBoxes)
     """Return the clips with boxes outside their frames: an error where they are so many that no run takes them."""
     outside, compared = boxes_outside(clips, boxes)
     examples = [f"{location(entry.clip)}: {entry}" for entry in outside]
-    text = f"{split}: {{clip}} with {kind} boxes that lie outside their frames by more than a third"
+    text = f"{split}: {{clip}} with {kind} boxes that lie outside their frames by more than 40 %"
     if is_other_size(outside, compared):
         return findings_of("boxes_size", f"{text}: they are of frames of another size", examples, split)
     return findings_of("box_outside", text, examples, split)

@@ -28,6 +28,10 @@ def faces(change):
     return lambda data: data.boxes("face", change)
 
 
+def bodies(box_of):
+    return lambda data: data.boxes("body", lambda boxes: {clip: box_of(clip) for clip in boxes})
+
+
 def no_glad(data):
     data.clips["train"] = [line for line in data.clips["train"] if line.endswith("0")]
 
@@ -97,6 +101,8 @@ PLANTS = [
     ("box_file", lambda data: (data.boxes("body"), writing("body.json", b"{")(data)), ["body.json, line 1"]),
     ("box_entry box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": [1]}), ["RAER/P3/008", "one box a frame"]),
     ("box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": {}}), ["test.txt, line 1: RAER/P3/008: 0%"]),
+    ("boxes_size", bodies(lambda clip: [40, 0, 90, 50] if "/P3/" in clip else [0, 0, 20, 20]), ["10 clips", "24 x 24"]),
+    ("box_outside", bodies(lambda clip: [0, 0, 20, 70] if "008" in clip else [0, 0, 20, 29]), ["line 1: RAER/P3/008"]),
     (
         "box_coverage",
         faces(lambda boxes: boxes | {key: {"1.png": [0, 0, 9, 9]} for key in boxes if "/P1/" in key}),
