@@ -1,5 +1,6 @@
 """Long videos as tensors: their frames for an image encoder, windows of their features for a sequence model."""
 
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,7 +22,7 @@ from utils.json_files import read_json
 
 BROKEN_NPY = (  # what numpy raises of a damaged header
     OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError, KeyError,
-    AttributeError, zipfile.BadZipFile,
+    AttributeError, tokenize.TokenError, zipfile.BadZipFile,
 )  # fmt: skip
 GRID = 3  # the family of random streams that moves the windows
 
@@ -114,7 +115,8 @@ def open_features(path: Path) -> np.ndarray:
     if not path.exists():
         raise UserError(f"{path}: no such file of features")
     try:
-        features = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+        with np.errstate(over="ignore"):  # of a damaged shape
+            features = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
     except BROKEN_NPY:
         features = None
     if not isinstance(features, np.memmap):  # an .npz is none
