@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import time
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,18 @@ from dataloader.classes import Classes, load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame, hash_files
 from dataloader.loader import Loader
-from dataloader.packed import FORMAT, INDEX, JOURNAL, STREAMS, changed_frame, digest, read_index, seal, stamps
+from dataloader.packed import (
+    FORMAT,
+    INDEX,
+    JOURNAL,
+    STREAMS,
+    changed_frame,
+    crop_checksum,
+    digest,
+    read_index,
+    seal,
+    stamps,
+)
 from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
@@ -202,8 +212,8 @@ class ClipCrops(Dataset):
 
 
 def checksums(crops: Iterable[np.ndarray]) -> str:
-    """Return the CRC-32 of every crop, four bytes each, in base64: one text is read faster than many numbers."""
-    return base64.b64encode(np.array([zlib.crc32(crop) for crop in crops], dtype="<u4").tobytes()).decode()
+    """Return the checksum of every crop, four bytes each, in base64: one text is read faster than many numbers."""
+    return base64.b64encode(np.array([crop_checksum(crop) for crop in crops], dtype="<u4").tobytes()).decode()
 
 
 def encode(square: np.ndarray, quality: int) -> np.ndarray:

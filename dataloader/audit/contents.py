@@ -28,6 +28,7 @@ from dataloader.boxes import (
 from dataloader.classes import Classes
 from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import UserError, reason_of
+from utils.files import open_regular
 from utils.runlog import progress_bar
 
 TINY = 16  # pixels: no face shows in less
@@ -142,7 +143,8 @@ def read_content(clip: Clip, quick: bool) -> ClipContent:
     for name in clip.frames:
         path = clip.folder / name
         try:
-            total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+            with open_regular(path) as file:
+                total.update(hashlib.blake2b(file.read(), digest_size=16).digest())
             sizes[frame_size(path)] += 1
         except OSError as error:
             is_complete = False  # clips that cannot be read are not equal to one another

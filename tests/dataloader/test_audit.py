@@ -1,5 +1,6 @@
 """python -m dataloader.audit: a set without a fault has no finding, each planted fault is found and nothing else is."""
 
+import os
 import shutil
 import signal
 import time
@@ -60,6 +61,11 @@ def cut_off(data):
     file.write_bytes(file.read_bytes()[:300])
 
 
+def pipe(data):
+    (data.folder("test", 5) / "2.png").unlink()
+    os.mkfifo(data.folder("test", 5) / "2.png")
+
+
 def broken_links(data):
     """Two clips of which nothing is left: nobody knows that they were the same."""
     for frame in [*data.folder("test", 5).iterdir(), *data.folder("test", 6).iterdir()]:
@@ -96,6 +102,7 @@ PLANTS = [
     ("unreadable", cut_off, ["P3/013/2.png"]),
     ("unreadable", lambda data: (data.folder("test", 5) / "2.png").write_bytes(b""), ["P3/013/2.png"]),
     ("unreadable", broken_links, ["6 frames", ".png: no such file"]),
+    ("unreadable", pipe, ["P3/013/2.png: no regular file"]),
     ("box_file", faces(lambda boxes: [1, 2]), ["face.json", "object keyed by clip"]),
     ("box_file", faces(lambda boxes: {"of another set": {"1.png": [0, 0, 9, 9]}}), ["face.json"]),
     ("box_file", lambda data: (data.boxes("body"), writing("body.json", b"{")(data)), ["body.json, line 1"]),
