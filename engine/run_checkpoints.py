@@ -157,8 +157,8 @@ class RunCheckpoints:
         before = content.get("frames")  # checkpoints of older versions lack it
         if None not in (before, self.frames) and before != self.frames:
             raise UserError(
-                f"{source}: the frames have changed since: their files hold something else than those that it was "
-                f"trained on; it cannot be continued"
+                f"{source}: the frames or features have changed since: their files hold something else than those "
+                f"that it was trained on; it cannot be continued"
             )
         if content["left_out"] != self.frozen:
             raise UserError(f"{source}: --clip-path holds other weights than the run was started with")

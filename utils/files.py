@@ -119,10 +119,12 @@ def remove_unfinished(folder: Path) -> None:
 
 def is_running(process: int) -> bool:
     """Return whether there is a process with this number; also True where that cannot be known."""
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # of another user; Windows has other numbers
+    except OSError:  # of another user
         return True
     return True

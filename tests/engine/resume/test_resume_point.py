@@ -209,7 +209,7 @@ class TestData:
             os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         before = [(stopped / name).read_bytes() for name in CHECKPOINTS]
         message = error_of(["--resume", str(stopped), "--root-dir", str(root)], capsys)
-        assert "last.pt: the frames have changed since" in message
+        assert "last.pt: the frames or features have changed since" in message
         assert [(stopped / name).read_bytes() for name in CHECKPOINTS] == before
 
     def test_a_copy_of_the_frames_is_taken(self, flags, stopped, uninterrupted, tmp_path):
