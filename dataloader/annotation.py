@@ -37,6 +37,11 @@ class Clip:
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
 
+    @property
+    def paths(self) -> list[Path]:
+        """The file of every frame."""
+        return [self.folder / name for name in self.frames]
+
 
 def read_annotation(
     file: str,

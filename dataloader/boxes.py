@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from dataloader.annotation import Clip
 from dataloader.classes import read_json
-from dataloader.frames import SUFFIXES
+from dataloader.frames import SUFFIXES, BadFrame, header_size
 from dataloader.paths import clip_key, resolve_path, slashes
 from utils.errors import OnFault, UserError, raise_error
 
 MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
+MOST_OUTSIDE = 0.4  # of a box: detectors reach over the edge where a face or a body is cut off
+FEW_OUTSIDE = 0.03  # of the clips, at least 2: of more than that the boxes are of frames of another size
+CLIPS_COMPARED = 500  # of a run: their headers are read in a twentieth of a second
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 FaceBoxes = dict[str, dict[str, Box]]  # {clip key: {frame file name: box}}
 
@@ -127,7 +132,79 @@ def face_hits(clips: list[Clip], boxes: FaceBoxes) -> HitRate:
 
 def body_hits(clips: list[Clip], boxes: dict[str, Box]) -> HitRate:
     """Count the clips that have a body box, and their frames."""
-    return replace(face_hits(clips, {key: SameBox(box) for key, box in boxes.items()}), kind="body")
+    return replace(face_hits(clips, every_frame(boxes)), kind="body")
+
+
+def every_frame(boxes: dict[str, Box]) -> FaceBoxes:
+    """Return the one box of each clip as that of each of its frames."""
+    return {key: SameBox(box) for key, box in boxes.items()}
+
+
+@dataclass(frozen=True)
+class BoxOutside:
+    """A clip, the box of it that reaches farthest, and the size of that box's frame, which it mostly leaves."""
+
+    clip: Clip
+    box: Box
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        (width, height), (_, _, right, bottom) = self.size, self.box
+        return f"frame {width} x {height}, box to {right:.0f} x {bottom:.0f}"
+
+
+def boxes_outside(clips: list[Clip], boxes: FaceBoxes) -> tuple[list[BoxOutside], int]:
+    """Return the clips with a box that lies outside its frame by more than 40 %, and how many were compared.
+
+    Of every clip the box that reaches farthest is compared with the header of its frame. Clips without boxes, or
+    without their frames on this disk, are left out.
+    """
+    outside, compared = [], 0
+    for clip in clips:
+        clip_boxes = boxes.get(clip.key, {})
+        with_box = [(clip_boxes[name], name) for name in clip.frames if name in clip_boxes]
+        if not with_box:
+            continue
+        box, name = max(with_box, key=lambda pair: (pair[0][2] + pair[0][3], pair[1]))
+        try:
+            size = header_size(clip.folder / name)
+        except BadFrame:  # reported where frames are read
+            continue
+        compared += 1
+        if share_inside(box, size) < 1 - MOST_OUTSIDE:
+            outside.append(BoxOutside(clip, box, size))
+    return outside, compared
+
+
+def share_inside(box: Box, size: tuple[int, int]) -> float:
+    """Return how much of the area of a box lies in a frame of this width and height."""
+    left, top, right, bottom = box
+    width, height = min(right, size[0]) - max(left, 0), min(bottom, size[1]) - max(top, 0)
+    return max(width, 0) * max(height, 0) / ((right - left) * (bottom - top))
+
+
+def is_other_size(outside: list[BoxOutside], compared: int) -> bool:
+    """Return whether so many boxes lie outside that they must be of frames of another size."""
+    return len(outside) > max(2, FEW_OUTSIDE * compared) or 0 < len(outside) == compared
+
+
+def require_inside(clips: list[Clip], boxes: FaceBoxes, flag: str) -> None:
+    """Raise an error where the boxes are of frames of another size than those on disk.
+
+    Compared is one clip, drawn by a fixed seed, of every stretch of the list.
+    """
+    with_boxes = [clip for clip in clips if boxes.get(clip.key)]
+    edges = np.linspace(0, len(with_boxes), min(CLIPS_COMPARED, len(with_boxes)) + 1).astype(int)
+    indexes = np.random.default_rng(0).integers(edges[:-1], edges[1:])
+    outside, compared = boxes_outside([with_boxes[index] for index in indexes], boxes)
+    if is_other_size(outside, compared):
+        farthest = max(outside, key=lambda entry: entry.box[2] + entry.box[3])
+        (width, height), (_, _, right, bottom) = farthest.size, farthest.box
+        raise UserError(
+            f"{flag}: {len(outside)} of {compared} clips have boxes outside their frames, such as {farthest.clip.id}: "
+            f"frame {width} x {height}, boxes reach {right:.0f} x {bottom:.0f}; take the frames that the boxes were "
+            f"found in, or scale the boxes to these"
+        )
 
 
 def middle_width(clips: list[Clip], boxes: FaceBoxes) -> float | None:

@@ -1,7 +1,9 @@
 """Long videos as tensors: their frames for an image encoder, windows of their features for a sequence model."""
 
+import tokenize
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
@@ -15,8 +17,20 @@ from dataloader.frame_labels import TASKS, lengthen, unlabelled
 from dataloader.frames import BadFrame, decode_frame
 from dataloader.loader import Batch
 from utils.errors import UserError
+from utils.files import checksum
+from utils.json_files import read_json
 
+BROKEN_NPY = (  # what numpy raises of a damaged header
+    OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError, KeyError,
+    AttributeError, tokenize.TokenError, zipfile.BadZipFile,
+)  # fmt: skip
 GRID = 3  # the family of random streams that moves the windows
+
+
+class FeatureIndex(TypedDict):
+    """What is read of the ``index.json`` that ``--mode cache`` writes beside features."""
+
+    checksums: dict[str, str]  # video → that of its file
 
 
 class VideoFrames(Dataset):
@@ -65,6 +79,8 @@ class FeatureSource:
     def __init__(self, videos: list[Video], folders: list[Path]) -> None:
         self.folders, self.widths = [Path(folder) for folder in folders], [0] * len(folders)
         self.present = {video.id: np.flatnonzero(~video.missing).astype(np.int32) for video in videos}
+        for folder in self.folders:
+            check_features(folder, [video.id for video in videos])
         for video in videos:
             for index, folder in enumerate(self.folders):
                 path = folder / f"{video.id}.npy"
@@ -96,12 +112,28 @@ def stand_ins(present: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 def open_features(path: Path) -> np.ndarray:
     """Return a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file of features")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file of features") from None
-    except (OSError, ValueError, EOFError):
-        raise UserError(f"{path}: cannot be read as a .npy file of numbers") from None
+        with np.errstate(over="ignore"):  # of a damaged shape
+            features = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+    except BROKEN_NPY:
+        features = None
+    if not isinstance(features, np.memmap):  # an .npz is none
+        raise UserError(f"{path}: cannot be read as a .npy file of numbers")
+    return features
+
+
+def check_features(folder: Path, ids: list[str]) -> None:
+    """Raise an error where a file is not the one that ``--mode cache`` wrote, as far as its index has checksums."""
+    try:
+        expected = read_json(folder / "index.json", FeatureIndex)["checksums"]
+    except UserError:
+        return  # of an older version, or features of another origin
+    for id in ids:
+        path = folder / f"{id}.npy"
+        if id in expected and path.is_file() and checksum(path) != expected[id]:
+            raise UserError(f"{path}: damaged, or not of the {folder / 'index.json'} beside it; run --mode cache again")
 
 
 def _feature_width(path: Path, video: Video) -> int:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, Dataset
 
 from dataloader.annotation import Clip
-from dataloader.boxes import HitRate, body_hits, face_hits, middle_width, read_body_boxes, read_face_boxes
+from dataloader.boxes import (
+    HitRate,
+    body_hits,
+    every_frame,
+    face_hits,
+    middle_width,
+    read_body_boxes,
+    read_face_boxes,
+    require_inside,
+)
 from dataloader.classes import list_classes
 from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.crops import MARGIN
@@ -38,6 +47,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         flat = classes is not None and classes.has_flat_boxes
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
         _report_hits(face_hits(clips, face), "--bounding-box-face", log)
+        require_inside(clips, face, "--bounding-box-face")
     elif not method_named(config.model.model).has_context:
         log.say("no --bounding-box-face: frames are taken as faces that are cropped already")
     elif streams != "context":
@@ -45,6 +55,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     if data.crop_body and streams != "face":
         body = read_body_boxes(data.bounding_box_body, data.root_dir)
         _report_hits(body_hits(clips, body), "--bounding-box-body", log)
+        require_inside(clips, every_frame(body), "--bounding-box-body")
     views = Views(
         segments=data.num_segments,
         duration=data.duration,

@@ -1,18 +1,20 @@
 """Features of a frozen image encoder, computed once for clips that are read again.
 
 ``--cache-features`` keeps every frame of a run's clips, float16, a folder of one array for each stream; its name is a
-hash of all that the features depend on, so another setting makes another folder, never a stale answer. The runs of a
+hash of all that the features depend on, so another setting makes another folder. Its ``index.json`` holds a hash of
+samples of the frames and a checksum of the features, so that neither a stale nor a damaged one is read. The runs of a
 sweep keep those of their test clips in memory: from the same encoder, in the same batches, of the same pixels.
 """
 
 import hashlib
 import json
-import os
+import math
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -21,16 +23,19 @@ from torch import Tensor, nn
 from dataloader.annotation import Clip
 from dataloader.clips import EveryFrame, Views
 from dataloader.loader import Loader
+from dataloader.sequences import open_features
 from dataloader.sources import open_source
 from dataloader.transforms import Augmentation, cached_variants
 from engine.device import join_batches, to_device, to_pixels
 from engine.methods import method_named
 from engine.options import Config
+from engine.run_checkpoints import hash_frames
 from engine.session import Session
 from engine.shared import remembered
 from utils.checkpoint import hash_tensors
 from utils.errors import UserError, reason_of
-from utils.files import write_json
+from utils.files import checksum, remove_unfinished, unfinished_name, write_json
+from utils.json_files import read_json
 from utils.runlog import progress_bar
 
 STREAMS = ("face", "context")
@@ -55,10 +60,18 @@ class FeatureCache:
     starts: dict[str, int]
 
 
+class CacheIndex(TypedDict):
+    """What ``index.json`` says of the features beside it; caches of older versions lack what is not required."""
+
+    frames: int
+    content: NotRequired[str | None]  # ``hash_frames`` of the clips
+    checksum: NotRequired[str]  # of features.npy
+
+
 def cache_features(
     config: Config, encoder: nn.Module, clips: list[Clip], views: Views, variants: int, session: Session
 ) -> FeatureCache:
-    """Read the cache of these clips, or make it.
+    """Read the cache of these clips, or make it where there is none, or where it is damaged or of other frames.
 
     With ``--amp`` it is made in that precision, as epochs without a cache would compute the same features.
     """
@@ -70,15 +83,55 @@ def cache_features(
         for stream in STREAMS
         if views.streams in ("both", stream)
     }
-    absent = {stream: folder for stream, folder in folders.items() if not (folder / "index.json").exists()}
+    rows = np.cumsum([0] + [len(clip.frames) for clip in clips])
+    shape, content = (len(augmentations), int(rows[-1]), encoder.proj.shape[1]), hash_frames(clips, views)
+    features = {}
+    for stream, folder in folders.items():
+        try:
+            features[stream] = read_cache(folder, shape, content)
+        except UserError as error:
+            session.log.warn(f"{error}: these features are made again")
+            _remove(folder, config)
+    absent = {stream: folder for stream, folder in folders.items() if features.get(stream) is None}
     if absent:
         absent_views = replace(views, streams="both" if len(absent) == 2 else next(iter(absent)))
         dataset = EveryFrame(clips, absent_views, augmentations, open_source(absent_views))
-        _write_clip_cache(absent, encoder, dataset, augmentations, config, session)
-    rows = np.cumsum([0] + [len(clip.frames) for clip in clips])
+        _write_clip_cache(absent, encoder, dataset, shape, content, augmentations, config, session)
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
-    features = {stream: np.load(folder / "features.npy", mmap_mode="r") for stream, folder in folders.items()}
-    return FeatureCache(features, starts)
+    features |= {stream: open_features(folder / "features.npy") for stream, folder in absent.items()}
+    return FeatureCache({stream: features[stream] for stream in folders}, starts)
+
+
+def read_cache(folder: Path, shape: tuple[int, int, int], content: str | None) -> np.ndarray | None:
+    """Return the features in ``folder`` by memory map, None where there is no such folder.
+
+    An error is raised where they are damaged, of another shape, or of frames with other contents than now.
+    """
+    if not folder.is_symlink() and not folder.exists():
+        return None
+    index = read_json(folder / "index.json", CacheIndex)
+    if index.get("content", content) != content:
+        raise UserError(f"{folder}: made of frames whose files have changed since")
+    file = folder / "features.npy"
+    features = open_features(file)
+    if features.shape != shape or features.dtype != np.float16:
+        raise UserError(f"{file}: holds {_size_text(features.shape)} numbers, expected {_size_text(shape)}")
+    if "checksum" in index and index["checksum"] != checksum(file):
+        raise UserError(f"{file}: damaged")
+    return features
+
+
+def _size_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _remove(folder: Path, config: Config) -> None:
+    try:
+        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+    except FileNotFoundError:  # another run was quicker
+        pass
+    except OSError as error:
+        raise UserError(f"--cache-dir {config.data.cache_dir}: {reason_of(error)}; name another folder") from None
 
 
 def cache_name(
@@ -123,26 +176,35 @@ def _write_clip_cache(
     folders: dict[str, Path],
     encoder: nn.Module,
     dataset: EveryFrame,
+    shape: tuple[int, int, int],
+    content: str | None,
     variants: list[Augmentation],
     config: Config,
     session: Session,
 ) -> None:
     """Write folders beside ``folders`` and rename them when complete: an interrupted run leaves no half cache."""
-    log, started, width = session.log, time.time(), encoder.proj.shape[1]
-    rows = sum(len(clip.frames) for clip in dataset.clips)
-    megabytes = rows * len(variants) * len(folders) * width * 2 / 1e6
-    log.say(f"features: {rows} frames x {len(variants)} variants x {len(folders)} streams, {megabytes:.0f} MB")
-    unfinished = {s: folder.with_name(f"{folder.name}.{os.getpid()}.part") for s, folder in folders.items()}
+    log, started, root = session.log, time.time(), Path(config.data.cache_dir)
+    size = len(folders) * math.prod(shape) * 2  # bytes
+    log.say(f"features: {shape[1]} frames x {shape[0]} variants x {len(folders)} streams, {size / 1e6:.0f} MB")
+    unfinished = {stream: unfinished_name(folder) for stream, folder in folders.items()}
     try:
-        arrays = {}
+        root.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(root)
+        free = shutil.disk_usage(root).free
+        if size > free:
+            raise UserError(
+                f"--cache-dir {root}: the features need {size / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; "
+                f"make room or name another folder"
+            )
+        with ExitStack() as stack:
+            files = {}
+            for stream, part in unfinished.items():
+                part.mkdir()
+                files[stream] = FeatureFile(stack.enter_context(open(part / "features.npy", "wb")), shape)
+            replaced = _fill(files, encoder, dataset, config, session)
         for stream, part in unfinished.items():
-            part.mkdir(parents=True)
-            shape = (len(variants), rows, width)
-            arrays[stream] = np.lib.format.open_memmap(part / "features.npy", "w+", np.float16, shape)
-        replaced = _fill(arrays, encoder, dataset, config, session)
-        for stream, part in unfinished.items():
-            arrays[stream].flush()
-            index = {"frames": rows, "variants": _as_dicts(variants), "replaced_frames": replaced}
+            index = {"frames": shape[1], "variants": _as_dicts(variants), "replaced_frames": replaced}
+            index |= {"content": content, "checksum": checksum(part / "features.npy")}
             write_json(part / "index.json", index)
             try:
                 part.rename(folders[stream])
@@ -159,17 +221,35 @@ def _write_clip_cache(
     log.say(f"features made in {time.time() - started:.0f} s; later runs with this encoder, data and boxes read them")
 
 
+class FeatureFile:
+    """A ``.npy`` file of features (V, rows, D) float16 that is written some rows at a time.
+
+    It is no memory map: where the disk is full, writing into a map kills the process, and ``write`` is an error.
+    """
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, int, int]) -> None:
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        self.file, self.shape, self.start = file, shape, file.tell()
+
+    def write(self, row: int, features: np.ndarray) -> None:
+        """Write (V, N, D) to the rows from ``row`` on."""
+        for variant, rows in enumerate(features.astype("<f2", copy=False)):
+            self.file.seek(self.start + (variant * self.shape[1] + row) * self.shape[2] * 2)
+            self.file.write(rows.tobytes())
+
+
 def _fill(
-    arrays: dict[str, np.ndarray], encoder: nn.Module, dataset: EveryFrame, config: Config, session: Session
+    files: dict[str, FeatureFile], encoder: nn.Module, dataset: EveryFrame, config: Config, session: Session
 ) -> int:
-    """Fill the array of each stream, clip after clip; return the number of unreadable frames."""
+    """Fill the file of each stream, clip after clip; return the number of unreadable frames."""
     loader = Loader(dataset, batch_size=None, num_workers=config.run.workers, pin_memory=session.pin_memory)
     row, replaced = 0, 0
     for item in progress_bar(loader, len(loader), "features"):
-        for stream, array in arrays.items():
+        for stream, file in files.items():
             V, N = item[stream].shape[:2]  # (V, N, 3, H, W)
             features = encode_pictures(encoder, item[stream].flatten(0, 1), config.data.normalize, session)
-            array[:, row : row + N] = features.reshape(V, N, -1)
+            file.write(row, features.reshape(V, N, -1))
         row += N
         replaced += item["replaced_frames"]
     return replaced

@@ -13,9 +13,11 @@ from torch import nn
 from dataloader.annotation import Clip, set_note
 from dataloader.classes import Classes
 from dataloader.clips import Views
+from dataloader.frames import hash_files
 from engine.optim import StoredLearning, restore_optimizer, restore_scaler, restore_schedule
 from engine.options import Config
 from engine.session import Session
+from engine.shared import remembered
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, previous_of, save_checkpoint, to_full
 from utils.errors import UserError, about
 from utils.json_files import Number, Range
@@ -156,11 +158,13 @@ class RunCheckpoints:
         selected_on: str,
         session: Session,
         face_width: float | None = None,
+        frames: str | None = None,
     ) -> None:
         """Prepare to save.
 
         ``learning``: what has a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
-        epochs depend on. ``face_width``: median width of the face boxes in pixels.
+        epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``: ``hash_frames`` of the
+        clips, or a hash of what a run reads in the place of frames.
         """
         self.model, self.learning, self.folder = model, learning, session.log.folder
         self.writes = session.group.is_main
@@ -169,7 +173,7 @@ class RunCheckpoints:
             for tower, tensors in ((tower, tensors_below(model, tower)) for tower in TOWERS)
             if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
         }
-        self.order = data
+        self.order, self.frames = data, frames
         self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
         self.about |= dataset_facts(config.data.root_dir, face_width)
 
@@ -195,6 +199,7 @@ class RunCheckpoints:
                 for name, part in self.learning.items()
             },
             "train_list": self.order,
+            "frames": self.frames,
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / LAST, keep_previous=True)
 
@@ -208,6 +213,12 @@ class RunCheckpoints:
         if content["train_list"] != self.order:
             raise UserError(
                 f"{source}: the lists or boxes are not those that it was trained on; it cannot be continued"
+            )
+        before = content.get("frames")  # checkpoints of older versions lack it
+        if None not in (before, self.frames) and before != self.frames:
+            raise UserError(
+                f"{source}: the frames or features have changed since: their files hold something else than those "
+                f"that it was trained on; it cannot be continued"
             )
         if content["left_out"] != self.frozen:
             raise UserError(f"{source}: --clip-path holds other weights than the run was started with")
@@ -289,3 +300,11 @@ def hash_data(clips: list[Clip], views: Views) -> str:
         caption = [] if clip.caption is None else [clip.caption]
         digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *caption]).encode())
     return digest.hexdigest()
+
+
+def hash_frames(clips: list[Clip], views: Views) -> str | None:
+    """Return a hash of samples of the clips' frame files; None where a pack stands in for them, which has its own."""
+    if views.pack:
+        return None
+    frames = tuple((clip.folder, clip.frames) for clip in clips)
+    return remembered("frame contents", frames, lambda: hash_files([path for clip in clips for path in clip.paths]))

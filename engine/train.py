@@ -24,7 +24,7 @@ from engine.methods.base import ClipTask
 from engine.model import build_model
 from engine.optim import build_schedule, describe_groups
 from engine.options import Config
-from engine.run_checkpoints import RunCheckpoints, Start, hash_data
+from engine.run_checkpoints import RunCheckpoints, Start, hash_data, hash_frames
 from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
 from engine.session import Session, open_session
@@ -113,10 +113,10 @@ class Trainer(Loop):
         self.waiting = WaitingAdvice(config, session, decodes="train" not in caches)
         learning = {"optimizer": self.step.optimizer, "schedule": self.schedule, "scaler": self.step.scaler}
         clips = [*splits.train, *self.splits.get(watched, [])]  # what the epochs read
-        data = hash_data(clips, views)
+        data, frames = hash_data(clips, views), hash_frames(clips, views)
         width = middle_width(splits.train, views.face_boxes)
         self.checkpoints = RunCheckpoints(
-            config, task.model, learning, classes, shape, data, self.selected_on, session, width
+            config, task.model, learning, classes, shape, data, self.selected_on, session, width, frames
         )
 
     def _cache(self, splits: Splits, views: Views) -> "dict[str, FeatureCache]":

@@ -1,19 +1,21 @@
 """``--mode cache``: features of every frame of long videos, float16, as ``<cache-dir>/<video>.npy``.
 
-Their ``index.json`` states which encoder and which files they come from. A video that is in the index is not read
-again, so that an interrupted run goes on where it was; the folder refuses another encoder, size or normalisation.
+Their ``index.json`` states which encoder and which files they come from, and a checksum of each. A video that is in the
+index is not read again unless its frames or its features have changed, so that an interrupted run goes on where it was;
+the folder refuses another encoder, size or normalisation.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from torch import nn
 
 from dataloader.affwild import Video, describe_videos, find_frames_dir, read_every_video, read_other_videos
+from dataloader.frames import hash_files
 from dataloader.loader import Loader
 from dataloader.sequences import VideoFrames, stand_ins
 from engine.checkpoints import open_checkpoint
@@ -22,12 +24,27 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors
+from utils.command import writing_to
+from utils.distributed import is_launched
 from utils.errors import UserError, reason_of
-from utils.files import atomic_write, write_json
+from utils.files import acquire_lock, atomic_write, checksum, write_json
+from utils.json_files import read_json
 from utils.runlog import progress_bar
 from utils.text import plural
 
 CHUNK = 128  # frames in one item of the loader
+MOST_HASHED = 200  # frames of a video, of the thousands that it has
+LOCK = "index.lock"
+
+
+class VideoIndex(TypedDict):
+    """``index.json`` of a cache; those of older versions lack what is not required."""
+
+    key: str
+    encoder: NotRequired[str]
+    videos: dict[str, str]  # a hash of names, sizes and times of each video's frames
+    contents: NotRequired[dict[str, str]]  # a hash of samples of those frames
+    checksums: NotRequired[dict[str, str]]  # of each video's .npy
 
 
 @dataclass(frozen=True)
@@ -46,29 +63,43 @@ class FrameEncoder:
         return hashlib.sha256(settings.encode()).hexdigest()[:20]
 
 
-def cache(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
+def cache(config: Config, flags: dict[str, Any]) -> VideoIndex:
     """Cache all videos below ``--root-dir`` and return the index. ``flags``: options that the user passed."""
     if config.data.root_dir is None:
         raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
+    if is_launched():
+        raise UserError("--mode cache is one process's work: start it without torchrun")
     encoder = open_encoder(config, flags)
     root, folder = Path(config.data.root_dir), Path(config.data.cache_dir)
     videos = read_every_video(root)
     unlabelled = read_other_videos(find_frames_dir(root), {video.id for video in videos})
-    index = open_index(folder, encoder)
-    with open_session(config) as session:
-        session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
-        if unlabelled:
-            names = f"{plural(len(unlabelled), 'video')} without labels ({unlabelled[0].id} for one)"
-            session.log.say(f"and {names}: for --mode predict")
-        videos += unlabelled
-        encoder.tower.to(session.device).eval()
-        waiting = [video for video in videos if not _is_cached(video, folder, index)]
-        session.log.say(f"{plural(len(videos) - len(waiting), 'video')} in {folder} already, {len(waiting)} to go")
-        for number, video in enumerate(waiting, 1):
-            features = encode_video(video, encoder, config, session, f"{video.id} ({number}/{len(waiting)})")
-            _write_video(folder, video, features, index)
-        session.log.say(f"{folder}: features of {encoder.tower.proj.shape[1]} numbers for --features {folder}")
+    with writing_to("--cache-dir", str(folder)):
+        lock = acquire_lock(folder / LOCK, f"--cache-dir {folder}: another process is writing there")
+    with lock:
+        index = open_index(folder, encoder)
+        for path in [*folder.glob("*.npy.part"), folder / "index.json.part"]:  # of a killed process: we hold the lock
+            path.unlink(missing_ok=True)
+        with open_session(config) as session:
+            session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
+            if unlabelled:
+                names = f"{plural(len(unlabelled), 'video')} without labels ({unlabelled[0].id} for one)"
+                session.log.say(f"and {names}: for --mode predict")
+            _cache_videos([*videos, *unlabelled], encoder, folder, index, config, session)
+    (folder / LOCK).unlink(missing_ok=True)
     return index
+
+
+def _cache_videos(
+    videos: list[Video], encoder: FrameEncoder, folder: Path, index: VideoIndex, config: Config, session: Session
+) -> None:
+    encoder.tower.to(session.device).eval()
+    waiting = [video for video in videos if not _is_cached(video, folder, index)]
+    session.log.say(f"{plural(len(videos) - len(waiting), 'video')} in {folder} already, {len(waiting)} to go")
+    for number, video in enumerate(waiting, 1):
+        state = _stamp(video), _hash_frames(video)  # before frames are read, so that one that changes meanwhile shows
+        features = encode_video(video, encoder, config, session, f"{video.id} ({number}/{len(waiting)})")
+        _write_video(folder, video, features, state, index)
+    session.log.say(f"{folder}: features of {encoder.tower.proj.shape[1]} numbers for --features {folder}")
 
 
 def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
@@ -85,25 +116,33 @@ def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
     return FrameEncoder(tower, checkpoint.shape.image_size, stored.data.normalize, str(path))
 
 
-def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
+def open_index(folder: Path, encoder: FrameEncoder) -> VideoIndex:
     """Return what a cache folder holds; an empty index where it is new."""
+    path = folder / "index.json"
+    if not path.exists():
+        return {"key": encoder.key, "encoder": encoder.name, "videos": {}, "contents": {}, "checksums": {}}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        key, _ = index["key"], dict(index["videos"])
-    except FileNotFoundError:
-        return {"key": encoder.key, "encoder": encoder.name, "videos": {}}
-    except OSError as error:
-        raise UserError(f"--cache-dir {folder}: {reason_of(error)}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}/index.json: damaged; remove it, and its videos are read again") from None
-    if key != encoder.key:
+        index = read_json(path, VideoIndex)
+    except UserError:
+        raise UserError(f"{path}: damaged; remove it, and its videos are read again") from None
+    if index["key"] != encoder.key:
         raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({index.get('encoder')}); name another")
-    return index
+    return {"contents": {}, "checksums": {}} | index
 
 
-def _is_cached(video: Video, folder: Path, index: dict[str, Any]) -> bool:
-    return index["videos"].get(video.id) == _stamp(video) and (folder / f"{video.id}.npy").exists()
+def _is_cached(video: Video, folder: Path, index: VideoIndex) -> bool:
+    """Return whether the features of a video are there, undamaged, and of frames that have not changed since."""
+    path, content = folder / f"{video.id}.npy", index["contents"].get(video.id)
+    if index["videos"].get(video.id) != _stamp(video) or not path.is_file():
+        return False
+    if content is not None and content != _hash_frames(video):
+        return False
+    expected = index["checksums"].get(video.id)
+    return expected is None or expected == checksum(path)
+
+
+def _hash_frames(video: Video) -> str:
+    return hash_files([video.folder / name for name in video.files if name], most=MOST_HASHED)
 
 
 def _stamp(video: Video) -> str:
@@ -137,15 +176,16 @@ def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: S
     return features[stand_ins(np.flatnonzero(is_present), np.arange(len(features)))]
 
 
-def _write_video(folder: Path, video: Video, features: np.ndarray, index: dict[str, Any]) -> None:
-    """Write the features of a video, and after them its entry in the index."""
+def _write_video(folder: Path, video: Video, features: np.ndarray, state: tuple[str, str], index: VideoIndex) -> None:
+    """Write the features of a video, and after them its entry in the index, with the ``state`` of its frames."""
     if not np.isfinite(features).all():
         raise UserError(f"{video.id}: its features do not fit into half precision, or the encoder is broken")
     path = folder / f"{video.id}.npy"
     try:
         with atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.save(file, features)
-        index["videos"][video.id] = _stamp(video)
+        index["videos"][video.id], index["contents"][video.id] = state
+        index["checksums"][video.id] = checksum(path)
         write_json(folder / "index.json", index)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({reason_of(error)}); what was there before is untouched") from None

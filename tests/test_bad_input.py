@@ -1,6 +1,7 @@
 """A user's mistake ends in one line that names what and where, exit status 2, before the first training step."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -139,8 +140,11 @@ class TestUnreadableFrames:
         message = refused([*words, "--workers", workers])
         assert "P900/000/2.jpg" in message and "--on-bad-frame skip" in message
 
-    def test_a_file_that_is_no_image_is_named_before_the_first_step(self, words, tmp_path, refused):
-        (tmp_path / "RAER/P901/000/3.jpg").write_text("no image")
+    @pytest.mark.parametrize("kind", ["a text", "a pipe"])
+    def test_a_file_that_is_no_image_is_named_before_the_first_step(self, words, tmp_path, refused, kind):
+        frame = tmp_path / "RAER/P901/000/3.jpg"
+        frame.unlink()
+        frame.write_text("no image") if kind == "a text" else os.mkfifo(frame)
         message = refused(words)
         assert "P901/000/3.jpg" in message and "--on-bad-frame" in message
 

@@ -78,10 +78,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write tensors and texts, with a checksum over all bytes of the file."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, path, (metadata or {}) | {CHECKSUM: EMPTY_CHECKSUM})
+    try:
+        save_file(contiguous, path, (metadata or {}) | {CHECKSUM: EMPTY_CHECKSUM})
+    except SafetensorError as error:  # what it makes of a full disk
+        raise RuntimeError(first_line(error)) from None
     seal(path)
 
 

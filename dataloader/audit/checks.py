@@ -14,9 +14,10 @@ from dataloader.classes import Classes
 from utils.text import plural
 
 KINDS = {  # of findings, by severity
-    "error": "list line label clip same_name two_labels clip_shared content_shared unreadable box_file box_entry",
+    "error": "list line label clip same_name two_labels clip_shared content_shared unreadable box_file box_entry "
+    "boxes_size",
     "warning": "person_shared class_missing few_clips frame_count clip_repeated content_repeated box_coverage "
-    "tiny_frames",
+    "box_outside tiny_frames",
     "note": "frame_order frame_gaps sizes_change persons_unknown",
 }
 SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}

@@ -15,10 +15,20 @@ import numpy as np
 
 from dataloader.annotation import Clip
 from dataloader.audit.checks import MAX_EXAMPLES, Finding, Splits, findings_of, location
-from dataloader.boxes import HitRate, SameBox, middle_width, read_body_boxes, read_face_boxes
+from dataloader.boxes import (
+    FaceBoxes,
+    HitRate,
+    boxes_outside,
+    every_frame,
+    is_other_size,
+    middle_width,
+    read_body_boxes,
+    read_face_boxes,
+)
 from dataloader.classes import Classes
 from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import UserError, reason_of
+from utils.files import open_regular
 from utils.runlog import progress_bar
 
 TINY = 16  # pixels: no face shows in less
@@ -133,7 +143,8 @@ def read_content(clip: Clip, quick: bool) -> ClipContent:
     for name in clip.frames:
         path = clip.folder / name
         try:
-            total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+            with open_regular(path) as file:
+                total.update(hashlib.blake2b(file.read(), digest_size=16).digest())
             sizes[frame_size(path)] += 1
         except OSError as error:
             is_complete = False  # clips that cannot be read are not equal to one another
@@ -193,7 +204,7 @@ def audit_boxes(
         if kind == "face":
             boxes = read_face_boxes(file, root, classes.has_flat_boxes, faults.append)
         else:  # a body box is that of every frame
-            boxes = {key: SameBox(box) for key, box in read_body_boxes(file, root, faults.append).items()}
+            boxes = every_frame(read_body_boxes(file, root, faults.append))
     except UserError as fault:
         findings = findings_of("box_file", f"{kind} boxes cannot be read", [str(fault)])
         return [_cover(kind, split, clips, {}, classes) for split, clips in splits.items()], findings
@@ -203,7 +214,19 @@ def audit_boxes(
     if any(coverage.clips for coverage in coverages) and not any(coverage.frames_with_box for coverage in coverages):
         text = f"{kind} boxes: no frame of any list has one; do the keys name the same clips and frames?"
         return coverages, [*findings, Finding("box_file", text, None, 1, (file,))]
+    for split, clips in splits.items():
+        findings += outside_findings(kind, split, clips, boxes)
     return coverages, findings + [finding for coverage in coverages for finding in coverage.findings()]
+
+
+def outside_findings(kind: str, split: str, clips: list[Clip], boxes: FaceBoxes) -> list[Finding]:
+    """Return the clips with boxes outside their frames: an error where they are so many that no run takes them."""
+    outside, compared = boxes_outside(clips, boxes)
+    examples = [f"{location(entry.clip)}: {entry}" for entry in outside]
+    text = f"{split}: {{clip}} with {kind} boxes that lie outside their frames by more than 40 %"
+    if is_other_size(outside, compared):
+        return findings_of("boxes_size", f"{text}: they are of frames of another size", examples, split)
+    return findings_of("box_outside", text, examples, split)
 
 
 def _cover(kind: str, split: str, clips: list[Clip], boxes: dict[str, Any], classes: Classes) -> Coverage:

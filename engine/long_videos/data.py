@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.affwild import FRAME_FOLDERS, Video, describe_videos, read_task_sets
+from dataloader.frames import hash_files
 from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from dataloader.sequences import FeatureSource, WindowDataset
@@ -71,6 +72,12 @@ def hash_video_sets(sets: VideoSets) -> str:
         for task in sorted(video.labels):
             digest.update(video.labels[task].tobytes())
     return digest.hexdigest()
+
+
+def hash_features(sets: VideoSets) -> str:
+    """Return a hash of samples of the features of all videos."""
+    ids = dict.fromkeys(video.id for video in [*sets.train, *sets.validation])
+    return hash_files([folder / f"{id}.npy" for folder in sets.features.folders for id in ids])
 
 
 def training_windows(sets: VideoSets, config: Config, session: Session) -> tuple[Loader, ClipOrder]:

@@ -18,6 +18,7 @@ from engine.epoch_scores import RunningScore
 from engine.long_videos.data import (
     VideoSets,
     describe_video_sets,
+    hash_features,
     hash_video_sets,
     read_video_sets,
     training_windows,
@@ -86,7 +87,9 @@ class SequenceTrainer(Loop):
         learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
         classes = Classes(tuple(self.task.names), 0, {}, "the labels")
         data, selected_on = hash_video_sets(sets), config.optim.select_on
-        self.checkpoints = RunCheckpoints(config, model, learning, classes, {}, data, selected_on, session)
+        self.checkpoints = RunCheckpoints(
+            config, model, learning, classes, {}, data, selected_on, session, frames=hash_features(sets)
+        )
 
     def run_epoch(self, epoch: int) -> None:
         started = time.time()

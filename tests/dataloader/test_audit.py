@@ -1,5 +1,6 @@
 """python -m dataloader.audit: a set without a fault has no finding, each planted fault is found and nothing else is."""
 
+import os
 import shutil
 import signal
 import time
@@ -28,6 +29,10 @@ def faces(change):
     return lambda data: data.boxes("face", change)
 
 
+def bodies(box_of):
+    return lambda data: data.boxes("body", lambda boxes: {clip: box_of(clip) for clip in boxes})
+
+
 def no_glad(data):
     data.clips["train"] = [line for line in data.clips["train"] if line.endswith("0")]
 
@@ -54,6 +59,11 @@ def copied(split, number):
 def cut_off(data):
     file = data.folder("test", 5) / "2.png"
     file.write_bytes(file.read_bytes()[:300])
+
+
+def pipe(data):
+    (data.folder("test", 5) / "2.png").unlink()
+    os.mkfifo(data.folder("test", 5) / "2.png")
 
 
 def broken_links(data):
@@ -92,11 +102,14 @@ PLANTS = [
     ("unreadable", cut_off, ["P3/013/2.png"]),
     ("unreadable", lambda data: (data.folder("test", 5) / "2.png").write_bytes(b""), ["P3/013/2.png"]),
     ("unreadable", broken_links, ["6 frames", ".png: no such file"]),
+    ("unreadable", pipe, ["P3/013/2.png: no regular file"]),
     ("box_file", faces(lambda boxes: [1, 2]), ["face.json", "object keyed by clip"]),
     ("box_file", faces(lambda boxes: {"of another set": {"1.png": [0, 0, 9, 9]}}), ["face.json"]),
     ("box_file", lambda data: (data.boxes("body"), writing("body.json", b"{")(data)), ["body.json, line 1"]),
     ("box_entry box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": [1]}), ["RAER/P3/008", "one box a frame"]),
     ("box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": {}}), ["test.txt, line 1: RAER/P3/008: 0%"]),
+    ("boxes_size", bodies(lambda clip: [40, 0, 90, 50] if "/P3/" in clip else [0, 0, 20, 20]), ["10 clips", "24 x 24"]),
+    ("box_outside", bodies(lambda clip: [0, 0, 20, 70] if "008" in clip else [0, 0, 20, 29]), ["line 1: RAER/P3/008"]),
     (
         "box_coverage",
         faces(lambda boxes: boxes | {key: {"1.png": [0, 0, 9, 9]} for key in boxes if "/P1/" in key}),

@@ -5,10 +5,24 @@ import pickle
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from dataloader import pack
 from dataloader.annotation import Clip
-from dataloader.boxes import body_hits, face_hits, middle_width, nearest_boxes, read_body_boxes, read_face_boxes
+from dataloader.boxes import (
+    body_hits,
+    boxes_outside,
+    every_frame,
+    face_hits,
+    middle_width,
+    nearest_boxes,
+    read_body_boxes,
+    read_face_boxes,
+    require_inside,
+    share_inside,
+)
 from dataloader.paths import clip_key
+from tests.support.tools import error_of
 from utils.errors import UserError
 
 NAME, KEY = "RAER/images/Library/P1/001", "images/Library/P1/001"
@@ -141,3 +155,82 @@ def test_the_middle_width_counts_frames_that_are_read():
     boxes = {"a": {"1.jpg": (0, 0, 10, 5), "2.jpg": (5, 0, 35, 5), "3.jpg": (0, 0, 50, 5), "9.jpg": (0, 0, 900, 5)}}
     assert middle_width([clip], boxes) == 30.0
     assert middle_width([clip], {"b": boxes["a"]}) is None and middle_width([], boxes) is None
+
+
+# boxes and the size of frames
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory) -> list[Clip]:
+    """40 clips of two frames of 128 x 72."""
+    root = tmp_path_factory.mktemp("filmed")
+    names = [f"P{n // 4}/{n:03d}" for n in range(40)]
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for frame in ("1.png", "2.png"):
+            Image.new("RGB", (128, 72)).save(root / name / frame)
+    return [Clip(name, root / name, ("1.png", "2.png"), 2, 0, name) for name in names]
+
+
+def boxes_of(clips: list[Clip], *boxes) -> dict:
+    """One box for each clip, the given ones by turns, in its second frame."""
+    return {clip.key: {"2.png": boxes[index % len(boxes)]} for index, clip in enumerate(clips)}
+
+
+def test_boxes_of_another_resolution_are_refused_with_both_sizes(filmed):
+    faces = boxes_of(filmed, (30, 20, 50, 40), (130, 40, 150, 60), (170, 85, 190, 105))  # of 192 x 108
+    with pytest.raises(UserError, match="^--bounding-box-face: .* of 40 clips .*128 x 72, boxes reach 190 x 105; "):
+        require_inside(filmed, faces, "--bounding-box-face")
+    bodies = every_frame({clip.key: (60, 10, 250, 140) for clip in filmed})
+    with pytest.raises(UserError, match="--bounding-box-body: 40 of 40 .* 250 x 140"):
+        require_inside(filmed, bodies, "--bounding-box-body")
+
+
+def test_boxes_over_the_edge_and_a_few_outside_are_taken(filmed):
+    near = boxes_of(filmed, (100, 40, 134, 75), (-9, -9, 40, 30), (0, 0, 128, 72), (100, 20, 140, 50))
+    require_inside(filmed, near, "--bounding-box-face")
+    require_inside(filmed, near | boxes_of(filmed[:2], (300, 10, 320, 30)), "--bounding-box-face")
+    with pytest.raises(UserError, match="3 of 40"):
+        require_inside(filmed, near | boxes_of(filmed[:3], (300, 10, 320, 30)), "--bounding-box-face")
+    outside, compared = boxes_outside(filmed, near | boxes_of(filmed[:2], (300, 10, 320, 30)))
+    assert [entry.clip for entry in outside] == filmed[:2] and compared == 40
+    assert "frame 128 x 72, box to 320 x 30" in str(outside[0])
+
+
+def test_a_box_counts_with_the_size_of_its_own_frame_and_frames_elsewhere_with_none(filmed, tmp_path):
+    (tmp_path / "c").mkdir()
+    Image.new("RGB", (128, 72)).save(tmp_path / "c/1.png")
+    Image.new("RGB", (400, 300)).save(tmp_path / "c/2.png")
+    mixed = [Clip("c", tmp_path / "c", ("1.png", "2.png"), 2, 0, "c")]
+    assert boxes_outside(mixed, {"c": {"1.png": (9, 9, 20, 20), "2.png": (300, 200, 350, 280)}}) == ([], 1)
+    packed = [Clip("away", tmp_path / "away", ("1.png",), 1, 0, "away")]
+    assert boxes_outside(packed, {"away": {"1.png": (900, 0, 950, 10)}}) == ([], 0)
+    require_inside(packed, {"away": {"1.png": (900, 0, 950, 10)}}, "--bounding-box-face")
+    require_inside(packed, {}, "--bounding-box-face")
+
+
+def test_the_share_inside_is_that_of_the_area():
+    assert share_inside((0, 0, 10, 10), (10, 10)) == 1 and share_inside((20, 0, 30, 10), (10, 10)) == 0
+    assert share_inside((5, -5, 15, 5), (10, 10)) == pytest.approx(0.25)
+
+
+def test_training_evaluation_and_packing_refuse_them(small_flags, scaled_boxes, tmp_path, capsys):
+    words = [*small_flags, "--bounding-box-face", str(scaled_boxes)]
+    for mode in ([], ["--mode", "zero-shot"]):
+        message = error_of([*words, *mode, "--output-dir", str(tmp_path / "run")], capsys)
+        assert "--bounding-box-face: " in message and "frame 160 x 120, boxes reach 300 x 180" in message
+    lists = small_flags[small_flags.index("--root-dir") :]
+    assert pack.main([*lists, "--bounding-box-face", str(scaled_boxes), "--out", str(tmp_path / "pack")]) == 2
+    assert "boxes reach 300 x 180" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scaled_boxes(small_flags, tmp_path) -> Path:
+    """The face boxes of the small set for frames three times as wide and high."""
+    root = Path(small_flags[small_flags.index("--root-dir") + 1])
+    boxes = json.loads((root / "annotation/face.json").read_text())
+    for frames in boxes.values():
+        frames.update({name: [3 * edge for edge in box] for name, box in frames.items()})
+    path = tmp_path / "scaled.json"
+    path.write_text(json.dumps(boxes))
+    return path

@@ -1,13 +1,25 @@
 """Frame files: numeric order, only images, RGB bit-equal to PIL's, and one plain line about what cannot be read."""
 
 import io
+import os
+import socket
 from itertools import permutations
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.frames import BadFrame, decode_frame, find_unreadable, jpeg_size, list_frames, numeric_key, read_frame
+from dataloader.frames import (
+    BadFrame,
+    decode_frame,
+    find_unreadable,
+    hash_files,
+    header_size,
+    jpeg_size,
+    list_frames,
+    numeric_key,
+    read_frame,
+)
 from dataloader.video import upright
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], dtype=np.uint8)
@@ -162,3 +174,45 @@ def test_the_quick_look_finds_what_does_not_begin_like_an_image(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     bad = [tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "gone.png"]
     assert find_unreadable([*images, *bad]) == bad
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "socket"])
+def test_what_is_no_regular_file_is_a_bad_frame_and_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "1.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")  # which has no end
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(path))
+    for read in (decode_frame, read_frame, header_size, jpeg_size):
+        with pytest.raises(BadFrame, match="1.jpg: cannot be read as an image"):
+            read(path)
+    assert find_unreadable([path]) == [path] and hash_files([path]) == hash_files([tmp_path / "missing.jpg"])
+
+
+def test_the_hash_of_files_sees_their_sizes_and_three_blocks(tmp_path):
+    path, size = tmp_path / "f.jpg", 100_000
+    path.write_bytes(bytes(size))
+    hashes = {hash_files([path])}
+    for at in (0, 4095, size // 2, size - 1):
+        path.write_bytes(bytes(at) + b"x" + bytes(size - at - 1))
+        hashes.add(hash_files([path]))
+    path.write_bytes(bytes(size - 1))
+    assert len(hashes | {hash_files([path])}) == 6
+    os.utime(path, (1, 1))
+    assert hash_files([path]) == hash_files([path, path], most=1) != hash_files([path, path])
+    for size in (0, 1, 4096, 9000, 12288, 12289):  # small files are hashed whole
+        path.write_bytes(bytes(size))
+        before = hash_files([path])
+        path.write_bytes(bytes(size // 3) + b"x" + bytes(max(size - size // 3 - 1, 0)))
+        assert hash_files([path]) != before
+
+
+def test_the_header_states_the_size(tmp_path):
+    (tmp_path / "f.jpg").write_bytes(jpeg()[:900])  # nothing but the header is read
+    Image.fromarray(NOISE).save(tmp_path / "f.png")
+    assert header_size(tmp_path / "f.jpg") == header_size(tmp_path / "f.png") == (121, 90)

@@ -3,14 +3,16 @@
 import json
 import os
 import pickle
+import random
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from dataloader import pack
+from dataloader import pack, packed
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
@@ -19,6 +21,7 @@ from dataloader.packed import Pack, open_pack
 from tests.support.forked import Forked
 from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import error_of, run_main
+from utils.errors import UserError
 
 SIZE = 64
 RUN = f"--clip-path random --image-size {SIZE} --num-segments 4 --batch-size 4 --workers 0 --device cpu".split()
@@ -258,6 +261,10 @@ def change_list(edit):
     return change
 
 
+def unsealed(index: bytes) -> bytes:
+    return b"{" + index.partition(b", ")[2]
+
+
 def edit_pack(file, edit):
     return lambda root: (root.parent / "pack" / file).write_bytes(edit((root.parent / "pack" / file).read_bytes()))
 
@@ -274,11 +281,17 @@ def edit_pack(file, edit):
         (lambda root: None, ["--decode", "scaled"], "made with --decode exact"),
         (edit_pack("index.json", lambda text: text.replace(b'"format": 1', b'"format": 7', 1)), [], "format 7"),
         (
-            edit_pack("index.json", lambda text: text.replace(b'size": 64', b'size": 32')),
+            edit_pack("index.json", lambda text: unsealed(text).replace(b'size": 64', b'size": 32')),
             [],
             "made with --image-size 32",
         ),
-        (edit_pack("index.json", lambda text: text[:-100]), [], "not the index of a pack"),
+        (
+            edit_pack("index.json", lambda text: text.replace(b'size": 64', b'size": 32')),
+            [],
+            "index.json: damaged; make the pack again",
+        ),
+        (edit_pack("index.json", lambda text: text[:-100]), [], "index.json: damaged"),
+        (edit_pack("index.json", lambda text: b'{"format": 1}'), [], "not the index of a pack"),
         (edit_pack("crops-000.bin", lambda content: content[:1000]), [], "1000 bytes"),
         (edit_pack("crops-000.bin", lambda content: bytes(len(content))), [], "crops-000.bin: damaged at images/"),
         (lambda root: (root.parent / "pack/index.json").unlink(), [], "index.json: no such file"),
@@ -295,3 +308,65 @@ def test_times_alone_are_no_change(copy, packs):
     for frame in copy.glob("RAER/**/*.png"):
         os.utime(frame, (1, 1))
     assert open_pack(str(packs["jpeg"])).check(*clips_and_views(copy)) == 0
+
+
+def as_before(folder: Path) -> Path:
+    """Turn a pack into one of a version without checksums."""
+    content = json.loads((folder / "index.json").read_text())
+    del content["digest"]
+    for entry in content["clips"]:
+        del entry["checksums"]
+    (folder / "index.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["raw", "jpeg"])
+def test_every_flipped_byte_of_crops_that_are_read_is_noticed(root, packs, tmp_path, kind):
+    out, (clips, views) = shutil.copytree(packs[kind], tmp_path / "pack"), clips_and_views(root)
+    crops, rng = out / "crops-000.bin", random.Random(0)
+    sound, entries = crops.read_bytes(), json.loads((out / "index.json").read_text())["clips"]
+    for _ in range(60):
+        at = rng.randrange(len(sound))
+        crops.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << rng.randrange(8)]) + sound[at + 1 :])
+        entry = next(entry for entry in entries if entry["offset"] <= at < entry["offset"] + entry["bytes"])
+        clip = next((clip for clip in clips if clip.key == entry["key"]), None)
+        if clip is not None:
+            dataset = ClipDataset([clip], replace(views, segments=NUM_FRAMES), Pack(str(out)))
+            with pytest.raises(UserError, match=f"crops-000.bin: damaged at {clip.key}; make the pack again"):
+                dataset[0, 0, 0]
+    crops.write_bytes(sound)
+
+
+def test_every_flipped_byte_of_an_index_is_noticed(packs, tmp_path):
+    out, rng = shutil.copytree(packs["jpeg"], tmp_path / "pack"), random.Random(0)
+    sound = (out / "index.json").read_bytes()
+    for at in [0, 5, 20, 77, 78, *(rng.randrange(len(sound)) for _ in range(100))]:
+        (out / "index.json").write_bytes(sound[:at] + bytes([sound[at] ^ 1 << rng.randrange(8)]) + sound[at + 1 :])
+        if at >= len('{"digest": "'):  # before that an index may read like one of an older version, and is sound
+            with pytest.raises(UserError):
+                Pack(str(out))
+
+
+@pytest.mark.parametrize("kind", ["raw", "jpeg"])
+def test_a_pack_without_checksums_is_read_as_before(flags, root, packs, tmp_path, kind, capsys):
+    out, (clips, views) = as_before(shutil.copytree(packs[kind], tmp_path / "pack")), clips_and_views(root)
+    assert open_pack(str(out)).check(clips, views) == 0
+    items = [ClipDataset(clips, views, Pack(str(folder)))[0, 0, 1] for folder in (out, packs[kind])]
+    assert all(torch.equal(items[0][stream], items[1][stream]) for stream in ("face", "context"))
+    make(flags, out, kind)
+    assert "already holds this pack" in capsys.readouterr().out
+
+
+def test_a_crop_is_checked_once_in_a_process(root, packs, monkeypatch):
+    clips, views = clips_and_views(root)
+    dataset, lengths, checksum = ClipDataset(clips, views, Pack(str(packs["raw"]))), [], packed.crop_checksum
+    monkeypatch.setattr(packed, "crop_checksum", lambda data: lengths.append(len(data)) or checksum(data))
+    for _ in range(2):
+        dataset[0, 0, 0]
+    assert len(lengths) == 2 * views.segments
+
+
+def test_a_pipe_in_the_place_of_an_index_is_refused(packs, tmp_path):
+    os.mkfifo(tmp_path / "index.json")
+    with pytest.raises(UserError, match="index.json: no regular file"):
+        Pack(str(tmp_path))

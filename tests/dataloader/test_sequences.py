@@ -1,5 +1,7 @@
 """Windows of features: which rows they hold, what stands in for missing frames, and which frames they cover."""
 
+import contextlib
+import os
 import pickle
 from pathlib import Path
 
@@ -97,6 +99,53 @@ def test_features_that_do_not_fit(array, expected, tmp_path):
     with pytest.raises(UserError) as error:
         FeatureSource([make_video("first", 7), make_video("v", 5)], [tmp_path])
     assert expected in str(error.value) and str(tmp_path / "v.npy") in str(error.value)
+
+
+def npy(header: str) -> bytes:
+    """Return a ``.npy`` file with any header and room for 5 x 3 numbers."""
+    text = header.encode("latin1")
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(60)
+
+
+HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 3), }\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy(HEADER.replace("(5, 3)", shape))
+        for shape in ("(5, 3", "5", "(-5, -3)", "(5, -3)", "(4294967296, 4294967296)", "(5, 10**9)", "(5.0, 3)", "'5'")
+    ]
+    + [npy(HEADER.replace("'<f4'", kind)) for kind in ("'O'", "'<f3'", "'f99999999'", "None", "[('a', 'O')]", "'\xff'")]
+    + [npy(text) for text in ("", "{}", "(" * 5000, "[" * 90, "{'descr': 1}", HEADER.replace("False", "2"))]
+    + [npy(HEADER)[:-1], npy(HEADER)[:9], b"PK\x03\x04" + bytes(60), b"PK\x05\x06" + bytes(18)],
+)
+def test_a_damaged_header_is_one_line(content, tmp_path):
+    (tmp_path / "v.npy").write_bytes(content)
+    with pytest.raises(UserError, match="v.npy: cannot be read as a .npy file of numbers"):
+        FeatureSource([make_video("v", 5)], [tmp_path])
+
+
+def test_a_header_with_any_byte_flipped_is_one_line_or_fits(tmp_path):
+    sound, path = npy(HEADER), tmp_path / "v.npy"
+    for at in range(len(sound) - 60):
+        for bit in (0, 3, 6):
+            path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << bit]) + sound[at + 1 :])
+            with contextlib.suppress(UserError):
+                FeatureSource([make_video("v", 5)], [tmp_path])
+
+
+def test_a_pipe_in_the_place_of_features_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "v.npy")
+    with pytest.raises(UserError, match="v.npy: cannot be read"):
+        FeatureSource([make_video("v", 5)], [tmp_path])
+
+
+def test_an_index_of_another_origin_is_ignored(tmp_path):
+    store(tmp_path, "v", 5)
+    for content in ("[]", "{", '{"videos": {"v": "x"}}', '{"checksums": {"other": "0"}}'):
+        (tmp_path / "index.json").write_text(content)
+        FeatureSource([make_video("v", 5)], [tmp_path])
 
 
 def test_features_that_are_not_finite_are_found_where_they_are_read(tmp_path):

@@ -2,6 +2,10 @@
 
 import json
 import os
+import resource
+import shutil
+import socket
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +26,8 @@ from models.clip_backbone import load_clip
 from tests.support import affect, tiny
 from tests.support.tools import error_of, run_main
 from utils.checkpoint import hash_tensors
+from utils.errors import UserError
+from utils.files import acquire_lock
 from utils.runlog import RunLog
 
 
@@ -162,6 +168,119 @@ def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
     assert not folders(tmp_path)
 
 
+def copy_of(small, tmp_path):
+    """The small set with files of its own."""
+    clips, views, encoder = small
+    root = shutil.copytree(views.root, tmp_path / "copy")
+    clips = [replace(clip, folder=root / clip.folder.relative_to(views.root)) for clip in clips]
+    return clips, replace(views, root=str(root)), encoder
+
+
+def test_frames_replaced_with_size_and_time_kept_are_encoded_again(small, tmp_path, capsys):
+    clips, views, encoder = copied = copy_of(small, tmp_path)
+    make(copied, tmp_path)
+    first = folders(tmp_path)
+    assert "changed since" not in capsys.readouterr().out
+    Image.new("RGB", (160, 120), (250, 10, 10)).save(tmp_path / "red.png")
+    frame = clips[0].frame_path(2)
+    stat, red = frame.stat(), (tmp_path / "red.png").read_bytes()
+    frame.write_bytes(red + bytes(stat.st_size - len(red)))  # a PNG ends before its zeros
+    os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    cache = make(copied, tmp_path)
+    assert "files have changed since: these features are made again" in capsys.readouterr().out
+    with torch.inference_mode():
+        expected = encoder(pixels_of(clips[0], 2))[0].numpy()
+    np.testing.assert_allclose(cache.features["face"][0, cache.starts[clips[0].id] + 2], expected, atol=5e-3)
+    assert folders(tmp_path) == first  # in the place of the old ones
+
+
+def damage(name, change):
+    return lambda folder: change(folder / name)
+
+
+def flip_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 4
+    path.write_bytes(data)
+
+
+def pipe_instead(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGES = {
+    "truncated": damage("features.npy", lambda path: os.truncate(path, path.stat().st_size - 100)),
+    "longer": damage("features.npy", lambda path: path.write_bytes(path.read_bytes() + b"x")),
+    "empty": damage("features.npy", lambda path: path.write_bytes(b"")),
+    "missing": damage("features.npy", lambda path: path.unlink()),
+    "zeros": damage("features.npy", lambda path: np.save(path, np.zeros_like(np.load(path)))),
+    "one byte": damage("features.npy", flip_byte),
+    "another shape": damage("features.npy", lambda path: np.save(path, np.load(path)[:, :-1])),
+    "a broken header": damage(
+        "features.npy", lambda path: path.write_bytes(path.read_bytes().replace(b"shape", b"\xffha"))
+    ),
+    "a pipe": damage("features.npy", pipe_instead),
+    "an index cut": damage("index.json", lambda path: os.truncate(path, 20)),
+    "no index": damage("index.json", lambda path: path.unlink()),
+    "another index": damage("index.json", lambda path: path.write_text("[]")),
+    "a file": lambda folder: (shutil.rmtree(folder), folder.write_bytes(b"")),
+    "a broken link": lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_cache_is_made_again(small, tmp_path, name, capsys):
+    whole = make(small, tmp_path).features["face"].copy()
+    (folder,) = (folder for folder in folders(tmp_path) if folder.name.startswith("face-"))
+    DAMAGES[name](folder)
+    capsys.readouterr()
+    again = make(small, tmp_path)
+    warning = capsys.readouterr().out
+    assert warning.count("warning: ") == 1 and "these features are made again" in warning and str(folder) in warning
+    assert np.array_equal(again.features["face"], whole) and len(folders(tmp_path)) == 2
+    make(small, tmp_path)
+    assert "made again" not in capsys.readouterr().out
+
+
+def test_a_cache_of_an_older_version_is_read_as_before(small, tmp_path, monkeypatch):
+    expected = make(small, tmp_path).features["context"].copy()
+    for folder in folders(tmp_path):
+        index = json.loads((folder / "index.json").read_text())
+        del index["content"], index["checksum"]
+        (folder / "index.json").write_text(json.dumps(index))
+    nothing_is_encoded(monkeypatch)
+    assert np.array_equal(make(small, tmp_path).features["context"], expected)
+
+
+def test_a_full_disk_is_one_line_before_and_while_writing(small, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(feature_cache.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        with pytest.raises(UserError, match="^--cache-dir .*the features need 0 MB, the disk has 0 MB left; "):
+            make(small, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(UserError, match="^--cache-dir .*: file too large; name another folder"):
+            make(small, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not folders(tmp_path)
+
+
+def test_what_killed_runs_left_is_removed_and_what_others_write_is_not(small, tmp_path):
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    host, running = socket.gethostname(), os.getppid()
+    names = [f"face-x.{host}.{gone.pid}.part", f"face-x.{host}.{running}.part", f"face-x.elsewhere.{gone.pid}.part"]
+    for name in names:
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        (tmp_path / "cache" / name / "features.npy").touch()
+    make(small, tmp_path)
+    assert {path.name for path in folders(tmp_path) if path.suffix == ".part"} == set(names[1:])
+
+
 @pytest.mark.parametrize(("flag", "value", "off"), [("--random-crop", "0.5", "1"), ("--brightness", "0.2", "0")])
 def test_what_a_cache_cannot_hold_is_refused_by_name(flag, value, off, tmp_path, capsys):
     recipe = tmp_path / "published.args"
@@ -265,3 +384,63 @@ def test_videos_without_labels_are_cached_too(tmp_path):
     rows = np.load(tmp_path / "features/test_left.npy")
     assert len(rows) == 5 and np.array_equal(rows[1], rows[3]) and not np.array_equal(rows[3], rows[4])
     assert not (tmp_path / "features/empty.npy").exists()
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A set of its own whose videos are cached, and the flags of the command."""
+    root = write_videos(tmp_path / "set")
+    flags = flags_of(root, tmp_path / "features")
+    assert run_main(flags, tmp_path / "run").status == 0
+    return root, flags
+
+
+def read_again(flags, folder, monkeypatch):
+    """Return the videos that the command encodes."""
+    ids, encode_video = [], video_features.encode_video
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            video_features, "encode_video", lambda video, *rest: ids.append(video.id) or encode_video(video, *rest)
+        )
+        run = run_main(flags, folder)
+    assert run.status == 0, run.err
+    return ids
+
+
+def test_videos_with_changed_frames_or_damaged_features_are_read_again(two, tmp_path, monkeypatch):
+    root, flags = two
+    features = tmp_path / "features"
+    assert read_again(flags, tmp_path / "a", monkeypatch) == []
+    frame = sorted((root / "cropped_aligned/a").iterdir())[1]
+    stat, data = frame.stat(), bytearray(frame.read_bytes())
+    data[-3] ^= 1
+    frame.write_bytes(data)
+    os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    np.save(features / "d.npy", np.zeros_like(np.load(features / "d.npy")))
+    os.truncate(features / "e.npy", 100)
+    assert sorted(read_again([*flags, "--on-bad-frame", "skip"], tmp_path / "b", monkeypatch)) == ["a", "d", "e"]
+    index = json.loads((features / "index.json").read_text())
+    del index["contents"], index["checksums"]  # as an older version wrote it
+    (features / "index.json").write_text(json.dumps(index))
+    assert read_again(flags, tmp_path / "c", monkeypatch) == []
+
+
+def test_training_refuses_features_that_are_not_those_that_were_cached(two, tmp_path, capsys):
+    features = tmp_path / "features"
+    flags = f"--model sequence --task va --window 20 --stride 20 --device cpu --root-dir {two[0]} --features {features}"
+    np.save(features / "d.npy", np.zeros_like(np.load(features / "d.npy")))
+    message = error_of([*flags.split(), "--output-dir", str(tmp_path / "o")], capsys)
+    assert f"{features}/d.npy: damaged, or not of the {features}/index.json beside it" in message
+
+
+def test_one_process_writes_a_folder_and_what_a_killed_one_left_is_removed(two, tmp_path, capsys):
+    root, flags = two
+    features = tmp_path / "features"
+    for name in ("d.npy.part", "index.json.part"):
+        (features / name).touch()
+    (features / "face-x.host.1.part").mkdir()  # of a cache of clips, in the same folder
+    with acquire_lock(features / "index.lock", "locked"):
+        assert "another process is writing there" in error_of([*flags, "--output-dir", str(tmp_path / "o")], capsys)
+        assert (features / "d.npy.part").exists()
+    assert run_main(flags, tmp_path / "again").status == 0
+    assert {path.name for path in features.iterdir() if path.suffix in (".part", ".lock")} == {"face-x.host.1.part"}

@@ -1,6 +1,7 @@
 """--model sequence through the command line: trained, scored again, stopped and resumed, refused in one line."""
 
 import csv
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -97,9 +98,8 @@ def test_folders_of_features_stand_side_by_side(arguments, data, tmp_path):
     assert "12 features a frame" in wide.out
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 2)])
-def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, arguments, epoch, step):
-    """The signal of Ctrl-C comes while a step is computed."""
+def stop_at(monkeypatch, arguments, folder, epoch, step):
+    """Return a run that gets the signal of Ctrl-C while a step is computed."""
     update = SequenceTrainer.update
 
     def stopping(self, loss):
@@ -109,7 +109,12 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, ar
 
     with monkeypatch.context() as patch:
         patch.setattr(SequenceTrainer, "update", stopping)
-        stopped = run_main([*arguments, *LEARNING], tmp_path / "stopped")
+        return run_main([*arguments, *LEARNING], folder)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 2)])
+def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, arguments, epoch, step):
+    stopped = stop_at(monkeypatch, arguments, tmp_path / "stopped", epoch, step)
     assert stopped.status == 130 and "--resume" in stopped.err
     assert main(["--resume", str(stopped.folder)]) == 0
     for name in ("best.pt", "last.pt"):
@@ -117,6 +122,17 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, ar
         weights = zip(whole["model"].values(), resumed["model"].values(), strict=True)
         assert all(torch.equal(a, b) for a, b in weights) and whole["best"] == resumed["best"]
     assert run.metrics == stopped.metrics
+
+
+def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, monkeypatch, capsys):
+    features = Path(shutil.copytree(data[-1], tmp_path / "features"))
+    words = [*SMALL, *data[:-1], str(features)]
+    stopped = stop_at(monkeypatch, words, tmp_path / "stopped", 0, 0)
+    rows = np.load(features / "a.npy")
+    np.save(features / "a.npy", rows[::-1])
+    assert "last.pt: the frames or features have changed since" in error_of(["--resume", str(stopped.folder)], capsys)
+    np.save(features / "a.npy", rows)
+    assert main(["--resume", str(stopped.folder)]) == 0
 
 
 def test_a_complete_run_says_so_and_its_cosine_ends_where_it_was_planned(run, capsys):

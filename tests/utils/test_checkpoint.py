@@ -1,9 +1,11 @@
 """Checkpoints are written whole or not at all, and read without running what is in them."""
 
+import resource
+
 import pytest
 import torch
 
-from utils.checkpoint import halve_where_exact, load_checkpoint, save_checkpoint, to_full
+from utils.checkpoint import halve_where_exact, load_checkpoint, save_checkpoint, save_safetensors, to_full
 from utils.errors import UserError
 
 CONTENT = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "epoch": 3, "names": ["a", "b"], "best": {"uar": 1.5}}
@@ -67,3 +69,17 @@ def test_only_tensors_that_lose_nothing_are_halved():
     halved = halve_where_exact(state)
     assert [halved[name].dtype for name in state] == [torch.float16, torch.float32, torch.float32, torch.int64]
     assert all(torch.equal(value, state[name]) for name, value in to_full(halved).items())
+
+
+@pytest.mark.parametrize("save", [save_checkpoint, save_safetensors])
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, save):
+    path = tmp_path / "a.file"
+    save(CONTENT, path)
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(UserError, match="a.file: cannot be written .*; what was there before is untouched"):
+            save({"model": {"weight": torch.zeros(50_000)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -212,6 +213,38 @@ class TestData:
         assert "lists or boxes are not those" in message
         assert [(stopped / name).read_bytes() for name in names] == before
         assert json.loads((stopped / "config.json").read_text())["data"]["train_annotation"] == "annotation/train.txt"
+
+    @pytest.mark.parametrize("keeps", ["size and time", "size", "nothing"])
+    def test_replaced_frames_are_one_line(self, flags, stopped, tmp_path, capsys, keeps):
+        source = flags[flags.index("--root-dir") + 1]
+        root = shutil.copytree(source, tmp_path / "copy")
+        frame = root / Path((root / "annotation/train.txt").read_text().split()[0]) / "00002.png"
+        stat, data = frame.stat(), bytearray(frame.read_bytes())
+        data[len(data) // 2] ^= 1
+        frame.write_bytes(data + (b"more" if keeps == "nothing" else b""))
+        if keeps == "size and time":
+            os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        before = [(stopped / name).read_bytes() for name in CHECKPOINTS]
+        message = error_of(["--resume", str(stopped), "--root-dir", str(root)], capsys)
+        assert "last.pt: the frames or features have changed since" in message
+        assert [(stopped / name).read_bytes() for name in CHECKPOINTS] == before
+
+    def test_a_copy_of_the_frames_is_taken(self, flags, stopped, uninterrupted, tmp_path):
+        root = shutil.copytree(flags[flags.index("--root-dir") + 1], tmp_path / "copy")
+        for frame in root.glob("RAER/**/*.png"):
+            os.utime(frame, (1, 1))
+        assert_resumes(stopped, uninterrupted, "--root-dir", root)
+
+    def test_a_checkpoint_of_an_older_version_knows_no_frames_and_goes_on(self, flags, stopped, uninterrupted):
+        assert re.fullmatch("[0-9a-f]{32}", read(stopped / "last.pt")["frames"])
+        changed(stopped / "last.pt", lambda content: content.pop("frames"))
+        assert_resumes(stopped, uninterrupted)
+
+    def test_the_hash_of_lists_and_boxes_is_that_of_older_versions(self):
+        """Else no run that was stopped before could go on: the value is of the version before frames were hashed."""
+        clip = Clip("c", Path("c"), ("1.jpg", "2.jpg"), 2, 3, "P1/c")
+        views = Views(face_boxes={"P1/c": {"1.jpg": (1, 2, 3, 4.5)}}, body_boxes={"P1/c": (0, 0, 9, 9)})
+        assert hash_data([clip], views) == "d682132a1420a8d0b13c0d5e9f969eabae99a94d29603e95b83496d20a4a05d5"
 
     def test_changed_captions_are_other_data(self):
         def hashed(caption: str | None) -> str:
