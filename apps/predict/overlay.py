@@ -68,8 +68,9 @@ class Overlay:
     def __enter__(self) -> "Overlay":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._draw_ready(everything=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None or self.still is None:  # after an error a picture would look like one without anybody
+            self._draw_ready(everything=True)
         if self.video is not None:
             self.video.close()
 

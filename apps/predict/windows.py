@@ -5,8 +5,9 @@ per window: neighbouring windows share frames, and each frame is encoded once.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from dataloader.crops import context_square, face_square, margin_like
 from dataloader.detect import Detection, Detector, body_box
 from dataloader.sampling import choose_frames
 from dataloader.track import Person, Tracker
+from utils.errors import UserError
 
 BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
 SLACK = 1e-6  # seconds: times are sums of fractions
@@ -187,7 +189,8 @@ class WindowAnswers:
         """Yield the rows of the window, together."""
         usable = {person: choose_views(window.views_of(person), self.info) for person in window.persons()}
         encode_views(self.runner, [view for views in usable.values() for view in views])
-        values, rows = self._values({person: views for person, views in usable.items() if views}), []
+        values = self._values({person: views for person, views in usable.items() if views}, window.start)
+        rows = []
         for person in usable:
             faces = sum(view.has_face for view in window.views_of(person))
             visibility = FACE if faces else CONTEXT_ONLY if person in values else NO_FACE
@@ -198,15 +201,15 @@ class WindowAnswers:
     def finish(self, end: float) -> Iterator[list[Row]]:
         return iter(())
 
-    def _values(self, views: dict[int, list[View]]) -> dict[int, tuple[float, ...]]:
-        """Return the probabilities or numbers of every person with T views."""
+    def _values(self, views: dict[int, list[View]], start: float) -> dict[int, tuple[float, ...]]:
+        """Return the probabilities or numbers of every person with T views; ``start`` of the window, in seconds."""
         if not views:
             return {}
         streams = {
             name: np.stack([[view.features[name] for view in row] for row in views.values()])
             for name in self.info.views
         }
-        values = self.runner.head(streams.get("face"), streams.get("context"))
+        values = ask(self.runner, streams.get("face"), streams.get("context"), [start] * len(views))
         if self.info.kind == CLASSES:
             values = softmax(values.astype(np.float64), self.info.temperature)
         return {person: tuple(map(float, row)) for person, row in zip(views, values, strict=True)}
@@ -243,7 +246,7 @@ class FrameAnswers:
         indexes = [index for index, view in enumerate(views) if view is not None and view.has_face]
         last_visible = np.searchsorted(indexes, np.arange(len(views)), side="right") - 1
         features = np.stack([views[indexes[max(number, 0)]].features["face"] for number in last_visible])
-        values = self.runner.head(features[None], None)[0]
+        values = ask(self.runner, features[None], None, [[sample.seconds for sample in window.samples]])[0]
         for index in indexes:
             views[index].answers.append(values[index].astype(np.float64))
 
@@ -270,6 +273,22 @@ def choose_views(views: list[View], info: ModelInfo) -> list[View]:
     usable = with_face if with_face and info.streams != "context" else views
     segments = info.frames // info.duration
     return [usable[i] for i in choose_frames(len(usable), segments, info.duration, info.sampling, None, False)]
+
+
+def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]) -> np.ndarray:
+    """Return the outputs of ``runner.head``; one that is not finite is a ``UserError`` that names the first time.
+
+    ``seconds``: the time of each row (B,), or of each frame (B, T) of a model of kind FRAMES.
+    """
+    values = runner.head(face, context)
+    is_finite = np.isfinite(values).all(axis=-1)
+    if not is_finite.all():
+        first = np.asarray(seconds)[~is_finite].min()
+        raise UserError(
+            f"{runner.info.model}: its answer for {first:.1f} s is not finite; with mixed precision try --amp off, "
+            "else another checkpoint"
+        )
+    return values
 
 
 def encode_views(runner: Runner, views: list[View]) -> None:

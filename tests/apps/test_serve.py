@@ -269,3 +269,14 @@ def test_a_port_that_is_taken_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = ["--mode", "serve", "--onnx", "none.onnx", "--port", str(listener.getsockname()[1])]
         assert "--port 0 takes a free one" in error_of(words, capsys)
+
+
+def test_an_answer_that_is_not_finite_is_a_failure_for_the_page(tmp_path, video):
+    class Broken(DarkOrBright):
+        def head(self, face, context=None):
+            return super().head(face) * float("nan")
+
+    with serving(tmp_path, runner=Broken()) as served:
+        state = served.wait(served.send(video))
+        assert state["state"] == "failed" and "its answer for 0.0 s is not finite" in state["error"]
+        assert state["files"] == []
