@@ -46,8 +46,8 @@ def predict_videos(
         faulty = np.flatnonzero(~np.isfinite(sums).all(axis=1))
         if len(faulty):
             raise UserError(
-                f"{video.id}: {len(faulty)} of {len(video)} answers are not finite, that of frame {faulty[0] + 1} first; "
-                "try --amp off"
+                f"{video.id}: {len(faulty)} of {len(video)} answers are not finite, that of frame {faulty[0] + 1} "
+                "first; try --amp off"
             )
         yield make_predictions(task, video, sums / counts[:, None], config.sequence.smooth)
 
