@@ -255,7 +255,8 @@ def write_regression(
     if not session.group.is_main:
         return metrics
     columns = [f"{kind}_{name}" for name in targets.names for kind in ("true", "predicted")]
-    with open(log.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+    path = log.folder / "predictions.csv"
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["clip", "subject", "fold", *columns])
         for row, clip in enumerate(targets.clips):

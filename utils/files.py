@@ -34,9 +34,9 @@ def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in one step."""
+    """Write ``text`` to ``path`` in one step; a file name in it that is not UTF-8 is written as on the screen."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:

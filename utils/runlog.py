@@ -13,6 +13,7 @@ from typing import Any
 
 from utils.errors import UserError, reason_of
 from utils.files import write_text
+from utils.text import is_utf8
 
 
 class RunLog:
@@ -24,7 +25,6 @@ class RunLog:
         self.folder = folder
         self.started = time.time()
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
-        self._board: Any = None
         self._first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
 
     @cached_property
@@ -58,7 +58,8 @@ class RunLog:
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         for name, value in values.items():
-            if isinstance(value, (int, float)) and name != "epoch" and math.isfinite(value):
+            is_number = isinstance(value, (int, float)) and name != "epoch" and math.isfinite(value)
+            if is_number and self.board is not None:
                 self.board.add_scalar(name, value, values["epoch"])
 
     def restore(self, history: list[dict[str, Any]]) -> None:
@@ -77,17 +78,23 @@ class RunLog:
     def write_text(self, name: str, text: str) -> None:
         write_text(self.folder / name, text)
 
-    @property
+    @cached_property
     def board(self) -> Any:
-        """TensorBoard, imported with the first number, because the import takes a second or two."""
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter
+        """TensorBoard, imported with the first number, because the import takes a second or two.
 
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_epoch)
-            config = self.folder / "config.json"
-            if config.exists():
-                self._board.add_text("config", as_code(config.read_text(encoding="utf-8")))
-        return self._board
+        None in a folder whose name is not UTF-8, where TensorBoard can write nothing.
+        """
+        folder = str(self.folder / "tensorboard")
+        if not is_utf8(folder):
+            self.warn("the run folder's name is not UTF-8, so there is no TensorBoard; metrics.jsonl has its numbers")
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        board = SummaryWriter(folder, purge_step=self._first_epoch)
+        config = self.folder / "config.json"
+        if config.exists():
+            board.add_text("config", as_code(config.read_text(encoding="utf-8")))
+        return board
 
     def discard_if_empty(self) -> None:
         """Remove a folder that holds nothing but this run's config and log."""
@@ -100,8 +107,8 @@ class RunLog:
 
     def close(self) -> None:
         self._log.close()
-        if self._board is not None:
-            self._board.close()
+        if (board := vars(self).get("board")) is not None:
+            board.close()
 
 
 class QuietLog(RunLog):

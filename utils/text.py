@@ -28,6 +28,11 @@ def markdown_table(header: Sequence[str], rows: Rows, align: str = "") -> list[s
     return [f"| {' | '.join(row)} |" for row in (lines[0], rules, *lines[1:])]
 
 
+def is_utf8(name: str) -> bool:
+    """Return whether a file's name is text; Python keeps the bytes of any other name as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def plural(count: int, word: str) -> str:
     """Return ``1 clip``, ``1,200 clips``."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -19,6 +19,7 @@ from apps.predict.runners import CLASSES, FRAMES, ModelInfo
 from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, Row, Step
 from dataloader.track import Person
 from dataloader.video import CameraVideo, Video
+from utils.files import atomic_write
 
 WIDEST = 960  # pixels; larger videos are shrunk
 MAX_WAITING = 128 << 20  # bytes of frames that wait for their answers
@@ -124,7 +125,9 @@ class Overlay:
         if self.video is not None:
             self.video.add(step.seconds, picture)
         if self.still is not None:
-            cv2.imwrite(str(self.still), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
+            data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)[1]
+            with atomic_write(self.still) as temporary:
+                temporary.write_bytes(data)
         return picture
 
     def _current_rows(self, seconds: float) -> dict[int, Row]:

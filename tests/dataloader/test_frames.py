@@ -1,6 +1,7 @@
 """Frame files: numeric order, only images, RGB bit-equal to PIL's, and one plain line about what cannot be read."""
 
 import io
+import os
 from itertools import permutations
 
 import numpy as np
@@ -162,3 +163,11 @@ def test_the_quick_look_finds_what_does_not_begin_like_an_image(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     bad = [tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "gone.png"]
     assert find_unreadable([*images, *bad]) == bad
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_name_that_is_not_utf8_is_read_like_any_other(tmp_path, suffix):
+    path = tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff" + suffix.encode())
+    path.parent.mkdir()
+    Image.fromarray(NOISE).save(path)
+    assert np.array_equal(decode_frame(path)[0], Image.open(path))
