@@ -1,13 +1,18 @@
 """Files that are written whole or not at all, and locks between processes."""
 
+import glob
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+
+IN_USE = ".in-use"  # the lock of a temporary folder
 
 
 @contextmanager
@@ -75,3 +80,39 @@ def acquire_lock(path: Path, refusal: str) -> AbstractContextManager:
         raise UserError(refusal) from None
     except (OSError, NotImplementedError):
         return nullcontext()
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str, suffix: str = "") -> Iterator[Path]:
+    """Yield a new folder in ``parent`` that is removed afterwards, as are those that killed processes left there.
+
+    A process locks its folder. Folders that are locked, of another user, or without a lock are left alone.
+    """
+    for name in glob.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}", root_dir=parent, include_hidden=True):
+        _remove_leftover(parent / name)
+    while True:
+        folder = Path(tempfile.mkdtemp(suffix, prefix, parent))
+        try:
+            lock = acquire_lock(folder / IN_USE, f"{folder}: in use")
+        except (UserError, FileNotFoundError):
+            continue  # another process took the new folder, which was not locked yet, for a leftover
+        if (folder / IN_USE).exists():
+            break
+    try:
+        with lock:
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftover(folder: Path) -> None:
+    lock = folder / IN_USE
+    try:
+        is_ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+        if not is_ours or folder.is_symlink() or not lock.is_file() or lock.stat().st_size:
+            return
+        with acquire_lock(lock, f"{folder}: in use") as held:
+            if held is not None:  # None: the disk knows no locks, and the process may live
+                shutil.rmtree(folder, ignore_errors=True)
+    except (UserError, OSError):
+        return

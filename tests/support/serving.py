@@ -129,7 +129,7 @@ def serving(tmp: Path, *, runner: Any = None, forget_after: float = 60.0, **opti
         with listen(config) as listener, open_server(predictor, config, listener, forget_after) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
             thread.start()
-            yield Served(listener.getsockname()[1], next(Path(tmp).glob("emotion-serve-*")))
+            yield Served(listener.getsockname()[1], next(Path(tmp).glob("emotion-serve-*/videos")))
             server.shutdown()
             thread.join()
     finally:
