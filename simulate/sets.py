@@ -5,7 +5,6 @@ A set is drawn by several processes into a hidden folder that is renamed at the 
 
 import json
 import os
-import sys
 import zlib
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
@@ -16,11 +15,11 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import temporary_folder
 from utils.processes import ordered_map
+from utils.runlog import progress_bar
 
 FORMAT = 1
 
@@ -126,7 +125,7 @@ def write_set(out: Path | str, settings: SetSettings, workers: int | None = None
         run = files.enter_context(ordered_map(processes, cv2.setNumThreads, 1, chunk=2))
         root = folder / "set"
         results = run(partial(_write_clip, root, settings), slots)
-        settings.annotate(root, list(tqdm(results, total=len(slots), unit="clip", disable=not sys.stderr.isatty())))
+        settings.annotate(root, list(progress_bar(results, len(slots), "clips")))
         about = settings.about()
         about = {"note": about.pop("note"), "format": FORMAT, **about, "settings": asdict(settings)}
         write_json(root / "about.json", about, indent=2)

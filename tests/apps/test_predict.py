@@ -230,3 +230,10 @@ def test_names_that_are_not_utf8(best, short, tmp_path, eyes):
     assert (folder / "b/overlay.jpg").exists()
     predict(best, folder / "videos", folder / "c")
     assert not list(folder.rglob("*.part"))
+
+
+def test_the_progress_of_a_video_is_shown_where_there_is_no_terminal(best, short, tmp_path, monkeypatch, eyes):
+    assert predict(best, short, tmp_path / "a", "--no-overlay").err == ""  # a short one says nothing
+    monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
+    lines = predict(best, short, tmp_path / "b", "--no-overlay").err.splitlines()
+    assert lines[0].startswith("short.mp4: 0 of 5 s") and lines[-1] == "short.mp4: 5 of 5 s, about 0 s left"
