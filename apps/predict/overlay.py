@@ -115,9 +115,10 @@ class Overlay:
             row = current.pop(person.id, None)
             text, share = ("", None) if row is None else (self._text(row), row.confidence)
             draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size)
-        if current:  # rows that belong to no face box
-            faceless = list(current.values())
-            row = next((row for row in faceless if row.values is not None or row.person is None), faceless[0])
+        # Of what belongs to no face box, an answer for a person is left out: the person is not there.
+        faceless = [row for row in current.values() if row.values is None or row.person is None]
+        if faceless:
+            row = next((row for row in faceless if row.person is None), faceless[0])
             draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
         if self.below:
             draw_strip(picture, self.height + self.legend, self._lanes(), step.seconds, self.size)

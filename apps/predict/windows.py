@@ -18,11 +18,12 @@ from dataloader.boxes import Box
 from dataloader.crops import context_square, face_square, margin_like
 from dataloader.detect import Detection, Detector, body_box
 from dataloader.sampling import choose_frames
-from dataloader.track import Person, Tracker
+from dataloader.track import CutDetector, Person, Tracker
 from utils.errors import UserError
 
 BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
 SLACK = 1e-6  # seconds: times are sums of fractions
+CONTEXT_SECONDS = 10.0  # since a face was visible in the same scene; a body alone is somebody no longer
 EARLY = 0.9  # a search may come a tenth early, so that it falls on a sampled frame
 
 
@@ -42,6 +43,7 @@ class Sample:
 
     seconds: float
     views: dict[int, View]  # person → view
+    scene: int = 0  # cuts before it
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,16 @@ class SlidingWindows:
     def _close(self, stop: float) -> Window:
         start = self.number * self.every
         self.number, self.covered = self.number + 1, stop
-        inside = tuple(s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK)
+        inside = [s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK]
+        inside = same_scene(inside, (start + stop) / 2)
         self.samples = [s for s in self.samples if s.seconds >= self.number * self.every - SLACK]
         return Window(start, stop, inside)
+
+
+def same_scene(samples: list[Sample], middle: float) -> tuple[Sample, ...]:
+    """Return the samples of the scene at ``middle``: a window that a cut divides answers for that scene alone."""
+    scenes = [sample.scene for sample in samples if sample.seconds <= middle + SLACK] or [s.scene for s in samples[:1]]
+    return tuple(sample for sample in samples if sample.scene == scenes[-1])
 
 
 class FrameWindows:
@@ -137,13 +146,16 @@ class Watcher:
     """Find and track the persons of a video, and cut their squares from sampled frames.
 
     Searches for faces are costly. They are made on sampled frames at least ``detect_every`` seconds apart, and after at
-    most twice as long where no frame is sampled. In between, every person is where the last search left them.
+    most twice as long where no frame is sampled. In between, every person is where the last search left them, until a
+    cut, with which everybody is gone.
     """
 
     def __init__(self, detector: Detector, tracker: Tracker, info: ModelInfo, grid: Grid, detect_every: float) -> None:
         self.detector, self.tracker, self.info = detector, tracker, info
         self.grid, self.detect_every = grid, detect_every
+        self.is_cut, self.scene = CutDetector(), 0
         self.last_search: float | None = None
+        self.last_face: float | None = None  # in this scene
         self.persons: list[Person] = []
         self.bodies: list[Detection] = []
 
@@ -151,16 +163,22 @@ class Watcher:
         """Update the persons, and return the frame as a sample if the grid takes it."""
         is_sampled = self.grid.takes(seconds)
         wait = self.detect_every * (EARLY if is_sampled else 2)
-        if self.last_search is None or seconds - self.last_search >= wait:
+        is_due = self.last_search is None or seconds - self.last_search >= wait
+        if (is_sampled or is_due) and self.is_cut(frame):
+            self.tracker.end_scene()
+            self.scene, self.last_face, is_due = self.scene + 1, None, True
+        if is_due:
             detections = self.detector(frame)
             self.last_search, self.bodies = seconds, detections.bodies
             self.persons = self.tracker.update(seconds, detections)
+            if any(person.seen for person in self.persons):
+                self.last_face = seconds
         if not is_sampled:
             return None
         views = {person.id: self._view(frame, person.face, person.seen) for person in self.persons}
-        if not views and self.bodies and not self.info.needs_face:
+        if not views and self.bodies and had_face_lately(self.last_face, seconds) and not self.info.needs_face:
             views[BODY_ONLY] = self._view(frame, None, False)
-        return Sample(seconds, views)
+        return Sample(seconds, views, self.scene)
 
     def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:
         """Cut one person's squares.
@@ -177,6 +195,11 @@ class Watcher:
             body = body_box(face, self.bodies, width, height) if info.crop_body else None
             squares["context"] = context_square(frame, body, info.size)
         return View(has_face, squares)
+
+
+def had_face_lately(last_face: float | None, seconds: float) -> bool:
+    """Return whether a body without a face may be somebody: a face was visible in this scene not long ago."""
+    return last_face is not None and seconds - last_face <= CONTEXT_SECONDS
 
 
 class WindowAnswers:

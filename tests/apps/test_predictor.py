@@ -78,8 +78,10 @@ def test_answers_without_a_face(eyes):
     rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 12.0)])
     assert rows[0].seen == FACE and rows[-1].seen == CONTEXT_ONLY
     assert rows[-1].faces == 0 and rows[-1].predicted in TWO_STREAMS.names
+    rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 16.0)])
+    assert rows[-1].seen == NO_ONE and not rows[-1].predicted  # ten seconds after the last face
     rows = rows_of(Brightness(), [("hidden", 6.0)])
-    assert {(r.person, r.seen) for r in rows} == {(None, CONTEXT_ONLY)} and all(r.predicted for r in rows)
+    assert {(r.person, r.seen) for r in rows} == {(None, NO_ONE)}  # a body whose face never was there
     runner = Brightness(ONE_STREAM)
     rows = rows_of(runner, [(1, 4.0), ("hidden", 4.0)])
     assert rows[0].predicted and rows[0].seen == FACE
@@ -308,3 +310,13 @@ def test_a_sequence_model_does_not_hide_what_is_infinite(eyes):
     info = replace(LONG, numbers=("valence", "arousal", *units))
     with pytest.raises(UserError, match="answer for 0.0 s is not finite"):
         rows_of(TorchRunner(Overflowing(), info, torch.device("cpu"), encoder=Tower()), [(1, 3.0)])
+
+
+def test_nobody_is_answered_for_or_boxed_behind_a_cut(eyes):
+    """A person for 8 s, then an empty room: a window that the cut divides answers for the scene at its middle."""
+    for runner in (Brightness(), Brightness(ONE_STREAM)):
+        steps = list(Predictor(runner=runner).follow(Frames([(1, 8.0), ("nobody", 8.0)])))
+        rows = [row for step in steps for group in step.rows for row in group]
+        assert all(row.values is not None for row in rows if row.middle < 8)
+        assert {row.seen for row in rows if row.middle > 8.5} == {NO_ONE}
+        assert not any(step.persons for step in steps if step.seconds >= 8.25)

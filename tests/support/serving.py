@@ -52,7 +52,7 @@ class OneFacePredictor(Predictor):
         def update(_: float, detections: Any) -> list[Any]:
             return [Person(1, FACE, True, 1.0)] if detections.has_face else []
 
-        return detect, SimpleNamespace(update=update)
+        return detect, SimpleNamespace(update=update, end_scene=lambda: None)
 
 
 def write_video(path: Path, colours: list[tuple[float, Any]]) -> Path:
