@@ -21,7 +21,7 @@ from analysis.calibration import (
 )
 from analysis.intervals import Groups, add_intervals, groups_of
 from analysis.metrics import table
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.files import atomic_write
 from utils.runlog import RunLog
 
@@ -103,7 +103,7 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
 
     for kind, draw_picture in (("confusion_matrix", draw_confusion), ("reliability", draw_reliability)):
         file = log.folder / f"{kind}.png"
-        save(draw_picture(metrics, title), file)
+        save(draw_picture(metrics, one_line(title)), file)
         with Image.open(file) as picture:  # drawing it once more for TensorBoard would take as long again
             pixels = np.asarray(picture.convert("RGB"))
         log.board.add_image(f"{kind.removesuffix('_matrix')}/{split}", pixels)
@@ -115,7 +115,10 @@ def write_predictions(
     """Write one row per clip: names, logits and probabilities of every class; with ``--abstain``, if it is answered."""
     names, predicted = predictions.names, predictions.predicted
     numbers = [f"{kind}_{name}" for kind in ("logit", "prob") for name in names]
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         columns = ["clip", "person", "label", "predicted", *numbers]
         writer.writerow(columns if answered is None else [*columns, "answered"])

@@ -2,12 +2,14 @@
 
     python -m benchmarks.video --root-dir data/raer-sim                  # all parts; about half an hour
     python -m benchmarks.video --root-dir data/raer-sim --seconds 0      # without the long video
-    python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0 --pairs 0
+    python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0 --pairs 0 --cuts 0
+    python -m benchmarks.video --segments 0 --pairs 0 --seconds 0        # cuts alone; a few minutes
 
 Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video of 640 x 480,
 twice the size of training. A segment is classified correctly if most of its windows are. Boxes come from the cascades,
 from YuNet where it is installed (both on the H.264 file), and from the simulation (true boxes), also with the margin of
-20 pixels used in training. Pairs: two persons side by side, with --max-persons 2. Speed and memory: a minute of video
+20 pixels used in training. Pairs: two persons side by side, with --max-persons 2. Cuts: persons and empty rooms by
+turns, 6 s each; for how long is somebody answered for who is not there? Speed and memory: a minute of video
 at 25 frames per second whose packets are repeated, with overlay and the default face detector. Writes
 benchmarks/results/video.json.
 """
@@ -31,7 +33,7 @@ import torch
 from apps.predict.run import Predictor
 from apps.predict.timeline import Row
 from benchmarks.machine import describe_machine
-from benchmarks.video_pairs import detectors, measure_pairs
+from benchmarks.video_pairs import detectors, measure_cuts, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, VideoFrame, find_segments, majority_class, play
 from dataloader.detect import Detection, Detections, resolve_face_model
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="weights/demo_best.pt", help="checkpoint (default: %(default)s)")
     parser.add_argument("--segments", type=int, default=50, help="segments at most; 0 skips them (default: 50)")
     parser.add_argument("--pairs", type=int, default=6, help="videos of two persons; 0 skips them (default: 6)")
+    parser.add_argument("--cuts", type=int, default=6, help="persons of the video with cuts; 0 skips it (default: 6)")
     parser.add_argument("--seconds", type=float, default=3600, help="length of long video; 0 skips it (default: 3600)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result file (default: %(default)s)")
     args = parser.parse_args()
@@ -159,6 +162,7 @@ def main() -> None:
         for name, amount, measure in (
             ("segments", args.segments, measure_segments),
             ("pairs", args.pairs, measure_pairs),
+            ("cuts", args.cuts, measure_cuts),
             ("long", args.seconds, measure_long),
         ):
             if amount:

@@ -1,10 +1,15 @@
-"""Two persons side by side in one picture: does each keep its number, and are both classified correctly?"""
+"""Two persons side by side in one picture: does each keep its number, and are both classified correctly?
+
+And persons and empty rooms by turns, with hard cuts: for how long does somebody seem to be there who is not?
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import cv2
 import numpy as np
 
 from apps.predict.run import Predictor
@@ -12,7 +17,9 @@ from apps.predict.timeline import Row
 from benchmarks.video_render import write_video
 from benchmarks.video_segments import FPS, Segment, in_time, majority_class, play, segments_by_person
 from dataloader.detect import CASCADES, INSTALL, YUNET, resolve_face_model
+from dataloader.track import CutDetector
 from dataloader.video import open_video
+from simulate.raer import Settings, scene_of
 
 SCALE = 2.0
 Pair = tuple[list[Segment], list[Segment]]  # left, right
@@ -88,3 +95,80 @@ def watch_pairs(predictor: Predictor, films: list[tuple[Pair, Path]]) -> dict[st
         "right": correct,
         "percent": round(100 * correct / max(total, 1), 1),
     }
+
+
+class Shot(NamedTuple):
+    """What is between two cuts: ``frames`` of one person, or one frame of an empty room."""
+
+    frames: list[np.ndarray]
+    has_person: bool
+
+
+def draw_shots(persons: int, frames: int | None = None) -> list[Shot]:
+    """Return for each person: the person, the same room empty, the person again, then (a cut) the next person."""
+    settings, rng, shots = Settings(persons=persons, clips=5 * persons, frames=frames), np.random.default_rng(0), []
+    slots = {slot.person: slot for slot in settings.plan()}
+    for slot in slots.values():
+        files, scene = settings.draw(slot)[1].values(), scene_of(settings, slot)
+        pictures = [cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB) for file in files]
+        person = Shot(pictures, True)
+        shots += [person, Shot([scene.camera.expose(scene.background, scene.light, rng)], False), person]
+    return shots
+
+
+def play_shots(shots: list[Shot], seconds: float, fps: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the frames of the film; every shot lasts ``seconds``."""
+    count = round(seconds * fps)
+    for position, shot in enumerate(shots):
+        for number in range(count):
+            yield position * seconds + number / fps, shot.frames[number * len(shot.frames) // count]
+
+
+def false_presence(predictor: Predictor, path: Path, shots: list[Shot], seconds: float) -> dict[str, float]:
+    """Return for how many seconds in a minute of empty room somebody is answered for, and is boxed.
+
+    A row stands for the time around its middle. Beside it: the share of the persons' time that is answered.
+    """
+    answered, boxed = np.zeros(2), 0.0  # in empty rooms, with persons
+    half = (predictor.every or 0.2) / 2
+    with open_video(path) as video:
+        for step in predictor.follow(video):
+            for row in (row for rows in step.rows for row in rows if row.values is not None):
+                for position, shot in enumerate(shots):
+                    start, stop = position * seconds, (position + 1) * seconds
+                    common = min(row.middle + half, stop) - max(row.middle - half, start)
+                    answered[int(shot.has_person)] += max(common, 0.0)
+            if step.frame is not None and not shots[min(int(step.seconds / seconds), len(shots) - 1)].has_person:
+                boxed += len(step.persons) / video.fps
+    empty = seconds * sum(not shot.has_person for shot in shots)
+    return {
+        "answered_seconds_in_an_empty_minute": round(60 * float(answered[0]) / empty, 1),
+        "boxed_seconds_in_an_empty_minute": round(60 * boxed / empty, 1),
+        "persons_answered_percent": round(100 * float(answered[1]) / (seconds * len(shots) - empty), 1),
+    }
+
+
+def count_cuts(shots: list[Shot], seconds: float, rate: float) -> dict[str, int]:
+    """Return how many cuts there are, how many are detected among ``rate`` frames a second, and how many falsely."""
+    is_cut, cuts = CutDetector(), 0
+    detected = [time for time, frame in play_shots(shots, seconds, rate) if is_cut(frame)]
+    cuts = sum(abs(time - seconds * round(time / seconds)) < 0.5 / rate for time in detected)
+    return {"cuts": len(shots) - 1, "detected": cuts, "false": len(detected) - cuts}
+
+
+def measure_cuts(args: Any, folder: Path, seconds: float = 6.0) -> dict[str, Any]:
+    """Return the measures with cuts ending the tracks, and without, as it was before."""
+    shots = draw_shots(args.cuts)
+    path = write_video(folder / "cuts.mp4", play_shots(shots, seconds, FPS), FPS)
+    results: dict[str, Any] = {"in 4 frames a second": count_cuts(shots, seconds, 4.0)}
+    windows = "apps.predict.windows"
+    for name in detectors():
+        predictor = Predictor(args.checkpoint, face_model=name)
+        results[name] = false_presence(predictor, path, shots, seconds)
+        with (
+            patch(f"{windows}.CutDetector", lambda: lambda frame: False),
+            patch(f"{windows}.had_face_lately", lambda *_: True),
+        ):
+            results[f"{name}, cuts ignored"] = false_presence(predictor, path, shots, seconds)
+        print(name, results[name], results[f"{name}, cuts ignored"], flush=True)
+    return results

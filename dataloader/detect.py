@@ -5,6 +5,7 @@ A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``D
 
 import importlib.util
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +126,7 @@ class YunetDetector:
         if not Path(file).is_file():
             raise UserError(f"--face-model {file}: no such file")
         try:
-            self.network = cv2.FaceDetectorYN.create(file, "", (320, 320), YUNET_SCORE)
+            self.network = cv2.FaceDetectorYN.create(os.fsencode(file), "", (320, 320), YUNET_SCORE)
             self.network.detect(np.zeros((320, 320, 3), np.uint8))  # a network of another kind fails here
         except cv2.error:
             raise UserError(
@@ -152,7 +153,7 @@ class YunetDetector:
 class Cascade:
     def __init__(self, name: str) -> None:
         file, self.smallest, self.floor, self.neighbours, self.step = CASCADE_FILES[name]
-        self.classifier = cv2.CascadeClassifier(cv2.data.haarcascades + file)
+        self.classifier = cv2.CascadeClassifier(os.fsencode(cv2.data.haarcascades + file))
         if self.classifier.empty():
             raise UserError(f"OpenCV's {file} is missing; install opencv-python as requirements.txt has it")
 

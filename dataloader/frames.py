@@ -68,7 +68,8 @@ def decode_frame(path: Path, shrink: int = 1) -> tuple[np.ndarray, int]:
     size = jpeg_size(path)
     if size is not None:
         flags = DECODE_FLAGS[shrink] | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imread(str(path), _buffer(-(-size[1] // shrink), -(-size[0] // shrink)), flags)
+        # Bytes, because OpenCV's bindings crash on a name that is not UTF-8 as text.
+        pixels = cv2.imread(os.fsencode(path), _buffer(-(-size[1] // shrink), -(-size[0] // shrink)), flags)
         if pixels is not None and pixels.ndim == 3:
             return (pixels if shrink == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)), shrink
     return np.asarray(read_frame(path)), 1  # which also says what is wrong with a file

@@ -1,6 +1,7 @@
 """Who is who from frame to frame: faces joined over time by place, size and motion, and their boxes smoothed."""
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,9 @@ NEAR = 1.0  # face sizes between a face and where it is expected
 GROWTH = 1.8  # a face's size changes by at most this factor between two detections
 SEAT = 2.0  # face sizes from where somebody was lost: who comes back there is the same person
 BOX_TIME, MOTION_TIME = 0.08, 0.25  # seconds over which boxes and speeds are smoothed
+CELLS, BINS = 4, 8  # of a frame along each side, each with a histogram of as many bins for every colour
+CUT_LEAST, CUT_MORE = 0.18, 4.0  # share of the pixels that change at a cut, and times what usually changed lately
+CUT_MEMORY = 10  # neighbouring pairs of frames
 FAR = 1e6  # cost of an impossible pair, which the assignment needs finite
 
 
@@ -66,6 +70,7 @@ class Tracker:
         self.most, self.patience, self.hits, self.in_all = most, patience, hits, in_all
         self.tracks: list[Track] = []
         self.lost: dict[int, Track] = {}  # by id
+        self.in_other_scenes: set[int] = set()  # ids of those who were lost by a cut: their place says nothing
         self.num_persons = 0  # so far
 
     def update(self, seconds: float, detections: Detections) -> list[Person]:
@@ -81,6 +86,11 @@ class Tracker:
         self._fill_places()
         tracks = sorted((track for track in self.tracks if track.id is not None), key=lambda track: track.id)
         return [Person(t.id, as_box(t.expected(seconds)), t.seconds == seconds, float(t.score)) for t in tracks]
+
+    def end_scene(self) -> None:
+        """End all tracks at a cut: nobody is where somebody was."""
+        self.lost |= {track.id: track for track in self.tracks if track.id is not None}
+        self.in_other_scenes, self.tracks = set(self.lost), []
 
     def _match(self, seconds: float, faces: list[Detection]) -> dict[int, int]:
         """Return {track: face}, the assignment with the least total cost; tracks of persons are served first."""
@@ -104,14 +114,51 @@ class Tracker:
 
     def _identify(self, track: Track) -> int:
         """Return the id of a person who was lost and fits, else a new one."""
-        reach = math.inf if self.in_all and self.num_persons >= self.most else SEAT
-        costs = {id: cost(lost.state, as_box(track.state), reach) for id, lost in self.lost.items()}
+        is_complete = self.in_all and self.num_persons >= self.most
+        reach = math.inf if is_complete else SEAT
+        candidates = self.lost if is_complete else {i: t for i, t in self.lost.items() if i not in self.in_other_scenes}
+        costs = {id: cost(lost.state, as_box(track.state), reach) for id, lost in candidates.items()}
         nearest = min(costs, key=costs.get, default=None)
         if nearest is not None and costs[nearest] < math.inf:
             del self.lost[nearest]
+            self.in_other_scenes.discard(nearest)
             return nearest
         self.num_persons += 1
         return self.num_persons
+
+
+class CutDetector:
+    """Says of each frame in turn whether a new scene begins with it.
+
+    A cut changes far more of the picture than movement did lately. How much changes is the distance between the colour
+    histograms of the cells of two neighbouring frames.
+    """
+
+    def __init__(self) -> None:
+        self.last: np.ndarray | None = None
+        self.recent: deque[float] = deque(maxlen=CUT_MEMORY)
+
+    def __call__(self, frame: np.ndarray) -> bool:
+        histogram, last = cell_histograms(frame), self.last
+        self.last = histogram
+        if last is None or last.shape != histogram.shape:
+            return False
+        change = float(np.abs(histogram - last).sum() / 2)
+        usual = float(np.median(self.recent)) if self.recent else 0.0
+        is_cut = change > max(CUT_LEAST, CUT_MORE * usual)
+        if not is_cut:
+            self.recent.append(change)
+        return is_cut
+
+
+def cell_histograms(frame: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 → (CELLS² · 3 · BINS,): the share of the pixels, of about 48 × 64, in each bin of each cell."""
+    height, width = frame.shape[:2]
+    small = frame[:: max(height // 48, 1), :: max(width // 64, 1)]
+    rows, columns = (np.arange(size) * CELLS // size for size in small.shape[:2])
+    bins = small.astype(np.int64) * BINS // 256 + np.arange(3) * BINS
+    indexes = bins + ((rows[:, None] * CELLS + columns) * 3 * BINS)[..., None]
+    return np.bincount(indexes.ravel(), minlength=CELLS * CELLS * 3 * BINS) / indexes.size
 
 
 def patience_of(wait: float) -> float:

@@ -267,7 +267,10 @@ def write_regression(
         return metrics
     columns = [f"{kind}_{name}" for name in targets.names for kind in ("true", "predicted")]
     path = log.folder / "predictions.csv"
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["clip", "subject", "fold", *columns])
         for row, clip in enumerate(targets.clips):

@@ -5,21 +5,21 @@ A set is drawn by several processes into a hidden folder that is renamed at the 
 
 import json
 import os
-import sys
 import zlib
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from utils.errors import UserError
+from utils.files import temporary_folder
 from utils.processes import ordered_map
+from utils.runlog import progress_bar
 
 FORMAT = 1
 
@@ -114,17 +114,18 @@ def write_set(out: Path | str, settings: SetSettings, workers: int | None = None
     if holds_set(out, settings):
         return False
     slots = settings.plan()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        hidden = TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot write there ({error.strerror})") from None
-    # The order matters: the workers end before the folder that they write into is removed.
     processes = min(workers or os.cpu_count() or 1, len(slots))
-    with hidden as folder, ordered_map(processes, cv2.setNumThreads, 1, chunk=2) as run:
-        root = Path(folder, "set")
+    with ExitStack() as files:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            folder = files.enter_context(temporary_folder(out.parent, f".{out.name}.", ".partial"))
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot write there ({error.strerror})") from None
+        # Entered last: the workers end before the folder that they write into is removed.
+        run = files.enter_context(ordered_map(processes, cv2.setNumThreads, 1, chunk=2))
+        root = folder / "set"
         results = run(partial(_write_clip, root, settings), slots)
-        settings.annotate(root, list(tqdm(results, total=len(slots), unit="clip", disable=not sys.stderr.isatty())))
+        settings.annotate(root, list(progress_bar(results, len(slots), "clips")))
         about = settings.about()
         about = {"note": about.pop("note"), "format": FORMAT, **about, "settings": asdict(settings)}
         write_json(root / "about.json", about, indent=2)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.tiny import as_arguments
-from tests.support.tools import FAST, error_of, run_main
+from tests.support.tiny import as_arguments, write_set
+from tests.support.tools import FAST, call, error_of, run_main
 
 ONE_EPOCH = ["--epochs", "1", "--milestones"]
 CLIP = "RAER/images/SelfStudy/Library/P000/000"
@@ -162,3 +162,29 @@ class TestUnreadableFrames:
             frame.unlink()
         (tmp_path / "RAER/P900/000/1.jpg").write_bytes(b"\xff\xd8\xff")
         assert "P900/000" in refused([*words, "--on-bad-frame", "skip"])
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+def test_folders_and_frames_whose_names_are_not_utf8_are_read_and_written(tmp_path):
+    """As a data set's root, as frames (which OpenCV decodes), as an experiment's name and as a run folder."""
+    root = tmp_path / NOT_UTF8
+    words = as_arguments(write_set(root, clips=15, persons=3, frames=2))
+    for number, frame in enumerate(root.rglob("*.png")):
+        Image.open(frame).save(frame.with_name(f"{NOT_UTF8 if number % 3 else ''}{frame.stem}.jpg"))
+        frame.unlink()
+    boxes = root / "annotation/face.json"
+    boxes.write_text(boxes.read_text().replace(".png", ".jpg"))
+    words = [*FAST, *ONE_EPOCH, *words, "--exper-name", NOT_UTF8, "--select-on", "last"]
+    run = run_main(words, root / "run").ok()
+    assert run.out.count("so there is no TensorBoard") == 1 and (root / "run/confusion_matrix.png").exists()
+    report = call("--mode", "report", root / "run", "--output-dir", root / "report")
+    assert report.status == 0, report.err
+    assert r"caf\udce9" in (root / "report/report.md").read_text(encoding="utf-8")
+
+
+def test_a_list_that_names_what_is_not_utf8_is_one_line(bad, tiny_flags, tmp_path):
+    text = Path(tiny_flags["--root-dir"], "annotation/train.txt").read_bytes()
+    (tmp_path / "bad.txt").write_bytes(text + b"caf\xe9 8 1\n")
+    assert "bad.txt, line 41: not a UTF-8 text file" in bad(train_annotation=tmp_path / "bad.txt")

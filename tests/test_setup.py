@@ -1,6 +1,7 @@
 """The scripts that users start with: help without an installation, wrong folders, a torch that is there already."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -14,16 +15,46 @@ def bash(*words, **environment):
     )
 
 
-@pytest.mark.parametrize(("script", "mode"), [("train.sh", "train"), ("valid.sh", "eval")])
-def test_help_needs_no_package(script, mode, tmp_path):
-    python = tmp_path / "python"  # sees the standard library alone
+@pytest.fixture
+def bare_python(tmp_path):
+    """A Python that sees the standard library alone."""
+    python = tmp_path / "python"
     python.write_text('#!/bin/sh\nexec python3 -S -E "$@"\n')
     python.chmod(0o755)
-    run = bash(script, "--help", PYTHON=str(python))
+    return python
+
+
+@pytest.mark.parametrize(("script", "mode"), [("train.sh", "train"), ("valid.sh", "eval")])
+def test_help_needs_no_package(script, mode, bare_python):
+    run = bash(script, "--help", PYTHON=str(bare_python))
     assert run.returncode == 0, run.stderr
     assert (
         f"bash {script}" in run.stdout and f"usage: main.py --mode {mode}" in run.stdout and "--root-dir" in run.stdout
     )
+
+
+@pytest.mark.parametrize("words", [["main.py", "--mode", "report", "x"], ["-m", "dataloader.audit"]])
+def test_a_python_without_packages_is_sent_to_the_environment_that_has_them(words, bare_python, tmp_path):
+    """A copy of the project, without an environment and then with one."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for path in ROOT.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            (root / path.name).symlink_to(path) if path.name != "utils" else shutil.copytree(path, root / "utils")
+    (root / "main.py").unlink()
+    shutil.copy(ROOT / "main.py", root)
+
+    def error():
+        run = subprocess.run([bare_python, *words], cwd=root, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 2 and run.stderr.count("\n") == 1, run.stderr
+        return run.stderr
+
+    executable = subprocess.check_output([bare_python, "-c", "import sys; print(sys.executable)"], text=True).strip()
+    assert f" is not installed for {executable}: run `bash setup.sh`\n" in error()
+    (root / ".venv/bin").mkdir(parents=True)
+    (root / ".venv/bin/python").touch()
+    expected = "run .venv/bin/python instead, or `source .venv/bin/activate`"
+    assert f" is not installed for {executable}: {expected}\n" in error()
 
 
 @pytest.mark.parametrize("script", ["train.sh", "valid.sh"])

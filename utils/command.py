@@ -13,7 +13,8 @@ PACKAGES = (  # of ours: where one of their modules is missing, that is no user'
     "analysis", "apps", "benchmarks", "dataloader", "engine", "models", "simulate", "sweep", "utils",
 )  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MAIN = os.path.join(ROOT, "main.py")
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
@@ -26,10 +27,9 @@ def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") 
     except UserError as error:
         return fail(str(error))
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if not package or package in PACKAGES:
+        if (message := missing_package(error)) is None:
             raise
-        return fail(f"{package} is not installed: pip install -r requirements.txt")
+        return fail(message)
     except BrokenPipeError:  # whoever read the output, `head` for one, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -46,8 +46,24 @@ def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") 
         return 130
 
 
+def missing_package(error: ModuleNotFoundError, root: str = ROOT) -> str | None:
+    """Return which package is not installed, for which Python, and what to do; None where the module is of ours."""
+    package = (error.name or "").partition(".")[0]
+    if not package or package in PACKAGES:
+        return None
+    environment = os.path.join(root, ".venv")
+    python = os.path.join(environment, "bin", "python")
+    is_running = os.path.realpath(sys.prefix) == os.path.realpath(environment)
+    if os.path.exists(python) and not is_running:
+        names = (os.path.relpath(path) if os.getcwd() == root else path for path in (python, environment))
+        advice = "run {} instead, or `source {}/bin/activate`".format(*names)
+    else:
+        advice = f"run `bash {'setup.sh' if os.getcwd() == root else os.path.join(root, 'setup.sh')}`"
+    return f"{package} is not installed for {sys.executable}: {advice}"
+
+
 def hide_interrupt() -> None:
-    """Print Ctrl-C as one line also while a command is still importing its modules.
+    """Print Ctrl-C and a missing package as one line also while a command is still importing its modules.
 
     Called by the packages that hold commands. In a program that only imports them, nothing changes.
     """
@@ -58,6 +74,10 @@ def hide_interrupt() -> None:
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         print("\nstopped by Ctrl-C", file=sys.stderr)
+    elif isinstance(error, ModuleNotFoundError) and (message := missing_package(error)) is not None:
+        status = fail(message)
+        sys.stderr.flush()
+        os._exit(status)  # Python would end with 1
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and locks between processes."""
 
 import errno
+import glob
 import hashlib
 import json
 import mmap
@@ -9,6 +10,7 @@ import re
 import shutil
 import socket
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -23,6 +25,7 @@ METADATA_BYTES = 4 * 2**20  # that are searched for it
 ROW_BYTES = 8 * 509  # no divisor of the pages of a disk, so that two exchanged pages give another sum
 _STORED = re.compile(rb'(?:":"|\x12\x10)([0-9a-f]{16})')  # what follows the name in JSON, and in an ONNX file
 PART = ".part"  # ends the name of a file that is being written
+IN_USE = ".in-use"  # the lock of a temporary folder
 
 
 @contextmanager
@@ -72,9 +75,9 @@ def remove_parts(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in one step."""
+    """Write ``text`` to ``path`` in one step; a file name in it that is not UTF-8 is written as on the screen."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -223,3 +226,39 @@ def is_running(process: int) -> bool:
     except OSError:  # of another user
         return True
     return True
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str, suffix: str = "") -> Iterator[Path]:
+    """Yield a new folder in ``parent`` that is removed afterwards, as are those that killed processes left there.
+
+    A process locks its folder. Folders that are locked, of another user, or without a lock are left alone.
+    """
+    for name in glob.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}", root_dir=parent, include_hidden=True):
+        _remove_leftover(parent / name)
+    while True:
+        folder = Path(tempfile.mkdtemp(suffix, prefix, parent))
+        try:
+            lock = acquire_lock(folder / IN_USE, f"{folder}: in use")
+        except (UserError, FileNotFoundError):
+            continue  # another process took the new folder, which was not locked yet, for a leftover
+        if (folder / IN_USE).exists():
+            break
+    try:
+        with lock:
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftover(folder: Path) -> None:
+    lock = folder / IN_USE
+    try:
+        is_ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+        if not is_ours or folder.is_symlink() or not lock.is_file() or lock.stat().st_size:
+            return
+        with acquire_lock(lock, f"{folder}: in use") as held:
+            if held is not None:  # None: the disk knows no locks, and the process may live
+                shutil.rmtree(folder, ignore_errors=True)
+    except (UserError, OSError):
+        return

@@ -8,17 +8,19 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, one_line, reason_of
 from utils.files import acquire_lock, naming, remove_parts, write_text
 
 FLAGS_FILE = "given.json"  # the options that were typed; all others follow from them
 LOCK = "run.lock"  # is there while a process works on the run, and empty
 BEGINNING = {"config.json", "log.txt", FLAGS_FILE, LOCK}  # files of a run that has not computed anything
+LINE_SECONDS = 30.0  # between two lines about the progress, where there is no terminal
 
 
 class RunLog:
@@ -245,9 +247,56 @@ def _fresh_folder(name: str) -> Path:
             folder = base.with_name(f"{base.name}-{number}")
 
 
-def progress_bar(iterable: Any, total: int, label: str, first: int = 0) -> Any:
-    """Return a tqdm bar around ``iterable``, which is silent where there is no terminal."""
+def progress_bar(
+    iterable: Any, total: float | None, label: str, first: int = 0, position: Callable[[Any], float] | None = None
+) -> Any:
+    """Return an iterator over ``iterable`` that shows how far it is, on stderr.
+
+    It is a tqdm bar on a terminal, a line every ``LINE_SECONDS`` elsewhere, and silent in other processes than the
+    first. ``position``: how many seconds of a video, of ``total``, are done with an item; else items are counted.
+    """
     from tqdm import tqdm
 
-    is_silent = not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0"
-    return tqdm(iterable, total=total, desc=label, initial=first, leave=False, dynamic_ncols=True, disable=is_silent)
+    is_main, is_terminal = os.environ.get("RANK", "0") == "0", sys.stderr.isatty()
+    if is_main and not is_terminal:
+        iterable = _with_lines(iterable, total, label, first, position)
+    settings = {"desc": label, "initial": first, "leave": False, "dynamic_ncols": True}
+    settings["disable"] = not (is_main and is_terminal)
+    if position is None or settings["disable"]:
+        return tqdm(iterable, total=total, **settings)
+    return _at_positions(iterable, tqdm(total=total and math.ceil(total), unit="s", **settings), position)
+
+
+def _at_positions(iterable: Any, bar: Any, position: Callable[[Any], float]) -> Iterator[Any]:
+    with bar:
+        for item in iterable:
+            yield item
+            bar.update(int(position(item)) - bar.n)
+
+
+def _with_lines(
+    iterable: Any, total: float | None, label: str, first: int, position: Callable[[Any], float] | None
+) -> Iterator[Any]:
+    begin = said = time.monotonic()
+    for number, item in enumerate(iterable, first + 1):
+        yield item
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS:
+            said = now
+            done = number if position is None else position(item)
+            line = progress_line(done, total, now - begin, first, of_video=position is not None)
+            print(one_line(f"{label}: {line}"), file=sys.stderr, flush=True)
+
+
+def progress_line(done: float, total: float | None, took: float, first: int = 0, *, of_video: bool = False) -> str:
+    """Return ``12 of 60 min, about 4 min left``, or ``1,200 of 5,000, about 40 s left``.
+
+    ``took``: the seconds since the work began, with ``first`` items done already.
+    """
+    scale, unit = (60, " min") if of_video and max(total or 0, done) > 120 else (1, " s" if of_video else "")
+    amounts = [f"{amount / scale:,.0f}" for amount in (done, total) if amount is not None]
+    text = " of ".join(amounts) + unit
+    if total is None or done <= first:
+        return text
+    rest = took * max(total - done, 0) / (done - first)
+    return f"{text}, about {f'{rest:.0f} s' if rest < 90 else f'{rest / 60:,.0f} min'} left"

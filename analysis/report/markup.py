@@ -63,7 +63,8 @@ def table_text(head: list[str], rows: list[list[str]], align: str = "r") -> str:
 
 
 def link(file: Path, folder: Path) -> str:
-    return quote(Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix())
+    path = Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+    return quote(os.fsencode(path))
 
 
 def environment(autoescape: bool) -> Environment:

@@ -129,6 +129,8 @@ def explain_clip(
     """Return the maps of one clip, whose pixels are in ``batch``; ``label``: None explains the predicted class."""
     indexes = indexes_of(clip, views, np.random.default_rng(0), training=False)
     relevance = explain_class(task.model, batch.get("face"), batch.get("context"), label, task.fixed_texts)
+    if not relevance.logits.isfinite().all():
+        raise UserError(f"{clip.id}: the model's answer is not finite; try another checkpoint")
     frames = sorted(set(indexes.tolist()))
     maps = {}
     for stream in STREAMS:

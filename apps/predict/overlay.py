@@ -19,6 +19,7 @@ from apps.predict.runners import CLASSES, FRAMES, ModelInfo
 from apps.predict.timeline import FACE, NO_ONE, UNCERTAIN, Row, Step
 from dataloader.track import Person
 from dataloader.video import CameraVideo, Video
+from utils.files import atomic_write
 
 WIDEST = 960  # pixels; larger videos are shrunk
 MAX_WAITING = 128 << 20  # bytes of frames that wait for their answers
@@ -68,8 +69,9 @@ class Overlay:
     def __enter__(self) -> "Overlay":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._draw_ready(everything=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None or self.still is None:  # after an error a picture would look like one without anybody
+            self._draw_ready(everything=True)
         if self.video is not None:
             self.video.close()
 
@@ -113,9 +115,10 @@ class Overlay:
             row = current.pop(person.id, None)
             text, share = ("", None) if row is None else (self._text(row), row.confidence)
             draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size)
-        if current:  # rows that belong to no face box
-            faceless = list(current.values())
-            row = next((row for row in faceless if row.values is not None or row.person is None), faceless[0])
+        # Of what belongs to no face box, an answer for a person is left out: the person is not there.
+        faceless = [row for row in current.values() if row.values is None or row.person is None]
+        if faceless:
+            row = next((row for row in faceless if row.person is None), faceless[0])
             draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
         if self.below:
             draw_strip(picture, self.height + self.legend, self._lanes(), step.seconds, self.size)
@@ -123,7 +126,9 @@ class Overlay:
         if self.video is not None:
             self.video.add(step.seconds, picture)
         if self.still is not None:
-            cv2.imwrite(str(self.still), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
+            data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)[1]
+            with atomic_write(self.still) as temporary:
+                temporary.write_bytes(data)
         return picture
 
     def _current_rows(self, seconds: float) -> dict[int, Row]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.config import make_config
 from engine.options import GROUPS, Config, defaults
 from utils.config import checked_numbers
 from utils.errors import UserError, closest, one_line
+from utils.runlog import progress_bar
 
 LONGEST_NOTE = 300  # letters that are shown of a training set's description of itself
 EVERY_WINDOW, EVERY_FRAME = 1.0, 0.2  # default of ``every`` in seconds, for models of windows and of single frames
@@ -72,11 +74,13 @@ class Predictor:
         longest: float | None = None,
         stop: Callable[[], bool] | None = None,
         say: Callable[[str], None] | None = None,
+        label: str | None = None,
     ) -> Timeline:
         """Write timeline.csv, timeline.json, timeline.png and the overlay of a video into ``folder``, if there is one.
 
         The files grow while the video is read; when reading ends early they are complete up to there. ``longest``: a
-        frame behind so many seconds is an error, ``TooLong``. ``stop`` is asked before every frame.
+        frame behind so many seconds is an error, ``TooLong``. ``stop`` is asked before every frame. ``label``: what the
+        progress of a video is shown as; None shows none.
         """
         timeline, started = Timeline(self.info), time.perf_counter()
         with open_video(source) as video, ExitStack() as files:
@@ -97,7 +101,10 @@ class Predictor:
             def ends() -> bool:
                 return (stop is not None and stop()) or (screen is not None and screen.is_closed)
 
-            for step in self.follow(video, sampled_only=drawing is None, stop=ends):
+            steps = self.follow(video, sampled_only=drawing is None, stop=ends)
+            if label is not None and not video.is_still and not isinstance(video, CameraVideo):
+                steps = progress_bar(steps, video.duration, label, position=attrgetter("seconds"))
+            for step in steps:
                 timeline.seconds, timeline.took = step.seconds, time.perf_counter() - started
                 for rows in step.rows:
                     timeline.summary.add(rows)

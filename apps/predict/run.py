@@ -81,6 +81,7 @@ def predict_source(
 ) -> Timeline:
     """Predict on one source, and say what was found in it."""
     options = {"overlay": config.video.overlay, "stop": lambda: stop.received is not None, "say": log.say}
+    options["label"] = one_line(Path(source).name)
     timeline = predictor.record(source, folder, **options)
     for line in describe(timeline, source, folder):
         log.say(line)

@@ -67,10 +67,15 @@ class TorchRunner:
             out = self.model(streams[0])
         parts = (
             None if out.expr is None else out.expr.float().softmax(dim=-1),
-            None if out.va is None else out.va.float().clamp(-1, 1),
-            None if out.au is None else out.au.float().sigmoid(),
+            None if out.va is None else nan_if_infinite(out.va.float()).clamp(-1, 1),
+            None if out.au is None else nan_if_infinite(out.au.float()).sigmoid(),
         )
         return torch.cat([part for part in parts if part is not None], dim=-1).cpu().numpy()
+
+
+def nan_if_infinite(values: torch.Tensor) -> torch.Tensor:
+    """Return ``values`` with NaN for what is infinite, which clamp and sigmoid would turn into a sure answer."""
+    return values.masked_fill(values.isinf(), torch.nan)
 
 
 def open_runner(config: Config, flags: dict[str, Any]) -> TorchRunner:

@@ -5,8 +5,9 @@ per window: neighbouring windows share frames, and each frame is encoded once.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from dataloader.boxes import Box
 from dataloader.crops import context_square, face_square, margin_like
 from dataloader.detect import Detection, Detector, body_box
 from dataloader.sampling import choose_frames
-from dataloader.track import Person, Tracker
+from dataloader.track import CutDetector, Person, Tracker
+from utils.errors import UserError
 
 BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
 SLACK = 1e-6  # seconds: times are sums of fractions
+CONTEXT_SECONDS = 10.0  # since a face was visible in the same scene; a body alone is somebody no longer
 EARLY = 0.9  # a search may come a tenth early, so that it falls on a sampled frame
 
 
@@ -40,6 +43,7 @@ class Sample:
 
     seconds: float
     views: dict[int, View]  # person → view
+    scene: int = 0  # cuts before it
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,16 @@ class SlidingWindows:
     def _close(self, stop: float) -> Window:
         start = self.number * self.every
         self.number, self.covered = self.number + 1, stop
-        inside = tuple(s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK)
+        inside = [s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK]
+        inside = same_scene(inside, (start + stop) / 2)
         self.samples = [s for s in self.samples if s.seconds >= self.number * self.every - SLACK]
         return Window(start, stop, inside)
+
+
+def same_scene(samples: list[Sample], middle: float) -> tuple[Sample, ...]:
+    """Return the samples of the scene at ``middle``: a window that a cut divides answers for that scene alone."""
+    scenes = [sample.scene for sample in samples if sample.seconds <= middle + SLACK] or [s.scene for s in samples[:1]]
+    return tuple(sample for sample in samples if sample.scene == scenes[-1])
 
 
 class FrameWindows:
@@ -135,13 +146,16 @@ class Watcher:
     """Find and track the persons of a video, and cut their squares from sampled frames.
 
     Searches for faces are costly. They are made on sampled frames at least ``detect_every`` seconds apart, and after at
-    most twice as long where no frame is sampled. In between, every person is where the last search left them.
+    most twice as long where no frame is sampled. In between, every person is where the last search left them, until a
+    cut, with which everybody is gone.
     """
 
     def __init__(self, detector: Detector, tracker: Tracker, info: ModelInfo, grid: Grid, detect_every: float) -> None:
         self.detector, self.tracker, self.info = detector, tracker, info
         self.grid, self.detect_every = grid, detect_every
+        self.is_cut, self.scene = CutDetector(), 0
         self.last_search: float | None = None
+        self.last_face: float | None = None  # in this scene
         self.persons: list[Person] = []
         self.bodies: list[Detection] = []
 
@@ -149,16 +163,22 @@ class Watcher:
         """Update the persons, and return the frame as a sample if the grid takes it."""
         is_sampled = self.grid.takes(seconds)
         wait = self.detect_every * (EARLY if is_sampled else 2)
-        if self.last_search is None or seconds - self.last_search >= wait:
+        is_due = self.last_search is None or seconds - self.last_search >= wait
+        if (is_sampled or is_due) and self.is_cut(frame):
+            self.tracker.end_scene()
+            self.scene, self.last_face, is_due = self.scene + 1, None, True
+        if is_due:
             detections = self.detector(frame)
             self.last_search, self.bodies = seconds, detections.bodies
             self.persons = self.tracker.update(seconds, detections)
+            if any(person.seen for person in self.persons):
+                self.last_face = seconds
         if not is_sampled:
             return None
         views = {person.id: self._view(frame, person.face, person.seen) for person in self.persons}
-        if not views and self.bodies and not self.info.needs_face:
+        if not views and self.bodies and had_face_lately(self.last_face, seconds) and not self.info.needs_face:
             views[BODY_ONLY] = self._view(frame, None, False)
-        return Sample(seconds, views)
+        return Sample(seconds, views, self.scene)
 
     def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:
         """Cut one person's squares.
@@ -177,6 +197,11 @@ class Watcher:
         return View(has_face, squares)
 
 
+def had_face_lately(last_face: float | None, seconds: float) -> bool:
+    """Return whether a body without a face may be somebody: a face was visible in this scene not long ago."""
+    return last_face is not None and seconds - last_face <= CONTEXT_SECONDS
+
+
 class WindowAnswers:
     """One row per person and window, for models of kinds CLASSES and NUMBERS."""
 
@@ -187,7 +212,8 @@ class WindowAnswers:
         """Yield the rows of the window, together."""
         usable = {person: choose_views(window.views_of(person), self.info) for person in window.persons()}
         encode_views(self.runner, [view for views in usable.values() for view in views])
-        values, rows = self._values({person: views for person, views in usable.items() if views}), []
+        values = self._values({person: views for person, views in usable.items() if views}, window.start)
+        rows = []
         for person in usable:
             faces = sum(view.has_face for view in window.views_of(person))
             visibility = FACE if faces else CONTEXT_ONLY if person in values else NO_FACE
@@ -198,15 +224,15 @@ class WindowAnswers:
     def finish(self, end: float) -> Iterator[list[Row]]:
         return iter(())
 
-    def _values(self, views: dict[int, list[View]]) -> dict[int, tuple[float, ...]]:
-        """Return the probabilities or numbers of every person with T views."""
+    def _values(self, views: dict[int, list[View]], start: float) -> dict[int, tuple[float, ...]]:
+        """Return the probabilities or numbers of every person with T views; ``start`` of the window, in seconds."""
         if not views:
             return {}
         streams = {
             name: np.stack([[view.features[name] for view in row] for row in views.values()])
             for name in self.info.views
         }
-        values = self.runner.head(streams.get("face"), streams.get("context"))
+        values = ask(self.runner, streams.get("face"), streams.get("context"), [start] * len(views))
         if self.info.kind == CLASSES:
             values = softmax(values.astype(np.float64), self.info.temperature)
         return {person: tuple(map(float, row)) for person, row in zip(views, values, strict=True)}
@@ -243,7 +269,7 @@ class FrameAnswers:
         indexes = [index for index, view in enumerate(views) if view is not None and view.has_face]
         last_visible = np.searchsorted(indexes, np.arange(len(views)), side="right") - 1
         features = np.stack([views[indexes[max(number, 0)]].features["face"] for number in last_visible])
-        values = self.runner.head(features[None], None)[0]
+        values = ask(self.runner, features[None], None, [[sample.seconds for sample in window.samples]])[0]
         for index in indexes:
             views[index].answers.append(values[index].astype(np.float64))
 
@@ -270,6 +296,22 @@ def choose_views(views: list[View], info: ModelInfo) -> list[View]:
     usable = with_face if with_face and info.streams != "context" else views
     segments = info.frames // info.duration
     return [usable[i] for i in choose_frames(len(usable), segments, info.duration, info.sampling, None, False)]
+
+
+def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]) -> np.ndarray:
+    """Return the outputs of ``runner.head``; one that is not finite is a ``UserError`` that names the first time.
+
+    ``seconds``: the time of each row (B,), or of each frame (B, T) of a model of kind FRAMES.
+    """
+    values = runner.head(face, context)
+    is_finite = np.isfinite(values).all(axis=-1)
+    if not is_finite.all():
+        first = np.asarray(seconds)[~is_finite].min()
+        raise UserError(
+            f"{runner.info.model}: its answer for {first:.1f} s is not finite; with mixed precision try --amp off, "
+            "else another checkpoint"
+        )
+    return values
 
 
 def encode_views(runner: Runner, views: list[View]) -> None:

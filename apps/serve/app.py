@@ -1,12 +1,14 @@
 """``--mode serve``: a page on this machine to drop a video on. Nothing leaves the machine, is kept or is logged."""
 
+import io
 import ipaddress
 import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +23,15 @@ from apps.predict.runners import ModelInfo
 from apps.serve.jobs import FILES, Job, Jobs, Refused
 from engine.options import Config, VideoOptions
 from utils.errors import UserError, reason_of
+from utils.files import temporary_folder
 
 PAGE = Path(__file__).resolve().parent / "page"
 CHUNK = 1 << 20  # bytes of an upload that are read at once
-IDLE_SECONDS = 60  # without a byte until a connection is closed
+IDLE_SECONDS = 60  # without a byte until a connection is closed, and for everything but an upload in all
+SLOWEST = 100_000  # bytes a second of an upload, on average after the first minute
+ENDING = (  # signals that would end the process, and can be caught
+    "SIGINT SIGTERM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGALRM SIGVTALRM SIGPROF SIGIO SIGPWR SIGXCPU SIGABRT SIGBREAK"
+).split()
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -36,29 +43,84 @@ HEADERS = {
 }
 
 
-class QuietHandler(WSGIRequestHandler):
-    """Requests are not logged."""
+class TimedReader(io.RawIOBase):
+    """What a sender sends; it has ``IDLE_SECONDS`` for all of it, and more only for the bytes of an upload."""
 
-    timeout = IDLE_SECONDS
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.deadline = connection, time.monotonic() + IDLE_SECONDS
+        self.is_upload = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self.connection.settimeout(min(remaining, IDLE_SECONDS))
+        try:
+            count = self.connection.recv_into(buffer)
+        finally:
+            self.connection.settimeout(IDLE_SECONDS)  # of the answer
+        if self.is_upload:
+            self.deadline += count / SLOWEST
+        return count
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Requests are not logged, and end in time. Each connection has one."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.reader = TimedReader(self.connection)
+        self.rfile = io.BufferedReader(self.reader)
+
+    def make_environ(self) -> dict[str, Any]:
+        return super().make_environ() | {"emotion.reader": self.reader}
 
     def log(self, *_: Any) -> None:
         pass
 
 
 def serve(config: Config, flags: dict[str, Any]) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C or another signal."""
     if config.video.input is not None:
         raise UserError(f"--input {config.video.input}: videos come by the page; --mode predict reads files")
-    with listen(config) as listener, ExitStack() as at_exit:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is removed
-        at_exit.callback(signal.signal, signal.SIGTERM, before)
+    with listen(config) as listener, signals_as_interrupt():
         predictor = Predictor(**flags)
         with open_server(predictor, config, listener) as server:
             for warning in predictor.warnings:
                 print(f"warning: {warning}")
             print(announcement(config, listener), flush=True)
             server.serve_forever()  # returns at Ctrl-C
-            print("\nstopping: what was sent is removed", flush=True)
+            with suppress(OSError):  # the terminal may be gone
+                print("\nstopping: what was sent is removed", flush=True)
+
+
+@contextmanager
+def signals_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first signal of ``ENDING``; later ones do nothing, so that all is removed.
+
+    A signal that is ignored, such as SIGHUP below nohup, stays ignored.
+    """
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
+    is_stopping = False
+
+    def interrupt(*_: Any) -> None:
+        nonlocal is_stopping
+        if not is_stopping:
+            is_stopping = True
+            raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -84,9 +146,9 @@ def listen(config: Config) -> Iterator[socket.socket]:
 def open_server(
     predictor: Predictor, config: Config, listener: socket.socket, forget_after: float = 180.0
 ) -> Iterator[BaseWSGIServer]:
-    """Yield a server that waits to be run; afterwards no folder is left."""
-    with tempfile.TemporaryDirectory(prefix="emotion-serve-", ignore_cleanup_errors=True) as folder:
-        jobs = Jobs(predictor, Path(folder), config.video.max_minutes, forget_after)
+    """Yield a server that waits to be run; afterwards no folder is left, also none of a server that was killed."""
+    with temporary_folder(Path(tempfile.gettempdir()), "emotion-serve-") as folder:
+        jobs = Jobs(predictor, folder / "videos", config.video.max_minutes, forget_after)
         app = make_app(jobs, predictor.info, config.video)
         host, port = listener.getsockname()[:2]
         server = make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=listener.fileno())
@@ -229,6 +291,8 @@ def save_upload(job: Job, length: int) -> None:
     """Write the body into the job's folder while it arrives."""
     if shutil.disk_usage(job.folder).free < 3 * length:
         raise Refused(507, "There is not enough room on the disk of the machine that analyses.")
+    if (reader := request.environ.get("emotion.reader")) is not None:
+        reader.is_upload = True
     with open(job.video, "wb") as file:
         with suppress(TimeoutError, ConnectionError, ClientDisconnected):
             while chunk := request.stream.read(CHUNK):

@@ -66,9 +66,10 @@ class Jobs:
     """All jobs, a thread that analyses one after another, and a thread that removes abandoned ones."""
 
     def __init__(self, predictor: Predictor, root: Path, minutes: float, forget_after: float = 180.0) -> None:
-        """``root``: an empty folder. ``minutes``: the longest video. ``forget_after``: seconds without a request until
+        """``root``: a new folder. ``minutes``: the longest video. ``forget_after``: seconds without a request until
         a video is removed."""
         self.predictor, self.root, self.minutes, self.forget_after = predictor, root, minutes, forget_after
+        root.mkdir(mode=0o700)
         self.jobs: dict[str, Job] = {}
         self.lock = threading.Lock()
         self.queue: queue.Queue[Job | None] = queue.Queue()

@@ -24,7 +24,7 @@ from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.session import Session, open_session
 from models.sequence import SIZES
-from utils.errors import UserError, about
+from utils.errors import UserError, about, one_line
 from utils.files import atomic_write
 from utils.text import plural
 
@@ -168,7 +168,8 @@ def stored_thresholds(opened: Opened) -> list[float] | None:
 def open_table(path: Path, header: Sequence[str], files: ExitStack) -> Any:
     """Return a writer of rows below ``header``; ``files`` closes the file, which has its name only then."""
     temporary = files.enter_context(atomic_write(path))
-    table = csv.writer(files.enter_context(open(temporary, "w", newline="", encoding="utf-8")), lineterminator="\n")
+    file = files.enter_context(open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace"))
+    table = csv.writer(file, lineterminator="\n")
     table.writerow(header)
     return table
 
@@ -223,7 +224,7 @@ def draw_timelines(videos: list[VideoPredictions], tasks: tuple[str, ...], path:
     for column, predictions in zip(grid.T, videos, strict=True):
         video = predictions.video
         stop = min(len(video), PICTURED_FRAMES)
-        column[0].set_title(f"{video.id}, frames 1 to {stop} of {len(video)}", fontsize=9)
+        column[0].set_title(f"{one_line(video.id)}, frames 1 to {stop} of {len(video)}", fontsize=9)
         for axes, task in zip(column, tasks, strict=True):
             draw[task](axes, video.labels[task][:stop], getattr(predictions, task)[:stop])
             axes.set_xlim(0, stop)

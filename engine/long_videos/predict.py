@@ -13,6 +13,7 @@ from engine.long_videos.data import evaluation_windows
 from engine.methods.sequence import SequenceTask
 from engine.options import Config
 from engine.session import Session
+from utils.errors import UserError
 from utils.runlog import progress_bar
 
 
@@ -42,6 +43,12 @@ def predict_videos(
             counts[start:stop] += 1
             id, start, numbers = next(windows, (None, 0, None))
         assert counts.all(), "a frame that no window covers"
+        faulty = np.flatnonzero(~np.isfinite(sums).all(axis=1))
+        if len(faulty):
+            raise UserError(
+                f"{video.id}: {len(faulty)} of {len(video)} answers are not finite, that of frame {faulty[0] + 1} "
+                "first; try --amp off"
+            )
         yield make_predictions(task, video, sums / counts[:, None], config.sequence.smooth)
 
 

@@ -27,7 +27,7 @@ def test_frames_wait_for_a_model_that_reads_hundreds_of_them(tmp_path):
     frame = np.random.default_rng(0).integers(90, 110, (540, 960, 3), dtype=np.uint8)
     pictures = [overlay.add(Step(n / FPS, frame, [], [])) for n in range(COUNT)]
     assert pictures == [None] * COUNT and overlay.waiting_bytes < MAX_WAITING
-    rows = [[Row(n / FPS, (n + 1) / FPS, 1, FACE, (1.0,), 1, 1, "calm", 1.0)] for n in range(COUNT)]
+    rows = [[Row(n / FPS, (n + 1) / FPS, None, FACE, (1.0,), 1, 1, "calm", 1.0)] for n in range(COUNT)]
     last = overlay.add(Step(COUNT / FPS, None, [], rows))
     assert not overlay.waiting and overlay.waiting_bytes == 0
     assert np.abs(last[200:500, 200:900].astype(int) - 100).max() < 40  # below the answer in the corner

@@ -212,3 +212,28 @@ def test_an_earlier_timeline_stays(best, short, tmp_path, eyes):
     with pytest.raises(UserError, match="holds a timeline already"):
         predictor(short, out=tmp_path / "a")
     assert (tmp_path / "a/timeline.csv").read_bytes() == before
+
+
+def test_names_that_are_not_utf8(best, short, tmp_path, eyes):
+    """A video, a picture, a folder of videos and the folder that is written."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    video, picture = (folder / os.fsdecode(name) for name in (b"v\xe9.mp4", b"p\xe9.jpg"))
+    Image.fromarray(frames_of([(1, 1.0)])[0][1]).save(picture)
+    video.write_bytes(short.read_bytes())
+    (folder / "videos").mkdir()
+    (folder / "videos" / video.name).write_bytes(short.read_bytes())
+    predict(best, video, folder / "a")
+    assert len(frames_in(folder / "a/overlay.mp4")[0]) == 50
+    assert read_timeline(folder / "a")[0]["source"] == video.name
+    predict(best, picture, folder / "b")
+    assert (folder / "b/overlay.jpg").exists()
+    predict(best, folder / "videos", folder / "c")
+    assert not list(folder.rglob("*.part"))
+
+
+def test_the_progress_of_a_video_is_shown_where_there_is_no_terminal(best, short, tmp_path, monkeypatch, eyes):
+    assert predict(best, short, tmp_path / "a", "--no-overlay").err == ""  # a short one says nothing
+    monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
+    lines = predict(best, short, tmp_path / "b", "--no-overlay").err.splitlines()
+    assert lines[0].startswith("short.mp4: 0 of 5 s") and lines[-1] == "short.mp4: 5 of 5 s, about 0 s left"

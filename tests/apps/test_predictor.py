@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from apps.predict.predictor import Predictor
 from apps.predict.runners import FRAMES, ModelInfo, run_clips
@@ -22,7 +23,7 @@ from dataloader.track import Tracker
 from engine.config import make_config
 from engine.long_videos.predict import make_predictions
 from engine.methods.sequence import SequenceTask
-from models.sequence import SequenceModel
+from models.sequence import SequenceModel, SequenceOutput
 from tests.support.tiny import FACE as BOX
 from tests.support.tools import configure, make_task
 from tests.support.watched import FPS, TWO_STREAMS, Brightness, KnownFaces, film, frames_of
@@ -77,8 +78,10 @@ def test_answers_without_a_face(eyes):
     rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 12.0)])
     assert rows[0].seen == FACE and rows[-1].seen == CONTEXT_ONLY
     assert rows[-1].faces == 0 and rows[-1].predicted in TWO_STREAMS.names
+    rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 16.0)])
+    assert rows[-1].seen == NO_ONE and not rows[-1].predicted  # ten seconds after the last face
     rows = rows_of(Brightness(), [("hidden", 6.0)])
-    assert {(r.person, r.seen) for r in rows} == {(None, CONTEXT_ONLY)} and all(r.predicted for r in rows)
+    assert {(r.person, r.seen) for r in rows} == {(None, NO_ONE)}  # a body whose face never was there
     runner = Brightness(ONE_STREAM)
     rows = rows_of(runner, [(1, 4.0), ("hidden", 4.0)])
     assert rows[0].predicted and rows[0].seen == FACE
@@ -251,3 +254,69 @@ def test_numbers_from_python_may_be_of_numpy():
     numbers = {"every": np.float32(0.5), "max_persons": np.int64(2), "seconds": 3, "face_width": None}
     options = Predictor(runner=Brightness(), **numbers).config.video
     assert options.every == 0.5 and json.dumps([options.every, options.max_persons]) == "[0.5, 2]"
+
+
+class Failing(Brightness):
+    """Answers with ``value`` from its second answer on."""
+
+    def __init__(self, value, info=TWO_STREAMS):
+        super().__init__(info)
+        self.value = value
+
+    def head(self, face, context):
+        values = super().head(face, context)
+        if self.info.kind == FRAMES:
+            values = np.zeros((*face.shape[:2], 2), np.float32)
+            values[:, 5:, 1] = self.value
+        elif len(self.calls) > 1:
+            values[0, 1] = self.value
+        return values
+
+
+LONG = replace(SINGLE, kind=FRAMES, names=(), numbers=("valence", "arousal"), window=20, stride=10)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "info", [TWO_STREAMS, replace(TWO_STREAMS, kind="numbers", names=(), numbers=("a", "b")), LONG]
+)
+def test_an_answer_that_is_not_finite_is_refused_with_its_time(value, info, eyes, tmp_path):
+    source = film(tmp_path / "v.mp4", [(1, 6.0)])
+    time = "0.5" if info is LONG else "1.0"
+    for out in (None, tmp_path / "run"):
+        with pytest.raises(UserError, match=f"^m: its answer for {time} s is not finite; .*--amp off"):
+            Predictor(runner=Failing(value, info))(source, out=out)
+    document = json.loads((tmp_path / "run/timeline.json").read_text(encoding="utf-8"))
+    assert document["interrupted"] is True and all(row["to"] <= 4.0 for row in document["rows"])
+    assert not (tmp_path / "run/timeline.png").exists()
+
+
+def test_a_picture_whose_answer_is_not_finite_gets_no_overlay(eyes, tmp_path):
+    runner = Brightness()
+    runner.head = lambda *_: np.full((1, 2), np.nan, np.float32)
+    Image.fromarray(frames_of([(1, 1.0)])[0][1]).save(tmp_path / "p.png")
+    with pytest.raises(UserError, match="answer for 0.0 s is not finite"):
+        Predictor(runner=runner)(tmp_path / "p.png", out=tmp_path / "run")
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"timeline.csv", "timeline.json"}
+
+
+def test_a_sequence_model_does_not_hide_what_is_infinite(eyes):
+    class Overflowing(torch.nn.Module):
+        def forward(self, features):
+            B, L = features.shape[:2]
+            return SequenceOutput(torch.full((B, L, 2), np.inf), None, torch.full((B, L, 12), -np.inf))
+
+    units = tuple(f"AU{n}" for n in range(12))
+    info = replace(LONG, numbers=("valence", "arousal", *units))
+    with pytest.raises(UserError, match="answer for 0.0 s is not finite"):
+        rows_of(TorchRunner(Overflowing(), info, torch.device("cpu"), encoder=Tower()), [(1, 3.0)])
+
+
+def test_nobody_is_answered_for_or_boxed_behind_a_cut(eyes):
+    """A person for 8 s, then an empty room: a window that the cut divides answers for the scene at its middle."""
+    for runner in (Brightness(), Brightness(ONE_STREAM)):
+        steps = list(Predictor(runner=runner).follow(Frames([(1, 8.0), ("nobody", 8.0)])))
+        rows = [row for step in steps for group in step.rows for row in group]
+        assert all(row.values is not None for row in rows if row.middle < 8)
+        assert {row.seen for row in rows if row.middle > 8.5} == {NO_ONE}
+        assert not any(step.persons for step in steps if step.seconds >= 8.25)

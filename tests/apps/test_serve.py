@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 
-from apps.serve.app import is_own_name
+from apps.serve.app import is_own_name, signals_as_interrupt
 from tests.support.exported import export_checkpoint
 from tests.support.filming import sound
 from tests.support.serving import DarkOrBright, Served, serving, wait_until, write_video
 from tests.support.tools import ROOT, error_of
+from utils.files import temporary_folder
 
 DARK_THEN_BRIGHT = [(4, 10), (4, 245)]
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from main import main; sys.exit(main(sys.argv[1:]))"
@@ -223,8 +225,9 @@ def exported(tmp_path_factory):
     return export_checkpoint(tmp_path_factory.mktemp("model"), {"model": "clip-caer", "iec_text": "both"})[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_path, video, exported, number):
+@contextmanager
+def command(tmp_path, exported):
+    """Start the command in a process of its own, and yield the process and its server."""
     words = ["--mode", "serve", "--onnx", str(exported), "--port", "0", "--seconds", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
@@ -237,15 +240,57 @@ def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_p
     try:
         line = process.stdout.readline()
         assert line.startswith("open http://127.0.0.1:") and line.endswith("/ in a browser; Ctrl-C ends it\n"), line
-        served = Served(int(line.split(":")[2].split("/")[0]), next(tmp_path.glob("emotion-serve-*")))
-        assert served.ask("GET", "/about")[1]["model"] == "best.onnx"
-        assert served.wait(served.send(video))["state"] == "done"
-        process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        yield process, Served(int(line.split(":")[2].split("/")[0]), next(tmp_path.glob("emotion-serve-*/videos")))
     finally:
         process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_path, video, exported, number):
+    with command(tmp_path, exported) as (process, served):
+        assert served.ask("GET", "/about")[1]["model"] == "best.onnx"
+        assert served.wait(served.send(video))["state"] == "done"
+        for _ in range(3):  # as of somebody without patience: the removal goes on
+            process.send_signal(number)
+        out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "\nstopping: what was sent is removed\n", "")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGALRM"])
+def test_every_signal_that_can_be_caught_is_an_interrupt_once(name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with signals_as_interrupt():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(number) == before
+    signal.signal(number, signal.SIG_IGN)  # as nohup does with SIGHUP
+    try:
+        with signals_as_interrupt():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+
+
+def test_what_a_killed_server_leaves_is_removed_by_the_next_and_what_a_living_one_has_is_not(tmp_path, exported):
+    with command(tmp_path, exported) as (process, killed):
+        (killed.folder / "upload").write_bytes(b"x")
+        process.kill()
+        process.communicate()
+    (tmp_path / "emotion-serve-older").mkdir()  # without a lock: nobody knows whose it is
+    (tmp_path / "elsewhere").mkdir()
+    with serving(tmp_path / "elsewhere") as living:
+        other = living.folder.parent.rename(tmp_path / "emotion-serve-living")
+        with temporary_folder(tmp_path, "emotion-serve-") as folder:
+            assert {path.name for path in tmp_path.glob("emotion-serve-*")} == {
+                folder.name, "emotion-serve-older", "emotion-serve-living"
+            }  # fmt: skip
+        other.rename(living.folder.parent)
+    assert not killed.folder.exists() and not folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -269,3 +314,67 @@ def test_a_port_that_is_taken_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = ["--mode", "serve", "--onnx", "none.onnx", "--port", str(listener.getsockname()[1])]
         assert "--port 0 takes a free one" in error_of(words, capsys)
+
+
+def test_an_answer_that_is_not_finite_is_a_failure_for_the_page(tmp_path, video):
+    class Broken(DarkOrBright):
+        def head(self, face, context=None):
+            return super().head(face) * float("nan")
+
+    with serving(tmp_path, runner=Broken()) as served:
+        state = served.wait(served.send(video))
+        assert state["state"] == "failed" and "its answer for 0.0 s is not finite" in state["error"]
+        assert state["files"] == []
+
+
+@pytest.fixture
+def impatient(served, monkeypatch):
+    monkeypatch.setattr("apps.serve.app.IDLE_SECONDS", 0.5)
+    return served
+
+
+def drip(line, piece, seconds=5.0):
+    """Send ``piece`` ten times a second until the server ends the connection, and return whether it did in time."""
+    end, line_answer = time.monotonic() + seconds, b""
+    line.settimeout(0.1)
+    while time.monotonic() < end:
+        try:
+            line.sendall(piece)
+            line_answer = line.recv(4096)
+            if not line_answer:
+                return True
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("header", "piece"),
+    [
+        ("Content-Length: 1000000", b"x"),
+        ("Transfer-Encoding: chunked", b"1\r\nx\r\n"),  # the body comes apart from the header
+    ],
+)
+def test_a_dripping_upload_frees_its_place_and_its_connection(impatient, video, header, piece):
+    with post(impatient, header) as line:
+        assert drip(line, piece)
+    impatient.wait_until_empty()
+    assert impatient.wait(impatient.send(video))["state"] == "done"
+
+
+def test_a_dripping_header_ends(impatient):
+    with socket.create_connection(("127.0.0.1", impatient.port)) as line:
+        line.sendall(b"GET /about HTTP/1.1\r\n")
+        assert drip(line, b"A: b\r\n")
+
+
+def test_a_slow_upload_is_given_time_for_its_bytes(impatient, video, monkeypatch):
+    """It takes three times as long as a connection without bytes may take."""
+    monkeypatch.setattr("apps.serve.app.SLOWEST", len(video) / 10)
+    with post(impatient, f"Content-Length: {len(video)}") as line:
+        for start in range(0, len(video), len(video) // 8 + 1):
+            line.sendall(video[start : start + len(video) // 8 + 1])
+            time.sleep(0.2)
+        assert line.makefile("rb").readline().startswith(b"HTTP/1.1 201")

@@ -216,3 +216,11 @@ def test_the_header_states_the_size(tmp_path):
     (tmp_path / "f.jpg").write_bytes(jpeg()[:900])  # nothing but the header is read
     Image.fromarray(NOISE).save(tmp_path / "f.png")
     assert header_size(tmp_path / "f.jpg") == header_size(tmp_path / "f.png") == (121, 90)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_name_that_is_not_utf8_is_read_like_any_other(tmp_path, suffix):
+    path = tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff" + suffix.encode())
+    path.parent.mkdir()
+    Image.fromarray(NOISE).save(path)
+    assert np.array_equal(decode_frame(path)[0], Image.open(path))

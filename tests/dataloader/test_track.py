@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.video_pairs import count_cuts, draw_shots
 from dataloader.detect import Detection, Detections
-from dataloader.track import Tracker
+from dataloader.track import CutDetector, Tracker
 
 AWAY = [[]] * 20  # longer than a person may go unseen
 
@@ -117,3 +118,21 @@ def test_a_sure_face_comes_before_a_larger_doubtful_one():
     sure, doubtful = Detection(10, 50, 110, 150, 0.95), Detection(200, 50, 330, 180, 0.7)
     steps = follow(Tracker(1), [[doubtful, sure]] * 3)
     assert [middle(p) for p in steps[-1]] == [60]
+
+
+def test_a_cut_ends_all_tracks_and_a_place_in_another_scene_says_nothing():
+    tracker = Tracker(2, hits=1, in_all=True)
+    assert ids(tracker.update(0.0, Detections([face(10)], []))) == {10: 1}
+    tracker.end_scene()
+    assert tracker.update(0.2, Detections([], [])) == []
+    assert ids(tracker.update(0.4, Detections([face(10)], []))) == {10: 2}  # the same place, in another scene
+    tracker.end_scene()
+    assert ids(tracker.update(0.6, Detections([face(10)], []))) in ({10: 1}, {10: 2})  # there are no more than two
+
+
+def test_cuts_between_drawn_persons_and_empty_rooms_are_detected_and_movement_is_none():
+    shots = draw_shots(2, frames=6)
+    assert count_cuts(shots, 3.0, 4.0) == {"cuts": 5, "detected": 5, "false": 0}
+    is_cut = CutDetector()
+    frames = [np.roll(shots[0].frames[0], 8 * number, axis=1) for number in range(8)]
+    assert not any(is_cut(frame) for frame in frames) and is_cut(255 - frames[-1])

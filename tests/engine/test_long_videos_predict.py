@@ -178,3 +178,14 @@ def test_a_long_video_takes_moments():
     centred_mean(rng.normal(size=(100_000, 2)), 25)
     majority(rng.integers(0, 8, 100_000), 40)
     assert time.perf_counter() - began < 5
+
+
+def test_an_answer_that_is_not_finite_is_refused_with_its_frame(tmp_path):
+    class Broken(Echo):
+        def forward(self, features, padding):
+            out = super().forward(features, padding)
+            out.au[:, 25:] = np.nan
+            return out
+
+    with pytest.raises(UserError, match="^a: 15 of 40 answers are not finite, that of frame 26 first; try --amp off$"):
+        predict(tmp_path, {"a": 40}, model=Broken(), window=40, stride=40)

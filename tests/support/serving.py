@@ -52,7 +52,7 @@ class OneFacePredictor(Predictor):
         def update(_: float, detections: Any) -> list[Any]:
             return [Person(1, FACE, True, 1.0)] if detections.has_face else []
 
-        return detect, SimpleNamespace(update=update)
+        return detect, SimpleNamespace(update=update, end_scene=lambda: None)
 
 
 def write_video(path: Path, colours: list[tuple[float, Any]]) -> Path:
@@ -129,7 +129,7 @@ def serving(tmp: Path, *, runner: Any = None, forget_after: float = 60.0, **opti
         with listen(config) as listener, open_server(predictor, config, listener, forget_after) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
             thread.start()
-            yield Served(listener.getsockname()[1], next(Path(tmp).glob("emotion-serve-*")))
+            yield Served(listener.getsockname()[1], next(Path(tmp).glob("emotion-serve-*/videos")))
             server.shutdown()
             thread.join()
     finally:

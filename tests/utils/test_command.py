@@ -24,7 +24,7 @@ def raising(error):
     ("error", "status", "line"),
     [
         (UserError("--lr -1: at least 0"), 2, "error: --lr -1: at least 0\n"),
-        (ModuleNotFoundError("", name="av.video"), 2, "error: av is not installed: pip install -r requirements.txt\n"),
+        (ModuleNotFoundError("", name="av.video"), 2, "error: av is not installed for "),
         (OSError(errno.ENOSPC, "No space left on device", "a.pt"), 2, "error: a.pt: no space left on device; nothing"),
         (PermissionError(errno.EACCES, "Permission denied", "log.txt"), 2, "error: log.txt: permission denied\n"),
         (Interrupted(signal.SIGTERM, "saved in last.pt"), 143, "saved in last.pt\n"),

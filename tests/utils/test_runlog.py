@@ -6,7 +6,7 @@ import re
 import pytest
 
 from utils.errors import UserError
-from utils.runlog import open_run, progress_bar
+from utils.runlog import open_run, progress_bar, progress_line
 
 
 def test_the_config_is_written_before_anything_else(tmp_path):
@@ -80,3 +80,37 @@ def test_epochs_go_to_metrics_jsonl_in_order(tmp_path):
 def test_the_bar_is_quiet_where_there_is_no_terminal(capsys):
     assert list(progress_bar(range(3), 3, "epoch 1")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_elsewhere_a_line_comes_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
+    assert list(progress_bar("abc", 4, "features", first=1)) == ["a", "b", "c"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "features: 2 of 4, about 0 s left" and len(lines) == 3
+    list(progress_bar([60.0, 120.0], None, "v\n", position=float))
+    assert capsys.readouterr().err == "v\\n: 60 s\nv\\n: 120 s\n"
+    monkeypatch.setenv("RANK", "1")
+    assert list(progress_bar("abc", 4, "features")) == ["a", "b", "c"] and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((720.0, 3600.0, 60.0), "12 of 60 min, about 4 min left"),
+        ((35.0, 90.0, 70.0), "35 of 90 s, about 2 min left"),
+        ((600.0, None, 70.0), "10 min"),
+        ((0.0, 90.0, 70.0), "0 of 90 s"),
+    ],
+)
+def test_the_rest_is_estimated_by_what_is_done(arguments, line):
+    assert progress_line(*arguments, of_video=True) == line
+
+
+def test_the_rest_of_a_resumed_work_is_estimated_by_its_own_pace():
+    assert progress_line(1200, 5000, 20.0, 1000) == "1,200 of 5,000, about 6 min left"
+
+
+def test_on_a_terminal_a_video_is_a_bar_in_seconds(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert list(progress_bar([0.5, 1.5, 2.5], 3.0, "v.mp4", position=float)) == [0.5, 1.5, 2.5]
+    assert "v.mp4:   0%" in capsys.readouterr().err
