@@ -177,8 +177,8 @@ def test_folders_and_frames_whose_names_are_not_utf8_are_read_and_written(tmp_pa
     boxes = root / "annotation/face.json"
     boxes.write_text(boxes.read_text().replace(".png", ".jpg"))
     words = [*FAST, *ONE_EPOCH, *words, "--exper-name", NOT_UTF8, "--select-on", "last"]
-    run = run_main(words, root / "run").ok()
-    assert run.out.count("so there is no TensorBoard") == 1 and (root / "run/confusion_matrix.png").exists()
+    run_main(words, root / "run").ok()
+    assert (root / "run/confusion_matrix.png").exists() and list((root / "run/tensorboard").iterdir())
     report = call("--mode", "report", root / "run", "--output-dir", root / "report")
     assert report.status == 0, report.err
     assert r"caf\udce9" in (root / "report/report.md").read_text(encoding="utf-8")
