@@ -14,6 +14,7 @@ from dataloader.crops import letterbox
 from dataloader.frame_labels import TASKS, lengthen, unlabelled
 from dataloader.frames import BadFrame, decode_frame
 from dataloader.loader import Batch
+from utils.archive import open_array
 from utils.errors import UserError
 
 GRID = 3  # the family of random streams that moves the windows
@@ -95,20 +96,16 @@ def stand_ins(present: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def open_features(path: Path) -> np.ndarray:
-    """Return a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file of features") from None
-    except (OSError, ValueError, EOFError):
-        raise UserError(f"{path}: cannot be read as a .npy file of numbers") from None
+    """Return (L, D) floats of a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
+    features = open_array(path)
+    if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
+        shape = " × ".join(map(str, features.shape))
+        raise UserError(f"{path}: expected frames × features of floats, got {shape} of {features.dtype}")
+    return features
 
 
 def _feature_width(path: Path, video: Video) -> int:
     features = open_features(path)
-    if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
-        shape = " × ".join(map(str, features.shape))
-        raise UserError(f"{path}: expected frames × features of floats, got {shape} of {features.dtype}")
     if len(features) != len(video):
         raise UserError(f"{path}: {len(features)} rows, the video has {len(video)} label lines")
     return features.shape[1]

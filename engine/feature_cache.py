@@ -28,6 +28,7 @@ from engine.methods import method_named
 from engine.options import Config
 from engine.session import Session
 from engine.shared import remembered
+from utils.archive import open_array
 from utils.checkpoint import hash_tensors
 from utils.errors import UserError, reason_of
 from utils.files import write_json
@@ -77,8 +78,20 @@ def cache_features(
         _write_clip_cache(absent, encoder, dataset, augmentations, config, session)
     rows = np.cumsum([0] + [len(clip.frames) for clip in clips])
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
-    features = {stream: np.load(folder / "features.npy", mmap_mode="r") for stream, folder in folders.items()}
+    shape = (len(augmentations), int(rows[-1]), encoder.proj.shape[1])
+    features = {stream: open_features(folder / "features.npy", shape) for stream, folder in folders.items()}
     return FeatureCache(features, starts)
+
+
+def open_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the features of a cache by memory map; the file must hold so many of float16."""
+    try:
+        features = open_array(path)
+        if features.shape != shape or features.dtype != np.float16:
+            raise UserError(f"{path}: holds {features.shape} of {features.dtype}, expected {shape} of float16")
+    except UserError as error:
+        raise UserError(f"{error}; remove {path.parent}, and the next run makes it again") from None
+    return features
 
 
 def cache_name(

@@ -1,6 +1,5 @@
 """``--resume``: the newest sound checkpoint of a run or of an experiment, and the options it goes on with."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.results import read_metrics
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
 from engine.options import Config, names_with, value_of
@@ -175,8 +175,8 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
     if config.optim.epochs < epochs:
         raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs behind it already")
     try:
-        scores = json.loads((point.folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        scores = read_metrics(point.folder)
+    except UserError:
         scores = {}
     if not scores or epochs != config.optim.epochs or continued_folder(point, config) is None:
         return False

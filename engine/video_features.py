@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from torch import nn
@@ -22,8 +22,9 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, reason_of, shorten
 from utils.files import atomic_write, write_json
+from utils.json_files import read_json
 from utils.runlog import progress_bar
 from utils.text import plural
 
@@ -85,20 +86,30 @@ def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
     return FrameEncoder(tower, checkpoint.shape.image_size, stored.data.normalize, str(path))
 
 
-def open_index(folder: Path, encoder: FrameEncoder) -> dict[str, Any]:
+class VideoIndex(TypedDict):
+    """Content of index.json: which encoder the features are of, and a stamp of the files of each video."""
+
+    key: str
+    encoder: NotRequired[str]
+    videos: dict[str, str]
+
+
+def open_index(folder: Path, encoder: FrameEncoder) -> VideoIndex:
     """Return what a cache folder holds; an empty index where it is new."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        key, _ = index["key"], dict(index["videos"])
-    except FileNotFoundError:
-        return {"key": encoder.key, "encoder": encoder.name, "videos": {}}
     except OSError as error:
         raise UserError(f"--cache-dir {folder}: {reason_of(error)}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}/index.json: damaged; remove it, and its videos are read again") from None
-    if key != encoder.key:
-        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({index.get('encoder')}); name another")
+    path = folder / "index.json"
+    if not path.exists():
+        return {"key": encoder.key, "encoder": encoder.name, "videos": {}}
+    try:
+        index = read_json(path, VideoIndex)
+    except UserError as error:
+        raise UserError(f"{error}; remove the damaged file, and its videos are read again") from None
+    if index["key"] != encoder.key:
+        saw = shorten(str(index.get("encoder")))
+        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({saw}); name another")
     return index
 
 

@@ -4,7 +4,6 @@ A sweep is a folder with one folder per run. Stopped at any moment, ``--resume F
 not repeated, and the run that was stopped continues from its last checkpoint.
 """
 
-import json
 import shlex
 import signal
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import make_config
-from engine.options import Config
+from engine.options import GROUPS, Config
 from engine.resume import different_options
 from engine.run_hash import finished_runs, run_hash, stored_hash
 from engine.series import stored_series
@@ -33,8 +32,10 @@ from sweep.plan import (
 )
 from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
+from utils.config import from_json
 from utils.distributed import is_launched
-from utils.errors import Interrupted, UserError
+from utils.errors import Interrupted, UserError, about
+from utils.json_files import read_json
 from utils.runlog import RunLog, open_run, reopen_run, safe_name
 
 FLAGS_FILE = "given.json"  # the options of an ablation that were typed; all others follow from them
@@ -204,15 +205,15 @@ def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
     """Return config and flags of an ablation, with those of this command added: they may name variants and seeds."""
     file = folder / FLAGS_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        first_flags = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    except (OSError, ValueError, AttributeError):
-        raise UserError(
-            f"{file}: damaged; begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
-        ) from None
+        with about(file):
+            first_flags = from_json(GROUPS, dict.fromkeys(GROUPS, read_json(file, dict[str, Any])))
+            first_config = make_config(first_flags)
+    except UserError as error:
+        advice = "begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
+        raise UserError(f"{error}; {advice}") from None
     flags = first_flags | {name: value for name, value in flags.items() if name != "resume"}
     config = make_config(flags)
-    if differences := different_options(make_config(first_flags), config):
+    if differences := different_options(first_config, config):
         raise UserError(f"{folder} holds another ablation ({differences[0]}); an ablation goes on as it began")
     return config, flags
 

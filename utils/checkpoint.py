@@ -12,6 +12,7 @@ import torch
 from utils.archive import read_archive, read_safetensors
 from utils.errors import UserError, first_line
 from utils.files import atomic_write
+from utils.json_files import parse_json
 
 FORMAT = 1
 CONTENT = "checkpoint"  # the entry of a safetensors header that holds everything but the tensors
@@ -65,12 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         tensors, metadata = read_safetensors(path)
         if CONTENT not in metadata:
             return tensors
-        try:
-            content = json.loads(metadata[CONTENT])
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: damaged: its header is not JSON ({first_line(error)})") from None
-        content = content if isinstance(content, dict) else {}
-        return content | {"model": tensors}
+        return parse_json(metadata[CONTENT], dict[str, Any], f"{path}: its header") | {"model": tensors}
     content = read_archive(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint: it holds a {type(content).__name__}, expected a table")

@@ -272,10 +272,10 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
     [
         (lambda run: (run / "metrics.json").unlink(), "no metrics.json: this run is not scored"),
         (lambda run: (run / "config.json").unlink(), "no config.json, so it is no run folder"),
-        (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2: not JSON"),
+        (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2, column 8: broken JSON"),
         (lambda run: put(run / "metrics.json", [1]), "expected a table"),
         (lambda run: (run / "metrics.jsonl").write_text("{}\nhalf"), "metrics.jsonl, line 2"),
-        (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a text file"),
+        (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a UTF-8 text file"),
     ],
 )
 def test_a_damaged_folder_is_one_line(tmp_path, capsys, spoil, message):
