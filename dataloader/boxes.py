@@ -9,7 +9,7 @@ from dataloader.annotation import Clip
 from dataloader.frames import SUFFIXES
 from dataloader.paths import clip_keys, resolve_path, slashes
 from utils.errors import OnFault, UserError, quote, raise_error
-from utils.json_files import read_json
+from utils.json_files import collecting_paused, read_json
 
 MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
@@ -49,7 +49,8 @@ def read_face_boxes(file: str, root: str | None, flat: bool = False, on_fault: O
         box = _as_box(value, where)
         return {} if box is None else SameBox(box)
 
-    return _read_entries(file, root, parse, on_fault)
+    with collecting_paused():
+        return _read_entries(file, root, parse, on_fault)
 
 
 def read_body_boxes(file: str, root: str | None, on_fault: OnFault = raise_error) -> dict[str, Box]:

@@ -4,6 +4,7 @@ A reader states the type of what it expects, such as ``dict[str, list[int]]`` or
 may rely on it, so that no reader needs its own tests of keys and types.
 """
 
+import gc
 import json
 import math
 import re
@@ -11,7 +12,8 @@ import sys
 import types
 import typing
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -88,7 +90,8 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
     except UnicodeDecodeError:
         raise UserError(f"{where}: not a UTF-8 text file; expected JSON") from None
     try:
-        content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, where))
+        with collecting_paused():
+            content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, where))
     except json.JSONDecodeError as error:
         raise UserError(f"{where}, line {error.lineno}, column {error.colno}: broken JSON ({error.msg})") from None
     except UserError:
@@ -105,6 +108,18 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
         except UnicodeEncodeError:
             raise UserError(f"{where}: broken JSON (half a surrogate pair, which is no letter)") from None
     return check_type(content, kind, where)
+
+
+@contextmanager
+def collecting_paused() -> Iterator[None]:
+    """Pause the garbage collector, which takes longer than the parsing of a large file and finds nothing in it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _without_repeats(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:

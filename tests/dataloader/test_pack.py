@@ -278,7 +278,7 @@ def edit_pack(file, edit):
             [],
             "made with --image-size 32",
         ),
-        (edit_pack("index.json", lambda text: text[:-100]), [], "not the index of a pack"),
+        (edit_pack("index.json", lambda text: text[:-100]), [], "make the pack again"),
         (edit_pack("crops-000.bin", lambda content: content[:1000]), [], "1000 bytes"),
         (edit_pack("crops-000.bin", lambda content: bytes(len(content))), [], "crops-000.bin: damaged at images/"),
         (lambda root: (root.parent / "pack/index.json").unlink(), [], "index.json: no such file"),
