@@ -295,3 +295,24 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
 def test_names_tell_folders_apart():
     assert distinct_names([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
     assert distinct_names([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and distinct_names([Path("/o/a")]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "part"),
+    [
+        ("metrics.json", '{"uar": "high"}', "uar: expected a finite number"),
+        ("metrics.json", '{"runs": {"../other": {}}}', "not the name of a folder"),
+        ("metrics.json", '{"uar": 1, "classes": ["a", "b"], "per_class": {"a": {}}}', "per_class"),
+        ("metrics.json", '{"facts": {"data": {"train": {"classes": {}}}}}', "lacks 'clips'"),
+        ("mistakes/mistakes.json", '{"mistakes": [{"clip": 5}]}', "mistakes, 0"),
+        ("config.json", '{"run": {"exper_name": "\\ud800"}}', "half a surrogate pair"),
+        ("config.json", '{"run": {"exper_name": 5}}', "exper_name: expected a text"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["report", "compare"])
+def test_a_value_of_another_kind_is_named(tmp_path, capsys, mode, file, text, part):
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other")
+    (run / "mistakes").mkdir()
+    (run / file).write_text(text)
+    message = error_of(["--mode", mode, str(run), *([str(other)] if mode == "compare" else [])], capsys)
+    assert str(run) in message and (part in message or mode == "compare")
