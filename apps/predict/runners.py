@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Required, TypedDict, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, Required, TypedDict
 
 import numpy as np
 
@@ -77,23 +77,30 @@ class ModelInfo:
 
 Size = Annotated[int, Range(1, 1e12)]
 Positive = Annotated[float, Range(1e-9, 1e9)]
-StoredInfo = TypedDict(
-    "StoredInfo",
-    get_type_hints(ModelInfo)
-    | {
-        "family": Required[str],
-        "model": Required[str],
-        "kind": Literal[CLASSES, NUMBERS, FRAMES],
-        "streams": Literal["both", "face", "context"],
-        "sampling": Literal["whole", "published", "window"],
-        "names": list[str],
-        "numbers": list[str],
-        **dict.fromkeys(("frames", "duration", "downsample", "size", "window", "stride"), Size),
-        "temperature": Positive,
-        "face_width": Positive | None,
-    },
-    total=False,
-)
+
+
+class StoredInfo(TypedDict, total=False):
+    """A ``ModelInfo`` as an exported file holds it; older files lack fields that have defaults."""
+
+    family: Required[str]
+    model: Required[str]
+    kind: Literal["classes", "numbers", "frames"]
+    names: list[str]
+    numbers: list[str]
+    streams: Literal["both", "face", "context"]
+    frames: Size
+    duration: Size
+    sampling: Literal["whole", "published", "window"]
+    downsample: Size
+    size: Size
+    normalize: str
+    crop_body: bool
+    temperature: Positive
+    calibrated: bool
+    window: Size
+    stride: Size
+    trained_on: str | None
+    face_width: Positive | None
 
 
 class Runner(Protocol):
