@@ -5,7 +5,6 @@ Either may be a run or a series: over seeds, whose mean counts, or over folds, w
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -18,7 +17,15 @@ from analysis.intervals import ROUNDING, Groups, groups_of
 from analysis.metrics import SCORES, brackets
 from analysis.paired import Difference, Pair, mcnemar
 from analysis.report.statements import option_text
-from analysis.results import Predictions, read_metrics, read_predictions, temperature_of
+from analysis.results import (
+    Metrics,
+    Predictions,
+    read_metrics,
+    read_options,
+    read_predictions,
+    require_run_folder,
+    temperature_of,
+)
 from utils.config import flag_of
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -37,7 +44,7 @@ class ScoredRun:
     predictions: Predictions  # of the first seed
     predicted: np.ndarray
     seeds: tuple[str, ...]  # names of the runs of a series over seeds
-    metrics: dict[str, Any]
+    metrics: Metrics
     is_calibrated: bool
     options: dict[str, Any]
 
@@ -103,13 +110,15 @@ def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[s
 
 def read_run(folder: Path) -> ScoredRun:
     """Return a run, or a series of runs."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --mode compare takes the folders of two runs")
+    require_run_folder(folder)
     metrics = read_metrics(folder)
     if "uar" not in metrics:
         raise UserError(f"{folder}: its scores are not of classes of clips; compare runs that have a predictions.csv")
-    seeds = tuple(metrics["runs"]) if "seeds" in metrics else ()
+    seeds = tuple(metrics.get("runs") or ()) if "seeds" in metrics else ()
     predictions = [read_predictions([folder / name / "predictions.csv"]) for name in seeds or [""]]
+    for name, answers in zip(seeds, predictions, strict=False):
+        if (answers.names, answers.ids) != (predictions[0].names, predictions[0].ids):
+            raise UserError(f"{folder / name}: scored on other clips or classes than {folder / seeds[0]}")
     return ScoredRun(
         folder=folder,
         predictions=predictions[0],
@@ -117,17 +126,8 @@ def read_run(folder: Path) -> ScoredRun:
         seeds=seeds,
         metrics=metrics,
         is_calibrated=all(temperature_of(read_metrics(folder / name)) != 1.0 for name in seeds or [""]),
-        options=read_options(folder),
+        options=read_options(folder) if (folder / "config.json").exists() else {},
     )
-
-
-def read_options(folder: Path) -> dict[str, Any]:
-    """Return every option of the run in one table; none where its config.json is lost."""
-    try:
-        groups = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return {name: value for group in groups.values() for name, value in group.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def require_same_classes(a: ScoredRun, b: ScoredRun) -> None:

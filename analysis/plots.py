@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.report.runs import is_number
 from utils.files import atomic_write
+from utils.json_files import is_number
 
 plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
 Point = tuple[float, float]

@@ -1,10 +1,10 @@
 """Results of a scored set: predictions.csv, metrics.json, pictures, the printed table; and how they are read again."""
 
 import csv
-import json
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -21,9 +21,169 @@ from analysis.calibration import (
 )
 from analysis.intervals import Groups, add_intervals, groups_of
 from analysis.metrics import table
-from utils.errors import UserError, one_line
+from utils.errors import UserError, first_line, one_line, quote, reason_of
 from utils.files import atomic_write
+from utils.json_files import AnyNumber, Range, check_type, read_json, read_text
 from utils.runlog import RunLog
+
+Score = Annotated[float, Range(-1e6, 1e6)]
+Share = Annotated[float, Range(-0.01, 1.01)]
+Count = Annotated[int, Range(0, 1e12)]
+Bounds = tuple[AnyNumber, AnyNumber] | None
+
+
+class ClassRow(TypedDict):
+    """Scores of one class."""
+
+    support: NotRequired[Count]
+    recall: NotRequired[Score | None]
+    recall_sd: NotRequired[Score | None]
+    interval: NotRequired[Bounds]
+    f1: NotRequired[Score | None]
+    f1_interval: NotRequired[Bounds]
+
+
+class Intervals(TypedDict):
+    """How intervals were made; those of the scores stand beside it, by the names of the scores."""
+
+    groups: NotRequired[Count]
+    resampled: NotRequired[str]
+    level: NotRequired[Score]
+    replicates: NotRequired[Count]
+    targets: NotRequired[dict[str, dict[str, Bounds]]]
+
+
+class Bin(TypedDict):
+    """Clips whose confidence is alike."""
+
+    low: Share
+    high: Share
+    count: Count
+    confidence: Share | None
+    accuracy: Share | None
+
+
+class Quality(TypedDict, total=False):
+    """How far probabilities can be trusted."""
+
+    ece: AnyNumber
+    nll: AnyNumber
+    brier: AnyNumber
+    bins: list[Bin]
+    temperature: Annotated[float, Range(1e-6, 1e6)] | None
+    fitted_on: str | None
+    raw: "Quality | None"
+
+
+class RiskCurve(TypedDict, total=False):
+    """Share of wrong answers over the share that is answered."""
+
+    coverage: list[Share]
+    risk: list[Share]
+    aurc: AnyNumber
+
+
+class Abstention(TypedDict, total=False):
+    """Scores of the answers that are sure enough."""
+
+    threshold: AnyNumber
+    coverage: Share
+    uar: AnyNumber | None
+    intervals: dict[str, Bounds] | None
+
+
+class TaskScores(TypedDict, total=False):
+    """Scores of one task of long videos."""
+
+    ccc: AnyNumber
+    f1: AnyNumber
+    num_frames: Count
+    per_class: dict[str, ClassRow]
+    classes: list[str]
+    confusion: list[list[Count]]
+
+
+class RunWarning(TypedDict):
+    """What a run warned of; ``kind`` is for readers that must know what it is about."""
+
+    kind: str
+    text: str
+
+
+class BestEpoch(TypedDict):
+    epoch: Count
+    epochs: Count
+
+
+class ListContents(TypedDict):
+    clips: Count
+    persons: Count | None
+    classes: dict[str, Count]
+
+
+class BoxContents(TypedDict):
+    kind: str
+    clips: Annotated[int, Range(1)]
+    clips_with_box: Count
+    frames: Annotated[int, Range(1)]
+    frames_with_box: Count
+
+
+class VideoContents(TypedDict):
+    videos: Count
+    contents: list[str]
+
+
+class TargetContents(TypedDict):
+    subjects: Count
+    clips: Count
+    folds: Count
+    targets: list[str]
+
+
+CONTENTS = {  # what the facts may say of a list or file, by a word that only this kind has
+    "classes": ListContents,
+    "clips_with_box": BoxContents,
+    "videos": VideoContents,
+    "subjects": TargetContents,
+}
+
+
+class Facts(TypedDict):
+    """What a report says of a run besides its scores."""
+
+    warnings: NotRequired[list[RunWarning]]
+    data: NotRequired[dict[str, dict[str, Any]]]  # of ``CONTENTS``
+    best: NotRequired[BestEpoch | None]
+
+
+class Metrics(TypedDict, total=False):
+    """Content of metrics.json. Runs differ in what they measure, and older ones lack what is stored since."""
+
+    uar: Score
+    war: Score
+    macro_f1: Score
+    per_class: dict[str, ClassRow]
+    confusion: list[list[Count]]
+    classes: list[str]
+    absent_classes: list[str]
+    split: str
+    selected_on: str | None
+    intervals: Intervals | None
+    calibration: Quality | None
+    risk_coverage: RiskCurve | None
+    abstain: Abstention | None
+    seeds: list[int]
+    runs: dict[str, dict[str, AnyNumber]] | None  # of a series, by folder
+    ensemble: dict[str, AnyNumber] | None
+    targets: dict[str, dict[str, AnyNumber]]
+    mean: dict[str, AnyNumber] | None
+    subjects: Count
+    tested_on: str | None
+    va: TaskScores
+    expr: TaskScores
+    au: TaskScores
+    facts: Facts | None
 
 
 @dataclass(frozen=True)
@@ -129,50 +289,116 @@ def write_predictions(
             writer.writerow(row if answered is None else [*row, int(answered[i])])
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return the scores of a complete run."""
+def require_run_folder(folder: Path) -> None:
+    """Raise an error that says what is wrong with the name of a run folder."""
     try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(
-            f"{folder}: holds no scores (metrics.json); name the folder of a run that is complete"
-        ) from None
+        if folder.is_file():
+            raise UserError(f"{folder}: a file; name the run folder that it is in")
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; name a run folder, such as outputs/<name>-<time>")
+    except OSError as error:
+        raise UserError(f"{folder}: {reason_of(error)}; name a run folder") from None
 
 
-def temperature_of(metrics: dict[str, Any]) -> float:
+def read_metrics(folder: Path) -> Metrics:
+    """Return the scores of a complete run."""
+    path = folder / "metrics.json"
+    if not path.exists():
+        raise UserError(f"{folder}: holds no scores (metrics.json); name the folder of a run that is complete")
+    metrics = read_json(path, Metrics)
+    for name, contents in ((metrics.get("facts") or {}).get("data") or {}).items():
+        kinds = [kind for word, kind in CONTENTS.items() if word in contents]
+        check_type(contents, kinds[0] if kinds else Any, f"{path}: facts, data, {quote(name)}")
+    for name in metrics.get("runs") or {}:
+        if name in ("", ".", "..") or not {*name}.isdisjoint("/\\\0"):
+            raise UserError(f"{path}: runs, {quote(name)}: not the name of a folder")
+    if {"uar", "per_class", "classes"} <= metrics.keys():
+        require_whole_classes(metrics, path)
+    if "expr" in metrics and {"confusion", "classes"} <= metrics["expr"].keys():
+        require_square(metrics["expr"]["confusion"], len(metrics["expr"]["classes"]), f"{path}: expr")
+    return metrics
+
+
+def require_whole_classes(metrics: Metrics, path: Path) -> None:
+    """Raise an error where the parts of the scores of classes do not belong together."""
+    names, absent = metrics["classes"], metrics.get("absent_classes", [])
+    if len({*names}) < len(names) or {*names} != metrics["per_class"].keys():
+        raise UserError(f"{path}: per_class: expected each of the classes once: {', '.join(names)}")
+    if not {*absent} < {*names} or len({*absent}) < len(absent):
+        raise UserError(f"{path}: absent_classes: expected some of the classes, got {quote(absent)}")
+    for name, row in metrics["per_class"].items():
+        if "support" not in row:
+            raise UserError(f"{path}: per_class, {quote(name)}: lacks 'support'")
+    if "confusion" in metrics:
+        require_square(metrics["confusion"], len(names), str(path))
+
+
+def require_square(confusion: list[list[int]], C: int, where: str) -> None:
+    """Raise an error where a confusion matrix is not C × C."""
+    if [len(row) for row in confusion] != [C] * C:
+        raise UserError(f"{where}: confusion: expected {C} rows of {C} counts, one for each class")
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """Return every option of a run in one table."""
+    groups = read_json(folder / "config.json", dict[str, Any]).values()
+    return {name: value for group in groups if isinstance(group, dict) for name, value in group.items()}
+
+
+def temperature_of(metrics: Metrics) -> float | None:
+    """Return what the logits were divided by; None where runs of several temperatures are pooled."""
     return (metrics.get("calibration") or {}).get("temperature", 1.0)
 
 
 def read_predictions(files: list[Path]) -> Predictions:
     """Return the rows of several files, one after the other; all must have the same classes."""
-    rows: list[dict[str, str]] = []
-    classes = []
-    for file in files:
-        names, rows_of_file = read_rows(file)
-        classes.append((str(file), names))
-        rows += rows_of_file
-    require_same_classes(classes)
-    try:
-        label = np.array([names.index(row["label"]) for row in rows])
-        logits = np.array([[float(row[f"logit_{name}"]) for name in names] for row in rows])
-        persons = [row.get("person") or None for row in rows]
-        return Predictions(names, [row["clip"] for row in rows], persons, label, logits)
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{files[0]}: not predictions as a run writes them ({error})") from None
+    parts = [read_answers(file) for file in files]
+    require_same_classes([(str(file), part.names) for file, part in zip(files, parts, strict=True)])
+    return Predictions(
+        parts[0].names,
+        [name for part in parts for name in part.ids],
+        [person for part in parts for person in part.persons],
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+    )
 
 
-def read_rows(file: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    """Return the class names and one row per clip."""
-    try:
-        with open(file, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            columns = [name for name in reader.fieldnames or () if name.startswith("logit_")]
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise UserError(f"{file}: no predictions there; name the folder of a run that is complete") from None
-    if not columns or not rows:
+def read_answers(file: Path) -> Predictions:
+    """Return the rows of one file."""
+    columns, rows = read_table(file)
+    names = tuple(name.removeprefix("logit_") for name in columns if name.startswith("logit_"))
+    if not names or not rows:
         raise UserError(f"{file}: no answers with classes in it; single frames and numbers are not compared by clips")
-    return tuple(name.removeprefix("logit_") for name in columns), rows
+    numbers, ids, persons, label, logits = {name: c for c, name in enumerate(names)}, [], [], [], []
+    for where, row in rows:
+        try:
+            ids.append(row["clip"])
+            label.append(numbers[row["label"]])
+            logits.append([float(row[f"logit_{name}"]) for name in names])
+        except (KeyError, ValueError, OverflowError) as error:
+            raise UserError(f"{where}: not predictions as a run writes them ({first_line(error)})") from None
+        persons.append(row.get("person") or None)
+    return Predictions(names, ids, persons, np.array(label), np.array(logits))
+
+
+def read_table(file: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Return the columns of a CSV, and (file and line, {column: cell}) of each row."""
+    if not file.exists():
+        raise UserError(f"{file}: no predictions there; name the folder of a run that is complete")
+    reader = csv.reader(io.StringIO(read_text(file), newline=""))
+    try:
+        columns = next(reader, [])
+        if len({*columns}) < len(columns):
+            raise UserError(f"{file}, line 1: two columns of one name; the run folder is damaged")
+        rows = []
+        for cells in filter(None, reader):
+            where = f"{file}, line {reader.line_num}"
+            if len(cells) != len(columns):
+                raise UserError(f"{where}: {len(cells)} columns, the first line has {len(columns)}")
+            rows.append((where, dict(zip(columns, cells, strict=True))))
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error})") from None
+    return columns, rows
 
 
 def require_same_classes(classes: list[tuple[str, tuple[str, ...]]]) -> None:

@@ -27,14 +27,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from analysis.compare import compare_folders
 from apps.export import random_clips
 from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.mutations import (
     ValidInputs,
     damage_bytes,
     damage_config,
+    damage_file,
     damage_header,
     damage_json,
     damage_lines,
@@ -42,13 +45,22 @@ from benchmarks.mutations import (
     damage_state,
     damage_training,
 )
+from dataloader.affwild import Video
 from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
-from engine.config import read_command
+from dataloader.clips import Views
+from dataloader.frames import BadFrame
+from dataloader.packed import Pack
+from dataloader.sequences import FeatureSource
+from dataloader.transforms import PLAIN
+from engine.config import make_config, read_command
 from engine.evaluate import evaluate
+from engine.finished_runs import report
 from engine.inspect import inspect
+from engine.video_features import FrameEncoder, open_index
 from models.clip_backbone import load_clip
+from sweep.runner import resumed_ablation
 from utils.config import read_recipe
 from utils.errors import UserError
 
@@ -68,6 +80,7 @@ class Kind:
     write: Callable[["ValidInputs", random.Random], bytes]
     read: Callable[[Path, "ValidInputs"], Any]
     suffix: str
+    file: str = ""  # the valid file that the damaged one replaces, below the folder of the inputs
     whole: str = ".*"  # messages about a file as a whole; all others must name a line
 
 
@@ -98,6 +111,40 @@ def run_exported(path: Path, inputs: ValidInputs) -> None:
 
 def read_flags(path: Path, inputs: ValidInputs) -> None:
     read_command([f"@{path}", "--dry-run"])
+
+
+def report_and_compare(path: Path, inputs: ValidInputs) -> None:
+    """Run --mode report on the damaged folder, and --mode compare on it and a valid one."""
+    folders, refusals = (str(inputs.run_folder("run")), str(inputs.run_folder("other"))), []
+    reading = (
+        lambda: compare_folders(folders, "auto", ()),
+        lambda: report(make_config({"mode": "report", "files": folders[:1]}), {}),
+    )
+    for read in reading:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                read()
+        except UserError as error:
+            refusals.append(error)
+    if refusals:
+        raise refusals[-1]
+
+
+def read_pack(path: Path, inputs: ValidInputs) -> None:
+    """Open the pack, compare it with its clips, and read crops of each of them."""
+    pack, views = Pack(str(path.parent)), Views(segments=2, size=32, pack=str(path.parent))
+    try:
+        pack.check(inputs.packed_clips, views)
+        for clip in inputs.packed_clips:
+            pack.squares(clip, np.arange(2), {"face": [PLAIN], "context": [PLAIN]})
+    except BadFrame as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def read_features(path: Path, inputs: ValidInputs) -> None:
+    """Open the features of a video as --model sequence does."""
+    video = Video("video", path.parent, ("1.jpg", "2.jpg", "3.jpg", "4.jpg"), {})
+    FeatureSource([video], [path.parent]).read("video", 0, 4)
 
 
 KINDS = {
@@ -136,14 +183,44 @@ KINDS = {
     "last.pt": Kind(damage_training, lambda path, s: s.training.go_on(path), ".pt"),
     "onnx": Kind(damage_onnx, run_exported, ".onnx"),
     "clip": Kind(lambda s, rng: s.saved(damage_state(s.clip, rng)), lambda path, s: load_clip(str(path)), ".pt"),
+    **{
+        f"run folder, {name}": Kind(
+            lambda s, rng, name=name: damage_file(s.run_folder("run") / name, rng),
+            report_and_compare,
+            "",
+            f"run/{name}",
+        )
+        for name in ("metrics.json", "metrics.jsonl", "config.json", "mistakes/mistakes.json", "predictions.csv")
+    },
+    "pack index": Kind(lambda s, rng: damage_file(s.pack / "index.json", rng), read_pack, "", "pack/index.json"),
+    "index of a feature cache": Kind(
+        lambda s, rng: damage_file(s.feature_cache / "index.json", rng),
+        lambda path, s: open_index(path.parent, FrameEncoder(torch.nn.Identity(), 32, "none", "random")),
+        "",
+        "features/index.json",
+    ),
+    "feature cache": Kind(
+        lambda s, rng: damage_bytes((s.feature_cache / "video.npy").read_bytes(), rng),
+        read_features,
+        "",
+        "features/video.npy",
+    ),
+    "given.json": Kind(
+        lambda s, rng: damage_file(s.given, rng),
+        lambda path, s: resumed_ablation(path.parent, {"resume": str(path.parent)}),
+        "",
+        "ablation/given.json",
+    ),
 }
 
 
 def run_case(name: str, seed: int, inputs: ValidInputs) -> tuple[str, str]:
     """Return the outcome and the message."""
     kind, rng = KINDS[name], random.Random(f"{name} {seed}")
-    path = inputs.folder / f"case{kind.suffix}"
-    path.write_bytes(kind.write(inputs, rng))
+    data = kind.write(inputs, rng)
+    path = inputs.folder / (kind.file or f"case{kind.suffix}")
+    valid = path.read_bytes() if kind.file else b""
+    path.write_bytes(data)
     try:
         with time_limit(SECONDS):
             kind.read(path, inputs)
@@ -153,6 +230,9 @@ def run_case(name: str, seed: int, inputs: ValidInputs) -> tuple[str, str]:
         raise
     except BaseException as error:
         return CRASHED, "".join(traceback.format_exception(error))
+    finally:
+        if kind.file:
+            path.write_bytes(valid)
     return ACCEPTED, ""
 
 
@@ -162,7 +242,9 @@ def names_file_and_line(message: str, path: Path, name: str) -> bool:
         return False
     if name == "flags":  # whose errors name the flag, wherever it stood
         return str(path) in message or "--" in message
-    whole = KINDS[name].whole if "broken JSON" not in message else "nested too deeply"
+    if folder := KINDS[name].file.partition("/")[0]:  # of several files, which may contradict one another
+        return f"/{folder}" in message
+    whole = KINDS[name].whole if "broken JSON" not in message else "nested too deeply|half a surrogate"
     return str(path) in message and bool(re.search(rf"{re.escape(str(path))}, line [0-9]+|{whole}", message))
 
 

@@ -6,15 +6,22 @@ import io
 import json
 import random
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
+from analysis.metrics import score
+from analysis.mistakes import write_mistakes
+from analysis.results import Predictions, write_results
+from dataloader.annotation import Clip, read_annotation
 from dataloader.classes import load_classes
+from dataloader.pack import PackOptions, pack
 from engine.config import make_config
 from engine.device import random_state, seed_epoch
 from engine.epoch_scores import RunningScore
@@ -22,8 +29,11 @@ from engine.model import build_model
 from engine.optim import build_optimizer, build_schedule, parameter_groups
 from engine.resume import read_resumable
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints
+from engine.video_features import FrameEncoder
 from models.clip_backbone import load_clip
 from utils.checkpoint import save_checkpoint, save_safetensors
+from utils.files import write_json
+from utils.runlog import open_run
 
 NEST = "[" * 3000 + "]" * 3000
 WORDS = (
@@ -127,6 +137,21 @@ def damage_json(tree: Any, rng: random.Random) -> bytes:
             return damage_bytes(text.encode(), rng)
 
 
+def damage_file(file: Path, rng: random.Random) -> bytes:
+    """Return a damaged copy of a JSON file, of JSON lines or of a CSV."""
+    if file.suffix == ".json":
+        return damage_json(json.loads(file.read_text(encoding="utf-8")), rng)
+    lines = file.read_text(encoding="utf-8").splitlines()
+    if file.suffix == ".jsonl" and rng.random() < 0.6:
+        number = rng.randrange(len(lines))
+        lines[number] = damage_json(json.loads(lines[number]), rng).decode("utf-8", "replace").replace("\n", " ")
+        return "\n".join(lines).encode("utf-8", "surrogatepass")
+    if rng.random() < 0.7:
+        text = "\n".join(line.replace(",", " ") for line in lines)
+        return damage_lines(text, rng).replace(" ", ",").encode("utf-8", "surrogatepass")
+    return damage_bytes(file.read_bytes(), rng)
+
+
 def _entries(holder: Any, depth: int = 0) -> Any:
     """Yield every (container, key) of a tree."""
     keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else ()
@@ -198,6 +223,71 @@ class ValidInputs:
             words = ["--mode", "export", "--eval-checkpoint", str(self.folder / "valid.pt")]
             assert main([*words, "--output-dir", str(self.folder / "exported")]) == 0
         return onnx.load(self.folder / "exported/valid.onnx")
+
+    def run_folder(self, name: str) -> Path:
+        """Return the folder of a scored run with mistakes, written once."""
+        folder = self.folder / name
+        if folder.exists():
+            return folder
+        rng, names = np.random.default_rng(0), self.classes.names
+        config = make_config({"clip_path": "random", "exper_name": name, "train_annotation": "train.txt"})
+        with contextlib.redirect_stdout(io.StringIO()):
+            log = open_run(str(folder), name, asdict(config))
+            label = np.arange(30) % len(names)
+            logits = rng.normal(size=(30, len(names))) + 2 * np.eye(len(names))[label]
+            ids = [f"P{clip % 6}/{clip:03d}" for clip in range(30)]
+            predictions = Predictions(names, ids, [id.partition("/")[0] for id in ids], label, logits)
+            log.facts["data"]["train"] = {"clips": 30, "persons": 6, "classes": dict.fromkeys(names, 6)}
+            boxes = {"kind": "face", "clips": 30, "clips_with_box": 29, "frames": 300, "frames_with_box": 288}
+            log.facts["data"]["face boxes"] = boxes
+            log.facts["best"] = {"epoch": 2, "epochs": 3}
+            for epoch in range(1, 4):
+                log.epoch({"epoch": epoch, "train/loss": 1 / epoch, "val/uar": 10.0 * epoch})
+            scores = score(label, predictions.predicted, names)
+            write_results(log, predictions, scores, split="test", selected_on="val", title=name, abstain=0.5)
+            clips = [Clip(id, Path(id), (), None, 0, id) for id in ids]
+            write_mistakes(clips, None, log, root=None, with_frames=False)
+            log.close()
+        return folder
+
+    @cached_property
+    def packed_clips(self) -> list[Clip]:
+        """Clips of three frames each."""
+        root = self.folder / "frames"
+        for clip in range(3):
+            (root / f"RAER/P{clip}/000").mkdir(parents=True)
+            for frame in range(1, 4):
+                Image.new("RGB", (40, 30), (80 * clip, 60 * frame, 9)).save(root / f"RAER/P{clip}/000/{frame}.jpg")
+        (root / "list.txt").write_text("".join(f"RAER/P{clip}/000 3 {clip + 1}\n" for clip in range(3)))
+        return read_annotation("list.txt", str(root), self.classes)
+
+    @cached_property
+    def pack(self) -> Path:
+        """A pack of ``packed_clips``."""
+        root = str(Path(self.packed_clips[0].folder).parents[2])
+        options = PackOptions(root_dir=root, train_annotation="list.txt", out=str(self.folder / "pack"), image_size=32)
+        with contextlib.redirect_stdout(io.StringIO()):
+            pack(replace(options, workers=0))
+        return self.folder / "pack"
+
+    @cached_property
+    def feature_cache(self) -> Path:
+        """Features of one video, with their index."""
+        folder = self.folder / "features"
+        folder.mkdir()
+        np.save(folder / "video.npy", np.random.default_rng(0).normal(size=(4, 8)).astype(np.float16))
+        encoder = FrameEncoder(torch.nn.Identity(), 32, "none", "random")
+        write_json(folder / "index.json", {"key": encoder.key, "encoder": "random", "videos": {"video": "0" * 20}})
+        return folder
+
+    @cached_property
+    def given(self) -> Path:
+        """The options of an ablation."""
+        folder = self.folder / "ablation"
+        folder.mkdir()
+        flags = {"mode": "ablate", "grid": ["lr=0.1,0.2"], "train_annotation": "train.txt", "epochs": 3, "lr": 0.1}
+        write_json(folder / "given.json", flags | {"milestones": [1, 2], "exper_name": "name", "flip": True})
+        return folder / "given.json"
 
     def saved(self, content: Any) -> bytes:
         torch.save(content, self.folder / "damaged.pt")

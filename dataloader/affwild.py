@@ -19,6 +19,7 @@ from dataloader.classes import Classes
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS, find_labelled, lengthen, read_labels, unlabelled
 from dataloader.frames import list_frames, numeric_key
 from utils.errors import UserError
+from utils.json_files import read_bytes
 from utils.text import plural, some
 
 FRAME_FOLDERS = ("cropped_aligned", "cropped_aligned_images")
@@ -165,7 +166,7 @@ def part_videos(root: Path) -> dict[str, int]:
     validation_groups, lengths = set(), defaultdict(int)
     for _, part, folder in _every_part(root):
         for path in _list_label_files(folder):
-            lengths[path.stem] = max(lengths[path.stem], path.read_bytes().count(b"\n"))
+            lengths[path.stem] = max(lengths[path.stem], read_bytes(path).count(b"\n"))
             if part == "validation":
                 validation_groups.add(group_of(path.stem))
     group_lengths = defaultdict(int)

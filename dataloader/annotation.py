@@ -3,20 +3,27 @@
 A folder may stand in place of a list: ``<class>/<clip>/<frames>``, or ``<class>/<image>`` where a clip is one image.
 """
 
-import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
-from dataloader.classes import Classes, read_json
+from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES, list_frames, numeric_key
 from dataloader.layouts import BadLabel, Line, labels_named, read_lines
-from dataloader.paths import VIDEOS, clip_key, find_clip_folder, find_file, resolve_path, slashes
-from utils.errors import OnFault, UserError, raise_error, reason_of
+from dataloader.paths import VIDEOS, clip_key, clip_keys, find_clip_folder, find_file, resolve_path, slashes
+from utils.errors import OnFault, UserError, quote, raise_error, reason_of, shorten
+from utils.json_files import read_json
 
 Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
+
+
+class About(TypedDict):
+    """What about.json beside a set says of it."""
+
+    note: str
 
 
 @dataclass(frozen=True)
@@ -105,14 +112,14 @@ def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | Non
     if clip.is_image:
         file = find_file(clip.id, root, below) or (clip.folder if names else None)
         if file is None:
-            raise UserError(f"{clip.where}: no image {clip.folder}; check the list and --root-dir")
+            raise UserError(f"{clip.where}: no image {shorten(str(clip.folder))}; check the list and --root-dir")
         return replace(clip, folder=file.parent, frames=names or (file.name,))
     folder = find_clip_folder(clip.id, root, below) or (clip.folder if names else None)
     if folder is None:
         video = find_file(clip.id, root, below) if clip.id.lower().endswith(VIDEOS) else None
         if video is not None:  # the list names the video that the frames are to be taken from
             raise UserError(f"{clip.where}: {video} is a video; extract its frames to {video.with_suffix('')}/ first")
-        raise UserError(f"{clip.where}: no folder {clip.folder}; check the list and --root-dir")
+        raise UserError(f"{clip.where}: no folder {shorten(str(clip.folder))}; check the list and --root-dir")
     names = names or list_frames(folder)
     if not names:
         raise UserError(f"{clip.where}: {folder} holds no image; restore its frames or leave the clip out")
@@ -149,17 +156,16 @@ def require_same(clip: Clip, first: Clip) -> None:
 def read_captions(file: str, root: str | None) -> dict[str, str]:
     """Return {clip key, or the key with ``_`` for ``/``: sentence} of a JSON file; of several sentences the first."""
     path = resolve_path(file, root)
-    content = read_json(path)
-    if not isinstance(content, dict) or not content:
+    content = read_json(path, dict[str, str | list[str]])
+    if not content:
         raise UserError(f"{path}: expected captions by clip, {{clip: sentence}}")
     captions: dict[str, str] = {}
-    for name, value in content.items():
-        first = value[0] if isinstance(value, list) and value else value
-        if not isinstance(first, str) or not first.strip():
-            raise UserError(f"{path}: {name!r}: expected a sentence or a list of sentences, got {value!r}")
-        key = clip_key(name, root)
-        if captions.setdefault(key, first.strip()) != first.strip():
-            raise UserError(f"{path}: two different captions for the clip {key!r}; keep one")
+    for key, (name, value) in zip(clip_keys(content, root), content.items(), strict=True):
+        sentence = (value if isinstance(value, str) else next(iter(value), "")).strip()
+        if not sentence:
+            raise UserError(f"{path}: {quote(name)}: expected a sentence or a list of sentences, got {quote(value)}")
+        if captions.setdefault(key, sentence) != sentence:
+            raise UserError(f"{path}: two different captions for the clip {quote(key)}; keep one")
     return captions
 
 
@@ -205,7 +211,6 @@ def _visible(folder: Path) -> list[str]:
 def set_note(root: str | None) -> str | None:
     """Return the note, or None where the set has none."""
     try:
-        note = json.loads((Path(root or ".") / "about.json").read_text(encoding="utf-8"))["note"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_json(Path(root or ".") / "about.json", About)["note"]
+    except UserError:
         return None
-    return note if isinstance(note, str) else None

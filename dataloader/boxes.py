@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from dataloader.annotation import Clip
-from dataloader.classes import read_json
 from dataloader.frames import SUFFIXES, BadFrame, header_size
-from dataloader.paths import clip_key, resolve_path, slashes
-from utils.errors import OnFault, UserError, raise_error
+from dataloader.paths import clip_keys, resolve_path, slashes
+from utils.errors import OnFault, UserError, quote, raise_error
+from utils.json_files import collecting_paused, read_json
 
 MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
 MOST_OUTSIDE = 0.4  # of a box: detectors reach over the edge where a face or a body is cut off
@@ -46,15 +46,16 @@ def read_face_boxes(file: str, root: str | None, flat: bool = False, on_fault: O
     def parse(value: Any, is_image: bool, where: str) -> dict[str, Box]:
         if isinstance(value, dict):
             boxes = {
-                slashes(name).rpartition("/")[2]: _as_box(box, f"{where}, {name!r}") for name, box in value.items()
+                slashes(name).rpartition("/")[2]: _as_box(box, f"{where}, {quote(name)}") for name, box in value.items()
             }
             return {name: box for name, box in boxes.items() if box is not None}
         if not (is_image or flat):
-            raise UserError(f"{where} must hold one box a frame, {{name: [l, t, r, b]}}, got {_short(value)}")
+            raise UserError(f"{where} must hold one box a frame, {{name: [l, t, r, b]}}, got {quote(value)}")
         box = _as_box(value, where)
         return {} if box is None else SameBox(box)
 
-    return _read_entries(file, root, parse, on_fault)
+    with collecting_paused():
+        return _read_entries(file, root, parse, on_fault)
 
 
 def read_body_boxes(file: str, root: str | None, on_fault: OnFault = raise_error) -> dict[str, Box]:
@@ -68,18 +69,16 @@ def _read_entries(
 ) -> dict[str, Any]:
     """Return {clip key: what ``parse`` makes of the value, of whether the key names an image, and of where it is}."""
     path = resolve_path(file, root)
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object keyed by clip folder, got {_short(content)}")
+    content = read_json(path, dict[str, Any])
     entries: dict[str, tuple[bool, Any]] = {}
-    for name, value in content.items():
-        key, entry = clip_key(name, root), (name.lower().endswith(SUFFIXES), value)
+    for key, (name, value) in zip(clip_keys(content, root), content.items(), strict=True):
+        entry = (name.lower().endswith(SUFFIXES), value)
         if entries.setdefault(key, entry) != entry:
-            on_fault(UserError(f"{path}: two different entries for the clip {key!r}; keep one"))
+            on_fault(UserError(f"{path}: two different entries for the clip {quote(key)}; keep one"))
     results = {}
     for key, (is_image, value) in entries.items():
         try:
-            results[key] = parse(value, is_image, f"{path}: {key!r}")
+            results[key] = parse(value, is_image, f"{path}: {quote(key)}")
         except UserError as error:
             on_fault(error)
     return results
@@ -90,15 +89,10 @@ def _as_box(value: Any, where: str) -> Box | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 4:
-        raise UserError(f"{where}: a box is [left, top, right, bottom], got {_short(value)}")
+        raise UserError(f"{where}: a box is [left, top, right, bottom], got {quote(value)}")
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < MAX_EDGE for v in value):
-        raise UserError(f"{where}: a box is four numbers, got {_short(value)}")
+        raise UserError(f"{where}: a box is four numbers, got {quote(value)}")
     return tuple(value) if value[2] > value[0] and value[3] > value[1] else None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else text[:57] + "..."
 
 
 @dataclass(frozen=True)
@@ -204,6 +198,25 @@ def require_inside(clips: list[Clip], boxes: FaceBoxes, flag: str) -> None:
             f"{flag}: {len(outside)} of {compared} clips have boxes outside their frames, such as {farthest.clip.id}: "
             f"frame {width} x {height}, boxes reach {right:.0f} x {bottom:.0f}; take the frames that the boxes were "
             f"found in, or scale the boxes to these"
+        )
+
+
+def require_hits(hits: HitRate, clips: list[Clip], boxes: dict[str, Any], flag: str) -> None:
+    """Raise an error where no clip or no frame has a box. It shows a key of either side, whose difference is why."""
+    if not boxes:
+        raise UserError(f"{flag}: no clip of the lists has a box in it, for it holds no box at all")
+    if hits.clips_with_box == 0:
+        in_file, in_list = quote(next(iter(boxes))), quote(clips[0].key)
+        raise UserError(
+            f"{flag}: no clip of the lists has a box in it; its keys are such as {in_file}, those of the lists such as "
+            f"{in_list}: do they name the same folders?"
+        )
+    if hits.frames_with_box == 0:
+        clip = next(clip for clip in clips if boxes.get(clip.key))
+        in_file, on_disk = quote(next(iter(boxes[clip.key]))), quote(clip.frames[0])
+        raise UserError(
+            f"{flag}: its clips match, but no frame does: that of {quote(clip.key)} has boxes such as {in_file} and "
+            f"frames such as {on_disk}; do its keys name the frame files?"
         )
 
 

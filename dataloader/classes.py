@@ -4,39 +4,38 @@ The file is annotation/<dataset>/classes.json or the user's own. It states every
 nothing about a list is guessed from the list.
 """
 
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from utils.errors import UserError, closest, reason_of
+from utils.errors import UserError, closest, quote
+from utils.json_files import Range, check_type, read_json
 
 ANNOTATION = Path(__file__).resolve().parent.parent / "annotation"
 TEXT_KINDS = ("class_names_with_context", "class_descriptor", "prompt_ensemble", "descriptive")
-LAYOUTS = ("list", "names", "images")
-STATEMENTS = {  # what may stand beside "classes"; any other word is an error
-    "dataset": str,
-    "label_base": int,
-    "layout": str,
-    "folds": int,
-    "persons": bool,
-    "clip_folders": list,
-    "class_folders": bool,
-    "flat_face_boxes": bool,
-    "list_order": list,
-    "two_column_label_base": int,
-    "csv_label_base": int,
-    "csv_digits": int,
-    "level_columns": list,
-    "level_used": str,
-    "level_base": int,
-}
-KINDS_IN_WORDS = {int: "a whole number", bool: "true or false", str: "a text", list: "a list of texts"}
-
 Texts = tuple[tuple[str, ...], ...]  # C × P texts
+
+
+class Statements(TypedDict):
+    """What may stand beside "classes" in a classes.json; any other word is an error."""
+
+    dataset: NotRequired[str]
+    label_base: NotRequired[int]
+    layout: NotRequired[Literal["list", "names", "images"]]
+    folds: NotRequired[Annotated[int, Range(0)]]
+    persons: NotRequired[bool]
+    clip_folders: NotRequired[list[str]]
+    class_folders: NotRequired[bool]
+    flat_face_boxes: NotRequired[bool]
+    list_order: NotRequired[list[str]]
+    two_column_label_base: NotRequired[int]
+    csv_label_base: NotRequired[int]
+    csv_digits: NotRequired[Annotated[int, Range(0)]]
+    level_columns: NotRequired[list[str]]
+    level_used: NotRequired[str]
+    level_base: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -180,20 +179,14 @@ def translated(classes: Classes, names: tuple[str, ...], source: str) -> Classes
 
 def _check_statements(content: dict[str, Any], path: Path) -> None:
     """Raise an error where a word is not known or its value is of the wrong kind."""
+    words = [*Statements.__annotations__, "classes"]
+    for word in content:
+        if word not in words:
+            raise UserError(f"{path}: unknown {quote(word)}{closest(word[:100], words)}")
+    check_type(content, Statements, str(path))
     for word, value in content.items():
-        if word == "classes":
-            continue
-        if word not in STATEMENTS:
-            raise UserError(f"{path}: unknown {word!r}{closest(word, [*STATEMENTS, 'classes'])}")
-        kind = STATEMENTS[word]
-        is_wrong = not isinstance(value, kind) or (kind is int and isinstance(value, bool))
-        if is_wrong or (kind is list and not _are_texts(value)):
-            raise UserError(f'{path}: "{word}" must be {KINDS_IN_WORDS[kind]}, got {value!r}')
-    if content.get("layout", "list") not in LAYOUTS:
-        raise UserError(f'{path}: "layout" is one of {", ".join(LAYOUTS)}, got {content["layout"]!r}')
-    for word in ("folds", "csv_digits"):
-        if content.get(word, 0) < 0:
-            raise UserError(f'{path}: "{word}" cannot be negative, got {content[word]}')
+        if value == []:
+            raise UserError(f'{path}: "{word}" must be a list of texts, got none')
 
 
 def _are_texts(values: Any) -> bool:
@@ -218,7 +211,9 @@ def _read_texts(entries: list[dict[str, Any]], names: tuple[str, ...], path: Pat
             value = entry.get(kind)
             values = [value] if isinstance(value, str) else value
             if not _are_texts(values) or not all(map(str.strip, values)):
-                raise UserError(f'{path}: class {name}, "{kind}": expected a text or a list of texts, got {value!r}')
+                raise UserError(
+                    f'{path}: class {name}, "{kind}": expected a text or a list of texts, got {quote(value)}'
+                )
             rows.append(tuple(map(str.strip, values)))
         counts = [len(row) for row in rows]
         if len(set(counts)) > 1:
@@ -232,7 +227,7 @@ def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) ->
     if order is not None and sorted(order) != sorted(names):
         raise UserError(f'{path}: "list_order" must hold every class once: {", ".join(names)}')
     if columns and level not in columns:
-        raise UserError(f'{path}: "level_used" must be one of {", ".join(columns)}, got {level!r}')
+        raise UserError(f'{path}: "level_used" must be one of {", ".join(columns)}, got {quote(level)}')
     stated = {field.name: content[field.name] for field in fields(ListFormat) if field.name in content}
     stated = {word: tuple(value) if isinstance(value, list) else value for word, value in stated.items()}
     folders = _read_folders(content["classes"], names, path)
@@ -245,39 +240,9 @@ def _read_folders(entries: list[dict[str, Any]], names: tuple[str, ...], path: P
     for entry, name in zip(entries, names, strict=True):
         words = entry.get("folders", [])
         if words != [] and not (_are_texts(words) and all(map(str.strip, words))):
-            raise UserError(f'{path}: class {name}, "folders": expected a list of folder names, got {words!r}')
+            raise UserError(f'{path}: class {name}, "folders": expected a list of folder names, got {quote(words)}')
         for word in words:
             if owner.setdefault(word.lower(), name) != name:
-                raise UserError(f"{path}: the folder {word!r} is of {owner[word.lower()]} and of {name}; keep one")
+                raise UserError(f"{path}: the folder {quote(word)} is of {owner[word.lower()]} and of {name}; keep one")
         folders.append(tuple(words))
     return tuple(folders)
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; a repeated key, which JSON readers drop silently, is an error too."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
-    except OSError as error:
-        raise UserError(f"{path}: {reason_of(error)}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file; expected JSON") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: broken JSON ({error.msg})") from None
-    except UserError:
-        raise
-    except ValueError:
-        long_number = re.search(r"[0-9]{4000,}", text)
-        line = text.count("\n", 0, long_number.start()) + 1 if long_number else 1
-        raise UserError(f"{path}, line {line}: broken JSON (a number of too many digits)") from None
-    except RecursionError:
-        raise UserError(f"{path}: broken JSON (nested too deeply)") from None
-
-
-def _without_repeats(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise UserError(f"{path}: the key {repeated!r} stands twice in one object; keep one")
-    return content

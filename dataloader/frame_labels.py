@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, quote
+from utils.json_files import read_text
 
 EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
@@ -40,15 +41,10 @@ TASKS = {
 def read_labels(path: Path, task: str) -> np.ndarray:
     """Return ``va`` (L, 2) and ``au`` (L, 12) float32, NaN where not labelled; ``expr`` (L,) int64, -1 there."""
     kind = TASKS[task]
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: {reason_of(error)}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text in UTF-8") from None
+    text = read_text(path)
     header, *lines = text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else [""]
     if [cell.strip().lower() for cell in header.split(",")] != [name.lower() for name in kind.names]:
-        raise UserError(f"{path}, line 1: expected {','.join(kind.names)} for {task}, got {header[:80]!r}")
+        raise UserError(f"{path}, line 1: expected {','.join(kind.names)} for {task}, got {quote(header)}")
     if not lines:
         raise UserError(f"{path}: holds no line below its header")
     values = _numbers(lines, kind, path)
@@ -90,7 +86,7 @@ def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
         index = int(np.argmin(is_valid))
         expected = f"a whole number from {low} to {high}" if kind.is_whole else f"a number from {low} to {high}"
         where = f"{path}, line {index // kind.width + 2}"
-        raise UserError(f"{where}: expected {expected}, or {kind.invalid} for none, got {cells[index].strip()!r}")
+        raise UserError(f"{where}: expected {expected}, or {kind.invalid} for none, got {quote(cells[index].strip())}")
     return values.reshape(-1, kind.width)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES
 from dataloader.paths import without_suffix
-from utils.errors import OnFault, UserError, closest, raise_error, reason_of
+from utils.errors import OnFault, UserError, closest, quote, raise_error, shorten
+from utils.json_files import read_bytes
 
 CSV_HEADER = ["video_name", "label"]
 LINE_ENDS = r"\r\n|\r|\n"
@@ -38,7 +39,7 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
     if rows and _is_csv_header(rows[0][1], classes):
         where, header = rows.pop(0)
         if _cells(header) != CSV_HEADER:
-            raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {header.strip()!r}")
+            raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {quote(header.strip())}")
         if classes.format.csv_label_base is None:
             raise UserError(
                 f'{where}: a csv, but {classes.source} does not say from what its labels count; state "csv_label_base"'
@@ -64,9 +65,9 @@ def header_of(path: Path, classes: Classes) -> str | None:
 def _read_text(path: Path, classes: Classes) -> str:
     """Return the text of a UTF-8 file; lists with Chinese captions may be GBK, which its superset GB 18030 reads."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"annotation list {path}: {reason_of(error)}") from None
+        content = read_bytes(path)
+    except UserError as error:
+        raise UserError(f"annotation list {error}") from None
     may_be_gbk = classes.layout == "names"
     furthest = 0
     for encoding in ("utf-8-sig", "gb18030") if may_be_gbk else ("utf-8-sig",):
@@ -94,7 +95,7 @@ def _path_frames_label(row: str, where: str, classes: Classes) -> Line:
             return Line(where, fields[0], (levels[columns.index(classes.format.level_used)],), int(fields[1]))
     fields = row.strip().rsplit(maxsplit=2)  # from the right: paths may hold blanks
     if len(fields) < 3:
-        raise UserError(f"{where}: expected `path frames label`, got {row.strip()!r}")
+        raise UserError(f"{where}: expected `path frames label`, got {quote(row.strip())}")
     return _numbered_line(*fields, where, classes)
 
 
@@ -102,7 +103,9 @@ def _numbered_line(path: str, frames: str, label: str, where: str, classes: Clas
     try:
         listed_frames, listed_label = int(frames), int(label)
     except ValueError:
-        raise UserError(f"{where}: frames and label must be whole numbers, got {frames!r} and {label!r}") from None
+        raise UserError(
+            f"{where}: frames and label must be whole numbers, got {quote(frames)} and {quote(label)}"
+        ) from None
     number = _from_base(listed_label, classes.label_base, where, classes)
     order = classes.format.order
     return Line(where, path, (number if order is None else order[number],), listed_frames)
@@ -119,7 +122,7 @@ def _is_csv_header(row: str, classes: Classes) -> bool:
 def _csv_row(row: str, where: str, classes: Classes) -> Line:
     cells = _cells(row)
     if len(cells) != 2 or not cells[0]:
-        raise UserError(f"{where}: expected `{','.join(CSV_HEADER)}`, got {row.strip()!r}")
+        raise UserError(f"{where}: expected `{','.join(CSV_HEADER)}`, got {quote(row.strip())}")
     label = _label(cells[1], classes.format.csv_label_base, where, classes)
     return Line(where, without_suffix(cells[0]).zfill(classes.format.csv_digits), (label,))
 
@@ -154,7 +157,7 @@ def _image_and_label(row: str, where: str, classes: Classes) -> Line:
                 f'state "two_column_label_base"'
             )
         return Line(where, fields[0], (_label(fields[-1], base, where, classes),))
-    raise UserError(f"{where}: expected `image number label` or `image label`, got {row.strip()!r}")
+    raise UserError(f"{where}: expected `image number label` or `image label`, got {quote(row.strip())}")
 
 
 def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
@@ -163,11 +166,11 @@ def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
     for part in parts:
         if part.lower() not in classes.words:
             words = [*classes.base_names, *(word for words in classes.format.folders for word in words)]
-            guess = closest(part, words) or f"; the classes are {', '.join(classes.base_names)}"
-            raise BadLabel(f"{where}: unknown class {part!r}{guess}")
+            guess = closest(part[:100], words) or f"; the classes are {', '.join(classes.base_names)}"
+            raise BadLabel(f"{where}: unknown class {quote(part)}{guess}")
     labels = {classes.words[part.lower()] for part in parts}
     if len(labels) < len(parts):
-        raise UserError(f"{where}: {word!r} names a class twice")
+        raise UserError(f"{where}: {quote(word)} names a class twice")
     return tuple(sorted(labels))
 
 
@@ -189,7 +192,7 @@ def _label(text: str, base: int, where: str, classes: Classes, column: str | Non
     try:
         number = int(text)
     except ValueError:
-        raise UserError(f"{where}: the label must be a whole number, got {text!r}") from None
+        raise UserError(f"{where}: the label must be a whole number, got {quote(text)}") from None
     return _from_base(number, base, f"{where}, {column}" if column else where, classes)
 
 
@@ -198,7 +201,7 @@ def _from_base(number: int, base: int, where: str, classes: Classes) -> int:
     names = classes.base_names
     if not base <= number < base + len(names):
         raise BadLabel(
-            f"{where}: label {number} is outside {base}..{base + len(names) - 1} "
+            f"{where}: label {shorten(str(number))} is outside {base}..{base + len(names) - 1} "
             f"({', '.join(names)}); labels of this set count from {base}"
         )
     return number - base

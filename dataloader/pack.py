@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import cv2
 import numpy as np
@@ -28,12 +28,12 @@ from torch.utils.data import Dataset
 from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.options import SetOptions
 from dataloader.boxes import (
-    HitRate,
     body_hits,
     every_frame,
     face_hits,
     read_body_boxes,
     read_face_boxes,
+    require_hits,
     require_inside,
 )
 from dataloader.classes import Classes, load_classes
@@ -45,6 +45,8 @@ from dataloader.packed import (
     INDEX,
     JOURNAL,
     STREAMS,
+    PackedClip,
+    PackSettings,
     changed_frame,
     crop_checksum,
     digest,
@@ -57,6 +59,7 @@ from utils.command import run_command, writing_to
 from utils.config import option, parse, resolve
 from utils.errors import UserError
 from utils.files import acquire_lock, write_text
+from utils.json_files import parse_json
 from utils.processes import default_workers
 from utils.runlog import progress_bar
 from utils.text import plural
@@ -157,10 +160,12 @@ def read_views(options: PackOptions, clips: list[Clip], classes: Classes) -> Vie
     faces = read_face_boxes(face_file, options.root_dir, classes.has_flat_boxes) if face_file else {}
     bodies = read_body_boxes(body_file, options.root_dir) if crop_body else {}
     if face_file:
-        _print_hits(face_hits(clips, faces), "--bounding-box-face")
+        print(hits := face_hits(clips, faces))
+        require_hits(hits, clips, faces, "--bounding-box-face")
         require_inside(clips, faces, "--bounding-box-face")
     if crop_body:
-        _print_hits(body_hits(clips, bodies), "--bounding-box-body")
+        print(hits := body_hits(clips, bodies))
+        require_hits(hits, clips, bodies, "--bounding-box-body")
         require_inside(clips, every_frame(bodies), "--bounding-box-body")
     return Views(
         size=options.image_size,
@@ -171,12 +176,6 @@ def read_views(options: PackOptions, clips: list[Clip], classes: Classes) -> Vie
         face_boxes=faces,
         body_boxes=bodies,
     )
-
-
-def _print_hits(hits: HitRate, flag: str) -> None:
-    print(hits)
-    if hits.frames_with_box == 0:
-        raise UserError(f"{flag}: no frame of the lists has a box in it; do its keys name the same folders and files?")
 
 
 class ClipCrops(Dataset):
@@ -349,16 +348,23 @@ def append_bytes(path: Path, content: Any) -> None:
         os.fsync(file.fileno())
 
 
+class JournalHead(TypedDict):
+    """The first line of a journal; each other line is a PackedClip."""
+
+    settings: PackSettings
+
+
 def _sound_lines(journal: Path) -> list[tuple[dict[str, Any], int]]:
     """Return every whole line of a journal and where it ends, up to the first broken one."""
     lines, end = [], 0
     for line in journal.read_bytes().splitlines(keepends=True):
         end += len(line)
         try:
-            content = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
+            kind = PackedClip if lines else JournalHead
+            content = parse_json(line, kind, str(journal)) if line.endswith(b"\n") else None
+        except UserError:
+            break
+        if content is None:
             break
         lines.append((content, end))
     return lines

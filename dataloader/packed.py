@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -24,13 +24,52 @@ from dataloader.annotation import Clip
 from dataloader.clips import Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, hash_files, list_frames
 from dataloader.transforms import PLAIN, WHOLE, Augmentation, as_tensors, augment_squares
-from utils.errors import UserError, reason_of
-from utils.files import open_regular
+from utils.errors import UserError, quote
+from utils.json_files import Range, check_type, parse_json, read_bytes
 
 FORMAT = 1
 INDEX, JOURNAL = "index.json", "journal.jsonl"
 STREAMS = ("face", "context")  # the order in which a clip's crops lie in a file
 SEAL = '{"digest": "'  # how a sealed index begins; the hash of all bytes behind it follows
+
+
+class PackSettings(TypedDict):
+    """What the bytes of a pack depend on, beside clips and boxes."""
+
+    format: Literal["raw", "jpeg"]
+    image_size: Annotated[int, Range(1, 10_000)]
+    decode: str
+
+
+class PackFile(TypedDict):
+    name: str
+    bytes: Annotated[int, Range(0)]
+
+
+class PackedClip(TypedDict):
+    """Where the crops of a clip lie, and what they were made of."""
+
+    key: str
+    label: int
+    frames: list[str]
+    stamps: list[tuple[int, int]]
+    content: str
+    boxes: dict[str, str]
+    face_sizes: list[tuple[float, float]]
+    replaced: Annotated[int, Range(0)]
+    file: str
+    offset: Annotated[int, Range(0)]
+    bytes: Annotated[int, Range(0)]
+    lengths: NotRequired[list[int]]  # of each JPEG
+
+
+class PackIndex(TypedDict):
+    """Content of index.json."""
+
+    format: int
+    settings: PackSettings
+    files: list[PackFile]
+    clips: list[PackedClip]
 
 
 class Pack:
@@ -168,28 +207,28 @@ def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Te
     return augment_squares(squares[None], sizes[None], **draws)[0]
 
 
-def read_index(folder: Path) -> tuple[dict[str, Any], str]:
+def read_index(folder: Path) -> tuple[PackIndex, str]:
     """Return the index of a pack, and a hash of it."""
+    path = folder / INDEX
+    if not path.exists() and (folder / JOURNAL).exists():
+        raise UserError(f"--pack {folder}: is not finished; the command that began it goes on with it")
     try:
-        with open_regular(folder / INDEX) as file:
-            data = file.read()
-    except OSError as error:
-        if (folder / JOURNAL).exists():
-            raise UserError(f"--pack {folder}: is not finished; the command that began it goes on with it") from None
-        raise UserError(f"--pack {folder / INDEX}: {reason_of(error)}") from None
+        data = read_bytes(path)
+    except UserError as error:
+        raise UserError(f"--pack {error}") from None
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
-        content = None
-    version = content.get("format") if isinstance(content, dict) else None
-    if version not in (None, FORMAT):
-        raise UserError(f"--pack {folder}: of format {version}, this version reads {FORMAT}; make it again")
-    is_sealed, sealed = data.startswith(SEAL.encode()), len(SEAL) + 64
-    identity = hashlib.sha256(memoryview(data)[sealed:] if is_sealed else data).hexdigest()
-    if is_sealed and identity.encode() != data[len(SEAL) : sealed]:
-        raise UserError(f"--pack {folder / INDEX}: damaged; make the pack again")
-    if version is None or not {"settings", "files", "clips"} <= content.keys():
-        raise UserError(f"--pack {folder / INDEX}: not the index of a pack; make it again")
+        is_sealed, sealed = data.startswith(SEAL.encode()), len(SEAL) + 64
+        identity = hashlib.sha256(memoryview(data)[sealed:] if is_sealed else data).hexdigest()
+        if is_sealed and identity.encode() != data[len(SEAL) : sealed]:
+            raise UserError(f"{path}: damaged")
+        content = parse_json(data, dict[str, Any], str(path))
+        version = content.get("format", FORMAT)
+        if version != FORMAT:
+            raise UserError(f"{path}: of format {quote(version)}, this version reads {FORMAT}")
+        check_type(content, PackIndex, str(path))
+        require_whole(content, str(path))
+    except UserError as error:
+        raise UserError(f"--pack {error}; make the pack again") from None
     return content, identity
 
 
@@ -208,6 +247,25 @@ def crop_checksum(data: np.ndarray) -> int:
     end = len(data) // 512 * 512
     sums = data[:end].view(np.uint64).reshape(-1, 64).sum(axis=0)
     return zlib.crc32(data[end:], zlib.crc32(sums))
+
+
+def require_whole(index: PackIndex, where: str) -> None:
+    """Raise an error where the entry of a clip contradicts itself, or names crops that no file has."""
+    sizes, settings = {file["name"]: file["bytes"] for file in index["files"]}, index["settings"]
+    if any(name in ("", ".", "..") or not {*name}.isdisjoint("/\\\0") for name in sizes):
+        raise UserError(f"{where}: files: expected names of files in the folder of the pack")
+    for number, clip in enumerate(index["clips"]):
+        N = len(clip["frames"])
+        lengths = clip.get("lengths", [3 * settings["image_size"] ** 2] * 2 * N if settings["format"] == "raw" else [])
+        is_whole = (
+            len(clip["stamps"]) == len(clip["face_sizes"]) == N
+            and len(lengths) == 2 * N
+            and sum(lengths) == clip["bytes"]
+            and min(lengths, default=0) >= 0
+            and clip["offset"] + clip["bytes"] <= sizes.get(clip["file"], -1)
+        )
+        if not is_whole:
+            raise UserError(f"{where}: clips, {number}: its frames and crops do not belong together")
 
 
 def digest(value: Any) -> str:

@@ -5,17 +5,19 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-from dataloader.classes import read_json
 from dataloader.frames import SUFFIXES
+from utils.json_files import read_json
 
 ANCHORS = ("RAER", "DFEW_Frame_Face", "2_ClipsforFaceCrop", "AFEW_Face", "CAER-S", "CAER", "DAiSEE", "faces")
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".wmv")
 MEDIA = VIDEOS + SUFFIXES
 FOLD = "{fold}"  # what the number of a fold replaces in a path
+MAX_DEPTH = 64  # folders below the root in which a clip is looked for
 FOLDS_FILE = "folds.json"  # beside folds that python -m dataloader.audit made
 
 
@@ -31,14 +33,59 @@ def clip_key(path: str, root: str | None) -> str:
 
     Leading folders that do not exist below the root are another machine's and left out; so is a file's suffix.
     """
-    plain = "/" + posixpath.normpath(slashes(path)).strip("/")
+    return clip_keys([path], root)[0]
+
+
+def clip_keys(paths: Iterable[str], root: str | None) -> list[str]:
+    """Return the ``clip_key`` of each path; which folders exist is looked up once for all paths of one folder."""
     bases = () if root is None else _spellings(str(root), os.getcwd())
+    folders = ["", *(anchor for anchor in ANCHORS if root is not None and os.path.isdir(f"{root}/{anchor}"))]
+    places: dict[str, _Places] = {}
+    keys = []
+    for path in map(slashes, paths):
+        if path.endswith(("/", "/.", "/..")):
+            path = posixpath.normpath(path)
+        name = path[path.rfind("/") + 1 :]
+        above = path[: len(path) - len(name)]
+        if above not in places:
+            places[above] = _places_of(path, name, root, bases, folders)
+        keys.append(without_suffix(places[above].prefix_of(name) + name))
+    return keys
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the paths of one folder may lie. A prefix is what stands before the last name: empty, or with a slash."""
+
+    key: str  # prefix of the key as it is written
+    as_written: list[str]  # prefixes on the disk
+    endings: list[tuple[str, list[str]]]  # prefixes of shorter keys, each with those on the disk
+
+    def prefix_of(self, name: str) -> str:
+        if any(_exists(prefix + name) for prefix in self.as_written):
+            return self.key
+        return next((key for key, disk in self.endings if any(_exists(prefix + name) for prefix in disk)), self.key)
+
+
+def _places_of(path: str, name: str, root: str | None, bases: tuple[str, ...], folders: list[str]) -> _Places:
+    """Return the places of the folder of ``path``, which ends with ``name``.
+
+    ``bases`` are the spellings of the root, ``folders`` those below it that clips lie in. A folder that does not exist
+    is left out, because nothing in it has to be looked for.
+    """
+
+    def prefixes(paths: Iterable[str]) -> list[str]:
+        ends = dict.fromkeys(path[: len(path) - len(name)] for path in paths)
+        return [prefix for prefix in ends if os.path.isdir(prefix or ".")]
+
+    plain = "/" + posixpath.normpath(path).strip("/")
     inside = next((plain.removeprefix(base) for base in bases if plain.startswith(base)), "") or plain.strip("/")
     key = _below_anchor("/" + inside)[1] or inside
-    if root is not None and not any(map(_exists, _candidates(path, root))):
-        folders = ["", *(anchor for anchor in ANCHORS if os.path.isdir(f"{root}/{anchor}"))]
-        key = next((end for end in _endings(key) if any(map(_exists, _below(root, folders, end)))), key)
-    return without_suffix(key)
+    prefix = key[: len(key) - len(name)]
+    if root is None:
+        return _Places(prefix, [], [])
+    endings = [(end[: len(end) - len(name)], prefixes(_below(root, folders, end))) for end in _endings(key)]
+    return _Places(prefix, prefixes(_candidates(path, root)), endings)
 
 
 def find_clip_folder(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
@@ -100,9 +147,9 @@ def _spellings(root: str, folder: str) -> tuple[str, ...]:
 
 
 def _endings(path: str) -> Iterator[str]:
-    """Yield the path, then without its first folder, without its first two, and so on."""
+    """Yield the path, then without its first folder, without its first two, and so on; none of many folders."""
     parts = path.split("/")
-    return ("/".join(parts[start:]) for start in range(len(parts)))
+    return ("/".join(parts[start:]) for start in range(max(0, len(parts) - MAX_DEPTH), len(parts)))
 
 
 def _exists(path: str) -> bool:

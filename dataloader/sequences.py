@@ -16,6 +16,7 @@ from dataloader.crops import letterbox
 from dataloader.frame_labels import TASKS, lengthen, unlabelled
 from dataloader.frames import BadFrame, decode_frame
 from dataloader.loader import Batch
+from utils.archive import open_array
 from utils.errors import UserError
 from utils.files import checksum
 from utils.json_files import read_json
@@ -111,16 +112,11 @@ def stand_ins(present: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def open_features(path: Path) -> np.ndarray:
-    """Return a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file of features")
-    try:
-        with np.errstate(over="ignore"):  # of a damaged shape
-            features = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
-    except BROKEN_NPY:
-        features = None
-    if not isinstance(features, np.memmap):  # an .npz is none
-        raise UserError(f"{path}: cannot be read as a .npy file of numbers")
+    """Return (L, D) floats of a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
+    features = open_array(path)
+    if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
+        shape = " × ".join(map(str, features.shape))
+        raise UserError(f"{path}: expected frames × features of floats, got {shape} of {features.dtype}")
     return features
 
 
@@ -138,9 +134,6 @@ def check_features(folder: Path, ids: list[str]) -> None:
 
 def _feature_width(path: Path, video: Video) -> int:
     features = open_features(path)
-    if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
-        shape = " × ".join(map(str, features.shape))
-        raise UserError(f"{path}: expected frames × features of floats, got {shape} of {features.dtype}")
     if len(features) != len(video):
         raise UserError(f"{path}: {len(features)} rows, the video has {len(video)} label lines")
     return features.shape[1]

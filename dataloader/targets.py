@@ -1,6 +1,7 @@
 """``--targets FILE.csv``: numbers given to clips. First line ``clip,subject,<name>,...``, then a clip a line."""
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from dataloader.annotation import Clip
 from dataloader.frame_labels import number_in
 from dataloader.frames import list_frames
 from dataloader.paths import clip_key, find_clip_folder, resolve_path
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, quote, shorten
+from utils.json_files import read_text
 
 HEADER = "a first line `clip,subject,` and the names of the numbers"
 
@@ -33,13 +35,12 @@ def read_targets(file: str, root: str | None) -> Targets:
     """Return the clips of a file with their numbers; the first line at fault ends in an error that names it."""
     path = resolve_path(file, root)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            table = csv.reader(stream)
-            rows = [(table.line_num, [cell.strip() for cell in row]) for row in table if any(row)]
-    except OSError as error:
-        raise UserError(f"--targets {path}: {reason_of(error)}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"--targets {path}: not a CSV in UTF-8") from None
+        table = csv.reader(io.StringIO(read_text(path), newline=""))
+        rows = [(table.line_num, [cell.strip() for cell in row]) for row in table if any(row)]
+    except csv.Error as error:
+        raise UserError(f"--targets {path}, line {table.line_num}: not a CSV ({error})") from None
+    except UserError as error:
+        raise UserError(f"--targets {error}") from None
     names = _names(rows[0][1] if rows else [], path)
     if len(rows) < 2:
         raise UserError(f"--targets {path}: holds no clip below its first line")
@@ -50,7 +51,7 @@ def read_targets(file: str, root: str | None) -> Targets:
             raise UserError(f"{where}: {len(row)} columns, the first line has {len(names) + 2}")
         clip = _clip(row[0], row[1], root, where)
         if line_of.setdefault(clip.key, number) != number:
-            raise UserError(f"{where}: the clip {row[0]} stands in line {line_of[clip.key]} already")
+            raise UserError(f"{where}: the clip {shorten(row[0])} stands in line {line_of[clip.key]} already")
         clips.append(clip)
         values.append([_number(cell, name, where) for cell, name in zip(row[2:], names, strict=True)])
     return Targets(clips, names, np.array(values, dtype=np.float64))
@@ -58,19 +59,19 @@ def read_targets(file: str, root: str | None) -> Targets:
 
 def _names(header: list[str], path: Path) -> tuple[str, ...]:
     if [cell.lower() for cell in header[:2]] != ["clip", "subject"] or len(header) < 3:
-        raise UserError(f"--targets {path}: expected {HEADER}, got {','.join(header)[:60]!r}")
+        raise UserError(f"--targets {path}: expected {HEADER}, got {quote(','.join(header))}")
     names = tuple(header[2:])
     if len(set(names)) < len(names) or not all(names):
-        raise UserError(f"--targets {path}: every column needs a name of its own, got {','.join(names)}")
+        raise UserError(f"--targets {path}: every column needs a name of its own, got {shorten(','.join(names))}")
     return names
 
 
 def _clip(name: str, subject: str, root: str | None, where: str) -> Clip:
     if not subject:
-        raise UserError(f"{where}: the clip {name} has no subject")
+        raise UserError(f"{where}: the clip {shorten(name)} has no subject")
     folder = find_clip_folder(name, root)
     if folder is None:
-        raise UserError(f"{where}: no folder {Path(root or '.') / name}; check the file and --root-dir")
+        raise UserError(f"{where}: no folder {shorten(str(Path(root or '.') / name))}; check the file and --root-dir")
     frames = list_frames(folder)
     if not frames:
         raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
@@ -80,5 +81,5 @@ def _clip(name: str, subject: str, root: str | None, where: str) -> Clip:
 def _number(cell: str, name: str, where: str) -> float:
     value = number_in(cell)
     if cell and not math.isfinite(value):
-        raise UserError(f"{where}: {name} must be a number, or empty where it is not known, got {cell!r}")
+        raise UserError(f"{where}: {name} must be a number, or empty where it is not known, got {quote(cell)}")
     return value

@@ -40,6 +40,7 @@ EXIF_TURNS = {
     8: Transpose.ROTATE_90,
 }
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+FAULTS = (av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, RuntimeError)  # what PyAV raises of files
 Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and a function that returns the picture
 Turn = tuple[bool, tuple[int, ...]]  # whether rows become columns, and the axes that are flipped afterwards
 
@@ -160,7 +161,7 @@ class FileVideo(Video):
             # Neither the name nor the content of a file may lead to a network address.
             options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
             return av.open(f"file:{self.path}", options=options, metadata_errors="replace")
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except FAULTS as error:
             reason = _reason(error)
             raise UserError(f"{self.path}: cannot be read as a video ({reason}); is it one, and whole?") from None
 
@@ -179,7 +180,7 @@ class FileVideo(Video):
         while True:
             try:
                 packet = next(packets, None)
-            except (av.FFmpegError, OSError) as error:
+            except FAULTS as error:
                 faults.append(f"breaks off ({_reason(error)})")
                 return
             if packet is None:
@@ -188,7 +189,7 @@ class FileVideo(Video):
                 frames = packet.decode()
             except av.EOFError:
                 return
-            except (av.FFmpegError, ValueError) as error:
+            except FAULTS as error:
                 faults.append(f"frames that cannot be decoded ({_reason(error)})")
                 continue
             if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
@@ -199,7 +200,10 @@ class FileVideo(Video):
         """Return a frame as (H, W, 3) uint8; one that changes its size within the file is brought to that of all."""
         is_transposed, flips = self._turn
         height, width = self._shape[::-1] if is_transposed else self._shape
-        pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        try:
+            pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        except FAULTS as error:
+            raise UserError(f"{self.path}: a frame has colours that cannot be read ({_reason(error)})") from None
         pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels
         return np.ascontiguousarray(np.flip(pixels, flips)) if flips or is_transposed else pixels
 

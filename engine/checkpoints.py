@@ -19,7 +19,7 @@ from models.clip_towers import ClipShape, shape_of
 from utils.checkpoint import FORMAT, hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
-from utils.json_files import Number, Range, check_type
+from utils.json_files import AnyNumber, Range, check_type
 
 if TYPE_CHECKING:
     from models.published import Published
@@ -46,7 +46,7 @@ class StoredContent(TypedDict):
     model: dict[str, Any]
     epoch: Annotated[int, Range(0, 10**6)]
     selected_on: str
-    best: NotRequired[dict[str, Number]]
+    best: NotRequired[dict[str, AnyNumber]]
     clip_shape: NotRequired[dict[str, Annotated[int, Range(0, 10**5)]]]
     trained_on: NotRequired[str]
     face_width: NotRequired[Annotated[float, Range(1e-3, 1e5)]]

@@ -16,6 +16,7 @@ from dataloader.boxes import (
     middle_width,
     read_body_boxes,
     read_face_boxes,
+    require_hits,
     require_inside,
 )
 from dataloader.classes import list_classes
@@ -28,7 +29,6 @@ from dataloader.transforms import AugmentationLimits
 from engine.methods import method_named
 from engine.options import Config
 from engine.session import Session
-from utils.errors import UserError
 from utils.runlog import RunLog
 
 if TYPE_CHECKING:  # a training without --cache-features does not import it
@@ -46,7 +46,9 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         classes = list_classes(data.dataset, data.class_texts)
         flat = classes is not None and classes.has_flat_boxes
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
-        _report_hits(face_hits(clips, face), "--bounding-box-face", log)
+        hits = face_hits(clips, face)
+        require_hits(hits, clips, face, "--bounding-box-face")
+        _report_hits(hits, log)
         require_inside(clips, face, "--bounding-box-face")
     elif not method_named(config.model.model).has_context:
         log.say("no --bounding-box-face: frames are taken as faces that are cropped already")
@@ -54,7 +56,9 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         log.warn("no --bounding-box-face: the face stream sees whole frames")
     if data.crop_body and streams != "face":
         body = read_body_boxes(data.bounding_box_body, data.root_dir)
-        _report_hits(body_hits(clips, body), "--bounding-box-body", log)
+        hits = body_hits(clips, body)
+        require_hits(hits, clips, body, "--bounding-box-body")
+        _report_hits(hits, log)
         require_inside(clips, every_frame(body), "--bounding-box-body")
     views = Views(
         segments=data.num_segments,
@@ -78,11 +82,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     return views
 
 
-def _report_hits(hits: HitRate, flag: str, log: RunLog) -> None:
-    if hits.clips_with_box == 0:
-        raise UserError(f"{flag}: no clip of the lists has a box in it; do its keys name the same folders?")
-    if hits.frames_with_box == 0:
-        raise UserError(f"{flag}: its clips match, but no frame does; do its keys name the frame files?")
+def _report_hits(hits: HitRate, log: RunLog) -> None:
     (log.warn if hits.share < 0.9 else log.say)(str(hits))
     log.facts["data"][f"{hits.kind} boxes"] = asdict(hits)
 

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from dataloader.annotation import Clip
 from dataloader.clips import EveryFrame, Views
 from dataloader.loader import Loader
-from dataloader.sequences import open_features
 from dataloader.sources import open_source
 from dataloader.transforms import Augmentation, cached_variants
 from engine.device import join_batches, to_device, to_pixels
@@ -32,6 +31,7 @@ from engine.options import Config
 from engine.run_checkpoints import hash_frames
 from engine.session import Session
 from engine.shared import remembered
+from utils.archive import open_array
 from utils.checkpoint import hash_tensors
 from utils.errors import UserError, reason_of
 from utils.files import checksum, remove_unfinished, unfinished_name, write_json
@@ -98,7 +98,7 @@ def cache_features(
         dataset = EveryFrame(clips, absent_views, augmentations, open_source(absent_views))
         _write_clip_cache(absent, encoder, dataset, shape, content, augmentations, config, session)
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
-    features |= {stream: open_features(folder / "features.npy") for stream, folder in absent.items()}
+    features |= {stream: open_array(folder / "features.npy") for stream, folder in absent.items()}
     return FeatureCache({stream: features[stream] for stream in folders}, starts)
 
 
@@ -113,7 +113,7 @@ def read_cache(folder: Path, shape: tuple[int, int, int], content: str | None) -
     if index.get("content", content) != content:
         raise UserError(f"{folder}: made of frames whose files have changed since")
     file = folder / "features.npy"
-    features = open_features(file)
+    features = open_array(file)
     if features.shape != shape or features.dtype != np.float16:
         raise UserError(f"{file}: holds {_size_text(features.shape)} numbers, expected {_size_text(shape)}")
     if "checksum" in index and index["checksum"] != checksum(file):

@@ -1,14 +1,14 @@
 """``--resume``: the newest sound checkpoint of a run or of an experiment, and the options it goes on with."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from analysis.results import read_metrics
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
-from engine.options import Config, names_with, value_of
+from engine.options import GROUPS, Config, names_with, value_of
 from engine.run_checkpoints import (
     LAST,
     HistoryRow,
@@ -20,7 +20,7 @@ from engine.run_checkpoints import (
     folder_state,
 )
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
-from utils.config import flag_of, written
+from utils.config import flag_of, from_json, written
 from utils.errors import UserError, about
 from utils.json_files import check_type, read_json
 from utils.runlog import FLAGS_FILE, RunLog, safe_name
@@ -83,8 +83,9 @@ def start_again(folder: Path, config: Config, flags: dict[str, Any]) -> Start:
 
 def read_flags(folder: Path) -> dict[str, Any]:
     """Return the options that were typed when the run or the ablation in a folder began."""
-    content = read_json(folder / FLAGS_FILE, dict[str, Any])
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    file = folder / FLAGS_FILE
+    with about(file):
+        return from_json(GROUPS, dict.fromkeys(GROUPS, read_json(file, dict[str, Any])))
 
 
 def write_flags(log: RunLog, flags: dict[str, Any]) -> None:
@@ -193,8 +194,8 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
     if config.optim.epochs < epochs:
         raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs behind it already")
     try:
-        scores = json.loads((point.folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        scores = read_metrics(point.folder)
+    except UserError:
         scores = {}
     if not scores or epochs != config.optim.epochs or continued_folder(point, config) is None:
         return False

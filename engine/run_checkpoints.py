@@ -20,7 +20,7 @@ from engine.session import Session
 from engine.shared import remembered
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, previous_of, save_checkpoint, to_full
 from utils.errors import UserError, about
-from utils.json_files import Number, Range
+from utils.json_files import AnyNumber, Range
 
 LAST = "last.pt"
 Count = Annotated[int, Range(0, 10**9)]
@@ -66,8 +66,8 @@ class StoredProgress(TypedDict):
     step: Count
     seen: StoredScore | None
     random: Any
-    best: dict[str, Number]
-    history: list[dict[str, Number | None]]
+    best: dict[str, AnyNumber]
+    history: list[dict[str, AnyNumber | None]]
 
 
 class Resumable(TypedDict):
@@ -77,7 +77,7 @@ class Resumable(TypedDict):
     learning: StoredLearning
     left_out: dict[str, str]
     train_list: str
-    best: dict[str, Number]
+    best: dict[str, AnyNumber]
     clip_shape: dict[str, int]
 
 

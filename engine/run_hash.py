@@ -64,6 +64,8 @@ def hash_path(name: str | None, root: str | None = None) -> str | None:
     if path.is_dir():
         listed = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*"))
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: no regular file; name a file")
     try:
         stamp = path.stat()
         return _hash_file(path, stamp.st_mtime_ns, stamp.st_size)

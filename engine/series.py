@@ -5,21 +5,29 @@ of a grid are meant, and which combinations are refused. The runs themselves are
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, NotRequired, TypedDict, get_origin
 
 from engine.methods import method_named
 from engine.options import GROUPS, Config
 from utils.config import flag_of, parse
 from utils.errors import UserError, closest
+from utils.json_files import read_json
 
 PLACEHOLDER = "{fold}"
 SERIES_MODES = ("train", "eval", "zero-shot")
 MAX_SEEDS, HIGHEST_SEED = 1000, 2**32 - 1
 GRID_GROUPS = ("data", "model", "optim", "loss")
+
+
+class StoredGroups(TypedDict):
+    """Groups of options in the config.json of any version."""
+
+    run: dict[str, Any]
+    data: dict[str, Any]
+    results: NotRequired[dict[str, Any]]
 
 
 def is_series(config: Config) -> bool:
@@ -33,12 +41,12 @@ def stored_series(folder: str | Path | None) -> dict[str, Any] | None:
     if folder is None:
         return None
     try:
-        options = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-        several = "all" in (options["data"].get("fold"), options["data"].get("leave_out"))
-        several = several or options.get("results", {}).get("seeds") is not None or options["run"]["mode"] == "ablate"
-        return options if several else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        options = read_json(Path(folder, "config.json"), StoredGroups)
+    except UserError:
         return None
+    several = "all" in (options["data"].get("fold"), options["data"].get("leave_out"))
+    several = several or options.get("results", {}).get("seeds") is not None or options["run"].get("mode") == "ablate"
+    return options if several else None
 
 
 def fill_fold(config: Config) -> Config:

@@ -26,7 +26,7 @@ from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors
 from utils.command import writing_to
 from utils.distributed import is_launched
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, reason_of, shorten
 from utils.files import acquire_lock, atomic_write, checksum, write_json
 from utils.json_files import read_json
 from utils.runlog import progress_bar
@@ -123,10 +123,11 @@ def open_index(folder: Path, encoder: FrameEncoder) -> VideoIndex:
         return {"key": encoder.key, "encoder": encoder.name, "videos": {}, "contents": {}, "checksums": {}}
     try:
         index = read_json(path, VideoIndex)
-    except UserError:
-        raise UserError(f"{path}: damaged; remove it, and its videos are read again") from None
+    except UserError as error:
+        raise UserError(f"{error}; remove the damaged file, and its videos are read again") from None
     if index["key"] != encoder.key:
-        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({index.get('encoder')}); name another")
+        saw = shorten(str(index.get("encoder")))
+        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({saw}); name another")
     return {"contents": {}, "checksums": {}} | index
 
 

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import cv2
 import numpy as np
 
 from utils.errors import UserError
 from utils.files import temporary_folder
+from utils.json_files import read_json
 from utils.processes import ordered_map
 from utils.runlog import progress_bar
 
@@ -142,17 +143,24 @@ def _write_clip(root: Path, settings: SetSettings, slot: Slot) -> Any:
     return record
 
 
+class AboutSet(TypedDict):
+    """What about.json says of how the set was made."""
+
+    settings: dict[str, Any]
+    format: int
+
+
 def holds_set(out: Path, settings: SetSettings) -> bool:
     """Return whether ``out`` holds the set of these settings; UserError if it holds something else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     advice = "choose another --out or remove it first"
     try:
-        about = json.loads((out / "about.json").read_text(encoding="utf-8"))
-        # Sets in RAER's layout do not name it.
-        existing = {"layout": "raer"} | about["settings"] | {"format": about["format"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        about = read_json(out / "about.json", AboutSet)
+    except UserError:
         raise UserError(f"--out {out} exists and is no set of this generator: {advice}") from None
+    # Sets in RAER's layout do not name it.
+    existing = {"layout": "raer"} | about["settings"] | {"format": about["format"]}
     expected = {"layout": settings.layout} | asdict(settings) | {"format": FORMAT}
     names = ["layout"] if existing["layout"] != expected["layout"] else list(expected)
     changes = [f"{n} {existing.get(n)} instead of {expected[n]}" for n in names if existing.get(n) != expected[n]]

@@ -203,13 +203,13 @@ def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
     """Return config and flags of an ablation, with those of this command added: they may name variants and seeds."""
     try:
         first_flags = read_flags(folder)
+        first_config = make_config(first_flags)
     except UserError as error:
-        raise UserError(
-            f"{error}; begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
-        ) from None
+        advice = "begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
+        raise UserError(f"{error}; {advice}") from None
     flags = first_flags | {name: value for name, value in flags.items() if name != "resume"}
     config = make_config(flags)
-    if differences := different_options(make_config(first_flags), config):
+    if differences := different_options(first_config, config):
         raise UserError(f"{folder} holds another ablation ({differences[0]}); an ablation goes on as it began")
     return config, flags
 

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from utils.errors import UserError, first_line, reason_of
@@ -22,6 +23,21 @@ MAX_HEADER_BYTES = 4 * 2**20  # of safetensors, whose header holds all but the t
 MAX_DIRECTORY_BYTES = 2 * 2**20  # of a zip, whose directory is read before anything else: 20,000 tensors
 MAX_NAME_LENGTH = 1000
 CHUNK_BYTES = 2**20  # copied at a time, so that no tensor is in memory twice
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Return the numbers of a ``.npy`` file by memory map."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: no regular file; expected a .npy file of numbers")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception:  # NumPy evaluates the header, which may raise whatever Python's tokenizer does
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: cannot be read as a .npy file of numbers")
+    return array
 
 
 def read_archive(path: Path) -> Any:

@@ -21,7 +21,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError, closest
+from utils.errors import UserError, closest, quote, shorten
+from utils.json_files import read_text
 
 Groups = dict[str, type]  # group name → dataclass
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -101,18 +102,15 @@ def expand_recipes(arguments: Sequence[str]) -> list[str]:
 
 def read_recipe(path: Path, depth: int = 0, source: str = "") -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(
-            f"{source}recipe @{path}: {reason.lower()}; expected a file of flags such as recipes/demo.args"
-        ) from None
+        lines = read_text(path).splitlines()
+    except UserError as error:
+        raise UserError(f"{source}recipe @{error}; expected a file of flags such as recipes/demo.args") from None
     arguments: list[str] = []
     for number, line in enumerate(lines, 1):
         try:
             words = _split_line(line)
         except ValueError as error:
-            raise UserError(f"{path}, line {number}: {str(error).lower()}: {line.strip()}") from None
+            raise UserError(f"{path}, line {number}: {str(error).lower()}: {shorten(line.strip())}") from None
         for word in words:
             if word.startswith("@") and depth > 4:
                 raise UserError(f"{path}, line {number}: recipes that name one another without end")
@@ -171,7 +169,7 @@ def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
     for name, group in groups.items():
         values = stored.get(name, {}) if isinstance(stored, dict) else None
         if not isinstance(values, dict):
-            raise UserError(f"the stored options {name!r} are not a table of options")
+            raise UserError(f"the stored options {quote(name)} are not a table of options")
         for field in dataclasses.fields(group):
             if field.name in values:
                 value = values[field.name]
@@ -204,7 +202,7 @@ def checked_numbers(groups: Groups, values: dict[str, Any]) -> dict[str, Any]:
             is_number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
             fault = _outside(value, field.metadata) if is_number else f"expected {_article(kind)}"
             if fault:
-                raise UserError(f"{name}: {fault}, got {value!r}")
+                raise UserError(f"{name}: {fault}, got {quote(value)}")
             checked[name] = kind(value)
     return checked
 
@@ -246,7 +244,7 @@ def _inner_type(kind: Any) -> Any:
 def _boolean(text: str) -> bool:
     if text.lower() in TRUE + FALSE:
         return text.lower() in TRUE
-    raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected True or False, got {quote(text)}")
 
 
 def _number(kind: type, meta: Any) -> Any:
@@ -258,7 +256,7 @@ def _number(kind: type, meta: Any) -> Any:
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {_article(kind)}, got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"expected {_article(kind)}, got {quote(text)}") from None
         if fault := _outside(value, meta):
             raise argparse.ArgumentTypeError(f"{fault}, got {text}")
         return value

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class UserError(ValueError):
     """One line: what is wrong, where, and how to fix it."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        super().__init__(shorten(one_line(shorten(message, LONGEST_ERROR)), LONGEST_ERROR))
 
+
+LONGEST_QUOTE, LONGEST_ERROR = 200, 2000  # letters
 
 OnFault = Callable[[UserError], None]
 
@@ -27,6 +29,16 @@ def one_line(text: str) -> str:
     Names come from files: a line break, a colour code or a lone surrogate must not reach the terminal.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quote(value: Any) -> str:
+    """Return a value of a file as an error quotes it. A whole damaged file must not reach the terminal."""
+    return shorten(repr(shorten(value) if isinstance(value, str) else value))
+
+
+def shorten(text: str, limit: int = LONGEST_QUOTE) -> str:
+    """Return ``text``, or its two ends with dots between them where it is longer than ``limit``."""
+    return text if len(text) <= limit else f"{text[: limit - limit // 3 - 3]}...{text[-(limit // 3) :]}"
 
 
 def first_line(error: BaseException) -> str:

@@ -4,27 +4,32 @@ A reader states the type of what it expects, such as ``dict[str, list[int]]`` or
 may rely on it, so that no reader needs its own tests of keys and types.
 """
 
+import gc
 import json
 import math
 import re
+import sys
 import types
 import typing
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, NamedTuple, NotRequired, Required, TypedDict
 
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, quote, reason_of
 
+AnyNumber = Annotated[float, "may be infinite or NaN"]  # what our own scores may hold
 MAX_BYTES = 2**30  # of a JSON file; boxes of a million clips need a quarter of it
-Number = typing.NewType("Number", float)  # a float that may be infinite or not a number
+MAX_NUMBER = 1e15  # of what is shown to people
 LEAVES = {  # types without parts
     str: "a text",
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
-    Number: "a number",
+    AnyNumber: "a number",
     type(None): "null",
     None: "null",
 }
@@ -42,6 +47,22 @@ def read_json(path: Path, kind: Any = Any) -> Any:
     return parse_json(read_bytes(path), kind, str(path))
 
 
+def read_lines(path: Path, kind: Any = Any) -> list[Any]:
+    """Return the content of every line of a file of JSON lines, each of which is of the type ``kind``."""
+    lines = enumerate(read_text(path).split("\n"), 1)
+    return [parse_json(line, kind, f"{path}, line {number}") for number, line in lines if line.strip()]
+
+
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Return the text of a UTF-8 file, with its line ends as they are."""
+    data = read_bytes(path, limit)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: not a UTF-8 text file") from None
+
+
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Return the bytes of a file. A pipe, which may never end, and a file above ``limit`` are refused."""
     try:
@@ -52,6 +73,10 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
+    except UserError:
+        raise
+    except ValueError:  # a NUL in the name
+        raise UserError(f"{path}: not a name of a file") from None
 
 
 def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
@@ -65,7 +90,8 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
     except UnicodeDecodeError:
         raise UserError(f"{where}: not a UTF-8 text file; expected JSON") from None
     try:
-        content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, where))
+        with collecting_paused():
+            content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, where))
     except json.JSONDecodeError as error:
         raise UserError(f"{where}, line {error.lineno}, column {error.colno}: broken JSON ({error.msg})") from None
     except UserError:
@@ -84,11 +110,23 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
     return check_type(content, kind, where)
 
 
+@contextmanager
+def collecting_paused() -> Iterator[None]:
+    """Pause the garbage collector, which takes longer than the parsing of a large file and finds nothing in it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _without_repeats(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise UserError(f"{where}: the key {repeated[:100]!r} stands twice in one object; keep one")
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise UserError(f"{where}: the key {quote(repeated)} stands twice in one object; keep one")
     return content
 
 
@@ -97,7 +135,7 @@ def check_type(value: Any, kind: Any, where: str) -> Any:
 
     ``kind`` is made of None, bool, int, float, str, Any, Literal, Annotated with a ``Range``, unions, list, dict with
     texts as keys, tuple (JSON writes it as a list), and TypedDict, which may hold more keys than it names. A ``float``
-    may be written as a whole number; a number that is not finite is refused.
+    may be written as a whole number; a number that is not finite is refused, but for ``AnyNumber``.
     """
     fault = _fault(value, kind)
     if fault is not None:
@@ -130,7 +168,7 @@ def _fault(value: Any, kind: Any) -> str | None:
     if origin in (types.UnionType, typing.Union):
         faults = [_fault(value, part) for part in parts]
         return None if None in faults else next((f for f in faults if not f.startswith("expected")), faults[0])
-    if origin is NotRequired:
+    if origin in (NotRequired, Required):
         return _fault(value, parts[0])
     if origin is TypedDict:
         return _expected("a table", value) if not isinstance(value, dict) else _fault_in_table(value, *parts)
@@ -144,10 +182,22 @@ def _fault(value: Any, kind: Any) -> str | None:
             return f"expected a list of {len(parts)}, got {len(value)}"
         faults = ((key, _fault(item, part)) for key, (item, part) in enumerate(zip(value, parts, strict=True)))
         return next((_inside(key, fault) for key, fault in faults if fault is not None), None)
-    types_inside = set(map(type, value))  # a short way for long lists of texts or numbers
-    if types_inside <= {parts[0]} and (parts[0] is not float or all(map(math.isfinite, value))):
-        return None
-    return _first_fault(enumerate(value), parts[0])
+    return None if _is_flat(value, parts[0]) else _first_fault(enumerate(value), parts[0])
+
+
+def _is_flat(values: Any, kind: Any) -> bool:
+    """Return whether a list holds texts or numbers, or equally long lists of them, that are all of the type ``kind``.
+
+    It is a short way for long lists: False says that each value must be looked at.
+    """
+    inside = set(map(type, values))
+    if kind in (str, int, float):
+        return inside <= {kind} and (kind is not float or all(map(math.isfinite, values)))
+    origin, parts = _parts_of(kind)
+    if origin not in (list, tuple) or not inside <= {list} or parts[-1] is ... or len({*parts}) > 1:
+        return False
+    has_size = origin is list or {*map(len, values)} <= {len(parts)}
+    return has_size and parts[0] in (str, int, float) and _is_flat([*chain.from_iterable(values)], parts[0])
 
 
 def _fault_in_table(value: dict[str, Any], required: frozenset[str], kinds: tuple[tuple[str, Any], ...]) -> str | None:
@@ -166,11 +216,15 @@ def _first_fault(items: Iterable[tuple[Any, Any]], kind: Any) -> str | None:
     return None
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number, of a size that can be written out."""
+    return type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER
+
+
 def _is_leaf(value: Any, kind: Any) -> bool:
-    if kind is Number:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+    if kind in (float, AnyNumber):
+        is_number = type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
+        return is_number and (kind is not float or math.isfinite(value))
     return type(value) is kind or (value is None and kind is None)
 
 

@@ -41,7 +41,8 @@ def data_address(file: Path) -> str:
 
 def is_wide(file: Path) -> bool:
     """Return whether a PNG has letters too small for a phone, so that it keeps a width and scrolls."""
-    width, height = struct.unpack(">II", file.read_bytes()[16:24])
+    header = file.read_bytes()[:24]
+    width, height = struct.unpack(">II", header[16:]) if len(header) == 24 else (0, 0)
     return width > WIDE and width > 1.3 * height
 
 

@@ -1,19 +1,58 @@
 """What a run folder holds, as plain data: a report and a model card read everything here."""
 
-import csv
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from utils.errors import UserError, reason_of
+from analysis.results import (
+    Facts,
+    Intervals,
+    Metrics,
+    Share,
+    read_metrics,
+    read_options,
+    read_table,
+    require_run_folder,
+)
+from utils.errors import UserError
+from utils.json_files import check_type, is_number, read_json, read_lines
+
+PICTURES = (".jpg", ".jpeg", ".png")
 
 TASKS = {  # of long videos, each with its title and its main number
     "va": ("Valence and arousal, CCC", "ccc"),
     "expr": ("Expression, macro F1", "f1"),
     "au": ("Action units, mean F1", "f1"),
 }
+
+
+class Texts(TypedDict, total=False):
+    """Options that a report puts into its sentences."""
+
+    exper_name: str | None
+    mode: str | None
+    model: str | None
+    select_on: str | None
+
+
+class Mistake(TypedDict):
+    """A clip that was not classified correctly."""
+
+    clip: str
+    label: str
+    predicted: str
+    confidence: Share
+    p_true: Share
+    person: NotRequired[str | None]
+    why: NotRequired[list[str]]
+    file: NotRequired[str | None]  # a picture beside the file
+
+
+class Mistakes(TypedDict):
+    """Content of mistakes.json."""
+
+    note: NotRequired[str | None]
+    mistakes: NotRequired[list[Mistake]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +63,7 @@ class Run:
     name: str
     kind: str
     options: dict[str, Any]
-    metrics: dict[str, Any]
+    metrics: Metrics
     history: list[dict[str, Any]]  # metrics of each epoch
     mistakes: list[dict[str, Any]]
     note: str | None  # of the data set about itself
@@ -33,13 +72,12 @@ class Run:
         return self.options.get(name)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Warnings, contents of the lists and the best epoch; runs of older versions have none."""
-        facts = self.metrics.get("facts")
-        return facts if isinstance(facts, dict) else {}
+        return self.metrics.get("facts") or {}
 
     @property
-    def intervals(self) -> dict[str, Any]:
+    def intervals(self) -> Intervals:
         """Intervals of the scores, and how they were made; empty with ``--ci off``."""
         return self.metrics.get("intervals") or {}
 
@@ -68,6 +106,8 @@ class Run:
 def read_runs(folders: tuple[str, ...] | list[str]) -> list[Run]:
     """Return the run of each folder, with names that tell them apart."""
     paths = [Path(folder) for folder in folders]
+    for path in paths:
+        require_run_folder(path)
     resolved = [path.resolve() for path in paths]
     for number, path in enumerate(paths):
         if resolved[number] in resolved[:number]:
@@ -85,32 +125,28 @@ def distinct_names(paths: list[Path]) -> list[str]:
     return names
 
 
-def read_run(folder: Path, name: str | None = None, metrics: dict[str, Any] | None = None) -> Run:
+def read_run(folder: Path, name: str | None = None, metrics: Metrics | None = None) -> Run:
     """Return what a run folder holds. ``metrics``: of a run that has yet to write its metrics.json."""
-    if folder.is_file():
-        raise UserError(f"{folder}: a file; name the run folder that it is in")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name a run folder, such as outputs/<name>-<time>")
-    if not (folder / "config.json").is_file():
+    require_run_folder(folder)
+    if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json, so it is no run folder")
-    if metrics is None and not (folder / "metrics.json").is_file():
+    if metrics is None and not (folder / "metrics.json").exists():
         raise UserError(f"{folder}: no metrics.json: this run is not scored; finish it with --resume {folder}")
-    metrics = read_object(folder / "metrics.json") if metrics is None else metrics
-    groups = [group for group in read_object(folder / "config.json").values() if isinstance(group, dict)]
+    metrics, history = read_metrics(folder) if metrics is None else metrics, folder / "metrics.jsonl"
     mistakes, note = read_mistakes(folder, metrics)
     return Run(
         folder=folder,
         name=name or folder.resolve().name,
         kind=kind_of(metrics),
-        options={option: value for group in groups for option, value in group.items()},
+        options=check_type(read_options(folder), Texts, str(folder / "config.json")),
         metrics=metrics,
-        history=read_history(folder / "metrics.jsonl"),
+        history=read_lines(history, dict[str, Any]) if history.exists() else [],
         mistakes=mistakes,
         note=note,
     )
 
 
-def kind_of(metrics: dict[str, Any]) -> str:
+def kind_of(metrics: Metrics) -> str:
     if {"uar", "per_class", "classes"} <= metrics.keys():
         return "classes"
     if "targets" in metrics:
@@ -118,41 +154,7 @@ def kind_of(metrics: dict[str, Any]) -> str:
     return "long videos" if any(task in metrics for task in TASKS) else "other"
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file; the run folder is damaged") from None
-    except OSError as error:
-        raise UserError(f"{path}: {reason_of(error)}") from None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a file."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg}); the run folder is damaged") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a table of names and values; the run folder is damaged")
-    return content
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Return one object per epoch; none where nothing was trained."""
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else [], 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: not JSON; the run folder is damaged")
-        rows.append(row)
-    return rows
-
-
-def read_mistakes(folder: Path, metrics: dict[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
+def read_mistakes(folder: Path, metrics: Metrics) -> tuple[list[dict[str, Any]], str | None]:
     """Return the mistakes of a run or of the runs of a series, surest first, and the note of the data set.
 
     ``file`` of each becomes a whole path, or None where there is no picture.
@@ -160,13 +162,14 @@ def read_mistakes(folder: Path, metrics: dict[str, Any]) -> tuple[list[dict[str,
     mistakes, note = [], None
     for part in [folder, *(folder / name for name in metrics.get("runs") or {})]:
         path = part / "mistakes" / "mistakes.json"
-        if not path.is_file():
+        if not path.exists():
             continue
-        content = read_object(path)
+        content = read_json(path, Mistakes)
         note = note or content.get("note")
         for mistake in content.get("mistakes", []):
-            picture = part / "mistakes" / Path(mistake["file"]).name if mistake.get("file") else None
-            mistakes.append(mistake | {"file": picture if picture and picture.is_file() else None})
+            picture = path.with_name(Path(mistake.get("file") or ".").name or "none")
+            is_picture = picture.suffix.lower() in PICTURES and picture.is_file()
+            mistakes.append(mistake | {"file": picture if is_picture else None})
     return sorted(mistakes, key=lambda mistake: -mistake["confidence"]), note
 
 
@@ -174,15 +177,10 @@ def scored_clips(run: Run) -> set[tuple[str, str]] | None:
     """Return (clip, label) of every row of ``predictions.csv``; None where there is none, as for long videos."""
     first = next(iter(run.members), "")  # the runs of several seeds share their clips
     files = [run.folder / "predictions.csv", run.folder / first / "predictions.csv"]
-    path = next((file for file in files if file.is_file()), None)
+    path = next((file for file in files if file.exists()), None)
     if path is None:
         return None
-    with open(path, newline="", encoding="utf-8") as file:
-        return {(row.get("clip", ""), row.get("label", "")) for row in csv.DictReader(file)}
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return {(row.get("clip", ""), row.get("label", "")) for _, row in read_table(path)[1]}
 
 
 def is_interval(bounds: Any) -> bool:
@@ -198,4 +196,5 @@ def interval_of(run: Run, name: str) -> list[float] | None:
 def ccc_interval(run: Run, target: str) -> list[float] | None:
     """Return the interval of the CCC of a target, or of ``mean``, the mean over all of them."""
     rows = {"mean": run.intervals.get("mean")} | (run.intervals.get("targets") or {})
-    return (rows.get(target) or {}).get("ccc")
+    row = rows.get(target)
+    return row.get("ccc") if isinstance(row, dict) else None

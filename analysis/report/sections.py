@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.plots import Row, draw_svg, plot_bins, plot_curves, plot_intervals, plot_risk, points_of
 from analysis.report.document import Beside, Cell, Figure, Folded, Heading, Paragraph, Part, Picture, Table, Warnings
-from analysis.report.runs import Run, interval_of, is_interval, is_number
+from analysis.report.runs import Run, interval_of, is_interval
 from analysis.report.statements import (
     SCORES,
     best_epoch,
@@ -23,6 +23,7 @@ from analysis.report.statements import (
     video_table,
 )
 from utils.config import flag_of
+from utils.json_files import is_number
 from utils.text import plural
 
 MOST_CURVES = 4  # lines that can be told apart
@@ -277,7 +278,7 @@ def calibration_parts(run: Run, level: int) -> list[Part]:
 
 
 def reliability_figure(bins: list[dict[str, Any]]) -> list[Figure]:
-    filled = [row for row in bins if row["count"]]
+    filled = [row for row in bins if row["count"] and None not in (row["confidence"], row["accuracy"])]
     if not filled:
         return []
     numbers = "; ".join(

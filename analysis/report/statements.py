@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from analysis.report.runs import TASKS, Run, ccc_interval, interval_of, is_interval, is_number
+from analysis.report.runs import TASKS, Run, ccc_interval, interval_of, is_interval
 from utils.config import written
+from utils.json_files import is_number
 from utils.text import plural
 
 FEW_CLIPS = 20  # of a class; below it one clip moves UAR visibly
@@ -70,7 +71,7 @@ def verdict(run: Run) -> str:
     if run.kind == "numbers":
         data = f"{metrics.get('clips', '?')} clips of {metrics.get('subjects', '?')} subjects"
         tested_on = f", {metrics['tested_on']}" if metrics.get("tested_on") else ""
-        ccc = number(metrics.get("mean", {}).get("ccc"))
+        ccc = number((metrics.get("mean") or {}).get("ccc"))
         return f"On {data}{tested_on}, predicted and true numbers agree with a mean CCC of {ccc}."
     if run.kind == "long videos":
         scores = [f"{title} {number(metrics[task].get(main))}" for task, (title, main) in tasks_of(run).items()]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.report.document import Cell, Heading, Paragraph, Part, Table, html_page, markdown_text, shows_people
-from analysis.report.runs import TASKS, Run, interval_of, is_number, read_runs, scored_clips
+from analysis.report.runs import TASKS, Run, interval_of, read_runs, scored_clips
 from analysis.report.sections import OptionFacts, run_parts, score_figure, warning_part
 from analysis.report.statements import (
     KINDS,
@@ -22,6 +22,7 @@ from analysis.report.statements import (
 from utils.config import flag_of
 from utils.errors import UserError, reason_of
 from utils.files import write_text
+from utils.json_files import is_number
 from utils.runlog import require_new
 
 PICTURES, FEWEST = 24, 4  # of mistakes: in a whole report; in any case of each run

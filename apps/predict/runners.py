@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, Required, TypedDict
 
 import numpy as np
 
-from utils.errors import UserError, reason_of
+from utils.errors import UserError, first_line, quote, reason_of
 from utils.files import CHECKSUM, EMPTY_CHECKSUM, require_intact
+from utils.json_files import Range, check_type, parse_json
 
 CLASSES, NUMBERS, FRAMES = "classes", "numbers", "frames"  # kinds of outputs, see ``ModelInfo.kind``
 METADATA, FORMAT = "emotion", 1  # the entry of an ONNX file's metadata that holds ``ModelInfo``, and its version
@@ -70,25 +71,40 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ModelInfo":
-        """Return the checked fields; a ValueError or TypeError means that no model can be fed by them."""
+        """Return the fields of ``StoredInfo``; a ValueError means that no model can be fed by them."""
         info = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-        counts = (info.frames, info.duration, info.downsample, info.size, info.window, info.stride)
-        face_width = 1.0 if info.face_width is None else info.face_width
         columns = (*info.names, *info.numbers)
-        is_valid = (
-            info.kind in (CLASSES, NUMBERS, FRAMES)
-            and info.streams in ("both", "face", "context")
-            and all(isinstance(name, str) for name in columns)
-            and len({*columns}) == len(columns)
-            and all(type(count) is int and 0 < count <= 10**9 for count in counts)
-            and 1e-3 <= info.temperature <= 1e3
-            and 0 < face_width < 1e5
-            and info.frames % info.duration == 0
-            and isinstance(info.trained_on, str | None)
-        )
-        if not is_valid:
+        if len({*columns}) < len(columns) or info.frames % info.duration:
             raise ValueError
         return info
+
+
+Size = Annotated[int, Range(1, 1e12)]
+Positive = Annotated[float, Range(1e-9, 1e9)]
+
+
+class StoredInfo(TypedDict, total=False):
+    """A ``ModelInfo`` as an exported file holds it; older files lack fields that have defaults."""
+
+    family: Required[str]
+    model: Required[str]
+    kind: Literal["classes", "numbers", "frames"]
+    names: list[str]
+    numbers: list[str]
+    streams: Literal["both", "face", "context"]
+    frames: Size
+    duration: Size
+    sampling: Literal["whole", "published", "window"]
+    downsample: Size
+    size: Size
+    normalize: str
+    crop_body: bool
+    temperature: Positive
+    calibrated: bool
+    window: Size
+    stride: Size
+    trained_on: str | None
+    face_width: Positive | None
 
 
 class Runner(Protocol):
@@ -123,7 +139,12 @@ class OnnxRunner:
                 self.warnings = (f"--gpu {gpu}: this onnxruntime uses no GPU, running on the CPU",)
             elif device.startswith("cuda"):
                 raise UserError(f"--device {device}: this onnxruntime uses no GPU (onnxruntime-gpu does); leave it out")
-        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
+        try:
+            metadata = self.session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # such as of texts that are not UTF-8
+            reason = first_line(error)
+            raise UserError(f"--onnx {path}: damaged: what it says of itself cannot be read ({reason})") from None
+        self.info = read_metadata(metadata, path)
         described, actual = describe_inputs(self.info), describe_graph(self.session)
         if described != actual:
             raise UserError(f"--onnx {path}: damaged: it says that it is {described}, and is {actual}")
@@ -134,9 +155,12 @@ class OnnxRunner:
     def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
         streams = {"face": face, "context": context}
         try:
-            return self.session.run(None, {name: streams[name] for name in self.info.views})[0]
+            outputs = self.session.run(None, {name: streams[name] for name in self.info.views})[0]
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise UserError(f"--onnx {self.path}: its graph cannot be run ({str(error)[:160]})") from None
+            raise UserError(f"--onnx {self.path}: fails while it runs ({first_line(error)})") from None
+        if outputs.shape[-1:] != (len(self.info.columns),):
+            raise UserError(f"--onnx {self.path}: damaged: its outputs are not {len(self.info.columns)} numbers")
+        return outputs
 
 
 def run_clips(runner: Runner, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
@@ -315,12 +339,14 @@ def read_metadata(metadata: dict[str, str], path: Path) -> ModelInfo:
     """Return what an ONNX file says of its model."""
     if METADATA not in metadata:
         raise UserError(f"--onnx {path}: not written by --mode export: it does not say what it is fed with")
+    where = f"--onnx {path}: damaged: what it says of itself"
+    values = parse_json(metadata[METADATA], dict[str, Any], where)
+    if values.pop("format", None) != FORMAT:
+        raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
+    check_type(values, StoredInfo, where)
+    if unknown := values.keys() - StoredInfo.__annotations__.keys():
+        raise UserError(f"{where}: unknown {quote(min(unknown))}")
     try:
-        values = json.loads(metadata[METADATA])
-        if values.pop("format") != FORMAT:
-            raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")
         return replace(ModelInfo.from_json(values), model=path.name)
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"--onnx {path}: damaged: what it says of itself cannot be read") from None
+    except ValueError:
+        raise UserError(f"{where}: its names or numbers of frames contradict one another") from None

@@ -13,7 +13,7 @@ from dataloader.classes import load_classes
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.store import VideoRecord
-from utils.errors import UserError, closest, one_line
+from utils.errors import UserError, closest, one_line, quote
 from utils.files import atomic_write, write_json, write_text
 
 CLASSES_FILE = "annotation/classes.json"
@@ -60,7 +60,7 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
         return SetClasses({label: list_number(classes.words[label.lower()], classes) for label in labels}, file)
     if file is not None:
         advice = closest(unknown[0], list(classes.names)) or f"; one of {', '.join(classes.names)}"
-        raise UserError(f"label {unknown[0]!r}: no class of {classes.source}{advice}")
+        raise UserError(f"label {quote(unknown[0])}: no class of {classes.source}{advice}")
     require_class_names(labels)
     return SetClasses({label: number for number, label in enumerate(labels, 1)}, str(own_file), tuple(labels))
 
@@ -70,9 +70,11 @@ def require_class_names(labels: list[str]) -> None:
     spellings: dict[str, str] = {}
     for label in labels:
         if not label.isprintable():
-            raise UserError(f"label {label!r}: has characters that no class name can have; rename it")
+            raise UserError(f"label {quote(label)}: has characters that no class name can have; rename it")
         if (first := spellings.setdefault(label.strip().casefold(), label)) != label:
-            raise UserError(f"labels {first!r} and {label!r}: differ in nothing that counts; write them alike")
+            raise UserError(
+                f"labels {quote(first)} and {quote(label)}: differ in nothing that counts; write them alike"
+            )
 
 
 def _class_texts(name: str) -> dict[str, str | list[str]]:

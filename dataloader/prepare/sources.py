@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from typing import Any
 from dataloader.frames import list_frames, numeric_key
 from dataloader.paths import slashes
 from dataloader.video import VIDEO_SUFFIXES, is_video_file
-from utils.errors import UserError
+from utils.errors import UserError, quote, shorten
+from utils.json_files import read_text
 
 STATE = ".prepared"  # a folder in every set that this command wrote
 COLUMNS = ("video", "label", "person", "from", "to")
@@ -143,15 +145,16 @@ def read_labels(file: Path, videos: list[Source]) -> list[Source]:
         numbers = find(row["video"])
         if len(numbers) != 1:
             problem = f"names {len(numbers)} videos; write its path and ending" if numbers else "is none of the videos"
-            raise UserError(f"{where}: {row['video']!r} {problem}")
+            raise UserError(f"{where}: {quote(row['video'])} {problem}")
         number = min(numbers)
         if row["person"] != persons.setdefault(number, row["person"]):
-            raise UserError(f"{where}: {row['video']!r} is of {persons[number]!r} above and of {row['person']!r} here")
+            persons_of_video = f"{quote(persons[number])} above and of {quote(row['person'])} here"
+            raise UserError(f"{where}: {quote(row['video'])} is of {persons_of_video}")
         start, end = _seconds(row["from"], where) or 0.0, _seconds(row["to"], where)
         if end is not None and end <= start:
-            raise UserError(f"{where}: ends at {row['to']}, before it begins at {row['from'] or 0}")
+            raise UserError(f"{where}: ends at {shorten(row['to'])}, before it begins at {shorten(row['from'] or '0')}")
         if any((p.end is None or start < p.end) and (end is None or p.start < end) for p in parts[number]):
-            raise UserError(f"{where}: overlaps another part of {row['video']!r}")
+            raise UserError(f"{where}: overlaps another part of {quote(row['video'])}")
         parts[number].append(Part(composed(row["label"]), start, end))
     if not parts:
         raise UserError(f"--labels {file}: has no line with a video")
@@ -183,29 +186,28 @@ def _finder(videos: list[Source]) -> Callable[[str], set[int]]:
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (file and line, {column: text}) of every line that is not blank."""
     try:
-        with open(file, newline="", encoding="utf-8-sig") as lines:
-            reader = csv.reader(lines)
-            head = [word.strip().lower() for word in next(reader, [])]
-            if head[:1] != ["video"] or "label" not in head or not {*head} <= {*COLUMNS} or len({*head}) < len(head):
-                raise UserError(f"{file}, line 1: expected video,label[,person][,from,to], got {','.join(head)!r}")
-            for cells in reader:
-                where = f"{file}, line {reader.line_num}"
-                if not any(cells):
-                    continue
-                row = dict.fromkeys(COLUMNS, "") | dict(zip(head, (c.strip() for c in cells), strict=False))
-                if len(cells) != len(head) or not row["video"] or not row["label"]:
-                    raise UserError(f"{where}: expected {','.join(head)}, got {','.join(cells)!r}")
-                yield where, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--labels {file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        reader = csv.reader(io.StringIO(read_text(file), newline=""))
+        head = [word.strip().lower() for word in next(reader, [])]
+        if head[:1] != ["video"] or "label" not in head or not {*head} <= {*COLUMNS} or len({*head}) < len(head):
+            raise UserError(f"{file}, line 1: expected video,label[,person][,from,to], got {quote(','.join(head))}")
+        for cells in reader:
+            where = f"{file}, line {reader.line_num}"
+            if not any(cells):
+                continue
+            row = dict.fromkeys(COLUMNS, "") | dict(zip(head, (c.strip() for c in cells), strict=False))
+            if len(cells) != len(head) or not row["video"] or not row["label"]:
+                raise UserError(f"{where}: expected {','.join(head)}, got {quote(','.join(cells))}")
+            yield where, row
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error})") from None
 
 
 def _seconds(text: str, where: str) -> float | None:
     """Return the seconds of ``90``, ``1:30`` or ``0:01:30.5``."""
     if not text:
         return None
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
-        raise UserError(f"{where}: {text!r} is no time; write seconds or minutes:seconds")
+    if not re.fullmatch(r"(\d{1,9}:){0,2}\d{1,9}(\.\d+)?", text):
+        raise UserError(f"{where}: {quote(text)} is no time; write seconds or minutes:seconds")
     total = 0.0
     for number in text.split(":"):
         total = 60 * total + float(number)

@@ -2,19 +2,19 @@
 interrupted at any moment. A video with a record is never cut again, and nothing that is finished is removed."""
 
 import glob
-import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import STATE, Source, digest
 from utils.errors import UserError
 from utils.files import acquire_lock, write_json
+from utils.json_files import read_json
 from utils.text import plural, some
 
 FORMAT = 3
@@ -46,6 +46,17 @@ class VideoRecord:
     error: str | None = None
 
 
+StoredClip = TypedDict("StoredClip", get_type_hints(ClipRecord))
+StoredVideo = TypedDict("StoredVideo", get_type_hints(VideoRecord) | {"clips": list[StoredClip]})
+
+
+class StoredRecord(TypedDict):
+    """The JSON file of a finished video; a record whose hash is another was damaged."""
+
+    video: StoredVideo
+    hash: str
+
+
 @contextmanager
 def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
     """Create the folder, or check that it was begun with the same options; one call at a time.
@@ -58,7 +69,7 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
         raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
     with acquire_lock(state / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
         if settings.is_file():
-            _require_same(out, read_json(settings), content)
+            _require_same(out, read_json(settings, dict[str, Any]), content)
         else:
             write_json(settings, content)
         try:
@@ -70,9 +81,7 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
                     out.rmdir() if is_new else None
 
 
-def _require_same(out: Path, begun: Any, options: dict[str, Any]) -> None:
-    if not isinstance(begun, dict):
-        raise UserError(f"--out {out}: {STATE}/options.json is damaged; choose another --out")
+def _require_same(out: Path, begun: dict[str, Any], options: dict[str, Any]) -> None:
     differences = [f"{n} {begun.get(n)} instead of {value}" for n, value in options.items() if begun.get(n) != value]
     if differences:
         raise UserError(
@@ -101,10 +110,14 @@ def read_records(out: Path) -> list[VideoRecord]:
     """Return the records of all finished videos; one that was damaged is left out, so that its video is cut again."""
     records = []
     for path in sorted((out / STATE / "videos").glob("*.json")):
-        content = read_json(path)
-        if isinstance(content, dict) and content.get("hash") == digest(content.get("video")):
-            video = content["video"]
-            records.append(VideoRecord(**video | {"clips": [ClipRecord(**clip) for clip in video["clips"]]}))
+        try:
+            content = read_json(path, StoredRecord)
+        except UserError:
+            continue
+        if content["hash"] == digest(content["video"]):
+            video = {name: content["video"][name] for name in StoredVideo.__annotations__}
+            clips = [ClipRecord(**{name: clip[name] for name in StoredClip.__annotations__}) for clip in video["clips"]]
+            records.append(VideoRecord(**video | {"clips": clips}))
     return records
 
 
@@ -123,11 +136,3 @@ def remove_clips(out: Path, source: Source) -> None:
             with suppress(OSError):  # it holds other clips
                 folder.parent.rmdir()
                 folder.parent.parent.rmdir()
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a file, or None where it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -272,10 +272,10 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
     [
         (lambda run: (run / "metrics.json").unlink(), "no metrics.json: this run is not scored"),
         (lambda run: (run / "config.json").unlink(), "no config.json, so it is no run folder"),
-        (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2: not JSON"),
+        (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2, column 8: broken JSON"),
         (lambda run: put(run / "metrics.json", [1]), "expected a table"),
         (lambda run: (run / "metrics.jsonl").write_text("{}\nhalf"), "metrics.jsonl, line 2"),
-        (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a text file"),
+        (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a UTF-8 text file"),
     ],
 )
 def test_a_damaged_folder_is_one_line(tmp_path, capsys, spoil, message):
@@ -295,3 +295,24 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
 def test_names_tell_folders_apart():
     assert distinct_names([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
     assert distinct_names([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and distinct_names([Path("/o/a")]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "part"),
+    [
+        ("metrics.json", '{"uar": "high"}', "uar: expected a finite number"),
+        ("metrics.json", '{"runs": {"../other": {}}}', "not the name of a folder"),
+        ("metrics.json", '{"uar": 1, "classes": ["a", "b"], "per_class": {"a": {}}}', "per_class"),
+        ("metrics.json", '{"facts": {"data": {"train": {"classes": {}}}}}', "lacks 'clips'"),
+        ("mistakes/mistakes.json", '{"mistakes": [{"clip": 5}]}', "mistakes, 0"),
+        ("config.json", '{"run": {"exper_name": "\\ud800"}}', "half a surrogate pair"),
+        ("config.json", '{"run": {"exper_name": 5}}', "exper_name: expected a text"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["report", "compare"])
+def test_a_value_of_another_kind_is_named(tmp_path, capsys, mode, file, text, part):
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other")
+    (run / "mistakes").mkdir()
+    (run / file).write_text(text)
+    message = error_of(["--mode", mode, str(run), *([str(other)] if mode == "compare" else [])], capsys)
+    assert str(run) in message and (part in message or mode == "compare")

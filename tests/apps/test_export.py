@@ -187,7 +187,7 @@ OTHER_SIZES = "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]"
     ("changes", "complaint"),
     [
         ("{", "damaged"), (None, "not written by --mode export"), ({"format": 99}, "another version"),
-        *(({name: value}, "damaged: what it says of itself cannot be read") for name, value in (
+        *(({name: value}, "damaged: what it says of itself") for name, value in (
             ("unknown", 2), ("face_width", 0), ("face_width", "wide"), ("temperature", 0), ("temperature", np.inf),
             ("size", "224"), ("frames", 0), ("frames", 16.5), ("kind", "words"), ("streams", "left"), ("names", [1, 2]),
             ("names", 3), ("names", ["a", "a"]), ("duration", 3), ("trained_on", 5),

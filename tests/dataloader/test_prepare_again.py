@@ -141,7 +141,7 @@ def rename(old: str, new: str):
         (lambda root: write(root / "l.csv", "video,label,to\na,B,1\nb,B,\nc,B,\n"), ["--labels"], "or whose person"),
         (lambda root: write(root / "l.csv", "video,label,person\na,B,x\nb,B,x\nc,B,x\n"), ["--labels"], "or whose per"),
         (lambda root: None, ["--fps", "5"], "was begun with fps 10.0 instead of 5.0"),
-        (lambda root: write(root / "set/.prepared/options.json", "[1]"), [], "options.json is damaged"),
+        (lambda root: write(root / "set/.prepared/options.json", "[1]"), [], "options.json: expected a table"),
     ],
 )
 def test_a_call_that_would_lose_clips_is_refused(tmp_path, words, capsys, change, more, part):
@@ -214,4 +214,4 @@ def test_the_file_of_classes_belongs_to_the_user(tmp_path, words, capsys):
     write(labels, "video,label\na,Fatigue\nb,Keen\nc,Keen\n")
     assert "label 'Fatigue': no class of " in refusal(*words, capsys=capsys)
     write(path, "{")
-    assert "classes.json, line 1: broken JSON" in refusal(*words, capsys=capsys) and path.read_text() == "{"
+    assert "classes.json, line 1, column 2: broken JSON" in refusal(*words, capsys=capsys) and path.read_text() == "{"

@@ -85,7 +85,7 @@ def test_folders_stand_side_by_side(tmp_path):
         (np.zeros((5, 3), np.int64), "expected frames × features of floats, got 5 × 3 of int64"),
         (np.zeros((5, 3, 1), np.float32), "got 5 × 3 × 1 of float32"),
         (np.array([None] * 5), "cannot be read as a .npy file of numbers"),
-        (None, "v.npy: no such file of features"),
+        (None, "v.npy: no such file"),
         (b"", "cannot be read as a .npy file of numbers"),
         (b"\x93NUMPY garbage", "cannot be read as a .npy file of numbers"),
     ],

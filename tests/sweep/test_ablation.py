@@ -176,7 +176,7 @@ def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
     assert "--lr 0.5" in one_line(call(*words, *GRID, "--lr", "0.5", "--output-dir", copy))
     assert "no ablation there" in one_line(call(*words, *GRID, "--resume", copy / "base/seed-1"))
     (copy / "given.json").write_text("{")
-    assert "given.json: damaged" in one_line(call("--resume", copy))
+    assert "given.json, line 1" in one_line(call("--resume", copy))
 
 
 def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
