@@ -80,8 +80,8 @@ class Kind:
     write: Callable[["ValidInputs", random.Random], bytes]
     read: Callable[[Path, "ValidInputs"], Any]
     suffix: str
-    file: str = ""  # the valid file that the damaged one replaces, below the folder of the inputs
     whole: str = ".*"  # messages about a file as a whole; all others must name a line
+    file: str = ""  # the valid file that the damaged one replaces, below the folder of the inputs
 
 
 def evaluate_and_inspect(path: Path, inputs: ValidInputs) -> None:
@@ -188,28 +188,28 @@ KINDS = {
             lambda s, rng, name=name: damage_file(s.run_folder("run") / name, rng),
             report_and_compare,
             "",
-            f"run/{name}",
+            file=f"run/{name}",
         )
         for name in ("metrics.json", "metrics.jsonl", "config.json", "mistakes/mistakes.json", "predictions.csv")
     },
-    "pack index": Kind(lambda s, rng: damage_file(s.pack / "index.json", rng), read_pack, "", "pack/index.json"),
+    "pack index": Kind(lambda s, rng: damage_file(s.pack / "index.json", rng), read_pack, "", file="pack/index.json"),
     "index of a feature cache": Kind(
         lambda s, rng: damage_file(s.feature_cache / "index.json", rng),
         lambda path, s: open_index(path.parent, FrameEncoder(torch.nn.Identity(), 32, "none", "random")),
         "",
-        "features/index.json",
+        file="features/index.json",
     ),
     "feature cache": Kind(
         lambda s, rng: damage_bytes((s.feature_cache / "video.npy").read_bytes(), rng),
         read_features,
         "",
-        "features/video.npy",
+        file="features/video.npy",
     ),
     "given.json": Kind(
         lambda s, rng: damage_file(s.given, rng),
         lambda path, s: resumed_ablation(path.parent, {"resume": str(path.parent)}),
         "",
-        "ablation/given.json",
+        file="ablation/given.json",
     ),
 }
 

@@ -63,7 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         tensors, metadata = read_safetensors(path)
         if CONTENT not in metadata:
             return tensors
-        return parse_json(metadata[CONTENT], dict[str, Any], f"{path}: its header") | {"model": tensors}
+        return parse_json(metadata[CONTENT], dict[str, Any], str(path)) | {"model": tensors}
     content = read_archive(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint: it holds a {type(content).__name__}, expected a table")
