@@ -35,6 +35,7 @@ class Row:
     samples: int = 0  # sampled frames
     predicted: str = ""
     confidence: float | None = None
+    part: tuple[float, float] | None = None  # where nobody is, of a window that a cut divides
 
     @property
     def middle(self) -> float:
@@ -126,7 +127,7 @@ class Summary:
                 self.predicted.setdefault(row.person, Counter())[row.predicted] += bool(row.predicted)
         for visibility in {row.seen for row in rows} - {FACE}:
             if all(row.seen == visibility for row in rows):
-                self._add_stretch(visibility, rows[0].start, rows[0].stop)
+                self._add_stretch(visibility, *(rows[0].part or (rows[0].start, rows[0].stop)))
 
     def _add_stretch(self, visibility: str, start: float, stop: float) -> None:
         """Extend the last stretch, or begin a new one.

@@ -51,6 +51,7 @@ class Window:
     start: float
     stop: float
     samples: tuple[Sample, ...]
+    part: tuple[float, float] | None = None  # that the samples are of, where a cut divides the window
 
     def persons(self) -> list[int]:
         """Return the persons to answer for.
@@ -107,15 +108,23 @@ class SlidingWindows:
         start = self.number * self.every
         self.number, self.covered = self.number + 1, stop
         inside = [s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK]
-        inside = same_scene(inside, (start + stop) / 2)
+        kept = same_scene(inside, (start + stop) / 2)
         self.samples = [s for s in self.samples if s.seconds >= self.number * self.every - SLACK]
-        return Window(start, stop, inside)
+        return Window(start, stop, kept, part_of(kept, inside, start, stop))
 
 
 def same_scene(samples: list[Sample], middle: float) -> tuple[Sample, ...]:
     """Return the samples of the scene at ``middle``: a window that a cut divides answers for that scene alone."""
     scenes = [sample.scene for sample in samples if sample.seconds <= middle + SLACK] or [s.scene for s in samples[:1]]
     return tuple(sample for sample in samples if sample.scene == scenes[-1])
+
+
+def part_of(kept: tuple[Sample, ...], samples: list[Sample], start: float, stop: float) -> tuple[float, float] | None:
+    """Return from when to when the kept samples speak in a window that a cut divides, and None in any other."""
+    if len(kept) == len(samples):
+        return None
+    first = start if kept[0] is samples[0] else kept[0].seconds
+    return first, next((sample.seconds for sample in samples if sample.scene > kept[0].scene), stop)
 
 
 class FrameWindows:
@@ -219,7 +228,7 @@ class WindowAnswers:
             visibility = FACE if faces else CONTEXT_ONLY if person in values else NO_FACE
             cells = values.get(person)
             rows.append(Row(window.start, window.stop, person or None, visibility, cells, faces, len(window.samples)))
-        yield rows or [Row(window.start, window.stop, None, NO_ONE, samples=len(window.samples))]
+        yield rows or [Row(window.start, window.stop, None, NO_ONE, samples=len(window.samples), part=window.part)]
 
     def finish(self, end: float) -> Iterator[list[Row]]:
         return iter(())

@@ -71,7 +71,7 @@ def test_overlay_and_picture(best, short, tmp_path, eyes):
 
 
 def test_no_one_and_context_alone_are_reported(best, tmp_path, eyes):
-    path = film(tmp_path / "v.mp4", [(1, 5.0), ("nobody", 8.0), ("hidden", 6.0)])
+    path = film(tmp_path / "v.mp4", [(1, 5.0), ("nobody", 8.0), (1, 1.0), ("hidden", 5.0)])
     run = predict(best, path, tmp_path / "run", "--seconds", "2", "--face-model", "none.onnx")
     document, table = read_timeline(tmp_path / "run")
     kinds = [row["seen"] for row in table]

@@ -67,7 +67,7 @@ def test_from_upload_to_plot(page, served, video, tmp_path):
     assert page.locator("svg.plot .curve").count() == 6  # three classes before the gap, and three after it
     gaps = page.eval_on_selector_all("svg.plot rect.gap title", "all => all.map(one => one.textContent)")
     assert len(gaps) == 1 and gaps[0].startswith("not seen, 0:0")
-    assert page.get_attribute("svg.plot", "aria-label").startswith("Person 1. 9 windows: ")
+    assert page.get_attribute("svg.plot", "aria-label").startswith("Person 1. 8 windows: ")
     until(page, "document.getElementById('overlay').readyState >= 2 && overlay.videoWidth >= 160")
     page.click("svg.plot", position={"x": 800, "y": 60})
     until(page, "document.getElementById('overlay').currentTime > 8")
