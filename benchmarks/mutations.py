@@ -28,7 +28,7 @@ from engine.epoch_scores import RunningScore
 from engine.model import build_model
 from engine.optim import build_optimizer, build_schedule, parameter_groups
 from engine.resume import read_resumable
-from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints
+from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, folder_state
 from engine.video_features import FrameEncoder
 from models.clip_backbone import load_clip
 from utils.checkpoint import save_checkpoint, save_safetensors
@@ -247,6 +247,7 @@ class ValidInputs:
             write_results(log, predictions, scores, split="test", selected_on="val", title=name, abstain=0.5)
             clips = [Clip(id, Path(id), (), None, 0, id) for id in ids]
             write_mistakes(clips, None, log, root=None, with_frames=False)
+            log.complete()
             log.close()
         return folder
 
@@ -386,7 +387,7 @@ class Training:
 
     def go_on(self, path: Path) -> None:
         """Read a last.pt and go on from it by a step, up to the scores and the next save."""
-        point = ResumePoint(path, read_resumable(path))
+        point = ResumePoint(path, read_resumable(path), folder_state(path.parent))
         progress = self.checkpoints.restore(point, {"uar": -1.0, "epoch": 0}, self.STEPS)
         seed_epoch(0, progress.epoch, torch.device("cpu"), progress.random)
         score = RunningScore(self.classes.names, progress.seen)

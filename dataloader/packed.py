@@ -217,14 +217,14 @@ def read_index(folder: Path) -> tuple[PackIndex, str]:
     except UserError as error:
         raise UserError(f"--pack {error}") from None
     try:
-        is_sealed, sealed = data.startswith(SEAL.encode()), len(SEAL) + 64
-        identity = hashlib.sha256(memoryview(data)[sealed:] if is_sealed else data).hexdigest()
-        if is_sealed and identity.encode() != data[len(SEAL) : sealed]:
-            raise UserError(f"{path}: damaged")
         content = parse_json(data, dict[str, Any], str(path))
         version = content.get("format", FORMAT)
         if version != FORMAT:
             raise UserError(f"{path}: of format {quote(version)}, this version reads {FORMAT}")
+        is_sealed, sealed = data.startswith(SEAL.encode()), len(SEAL) + 64
+        identity = hashlib.sha256(memoryview(data)[sealed:] if is_sealed else data).hexdigest()
+        if is_sealed and identity.encode() != data[len(SEAL) : sealed]:
+            raise UserError(f"{path}: damaged")
         check_type(content, PackIndex, str(path))
         require_whole(content, str(path))
     except UserError as error:

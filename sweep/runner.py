@@ -33,7 +33,7 @@ from sweep.plan import (
 from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
 from utils.distributed import is_launched
-from utils.errors import Interrupted, UserError
+from utils.errors import Interrupted, UserError, about
 from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name
 
 Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
@@ -203,7 +203,8 @@ def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
     """Return config and flags of an ablation, with those of this command added: they may name variants and seeds."""
     try:
         first_flags = read_flags(folder)
-        first_config = make_config(first_flags)
+        with about(folder / FLAGS_FILE):
+            first_config = make_config(first_flags)
     except UserError as error:
         advice = "begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
         raise UserError(f"{error}; {advice}") from None

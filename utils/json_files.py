@@ -83,7 +83,7 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
     """Return the content of JSON text, which is of the type ``kind``. ``where`` is named in errors.
 
     A repeated key, which JSON readers drop silently, is an error, and so is half a surrogate pair, which cannot be
-    printed or written.
+    printed or written. Allowed are the halves by which Python keeps the bytes of a file's name that is not UTF-8.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
@@ -104,7 +104,7 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
         raise UserError(f"{where}: broken JSON (nested too deeply)") from None
     if "\\u" in text:
         try:
-            json.dumps(content, ensure_ascii=False).encode()
+            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             raise UserError(f"{where}: broken JSON (half a surrogate pair, which is no letter)") from None
     return check_type(content, kind, where)

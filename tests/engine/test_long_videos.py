@@ -179,7 +179,7 @@ REFUSED = {
     "--fold all": "one fold at a time",
     "--select-on test": "--select-on test",
     "--no-tcn --no-causal": "--no-causal is about",
-    "--features nowhere": "nowhere/a.npy: no such file of features",
+    "--features nowhere": "nowhere/a.npy: no such file",
     "--lr 1e30 --warmup-epochs 0 --grad-clip 0 --task au": "the loss term au is not finite",
 }
 
@@ -215,7 +215,7 @@ def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
         np.save(file, np.zeros(shape, np.float16))
         assert message in error_of(flags, capsys)
     file.unlink()
-    assert f"{file}: no such file of features" in error_of(flags, capsys)
+    assert f"{file}: no such file" in error_of(flags, capsys)
     for id, frames in VIDEOS["validation"].items():
         write_labels(tmp_path / "set", "expr", "validation", id, ["-1"] * frames)
     np.save(file, np.zeros((25, 6), np.float16))

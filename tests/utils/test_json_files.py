@@ -93,6 +93,11 @@ def test_whole_letters_written_as_escapes_are_read():
     assert parse_json('["\\ud83d\\ude00", "\\\\ud800"]') == ["\U0001f600", "\\ud800"]
 
 
+def test_names_of_files_that_are_not_utf8_are_read():
+    name = os.fsdecode(b"caf\xe9")
+    assert parse_json(json.dumps([name])) == [name]
+
+
 def test_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(UserError, match="no regular file"):

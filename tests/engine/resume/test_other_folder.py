@@ -58,6 +58,7 @@ def read_only(folder: Path) -> Iterator[None]:
         patch.setattr(io, "open", guarded_open)
         for name in ("replace", "rename", "unlink", "remove", "mkdir", "rmdir"):
             patch.setattr(os, name, guarded(getattr(os, name)))
+        patch.setattr(Path, "touch", guarded(Path.touch))
         yield
     assert snapshot(folder) == before
 
