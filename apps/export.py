@@ -22,8 +22,8 @@ from engine.device import to_pixels
 from engine.options import Config
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
+from utils.checksum import seal
 from utils.errors import UserError, about
-from utils.files import seal
 from utils.runlog import require_new
 
 OPSET = 17  # the first with layer normalisation as one operation; onnxruntime 1.13 and later

@@ -17,8 +17,8 @@ from dataloader.frame_labels import TASKS, lengthen, unlabelled
 from dataloader.frames import BadFrame, decode_frame
 from dataloader.loader import Batch
 from utils.archive import open_array
+from utils.checksum import checksum
 from utils.errors import UserError
-from utils.files import checksum
 from utils.json_files import read_json
 
 BROKEN_NPY = (  # what numpy raises of a damaged header

@@ -33,8 +33,9 @@ from engine.session import Session
 from engine.shared import remembered
 from utils.archive import open_array
 from utils.checkpoint import hash_tensors
+from utils.checksum import checksum
 from utils.errors import UserError, reason_of
-from utils.files import checksum, remove_unfinished, unfinished_name, write_json
+from utils.files import remove_unfinished, unfinished_name, write_json
 from utils.json_files import read_json
 from utils.runlog import progress_bar
 

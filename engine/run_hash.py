@@ -14,8 +14,8 @@ from dataloader.classes import ANNOTATION
 from dataloader.paths import resolve_path
 from engine.device import choose_device
 from engine.options import Config, names_with
+from utils.checksum import header_without_checksum
 from utils.errors import UserError, reason_of
-from utils.files import header_without_checksum
 
 MEANING = 1  # of a run's options; one more when the same options come to mean another result
 NAME = "run_hash.txt"

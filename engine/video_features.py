@@ -24,10 +24,11 @@ from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
 from utils.checkpoint import hash_tensors
+from utils.checksum import checksum
 from utils.command import writing_to
 from utils.distributed import is_launched
 from utils.errors import UserError, reason_of, shorten
-from utils.files import acquire_lock, atomic_write, checksum, write_json
+from utils.files import acquire_lock, atomic_write, write_json
 from utils.json_files import read_json
 from utils.runlog import progress_bar
 from utils.text import plural

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from utils.checksum import CHECKSUM, EMPTY_CHECKSUM, require_intact, seal
 from utils.errors import UserError, first_line, reason_of
-from utils.files import CHECKSUM, EMPTY_CHECKSUM, require_intact, seal
 from utils.safe_pickle import Budget, BudgetError, ScriptModule, UnsafePickleError, unpickle
 
 MAX_PICKLE_BYTES = 4 * 2**20  # data.pkl alone, without the tensors: published checkpoints need 0.2 MB

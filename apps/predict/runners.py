@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Protocol, Required, TypedDict
 
 import numpy as np
 
+from utils.checksum import CHECKSUM, EMPTY_CHECKSUM, require_intact
 from utils.errors import UserError, first_line, quote, reason_of
-from utils.files import CHECKSUM, EMPTY_CHECKSUM, require_intact
 from utils.json_files import Range, check_type, parse_json
 
 CLASSES, NUMBERS, FRAMES = "classes", "numbers", "frames"  # kinds of outputs, see ``ModelInfo.kind``
