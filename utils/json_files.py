@@ -191,8 +191,13 @@ def _is_flat(values: Any, kind: Any) -> bool:
     It is a short way for long lists: False says that each value must be looked at.
     """
     inside = set(map(type, values))
-    if kind in (str, int, float):
-        return inside <= {kind} and (kind is not float or all(map(math.isfinite, values)))
+    if kind is float:
+        try:
+            return inside <= {int, float} and all(map(math.isfinite, values))
+        except OverflowError:  # of a whole number that no float can hold
+            return False
+    if kind in (str, int):
+        return inside <= {kind}
     origin, parts = _parts_of(kind)
     if origin not in (list, tuple) or not inside <= {list} or parts[-1] is ... or len({*parts}) > 1:
         return False
