@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -124,11 +124,6 @@ def face_hits(clips: list[Clip], boxes: FaceBoxes) -> HitRate:
     return HitRate("face", len(clips), with_box, sum(len(clip.frames) for clip in clips), frames_with_box)
 
 
-def body_hits(clips: list[Clip], boxes: dict[str, Box]) -> HitRate:
-    """Count the clips that have a body box, and their frames."""
-    return replace(face_hits(clips, every_frame(boxes)), kind="body")
-
-
 def every_frame(boxes: dict[str, Box]) -> FaceBoxes:
     """Return the one box of each clip as that of each of its frames."""
     return {key: SameBox(box) for key, box in boxes.items()}
@@ -199,6 +194,14 @@ def require_inside(clips: list[Clip], boxes: FaceBoxes, flag: str) -> None:
             f"frame {width} x {height}, boxes reach {right:.0f} x {bottom:.0f}; take the frames that the boxes were "
             f"found in, or scale the boxes to these"
         )
+
+
+def check_boxes(clips: list[Clip], boxes: FaceBoxes, kind: Literal["face", "body"]) -> HitRate:
+    """Return how many clips and frames have a box. Boxes that match nothing, or lie outside, are an error."""
+    hits, flag = replace(face_hits(clips, boxes), kind=kind), f"--bounding-box-{kind}"
+    require_hits(hits, clips, boxes, flag)
+    require_inside(clips, boxes, flag)
+    return hits
 
 
 def require_hits(hits: HitRate, clips: list[Clip], boxes: dict[str, Any], flag: str) -> None:

@@ -27,15 +27,7 @@ from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.options import SetOptions
-from dataloader.boxes import (
-    body_hits,
-    every_frame,
-    face_hits,
-    read_body_boxes,
-    read_face_boxes,
-    require_hits,
-    require_inside,
-)
+from dataloader.boxes import check_boxes, every_frame, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes, load_classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame, hash_files
@@ -160,13 +152,9 @@ def read_views(options: PackOptions, clips: list[Clip], classes: Classes) -> Vie
     faces = read_face_boxes(face_file, options.root_dir, classes.has_flat_boxes) if face_file else {}
     bodies = read_body_boxes(body_file, options.root_dir) if crop_body else {}
     if face_file:
-        print(hits := face_hits(clips, faces))
-        require_hits(hits, clips, faces, "--bounding-box-face")
-        require_inside(clips, faces, "--bounding-box-face")
+        print(check_boxes(clips, faces, "face"))
     if crop_body:
-        print(hits := body_hits(clips, bodies))
-        require_hits(hits, clips, bodies, "--bounding-box-body")
-        require_inside(clips, every_frame(bodies), "--bounding-box-body")
+        print(check_boxes(clips, every_frame(bodies), "body"))
     return Views(
         size=options.image_size,
         missing_face=options.missing_face,

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, Dataset
 
 from dataloader.annotation import Clip
-from dataloader.boxes import (
-    HitRate,
-    body_hits,
-    every_frame,
-    face_hits,
-    middle_width,
-    read_body_boxes,
-    read_face_boxes,
-    require_hits,
-    require_inside,
-)
+from dataloader.boxes import HitRate, check_boxes, every_frame, middle_width, read_body_boxes, read_face_boxes
 from dataloader.classes import list_classes
 from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.crops import MARGIN
@@ -46,20 +36,14 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         classes = list_classes(data.dataset, data.class_texts)
         flat = classes is not None and classes.has_flat_boxes
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
-        hits = face_hits(clips, face)
-        require_hits(hits, clips, face, "--bounding-box-face")
-        _report_hits(hits, log)
-        require_inside(clips, face, "--bounding-box-face")
+        _report_hits(check_boxes(clips, face, "face"), log)
     elif not method_named(config.model.model).has_context:
         log.say("no --bounding-box-face: frames are taken as faces that are cropped already")
     elif streams != "context":
         log.warn("no --bounding-box-face: the face stream sees whole frames")
     if data.crop_body and streams != "face":
         body = read_body_boxes(data.bounding_box_body, data.root_dir)
-        hits = body_hits(clips, body)
-        require_hits(hits, clips, body, "--bounding-box-body")
-        _report_hits(hits, log)
-        require_inside(clips, every_frame(body), "--bounding-box-body")
+        _report_hits(check_boxes(clips, every_frame(body), "body"), log)
     views = Views(
         segments=data.num_segments,
         duration=data.duration,

@@ -10,8 +10,8 @@ from PIL import Image
 from dataloader import pack
 from dataloader.annotation import Clip
 from dataloader.boxes import (
-    body_hits,
     boxes_outside,
+    check_boxes,
     every_frame,
     face_hits,
     middle_width,
@@ -53,12 +53,12 @@ def test_boxes_match_whatever_prefix_and_slash_either_of_key_and_list_has(tmp_pa
     faces = faces_of(tmp_path, {key: {frame: BOX for frame in clip.frames}}, tmp_path)
     assert face_hits([clip], faces).frames_with_box == 4
     bodies = bodies_of(tmp_path, {key: [1, 2, 3.5, 4]}, tmp_path)
-    assert bodies[clip.key] == (1, 2, 3.5, 4) and body_hits([clip], bodies).clips_with_box == 1
+    assert bodies[clip.key] == (1, 2, 3.5, 4) and face_hits([clip], every_frame(bodies)).clips_with_box == 1
 
 
 def test_another_clip_does_not_match(tmp_path):
     bodies = bodies_of(tmp_path, {"RAER/images/Library/P11/001": BOX}, tmp_path)
-    assert body_hits([clip_of(NAME, tmp_path)], bodies).clips_with_box == 0
+    assert face_hits([clip_of(NAME, tmp_path)], every_frame(bodies)).clips_with_box == 0
 
 
 def test_frame_keys_may_carry_their_folder(tmp_path):
@@ -73,7 +73,7 @@ def test_hit_rates_count_clips_and_frames():
     assert (hits.clips_with_box, hits.clips, hits.frames_with_box, hits.frames) == (2, 3, 5, 12)
     assert hits.share == pytest.approx(5 / 12)
     assert "2 of 3 clips (66.7%)" in str(hits) and "5 of 12 frames (41.7%)" in str(hits)
-    bodies = body_hits(clips, {"c": (0, 0, 1, 1)})
+    bodies = check_boxes(clips, every_frame({"c": (0, 0, 1, 1)}), "body")
     assert bodies.share == pytest.approx(1 / 3) and str(bodies) == "body boxes: 1 of 3 clips (33.3%)"
 
 
