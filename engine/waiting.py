@@ -42,8 +42,9 @@ class WaitingAdvice:
             return
         self.is_due = False
         remedies = ", or ".join(self.remedies())
-        self.session.log.warn(
-            f"{waiting:.0f} of the {seconds:.0f} s of this epoch were spent waiting for frames: {remedies}"
+        # said, but no fact of the run: what a clock measured must not make two equal runs differ
+        self.session.log.say(
+            f"warning: {waiting:.0f} of the {seconds:.0f} s of this epoch were spent waiting for frames: {remedies}"
         )
 
     def remedies(self) -> list[str]:

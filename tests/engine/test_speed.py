@@ -174,7 +174,7 @@ def warnings_of_epochs(monkeypatch, seconds, wait, cores, decodes=True, device="
     """The warnings of three epochs of these seconds, as many of which were waiting."""
     warnings = []
     monkeypatch.setattr(processes, "usable_cores", lambda: cores)
-    session = SimpleNamespace(log=SimpleNamespace(warn=warnings.append), device=torch.device(device))
+    session = SimpleNamespace(log=SimpleNamespace(say=warnings.append), device=torch.device(device))
     advice = WaitingAdvice(configure(workers=4, **options), session, decodes)
     for _ in range(3):
         advice.after_epoch(seconds, wait)
@@ -186,6 +186,7 @@ def test_every_epoch_records_its_waiting_and_a_run_that_waits_says_so(small_flag
     monkeypatch.setattr(waiting, "SECONDS", -1.0)
     run = run_main([*small_flags, "--epochs", "2"], tmp_path / "run")
     assert run.status == 0 and run.out.count("were spent waiting for frames") == 1
+    assert "waiting for frames" not in (tmp_path / "run/metrics.json").read_text()  # which equal runs have in common
     assert all(0 <= row["seconds_waiting"] <= row["seconds"] for row in run.history)
 
 
