@@ -266,6 +266,7 @@ def fuzz(names: list[str], cases: int, seed: int, inputs: ValidInputs) -> tuple[
     """Share ``cases`` among the kinds; return counts by (kind, outcome), and a line on each bad case."""
     counts, bad = Counter(), []
     for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
         for case in range(seed, seed + max(1, cases // len(names))):
             outcome, message = run_case(name, case, inputs)
             counts[name, outcome] += 1

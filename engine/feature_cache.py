@@ -35,7 +35,7 @@ from utils.archive import open_array
 from utils.checkpoint import hash_tensors
 from utils.checksum import checksum
 from utils.errors import UserError, reason_of
-from utils.files import remove_unfinished, unfinished_name, write_json
+from utils.files import PART, temporary_folder, write_json
 from utils.json_files import read_json
 from utils.runlog import progress_bar
 
@@ -183,40 +183,38 @@ def _write_clip_cache(
     config: Config,
     session: Session,
 ) -> None:
-    """Write folders beside ``folders`` and rename them when complete: an interrupted run leaves no half cache."""
+    """Write the caches in a temporary folder and rename them when complete: an interrupted run leaves no half cache."""
     log, started, root = session.log, time.time(), Path(config.data.cache_dir)
     size = len(folders) * math.prod(shape) * 2  # bytes
     log.say(f"features: {shape[1]} frames x {shape[0]} variants x {len(folders)} streams, {size / 1e6:.0f} MB")
-    unfinished = {stream: unfinished_name(folder) for stream, folder in folders.items()}
     try:
         root.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(root)
-        free = shutil.disk_usage(root).free
-        if size > free:
-            raise UserError(
-                f"--cache-dir {root}: the features need {size / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; "
-                f"make room or name another folder"
-            )
         with ExitStack() as stack:
+            unfinished = stack.enter_context(temporary_folder(root, ".features-", PART))
+            free = shutil.disk_usage(root).free
+            if size > free:
+                raise UserError(
+                    f"--cache-dir {root}: the features need {size / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB "
+                    f"left; make room or name another folder"
+                )
             files = {}
-            for stream, part in unfinished.items():
-                part.mkdir()
-                files[stream] = FeatureFile(stack.enter_context(open(part / "features.npy", "wb")), shape)
+            for stream in folders:
+                (unfinished / stream).mkdir()
+                file = stack.enter_context(open(unfinished / stream / "features.npy", "wb"))
+                files[stream] = FeatureFile(file, shape)
             replaced = _fill(files, encoder, dataset, config, session)
-        for stream, part in unfinished.items():
-            index = {"frames": shape[1], "variants": _as_dicts(variants), "replaced_frames": replaced}
-            index |= {"content": content, "checksum": checksum(part / "features.npy")}
-            write_json(part / "index.json", index)
-            try:
-                part.rename(folders[stream])
-            except OSError:
-                if not (folders[stream] / "index.json").exists():  # else another run was quicker, with the same cache
-                    raise
+            for stream, folder in folders.items():
+                files[stream].file.close()
+                index = {"frames": shape[1], "variants": _as_dicts(variants), "replaced_frames": replaced}
+                index |= {"content": content, "checksum": checksum(unfinished / stream / "features.npy")}
+                write_json(unfinished / stream / "index.json", index)
+                try:
+                    (unfinished / stream).rename(folder)
+                except OSError:
+                    if not (folder / "index.json").exists():  # else another run was quicker, with the same cache
+                        raise
     except OSError as error:
         raise UserError(f"--cache-dir {config.data.cache_dir}: {reason_of(error)}; name another folder") from None
-    finally:
-        for part in unfinished.values():
-            shutil.rmtree(part, ignore_errors=True)
     if replaced:
         log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
     log.say(f"features made in {time.time() - started:.0f} s; later runs with this encoder, data and boxes read them")

@@ -5,7 +5,6 @@ import glob
 import json
 import os
 import shutil
-import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -120,32 +119,6 @@ def _open_regular(path: str, flags: int) -> int:
         return handle
     os.close(handle)
     raise OSError(errno.EINVAL, "no regular file", path)
-
-
-def unfinished_name(path: Path) -> Path:
-    """Return where this process builds the folder ``path`` before it gets its name."""
-    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what processes of this computer that are gone were building in ``folder``."""
-    for path in folder.glob(f"*.{socket.gethostname()}.*.part"):
-        process = path.name.split(".")[-2]
-        if process.isascii() and process.isdigit() and not is_running(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def is_running(process: int) -> bool:
-    """Return whether there is a process with this number; also True where that cannot be known."""
-    if os.name == "nt":  # where signal 0 is Ctrl-C
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 @contextmanager

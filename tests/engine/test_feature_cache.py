@@ -4,8 +4,6 @@ import json
 import os
 import resource
 import shutil
-import socket
-import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -270,15 +268,14 @@ def test_a_full_disk_is_one_line_before_and_while_writing(small, tmp_path, monke
 
 
 def test_what_killed_runs_left_is_removed_and_what_others_write_is_not(small, tmp_path):
-    with subprocess.Popen(["true"]) as gone:
-        pass
-    host, running = socket.gethostname(), os.getppid()
-    names = [f"face-x.{host}.{gone.pid}.part", f"face-x.{host}.{running}.part", f"face-x.elsewhere.{gone.pid}.part"]
-    for name in names:
-        (tmp_path / "cache" / name).mkdir(parents=True)
-        (tmp_path / "cache" / name / "features.npy").touch()
-    make(small, tmp_path)
-    assert {path.name for path in folders(tmp_path) if path.suffix == ".part"} == set(names[1:])
+    left, locked, foreign = (tmp_path / "cache" / f".features-{name}.part" for name in ("left", "locked", "foreign"))
+    for folder in (left, locked, foreign):
+        (folder / "face").mkdir(parents=True)
+        (folder / "face" / "features.npy").touch()
+    (left / ".in-use").touch()
+    with acquire_lock(locked / ".in-use", "locked"):
+        make(small, tmp_path)
+    assert not left.exists() and locked.exists() and foreign.exists()
 
 
 @pytest.mark.parametrize(("flag", "value", "off"), [("--random-crop", "0.5", "1"), ("--brightness", "0.2", "0")])
