@@ -65,6 +65,7 @@ from utils.config import read_recipe
 from utils.errors import UserError
 
 EVAL_FLAGS = "--device cpu --workers 0 --slerp-weight 0.3 --normalize none --dataset RAER --clip-path random"
+INSIDE = "(: damaged: what it says of itself)?"  # JSON inside an ONNX file
 SECONDS = 5  # that one case may take
 ACCEPTED, REFUSED, UNNAMED, CRASHED = "accepted", "refused in one line", "refused without file and line", "crashes"
 
@@ -245,7 +246,7 @@ def names_file_and_line(message: str, path: Path, name: str) -> bool:
     if folder := KINDS[name].file.partition("/")[0]:  # of several files, which may contradict one another
         return f"/{folder}" in message
     whole = KINDS[name].whole if "broken JSON" not in message else "nested too deeply|half a surrogate"
-    return str(path) in message and bool(re.search(rf"{re.escape(str(path))}, line [0-9]+|{whole}", message))
+    return str(path) in message and bool(re.search(rf"{re.escape(str(path))}{INSIDE}, line [0-9]+|{whole}", message))
 
 
 @contextlib.contextmanager

@@ -172,9 +172,12 @@ class Pack:
             unchecked = self.unchecked[entry["key"]] = np.ones(len(STREAMS) * len(entry["frames"]), dtype=bool)
         if not unchecked[crops].any():
             return
-        expected = np.frombuffer(base64.b64decode(entry["checksums"]), "<u4")
-        for crop, content in zip(crops.tolist(), contents, strict=True):
-            if unchecked[crop] and crop_checksum(content) != expected[crop]:
+        try:
+            expected = np.frombuffer(base64.b64decode(entry["checksums"]), "<u4")[crops]
+        except (ValueError, IndexError):
+            raise self._damaged(entry) from None
+        for crop, checksum, content in zip(crops.tolist(), expected, contents, strict=True):
+            if unchecked[crop] and crop_checksum(content) != checksum:
                 raise self._damaged(entry)
         unchecked[crops] = False
 

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.calibration import RAW, Calibration, chosen_calibration
 from analysis.intervals import require_persons
 from dataloader.classes import Classes, list_classes, translated, with_names
-from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild, stored_config
 from engine.clip_predict import score_and_write
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.lists import read_splits, require_lists, run_classes
@@ -68,7 +68,8 @@ def stored_classes(content: dict[str, Any], config: Config, flags: dict[str, Any
     lists = list_classes(config.data.dataset, config.data.class_texts)
     if lists is None:
         return Classes(names, base, {}, str(path))
-    if flags.get("dataset", content["config"]["data"]["dataset"]) != content["config"]["data"]["dataset"]:
+    trained_on = stored_config(content).data.dataset
+    if flags.get("dataset", trained_on) != trained_on:
         return translated(lists, names, str(path))
     return with_names(lists, names, base, str(path))
 

@@ -291,6 +291,11 @@ def edit_pack(file, edit):
             "index.json: damaged; make the pack again",
         ),
         (edit_pack("index.json", lambda text: text[:-100]), [], "make the pack again"),
+        (
+            edit_pack("index.json", lambda text: unsealed(text).replace(b'"checksums": "', b'"checksums": "x')),
+            [],
+            "crops-000.bin: damaged at images/",
+        ),
         (edit_pack("crops-000.bin", lambda content: content[:1000]), [], "1000 bytes"),
         (edit_pack("crops-000.bin", lambda content: bytes(len(content))), [], "crops-000.bin: damaged at images/"),
         (lambda root: (root.parent / "pack/index.json").unlink(), [], "index.json: no such file"),
