@@ -177,35 +177,47 @@ def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:
 
 
 def turn(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
-    """Return (B, T, 3, S, S) rotated by ``steps`` (B, T or 1, 6), then mirrored where ``flip`` (B,) is true."""
-    B, S = squares.shape[0], squares.shape[-1]
+    """Return (B, T, 3, S, S) rotated by ``steps`` (B, T or 1, 6), then mirrored where ``flip`` (B,) is true.
+
+    What comes from outside the square is black.
+    """
+    return turn_by_opencv(squares, steps, flip) if squares.device.type == "cpu" else turn_by_torch(squares, steps, flip)
+
+
+def turn_by_torch(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
+    B, T, _, S, _ = squares.shape
     a, b, c, d, e, f = steps[..., None, None].unbind(2)  # (B, T or 1, 1, 1) each
     y = torch.arange(S, device=squares.device).view(S, 1)
     x = torch.arange(S, device=squares.device).expand(B, 1, 1, S)
     x = torch.where(flip.view(B, 1, 1, 1), S - 1 - x, x)
     from_x, from_y = (c + a * x + b * y) >> 16, (f + d * x + e * y) >> 16  # (B, T or 1, S, S)
-    sources = torch.stack([from_x, from_y], dim=-1)
-    return gather_by_opencv(squares, sources) if squares.device.type == "cpu" else gather_by_torch(squares, sources)
-
-
-def gather_by_torch(squares: Tensor, sources: Tensor) -> Tensor:
-    """Return squares (B, T, 3, S, S) whose pixels come from x and y in ``sources`` (B, T or 1, S, S, 2), else black."""
-    B, T, _, S, _ = squares.shape
-    from_x, from_y = sources.unbind(-1)
     inside = (from_x >= 0) & (from_x < S) & (from_y >= 0) & (from_y < S)
     index = (from_y.clamp(0, S - 1) * S + from_x.clamp(0, S - 1)).flatten(2)[:, :, None]  # (B, T or 1, 1, S * S)
     turned = squares.flatten(3).gather(3, index.expand(B, T, 3, S * S)).view_as(squares)
     return turned * inside[:, :, None]
 
 
-def gather_by_opencv(squares: Tensor, sources: Tensor) -> Tensor:
-    """Return the same on a CPU, several times as fast."""
-    turned, maps = torch.empty(squares.shape, dtype=torch.uint8), sources.to(torch.int16).numpy()
-    for clip, (source, target) in enumerate(zip(squares.contiguous().numpy(), turned.numpy(), strict=True)):
-        for frame in range(source.shape[0]):
-            xy = maps[clip, frame if maps.shape[1] > 1 else 0]
-            for plane, into in zip(source[frame], target[frame], strict=True):
-                cv2.remap(plane, xy, None, cv2.INTER_NEAREST, into, cv2.BORDER_CONSTANT, 0)
+def turn_by_opencv(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
+    """Return the same on a CPU, several times as fast: one frame after the other, so that all of it is in the cache."""
+    S = squares.shape[-1]
+    turned, maps = torch.empty_like(squares, memory_format=torch.contiguous_format), np.empty((S, S, 2), np.int16)
+    pixels, rotated = np.empty((2, S, S, 3), np.uint8)
+    largest = (steps[..., [0, 3]].abs() + steps[..., [1, 4]].abs()).max() * S + steps[..., [2, 5]].abs().max()
+    # int32 takes half the time, and 16 bits of it fit the map. Extreme shapes need more.
+    ramp, limits = (np.arange(S, dtype=np.int32), None) if largest < 2**31 else (np.arange(S), (-1, S))
+    numbers = steps.numpy().astype(ramp.dtype)
+    for clip, (source, target) in enumerate(zip(squares.numpy(), turned.numpy(), strict=True)):
+        x = ramp[::-1] if flip[clip] else ramp
+        for frame, planes in enumerate(source):
+            if frame < numbers.shape[1]:
+                a, b, c, d, e, f = numbers[clip, frame]
+                for axis, (across, down, start) in enumerate(((a, b, c), (d, e, f))):
+                    sources = (start + down * ramp)[:, None] + across * x
+                    sources >>= 16
+                    maps[..., axis] = sources if limits is None else sources.clip(*limits)
+            cv2.merge(list(planes), pixels)  # three colours at once are rotated faster than three planes
+            cv2.remap(pixels, maps, None, cv2.INTER_NEAREST, rotated, cv2.BORDER_CONSTANT, 0)
+            cv2.split(rotated, list(target[frame]))
     return turned
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from engine.methods import method_named
 from engine.options import Config, defaults, names_with
+from engine.registry import method_names
 from utils.runlog import open_run, safe_name
 
 
@@ -34,7 +35,8 @@ def report(config: Config, flags: dict[str, Any]) -> None:
 
 def differing_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run that differ from the defaults of its method."""
-    usual = defaults() | dict(method_named(options["model"]).defaults if options.get("model") else {})
+    model = options.get("model")  # of a later version it may be unknown here
+    usual = defaults() | dict(method_named(model).defaults if model in method_names() else {})
     hidden = names_with(affects_results=False)
     usual = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
     filled_in = {"lr_fusion": options.get("lr"), "normalize": "none", "crop_body": False}  # where not given

@@ -18,12 +18,13 @@ from dataloader.transforms import (
     draw_augmentation,
     draw_part,
     enlarge_parts,
-    gather_by_opencv,
-    gather_by_torch,
     interpolate_together,
     part_within,
     pixels_of,
     to_square,
+    turn_by_opencv,
+    turn_by_torch,
+    turn_steps,
 )
 
 SIZE = 96
@@ -197,14 +198,16 @@ def test_a_crop_of_any_shape_is_near_what_pil_makes_of_it(shape):
             assert difference < np.abs(rotate(square, angle) - expected).mean()
 
 
+@pytest.mark.parametrize("largest", [10, 1_000_000], ids=["usual shapes", "shapes beyond int32"])
 @pytest.mark.parametrize("frames", [1, 4])
-def test_torch_gathers_what_opencv_gathers(frames):
+def test_torch_turns_as_opencv_does(frames, largest):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     squares = torch.randint(1, 256, (3, 4, 3, SIZE, SIZE), dtype=torch.uint8)
-    sources = torch.randint(-20, SIZE + 20, (3, frames, SIZE, SIZE, 2))
-    gathered = gather_by_torch(squares.to(device), sources.to(device)).cpu()
-    assert torch.equal(gathered, gather_by_opencv(squares, sources))
+    angles, flips = torch.tensor([3.0, -40.0, 90.0]), torch.tensor([True, False, True])
+    steps = turn_steps(angles, torch.randint(1, largest, (3, frames, 2)), SIZE)
+    turned = turn_by_torch(squares.to(device), steps.to(device), flips.to(device)).cpu()
+    assert torch.equal(turned, turn_by_opencv(squares, steps, flips))
 
 
 @pytest.mark.parametrize("flip", [False, True])
