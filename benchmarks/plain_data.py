@@ -24,9 +24,15 @@ def load_clip(
     flips: tuple[bool, bool] = (False, False),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return face and context, each (T, 3, size, size) uint8, with an angle and a flip for each of them."""
-    context = [letterbox(crop_body(Image.open(path).convert("RGB"), body), size) for path in frames]
-    face = [crop_face(Image.open(path).convert("RGB"), box) for path, box in zip(frames, faces, strict=True)]
+    context = [letterbox(crop_body(open_frame(path), body), size) for path in frames]
+    face = [crop_face(open_frame(path), box) for path, box in zip(frames, faces, strict=True)]
     return transform(face, size, angles[0], flips[0]), transform(context, size, angles[1], flips[1])
+
+
+def open_frame(path: Path) -> Image.Image:
+    """Return the frame, which is read when it is first used. The published code converts nothing: it expects RGB."""
+    frame = Image.open(path)
+    return frame if frame.mode == "RGB" else frame.convert("RGB")
 
 
 def crop_face(frame: Image.Image, box: Box | None) -> Image.Image:

@@ -266,7 +266,8 @@ class DataOptions:
     augment: Literal["worker", "device"] = pixel_option(
         "worker",
         "Where training clips are turned and mirrored: each crop before it is resized, as published, in the decoding "
-        "processes; or whole batches at their final size on the device: the same random numbers, less CPU work."
+        "processes; or whole batches at their final size on the device: the same random numbers, less CPU work. Crops "
+        "of a pack have that size already, so a GPU always does it for them."
     )
     cache_features: bool = clip_option(
         False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0."
