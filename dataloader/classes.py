@@ -31,8 +31,11 @@ class Statements(TypedDict):
     flat_face_boxes: NotRequired[bool]
     list_order: NotRequired[list[str]]
     two_column_label_base: NotRequired[int]
+    csv_clip_column: NotRequired[str]
+    csv_label_column: NotRequired[str]
     csv_label_base: NotRequired[int]
     csv_digits: NotRequired[Annotated[int, Range(0)]]
+    csv_path: NotRequired[str]
     level_columns: NotRequired[list[str]]
     level_used: NotRequired[str]
     level_base: NotRequired[int]
@@ -45,8 +48,11 @@ class ListFormat:
     clip_folders: tuple[str, ...] = ("",)  # where clips lie below the root, likeliest first
     class_folders: bool = False  # the folder above a clip names its class
     two_column_label_base: int | None = None  # of `image label`, beside `image number label`
-    csv_label_base: int | None = None
-    csv_digits: int = 0  # with 5, `7` in a csv is the folder `00007`
+    csv_clip_column: str = "video_name"
+    csv_label_column: str = "label"
+    csv_label_base: int | None = None  # None: labels of a CSV are names of classes
+    csv_digits: int = 0  # with 5, `7` in a CSV is the clip `00007`
+    csv_path: str = "{clip}"  # path of a clip; `{clip:.6}` is the first six letters of its name
     level_columns: tuple[str, ...] = ()  # of lists with a column for each quality
     level_used: str | None = None  # which of these columns is the label
     level_base: int = 0
@@ -93,10 +99,13 @@ class Classes:
         return self.texts[kind]
 
 
-def load_classes(dataset: str, own_file: str | None = None) -> Classes:
+def load_classes(
+    dataset: str, own_file: str | None = None, clip_column: str | None = None, label_column: str | None = None
+) -> Classes:
     """Return classes and texts of the user's own file, or of the data set.
 
-    What the user's file does not state of the lists holds as for the data set.
+    What the user's file does not state of the lists holds as for the data set. The columns, of CSV lists, replace
+    what the files state where they are named.
     """
     shipped = ANNOTATION / dataset / "classes.json"
     if not own_file and not shipped.is_file():
@@ -116,6 +125,8 @@ def load_classes(dataset: str, own_file: str | None = None) -> Classes:
         if sorted(defaults.get("list_order", names)) != sorted(names):
             del defaults["list_order"]  # other classes: their numbers count as the user's file has them
         content = defaults | content
+    columns = {"csv_clip_column": clip_column, "csv_label_column": label_column}
+    content = content | {name: column for name, column in columns.items() if column is not None}
     return Classes(
         names,
         content.get("label_base", 1),
@@ -129,10 +140,11 @@ def load_classes(dataset: str, own_file: str | None = None) -> Classes:
     )
 
 
-def list_classes(dataset: str, own_file: str | None) -> Classes | None:
+def list_classes(dataset: str, own_file: str | None, *columns: str | None) -> Classes | None:
     """Return ``load_classes`` after training: the user's file may be gone since, and not every set is shipped."""
     own_file = own_file if own_file and Path(own_file).is_file() else None
-    return load_classes(dataset, own_file) if own_file or (ANNOTATION / dataset / "classes.json").is_file() else None
+    is_known = own_file or (ANNOTATION / dataset / "classes.json").is_file()
+    return load_classes(dataset, own_file, *columns) if is_known else None
 
 
 def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Classes:
@@ -228,6 +240,13 @@ def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) ->
         raise UserError(f'{path}: "list_order" must hold every class once: {", ".join(names)}')
     if columns and level not in columns:
         raise UserError(f'{path}: "level_used" must be one of {", ".join(columns)}, got {quote(level)}')
+    try:
+        content.get("csv_path", "").format(clip="")
+    except (ValueError, LookupError, AttributeError):
+        raise UserError(
+            f'{path}: "csv_path" must be a path with {{clip}}, or {{clip:.6}} for its first six letters, '
+            f"got {quote(content['csv_path'])}"
+        ) from None
     stated = {field.name: content[field.name] for field in fields(ListFormat) if field.name in content}
     stated = {word: tuple(value) if isinstance(value, list) else value for word, value in stated.items()}
     folders = _read_folders(content["classes"], names, path)

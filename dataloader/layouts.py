@@ -1,17 +1,18 @@
 """Lists of clips, line by line, in every layout: what a line states, before anything is looked for on disk."""
 
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES
-from dataloader.paths import without_suffix
+from dataloader.paths import slashes, without_suffix
 from utils.errors import OnFault, UserError, closest, quote, raise_error, shorten
 from utils.json_files import read_bytes
 
-CSV_HEADER = ["video_name", "label"]
 LINE_ENDS = r"\r\n|\r|\n"
 
 
@@ -36,15 +37,8 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
     numbered = enumerate(re.split(LINE_ENDS, _read_text(path, classes)), 1)
     rows = [(f"{path}, line {number}", row) for number, row in numbered if row.strip()]
     parse = {"list": _path_frames_label, "names": _video_and_class, "images": _image_and_label}[classes.layout]
-    if rows and _is_csv_header(rows[0][1], classes):
-        where, header = rows.pop(0)
-        if _cells(header) != CSV_HEADER:
-            raise UserError(f"{where}: expected the header `{','.join(CSV_HEADER)}`, got {quote(header.strip())}")
-        if classes.format.csv_label_base is None:
-            raise UserError(
-                f'{where}: a csv, but {classes.source} does not say from what its labels count; state "csv_label_base"'
-            )
-        parse = _csv_row
+    if rows and _is_csv(path, rows[0][1], classes):
+        parse = _csv_parser(*rows.pop(0), classes)
     for where, row in rows:
         try:
             line = parse(row, where, classes)
@@ -57,9 +51,9 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
 
 
 def header_of(path: Path, classes: Classes) -> str | None:
-    """Return the first line of a csv list, and None for a list without a header."""
+    """Return the first line of a CSV list, and None for a list without a header."""
     first = next(filter(str.strip, re.split(LINE_ENDS, _read_text(path, classes))), "")
-    return first if _is_csv_header(first, classes) else None
+    return first if _is_csv(path, first, classes) else None
 
 
 def _read_text(path: Path, classes: Classes) -> str:
@@ -111,20 +105,56 @@ def _numbered_line(path: str, frames: str, label: str, where: str, classes: Clas
     return Line(where, path, (number if order is None else order[number],), listed_frames)
 
 
+def _is_csv(path: Path, first: str, classes: Classes) -> bool:
+    """Return whether a list is a CSV: by its name, or by the column that its first line begins with."""
+    cells = _cells(first)
+    return cells[0] == classes.format.csv_clip_column or (path.suffix.lower() == ".csv" and len(cells) > 1)
+
+
 def _cells(row: str) -> list[str]:
-    return [cell.strip().strip('"') for cell in row.split(",")]
+    try:
+        return [cell.strip() for cell in next(csv.reader([row.strip()], skipinitialspace=True), [""])]
+    except csv.Error:  # a cell without end
+        return [row]
 
 
-def _is_csv_header(row: str, classes: Classes) -> bool:
-    return classes.layout == "list" and _cells(row)[0] == CSV_HEADER[0]
+def _csv_parser(where: str, header: str, classes: Classes) -> Callable[[str, str, Classes], Line]:
+    """Return what parses the lines below the header of a CSV."""
+    columns, form = _cells(header), classes.format
+    for column, flag in ((form.csv_clip_column, "--clip-column"), (form.csv_label_column, "--label-column")):
+        if columns.count(column) != 1:
+            raise UserError(
+                f"{where}: {'two columns' if column in columns else 'no column'} {quote(column)}; the columns are "
+                f"{', '.join(map(shorten, columns))}: name one with {flag}"
+            )
+    return partial(
+        _csv_row,
+        count=len(columns),
+        clip_at=columns.index(form.csv_clip_column),
+        label_at=columns.index(form.csv_label_column),
+    )
 
 
-def _csv_row(row: str, where: str, classes: Classes) -> Line:
-    cells = _cells(row)
-    if len(cells) != 2 or not cells[0]:
-        raise UserError(f"{where}: expected `{','.join(CSV_HEADER)}`, got {quote(row.strip())}")
-    label = _label(cells[1], classes.format.csv_label_base, where, classes)
-    return Line(where, without_suffix(cells[0]).zfill(classes.format.csv_digits), (label,))
+def _csv_row(row: str, where: str, classes: Classes, count: int, clip_at: int, label_at: int) -> Line:
+    """Parse a line of a CSV: a label is the name of a class, or a number where the set says from what they count."""
+    cells, form = _cells(row), classes.format
+    if len(cells) != count or not cells[clip_at]:
+        raise UserError(
+            f"{where}: expected {count} columns, among them {form.csv_clip_column} and {form.csv_label_column}, "
+            f"got {quote(row.strip())}"
+        )
+    clip = form.csv_path.format(clip=without_suffix(slashes(cells[clip_at])).zfill(form.csv_digits))
+    is_number = cells[label_at].lower() not in classes.words and form.csv_label_base is not None
+    if is_number:
+        labels = (_label(cells[label_at], form.csv_label_base, where, classes),)
+    elif cells[label_at].lstrip("+-").isdecimal() and cells[label_at] not in classes.words:
+        raise UserError(
+            f"{where}: the label {quote(cells[label_at])} is a number, and {classes.source} does not say from what the "
+            f'labels of a CSV count; state "csv_label_base" there'
+        )
+    else:
+        labels = labels_named(cells[label_at], where, classes)
+    return Line(where, clip, labels)
 
 
 def _video_and_class(row: str, where: str, classes: Classes) -> Line:

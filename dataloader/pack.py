@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.options import SetOptions
 from dataloader.boxes import check_boxes, every_frame, read_body_boxes, read_face_boxes
-from dataloader.classes import Classes, load_classes
+from dataloader.classes import Classes
 from dataloader.clips import FrameFiles, Views, boxes_of
 from dataloader.frames import BadFrame, hash_files
 from dataloader.loader import Loader
@@ -92,7 +92,7 @@ def pack(options: PackOptions) -> None:
     started = time.time()
     if options.out is None:
         raise UserError("--out DIR is missing: where to write the pack")
-    folder, classes = Path(options.out), load_classes(options.dataset, options.class_texts)
+    folder, classes = Path(options.out), options.load_classes()
     clips, lists = read_clips(options, classes)
     views = read_views(options, clips, classes)
     header = {

@@ -65,7 +65,8 @@ def stored_classes(content: dict[str, Any], config: Config, flags: dict[str, Any
     names, base = tuple(content["classes"]), content["label_base"]
     if method_named(config.model.model).fixed_classes() is not None:
         return run_classes(config)
-    lists = list_classes(config.data.dataset, config.data.class_texts)
+    data = config.data
+    lists = list_classes(data.dataset, data.class_texts, data.clip_column, data.label_column)
     if lists is None:
         return Classes(names, base, {}, str(path))
     trained_on = stored_config(content).data.dataset

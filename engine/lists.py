@@ -43,7 +43,7 @@ def run_classes(config: Config) -> Classes:
     data, fixed = config.data, method_named(config.model.model).fixed_classes()
     if fixed is not None:
         return fixed
-    classes = load_classes(data.dataset, data.class_texts)
+    classes = load_classes(data.dataset, data.class_texts, data.clip_column, data.label_column)
     if data.label_type == "single":
         return classes
     lists = filter(None, (data.train_annotation, data.val_annotation, data.test_annotation))

@@ -252,6 +252,14 @@ class DataOptions:
         None, "JSON with classes and texts of your own (annotation/README.md).",
         in_tensors=False, modes=MODELS, part="class lists", of_dataset=True, in_grid=False, metavar="FILE"
     )
+    clip_column: str | None = clip_option(
+        None, "Column of a CSV list that names the clip (default: as the data set's classes.json states).",
+        in_tensors=False, modes=LISTS, of_dataset=True, in_grid=False, metavar="NAME"
+    )
+    label_column: str | None = clip_option(
+        None, "Column of a CSV list with the name of the class, or its number where classes.json states the first.",
+        in_tensors=False, modes=LISTS, of_dataset=True, in_grid=False, metavar="NAME"
+    )
     pack: str | None = clip_option(
         None, "Read crops from this folder, made by python -m dataloader.pack; none: from frames.",
         modes=LISTS, of_dataset=True, metavar="DIR"

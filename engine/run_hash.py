@@ -20,6 +20,7 @@ from utils.errors import UserError, reason_of
 MEANING = 1  # of a run's options; one more when the same options come to mean another result
 NAME = "run_hash.txt"
 RESULTS = ("config.json", "metrics.json", "predictions.csv", "best.pt")
+LATER = ("clip_column", "label_column")  # younger than runs that must keep their hash; those had none of them
 PART = 1 << 20
 
 
@@ -40,6 +41,9 @@ def counted_options(config: Config) -> dict[str, Any]:
     options["run"]["computed_on"] = choose_device(config.run.device, config.run.gpu)[0].type
     for name in {*names_with(below_root=True, free=False), "class_texts", "pack"}:
         options["data"].pop(name)  # by their content
+    for name in LATER:
+        if options["data"][name] is None:
+            options["data"].pop(name)
     return options
 
 

@@ -20,7 +20,7 @@ from dataloader.audit.contents import (
     size_text,
 )
 from dataloader.audit.options import AuditOptions
-from dataloader.classes import Classes, load_classes, with_compounds
+from dataloader.classes import Classes, with_compounds
 from dataloader.layouts import BadLabel, Line
 from dataloader.paths import resolve_path
 from utils.errors import UserError
@@ -113,7 +113,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
 
 def _read_classes(options: AuditOptions) -> Classes:
     """Return the classes of the set, with every combination that occurs in lists of compound classes."""
-    classes = load_classes(options.dataset, options.class_texts)
+    classes = options.load_classes()
     if options.label_type == "single":
         return classes
     combinations: set[frozenset[int]] = set()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import Literal
 
-from dataloader.classes import load_classes
+from dataloader.classes import Classes, load_classes
 from dataloader.paths import FOLD, count_folds
 from utils.config import expand_recipes, flag_of, option, parse, parse_known, resolve
 from utils.errors import UserError
@@ -18,11 +18,16 @@ class SetOptions:
     dataset: str = option("RAER", "name of the data set, as for main.py")
     root_dir: str | None = option(None, "folder of the data set, as for main.py", metavar="DIR")
     class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
+    clip_column: str | None = option(None, "column of a CSV list that names the clip, as for main.py", metavar="NAME")
+    label_column: str | None = option(None, "column of a CSV list with the class, as for main.py", metavar="NAME")
     train_annotation: str | None = option(None, "list of training clips", metavar="FILE")
     val_annotation: str | None = option(None, "list of validation clips", metavar="FILE")
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
     bounding_box_face: str | None = option(None, "face boxes, one a frame", metavar="FILE")
     bounding_box_body: str | None = option(None, "body boxes, one a clip", metavar="FILE")
+
+    def load_classes(self) -> Classes:
+        return load_classes(self.dataset, self.class_texts, self.clip_column, self.label_column)
 
     @property
     def lists(self) -> dict[str, str]:
@@ -121,7 +126,7 @@ def each_fold(options: AuditOptions) -> list[AuditOptions]:
         return [options]
     paths, folds = options.fold_paths, [options.fold]
     if options.fold == "all":
-        stated = load_classes(options.dataset, options.class_texts).folds
+        stated = options.load_classes().folds
         folds = [str(fold) for fold in range(1, count_folds(paths.values(), options.root_dir, stated) + 1)]
         if not folds:
             raise UserError(f"--fold all: no fold is there: {next(iter(paths.values()))}")

@@ -68,15 +68,35 @@ def test_a_csv_counts_from_one_and_pads_its_numbers(tmp_path):
     assert names("DFEW", lines) == ["happiness", "fear", "anger"]
 
 
+def test_daisees_own_csv_is_read_with_its_header_to_the_last_blank(tmp_path):
+    header = "ClipID,Boredom,Engagement,Confusion,Frustration "
+    lines = read(tmp_path, "DAiSEE", f"{header}\r\n1100011002.avi,0,2,0,0\r\n5563720249.mp4,3,0,1,2\r\n")
+    assert [line.path for line in lines] == ["110001/1100011002", "556372/5563720249"]
+    assert names("DAiSEE", lines) == ["High", "Very Low"]
+
+
+def test_any_csv_is_read_by_its_columns(tmp_path):
+    (tmp_path / "list.csv").write_text('"emotion", rater,clip\n"Fatigue",7,"a, b/01.mp4"\nconfusion,8,c\\02\n')
+    classes = load_classes("RAER", None, "clip", "emotion")
+    lines = list(read_lines(tmp_path / "list.csv", classes))
+    assert [line.path for line in lines] == ["a, b/01", "c/02"]
+    assert names("RAER", lines) == ["Fatigue", "Confusion"]
+    with pytest.raises(UserError, match="list.csv, line 1: no column 'video_name'; the columns are emotion, rater, cl"):
+        list(read_lines(tmp_path / "list.csv", load_classes("RAER")))
+
+
 @pytest.mark.parametrize(
     ("dataset", "content", "line", "parts"),
     [
         ("DFEW", "video_name,label\n1,1\n2,0\n", 3, ["label 0 is outside 1..7", "count from 1"]),
-        ("DFEW", "video_name,label\n1\n", 2, ["expected `video_name,label`"]),
-        ("DFEW", "video_name,label\n,3\n", 2, ["expected `video_name,label`"]),
+        ("DFEW", "video_name,label\n1\n", 2, ["expected 2 columns", "video_name and label"]),
+        ("DFEW", "video_name,label\n,3\n", 2, ["expected 2 columns", "video_name and label"]),
         ("DFEW", "video_name,label\n1,happy\n", 2, ["whole number", "happy"]),
-        ("DFEW", "video_name,emotion,label\n1,1,1\n", 1, ["header"]),
-        ("FERV39k", "video_name,label\n1,1\n", 1, ["csv_label_base", "FERV39k"]),
+        ("DFEW", "video_name,emotion\n1,1\n", 1, ["no column 'label'", "video_name, emotion", "--label-column"]),
+        ("DFEW", "video_name,label,label\n1,1,1\n", 1, ["two columns 'label'"]),
+        ("FERV39k", "video_name,label\n1,1\n", 2, ["'1' is a number", "csv_label_base", "FERV39k"]),
+        ("FERV39k", "video_name,label\n1,hapy\n", 2, ["unknown class 'hapy'", "did you mean Happy"]),
+        ("DAiSEE", "ClipID,Boredom,Engagement,Confusion,Frustration \n1.avi,0,4,0,0\n", 2, ["4 is outside 0..3"]),
         ("DFEW", "a 3 0\nb 3 7\n", 2, ["label 7 is outside 0..6", "count from 0"]),
         ("DFEW", "a 3 0\n\nb 7\n", 3, ["path frames label"]),
         ("DAiSEE", "a 300 1 4 0 0\n", 1, ["engagement", "label 4 is outside 0..3"]),
