@@ -35,7 +35,8 @@ BLENDS = (  # in MAFW's class order
     ("anger", "surprise"), ("disgust", "contempt"), ("anger", "sadness"),
 )  # fmt: skip
 BLENDED_SHARE = 0.2  # of the clips of a layout with blends
-FIRST_LEARNER = 110001  # DAiSEE's persons have six digits
+FIRST_LEARNER = 110001  # DAiSEE's persons have six digits, which the names of their clips begin with
+AFFECTS = ("Boredom", "Engagement", "Confusion", "Frustration")
 LENGTHS = {12: 0.08, 14: 0.14, 16: 0.5, 18: 0.16, 20: 0.12}  # frames, and how often
 STILL_FRAMES = 12  # of the clip whose apex becomes a single picture
 TEST_FRACTION, SCENE_SIZE = 0.3, (320, 240)
@@ -113,6 +114,15 @@ def write_mafw_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) 
             write_lines(folder / "with_caption_new" / file, lines, end="\r\n", encoding="gbk")
 
 
+def write_daisee_labels(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write label files as DAiSEE has them: the header ends with a blank, clips are videos, lines end with CRLF."""
+    for _, name, part in split_lists(("train", "test"), clips):
+        rows = [[f"{clip.slot.folder.rpartition('/')[2]}.avi", *map(str, clip.levels.values())] for clip in part]
+        header = f"ClipID,{','.join(AFFECTS)} "
+        lines = [header, *map(",".join, rows)]
+        write_lines(root / f"DAiSEE/Labels/{name.title()}Labels.csv", lines, end="\r\n")
+
+
 def rate_symptoms(moments: tuple[Moment, ...], rng: np.random.Generator) -> tuple[float, float]:
     """Return simulated scores of expressivity and withdrawal, 0 to 10: numbers to try regression on, no diagnosis.
 
@@ -138,6 +148,7 @@ class Layout:
     lines: dict[str, str] = field(default_factory=dict)  # path of the lists → line of a clip, of its ``list_words``
     write_more: Callable[[Path, SetSettings, list[DrawnClip]], None] | None = None
     digits: int = 4  # of the number of a clip in that folder
+    prefix: Callable[[Slot], str] = lambda slot: ""  # of the name of a clip, before its number
     is_cropped: bool = True  # faces; else whole frames
     is_still: bool = False  # one picture a clip
     has_blends: bool = False
@@ -225,13 +236,17 @@ LAYOUTS = {
     "daisee": Layout(
         classes=("Very Low", "Low", "High", "Very High"),
         lists=("train", "test"),
-        parent=lambda slot: f"DAiSEE/{slot.list_name}/{FIRST_LEARNER + slot.person}",
-        paths="lists hold `path frames engagement`, engagement from 1, and in six_columns `path frames boredom "
-        "engagement confusion frustration`, levels from 0; a path is a folder of frames below this folder",
+        parent=lambda slot: f"DAiSEE/DataSet/{slot.list_name.title()}/{FIRST_LEARNER + slot.person}",
+        prefix=lambda slot: str(FIRST_LEARNER + slot.person),
+        paths="DAiSEE/Labels holds the label files as DAiSEE has them: the frames of 1100010001.avi are in "
+        "DAiSEE/DataSet/<Train or Test>/110001/1100010001; lists hold `path frames engagement`, engagement from 1, and "
+        "in six_columns `path frames boredom engagement confusion frustration`, levels from 0; a path is a folder of "
+        "frames below this folder",
         lines={
             "annotation/{name}.txt": "{path} {frames} {label_from_1}",
             "annotation/six_columns/{name}.txt": "{path} {frames} {levels}",
         },
+        write_more=write_daisee_labels,
         is_cropped=False,
         has_engagement=True,
     ),
@@ -310,7 +325,8 @@ class LayoutSettings(SetSettings):
         for number, i in enumerate(rng.permutation(len(slots))):
             parent = layout.parent(slots[i])
             counts[parent] += 1  # the clips of one folder are counted from 1
-            folder = f"{parent}/{counts[parent]:0{layout.digits}d}{'.png' if layout.is_still else ''}"
+            name = f"{layout.prefix(slots[i])}{counts[parent]:0{layout.digits}d}"
+            folder = f"{parent}/{name}{'.png' if layout.is_still else ''}"
             numbered.append(replace(slots[i], number=number, folder=folder))
         return numbered
 

@@ -8,7 +8,8 @@ import pytest
 from dataloader.classes import ANNOTATION, list_classes, load_classes, with_compounds, with_names
 from utils.errors import UserError
 
-SETS = ("AFEW", "CAER", "CAER-S", "DAiSEE", "DFEW", "FERV39k", "MAFW", "RAER")
+DAISEE = tuple(f"DAiSEE-{name}" for name in ("Binary", "Boredom", "Confusion", "Frustration", "Three"))
+SETS = ("AFEW", "CAER", "CAER-S", "DAiSEE", *DAISEE, "DFEW", "FERV39k", "MAFW", "RAER")
 EMOTIONS = r"\b(happ|sad|neutral|ang(er|ry)|surpris|disgust|fear|afraid|contempt|anxi|helpless|disappoint|engage)"
 KINDS = ("class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble", "descriptive")
 
@@ -40,6 +41,9 @@ def load(folder, content, dataset="RAER"):
         ("CAER", 7, "anger", "surprise", 0, 0, False),
         ("CAER-S", 7, "anger", "surprise", 1, 0, False),
         ("DAiSEE", 4, "Very Low", "Very High", 1, 0, True),
+        ("DAiSEE-Binary", 2, "Not Engaged", "Engaged", 1, 0, True),
+        ("DAiSEE-Three", 3, "Low Engagement", "Very High Engagement", 1, 0, True),
+        ("DAiSEE-Confusion", 4, "Very Low Confusion", "Very High Confusion", 1, 0, True),
         ("RAER", 5, "Neutrality", "Distraction", 1, 0, True),
     ],
 )

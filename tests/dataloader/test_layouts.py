@@ -75,6 +75,21 @@ def test_daisees_own_csv_is_read_with_its_header_to_the_last_blank(tmp_path):
     assert names("DAiSEE", lines) == ["High", "Very Low"]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("DAiSEE-Binary", ["Not Engaged", "Not Engaged", "Engaged", "Engaged"]),  # levels 0 and 1 against 2 and 3
+        ("DAiSEE-Three", ["Low Engagement", "Low Engagement", "High Engagement", "Very High Engagement"]),
+        ("DAiSEE-Boredom", ["Low Boredom", "Very High Boredom", "Very Low Boredom", "High Boredom"]),
+        ("DAiSEE-Confusion", ["High Confusion", "Low Confusion", "Very High Confusion", "Very Low Confusion"]),
+    ],
+)
+def test_daisees_labels_in_other_ways(tmp_path, dataset, expected):
+    rows = ["1,0,2,3", "3,1,1,0", "0,2,3,1", "2,3,0,2"]
+    content = "\n".join(["ClipID,Boredom,Engagement,Confusion,Frustration ", *(f"1.avi,{row}" for row in rows)])
+    assert names(dataset, read(tmp_path, dataset, content)) == expected
+
+
 def test_any_csv_is_read_by_its_columns(tmp_path):
     (tmp_path / "list.csv").write_text('"emotion", rater,clip\n"Fatigue",7,"a, b/01.mp4"\nconfusion,8,c\\02\n')
     classes = load_classes("RAER", None, "clip", "emotion")

@@ -164,19 +164,25 @@ def test_caer_s(drawn):
 
 def test_daisee(drawn):
     root, paths = drawn("daisee"), {}
+    header = "ClipID,Boredom,Engagement,Confusion,Frustration "  # as DAiSEE has it, with a blank at its end
     for part in PARTS:
         three, six = (rows_of(root / "annotation" / folder / f"{part}.txt") for folder in ("", "six_columns"))
-        for (path, frames, label), (*start, boredom, engagement, confusion, frustration) in zip(
-            three, six, strict=True
+        labels = (root / f"DAiSEE/Labels/{part.title()}Labels.csv").read_bytes().decode().split("\r\n")
+        assert labels[0] == header and labels[-1] == "" and len(labels) == len(six) + 2
+        for (path, frames, label), (*start, boredom, engagement, confusion, frustration), row in zip(
+            three, six, labels[1:-1], strict=True
         ):
-            assert start == [path, frames] and re.fullmatch(rf"DAiSEE/{part}/\d{{6}}/\d{{4}}", path) and frames == "2"
+            assert start == [path, frames] and frames == "2"
+            assert re.fullmatch(rf"DAiSEE/DataSet/{part.title()}/(\d{{6}})/\1\d{{4}}", path)
+            assert row == f"{path.split('/')[-1]}.avi,{boredom},{engagement},{confusion},{frustration}"
             assert int(engagement) == int(label) - 1 and {boredom, confusion, frustration} <= set("0123")
         assert {label for _, _, label in three} == set("1234")
         paths[part] = [path for path, _, _ in three]
     texts = [f"annotation/{folder}{part}.txt" for folder in ("", "six_columns/") for part in PARTS]
+    texts += [f"DAiSEE/Labels/{part.title()}Labels.csv" for part in PARTS]
     assert_files(root, texts, paths["train"] + paths["test"], 2)
     assert_apart("daisee", paths.values())
-    assert {path.split("/")[2] for path in paths["train"]}.isdisjoint(path.split("/")[2] for path in paths["test"])
+    assert {path.split("/")[3] for path in paths["train"]}.isdisjoint(path.split("/")[3] for path in paths["test"])
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -99,9 +99,11 @@ def truth(reader: str, root: Path, fold: int = 0) -> dict[str, str]:
     if reader == "afew":
         folders = (root / "AFEW_Face/validation").glob("*/*")
         return {folder.relative_to(root).as_posix(): FOLDERS[folder.parent.name] for folder in folders}
-    rows = rows_of(root / "annotation" / ("test_image.txt" if reader == "ferv39k" else "test.txt"))
     if reader == "daisee":
-        return {path: LEVELS[int(label) - 1] for path, _, label in rows}
+        lines = (root / "DAiSEE/Labels/TestLabels.csv").read_text().splitlines()[1:]
+        rows = [line.split(",") for line in lines]
+        return {f"{clip[:6]}/{clip.removesuffix('.avi')}": LEVELS[int(level)] for clip, _, level, *_ in rows}
+    rows = rows_of(root / "annotation" / ("test_image.txt" if reader == "ferv39k" else "test.txt"))
     return {row[0]: FOLDERS[row[0].split("/")[-2]] for row in rows}
 
 
