@@ -132,6 +132,31 @@ def draw_reliability(metrics: dict[str, Any], title: str) -> Figure:
     return figure
 
 
+def draw_robustness(results: dict[str, list[dict[str, Any]]], title: str) -> Figure:
+    """Draw UAR and its interval over the strength of each corruption, one small plot for each kind."""
+    columns = min(4, len(results))
+    rows = -(-len(results) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.6 * columns, 2.4 * rows + 0.3), dpi=150, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for plot in axes.flat[len(results) :]:
+        plot.set_visible(False)
+    for plot, (kind, values) in zip(axes.flat, results.items(), strict=False):
+        x, y = [row["strength"] for row in values], [row["uar"] for row in values]
+        bounds = [row["interval"] for row in values]
+        if None not in bounds:
+            plot.fill_between(x, *zip(*bounds, strict=True), color=FIRST, alpha=0.18, linewidth=0)
+        plot.plot(x, y, color=FIRST, linewidth=2, marker="o", markersize=4)
+        plot.set_title(kind, fontsize=11)
+        plot.set_xticks(x, ["as it is", "mild", "medium", "strong"][: len(x)], fontsize=8)
+        plot.set_ylim(0, 100)
+        plot.grid(axis="y", color=LINE, linewidth=1)
+    axes[0, 0].set_ylabel("UAR, %")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a picture in one step, and forget the figure."""
     with atomic_write(path) as temporary:

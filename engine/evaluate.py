@@ -93,4 +93,9 @@ def score_test_list(
     views = make_views(config, clips, session.log)
     warn_of_size(face_width, clips, views, session.log)
     loader = evaluation_loader(config, clips, views, session)
-    return score_and_write(task, loader, clips, views, config, session, "test", selected_on, calibrated)
+    metrics = score_and_write(task, loader, clips, views, config, session, "test", selected_on, calibrated)
+    if config.results.corrupt:
+        from engine import robustness  # here: a training measures none
+
+        metrics |= robustness.write(task, loader, clips, metrics, config, session)
+    return metrics

@@ -530,6 +530,12 @@ class ResultOptions:
         None, "Withhold answers below this confidence: coverage, and the scores of the rest.",
         modes=SCORING, part="pixels", affects_results=False, minimum=0, maximum=1
     )
+    corrupt: tuple[str, ...] = result_option(
+        (), "Score the checkpoint also on clips that are made worse, at three strengths: noise, blur, dark, occlusion, "
+        "frames, no-face, no-context, or all.",
+        modes=("eval",), part="pixels", affects_results=False,
+        choices=("noise", "blur", "dark", "occlusion", "frames", "no-face", "no-context", "all"), metavar="KIND"
+    )
     seeds: str | None = result_option(
         None, "A run for each seed, and their mean: how many (42 and on), or which: 1,2,3.",
         part="training", metavar="N|A,B,..."

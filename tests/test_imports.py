@@ -30,6 +30,7 @@ LEVELS = (  # of engine/: a file imports files of its own level and of those bef
         "interrupt", "lists", "loop", "model", "optim", "published", "resume", "run_checkpoints", "run_hash", "series",
         "session", "shared", "step", "video_features", "waiting",
     },
+    {"robustness"},
     {"evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
 )  # fmt: skip
 FILES = sorted([ROOT / "main.py", *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))])

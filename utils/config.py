@@ -223,7 +223,7 @@ def _add_flag(section: Any, field: dataclasses.Field, is_listed: bool) -> None:
         return
     if choices := choices_of(field):
         settings |= {"choices": choices}
-    elif typing.get_origin(kind) is tuple:
+    if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         settings |= {"nargs": "+"} if item is str else {"nargs": "*", "type": _number(item, meta)}
     elif kind in (int, float):

@@ -1,0 +1,157 @@
+"""``--mode eval --corrupt``: how far the scores of a checkpoint fall when its clips get worse.
+
+Every kind of corruption is applied at three strengths to the crops that the model sees, cut and resized already.
+Nothing is trained again. The same clip is always corrupted in the same way, so two checkpoints can be compared.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from analysis.intervals import add_intervals, groups_of
+from analysis.metrics import brackets
+from dataloader.annotation import Clip
+from dataloader.loader import Batch
+from engine.clip_predict import predict
+from engine.methods.base import ClipTask
+from engine.options import Config
+from engine.session import Session
+from utils.errors import UserError
+
+LEVELS = {  # kind → what each of the three strengths means
+    "noise": (8.0, 16.0, 32.0),  # standard deviation, of 255
+    "blur": (0.01, 0.02, 0.04),  # standard deviation, as a share of the width
+    "dark": (0.5, 0.25, 0.125),  # share of the light that is left
+    "occlusion": (0.25, 0.5, 0.75),  # side of a black square, as a share of the width
+    "frames": (0.5, 0.75, 0.9375),  # share of the frames that are lost: the frame before stands still instead
+    "no-face": (0.25, 0.5, 1.0),  # share of the frames whose face is black
+    "no-context": (0.25, 0.5, 1.0),  # share of the frames whose context is black
+}
+STREAM_OF = {"no-face": "face", "no-context": "context"}
+
+
+def kinds_of(config: Config) -> tuple[str, ...]:
+    """Return the corruptions that were asked for and that change something the model sees."""
+    streams, words = config.model.streams, config.results.corrupt
+    kinds = tuple(LEVELS) if "all" in words else tuple(dict.fromkeys(words))
+    unseen = [kind for kind in kinds if streams not in ("both", STREAM_OF.get(kind, streams))]
+    if unseen and "all" not in words:
+        raise UserError(f"--corrupt {unseen[0]}: this model sees the {streams} stream alone; leave {unseen[0]} out")
+    return tuple(kind for kind in kinds if kind not in unseen)
+
+
+def measure(
+    task: ClipTask, loader: Any, clips: list[Clip], metrics: dict[str, Any], config: Config, session: Session
+) -> dict[str, list[dict[str, Any]]]:
+    """Return {kind: UAR and WAR, with intervals, without corruption and at each strength}.
+
+    Every clip is decoded once, and corrupted in all ways after another.
+    """
+    kinds = kinds_of(config)
+    variants = [(kind, strength) for kind in kinds for strength in (1, 2, 3)]
+    ids, label, logits, _ = predict(task, Corrupted(loader, variants), config, session, "corrupted clips")
+    groups = groups_of([clip.id for clip in clips], [clip.person for clip in clips], config.results.ci)
+    results = {kind: [_row(0, None, metrics)] for kind in kinds}
+    for kind, strength in variants:
+        rows = [number for number, id in enumerate(ids) if id.startswith(_prefix(kind, strength))]
+        scores = task.score(logits[rows], label[rows])
+        if groups is not None:
+            scores = add_intervals(scores, label[rows], logits[rows].argmax(axis=1), groups)
+        results[kind].append(_row(strength, LEVELS[kind][strength - 1], scores))
+    return results
+
+
+def _row(strength: int, level: float | None, scores: dict[str, Any]) -> dict[str, Any]:
+    interval = (scores.get("intervals") or {}).get("uar")
+    return {"strength": strength, "level": level, "uar": scores["uar"], "war": scores["war"], "interval": interval}
+
+
+def _prefix(kind: str, strength: int) -> str:
+    return f"{kind} {strength}: "
+
+
+def write(
+    task: ClipTask, loader: Any, clips: list[Clip], metrics: dict[str, Any], config: Config, session: Session
+) -> dict[str, Any]:
+    """Measure, print the table, draw ``robustness.png``, and return what metrics.json says of it."""
+    results = measure(task, loader, clips, metrics, config, session)
+    if not session.group.is_main:
+        return {}
+    from analysis.plots import draw_robustness, save
+
+    save(draw_robustness(results, config.run.exper_name), session.log.folder / "robustness.png")
+    session.log.say(f"\n{table(results)}")
+    session.log.keep_metrics(metrics | {"robustness": results})
+    return {"robustness": results}
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Return UAR and its interval of each kind at each strength, a row for each kind."""
+    rows = []
+    for kind, values in results.items():
+        cells = [
+            f"{row['uar']:6.2f} {'' if row['interval'] is None else brackets(row['interval']):<14}" for row in values
+        ]
+        rows.append(f"{kind:<12}" + "  ".join(cells).rstrip())
+    head = f"{'UAR':<12}" + "  ".join(f"{name:<21}" for name in ("as it is", "mild", "medium", "strong"))
+    return "\n".join([head.rstrip(), *rows])
+
+
+class Corrupted:
+    """An evaluation's loader that gives every group of batches once for each kind and strength of corruption."""
+
+    def __init__(self, loader: Any, variants: list[tuple[str, int]]) -> None:
+        self.loader, self.variants = loader, variants
+
+    def __len__(self) -> int:
+        return len(self.loader) * len(self.variants)
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        for group in self.loader:
+            for kind, strength in self.variants:
+                yield [corrupt_batch(batch, kind, strength) for batch in group]
+
+
+def corrupt_batch(batch: Batch, kind: str, strength: int) -> Batch:
+    """Return a batch with its clips corrupted; their ids begin with the kind and the strength."""
+    streams = [name for name in ("face", "context") if name in batch and STREAM_OF.get(kind, name) == name]
+    changed = {stream: batch[stream].clone() for stream in streams}
+    for number, id in enumerate(batch["id"]):
+        for stream, clips in changed.items():
+            pixels = clips[number].numpy()  # a view: (T, 3, S, S) uint8
+            # The frames of both streams are lost together; all else is independent.
+            purpose = "both" if kind == "frames" else stream
+            rng = np.random.default_rng(zlib.crc32(f"{kind} {purpose} {id}".encode()))
+            pixels[:] = corrupt(pixels, kind, LEVELS[kind][strength - 1], rng)
+    return batch | changed | {"id": [_prefix(kind, strength) + id for id in batch["id"]]}
+
+
+def corrupt(pixels: np.ndarray, kind: str, level: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the frames (T, 3, S, S) uint8 of one stream of a clip, corrupted."""
+    T, S = pixels.shape[0], pixels.shape[-1]
+    if kind == "noise":
+        noise = rng.normal(0, level, pixels.shape)
+        return (pixels + noise).round().clip(0, 255).astype(np.uint8)
+    if kind == "blur":
+        planes = pixels.reshape(-1, S, S)
+        blurred = [cv2.GaussianBlur(plane, (0, 0), level * S, borderType=cv2.BORDER_REFLECT_101) for plane in planes]
+        return np.stack(blurred).reshape(pixels.shape)
+    if kind == "dark":
+        return (pixels * level).round().astype(np.uint8)
+    if kind == "occlusion":
+        side = round(level * S)
+        y, x = rng.integers(0, S - side + 1, 2)
+        pixels = pixels.copy()
+        pixels[..., y : y + side, x : x + side] = 0
+        return pixels
+    lost = rng.permutation(T)[: round(level * T)]
+    if kind == "frames":
+        kept = np.setdiff1d(np.arange(T), lost)
+        kept = kept if len(kept) else np.zeros(1, dtype=int)
+        return pixels[kept[np.searchsorted(kept, np.arange(T), side="right").clip(1) - 1]]
+    pixels = pixels.copy()
+    pixels[lost] = 0
+    return pixels
