@@ -3,19 +3,34 @@
 A folder may stand in place of a list: ``<class>/<clip>/<frames>``, or ``<class>/<image>`` where a clip is one image.
 """
 
+import math
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
 from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES, list_frames, numeric_key
 from dataloader.layouts import BadLabel, Line, labels_named, read_lines
-from dataloader.paths import VIDEOS, clip_key, clip_keys, find_clip_folder, find_file, resolve_path, slashes
-from utils.errors import OnFault, UserError, quote, raise_error, reason_of, shorten
+from dataloader.paths import (
+    VIDEOS,
+    clip_key,
+    clip_keys,
+    find_clip_folder,
+    find_file,
+    resolve_path,
+    slashes,
+    without_suffix,
+)
+from utils.errors import OnFault, UserError, about, quote, raise_error, reason_of, shorten
 from utils.json_files import read_json
+from utils.lazy import Lazy
 
+videos = Lazy("dataloader.video")  # most lists name folders of frames
+SPAN = "#t="  # between a video and the seconds of it that are a clip: video.mp4#t=12.5,20
 Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
@@ -39,6 +54,8 @@ class Clip:
     person: str | None = None  # None: the set does not state who is in a clip
     caption: str | None = None
     is_image: bool = False  # one file among others of its folder
+    is_video: bool = False  # ``folder`` is a video file; its frames have names as if they had been extracted
+    span: tuple[float, float] | None = None  # seconds of the video that are the clip
     where: str | None = field(default=None, compare=False)  # the file and line that name it
 
     def frame_path(self, index: int) -> Path:
@@ -46,8 +63,8 @@ class Clip:
 
     @property
     def paths(self) -> list[Path]:
-        """The file of every frame."""
-        return [self.folder / name for name in self.frames]
+        """The file of every frame, or the one file of all of them."""
+        return [self.folder] if self.is_video else [self.folder / name for name in self.frames]
 
 
 def read_annotation(
@@ -114,16 +131,61 @@ def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | Non
         if file is None:
             raise UserError(f"{clip.where}: no image {shorten(str(clip.folder))}; check the list and --root-dir")
         return replace(clip, folder=file.parent, frames=names or (file.name,))
-    folder = find_clip_folder(clip.id, root, below) or (clip.folder if names else None)
-    if folder is None:
-        video = find_file(clip.id, root, below) if clip.id.lower().endswith(VIDEOS) else None
-        if video is not None:  # the list names the video that the frames are to be taken from
-            raise UserError(f"{clip.where}: {video} is a video; extract its frames to {video.with_suffix('')}/ first")
-        raise UserError(f"{clip.where}: no folder {shorten(str(clip.folder))}; check the list and --root-dir")
-    names = names or list_frames(folder)
-    if not names:
-        raise UserError(f"{clip.where}: {folder} holds no image; restore its frames or leave the clip out")
-    return replace(clip, folder=folder, frames=names)
+    path, span = split_span(clip)
+    folder = None if span else find_clip_folder(path, root, below) or (clip.folder if names else None)
+    names = names or (list_frames(folder) if folder else ())
+    if names:
+        return replace(clip, folder=folder, frames=names)
+    video = find_video(path, folder, root, below)
+    if video is not None:
+        return of_video(clip, video, span)
+    if folder is not None:
+        raise UserError(f"{clip.where}: {folder} holds no image and no video; restore its frames or leave the clip out")
+    raise UserError(f"{clip.where}: no folder or video {shorten(str(clip.folder))}; check the list and --root-dir")
+
+
+def split_span(clip: Clip) -> tuple[str, tuple[float, float] | None]:
+    """Return the path of a clip, and the seconds of a video that ``#t=FROM,TO`` behind the path names."""
+    path, mark, text = clip.id.partition(SPAN)
+    if not mark:
+        return clip.id, None
+    try:
+        start, stop = map(float, text.split(","))
+    except ValueError:
+        start, stop = math.nan, math.nan
+    if not 0 <= start < stop < math.inf:
+        raise UserError(f"{clip.where}: expected `video{SPAN}FROM,TO` in seconds, got {quote(clip.id)}")
+    return path, (start, stop)
+
+
+def find_video(path: str, folder: Path | None, root: str | None, below: tuple[str, ...]) -> Path | None:
+    """Return the video that a list names, or that lies in the folder of a clip or beside it under the clip's name."""
+    if path.lower().endswith(VIDEOS):
+        video = find_file(path, root, below)
+        if video is not None:
+            return video
+    stems = [folder / folder.name, folder] if folder else []
+    found = (stem.with_name(stem.name + suffix) for stem in stems for suffix in VIDEOS)
+    candidate = next((video for video in found if video.is_file()), None)
+    if candidate is None and folder is None:
+        return next((video for suffix in VIDEOS if (video := find_file(path + suffix, root, below))), None)
+    return candidate
+
+
+def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
+    """Return a clip whose frames are those of a video, or of a part of it."""
+    with about(str(clip.where)):
+        count = videos.open_clip(video).count(span)
+    if not count:
+        part = f"from {span[0]:g} to {span[1]:g} s" if span else "at all"
+        raise UserError(f"{clip.where}: {video} has no frame {part}; correct the list or leave the clip out")
+    return replace(clip, folder=video, frames=frame_names(count), is_video=True, span=span)
+
+
+@lru_cache(maxsize=4096)
+def frame_names(count: int) -> tuple[str, ...]:
+    """Return the names that the frames of a video have once they are extracted: 00001.jpg is the first."""
+    return tuple(f"{number:05d}.jpg" for number in range(1, count + 1))
 
 
 def _label_of(line: Line, classes: Classes) -> int:
@@ -148,7 +210,7 @@ def require_same(clip: Clip, first: Clip) -> None:
     """Raise an error where two clips have one key, which would mix up their boxes, features and crops."""
     if clip is first:
         return
-    locations = {(each.folder.resolve(), each.frames) for each in (clip, first) if each.folder.is_dir()}
+    locations = {(each.folder.resolve(), each.frames, each.span) for each in (clip, first) if each.folder.exists()}
     if len(locations) > 1:
         raise UserError(f"{clip.where}: {clip.id} and {first.id} are two clips of one name, {clip.key}; rename one")
 
@@ -184,19 +246,21 @@ def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault =
         if classes.layout == "images":
             clips = (file for file in names if file.lower().endswith(SUFFIXES))
         else:
-            clips = _subfolders(folder / name, names, "expected a folder of frames for each clip", on_fault)
+            # A video whose frames were extracted to a folder of its name stands for no second clip.
+            videos_alone = [n for n in names if n.lower().endswith(VIDEOS) and without_suffix(n) not in names]
+            folders = [n for n in names if n not in videos_alone]
+            expected = "expected a video or a folder of frames for each clip"
+            clips = chain(_subfolders(folder / name, folders, expected, on_fault), videos_alone)
         for clip in clips:
             yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(prefix)}/{name}/{clip}"), labels)
 
 
 def _subfolders(folder: Path, names: list[str], expected: str, on_fault: OnFault) -> Iterator[str]:
-    """Yield the names that are folders; a video or an image among them is a fault, since it means another layout."""
+    """Yield the names that are folders; an image among them is a fault, since it means another layout."""
     for name in names:
         path = folder / name
         if path.is_dir():
             yield name
-        elif name.lower().endswith(VIDEOS):
-            on_fault(UserError(f"{path}: is a video, {expected}; extract its frames first"))
         elif name.lower().endswith(SUFFIXES):
             on_fault(UserError(f"{path}: is an image, {expected}"))
 

@@ -12,6 +12,9 @@ from dataloader.frames import SUFFIXES, BadFrame, header_size
 from dataloader.paths import clip_keys, resolve_path, slashes
 from utils.errors import OnFault, UserError, quote, raise_error
 from utils.json_files import collecting_paused, read_json
+from utils.lazy import Lazy
+
+videos = Lazy("dataloader.video")  # most clips are folders of frames
 
 MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
 MOST_OUTSIDE = 0.4  # of a box: detectors reach over the edge where a face or a body is cut off
@@ -156,7 +159,7 @@ def boxes_outside(clips: list[Clip], boxes: FaceBoxes) -> tuple[list[BoxOutside]
             continue
         box, name = max(with_box, key=lambda pair: (pair[0][2] + pair[0][3], pair[1]))
         try:
-            size = header_size(clip.folder / name)
+            size = videos.open_clip(clip.folder).size if clip.is_video else header_size(clip.folder / name)
         except BadFrame:  # reported where frames are read
             continue
         compared += 1

@@ -35,6 +35,9 @@ from dataloader.transforms import (
     draw_augmentation,
     to_square,
 )
+from utils.lazy import Lazy
+
+videos = Lazy("dataloader.video")  # most clips are folders of frames
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,12 @@ def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int,
     ``on_bad_frame="skip"`` the nearest readable frame takes the place of an unreadable one, cut by the latter's box.
     """
     face_boxes, body_box = boxes_of(clip, views)
+    wanted = sorted(set(indexes.tolist()))
+    if clip.is_video:
+        return read_video_crops(clip, wanted, face_boxes, body_box, views)
     crops: dict[int, dict[str, Crop]] = {}
     unreadable: list[int] = []
-    for index in sorted(set(indexes.tolist())):
+    for index in wanted:
         try:
             crops[index] = cut_frame(clip, index, face_boxes[index], body_box, views)
         except BadFrame:
@@ -126,6 +132,26 @@ def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int,
     return crops, len(unreadable)
 
 
+def read_video_crops(
+    clip: Clip, wanted: list[int], face_boxes: list[Box | None], body_box: Box | None, views: Views
+) -> tuple[dict[int, dict[str, Crop]], int]:
+    """Return the same of a clip that is a video, or a part of one: its frames are decoded in one pass."""
+    video, crops = videos.open_clip(clip.folder), {}
+    for index, frame in video.read(wanted, clip.span):
+        crops[index] = cut_pixels(frame, 1, None, face_boxes[index], body_box, views)
+    unreadable = [index for index in wanted if index not in crops]
+    if unreadable and (views.on_bad_frame == "error" or not crops):
+        raise BadFrame(
+            f"{clip.folder}: frame {unreadable[0] + 1} of {len(clip.frames)} cannot be decoded; replace the file or "
+            f"pass --on-bad-frame skip"
+        )
+    nearest = {index: min(crops, key=lambda readable, index=index: abs(readable - index)) for index in unreadable}
+    frames = dict(video.read(sorted({*nearest.values()}), clip.span)) if nearest else {}
+    for index, readable in nearest.items():
+        crops[index] = cut_pixels(frames[readable], 1, None, face_boxes[index], body_box, views)
+    return crops, len(unreadable)
+
+
 def cut_frame(clip: Clip, index: int, face_box: Box | None, body_box: Box | None, views: Views) -> dict[str, Crop]:
     """Return the crops of one frame by stream, both from one decoding.
 
@@ -136,6 +162,18 @@ def cut_frame(clip: Clip, index: int, face_box: Box | None, body_box: Box | None
     if size is not None:
         shrink = choose_shrink(*_areas(*size, face_box, body_box, views.streams), views.size)
     frame, shrink = decode_frame(path, shrink)
+    return cut_pixels(frame, shrink, size, face_box, body_box, views)
+
+
+def cut_pixels(
+    frame: np.ndarray,
+    shrink: int,
+    size: tuple[int, int] | None,
+    face_box: Box | None,
+    body_box: Box | None,
+    views: Views,
+) -> dict[str, Crop]:
+    """Return the crops of a decoded frame by stream. ``size``: of the whole frame, where it was shrunk."""
     width, height = size if shrink > 1 else (frame.shape[1], frame.shape[0])
     face, context = _areas(width, height, face_box, body_box, views.streams)
     crops = {}

@@ -124,7 +124,7 @@ class Pack:
             raise self.stale(f"{entry['replaced']} frames of {clip.key} could not be read; pass --on-bad-frame skip")
         if change := changed_frame(clip, entry):
             raise self.stale(change)
-        return clip.folder.is_dir()
+        return clip.folder.exists()
 
     def stale(self, reason: str) -> UserError:
         return UserError(f"--pack {self.folder}: {reason}; make the pack again, or leave out --pack")
@@ -281,15 +281,15 @@ def digest(value: Any) -> str:
 
 
 def stamps(clip: Clip) -> list[list[int]]:
-    """Return [size, time] of every frame file; [-1, -1] of a broken link, which is reported where it is read."""
+    """Return [size, time] of the file of every frame; [-1, -1] of a broken link, which is reported where it is read."""
     values = []
-    for index in range(len(clip.frames)):
+    for path in clip.paths:
         try:
-            stat = clip.frame_path(index).stat()
+            stat = path.stat()
             values.append([stat.st_size, stat.st_mtime_ns])
         except OSError:
             values.append([-1, -1])
-    return values
+    return values * len(clip.frames) if clip.is_video else values
 
 
 def changed_frame(clip: Clip, entry: dict[str, Any]) -> str | None:
@@ -297,9 +297,9 @@ def changed_frame(clip: Clip, entry: dict[str, Any]) -> str | None:
 
     None also where the frames are not on this disk. A copied set has other times: then the bytes decide.
     """
-    if not clip.folder.is_dir():
+    if not clip.folder.exists():
         return None
-    names = clip.frames if clip.is_image else list_frames(clip.folder)
+    names = clip.frames if clip.is_image or clip.is_video else list_frames(clip.folder)
     if list(names) != entry["frames"]:
         difference = min({*names} ^ {*entry["frames"]}, default="their order")
         return f"the frames of {clip.key} are others than those packed ({difference})"

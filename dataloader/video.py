@@ -1,11 +1,13 @@
 """Videos as frames with their true times, RGB and upright: a video file, a folder of frames, a picture, a camera."""
 
+import itertools
 import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ EXIF_TURNS = {
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # width and height change places
 FAULTS = (av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, RuntimeError)  # what PyAV raises of files
 Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and a function that returns the picture
+Span = tuple[float, float]  # seconds: from, and up to but without
 Turn = tuple[bool, tuple[int, ...]]  # whether rows become columns, and the axes that are flipped afterwards
 
 
@@ -116,8 +119,9 @@ def video_files(folder: Path) -> list[Path]:
 class FileVideo(Video):
     """A file that FFmpeg decodes: frames of variable rate at their own times, rotated as the file asks."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.stem
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        """``threads`` decode; 0 stands for one per core."""
+        self.path, self.name, self.threads = path, path.stem, threads
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
         if not path.is_file() or not path.stat().st_size:
@@ -131,6 +135,7 @@ class FileVideo(Video):
             frame = next(self._decode(container, stream, []), None)
         if frame is None:
             raise UserError(f"{path}: no frame of it can be decoded; is the file whole?")
+        self.first = frame.time  # seconds by the file's own clock; None where it has no times
         # The rotation is read from one frame only: PyAV ties a frame and its side data to each other, and frames
         # whose side data was read stay in memory until a full garbage collection.
         self._turn = display_turn(frame)
@@ -138,11 +143,61 @@ class FileVideo(Video):
         self._shape = size[::-1] if self._turn[0] else size
         self.height, self.width = self._shape
 
-    def _shots(self) -> Iterator[Shot]:
-        faults: list[str] = []
-        first, last, end = None, 0.0, 0.0
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return self.width, self.height
+
+    def count(self, span: Span | None = None) -> int:
+        """Return the number of frames, or of those in ``span``, by the file's index; nothing is decoded."""
         with self._open() as container:
-            for frame in self._decode(container, self._stream(container), faults):
+            stream = self._stream(container)
+            if span is None and stream.frames:
+                return stream.frames
+            try:
+                if span is None:
+                    return sum(packet.size > 0 for packet in container.demux(stream))
+                self._seek(container, stream, span[0])
+                times = (self._time_of(packet) for packet in container.demux(stream) if packet.size)
+                # Packets are in the order of decoding, in which a frame comes at most a second after later ones.
+                near = itertools.takewhile(lambda seconds: seconds < span[1] + MAX_BACK, times)
+                return sum(span[0] <= seconds < span[1] for seconds in near)
+            except FAULTS as error:
+                raise UserError(f"{self.path}: its frames cannot be counted ({_reason(error)}); is it whole?") from None
+
+    def read(self, indexes: Sequence[int], span: Span | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield number and picture of the frames ``indexes``, rising, counted from 0 at the start of ``span``.
+
+        The file is decoded once, from the last key frame before the span. Frames that cannot be decoded are left out.
+        """
+        wanted, number = {*indexes}, -1
+        for seconds, picture in self._shots(span[0] if span else 0.0):
+            if span is not None and seconds < span[0]:
+                continue
+            number += 1
+            if number in wanted:
+                yield number, picture()
+            if number >= indexes[-1]:
+                return
+
+    def _time_of(self, packet: Any) -> float:
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None or self.first is None:
+            raise UserError(f"{self.path}: has no times, so no part of it can be named; name the whole file")
+        return float(stamp * packet.time_base) - self.first
+
+    def _seek(self, container: Any, stream: Any, seconds: float) -> None:
+        """Go to the last key frame at ``seconds`` or before; a file without times is read from its start."""
+        if seconds > 0 and self.first is not None:
+            container.seek(int((self.first + seconds) / stream.time_base), stream=stream)
+
+    def _shots(self, start: float = 0.0) -> Iterator[Shot]:
+        faults: list[str] = []
+        first, last, end = self.first if start else None, 0.0, 0.0
+        with self._open() as container:
+            stream = self._stream(container)
+            self._seek(container, stream, start)
+            for frame in self._decode(container, stream, faults):
                 stamp = (first or 0.0) + end if frame.time is None else float(frame.time)
                 first = stamp if first is None else first
                 if not -MAX_BACK <= stamp - first - last <= MAX_AHEAD:  # joined parts, each with times of its own
@@ -172,6 +227,7 @@ class FileVideo(Video):
             kinds = "sound alone" if container.streams.audio else "no picture"
             raise UserError(f"{self.path}: has {kinds}, no video stream")
         streams[0].thread_type = "AUTO"
+        streams[0].codec_context.thread_count = self.threads
         return streams[0]
 
     def _decode(self, container: Any, stream: Any, faults: list[str]) -> Iterator[Any]:
@@ -206,6 +262,12 @@ class FileVideo(Video):
             raise UserError(f"{self.path}: a frame has colours that cannot be read ({_reason(error)})") from None
         pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels
         return np.ascontiguousarray(np.flip(pixels, flips)) if flips or is_transposed else pixels
+
+
+@lru_cache(maxsize=65536)
+def open_clip(path: Path) -> FileVideo:
+    """Return the video of a clip, which is decoded by one thread: several processes read clips at once."""
+    return FileVideo(path, threads=1)
 
 
 def duration_of(container: Any, stream: Any) -> float | None:

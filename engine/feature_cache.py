@@ -157,8 +157,9 @@ def cache_name(
     digest = hashlib.sha256(json.dumps(settings).encode())
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
-        times = [_modified(clip.frame_path(i)) for i in range(len(clip.frames))]
-        digest.update(json.dumps([str(clip.folder.resolve()), clip.frames, times, boxes.get(clip.key)]).encode())
+        times = [_modified(path) for path in clip.paths]
+        facts = [str(clip.folder.resolve()), clip.frames, times, boxes.get(clip.key)]
+        digest.update(json.dumps(facts + ([clip.span] if clip.span else [])).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
 
 

@@ -130,7 +130,7 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
         return  # what is read was decoded when the pack was made
     frames = tuple((clip.folder, clip.frames) for clip in clips)
     unreadable = remembered(
-        "frames", frames, lambda: find_unreadable([clip.folder / name for clip in clips for name in clip.frames])
+        "frames", frames, lambda: find_unreadable([path for clip in clips if not clip.is_video for path in clip.paths])
     )
     if unreadable and config.data.on_bad_frame == "error":
         count = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""

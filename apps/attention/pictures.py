@@ -19,6 +19,7 @@ from dataloader.annotation import Clip
 from dataloader.clips import Views, boxes_of, streams_of
 from dataloader.crops import Area, context_area, cut, face_area, letterbox_size
 from dataloader.frames import BadFrame, decode_frame
+from dataloader.video import open_clip
 from utils.files import atomic_write
 
 MAX_COLUMNS = 8  # frames on a sheet
@@ -138,6 +139,8 @@ def context_source(width: int, height: int, box: tuple | None, size: int) -> Squ
 
 def frame_size(clip: Clip, index: int) -> tuple[int, int]:
     """Return width and height of a frame or, where it cannot be read, of the nearest one that can."""
+    if clip.is_video:
+        return open_clip(clip.folder).size
     for candidate in sorted(range(len(clip.frames)), key=lambda number: abs(number - index)):
         try:
             with Image.open(clip.frame_path(candidate)) as image:
@@ -212,6 +215,8 @@ def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Pan
 
 def read_frame(clip: Clip, index: int) -> np.ndarray | None:
     """Return a frame, or None where it cannot be read; the data set has reported that before."""
+    if clip.is_video:
+        return next((frame for _, frame in open_clip(clip.folder).read([index], clip.span)), None)
     try:
         return decode_frame(clip.frame_path(index))[0].copy()
     except BadFrame:

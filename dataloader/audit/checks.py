@@ -180,7 +180,9 @@ def two_labels(splits: Splits, classes: Classes) -> list[Finding]:
 
 def differing_counts(clips: list[Clip], split: str | None = None) -> list[Finding]:
     """Return clips that have frames, but not as many as their list says."""
+    # Where a clip is a video, 0 stands for a number that the list's author did not know.
     stated = [clip for clip in clips if clip.frames and clip.listed_frames is not None]
+    stated = [clip for clip in stated if clip.listed_frames or not clip.is_video]
     differing = [clip for clip in stated if clip.listed_frames != len(clip.frames)]
     fewer = sum(clip.listed_frames > len(clip.frames) for clip in differing)
     prefix = f"{split}: " if split else ""

@@ -29,7 +29,10 @@ from dataloader.classes import Classes
 from dataloader.frames import BadFrame, begins_like_an_image, decode_frame, jpeg_size
 from utils.errors import UserError, reason_of
 from utils.files import open_regular
+from utils.lazy import Lazy
 from utils.runlog import progress_bar
+
+videos = Lazy("dataloader.video")  # most clips are folders of frames
 
 TINY = 16  # pixels: no face shows in less
 ENOUGH_BOXES = 0.9  # of the frames of a class
@@ -57,19 +60,19 @@ class Contents:
     """What the frames of clips hold; each clip is read once, however many lists and folds name it."""
 
     def __init__(self) -> None:
-        self.by_first_frame: dict[Path, ClipContent] = {}
+        self.by_clip: dict[tuple, ClipContent] = {}
 
     def __getitem__(self, clip: Clip) -> ClipContent:
-        return self.by_first_frame.get(clip.frame_path(0), ClipContent()) if clip.frames else ClipContent()
+        return self.by_clip.get(_identity(clip), ClipContent()) if clip.frames else ClipContent()
 
     def read(self, clips: Iterable[Clip], workers: int | None, quick: bool) -> None:
         """Read every clip that was not read before, in threads: reading, hashing and decoding run side by side."""
-        unread = {clip.frame_path(0): clip for clip in clips if clip.frames}
-        unread = {path: clip for path, clip in unread.items() if path not in self.by_first_frame}
+        unread = {_identity(clip): clip for clip in clips if clip.frames}
+        unread = {key: clip for key, clip in unread.items() if key not in self.by_clip}
         pool = ThreadPoolExecutor(max(min(4, os.cpu_count() or 1) if workers is None else workers, 1))
         try:
             contents = pool.map(partial(read_content, quick=quick), unread.values())
-            self.by_first_frame.update(zip(unread, progress_bar(contents, len(unread), "audit"), strict=True))
+            self.by_clip.update(zip(unread, progress_bar(contents, len(unread), "audit"), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C no further clip is read
 
@@ -136,6 +139,8 @@ def first_gap(names: tuple[str, ...]) -> str | None:
 
 def read_content(clip: Clip, quick: bool) -> ClipContent:
     """Read every frame of a clip, and decode it; with ``quick`` look at its first bytes only."""
+    if clip.is_video:
+        return read_video(clip, quick)
     if quick:
         paths = (clip.folder / name for name in clip.frames)
         return ClipContent(bad=tuple(str(path) for path in paths if not begins_like_an_image(path)))
@@ -152,6 +157,23 @@ def read_content(clip: Clip, quick: bool) -> ClipContent:
         except BadFrame as error:
             bad.append(str(error).partition(": cannot be read")[0])
     return ClipContent(total.hexdigest() if is_complete else None, sizes, tuple(bad))
+
+
+def read_video(clip: Clip, quick: bool) -> ClipContent:
+    """Decode every frame of a clip that is a video; with ``quick`` its file was opened already, and that is all."""
+    if quick:
+        return ClipContent()
+    total, sizes = hashlib.blake2b(digest_size=16), Counter()
+    for _, frame in videos.open_clip(clip.folder).read(range(len(clip.frames)), clip.span):
+        total.update(frame)
+        sizes[frame.shape[1::-1]] += 1
+    lost = len(clip.frames) - sizes.total()
+    bad = (f"{clip.folder}: {lost} of {len(clip.frames)} frames cannot be decoded",) if lost else ()
+    return ClipContent(None if lost else total.hexdigest(), sizes, bad)
+
+
+def _identity(clip: Clip) -> tuple:
+    return clip.frame_path(0), clip.span
 
 
 def frame_size(path: Path) -> Size:

@@ -41,7 +41,7 @@ def test_a_clip_without_frames_is_named(root):
 
 @pytest.mark.parametrize(
     ("stray", "part"),
-    [("Fear/1.avi", "extract"), ("Fear/1.png", "folder of frames"), ("1.png", "like the classes")],
+    [("Fear/1.avi", "cannot be read as a video"), ("Fear/1.png", "folder of frames"), ("1.png", "like the classes")],
 )
 def test_media_where_no_clip_can_be_are_refused(root, stray, part):
     (root / "AFEW_Face/train" / stray).write_bytes(b"x")

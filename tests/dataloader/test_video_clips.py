@@ -1,0 +1,144 @@
+"""Clips that are videos, or parts of videos: the same pixels as frames extracted from them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader import pack
+from dataloader.annotation import read_annotation
+from dataloader.boxes import read_body_boxes, read_face_boxes
+from dataloader.classes import load_classes
+from dataloader.clips import ClipDataset, Views
+from dataloader.packed import Pack
+from tests.support.tools import FAST, error_of, run_main
+from utils.errors import UserError
+
+FPS, FRAMES = 10, 24
+KINDS = {"mp4": ("libx264", "mp4"), "avi": ("mpeg4", "avi"), "mkv": ("libx264", "matroska")}
+
+
+def picture(clip: int, frame: int) -> np.ndarray:
+    coarse = np.random.default_rng([clip, frame]).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_LINEAR)
+
+
+def write_video(path: Path, clip: int, frames: int = FRAMES) -> None:
+    codec, container = KINDS[path.suffix[1:]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=FPS, options={"g": "5"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(frames):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture(clip, number), format="rgb24")))
+        file.mux(stream.encode())
+
+
+def extract(video: Path, folder: Path, part: slice = slice(None)) -> None:
+    """Write the frames as PNGs under JPEGs' names, by a decoder loop of its own."""
+    folder.mkdir(parents=True)
+    with av.open(str(video)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)][part]
+    for number, frame in enumerate(frames, 1):
+        Image.fromarray(frame).save(folder / f"{number:05d}.jpg", "png")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def roots(request, tmp_path_factory):
+    """One set as videos, and once more as frames extracted from them; with lists and boxes for both."""
+    root = tmp_path_factory.mktemp(request.param)
+    lines, faces, bodies = [], {}, {}
+    for clip in range(10):
+        name, part = f"images/P{clip // 5:03d}/{clip:03d}", ""
+        write_video(root / "videos" / f"{name}.{request.param}", clip)
+        extract(root / "videos" / f"{name}.{request.param}", root / "frames" / name)
+        lines.append((f"{name}.{request.param}{part}", name, clip % 5 + 1))
+        faces[name] = {f"{n:05d}.jpg": [20 + n, 10, 70 + n, 60] for n in range(1, FRAMES + 1, 3)}
+        bodies[name] = [4.5, 3, 120, 90]
+    for kind, column in (("videos", 0), ("frames", 1)):
+        (root / kind / "list.txt").write_text("".join(f"{row[column]} {FRAMES} {row[2]}\n" for row in lines))
+        (root / kind / "face.json").write_text(json.dumps(faces))
+        (root / kind / "body.json").write_text(json.dumps(bodies))
+    return root / "videos", root / "frames"
+
+
+def flags(root: Path) -> list[str]:
+    boxes = ["--bounding-box-face", "face.json", "--bounding-box-body", "body.json"]
+    return ["--root-dir", str(root), "--train-annotation", "list.txt", "--test-annotation", "list.txt", *boxes]
+
+
+def test_training_and_answers_are_the_same_to_the_last_digit(roots, tmp_path):
+    words = [*FAST, "--epochs", "1", "--milestones", "--select-on", "last"]
+    runs = [run_main([*words, *flags(root)], tmp_path / root.name).ok() for root in roots]
+    answers = [[{k: v for k, v in row.items() if k != "clip"} for row in run.predictions] for run in runs]
+    assert answers[0] == answers[1] and len(answers[0]) == 10
+    histories = [[{k: v for k, v in row.items() if "second" not in k} for row in run.history] for run in runs]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0.0, 0.7), (0.65, 1.3), (1.0, 99.0)])
+def test_a_part_of_a_video_is_a_clip(roots, tmp_path, start, stop):
+    (tmp_path / "list.txt").write_text(
+        f"images/P000/003{next(roots[0].glob('images/*/003.*')).suffix}#t={start},{stop} 0 1"
+    )
+    (clip,) = read_annotation(str(tmp_path / "list.txt"), str(roots[0]), load_classes("RAER"))
+    numbers = [n for n in range(FRAMES) if start <= n / FPS < stop]
+    assert len(clip.frames) == len(numbers)
+    whole, folder = roots[1] / "images/P000/003", tmp_path / "part"
+    folder.mkdir()
+    for number, source in enumerate(numbers, 1):
+        shutil.copy(whole / f"{source + 1:05d}.jpg", folder / f"{number:05d}.jpg")
+    (tmp_path / "frames.txt").write_text(f"{folder} 0 1")
+    (frames,) = read_annotation(str(tmp_path / "frames.txt"), None, load_classes("RAER"))
+    views = Views(segments=4, size=64)
+    expected, item = (ClipDataset([each], views)[0, 0, 0] for each in (frames, clip))
+    assert all(np.array_equal(item[stream], expected[stream]) for stream in ("face", "context"))
+
+
+def test_a_pack_of_videos_holds_the_same_crops_and_notices_another_file(roots, tmp_path):
+    crops = []
+    for root in roots:
+        assert (
+            pack.main(["--out", str(tmp_path / root.name), "--format", "raw", "--image-size", "64", *flags(root)]) == 0
+        )
+        crops.append((tmp_path / root.name / "crops-000.bin").read_bytes())
+    assert crops[0] == crops[1]
+    copied = shutil.copytree(roots[0], tmp_path / "copy")
+    clips = read_annotation("list.txt", str(copied), load_classes("RAER"))
+    boxes = read_face_boxes("face.json", str(copied)), read_body_boxes("body.json", str(copied))
+    packed = Pack(str(tmp_path / "videos"))
+    views = Views(size=64, face_boxes=boxes[0], body_boxes=boxes[1])
+    assert packed.check(clips, views) == 0
+    write_video(clips[0].folder, 77)
+    with pytest.raises(UserError, match="changed since"):
+        packed.check(clips, views)
+
+
+def test_the_audit_decodes_videos(roots, tmp_path):
+    command = [sys.executable, "-m", "dataloader.audit", *flags(roots[0])]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0 and "cannot" not in run.stdout, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("images/P000/003.{kind}#t=2.5,2 1 1", "list.txt, line 1: expected `video#t=FROM,TO` in seconds"),
+        ("images/P000/003.{kind}#t=50,60 1 1", "has no frame from 50 to 60 s"),
+        ("images/P000/empty.{kind} 1 1", "list.txt, line 1: "),
+        ("images/P000/gone.{kind} 1 1", "no folder or video"),
+    ],
+)
+def test_a_line_at_fault_is_named(roots, tmp_path, line, part, capsys):
+    kind = next(roots[0].glob("images/*/003.*")).suffix[1:]
+    root = shutil.copytree(roots[0], tmp_path / "set")
+    (root / f"images/P000/empty.{kind}").touch()
+    (root / "list.txt").write_text(line.format(kind=kind))
+    assert part in error_of([*FAST, *flags(root), "--output-dir", str(tmp_path / "run")], capsys)
