@@ -121,6 +121,16 @@ def test_a_pack_of_videos_holds_the_same_crops_and_notices_another_file(roots, t
         packed.check(clips, views)
 
 
+def test_daisees_own_folders_and_label_file_are_read(tmp_path):
+    """Its videos lie in a folder of their own name, in a folder of the person, in a folder of the split."""
+    write_video(tmp_path / "DAiSEE/DataSet/Test/110001/1100011002/1100011002.avi", 0, frames=7)
+    labels = tmp_path / "DAiSEE/Labels/TestLabels.csv"
+    labels.parent.mkdir()
+    labels.write_bytes(b"ClipID,Boredom,Engagement,Confusion,Frustration \r\n1100011002.avi,0,2,0,1\r\n")
+    (clip,) = read_annotation("DAiSEE/Labels/TestLabels.csv", str(tmp_path), load_classes("DAiSEE"))
+    assert (clip.is_video, len(clip.frames), clip.label, clip.person) == (True, 7, 2, "110001")
+
+
 def test_the_audit_decodes_videos(roots, tmp_path):
     command = [sys.executable, "-m", "dataloader.audit", *flags(roots[0])]
     run = subprocess.run(command, capture_output=True, text=True)
