@@ -19,11 +19,10 @@ from dataloader.frames import hash_files
 from dataloader.loader import Loader
 from dataloader.sequences import VideoFrames, stand_ins
 from engine.checkpoints import open_checkpoint
-from engine.feature_cache import LAYOUT, encode_pictures
+from engine.feature_cache import LAYOUT, encode_pictures, hash_tower
 from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
-from utils.checkpoint import hash_tensors
 from utils.checksum import checksum
 from utils.command import writing_to
 from utils.distributed import is_launched
