@@ -76,6 +76,8 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
         lines += method.describe(rebuild(content, opened.config), opened.config, content)
     else:
         lines.append(describe_towers(opened.shape))
+        stored = opened.shape.as_dict()
+        lines += [f"setting     {name} {stored[name]}, stored" for name in opened.shape.settings if name in stored]
     numbers = sum(tensor.numel() for tensor in content["model"].values())
     lines += [
         f"tensors     {len(content['model'])}, {numbers / 1e6:.2f} M numbers",
