@@ -18,7 +18,7 @@ from apps.predict.runners import INSTALL, ModelInfo, import_runtime, open_sessio
 from apps.predict.torch_runner import TorchRunner, open_runner
 from engine.checkpoints import open_checkpoint
 from engine.checks import idle_flags
-from engine.device import to_pixels
+from engine.device import statistics_of, to_pixels
 from engine.options import Config
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
@@ -41,7 +41,7 @@ class Exportable(nn.Module):
 
     def forward(self, *streams: Tensor) -> Tensor:
         pixels = {
-            view: to_pixels(squares, self.info.normalize)
+            view: to_pixels(squares, self.info.normalize, statistics_of(self.model))
             for view, squares in zip(self.info.views, streams, strict=True)
         }
         return self.model(pixels.get("face"), pixels.get("context"), self.texts).logits

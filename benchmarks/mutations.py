@@ -190,7 +190,7 @@ class ValidInputs:
         )
         config = make_config({"clip_path": "random", "image_size": 64, "num_segments": 2})
         model, shape = build_model(config, self.classes)
-        self.clip = load_clip("random").openai_state()
+        self.clip = {name: value.half() for name, value in load_clip("random").openai_state().items()}
         self.content = {
             "format": 1,
             "family": "clip-caer",

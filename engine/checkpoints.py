@@ -47,7 +47,7 @@ class StoredContent(TypedDict):
     epoch: Annotated[int, Range(0, 10**6)]
     selected_on: str
     best: NotRequired[dict[str, AnyNumber]]
-    clip_shape: NotRequired[dict[str, Annotated[int, Range(0, 10**5)]]]
+    clip_shape: NotRequired[dict[str, Annotated[int, Range(0, 10**5)] | str | list[float]]]
     trained_on: NotRequired[str]
     face_width: NotRequired[Annotated[float, Range(1e-3, 1e5)]]
     unnamed: NotRequired[str]
@@ -141,7 +141,8 @@ def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape
         stored = ClipShape(**content["clip_shape"]) if content.get("clip_shape") else None
         if "left_out" in content and stored is not None:
             return stored
-        shape = shape_of(state, "image_encoder.", "text_encoder.")
+        settings = {} if stored is None else stored.settings
+        shape = shape_of(state, "image_encoder.", "text_encoder.", **settings)
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint holds no image tower ({first_line(error)})") from None
     for name, size in ({} if stored is None else stored.as_dict()).items():
@@ -230,7 +231,9 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
     hashes = content.get("left_out")
     if not hashes:
         return {}
-    clip, state = load_clip(config.model.clip_path, stored_config(content).run.seed), {}
+    stored, options = stored_config(content), config.model
+    clip = load_clip(options.clip_path, stored.run.seed, options.clip_activation, options.clip_head_width)
+    state: dict[str, Tensor] = {}
     parts = {
         "image_encoder": {f"image_encoder.{name}": value for name, value in clip.visual.state_dict().items()},
         "text_encoder": {f"text_encoder.{name}": value for name, value in clip.text.state_dict().items()},

@@ -16,7 +16,7 @@ from analysis.results import Predictions, write_results
 from dataloader.annotation import Clip
 from dataloader.clips import Views
 from dataloader.loader import Batch
-from engine.device import join_batches, tensors_of, to_device
+from engine.device import join_batches, statistics_of, tensors_of, to_device
 from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session
@@ -114,8 +114,9 @@ def passes(task: ClipTask, batches: list[Batch], config: Config, session: Sessio
 def one_pass(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> Tensor:
     """Return logits (B, C) of all clips in ``batches`` from one pass."""
     batch_on_device = join_batches(batches, session.device)
+    pixels = to_device(batch_on_device, session.device, config.data.normalize, statistics_of(task.model))
     with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-        return task.predictions(task.forward(to_device(batch_on_device, session.device, config.data.normalize)))
+        return task.predictions(task.forward(pixels))
 
 
 def take(queue: deque[Batch], most_clips: int | None) -> list[Batch]:

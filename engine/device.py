@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dataloader.loader import DRAWS
 from dataloader.transforms import augment_squares
+from models.clip_towers import CLIP_MEAN, CLIP_STD
 from utils.errors import UserError
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of red, green, blue
+OPENAI_STATISTICS: Statistics = (CLIP_MEAN, CLIP_STD)
 
 
 def choose_device(device: str, gpu: str | None, rank: int | None = None) -> tuple[torch.device, str | None]:
@@ -115,8 +116,10 @@ class HostCopy:
         return self._value
 
 
-def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> dict[str, Any]:
-    """Return a batch on the device, its pixels as floats in [0, 1] or normalised as CLIP's.
+def to_device(
+    batch: dict[str, Any], device: torch.device, normalize: str, statistics: Statistics = OPENAI_STATISTICS
+) -> dict[str, Any]:
+    """Return a batch on the device, its pixels as floats in [0, 1] or normalised by the CLIP's ``statistics``.
 
     Pixels travel as uint8. They are augmented on the device where the batch says how.
     """
@@ -128,7 +131,7 @@ def to_device(batch: dict[str, Any], device: torch.device, normalize: str) -> di
             continue
         if draws:
             moved[view] = augment(moved[view], draws, stream)
-        moved[view] = to_pixels(moved[view], normalize)
+        moved[view] = to_pixels(moved[view], normalize, statistics)
     return moved
 
 
@@ -149,20 +152,25 @@ def augment(squares: Tensor, draws: dict[str, Tensor], stream: int) -> Tensor:
     return augment_squares(squares, sizes, **columns)
 
 
-def to_pixels(image: Tensor, normalize: str) -> Tensor:
-    """Return (..., 3, H, W) uint8 as float, in [0, 1] or normalised as CLIP's."""
+def statistics_of(model: nn.Module) -> Statistics:
+    """Return the pixel mean and deviation of a model, or of an image tower; OpenAI's where it has none."""
+    return getattr(getattr(model, "image_encoder", model), "statistics", OPENAI_STATISTICS)
+
+
+def to_pixels(image: Tensor, normalize: str, statistics: Statistics = OPENAI_STATISTICS) -> Tensor:
+    """Return (..., 3, H, W) uint8 as float, in [0, 1] or normalised by the CLIP's ``statistics``."""
     pixels = image.float() / 255
     if normalize == "none":
         return pixels
-    mean, std = clip_statistics(image.device)
+    mean, std = clip_statistics(image.device, statistics)
     return (pixels - mean) / std
 
 
 @lru_cache(maxsize=16)
-def clip_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return CLIP's mean and deviation (3, 1, 1) on a device. A copy in every step would wait for the GPU."""
+def clip_statistics(device: torch.device, statistics: Statistics = OPENAI_STATISTICS) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (3, 1, 1) on a device. A copy in every step would wait for the GPU."""
     with torch.inference_mode(False):
-        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in statistics)
     return mean, std
 
 

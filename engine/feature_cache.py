@@ -25,7 +25,7 @@ from dataloader.clips import EveryFrame, Views
 from dataloader.loader import Loader
 from dataloader.sources import open_source
 from dataloader.transforms import Augmentation, cached_variants
-from engine.device import join_batches, to_device, to_pixels
+from engine.device import join_batches, statistics_of, to_device, to_pixels
 from engine.methods import method_named
 from engine.options import Config
 from engine.run_checkpoints import hash_frames
@@ -49,8 +49,14 @@ def encode_pictures(encoder: nn.Module, pictures: Tensor, normalize: str, sessio
     """Return the features (N, D) float16 of pictures (N, 3, S, S) uint8, computed in the precision of the session."""
     with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
         chunks = (chunk.to(session.device, non_blocking=True) for chunk in pictures.split(CHUNK))
-        features = [encoder(to_pixels(chunk, normalize)) for chunk in chunks]
+        features = [encoder(to_pixels(chunk, normalize, statistics_of(encoder))) for chunk in chunks]
     return torch.cat(features).half().cpu().numpy()
+
+
+def hash_tower(tower: nn.Module) -> str:
+    """Return a hash of the tensors of an image tower, and of its settings where they are not OpenAI's."""
+    weights, settings = hash_tensors(tower.state_dict()), getattr(tower, "settings", {})
+    return weights if not settings else hashlib.sha256(json.dumps([weights, settings]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def cache_features(
     """
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
     augmentations = cached_variants(variants, config.data.max_angle, config.data.flip)
-    root, weights = Path(config.data.cache_dir), hash_tensors(encoder.state_dict())
+    root, weights = Path(config.data.cache_dir), hash_tower(encoder)
     folders = {
         stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize, session.amp)
         for stream in STREAMS
@@ -274,7 +280,7 @@ def final_loader(
 
 def evaluation_key(model: nn.Module, clips: list[Clip], views: Views, config: Config, session: Session) -> str:
     """Return a text of all that the features of the batches depend on."""
-    weights = hash_tensors(model.image_encoder.state_dict())
+    weights = hash_tower(model.image_encoder)
     streams = [cache_name(weights, clips, views, stream, [], config.data.normalize) for stream in STREAMS]
     sampling = {f.name: str(getattr(views, f.name)) for f in fields(views) if not f.name.endswith("_boxes")}
     batches = [config.optim.batch_size, config.optim.eval_batch_size, str(session.amp), [clip.id for clip in clips]]
@@ -287,7 +293,8 @@ def encoded_batches(loader: Any, model: nn.Module, config: Config, session: Sess
     groups = []
     model.eval()
     for group in progress_bar(loader, len(loader), "test frames"):
-        pixels = to_device(join_batches(group, session.device), session.device, config.data.normalize)
+        joined = join_batches(group, session.device)
+        pixels = to_device(joined, session.device, config.data.normalize, statistics_of(model))
         with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
             face, context = model.encode_frames(pixels.get("face"), pixels.get("context"))
         batch = {

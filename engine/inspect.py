@@ -7,7 +7,8 @@ from typing import Any
 from analysis.calibration import RAW, stored_calibration
 from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild
 from engine.options import Config, options_by_name, value_of
-from models.clip_backbone import clip_from_state
+from models.clip_backbone import clip_from_content
+from models.clip_files import files_of, is_clip, recognise
 from models.clip_towers import ClipShape
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of, written
@@ -20,10 +21,18 @@ CONVERTED = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration"
 def inspect(config: Config, flags: dict[str, Any]) -> None:
     """Print the method, sizes, classes, texts, keys and options of a checkpoint, or the sizes of a CLIP file."""
     path = Path(config.run.files[0])
-    content = read_checkpoint(path)
-    if "visual.conv1.weight" in content:
-        clip = clip_from_state(content, str(path))
-        print(f"{path}\nfamily      CLIP alone: for --clip-path\n{describe_towers(clip.shape)}")
+    config_file, weights = files_of(path, str(path)) if path.is_dir() else (None, path)
+    content = read_checkpoint(weights)
+    if config_file is not None or is_clip(content):
+        options = config.model
+        clip = recognise(content, str(path), weights, config_file, options.clip_activation, options.clip_head_width)
+        shape = clip_from_content(clip, str(path)).shape
+        lines = [str(path), f"family      CLIP alone ({clip.kind}): for --clip-path", describe_towers(shape)]
+        for name, value in shape.settings.items():
+            lines.append(
+                f"setting     {name} {value}, from {clip.origins.get(name, 'the usual values: nothing says otherwise')}"
+            )
+        print("\n".join(one_line(part) for line in lines for part in line.split("\n")))
         return
     opened = open_checkpoint(path, {"allow_partial": True} | flags)
     with about(path):
@@ -67,6 +76,8 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
         lines += method.describe(rebuild(content, opened.config), opened.config, content)
     else:
         lines.append(describe_towers(opened.shape))
+        stored = opened.shape.as_dict()
+        lines += [f"setting     {name} {stored[name]}, stored" for name in opened.shape.settings if name in stored]
     numbers = sum(tensor.numel() for tensor in content["model"].values())
     lines += [
         f"tensors     {len(content['model'])}, {numbers / 1e6:.2f} M numbers",

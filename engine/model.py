@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ LAYOUTS = {  # sizes that tensors share: a letter stands for the same number eve
 State = Mapping[str, Tensor]
 
 
-def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, int]]:
+def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, Any]]:
     """Return the model that training starts from, with its frozen parts frozen, and the sizes of its CLIP."""
     method, clip = method_named(config.model.model), load_fitting_clip(config)
     with torch.random.fork_rng(devices=[]):
@@ -42,7 +43,8 @@ def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, 
 
 def load_fitting_clip(config: Config) -> Clip:
     """Return the CLIP of ``--clip-path``, which must read pictures of ``--image-size``."""
-    clip = load_clip(config.model.clip_path, config.run.seed)
+    options = config.model
+    clip = load_clip(options.clip_path, config.run.seed, options.clip_activation, options.clip_head_width)
     if clip.shape.image_size != config.data.image_size:
         raise UserError(
             f"--image-size {config.data.image_size} does not fit --clip-path {config.model.clip_path}, "

@@ -314,8 +314,17 @@ class ModelOptions:
     )
     clip_path: str = pixel_option(
         "ViT-B/32",
-        "An OpenAI name, or a file: OpenAI archive, state dict, safetensors; `random` for a tiny untrained CLIP.",
+        "An OpenAI name, a file or folder of OpenAI, open_clip, Hugging Face or FaRL, `open_clip:MODEL:TAG`, "
+        "`hf-hub:ORG/NAME`; `random` for a tiny untrained CLIP.",
         modes=(*MODELS, "cache"), free=True, common=True
+    )
+    clip_activation: Literal["quick-gelu", "gelu"] | None = pixel_option(
+        None, "Activation of a CLIP whose file and config do not tell it.",
+        modes=(*MODELS, "cache", "inspect"), free=True
+    )
+    clip_head_width: int | None = pixel_option(
+        None, "Width of the heads of the image tower, where file and config do not tell it (80 for ViT-H/14).",
+        modes=(*MODELS, "cache", "inspect"), free=True, minimum=1, maximum=1024
     )
     text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = clip_option(
         "class_descriptor", "Which class texts the prompts are built on.",

@@ -78,7 +78,7 @@ class Resumable(TypedDict):
     left_out: dict[str, str]
     train_list: str
     best: dict[str, AnyNumber]
-    clip_shape: dict[str, int]
+    clip_shape: dict[str, Any]
 
 
 @dataclass
@@ -124,7 +124,7 @@ def folder_state(folder: Path) -> FolderState:
 
 
 def checkpoint_facts(
-    config: Config, classes: Sequence[str], label_base: int, selected_on: str, shape: dict[str, int]
+    config: Config, classes: Sequence[str], label_base: int, selected_on: str, shape: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what every checkpoint says besides its tensors and its epoch."""
     return {

@@ -55,8 +55,9 @@ def contents_of(config: Config) -> dict[str, str | None]:
         "dataset": hash_path(str(ANNOTATION / data.dataset / "classes.json")),
         "class_texts": hash_path(data.class_texts),
         "pack": hash_path(f"{data.pack}/index.json") if data.pack else None,
-        "clip_path": hash_path(clip) if Path(clip).is_file() else clip,
+        "clip_path": hash_path(clip) if Path(clip).exists() else clip,
         "init_from": hash_path(config.model.init_from),
+        **{name: value for name in ("clip_activation", "clip_head_width") if (value := getattr(config.model, name))},
     }
 
 

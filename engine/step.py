@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.device import to_device
+from engine.device import statistics_of, to_device
 from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, parameter_groups, prepare_towers, step_scaled
 from engine.options import Config
@@ -31,6 +31,7 @@ class TrainingStep:
         """``amp``: the type of mixed precision, None for float32."""
         self.task, self.device, self.amp = task, device, amp
         self.normalize, self.grad_clip = config.data.normalize, config.optim.grad_clip
+        self.statistics = statistics_of(task.model)
         task.group = group
         prepare_towers(task.model, config.optim, amp)
         self.groups = parameter_groups(task.model, config.optim)
@@ -47,7 +48,7 @@ class TrainingStep:
 
         Gradients are the mean over ``window`` steps; the last one of them ``updates`` the weights.
         """
-        batch = to_device(batch, self.device, self.normalize)
+        batch = to_device(batch, self.device, self.normalize, self.statistics)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             out = self.task.forward(batch)  # the one forward of this step
         losses = self.task.losses(out, batch, epoch)  # parameters and weighted, in full precision

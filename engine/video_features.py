@@ -19,11 +19,10 @@ from dataloader.frames import hash_files
 from dataloader.loader import Loader
 from dataloader.sequences import VideoFrames, stand_ins
 from engine.checkpoints import open_checkpoint
-from engine.feature_cache import LAYOUT, encode_pictures
+from engine.feature_cache import LAYOUT, encode_pictures, hash_tower
 from engine.options import Config
 from engine.session import Session, open_session
 from models.clip_backbone import load_clip
-from utils.checkpoint import hash_tensors
 from utils.checksum import checksum
 from utils.command import writing_to
 from utils.distributed import is_launched
@@ -60,7 +59,7 @@ class FrameEncoder:
     @property
     def key(self) -> str:
         """A hash of everything that its features depend on besides the frames."""
-        settings = json.dumps([LAYOUT, hash_tensors(self.tower.state_dict()), self.size, self.normalize])
+        settings = json.dumps([LAYOUT, hash_tower(self.tower), self.size, self.normalize])
         return hashlib.sha256(settings.encode()).hexdigest()[:20]
 
 
@@ -106,7 +105,8 @@ def _cache_videos(
 def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
     """Return the image tower of ``--eval-checkpoint``, else of ``--clip-path``."""
     if config.run.eval_checkpoint is None:
-        clip = load_clip(config.model.clip_path, config.run.seed)
+        options = config.model
+        clip = load_clip(options.clip_path, config.run.seed, options.clip_activation, options.clip_head_width)
         return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
     path = Path(config.run.eval_checkpoint)
     checkpoint = open_checkpoint(path, flags)

@@ -14,6 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.clip_files import (
+    HUB,
+    HUGGING_FACE_CONFIG,
+    HUGGING_FACE_WEIGHTS,
+    OPEN_CLIP,
+    OPEN_CLIP_CONFIG,
+    OPEN_CLIP_WEIGHTS,
+    PREPROCESSOR,
+    ClipContent,
+    read_clip,
+    recognise,
+    require_config_sizes,
+)
 from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, UninitialisedWeights, fixed_seed, shape_of
 from utils.archive import read_archive, write_safetensors
 from utils.errors import UserError, closest, first_line
@@ -23,35 +36,47 @@ RANDOM_SHAPE = ClipShape(64, 64, 16, 64, 2, 64, 2)
 _libraries: list[torch.library.Library] = []
 
 
-def load_clip(name: str, seed: int = 0) -> Clip:
-    """Return the CLIP of an OpenAI name or a local file, or a ``random`` one, which alone depends on ``seed``."""
+def load_clip(name: str, seed: int = 0, activation: str | None = None, head_width: int | None = None) -> Clip:
+    """Return the CLIP of a name, a file or a folder, or a ``random`` one, which alone depends on ``seed``.
+
+    ``activation`` and ``head_width``: --clip-activation and --clip-head-width, for files that do not tell them.
+    """
     if name == RANDOM:
         with fixed_seed(seed):
             return Clip(RANDOM_SHAPE)
-    return clip_from_state(read_archive(find_clip(name)), f"--clip-path {name}")
+    source = f"--clip-path {name}"
+    if name.startswith(OPEN_CLIP):
+        path, config = open_clip_file(name, source)
+        content = recognise(read_archive(path), source, None, config, activation, head_width)
+    else:
+        content = read_clip(find_clip(name), source, activation, head_width)
+    return clip_from_content(content, source)
 
 
-def clip_from_state(state: Any, source: str) -> Clip:
-    """Return the CLIP of an OpenAI archive, of a plain state dict, or of a safetensors file."""
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{source}: not a CLIP: expected a state dict of tensors")
+def clip_from_content(content: ClipContent, source: str) -> Clip:
+    """Return the CLIP of a recognised file."""
     try:
-        shape = shape_of(state)
+        shape = shape_of(content.state, **content.settings)
         if not shape.text_width:
             raise KeyError("ln_final.weight")
+        require_config_sizes(content, shape, source)
         with UninitialisedWeights():
             clip = Clip(shape)
-        clip.load_openai(state)
+        clip.load_openai(content.state)
+    except UserError:
+        raise
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
         raise UserError(f"{source}: not a CLIP with a ViT image tower ({first_line(error)})") from None
     return clip
 
 
 def find_clip(name: str) -> Path:
-    """Return the file of a CLIP; an OpenAI name is downloaded once to ~/.cache/clip."""
+    """Return the file or folder of a CLIP; an OpenAI name is downloaded once to ~/.cache/clip."""
     path = Path(name)
-    if path.is_file():
+    if path.exists():
         return path
+    if name.startswith(HUB):
+        return hub_folder(name)
     openai_clip = _import_clip()
     names = openai_clip.available_models()
     if name not in names:
@@ -66,6 +91,48 @@ def find_clip(name: str) -> Path:
         raise UserError(
             f"--clip-path {name}: cannot be downloaded ({first_line(error)}); name a local file instead"
         ) from None
+
+
+def hub_folder(name: str) -> Path:
+    """Return the folder of ``hf-hub:org/name`` in the cache of huggingface_hub, downloaded where it is not there."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise UserError(f"--clip-path {name}: needs huggingface_hub (pip install huggingface_hub)") from None
+    configs = [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR]
+    try:
+        folder = Path(snapshot_download(name.removeprefix(HUB), allow_patterns=configs))
+        weights = OPEN_CLIP_WEIGHTS if (folder / OPEN_CLIP_CONFIG).is_file() else HUGGING_FACE_WEIGHTS
+        return Path(snapshot_download(name.removeprefix(HUB), allow_patterns=[*configs, *weights]))
+    except Exception as error:  # of the network, the name or a gated model: huggingface_hub has a dozen kinds
+        raise UserError(
+            f"--clip-path {name}: cannot be downloaded ({first_line(error)}); name a local folder instead"
+        ) from None
+
+
+def open_clip_file(name: str, source: str) -> tuple[Path, dict[str, Any]]:
+    """Return the downloaded weights of ``open_clip:MODEL:TAG`` and the config of its model."""
+    import_torchvision()
+    try:
+        import open_clip
+    except ImportError:
+        raise UserError(f"{source}: needs open_clip_torch (pip install open_clip_torch)") from None
+    model, _, tag = name.removeprefix(OPEN_CLIP).partition(":")
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise UserError(f"{source}: open_clip has no model {model!r}{closest(model, open_clip.list_models())}")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        raise UserError(f"{source}: {model} has no weights {tag!r} (tags: {', '.join(tags) or 'none'})")
+    pretrained = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if pretrained.get("quick_gelu"):  # open_clip leaves this to the user's choice of the model's name
+        config = config | {"quick_gelu": True}
+    try:
+        path = open_clip.pretrained.download_pretrained(pretrained)
+    except Exception as error:  # of the network, or of huggingface_hub
+        raise UserError(f"{source}: cannot be downloaded ({first_line(error)}); name a local file instead") from None
+    pixels = {key: pretrained[key] for key in ("mean", "std") if key in pretrained}
+    return Path(path), {"model_cfg": config, "preprocess_cfg": pixels}
 
 
 def save_clip(clip: Clip, path: Path) -> None:

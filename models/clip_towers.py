@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -15,12 +15,15 @@ from torch.utils.checkpoint import checkpoint
 TEXT_LENGTH = 77
 VOCABULARY = 49408
 HEAD_WIDTH = 64
+ACTIVATIONS = ("quick-gelu", "gelu")
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of OpenAI's pixels, red, green, blue
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 TEXT_PREFIXES = ("transformer.", "ln_final.", "positional_embedding", "text_projection")
 
 
 @dataclass(frozen=True)
 class ClipShape:
-    """Every size of a CLIP; the defaults are ViT-B/32."""
+    """Every size of a CLIP and what its tensors do not tell; the defaults are OpenAI's ViT-B/32."""
 
     embed_dim: int = 512
     image_size: int = 224
@@ -29,13 +32,47 @@ class ClipShape:
     image_layers: int = 12
     text_width: int = 512
     text_layers: int = 12
+    activation: str = "quick-gelu"
+    image_head: int = HEAD_WIDTH  # numbers in each attention head
+    text_head: int = HEAD_WIDTH
+    mean: tuple[float, ...] = CLIP_MEAN  # of the pixels under --normalize clip
+    deviation: tuple[float, ...] = CLIP_STD
 
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"the activation {str(self.activation)[:40]!r}; expected {' or '.join(ACTIVATIONS)}")
+        for name in ("mean", "deviation"):
+            values = tuple(float(value) for value in getattr(self, name))
+            if len(values) != 3 or (name == "deviation" and min(values) <= 0):
+                raise ValueError(f"{name} {values}; expected three numbers" + ", all above 0" * (name == "deviation"))
+            object.__setattr__(self, name, values)  # JSON has lists
+        for width, head in ((self.image_width, self.image_head), (self.text_width, self.text_head)):
+            if head < 1 or (width and head != HEAD_WIDTH and width % head):
+                raise ValueError(f"a tower of {width}, which cannot be cut into heads of {head}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sizes, and the settings that are not OpenAI's."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name not in SETTINGS or value != SETTINGS[name]}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the tensors do not tell."""
+        return {name: getattr(self, name) for name in SETTINGS}
 
 
-def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -> ClipShape:
-    """Return the sizes of a state dict whose towers have these prefixes; a text tower may be missing."""
+SETTINGS = {
+    field.name: field.default
+    for field in fields(ClipShape)
+    if field.name in ("activation", "image_head", "text_head", "mean", "deviation")
+}
+
+
+def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "", **settings: Any) -> ClipShape:
+    """Return the sizes of a state dict whose towers have these prefixes; a text tower may be missing.
+
+    ``settings``: what the tensors do not tell, where it is not OpenAI's.
+    """
     grid = round((state[f"{image}positional_embedding"].shape[0] - 1) ** 0.5)
     image_width, _, patch, _ = state[f"{image}conv1.weight"].shape
     has_text = f"{text}ln_final.weight" in state
@@ -53,6 +90,7 @@ def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "") -
         image_layers=count_blocks(state, f"{image}transformer.resblocks."),
         text_width=state[f"{text}ln_final.weight"].shape[0] if has_text else 0,
         text_layers=count_blocks(state, f"{text}transformer.resblocks.") if has_text else 0,
+        **settings,
     )
 
 
@@ -139,11 +177,12 @@ def pick(x: Tensor, token: Tensor | None) -> Tensor:
 class Block(nn.Module):
     """Pre-norm attention, then a pre-norm feed-forward of four times the width."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, head: int = HEAD_WIDTH, activation: str = "quick-gelu") -> None:
         super().__init__()
-        self.attn = Attention(width, width // HEAD_WIDTH)
+        self.attn = Attention(width, width // head)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": QuickGELU(), "c_proj": nn.Linear(4 * width, width)}
+        gelu = QuickGELU() if activation == "quick-gelu" else nn.GELU()
+        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": gelu, "c_proj": nn.Linear(4 * width, width)}
         self.mlp = nn.Sequential(OrderedDict(layers))
         for linear, std in (
             (self.attn.out_proj, (2 * depth * width) ** -0.5),
@@ -164,11 +203,13 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    def __init__(self, width: int, layers: int, causal: bool) -> None:
+    def __init__(
+        self, width: int, layers: int, causal: bool, head: int = HEAD_WIDTH, activation: str = "quick-gelu"
+    ) -> None:
         super().__init__()
         self.causal = causal
         self.checkpointing = False  # compute each block again in the backward pass instead of keeping its results
-        self.resblocks = nn.ModuleList(Block(width, layers) for _ in range(layers))
+        self.resblocks = nn.ModuleList(Block(width, layers, head, activation) for _ in range(layers))
 
     def forward(self, x: Tensor, token: Tensor | None = None) -> Tensor:
         """(B, L, W) → (B, W): the row of ``token`` (B,), or of the first token."""
@@ -193,7 +234,9 @@ class ImageTower(nn.Module):
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(patches + 1, width))
         self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.transformer = Transformer(width, shape.image_layers, causal=False)
+        self.transformer = Transformer(width, shape.image_layers, False, shape.image_head, shape.activation)
+        self.statistics = (shape.mean, shape.deviation)  # of the pixels it was trained on
+        self.settings = {name: value for name, value in shape.settings.items() if value != SETTINGS[name]}
         self.proj = nn.Parameter(scale * torch.randn(width, shape.embed_dim))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -223,7 +266,7 @@ class TextTower(nn.Module):
         super().__init__()
         width = shape.text_width
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(TEXT_LENGTH, width))
-        self.transformer = Transformer(width, shape.text_layers, causal=True)
+        self.transformer = Transformer(width, shape.text_layers, True, shape.text_head, shape.activation)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, shape.embed_dim))
 
@@ -260,6 +303,8 @@ class Clip(nn.Module):
         """Load a state dict under OpenAI's names, which has the text tower's tensors at its top level."""
         renamed = {}
         for key, value in state.items():
+            if key == "logit_scale":
+                value = value.reshape(())
             if key in ("input_resolution", "context_length", "vocab_size"):
                 continue
             is_text = key.startswith(TEXT_PREFIXES)

@@ -19,7 +19,7 @@ from dataloader.clips import ClipDataset, Views, indexes_of
 from dataloader.loader import collate
 from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
 from engine.data import make_views
-from engine.device import to_device
+from engine.device import statistics_of, to_device
 from engine.evaluate import require_read, stored_classes
 from engine.lists import read_splits, require_lists
 from engine.methods.base import ClipTask
@@ -50,7 +50,8 @@ def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
         temperature = opened.content.get("calibration", {}).get("temperature", 1.0)
         folder.mkdir(exist_ok=True)
         for clip, name in zip(clips, file_names(clips), strict=True):
-            batch = to_device(collate([ClipDataset([clip], views)[0, 0, 0]]), session.device, config.data.normalize)
+            batch = collate([ClipDataset([clip], views)[0, 0, 0]])
+            batch = to_device(batch, session.device, config.data.normalize, statistics_of(model))
             clip_label = clip.label if explain == "label" else label
             explanation = explain_clip(task, clip, batch, views, clip_label, temperature)
             save(draw_clip(explanation, views), folder / f"{name}.png")

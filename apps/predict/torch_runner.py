@@ -12,7 +12,7 @@ from torch import nn
 from apps.predict.runners import CLASSES, FRAMES, NUMBERS, ModelInfo
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS, TASKS
 from engine.checkpoints import Opened, doubtful_flags, open_checkpoint
-from engine.device import choose_amp, choose_device, to_pixels, use_device
+from engine.device import choose_amp, choose_device, statistics_of, to_pixels, use_device
 from engine.options import Config, SequenceOptions, group_of
 from engine.video_features import FrameEncoder, open_encoder
 from engine.zero_shot import caption_model, plain_clip
@@ -51,7 +51,7 @@ class TorchRunner:
         """(N, 3, S, S) uint8 → (N, D) float32, a bounded number of squares at a time."""
         with self.autocast():
             chunks = (chunk.to(self.device) for chunk in torch.from_numpy(squares).split(CHUNK))
-            pixels = (to_pixels(chunk, self.info.normalize) for chunk in chunks)
+            pixels = (to_pixels(chunk, self.info.normalize, statistics_of(self.encoder)) for chunk in chunks)
             features = torch.cat([self.encoder(chunk).float().cpu() for chunk in pixels])
         if self.info.kind == FRAMES:  # --mode cache stores features in half precision
             features = features.half().float()

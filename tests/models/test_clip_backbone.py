@@ -28,7 +28,8 @@ SHAPE = ClipShape(32, 32, 16, 64, 1, 64, 1)
 @pytest.fixture(scope="module")
 def state():
     torch.manual_seed(0)
-    return CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval().state_dict()
+    state = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval().state_dict()
+    return {key: value.half().float() for key, value in state.items()}  # exact in half precision
 
 
 def same(got: Clip, state) -> bool:
@@ -37,17 +38,29 @@ def same(got: Clip, state) -> bool:
 
 
 def write_torch(state, path):
-    torch.save(state, path)
+    torch.save(halved(state), path)
+
+
+def write_nested(state, path):
+    """FaRL's form."""
+    torch.save({"state_dict": halved(state)}, path)
+
+
+def halved(state):
+    return {key: value.half() for key, value in state.items()}
 
 
 def write_safetensors(state, path):
-    save_file({key: value.contiguous() for key, value in state.items()}, path)
+    save_file({key: value.contiguous() for key, value in halved(state).items()}, path)
 
 
 def write_archive(state, path):
     """OpenAI publishes TorchScript archives."""
     original = CLIP(32, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
     original.load_state_dict(state)
+    for name in ("input_resolution", "context_length", "vocab_size"):
+        original.__dict__.pop(name, None)
+        original.register_buffer(name, torch.tensor(5))
     archive = torch.jit.trace(original, (torch.rand(1, 3, 32, 32), openai_clip.tokenize(["a"])), check_trace=False)
     archive.save(str(path))
 
@@ -58,7 +71,7 @@ def write_with_sizes(state, path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("write", [write_torch, write_safetensors, write_archive, write_with_sizes])
+@pytest.mark.parametrize("write", [write_torch, write_nested, write_safetensors, write_archive, write_with_sizes])
 def test_every_kind_of_file_loads(tmp_path, state, write):
     path = tmp_path / ("a.safetensors" if write is write_safetensors else "a.pt")
     write(state, path)
