@@ -27,6 +27,8 @@ MINUTE = 60.0
 LANES = 6  # persons in the strip
 JPEG_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 PAPER, BAR, LANE, AXIS = (250,) * 3, (205,) * 3, (238,) * 3, (90,) * 3
+CAUTION = (255, 226, 150)
+Plate = tuple[int, int, int, int]  # left, top, right, bottom
 UNNAMED = "#969696"  # the colour of answers without a class
 QUIT_KEYS = {ord("q"), 27}  # 27: Escape
 Stretch = tuple[float, float, Colour]  # a coloured part of a lane of the strip: from and to in seconds
@@ -55,7 +57,10 @@ class Overlay:
         has_strip = bool(info.names) and not video.is_still
         self.legend = round(self.size * 1.6) if has_strip else 0
         strip = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
-        self.below = even(strip + self.legend) if has_strip else 0  # rows under the frame
+        self.caution = round(self.size * 1.6) if info.caution else 0
+        rows = strip + self.legend + self.caution
+        self.below = even(rows) if rows else 0  # rows under the frame: legend, caution, strip
+        self.has_strip, self.names_persons = has_strip, max_persons > 1
         self.colours = class_colours(info.names)
         self.waiting: deque[Step] = deque()  # frames whose answers are not known yet, compressed
         self.waiting_bytes, self.is_packed = 0, info.kind == FRAMES
@@ -110,18 +115,24 @@ class Overlay:
         pixels = cv2.imdecode(step.frame, cv2.IMREAD_GRAYSCALE) if self.is_packed else step.frame
         frame = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
         picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
-        current = self._current_rows(step.seconds)
+        current, plates = self._current_rows(step.seconds), []
         for person in step.persons:
             row = current.pop(person.id, None)
             text, share = ("", None) if row is None else (self._text(row), row.confidence)
-            draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size)
+            if text and self.names_persons:
+                text = f"{person.id}: {text}"
+            draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size, plates)
         # Of what belongs to no face box, an answer for a person is left out: the person is not there.
         faceless = [row for row in current.values() if row.values is None or row.person is None]
         if faceless:
             row = next((row for row in faceless if row.person is None), faceless[0])
             draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
-        if self.below:
-            draw_strip(picture, self.height + self.legend, self._lanes(), step.seconds, self.size)
+        if self.caution:
+            top = self.height + self.legend
+            fill(picture, 0, top, self.width, top + self.caution, CAUTION)
+            draw_line(picture, self.info.caution, top, self.size)
+        if self.has_strip:
+            draw_strip(picture, self.height + self.legend + self.caution, self._lanes(), step.seconds, self.size)
             draw_legend(picture, self.height, self.colours, self.size)
         if self.video is not None:
             self.video.add(step.seconds, picture)
@@ -182,24 +193,33 @@ def answer_text(row: Row, info: ModelInfo) -> str:
 
 
 def draw_person(
-    picture: np.ndarray, person: Person, scale: float, text: str, share: float | None, colour: Colour, size: int
+    picture: np.ndarray,
+    person: Person,
+    scale: float,
+    text: str,
+    share: float | None,
+    colour: Colour,
+    size: int,
+    plates: list[Plate],
 ) -> None:
-    """Draw the face box, thin where the face is not visible just now, and a plate with the answer and a bar for
-    ``share``: above the box, or below where there is no room. ``scale`` brings the box to the size of the picture."""
+    """Draw the face box, dashed where the face is not visible just now, and a plate with the answer and a bar for
+    ``share``. ``scale`` brings the box to the size of the picture; ``plates`` are those drawn so far."""
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = (int(round(v * scale)) for v in person.face)
-    thickness = max(size // 7, 2) if person.seen else 1
-    cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), thickness + 2)
-    cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
+    thickness = max(size // 7, 2)
+    if person.seen:
+        cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), thickness + 2)
+        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
+    else:
+        draw_dashes(picture, (x0, y0, x1, y1), colour, thickness, size)
     if not text:
         return
     pad, bar = size // 3, max(size // 3, 4)
     text_height, text_width, _ = text_mask(text, size).shape
     plate_width = max(text_width + 2 * pad + size, x1 - x0)
     plate_height = text_height + bar + 2 * pad
-    x = min(max(x0 - thickness // 2, 0), max(width - plate_width, 0))
-    above = y0 - plate_height - thickness
-    y = above if above >= 0 else min(y1 + thickness + 1, height - plate_height)
+    x, y = free_place((x0, y0, x1, y1), plate_width, plate_height, thickness, (width, height), plates)
+    plates.append((x, y, x + plate_width, y + plate_height))
     fill(picture, x, y, x + plate_width, y + plate_height, PAPER)
     fill(picture, x + pad, y + pad + size * 0.2, x + pad + size * 0.75, y + pad + size * 0.95, colour)
     put_text(picture, text, x + pad + size, y + pad // 2, size)
@@ -207,6 +227,41 @@ def draw_person(
     fill(picture, x + pad, bar_y, x + plate_width - pad, bar_y + bar, BAR)
     if share is not None:
         fill(picture, x + pad, bar_y, x + pad + (plate_width - 2 * pad) * share, bar_y + bar, colour)
+
+
+def free_place(
+    box: Plate, plate_width: int, plate_height: int, gap: int, size: tuple[int, int], plates: list[Plate]
+) -> tuple[int, int]:
+    """Return where a plate goes: above the box, below it, inside it, or the nearest place that no other plate has."""
+    x0, y0, _, y1 = box
+    x = min(max(x0 - gap // 2, 0), max(size[0] - plate_width, 0))
+    lowest = max(size[1] - plate_height, 0)
+    tops = [y0 - plate_height - gap, y1 + gap + 1, y1 - plate_height]
+    tops += sorted(range(0, lowest + 1, max(plate_height // 2, 1)), key=lambda top: abs(top - tops[0]))
+    for top in tops:
+        if 0 <= top <= lowest and not any(
+            x < right and left < x + plate_width and top < bottom and upper < top + plate_height
+            for left, upper, right, bottom in plates
+        ):
+            return x, top
+    return x, min(max(tops[0], 0), lowest)
+
+
+def draw_dashes(picture: np.ndarray, box: Plate, colour: Colour, thickness: int, size: int) -> None:
+    """Draw the outline of a box in dashes."""
+    x0, y0, x1, y1 = box
+    for start, stop in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
+        count = max(int(np.hypot(stop[0] - start[0], stop[1] - start[1]) / size), 1)
+        points = np.linspace(start, stop, 2 * count + 1).round().astype(int).tolist()
+        for first, second in zip(points[::2], points[1::2], strict=False):
+            cv2.line(picture, first, second, (255, 255, 255), thickness + 2)
+            cv2.line(picture, first, second, colour, thickness)
+
+
+def draw_line(picture: np.ndarray, text: str, y: int, size: int) -> None:
+    """Write a line as wide as the picture, in smaller letters where it would not fit."""
+    smaller = next((s for s in range(size, 7, -1) if text_mask(text, s).shape[1] <= picture.shape[1] - size), 7)
+    put_text(picture, text, size // 2, y + (size - smaller) // 2, smaller, INK)
 
 
 def draw_corner(picture: np.ndarray, text: str, colour: Colour, size: int) -> None:

@@ -45,12 +45,15 @@ class Lane:
             return self.sums / self.counts[:, None]
 
 
-def draw_timeline(folder: Path, info: ModelInfo) -> None:
-    """Write timeline.png from the timeline.csv beside it, so that long videos need no memory."""
+def draw_timeline(folder: Path, info: ModelInfo, is_still: bool = False) -> None:
+    """Write timeline.png from the timeline.csv beside it, so that long videos need no memory.
+
+    A picture has no time axis (``is_still``).
+    """
     from analysis.plots import save
 
     lanes, end = read_lanes(folder / "timeline.csv", info)
-    save(draw_lanes(lanes, end, info), folder / "timeline.png")
+    save(draw_lanes(lanes, end, info, is_still), folder / "timeline.png")
 
 
 def read_lanes(table: Path, info: ModelInfo) -> tuple[dict[str, Lane], float]:
@@ -78,7 +81,7 @@ def read_lanes(table: Path, info: ModelInfo) -> tuple[dict[str, Lane], float]:
     return lanes, end
 
 
-def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo) -> Any:
+def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo, is_still: bool = False) -> Any:
     """Return a figure of at most ``MAX_PERSONS`` persons, and of answers that belong to nobody in particular."""
     import matplotlib.pyplot as plt
 
@@ -112,11 +115,16 @@ def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo) -> Any:
             draw_units(next(panels), lane, end, units)
     time_axis = axes[-1, 0]
     time_axis.set_xlim(0, end or 1)
+    if info.caution:
+        figure.supxlabel(info.caution, fontsize=9, color="#7a4b00")
+    add_legend(figure, info, [lanes[person] for person in persons if person in lanes])
+    if is_still:
+        time_axis.set_xticks([])
+        return figure
     step = next((step for step in TICK_STEPS if end / step <= 12), TICK_STEPS[-1])
     time_axis.set_xticks(np.arange(0, end + 1e-6, step))
     time_axis.xaxis.set_major_formatter(lambda seconds, _: clock(seconds, end))
     time_axis.set_xlabel("time (minutes:seconds)" if end >= 120 else "time (s)")
-    add_legend(figure, info, [lanes[person] for person in persons if person in lanes])
     return figure
 
 

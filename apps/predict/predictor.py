@@ -117,7 +117,7 @@ class Predictor:
             timeline.interrupted, timeline.damaged = stop is not None and stop(), video.damaged
         timeline.took = time.perf_counter() - started
         if folder is not None:
-            draw_timeline(folder, self.info)
+            draw_timeline(folder, self.info, timeline.is_still)
         return timeline
 
     def follow(

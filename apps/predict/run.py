@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.predict.predictor import Predictor
+from apps.predict.runners import FRAMES
 from apps.predict.timeline import Timeline
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, resolve_face_model
 from dataloader.frames import list_frames
@@ -98,8 +99,10 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
     for person, counts in timeline.summary.predicted.items():
         total, classes = sum(counts.values()), counts.most_common(CLASSES_IN_LINE)
         classes.append(("the rest", total - sum(n for _, n in classes)))
-        shares = ", ".join(f"{name} {100 * n / total:.0f} %" for name, n in classes if n)
-        lines.append(f"person {person}: {shares or 'no answer'}")
+        counts_text = ", ".join(f"{name} in {n}" for name, n in classes if n)
+        windows = f" of {plural(total, 'frame' if timeline.info.kind == FRAMES else 'window')}"
+        answers = ", ".join(name for name, n in classes if n) if timeline.is_still else counts_text + windows
+        lines.append(f"person {person}: {answers if total else 'no answer'}")
     lines += timeline.summary.lines()
     if timeline.is_still:
         lines.append(f"answered in {timeline.took:.1f} s")

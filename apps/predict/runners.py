@@ -50,6 +50,12 @@ class ModelInfo:
     face_width: float | None = None  # median width in pixels of the training faces
 
     @property
+    def caution(self) -> str:
+        """What pictures of this model's answers must say; nothing where it was trained on pictures of people."""
+        is_simulated = "simulated" in (self.trained_on or "").lower()
+        return "trained on drawings: answers about real people mean nothing" if is_simulated else ""
+
+    @property
     def views(self) -> tuple[str, ...]:
         """Return the input streams in the order of the model's inputs."""
         return ("face", "context") if self.streams == "both" else (self.streams,)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from apps.drawing import VideoWriter, class_colours
-from apps.predict.overlay import MAX_WAITING, Overlay, Screen, row_line
+from apps.predict.overlay import MAX_WAITING, Overlay, Screen, free_place, row_line
 from apps.predict.predictor import Predictor
 from apps.predict.runners import FRAMES, ModelInfo
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE, Row, Step
@@ -113,3 +113,23 @@ def test_an_answer_as_a_line():
     assert row_line(Row(1.0, 5.0, None, NO_ONE)).endswith("no one")
     row = Row(1.0, 5.0, 2, CONTEXT_ONLY, (0.25, 0.75), predicted="bright", confidence=0.75)
     assert row_line(row).strip() == "1.0 to 5.0 s: person 2: bright 75 % (context only)"
+
+
+def test_no_two_plates_overlap_while_there_is_room():
+    rng, plates = np.random.default_rng(0), []
+    for _ in range(12):
+        x, y = rng.integers(0, 500), rng.integers(0, 300)
+        left, top = free_place((x, y, x + 60, y + 60), 150, 30, 2, (640, 400), plates)
+        assert 0 <= left <= 640 - 150 and 0 <= top <= 400 - 30
+        plates.append((left, top, left + 150, top + 30))
+    covered = np.zeros((400, 640), dtype=int)
+    for left, top, right, bottom in plates:
+        covered[top:bottom, left:right] += 1
+    assert covered.max() == 1
+
+
+def test_a_model_of_drawings_says_so_in_every_picture():
+    note = "Drawings of simulated students; they support no claim about people."
+    assert "drawings" in ModelInfo("clip-caer", "m.pt", trained_on=note).caution
+    assert ModelInfo("clip-caer", "m.pt", trained_on="Students of one school.").caution == ""
+    assert ModelInfo("clip-caer", "m.pt").caution == ""

@@ -95,8 +95,8 @@ def test_lines_count_classes_without_a_name_and_are_broken_by_none(tmp_path):
     lines = describe(timeline, "a\nb.mp4", tmp_path / "a\nb")
     assert lines[:4] == [
         "warning: a\\nb.mp4: breaks off",
-        "person 1: a 40 %, b 20 %, c 15 %, d 10 %, e 5 %, the rest 10 %",
-        "person 2: a 100 %",
+        "person 1: a in 8, b in 4, c in 3, d in 2, e in 1, the rest in 2 of 20 windows",
+        "person 2: a in 3 of 3 windows",
         "person 3: no answer",
     ]
     assert lines[-1] == f"written to {tmp_path}/a\\nb"
