@@ -4,7 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.plots import Row, draw_svg, plot_bins, plot_curves, plot_intervals, plot_risk, points_of
+from analysis.plots import (
+    Curve,
+    Row,
+    draw_svg,
+    loss_curves,
+    plot_bins,
+    plot_curves,
+    plot_intervals,
+    plot_risk,
+    points_of,
+    score_curves,
+    values_of,
+)
 from analysis.report.document import Beside, Cell, Figure, Folded, Heading, Paragraph, Part, Picture, Table, Warnings
 from analysis.report.runs import Run, interval_of, is_interval
 from analysis.report.statements import (
@@ -26,8 +38,6 @@ from utils.config import flag_of
 from utils.json_files import is_number
 from utils.text import plural
 
-MOST_CURVES = 4  # lines that can be told apart
-CURVE_SCORES = ("val/uar", "test/uar", "train/uar", "val/war", "test/war")
 VIDEO_SCORES = {"va_ccc": "VA CCC", "expr_f1": "expression F1", "au_f1": "AU F1", "score": "mean"}
 REASONS = {
     "surest": "among the surest mistakes",
@@ -223,33 +233,28 @@ def other_parts(run: Run, level: int) -> list[Part]:
 
 def curve_figures(run: Run) -> list[Figure]:
     """Return the curves of losses, and of recalls or the main numbers of long videos; none without a training."""
-    keys = {key for row in run.history for key in row}
-    losses = ["train/loss", *sorted(key for key in keys if key.startswith("train/loss_"))]
-    losses = losses[:1] if len(losses) < 4 else losses  # one term, or two, are the whole loss
-    names = {key: "training" if key == "train/loss" else key.removeprefix("train/loss_") for key in losses}
-    figures = [curve_figure(run, "Loss", names, "loss", None)]
+    figures = [curve_figure(run, "Loss", loss_curves(run.history), "loss", None)]
     if run.kind == "long videos":
         names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
-        values = [value for key in names for _, value in points_of(run.history, key)]
-        figures.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
+        curves = [Curve(title, points_of(run.history, key), hue) for hue, (key, title) in enumerate(names.items())]
+        curves = [curve for curve in curves if curve.points]
+        top = 1.0 if min(values_of(curves), default=0) >= 0 else None
+        figures.append(curve_figure(run, "Scores", curves, "score", top))
     else:
-        names = {key: key.replace("/uar", " UAR").replace("/war", " WAR") for key in CURVE_SCORES}
-        figures.append(curve_figure(run, "Recall", names, "percent", 100.0))
+        figures.append(curve_figure(run, "Recall", score_curves(run.history), "percent", 100.0))
     return [figure for figure in figures if figure is not None]
 
 
-def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: float | None) -> Figure | None:
-    """Return the curves of the metrics in ``names`` (metric → its name in the legend) that the run has."""
-    lines = [(name, points_of(run.history, key)) for key, name in names.items()]
-    lines = [(name, points) for name, points in lines if points][:MOST_CURVES]
-    if not lines:
+def curve_figure(run: Run, title: str, curves: list[Curve], unit: str, top: float | None) -> Figure | None:
+    """Return the figure of curves, or None without any. Values in words come first and last of each curve."""
+    if not curves:
         return None
-    changes = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines)
-    epochs = len({epoch for _, points in lines for epoch, _ in points})
+    changes = "; ".join(f"{c.name} from {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves)
+    epochs = len({epoch for curve in curves for epoch, _ in curve.points})
     best = best_epoch(run)
     description = f"{title} over {epochs} epochs: {changes}"
-    drawing = draw_svg(description, plot_curves, lines, unit, top, best[0] if best else None)
-    return Figure(drawing, title, changes, run.picture("curves.png") if title == "Loss" else None)
+    drawing = draw_svg(description, plot_curves, curves, unit, top, best[0] if best else None)
+    return Figure(drawing, title, f"{changes}.", run.picture("curves.png") if title == "Loss" else None)
 
 
 # -- calibration and mistakes ---------------------------------------------------------------------------------------
