@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
 Point = tuple[float, float]
 Row = tuple[str, float, list[float] | None]  # name, score, interval
 WIDTH, HEIGHT = 380, 240  # of a figure in a report, in pixels of the page
-NAME_LETTERS = 24  # of a row's name; longer ones are cut
+NAME_LETTERS = 24  # in a line of a row's name
 LEGEND_LETTERS = 34  # that fit into one line above a figure
 INK, MUTED, LINE = "#16191d", "#555e68", "#d3d9df"
 COLOURS = ("#0a569f", "#a84a00", "#00695c", "#8a3480")  # of curves
@@ -158,7 +159,9 @@ def points_of(history: list[dict[str, Any]], key: str) -> list[Point]:
 
 def plot_intervals(axes: Axes, rows: list[Row], top: float, guess: float | None = None) -> None:
     """Draw a dot for each score from 0 to ``top`` and a line over its interval; ``guess``: the score of guessing."""
-    axes.figure.set_figheight((36 + 30 * len(rows) + (16 if guess is not None else 0)) / 72)
+    names = ["\n".join(textwrap.wrap(name, NAME_LETTERS)) for name, *_ in rows]
+    row_height = 17 + 13 * max(name.count("\n") + 1 for name in names)
+    axes.figure.set_figheight((36 + row_height * len(rows) + (16 if guess is not None else 0)) / 72)
     for y, (_, value, bounds) in enumerate(rows):
         if bounds is not None:
             axes.plot(bounds, [y, y], color=FIRST, linewidth=2, clip_on=False)
@@ -169,7 +172,6 @@ def plot_intervals(axes: Axes, rows: list[Row], top: float, guess: float | None 
         guide(axes, [guess, guess], [-0.5, len(rows) - 0.5])
         axes.set_xlabel(f"dashed: chance {guess:.3g}")
     axes.grid(axis="x", color=LINE, linewidth=1, clip_on=False)
-    names = [name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…" for name, *_ in rows]
     axes.set_yticks(range(len(rows)), names, color=INK)
     axes.set(xlim=(0, top), ylim=(len(rows) - 0.5, -0.5))
 

@@ -242,8 +242,8 @@ class Trainer(Loop):
         temperature = fit_temperature(logits, label)
         if temperature is None:
             self.log.warn(
-                f"--calibrate: the {len(label)} validation clips tell no temperature (all answers are right, or logits "
-                f"say nothing of the label): probabilities stay as they are"
+                f"--calibrate: no temperature fits the {len(label)} validation clips (all answers are correct, or all "
+                f"logits are equal): probabilities stay as they are"
             )
             return stored_calibration({}, path)
         calibration = Calibration(temperature, "val", len(label))

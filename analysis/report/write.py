@@ -10,7 +10,6 @@ from analysis.report.document import (
     Heading,
     Paragraph,
     Part,
-    Picture,
     Table,
     html_page,
     markdown_text,
@@ -28,7 +27,7 @@ from analysis.report.runs import (
     scored_clips,
     scores_of_member,
 )
-from analysis.report.sections import OptionFacts, run_parts, score_figure, warning_part
+from analysis.report.sections import OptionFacts, bar_cell, run_parts, score_figure, warning_part
 from analysis.report.statements import (
     KINDS,
     SCORES,
@@ -147,11 +146,9 @@ def about_ablation(folder: Path, options: OptionFacts) -> tuple[str, list[Part]]
         Heading(2, "Variants"),
         score_figure(scores, 100.0, f"UAR of each variant on {ablation['split']}, in percent", "Mean over the seeds."),
         variant_table(rows),
+        other_scores(rows),
         *notes,
     ]
-    if (picture := folder / "ablation.png").is_file():
-        description = f"Difference of UAR to {rows[0]['variant']} with intervals: {differences_in_words(rows)}"
-        parts.append(Picture(picture, description, f"Difference of UAR to {rows[0]['variant']}, in points"))
     changes = [[row["variant"], row["changed"] or "nothing"] for row in rows]
     every = [[flag_of(name), option_text(value)] for name, value in settings.items()]
     parts += [
@@ -180,23 +177,30 @@ def mean_sd(row: Variant, score: str) -> str:
 
 
 def variant_table(rows: list[Variant]) -> Table:
-    """Return the scores of each variant, and the paired test of its UAR against the first variant."""
-    head = ["variant", "UAR", "95 % interval", "difference", "95 % interval", "p", "p (Holm)", "beyond noise"]
-    lines = []
-    for row in rows:
-        cells = [row["variant"], mean_sd(row, "uar"), span(row["intervals"].get("uar"))]
-        if (difference := row.get("difference", {}).get("uar")) is None:
-            cells += [""] * 5
+    """Return the UAR of each variant, and its difference to the first variant with the paired test."""
+    differences = [row.get("difference", {}).get("uar") for row in rows]
+    widest = max([abs(end) for d in differences if d for end in d["interval"] or [d["value"]]], default=0.0) or 1.0
+    lines: list[list[Any]] = []
+    for row, difference in zip(rows, differences, strict=True):
+        cells: list[Any] = [row["variant"], mean_sd(row, "uar"), span(row["intervals"].get("uar"))]
+        if difference is None:
+            cells += [""] * 6
+        elif difference["identical"]:
+            cells += ["0", "", "", "", "", row.get("verdict", "")]
         else:
-            cells += [f"{difference['value']:+.1f}", span(difference["interval"])]
+            bounds = [end + widest for end in difference["interval"]] if difference["interval"] else None
+            bar = bar_cell(difference["value"] + widest, bounds, 2 * widest)
+            cells += [f"{difference['value']:+.1f}", span(difference["interval"]), bar]
             cells += [number(difference.get(name)) for name in ("p", "p_holm")] + [row.get("verdict", "")]
-        lines.append([*cells, mean_sd(row, "war"), mean_sd(row, "macro_f1")])
-    caption = f"Variants: mean ± standard deviation over seeds, and the difference of UAR to {rows[0]['variant']}"
-    return Table(caption, [*head, "WAR", "Macro F1"], lines)
+        lines.append(cells)
+    head = ["variant", "UAR", "95 % interval", "difference", "95 % interval", f"−{widest:.0f} – 0 – +{widest:.0f}"]
+    caption = f"UAR, mean ± standard deviation over seeds, and its difference to {rows[0]['variant']} in points"
+    return Table(caption, [*head, "p", "p (Holm)", "beyond noise"], lines)
 
 
-def differences_in_words(rows: list[Variant]) -> str:
-    return "; ".join(f"{row['variant']} {row['difference']['uar']['value']:+.1f}" for row in rows[1:])
+def other_scores(rows: list[Variant]) -> Table:
+    lines = [[row["variant"], mean_sd(row, "war"), mean_sd(row, "macro_f1")] for row in rows]
+    return Table("Other scores, mean ± standard deviation over seeds", ["variant", "WAR", "Macro F1"], lines)
 
 
 def seed_table(folder: Path, rows: list[Variant]) -> Table:
@@ -206,7 +210,9 @@ def seed_table(folder: Path, rows: list[Variant]) -> Table:
         for seed, member in zip(row["seeds"], row["runs"], strict=True):
             metrics = scores_of_member(folder, member) or {}
             scores = [number(metrics.get(name), 2) for name in SCORES]
-            lines.append([row["variant"], str(seed), *scores, member])
+            place = Path(member)
+            inside = place.relative_to(folder) if place.is_relative_to(folder) else place
+            lines.append([row["variant"], str(seed), *scores, str(inside)])
     return Table("Scores of each run, in percent", ["variant", "seed", *SCORES.values(), "folder"], lines)
 
 

@@ -120,7 +120,7 @@ def test_a_dot_lies_where_its_number_is_and_names_are_text():
     dots = [line[0] for line in lines if line[0] == line[1]]
     whisker = next(line for line in lines if line[0][1] == line[1][1] == dots[0][1] and line[0] != line[1])
     assert dots[0][0] == pytest.approx((whisker[0][0] + whisker[1][0]) / 2, abs=0.02)
-    assert ">&lt;b&gt; $x$ &amp; a very long n…<" in svg
+    assert ">&lt;b&gt; $x$ &amp; a very long<" in svg and ">name of a run<" in svg  # whole, in two lines
 
 
 def test_curves_put_the_highest_value_highest():
