@@ -187,7 +187,7 @@ def abstention(
     names: tuple[str, ...],
     groups: Groups | None,
 ) -> dict[str, Any]:
-    """Return coverage and scores of the answers with a confidence of at least ``threshold``, marked by ``answered`` (N,).
+    """Return coverage and scores of the answers that reach ``threshold``; ``answered`` (N,) marks them.
 
     Scores are None where nothing is answered.
     """
