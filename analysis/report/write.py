@@ -27,7 +27,7 @@ from analysis.report.runs import (
     scored_clips,
     scores_of_member,
 )
-from analysis.report.sections import OptionFacts, bar_cell, run_parts, score_figure, warning_part
+from analysis.report.sections import OptionFacts, run_parts, score_figure, warning_part
 from analysis.report.statements import (
     KINDS,
     SCORES,
@@ -178,24 +178,20 @@ def mean_sd(row: Variant, score: str) -> str:
 
 def variant_table(rows: list[Variant]) -> Table:
     """Return the UAR of each variant, and its difference to the first variant with the paired test."""
-    differences = [row.get("difference", {}).get("uar") for row in rows]
-    widest = max([abs(end) for d in differences if d for end in d["interval"] or [d["value"]]], default=0.0) or 1.0
-    lines: list[list[Any]] = []
-    for row, difference in zip(rows, differences, strict=True):
-        cells: list[Any] = [row["variant"], mean_sd(row, "uar"), span(row["intervals"].get("uar"))]
-        if difference is None:
-            cells += [""] * 6
+    lines = []
+    for row in rows:
+        cells = [row["variant"], mean_sd(row, "uar"), span(row["intervals"].get("uar"))]
+        if (difference := row.get("difference", {}).get("uar")) is None:
+            cells += [""] * 5
         elif difference["identical"]:
-            cells += ["0", "", "", "", "", row.get("verdict", "")]
+            cells += ["0", "", "", "", row.get("verdict", "")]
         else:
-            bounds = [end + widest for end in difference["interval"]] if difference["interval"] else None
-            bar = bar_cell(difference["value"] + widest, bounds, 2 * widest)
-            cells += [f"{difference['value']:+.1f}", span(difference["interval"]), bar]
+            cells += [f"{difference['value']:+.1f}", span(difference["interval"])]
             cells += [number(difference.get(name)) for name in ("p", "p_holm")] + [row.get("verdict", "")]
         lines.append(cells)
-    head = ["variant", "UAR", "95 % interval", "difference", "95 % interval", f"−{widest:.0f} – 0 – +{widest:.0f}"]
+    head = ["variant", "UAR", "95 % interval", "difference", "95 % interval", "p", "p (Holm)", "beyond noise"]
     caption = f"UAR, mean ± standard deviation over seeds, and its difference to {rows[0]['variant']} in points"
-    return Table(caption, [*head, "p", "p (Holm)", "beyond noise"], lines)
+    return Table(caption, head, lines)
 
 
 def other_scores(rows: list[Variant]) -> Table:

@@ -81,7 +81,7 @@ def test_a_training_of_clips_writes_it(tmp_path):
     (tmp_path / "set/about.json").write_text(json.dumps({"note": "Rectangles."}), encoding="utf-8")
     run = run_main([*FAST, *flags, "--select-on", "last", "--epochs", "1"], tmp_path / "run")
     card = (run.folder / "model_card.md").read_text(encoding="utf-8")
-    assert (run.folder / "best.pt").is_file() and "says of itself: Rectangles." in card
+    assert (run.folder / "best.pt").is_file() and "Note of the data set: Rectangles." in card
     assert f"UAR is {run.metrics['uar']:.1f} %" in card and "epoch 1 of 1" in card
     support = run.metrics["per_class"]["Fatigue"]["support"]
     assert re.search(rf"\| Fatigue \|.*\| {support} \|", card)
