@@ -219,7 +219,7 @@ def describe_abstention(metrics: dict[str, Any], total: int) -> str:
     """Return the line that is printed below the table of scores."""
     threshold, answered = metrics["threshold"], metrics["answered"]
     if not answered:
-        return f"--abstain {threshold:g}: no answer is that confident. All {total} are withheld, so there are no scores"
+        return f"--abstain {threshold:g}: no answer is that confident: all {total} are withheld, so there are no scores"
     bounds = metrics.get("intervals") or {}
     scores = "   ".join(
         f"{name.upper()} {metrics[name]:.2f} {brackets(bounds.get(name))}".strip() for name in ("uar", "war")
