@@ -1,4 +1,4 @@
-"""How far probabilities can be trusted: ECE, NLL, Brier score, one temperature, risk over coverage, ``--abstain``."""
+"""Calibration of probabilities: ECE, NLL, Brier score, temperature, risk over coverage, ``--abstain``."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def divided(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
 
 
 def nll(logits: np.ndarray, label: np.ndarray, temperature: float | np.ndarray = 1.0) -> float:
-    """Return the mean negative log-likelihood, which is finite however sure a wrong answer is."""
+    """Return the mean negative log-likelihood, which is finite even for very confident wrong answers."""
     log_probabilities = log_softmax(divided(logits.astype(np.float64), temperature), axis=1)
     return float(-log_probabilities[np.arange(len(label)), label].mean())
 
@@ -97,7 +97,7 @@ def quality(logits: np.ndarray, label: np.ndarray, temperature: float | np.ndarr
 
 
 def calibration_metrics(logits: np.ndarray, label: np.ndarray, calibration: Calibration) -> dict[str, Any]:
-    """Return what metrics.json says; where a temperature was fitted, ``raw`` has the numbers without it."""
+    """Return the entries of metrics.json; with a fitted temperature, ``raw`` has the numbers without it."""
     metrics = quality(logits, label, calibration.temperature)
     temperatures = np.unique(calibration.temperature)
     metrics["temperature"] = float(temperatures[0]) if len(temperatures) == 1 else None  # None: pooled runs
@@ -111,7 +111,7 @@ def calibration_metrics(logits: np.ndarray, label: np.ndarray, calibration: Cali
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float | None:
     """Return the temperature with the lowest NLL, which has a single minimum over 1 / T, by golden-section search.
 
-    None where there is no minimum: every answer is right, or the logits say nothing about the label. Ties move towards
+    None where there is no minimum: all answers are correct, or all logits are equal. Ties move towards
     the colder end, so that a flat NLL ends at the border and is recognised.
     """
     low, high = np.log(COLDEST), np.log(HOTTEST)
@@ -133,9 +133,9 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float | None:
 
 
 def risk_coverage(confidence: np.ndarray, is_right: np.ndarray) -> dict[str, Any]:
-    """Return the error rate among the surest answers over the share that is answered; ``aurc`` is its mean.
+    """Return the error rate of the most confident answers over the share of answers; ``aurc`` is its mean.
 
-    Equally sure answers have no order: each counts with the mean error of its tie.
+    Answers of equal confidence have no order: each counts with the mean error of its tie.
     """
     levels, level = np.unique(-confidence, return_inverse=True)
     wrong = np.bincount(level, weights=~is_right) / np.bincount(level)
@@ -176,7 +176,7 @@ def stored_calibration(content: dict[str, Any], path: Path) -> Calibration:
     return Calibration(float(values["temperature"]), values["fitted_on"], values["clips"])
 
 
-# -- answers that are withheld --------------------------------------------------------------------------------------
+# -- withheld answers -------------------------------------------------------------------------------------------------
 
 
 def abstention(
@@ -187,7 +187,7 @@ def abstention(
     names: tuple[str, ...],
     groups: Groups | None,
 ) -> dict[str, Any]:
-    """Return coverage and scores of the answers that are as sure as ``threshold``; ``answered`` (N,) is which.
+    """Return coverage and scores of the answers that reach ``threshold``; ``answered`` (N,) marks them.
 
     Scores are None where nothing is answered.
     """
@@ -198,7 +198,7 @@ def abstention(
         metrics |= {name: scores[name] for name in (*SCORES, "absent_classes")}
     else:
         metrics |= dict.fromkeys(SCORES) | {"absent_classes": list(names)}
-    if groups is not None:  # all groups are drawn, also those without any answer
+    if groups is not None:  # all groups are resampled, also those without any answer
         subset = Groups(groups.rows[answered], groups.count, groups.resampled)
         bounds = classifier_intervals(confusions(label[answered], predicted[answered], subset, len(names)))
         metrics["intervals"] = {name: bounds[name] for name in SCORES}
@@ -219,13 +219,11 @@ def describe_abstention(metrics: dict[str, Any], total: int) -> str:
     """Return the line that is printed below the table of scores."""
     threshold, answered = metrics["threshold"], metrics["answered"]
     if not answered:
-        return (
-            f"--abstain {threshold:g}: no answer is that sure: all {total} are withheld, and there is nothing to score"
-        )
+        return f"--abstain {threshold:g}: no answer is that confident: all {total} are withheld, so there are no scores"
     bounds = metrics.get("intervals") or {}
     scores = "   ".join(
         f"{name.upper()} {metrics[name]:.2f} {brackets(bounds.get(name))}".strip() for name in ("uar", "war")
     )
-    absent = f"; of {', '.join(metrics['absent_classes'])} none" if metrics["absent_classes"] else ""
+    absent = f"; no answer for {', '.join(metrics['absent_classes'])}" if metrics["absent_classes"] else ""
     coverage = f"{answered} of {total} answered ({100 * metrics['coverage']:.1f} %)"
     return f"--abstain {threshold:g}: {coverage}: {scores}{absent}"

@@ -1,4 +1,4 @@
-"""The mistakes of a scored run for people to look at: ``mistakes/`` in its folder, with a strip of frames per clip."""
+"""The mistakes of a scored run in ``mistakes/`` of its folder: a list, and a strip of frames for each clip."""
 
 import csv
 from typing import Any
@@ -16,7 +16,7 @@ from utils.files import atomic_write, write_json
 from utils.runlog import RunLog
 from utils.text import plural
 
-MOST, PER_CLASS, LIMIT = 6, 2, 36  # the surest and the worst mistakes; of each true class; in all
+MOST, PER_CLASS, LIMIT = 6, 2, 36  # most confident and least likely; of each true class; in all
 FRAMES, FRAME_SIZE, GAP, QUALITY = 4, 112, 2, 85  # of a strip, in pixels
 
 
@@ -63,9 +63,10 @@ def write_mistakes(clips: list[Clip], views: Views, log: RunLog, *, root: str | 
 
 
 def choose(rows: list[dict[str, str]]) -> dict[int, list[str]]:
-    """Return {row: why it is worth a look}, surest first.
+    """Return {row: reasons}, most confident first.
 
-    These are the surest mistakes, those with the least likely truth, and the surest of each class.
+    These are the most confident mistakes, those with the lowest probability of the true class, and the most confident
+    ones of each class.
     """
     wrong = [i for i, row in enumerate(rows) if row["label"] != row["predicted"]]
     surest = sorted(wrong, key=lambda i: -float(rows[i][f"prob_{rows[i]['predicted']}"]))

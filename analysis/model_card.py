@@ -1,4 +1,4 @@
-"""``model_card.md`` beside ``best.pt``: what the weights are, trained on what, how well, and what they are not for."""
+"""``model_card.md`` beside ``best.pt``: the model, its training data, its scores, its limits and its use."""
 
 from pathlib import Path
 from typing import Protocol
@@ -9,11 +9,11 @@ from analysis.report.runs import Run, interval_of, read_run
 from dataloader.annotation import set_note
 from utils.runlog import RunLog
 
-UNKNOWN = "not known to this card"
+UNKNOWN = "unknown"
 
 
 class DescribedMethod(Protocol):
-    """What a card says of a method."""
+    """The facts about a method that a card shows."""
 
     summary: str
 
@@ -25,12 +25,12 @@ class DescribedMethod(Protocol):
 
 
 def write_model_card(log: RunLog, root: str | None, method: DescribedMethod) -> None:
-    """Write the card of a run whose results are written but for metrics.json. ``root``: the folder of the data set."""
+    """Write the card of a run that lacks only its metrics.json. ``root``: the folder of the data set."""
     log.write_text("model_card.md", model_card(read_run(log.folder, metrics=log.metrics), set_note(root), method))
 
 
 def model_card(run: Run, note: str | None, method: DescribedMethod) -> str:
-    """Return the card of a scored run; ``note`` is what the data set says about itself."""
+    """Return the card of a scored run; ``note`` is the note of the data set."""
     template = MARKDOWN.get_template("model_card.md")
     helpers = {"method": method, "unknown": UNKNOWN, "short_path": short_path, "interval_of": interval_of}
     text = template.render(vars(statements) | helpers, run=run, note=note)

@@ -2,8 +2,10 @@
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,14 @@ plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
 Point = tuple[float, float]
 Row = tuple[str, float, list[float] | None]  # name, score, interval
 WIDTH, HEIGHT = 380, 240  # of a figure in a report, in pixels of the page
-NAME_LETTERS = 24  # of a row's name; longer ones are cut
+NAME_LETTERS = 24  # in a line of a row's name
 LEGEND_LETTERS = 34  # that fit into one line above a figure
 INK, MUTED, LINE = "#16191d", "#555e68", "#d3d9df"
 COLOURS = ("#0a569f", "#a84a00", "#00695c", "#8a3480")  # of curves
-DASHES = ("-", (0, (3.5, 2)), (0, (1, 2)), (0, (4.5, 1.5, 1, 1.5)))
+DASHED = (0, (3, 1.6))  # curves of training
+OUTSIDE = 1.5  # times the usual highest loss; points above it lie outside the axis
+FEWEST_EPOCHS = 5  # of a curve that has points outside
+MOST_OUTSIDE = 2  # points outside that are named
 FIRST = COLOURS[0]
 VARIABLES = dict(  # colour of a figure → variable of style.css, which differs in light and dark
     zip((INK, MUTED, LINE, *COLOURS), ("ink", "muted", "line", "first", "second", "third", "fourth"), strict=True)
@@ -47,6 +52,17 @@ STYLE = matplotlib.rc_context(
         "lines.dash_capstyle": "round",
     }
 )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over epochs. Curves of one quantity share their ``hue``, a number of COLOURS; a term is a thin line."""
+
+    name: str
+    points: list[Point]
+    hue: int = 0
+    is_training: bool = False
+    is_term: bool = False
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
@@ -98,20 +114,14 @@ def draw_agreement(
 
 
 @STYLE
-def draw_curves(history: list[dict[str, Any]]) -> Figure:
-    """Draw loss terms, and UAR and WAR, over epochs."""
-    terms = sorted({key for row in history for key in row if "loss" in key})
-    terms = terms if len(terms) > 2 else terms[:1]  # a single term is the whole loss
-    losses = {key: key.replace("train/loss_", "train, ").replace("/", " ") for key in terms}
-    scores = {
-        f"{split}/{name}": f"{split} {name.upper()}" for split in ("train", "val", "test") for name in ("uar", "war")
-    }
-    figure, grid = plt.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")
-    for axes, names, unit, top in zip(grid, (losses, scores), ("loss", "recall, %"), (None, 100.0), strict=True):
+def draw_curves(history: list[dict[str, Any]], best: int | None = None) -> Figure:
+    """Draw the losses, and UAR and WAR, over epochs; ``best`` is the epoch whose weights were kept."""
+    figure, grid = plt.subplots(1, 2, figsize=(10, 4), dpi=150, layout="constrained")
+    panels = ((loss_curves(history), "loss", None), (score_curves(history), "recall, %", 100.0))
+    for axes, (curves, unit, top) in zip(grid, panels, strict=True):
         clear_frame(axes)
-        series = [(name, points_of(history, key)) for key, name in names.items()]
-        if series := [(name, points) for name, points in series if points]:
-            plot_curves(axes, series, unit, top)
+        if curves:
+            plot_curves(axes, curves, unit, top, best)
     return figure
 
 
@@ -174,7 +184,9 @@ def points_of(history: list[dict[str, Any]], key: str) -> list[Point]:
 
 def plot_intervals(axes: Axes, rows: list[Row], top: float, guess: float | None = None) -> None:
     """Draw a dot for each score from 0 to ``top`` and a line over its interval; ``guess``: the score of guessing."""
-    axes.figure.set_figheight((36 + 30 * len(rows) + (16 if guess is not None else 0)) / 72)
+    names = ["\n".join(textwrap.wrap(name, NAME_LETTERS)) for name, *_ in rows]
+    row_height = 17 + 13 * max(name.count("\n") + 1 for name in names)
+    axes.figure.set_figheight((36 + row_height * len(rows) + (16 if guess is not None else 0)) / 72)
     for y, (_, value, bounds) in enumerate(rows):
         if bounds is not None:
             axes.plot(bounds, [y, y], color=FIRST, linewidth=2, clip_on=False)
@@ -185,32 +197,102 @@ def plot_intervals(axes: Axes, rows: list[Row], top: float, guess: float | None 
         guide(axes, [guess, guess], [-0.5, len(rows) - 0.5])
         axes.set_xlabel(f"dashed: chance {guess:.3g}")
     axes.grid(axis="x", color=LINE, linewidth=1, clip_on=False)
-    names = [name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…" for name, *_ in rows]
     axes.set_yticks(range(len(rows)), names, color=INK)
     axes.set(xlim=(0, top), ylim=(len(rows) - 0.5, -0.5))
 
 
-def plot_curves(
-    axes: Axes, series: list[tuple[str, list[Point]]], unit: str, top: float | None = None, best: int | None = None
-) -> None:
-    """Draw values over epochs; ``best`` is the epoch that was kept."""
-    points = [point for _, line in series for point in line]
-    epochs, values = zip(*points, strict=True)
-    low, high = min(0.0, *values), top or max(values) * 1.05 or 1.0
+def loss_curves(history: list[dict[str, Any]]) -> list[Curve]:
+    """Return the training loss and its terms, and the loss of the checked split, in the order of the legend.
+
+    Training loss and checked loss have one hue. A single term is the whole loss, so it has no curve of its own.
+    """
+    terms = sorted({key for row in history for key in row if key.startswith("train/loss_")})
+    names = {"train/loss": "train", "val/loss": "val, cross entropy", "test/loss": "test, cross entropy"}
+    names |= {key: f"train, {key.removeprefix('train/loss_')}" for key in (terms if len(terms) > 1 else [])}
+    hues = {key: number for number, key in enumerate(terms, 1)}
+    curves = [
+        Curve(name, points_of(history, key), hues.get(key, 0), key.startswith("train/"), key in hues)
+        for key, name in names.items()
+    ]
+    return [curve for curve in curves if curve.points]
+
+
+def score_curves(history: list[dict[str, Any]]) -> list[Curve]:
+    """Return UAR and WAR of training and of the checked split, one hue for each score."""
+    curves = [
+        Curve(f"{split} {score.upper()}", points_of(history, f"{split}/{score}"), hue, split == "train")
+        for hue, score in enumerate(("uar", "war"))
+        for split in ("train", "val", "test")
+    ]
+    return [curve for curve in curves if curve.points]
+
+
+def plot_curves(axes: Axes, curves: list[Curve], unit: str, top: float | None = None, best: int | None = None) -> None:
+    """Draw values over epochs: dashed for training, solid for other clips. ``best`` is the epoch that was kept.
+
+    Without ``top`` the axis ends where most points do, and the label of the epochs names the points above it.
+    """
+    epochs = [epoch for curve in curves for epoch, _ in curve.points]
+    low, high = (min(0.0, *values_of(curves)), top) if top else usual_range(curves)
     if best is not None and min(epochs) <= best <= max(epochs):
         guide(axes, [best, best], [low, high])
-    for k, (name, line) in enumerate(series):
-        x, y = zip(*line, strict=True)
-        colour, dashes = COLOURS[k % len(COLOURS)], DASHES[(k + k // len(COLOURS)) % len(DASHES)]
-        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2, clip_on=False, label=name)
-        if len(line) == 1:
-            dot(axes, *line[0], 7, colour)
+        is_late = best > (min(epochs) + max(epochs)) / 2
+        place = {"ha": "right" if is_late else "left", "va": "bottom", "fontsize": 9, "color": MUTED}
+        axes.annotate(
+            f"kept: epoch {best}", (best, low), (-4 if is_late else 4, 3), textcoords="offset points", **place
+        )
+    for curve in curves:
+        colour = COLOURS[curve.hue % len(COLOURS)]
+        x, y = zip(*points_below(curve.points, high), strict=True)
+        line = {"linestyle": DASHED if curve.is_training else "-", "linewidth": 1.2 if curve.is_term else 2}
+        axes.plot(x, y, color=colour, label=curve.name, clip_on=False, zorder=2 if curve.is_term else 2.1, **line)
+        if len(curve.points) == 1:
+            dot(axes, x[0], y[0], 7, colour)
     axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
-    axes.set(xlim=(min(epochs), max(*epochs, min(epochs) + 1)), ylim=(low, high), xlabel="epoch", ylabel=unit)
+    outside = points_outside(curves, high)
+    axes.set(xlim=(min(epochs), max(*epochs, min(epochs) + 1)), ylim=(low, high), ylabel=unit)
+    axes.set_xlabel(f"epoch\n{outside}" if outside else "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    columns = 4 if sum(len(name) for name, _ in series) <= LEGEND_LETTERS else 2
+    columns = 4 if sum(len(curve.name) for curve in curves) <= LEGEND_LETTERS else 2
     legend = {"ncols": columns, "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 10}
     axes.legend(handlelength=1.8, columnspacing=1.2, borderaxespad=0.2, labelcolor=MUTED, **legend)
+
+
+def values_of(curves: list[Curve]) -> list[float]:
+    return [value for curve in curves for _, value in curve.points]
+
+
+def usual_range(curves: list[Curve]) -> tuple[float, float]:
+    """Return the ends of an axis that holds most points of all curves.
+
+    A point lies outside if it is more than ``OUTSIDE`` times as high as nine in ten points of the highest curve, as
+    the first epochs of a large loss are. Without such points the axis holds all.
+    """
+    values = values_of(curves)
+    heights = [sorted(value for _, value in curve.points) for curve in curves]
+    usual = max(line[int(0.9 * (len(line) - 1))] if len(line) >= FEWEST_EPOCHS else line[-1] for line in heights)
+    inside = [value for value in values if value <= OUTSIDE * usual] or values
+    low, high = min(inside), max(inside)
+    margin = 0.05 * (high - low or abs(high) or 1.0)
+    return (low - margin if low < 0 or low > high / 2 else 0.0), high + margin
+
+
+def points_outside(curves: list[Curve], high: float) -> str:
+    """Return the points above the axis in words, empty without any: ``outside: train 8.41 (epoch 1)``."""
+    points = [(curve.name, epoch, value) for curve in curves for epoch, value in curve.points if value > high]
+    texts = [f"{name} {value:.3g} (epoch {epoch})" for name, epoch, value in points[:MOST_OUTSIDE]]
+    more = f" and {len(points) - MOST_OUTSIDE} more" if len(points) > MOST_OUTSIDE else ""
+    return f"outside: {', '.join(texts)}{more}" if texts else ""
+
+
+def points_below(points: list[Point], high: float) -> list[Point]:
+    """Return a curve that ends at ``high``, with gaps (NaN) where it is above; a clip path would need an id."""
+    cut: list[Point] = []
+    for (x, y), (next_x, next_y) in zip(points, [*points[1:], points[-1]], strict=True):
+        cut.append((x, y if y <= high else float("nan")))
+        if (y > high) != (next_y > high):
+            cut.append((x + (next_x - x) * (high - y) / (next_y - y), high))
+    return cut
 
 
 def plot_bins(axes: Axes, bins: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from analysis.calibration import Calibration, fit_temperature, stored_calibration
+from analysis.calibration import Calibration, fit_temperature, nll, stored_calibration
 from analysis.intervals import require_persons
 from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
@@ -189,18 +189,23 @@ class Trainer(Loop):
         return stopping > 0
 
     def check(self, name: str) -> dict[str, Any]:
-        """Return UAR, WAR and macro F1 of a split during training."""
+        """Return UAR, WAR, macro F1 and the loss of a split during training.
+
+        The loss is the plain cross entropy of the logits that are scored: it has no class weights, no label smoothing
+        and no other terms, so it is not on the scale of a training loss that has them.
+        """
         loader = self.watch(self.check_loader)
         _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
-        return {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
+        scores = {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
+        return scores | {f"{name}/loss": nll(logits, label)}
 
     def finish(self) -> dict[str, Any]:
         """Score the best checkpoint on the test clips, or on validation clips where there are none; draw the curves."""
         from analysis.plots import draw_curves, save
 
         if self.group.is_main:
-            save(draw_curves(self.log.history()), self.log.folder / "curves.png")
+            save(draw_curves(self.log.history(), self.progress.best["epoch"]), self.log.folder / "curves.png")
         self.group.barrier()  # best.pt is whole
         path, best = self.load_best(self.task.model, f", selected on {self.selected_on}")
         split = next((name for name in ("test", "val") if self.splits[name]), None)
@@ -237,8 +242,8 @@ class Trainer(Loop):
         temperature = fit_temperature(logits, label)
         if temperature is None:
             self.log.warn(
-                f"--calibrate: the {len(label)} validation clips tell no temperature (all answers are right, or logits "
-                f"say nothing of the label): probabilities stay as they are"
+                f"--calibrate: no temperature fits the {len(label)} validation clips (all answers are correct, or all "
+                f"logits are equal): probabilities stay as they are"
             )
             return stored_calibration({}, path)
         calibration = Calibration(temperature, "val", len(label))

@@ -193,7 +193,7 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     """Create a run folder with its config. A folder that already holds a run is refused."""
     folder = Path(output_dir or "outputs")
     try:
-        folder = folder if output_dir else _fresh_folder(name)
+        folder = folder if output_dir else fresh_folder(name)
         if (folder / "config.json").exists():
             raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,8 @@ def safe_name(name: str) -> str:
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run")[:80]
 
 
-def _fresh_folder(name: str) -> Path:
+def fresh_folder(name: str) -> Path:
+    """Create and return ``outputs/<name>-<time>``, with a number behind it where another one has that name."""
     base = Path("outputs") / f"{safe_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, number = base, 1
     while True:

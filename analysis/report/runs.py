@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from analysis.metrics import Interval
 from analysis.results import (
     Facts,
     Intervals,
@@ -53,6 +54,45 @@ class Mistakes(TypedDict):
 
     note: NotRequired[str | None]
     mistakes: NotRequired[list[Mistake]]
+
+
+class VariantDifference(TypedDict):
+    """The difference of a score of a variant to the first variant, paired over clips and seeds."""
+
+    value: float
+    interval: Interval
+    p: NotRequired[float | None]
+    p_holm: NotRequired[float | None]
+    identical: bool
+
+
+class Variant(TypedDict):
+    """A row of ablation.json; the first one has no difference."""
+
+    variant: str
+    changed: str
+    seeds: list[int]
+    uar: float
+    war: float
+    macro_f1: float
+    uar_sd: float | None
+    war_sd: float | None
+    macro_f1_sd: float | None
+    intervals: dict[str, Interval]
+    runs: list[str]
+    difference: NotRequired[dict[str, VariantDifference]]
+    verdict: NotRequired[str]
+
+
+class Ablation(TypedDict):
+    """Content of ablation.json."""
+
+    rows: list[Variant]
+    notes: list[str]
+    left_out: list[str]
+    split: str
+    selected_on: str
+    clips: int
 
 
 @dataclass(frozen=True)
@@ -115,6 +155,24 @@ def read_runs(folders: tuple[str, ...] | list[str]) -> list[Run]:
     return [read_run(path, name) for path, name in zip(paths, distinct_names(paths), strict=True)]
 
 
+def is_ablation(folder: Path) -> bool:
+    return (folder / "ablation.json").is_file()
+
+
+def read_ablation(folder: Path) -> Ablation:
+    """Return the variants of a finished ablation, the first one with no difference to itself."""
+    ablation = read_json(folder / "ablation.json", Ablation)
+    if not ablation["rows"] or any("uar" not in row.get("difference", {}) for row in ablation["rows"][1:]):
+        raise UserError(f"{folder / 'ablation.json'}: incomplete; repeat the command of the ablation to write it again")
+    return ablation
+
+
+def scores_of_member(folder: Path, member: str) -> Metrics | None:
+    """Return the metrics of a run of an ablation, also where the whole ablation was moved; None if it is gone."""
+    places = (Path(member), folder.joinpath(*Path(member).parts[-2:]))
+    return next((read_metrics(place) for place in places if (place / "metrics.json").is_file()), None)
+
+
 def distinct_names(paths: list[Path]) -> list[str]:
     """Return the names of folders, with as many parents as it takes to tell them apart."""
     parts = [path.resolve().parts for path in paths]
@@ -130,6 +188,8 @@ def read_run(folder: Path, name: str | None = None, metrics: Metrics | None = No
     require_run_folder(folder)
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json, so it is no run folder")
+    if metrics is None and is_ablation(folder):
+        raise UserError(f"{folder}: an ablation; report it alone, or name the folders of its runs")
     if metrics is None and not (folder / "metrics.json").exists():
         raise UserError(f"{folder}: no metrics.json: this run is not scored; finish it with --resume {folder}")
     metrics, history = read_metrics(folder) if metrics is None else metrics, folder / "metrics.jsonl"

@@ -4,7 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.plots import Row, draw_svg, plot_bins, plot_curves, plot_intervals, plot_risk, points_of
+from analysis.plots import (
+    Curve,
+    Row,
+    draw_svg,
+    loss_curves,
+    plot_bins,
+    plot_curves,
+    plot_intervals,
+    plot_risk,
+    points_of,
+    score_curves,
+    values_of,
+)
 from analysis.report.document import Beside, Cell, Figure, Folded, Heading, Paragraph, Part, Picture, Table, Warnings
 from analysis.report.runs import Run, interval_of, is_interval
 from analysis.report.statements import (
@@ -26,14 +38,12 @@ from utils.config import flag_of
 from utils.json_files import is_number
 from utils.text import plural
 
-MOST_CURVES = 4  # lines that can be told apart
-CURVE_SCORES = ("val/uar", "test/uar", "train/uar", "val/war", "test/war")
+LOSS_NOTE = (
+    "The validation loss is the plain cross entropy of the logits that are scored. The training loss also has the "
+    "weights, adjustments and further terms of the method."
+)
 VIDEO_SCORES = {"va_ccc": "VA CCC", "expr_f1": "expression F1", "au_f1": "AU F1", "score": "mean"}
-REASONS = {
-    "surest": "among the surest mistakes",
-    "worst": "the truth was thought least likely",
-    "class": "among the surest of its class",
-}
+TAGS = {"surest": "most confident", "worst": "least likely truth", "class": "top of its class"}  # of mistakes
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,9 @@ def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list
     parts = kinds[run.kind](run, level)
     if curves := curve_figures(run):
         best = best_epoch(run)
-        note = [Paragraph(f"Kept: epoch {best[0]} of {best[1]} (dashed line).")] if best else []
+        note = [Paragraph(f"The weights of epoch {best[0]} of {best[1]} were kept (dashed line).")] if best else []
+        losses = {key for row in run.history for key in row} & {"val/loss", "test/loss"}
+        note += [Paragraph(LOSS_NOTE)] if losses and run.kind == "classes" else []
         parts += [Heading(level, "Training"), *note, Beside(curves)]
     if run.kind == "classes":
         parts += calibration_parts(run, level) + mistake_parts(run, level, pictures)
@@ -70,7 +82,7 @@ def class_parts(run: Run, level: int) -> list[Part]:
     caption = f"Scores on {run.split}, in percent"
     parts = [
         Heading(level, "Scores"),
-        score_figure(rows, 100.0, caption, resampling(run) or "No intervals are stored with these scores", chance(run)),
+        score_figure(rows, 100.0, caption, resampling(run) or "No intervals", chance(run)),
         score_table(run),
     ]
     if run.members:
@@ -90,9 +102,9 @@ def score_figure(rows: list[Row], top: float, caption: str, details: str, guess:
 
 def score_table(run: Run) -> Table:
     meaning = {
-        "uar": "mean of the classes' recalls",
-        "war": "share of all clips that is right",
-        "macro_f1": "mean of the classes' F1",
+        "uar": "mean recall of the classes",
+        "war": "share of clips classified correctly",
+        "macro_f1": "mean F1 of the classes",
     }
     rows = []
     for name, title in SCORES.items():
@@ -104,7 +116,7 @@ def score_table(run: Run) -> Table:
         uar, uar_bounds = percent(withheld.get("uar"), 2), span(bounds.get("uar"), 2)
         why = f"answers with a confidence of at least {withheld.get('threshold')}"
         rows.append(["answered", percent(100 * withheld["coverage"], 2), span(coverage, 2), why])
-        rows.append(["UAR of these", uar, uar_bounds, "the unsure answers withheld"])
+        rows.append(["UAR of these", uar, uar_bounds, "without the withheld answers"])
     return Table("Scores of all clips", ["score", "value", "95 % interval", "what it is"], rows)
 
 
@@ -116,8 +128,8 @@ def member_table(run: Run) -> Table:
         rows.append(["mean ± sd", *spread])
     if ensemble := metrics.get("ensemble"):
         rows.append(["all models together", *(number(ensemble.get(key), 2) for key in SCORES)])
-    summary = "their means" if "seeds" in metrics else "their predictions scored together"
-    return Table(f"The runs of the series; above, {summary}", ["run", *SCORES.values()], rows)
+    summary = "means over these runs" if "seeds" in metrics else "predictions of all runs scored together"
+    return Table(f"Runs of the series (the scores above are {summary})", ["run", *SCORES.values()], rows)
 
 
 def confusion_table(metrics: dict[str, Any], unit: str) -> Table:
@@ -129,8 +141,8 @@ def confusion_table(metrics: dict[str, Any], unit: str) -> Table:
             Cell(f"{percent(100 * n / total)} ({n})", n / total) if n else Cell("0" if total else "–") for n in counts
         ]
         rows.append([f"{name} ({total})", *cells])
-    caption = f"Of each true class (a row, with its {unit}): the share and number taken for each class"
-    return Table(caption, ["true ↓  taken for →", *names], rows, "grid")
+    caption = f"Rows: true class (number of {unit}). Columns: predicted class. Cells: share of the row ({unit})"
+    return Table(caption, ["true ↓ predicted →", *names], rows, "grid")
 
 
 def recall_table(run: Run) -> Table:
@@ -144,7 +156,7 @@ def recall_table(run: Run) -> Table:
             cells += [percent(row.get("f1")), span(row.get("f1_interval"))]
         worth = f"{100 / row['support'] / run.present:.2f}" if row["support"] else "absent"
         rows.append([*cells, str(row["support"]), worth])
-    return Table("Recall of each class", [*head, "clips", "one clip = UAR points"], rows)
+    return Table("Recall of each class", [*head, "clips", "UAR points per clip"], rows)
 
 
 def bar_cell(value: Any, bounds: Any, top: float) -> Cell:
@@ -165,7 +177,7 @@ def number_parts(run: Run, level: int) -> list[Part]:
             f"{name}: Pearson {number(row.get('pearson'), 2)}, CCC {number(row.get('ccc'), 2)}"
             for name, row in run.metrics["targets"].items()
         ]
-        description = f"Predicted over true numbers, a square a target: {'; '.join(scores)}"
+        description = f"Predicted over true values, one panel per target: {'; '.join(scores)}"
         parts.append(Picture(picture, description, "Predicted over true"))
     return parts
 
@@ -177,7 +189,7 @@ def video_parts(run: Run, level: int) -> list[Part]:
             rows.append((title.split(",")[0], value, interval_of(run, task)))
     parts: list[Part] = [Heading(level, "Scores")]
     if rows and all(value >= 0 for _, value, _ in rows):
-        details = resampling(run) or "No intervals are stored"
+        details = resampling(run) or "No intervals"
         parts.append(score_figure(rows, 1.0, "Main number of each task, from 0 to 1", details))
     parts.append(Table("Scores of all labelled frames", *video_table(run)))
     if "va" in tasks:
@@ -193,7 +205,7 @@ def video_parts(run: Run, level: int) -> list[Part]:
         parts += [Heading(level, "Confusion of expressions"), confusion_table(run.metrics["expr"], "frames")]
     if picture := run.picture("timeline.png"):
         scores = "; ".join(f"{name} {value:.3f}" for name, value, _ in rows)
-        description = f"Labels and predictions over time of the first validation videos, a panel a task; {scores}"
+        description = f"Labels and predictions over time of the first validation videos, one panel per task; {scores}"
         parts += [Heading(level, "Videos over time"), Picture(picture, description, "Labels and predictions over time")]
     return parts
 
@@ -211,10 +223,10 @@ def other_parts(run: Run, level: int) -> list[Part]:
     if run.members:  # mean and spread over seeds
         names = [name.removesuffix("_mean") for name in metrics if name.endswith("_mean")]
         rows = [[name, number(metrics[f"{name}_mean"]), number(metrics.get(f"{name}_sd"))] for name in names]
-        table = Table(f"Over {len(run.members)} runs", ["name", "mean", "standard deviation"], rows)
+        table = Table(f"Scores over {len(run.members)} runs", ["name", "mean", "standard deviation"], rows)
     else:
         rows = [[name, number(value)] for name, value in metrics.items() if is_number(value)]
-        table = Table("What metrics.json holds", ["name", "value"], rows)
+        table = Table("Numbers in metrics.json", ["name", "value"], rows)
     return [Heading(level, "Scores"), table]
 
 
@@ -223,33 +235,28 @@ def other_parts(run: Run, level: int) -> list[Part]:
 
 def curve_figures(run: Run) -> list[Figure]:
     """Return the curves of losses, and of recalls or the main numbers of long videos; none without a training."""
-    keys = {key for row in run.history for key in row}
-    losses = ["train/loss", *sorted(key for key in keys if key.startswith("train/loss_"))]
-    losses = losses[:1] if len(losses) < 4 else losses  # one term, or two, are the whole loss
-    names = {key: "training" if key == "train/loss" else key.removeprefix("train/loss_") for key in losses}
-    figures = [curve_figure(run, "Loss", names, "loss", None)]
+    figures = [curve_figure(run, "Loss", loss_curves(run.history), "loss", None)]
     if run.kind == "long videos":
         names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
-        values = [value for key in names for _, value in points_of(run.history, key)]
-        figures.append(curve_figure(run, "Scores", names, "score", 1.0 if min(values, default=0) >= 0 else None))
+        curves = [Curve(title, points_of(run.history, key), hue) for hue, (key, title) in enumerate(names.items())]
+        curves = [curve for curve in curves if curve.points]
+        top = 1.0 if min(values_of(curves), default=0) >= 0 else None
+        figures.append(curve_figure(run, "Scores", curves, "score", top))
     else:
-        names = {key: key.replace("/uar", " UAR").replace("/war", " WAR") for key in CURVE_SCORES}
-        figures.append(curve_figure(run, "Recall", names, "percent", 100.0))
+        figures.append(curve_figure(run, "Recall", score_curves(run.history), "percent", 100.0))
     return [figure for figure in figures if figure is not None]
 
 
-def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: float | None) -> Figure | None:
-    """Return the curves of the metrics in ``names`` (metric → its name in the legend) that the run has."""
-    lines = [(name, points_of(run.history, key)) for key, name in names.items()]
-    lines = [(name, points) for name, points in lines if points][:MOST_CURVES]
-    if not lines:
+def curve_figure(run: Run, title: str, curves: list[Curve], unit: str, top: float | None) -> Figure | None:
+    """Return the figure of curves, or None without any. Values in words come first and last of each curve."""
+    if not curves:
         return None
-    changes = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines)
-    epochs = len({epoch for _, points in lines for epoch, _ in points})
+    changes = "; ".join(f"{c.name} from {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves)
+    epochs = len({epoch for curve in curves for epoch, _ in curve.points})
     best = best_epoch(run)
     description = f"{title} over {epochs} epochs: {changes}"
-    drawing = draw_svg(description, plot_curves, lines, unit, top, best[0] if best else None)
-    return Figure(drawing, title, changes, run.picture("curves.png") if title == "Loss" else None)
+    drawing = draw_svg(description, plot_curves, curves, unit, top, best[0] if best else None)
+    return Figure(drawing, title, f"{changes}.", run.picture("curves.png") if title == "Loss" else None)
 
 
 # -- calibration and mistakes ---------------------------------------------------------------------------------------
@@ -258,12 +265,16 @@ def curve_figure(run: Run, title: str, names: dict[str, str], unit: str, top: fl
 def calibration_parts(run: Run, level: int) -> list[Part]:
     calibration, curve = run.metrics.get("calibration") or {}, run.metrics.get("risk_coverage") or {}
     if not calibration and not curve:
-        return [Heading(level, "Calibration"), Paragraph(f"This run folder holds no calibration.{how_to_get(run)}")]
+        return [Heading(level, "Calibration"), Paragraph(f"The run folder has no calibration.{how_to_get(run)}")]
     fitted = f"fitted on {calibration['fitted_on']}" if calibration.get("fitted_on") else "not fitted"
     raw = (calibration.get("raw") or {}).get("ece")
     rows = [
-        ["expected calibration error", percent(calibration.get("ece"), 2), "how far confidence and accuracy lie apart"],
-        ["error before the temperature", percent(raw, 2), "the same of the raw probabilities"],
+        [
+            "expected calibration error",
+            percent(calibration.get("ece"), 2),
+            "mean gap between confidence and accuracy; lower is better",
+        ],
+        ["without the temperature", percent(raw, 2), "calibration error of the uncalibrated probabilities"],
         ["negative log-likelihood", number(calibration.get("nll")), "of the true class; lower is better"],
         ["Brier score", number(calibration.get("brier")), "squared error of the probabilities; lower is better"],
         ["temperature", number(calibration.get("temperature", 1.0)), f"divides the logits; {fitted}"],
@@ -287,7 +298,8 @@ def reliability_figure(bins: list[dict[str, Any]]) -> list[Figure]:
         for row in filled
     )
     details = (
-        "Bars: how many were right, of so many clips. On the dashed line confidence is honest; below it, too sure."
+        "Bars: accuracy in each bin of confidence, with the number of clips. Dots: mean confidence of the bin. "
+        "Dashed: perfect calibration. Below it: overconfident."
     )
     return [Figure(draw_svg(f"Reliability. {numbers}", plot_bins, filled), "Reliability", details)]
 
@@ -297,9 +309,11 @@ def risk_figure(curve: dict[str, Any]) -> list[Figure]:
     if not coverage or len(coverage) != len(risk):
         return []
     half = min(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))
-    numbers = f"{100 * risk[-1]:.1f} % wrong when all are answered, {100 * risk[half]:.1f} % of the surer half"
+    numbers = f"{100 * risk[-1]:.1f} % wrong of all clips, {100 * risk[half]:.1f} % of the more confident half"
     drawing = draw_svg(f"Risk over coverage: {numbers}", plot_risk, curve)
-    return [Figure(drawing, "Risk over coverage", f"Answers less sure than a threshold are withheld: {numbers}.")]
+    return [
+        Figure(drawing, "Risk over coverage", f"Error rate if only the most confident answers are given: {numbers}.")
+    ]
 
 
 def mistake_parts(run: Run, level: int, pictures: int) -> list[Part]:
@@ -307,28 +321,28 @@ def mistake_parts(run: Run, level: int, pictures: int) -> list[Part]:
     if not run.mistakes:
         confusion = run.metrics.get("confusion")
         all_right = confusion is not None and sum(map(sum, confusion)) == sum(row[i] for i, row in enumerate(confusion))
-        missing = f"The run folder holds no mistakes/.{how_to_get(run)}"
-        return [*parts, Paragraph("Every clip was right." if all_right else missing)]
+        missing = f"The run folder has no mistakes/.{how_to_get(run)}"
+        return [*parts, Paragraph("All clips were classified correctly." if all_right else missing)]
     if strips := [mistake_picture(mistake) for mistake in run.mistakes if mistake.get("file")][:pictures]:
-        text = "Surest first; four frames from first to last of those that the model saw, face above context."
+        text = "Most confident first. Four of the frames that the model saw, face above context."
         return [*parts, Paragraph(text), Beside(strips, is_gallery=True)]
     rows = [
         [row["clip"], row["label"], row["predicted"], percent(100 * row["confidence"]), percent(100 * row["p_true"])]
         for row in run.mistakes
     ]
-    head = ["clip", "true", "taken for", "confidence", "of the true class"]
-    return [*parts, Table("Mistakes, surest first, without pictures", head, rows)]
+    head = ["clip", "true", "predicted", "confidence", "probability of the true class"]
+    return [*parts, Table("Mistakes, most confident first, without pictures", head, rows)]
 
 
 def mistake_picture(mistake: dict[str, Any]) -> Picture:
     clip, label = mistake["clip"], mistake["label"]
     name = (mistake.get("person") or "").rpartition("/")[2]  # a person is the folder of their clips in some sets
     person = f" of person {name}" if name else ""
-    confusion = f"{label} taken for {mistake['predicted']}"
+    confusion = f"{label} predicted as {mistake['predicted']}"
     confidence = percent(100 * mistake["confidence"], 0)
     description = f"Clip {clip}{person}: {confusion} with {confidence} confidence; frames, face above context"
-    reasons = "; ".join(REASONS.get(reason, reason) for reason in mistake.get("why", []))
-    details = f"{confidence} sure, {label} {percent(100 * mistake['p_true'])}" + (f"; {reasons}" if reasons else "")
+    tags = " · ".join(TAGS.get(reason, reason) for reason in mistake.get("why", []))
+    details = f"confidence {confidence}, {label} {percent(100 * mistake['p_true'])}" + (f"\n{tags}" if tags else "")
     if name in clip.split("/"):
         person = ""  # the name of the clip has it
     return Picture(mistake["file"], description, confusion, f"{details}\n{clip}{person}")
@@ -340,10 +354,10 @@ def mistake_picture(mistake: dict[str, Any]) -> Picture:
 def setting_parts(run: Run, level: int, options: OptionFacts) -> list[Part]:
     parts: list[Part] = [Heading(level, "Settings and data")]
     if contents := list_contents(run):
-        parts.append(Table("What the lists hold", ["list", "contents"], [list(row) for row in contents], "texts"))
+        parts.append(Table("Content of the lists", ["list", "contents"], [list(row) for row in contents], "texts"))
     head = ["option", "value"]
     if differing := option_rows(options.differing(run.options)):
-        parts.append(Table("Options that differ from what the method takes for granted", head, differing, "texts"))
+        parts.append(Table("Options that differ from the defaults of the method", head, differing, "texts"))
     return [*parts, Folded("Every option", [Table("Every option", head, option_rows(run.options), "texts")])]
 
 

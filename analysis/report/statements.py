@@ -1,4 +1,4 @@
-"""What a run's numbers mean, in sentences and formatted cells: shared by the report and the model card."""
+"""Sentences and formatted cells about the scores of a run, for the report and the model card."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from utils.config import written
 from utils.json_files import is_number
 from utils.text import plural
 
-FEW_CLIPS = 20  # of a class; below it one clip moves UAR visibly
+FEW_CLIPS = 20  # of a class; below it, one clip changes UAR visibly
 FEW_SUBJECTS = 20
 WIDE = 10.0  # points between the ends of an interval of UAR
 NBSP = "\N{NO-BREAK SPACE}"  # between a number and its sign
@@ -39,13 +39,15 @@ def with_span(text: str, bounds: Any, digits: int = 1) -> str:
 
 
 def resampling(run: Run) -> str:
-    """Return how intervals were made: ``95 % intervals, 12 persons drawn again 2000 times``."""
+    """Return how intervals were computed: ``95 % intervals: bootstrap over the 12 test persons, 2000 samples``."""
     intervals = run.intervals
     if not intervals:
         return ""
-    groups = f"{intervals['groups']} {intervals.get('resampled', 'groups')}" if "groups" in intervals else "groups"
-    times = f" {intervals['replicates']} times" if "replicates" in intervals else ""
-    return f"{intervals.get('level', 95):g} % intervals, {groups} drawn again{times}"
+    unit = intervals.get("resampled", "groups")
+    of_split = f"{run.split} " if run.kind == "classes" else ""
+    units = f"the {intervals['groups']} {of_split}{unit}" if "groups" in intervals else unit
+    samples = f", {intervals['replicates']} samples" if "replicates" in intervals else ""
+    return f"{intervals.get('level', 95):g} % intervals: bootstrap over {units}{samples}"
 
 
 def chance(run: Run) -> float | None:
@@ -64,7 +66,7 @@ def best_epoch(run: Run) -> tuple[int, int] | None:
 
 
 def verdict(run: Run) -> str:
-    """Return one sentence on what was measured on what."""
+    """Return the main score, the data it was measured on and how the epoch was selected."""
     metrics = run.metrics
     if run.kind == "classes":
         return class_verdict(run)
@@ -72,12 +74,12 @@ def verdict(run: Run) -> str:
         data = f"{metrics.get('clips', '?')} clips of {metrics.get('subjects', '?')} subjects"
         tested_on = f", {metrics['tested_on']}" if metrics.get("tested_on") else ""
         ccc = number((metrics.get("mean") or {}).get("ccc"))
-        return f"On {data}{tested_on}, predicted and true numbers agree with a mean CCC of {ccc}."
+        return f"The mean CCC of predicted and true values is {ccc}, on {data}{tested_on}."
     if run.kind == "long videos":
         scores = [f"{title} {number(metrics[task].get(main))}" for task, (title, main) in tasks_of(run).items()]
         data = f"{metrics.get('videos', '?')} validation videos ({metrics.get('frames', '?')} frames)"
-        return f"On {data}: {'; '.join(scores)}."
-    return "This run measured something that this report has no picture for; its numbers are listed."
+        return f"{'; '.join(scores)}, on {data}."
+    return "This report has no picture for the scores of this run. They are listed below."
 
 
 def tasks_of(run: Run) -> dict[str, tuple[str, str]]:
@@ -89,11 +91,11 @@ def class_verdict(run: Run) -> str:
     bounds, guess = interval_of(run, "uar"), chance(run)
     persons = f" of {run.intervals['groups']} persons" if run.intervals.get("resampled") == "persons" else ""
     interval = f" (95{NBSP}% interval {span(bounds)})" if bounds else ""
-    guessing = f" Guessing reaches {percent(guess)}." if guess else ""
-    pooled = "the mean of {} seeds" if "seeds" in run.metrics else "the {} runs of the series together"
+    guessing = f" Guessing gives {percent(guess)}." if guess else ""
+    pooled = "mean over {} seeds" if "seeds" in run.metrics else "{} runs scored together"
     series = f", {pooled.format(len(run.members))}" if run.members else ""
-    uar = f"UAR is {percent(run.metrics['uar'])}{interval}: the mean recall of {run.present} classes."
-    return f"On {run.clips} {run.split} clips{persons}{series}, {uar}{guessing} {selection(run)}"
+    uar = f"UAR is {percent(run.metrics['uar'])}{interval}, the mean recall of {run.present} classes"
+    return f"{uar}, on {run.clips} {run.split} clips{persons}{series}.{guessing} {selection(run)}"
 
 
 def selection(run: Run) -> str:
@@ -102,15 +104,15 @@ def selection(run: Run) -> str:
     if "zero-shot" in selected_on:
         return "Nothing was trained on these classes."
     if selected_on == "last":
-        return "The weights are those of the last epoch: nothing was selected."
+        return "The weights are those of the last epoch. No epoch was selected."
     if is_selected_on_scored_videos(run):
-        return "The epoch was selected on the videos that are scored here: optimistic."
+        return "The epoch was selected on the scored videos, so the score is optimistic."
     if selected_on == "val":
-        same = "the clips that are scored here: optimistic." if run.split == "val" else "validation clips."
+        same = "the scored clips, so the score is optimistic." if run.split == "val" else "validation clips."
         return f"The epoch was selected on {same}"
     if selected_on.startswith("test"):
-        return "The epoch was selected on the test clips themselves: the score is optimistic."
-    return f"Selected on {selected_on}."
+        return "The epoch was selected on the test clips, so the score is optimistic."
+    return f"The epoch was selected on {selected_on}."
 
 
 def is_selected_on_scored_videos(run: Run) -> bool:
@@ -118,23 +120,27 @@ def is_selected_on_scored_videos(run: Run) -> bool:
 
 
 def cautions(run: Run) -> list[tuple[str, str]]:
-    """Return (subject, warning) each: those of the run, then what its scores give reason for."""
+    """Return (subject, warning) each: those of the run, then those that follow from its scores."""
     warnings = run.facts.get("warnings", [])
     kinds = {warning["kind"] for warning in warnings}
     cautions = [("data", run.note)] if run.note else []
     for warning in warnings:
+        split, _, kind = warning["kind"].partition(" ")
+        if kind == "few_clips" and (supports := supports_of(run, split)):
+            cautions += few_clips(split, supports)
+            continue
         is_setting = warning["kind"] == "setting" or "--" in warning["text"]  # a warning that names a flag
         cautions.append(("setting" if is_setting else "data", warning["text"]))
     if run.kind == "classes":
         cautions += class_cautions(run, kinds)
     if is_selected_on_scored_videos(run):
-        cautions.append(("setting", "the epoch was selected on the videos that are scored: optimistic"))
+        cautions.append(("setting", "The epoch was selected on the scored videos, so the score is optimistic."))
     subjects = run.metrics.get("subjects")
     if run.kind == "numbers" and subjects and subjects < FEW_SUBJECTS and "few_subjects" not in kinds:
-        cautions.append(("data", f"{subjects} subjects: what is measured on so few says little about others"))
+        cautions.append(("data", f"Only {subjects} subjects: these scores say little about other people."))
     lists = [contents for contents in run.facts.get("data", {}).values() if "classes" in contents]
     if lists and not any(contents["persons"] for contents in lists):
-        cautions.append(("data", "persons are not known in this set: they may be in train and in test"))
+        cautions.append(("data", "The persons of this set are not known. The same person may be in train and test."))
     return cautions
 
 
@@ -144,21 +150,45 @@ def class_cautions(run: Run, kinds: set[str]) -> list[tuple[str, str]]:
     selected_on = str(metrics.get("selected_on"))
     warned_itself = bool(run.facts) and run.option("mode") == "train" and run.option("select_on") == "test"
     if "optimistic" in selected_on and not warned_itself:
-        cautions.append(("setting", f"the epoch was selected on {selected_on}"))
-    supports = {name: row["support"] for name, row in metrics["per_class"].items() if 0 < row["support"] < FEW_CLIPS}
-    if supports and f"{split} few_clips" not in kinds:
-        worth = ", ".join(f"{name} {count} ({100 / count / run.present:.2f})" for name, count in supports.items())
-        cautions.append(("data", f"{split}: few clips make a class, and one clip many UAR points: {worth}"))
+        place = selected_on.removesuffix(": optimistic")
+        cautions.append(("setting", f"The epoch was selected on {place}, so the score is optimistic."))
+    if f"{split} few_clips" not in kinds:
+        cautions += few_clips(split, supports_of(run, split))
     absent = metrics.get("absent_classes", [])
     if absent and f"{split} class_missing" not in kinds:
-        cautions.append(("data", f"no {split} clip of {', '.join(absent)}: UAR is the mean over the other classes"))
+        text = f"No {split} clip of {', '.join(absent)}. UAR is the mean over the other classes."
+        cautions.append(("data", text))
     bounds = interval_of(run, "uar")
     if bounds and bounds[1] - bounds[0] > WIDE:
-        wide = f"the interval of UAR spans {bounds[1] - bounds[0]:.1f} points: smaller differences between runs can be"
-        cautions.append(("reading", f"{wide} noise; --mode compare tests two runs on the same clips"))
+        wide = f"The 95{NBSP}% interval of UAR is {bounds[1] - bounds[0]:.1f} points wide. Smaller differences to other"
+        text = f"{wide} runs can be noise. --mode compare tests two runs on the same clips."
+        cautions.append(("reading", text))
     if not run.intervals:
-        cautions.append(("reading", "no intervals are stored with these scores (--ci off, or an older run)"))
+        cautions.append(("reading", "No intervals: the run used --ci off or is of an older version."))
+    calibration = metrics.get("calibration") or {}
+    error, raw_error = calibration.get("ece"), (calibration.get("raw") or {}).get("ece")
+    if is_number(error) and is_number(raw_error) and error > raw_error:
+        change = f"The ECE is {percent(error)} with it and {percent(raw_error)} without it."
+        cautions.append(("reading", f"The fitted temperature makes calibration worse. {change}"))
     return cautions
+
+
+def supports_of(run: Run, split: str) -> dict[str, int]:
+    """Return the number of clips of each class of a split; empty where the run does not say."""
+    if run.kind == "classes" and split == run.split:
+        return {name: row["support"] for name, row in run.metrics["per_class"].items()}
+    return run.facts.get("data", {}).get(split, {}).get("classes", {})
+
+
+def few_clips(split: str, supports: dict[str, int]) -> list[tuple[str, str]]:
+    """Return a warning that names the classes with few clips and what one clip of each changes; none without them."""
+    present = sum(count > 0 for count in supports.values())
+    texts = [
+        f"{name} has {count}, so one clip changes UAR by {100 / count / present:.2f} points"
+        for name, count in supports.items()
+        if 0 < count < FEW_CLIPS
+    ]
+    return [("data", f"Few {split} clips in some classes: {'; '.join(texts)}.")] if texts else []
 
 
 def list_contents(run: Run) -> list[tuple[str, str]]:
@@ -203,4 +233,4 @@ def video_table(run: Run) -> tuple[list[str], list[list[str]]]:
 
 
 def how_to_get(run: Run) -> str:
-    return " --mode eval on its best.pt writes it." if (run.folder / "best.pt").is_file() else ""
+    return " Run --mode eval on its best.pt to get it." if (run.folder / "best.pt").is_file() else ""

@@ -4,8 +4,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.report.document import Cell, Heading, Paragraph, Part, Table, html_page, markdown_text, shows_people
-from analysis.report.runs import TASKS, Run, interval_of, read_runs, scored_clips
+from analysis.report.document import (
+    Cell,
+    Folded,
+    Heading,
+    Paragraph,
+    Part,
+    Table,
+    html_page,
+    markdown_text,
+    shows_people,
+)
+from analysis.report.runs import (
+    TASKS,
+    Ablation,
+    Run,
+    Variant,
+    interval_of,
+    is_ablation,
+    read_ablation,
+    read_runs,
+    scored_clips,
+    scores_of_member,
+)
 from analysis.report.sections import OptionFacts, run_parts, score_figure, warning_part
 from analysis.report.statements import (
     KINDS,
@@ -19,16 +40,18 @@ from analysis.report.statements import (
     verdict,
     with_span,
 )
+from analysis.results import read_options
 from utils.config import flag_of
 from utils.errors import UserError, reason_of
 from utils.files import write_text
 from utils.json_files import is_number
-from utils.runlog import require_new
+from utils.runlog import fresh_folder, require_new
+from utils.text import plural
 
 PICTURES, FEWEST = 24, 4  # of mistakes: in a whole report; in any case of each run
 PEOPLE = (
-    "This report holds pictures of persons of the data set. Show it only to whom the set's licence and the persons' "
-    "consent allow; --no-mistake-frames writes it without them."
+    "This report contains pictures of persons of the data set. Share it only with people whom the licence of the set "
+    "and the consent of the persons allow. --no-mistake-frames writes it without them."
 )
 
 
@@ -37,15 +60,20 @@ def write_report(
 ) -> list[Path]:
     """Write ``report.html`` and ``report.md`` about run folders and return their paths.
 
-    They go to ``output_dir``; without one, to the run's own folder, or to a new one for several runs.
+    They go to ``output_dir``; without one, to the folder of the run or the ablation, or to a new one for several runs.
     """
-    runs = read_runs(folders)
-    pictures = max(FEWEST, PICTURES // len(runs)) if with_pictures else 0
-    title = title_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs compared"
-    parts = about_one(runs[0], pictures, options) if len(runs) == 1 else about_several(runs, pictures, options)
-    folder = report_folder(output_dir, runs)
-    names = ", ".join(str(run.folder) for run in runs)
-    footer = [f"Made on {time.strftime('%Y-%m-%d')} by python main.py --mode report from {names} alone."]
+    places = [Path(folder) for folder in folders]
+    pictures = max(FEWEST, PICTURES // len(places)) if with_pictures else 0
+    if len(places) == 1 and is_ablation(places[0]):
+        title, parts = about_ablation(places[0], options)
+    elif len(places) == 1:
+        run = read_runs(folders)[0]
+        title, parts = title_of(run), about_one(run, pictures, options)
+    else:
+        title, parts = f"{len(places)} runs compared", about_several(read_runs(folders), pictures, options)
+    folder = report_folder(output_dir, places)
+    names = ", ".join(map(str, places))
+    footer = [f"Written on {time.strftime('%Y-%m-%d')} by python main.py --mode report from {names}."]
     footer += [PEOPLE] if shows_people(parts) else []
     texts = {
         folder / "report.html": html_page(title, parts, footer),
@@ -60,7 +88,7 @@ def write_report(
 
 
 def about_one(run: Run, pictures: int, options: OptionFacts) -> list[Part]:
-    warnings = warning_part(cautions(run), "Nothing in this run gave reason for a warning.")
+    warnings = warning_part(cautions(run), "No warnings.")
     lead = [Paragraph(verdict(run), is_lead=True), Heading(2, "What to know first"), warnings]
     return lead + run_parts(run, 2, pictures, options)
 
@@ -70,25 +98,118 @@ def about_several(runs: list[Run], pictures: int, options: OptionFacts) -> list[
     parts: list[Part] = [
         Paragraph(ranking(runs), is_lead=True),
         Heading(2, "What to know first"),
-        warning_part(different_clips(runs) + shared_warnings(runs), "No run gave reason for a warning."),
+        warning_part(different_clips(runs) + shared_warnings(runs), "No warnings."),
         Heading(2, "Comparison"),
     ]
     for kind, tables in (("classes", class_tables), ("long videos", video_tables), ("numbers", number_tables)):
         if runs_of_kind := [run for run in runs if run.kind == kind]:
             parts += tables(runs_of_kind)
     differing = option_table(runs, options)
-    parts += [Heading(2, "What differs"), differing or Paragraph("No option differs but those of the place.")]
+    parts += [
+        Heading(2, "What differs"),
+        differing or Paragraph("The options are the same, except names and places of files."),
+    ]
     for run in runs:
         parts += [Heading(2, f"Run {run.name}"), Paragraph(verdict(run)), *run_parts(run, 3, pictures, options)]
     return parts
 
 
-def report_folder(output_dir: str | None, runs: list[Run]) -> Path:
-    if len(runs) == 1 and not output_dir:
-        return runs[0].folder
-    folder = Path(output_dir or f"outputs/report-{time.strftime('%Y%m%d-%H%M%S')}")
-    require_new(folder, [])
-    return folder
+def report_folder(output_dir: str | None, places: list[Path]) -> Path:
+    """Return the folder of the reported run, or a new one for several runs, unless ``output_dir`` names one."""
+    if output_dir:
+        require_new(Path(output_dir), [])
+        return Path(output_dir)
+    if len(places) == 1:
+        return places[0]
+    try:
+        return fresh_folder("report")
+    except OSError as error:
+        raise UserError(f"outputs: {reason_of(error)}; name another folder with --output-dir") from None
+
+
+# -- an ablation ----------------------------------------------------------------------------------------------------
+
+
+def about_ablation(folder: Path, options: OptionFacts) -> tuple[str, list[Part]]:
+    """Return the title and the parts of the report about a finished ablation."""
+    ablation, settings = read_ablation(folder), read_options(folder)
+    rows, title = ablation["rows"], f"{settings.get('exper_name') or folder.resolve().name}: ablation"
+    warnings = [note for note in ablation["notes"] if note.startswith("warning: ")]
+    items = [("reading", note.removeprefix("warning: ")) for note in warnings]
+    items += [("variants", line) for line in ablation["left_out"]]
+    scores = [(row["variant"], row["uar"], row["intervals"].get("uar")) for row in rows]
+    notes = [Paragraph(note) for note in ablation["notes"] if note not in warnings]
+    parts = [
+        Paragraph(ablation_lead(ablation), is_lead=True),
+        Heading(2, "What to know first"),
+        warning_part(items, "No warnings."),
+        Heading(2, "Variants"),
+        score_figure(scores, 100.0, f"UAR of each variant on {ablation['split']}, in percent", "Mean over the seeds."),
+        variant_table(rows),
+        other_scores(rows),
+        *notes,
+    ]
+    changes = [[row["variant"], row["changed"] or "nothing"] for row in rows]
+    every = [[flag_of(name), option_text(value)] for name, value in settings.items()]
+    parts += [
+        Heading(2, "Runs"),
+        seed_table(folder, rows),
+        Heading(2, "Settings"),
+        Table("What each variant changes", ["variant", "options"], changes, "texts"),
+        Folded("Every option of the ablation", [Table("Every option", ["option", "value"], every, "texts")]),
+    ]
+    return title, parts
+
+
+def ablation_lead(ablation: Ablation) -> str:
+    first, *others = ablation["rows"]
+    seeds = plural(len(first["seeds"]), "seed")
+    beyond = [row["variant"] for row in others if row.get("verdict") == "yes"]
+    result = f"Beyond noise: {', '.join(beyond)}." if beyond else "No difference is beyond noise."
+    data = f"{plural(len(ablation['rows']), 'variant')} with {seeds} on {ablation['clips']} {ablation['split']} clips"
+    selection = f"epochs selected on {ablation['selected_on']}"
+    return f"{data}, {selection}. UAR of {first['variant']}: {mean_sd(first, 'uar')}. {result}"
+
+
+def mean_sd(row: Variant, score: str) -> str:
+    deviation = row[f"{score}_sd"]
+    return number(row[score], 2) if deviation is None else f"{row[score]:.2f} ± {deviation:.2f}"
+
+
+def variant_table(rows: list[Variant]) -> Table:
+    """Return the UAR of each variant, and its difference to the first variant with the paired test."""
+    lines = []
+    for row in rows:
+        cells = [row["variant"], mean_sd(row, "uar"), span(row["intervals"].get("uar"))]
+        if (difference := row.get("difference", {}).get("uar")) is None:
+            cells += [""] * 5
+        elif difference["identical"]:
+            cells += ["0", "", "", "", row.get("verdict", "")]
+        else:
+            cells += [f"{difference['value']:+.1f}", span(difference["interval"])]
+            cells += [number(difference.get(name)) for name in ("p", "p_holm")] + [row.get("verdict", "")]
+        lines.append(cells)
+    head = ["variant", "UAR", "95 % interval", "difference", "95 % interval", "p", "p (Holm)", "beyond noise"]
+    caption = f"UAR, mean ± standard deviation over seeds, and its difference to {rows[0]['variant']} in points"
+    return Table(caption, head, lines)
+
+
+def other_scores(rows: list[Variant]) -> Table:
+    lines = [[row["variant"], mean_sd(row, "war"), mean_sd(row, "macro_f1")] for row in rows]
+    return Table("Other scores, mean ± standard deviation over seeds", ["variant", "WAR", "Macro F1"], lines)
+
+
+def seed_table(folder: Path, rows: list[Variant]) -> Table:
+    """Return the scores of every run: one row for each variant and seed."""
+    lines = []
+    for row in rows:
+        for seed, member in zip(row["seeds"], row["runs"], strict=True):
+            metrics = scores_of_member(folder, member) or {}
+            scores = [number(metrics.get(name), 2) for name in SCORES]
+            place = Path(member)
+            inside = place.relative_to(folder) if place.is_relative_to(folder) else place
+            lines.append([row["variant"], str(seed), *scores, str(inside)])
+    return Table("Scores of each run, in percent", ["variant", "seed", *SCORES.values(), "folder"], lines)
 
 
 # -- runs side by side ----------------------------------------------------------------------------------------------
@@ -120,12 +241,12 @@ def different_clips(runs: list[Run]) -> list[tuple[str, str]]:
     if not differing:
         return []
     text = f"{', '.join(differing)}: scored on other clips or labels than {classifiers[0].name}"
-    return [("comparison", f"{text}; scores are not comparable")]
+    return [("comparison", f"{text}. The scores are not comparable.")]
 
 
 def class_tables(runs: list[Run]) -> list[Part]:
     scores = [(run.name, run.metrics["uar"], interval_of(run, "uar")) for run in runs]
-    details = "Intervals that overlap do not say that runs are equal: --mode compare tests two runs clip by clip."
+    details = "Two runs can differ although their intervals overlap. --mode compare tests two runs on the same clips."
     head = ["run", *(title for score in SCORES.values() for title in (score, "95 % interval")), "clips", "selected on"]
     columns: list[list[Any]] = [[run.name for run in runs]]
     for name in SCORES:

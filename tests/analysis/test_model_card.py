@@ -26,18 +26,21 @@ def test_scores_stand_with_intervals_and_supports(tmp_path):
     card = card_of(tmp_path / "run")
     assert re.findall("^## (.+)$", card, re.MULTILINE) == SECTIONS
     assert "| UAR | 74.05 % | 61.50 – 83.25 |" in card and "| Confusion | 57.1 % | 40.0 – 100.0 | 7 |" in card
-    assert "95 % intervals, 12 persons drawn again 2000 times." in card
+    assert "95 % intervals: bootstrap over the 12 test persons, 2000 samples." in card
     assert "expected calibration error 11.50 %, temperature 1.750, fitted on val" in card
 
 
 def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     card = card_of(tmp_path / "run", test_annotation="/home/me/lists/test.txt", note="Drawn students.")
-    assert "**The data set says of itself: Drawn students.**" in card
+    assert "**Note of the data set: Drawn students.**" in card
     assert "| train list | a/train.txt |" in card and "| test list | test.txt |" in card and "/home" not in card
     assert "- train: 383 clips of 22 persons: Neutrality 150, Enjoyment 150, Confusion 83" in card
     assert "epoch 2 of 3" in card and "The epoch was selected on validation clips." in card
     limits = card.split("## Known limits")[1].split("## Use")[0]
-    assert limits.count("12 of 12 test persons are in train") == 1 and "Confusion 7 (4.76)" in limits
+    assert (
+        limits.count("12 of 12 test persons are in train") == 1
+        and "Confusion has 7, so one clip changes UAR by 4.76 points" in limits
+    )
 
 
 def test_what_is_not_measured_or_not_known_is_said_to_be(tmp_path):
@@ -57,7 +60,10 @@ def test_use_and_licences_are_never_left_out(tmp_path):
 def test_long_videos_and_numbers_have_their_own_scores(tmp_path):
     facts = {"data": {"validation": {"videos": 2, "contents": ["2 videos, 11 frames"]}}}
     videos = card_of(tmp_path / "videos", video_metrics(), facts=facts)
-    assert "| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |" in videos and "scored here: optimistic" in videos
+    assert (
+        "| Expression, macro F1 | 0.500 | 0.100 – 0.900 | 6 |" in videos
+        and "The epoch was selected on the scored videos, so the score is optimistic." in videos
+    )
     assert "- validation: 2 videos, 11 frames" in videos
     assert "fold 0" in videos and "--features DIR" in videos
     numbers = card_of(tmp_path / "numbers", number_metrics())
@@ -75,7 +81,7 @@ def test_a_training_of_clips_writes_it(tmp_path):
     (tmp_path / "set/about.json").write_text(json.dumps({"note": "Rectangles."}), encoding="utf-8")
     run = run_main([*FAST, *flags, "--select-on", "last", "--epochs", "1"], tmp_path / "run")
     card = (run.folder / "model_card.md").read_text(encoding="utf-8")
-    assert (run.folder / "best.pt").is_file() and "says of itself: Rectangles." in card
+    assert (run.folder / "best.pt").is_file() and "Note of the data set: Rectangles." in card
     assert f"UAR is {run.metrics['uar']:.1f} %" in card and "epoch 1 of 1" in card
     support = run.metrics["per_class"]["Fatigue"]["support"]
     assert re.search(rf"\| Fatigue \|.*\| {support} \|", card)

@@ -70,10 +70,11 @@ def test_cells_hold_shares_and_counts_and_an_absent_class_holds_none(tmp_path):
         history(3, "train/loss", "train/loss_mi", "train/loss_dc", "train/uar", "val/uar", "val/war"),
         history(40, "train/loss", "train/uar", "test/uar", "test/war"),
         [*history(2, "train/loss"), {"epoch": 3, "train/loss": 1.0, "val/uar": float("nan")}],
+        history(9, "train/loss", "train/loss_mi", "train/loss_dc", "val/loss", "train/uar", "val/uar"),
     ],
 )
 def test_curves_are_drawn(history, tmp_path):
-    assert_drawn(draw_curves(history), tmp_path / "curves.png")
+    assert_drawn(draw_curves(history, 2), tmp_path / "curves.png")
 
 
 # -- figures of reports ---------------------------------------------------------------------------------------------
@@ -82,7 +83,13 @@ SCORES = [("UAR", 50.0, [0.0, 100.0]), ("<b> $x$ & a very long name of a run", 7
 BINS = [{"low": 0.0, "high": 0.5, "count": 7, "confidence": 0.4, "accuracy": 0.3}]
 FIGURES = {
     "scores": (plots.plot_intervals, SCORES, 100.0, 33.3),
-    "curves": (plots.plot_curves, [("a", [(1, 0.0), (2, 4.0), (3, 2.0)]), ("b", [(1, 1.0)])], "loss", None, 2),
+    "curves": (
+        plots.plot_curves,
+        [plots.Curve("a", [(1, 0.0), (2, 4.0), (3, 2.0)]), plots.Curve("b", [(1, 1.0)], is_training=True)],
+        "loss",
+        None,
+        2,
+    ),
     "reliability": (plots.plot_bins, BINS),
     "risk": (plots.plot_risk, {"coverage": [0.5, 1.0], "risk": [0.1, 0.2]}),
 }
@@ -113,7 +120,7 @@ def test_a_dot_lies_where_its_number_is_and_names_are_text():
     dots = [line[0] for line in lines if line[0] == line[1]]
     whisker = next(line for line in lines if line[0][1] == line[1][1] == dots[0][1] and line[0] != line[1])
     assert dots[0][0] == pytest.approx((whisker[0][0] + whisker[1][0]) / 2, abs=0.02)
-    assert ">&lt;b&gt; $x$ &amp; a very long n…<" in svg
+    assert ">&lt;b&gt; $x$ &amp; a very long<" in svg and ">name of a run<" in svg  # whole, in two lines
 
 
 def test_curves_put_the_highest_value_highest():
@@ -166,3 +173,32 @@ def test_every_text_can_be_read_in_light_and_dark():
         assert [int(step) for step, *_ in shades] == list(range(11))
         assert all(contrast(ground, ink) >= 4.5 for _, ground, ink in shades)
     assert plots.VARIABLES.items() <= {colour: name for name, colour in re.findall(r"--(\w+): (#\w{6})", light)}.items()
+
+
+def test_train_and_validation_of_one_quantity_share_a_hue_and_the_kept_epoch_is_marked():
+    figure = draw_curves(history(6, "train/loss", "val/loss", "train/uar", "val/uar", "train/war", "val/war"), 4)
+    for axes, quantities in zip(figure.axes, ([""], ["UAR", "WAR"]), strict=True):
+        lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+        for quantity in quantities:
+            pair = [line for name, line in lines.items() if name.endswith(quantity)]
+            assert [line.get_label().split(",")[0].split()[0] for line in pair] == ["train", "val"]
+            assert pair[0].get_color() == pair[1].get_color()
+            assert [line.is_dashed() for line in pair] == [True, False]
+        assert len({line.get_color() for line in lines.values()}) == len(quantities)
+        assert [text.get_text() for text in axes.texts] == ["kept: epoch 4"]
+        assert any(list(line.get_xdata()) == [4, 4] for line in axes.lines)
+    plots.plt.close(figure)
+
+
+def test_a_first_epoch_far_above_the_others_does_not_squeeze_the_axis_and_is_named():
+    values = [80.0, 2.0, 1.9, 1.7, 1.6, 1.5]
+    rows = [{"epoch": epoch, "train/loss": value, "val/loss": 1.8} for epoch, value in enumerate(values, 1)]
+    figure = draw_curves(rows)
+    axes = figure.axes[0]
+    assert 2.0 < axes.get_ylim()[1] < 2.2 and "outside: train 80 (epoch 1)" in axes.get_xlabel()
+    heights = axes.lines[0].get_ydata()
+    assert np.isnan(heights[0]) and np.nanmax(heights) == axes.get_ylim()[1]
+    plots.plt.close(figure)
+    figure = draw_curves([{"epoch": n, "train/loss": value} for n, value in enumerate(values[1:], 1)])
+    assert figure.axes[0].get_xlabel() == "epoch"
+    plots.plt.close(figure)

@@ -11,16 +11,20 @@ from analysis.report.runs import distinct_names
 from main import main
 from tests.support.pages import LIMIT, Page, make
 from tests.support.run_folders import (
+    CALIBRATION,
     CONFUSION,
     class_metrics,
     number_metrics,
     put,
     video_metrics,
+    write_ablation,
     write_mistakes,
     write_predictions,
     write_run,
 )
 from tests.support.tools import error_of
+
+FEW_CONFUSION = "Confusion has 7, so one clip changes UAR by 4.76 points"  # 100 / 7 / 3
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +39,11 @@ def test_the_first_things_said_are_what_was_measured_on_what_and_warnings(single
     page, twin, _ = single
     lead, warnings = page.texts("p")[0], page.texts("li")
     text = f"UAR is {(75 + 90 + 400 / 7) / 3:.1f} % (95 % interval 61.5 – 83.2)"
-    assert f"On 97 test clips of 12 persons, {text}" in lead and f"{text}: the mean recall of 3 classes" in twin
-    assert "Guessing reaches 33.3 %" in lead and "selected on validation clips" in lead
+    assert f"{text}, the mean recall of 3 classes, on 97 test clips of 12 persons." in lead and text in twin
+    assert "Guessing gives 33.3 %" in lead and "selected on validation clips" in lead
     assert page.texts("h2")[0] == "What to know first" and twin.index("12 of 12") < twin.index("## Scores")
     assert any(text.startswith("setting: --use-weighted-sampler") for text in warnings)
-    once = ("12 of 12 test persons are in train", "Confusion 7 (4.76)", "Drawn students.", "spans 21.8 points")
+    once = ("12 of 12 test persons are in train", FEW_CONFUSION, "Drawn students.", "21.8 points wide")
     assert [sum(words in text for text in warnings) for words in once] == [1] * 4
 
 
@@ -60,13 +64,13 @@ def test_confusions_and_recalls_stand_with_counts_shades_and_bars(single):
 def test_figures_are_described_in_words(single):
     page, twin, _ = single
     labels = [values["aria-label"] for tag, values in page.attributes if tag == "svg" and "aria-label" in values]
-    assert "Loss over 3 epochs: training from 3 to 1" in labels
-    assert "Recall over 3 epochs: val UAR from 10 to 30; train UAR from 20 to 60" in labels
-    assert "18.6 % wrong when all are answered, 10.0 % of the surer half" in " ".join(page.texts("span"))
+    assert "Loss over 3 epochs: train from 3 to 1; val, cross entropy from 6 to 2" in labels
+    assert "Recall over 3 epochs: train UAR from 20 to 60; val UAR from 10 to 30" in labels
+    assert "18.6 % wrong of all clips, 10.0 % of the more confident half" in " ".join(page.texts("span"))
     assert "11.50 %" in twin and "1.750" in twin and "fitted on val" in twin  # of the calibration
     pictures = [values for tag, values in page.attributes if tag == "img"]
     assert len(pictures) == 1 and pictures[0]["src"].startswith("data:image/jpeg;base64,")
-    assert "Clip Set/P1/7 of person P1: Confusion taken for Enjoyment with 93" in pictures[0]["alt"]
+    assert "Clip Set/P1/7 of person P1: Confusion predicted as Enjoyment with 93" in pictures[0]["alt"]
     assert any("pictures of persons" in text for text in page.texts("p")) and "pictures of persons" in twin
 
 
@@ -118,8 +122,8 @@ def test_older_runs_have_fewer_sections_but_a_report(tmp_path):
     for name in ("metrics.jsonl", "predictions.csv", "curves.png"):
         (run / name).unlink()
     page, twin = make([run], tmp_path / "out")
-    assert "Training" not in page.texts("h2") and "holds no calibration" in twin
-    assert "no intervals are stored" in twin and "test: few clips make a class" in twin and "Confusion 7 (4.76)" in twin
+    assert "Training" not in page.texts("h2") and "has no calibration" in twin
+    assert "No intervals:" in twin and f"Few test clips in some classes: {FEW_CONFUSION}." in twin
 
 
 MEMBERS = [{"uar": 70.0, "war": 71.0, "macro_f1": 69.0}, {"uar": 80.0, "war": 81.0, "macro_f1": 79}]
@@ -134,7 +138,11 @@ def test_seeds_are_summed_up_without_a_confusion_matrix(tmp_path):
     write_mistakes(write_run(series / "seed-1"))
     (series / "predictions.csv").unlink()
     page, twin = make([series, write_run(tmp_path / "single")], tmp_path / "out")
-    assert "the mean of 2 seeds, UAR is 74.0 %" in twin and "| all models together | 82.50 | 82.00 | – |" in twin
+    assert (
+        ", mean over 2 seeds." in twin
+        and "UAR is 74.0 %" in twin
+        and "| all models together | 82.50 | 82.00 | – |" in twin
+    )
     assert page.texts("h3").count("Confusion") == 1 and "not comparable" not in twin
 
 
@@ -166,26 +174,29 @@ def warnings(*kinds):
         (
             class_metrics(confusion=ABSENT),
             None,
-            ["no test clip of Confusion: UAR is the mean over the other classes", "| absent |"],
+            ["No test clip of Confusion. UAR is the mean over the other classes.", "| absent |"],
             ["Guessing"],
         ),
         (
             class_metrics(selected_on="test: optimistic"),
             None,
-            ["test clips themselves: the score is optimistic", "the epoch was selected on test: optimistic"],
+            [
+                "selected on the test clips, so the score is",
+                "The epoch was selected on test, so the score is optimistic.",
+            ],
             [],
         ),
         (  # what a run warned of itself is not derived again
             class_metrics(confusion=ABSENT, selected_on="test: optimistic"),
             warnings("test class_missing", "test few_clips", "setting"),
-            ["**setting:** warned of setting", "**data:** warned of test few"],
-            ["the epoch was selected on", "few clips make a class", "no test clip", "Kept: epoch"],
+            ["**setting:** warned of setting", "**data:** warned of test class_missing", "Few test clips in some"],
+            ["The epoch was selected on test,", "No test clip", "were kept"],
         ),
-        (number_metrics(), warnings("few_subjects"), ["warned of few"], ["what is measured on so few"]),
+        (number_metrics(), warnings("few_subjects"), ["warned of few"], ["these scores say little"]),
         (
             class_metrics(),
             {"data": LISTS},
-            ["| val | 3 clips: a 1, b 2 |", "persons are not known in this set"]
+            ["| val | 3 clips: a 1, b 2 |", "The persons of this set are not known."]
             + ["| face boxes | 6 of 8 clips (75.0%), 30 of 40 frames (75.0%) |"]
             + ["| body boxes | 8 of 8 clips (100.0%) |", "| all | 30 clips of 6 subjects in 1 fold; x, y |"]
             + ["| validation | 2 videos, 11 frames |", "| validation | va: 9 of 11 frames labelled |"],
@@ -214,7 +225,7 @@ def test_a_series_lists_its_runs_and_shows_their_mistakes(tmp_path):
     write_mistakes(write_run(series / "fold-2"))
     page, twin = make([series], tmp_path / "out")
     assert "| fold-2 | 80.00 | 81.00 | 79.00 |" in twin and "75.00 ± 7.07" in twin
-    assert "the 2 runs of the series together" in twin and [tag for tag, _ in page.attributes if tag == "img"]
+    assert "2 runs scored together" in twin and [tag for tag, _ in page.attributes if tag == "img"]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +267,7 @@ def test_scores_on_other_clips_are_called_incomparable(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
     write_predictions(runs[1] / "predictions.csv", clips=5)
     _, twin = make(runs, tmp_path / "out")
-    assert "b: scored on other clips or labels than a; scores are not comparable" in twin
+    assert "b: scored on other clips or labels than a. The scores are not comparable." in twin
 
 
 def test_runs_of_different_kinds_and_classes(tmp_path):
@@ -290,6 +301,46 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
     assert "no such folder" in error_of(["--mode", "report", str(tmp_path / "none")], capsys)
     assert "name the run folder" in error_of(["--mode", "report", str(run / "config.json")], capsys)
     assert "named twice" in error_of(["--mode", "report", str(run), f"{run}/../run"], capsys)
+
+
+def test_a_temperature_that_makes_calibration_worse_is_among_the_first_things(tmp_path):
+    worse = CALIBRATION | {"raw": {"ece": 5.7, "nll": 0.5, "brier": 0.3}}
+    better = CALIBRATION | {"raw": {"ece": 15.7, "nll": 0.5, "brier": 0.3}}
+    runs = [write_run(tmp_path / name, class_metrics(calibration=c)) for name, c in (("a", worse), ("b", better))]
+    texts = [make([run], tmp_path / f"out-{run.name}")[1].replace("\N{NO-BREAK SPACE}", " ") for run in runs]
+    text = "The fitted temperature makes calibration worse. The ECE is 11.5 % with it and 5.7 % without it."
+    assert text in texts[0].split("## Scores")[0] and "makes calibration worse" not in texts[1]
+
+
+def test_a_finished_ablation_shows_its_variants_with_their_seeds_and_the_paired_test(tmp_path):
+    folder = write_ablation(tmp_path / "ablation")
+    page, twin = make([folder], tmp_path / "out")
+    assert page.texts("h1") == ["parts: ablation"]
+    assert "UAR of base: 75.00 ± 1.41. Beyond noise: without MI." in page.texts("p")[0]
+    row = "| without MI | 70.50 ± 1.41 | 60.0 – 85.0 | -4.5 | -8.0 – -1.0 | 0.012 | 0.024 | yes |"
+    assert row in twin and "| base | 75.00 ± 1.41 | 60.0 – 85.0 |" in twin
+    assert "| base | 2 | 76.00 | 81.44 | 71.00 | base/seed-2 |" in twin  # 79 of 97 clips
+    assert "| without MI | 2 | – | – | – | without-MI/seed-2 |" in twin  # its metrics.json is gone
+    assert (
+        "2 persons are few" in twin.split("## Variants")[0] and "without IEC: no texts" in twin.split("## Variants")[0]
+    )
+    moved = folder.rename(tmp_path / "moved")
+    assert "| base | 2 | 76.00 |" in make([moved], tmp_path / "again")[1]
+
+
+def test_an_ablation_beside_a_run_is_one_line(tmp_path, capsys):
+    folders = [write_ablation(tmp_path / "ablation"), write_run(tmp_path / "run")]
+    assert "an ablation; report it alone" in error_of(["--mode", "report", *map(str, folders)], capsys)
+
+
+def test_two_reports_in_the_same_second_have_a_folder_each(tmp_path, monkeypatch):
+    runs = [str(write_run(tmp_path / name)) for name in "ab"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda *_: "20260101-120000")
+    for _ in range(2):
+        assert main(["--mode", "report", *runs]) == 0
+    folders = sorted(path.parent.name for path in tmp_path.glob("outputs/*/report.html"))
+    assert folders == ["report-20260101-120000", "report-20260101-120000-2"]
 
 
 def test_names_tell_folders_apart():

@@ -7,9 +7,16 @@ from PIL import Image
 
 from main import main
 from tests.support.browser import open_browser, press_until
-from tests.support.run_folders import class_metrics, number_metrics, video_metrics, write_mistakes, write_run
+from tests.support.run_folders import (
+    class_metrics,
+    number_metrics,
+    video_metrics,
+    write_ablation,
+    write_mistakes,
+    write_run,
+)
 
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 LONG = ("helplessness and a very long name", "happily surprised", "angrily disgusted", "e", "f", "g", "h")
 COUNTS = [[9 if i == j else (i + j) % 3 for j in range(7)] for i in range(7)]
 PATH = "a-folder-without-any-place-to-break/" + "x" * 90
@@ -32,9 +39,10 @@ def reports(tmp_path_factory) -> dict[str, Path]:
         write_run(root / "numbers", number_metrics(), facts=None),
     ]
     Image.new("RGB", (2400, 900), "white").save(special[0] / "timeline.png")
-    for name, runs in {"one": [one], "several": [one, hard, *special]}.items():
+    ablation = write_ablation(root / "ablation", "a variant of a very long name weight=0.5")
+    for name, runs in {"one": [one], "several": [one, hard, *special], "ablation": [ablation]}.items():
         assert main(["--mode", "report", *map(str, runs), "--output-dir", str(root / "out" / name)]) == 0
-    return {name: root / "out" / name / "report.html" for name in ("one", "several")}
+    return {name: root / "out" / name / "report.html" for name in ("one", "several", "ablation")}
 
 
 @pytest.fixture(params=["one", "several"])
@@ -95,17 +103,24 @@ def test_the_first_stop_of_the_tab_key_leads_to_the_results(page):
     press_until(page, "Enter", lambda: page.evaluate("location.hash") == "#content")
 
 
-def test_a_phone_shows_it_without_moving_sideways(page):
-    page.set_viewport_size(PHONE)
+@pytest.mark.parametrize("page", ["one", "several", "ablation"], indirect=True)
+@pytest.mark.parametrize("size", [PHONE, DESK, {"width": 360, "height": 740}], ids=lambda size: size["width"])
+def test_nothing_is_cut_and_the_page_never_moves_sideways(page, size):
+    page.set_viewport_size(size)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
-    outside = page.evaluate(
-        "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') && !e.closest('svg')"
-        " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= size["width"]
+    assert page.evaluate(OUTSIDE_THE_PAGE) == []
+    assert page.evaluate(OUTSIDE_THEIR_BOX) == []
+    assert page.evaluate(OUTSIDE_THEIR_DRAWING) == []
+    wide = (
+        page.locator(".scroll")
+        .filter(has=page.locator("table"))
+        .evaluate_all(
+            "boxes => boxes.map(b => { b.scrollLeft = 1e6;"
+            " return b.querySelector('table').getBoundingClientRect().right - b.getBoundingClientRect().right; })"
+        )
     )
-    assert outside == []
-    wide = page.locator(".scroll").filter(has=page.locator("table.grid")).first
-    assert wide.evaluate("e => e.scrollWidth > e.clientWidth")  # what is wider scrolls in its own place
+    assert wide and max(wide) <= 1  # the end of every table is reached inside its own box
     assert page.evaluate(
         "[...document.querySelectorAll('p, td, th')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 13)"
     )
@@ -131,6 +146,19 @@ def test_it_prints_in_light_colours_without_navigation(page):
     assert not page.locator("nav").is_visible() and page.pdf().startswith(b"%PDF")
 
 
+# What is wider than the page has a box in which it scrolls.
+OUTSIDE_THE_PAGE = """[...document.querySelectorAll('body *')]
+  .filter(e => !e.closest('.skip, .sr') && !e.parentElement.closest('.scroll')
+    && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
+# Cells, headings and captions hold their text, and nothing hides a part of itself.
+OUTSIDE_THEIR_BOX = """[...document.querySelectorAll('td, th, p, li, h1, h2, h3, figcaption, summary, a')]
+  .filter(e => !e.closest('.skip') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline')
+  .map(e => e.outerHTML.slice(0, 80))"""
+OUTSIDE_THEIR_DRAWING = """[...document.querySelectorAll('svg text')].filter(e => {
+  const text = e.getBoundingClientRect(), svg = e.closest('svg').getBoundingClientRect();
+  return text.left < svg.left - 1 || text.right > svg.right + 1
+    || text.top < svg.top - 1 || text.bottom > svg.bottom + 1;
+}).map(e => e.textContent)"""
 CONTRASTS = """() => {
   const parts = c => c.match(/[\\d.]+/g).map(Number);
   const light = c => { const [r, g, b] = parts(c).slice(0, 3).map(v => v / 255)

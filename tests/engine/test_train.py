@@ -81,7 +81,17 @@ def test_the_log_is_what_was_printed_with_the_data_and_the_rates(trained):
 def test_there_is_one_line_of_metrics_per_epoch(trained):
     history = trained.history
     assert [line["epoch"] for line in history] == list(range(1, 15))
-    for key in ("train/loss", "train/loss_mi", "train/loss_dc", "train/uar", "val/uar", "val/war", "val/macro_f1"):
+    keys = (
+        "train/loss",
+        "train/loss_mi",
+        "train/loss_dc",
+        "train/uar",
+        "val/uar",
+        "val/war",
+        "val/macro_f1",
+        "val/loss",
+    )
+    for key in keys:
         assert all(math.isfinite(line[key]) for line in history), key
     assert history[0]["lr/temporal"] == pytest.approx(1e-3) and history[-1]["lr/temporal"] == pytest.approx(1e-4)
 
@@ -130,7 +140,7 @@ def test_tensorboard_has_the_scalars_the_pictures_and_the_config(trained):
     events = EventAccumulator(str(trained.folder / "tensorboard"))
     events.Reload()
     tags = events.Tags()
-    assert {"train/loss", "train/uar", "val/uar", "lr/temporal"} <= set(tags["scalars"])
+    assert {"train/loss", "train/uar", "val/uar", "val/loss", "lr/temporal"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("val/uar")] == list(range(1, 15))
     assert tags["images"] == ["confusion/test", "reliability/test"]
     (text,) = events.Tensors("config/text_summary")

@@ -66,7 +66,10 @@ def write_run(
     put(folder / "config.json", config)
     metrics = class_metrics() if metrics is None else metrics
     put(folder / "metrics.json", metrics if facts is None else metrics | {"facts": facts})
-    rows = [{"epoch": n, "train/loss": 3.0 / n, "train/uar": 20.0 * n, "val/uar": 10.0 * n} for n in (1, 2, 3)]
+    rows = [
+        {"epoch": n, "train/loss": 3.0 / n, "val/loss": 6.0 / n, "train/uar": 20.0 * n, "val/uar": 10.0 * n}
+        for n in (1, 2, 3)
+    ]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     Image.new("RGB", (60, 40), "white").save(folder / "curves.png")
     write_predictions(folder / "predictions.csv")
@@ -117,3 +120,24 @@ def number_metrics() -> dict[str, Any]:
 
 def put(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_ablation(folder: Path, variant: str = "without MI") -> Path:
+    """An ablation of two variants with two seeds; the second one has lost its last run."""
+    score = {"war": 70.0, "war_sd": 1.0, "macro_f1": 69.0, "macro_f1_sd": 1.0}
+    rows = []
+    for name, changed, uars in (("base", "", (74.0, 76.0)), (variant, "--mi-loss-weight 0", (71.0, 70.0))):
+        runs = [folder / name.replace(" ", "-") / f"seed-{seed}" for seed in (1, 2)]
+        for run, uar in zip(runs, uars, strict=True):
+            write_run(run, class_metrics(uar=uar))
+        row = {"variant": name, "changed": changed, "seeds": [1, 2], "uar": sum(uars) / 2, "uar_sd": 1.414} | score
+        row |= {"intervals": {"uar": [60.0, 85.0], "war": None, "macro_f1": None}, "runs": list(map(str, runs))}
+        rows.append(row)
+    difference = {"value": -4.5, "interval": [-8.0, -1.0], "p": 0.012, "p_holm": 0.024, "identical": False}
+    rows[1] |= {"difference": {"uar": difference}, "verdict": "yes"}
+    (Path(rows[1]["runs"][1]) / "metrics.json").unlink()
+    notes = ["Scores on 97 clips in percent.", "warning: 2 persons are few"]
+    ablation = {"rows": rows, "notes": notes, "left_out": ["left out, without IEC: no texts"]}
+    put(folder / "config.json", {"run": {"exper_name": "parts", "mode": "ablate"}})
+    put(folder / "ablation.json", ablation | {"split": "test", "selected_on": "val", "clips": 97, "runs": {}})
+    return folder
