@@ -276,7 +276,7 @@ def score_lines(metrics: dict[str, Any]) -> str:
         lines += [score_line(f"  {name}", *part) for name, part in parts.items()]
     lines.append(score_line("mean", metrics["score"], intervals.get("score")))
     if intervals.get("groups", 0) > 1:
-        lines.append(f"95 % intervals in brackets: {intervals['groups']} videos drawn again")
+        lines.append(f"95 % intervals in brackets: bootstrap over {intervals['groups']} videos")
     return "\n".join(lines)
 
 

@@ -80,7 +80,7 @@ def table(metrics: dict[str, Any]) -> str:
     scores = [f"{title} {metrics[key]:.2f} {brackets(intervals.get(key))}".strip() for key, title in SCORES.items()]
     lines = [*text_table(rows, "lrrrr"), f"{'   '.join(scores)}   ({plural(metrics['num_clips'], 'clip')})"]
     if intervals.get("groups", 0) > 1:
-        lines.append(f"95 % intervals in brackets: {intervals['groups']} {intervals['resampled']} drawn again")
+        lines.append(f"95 % intervals in brackets: bootstrap over {intervals['groups']} {intervals['resampled']}")
     return "\n".join(lines)
 
 

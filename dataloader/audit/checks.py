@@ -22,7 +22,7 @@ KINDS = {  # of findings, by severity
 }
 SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}
 MAX_EXAMPLES = 3  # of each finding
-FEW_CLIPS = 20  # below this one clip moves UAR so much that epochs cannot be told apart
+FEW_CLIPS = 20  # of a class; below it, one clip changes UAR so much that two epochs cannot be compared
 SHARED_PERSONS = {"train": "the score is not of new persons", "val": "what is selected on them suits them"}
 Splits = dict[str, list[Clip]]
 
@@ -118,11 +118,15 @@ def class_findings(counts: Counts) -> list[Finding]:
     """Return classes without a clip; outside train, also classes with so few that a score says little."""
     split, findings = counts.split, []
     missing = [name for name, count in counts.classes.items() if not count]
-    rare = [f"{n} {count} ({counts.worth(n):.2f})" for n, count in counts.classes.items() if 0 < count < FEW_CLIPS]
+    rare = [
+        f"{name} has {count}, so one clip changes UAR by {counts.worth(name):.2f} points"
+        for name, count in counts.classes.items()
+        if 0 < count < FEW_CLIPS
+    ]
     if missing:
         findings.append(Finding("class_missing", f"{split} has no clip of {', '.join(missing)}", split, len(missing)))
     if rare and split != "train":
-        text = f"{split}: few clips make a class, and one clip many UAR points: {', '.join(rare)}"
+        text = f"{split}: few clips in some classes: {'; '.join(rare)}"
         findings.append(Finding("few_clips", text, split, len(rare)))
     return findings
 

@@ -42,7 +42,7 @@ class Sequence(Method):
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
         options = config.sequence
         if config.results.ci in ("persons", "clips"):
-            raise UserError(f"--ci {config.results.ci}: of --model sequence whole videos are drawn again; auto or off")
+            raise UserError(f"--ci {config.results.ci}: --model sequence resamples whole videos; pass auto or off")
         if options.stride > options.window:
             raise UserError(
                 f"--stride {options.stride}: at most --window {options.window}, so that no frame is left out"

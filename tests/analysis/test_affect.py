@@ -243,7 +243,7 @@ def test_the_text_shows_them_and_fits_a_screen():
     lines = score_lines(metrics).splitlines()
     low, high = metrics["intervals"]["va_ccc"]
     assert f"[{low:.3f}, {high:.3f}]" in lines[0] and max(map(len, lines)) <= 80
-    assert "7 videos drawn again" in lines[-1]
+    assert "bootstrap over 7 videos" in lines[-1]
 
 
 def test_one_video_has_no_interval():

@@ -258,7 +258,7 @@ def test_the_table_shows_every_interval_and_fits_a_screen():
     label, predicted, persons = answers()
     metrics = scored(label, predicted, grouped(persons, "persons"))
     lines = table(metrics).splitlines()
-    assert max(map(len, lines)) <= 100 and lines[-1] == "95 % intervals in brackets: 15 persons drawn again"
+    assert max(map(len, lines)) <= 100 and lines[-1] == "95 % intervals in brackets: bootstrap over 15 persons"
     for name in NAMES:
         line = next(line for line in lines if line.startswith(name))
         assert brackets(metrics["per_class"][name]["interval"]) in line

@@ -195,8 +195,10 @@ DAMAGES = {
 
 
 def write_clip_file(path: Path, seed: int) -> Path:
-    """Write random weights of CLIP's shape and return their file."""
+    """Write random weights of CLIP's shape with the sizes that OpenAI's archives hold; return their file."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.save(Clip(RANDOM_SHAPE).openai_state(), path)
+        state = Clip(RANDOM_SHAPE).openai_state()
+    sizes = {"input_resolution": RANDOM_SHAPE.image_size, "context_length": 77, "vocab_size": 49408}
+    torch.save(state | {name: torch.tensor(value) for name, value in sizes.items()}, path)
     return path
