@@ -46,19 +46,21 @@ class Overlay:
         max_persons: int,
         *,
         write: bool = True,
+        strip: bool = True,
     ) -> None:
-        """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written."""
+        """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written, without
+        ``strip`` the last minute and the legend are left out."""
         self.info, self.is_live = info, isinstance(video, CameraVideo)
         self.reach = max(every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
         self.size = max(round(self.width / 42), 10)  # of letters
         lanes = min(max_persons + (not info.needs_face), LANES)
-        has_strip = bool(info.names) and not video.is_still
+        has_strip = strip and bool(info.names) and not video.is_still
         self.legend = round(self.size * 1.6) if has_strip else 0
-        strip = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
+        strip_height = round(self.size * (1.8 + 1.4 * lanes)) if has_strip else 0
         self.caution = round(self.size * 1.6) if info.caution else 0
-        rows = strip + self.legend + self.caution
+        rows = strip_height + self.legend + self.caution
         self.below = even(rows) if rows else 0  # rows under the frame: legend, caution, strip
         self.has_strip, self.names_persons = has_strip, max_persons > 1
         self.colours = class_colours(info.names)

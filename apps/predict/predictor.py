@@ -70,6 +70,7 @@ class Predictor:
         folder: Path | None,
         *,
         overlay: bool = True,
+        strip: bool = True,
         keep_rows: bool = False,
         longest: float | None = None,
         stop: Callable[[], bool] | None = None,
@@ -80,7 +81,8 @@ class Predictor:
 
         The files grow while the video is read; when reading ends early they are complete up to there. ``longest``: a
         frame behind so many seconds is an error, ``TooLong``. ``stop`` is asked before every frame. ``label``: what the
-        progress of a video is shown as; None shows none.
+        progress of a video is shown as; None shows none. ``strip``: whether the overlay shows the last minute and the
+        legend below the picture.
         """
         timeline, started = Timeline(self.info), time.perf_counter()
         with open_video(source) as video, ExitStack() as files:
@@ -93,7 +95,7 @@ class Predictor:
                 files.callback(lambda: writer.close(timeline.as_json()))
                 is_live, max_persons = isinstance(video, CameraVideo), self.config.video.max_persons
                 if overlay or is_live:
-                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay)
+                    drawing = Overlay(folder, self.info, video, self.every, max_persons, write=overlay, strip=strip)
                     files.enter_context(drawing)
                 if is_live:
                     screen = files.enter_context(Screen(video.name, say))

@@ -20,13 +20,14 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from apps.drawing import class_colours
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
-from apps.serve.jobs import FILES, Job, Jobs, Refused
+from apps.serve.jobs import FAILED, FILES, Job, Jobs, Refused
 from engine.options import Config, VideoOptions
 from utils.errors import UserError, reason_of
 from utils.files import temporary_folder
 
 PAGE = Path(__file__).resolve().parent / "page"
 CHUNK = 1 << 20  # bytes of an upload that are read at once
+ASK_EVERY = 0.05  # seconds between two looks at a job whose sender waits for its answer
 IDLE_SECONDS = 60  # without a byte until a connection is closed, and for everything but an upload in all
 SLOWEST = 100_000  # bytes a second of an upload, on average after the first minute
 ENDING = (  # signals that would end the process, and can be caught
@@ -203,18 +204,17 @@ def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> 
     def icon() -> Response:
         return send_from_directory(PAGE, "icon.svg")
 
-    @app.get("/about")
-    def about() -> dict[str, Any]:
+    @app.get("/api/health")
+    def health() -> dict[str, Any]:
         limits = {"megabytes": options.max_upload_mb, "minutes": options.max_minutes, "forgotten": jobs.forget_after}
-        model = {"model": info.model, "family": info.family, "trained_on": info.trained_on}
-        return model | {"classes": class_colours(info.names), "limits": limits}
+        model = {"model": info.model, "family": info.family, "trained_on": info.trained_on, "caution": info.caution}
+        return {"status": "ok"} | model | {"classes": class_colours(info.names), "limits": limits}
 
 
 def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
-    """Add the API of a video, from its first byte to its removal."""
+    """Add the API of a video or a picture, from its first byte to its removal."""
 
-    @app.post("/videos")
-    def receive() -> tuple[dict[str, str], int]:
+    def receive() -> Job:
         length = check_length(megabytes)
         job = jobs.begin()
         try:
@@ -223,20 +223,38 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
         except BaseException:
             jobs.remove(job)
             raise
-        return {"job": job.id}, 201
+        return job
 
-    @app.get("/videos/<id>")
+    @app.post("/api/predict")
+    def predict() -> Response:
+        """Answer with timeline.json once the analysis is done."""
+        job = receive()
+        try:
+            while not job.has_ended:
+                job.last_request = time.monotonic()
+                time.sleep(ASK_EVERY)
+            if job.state == FAILED:
+                raise Refused(422, job.error)
+            return Response((job.folder / "timeline.json").read_bytes(), mimetype="application/json")
+        finally:
+            jobs.remove(job)
+
+    @app.post("/api/videos")
+    def begin() -> tuple[dict[str, str], int]:
+        return {"job": receive().id}, 201
+
+    @app.get("/api/videos/<id>")
     def state(id: str) -> dict[str, Any]:
         return jobs.find(id).as_json()
 
-    @app.get("/videos/<id>/<any({}):name>".format(",".join(f'"{name}"' for name in FILES)))
+    @app.get("/api/videos/<id>/<any({}):name>".format(",".join(f'"{name}"' for name in FILES)))
     def result(id: str, name: str) -> Response:
         job = jobs.find(id)
         if name not in job.files:
             raise Refused(404, "There is no such answer (yet).")
         return send_from_directory(job.folder, name, conditional=True)
 
-    @app.delete("/videos/<id>")
+    @app.delete("/api/videos/<id>")
     def remove(id: str) -> tuple[str, int]:
         jobs.remove(jobs.find(id))
         return "", 204
@@ -293,7 +311,7 @@ def save_upload(job: Job, length: int) -> None:
         raise Refused(507, "There is not enough room on the disk of the machine that analyses.")
     if (reader := request.environ.get("emotion.reader")) is not None:
         reader.is_upload = True
-    with open(job.video, "wb") as file:
+    with open(job.upload, "wb") as file:
         with suppress(TimeoutError, ConnectionError, ClientDisconnected):
             while chunk := request.stream.read(CHUNK):
                 file.write(chunk)

@@ -13,10 +13,11 @@ from typing import Any
 from werkzeug.exceptions import HTTPException
 
 from apps.predict.predictor import Predictor
+from dataloader.frames import begins_like_an_image
 from dataloader.video import TooLong, open_video
 from utils.errors import UserError
 
-FILES = ("timeline.json", "timeline.csv", "timeline.png", "overlay.mp4")
+FILES = ("timeline.json", "timeline.csv", "timeline.png", "overlay.mp4", "overlay.jpg")
 AT_ONCE = 2  # videos being sent, waiting or analysed; as many finished ones may wait to be fetched
 LARGEST_SIDE = 8192  # pixels: a frame of more would take hundreds of megabytes
 UPLOADING, WAITING, WORKING, FINISHED, FAILED = "uploading", "waiting", "working", "done", "failed"
@@ -44,10 +45,21 @@ class Job:
     frames: int = 0  # analysed so far
     last_request: float = field(default_factory=time.monotonic)
     is_cancelled: bool = False
+    is_picture: bool = False
+
+    @property
+    def upload(self) -> Path:
+        """The file as it arrives."""
+        return self.folder / "video"
 
     @property
     def video(self) -> Path:
-        return self.folder / "video"
+        """The file under a name that says whether it is a picture, which its content decides."""
+        return self.folder / "picture.jpg" if self.is_picture else self.upload
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in (FINISHED, FAILED)
 
     @property
     def files(self) -> list[str]:
@@ -55,7 +67,7 @@ class Job:
         return [name for name in FILES if self.state == FINISHED and (self.folder / name).exists()]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``GET /videos/<id>`` shows; ``progress`` is None where the length is not known."""
+        """Return what ``GET /api/videos/<id>`` shows; ``progress`` is None where the length is not known."""
         progress = min(self.frames / (self.duration * self.fps), 1.0) if self.duration else None
         seconds = round(self.frames / self.fps, 1)  # of video that were analysed
         state = {"state": self.state, "error": self.error, "progress": progress}
@@ -90,7 +102,10 @@ class Jobs:
         return job
 
     def submit(self, job: Job) -> None:
-        """Check a video that has arrived, and queue it."""
+        """Check a video or a picture that has arrived, and queue it."""
+        if is_picture(job.upload):
+            job.is_picture = True
+            job.upload.rename(job.video)
         try:
             with open_video(str(job.video)) as video:
                 job.duration, job.fps = video.duration, video.fps
@@ -158,7 +173,8 @@ class Jobs:
             return job.is_cancelled or has_too_many_frames()
 
         try:
-            self.predictor.record(str(job.video), job.folder, longest=longest + 1, stop=stop)
+            # The page draws the course of time itself, and its player's controls would cover a strip.
+            self.predictor.record(str(job.video), job.folder, strip=False, longest=longest + 1, stop=stop)
         except TooLong:
             return too_long
         except UserError as error:
@@ -178,6 +194,13 @@ class Jobs:
             for job in [job for job in list(self.jobs.values()) if job.state != UPLOADING]:
                 if now - job.last_request > self.forget_after:
                     self.remove(job)
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file begins like a picture that is read; an AVI begins like a WebP, but for its kind."""
+    with open(path, "rb") as file:
+        kind = file.read(12)[8:]
+    return begins_like_an_image(path) and kind != b"AVI "
 
 
 def message_for_sender(error: UserError, job: Job) -> str:

@@ -3,6 +3,9 @@
 import http.client
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,12 +14,14 @@ import threading
 import time
 from contextlib import contextmanager
 
+import cv2
+import numpy as np
 import pytest
 
 from apps.serve.app import is_own_name, signals_as_interrupt
 from tests.support.exported import export_checkpoint
 from tests.support.filming import sound
-from tests.support.serving import DarkOrBright, Served, serving, wait_until, write_video
+from tests.support.serving import HEIGHT, WIDTH, DarkOrBright, Served, serving, wait_until, write_video
 from tests.support.tools import ROOT, error_of
 from utils.files import temporary_folder
 
@@ -55,18 +60,18 @@ def test_a_video_comes_back_as_its_timeline_and_leaves_nothing(served, video):
     state = served.wait(job)
     assert (state["state"], state["progress"], state["error"]) == ("done", 1.0, "")
     assert state["files"] == ["timeline.json", "timeline.csv", "timeline.png", "overlay.mp4"]
-    status, timeline = served.ask("GET", f"/videos/{job}/timeline.json")
+    status, timeline = served.ask("GET", f"/api/videos/{job}/timeline.json")
     assert status == 200
     assert [row["predicted"] for row in timeline["rows"] if row["to"] <= 4] == ["Dark"] * 3
     assert [row["predicted"] for row in timeline["rows"] if row["from"] >= 4] == ["Bright"] * 3
-    status, part = served.ask("GET", f"/videos/{job}/overlay.mp4", headers={"Range": "bytes=4-11"})
+    status, part = served.ask("GET", f"/api/videos/{job}/overlay.mp4", headers={"Range": "bytes=4-11"})
     assert (status, part[:4]) == (206, b"ftyp")
     assert not list(served.folder.rglob("video"))  # what was sent is gone before the answer is fetched
     for name in ("video", "..%2f..%2fx", "timeline.txt", ""):
-        assert served.ask("GET", f"/videos/{job}/{name}")[0] in (404, 308)
-    assert served.files() and served.ask("DELETE", f"/videos/{job}") == (204, b"")
+        assert served.ask("GET", f"/api/videos/{job}/{name}")[0] in (404, 308)
+    assert served.files() and served.ask("DELETE", f"/api/videos/{job}") == (204, b"")
     assert not served.files()
-    status, answer = served.ask("GET", f"/videos/{job}")
+    status, answer = served.ask("GET", f"/api/videos/{job}")
     assert status == 404 and "removed once they are fetched" in answer["error"]
 
 
@@ -74,7 +79,7 @@ def test_an_answer_that_nobody_fetches_is_removed(tmp_path, video):
     with serving(tmp_path, forget_after=0.4) as served:
         job = served.send(video)
         served.wait_until_empty()
-        assert served.ask("GET", f"/videos/{job}")[0] == 404
+        assert served.ask("GET", f"/api/videos/{job}")[0] == 404
 
 
 def test_a_closed_server_leaves_no_folder_whatever_it_is_doing(tmp_path, video):
@@ -90,8 +95,8 @@ def test_one_at_a_time_one_waits_a_third_is_told_to_come_back(gated, video):
     first = gated.send(video)
     assert gated.model.is_asked.wait(20)
     second = gated.send(video)
-    assert gated.ask("GET", f"/videos/{second}")[1]["state"] == "waiting"
-    status, answer = gated.ask("POST", "/videos", video)
+    assert gated.ask("GET", f"/api/videos/{second}")[1]["state"] == "waiting"
+    status, answer = gated.ask("POST", "/api/videos", video)
     assert status == 503 and "Another video is being analysed" in answer["error"]
     gated.model.open.set()
     assert gated.wait(first)["state"] == gated.wait(second)["state"] == "done"
@@ -100,7 +105,7 @@ def test_one_at_a_time_one_waits_a_third_is_told_to_come_back(gated, video):
 def test_a_video_whose_page_is_closed_is_given_up(gated, video):
     job = gated.send(video)
     assert gated.model.is_asked.wait(20)
-    assert gated.ask("DELETE", f"/videos/{job}")[0] == 204
+    assert gated.ask("DELETE", f"/api/videos/{job}")[0] == 204
     assert gated.files()  # it is being read
     gated.model.open.set()
     gated.wait_until_empty()
@@ -110,7 +115,7 @@ def test_a_video_whose_page_is_closed_is_given_up(gated, video):
 def post(served, header, body=b""):
     """Begin to send a video whose size ``header`` states, and yield the connection."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as line:
-        line.sendall(f"POST /videos HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
+        line.sendall(f"POST /api/videos HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
         yield line
 
 
@@ -123,7 +128,7 @@ def test_a_sender_that_goes_away_leaves_nothing(served, video):
 
 def refusal(served, content):
     """Return status and message for a file of which nothing may stay."""
-    status, answer = served.ask("POST", "/videos", content)
+    status, answer = served.ask("POST", "/api/videos", content)
     assert not served.files()
     assert str(served.folder) not in answer["error"]  # where it lay is nobody's business
     return status, answer["error"]
@@ -180,7 +185,7 @@ def test_a_model_that_fails_is_no_secret_and_the_next_video_is_analysed(tmp_path
 
 
 @pytest.mark.parametrize(
-    "path", ["/videos/..%2f..%2fetc%2fpasswd", "/page/../jobs.py", "/page/%2e%2e/jobs.py", "/nothing"]
+    "path", ["/api/videos/..%2f..%2fetc%2fpasswd", "/page/../jobs.py", "/page/%2e%2e/jobs.py", "/nothing"]
 )
 def test_paths_lead_nowhere_else(served, path):
     status, answer = served.ask("GET", path)
@@ -198,19 +203,19 @@ def test_paths_lead_nowhere_else(served, path):
     ],
 )
 def test_pages_of_other_sites_are_refused(served, video, headers):
-    status, answer = served.ask("POST", "/videos", video, headers)
+    status, answer = served.ask("POST", "/api/videos", video, headers)
     assert status == 403 and answer["error"] and not served.files()
 
 
 def test_its_own_page_and_programs_are_answered(served):
     same_origin = {"Origin": served.address.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
     for headers in ({}, same_origin, {"Host": f"localhost:{served.port}"}):
-        assert served.ask("GET", "/about", headers=headers)[0] == 200
+        assert served.ask("GET", "/api/health", headers=headers)[0] == 200
     assert is_own_name("desk.example", "Desk.Example") and not is_own_name("other.example", "Desk.Example")
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(served):
-    for path in ("/", "/page/page.js", "/about", "/nothing"):
+    for path in ("/", "/page/page.js", "/api/health", "/nothing"):
         connection = http.client.HTTPConnection("127.0.0.1", served.port)
         connection.request("GET", path)
         headers = connection.getresponse().headers
@@ -249,7 +254,7 @@ def command(tmp_path, exported):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_path, video, exported, number):
     with command(tmp_path, exported) as (process, served):
-        assert served.ask("GET", "/about")[1]["model"] == "best.onnx"
+        assert served.ask("GET", "/api/health")[1]["model"] == "best.onnx"
         assert served.wait(served.send(video))["state"] == "done"
         for _ in range(3):  # as of somebody without patience: the removal goes on
             process.send_signal(number)
@@ -366,7 +371,7 @@ def test_a_dripping_upload_frees_its_place_and_its_connection(impatient, video, 
 
 def test_a_dripping_header_ends(impatient):
     with socket.create_connection(("127.0.0.1", impatient.port)) as line:
-        line.sendall(b"GET /about HTTP/1.1\r\n")
+        line.sendall(b"GET /api/health HTTP/1.1\r\n")
         assert drip(line, b"A: b\r\n")
 
 
@@ -378,3 +383,58 @@ def test_a_slow_upload_is_given_time_for_its_bytes(impatient, video, monkeypatch
             line.sendall(video[start : start + len(video) // 8 + 1])
             time.sleep(0.2)
         assert line.makefile("rb").readline().startswith(b"HTTP/1.1 201")
+
+
+# the API for programs
+
+
+def test_a_video_is_answered_in_one_request(served, video):
+    status, timeline = served.ask("POST", "/api/predict", video)
+    assert status == 200 and {row["predicted"] for row in timeline["rows"] if row["predicted"]} == {"Dark", "Bright"}
+    job = served.send(video)
+    served.wait(job)
+    _, same = served.ask("GET", f"/api/videos/{job}/timeline.json")
+    assert timeline["rows"] == same["rows"]
+    assert served.ask("DELETE", f"/api/videos/{job}")[0] == 204
+    served.wait_until_empty()
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png", ".webp"])
+def test_a_picture_is_answered_by_its_content(served, kind):
+    picture = np.full((HEIGHT, WIDTH, 3), 250, dtype=np.uint8)
+    data = cv2.imencode(kind, picture)[1].tobytes()
+    status, timeline = served.ask("POST", "/api/predict", data)
+    assert status == 200 and [row["predicted"] for row in timeline["rows"]] == ["Bright"]
+    served.wait_until_empty()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "part"),
+    [(b"", 422, "empty"), (b"no video", 422, "video"), (b"\x89PNG\r\n\x1a\nno", 422, "image")],
+)
+def test_what_cannot_be_answered_is_one_line_of_json(served, body, status, part):
+    answer = served.ask("POST", "/api/predict", body)
+    assert answer[0] == status and part in answer[1]["error"].lower() and "\n" not in answer[1]["error"]
+    served.wait_until_empty()
+
+
+def test_health_names_the_model_and_the_limits(served):
+    status, health = served.ask("GET", "/api/health")
+    assert status == 200 and health["status"] == "ok" and health["model"] == "light.pt"
+    assert list(health["classes"]) == ["Dark", "Bright", "Never"] and health["limits"]["megabytes"] == 500
+
+
+def test_the_programs_of_the_documents_work(served, tmp_path, video):
+    """The lines of docs/serve.md, with the port of this server and a video of its own."""
+    text = (ROOT / "docs/serve.md").read_text(encoding="utf-8").replace(":8765", f":{served.port}")
+    (tmp_path / "lesson.mp4").write_bytes(video)
+    commands = re.findall(r"```(bash|python)\n(.*?)```", text, re.S)
+    programs = [body for kind, body in commands if kind == "python"]
+    lines = [line for kind, body in commands if kind == "bash" for line in body.splitlines() if line.startswith("curl")]
+    assert len(programs) == 1 and len(lines) == 2
+    run = subprocess.run([sys.executable, "-c", programs[0]], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0 and "Bright" in run.stdout, run.stderr
+    if shutil.which("curl"):
+        for line in lines:
+            run = subprocess.run(shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert run.returncode == 0 and isinstance(json.loads(run.stdout), dict), run.stderr

@@ -67,7 +67,7 @@ def test_from_upload_to_plot(page, served, video, tmp_path):
     assert page.locator("svg.plot .curve").count() == 6  # three classes before the gap, and three after it
     gaps = page.eval_on_selector_all("svg.plot rect.gap title", "all => all.map(one => one.textContent)")
     assert len(gaps) == 1 and gaps[0].startswith("not seen, 0:0")
-    assert page.get_attribute("svg.plot", "aria-label").startswith("Person 1. 8 windows: ")
+    assert page.get_attribute("svg.plot", "aria-label").endswith(" of 8 windows.")
     until(page, "document.getElementById('overlay').readyState >= 2 && overlay.videoWidth >= 160")
     page.click("svg.plot", position={"x": 800, "y": 60})
     until(page, "document.getElementById('overlay').currentTime > 8")
@@ -88,7 +88,7 @@ def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, serv
     page.click("summary")
     header = page.inner_text("#table tr:first-of-type").split()
     assert header == ["from", "to", "person", "predicted", "seen", "Dark", "Bright", "Never"]
-    page.get_by_text("Another video").click()
+    page.get_by_text("Another one").click()
     assert page.is_visible("#drop") and not page.is_visible("#answer")
 
 
@@ -115,8 +115,8 @@ def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, vid
 def test_classes_that_the_sentence_does_not_name_are_counted(page):
     tell = """async (classes) => (await import("/page/plot.js")).describe(
         { rows: [...classes].map((name) => ({ predicted: name })) }, {})"""
-    assert page.evaluate(tell, "aaabbcdefg") == "10 windows: a 3, b 2, c 1, d 1, e 1, the rest 2."
-    assert page.evaluate(tell, "bab") == "3 windows: b 2, a 1."
+    assert page.evaluate(tell, "aaabbcdefg") == "a in 3, b in 2, c in 1, d in 1, e in 1, the rest in 2 of 10 windows."
+    assert page.evaluate(tell, "bab") == "b in 2, a in 1 of 3 windows."
 
 
 def test_a_phone_shows_all_of_it(page, video):

@@ -94,7 +94,7 @@ class Served:
 
     def send(self, video: bytes) -> str:
         """Send a video, and return its job."""
-        status, answer = self.ask("POST", "/videos", video)
+        status, answer = self.ask("POST", "/api/videos", video)
         assert status == 201, answer
         return answer["job"]
 
@@ -103,7 +103,7 @@ class Served:
         state: dict[str, Any] = {}
 
         def has_ended() -> bool:
-            status, answer = self.ask("GET", f"/videos/{job}")
+            status, answer = self.ask("GET", f"/api/videos/{job}")
             assert status == 200, answer
             state.update(answer)
             return answer["state"] in ("done", "failed")

@@ -5,7 +5,8 @@ import { clock, describe, drawPlots, personsOf } from "./plot.js";
 const ASK_EVERY = 500; // milliseconds
 const LONGEST_TABLE = 500;
 const DOWNLOADS = [
-  ["timeline.csv", "Table (CSV)"], ["timeline.json", "Data (JSON)"], ["overlay.mp4", "Video (MP4)"], ["timeline.png", "Picture (PNG)"],
+  ["timeline.csv", "Table (CSV)"], ["timeline.json", "Data (JSON)"], ["overlay.mp4", "Video (MP4)"], ["overlay.jpg", "Picture (JPEG)"],
+  ["timeline.png", "Timeline (PNG)"],
 ];
 const WORDS = ["predicted", "seen"]; // columns of the table that hold no numbers
 const find = (id) => document.getElementById(id);
@@ -16,11 +17,12 @@ let display = { urls: [], plots: null };
 class Problem extends Error {}
 
 async function begin() {
-  const about = await getJson("about");
+  const about = await getJson("api/health");
   limits = about.limits;
   const classes = Object.keys(about.classes);
   find("model").textContent = `${about.model} (${about.family})${classes.length ? `: ${classes.join(", ")}` : ""}`;
   find("trained").textContent = about.trained_on ? `Its training set says of itself: ${about.trained_on}` : "";
+  find("caution").textContent = about.caution;
   find("limits").textContent = `At most ${limits.megabytes} MB and ${limits.minutes} minutes.`;
   const minutes = Math.max(Math.ceil(limits.forgotten / 60), 1);
   find("forgotten").textContent = minutes === 1 ? "a minute" : `${minutes} minutes`;
@@ -58,7 +60,7 @@ function check(file) {
 function send(task) {
   return new Promise((resolve, reject) => {
     const request = (task.request = new XMLHttpRequest());
-    request.open("POST", "videos");
+    request.open("POST", "api/videos");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => progress("Sending", event.loaded / event.total, "");
     request.upload.onload = () => progress("Looking at the file", null, "");
@@ -75,7 +77,7 @@ function send(task) {
 async function finish(task) {
   for (;;) {
     if (task.stopped) throw new Error("stopped");
-    const state = await getJson(`videos/${task.job}`);
+    const state = await getJson(`api/videos/${task.job}`);
     if (state.state === "done") return (task.files = state.files);
     if (state.state === "failed") throw new Problem(state.error);
     if (state.state === "waiting") progress("Waiting for another video", null, "");
@@ -90,7 +92,7 @@ async function showAnswer(task) {
   const urls = {};
   let timeline = null;
   for (const name of task.files) {
-    const response = await fetch(`videos/${task.job}/${name}`);
+    const response = await fetch(`api/videos/${task.job}/${name}`);
     if (!response.ok) throw new Problem((await response.json()).error);
     const blob = await response.blob();
     if (name === "timeline.json") timeline = JSON.parse(await blob.text());
@@ -98,12 +100,15 @@ async function showAnswer(task) {
   }
   forget(task);
   show("answer");
-  find("summary").textContent = summarise(timeline);
+  const isPicture = Boolean(urls["overlay.jpg"]);
+  find("summary").textContent = summarise(timeline, isPicture);
   find("overlay").hidden = !urls["overlay.mp4"];
   if (urls["overlay.mp4"]) find("overlay").src = urls["overlay.mp4"];
+  find("picture").hidden = !isPicture;
+  if (isPicture) find("picture").src = urls["overlay.jpg"];
   display.plots = drawPlots(find("plot"), timeline, (seconds) => { find("overlay").currentTime = seconds; });
   fillTable(timeline);
-  const stem = task.file.name.replace(/\.[^.]*$/, "") || "video";
+  const stem = task.file.name.replace(/\.[^.]*$/, "") || "answer";
   find("downloads").replaceChildren(...DOWNLOADS.filter(([name]) => urls[name]).map(([name, label]) => {
     const link = document.createElement("a");
     Object.assign(link, { href: urls[name], download: `${stem}-${name}`, className: "button", textContent: label });
@@ -113,11 +118,12 @@ async function showAnswer(task) {
   say("The answer is there.");
 }
 
-function summarise(timeline) {
+function summarise(timeline, isPicture) {
   const persons = personsOf(timeline).map((person) => `${person.title}: ${describe(person, timeline)}`);
   const damaged = timeline.damaged ? ` The file is damaged: ${timeline.damaged}.` : "";
   const sure = timeline.calibrated ? "" : " Confidences are not calibrated.";
-  return `${clock(timeline.seconds)} of video. ${persons.join(" ")}${damaged}${timeline.classes.length ? sure : ""}`;
+  const length = isPicture ? "" : `${clock(timeline.seconds)} of video. `;
+  return `${length}${persons.join(" ")}${damaged}${timeline.classes.length ? sure : ""}`;
 }
 
 function fillTable(timeline) {
@@ -152,7 +158,7 @@ function cell(key, value) {
 /** The server removes what it has of it; also when this page is left. */
 function forget(task) {
   if (!task.job) return;
-  fetch(`videos/${task.job}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  fetch(`api/videos/${task.job}`, { method: "DELETE", keepalive: true }).catch(() => {});
   task.job = null;
 }
 
@@ -168,6 +174,7 @@ function clearAnswer() {
   display = { urls: [], plots: null };
   find("overlay").removeAttribute("src");
   find("overlay").load();
+  find("picture").removeAttribute("src");
   complain("");
 }
 

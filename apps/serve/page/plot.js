@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 150, STRIP = 18, TOP = 8, LEFT = 42, RIGHT = 10, BOTTOM = 22;
+const BAR = 26, NAME = 110; // of the bars of a single answer: height, and where they begin
 const NEAR = 1e-3; // seconds
 const NAMED = 5; // classes in a sentence
 const OTHERS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
@@ -93,9 +94,16 @@ class Plot {
     if (width < 50) return;
     this.inner = width - LEFT - RIGHT;
     this.range = this.isShare ? [0, 1] : rangeOf(this.person.rows, this.curves);
-    const height = TOP + HEIGHT + 6 + STRIP + BOTTOM;
+    const answers = this.person.rows.filter((row) => this.curves.some((curve) => typeof row[curve.key] === "number"));
+    const isSingle = this.isShare && answers.length === 1;
+    const height = isSingle ? BAR * this.curves.length + TOP : TOP + HEIGHT + 6 + STRIP + BOTTOM;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.setAttribute("height", height);
+    if (isSingle) {
+      this.playing = element("line");
+      this.svg.replaceChildren(...this.bars(answers[0], width));
+      return;
+    }
     const parts = [...this.gaps(), ...this.axes(width), ...this.lines(), ...this.strip()];
     this.playing = element("line", { class: "playing", y1: TOP, y2: TOP + HEIGHT + 6 + STRIP, visibility: "hidden" });
     this.svg.replaceChildren(...parts, this.playing);
@@ -115,6 +123,19 @@ class Plot {
       parts.push(text(clock(t), { x: this.x(t), y: bottom + 16, "text-anchor": anchor }));
     }
     return parts;
+  }
+
+  /** One answer alone has no course over time: a bar for each class. */
+  bars(row, width) {
+    const room = width - NAME - RIGHT - LEFT;
+    return this.curves.flatMap((curve, i) => {
+      const value = row[curve.key], y = TOP + BAR * i;
+      return [
+        text(curve.name, { x: NAME - 8, y: y + 14, "text-anchor": "end" }),
+        element("rect", { fill: curve.colour, x: NAME, y, width: Math.max(value * room, 1), height: BAR - 8, rx: 2 }),
+        text(`${Math.round(100 * value)}\u00a0%`, { x: NAME + value * room + 6, y: y + 14 }),
+      ];
+    });
   }
 
   gaps() {
@@ -233,7 +254,8 @@ export function describe(person, timeline) {
   const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, NAMED);
   const rest = total - sorted.reduce((sum, [, n]) => sum + n, 0);
   if (rest) sorted.push(["the rest", rest]);
-  if (sorted.length) return `${total} ${total === 1 ? "window" : "windows"}: ${sorted.map(([name, n]) => `${name} ${n}`).join(", ")}.`;
+  if (total === 1) return `${sorted[0][0]}.`;
+  if (sorted.length) return `${sorted.map(([name, n]) => `${name} in ${n}`).join(", ")} of ${total} windows.`;
   const means = curvesOf(timeline).map((curve) => [curve.name, person.rows.map((row) => row[curve.key]).filter((v) => typeof v === "number")]);
   const averages = means.filter(([, v]) => v.length).map(([name, v]) => `${name} ${(v.reduce((a, b) => a + b) / v.length).toFixed(2)}`);
   return averages.length ? `On average: ${averages.join(", ")}.` : "No face was found, so there is no answer.";
