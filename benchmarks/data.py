@@ -47,7 +47,7 @@ PROMISED = {  # smallest ratio to the speed of the plain loader
     "jpeg pack, training, turned by the worker": 10,
     "jpeg pack, training, augmented on the device": 15,
     "raw pack": 150,
-    "raw pack, training, turned by the worker": 30,
+    "raw pack, training, turned by the worker": 20,
     "raw pack, training, augmented on the device": 150,
 }
 NEAR = 2.0  # largest allowed mean absolute difference of scaled pixels, of 255

@@ -118,15 +118,14 @@ def class_findings(counts: Counts) -> list[Finding]:
     """Return classes without a clip; outside train, also classes with so few that a score says little."""
     split, findings = counts.split, []
     missing = [name for name, count in counts.classes.items() if not count]
-    rare = [
-        f"{name} has {count}, so one clip changes UAR by {counts.worth(name):.2f} points"
-        for name, count in counts.classes.items()
-        if 0 < count < FEW_CLIPS
-    ]
+    rare = {name: count for name, count in counts.classes.items() if 0 < count < FEW_CLIPS}
     if missing:
         findings.append(Finding("class_missing", f"{split} has no clip of {', '.join(missing)}", split, len(missing)))
     if rare and split != "train":
-        text = f"{split}: few clips in some classes: {'; '.join(rare)}"
+        numbers = ", ".join(f"{name} {count}" for name, count in rare.items())
+        most = "" if len(rare) == 1 else "up to "
+        worth = max(map(counts.worth, rare))
+        text = f"{split}: few clips in some classes ({numbers}), so one clip changes UAR by {most}{worth:.2f} points"
         findings.append(Finding("few_clips", text, split, len(rare)))
     return findings
 

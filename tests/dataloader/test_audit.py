@@ -117,7 +117,7 @@ PLANTS = [
     ),
     ("person_shared", lambda data: data.add("train", "RAER/P5/900", 0), ["1 of 4 test persons", "P5"]),
     ("class_missing", no_glad, ["train has no clip of glad"]),
-    ("few_clips", lambda data: data.clips["test"].pop(), ["glad has 19, so one clip changes UAR by 2.63 points"]),
+    ("few_clips", lambda data: data.clips["test"].pop(), ["glad 19), so one clip changes UAR by 2.63 points"]),
     ("frame_count", lambda data: (data.folder("test", 2) / "3.png").unlink(), ["1 fewer, 0 more", "3 listed, 2 there"]),
     ("frame_count", lambda data: data.draw(data.folder("test", 2), ["4.png"]), ["0 fewer, 1 more", "3 listed, 4 ther"]),
     ("clip_repeated", appending("test", "RAER/P3/008 3 0"), ["test.txt, line 41"]),
