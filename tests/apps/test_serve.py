@@ -428,9 +428,9 @@ def test_the_programs_of_the_documents_work(served, tmp_path, video):
     """The lines of docs/serve.md, with the port of this server and a video of its own."""
     text = (ROOT / "docs/serve.md").read_text(encoding="utf-8").replace(":8765", f":{served.port}")
     (tmp_path / "lesson.mp4").write_bytes(video)
-    commands = re.findall(r"```(bash|python)\n(.*?)```", text, re.S)
+    commands = re.findall(r"```(sh|python)\n(.*?)```", text, re.S)
     programs = [body for kind, body in commands if kind == "python"]
-    lines = [line for kind, body in commands if kind == "bash" for line in body.splitlines() if line.startswith("curl")]
+    lines = [line for kind, body in commands if kind == "sh" for line in body.splitlines() if line.startswith("curl")]
     assert len(programs) == 1 and len(lines) == 2
     run = subprocess.run([sys.executable, "-c", programs[0]], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0 and "Bright" in run.stdout, run.stderr
