@@ -25,13 +25,15 @@ import numpy as np
 import PIL
 import torch
 
+from apps.drawing import VideoWriter
 from benchmarks.machine import describe_machine
 from benchmarks.plain_data import load_clip
 from dataloader import pack
-from dataloader.annotation import Clip, read_annotation
+from dataloader.annotation import Clip, frame_names, read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views, boxes_of
+from dataloader.frames import decode_frame
 from dataloader.sampling import choose_frames
 from dataloader.sources import open_source
 from dataloader.transforms import draw_augmentation
@@ -63,12 +65,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         clips, close = simulate_clips(Path(folder))
         far = replace(close, face_boxes=small_faces(close.face_boxes))
-        packs = make_packs(Path(folder), clips, far)
-        rows = measure(clips, {"far": far, "close": close}, packs, rounds)
+        packs, videos = make_packs(Path(folder), clips, far), make_videos(Path(folder), clips)
+        rows = measure(clips, {"far": far, "close": close}, packs, videos, rounds)
+        sizes = {
+            "JPEG frames": sum(path.stat().st_size for clip in clips for path in clip.paths),
+            "videos": sum(clip.folder.stat().st_size for clip in videos),
+            **{f"{kind} pack": sum(f.stat().st_size for f in Path(pack).glob("*.bin")) for kind, pack in packs.items()},
+        }
         differences = compare(clips, {"far": far, "close": close}, packs)
     missed = show(rows, differences)
     machine = describe_machine() | {"opencv": cv2.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
     content = {"command": "python -m benchmarks.data", "machine": machine, "rounds": rounds, "clips": len(clips)}
+    content["megabytes a clip"] = {name: round(size / len(clips) / 1e6, 2) for name, size in sizes.items()}
+    print("\nmegabytes a clip: " + ", ".join(f"{name} {size}" for name, size in content["megabytes a clip"].items()))
     RESULT.write_text(json.dumps(content | {"ways": rows, "differences": differences}, indent=2) + "\n")
     return 1 if missed else 0
 
@@ -115,11 +124,25 @@ def make_packs(root: Path, clips: list[Clip], views: Views) -> dict[str, str]:
     return packs
 
 
-def make_readers(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -> dict[str, tuple[str, Reader]]:
+def make_videos(root: Path, clips: list[Clip]) -> list[Clip]:
+    """Write each clip as an H.264 video of its frames, and return the same clips as videos."""
+    videos = []
+    for number, clip in enumerate(clips):
+        file = root / f"{number}.mp4"
+        with VideoWriter(file, 25, (1920, 1080)) as writer:
+            for index, path in enumerate(clip.paths):
+                writer.add(index / 25, decode_frame(path)[0])
+        videos.append(replace(clip, folder=file, frames=frame_names(len(clip.frames)), is_video=True))
+    return videos
+
+
+def make_readers(
+    clips: list[Clip], views: dict[str, Views], packs: dict[str, str], videos: list[Clip]
+) -> dict[str, tuple[str, Reader]]:
     """Return each reader by its name, with the name of the plain reader that it is compared with."""
     far, close = views["far"], views["close"]
 
-    def reader(view: Views, **options: Any) -> Reader:
+    def reader(view: Views, clips: list[Clip] = clips, **options: Any) -> Reader:
         dataset = ClipDataset(clips, view, open_source(view), **options)
         return lambda clip: dataset[0, clip, clip]
 
@@ -131,6 +154,7 @@ def make_readers(clips: list[Clip], views: dict[str, Views], packs: dict[str, st
         "exact": ("plain", reader(far)),
         "exact, training": ("plain, training", reader(far, **training)),
         "exact, training, augmented on the device": ("plain, training", reader(far, **training, augment="device")),
+        "exact, from a video of the frames": ("plain", reader(far, clips=videos)),
         "scaled, face at full resolution": ("plain", reader(replace(far, decode="scaled"))),
         "scaled, half resolution is enough": ("plain, close", reader(replace(close, decode="scaled"))),
     }
@@ -154,9 +178,11 @@ def read_plainly(clip: Clip, views: Views, position: int | None = None) -> tuple
     return load_clip([clip.frame_path(i) for i in indexes], [faces[i] for i in indexes], body, views.size, **changes)
 
 
-def measure(clips: list[Clip], views: dict[str, Views], packs: dict[str, str], rounds: int) -> dict[str, Any]:
+def measure(
+    clips: list[Clip], views: dict[str, Views], packs: dict[str, str], videos: list[Clip], rounds: int
+) -> dict[str, Any]:
     """Return the speed of every reader. Readers take turns, so that other load on the machine affects all of them."""
-    readers = make_readers(clips, views, packs)
+    readers = make_readers(clips, views, packs, videos)
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(rounds + 1):
         for name, (_, read) in readers.items():

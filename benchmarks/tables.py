@@ -1,6 +1,6 @@
-"""Prints the results of training as the Markdown table of docs/performance.md; a test compares the two.
+"""Prints results as the Markdown tables of docs/performance.md; a test compares the two.
 
-python -m benchmarks.tables                      # reads benchmarks/results/train.json
+python -m benchmarks.tables                      # reads benchmarks/results/data.json and train.json
 """
 
 import json
@@ -9,6 +9,23 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path("benchmarks/results")
+
+
+def data_table(results: dict[str, Any]) -> str:
+    """Return the table of benchmarks/results/data.json, without the plain loader's own rows."""
+    lines = ["| way | clips per second | times the plain loader | spread | pixels: mean difference, of 255 |"]
+    lines.append("|---|---|---|---|---|")
+    for name, values in results["ways"].items():
+        if not name.startswith("plain"):
+            low, high = values["spread"]
+            cells = [
+                values["clips a second"],
+                values["ratio"],
+                f"{low} to {high}",
+                results["differences"].get(name, ""),
+            ]
+            lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def training_table(results: dict[str, Any]) -> str:
@@ -53,6 +70,7 @@ def row(name: str, values: dict[str, float]) -> str:
 
 
 def main() -> int:
+    print(data_table(json.loads((RESULTS / "data.json").read_text(encoding="utf-8"))), end="\n\n")
     print(training_table(json.loads((RESULTS / "train.json").read_text(encoding="utf-8"))))
     return 0
 
