@@ -76,8 +76,8 @@ def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:
 
 
 def count_failures(total: int, unreadable: list[str], failed: list[str]) -> str:
-    parts: list[str] = []
-    reading, answering = [], ("could be read", "could not be read"), ("got an answer", "got no usable answer")
+    parts = []
+    reading, answering = ("could be read", "could not be read"), ("got an answer", "got no usable answer")
     for inputs, (positive, negative) in ((unreadable, reading), (failed, answering)):
         names = some([Path(source).name for source in inputs])
         if len(inputs) == total:
