@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.predict.predictor import Predictor
-from apps.predict.runners import FRAMES
+from apps.predict.runners import FRAMES, ModelFailure
 from apps.predict.timeline import Timeline
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, resolve_face_model
 from dataloader.frames import list_frames
@@ -42,6 +42,7 @@ def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:
     log = open_run(config.run.output_dir, "predict", asdict(config))
     timelines: dict[str, Timeline] = {}
     unreadable: list[str] = []
+    failed: list[str] = []  # the model gave no usable answer for them
     try:
         for warning in predictor.warnings:
             log.warn(warning)
@@ -57,24 +58,35 @@ def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:
                 except UserError as error:
                     if len(sources) == 1:
                         raise
-                    log.warn(str(error))
-                    unreadable.append(source)
+                    is_failure = isinstance(error, ModelFailure)
+                    log.warn(one_line(f"{source}: {error}") if is_failure else str(error))
+                    (failed if is_failure else unreadable).append(source)
                 stop.check()
         uses_cascades = resolve_face_model(config.video.face_model) == CASCADES
         if uses_cascades and any(timeline.summary.face_share < ENOUGH for timeline in timelines.values()):
             log.say(BETTER_FACES)
-        if unreadable:
-            names = some([Path(source).name for source in unreadable])
-            if len(unreadable) == len(sources):
-                raise UserError(f"none of the {len(sources)} inputs could be read ({names})")
-            counts = f"{len(unreadable)} of {len(sources)}"
-            raise UserError(f"{counts} inputs could not be read ({names}); the others are done")
+        if unreadable or failed:
+            raise UserError(count_failures(len(sources), unreadable, failed))
     except (UserError, OSError):
         log.discard_if_empty()
         raise
     finally:
         log.close()
     return {source: timeline.summary.as_json() for source, timeline in timelines.items()}
+
+
+def count_failures(total: int, unreadable: list[str], failed: list[str]) -> str:
+    parts = []
+    reading, answering = ("could be read", "could not be read"), ("got an answer", "got no usable answer")
+    for inputs, (positive, negative) in ((unreadable, reading), (failed, answering)):
+        names = some([Path(source).name for source in inputs])
+        if len(inputs) == total:
+            return f"none of the {total} inputs {positive} ({names})"
+        if inputs:
+            parts.append(f"{len(inputs)} of {total} inputs {negative} ({names})")
+    if len(unreadable) + len(failed) < total:
+        parts.append("the others are done")
+    return "; ".join(parts)
 
 
 def predict_source(

@@ -25,6 +25,10 @@ INSTALL = "pip install -r requirements-export.txt"
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
+class ModelFailure(UserError):
+    """The model gave no usable answer; the video may be fine."""
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What must be known of a model to feed it and to read its outputs. Exported files store these fields as JSON."""
@@ -163,7 +167,7 @@ class OnnxRunner:
         try:
             outputs = self.session.run(None, {name: streams[name] for name in self.info.views})[0]
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise UserError(f"--onnx {self.path}: fails while it runs ({first_line(error)})") from None
+            raise ModelFailure(f"--onnx {self.path}: fails while it runs ({first_line(error)})") from None
         if outputs.shape[-1:] != (len(self.info.columns),):
             raise UserError(f"--onnx {self.path}: damaged: its outputs are not {len(self.info.columns)} numbers")
         return outputs

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration import softmax
-from apps.predict.runners import CLASSES, ModelInfo, Runner
+from apps.predict.runners import CLASSES, ModelFailure, ModelInfo, Runner
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, Row
 from dataloader.boxes import Box
 from dataloader.crops import context_square, face_square, margin_like
 from dataloader.detect import Detection, Detector, body_box
 from dataloader.sampling import choose_frames
 from dataloader.track import CutDetector, Person, Tracker
-from utils.errors import UserError
 
 BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
 SLACK = 1e-6  # seconds: times are sums of fractions
@@ -129,7 +128,7 @@ def part_of(kept: tuple[Sample, ...], samples: list[Sample], start: float, stop:
 
 class FrameWindows:
     """Windows of ``size`` samples, one every ``stride``, the last aligned to the end, as sequence models are
-    evaluated."""
+    evaluated. A cut ends one video and begins the next: no window reaches over it."""
 
     def __init__(self, size: int, stride: int) -> None:
         self.size, self.stride = size, stride
@@ -137,6 +136,10 @@ class FrameWindows:
         self.samples: deque[Sample] = deque(maxlen=size)
 
     def push(self, sample: Sample) -> Iterator[Window]:
+        if self.samples and sample.scene != self.samples[-1].scene:
+            yield from self.finish(sample.seconds)
+            self.samples.clear()
+            self.count = self.covered = 0
         self.samples.append(sample)
         self.count += 1
         if self.count >= self.size and (self.count - self.size) % self.stride == 0:
@@ -308,7 +311,7 @@ def choose_views(views: list[View], info: ModelInfo) -> list[View]:
 
 
 def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]) -> np.ndarray:
-    """Return the outputs of ``runner.head``; one that is not finite is a ``UserError`` that names the first time.
+    """Return the outputs of ``runner.head``; one that is not finite is a ``ModelFailure`` that names the first time.
 
     ``seconds``: the time of each row (B,), or of each frame (B, T) of a model of kind FRAMES.
     """
@@ -316,7 +319,7 @@ def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, sec
     is_finite = np.isfinite(values).all(axis=-1)
     if not is_finite.all():
         first = np.asarray(seconds)[~is_finite].min()
-        raise UserError(
+        raise ModelFailure(
             f"{runner.info.model}: its answer for {first:.1f} s is not finite; with mixed precision try --amp off, "
             "else another checkpoint"
         )

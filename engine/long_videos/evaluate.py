@@ -128,7 +128,7 @@ def write_predictions(
 
     ``name`` labels the progress bar; ``pooled`` collects the predictions for scores.
     """
-    pictured, folder = [], session.log.folder
+    pictured, folder, num_written = [], session.log.folder, 0
     for subfolder in ("predictions", "submission"):
         (folder / subfolder).mkdir(exist_ok=True)
     with ExitStack() as files:
@@ -136,12 +136,19 @@ def write_predictions(
             key: open_table(folder / f"submission/{key}.csv", ("image_location", *COLUMNS[key]), files)
             for key in task.tasks
         }
-        for predictions in predict_videos(task, videos, features, config, session, name):
-            write_video(predictions, folder / "predictions", submissions, np.asarray(thresholds))
-            if pooled is not None:
-                pooled.add(predictions)
-            if len(pictured) < PICTURED_VIDEOS:
-                pictured.append(predictions)
+        try:
+            for predictions in predict_videos(task, videos, features, config, session, name):
+                write_video(predictions, folder / "predictions", submissions, np.asarray(thresholds))
+                num_written += 1
+                if pooled is not None:
+                    pooled.add(predictions)
+                if len(pictured) < PICTURED_VIDEOS:
+                    pictured.append(predictions)
+        except UserError as error:  # the submissions, which would lack videos, are removed
+            if not num_written:
+                raise
+            number = plural(num_written, "video")
+            raise UserError(f"{error}; predictions/ holds the {number} before it, submission/ nothing") from None
     draw_timelines(pictured, task.tasks, folder / "timeline.png")
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.predict.run import Predictor, find_sources, folder_names
+from apps.predict.run import Predictor, count_failures, find_sources, folder_names
+from apps.predict.torch_runner import TorchRunner
 from dataloader.video import FolderVideo
 from tests.support.tiny import NAMES
 from tests.support.tools import error_of
@@ -37,6 +38,42 @@ def test_a_folder_of_photographs_is_each_of_them(best, folder, tmp_path, eyes):
         result = tmp_path / "run" / name.partition(".")[0]
         assert np.asarray(Image.open(result / "overlay.jpg")).shape[:2] == picture.shape[:2]
         assert len(read_timeline(result)[1]) == 1
+
+
+def test_an_answer_that_is_not_finite_is_no_file_that_cannot_be_read(best, folder, tmp_path, eyes, monkeypatch):
+    rng, head, calls = np.random.default_rng(0), TorchRunner.head, []
+    for name in ("first.png", "second.png"):
+        Image.fromarray(frame_of(1, rng)[: 90 + len(name)]).save(folder / name)
+
+    def fail_at_first(self, *streams):
+        calls.append(streams)
+        return head(self, *streams) * (np.nan if len(calls) == 1 else 1)
+
+    monkeypatch.setattr(TorchRunner, "head", fail_at_first)
+    run = predict(best, folder, tmp_path / "run", status=2)
+    assert run.err.strip() == "error: 1 of 2 inputs got no usable answer (first.png); the others are done"
+    assert "first.png: best.pt: its answer for 0.0 s is not finite" in run.out
+    assert (
+        read_timeline(tmp_path / "run/first")[0]["interrupted"] is True
+        and len(read_timeline(tmp_path / "run/second")[1]) == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("total", "unreadable", "failed", "line"),
+    [
+        (
+            4,
+            ["a"],
+            ["b"],
+            "1 of 4 inputs could not be read (a); 1 of 4 inputs got no usable answer (b); the others are done",
+        ),
+        (2, [], ["a", "b"], "none of the 2 inputs got an answer (a, b)"),
+        (2, ["a"], ["b"], "1 of 2 inputs could not be read (a); 1 of 2 inputs got no usable answer (b)"),
+    ],
+)
+def test_the_closing_line_counts_each_kind_of_failure(total, unreadable, failed, line):
+    assert count_failures(total, unreadable, failed) == line
 
 
 def test_a_folder_of_one_picture_is_that_picture_and_one_of_frames_a_video(best, folder, tmp_path, eyes):

@@ -65,6 +65,19 @@ def test_frame_windows_are_those_of_evaluation(count):
     assert all(seconds(w) == list(range(int(w.start), min(int(w.start) + 20, count))) for w in windows)
 
 
+@pytest.mark.parametrize("cuts", [[30], [5, 50], [20, 40], [1]])
+def test_no_frame_window_reaches_over_a_cut(cuts):
+    """Each scene gets the windows of a video of its own."""
+    scenes = [Sample(float(t), {}, int(np.searchsorted(cuts, t, side="right"))) for t in range(60)]
+    windows = run(FrameWindows(20, 12), scenes, 60.0)
+    bounds = [0, *cuts, 60]
+    expected = [first + s for first, stop in zip(bounds, bounds[1:], strict=False)
+                for s in window_starts(stop - first, 20, 12).tolist()]  # fmt: skip
+    assert [w.start for w in windows] == expected
+    assert all(len({sample.scene for sample in w.samples}) == 1 for w in windows)
+    assert {t for w in windows for t in seconds(w)} == set(range(60))
+
+
 def test_a_body_alone_counts_where_no_face_was_found():
     body, face = Sample(0.0, {BODY_ONLY: View(False, {})}), Sample(1.0, {3: View(True, {})})
     (first,) = run(SlidingWindows(2.0, 2.0), [body], 2.0)

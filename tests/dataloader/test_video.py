@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dataloader.video import FolderVideo, PictureVideo, TooLong, of_one_size, open_video
+from dataloader.video import FileVideo, FolderVideo, PictureVideo, TooLong, of_one_size, open_video
 from tests.support.filming import FPS, HEIGHT, WIDTH, film, picture, sound
 from utils.errors import UserError
 
@@ -231,3 +231,33 @@ def test_frames_that_have_passed_are_freed_without_the_garbage_collector(tmp_pat
     finally:
         gc.enable()
     assert number == 60 and num_alive < 10
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), av.InvalidDataError(1, "invalid data")])
+def test_a_file_that_breaks_off_while_its_packets_are_read(tmp_path, monkeypatch, error):
+    """PyAV raises IndexError where a damaged .ts file names a stream that it did not announce."""
+    film(tmp_path / "a.ts", pictures(30))
+
+    class Broken:
+        def __init__(self, container):
+            self.container = container
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.container.close()
+
+        def demux(self, stream):
+            for number, packet in enumerate(self.container.demux(stream)):
+                if number == 20:
+                    raise error
+                yield packet
+
+    open_file = FileVideo._open
+    monkeypatch.setattr(FileVideo, "_open", lambda self: Broken(open_file(self)))
+    video = open_video(tmp_path / "a.ts")
+    assert 0 < len(list(video)) <= 20 and "breaks off" in video.damaged

@@ -13,6 +13,7 @@ from dataloader.affwild import Video
 from dataloader.frame_labels import unlabelled
 from dataloader.sequences import FeatureSource, window_starts
 from engine.config import make_config
+from engine.long_videos import evaluate as evaluate_module
 from engine.long_videos import predict as predict_module
 from engine.long_videos.predict import centred_mean, majority, predict_videos
 from engine.methods.sequence import SequenceTask
@@ -189,3 +190,18 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_frame(tmp_path):
 
     with pytest.raises(UserError, match="^a: 15 of 40 answers are not finite, that of frame 26 first; try --amp off$"):
         predict(tmp_path, {"a": 40}, model=Broken(), window=40, stride=40)
+
+
+def test_after_an_error_no_submission_passes_for_a_complete_one(tmp_path, monkeypatch):
+    task = SimpleNamespace(tasks=("va",))
+
+    def two_videos_and_an_error(*_):
+        for id in ("a", "b"):
+            yield SimpleNamespace(video=Video(id, None, (None,) * 3, {}), va=np.zeros((3, 2)))
+        raise UserError("c: faulty")
+
+    monkeypatch.setattr(evaluate_module, "predict_videos", two_videos_and_an_error)
+    session = SimpleNamespace(log=SimpleNamespace(folder=tmp_path))
+    with pytest.raises(UserError, match="^c: faulty; predictions/ holds the 2 videos before it, submission/ nothing$"):
+        evaluate_module.write_predictions(task, [], None, None, session, "predict", 0.5)
+    assert sorted(file.name for file in tmp_path.rglob("*.*")) == ["a.csv", "b.csv"]
