@@ -73,7 +73,10 @@ def check_values(config: Config, flags: Mapping[str, Any]) -> None:
     run, milestones = config.run, list(config.optim.milestones)
     for name, value in flags.items():
         if value == "" or (isinstance(value, tuple) and "" in value):
-            raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
+            raise UserError(
+                f"{flag_of(name)} is empty; is it a shell variable that is not set? ({flag_of(name)}= with nothing "
+                f"after it takes back what a recipe sets)"
+            )
     if "gpu" in flags and "device" in flags:
         raise UserError("--gpu and --device both name the device; keep one")
     if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]+", run.device):

@@ -14,6 +14,7 @@ from utils.processes import default_workers
 
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP. @recipes/<name>.args stands for the flags in that file."
+LATER_WINS = "Later flags win over earlier ones; --flag= with no value takes back what a recipe sets."
 HELP = ("-h", "--help")
 
 
@@ -37,12 +38,12 @@ def help_text(arguments: Sequence[str]) -> str:
     if mode is None:
         modes = "\n".join(f"  {name:<15} {summary}" for name, summary in MODES.items())
         hint = "python main.py --mode MODE --help lists all flags of a mode, --dry-run the value of every option."
-        text = f"{DESCRIPTION}\n\nmodes:\n{modes}\n\nThe most common flags follow. {hint}"
+        text = f"{DESCRIPTION}\n{LATER_WINS}\n\nmodes:\n{modes}\n\nThe most common flags follow. {hint}"
         parser = build_parser(GROUPS, text, shows=lambda field: field.metadata["common"])
         parser.usage = "main.py --mode MODE [@recipes/NAME.args] [flags]"
         return parser.format_help()
     note = "Defaults are those of --model clip-caer; --model NAME --dry-run shows those of other methods."
-    text = f"--mode {mode}: {MODES[mode]}.\n{note}"
+    text = f"--mode {mode}: {MODES[mode]}.\n{note}\n{LATER_WINS}"
     parser = build_parser(GROUPS, text, shows=lambda field: mode in field.metadata["modes"])
     files = " FILE ..." if mode in FILES else ""
     parser.usage = f"main.py --mode {mode}{files} [@recipes/NAME.args] [flags]"
