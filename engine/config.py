@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from engine.checks import check_command, check_config, reads_videos
 from engine.methods import method_named
-from engine.options import FILES, GROUPS, MODES, Config
+from engine.options import FILES, GROUPS, MODES, TRAINING, Config
 from engine.series import check_fold, fill_fold, stored_series
 from utils.config import Parser, build_parser, expand_recipes, from_json, parse, resolve
 from utils.errors import UserError
@@ -24,6 +25,9 @@ def read_command(arguments: Sequence[str]) -> tuple[dict[str, Any], Config]:
         print(help_text(arguments))
         raise SystemExit(0)
     flags = parse(GROUPS, arguments, DESCRIPTION, help_hint="--mode MODE --help")
+    recipes = [Path(word).stem for word in arguments if word.startswith("@")]
+    if recipes and flags.get("mode", "train") in (*TRAINING, "pretrain-clip") and flags.get("resume") in (None, "auto"):
+        flags.setdefault("exper_name", "-".join(dict.fromkeys(recipes)))
     config = make_config(flags, stored_series(flags.get("resume")))
     check_command(config, flags)
     return flags, config
@@ -73,6 +77,8 @@ def make_config(
 def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config:
     """Fill in the defaults that depend on other options."""
     run, data, optim = config.run, config.data, config.optim
+    if run.exper_name is None:
+        run = dataclasses.replace(run, exper_name=config.model.model if run.mode in TRAINING else run.mode)
     if run.workers is None:
         run = dataclasses.replace(run, workers=default_workers())
     if data.pack == "none":

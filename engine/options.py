@@ -102,8 +102,11 @@ class RunOptions:
         (), "The checkpoint that --mode inspect and convert read, or the run folders of compare and report.",
         modes=FILES, affects_results=False, metavar="FILE", positional=True
     )
-    exper_name: str = every_mode(
-        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.", metavar="NAME"
+    exper_name: str | None = every_mode(
+        None,
+        "Name of the experiment; the run folder is outputs/<name>-<time> (default: the names of the recipes, or of "
+        "the model).",
+        metavar="NAME"
     )
     output_dir: str | None = every_mode(None, "The run folder, instead of one made from the name.", metavar="DIR")
     eval_checkpoint: str | None = option(

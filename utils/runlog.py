@@ -30,12 +30,16 @@ class RunLog:
     _board: "EventFile | None" = None
     _first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
 
-    def __init__(self, folder: Path) -> None:
-        """Open the log of a run folder, which no other process can open until ``close`` or the end of this process."""
+    def __init__(self, folder: Path, busy: str = "") -> None:
+        """Open the log of a run folder, which no other process can open until ``close`` or the end of this process.
+
+        ``busy``: the message where another process has it open.
+        """
         self.folder = folder
         self.started = time.time()
         self._lock = ExitStack()
-        self._lock.enter_context(acquire_lock(folder / LOCK, f"{folder}: another process is working on this run"))
+        busy = busy or f"{folder}: another process is working on this run"
+        self._lock.enter_context(acquire_lock(folder / LOCK, busy))
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
 
     @cached_property
@@ -194,10 +198,15 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     folder = Path(output_dir or "outputs")
     try:
         folder = folder if output_dir else _fresh_folder(name)
+        busy = f"--output-dir {folder}: another process is working on a run there; name another folder"
         if (folder / "config.json").exists():
-            raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
+            if (folder / LOCK).exists():  # there while a process works on the run, or after it was killed
+                acquire_lock(folder / LOCK, busy).__exit__(None, None, None)
+            raise UserError(
+                f"--output-dir {folder} already holds a run; name another folder, or continue it with --resume {folder}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        log = RunLog(folder)
+        log = RunLog(folder, busy)
     except OSError as error:
         raise UserError(f"run folder {folder}: {reason_of(error)}; choose another with --output-dir") from None
     log.write_json("config.json", config)

@@ -49,6 +49,16 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     assert "first" in (tmp_path / "run/config.json").read_text()
 
 
+def test_a_folder_that_another_process_works_in_is_named_busy_and_not_to_be_removed(tmp_path):
+    """Two commands in the same second: the second may come before the first has written its options, or after."""
+    log = open_run(str(tmp_path / "run"), "x", {})
+    for rest in ("config.json", "log.txt"):
+        with pytest.raises(UserError, match="another process is working on a run there; name another folder"):
+            open_run(str(tmp_path / "run"), "x", {})
+        (tmp_path / "run" / rest).unlink()
+    log.close()
+
+
 def test_two_runs_of_one_name_get_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logs = [open_run(None, "same", {}) for _ in range(3)]
