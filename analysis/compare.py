@@ -188,9 +188,7 @@ def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
         warnings.append(f"A is scored on {splits[0]} clips, B on {splits[1]} clips")
     calibrated = [letter for letter, run in runs.items() if run.is_calibrated]
     if len(calibrated) == 1:
-        warnings.append(
-            f"{calibrated[0]} alone is calibrated: probabilities cannot be compared, predicted classes can"
-        )
+        warnings.append(f"{calibrated[0]} alone is calibrated: probabilities cannot be compared, predicted classes can")
     if single := one_seed_of(a, b):
         warnings.append(f"one seed of {single}: the interval leaves the noise of training out (--seeds 3)")
     return warnings
@@ -339,8 +337,8 @@ def notes(comparison: Comparison) -> list[str]:
     only_a, only_b, changed = test["a_alone_right"], test["b_alone_right"], len(comparison.flips)
     return [
         *lines,
-        f"McNemar, exact: A alone has {only_a} clips right, B alone {only_b}, p {test['p']:.3g} (it assumes independent "
-        f"clips, and clips of one person are not)",
+        f"McNemar, exact: A alone has {only_a} clips right, B alone {only_b}, p {test['p']:.3g} (it assumes "
+        f"independent clips, and clips of one person are not)",
         f"{changed} answers changed: {only_a} right to wrong, {only_b} wrong to right, {changed - only_a - only_b} "
         f"wrong to wrong",
     ]

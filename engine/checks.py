@@ -174,7 +174,9 @@ def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -
     usual = defaults() | dict(method.defaults)
     readers = [(f"--model {name}", method.reads, usual)]
     if task in method.task_reads:
-        readers.append((f"--task {task}", method.task_reads[task], {} if ("train", task) in method.functions else usual))
+        readers.append(
+            (f"--task {task}", method.task_reads[task], {} if ("train", task) in method.functions else usual)
+        )
     for reader, parts, allowed in readers:
         for option in sorted(flags):
             part = fields[option].metadata["part"]

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from analysis.results import read_metrics
+from analysis.results import RunWarning, read_metrics
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
 from engine.options import GROUPS, Config, names_with, value_of
@@ -135,6 +135,7 @@ def read_resumable(path: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path}: holds no state of training (lacks {missing[0]}): name the run's last.pt")
     check_type(content, Resumable, f"{path}: damaged")
+    check_type(content.get("warnings", []), list[RunWarning], f"{path}: damaged: warnings")
     progress = content["progress"]
     check_type(progress["history"], list[HistoryRow], f"{path}: damaged: history")
     is_inside = progress["step"] != 0 or progress["random"] is not None

@@ -303,7 +303,7 @@ def written(value: Any) -> str:
 
 def describe(groups: dict[str, Any]) -> str:
     """Return every resolved option as it would be typed, with a star where it differs from the default."""
-    lines = []
+    lines = ["* marks a value that is not the default"]
     for name, group in groups.items():
         lines.append(f"{name}:")
         for field in dataclasses.fields(group):

@@ -69,6 +69,11 @@ class RunLog:
         if warning not in self.facts["warnings"]:
             self.facts["warnings"].append(warning)
 
+    def restore_warnings(self, warnings: list[dict[str, str]]) -> None:
+        """Put the warnings that a resumed run said before it was stopped before those that it has said since."""
+        since = [warning for warning in self.facts["warnings"] if warning not in warnings]
+        self.facts["warnings"][:] = [*warnings, *since]
+
     def keep_metrics(self, metrics: dict[str, Any]) -> None:
         """Keep the scores for ``complete``."""
         self._metrics = metrics
@@ -286,13 +291,14 @@ def _at_positions(iterable: Any, bar: Any, position: Callable[[Any], float]) -> 
 def _with_lines(
     iterable: Any, total: float | None, label: str, first: int, position: Callable[[Any], float] | None
 ) -> Iterator[Any]:
-    begin = said = time.monotonic()
+    begin, said = None, time.monotonic()
     for number, item in enumerate(iterable, first + 1):
         yield item
-        now = time.monotonic()
+        now, done = time.monotonic(), number if position is None else position(item)
+        if begin is None:  # the time of the first item is left out: processes start, kernels are compiled
+            begin, first = now, done
         if now - said >= LINE_SECONDS:
             said = now
-            done = number if position is None else position(item)
             line = progress_line(done, total, now - begin, first, of_video=position is not None)
             print(one_line(f"{label}: {line}"), file=sys.stderr, flush=True)
 
@@ -307,5 +313,11 @@ def progress_line(done: float, total: float | None, took: float, first: int = 0,
     text = " of ".join(amounts) + unit
     if total is None or done <= first:
         return text
-    rest = took * max(total - done, 0) / (done - first)
-    return f"{text}, about {f'{rest:.0f} s' if rest < 90 else f'{rest / 60:,.0f} min'} left"
+    return f"{text}, {time_left(took * max(total - done, 0) / (done - first))}"
+
+
+def time_left(seconds: float) -> str:
+    """Return ``about 40 s left``, ``about 4 min left`` or ``about 2.5 h left``."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"

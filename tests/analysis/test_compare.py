@@ -70,7 +70,9 @@ def test_scores_differences_and_flips(tmp_path, compare):
     assert result["clips"] == 120 and result["resampled"] == "persons" and result["groups"] == 15
     p = pytest.approx(binomtest(2, 26).pvalue)
     assert result["mcnemar"] == {"a_alone_right": 2, "b_alone_right": 24, "p": p}
-    assert result["verdict"].startswith("The difference of +18.3 UAR holds for these two trained models on other persons")
+    assert result["verdict"].startswith(
+        "The difference of +18.3 UAR holds for these two trained models on other persons"
+    )
     assert "one seed of each" in result["verdict"] and "beyond noise" not in out
     assert not any(values["beyond_noise"] for values in [*result["scores"].values(), *result["per_class"].values()])
     assert result["verdict"] in out and "A alone has 2 clips right, B alone 24" in out

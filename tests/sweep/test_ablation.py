@@ -205,7 +205,13 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
     save(draw_differences(list(rows.values()), "clips"), folder / "of one seed.png")
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
     assert "one seed: differences cannot be told from the noise of training" in out and "± " not in out
-    assert {row.get("verdict") for row in rows.values()} <= {None, "identical predictions", "no", "too few differ", "one seed"}
+    assert {row.get("verdict") for row in rows.values()} <= {
+        None,
+        "identical predictions",
+        "no",
+        "too few differ",
+        "one seed",
+    }
 
 
 def test_refused_combinations_are_named_not_skipped(words, folder):

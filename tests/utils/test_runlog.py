@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,11 +97,21 @@ def test_elsewhere_a_line_comes_now_and_then(capsys, monkeypatch):
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
     assert list(progress_bar("abc", 4, "features", first=1)) == ["a", "b", "c"]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "features: 2 of 4, about 0 s left" and len(lines) == 3
+    assert lines == ["features: 2 of 4", "features: 3 of 4, about 0 s left", "features: 4 of 4, about 0 s left"]
     list(progress_bar([60.0, 120.0], None, "v\n", position=float))
     assert capsys.readouterr().err == "v\\n: 60 s\nv\\n: 120 s\n"
     monkeypatch.setenv("RANK", "1")
     assert list(progress_bar("abc", 4, "features")) == ["a", "b", "c"] and not capsys.readouterr().err
+
+
+def test_a_slow_first_item_does_not_count_in_the_estimate(capsys, monkeypatch):
+    """It takes 50 s, and the others 2 s each: 8 of 10 are left after the second."""
+    clock = iter([0.0, 50.0, 52.0])
+    monkeypatch.setattr("utils.runlog.LINE_SECONDS", 51.0)
+    monkeypatch.setattr("utils.runlog.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    items = iter(progress_bar("abcdefghij", 10, "epoch 1"))
+    assert [next(items) for _ in range(3)] == [*"abc"]
+    assert capsys.readouterr().err == "epoch 1: 2 of 10, about 16 s left\n"
 
 
 @pytest.mark.parametrize(
