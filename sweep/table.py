@@ -114,8 +114,8 @@ def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     notes = [f"Scores on {clips} clips in percent{spread}; differences to the base."]
     if groups is not None:
-        pairing = "; those of differences draw the seeds again too, pairing each run with the base's of its seed"
-        notes.append(f"Intervals: {groups.count} {groups.resampled} drawn again{pairing if seeds > 1 else ''}.")
+        pairing = "; for differences also over seeds, each run paired with the base's run of its seed"
+        notes.append(f"Intervals: bootstrap over the {groups.count} {groups.resampled}{pairing if seeds > 1 else ''}.")
         notes += [f"warning: {doubt}" for doubt in groups.doubts()]
     if seeds == 1:
         notes.append("warning: one seed: differences cannot be told from the noise of training (--seeds 3)")
