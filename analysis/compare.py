@@ -1,6 +1,7 @@
 """Two run folders compared on the same clips: what the second does better or worse, and whether that is noise.
 
-Either may be a run or a series: over seeds, whose mean counts, or over folds, whose predictions are put together.
+Either may be a run, a series, or a variant of an ablation. Of several seeds the mean score counts; the predictions of
+folds are pooled.
 """
 
 import csv
@@ -20,6 +21,7 @@ from analysis.report.statements import option_text
 from analysis.results import (
     Metrics,
     Predictions,
+    ablation_runs,
     read_metrics,
     read_options,
     read_predictions,
@@ -38,12 +40,12 @@ FLIP_COLUMNS = ("clip", "label", "a", "b", "flip")
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """What a folder holds. ``predicted`` is (S, N), one row per seed; S is 1 where it is not a series over seeds."""
+    """What a folder holds. ``predicted`` is (S, N), one row per seed; S is 1 where it does not hold several seeds."""
 
     folder: Path
     predictions: Predictions  # of the first seed
     predicted: np.ndarray
-    seeds: tuple[str, ...]  # names of the runs of a series over seeds
+    seeds: tuple[str, ...]  # names of the runs of several seeds, such as seed-42
     metrics: Metrics
     is_calibrated: bool
     options: dict[str, Any]
@@ -97,7 +99,7 @@ def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[s
         groups=None if groups is None else groups.count,
         scores=scores,
         per_class=per_class,
-        verdict=verdict(pair.difference("uar"), groups),
+        verdict=verdict(pair.difference("uar"), groups, one_seed_of(a, b)),
         identical=pair.is_identical,
         mcnemar=test,
         flips=flips,
@@ -109,24 +111,29 @@ def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[s
 
 
 def read_run(folder: Path) -> ScoredRun:
-    """Return a run, or a series of runs."""
-    require_run_folder(folder)
-    metrics = read_metrics(folder)
+    """Return a run, a series of runs, or the runs of a variant of an ablation."""
+    if variant := ablation_runs(folder):
+        first, metrics = next(iter(variant.values())), read_metrics(next(iter(variant.values())))
+        seeds, folders = tuple(variant), [*variant.values()]
+    else:
+        require_run_folder(folder)
+        first, metrics = folder, read_metrics(folder)
+        seeds = tuple(metrics.get("runs") or ()) if "seeds" in metrics else ()
+        folders = [folder / name for name in seeds or [""]]
     if "uar" not in metrics:
         raise UserError(f"{folder}: its scores are not of classes of clips; compare runs that have a predictions.csv")
-    seeds = tuple(metrics.get("runs") or ()) if "seeds" in metrics else ()
-    predictions = [read_predictions([folder / name / "predictions.csv"]) for name in seeds or [""]]
-    for name, answers in zip(seeds, predictions, strict=False):
+    predictions = [read_predictions([run / "predictions.csv"]) for run in folders]
+    for run, answers in zip(folders, predictions, strict=True):
         if (answers.names, answers.ids) != (predictions[0].names, predictions[0].ids):
-            raise UserError(f"{folder / name}: scored on other clips or classes than {folder / seeds[0]}")
+            raise UserError(f"{run}: scored on other clips or classes than {folders[0]}")
     return ScoredRun(
         folder=folder,
         predictions=predictions[0],
         predicted=np.stack([answers.predicted for answers in predictions]),
         seeds=seeds,
         metrics=metrics,
-        is_calibrated=all(temperature_of(read_metrics(folder / name)) != 1.0 for name in seeds or [""]),
-        options=read_options(folder) if (folder / "config.json").exists() else {},
+        is_calibrated=all(temperature_of(read_metrics(run)) != 1.0 for run in folders),
+        options=read_options(first) if (first / "config.json").exists() else {},
     )
 
 
@@ -171,7 +178,7 @@ def rows_by_clip(ids: list[str]) -> dict[tuple[str, int], int]:
 
 
 def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
-    """Return what makes the comparison unfair, or less than it seems."""
+    """Return what makes the comparison unfair, or weaker than it looks."""
     runs, warnings = {"A": a, "B": b}, []
     for letter, run in runs.items():
         if "optimistic" in str(run.metrics.get("selected_on")):
@@ -181,14 +188,16 @@ def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
         warnings.append(f"A is scored on {splits[0]} clips, B on {splits[1]} clips")
     calibrated = [letter for letter, run in runs.items() if run.is_calibrated]
     if len(calibrated) == 1:
-        warnings.append(
-            f"{calibrated[0]} alone is calibrated: its probabilities are not the other's; which class wins is not moved"
-        )
-    single = [letter for letter, run in runs.items() if not run.seeds]
-    if single:
-        which = "each" if len(single) == 2 else single[0]
-        warnings.append(f"one training of {which}: what another seed would do with it is not in the interval (--seeds)")
+        warnings.append(f"{calibrated[0]} alone is calibrated: probabilities cannot be compared, predicted classes can")
+    if single := one_seed_of(a, b):
+        warnings.append(f"one seed of {single}: the interval leaves the noise of training out (--seeds 3)")
     return warnings
+
+
+def one_seed_of(a: ScoredRun, b: ScoredRun) -> str:
+    """Return which of the two holds a single training: ``each``, ``A``, ``B``, or nothing."""
+    single = [letter for letter, run in zip("AB", (a, b), strict=True) if len(run.predicted) == 1]
+    return "each" if len(single) == 2 else "".join(single)
 
 
 def different_options(a: ScoredRun, b: ScoredRun, unimportant: Collection[str]) -> dict[str, list[str]]:
@@ -201,19 +210,24 @@ def different_options(a: ScoredRun, b: ScoredRun, unimportant: Collection[str]) 
     return differing
 
 
-def verdict(uar: Difference, groups: Groups | None) -> str:
-    """Return one plain sentence on the difference of UAR."""
-    if uar.identical:
+def verdict(uar: Difference, groups: Groups | None, single: str = "") -> str:
+    """Return one plain sentence on the difference of UAR; ``single`` as from ``one_seed_of``."""
+    if uar.verdict == "identical predictions":
         return "The two give identical predictions: not one clip differs."
-    if uar.interval is None:
+    if uar.verdict == "no interval":
         why = "--ci off" if groups is None else f"two {groups.resampled} or more are needed"
         return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) nobody can say whether that is noise."
     if max(map(abs, uar.interval)) < ROUNDING:
-        return "UAR is the same whoever is drawn: nothing tells the two apart, though answers differ."
+        return "UAR is the same in every bootstrap sample: nothing tells the two apart, though answers differ."
     difference, bounds = f"The difference of {uar.value:+.1f} UAR", brackets(uar.interval)
-    if uar.is_beyond_noise:
+    if uar.verdict == "yes":
         return f"{difference} is beyond noise at 95 % {bounds}."
-    if uar.interval[0] <= 0 <= uar.interval[1]:
+    if uar.verdict == "one seed":
+        return (
+            f"{difference} holds for these two trained models on other {groups.resampled}, 95 % {bounds}. With one "
+            f"seed of {single} it cannot be told from the noise of training: train both with --seeds 3."
+        )
+    if uar.verdict == "no":
         return f"{difference} is within noise: its 95 % interval {bounds} holds 0."
     too_few = f"the two differ for {uar.differing} of {groups.count} {groups.resampled}, too few (p {uar.p:.2f})"
     return f"{difference} cannot be told from noise: {too_few}."
@@ -307,24 +321,24 @@ def unlisted_flips(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return what the tables do not say: how the intervals were drawn, McNemar's test, how many answers changed."""
+    """Return what the tables do not say: how intervals were made, McNemar's test, how many answers changed."""
     lines = []
     if comparison.groups:
-        seeds = " and seeds" if any(comparison.seeds) else ""
+        seeds = " and over seeds" if any(len(names) > 1 for names in comparison.seeds) else ""
         unpaired = seeds and comparison.seeds[0] != comparison.seeds[1]
-        separately = ", the seeds of each by themselves" if unpaired else ""
+        separately = ", but seeds of their own" if unpaired else ""
         lines.append(
-            f"95 % intervals of the differences: {comparison.groups} {comparison.resampled}{seeds} drawn again, "
-            f"the same for both{separately}"
+            f"95 % intervals of the differences: bootstrap over the {comparison.groups} {comparison.resampled}{seeds}, "
+            f"the same samples for both{separately}"
         )
     test = comparison.mcnemar
     if test is None:
-        return [*lines, "McNemar and flipped clips are of single runs: compare two seeds' folders for them"]
+        return [*lines, "McNemar's test and flipped clips need single runs: compare the folders of two seeds for them"]
     only_a, only_b, changed = test["a_alone_right"], test["b_alone_right"], len(comparison.flips)
     return [
         *lines,
-        f"McNemar, exact: A alone has {only_a} clips right, B alone {only_b}, p {test['p']:.3g} (takes clips as "
-        f"independent; clips of one person are not)",
+        f"McNemar, exact: A alone has {only_a} clips right, B alone {only_b}, p {test['p']:.3g} (it assumes "
+        f"independent clips, and clips of one person are not)",
         f"{changed} answers changed: {only_a} right to wrong, {only_b} wrong to right, {changed - only_a - only_b} "
         f"wrong to wrong",
     ]

@@ -38,14 +38,31 @@ class Difference:
     p: float | None
     identical: bool = False  # not one prediction differs
     differing: int | None = None  # groups in which the two are not equally good
+    seeds: int = 1  # trainings of the model that has fewer
 
     @property
-    def is_beyond_noise(self) -> bool:
+    def is_significant(self) -> bool:
         """The interval excludes 0, and the models differ in enough groups for that to mean something."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1] and self.p <= ALPHA
 
+    @property
+    def verdict(self) -> str:
+        """Return whether the difference is beyond noise: ``yes``, or why that cannot be claimed.
+
+        One training of a model says nothing about the noise of training, so one seed is never beyond noise.
+        """
+        if self.identical:
+            return "identical predictions"
+        if self.interval is None:
+            return "no interval"
+        if self.interval[0] <= 0 <= self.interval[1]:
+            return "no"
+        if not self.is_significant:
+            return "too few differ"
+        return "one seed" if self.seeds == 1 else "yes"
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"beyond_noise": self.is_beyond_noise}
+        return asdict(self) | {"beyond_noise": self.verdict == "yes", "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
@@ -85,13 +102,14 @@ class Pair:
     def difference(self, name: str, label: int | None = None) -> Difference:
         """Return the score of ``b`` minus that of ``a``; of ``recall`` that of one class, ``label``."""
         S, part = len(self.a), ... if label is None else (..., label)
+        seeds = min(S, len(self.b))
         values = getattr(self._rates, name)[part]
         value = values[S:].mean() - values[:S].mean()
         if np.isnan(value):
             return Difference(None, None, None)
         value = 100 * float(value)
         if self._replicates is None:
-            return Difference(value, None, None, self.is_identical)
+            return Difference(value, None, None, self.is_identical, seeds=seeds)
         replicates = getattr(self._replicates, name)[part]  # (R, S + S')
         stream_b = SEED_STREAM if self.same_seeds else SEED_STREAM + 1
         differences = mean_over_seeds(replicates[:, S:], stream_b) - mean_over_seeds(replicates[:, :S])
@@ -99,7 +117,7 @@ class Pair:
         bounds, count = as_percent(interval(differences)), self._count_differing(name, part)
         if name == "recall" and value and np.ptp(differences) < ROUNDING:
             bounds = None  # every clip of the class is won, or lost: the bootstrap of a few shows no spread
-        return Difference(value, bounds, sign_p(differences, count), self.is_identical, count)
+        return Difference(value, bounds, sign_p(differences, count), self.is_identical, count, seeds)
 
     def _count_differing(self, name: str, part: Any) -> int:
         """Count the groups in which the two differ: for F1 in any answer, else in the answers that are right."""

@@ -339,6 +339,36 @@ def require_square(confusion: list[list[int]], C: int, where: str) -> None:
         raise UserError(f"{where}: confusion: expected {C} rows of {C} counts, one for each class")
 
 
+class AblationRun(TypedDict):
+    """A run of an ablation. Those of older versions lack ``folder``, the name of its variant's folder."""
+
+    folder: NotRequired[str]
+    seed: int
+
+
+class AblationRuns(TypedDict):
+    runs: dict[str, AblationRun]  # by run folder
+
+
+def ablation_runs(folder: Path) -> dict[str, Path]:
+    """Return {"seed-42": run folder} of a variant's folder in an ablation; nothing for any other folder.
+
+    The table of the ablation also knows runs that were used again from elsewhere. An ablation that is not finished has
+    none yet; there the folders of seeds that have scores count.
+    """
+    if (folder / "config.json").exists():
+        return {}
+    table = folder.parent / "ablation.json"
+    if table.is_file():
+        entries = read_json(table, AblationRuns)["runs"].items()
+        runs = {f"seed-{entry['seed']}": Path(run) for run, entry in entries if entry.get("folder") == folder.name}
+        if runs:  # the ablation may have been moved, together with its own runs
+            return {name: run if run.is_dir() else folder / name for name, run in sorted(runs.items())}
+    if not folder.is_dir():
+        return {}
+    return {run.parent.name: run.parent for run in sorted(folder.glob("seed-*/metrics.json"))}
+
+
 def read_options(folder: Path) -> dict[str, Any]:
     """Return every option of a run in one table."""
     groups = read_json(folder / "config.json", dict[str, Any]).values()

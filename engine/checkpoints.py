@@ -30,6 +30,7 @@ CLASS_BUFFERS = (  # say which classes a model knows: never taken from another m
 FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
 NAMES_SHOWN = 3  # names of tensors in the summary of --init-from
 MAX_NAMES = 10_000  # classes
+MAX_LOG_SCALE = 20.0  # cosines multiplied by more than e ** 20 overflow or leave one class a probability of 1
 
 
 class StoredContent(TypedDict):
@@ -102,7 +103,9 @@ def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
 
     try:
         with about(path):
-            return Opened(path, *adopt(content, path, flags))
+            opened = Opened(path, *adopt(content, path, flags))
+            require_sane_scale(opened.content["model"])
+            return opened
     except UserError:
         raise
     except (KeyError, RuntimeError, IndexError, AttributeError, TypeError, ValueError) as error:
@@ -128,7 +131,15 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged: its model is no table of tensors")
     with about(path):
         stored_config(content)
+        require_sane_scale(content["model"])
     return content
+
+
+def require_sane_scale(state: dict[str, Tensor]) -> None:
+    """Check the logarithm of what cosines are multiplied by: a wrong one gives logits that say nothing."""
+    scale = state.get("logit_scale")
+    if scale is not None and not (scale.abs() <= MAX_LOG_SCALE).all():  # also where it is not a number
+        raise UserError(f"damaged: its logit_scale is {scale.flatten()[0].item():g}; CLIP trains up to 4.6")
 
 
 def stored_config(content: dict[str, Any]) -> Config:

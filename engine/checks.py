@@ -73,7 +73,10 @@ def check_values(config: Config, flags: Mapping[str, Any]) -> None:
     run, milestones = config.run, list(config.optim.milestones)
     for name, value in flags.items():
         if value == "" or (isinstance(value, tuple) and "" in value):
-            raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
+            raise UserError(
+                f"{flag_of(name)} is empty; is it a shell variable that is not set? ({flag_of(name)}= with nothing "
+                f"after it takes back what a recipe sets)"
+            )
     if "gpu" in flags and "device" in flags:
         raise UserError("--gpu and --device both name the device; keep one")
     if run.device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]+", run.device):
@@ -164,16 +167,21 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
 def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:
     """Raise a UserError for an option that a method, or a task of it, has no use for.
 
-    Its value may be the one that holds anyway.
+    The default of the method is allowed, except for a task with a training of its own: there it does not hold, since
+    ``--task regression`` takes the video model's options from its checkpoint.
     """
     method, fields = method_named(name), options_by_name()
-    usual, readers = defaults() | dict(method.defaults), {f"--model {name}": method.reads}
+    usual = defaults() | dict(method.defaults)
+    readers = [(f"--model {name}", method.reads, usual)]
     if task in method.task_reads:
-        readers[f"--task {task}"] = method.task_reads[task]
-    for reader, parts in readers.items():
+        readers.append(
+            (f"--task {task}", method.task_reads[task], {} if ("train", task) in method.functions else usual)
+        )
+    for reader, parts, allowed in readers:
         for option in sorted(flags):
             part = fields[option].metadata["part"]
-            if part is not None and part not in parts and flags[option] != usual[option]:
+            is_allowed = option in allowed and flags[option] == allowed[option]
+            if part is not None and part not in parts and not is_allowed:
                 raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
 
 

@@ -23,6 +23,8 @@ from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
+FEW_TO_CALIBRATE = 30  # clips: a temperature fitted on fewer is warned of
+
 
 def score_and_write(
     task: ClipTask,
@@ -43,6 +45,11 @@ def score_and_write(
     if len(faulty):
         raise UserError(
             f"{len(faulty)} of {len(ids)} answers are not finite, that of {ids[faulty[0]]} first; try --amp off"
+        )
+    if 0 < calibrated.clips < FEW_TO_CALIBRATE:
+        session.log.warn(
+            f"the temperature was fitted on {calibrated.clips} clips alone: with fewer than {FEW_TO_CALIBRATE} it may "
+            f"make probabilities worse (--no-calibrate leaves it out)"
         )
     metrics = task.score(logits, label)
     if not session.group.is_main:

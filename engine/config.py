@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from engine.checks import check_command, check_config, reads_videos
 from engine.methods import method_named
-from engine.options import FILES, GROUPS, MODES, Config
+from engine.options import FILES, GROUPS, MODES, TRAINING, Config
 from engine.series import check_fold, fill_fold, stored_series
 from utils.config import Parser, build_parser, expand_recipes, from_json, parse, resolve
 from utils.errors import UserError
@@ -14,6 +15,7 @@ from utils.processes import default_workers
 
 FINETUNE = 1e-3  # of --lr: the published rate of a tower that is fine-tuned
 DESCRIPTION = "Emotion recognition from video with CLIP. @recipes/<name>.args stands for the flags in that file."
+LATER_WINS = "Later flags win over earlier ones; --flag= with no value takes back what a recipe sets."
 HELP = ("-h", "--help")
 
 
@@ -23,6 +25,9 @@ def read_command(arguments: Sequence[str]) -> tuple[dict[str, Any], Config]:
         print(help_text(arguments))
         raise SystemExit(0)
     flags = parse(GROUPS, arguments, DESCRIPTION, help_hint="--mode MODE --help")
+    recipes = [Path(word).stem for word in arguments if word.startswith("@")]
+    if recipes and flags.get("mode", "train") in (*TRAINING, "pretrain-clip") and flags.get("resume") in (None, "auto"):
+        flags.setdefault("exper_name", "-".join(dict.fromkeys(recipes)))
     config = make_config(flags, stored_series(flags.get("resume")))
     check_command(config, flags)
     return flags, config
@@ -37,12 +42,12 @@ def help_text(arguments: Sequence[str]) -> str:
     if mode is None:
         modes = "\n".join(f"  {name:<15} {summary}" for name, summary in MODES.items())
         hint = "python main.py --mode MODE --help lists all flags of a mode, --dry-run the value of every option."
-        text = f"{DESCRIPTION}\n\nmodes:\n{modes}\n\nThe most common flags follow. {hint}"
+        text = f"{DESCRIPTION}\n{LATER_WINS}\n\nmodes:\n{modes}\n\nThe most common flags follow. {hint}"
         parser = build_parser(GROUPS, text, shows=lambda field: field.metadata["common"])
         parser.usage = "main.py --mode MODE [@recipes/NAME.args] [flags]"
         return parser.format_help()
     note = "Defaults are those of --model clip-caer; --model NAME --dry-run shows those of other methods."
-    text = f"--mode {mode}: {MODES[mode]}.\n{note}"
+    text = f"--mode {mode}: {MODES[mode]}.\n{note}\n{LATER_WINS}"
     parser = build_parser(GROUPS, text, shows=lambda field: mode in field.metadata["modes"])
     files = " FILE ..." if mode in FILES else ""
     parser.usage = f"main.py --mode {mode}{files} [@recipes/NAME.args] [flags]"
@@ -72,6 +77,8 @@ def make_config(
 def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config:
     """Fill in the defaults that depend on other options."""
     run, data, optim = config.run, config.data, config.optim
+    if run.exper_name is None:
+        run = dataclasses.replace(run, exper_name=config.model.model if run.mode in TRAINING else run.mode)
     if run.workers is None:
         run = dataclasses.replace(run, workers=default_workers())
     if data.pack == "none":

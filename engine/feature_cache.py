@@ -30,7 +30,7 @@ from engine.methods import method_named
 from engine.options import Config
 from engine.run_checkpoints import hash_frames
 from engine.session import Session
-from engine.shared import remembered
+from engine.shared import remembered, timed
 from utils.archive import open_array
 from utils.checkpoint import hash_tensors
 from utils.checksum import checksum
@@ -103,7 +103,8 @@ def cache_features(
     if absent:
         absent_views = replace(views, streams="both" if len(absent) == 2 else next(iter(absent)))
         dataset = EveryFrame(clips, absent_views, augmentations, open_source(absent_views))
-        _write_clip_cache(absent, encoder, dataset, shape, content, augmentations, config, session)
+        with timed():
+            _write_clip_cache(absent, encoder, dataset, shape, content, augmentations, config, session)
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
     features |= {stream: open_array(folder / "features.npy") for stream, folder in absent.items()}
     return FeatureCache({stream: features[stream] for stream in folders}, starts)

@@ -195,8 +195,14 @@ def fault_of_state(values: dict[Any, Any], kinds: dict[str, bool], parameter: to
     return None
 
 
-def restore_schedule(schedule: LRScheduler, stored: StoredSchedule) -> None:
-    """Set a schedule to the step that it had; what it makes of steps stays as this run's options say."""
+def restore_schedule(schedule: LRScheduler, stored: StoredSchedule, epoch: int, updates: int) -> None:
+    """Set a schedule to the step that it had; the rates of later steps follow from this run's options.
+
+    ``epoch``: complete epochs, which ``--milestones`` count; ``updates``: what every other schedule counts.
+    """
+    expected = epoch if isinstance(schedule, MultiStepLR) else updates
+    if stored["last_epoch"] != expected:
+        raise UserError(f"damaged: its schedule is at step {stored['last_epoch']}, its progress at {expected}")
     if len(stored["_last_lr"]) != len(schedule.optimizer.param_groups):
         raise UserError(f"its schedule has {len(stored['_last_lr'])} rates")
     schedule.load_state_dict(schedule.state_dict() | {name: stored[name] for name in StoredSchedule.__annotations__})

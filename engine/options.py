@@ -102,8 +102,11 @@ class RunOptions:
         (), "The checkpoint that --mode inspect and convert read, or the run folders of compare and report.",
         modes=FILES, affects_results=False, metavar="FILE", positional=True
     )
-    exper_name: str = every_mode(
-        "run", "Name of the experiment; the run folder is outputs/<name>-<time>.", metavar="NAME"
+    exper_name: str | None = every_mode(
+        None,
+        "Name of the experiment; the run folder is outputs/<name>-<time> (default: the names of the recipes, or of "
+        "the model).",
+        metavar="NAME"
     )
     output_dir: str | None = every_mode(None, "The run folder, instead of one made from the name.", metavar="DIR")
     eval_checkpoint: str | None = option(
@@ -135,7 +138,7 @@ class RunOptions:
         modes=COMPUTING, common=True, minimum=0, maximum=2**32 - 1
     )
     deterministic: bool = option(
-        False, "Make repeated runs equal to the last bit, at some cost in speed.",
+        False, "Make repeated runs equal to the last bit; this costs some speed.",
         modes=(*LISTS, "cache", "pretrain-clip")
     )
     workers: int | None = option(
@@ -144,7 +147,7 @@ class RunOptions:
         metavar="N|auto"
     )
     print_freq: int = option(
-        10, "Steps between log lines where no progress bar is drawn.",
+        10, "Steps between log lines where there is no progress bar.",
         modes=(*TRAINING, "pretrain-clip"), affects_results=False, minimum=1
     )
     dry_run: bool = every_mode(
@@ -240,10 +243,10 @@ class DataOptions:
         minimum=0.01, maximum=1
     )
     brightness: float = pixel_option(
-        0.0, "Training pixels are multiplied by 1 - this to 1 + this, the same for a whole clip; 0 is off.",
+        0.0, "Training pixels are multiplied by a factor between 1 - N and 1 + N, one for each clip; 0 is off.",
         minimum=0, maximum=1
     )
-    max_angle: float = pixel_option(4.0, "Training clips are turned by up to so many degrees.", minimum=0, maximum=180)
+    max_angle: float = pixel_option(4.0, "Training clips are rotated by up to N degrees.", minimum=0, maximum=180)
     flip: bool = pixel_option(True, "Half of the training clips are mirrored.")
     downsample: int = clip_option(
         1, "With --sampling window: every n-th frame is kept.", in_tensors=False, modes=MODELS, minimum=1, maximum=64
@@ -327,7 +330,7 @@ class ModelOptions:
         modes=(*MODELS, "cache", "inspect"), free=True, minimum=1, maximum=1024
     )
     text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = clip_option(
-        "class_descriptor", "Which class texts the prompts are built on.",
+        "class_descriptor", "Which class texts the prompts are built from.",
         in_tensors=False, modes=MODELS, checkpoint="fixed classes"
     )
     temporal_layers: int = clip_option(
@@ -370,7 +373,7 @@ class ModelOptions:
         in_tensors=False, modes=MODELS, checkpoint="warn"
     )
     temperature: float = prompt_option(
-        0.07, "Divides the cosines.", in_tensors=False, modes=MODELS, checkpoint="warn", above=0
+        0.07, "Cosine similarities are divided by it.", in_tensors=False, modes=MODELS, checkpoint="warn", above=0
     )
     streams: Literal["both", "face", "context"] = stream_option(
         "both", "Views that the model sees.", modes=MODELS, checkpoint="fixed classes"
@@ -412,9 +415,9 @@ class OptimOptions:
     milestones: tuple[int, ...] = option(
         (20, 35), "Epochs after which all rates are multiplied by --gamma.", part="rate steps", minimum=1
     )
-    gamma: float = option(0.1, "See --milestones.", part="rate steps", above=0)
+    gamma: float = option(0.1, "Factor of all rates at each of --milestones.", part="rate steps", above=0)
     amp: Literal["off", "fp16", "bf16"] = option("off", "Mixed precision.", modes=COMPUTING, common=True)
-    use_amp: bool = option(False, "The published name of --amp fp16.", modes=COMPUTING)
+    use_amp: bool = option(False, "Same as --amp fp16, the name in the published code.", modes=COMPUTING)
     tf32: bool = option(
         False, "On a CUDA GPU, round the factors of float32 products to 10 bits: faster, less exact.", modes=COMPUTING
     )
@@ -455,7 +458,7 @@ class LossOptions:
     )
     logit_adj: bool = prompt_option(False, "Add the log prior to the logits, in training only.")
     logit_adj_tau: float = prompt_option(1.0, "Strength of --logit-adj.", minimum=0)
-    use_weighted_sampler: bool = pixel_option(False, "Draw every class equally often.")
+    use_weighted_sampler: bool = pixel_option(False, "Sample every class equally often.")
     label_smoothing: float = option(
         0.0, "Share of the target that is spread over all classes.", part="class losses", minimum=0, maximum=0.999
     )
@@ -604,7 +607,7 @@ class VideoOptions:
     )
     threshold: float = video_option(0.0, "Answers below this confidence are shown as uncertain.", minimum=0, maximum=1)
     max_persons: int = video_option(
-        1, "Persons of the video that are kept apart; the largest and surest faces first.", minimum=1, maximum=32
+        1, "Most persons that are followed in a video; the largest and surest faces first.", minimum=1, maximum=32
     )
     overlay: bool = option(True, "Write overlay.mp4.", modes=("predict",))
     encoder: str | None = video_option(
@@ -613,8 +616,8 @@ class VideoOptions:
     format: Literal["onnx"] = option("onnx", "Kind of file.", modes=("export",))
     host: str = server_option("127.0.0.1", "Address to listen on; other machines reach any but this one.")
     port: int = server_option(8765, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
-    max_upload_mb: float = server_option(500.0, "Largest video that is taken.", above=0, maximum=100_000)
-    max_minutes: float = server_option(15.0, "Longest video that is taken.", above=0, maximum=1440)
+    max_upload_mb: float = server_option(500.0, "Largest video that is accepted, in MB.", above=0, maximum=100_000)
+    max_minutes: float = server_option(15.0, "Longest video that is accepted, in minutes.", above=0, maximum=1440)
 
 
 # fmt: on

@@ -303,7 +303,9 @@ def score_lines(metrics: dict[str, Any]) -> str:
         line = f"{name[:20]:<20}" + "".join(f"{row[kind]:>10.3f}" for kind in KINDS)
         lines.append(f"{line}  {brackets(interval, 3)}".rstrip())
     if intervals is not None and intervals["groups"] > 1:
-        lines.append(f"95 % interval of CCC in brackets: {intervals['groups']} {intervals['resampled']} drawn again")
+        lines.append(
+            f"95 % interval of CCC in brackets: bootstrap over the {intervals['groups']} {intervals['resampled']}"
+        )
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from analysis.results import read_metrics
+from analysis.results import RunWarning, read_metrics
 from engine.checkpoints import check_content, stored_config
 from engine.config import make_config
 from engine.options import GROUPS, Config, names_with, value_of
@@ -33,6 +33,8 @@ def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
     if config.run.resume == "auto":
         if config.run.output_dir and begins_again(Path(config.run.output_dir)):
             return start_again(Path(config.run.output_dir), config, flags)
+        if not config.run.output_dir and (folder := newest_without_checkpoints(config)) is not None:
+            return start_again(folder, config, flags)
         point, messages = newest_of_experiment(config)
         return Start(config, point, continued_folder(point, config), messages, () if point is None else point.state)
     path = Path(config.run.resume)
@@ -61,6 +63,22 @@ def begins_again(folder: Path) -> bool:
         return False
     has_epochs = (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size > 0
     return (folder / FLAGS_FILE).exists() or not (has_epochs or (folder / "metrics.json").exists())
+
+
+def newest_without_checkpoints(config: Config) -> Path | None:
+    """Return the newest run with this experiment's name and options, of a kind that keeps no checkpoint on its way."""
+    files = Path("outputs").glob(f"{safe_name(config.run.exper_name)}-*/{FLAGS_FILE}")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        if not begins_again(file.parent):
+            continue
+        try:
+            stored = stored_config({"config": read_json(file.with_name("config.json"), dict[str, Any])})
+        except UserError:
+            continue
+        is_same = all(value_of(stored, name) == value_of(config, name) for name in ("mode", "exper_name", "init_from"))
+        if is_same and not different_options(stored, config):
+            return file.parent
+    return None
 
 
 def start_again(folder: Path, config: Config, flags: dict[str, Any]) -> Start:
@@ -117,6 +135,7 @@ def read_resumable(path: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path}: holds no state of training (lacks {missing[0]}): name the run's last.pt")
     check_type(content, Resumable, f"{path}: damaged")
+    check_type(content.get("warnings", []), list[RunWarning], f"{path}: damaged: warnings")
     progress = content["progress"]
     check_type(progress["history"], list[HistoryRow], f"{path}: damaged: history")
     is_inside = progress["step"] != 0 or progress["random"] is not None

@@ -166,7 +166,7 @@ class RunCheckpoints:
         epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``: ``hash_frames`` of the
         clips, or a hash of what a run reads in the place of frames.
         """
-        self.model, self.learning, self.folder = model, learning, session.log.folder
+        self.model, self.learning, self.folder, self.log = model, learning, session.log.folder, session.log
         self.writes = session.group.is_main
         self.frozen = {
             tower: hash_tensors(tensors)
@@ -200,6 +200,7 @@ class RunCheckpoints:
             },
             "train_list": self.order,
             "frames": self.frames,
+            "warnings": self.log.facts["warnings"],
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / LAST, keep_previous=True)
 
@@ -229,8 +230,10 @@ class RunCheckpoints:
                 require_random_state(progress["random"], next(self.model.parameters()).device)
             load_weights(self.model, content["model"], may_lack=self.frozen)
             restore_optimizer(self.learning["optimizer"], learning["optimizer"])
-            restore_schedule(self.learning["schedule"], learning["schedule"])
+            updates = progress["epoch"] * steps + progress["step"]
+            restore_schedule(self.learning["schedule"], learning["schedule"], progress["epoch"], updates)
             restore_scaler(self.learning["scaler"], learning["scaler"])
+        self.log.restore_warnings(content.get("warnings", []))  # checkpoints of older versions lack them
         return Progress(**{name: progress[name] for name in Progress.__annotations__})
 
     def _require_fitting_progress(self, progress: "StoredProgress", best: dict[str, Any], steps: int) -> None:

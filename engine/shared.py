@@ -3,12 +3,14 @@
 Nothing is shared outside ``with sharing()``, and sharing changes no result.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 MAX_ENTRIES = 4  # of each kind, for example of encoded test lists
+_seconds = 0.0  # spent on what later runs use again
 _memory: OrderedDict[tuple[str, Hashable], Any] | None = None  # None: nothing is shared
 
 
@@ -28,11 +30,26 @@ def remembered(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
     if _memory is None:
         return make()
     if (kind, key) not in _memory:
-        _memory[kind, key] = make()
+        with timed():
+            _memory[kind, key] = make()
         entries = [entry for entry in _memory if entry[0] == kind]
         for entry in entries[:-MAX_ENTRIES]:
             del _memory[entry]
     return _memory[kind, key]
+
+
+@contextmanager
+def timed() -> Iterator[None]:
+    """Count the seconds of the block as spent on what later runs use again, such as cached features."""
+    global _seconds
+    started = time.perf_counter()
+    yield
+    _seconds += time.perf_counter() - started
+
+
+def shared_seconds() -> float:
+    """Return the seconds that this process has spent on what later runs use again."""
+    return _seconds
 
 
 def is_sharing() -> bool:

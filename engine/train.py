@@ -30,11 +30,11 @@ from engine.run_hash import run_hash
 from engine.session import Session, open_session
 from engine.shared import is_sharing
 from engine.step import TrainingStep
-from engine.waiting import TimedLoader, WaitingAdvice
+from engine.waiting import TimedLoader, WaitingAdvice, seconds_left
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.lazy import Lazy
-from utils.runlog import progress_bar
+from utils.runlog import progress_bar, time_left
 
 if TYPE_CHECKING:
     from engine.feature_cache import FeatureCache
@@ -138,6 +138,8 @@ class Trainer(Loop):
         rates = {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
         values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **rates}
         self.schedule.step()
+        if values["train/replaced_frames"]:  # before last.pt is written, which keeps the warnings
+            self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
         self.keep_epoch(values, values.get(f"{watched}/{self.best_by}", -1.0))
         self.log.epoch(values)
         self._say(values)
@@ -281,10 +283,11 @@ class Trainer(Loop):
         watched = self.config.optim.select_on
         text = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if watched != "last":
-            star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
+            star = ", best so far" if self.progress.best["epoch"] == values["epoch"] else ""
             scores = {"UAR": "uar", "WAR": "war"} | ({} if self.best_by == "uar" else {"macro F1": "macro_f1"})
             text += f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
-        self.log.say(f"{text}   ({values['seconds']:.0f} s)")
+        history = self.progress.history
+        left = seconds_left([row["seconds"] for row in history], self.config.optim.epochs - len(history))
+        test = "" if self.config.optim.epochs > len(history) else "then the test"
+        self.log.say(f"{text}   ({values['seconds']:.0f} s, {test or f'epochs: {time_left(left)}'})")
         self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])
-        if values["train/replaced_frames"]:
-            self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")

@@ -1,12 +1,23 @@
-"""Seconds that a training waits for its data, and advice on what shortens them."""
+"""How long a training waits for its data, with advice on what shortens that, and how long it still takes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from engine.options import Config
 from engine.session import Session
 from utils.processes import cores_of_process
+
+
+def seconds_left(durations: Sequence[float], left: int, once: float = 0.0) -> float:
+    """Return how long ``left`` more epochs or runs take, given the seconds of those that are done.
+
+    The first one is slower: it starts processes, compiles kernels and fills caches. It counts only while it is alone,
+    without the ``once`` seconds that are known to come once.
+    """
+    return left * (fmean(durations[1:]) if len(durations) > 1 else max(durations[0] - once, 0.0))
+
 
 SHARE = 0.1  # of an epoch: less is not worth a word
 SECONDS = 1.0

@@ -18,8 +18,9 @@ from engine.options import Config
 from engine.resume import different_options, read_flags, write_flags
 from engine.run_hash import finished_runs, run_hash, stored_hash
 from engine.series import stored_series
-from engine.shared import sharing
+from engine.shared import shared_seconds, sharing
 from engine.train import train
+from engine.waiting import seconds_left
 from sweep.plan import (
     BASE,
     Options,
@@ -34,7 +35,7 @@ from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
 from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError, about
-from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name
+from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name, time_left
 
 Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
 
@@ -97,10 +98,12 @@ def run_all(
     """
     finished: list[FinishedRun] = []
     failures: list[str] = []
-    started, trained = time.time(), 0
+    durations: list[float] = []  # of the runs that began here
+    once = 0.0  # seconds of the first of them that the others save
     for number, run in enumerate(runs, 1):
         folder = log.folder / run.name
         log.say(f"\n{run.title}: {folder}" if run.variant is None else f"\n[{number} of {len(runs)}] {run.title}")
+        was_there, started, shared = (folder / "config.json").exists(), time.time(), shared_seconds()
         try:
             result = run_or_reuse(run, folder, log, mode, reusable)
         except UserError as error:
@@ -110,10 +113,12 @@ def run_all(
             log.warn(failures[-1])
             continue
         finished.append(result)
-        trained += not result.reused
-        if run.variant is not None and trained and number < len(runs):
-            minutes = (time.time() - started) / trained * (len(runs) - number) / 60
-            log.say(f"about {minutes:.0f} min left")
+        if not result.reused and not was_there:  # else its time is not that of a whole run
+            once = once if durations else shared_seconds() - shared
+            durations.append(time.time() - started)
+        left = sum(not (log.folder / later.name / "metrics.json").exists() for later in runs[number:])
+        if durations and left:
+            log.say(time_left(seconds_left(durations, left, once)))
     return finished, failures
 
 

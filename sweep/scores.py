@@ -167,8 +167,8 @@ def print_classifiers(log: RunLog, metrics: Metrics) -> None:
     if bounds:
         resampled = intervals["resampled"]
         log.say(
-            f"95 % intervals of the mean: {', '.join(bounds)}   ({intervals['groups']} {resampled} drawn again; "
-            f"± is what the seed does, the interval what other {resampled} would)"
+            f"95 % intervals of the mean: {', '.join(bounds)}   (bootstrap over the {intervals['groups']} {resampled}; "
+            f"± is the spread over seeds, the interval the spread over {resampled})"
         )
     for name, row in metrics["per_class"].items():
         if row["recall"] is not None:

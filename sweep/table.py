@@ -42,7 +42,12 @@ def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], 
         "selected_on": first.metrics["selected_on"],
         "clips": clips,
         "runs": {
-            str(f.folder): {"variant": f.run.variant.name, "seed": f.run.flags["seed"], "reused": f.reused}
+            str(f.folder): {
+                "variant": f.run.variant.name,
+                "folder": f.run.variant.folder,
+                "seed": f.run.flags["seed"],
+                "reused": f.reused,
+            }
             for f in finished
         },
     }
@@ -98,15 +103,9 @@ def make_rows(finished: list[FinishedRun], groups: Groups | None) -> list[Row]:
 def verdict(row: Row) -> str:
     """Return whether the UAR of a variant differs from the base's beyond noise, in a word or two."""
     difference = row["difference"]["uar"]
-    if difference["identical"]:
-        return "identical predictions"
-    if difference["interval"] is None:
-        return "no interval"
-    if len(row["seeds"]) == 1:
-        return "one seed"
-    if difference["beyond_noise"]:
-        return "yes" if difference["p_holm"] <= ALPHA else "if tried alone"
-    return "no" if difference["interval"][0] <= 0 <= difference["interval"][1] else "too few differ"
+    if difference["verdict"] == "yes" and difference["p_holm"] > ALPHA:
+        return "if tried alone"
+    return difference["verdict"]
 
 
 def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
@@ -115,8 +114,8 @@ def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     notes = [f"Scores on {clips} clips in percent{spread}; differences to the base."]
     if groups is not None:
-        pairing = "; those of differences draw the seeds again too, pairing each run with the base's of its seed"
-        notes.append(f"Intervals: {groups.count} {groups.resampled} drawn again{pairing if seeds > 1 else ''}.")
+        pairing = "; for differences also over seeds, each run paired with the base's run of its seed"
+        notes.append(f"Intervals: bootstrap over the {groups.count} {groups.resampled}{pairing if seeds > 1 else ''}.")
         notes += [f"warning: {doubt}" for doubt in groups.doubts()]
     if seeds == 1:
         notes.append("warning: one seed: differences cannot be told from the noise of training (--seeds 3)")

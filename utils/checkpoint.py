@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,19 +35,31 @@ def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool =
     """Write ``path`` by ``write(temporary)`` in one step; a failure is the user's error and leaves the old file."""
     try:
         with atomic_write(path, flush=True, keep_as=previous_of(path) if keep_previous else None) as temporary:
-            write(temporary)
+            try:
+                write(temporary)
+            except RuntimeError:
+                write_more(temporary)
+                raise
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{path}: cannot be written ({_reason(error, path)}); what was there before is untouched"
         ) from None
 
 
+def write_more(path: Path) -> None:
+    """Append to a file that torch could not write: on a full disk the system says so, and torch does not."""
+    with open(path, "ab") as file:
+        file.write(bytes(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _reason(error: Exception, path: Path) -> str:
-    """Return what the system says. torch hides it in a RuntimeError, so the free space is named instead."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+    """Return what the system says, or the free space and what torch says where the system says nothing."""
     if not path.parent.is_dir():
         return "its folder is gone"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB are free there; {first_line(error)[:60]}"
 
 

@@ -6,6 +6,7 @@
 
 ``parse`` reads flags and recipe files (``@file``: one flag per line, ``#`` comments, later flags win) and returns the
 options that the user named; ``resolve`` puts them over the defaults and returns one frozen instance per class.
+``--flag=`` takes back what a recipe sets.
 """
 
 import argparse
@@ -87,8 +88,22 @@ def parse(groups: Groups, arguments: Sequence[str], description: str, help_hint:
 
 
 def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the options that ``arguments`` name, and the words that are none of these options."""
-    namespace, unknown = build_parser(groups, description).parse_known_args(expand_recipes(arguments))
+    """Return the options that ``arguments`` name, and the words that are none of these options.
+
+    ``--flag=`` takes back every earlier value of a flag, for example the one of a recipe: the option is not named then.
+    """
+    parser, words, unknown = build_parser(groups, description), expand_recipes(arguments), []
+    namespace, begin = argparse.Namespace(), 0
+    for end, word in enumerate([*words, None]):
+        flag = parser._option_string_actions.get(word[:-1]) if word is not None and word.endswith("=") else None
+        if word is not None and (flag is None or flag.nargs == 0):
+            continue
+        unknown += parser.parse_known_args(words[begin:end], namespace)[1]
+        begin = end + 1
+        if flag is not None and flag.nargs == "*":  # a list has an empty value of its own
+            setattr(namespace, flag.dest, [])
+        elif flag is not None and hasattr(namespace, flag.dest):
+            delattr(namespace, flag.dest)
     return {n: tuple(value) if isinstance(value, list) else value for n, value in vars(namespace).items()}, unknown
 
 
@@ -288,7 +303,7 @@ def written(value: Any) -> str:
 
 def describe(groups: dict[str, Any]) -> str:
     """Return every resolved option as it would be typed, with a star where it differs from the default."""
-    lines = []
+    lines = ["* marks a value that is not the default"]
     for name, group in groups.items():
         lines.append(f"{name}:")
         for field in dataclasses.fields(group):

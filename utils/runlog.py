@@ -30,12 +30,16 @@ class RunLog:
     _board: "EventFile | None" = None
     _first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
 
-    def __init__(self, folder: Path) -> None:
-        """Open the log of a run folder, which no other process can open until ``close`` or the end of this process."""
+    def __init__(self, folder: Path, busy: str = "") -> None:
+        """Open the log of a run folder, which no other process can open until ``close`` or the end of this process.
+
+        ``busy``: the message where another process has it open.
+        """
         self.folder = folder
         self.started = time.time()
         self._lock = ExitStack()
-        self._lock.enter_context(acquire_lock(folder / LOCK, f"{folder}: another process is working on this run"))
+        busy = busy or f"{folder}: another process is working on this run"
+        self._lock.enter_context(acquire_lock(folder / LOCK, busy))
         self._log = open(folder / "log.txt", "a", encoding="utf-8", buffering=1)
 
     @cached_property
@@ -64,6 +68,11 @@ class RunLog:
         warning = {"kind": kind, "text": text.encode("utf-8", "backslashreplace").decode()}
         if warning not in self.facts["warnings"]:
             self.facts["warnings"].append(warning)
+
+    def restore_warnings(self, warnings: list[dict[str, str]]) -> None:
+        """Put the warnings that a resumed run said before it was stopped before those that it has said since."""
+        since = [warning for warning in self.facts["warnings"] if warning not in warnings]
+        self.facts["warnings"][:] = [*warnings, *since]
 
     def keep_metrics(self, metrics: dict[str, Any]) -> None:
         """Keep the scores for ``complete``."""
@@ -194,10 +203,15 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
     folder = Path(output_dir or "outputs")
     try:
         folder = folder if output_dir else fresh_folder(name)
+        busy = f"--output-dir {folder}: another process is working on a run there; name another folder"
         if (folder / "config.json").exists():
-            raise UserError(f"--output-dir {folder} already holds a run; choose another folder or remove it")
+            if (folder / LOCK).exists():  # there while a process works on the run, or after it was killed
+                acquire_lock(folder / LOCK, busy).__exit__(None, None, None)
+            raise UserError(
+                f"--output-dir {folder} already holds a run; name another folder, or continue it with --resume {folder}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        log = RunLog(folder)
+        log = RunLog(folder, busy)
     except OSError as error:
         raise UserError(f"run folder {folder}: {reason_of(error)}; choose another with --output-dir") from None
     log.write_json("config.json", config)
@@ -278,13 +292,14 @@ def _at_positions(iterable: Any, bar: Any, position: Callable[[Any], float]) -> 
 def _with_lines(
     iterable: Any, total: float | None, label: str, first: int, position: Callable[[Any], float] | None
 ) -> Iterator[Any]:
-    begin = said = time.monotonic()
+    begin, said = None, time.monotonic()
     for number, item in enumerate(iterable, first + 1):
         yield item
-        now = time.monotonic()
+        now, done = time.monotonic(), number if position is None else position(item)
+        if begin is None:  # the time of the first item is left out: processes start, kernels are compiled
+            begin, first = now, done
         if now - said >= LINE_SECONDS:
             said = now
-            done = number if position is None else position(item)
             line = progress_line(done, total, now - begin, first, of_video=position is not None)
             print(one_line(f"{label}: {line}"), file=sys.stderr, flush=True)
 
@@ -299,5 +314,11 @@ def progress_line(done: float, total: float | None, took: float, first: int = 0,
     text = " of ".join(amounts) + unit
     if total is None or done <= first:
         return text
-    rest = took * max(total - done, 0) / (done - first)
-    return f"{text}, about {f'{rest:.0f} s' if rest < 90 else f'{rest / 60:,.0f} min'} left"
+    return f"{text}, {time_left(took * max(total - done, 0) / (done - first))}"
+
+
+def time_left(seconds: float) -> str:
+    """Return ``about 40 s left``, ``about 4 min left`` or ``about 2.5 h left``."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"

@@ -101,7 +101,7 @@ class SequenceTrainer(Loop):
         self.keep_epoch(values, values["val/score"])
         self.log.epoch(values)
         listed = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        star = " *" if self.progress.best["epoch"] == values["epoch"] else ""
+        star = ", best so far" if self.progress.best["epoch"] == values["epoch"] else ""
         line = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}; val {listed}{star}"
         self.log.say(f"{line}   ({values['seconds']:.0f} s)")
 

@@ -134,9 +134,13 @@ class ClipCaer(Method):
         if not config.model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
             warnings.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
         if prompts_are_idle(config):
+            cause = "MI and DC at 0"
+            if loss.mi_loss_weight + loss.dc_loss_weight > 0:
+                cause = f"MI and DC at 0 in all {config.optim.epochs} epochs (--mi-warmup {loss.mi_warmup}, "
+                cause += f"--dc-warmup {loss.dc_warmup})"
             warnings.append(
-                "with --slerp-weight > 0 and descriptive texts the learnable prompts do not enter the classifier, and "
-                "with MI and DC at 0 nothing trains them: they stay as they are (--iec-text soft or both uses them)"
+                f"with --slerp-weight > 0 and descriptive texts the learnable prompts do not enter the classifier, and "
+                f"with {cause} nothing trains them: they stay as they are (--iec-text soft or both uses them)"
             )
         return warnings
 

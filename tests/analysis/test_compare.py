@@ -70,7 +70,11 @@ def test_scores_differences_and_flips(tmp_path, compare):
     assert result["clips"] == 120 and result["resampled"] == "persons" and result["groups"] == 15
     p = pytest.approx(binomtest(2, 26).pvalue)
     assert result["mcnemar"] == {"a_alone_right": 2, "b_alone_right": 24, "p": p}
-    assert result["verdict"].startswith("The difference of +18.3 UAR is beyond noise at 95 %")
+    assert result["verdict"].startswith(
+        "The difference of +18.3 UAR holds for these two trained models on other persons"
+    )
+    assert "one seed of each" in result["verdict"] and "beyond noise" not in out
+    assert not any(values["beyond_noise"] for values in [*result["scores"].values(), *result["per_class"].values()])
     assert result["verdict"] in out and "A alone has 2 clips right, B alone 24" in out
     assert result["options"] == {"--slerp-weight": ["(not set)", "0.5"]}  # no result depends on --workers
     # every flipped clip is in the file, and twenty are on the screen
@@ -102,11 +106,11 @@ def test_identical_runs_and_small_differences(tmp_path, compare):
 
 
 def test_answers_that_change_no_score_in_any_drawing_are_said_so():
-    """Three classes, two models that know one class each: UAR is 1/3 whoever is drawn, and not one answer agrees."""
+    """Three classes, two models that know one class each: UAR is 1/3 in every sample, and not one answer agrees."""
     label = np.tile([0, 1, 2], 10)
     groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
     uar = Pair(label, np.full((1, 30), 1), np.full((1, 30), 2), groups, 3).difference("uar")
-    assert verdict(uar, groups).startswith("UAR is the same whoever is drawn") and not uar.identical
+    assert verdict(uar, groups).startswith("UAR is the same in every bootstrap sample") and not uar.identical
 
 
 def test_folders_of_before_persons_were_written_draw_clips(tmp_path, compare):
@@ -135,7 +139,7 @@ def test_what_makes_it_doubtful_is_said(tmp_path, compare):
     _, out = compare(a, b)
     warnings = [line for line in out.splitlines() if line.startswith("warning:")]
     assert any("A (" in line and "optimistic" in line for line in warnings)
-    for text in ("test clips, B on val clips", "B alone is calibrated", "one training of each"):
+    for text in ("test clips, B on val clips", "B alone is calibrated", "one seed of each"):
         assert sum(text in line for line in warnings) == 1
 
 
@@ -146,11 +150,32 @@ def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
     war = result["scores"]["war"]
     assert war["a"] == pytest.approx(80) and war["b"] == pytest.approx(85)
     assert result["mcnemar"] is None and not (tmp_path / "out/flips.csv").exists()
-    assert "persons and seeds drawn again" in out and "one training of each" not in out
+    assert "bootstrap over the 15 persons and over seeds" in out and "one seed of" not in out
     assert result["per_class"]["calm"]["a"] == pytest.approx(80)
     (tmp_path / "out").rename(tmp_path / "first")
-    _, out = compare(a, write_run(tmp_path / "single"))
-    assert "warning: one training of B:" in out and "the seeds of each by themselves" in out
+    result, out = compare(a, write_run(tmp_path / "single"))
+    assert "warning: one seed of B:" in out and "but seeds of their own" in out
+    assert "beyond noise" not in result["verdict"] and not result["scores"]["uar"]["beyond_noise"]
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_variants_of_an_ablation_are_compared_over_all_their_seeds(tmp_path, compare, is_finished):
+    """One run of the base was used again from elsewhere: only the table of the ablation knows it."""
+    errors = {"base": {1: range(0, 60), 2: range(0, 54)}, "adapter=none": {1: range(0, 6), 2: range(0, 12)}}
+    runs = {}
+    for variant, by_seed in errors.items():
+        for seed, rows in by_seed.items():
+            folder = tmp_path / "ablation" / variant / f"seed-{seed}"
+            if is_finished and (variant, seed) == ("base", 2):
+                folder = tmp_path / "elsewhere"
+            runs[str(write_run(folder, rows))] = {"variant": variant, "folder": variant, "seed": seed, "reused": False}
+    if is_finished:
+        (tmp_path / "ablation/ablation.json").write_text(json.dumps({"runs": runs}))
+    result, out = compare(tmp_path / "ablation/base", tmp_path / "ablation/adapter=none")
+    war = result["scores"]["war"]
+    assert (war["a"], war["b"]) == (pytest.approx(100 * 63 / 120), pytest.approx(100 * 111 / 120))
+    assert result["seeds"] == [["seed-1", "seed-2"]] * 2 and "one seed of" not in out
+    assert "is beyond noise at 95 %" in result["verdict"] and result["scores"]["uar"]["beyond_noise"]
 
 
 SAD_IS_MAD = [(clip, person, "mad" if label == "sad" else label) for clip, person, label in CLIPS]

@@ -55,7 +55,7 @@ def test_models_that_answer_alike_do_not_differ():
     assert models.is_identical
     for name in SCORES:
         uar = models.difference(name)
-        assert (uar.value, uar.interval, uar.p, uar.identical, uar.is_beyond_noise) == (0, [0, 0], 1, True, False)
+        assert (uar.value, uar.interval, uar.p, uar.identical, uar.is_significant) == (0, [0, 0], 1, True, False)
     equal = pair(label, wrong(label, [0]), wrong(label, [3])).difference("war")  # of other clips
     assert equal.value == 0 and not equal.identical and equal.interval[0] < 0 < equal.interval[1]
 
@@ -64,7 +64,7 @@ def test_one_clip_won_is_as_likely_as_that_clip_is_drawn():
     """The replicate's difference is how often the clip is drawn: Binomial(N, 1/N) / N."""
     label = np.arange(60) % C
     war = pair(label, wrong(label, [7]), label).difference("war")
-    assert war.value == pytest.approx(100 / 60) and not war.is_beyond_noise
+    assert war.value == pytest.approx(100 / 60) and not war.is_significant
     assert war.interval == pytest.approx([0, 100 / 60 * binom.ppf(0.975, 60, 1 / 60)])
     assert war.p == 1, "as the sign test of one clip"
 
@@ -79,22 +79,22 @@ def test_the_interval_has_the_spread_of_a_paired_mean():
     error = 100 * gained.std() / np.sqrt(N)
     assert war.value == pytest.approx(100 * gained.mean())
     assert war.interval == pytest.approx([war.value - 1.96 * error, war.value + 1.96 * error], abs=0.25 * error)
-    assert war.is_beyond_noise and war.p < 0.01
+    assert war.is_significant and war.p < 0.01
 
 
 def test_clips_of_one_person_count_as_one_draw():
     """All that B wins is one person's: that person is missing from a replicate in a third of them."""
     label = np.arange(120) % C
     a = wrong(label, range(12))
-    assert pair(label, a, label).difference("war").is_beyond_noise
+    assert pair(label, a, label).difference("war").is_significant
     war = pair(label, a, label, persons(120, 12)).difference("war")
-    assert war.interval[0] == 0 and not war.is_beyond_noise
+    assert war.interval[0] == 0 and not war.is_significant
 
 
 def test_a_better_model_for_every_person_is_on_one_side():
     label, a = np.arange(240) % C, wrong(np.arange(240) % C, range(0, 240, 4))
     uar = pair(label, a, label, persons(240, 20)).difference("uar")
-    assert uar.interval[0] > 0 and uar.is_beyond_noise and uar.p == pytest.approx(2 / 2001)
+    assert uar.interval[0] > 0 and uar.is_significant and uar.p == pytest.approx(2 / 2001)
     back = pair(label, label, a, persons(240, 20)).difference("uar")
     assert back.value == -uar.value and back.interval == pytest.approx([-uar.interval[1], -uar.interval[0]])
 
@@ -109,7 +109,7 @@ def test_a_better_model_for_every_person_is_on_one_side():
 def test_few_persons_prove_nothing(N, clips_each, rows, differing, p):
     label = np.arange(N) % C
     war = pair(label, wrong(label, rows), label, persons(N, clips_each)).difference("war")
-    assert war.interval[0] > 0 and (war.differing, war.p) == (differing, p) and not war.is_beyond_noise
+    assert war.interval[0] > 0 and (war.differing, war.p) == (differing, p) and not war.is_significant
 
 
 @pytest.mark.parametrize(("N", "p"), [(2, 0.5), (4, 0.125), (8, 2 / 2**8)])
@@ -119,7 +119,7 @@ def test_a_class_of_few_clips_proves_little_among_many_others(N, p):
     models = pair(label, wrong(label, range(N)), label)
     recall, uar = models.difference("recall", 0), models.difference("uar")
     assert (recall.value, recall.interval, recall.p) == (100, None, pytest.approx(p))
-    assert uar.differing == N and uar.p >= p and uar.is_beyond_noise == (N == 8)
+    assert uar.differing == N and uar.p >= p and uar.is_significant == (N == 8)
 
 
 def test_p_counts_zeros_on_both_sides():
@@ -204,7 +204,7 @@ def test_no_groups_no_intervals():
     label = np.arange(30) % C
     assert mean_intervals(label, label[None], None, C) == dict.fromkeys(SCORES)
     war = Pair(label, wrong(label, [0])[None], label[None], None, C).difference("war")
-    assert war.value == pytest.approx(100 / 30) and war.interval is None and not war.is_beyond_noise
+    assert war.value == pytest.approx(100 / 30) and war.interval is None and not war.is_significant
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,18 @@ def test_the_temperature_is_the_best_on_the_validation_clips(best, tiny_flags, t
     assert stored_calibration(tmp_path / "best.pt") == calibration
 
 
+@pytest.mark.parametrize(("clips", "is_warned"), [(29, True), (30, False)])
+def test_a_temperature_of_few_clips_is_warned_of(best, calibrated, tiny_flags, tmp_path, clips, is_warned):
+    """The run itself was fitted on 40 clips."""
+    content = torch.load(best, weights_only=True)
+    content["calibration"]["clips"] = clips
+    torch.save(content, tmp_path / "few.pt")
+    words = [*EVAL, str(tmp_path / "few.pt"), "--test-annotation", tiny_flags["--test-annotation"]]
+    run = run_ok(words, tmp_path / "run")
+    assert any("fitted on 29 clips alone" in warning["text"] for warning in run.facts["warnings"]) is is_warned
+    assert not any("clips alone" in warning["text"] for warning in calibrated.facts["warnings"])
+
+
 def test_probabilities_are_divided_by_it_and_answers_are_not_changed(calibrated, best, words, tmp_path):
     powers = np.exp(numbers(calibrated, "logit") / calibrated.metrics["calibration"]["temperature"])
     assert np.allclose(numbers(calibrated, "prob"), powers / powers.sum(axis=1, keepdims=True), atol=1e-5)

@@ -129,7 +129,10 @@ def test_frozen_contexts_stay_bit_for_bit_and_tuned_ones_move(tune):
 def test_prompts_that_no_loss_reaches_get_no_gradient_and_a_warning(changes):
     given = {"slerp_weight": 0.5, "iec_text": "descriptive", "mi_loss_weight": 0.0, "dc_loss_weight": 0.0} | changes
     got = gradients(make_task(**given), 40)
-    is_warned = any("learnable prompts do not enter" in warning for warning in warnings_of(configure(**given)))
+    is_warned = any("with MI and DC at 0 nothing trains them" in w for w in warnings_of(configure(**given)))
+    given["mi_loss_weight"], warm_up = 0.1, {"epochs": 5, "mi_warmup": 5}
+    late = [w for w in warnings_of(configure(**given | warm_up)) if "nothing trains them" in w]
+    assert not is_warned or "at 0 in all 5 epochs (--mi-warmup 5, --dc-warmup 0)" in late[0]
     assert is_warned is (got["prompts.context"] is None) is (not changes)
     assert got["fuse.weight"].abs().sum() > 0 and (is_warned or got["prompts.context"].abs().sum() > 0)
 

@@ -10,7 +10,7 @@ from engine.config import make_config, read_command, warnings_of
 from engine.options import GROUPS, options_by_name
 from engine.series import is_series, read_grid, seeds_of
 from tests.support.tools import flat
-from utils.config import flag_of, from_json
+from utils.config import choices_of, flag_of, from_json, parse
 from utils.errors import UserError
 
 DEFAULTS = {  # as the command line's documentation promises
@@ -55,6 +55,32 @@ EVAL = "--mode eval --test-annotation t.txt --eval-checkpoint"
 
 def read(command: str = ""):
     return read_command(shlex.split(command))[1]
+
+
+SAMPLES = {bool: "False", int: "2", float: "0.25", str: "text"}  # allowed by every range but those of 0.001 and 16
+
+
+def sample_of(field) -> str:
+    """Return a value that the flag takes; the words of an option with choices are its own."""
+    if choices := choices_of(field):
+        return choices[-1]
+    minimum = field.metadata["minimum"] or 0
+    kind = next(part for part in (bool, int, float, str) if part.__name__ in str(field.type).replace("<class ", ""))
+    return SAMPLES[kind] if kind in (bool, str) or minimum <= float(SAMPLES[kind]) else str(minimum)
+
+
+@pytest.mark.parametrize("field", [f for f in options_by_name().values() if not f.metadata["positional"]])
+def test_an_empty_value_takes_back_what_a_recipe_sets(field, tmp_path):
+    """A list of numbers may be empty itself; every other flag is as if it had not been named."""
+    recipe, flag = tmp_path / "recipe.args", flag_of(field.name)
+    recipe.write_text(f"{flag}={sample_of(field)}\n--epochs=3\n" if field.name != "epochs" else "--epochs=3\n")
+    words = ["first", f"@{recipe}", f"{flag}=", "--seed" if field.name != "seed" else "--lr", "1"]
+    assert field.name in parse(GROUPS, words[:2], "")
+    values = parse(GROUPS, words, "")
+    is_list = field.type == tuple[int, ...]
+    assert values.get(field.name, "not named") == (() if is_list else "not named")
+    assert values["files"] == ("first",) and len(values) == 3 + is_list - (field.name == "epochs")
+    assert field.name in parse(GROUPS, [*words, f"{flag}={sample_of(field)}"], "")
 
 
 def values_of(command: str = "") -> dict:

@@ -1,6 +1,7 @@
 """Regression: folds of subjects, the readout and its losses against closed forms, and the command line."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +306,20 @@ def test_a_killed_run_is_done_again_in_its_folder(regressed, captioned, scores, 
     assert "--lr" in one_line(call(*other)) and differing(contents(folder), contents(regressed.folder)) == []
 
 
+def test_auto_finds_a_killed_run_without_its_folder(captioned, scores, fast, tmp_path, monkeypatch):
+    """And not one of another video model, or one with other options."""
+    monkeypatch.chdir(tmp_path)
+    words = [*fast, *REGRESS, "--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
+    crash_run(lambda patch: on_call(patch, engine.regress, "write_regression", before=lambda _: crash()), *words)
+    (folder,) = Path("outputs").iterdir()
+    assert folder.name.startswith("emoclip-") and not (folder / "metrics.json").exists()
+    assert f"{folder}: no checkpoint there yet" in call(*words, "--resume", "auto").ok().out
+    assert call(*words, "--resume", "auto").ok().out == f"{folder} is complete\n"
+    assert "a new run begins" in call(*words, "--resume", "auto", "--lr", "0.5").ok().out
+    shutil.copy(best_of(captioned), "other.pt")
+    assert "a new run begins" in call(*words, "--resume", "auto", "--init-from", "other.pt").ok().out
+
+
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 
@@ -355,6 +370,12 @@ def test_missing_files_are_named(fast, scores, captioned, regressed, capsys, tmp
 def test_models_of_other_methods_have_no_video_features(command, scores):
     for init, part in ((ROOT / "weights/demo_best.pt", "clip-caer"), ("nowhere.pt", "nowhere.pt"), (scores, scores)):
         assert str(part) in command(init=init)
+
+
+@pytest.mark.parametrize("flags", ["--num-segments 32", "--num-segments 8", "--dropout 0", "--no-cache-features"])
+def test_options_of_the_video_model_are_refused_also_at_their_defaults(command, flags):
+    assert f"{flags.split()[0].replace('no-', '')}" in (message := command(*flags.split()))
+    assert "means nothing to --task regression" in message
 
 
 @pytest.mark.parametrize("flags", ["--fold all", "--leave-out all", "--leave-out Fatigue"])

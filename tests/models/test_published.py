@@ -1,6 +1,7 @@
 """Published files of every family: keys, recovered texts, and logits against the published arithmetic by hand."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support import reference
 from tests.support.opening import RAER, SEVEN, as_written, assert_close, same_tokens, score
 from tests.support.published import Published, Recipe, class_descriptions, write_class_texts
 from tests.support.tools import ROOT
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 
 
@@ -272,6 +274,19 @@ LACKING = [
     (files.emoclip, "module.backbone.visual.proj"),
     (files.emoclip, "module.logit_scale"),
 ]
+
+
+@pytest.mark.parametrize("scale", [math.nan, 1e9, -math.inf])
+def test_a_scale_that_no_training_reaches_is_refused_in_any_checkpoint(write, tmp_path, scale):
+    with pytest.raises(UserError, match="damaged: its logit_scale is"):
+        open_checkpoint(write(files.emoclip(Recipe(), logit_scale=scale)), {})
+    opened = open_checkpoint(write(files.emoclip(Recipe())), {})
+    save_checkpoint(opened.content, tmp_path / "ours.pt")
+    open_checkpoint(tmp_path / "ours.pt", {})
+    opened.content["model"]["logit_scale"] = torch.tensor(scale)
+    save_checkpoint(opened.content, tmp_path / "ours.pt")
+    with pytest.raises(UserError, match="ours.pt: damaged: its logit_scale is"):
+        open_checkpoint(tmp_path / "ours.pt", {})
 
 
 def copy_of(key: str) -> str:

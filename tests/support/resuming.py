@@ -25,7 +25,7 @@ from utils.archive import read_archive
 RECIPE = """
 --num-segments 2 --batch-size 2 --accumulate 2 --epochs 3 --milestones 2 --optimizer AdamW --lr 3e-3 --seed 0
 --lr-image-encoder 3e-3 --lr-prompt-learner 1e-2 --iec-text both --temperature 0.02 --normalize clip
---deterministic --device cpu --workers 0
+--deterministic --device cpu --workers 0 --exper-name run
 """.split()
 STEPS, CHECKS, EPOCHS = 5, 3, 3  # batches of an epoch's 10 training and 5 validation clips
 EPOCH = STEPS + CHECKS  # also of the 15 clips that --select-on last trains on

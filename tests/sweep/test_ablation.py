@@ -205,7 +205,13 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
     save(draw_differences(list(rows.values()), "clips"), folder / "of one seed.png")
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
     assert "one seed: differences cannot be told from the noise of training" in out and "± " not in out
-    assert {row.get("verdict") for row in rows.values()} <= {None, "identical predictions", "one seed"}
+    assert {row.get("verdict") for row in rows.values()} <= {
+        None,
+        "identical predictions",
+        "no",
+        "too few differ",
+        "one seed",
+    }
 
 
 def test_refused_combinations_are_named_not_skipped(words, folder):
@@ -265,6 +271,8 @@ def test_one_of_many_variants_must_differ_more():
     better = [*runs("", range(40)), *runs("better", range(6, 40))]  # six more clips are right
     row = table.make_rows(better, groups)[1]
     assert row["verdict"] == "yes" and row["difference"]["uar"]["p"] < 0.05
+    (single,) = table.make_rows([run for run in better if run.run.flags["seed"] == 1], groups)[1:]
+    assert single["verdict"] == "one seed" and not single["difference"]["uar"]["beyond_noise"]
     no_better = [run for n in range(40, 79) for run in runs(f"other {n}", [n, *range(1, 40), 50 + n])]
     row = table.make_rows([*better, *no_better], groups)[1]
     assert row["verdict"] == "if tried alone" and row["difference"]["uar"]["p_holm"] > 0.05

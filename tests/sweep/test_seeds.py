@@ -49,7 +49,7 @@ def test_means_and_deviations_are_over_the_seeds(series):
     assert metrics["num_clips"] == 10, "a clip counts once"
     assert not (series.folder / "predictions.csv").exists()
     assert f"UAR {metrics['uar']:6.2f} ± {metrics['uar_sd']:.2f}" in series.out
-    assert "95 % intervals of the mean: UAR [" in series.out and "2 persons drawn again" in series.out
+    assert "95 % intervals of the mean: UAR [" in series.out and "bootstrap over the 2 persons" in series.out
     assert "all 2 models together" in series.out
 
 

@@ -78,7 +78,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, save):
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(UserError, match="a.file: cannot be written .*; what was there before is untouched"):
+        with pytest.raises(
+            UserError, match=r"a.file: cannot be written \(file too large\); what was there before is untouched"
+        ):
             save({"model": {"weight": torch.zeros(50_000)}}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

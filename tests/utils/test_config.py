@@ -127,7 +127,7 @@ def test_a_group_cannot_be_written_to():
 
 
 def test_describe_lists_every_option_and_stars_what_differs():
-    lines = {line.split()[-2]: line for line in describe({"colours": read("--depth", "7")}).splitlines()[1:5]}
+    lines = {line.split()[-2]: line for line in describe({"colours": read("--depth", "7")}).splitlines()[2:6]}
     assert "*" in lines["--depth"] and "*" not in lines["--gain"]
     shown = describe({"colours": read()})
     for field in dataclasses.fields(Colours):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     assert "first" in (tmp_path / "run/config.json").read_text()
 
 
+def test_a_folder_that_another_process_works_in_is_named_busy_and_not_to_be_removed(tmp_path):
+    """Two commands in the same second: the second may come before the first has written its options, or after."""
+    log = open_run(str(tmp_path / "run"), "x", {})
+    for rest in ("config.json", "log.txt"):
+        with pytest.raises(UserError, match="another process is working on a run there; name another folder"):
+            open_run(str(tmp_path / "run"), "x", {})
+        (tmp_path / "run" / rest).unlink()
+    log.close()
+
+
 def test_two_runs_of_one_name_get_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logs = [open_run(None, "same", {}) for _ in range(3)]
@@ -86,11 +97,21 @@ def test_elsewhere_a_line_comes_now_and_then(capsys, monkeypatch):
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
     assert list(progress_bar("abc", 4, "features", first=1)) == ["a", "b", "c"]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "features: 2 of 4, about 0 s left" and len(lines) == 3
+    assert lines == ["features: 2 of 4", "features: 3 of 4, about 0 s left", "features: 4 of 4, about 0 s left"]
     list(progress_bar([60.0, 120.0], None, "v\n", position=float))
     assert capsys.readouterr().err == "v\\n: 60 s\nv\\n: 120 s\n"
     monkeypatch.setenv("RANK", "1")
     assert list(progress_bar("abc", 4, "features")) == ["a", "b", "c"] and not capsys.readouterr().err
+
+
+def test_a_slow_first_item_does_not_count_in_the_estimate(capsys, monkeypatch):
+    """It takes 50 s, and the others 2 s each: 8 of 10 are left after the second."""
+    clock = iter([0.0, 50.0, 52.0])
+    monkeypatch.setattr("utils.runlog.LINE_SECONDS", 51.0)
+    monkeypatch.setattr("utils.runlog.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    items = iter(progress_bar("abcdefghij", 10, "epoch 1"))
+    assert [next(items) for _ in range(3)] == [*"abc"]
+    assert capsys.readouterr().err == "epoch 1: 2 of 10, about 16 s left\n"
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,8 @@ class TestFullDisk:
         before, limit = (stopped / "last.pt").read_bytes(), (stopped / "last.pt").stat().st_size - 100_000
         process = Forked(main, ["--resume", stopped], stopped.parent / "screen", file_bytes=limit)
         out, err = process.communicate()
-        assert "last.pt: cannot be written" in one_line(Run(process.returncode, stopped, out, err))
+        message = one_line(Run(process.returncode, stopped, out, err))
+        assert f"{stopped / 'last.pt'}: cannot be written (file too large)" in message
         assert (stopped / "last.pt").read_bytes() == before and not list(stopped.glob("*.part"))
         assert_resumes(stopped, uninterrupted)
 
