@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,12 @@ def load_fitting_clip(config: Config) -> Clip:
     """Return the CLIP of ``--clip-path``, which must read pictures of ``--image-size``."""
     clip = load_clip(config.model.clip_path, config.run.seed)
     if clip.shape.image_size != config.data.image_size:
+        name, size = config.model.clip_path, clip.shape.image_size
+        # published recipes read OpenAI's models without normalisation; the small CLIP needs it
+        pixels = " --normalize clip" if Path(name).is_file() and config.data.normalize != "clip" else ""
         raise UserError(
-            f"--image-size {config.data.image_size} does not fit --clip-path {config.model.clip_path}, "
-            f"which reads {clip.shape.image_size}; pass --image-size {clip.shape.image_size}"
+            f"--image-size {config.data.image_size} does not fit --clip-path {name}, which reads {size}; "
+            f"pass --image-size {size}{pixels}"
         )
     return clip
 
