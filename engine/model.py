@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,9 +47,12 @@ def load_fitting_clip(config: Config) -> Clip:
     options = config.model
     clip = load_clip(options.clip_path, config.run.seed, options.clip_activation, options.clip_head_width)
     if clip.shape.image_size != config.data.image_size:
+        name, size = config.model.clip_path, clip.shape.image_size
+        # published recipes read OpenAI's models without normalisation; the small CLIP needs it
+        pixels = " --normalize clip" if Path(name).is_file() and config.data.normalize != "clip" else ""
         raise UserError(
-            f"--image-size {config.data.image_size} does not fit --clip-path {config.model.clip_path}, "
-            f"which reads {clip.shape.image_size}; pass --image-size {clip.shape.image_size}"
+            f"--image-size {config.data.image_size} does not fit --clip-path {name}, which reads {size}; "
+            f"pass --image-size {size}{pixels}"
         )
     return clip
 

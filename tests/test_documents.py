@@ -1,10 +1,12 @@
 """Every command of the documents parses, what they name exists, and each recipe is what it says."""
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import types
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -86,6 +88,70 @@ def test_links_and_paths_of_a_document_exist(document):
         assert not section or section in sections(path), f"{document.name}: {target}#{section}"
     for name in re.findall(rf"`((?:{PACKAGES})/[\w./-]*)`", text):
         assert (ROOT / name).exists(), f"{document.name}: {name}"
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [" ".join(line.split("#")[0].split()) for block in blocks for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_a_command_of_the_readme_works_or_names_the_environment_in_a_new_shell(command, tmp_path):
+    """``python`` has no packages, as in a shell where the environment is not activated."""
+    for name in ("python", "python3"):
+        (tmp_path / name).write_text('#!/bin/sh\nexec /usr/bin/env -u PYTHONPATH "$BASE_PYTHON" -S -E "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "about.json").touch()  # a set that is there
+    environment = {
+        "PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
+        "BASE_PYTHON": sys.executable, "SIMULATED_ROOT": str(tmp_path), "RAER_ROOT": "",
+    }  # fmt: skip
+    command = command.replace("/data/RAER", str(tmp_path))
+    is_script = re.search(r"bash (train|valid)\.sh", command)
+    if is_script:
+        environment["PYTHON"] = sys.executable  # what setup.sh would find or make
+        command += " --dry-run"
+    if not is_script and not command.startswith("python"):
+        assert command.split()[0] == "source" or (ROOT / command.split()[1]).is_file(), command
+        return
+    run = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    if is_script:
+        assert run.returncode == 0 and "--root-dir" in run.stdout, run.stderr
+    else:
+        mend = ".venv/bin/activate" if (ROOT / ".venv/bin/python").exists() else "bash setup.sh"
+        assert run.returncode == 0 or (run.returncode == 2 and mend in run.stderr), run.stderr
+        assert run.stderr.count("\n") <= 1 and "Traceback" not in run.stderr, run.stderr
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, capfd):
+    """On the smallest set, without the installation, and with pictures counted instead of shown."""
+    pictures = []
+    module = types.ModuleType("IPython.display")
+    module.Image = module.Video = lambda *args, **options: pictures.append(str(options.get("filename") or args[0]))
+    module.Markdown, module.display = str, lambda *objects: None
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(ROOT / "docs")
+    cells = json.loads((ROOT / "docs/quickstart.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+    source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for default, value in (
+        ("QUICK = False", "QUICK = True"), ("INSTALL = True", "INSTALL = False"),
+        ('"data/raer-tiny"', repr(str(tmp_path / "set"))), ('"outputs/quickstart-quick"', repr(str(tmp_path / "run"))),
+    ):  # fmt: skip
+        assert source.count(default) == 1
+        source = source.replace(default, value)
+    exec(source, {})
+    assert "UAR" in capfd.readouterr().out
+    assert {Path(path).name for path in pictures} >= {
+        "curves.png",
+        "confusion_matrix.png",
+        "timeline.png",
+        "overlay.mp4",
+    }
+    assert all(Path(path).is_file() for path in pictures)
 
 
 def test_the_readme_is_short():

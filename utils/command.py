@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +62,14 @@ def missing_package(error: ModuleNotFoundError, root: str = ROOT) -> str | None:
     else:
         advice = f"run `bash {'setup.sh' if os.getcwd() == root else os.path.join(root, 'setup.sh')}`"
     return f"{package} is not installed for {sys.executable}: {advice}"
+
+
+def python_name() -> str:
+    """Return how a shell calls the Python that runs: ``python``, or its path if that would call another."""
+    if os.path.abspath(shutil.which("python") or "") == os.path.abspath(sys.executable):
+        return "python"
+    relative = os.path.relpath(sys.executable)
+    return shlex.quote(sys.executable if relative.startswith("..") else relative)
 
 
 def hide_interrupt() -> None:

@@ -74,8 +74,7 @@ def report_title(options: AuditOptions, source: str) -> str:
 def report_text(result: Audit, title: str) -> str:
     """Return an audit as text, readable at 100 columns."""
     lines = [title, "", *split_table(result), "", *class_table(result.counts)]
-    if result.coverages:
-        lines += ["", *box_table(result.coverages)]
+    lines += ["", *(box_table(result.coverages) if result.coverages else ["boxes: not checked, none were given"])]
     numbers = [plural(number, severity) for severity, number in result.summary.items() if number]
     lines += ["", f"findings: {', '.join(numbers) or 'none'}"]
     for finding in result.findings:

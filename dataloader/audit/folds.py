@@ -13,7 +13,7 @@ import numpy as np
 from dataloader.annotation import Clip
 from dataloader.audit.audit import Audit
 from dataloader.audit.contents import Contents
-from dataloader.audit.options import AuditOptions
+from dataloader.audit.options import AuditOptions, training_advice
 from dataloader.classes import Classes
 from dataloader.layouts import header_of
 from dataloader.paths import FOLDS_FILE
@@ -57,7 +57,7 @@ def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list
         *_describe(folds, pool, audit.classes),
         "",
         f"written to {out}; this trains and scores on every fold (with a recipe: name it before the other flags)",
-        _command(options),
+        *training_advice(_flags(options)),
     ]
 
 
@@ -145,15 +145,15 @@ def _describe(folds: list[Fold], pool: Pool, classes: Classes) -> list[str]:
     ]
 
 
-def _command(options: AuditOptions) -> str:
-    """Return the command that trains on the folds."""
+def _flags(options: AuditOptions) -> str:
+    """Return the flags of main.py that name the folds."""
     flags = {"--dataset": options.dataset, "--root-dir": options.root_dir, "--class-texts": options.class_texts}
     parts = PARTS if options.val_fraction > 0 else ("train", "test")
     flags |= {f"--{part}-annotation": f"{options.out}/fold-{{fold}}/{part}.txt" for part in parts}
     flags |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
     flags |= {"--label-type": "compound"} if options.label_type == "compound" else {}
     flags |= {"--fold": "all"} | ({} if "val" in parts else {"--select-on": "last"})
-    return "python main.py " + " ".join(f"{flag} {_quoted(value)}" for flag, value in flags.items() if value)
+    return " ".join(f"{flag} {_quoted(value)}" for flag, value in flags.items() if value)
 
 
 def _quoted(path: str) -> str:

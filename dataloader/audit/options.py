@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
 from dataloader.classes import Classes, load_classes
 from dataloader.paths import FOLD, count_folds
+from utils.command import python_name
 from utils.config import expand_recipes, flag_of, option, parse, parse_known, resolve
 from utils.errors import UserError
 
@@ -40,6 +42,29 @@ class SetOptions:
         """{kind: file} of the boxes that were named."""
         files = {"face": self.bounding_box_face, "body": self.bounding_box_body}
         return {kind: file for kind, file in files.items() if file}
+
+
+RECIPE = "recipes/advanced.args"
+SMALL_CLIP = "weights/mini_clip.safetensors"  # shipped
+SMALL_CLIP_FLAGS = f"--clip-path {SMALL_CLIP} --image-size 112 --normalize clip --lr-image-encoder 0 --cache-features"
+OPENAI_FILE = ".cache/clip/ViT-B-32.pt"  # in the home folder, once it was downloaded
+
+
+def training_advice(flags: str, image_size: int | None = None) -> list[str]:
+    """Return lines with the commands that train on a set, which ``flags`` name.
+
+    The first command runs without a network. ``image_size``: of crops that are stored already.
+    """
+    command = f"  {python_name()} main.py @{RECIPE}"
+    lines = []
+    has_openai = (Path.home() / OPENAI_FILE).is_file()
+    if Path(SMALL_CLIP).is_file() and image_size in (None, 112) and not has_openai:
+        lines += ["to try it without a download, with a small CLIP that has seen simulated people only:"]
+        lines += [f"{command} {SMALL_CLIP_FLAGS} {flags}"]
+    if image_size in (None, 224):
+        note = "" if has_openai else ", which is downloaded once"
+        lines += [f"to train with OpenAI's CLIP{note}:", f"{command} {flags}"]
+    return lines
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dataloader.audit.__main__ import main as audit
+from dataloader.audit.options import training_advice
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
 from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
@@ -52,15 +53,14 @@ def write_set(
     if len(errors) == len(videos):
         suffix = f" (and {plural(len(errors) - 1, 'other')} like it)" if len(errors) > 1 else ""
         raise UserError(errors[0] + suffix)
-    counts = lists.write_lists(out, included, videos, classes, options.test_share)
+    counts = lists.write_lists(out, included, videos, classes, options)
     excluded = [source for source in sources if not source.parts]
     num_dropped = lists.write_dropped(out, included, videos, excluded)
     report(out, included, videos, counts, num_dropped, resolve_face_model(options.face_model))
-    if classes.own_names:
-        say(f"classes, by their folders or labels: {', '.join(classes.own_names)}; their texts: {classes.file}")
     if counts.get("train") and options.audit:
         audit(data_flags(out, counts, options, classes))
-    say(advice(out, counts, options, classes))
+    for line in advice(out, sources, counts, options, classes):
+        say(line)
     return 1 if errors else 0
 
 
@@ -102,15 +102,33 @@ def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, class
     return flags
 
 
-def advice(out: Path, counts: dict[str, int], options: PrepareOptions, classes: SetClasses) -> str:
+def advice(
+    out: Path, sources: list[Source], counts: dict[str, int], options: PrepareOptions, classes: SetClasses
+) -> list[str]:
+    """Return lines on what was assumed about classes and persons, and on what to do next."""
     if "clips" in counts:
-        return "no labels: nothing to train on yet; name them in --labels FILE and run the same command again"
+        return ["no labels: nothing to train on yet; name them in --labels FILE and run the same command again"]
+    lines = []
+    if classes.own_names:
+        names = ", ".join(classes.own_names)
+        lines += [f"classes, by their folders or labels: {names}; read and improve their texts in {classes.file}"]
+    elif classes.absent:
+        remedy = "; for a set of your labels alone, add --own-classes to this command" if classes.file is None else ""
+        lines += [
+            f"the classes are the {classes.total} of {classes.file or options.dataset}, since all labels are among "
+            f"them; no clip is of {', '.join(classes.absent)}{remedy}"
+        ]
+    if all(source.person == source.name for source in sources):
+        lines += [
+            "no persons are named: each video counts as one person, so the same person may be in train and in test, "
+            "and scores may be too high; name persons by folders, <class>/<person>/<video>, or in --labels"
+        ]
     if len(set(classes.numbers.values())) == 1:
-        return f"every clip is of the class {min(classes.numbers)}: a training needs two or more"
+        return [*lines, f"every clip is of the class {min(classes.numbers)}: a training needs two or more"]
     if not counts["test"]:
         reason = "" if options.test_share == 0 else "one person, or those of one video, cannot be in both lists: "
-        return f"{reason}{out / 'annotation/train.txt'} has all clips"
-    return f"train with: python main.py {shlex.join(data_flags(out, counts, options, classes))}"
+        return [*lines, f"{reason}{out / 'annotation/train.txt'} has all clips"]
+    return lines + training_advice(shlex.join(data_flags(out, counts, options, classes)))
 
 
 def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataloader.audit.audit import list_number
 from dataloader.audit.folds import linked_groups
-from dataloader.classes import load_classes
+from dataloader.classes import Classes, load_classes
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.store import VideoRecord
@@ -29,12 +29,15 @@ TEXTS = {  # of classes that come as folder names: replace them by better ones
 class SetClasses:
     """The classes of a prepared set: {label: number in the lists}, and the file that describes them.
 
-    ``file`` is None for the classes of ``--dataset``; ``own_names``: classes that get a new file in the set.
+    ``file`` is None for the classes of ``--dataset``; ``own_names``: classes that get a new file in the set;
+    ``absent``: those of the ``total`` classes of ``--dataset`` or of a file that no label names.
     """
 
     numbers: dict[str, int]
     file: str | None
     own_names: tuple[str, ...] = ()
+    total: int = 0
+    absent: tuple[str, ...] = ()
 
 
 def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> SetClasses:
@@ -48,6 +51,8 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
             f"--out {out}: its clips have labels, this call names none: name them as before or choose another --out"
         )
     file, own_file = options.class_texts, out / CLASSES_FILE
+    if options.own_classes and file is not None:
+        raise UserError(f"--own-classes and --class-texts {file}: the file has the classes; leave one of them out")
     if own_file.is_file():
         if file is not None and Path(file).resolve() != own_file.resolve():
             raise UserError(f"--class-texts {file}: this set has classes of its own, in {own_file}; leave it out")
@@ -56,8 +61,11 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
     if classes.layout == "images" or classes.format.class_folders:
         raise UserError(f"{classes.source}: its lists are of another kind than a prepared set's; choose another")
     unknown = [label for label in labels if label.lower() not in classes.words]
-    if not unknown:
-        return SetClasses({label: list_number(classes.words[label.lower()], classes) for label in labels}, file)
+    if not unknown and (file is not None or not options.own_classes):
+        indexes = {label: classes.words[label.lower()] for label in labels}
+        absent = tuple(name for index, name in enumerate(classes.base_names) if index not in indexes.values())
+        numbers = {label: list_number(index, classes) for label, index in indexes.items()}
+        return SetClasses(numbers, file, total=len(classes.base_names), absent=absent)
     if file is not None:
         advice = closest(unknown[0], list(classes.names)) or f"; one of {', '.join(classes.names)}"
         raise UserError(f"label {quote(unknown[0])}: no class of {classes.source}{advice}")
@@ -77,14 +85,19 @@ def require_class_names(labels: list[str]) -> None:
             )
 
 
-def _class_texts(name: str) -> dict[str, str | list[str]]:
+def _class_texts(name: str, dataset: Classes) -> dict[str, str | list[str]]:
+    """Return the entry of a class in classes.json: with the texts of the data set where it has this class."""
+    index = dataset.words.get(name.lower())
+    if index is not None and dataset.texts:
+        known_texts = {kind: list(texts[index]) for kind, texts in dataset.texts.items()}
+        return {"name": name} | {kind: texts if len(texts) > 1 else texts[0] for kind, texts in known_texts.items()}
     word = name.replace("_", " ").lower()
     texts = {kind: t.format(word) if isinstance(t, str) else [x.format(word) for x in t] for kind, t in TEXTS.items()}
     return {"name": name} | texts
 
 
 def write_lists(
-    out: Path, sources: list[Source], videos: list[VideoRecord], classes: SetClasses, test_share: float
+    out: Path, sources: list[Source], videos: list[VideoRecord], classes: SetClasses, options: PrepareOptions
 ) -> dict[str, int]:
     """Write lists, boxes and own classes; return {list: number of clips}. Without labels it is one list."""
     (out / "annotation").mkdir(exist_ok=True)
@@ -93,10 +106,10 @@ def write_lists(
         content = {folder: box for folder, box in boxes.items() if box}
         write_text(out / f"annotation/{name}.json", json.dumps(content) + "\n")
     if classes.own_names:
-        entries = [_class_texts(name) for name in classes.own_names]
+        entries = [_class_texts(name, load_classes(options.dataset)) for name in classes.own_names]
         write_json(out / CLASSES_FILE, {"label_base": 1, "persons": True, "classes": entries})
     lists: dict[str, list[str]] = {"train": [], "test": []} if classes.numbers else {"clips": []}
-    test_persons = choose_persons([[clip.person for clip in video.clips] for video in videos], test_share)
+    test_persons = choose_persons([[clip.person for clip in video.clips] for video in videos], options.test_share)
     for source, video in zip(sources, videos, strict=True):
         for clip in video.clips:
             if classes.numbers:

@@ -50,6 +50,7 @@ class PrepareOptions(ClipOptions):
     labels: str | None = option(None, "a CSV: video,label[,person][,from,to]; default: folder names", metavar="FILE")
     dataset: str = option("RAER", "data set whose class names the labels may be")
     class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
+    own_classes: bool = option(False, "the labels alone are the classes, also if all are classes of --dataset")
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
     workers: int = option(1, "number of processes; each cuts one video at a time", minimum=1, maximum=256)
     audit: bool = option(True, "audit the set at the end")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -179,8 +180,10 @@ def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tm
     """RAER states no folds of its own; each of the four training persons is tested in one of the two."""
     words = [word for flag, file in tiny_flags.items() for word in (flag, file)]
     assert main([*words, "--quick", "--make-folds", "2", "--out", str(tmp_path / "folds")]) == 0
-    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert command[:2] == ["python", "main.py"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
+    assert "weights/mini_clip.safetensors" in lines[0] and "mini_clip" not in lines[-1]
+    command = shlex.split(lines[-1])
+    assert shutil.which(command[0]) and command[1:3] == ["main.py", "@recipes/advanced.args"]
     run = run_main([*command[2:], *FAST, "--epochs", "1", "--milestones"], tmp_path / "run")
     assert run.status == 0, run.err
     assert sorted(run.metrics["runs"]) == ["fold-1", "fold-2"]

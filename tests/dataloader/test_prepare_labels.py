@@ -111,11 +111,25 @@ def test_classes_that_are_mistakes(tmp_path, capsys, names, part):
     assert not (tmp_path / "set").exists()
 
 
-def test_known_classes_in_any_case(tmp_path):
+def test_known_classes_in_any_case(tmp_path, capsys):
     for name in ("fatigue/a", "Fatigue/b", "CONFUSION/c"):
         film_face(tmp_path / f"in/{name}.mp4")
-    assert prepare(tmp_path / "in", tmp_path / "set")[0] == 0
+    status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
+    assert status == 0
     assert sorted(label for _, _, label in read_list(tmp_path / "set", "train", "test")) == ["3", "4", "4"]
+    assert "the classes are the 5 of RAER" in screen and "no clip is of Neutrality, Enjoyment, Distraction" in screen
+    assert "no persons are named: each video counts as one person" in screen
+
+
+def test_own_classes_are_the_labels_with_the_known_texts(tmp_path, capsys):
+    for name in ("Fatigue/anna/a", "Confusion/ben/b"):
+        film_face(tmp_path / f"in/{name}.mp4")
+    status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", "--own-classes", capsys=capsys)
+    assert status == 0 and "no clip is of" not in screen and "no persons are named" not in screen
+    classes, known = load_classes("RAER", str(tmp_path / "set/annotation/classes.json")), load_classes("RAER")
+    assert classes.names == ("Confusion", "Fatigue")
+    assert classes.texts_of("prompt_ensemble") == tuple(known.texts_of("prompt_ensemble")[n] for n in (2, 3))
+    assert sorted(label for _, _, label in read_list(tmp_path / "set", "train", "test")) == ["1", "2"]
 
 
 @pytest.mark.parametrize("dataset", ["MAFW", "DFEW", "AFEW", "CAER", "CAER-S"])
@@ -139,7 +153,7 @@ def test_one_class_trains_nothing(tmp_path, capsys):
     for name in "ab":
         film_face(tmp_path / f"in/Bored/{name}.mp4")
     status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
-    assert status == 0 and "every clip is of the class Bored" in screen and "train with" not in screen
+    assert status == 0 and "every clip is of the class Bored" in screen and "main.py" not in screen
 
 
 def test_links_to_folders_are_followed_but_not_around(tmp_path, capsys):
