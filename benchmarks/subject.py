@@ -55,7 +55,7 @@ class Subject:
             "temperature": self.config.model.temperature,
             "slerp_weight": self.config.model.slerp_weight,
             "handwritten": self.handwritten,
-            "frozen_encoder": self.config.optim.lr_image_encoder == 0,
+            "frozen_encoder": not self.config.optim.learns("image"),
         }
         return Plain(self.start, **options | changes)
 

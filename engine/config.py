@@ -93,9 +93,9 @@ def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config
         optim = dataclasses.replace(optim, amp="fp16", use_amp=False)
     if optim.lr_fusion is None:
         optim = dataclasses.replace(optim, lr_fusion=optim.lr)
-    if optim.finetune_visual and optim.lr_image_encoder == 0:
+    if optim.finetune_visual and not optim.learns("image"):
         optim = dataclasses.replace(optim, lr_image_encoder=optim.lr * FINETUNE)
-    if optim.finetune_text and optim.lr_text_encoder == 0:
+    if optim.finetune_text and not optim.learns("text"):
         optim = dataclasses.replace(optim, lr_text_encoder=optim.lr * FINETUNE)
     return dataclasses.replace(config, run=run, data=data, optim=optim)
 

@@ -272,7 +272,7 @@ def final_loader(
 
     They can be in a sweep, on one CPU process, while the image encoder is frozen.
     """
-    is_frozen = config.optim.lr_image_encoder == 0 and method_named(config.model.model).answers_clips
+    is_frozen = not config.optim.learns("image") and method_named(config.model.model).answers_clips
     if not is_frozen or session.device.type != "cpu" or session.group.world > 1:
         return loader
     key = evaluation_key(model, clips, views, config, session)

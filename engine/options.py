@@ -438,6 +438,11 @@ class OptimOptions:
         part="training", common=True
     )
 
+    def learns(self, tower: Literal["image", "text"]) -> bool:
+        """Return whether a tower of CLIP learns; a rate of 0 freezes it."""
+        rates = {"image": self.lr_image_encoder, "text": self.lr_text_encoder}
+        return rates[tower] > 0
+
 
 @dataclass(frozen=True)
 class LossOptions:

@@ -143,7 +143,7 @@ def can_cache_features(config: Config) -> bool:
     """Return whether the image encoder of a run is frozen and sees the same pixels in every epoch."""
     data, optim = config.data, config.optim
     has_fixed_pixels = data.random_crop == 1 and data.brightness == 0 and data.augment == "worker"
-    return optim.lr_image_encoder == 0 and has_fixed_pixels and not optim.compile
+    return not optim.learns("image") and has_fixed_pixels and not optim.compile
 
 
 def check_runs(runs: list[PlannedRun]) -> None:

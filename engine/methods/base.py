@@ -141,7 +141,7 @@ class Method:
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
         """Freeze what does not learn."""
-        model.image_encoder.requires_grad_(config.optim.lr_image_encoder > 0)
+        model.image_encoder.requires_grad_(config.optim.learns("image"))
 
     def describe(self, model: nn.Module, config: Config, content: Mapping[str, Any]) -> list[str] | None:
         """Return lines for ``--mode inspect`` in place of those on the CLIP towers; ``content``: of the checkpoint."""

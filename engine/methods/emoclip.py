@@ -186,7 +186,7 @@ class EmoClip(Method):
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
         super().set_trainable(model, config)
-        model.text_encoder.requires_grad_(config.optim.lr_text_encoder > 0)
+        model.text_encoder.requires_grad_(config.optim.learns("text"))
 
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """The classes are whatever texts the user names: the model compares videos with any text."""
