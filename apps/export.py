@@ -59,7 +59,9 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
     for warning in filter(None, (idle_flags(config, flags), *runner.warnings)):
         print(f"warning: {warning}")
     with about(source):
+        print("step 1 of 2  building the graph; minutes for a large model", flush=True)
         content = trace(runner)
+        print(f"step 2 of 2  comparing {len(content) / 1e6:.1f} MB with the checkpoint", flush=True)
         difference = compare(runner, content)
     write_whole(target, lambda temporary: write_sealed(content, temporary))
     info, shape = runner.info, f"(batch, {runner.info.frames}, 3, {runner.info.size}, {runner.info.size}) uint8"

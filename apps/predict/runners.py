@@ -204,6 +204,7 @@ def open_session(source: Path | bytes, device: str = "cpu") -> Any:
     runtime, name = import_runtime(), "the exported model" if isinstance(source, bytes) else f"--onnx {source}"
     if isinstance(source, Path):
         require_plain_graph(source)
+        require_utf8(source)
     providers: list[Any] = [CPU]
     if device != "cpu" and CUDA in runtime.get_available_providers():
         providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
@@ -220,6 +221,16 @@ def open_session(source: Path | bytes, device: str = "cpu") -> Any:
         )
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise UserError(f"{name}: not a model that onnxruntime reads ({str(error)[:160]})") from None
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse a path that onnxruntime cannot be given: it takes UTF-8 only."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"--onnx {path}: onnxruntime opens only paths that are UTF-8; rename the file or folder"
+        ) from None
 
 
 # --- the bytes of an ONNX file, before onnxruntime sees them

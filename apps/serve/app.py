@@ -20,7 +20,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from apps.drawing import class_colours
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
-from apps.serve.jobs import FAILED, FILES, Job, Jobs, Refused
+from apps.serve.jobs import BROKEN, FAILED, FILES, Job, Jobs, Refused
 from engine.options import Config, VideoOptions
 from utils.errors import UserError, reason_of
 from utils.files import temporary_folder
@@ -53,6 +53,19 @@ class TimedReader(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the sender has closed the connection; looks without waiting and reads nothing."""
+        self.connection.setblocking(False)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(IDLE_SECONDS)
 
     def readinto(self, buffer: Any) -> int:
         remaining = self.deadline - time.monotonic()
@@ -231,10 +244,13 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
         job = receive()
         try:
             while not job.has_ended:
+                reader = request.environ.get("emotion.reader")
+                if job.is_cancelled or (reader is not None and reader.is_gone):
+                    raise Refused(503, "The analysis was stopped.")  # nobody waits, or the server ends
                 job.last_request = time.monotonic()
                 time.sleep(ASK_EVERY)
             if job.state == FAILED:
-                raise Refused(422, job.error)
+                raise Refused(500 if job.error == BROKEN else 422, job.error)
             return Response((job.folder / "timeline.json").read_bytes(), mimetype="application/json")
         finally:
             jobs.remove(job)

@@ -154,7 +154,8 @@ class Jobs:
                 job.state = WORKING
             error = self._analyse(job)
             with self.lock:
-                job.state, job.error = FAILED if error else FINISHED, error
+                job.error = error  # before the state, which is read without the lock
+                job.state = FAILED if error else FINISHED
                 job.last_request = time.monotonic()
                 job.video.unlink(missing_ok=True)
                 if job.is_cancelled or error:

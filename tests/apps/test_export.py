@@ -1,10 +1,13 @@
 """``--mode export``: the ONNX file answers as ``--mode eval`` does, needs nothing but itself, and says what it is."""
 
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,6 +16,7 @@ import torch
 
 from apps import export
 from apps.predict.runners import OnnxRunner
+from dataloader import detect
 from engine.checkpoints import open_checkpoint, rebuild
 from engine.device import to_device
 from main import main
@@ -95,6 +99,7 @@ def test_own_class_texts_become_the_classes_of_a_caption_model(exported, tmp_pat
 def test_warnings_come_before_an_export(trained, tmp_path):
     words = [*export_words(trained.folder / "best.pt", tmp_path)[:4], "--normalize", "none", "--lr", "1"]
     run = run_main(words, tmp_path / "run")
+    assert run.out.index("step 1 of 2  building the graph") < run.out.index("step 2 of 2  comparing")
     assert "warning: --mode export does not read --lr\n" in run.out
     assert "warning: --normalize none: trained with clip, so this scores another model" in run.out
 
@@ -128,7 +133,7 @@ def test_a_video_gets_the_same_timeline_without_torch_as_from_the_checkpoint(exp
 
 
 def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, capsys, monkeypatch):
-    trace = export.trace
+    trace, checkpoint = export.trace, exported("clip-caer")[0]
 
     def trace_another(runner):
         with torch.no_grad():
@@ -138,7 +143,7 @@ def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, caps
         return content
 
     monkeypatch.setattr(export, "trace", trace_another)
-    assert "onnxruntime differs by" in error_of(export_words(exported("clip-caer")[0], tmp_path), capsys)
+    assert "onnxruntime differs by" in error_of(export_words(checkpoint, tmp_path), capsys)
     assert not list(tmp_path.iterdir())
 
 
@@ -272,3 +277,29 @@ def test_an_export_without_a_checksum_is_opened(exported, tmp_path):
     del model.metadata_props[-1]
     onnx.save(model, tmp_path / "old.onnx")
     assert OnnxRunner(tmp_path / "old.onnx").info.names == NAMES
+
+
+def test_a_graph_that_fails_while_it_runs_is_one_line(exported, tmp_path, capsys, monkeypatch):
+    """Its five logits of one clip are to become seven rows."""
+    model = onnx.load(exported("clip-caer")[1])
+    del model.metadata_props[-1]
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    last.output[list(last.output).index("logits")] = "five"
+    for name, source, shape, target in (("rows", "five", [7, -1], "seven"), ("back", "seven", [-1, 5], "logits")):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape), name))
+        model.graph.node.append(onnx.helper.make_node("Reshape", [source, name], [target]))
+    file = tmp_path / "impossible.onnx"
+    onnx.save(model, file)
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((120, 160, 3), np.uint8))
+    face = detect.Detection(50.0, 20.0, 110.0, 80.0, 1.0)
+    monkeypatch.setattr(detect, "open_detector", lambda *_: lambda frame: detect.Detections([face], []))
+    words = ["--mode", "predict", "--onnx", str(file), "--input", str(tmp_path / "picture.png")]
+    line = error_of([*words, "--output-dir", str(tmp_path / "out")], capsys)
+    assert f"--onnx {file}: fails while it runs (" in line and "reshape" in line.lower()
+
+
+def test_a_path_that_is_not_utf8_is_the_reason(exported, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.onnx")
+    shutil.copy(exported("clip-caer")[1], path)
+    with pytest.raises(ValueError, match=r"caf\\udce9.onnx: onnxruntime opens only paths that are UTF-8; rename"):
+        OnnxRunner(path)

@@ -38,9 +38,10 @@ class Gate(DarkOrBright):
     """A model that waits until it is opened."""
 
     def __init__(self):
-        self.open, self.is_asked = threading.Event(), threading.Event()
+        self.open, self.is_asked, self.calls = threading.Event(), threading.Event(), 0
 
     def head(self, face, context=None):
+        self.calls += 1
         self.is_asked.set()
         assert self.open.wait(30)
         return super().head(face)
@@ -438,3 +439,24 @@ def test_the_programs_of_the_documents_work(served, tmp_path, video):
         for line in lines:
             run = subprocess.run(shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=60)
             assert run.returncode == 0 and isinstance(json.loads(run.stdout), dict), run.stderr
+
+
+def test_a_program_that_goes_away_gives_its_place_back(gated, video):
+    head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(video)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gated.port), timeout=20) as line:
+        line.sendall(head.encode() + video)
+        assert gated.model.is_asked.wait(20)
+    time.sleep(0.3)  # the model is still busy with it
+    gated.model.open.set()
+    gated.wait_until_empty()
+    assert gated.model.calls <= 2  # the window that was under way, and the last frames that had been read
+
+
+def test_a_fault_of_the_program_is_no_fault_of_the_sender(tmp_path, video):
+    class Broken(DarkOrBright):
+        def head(self, face, context=None):
+            raise RuntimeError("out of luck")
+
+    with serving(tmp_path, runner=Broken()) as served:
+        status, answer = served.ask("POST", "/api/predict", video)
+        assert status == 500 and "failed inside the program" in answer["error"] and not served.files()
