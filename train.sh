@@ -40,8 +40,9 @@ flags=("@${RECIPE:-recipes/advanced.args}" --root-dir "$RAER_ROOT"
 pack() { # what the recipe and the flags say of lists, boxes and crops holds for the pack too
     local options value words=()
     options="$("$PYTHON" main.py "${flags[@]}" --dry-run)"
-    for flag in --root-dir --dataset --class-texts --train-annotation --val-annotation --test-annotation \
-        --bounding-box-face --bounding-box-body --image-size --missing-face --decode --on-bad-frame; do
+    for flag in --root-dir --dataset --class-texts --clip-column --label-column \
+        --train-annotation --val-annotation --test-annotation --bounding-box-face --bounding-box-body \
+        --image-size --missing-face --decode --on-bad-frame; do
         value="$(sed -n "s/^[ *]*$flag  *//p" <<<"$options")"
         [ "$value" = "(not set)" ] || words+=("$flag" "$value")
     done

@@ -366,7 +366,8 @@ class Training:
         schedule = build_schedule(self.optimizer, self.config.optim)
         scaler = torch.amp.GradScaler("cpu", enabled=True)
         learning = {"optimizer": self.optimizer, "schedule": schedule, "scaler": scaler}
-        session = SimpleNamespace(log=SimpleNamespace(folder=folder), group=SimpleNamespace(is_main=True))
+        log = SimpleNamespace(folder=folder, facts={"warnings": []})
+        session = SimpleNamespace(log=log, group=SimpleNamespace(is_main=True))
         self.checkpoints = RunCheckpoints(self.config, self.model, learning, classes, shape, "lists", "last", session)
         self.step()
         schedule.step()
