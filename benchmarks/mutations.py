@@ -33,7 +33,7 @@ from engine.video_features import FrameEncoder
 from models.clip_backbone import load_clip
 from utils.checkpoint import save_checkpoint, save_safetensors
 from utils.files import write_json
-from utils.runlog import open_run
+from utils.runlog import QuietLog, open_run
 
 NEST = "[" * 3000 + "]" * 3000
 WORDS = (
@@ -366,7 +366,7 @@ class Training:
         schedule = build_schedule(self.optimizer, self.config.optim)
         scaler = torch.amp.GradScaler("cpu", enabled=True)
         learning = {"optimizer": self.optimizer, "schedule": schedule, "scaler": scaler}
-        log = SimpleNamespace(folder=folder, facts={"warnings": []})
+        log = QuietLog(folder)
         session = SimpleNamespace(log=log, group=SimpleNamespace(is_main=True))
         self.checkpoints = RunCheckpoints(self.config, self.model, learning, classes, shape, "lists", "last", session)
         self.step()
