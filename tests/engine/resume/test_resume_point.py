@@ -76,6 +76,16 @@ class TestDamage:
         assert f"{path}" in error_of(["--resume", str(path)], capsys)
 
 
+def test_what_was_warned_of_before_the_stop_is_a_fact_of_the_whole_run(stopped):
+    before = {"kind": "setting", "text": "said before the run was stopped"}
+    for name in CHECKPOINTS:
+        content = read(stopped / name)
+        content["warnings"] = [before, *content["warnings"]]
+        torch.save(content, stopped / name)
+    resume(stopped)
+    assert json.loads((stopped / "metrics.json").read_text())["facts"]["warnings"][0] == before
+
+
 MISSING = object()
 
 
