@@ -228,7 +228,7 @@ def verdict(uar: Difference, groups: Groups | None, single: str = "") -> str:
             f"seed of {single} it cannot be told from the noise of training: train both with --seeds 3."
         )
     if uar.verdict == "no":
-        return f"{difference} is within noise: its 95 % interval {bounds} holds 0."
+        return f"{difference} is within noise: its 95 % interval {bounds} contains 0."
     too_few = f"the two differ for {uar.differing} of {groups.count} {groups.resampled}, too few (p {uar.p:.2f})"
     return f"{difference} cannot be told from noise: {too_few}."
 
