@@ -165,11 +165,10 @@ def find_video(path: str, folder: Path | None, root: str | None, below: tuple[st
         if video is not None:
             return video
     stems = [folder / folder.name, folder] if folder else []
-    found = (stem.with_name(stem.name + suffix) for stem in stems for suffix in VIDEOS)
-    candidate = next((video for video in found if video.is_file()), None)
-    if candidate is None and folder is None:
-        return next((video for suffix in VIDEOS if (video := find_file(path + suffix, root, below))), None)
-    return candidate
+    candidates = (stem.with_name(stem.name + suffix) for stem in stems for suffix in VIDEOS)
+    if folder is not None:
+        return next((video for video in candidates if video.is_file()), None)
+    return next((video for suffix in VIDEOS if (video := find_file(path + suffix, root, below))), None)
 
 
 def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
