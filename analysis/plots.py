@@ -34,6 +34,7 @@ DASHED = (0, (3, 1.6))  # curves of training
 OUTSIDE = 1.5  # times the usual highest loss; points above it lie outside the axis
 FEWEST_EPOCHS = 5  # of a curve that has points outside
 MOST_OUTSIDE = 2  # points outside that are named
+NOTE_LETTERS = 44  # in a line below the axis of a figure
 FIRST = COLOURS[0]
 VARIABLES = dict(  # colour of a figure → variable of style.css, which differs in light and dark
     zip((INK, MUTED, LINE, *COLOURS), ("ink", "muted", "line", "first", "second", "third", "fourth"), strict=True)
@@ -251,7 +252,7 @@ def plot_curves(axes: Axes, curves: list[Curve], unit: str, top: float | None = 
     axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
     outside = points_outside(curves, high)
     axes.set(xlim=(min(epochs), max(*epochs, min(epochs) + 1)), ylim=(low, high), ylabel=unit)
-    axes.set_xlabel(f"epoch\n{outside}" if outside else "epoch")
+    axes.set_xlabel("\n".join(["epoch", *textwrap.wrap(outside, NOTE_LETTERS)]))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     columns = 4 if sum(len(curve.name) for curve in curves) <= LEGEND_LETTERS else 2
     legend = {"ncols": columns, "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 10}
