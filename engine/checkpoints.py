@@ -16,6 +16,7 @@ from engine.options import GROUPS, Config, group_of, names_with, options_by_name
 from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
+from models.lora import lora_layers, merge_lora
 from utils.checkpoint import FORMAT, hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
@@ -147,7 +148,7 @@ def stored_config(content: dict[str, Any]) -> Config:
 
 
 def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape:
-    """Return the sizes of the CLIP: from the tensors, or from a last.pt, which leaves frozen towers out."""
+    """Return the sizes of the CLIP: from the tensors, or as stored where the file leaves towers out."""
     try:
         stored = ClipShape(**content["clip_shape"]) if content.get("clip_shape") else None
         if "left_out" in content and stored is not None:
@@ -231,14 +232,19 @@ def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
     name, classes = content["family"], None if "unnamed" in content else len(content["classes"])
     if method_named(name).reads_features:
         return rebuild_model(name, None, to_full(content["model"]), config)
-    state = frozen_towers(content, config) | to_full(content["model"])
+    state = whole_state(content, config)
     shape = stored_shape({"clip_shape": content.get("clip_shape")}, state)
     may_lack = content.get("partial", ())
     return rebuild_model(name, shape, state, config, classes=classes, may_lack=may_lack)
 
 
+def whole_state(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
+    """Return all tensors of a model in float32, with the towers that its checkpoint leaves out."""
+    return frozen_towers(content, config) | to_full(content["model"])
+
+
 def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
-    """Return the frozen towers that a last.pt does not repeat, from the CLIP that it was trained with."""
+    """Return the towers that the checkpoint leaves out, from the CLIP that it was trained with."""
     hashes = content.get("left_out")
     if not hashes:
         return {}
@@ -254,7 +260,10 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
         if part not in hashes:
             continue
         if hash_tensors({name.removeprefix(f"{part}."): value for name, value in tensors.items()}) != hashes[part]:
-            raise UserError(f"--clip-path {config.model.clip_path}: not the CLIP that this checkpoint was trained with")
+            raise UserError(
+                f"--clip-path {config.model.clip_path}: not the CLIP that this checkpoint was trained with, whose "
+                f"{part.replace('_', ' ')} it needs; name that one"
+            )
         state |= tensors
     return state
 
@@ -262,11 +271,14 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
 def initial_weights(model: nn.Module, config: Config) -> list[str]:
     """Load every tensor of ``--init-from`` that fits into a new model; return a summary, then a line on each tensor.
 
-    Where the file has positions of more frames, the first are taken: they belong to the first frames of a clip.
+    Where the file has positions of more frames, the first are taken: they belong to the first frames of a clip. LoRA in
+    the file is added to its weights, unless the new model has LoRA in the same layers.
     """
     path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
-    stored, taken = opened.content["model"], {}
+    stored, taken = whole_state(opened.content, opened.config), {}
+    if lora_layers(stored) != lora_layers(current):
+        stored = merge_lora(stored, opened.config.optim.lora_alpha)
     fates: dict[str, list[str]] = {"taken": [], "cut": [], "left": []}
     for key, tensor in current.items():
         value, size = stored.get(key), tensor.shape

@@ -131,11 +131,19 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
 def check_optim(config: Config) -> None:
     """Options of a learning image encoder, or of a frozen one, and of a CLIP that is made."""
     optim, caches = config.optim, config.data.cache_features and config.run.mode == "train"
+    for tower, rate in (("image", optim.lr_image_encoder), ("text", optim.lr_text_encoder)):
+        if optim.has_lora(tower) and optim.weights_learn(tower):
+            raise UserError(
+                f"--lr-{tower}-encoder {rate:g}: --lora-rank freezes the weights of the {tower} tower and learns "
+                f"corrections at --lr-lora; pass --lr-{tower}-encoder 0"
+            )
+    if caches and optim.has_lora("image"):
+        raise UserError("--cache-features stores features, which --lora-rank changes in every step; leave out one")
     if caches and optim.learns("image"):
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
     if optim.grad_checkpointing and not optim.learns("image"):
         raise UserError("--grad-checkpointing saves memory of a learning image encoder, but --lr-image-encoder is 0")
-    if optim.layer_decay < 1 and not optim.learns("image"):
+    if optim.layer_decay < 1 and not optim.weights_learn("image"):
         raise UserError("--layer-decay is about a learning image encoder, but --lr-image-encoder is 0")
     if optim.compile and caches:
         raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")

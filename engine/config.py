@@ -97,6 +97,8 @@ def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config
         optim = dataclasses.replace(optim, lr_image_encoder=optim.lr * FINETUNE)
     if optim.finetune_text and not optim.learns("text"):
         optim = dataclasses.replace(optim, lr_text_encoder=optim.lr * FINETUNE)
+    if optim.has_lora("image") and "lr_image_encoder" not in flags:  # LoRA learns in place of the tower's own weights
+        optim = dataclasses.replace(optim, lr_image_encoder=0.0)
     return dataclasses.replace(config, run=run, data=data, optim=optim)
 
 

@@ -10,6 +10,7 @@ from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_content
 from models.clip_files import files_of, is_clip, recognise
 from models.clip_towers import ClipShape
+from models.lora import describe_lora, lora_layers, merge_lora
 from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
 from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
@@ -45,12 +46,18 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
     opened = open_checkpoint(source, flags)
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
-    _, model = opened.load(flags)  # so that what is written can be run
+    _, model = opened.load({name: value for name, value in flags.items() if name != "merge"})  # it can be run
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     require_new(folder, targets)
     content = {key: value for key, value in opened.content.items() if key in CONVERTED}
-    content["model"] = halve_where_exact(model.state_dict())
+    state = model.state_dict()
+    if config.run.merge:
+        if not lora_layers(state):
+            raise UserError(f"--merge: {source} has no LoRA; leave it out")
+        state = merge_lora(state, opened.config.optim.lora_alpha)
+        content["config"] = content["config"] | {"optim": content["config"]["optim"] | {"lora_rank": 0}}
+    content["model"] = halve_where_exact(state)
     print(describe(opened, flags))
     save_checkpoint(content, targets[0])
     save_safetensors(content, targets[1])
@@ -78,6 +85,13 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
         lines.append(describe_towers(opened.shape))
         stored = opened.shape.as_dict()
         lines += [f"setting     {name} {stored[name]}, stored" for name in opened.shape.settings if name in stored]
+    if correction := describe_lora(content["model"]):
+        lines.append(f"LoRA        {correction}, --lora-alpha {opened.config.optim.lora_alpha:g}")
+    if "left_out" in content:
+        lines.append(
+            f"towers      not in the file: {', '.join(sorted(content['left_out']))} of --clip-path "
+            f"{opened.config.model.clip_path}"
+        )
     numbers = sum(tensor.numel() for tensor in content["model"].values())
     lines += [
         f"tensors     {len(content['model'])}, {numbers / 1e6:.2f} M numbers",

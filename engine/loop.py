@@ -90,7 +90,7 @@ class Loop:
         path = self.log.folder / "best.pt"
         best = load_checkpoint(path, ("model", "epoch"))
         with about(path):
-            load_weights(model, best["model"])
+            load_weights(model, best["model"], may_lack=best.get("left_out", ()))
         self.log.say(f"best epoch: {best['epoch']} of {self.config.optim.epochs}{note}")
         self.log.facts["best"] = {"epoch": best["epoch"], "epochs": self.config.optim.epochs}
         return path, best

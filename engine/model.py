@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from dataloader.classes import Classes
 from engine.methods import method_named
 from engine.options import Config
+from models import build
 from models.clip_backbone import load_clip
 from models.clip_towers import TEXT_LENGTH, VOCABULARY, Clip, ClipShape, UninitialisedWeights
+from models.lora import add_lora, add_stored_lora
 from utils.errors import UserError
 
 LAYOUTS = {  # sizes that tensors share: a letter stands for the same number everywhere
@@ -39,7 +41,31 @@ def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, 
         torch.manual_seed(config.run.seed)
         model = method.build(config, classes, clip)
     method.set_trainable(model, config)
+    adapt_towers(model, config)
     return model, clip.shape.as_dict()
+
+
+def adapt_towers(model: nn.Module, config: Config) -> None:
+    """Add the corrections of ``--lora-rank`` to the towers; they learn, and everything else in the towers is frozen."""
+    optim = config.optim
+    for name in ("image", "text"):
+        if not optim.has_lora(name):
+            continue
+        tower = getattr(model, f"{name}_encoder", None)
+        if tower is None:
+            raise UserError(f"--lora-towers {optim.lora_towers}: --model {config.model.model} has no {name} tower")
+        if optim.lora_layers > len(tower.transformer.resblocks):
+            blocks = len(tower.transformer.resblocks)
+            raise UserError(f"--lora-layers {optim.lora_layers}: the {name} tower has {blocks} blocks")
+        with build.seeded(config.run.seed, f"lora {name}"):
+            add_lora(
+                tower,
+                rank=optim.lora_rank,
+                alpha=optim.lora_alpha,
+                dropout=optim.lora_dropout,
+                targets=optim.lora_targets,
+                last=optim.lora_layers,
+            )
 
 
 def load_fitting_clip(config: Config) -> Clip:
@@ -78,6 +104,7 @@ def rebuild_model(
         with torch.random.fork_rng(devices=[]), nullcontext() if may_lack else UninitialisedWeights():
             torch.manual_seed(0)
             model = method.rebuild(shape, state, config)
+            add_stored_lora(model, state, config.optim.lora_alpha)
         missing = set(model.load_state_dict(state, strict=False, assign=not may_lack).missing_keys) - set(may_lack)
         unexpected = set(state) - set(model.state_dict())
     except (RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
+from models.lora import lora_parameters
 from utils.errors import UserError
 from utils.json_files import Range
 
@@ -35,8 +36,10 @@ def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> Non
 def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
     """Return one group per part of the model, with its rate; together they hold every trainable parameter once."""
     groups = []
+    if corrections := list(lora_parameters(model)):
+        groups = [{"name": "LoRA", "params": corrections, "lr": optim.lr_lora}]
     if optim.layer_decay < 1:
-        groups = layer_groups(model.image_encoder, optim.lr_image_encoder, optim.layer_decay)
+        groups += layer_groups(model.image_encoder, optim.lr_image_encoder, optim.layer_decay)
     grouped = {id(p) for group in groups for p in group["params"]}
     for part, (rate, *modules) in PARTS.items():
         members = [p for name in modules for p in parameters_of(getattr(model, name, None))]

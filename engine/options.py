@@ -16,6 +16,7 @@ facts say where an option counts:
 ``in_grid``           False: variants of an ablation cannot differ in it
 ``in_tensors``        False: the tensors of a published checkpoint cannot tell it; its layout or the user does
 ``common``            ``--help`` without a mode lists it
+``in_hash``           False: younger than the hashes of stored runs, which leave it out where it has its default
 """
 
 import dataclasses
@@ -64,6 +65,7 @@ FACTS = {  # with the value that they have where a field does not name them
     "in_grid": True,
     "in_tensors": True,
     "common": False,
+    "in_hash": True,
 }
 
 
@@ -87,6 +89,7 @@ prompt_option = partial(option, part="prompts")
 stream_option = partial(option, part="two streams")
 window_option = partial(option, part="windows", modes=(*TRAINING, "eval", *VIDEOS))
 window_layer = partial(option, part="windows", checkpoint="fixed classes")
+lora_option = partial(option, part="pixels", in_hash=False)
 result_option = partial(option, belongs=True, free=True)
 video_option = partial(option, modes=VIDEOS)
 server_option = partial(option, modes=("serve",))
@@ -116,6 +119,10 @@ class RunOptions:
     allow_partial: bool = option(
         False, "Take a published checkpoint although keys are missing, unknown or differ.",
         modes=(*CHECKPOINTS, "train", "inspect", "convert"), part="class lists", free=True
+    )
+    merge: bool = option(
+        False, "Add LoRA to the weights that it corrects: the written model computes the same with nothing extra.",
+        modes=("convert",)
     )
     resume: str | None = option(
         None, "Continue a run: its folder, its last.pt, or `auto` for the newest run of this experiment.",
@@ -257,11 +264,11 @@ class DataOptions:
     )
     clip_column: str | None = clip_option(
         None, "Column of a CSV list that names the clip (default: as the data set's classes.json states).",
-        in_tensors=False, modes=LISTS, of_dataset=True, in_grid=False, metavar="NAME"
+        in_tensors=False, modes=LISTS, of_dataset=True, in_grid=False, in_hash=False, metavar="NAME"
     )
     label_column: str | None = clip_option(
         None, "Column of a CSV list with the name of the class, or its number where classes.json states the first.",
-        in_tensors=False, modes=LISTS, of_dataset=True, in_grid=False, metavar="NAME"
+        in_tensors=False, modes=LISTS, of_dataset=True, in_grid=False, in_hash=False, metavar="NAME"
     )
     pack: str | None = clip_option(
         None, "Read crops from this folder, made by python -m dataloader.pack; none: from frames.",
@@ -408,6 +415,26 @@ class OptimOptions:
     lr_fusion: float | None = stream_option(
         None, "Learning rate of the layer that joins the streams (default: --lr).", minimum=0
     )
+    lora_rank: int = lora_option(
+        0, "Rank of the corrections that a frozen tower learns (LoRA) in place of its own weights; 0 is off.",
+        checkpoint="fixed", minimum=0, maximum=1024
+    )
+    lora_alpha: float = lora_option(
+        16.0, "Corrections are multiplied by --lora-alpha / --lora-rank.", checkpoint="fixed", above=0
+    )
+    lora_dropout: float = lora_option(
+        0.0, "Share of a layer's input features that LoRA leaves out in a step.", minimum=0, maximum=0.9
+    )
+    lora_targets: Literal["attention", "mlp", "all"] = lora_option(
+        "attention", "Layers of a block that LoRA corrects.", checkpoint="fixed"
+    )
+    lora_towers: Literal["image", "text", "both"] = lora_option(
+        "image", "Towers of CLIP that LoRA corrects.", checkpoint="fixed"
+    )
+    lora_layers: int = lora_option(
+        0, "LoRA corrects the last N blocks of a tower; 0: all.", checkpoint="fixed", minimum=0, maximum=1024
+    )
+    lr_lora: float = lora_option(1e-3, "Learning rate of LoRA.", minimum=0)
     weight_decay: float = option(
         1e-4, "Weight decay of every trainable tensor.", modes=(*TRAINING, "pretrain-clip"), minimum=0
     )
@@ -439,9 +466,16 @@ class OptimOptions:
     )
 
     def learns(self, tower: Literal["image", "text"]) -> bool:
-        """Return whether a tower of CLIP learns; a rate of 0 freezes it."""
+        """Return whether the features of a tower of CLIP change in training."""
+        return self.weights_learn(tower) or self.has_lora(tower)
+
+    def weights_learn(self, tower: Literal["image", "text"]) -> bool:
+        """Return whether a tower's own weights learn; a rate of 0 freezes them."""
         rates = {"image": self.lr_image_encoder, "text": self.lr_text_encoder}
         return rates[tower] > 0
+
+    def has_lora(self, tower: Literal["image", "text"]) -> bool:
+        return self.lora_rank > 0 and self.lora_towers in (tower, "both")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The checkpoints of a run: ``best.pt``, which needs nothing but itself, and ``last.pt``, from which a run goes on."""
+"""The checkpoints of a run: ``best.pt``, the model of its best epoch, and ``last.pt``, from which a run goes on.
+
+``last.pt`` leaves out the towers of CLIP that do not learn, and so does the ``best.pt`` of a run with LoRA: they are in
+the file of --clip-path, and a hash tells whether it is the same file. Every other ``best.pt`` needs nothing but itself.
+"""
 
 import hashlib
 import json
@@ -18,6 +22,7 @@ from engine.optim import StoredLearning, restore_optimizer, restore_scaler, rest
 from engine.options import Config
 from engine.session import Session
 from engine.shared import remembered
+from models.lora import is_lora
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, previous_of, save_checkpoint, to_full
 from utils.errors import UserError, about
 from utils.json_files import AnyNumber, Range
@@ -168,11 +173,15 @@ class RunCheckpoints:
         """
         self.model, self.learning, self.folder, self.log = model, learning, session.log.folder, session.log
         self.writes = session.group.is_main
+        learning = {name for name, p in model.named_parameters() if p.requires_grad}
         self.frozen = {
             tower: hash_tensors(tensors)
-            for tower, tensors in ((tower, tensors_below(model, tower)) for tower in TOWERS)
-            if tensors and not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(f"{tower}."))
+            for tower, tensors in ((tower, tower_tensors(model, tower)) for tower in TOWERS)
+            if tensors and not any(f"{tower}.{name}" in learning for name in tensors)
         }
+        if config.model.init_from:  # its towers may differ from those in the file of --clip-path
+            self.frozen = {}
+        self.has_lora = any(map(is_lora, learning))
         self.order, self.frames = data, frames
         self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
         self.about |= dataset_facts(config.data.root_dir, face_width)
@@ -181,15 +190,16 @@ class RunCheckpoints:
         self._require_finite()
         if not self.writes:
             return
-        state = halve_where_exact(self.model.state_dict())
-        save_checkpoint(self._content(state, progress), self.folder / "best.pt")
+        state = self._without_frozen() if self.has_lora else self.model.state_dict()
+        left_out = {"left_out": self.frozen} if self.has_lora else {}
+        save_checkpoint(self._content(halve_where_exact(state), progress) | left_out, self.folder / "best.pt")
 
     def save_last(self, progress: Progress) -> None:
-        """Write last.pt without the frozen towers: the CLIP file holds them, and a hash says whether it is the same."""
+        """Write last.pt without the frozen towers."""
         self._require_finite()
         if not self.writes:
             return
-        state = {key: value for key, value in self.model.state_dict().items() if key.split(".")[0] not in self.frozen}
+        state = self._without_frozen()
         resumable = {
             "left_out": self.frozen,
             "progress": asdict(progress),
@@ -251,6 +261,10 @@ class RunCheckpoints:
         if not is_square or sum(map(sum, confusion)) > score["clips"] or bool(score["clips"]) != bool(progress["step"]):
             raise UserError(f"damaged: its scores are not those of {progress['step']} steps")
 
+    def _without_frozen(self) -> dict[str, torch.Tensor]:
+        state = self.model.state_dict()
+        return {key: value for key, value in state.items() if is_lora(key) or key.split(".")[0] not in self.frozen}
+
     def _content(self, state: dict[str, torch.Tensor], progress: Progress) -> dict[str, Any]:
         return self.about | {"model": state, "epoch": progress.epoch, "best": progress.best}
 
@@ -265,12 +279,12 @@ class RunCheckpoints:
 
 
 def load_weights(model: nn.Module, state: dict[str, torch.Tensor], may_lack: Collection[str] = ()) -> None:
-    """Load the tensors of a checkpoint into the model; parts in ``may_lack`` may be missing."""
+    """Load the tensors of a checkpoint into the model; towers in ``may_lack`` may be missing, but not their LoRA."""
     try:
         keys = model.load_state_dict(to_full(state), strict=False)
     except RuntimeError as error:
         raise UserError(f"does not fit this run ({' '.join(str(error).split())[:120]})") from None
-    missing = [key for key in keys.missing_keys if key.split(".")[0] not in may_lack]
+    missing = [key for key in keys.missing_keys if is_lora(key) or key.split(".")[0] not in may_lack]
     if missing or keys.unexpected_keys:
         listed = ", ".join([*missing[:2], *keys.unexpected_keys[:2]])[:120]
         raise UserError(f"does not fit this run: its tensors are not those of the model ({listed})")
@@ -289,9 +303,9 @@ def require_random_state(state: dict[str, torch.Tensor], device: torch.device) -
         raise UserError("damaged: its random state is none") from None
 
 
-def tensors_below(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of one part of the model, under the names that they have inside it."""
-    state = model.state_dict()
+def tower_tensors(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a tower of CLIP without LoRA, under the names that they have inside it."""
+    state = {name: value for name, value in model.state_dict().items() if not is_lora(name)}
     return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.split(".")[0] == part}
 
 

@@ -13,14 +13,13 @@ from typing import Any
 from dataloader.classes import ANNOTATION
 from dataloader.paths import resolve_path
 from engine.device import choose_device
-from engine.options import Config, names_with
+from engine.options import Config, group_of, names_with, options_by_name, value_of
 from utils.checksum import header_without_checksum
 from utils.errors import UserError, reason_of
 
 MEANING = 1  # of a run's options; one more when the same options come to mean another result
 NAME = "run_hash.txt"
 RESULTS = ("config.json", "metrics.json", "predictions.csv", "best.pt")
-LATER = ("clip_column", "label_column")  # younger than runs that must keep their hash; those had none of them
 PART = 1 << 20
 
 
@@ -41,9 +40,9 @@ def counted_options(config: Config) -> dict[str, Any]:
     options["run"]["computed_on"] = choose_device(config.run.device, config.run.gpu)[0].type
     for name in {*names_with(below_root=True, free=False), "class_texts", "pack"}:
         options["data"].pop(name)  # by their content
-    for name in LATER:
-        if options["data"][name] is None:
-            options["data"].pop(name)
+    for name in names_with(in_hash=False):
+        if value_of(config, name) == options_by_name()[name].default:
+            options[group_of(name)].pop(name)
     return options
 
 

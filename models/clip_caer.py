@@ -90,8 +90,11 @@ class ClipCaer(VideoClassifier):
     def lay_out_texts(self, dtype: torch.dtype) -> None:
         """Keep a copy of the frozen text tower with its matrices in the type that mixed precision computes in.
 
-        Autocast would convert a frozen weight in every pass. Converted once, it has the same bits.
+        Autocast would convert a frozen weight in every pass. Converted once, it has the same bits. A text tower that
+        learns has no copy, which would stay behind.
         """
+        if any(parameter.requires_grad for parameter in self.text_encoder.parameters()):
+            return
         tower = copy.deepcopy(self.text_encoder)
         for name, parameter in tower.named_parameters():
             if parameter.dim() == 2 and name != "positional_embedding":  # what autocast multiplies

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
+from models.lora import AdaptableLinear, Lora
+
 TEXT_LENGTH = 77
 VOCABULARY = 49408
 HEAD_WIDTH = 64
@@ -127,22 +129,35 @@ class QuickGELUFunction(torch.autograd.Function):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one fused projection."""
+    """Multi-head self-attention with one fused projection, to which a correction (LoRA) can be added."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.lora: Lora | None = None
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = AdaptableLinear(width, width)
         nn.init.normal_(self.in_proj_weight, std=width**-0.5)
 
     def forward(self, x: Tensor, causal: bool) -> Tensor:
         B, L, W = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(B, L, 3, self.heads, W // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, W / heads) each
-        mixed = attend(query, key, value, causal)
+        mixed = attend(*self.split_heads(self.project(x)), causal)
         return self.out_proj(mixed.transpose(1, 2).reshape(B, L, W))
+
+    def project(self, x: Tensor, first: int = 0, last: int = 3) -> Tensor:
+        """(..., W) → (..., n * W): of query, key and value, side by side, those from ``first`` up to ``last``."""
+        weight, bias, W = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
+        if last - first < 3:  # a part of all rows would cost a copy of the gradient
+            weight, bias = weight[first * W : last * W], bias[first * W : last * W]
+        out = F.linear(x, weight, bias)
+        return out if self.lora is None else out + self.lora(x, first, last)
+
+    def split_heads(self, projected: Tensor) -> Tensor:
+        """(B, L, n * W) → (n, B, heads, L, W / heads)."""
+        B, L, _ = projected.shape
+        W = self.out_proj.in_features
+        return projected.view(B, L, -1, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
 
     def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
         """(B, L, W) → (B, W): the row of one token.
@@ -153,9 +168,8 @@ class Attention(nn.Module):
         visible = None
         if token is not None:
             visible = (torch.arange(L, device=x.device) <= token[:, None])[:, None, None]  # (B, 1, 1, L)
-        query = F.linear(pick(x, token), self.in_proj_weight[:W], self.in_proj_bias[:W]).view(B, self.heads, 1, -1)
-        key_value = F.linear(x, self.in_proj_weight[W:], self.in_proj_bias[W:]).view(B, L, 2, self.heads, -1)
-        key, value = key_value.permute(2, 0, 3, 1, 4)
+        query = self.project(pick(x, token), 0, 1).view(B, self.heads, 1, -1)
+        key, value = self.split_heads(self.project(x, 1, 3))
         return self.out_proj(attend(query, key, value, mask=visible).reshape(B, W))
 
 
@@ -182,7 +196,11 @@ class Block(nn.Module):
         self.attn = Attention(width, width // head)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         gelu = QuickGELU() if activation == "quick-gelu" else nn.GELU()
-        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": gelu, "c_proj": nn.Linear(4 * width, width)}
+        layers = {
+            "c_fc": AdaptableLinear(width, 4 * width),
+            "gelu": gelu,
+            "c_proj": AdaptableLinear(4 * width, width),
+        }
         self.mlp = nn.Sequential(OrderedDict(layers))
         for linear, std in (
             (self.attn.out_proj, (2 * depth * width) ** -0.5),
@@ -209,6 +227,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.causal = causal
         self.checkpointing = False  # compute each block again in the backward pass instead of keeping its results
+        self.draws_random_numbers = False  # LoRA with dropout does
         self.resblocks = nn.ModuleList(Block(width, layers, head, activation) for _ in range(layers))
 
     def forward(self, x: Tensor, token: Tensor | None = None) -> Tensor:
@@ -216,8 +235,9 @@ class Transformer(nn.Module):
         *blocks, last = self.resblocks
         for block in blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                # nothing in a block is random, so no random state has to be stored for its second pass
-                x = checkpoint(block, x, self.causal, use_reentrant=False, preserve_rng_state=False)
+                # storing the random state for the second pass waits for the GPU, so only where it is needed
+                preserve = self.draws_random_numbers
+                x = checkpoint(block, x, self.causal, use_reentrant=False, preserve_rng_state=preserve)
             else:
                 x = block(x, self.causal)
         return last.read_token(x, token)

@@ -9,7 +9,6 @@ negative: it shows what counts for the class, not what counts against it.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.clip_towers import Attention, ImageTower
@@ -87,8 +86,7 @@ def encode_openly(tower: ImageTower, image: Tensor) -> tuple[Tensor, list[Tensor
 def attend_openly(module: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return what ``module(x)`` returns, and its attention, which the fused kernel does not give."""
     N, L, W = x.shape
-    qkv = F.linear(x, module.in_proj_weight, module.in_proj_bias).view(N, L, 3, module.heads, -1)
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, heads, L, W / heads) each
+    query, key, value = module.split_heads(module.project(x))  # (N, heads, L, W / heads) each
     attention = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
     if not attention.requires_grad:
         attention.requires_grad_()  # with all weights frozen the graph begins here

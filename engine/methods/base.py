@@ -141,7 +141,7 @@ class Method:
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
         """Freeze what does not learn."""
-        model.image_encoder.requires_grad_(config.optim.learns("image"))
+        model.image_encoder.requires_grad_(config.optim.weights_learn("image"))
 
     def describe(self, model: nn.Module, config: Config, content: Mapping[str, Any]) -> list[str] | None:
         """Return lines for ``--mode inspect`` in place of those on the CLIP towers; ``content``: of the checkpoint."""
@@ -268,6 +268,7 @@ def numbered_classes(count: int) -> Classes:
     return Classes(tuple(f"class {number}" for number in range(1, count + 1)), 0, {}, "")
 
 
+LORA_PART = Part("LoRA", {"lora_rank": 0, "lr_image_encoder": 0.0}, lambda c: c.optim.lora_rank > 0)
 CLASS_SIZE_PARTS = (
     Part("logit adjustment", {"logit_adj": False}),
     Part("class-balanced loss", {"class_balanced_loss": False}),

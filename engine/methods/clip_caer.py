@@ -10,6 +10,7 @@ from dataloader.classes import load_classes
 from engine.methods.base import (
     CLASS_SIZE_PARTS,
     CLIP_OPTIONS,
+    LORA_PART,
     Adopted,
     ClassifierTask,
     Method,
@@ -56,13 +57,13 @@ def uses_iec(config: Config) -> bool:
     return config.model.slerp_weight > 0
 
 
-def prompts_are_idle(config: Config) -> bool:
-    """Return whether the learnable prompts are to be trained, but no loss reaches them."""
+def soft_texts_are_idle(config: Config) -> bool:
+    """Return whether no loss reaches the texts with learnable prompts, nor the text tower that encodes them."""
     enter_classifier = not uses_iec(config) or config.model.iec_text != "descriptive"
     loss, epochs = config.loss, config.optim.epochs
     mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup + (loss.mi_ramp > 0) < epochs
     dc_trains = loss.dc_loss_weight > 0 and loss.dc_warmup + (loss.dc_ramp > 0) < epochs
-    return config.model.tune_prompts and not enter_classifier and not mi_trains and not dc_trains
+    return not enter_classifier and not mi_trains and not dc_trains
 
 
 PUBLISHED = {"slerp_weight": 0.0, "adapter": "none"}
@@ -70,12 +71,17 @@ NO_TEXT_LOSSES = {"mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 PROMPT_PART = Part("learnable prompts", {"tune_prompts": False} | NO_TEXT_LOSSES, lambda c: c.model.tune_prompts)
 
 
+def has_learning_texts(model: nn.Module) -> bool:
+    """Return whether the prompts learn, or the text tower that encodes them."""
+    return any(p.requires_grad for part in (model.prompts, model.text_encoder) for p in part.parameters())
+
+
 class PromptTask(ClassifierTask):
     """Classes by learnable prompts, with the two text losses; for one stream or two."""
 
     @property
     def texts_learn(self) -> bool:
-        return self.model.prompts.context.requires_grad
+        return has_learning_texts(self.model)
 
     @property
     def needs_soft_texts(self) -> bool:
@@ -84,7 +90,7 @@ class PromptTask(ClassifierTask):
     @property
     def trains_soft_texts(self) -> bool:
         """True where MI or DC has something to train."""
-        if not self.model.training or not self.model.prompts.context.requires_grad:
+        if not self.model.training or not has_learning_texts(self.model):
             return False
         return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
 
@@ -113,6 +119,7 @@ class ClipCaer(Method):
         Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
         Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
         PROMPT_PART,
+        LORA_PART,
         *CLASS_SIZE_PARTS,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
         Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
@@ -131,9 +138,10 @@ class ClipCaer(Method):
 
     def warnings(self, config: Config) -> list[str]:
         loss, warnings = config.loss, []
-        if not config.model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
+        adapts_text = config.optim.has_lora("text")
+        if not config.model.tune_prompts and not adapts_text and loss.mi_loss_weight + loss.dc_loss_weight > 0:
             warnings.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
-        if prompts_are_idle(config):
+        if (config.model.tune_prompts or adapts_text) and soft_texts_are_idle(config):
             cause = "MI and DC at 0"
             if loss.mi_loss_weight + loss.dc_loss_weight > 0:
                 cause = f"MI and DC at 0 in all {config.optim.epochs} epochs (--mi-warmup {loss.mi_warmup}, "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dataloader.classes import load_classes
 from engine.methods.base import (
     CLIP_OPTIONS,
+    LORA_PART,
     ONE_STREAM,
     Adopted,
     ClipTask,
@@ -129,6 +130,7 @@ class EmoClip(Method):
         ("eval", "regression"): "engine.regress:evaluate_regression",
     }
     parts = (
+        LORA_PART,
         Part("weighted sampler", {"use_weighted_sampler": False}),
         Part("merged captions", {"merge_positives": False}, lambda c: c.loss.caption_source == "clip"),
     )
@@ -186,7 +188,7 @@ class EmoClip(Method):
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
         super().set_trainable(model, config)
-        model.text_encoder.requires_grad_(config.optim.learns("text"))
+        model.text_encoder.requires_grad_(config.optim.weights_learn("text"))
 
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """The classes are whatever texts the user names: the model compares videos with any text."""

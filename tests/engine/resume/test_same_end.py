@@ -36,6 +36,7 @@ from tests.support.resuming import (
 from utils.runlog import RunLog
 
 LAST = ("--select-on", "last")
+LORA = tuple("--lora-rank 2 --lora-towers both --lora-targets all --lora-dropout 0.3 --lr-image-encoder 0".split())
 
 
 def test_runs_killed_at_random_moments_end_equal(tmp_path, monkeypatch):
@@ -76,6 +77,7 @@ def test_a_run_stopped_by_a_signal_says_how_to_go_on_and_ends_equal(flags, unint
         (EPOCH + 4, ("--use-weighted-sampler", "--save-every-minutes", "0")),
         (EPOCH * 2 - 1, LAST),
         (EPOCH * EPOCHS, LAST),
+        (EPOCH + 3, (*LORA, "--grad-checkpointing")),
     ],
 )
 def test_other_options_end_equal(flags, uninterrupted_with, tmp_path, batch, extra):
@@ -89,6 +91,14 @@ def test_cached_features_end_equal(flags, uninterrupted_with, tmp_path_factory, 
     extra = ("--cache-features", "--lr-image-encoder", "0", "--cache-dir", cache)
     assert interrupt(flags, tmp_path / "run", signal.SIGTERM, batch, *extra).status == 143
     assert "image_encoder" in read(tmp_path / "run/last.pt")["left_out"]
+    assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
+
+
+@pytest.mark.parametrize("extra", [LORA, ("--lr-image-encoder", "0")])
+def test_towers_of_another_run_are_in_the_file_and_end_equal(flags, uninterrupted, uninterrupted_with, tmp_path, extra):
+    extra = (*extra, "--init-from", str(uninterrupted / "best.pt"))  # whose towers are not those of --clip-path
+    assert interrupt(flags, tmp_path / "run", signal.SIGTERM, EPOCH + 3, *extra).status == 143
+    assert read(tmp_path / "run/last.pt")["left_out"] == {}
     assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
 
 
