@@ -4,9 +4,10 @@
     python -m benchmarks.gpu --dry               # runs every row on a CPU, with tiny models: under a minute
 
 Compute rows: the batch is in memory. Models are ViT-B/32, B/16 and L/14 with random weights; the image encoder is fully
-fine-tuned, frozen, or replaced by cached features. The published loop runs in float32 and under autocast; the training
-step of this project runs in float32, with --tf32, in bf16 and in fp16 with the gradient scaler, which is the default
-recipe. The ceiling is a large matrix product of the same type in the same run; torch counts the operations of a step.
+fine-tuned, corrected by LoRA, frozen, or replaced by cached features. The published loop runs in float32 and under
+autocast; the training step of this project runs in float32, with --tf32, in bf16 and in fp16 with the gradient scaler,
+which is the default recipe. The ceiling is a large matrix product of the same type in the same run; torch counts the
+operations of a step.
 End-to-end rows: 100 steps of the default recipe from simulated JPEGs of 1920x1080 and from packs of them, through the
 training's loader, and the share of time spent waiting for frames.
 
@@ -61,7 +62,8 @@ from utils.runlog import QuietLog
 Train = Callable[[dict[str, Any]], Any]
 CLIPS = {"tiny": 2, "ViT-B/32": 32, "ViT-B/16": 16, "ViT-L/14": 8}  # clips per step in the compute rows
 LARGE = {"cuda": 8192, "cpu": 512}  # rows and columns of the ceiling's matrices
-KINDS = {"full": [], "frozen": ["--lr-image-encoder", "0"], "cached": ["--lr-image-encoder", "0"]}
+FROZEN = ["--lr-image-encoder", "0"]
+KINDS = {"full": [], "LoRA": [*FROZEN, "--lora-rank", "8"], "frozen": FROZEN, "cached": FROZEN}
 TYPES = {"float32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOOP_TYPES = {"published": ("float32", "fp16"), "ours": tuple(TYPES)}
 RECIPE = ["--adapter", "published"]  # added to recipes/advanced.args, as in the published loop
@@ -154,6 +156,8 @@ def planned_rows(options: argparse.Namespace) -> Iterator[Row]:
 def compute_rows(shape: str, kind: str, skip: tuple[str, str] | None = None) -> Iterator[Row]:
     """Yield the compute rows of both loops in every type, without the row ``skip`` (loop, type)."""
     for loop, types in LOOP_TYPES.items():
+        if kind == "LoRA" and loop == "published":  # which has none
+            continue
         yield from (Row("compute", shape, kind, loop, name) for name in types if (loop, name) != skip)
 
 

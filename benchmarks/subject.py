@@ -19,6 +19,7 @@ from engine.config import read_command
 from engine.epoch_scores import RunningScore
 from engine.methods import method_named
 from engine.methods.clip_caer import PromptTask
+from engine.model import adapt_towers
 from engine.options import Config, LossOptions
 from engine.step import TrainingStep
 from models.clip_backbone import RANDOM_SHAPE, tokenize
@@ -100,6 +101,8 @@ def make_subject(shape: ClipShape, recipe: str, flags: list[str], device: str = 
     method = method_named(config.model.model)
     model = method.build(config, classes, clip).to(device)
     method.set_trainable(model, config)
+    adapt_towers(model, config)
+    model.to(device)
     task = PromptTask(model, classes.names, config.loss)
     task.set_training_counts(COUNTS, torch.device(device))
     start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -1,6 +1,6 @@
-"""Prints results as the Markdown tables of docs/performance.md; a test compares the two.
+"""Prints results as the Markdown tables of docs/performance.md and docs/backbones.md; a test compares them.
 
-python -m benchmarks.tables                      # reads benchmarks/results/data.json and train.json
+python -m benchmarks.tables                # reads data.json, train.json and lora.json of benchmarks/results/
 """
 
 import json
@@ -44,6 +44,27 @@ def training_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def lora_table(results: dict[str, Any]) -> str:
+    """Return the table of benchmarks/results/lora.json."""
+    lines = [
+        "| image tower | UAR | learning | of them in the tower | kept for the gradient | gradients and momentum | "
+        "time of a step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in results["costs"]["rows"].items():
+        cells = [
+            name,
+            results["uar"][name],
+            f"{row['learning']:,}",
+            f"{row['learning in the image tower']:,}",
+            f"{row['MB for the gradient']} MB",
+            f"{row['MB of gradients and momentum']} MB",
+            f"{row['of the step of all weights']:g}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def gpu_table(results: dict[str, Any]) -> str:
     """Return the table of benchmarks/results/gpu.json."""
     lines = [
@@ -71,7 +92,8 @@ def row(name: str, values: dict[str, float]) -> str:
 
 def main() -> int:
     print(data_table(json.loads((RESULTS / "data.json").read_text(encoding="utf-8"))), end="\n\n")
-    print(training_table(json.loads((RESULTS / "train.json").read_text(encoding="utf-8"))))
+    print(training_table(json.loads((RESULTS / "train.json").read_text(encoding="utf-8"))), end="\n\n")
+    print(lora_table(json.loads((RESULTS / "lora.json").read_text(encoding="utf-8"))))
     return 0
 
 
