@@ -14,6 +14,7 @@ from dataloader.classes import ANNOTATION
 from dataloader.paths import resolve_path
 from engine.device import choose_device
 from engine.options import Config, group_of, names_with, options_by_name, value_of
+from models.clip_files import CONFIGS, files_of
 from utils.checksum import header_without_checksum
 from utils.errors import UserError, reason_of
 
@@ -54,10 +55,21 @@ def contents_of(config: Config) -> dict[str, str | None]:
         "dataset": hash_path(str(ANNOTATION / data.dataset / "classes.json")),
         "class_texts": hash_path(data.class_texts),
         "pack": hash_path(f"{data.pack}/index.json") if data.pack else None,
-        "clip_path": hash_path(clip) if Path(clip).exists() else clip,
+        **hash_clip(clip),
         "init_from": hash_path(config.model.init_from),
         **{name: value for name in ("clip_activation", "clip_head_width") if (value := getattr(config.model, name))},
     }
+
+
+def hash_clip(name: str) -> dict[str, Any]:
+    """Return hashes of the weights of a CLIP and of the configs beside them; a name stands for itself."""
+    path = Path(name)
+    if not path.exists():
+        return {"clip_path": name}
+    _, weights = files_of(path, f"--clip-path {name}")
+    configs = {config: hash_path(str(weights.with_name(config))) for config in CONFIGS}
+    configs = {config: hash for config, hash in configs.items() if hash is not None}
+    return {"clip_path": hash_path(str(weights))} | ({"clip_configs": configs} if configs else {})
 
 
 def hash_path(name: str | None, root: str | None = None) -> str | None:

@@ -14,6 +14,7 @@ from utils.json_files import Range, check_type, read_json
 
 OPEN_CLIP, HUB = "open_clip:", "hf-hub:"
 OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR = "open_clip_config.json", "config.json", "preprocessor_config.json"
+CONFIGS = (OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR)
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 HUGGING_FACE_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives alone

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from engine.config import read_command
-from engine.run_hash import RESULTS, finished_runs, run_hash, stored_hash
+from engine.run_hash import RESULTS, counted_options, finished_runs, run_hash, stored_hash
 
 
 @pytest.fixture
@@ -19,11 +19,13 @@ def root(tmp_path):
     return root
 
 
-def hash_of(root, *extra):
+def config_of(root, *extra):
     words = f"--root-dir {root} --train-annotation train.txt --test-annotation test.txt --bounding-box-face face.json"
-    return run_hash(
-        read_command([*words.split(), "--clip-path", f"{root.parent}/clip.pt", "--device", "cpu", *extra])[1]
-    )
+    return read_command([*words.split(), "--clip-path", f"{root.parent}/clip.pt", "--device", "cpu", *extra])[1]
+
+
+def hash_of(root, *extra):
+    return run_hash(config_of(root, *extra))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_options_without_an_effect_on_results_leave_the_hash_as_it_is(root, word
     [
         "--lr 1e-3", "--epochs 3", "--seed 1", "--adapter none", "--no-flip", "--milestones 3 4", "--select-on last",
         "--mi-loss-weight 0", "--weight-decay 0.5", "--dataset DFEW", "--lr-image-encoder 0 --cache-features",
-        "--bounding-box-body body.json", "--val-annotation test.txt",
+        "--bounding-box-body body.json", "--val-annotation test.txt", "--lora-rank 2", "--lora-rank 2 --lora-alpha 4",
     ],
 )  # fmt: skip
 def test_options_with_an_effect_on_results_change_the_hash(root, words):
@@ -65,6 +67,27 @@ def test_files_do_not_count_by_their_name(root):
     assert hash_of(root, "--train-annotation", "copy-train.txt") == hash_of(root)
     texts = [hash_of(root, "--class-texts", str(root / name)) for name in ("classes.json", "copy-classes.json")]
     assert texts[0] == texts[1] != hash_of(root)
+
+
+def test_a_clip_counts_by_its_weights_and_the_configs_beside_them(root):
+    folder = root.parent / "clip"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text("{}")
+    (folder / "open_clip_model.safetensors").write_bytes(b"weights")
+    hashes = {hash_of(root, "--clip-path", str(folder))}
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        (folder / name).write_bytes((folder / name).read_bytes()[::-1])  # the size stays
+        hashes.add(hash_of(root, "--clip-path", str(folder)))
+    assert len(hashes) == 3
+    before = hash_of(root)
+    (root.parent / "config.json").write_text("{}")  # beside clip.pt
+    assert hash_of(root) != before
+
+
+def test_options_that_came_later_leave_the_hash_of_earlier_runs(root):
+    """The options of LoRA at their defaults are not in it."""
+    assert not any("lora" in name for name in counted_options(config_of(root))["optim"])
+    assert counted_options(config_of(root, "--lora-rank", "2"))["optim"]["lora_rank"] == 2
 
 
 def test_a_folder_of_clips_counts_by_its_content(root):
