@@ -27,7 +27,7 @@ from benchmarks.tables import lora_table
 from benchmarks.timing import take_turns
 
 RECIPE = "@recipes/clip_caer.args @recipes/simulated.args --no-cache-features --sampling whole --shared-augmentation "
-RECIPE += "--num-segments 8 --ci off"
+RECIPE += "--missing-face nearest --num-segments 8 --ci off"
 WAYS = {
     "frozen": "--lr-image-encoder 0",
     "LoRA of rank 8, attention": "--lr-image-encoder 0 --lora-rank 8 --lr-lora {lora}",
