@@ -32,7 +32,7 @@ from dataloader.transforms import (
     Augmentation,
     AugmentationLimits,
     as_tensors,
-    draw_augmentation,
+    sample_augmentation,
     to_square,
 )
 from utils.lazy import Lazy
@@ -247,7 +247,7 @@ class ClipDataset(Dataset):
         indexes = indexes_of(clip, self.views, rng, self.training)
         face = context = PLAIN
         if self.training:
-            face, context = draw_augmentation(rng, self.limits), draw_augmentation(rng, self.limits)
+            face, context = sample_augmentation(rng, self.limits), sample_augmentation(rng, self.limits)
             context = face if self.shared else context
         augmentations = {"face": face, "context": context}
         variants = {s: [PLAIN if self.augments_later else augmentations[s]] for s in streams_of(self.views)}

@@ -22,7 +22,7 @@ class Batch(TypedDict, total=False):
     """B clips of T frames, or B windows of T frames of long videos. An item of a dataset is the same without B.
 
     With ``--augment device`` a batch carries what was drawn for each clip and stream (face, context) instead of
-    augmented pixels; ``DRAWS`` names these entries.
+    augmented pixels; ``AUGMENTATION_KEYS`` names these entries.
     """
 
     id: list[str]  # B names of clips or videos
@@ -48,7 +48,7 @@ class Batch(TypedDict, total=False):
     start: Tensor  # (B,) int64, the first frame of each window
 
 
-DRAWS = ("angle", "flip", "part", "brightness", "face_sizes")
+AUGMENTATION_KEYS = ("angle", "flip", "part", "brightness", "face_sizes")
 
 
 def collate(items: list[Batch]) -> Batch:

@@ -47,10 +47,10 @@ PLAIN = Augmentation()
 DEFAULT_LIMITS = AugmentationLimits()
 
 
-def draw_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEFAULT_LIMITS) -> Augmentation:
+def sample_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEFAULT_LIMITS) -> Augmentation:
     """Draw once. Angle and flip are drawn even where they are off, so that the other draws stay the same."""
     angle, flip = float(rng.uniform(-limits.max_angle, limits.max_angle)), bool(rng.random() < 0.5)
-    part = draw_part(rng, limits.random_crop) if limits.random_crop < 1 else WHOLE
+    part = sample_part(rng, limits.random_crop) if limits.random_crop < 1 else WHOLE
     brightness = float(rng.uniform(1 - limits.brightness, 1 + limits.brightness)) if limits.brightness else 1.0
     return Augmentation(angle, flip and limits.flip, part, brightness)
 
@@ -78,7 +78,7 @@ def cached_variants(count: int, max_angle: float = MAX_ANGLE, flip: bool = True)
     return [Augmentation(angle, is_mirrored) for angle in [0.0, *angles] for is_mirrored in flips][:count]
 
 
-def draw_part(rng: np.random.Generator, smallest: float) -> Part:
+def sample_part(rng: np.random.Generator, smallest: float) -> Part:
     """Draw a random resized crop: its area uniform from ``smallest`` to 1, the logarithm of its aspect uniform.
 
     Both are those of the square that the model sees, so that one part serves frames of any shape. Where no try fits,

@@ -57,7 +57,7 @@ def uses_iec(config: Config) -> bool:
 
 
 def prompts_are_idle(config: Config) -> bool:
-    """Return whether the learnable prompts are to be trained, but no loss reaches them."""
+    """Return whether the learnable prompts should be trained but no loss depends on them."""
     enter_classifier = not uses_iec(config) or config.model.iec_text != "descriptive"
     loss, epochs = config.loss, config.optim.epochs
     mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup + (loss.mi_ramp > 0) < epochs
@@ -71,7 +71,7 @@ PROMPT_PART = Part("learnable prompts", {"tune_prompts": False} | NO_TEXT_LOSSES
 
 
 class PromptTask(ClassifierTask):
-    """Classes by learnable prompts, with the two text losses; for one stream or two."""
+    """Classification by learnable prompts, with the MI and DC losses, for one stream or two."""
 
     @property
     def texts_learn(self) -> bool:
@@ -83,7 +83,7 @@ class PromptTask(ClassifierTask):
 
     @property
     def trains_soft_texts(self) -> bool:
-        """True where MI or DC has something to train."""
+        """True if the MI or the DC loss trains texts."""
         if not self.model.training or not self.model.prompts.context.requires_grad:
             return False
         return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
@@ -132,7 +132,7 @@ class ClipCaer(Method):
     def warnings(self, config: Config) -> list[str]:
         loss, warnings = config.loss, []
         if not config.model.tune_prompts and loss.mi_loss_weight + loss.dc_loss_weight > 0:
-            warnings.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
+            warnings.append("--no-tune-prompts: MI and DC would train nothing, so both are left out")
         if prompts_are_idle(config):
             cause = "MI and DC at 0"
             if loss.mi_loss_weight + loss.dc_loss_weight > 0:
@@ -184,7 +184,7 @@ class ClipCaer(Method):
         )
 
     def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
-        """One stream or two, with or without adapter and fusion: whatever the tensors show."""
+        """Return one stream or two, with or without adapter and fusion, as the tensors show."""
         options, has_fuse = config.model, build.has_part(state, "fuse.")
         return networks.ClipCaer(
             image_encoder=towers.ImageTower(shape),

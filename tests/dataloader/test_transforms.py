@@ -15,12 +15,12 @@ from dataloader.transforms import (
     augment_squares,
     brighten,
     cached_variants,
-    draw_augmentation,
-    draw_part,
     enlarge_parts,
     interpolate_together,
     part_within,
     pixels_of,
+    sample_augmentation,
+    sample_part,
     to_square,
     turn_by_opencv,
     turn_by_torch,
@@ -96,7 +96,7 @@ def test_brightness_is_pils(factor):
 
 def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
     rng = np.random.default_rng(0)
-    draws = [draw_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
+    draws = [sample_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
     angles, factors = (np.array([getattr(draw, name) for draw in draws]) for name in ("angle", "brightness"))
     assert -4 <= angles.min() < -3.9 and 3.9 < angles.max() <= 4
     assert np.quantile(angles, [0.25, 0.5, 0.75]) == pytest.approx([-2, 0, 2], abs=0.25)
@@ -108,7 +108,7 @@ def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
 def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
     for seed in range(50):
         plain, wide, still, every = (
-            draw_augmentation(np.random.default_rng(seed), limits)
+            sample_augmentation(np.random.default_rng(seed), limits)
             for limits in (AugmentationLimits(), AugmentationLimits(40), AugmentationLimits(0, False), EVERYTHING)
         )
         assert wide.angle == pytest.approx(10 * plain.angle) and wide.flip == plain.flip
@@ -118,13 +118,13 @@ def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
 
 def test_what_is_off_draws_nothing_of_its_own():
     rng, by_hand = np.random.default_rng(5), np.random.default_rng(5)
-    assert draw_augmentation(rng) == Augmentation(by_hand.uniform(-4, 4), by_hand.random() < 0.5)
+    assert sample_augmentation(rng) == Augmentation(by_hand.uniform(-4, 4), by_hand.random() < 0.5)
     assert rng.random() == by_hand.random()
 
 
 def draw_parts(smallest: float, count: int = 4000) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.array([draw_part(rng, smallest) for _ in range(count)])
+    return np.array([sample_part(rng, smallest) for _ in range(count)])
 
 
 @pytest.mark.parametrize("smallest", [0.01, 0.08, 0.5, 0.9])
@@ -237,7 +237,7 @@ def test_all_clips_together_are_each_enlarged_alone():
     """What a GPU computes in a few kernels is what the CPU computes clip by clip, but for ties in rounding."""
     torch.manual_seed(0)
     rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, SIZE, SIZE), dtype=torch.uint8)
-    parts = [draw_part(rng, 0.05) for _ in range(10)] + [WHOLE, (0.5, 0.5, 0.51, 0.51)]
+    parts = [sample_part(rng, 0.05) for _ in range(10)] + [WHOLE, (0.5, 0.5, 0.51, 0.51)]
     flip = torch.arange(12) % 2 == 0
     expected = enlarge_parts(squares, torch.tensor(parts, dtype=torch.float64), flip)
     edges = torch.tensor([pixels_of(part, SIZE, SIZE) for part in parts])

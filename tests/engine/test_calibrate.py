@@ -196,4 +196,4 @@ def test_answers_that_are_not_finite_are_one_line(trained_best, capsys, tmp_path
     content["model"]["fuse.weight"] = 3e38 * content["model"]["fuse.weight"].float().sign()
     torch.save(content, tmp_path / "damaged.pt")
     message = error_of([*EVAL, str(tmp_path / "damaged.pt"), "--output-dir", str(tmp_path / "run")], capsys)
-    assert "20 of 20 answers are not finite" in message
+    assert "20 of 20 predictions are not finite" in message

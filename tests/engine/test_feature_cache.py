@@ -185,7 +185,7 @@ def test_frames_replaced_with_size_and_time_kept_are_encoded_again(small, tmp_pa
     frame.write_bytes(red + bytes(stat.st_size - len(red)))  # a PNG ends before its zeros
     os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     cache = make(copied, tmp_path)
-    assert "files have changed since: these features are made again" in capsys.readouterr().out
+    assert "files of its frames have changed since; these features are computed again" in capsys.readouterr().out
     with torch.inference_mode():
         expected = encoder(pixels_of(clips[0], 2))[0].numpy()
     np.testing.assert_allclose(cache.features["face"][0, cache.starts[clips[0].id] + 2], expected, atol=5e-3)
@@ -235,7 +235,7 @@ def test_a_damaged_cache_is_made_again(small, tmp_path, name, capsys):
     capsys.readouterr()
     again = make(small, tmp_path)
     warning = capsys.readouterr().out
-    assert warning.count("warning: ") == 1 and "these features are made again" in warning and str(folder) in warning
+    assert warning.count("warning: ") == 1 and "these features are computed again" in warning and str(folder) in warning
     assert np.array_equal(again.features["face"], whole) and len(folders(tmp_path)) == 2
     make(small, tmp_path)
     assert "made again" not in capsys.readouterr().out

@@ -273,7 +273,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     ("--mode inspect x.pt --abstain 0.5", "--abstain belongs to --mode train"),
     ("--abstain 1.5", "at most 1"),
     ("--model sequence --ci clips", "whole videos"),
-    ("--model sequence --calibrate", "--calibrate True means nothing to --model sequence"),
+    ("--model sequence --calibrate", "--calibrate True is not used by --model sequence"),
     ("--ci all", "--ci"),
     # options without a meaning for a method
     ("--model dfer-clip --adapter residual", "--adapter"),

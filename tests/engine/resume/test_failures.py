@@ -203,7 +203,7 @@ class TestOutOfMemory:
     def test_evaluation_gives_up_at_one_clip(self, flags, uninterrupted, tmp_path):
         words = evaluation(flags, uninterrupted, tmp_path / "eval")
         message = failure(lambda patch: patch.setattr(PromptTask, "forward", raise_out_of_memory), *words)
-        assert "with one clip in a pass" in message and "--batch-size" not in message
+        assert "with one clip at a time" in message and "--batch-size" not in message
 
 
 def evaluation(flags: list[str], run: Path, folder: Path) -> tuple[str | Path, ...]:
