@@ -159,7 +159,7 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError("--select-on test needs --test-annotation FILE")
     if model.task not in method.tasks:
         raise UserError(
-            f"--task {model.task} does not exist for --model {method.name}, whose tasks are {', '.join(method.tasks)}"
+            f"--task {model.task} is not used by --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
     check_method(model.model, flags, model.task)
 

@@ -74,7 +74,7 @@ def _report_hits(hits: HitRate, log: RunLog) -> None:
 def warn_of_size(training_width: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:
     """Warn if faces are much larger or smaller than in training. The checkpoint says how wide they were there.
 
-    The margin around a face is a fixed number of pixels, as published, so that it depends on the size of the faces.
+    The margin around a face is a fixed number of pixels, as published, so its share of a crop depends on the face.
     """
     width = None if training_width is None else middle_width(clips, views.face_boxes)
     if width is None or max(training_width / width, width / training_width) < OTHER_SIZE:

@@ -213,7 +213,7 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
     """Return whether all epochs are done and scored, and no calibration is missing."""
     epochs = point.content["progress"]["epoch"]
     if config.optim.epochs < epochs:
-        raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} complete epochs; pass more")
+        raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs already; pass more")
     try:
         scores = read_metrics(point.folder)
     except UserError:

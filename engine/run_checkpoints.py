@@ -259,7 +259,7 @@ class RunCheckpoints:
         infinite = [name for name, p in learning.items() if not torch.isfinite(p).all()]
         if infinite:
             raise UserError(
-                f"{infinite[0]} and {len(infinite) - 1} more tensors are no longer finite; the previous checkpoint "
+                f"{infinite[0]} and {len(infinite) - 1} more tensors are not finite; the previous checkpoint "
                 f"stays in {self.folder}; lower --lr or set --grad-clip 1"
             )
 

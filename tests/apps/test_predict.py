@@ -19,7 +19,7 @@ from tests.support.watched import FPS, KnownFaces, film, frames_of, predict, pre
 from utils.errors import UserError
 
 PARTS = [(1, 6.0), (2, 6.0), (3, 6.0), (4, 6.0)]
-BETTER_FACES = "brings a network that finds more"
+BETTER_FACES = "installs a network that finds more"
 
 
 @pytest.fixture(scope="module")

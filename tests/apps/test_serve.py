@@ -137,7 +137,7 @@ def refusal(served, content):
 
 def test_what_is_no_video_is_told_so_by_its_content(served, tmp_path, video):
     assert refusal(served, b"") == (422, "This file is empty.")
-    assert refusal(served, sound(tmp_path / "sound.mp4").read_bytes()) == (422, "Has sound alone, no video stream.")
+    assert refusal(served, sound(tmp_path / "sound.mp4").read_bytes()) == (422, "Has only sound, no video stream.")
     for content in (b"This is text, whatever its name.\n" * 40, video[:200]):
         status, message = refusal(served, content)
         assert status == 422 and message.startswith("Cannot be read as a video")

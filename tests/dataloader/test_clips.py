@@ -252,5 +252,5 @@ class TestBadFrames:
     def test_a_clip_without_any_readable_frame_is_an_error_even_so(self, damaged):
         for index in range(8):
             damaged.frame_path(index).write_bytes(b"\xff\xd8\xff")
-        with pytest.raises(BadFrame, match="001: none of the 8 frames"):
+        with pytest.raises(BadFrame, match="001: none of the 8 selected frames"):
             ClipDataset([damaged], views_of(damaged, segments=8, on_bad_frame="skip"))[0, 0, 0]

@@ -198,7 +198,7 @@ def test_stored_sizes_and_numbers_that_fit_nothing_are_one_line(refused, edited,
 
 def test_where_the_options_of_the_data_are_not_stored_the_defaults_hold(refused, edited):
     file = edited(lambda content: content["config"].pop("data"))
-    assert "pictures of 224, its tensors read 64" in refused("--test-annotation", "gone.txt", file=file)
+    assert "--image-size 224, its tensors read 64" in refused("--test-annotation", "gone.txt", file=file)
 
 
 STORED = {

@@ -377,7 +377,7 @@ def test_videos_without_labels_are_cached_too(tmp_path):
     for number in (1, 2, 5):
         Image.new("RGB", (24, 24), (9 * number, 40, 80)).save(frames / f"test_left/{number:05d}.png")
     run = run_main(flags_of(tmp_path / "set", tmp_path / "features"), tmp_path / "run")
-    assert run.status == 0 and "1 video without labels (test_left" in run.out
+    assert run.status == 0 and "1 video without labels (such as test_left" in run.out
     rows = np.load(tmp_path / "features/test_left.npy")
     assert len(rows) == 5 and np.array_equal(rows[1], rows[3]) and not np.array_equal(rows[3], rows[4])
     assert not (tmp_path / "features/empty.npy").exists()
@@ -427,7 +427,7 @@ def test_training_refuses_features_that_are_not_those_that_were_cached(two, tmp_
     flags = f"--model sequence --task va --window 20 --stride 20 --device cpu --root-dir {two[0]} --features {features}"
     np.save(features / "d.npy", np.zeros_like(np.load(features / "d.npy")))
     message = error_of([*flags.split(), "--output-dir", str(tmp_path / "o")], capsys)
-    assert f"{features}/d.npy: damaged, or not of the {features}/index.json beside it" in message
+    assert f"{features}/d.npy: damaged, or not listed in {features}/index.json" in message
 
 
 def test_one_process_writes_a_folder_and_what_a_killed_one_left_is_removed(two, tmp_path, capsys):

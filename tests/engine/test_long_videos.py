@@ -130,7 +130,7 @@ def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, m
     stopped = stop_at(monkeypatch, words, tmp_path / "stopped", 0, 0)
     rows = np.load(features / "a.npy")
     np.save(features / "a.npy", rows[::-1])
-    assert "last.pt: content of frame or feature files has changed" in error_of(
+    assert "last.pt: the content of frame or feature files has changed" in error_of(
         ["--resume", str(stopped.folder)], capsys
     )
     np.save(features / "a.npy", rows)
@@ -213,7 +213,7 @@ def test_data_must_be_named(data, capsys, missing):
 
 def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
     flags, file = [*SMALL, *write_set(tmp_path / "set")], tmp_path / "set/features/c.npy"
-    for shape, message in (((24, 6), "24 rows, the video has 25 label lines"), ((25, 7), "7 features a frame")):
+    for shape, message in (((24, 6), "24 rows, the video has 25 label lines"), ((25, 7), "7 features per frame")):
         np.save(file, np.zeros(shape, np.float16))
         assert message in error_of(flags, capsys)
     file.unlink()
@@ -228,7 +228,7 @@ def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
 
 def test_mistakes_in_evaluation_are_one_line(best, tmp_path, capsys):
     assert "9 numbers a frame" in error_of([*EVAL, best, *write_set(tmp_path / "wide", width=9)], capsys)
-    assert "--milestones 3 means nothing" in error_of([*EVAL, best, "--milestones", "3"], capsys)
+    assert "--milestones 3 is not used" in error_of([*EVAL, best, "--milestones", "3"], capsys)
     content = read_checkpoint(Path(best))
     content.pop("thresholds")
     torch.save(content, tmp_path / "unfinished.pt")

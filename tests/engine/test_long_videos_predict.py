@@ -188,7 +188,9 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_frame(tmp_path):
             out.au[:, 25:] = np.nan
             return out
 
-    with pytest.raises(UserError, match="^a: 15 of 40 predictions are not finite, first that of frame 26; try --amp$"):
+    with pytest.raises(
+        UserError, match="^a: 15 of 40 predictions are not finite, first that of frame 26; try --amp off$"
+    ):
         predict(tmp_path, {"a": 40}, model=Broken(), window=40, stride=40)
 
 

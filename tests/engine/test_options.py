@@ -335,7 +335,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     (f"{ABLATE} --grid logit_adj=maybe", "--grid|True or False"),
     (f"{ABLATE} --grid 'slerp_weight=0 slerp-weight=0.5'", "--grid|named twice"),
     (f"{ABLATE} --grid seed=1,2", "--grid|--seeds"),
-    (f"{ABLATE} --grid test_annotation=other.txt", "--grid|test_annotation|same clips"),
+    (f"{ABLATE} --grid test_annotation=other.txt", "--grid|test_annotation|cannot differ"),
     (f"{ABLATE} --grid workers=0,2", "--grid|workers|no option of"),
 ]
 

@@ -106,7 +106,7 @@ class TestSignals:
     def test_the_command_in_the_message_can_be_typed(self, flags, tmp_path):
         folder = tmp_path / "my run's folder"
         run = interrupt(flags, folder, signal.SIGTERM, 2)
-        words = shlex.split(run.err.strip().partition("go on with: ")[2])
+        words = shlex.split(run.err.strip().partition("continue with: ")[2])
         assert words == ["python", "main.py", "--resume", str(folder)]
 
 
