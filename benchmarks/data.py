@@ -36,7 +36,7 @@ from dataloader.clips import ClipDataset, Views, boxes_of
 from dataloader.frames import decode_frame
 from dataloader.sampling import choose_frames
 from dataloader.sources import open_source
-from dataloader.transforms import draw_augmentation
+from dataloader.transforms import sample_augmentation
 from engine.device import augment
 from simulate import Settings, write_set
 
@@ -173,7 +173,7 @@ def read_plainly(clip: Clip, views: Views, position: int | None = None) -> tuple
     faces, body = boxes_of(clip, views)
     changes = {}
     if position is not None:
-        augmentation = draw_augmentation(np.random.default_rng(position))
+        augmentation = sample_augmentation(np.random.default_rng(position))
         changes = {"angles": (augmentation.angle,) * 2, "flips": (augmentation.flip,) * 2}
     return load_clip([clip.frame_path(i) for i in indexes], [faces[i] for i in indexes], body, views.size, **changes)
 

@@ -48,7 +48,7 @@ from dataloader.classes import load_classes
 from dataloader.clips import Views, boxes_of, indexes_of
 from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
-from dataloader.transforms import draw_augmentation
+from dataloader.transforms import sample_augmentation
 from engine.clip_predict import passes
 from engine.config import read_command
 from engine.data import make_views, training_loader
@@ -352,7 +352,7 @@ class PlainClips(Dataset):
         clip, rng = self.clips[key[2]], np.random.default_rng(key)
         indexes = indexes_of(clip, replace(self.views, sampling="published"), rng, training=True)
         faces, body = boxes_of(clip, self.views)
-        augmentations = [draw_augmentation(rng) for _ in range(2)]
+        augmentations = [sample_augmentation(rng) for _ in range(2)]
         pixels = load_clip(
             [clip.frame_path(i) for i in indexes],
             [faces[i] for i in indexes],

@@ -50,7 +50,7 @@ def watch(predictor: Predictor, path: Path) -> tuple[list[Row], dict[int, Counte
         for step in predictor.follow(video):
             rows += [row for group in step.rows for row in group]
             for person in step.persons:
-                if person.seen:
+                if person.is_visible:
                     sides[person.id]["left" if person.face[0] + person.face[2] < video.width else "right"] += 1
     return rows, sides
 

@@ -1,4 +1,4 @@
-"""From files to batches: lists, frames, crops, packs, audits; no model here."""
+"""From files to batches: lists, frames, crops, packs and audits. Nothing here uses a model."""
 
 from utils.command import hide_interrupt
 

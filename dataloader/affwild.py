@@ -1,10 +1,11 @@
 """Long videos with labels for every frame, in Aff-Wild2's layout: what is on disk, and its five folds.
 
-Fold 0 is the split of the challenge. For folds 1 to 4 all videos are cut into five parts: part 0 holds what any task
-has in its Validation_Set, parts 1 to 4 share the rest, alike in length. Fold k validates on part k and trains on all
-others, so no two of folds 1 to 4 validate on one video, and the five folds together validate on every video. The two
-persons of a video, ``_left`` and ``_right``, are in one part. Parts come from all tasks below the root, also those that
-a run does not use: an encoder tuned on one task has never seen what another task validates on in the same fold.
+Fold 0 is the split of the challenge. For folds 1 to 4 all videos are divided into five parts: part 0 holds the videos
+in the Validation_Set of any task, and parts 1 to 4 share the rest, with similar total lengths. Fold k validates on part
+k and trains on all others, so folds 1 to 4 validate on different videos, and the five folds together validate on every
+video. The two persons of a video, ``_left`` and ``_right``, are in the same part. The parts are made from all tasks
+below the root, also those that a run does not use. So an encoder that was tuned on one task has not seen the validation
+videos of another task in the same fold.
 """
 
 import sys
@@ -26,17 +27,17 @@ FRAME_FOLDERS = ("cropped_aligned", "cropped_aligned_images")
 ANNOTATION_FOLDERS = ("annotations", "annotation", "*ABAW_Annotations")  # or the root itself
 PARTS = {"train": ("Train_Set", "Training_Set"), "validation": ("Validation_Set",)}
 FOLDS = 5
-TOLERANCE = 10  # frames by which the files of a video may disagree about its length
+TOLERANCE = 10  # largest difference in frames between the files of a video
 EXPRESSION_CLASSES = Classes(EXPRESSIONS, 0, {}, "the expressions of Aff-Wild2")
 
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """One person through one video; all arrays have a row for every label line."""
+    """One person in one video; all arrays have a row for every label line."""
 
-    id: str  # its folder's name; may end in _left or _right
+    id: str  # name of its folder; may end in _left or _right
     folder: Path | None  # None: only labels were read
-    files: tuple[str | None, ...]  # the file of every frame; None where no face was found
+    files: tuple[str | None, ...]  # the file of every frame; None if the set has no face for it
     labels: dict[str, np.ndarray]  # by task, as ``read_labels`` returns them
     spare_files: int = 0  # frames beyond the last label line, not in ``files``
 
@@ -45,7 +46,7 @@ class Video:
 
     @property
     def missing(self) -> np.ndarray:
-        """(L,) bool: the frames without a file; none where only labels were read."""
+        """(L,) bool: the frames without a file; all False if only labels were read."""
         return np.array([name is None and self.folder is not None for name in self.files])
 
     @property
@@ -56,9 +57,9 @@ class Video:
 def read_task_sets(
     root: Path, tasks: list[str], fold: int, with_frames: bool = True
 ) -> tuple[list[Video], list[Video]]:
-    """Return ``(train, validation)``; a video of several tasks comes once, unlabelled for tasks that do not list it.
+    """Return ``(train, validation)``. A video of several tasks comes once, unlabelled for tasks that do not list it.
 
-    In fold 0 a video may train one task and validate another; then it is in both lists, with the labels of each.
+    In fold 0 a video may be for training in one task and for validation in another; then it is in both lists.
     """
     if fold not in range(FOLDS):
         raise UserError(f"--fold {fold}: expected 0 to {FOLDS - 1}")
@@ -70,14 +71,14 @@ def read_task_sets(
             shared = sorted(id for id in train.keys() & validation if task in train[id] and task in validation[id])
             if shared:
                 path = validation_dir / shared[0]
-                raise UserError(f"{path}.txt: the same video is in {train_dir}; one of the two must go")
+                raise UserError(f"{path}.txt: the same video is in {train_dir}; remove one of them")
     else:
         videos, parts = _find_label_files(folders), part_videos(root)
         train = {id: files for id, files in videos.items() if parts[id] != fold}
         validation = {id: files for id, files in videos.items() if parts[id] == fold}
     for name, videos in (("train", train), ("validation", validation)):
         if not videos:
-            raise UserError(f"{root}: fold {fold} leaves no {name} video for {', '.join(tasks)}")
+            raise UserError(f"{root}: fold {fold} has no {name} video for {', '.join(tasks)}")
     return _make_videos(train, frames_dir, tasks), _make_videos(validation, frames_dir, tasks)
 
 
@@ -95,7 +96,7 @@ def read_every_video(root: Path) -> list[Video]:
 def read_other_videos(frames_dir: Path, labelled: set[str]) -> list[Video]:
     """Return a video for every other folder of frames, such as the challenge's test videos.
 
-    It is as long as its highest frame number. ``labelled`` holds the ids of videos that label files name.
+    Its length is its highest frame number. ``labelled``: ids of the videos that have label files.
     """
     videos = []
     for folder in sorted(path for path in frames_dir.iterdir() if path.is_dir() and path.name not in labelled):
@@ -109,7 +110,7 @@ def read_other_videos(frames_dir: Path, labelled: set[str]) -> list[Video]:
 def read_frame_clips(root: Path, fold: int, frame_step: int) -> tuple[list[Clip], list[Clip]]:
     """Return ``(train, validation)`` where every frame with an expression and a file is a clip by itself.
 
-    Of the training frames every ``frame_step``-th is taken, of the validation frames all.
+    Every ``frame_step``-th training frame is used, and all validation frames.
     """
     train, validation = map(_frame_clips, read_task_sets(root, ["expr"], fold))
     train = train[::frame_step]
@@ -156,7 +157,7 @@ def _part_folders(root: Path, task: str, part: str) -> list[Path]:
 
 
 def _every_part(root: Path) -> list[tuple[str, str, Path]]:
-    """Return task, part and folder of what the set holds, which need not be all tasks."""
+    """Return task, part and folder of all label files in the set, which may lack some tasks."""
     folders = [(task, part, _part_folders(root, task, part)) for task in TASKS for part in PARTS]
     return [(task, part, candidates[0]) for task, part, candidates in folders if len(candidates) == 1]
 
@@ -174,7 +175,7 @@ def part_videos(root: Path) -> dict[str, int]:
         group_lengths[group_of(id)] += length
     parts, totals = dict.fromkeys(validation_groups, 0), np.zeros(FOLDS - 1, dtype=int)
     for group in sorted(group_lengths, key=lambda group: (-group_lengths[group], group)):
-        if group not in parts:  # the longest first, each to the part that is shortest so far
+        if group not in parts:  # the longest first, each to the shortest part so far
             shortest = int(np.argmin(totals))
             totals[shortest] += group_lengths[group]
             parts[group] = shortest + 1
@@ -182,12 +183,12 @@ def part_videos(root: Path) -> dict[str, int]:
 
 
 def group_of(id: str) -> str:
-    """Return the name of the video that a person is seen in."""
+    """Return the name of the video that shows a person."""
     return id.removesuffix("_left").removesuffix("_right")
 
 
 def describe_videos(videos: list[Video]) -> list[str]:
-    """Return lines for the log: what a set holds, and what of it is left out."""
+    """Return lines for the log: the content of a set, and what is left out of it."""
     frames, missing = sum(map(len, videos)), sum(int(video.missing.sum()) for video in videos)
     lines = [f"{plural(len(videos), 'video')}, {plural(frames, 'frame')}, {frames - missing} with a file"]
     tasks = [task for task in TASKS if any(task in video.labels for video in videos)]
@@ -230,7 +231,7 @@ def _find_label_files(folders: dict[str, list[Path]]) -> dict[str, dict[str, Pat
         for path in [path for folder in task_folders for path in _list_label_files(folder)]:
             first = videos[path.stem].setdefault(task, path)
             if first != path:
-                raise UserError(f"{path}: the same video as {first}; one of the two must go")
+                raise UserError(f"{path}: the same video as {first}; remove one of them")
     return dict(sorted(videos.items(), key=lambda item: numeric_key(item[0])))
 
 
@@ -267,7 +268,7 @@ def _make_video(id: str, files: dict[str, Path], frames_dir: Path | None, tasks:
     if last > frames + TOLERANCE:
         counts = f"{frames} label lines for {len(by_number)} frame files up to {by_number[last]}"
         raise UserError(f"{path}: {counts} in {folder}; do they belong together?")
-    # millions of frames share a few thousand names
+    # interned: millions of frames share a few thousand names
     names = tuple(sys.intern(by_number[number]) if number in by_number else None for number in range(1, frames + 1))
     return Video(id, folder, names, labels, spare_files=sum(number > frames for number in by_number))
 

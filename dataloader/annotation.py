@@ -1,4 +1,4 @@
-"""Lists of clips and their captions → clips found on disk, whatever the layout of the list.
+"""Read lists of clips in any layout, and captions, and find the clips on disk.
 
 A folder may stand in place of a list: ``<class>/<clip>/<frames>``, or ``<class>/<image>`` where a clip is one image.
 """
@@ -30,13 +30,13 @@ from utils.json_files import read_json
 from utils.lazy import Lazy
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
-SPAN = "#t="  # between a video and the seconds of it that are a clip: video.mp4#t=12.5,20
+SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
 Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
 
 class About(TypedDict):
-    """What about.json beside a set says of it."""
+    """Content of the about.json beside a set."""
 
     note: str
 
@@ -50,20 +50,20 @@ class Clip:
     frames: tuple[str, ...]  # file names in time order
     listed_frames: int | None  # None: the list does not state it
     label: int  # 0-based
-    key: str  # the path without root, prefix and suffix: the same however a list spells it
+    key: str  # the path without root, prefix and suffix, equal for all spellings of a path
     person: str | None = None  # None: the set does not state who is in a clip
     caption: str | None = None
-    is_image: bool = False  # one file among others of its folder
-    is_video: bool = False  # ``folder`` is a video file; its frames have names as if they had been extracted
+    is_image: bool = False  # the clip is one image file
+    is_video: bool = False  # ``folder`` is a video file; its frames are named as if they were extracted
     span: tuple[float, float] | None = None  # seconds of the video that are the clip
-    where: str | None = field(default=None, compare=False)  # the file and line that name it
+    where: str | None = field(default=None, compare=False)  # list file and line
 
     def frame_path(self, index: int) -> Path:
         return self.folder / self.frames[index]
 
     @property
     def paths(self) -> list[Path]:
-        """The file of every frame, or the one file of all of them."""
+        """The file of every frame, or the one video file of all frames."""
         return [self.folder] if self.is_video else [self.folder / name for name in self.frames]
 
 
@@ -74,10 +74,9 @@ def read_annotation(
     packed: Packed | None = None,
     captions: dict[str, str] | None = None,
 ) -> list[Clip]:
-    """Return every clip of a list; the first line at fault ends in an error that names it.
+    """Return every clip of a list; raise a UserError for the first faulty line.
 
-    The folders of ``packed`` clips may be missing. ``captions``, as ``read_captions`` returns them, replace those of
-    the list itself.
+    The folders of ``packed`` clips may be missing. ``captions`` (from ``read_captions``) replace those of the list.
     """
     path, clips, by_key = resolve_path(file, root), [], {}
     for line in lines_of(path, file, classes):
@@ -101,13 +100,13 @@ def label_sets(file: str, root: str | None, classes: Classes, on_fault: OnFault 
 
 
 def lines_of(path: Path, file: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
-    """Yield the lines of a list, or of the folder in its place; ``file`` is how the user names it."""
+    """Yield the lines of a list, or of the folder in its place; ``file`` is the name that the user gave."""
     listed = classes.listed or classes
     return scan_folder(path, file, listed, on_fault) if path.is_dir() else read_lines(path, listed, on_fault)
 
 
 def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str, str] | None = None) -> Clip:
-    """Return a clip as its line has it, without frames; nothing is looked for on disk."""
+    """Return the clip of a line, without frames; the disk is not read."""
     key = clip_key(line.path, root)
     return Clip(
         id=line.path,
@@ -124,7 +123,7 @@ def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str
 
 
 def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | None = None) -> Clip:
-    """Return the clip with its folder and its frames; where they are missing and not packed, an error says so."""
+    """Return the clip with its folder and frames; raise a UserError if they are missing and not packed."""
     below, names = classes.format.clip_folders, (packed or {}).get(clip.key)
     if clip.is_image:
         file = find_file(clip.id, root, below) or (clip.folder if names else None)
@@ -145,7 +144,7 @@ def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | Non
 
 
 def split_span(clip: Clip) -> tuple[str, tuple[float, float] | None]:
-    """Return the path of a clip, and the seconds of a video that ``#t=FROM,TO`` behind the path names."""
+    """Return the path of a clip without ``#t=FROM,TO``, and these seconds of the video."""
     path, mark, text = clip.id.partition(SPAN)
     if not mark:
         return clip.id, None
@@ -159,7 +158,7 @@ def split_span(clip: Clip) -> tuple[str, tuple[float, float] | None]:
 
 
 def find_video(path: str, folder: Path | None, root: str | None, below: tuple[str, ...]) -> Path | None:
-    """Return the video that a list names, or that lies in the folder of a clip or beside it under the clip's name."""
+    """Return the video that a list names, or one in the folder of a clip or beside it with the clip's name."""
     if path.lower().endswith(VIDEOS):
         video = find_file(path, root, below)
         if video is not None:
@@ -172,7 +171,7 @@ def find_video(path: str, folder: Path | None, root: str | None, below: tuple[st
 
 
 def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
-    """Return a clip whose frames are those of a video, or of a part of it."""
+    """Return a clip with the frames of a video, or of a part of it."""
     with about(str(clip.where)):
         count = videos.open_clip(video).count(span)
     if not count:
@@ -183,7 +182,7 @@ def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
 
 @lru_cache(maxsize=4096)
 def frame_names(count: int) -> tuple[str, ...]:
-    """Return the names that the frames of a video have once they are extracted: 00001.jpg is the first."""
+    """Return the names that extracted frames of a video would have, from 00001.jpg on."""
     return tuple(f"{number:05d}.jpg" for number in range(1, count + 1))
 
 
@@ -196,26 +195,26 @@ def _label_of(line: Line, classes: Classes) -> int:
         label = line.labels[0]
     else:
         if line.labels not in listed.parts:
-            raise BadLabel(f"{line.where}: a combination of classes that is none of {', '.join(listed.names)}")
+            raise BadLabel(f"{line.where}: a combination of classes that is not among {', '.join(listed.names)}")
         label = listed.parts.index(line.labels)
     if listed is classes:
         return label
     if listed.names[label] not in classes.names:
-        raise BadLabel(f"{line.where}: {listed.names[label]} is none of the model's {', '.join(classes.names)}")
+        raise BadLabel(f"{line.where}: {listed.names[label]} is not a class of the model ({', '.join(classes.names)})")
     return classes.names.index(listed.names[label])
 
 
 def require_same(clip: Clip, first: Clip) -> None:
-    """Raise an error where two clips have one key, which would mix up their boxes, features and crops."""
+    """Raise a UserError for two different clips with one key: their boxes, features and crops would be mixed up."""
     if clip is first:
         return
     locations = {(each.folder.resolve(), each.frames, each.span) for each in (clip, first) if each.folder.exists()}
     if len(locations) > 1:
-        raise UserError(f"{clip.where}: {clip.id} and {first.id} are two clips of one name, {clip.key}; rename one")
+        raise UserError(f"{clip.where}: {clip.id} and {first.id} are two clips named {clip.key}; rename one")
 
 
 def read_captions(file: str, root: str | None) -> dict[str, str]:
-    """Return {clip key, or the key with ``_`` for ``/``: sentence} of a JSON file; of several sentences the first."""
+    """Return {clip key, or the key with ``_`` for ``/``: sentence} of a JSON file; the first of several sentences."""
     path = resolve_path(file, root)
     content = read_json(path, dict[str, str | list[str]])
     if not content:
@@ -235,7 +234,7 @@ def _caption_of(key: str, captions: dict[str, str]) -> str | None:
 
 
 def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
-    """Yield every clip, class by class; the paths begin with ``prefix``, the folder as the user names it."""
+    """Yield every clip, class by class; paths begin with ``prefix``, the folder as the user named it."""
     for name in _subfolders(folder, _visible(folder), "expected folders named like the classes", on_fault):
         try:
             labels, names = labels_named(name, f"folder {folder}", classes), _visible(folder / name)
@@ -245,7 +244,7 @@ def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault =
         if classes.layout == "images":
             clips = (file for file in names if file.lower().endswith(SUFFIXES))
         else:
-            # A video whose frames were extracted to a folder of its name stands for no second clip.
+            # A video whose frames were extracted to a folder of the same name is not a second clip.
             videos_alone = [n for n in names if n.lower().endswith(VIDEOS) and without_suffix(n) not in names]
             folders = [n for n in names if n not in videos_alone]
             expected = "expected a video or a folder of frames for each clip"
@@ -255,7 +254,7 @@ def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault =
 
 
 def _subfolders(folder: Path, names: list[str], expected: str, on_fault: OnFault) -> Iterator[str]:
-    """Yield the names that are folders; an image among them is a fault, since it means another layout."""
+    """Yield the names of folders; an image among them is an error, because it means another layout."""
     for name in names:
         path = folder / name
         if path.is_dir():
@@ -272,7 +271,7 @@ def _visible(folder: Path) -> list[str]:
 
 
 def set_note(root: str | None) -> str | None:
-    """Return the note, or None where the set has none."""
+    """Return the note in the about.json of a set, or None."""
     try:
         return read_json(Path(root or ".") / "about.json", About)["note"]
     except UserError:

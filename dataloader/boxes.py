@@ -1,4 +1,4 @@
-"""Face boxes (one a frame) and body boxes (one a clip), matched to clips whatever prefix and slash their keys carry."""
+"""Read face boxes (one per frame) and body boxes (one per clip), and match them to clips by the ends of their keys."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ from utils.lazy import Lazy
 
 videos = Lazy("dataloader.video")  # most clips are folders of frames
 
-MAX_EDGE = 1e9  # pixels; no NaN and no infinity is below it
-MOST_OUTSIDE = 0.4  # of a box: detectors reach over the edge where a face or a body is cut off
-FEW_OUTSIDE = 0.03  # of the clips, at least 2: of more than that the boxes are of frames of another size
-CLIPS_COMPARED = 500  # of a run: their headers are read in a twentieth of a second
+MAX_EDGE = 1e9  # pixels; also refuses NaN and infinity
+MOST_OUTSIDE = 0.4  # share of a box; detectors go beyond the edge if it cuts off a face or a body
+FEW_OUTSIDE = 0.03  # share of the clips, at least 2; with more, the boxes are for frames of another size
+CLIPS_COMPARED = 500  # of a run; reading their headers takes a twentieth of a second
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 FaceBoxes = dict[str, dict[str, Box]]  # {clip key: {frame file name: box}}
 
 
 class SameBox(dict):
-    """One box for every frame of a clip, whatever the frame's name."""
+    """The same box for every frame of a clip, for any frame name."""
 
     def __init__(self, box: Box) -> None:
         super().__init__({"every frame": box})
@@ -43,7 +43,7 @@ class SameBox(dict):
 def read_face_boxes(file: str, root: str | None, flat: bool = False, on_fault: OnFault = raise_error) -> FaceBoxes:
     """Return {clip key: {frame file name: box}}; an error in an entry is raised, or given to ``on_fault``.
 
-    An image has its one box as it is; with ``flat`` a clip may have one box for all its frames too.
+    The entry of an image is its box; with ``flat`` a clip may also have one box for all its frames.
     """
 
     def parse(value: Any, is_image: bool, where: str) -> dict[str, Box]:
@@ -53,7 +53,7 @@ def read_face_boxes(file: str, root: str | None, flat: bool = False, on_fault: O
             }
             return {name: box for name, box in boxes.items() if box is not None}
         if not (is_image or flat):
-            raise UserError(f"{where} must hold one box a frame, {{name: [l, t, r, b]}}, got {quote(value)}")
+            raise UserError(f"{where} must hold one box per frame, {{name: [l, t, r, b]}}, got {quote(value)}")
         box = _as_box(value, where)
         return {} if box is None else SameBox(box)
 
@@ -70,7 +70,7 @@ def read_body_boxes(file: str, root: str | None, on_fault: OnFault = raise_error
 def _read_entries(
     file: str, root: str | None, parse: Callable[[Any, bool, str], Any], on_fault: OnFault
 ) -> dict[str, Any]:
-    """Return {clip key: what ``parse`` makes of the value, of whether the key names an image, and of where it is}."""
+    """Return {clip key: parse(value, whether the key names an image, file and key as a text)}."""
     path = resolve_path(file, root)
     content = read_json(path, dict[str, Any])
     entries: dict[str, tuple[bool, Any]] = {}
@@ -100,7 +100,7 @@ def _as_box(value: Any, where: str) -> Box | None:
 
 @dataclass(frozen=True)
 class HitRate:
-    """How many clips, and how many of their frames, have a box."""
+    """Numbers of clips and of frames that have a box."""
 
     kind: str
     clips: int
@@ -128,13 +128,13 @@ def face_hits(clips: list[Clip], boxes: FaceBoxes) -> HitRate:
 
 
 def every_frame(boxes: dict[str, Box]) -> FaceBoxes:
-    """Return the one box of each clip as that of each of its frames."""
+    """Return body boxes in the form of face boxes: the box of a clip for each of its frames."""
     return {key: SameBox(box) for key, box in boxes.items()}
 
 
 @dataclass(frozen=True)
 class BoxOutside:
-    """A clip, the box of it that reaches farthest, and the size of that box's frame, which it mostly leaves."""
+    """A clip, its box that reaches farthest, and the size of the frame, which most of the box is outside of."""
 
     clip: Clip
     box: Box
@@ -146,10 +146,10 @@ class BoxOutside:
 
 
 def boxes_outside(clips: list[Clip], boxes: FaceBoxes) -> tuple[list[BoxOutside], int]:
-    """Return the clips with a box that lies outside its frame by more than 40 %, and how many were compared.
+    """Return the clips with a box that is more than 40 % outside its frame, and how many clips were compared.
 
-    Of every clip the box that reaches farthest is compared with the header of its frame. Clips without boxes, or
-    without their frames on this disk, are left out.
+    The box of a clip that reaches farthest is compared with the header of its frame. Clips without boxes, or without
+    frames on this disk, are left out.
     """
     outside, compared = [], 0
     for clip in clips:
@@ -160,7 +160,7 @@ def boxes_outside(clips: list[Clip], boxes: FaceBoxes) -> tuple[list[BoxOutside]
         box, name = max(with_box, key=lambda pair: (pair[0][2] + pair[0][3], pair[1]))
         try:
             size = videos.open_clip(clip.folder).size if clip.is_video else header_size(clip.folder / name)
-        except BadFrame:  # reported where frames are read
+        except BadFrame:  # reported when frames are read
             continue
         compared += 1
         if share_inside(box, size) < 1 - MOST_OUTSIDE:
@@ -169,21 +169,21 @@ def boxes_outside(clips: list[Clip], boxes: FaceBoxes) -> tuple[list[BoxOutside]
 
 
 def share_inside(box: Box, size: tuple[int, int]) -> float:
-    """Return how much of the area of a box lies in a frame of this width and height."""
+    """Return the share of the area of a box that is inside a frame of this width and height."""
     left, top, right, bottom = box
     width, height = min(right, size[0]) - max(left, 0), min(bottom, size[1]) - max(top, 0)
     return max(width, 0) * max(height, 0) / ((right - left) * (bottom - top))
 
 
 def is_other_size(outside: list[BoxOutside], compared: int) -> bool:
-    """Return whether so many boxes lie outside that they must be of frames of another size."""
+    """Return whether so many boxes are outside that they must be for frames of another size."""
     return len(outside) > max(2, FEW_OUTSIDE * compared) or 0 < len(outside) == compared
 
 
 def require_inside(clips: list[Clip], boxes: FaceBoxes, flag: str) -> None:
-    """Raise an error where the boxes are of frames of another size than those on disk.
+    """Raise a UserError if the boxes are for frames of another size than those on disk.
 
-    Compared is one clip, drawn by a fixed seed, of every stretch of the list.
+    The list is divided into equal ranges, and one clip of each is sampled with a fixed seed and compared.
     """
     with_boxes = [clip for clip in clips if boxes.get(clip.key)]
     edges = np.linspace(0, len(with_boxes), min(CLIPS_COMPARED, len(with_boxes)) + 1).astype(int)
@@ -194,13 +194,13 @@ def require_inside(clips: list[Clip], boxes: FaceBoxes, flag: str) -> None:
         (width, height), (_, _, right, bottom) = farthest.size, farthest.box
         raise UserError(
             f"{flag}: {len(outside)} of {compared} clips have boxes outside their frames, such as {farthest.clip.id}: "
-            f"frame {width} x {height}, boxes reach {right:.0f} x {bottom:.0f}; take the frames that the boxes were "
-            f"found in, or scale the boxes to these"
+            f"frame {width} x {height}, boxes reach {right:.0f} x {bottom:.0f}; use the frames in which the boxes "
+            f"were detected, or scale the boxes"
         )
 
 
 def check_boxes(clips: list[Clip], boxes: FaceBoxes, kind: Literal["face", "body"]) -> HitRate:
-    """Return how many clips and frames have a box. Boxes that match nothing, or lie outside, are an error."""
+    """Return how many clips and frames have a box. Boxes that match no clip, or are outside frames, are an error."""
     hits, flag = replace(face_hits(clips, boxes), kind=kind), f"--bounding-box-{kind}"
     require_hits(hits, clips, boxes, flag)
     require_inside(clips, boxes, flag)
@@ -208,33 +208,33 @@ def check_boxes(clips: list[Clip], boxes: FaceBoxes, kind: Literal["face", "body
 
 
 def require_hits(hits: HitRate, clips: list[Clip], boxes: dict[str, Any], flag: str) -> None:
-    """Raise an error where no clip or no frame has a box. It shows a key of either side, whose difference is why."""
+    """Raise a UserError if no clip or no frame has a box. It shows a key of the lists and one of the box file."""
     if not boxes:
-        raise UserError(f"{flag}: no clip of the lists has a box in it, for it holds no box at all")
+        raise UserError(f"{flag}: no clip of the lists has a box in it, because it is empty")
     if hits.clips_with_box == 0:
         in_file, in_list = quote(next(iter(boxes))), quote(clips[0].key)
         raise UserError(
-            f"{flag}: no clip of the lists has a box in it; its keys are such as {in_file}, those of the lists such as "
-            f"{in_list}: do they name the same folders?"
+            f"{flag}: no clip of the lists has a box in it; its keys are like {in_file}, those of the lists like "
+            f"{in_list}; make them name the same folders"
         )
     if hits.frames_with_box == 0:
         clip = next(clip for clip in clips if boxes.get(clip.key))
         in_file, on_disk = quote(next(iter(boxes[clip.key]))), quote(clip.frames[0])
         raise UserError(
-            f"{flag}: its clips match, but no frame does: that of {quote(clip.key)} has boxes such as {in_file} and "
-            f"frames such as {on_disk}; do its keys name the frame files?"
+            f"{flag}: its clips match, but no frame does: {quote(clip.key)} has boxes like {in_file} and "
+            f"frames like {on_disk}; name the boxes like the frame files"
         )
 
 
 def middle_width(clips: list[Clip], boxes: FaceBoxes) -> float | None:
-    """Return the median width in pixels of the face boxes of all frames, None where there is no box."""
+    """Return the median width in pixels of the face boxes of all frames, None if there is no box."""
     face_boxes = (boxes.get(clip.key, {}).get(name) for clip in clips for name in clip.frames)
     widths = [box[2] - box[0] for box in face_boxes if box]
     return float(median(widths)) if widths else None
 
 
 def nearest_boxes(frames: tuple[str, ...], boxes: dict[str, Box]) -> list[Box | None]:
-    """Return a box for every frame of a clip: its own, else that of the nearest frame in time that has one."""
+    """Return a box for every frame of a clip: its own, or that of the nearest frame in time with a box."""
     with_box = [index for index, name in enumerate(frames) if name in boxes]
     if not with_box:
         return [None] * len(frames)

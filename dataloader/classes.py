@@ -1,7 +1,7 @@
 """The classes of a data set, their texts and the form of its lists, read from JSON.
 
-The file is annotation/<dataset>/classes.json or the user's own. It states everything that the lists of a set mean;
-nothing about a list is guessed from the list.
+The file is annotation/<dataset>/classes.json or the user's own. It states the format of the lists of a set completely;
+nothing is guessed from a list.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ Texts = tuple[tuple[str, ...], ...]  # C × P texts
 
 
 class Statements(TypedDict):
-    """What may stand beside "classes" in a classes.json; any other word is an error."""
+    """Keys that are allowed beside "classes" in a classes.json; any other key is an error."""
 
     dataset: NotRequired[str]
     label_base: NotRequired[int]
@@ -43,55 +43,55 @@ class Statements(TypedDict):
 
 @dataclass(frozen=True)
 class ListFormat:
-    """How a line becomes a clip and a label, beyond the layout and the label base; most of it as the file states it."""
+    """How a line is read as a clip and a label, besides layout and label base; most of it is stated in the file."""
 
-    clip_folders: tuple[str, ...] = ("",)  # where clips lie below the root, likeliest first
-    class_folders: bool = False  # the folder above a clip names its class
-    two_column_label_base: int | None = None  # of `image label`, beside `image number label`
+    clip_folders: tuple[str, ...] = ("",)  # folders of clips below the root, most likely first
+    class_folders: bool = False  # the parent folder of a clip is named after its class
+    two_column_label_base: int | None = None  # first label in lists of `image label`
     csv_clip_column: str = "video_name"
     csv_label_column: str = "label"
     csv_label_base: int | None = None  # None: labels of a CSV are names of classes
-    csv_digits: int = 0  # with 5, `7` in a CSV is the clip `00007`
+    csv_digits: int = 0  # 5: `7` in a CSV is the clip `00007`
     csv_path: str = "{clip}"  # path of a clip; `{clip:.6}` is the first six letters of its name
-    level_columns: tuple[str, ...] = ()  # of lists with a column for each quality
+    level_columns: tuple[str, ...] = ()  # of lists with several columns of levels
     level_used: str | None = None  # which of these columns is the label
     level_base: int = 0
-    folders: Texts = ()  # other words for each class, as folders carry them
-    order: tuple[int, ...] | None = None  # the class of each number, where lists count the classes in another order
+    folders: Texts = ()  # other names of each class that folders may have
+    order: tuple[int, ...] | None = None  # class of each number, if lists number the classes in another order
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Names in label order, the label that the lists give to the first of them, the texts of every kind, the lists."""
+    """Class names in label order, the label of the first one in lists, texts of every kind, and the list format."""
 
     names: tuple[str, ...]
     label_base: int
-    texts: dict[str, Texts]  # by kind; of compound classes, those of their parts
+    texts: dict[str, Texts]  # by kind; compound classes have those of their parts
     source: str
     layout: str = "list"
     folds: int = 0
-    has_persons: bool = False  # the folder above a clip is a person
-    parts: tuple[tuple[int, ...], ...] | None = None  # the base classes that each class is made of, compound sets only
-    has_flat_boxes: bool = False  # a face box may stand for all frames of a clip
+    has_persons: bool = False  # the parent folder of a clip is a person
+    parts: tuple[tuple[int, ...], ...] | None = None  # base classes of each class; only in compound sets
+    has_flat_boxes: bool = False  # one face box may be for all frames of a clip
     format: ListFormat = field(default_factory=ListFormat)
-    listed: "Classes | None" = None  # the classes of the lists, where a model has others
+    listed: "Classes | None" = None  # the classes of the lists, if the model has others
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def base_names(self) -> tuple[str, ...]:
-        """The classes that texts are of and that lists count: all but the combinations."""
+        """The classes that have texts and numbers in lists: all except combinations."""
         return self.names if self.parts is None else self.names[: sum(len(part) == 1 for part in self.parts)]
 
     @cached_property
     def words(self) -> dict[str, int]:
-        """Names and folder names in lower case → base class."""
+        """{name or folder name in lower case: base class}."""
         words = {name.lower(): label for label, name in enumerate(self.base_names)}
         return words | {word.lower(): label for label, words in enumerate(self.format.folders) for word in words}
 
     def texts_of(self, kind: str) -> Texts:
-        """Return C × P texts of the base classes: P is 1 but for the ensemble."""
+        """Return C × P texts of the base classes; P is 1 except for the ensemble."""
         if kind == "class_names":
             return tuple((name,) for name in self.base_names)
         if kind not in self.texts:
@@ -104,13 +104,13 @@ def load_classes(
 ) -> Classes:
     """Return classes and texts of the user's own file, or of the data set.
 
-    What the user's file does not state of the lists holds as for the data set. The columns, of CSV lists, replace
-    what the files state where they are named.
+    What the user's file does not state about the lists is taken from the data set. Columns of CSV lists replace those
+    in the files if the user names them.
     """
     shipped = ANNOTATION / dataset / "classes.json"
     if not own_file and not shipped.is_file():
         datasets = sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json"))
-        raise UserError(f"--dataset {dataset}: not known; one of {', '.join(datasets)}, or name --class-texts FILE")
+        raise UserError(f"--dataset {dataset}: unknown; pass one of {', '.join(datasets)}, or --class-texts FILE")
     path = Path(own_file) if own_file else shipped
     content = read_json(path)
     entries = content.get("classes") if isinstance(content, dict) else None
@@ -123,7 +123,7 @@ def load_classes(
     if own_file and shipped.is_file():
         defaults = read_json(shipped)
         if sorted(defaults.get("list_order", names)) != sorted(names):
-            del defaults["list_order"]  # other classes: their numbers count as the user's file has them
+            del defaults["list_order"]  # the user's classes are numbered in the order of the user's file
         content = defaults | content
     columns = {"csv_clip_column": clip_column, "csv_label_column": label_column}
     content = content | {name: column for name, column in columns.items() if column is not None}
@@ -141,14 +141,14 @@ def load_classes(
 
 
 def list_classes(dataset: str, own_file: str | None, *columns: str | None) -> Classes | None:
-    """Return ``load_classes`` after training: the user's file may be gone since, and not every set is shipped."""
+    """Return ``load_classes`` for a trained model, None if the user's file or the data set no longer exists here."""
     own_file = own_file if own_file and Path(own_file).is_file() else None
     is_known = own_file or (ANNOTATION / dataset / "classes.json").is_file()
     return load_classes(dataset, own_file, *columns) if is_known else None
 
 
 def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Classes:
-    """Return the base classes, then every combination that occurs: pairs before triples, in order of their parts."""
+    """Return the base classes, then every combination that occurs: pairs before triples, sorted by their parts."""
     base = classes.base_names
     combinations = {tuple(sorted(labels)) for labels in label_sets if len(labels) > 1}
     parts = [(label,) for label in range(len(base))] + sorted(combinations, key=lambda part: (len(part), part))
@@ -157,10 +157,10 @@ def with_compounds(classes: Classes, label_sets: Iterable[frozenset[int]]) -> Cl
 
 
 def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source: str) -> Classes:
-    """Return the lists of ``classes`` as a model reads them whose checkpoint stores ``names``.
+    """Return ``classes`` with the names that a checkpoint stores, so that its model can read the lists.
 
-    Combinations are recognised by the names that they join. Where the model has other classes, its own names and label
-    base hold; where it has the same in another order, so does what each number of a list means.
+    Combinations are recognised by the names in them. If the model has other classes, its names and label base are used.
+    If it has the same classes in another order, each number in a list still means the same class.
     """
     base, form = classes.base_names, classes.format
     model_classes = replace(classes, names=names, label_base=label_base, texts={}, source=source, parts=None)
@@ -180,17 +180,16 @@ def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source
 
 
 def translated(classes: Classes, names: tuple[str, ...], source: str) -> Classes:
-    """Return the lists of a set for a model of another set: what counts is the name of a class, not its number."""
+    """Return the classes of a model whose lists are of another set; they are matched by name, not by number."""
     if not {*classes.names} & {*names}:
         raise UserError(
-            f"{source}: no class of the model ({', '.join(names)}) is one of {classes.source} "
-            f"({', '.join(classes.names)})"
+            f"{source}: no class of the model ({', '.join(names)}) is in {classes.source} ({', '.join(classes.names)})"
         )
     return replace(classes, names=names, texts={}, source=source, parts=None, listed=classes)
 
 
 def _check_statements(content: dict[str, Any], path: Path) -> None:
-    """Raise an error where a word is not known or its value is of the wrong kind."""
+    """Raise a UserError for an unknown key or a value of the wrong type."""
     words = [*Statements.__annotations__, "classes"]
     for word in content:
         if word not in words:
@@ -213,7 +212,7 @@ def _name(entry: Any, number: int, path: Path) -> str:
 
 
 def _read_texts(entries: list[dict[str, Any]], names: tuple[str, ...], path: Path) -> dict[str, Texts]:
-    """Return the texts by kind; a kind that some class has must be there for all, in the same number."""
+    """Return the texts by kind; a kind must have the same number of texts in every class."""
     texts = {}
     for kind in TEXT_KINDS:
         if not any(kind in entry for entry in entries):
@@ -229,7 +228,7 @@ def _read_texts(entries: list[dict[str, Any]], names: tuple[str, ...], path: Pat
             rows.append(tuple(map(str.strip, values)))
         counts = [len(row) for row in rows]
         if len(set(counts)) > 1:
-            raise UserError(f'{path}: "{kind}" must hold equally many texts in every class, got {counts}')
+            raise UserError(f'{path}: "{kind}" must hold the same number of texts in every class, got {counts}')
         texts[kind] = tuple(rows)
     return texts
 
@@ -254,7 +253,7 @@ def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) ->
 
 
 def _read_folders(entries: list[dict[str, Any]], names: tuple[str, ...], path: Path) -> Texts:
-    """Return the folder names of each class besides its own name; no word may stand for two classes."""
+    """Return the folder names of each class besides its name; no name may belong to two classes."""
     folders, owner = [], {name.lower(): name for name in names}
     for entry, name in zip(entries, names, strict=True):
         words = entry.get("folders", [])

@@ -1,4 +1,4 @@
-"""Clips as tensors: frames chosen, decoded once each, cut into both views, augmented. Pixels stay uint8.
+"""Clips as tensors: select frames, decode each once, crop both views, augment. Pixels stay uint8.
 
 ``ClipDataset`` gives pixels; ``FeatureDataset`` gives the stored features of the same choice of frames.
 """
@@ -32,7 +32,7 @@ from dataloader.transforms import (
     Augmentation,
     AugmentationLimits,
     as_tensors,
-    draw_augmentation,
+    sample_augmentation,
     to_square,
 )
 from utils.lazy import Lazy
@@ -42,11 +42,11 @@ videos = Lazy("dataloader.video")  # most clips are folders of frames
 
 @dataclass(frozen=True)
 class Views:
-    """How a clip is cut: the same for training and evaluation."""
+    """How frames are selected and cropped, in training and evaluation."""
 
     segments: int = 16
     duration: int = 1
-    sampling: str = "whole"  # in evaluation ``whole`` and ``published`` are one rule
+    sampling: str = "whole"  # in evaluation ``whole`` and ``published`` are the same
     downsample: int = 1
     size: int = 224
     streams: str = "both"
@@ -56,7 +56,7 @@ class Views:
     root: str | None = None
     face_boxes: FaceBoxes = field(default_factory=dict)
     body_boxes: dict[str, Box] = field(default_factory=dict)
-    pack: str | None = None  # the folder that crops are read from instead of frames
+    pack: str | None = None  # folder of a pack, from which crops are read instead of frames
 
 
 @dataclass(frozen=True)
@@ -65,30 +65,30 @@ class Squares:
 
     pixels: dict[str, Tensor]  # stream → (V, T, 3, S, S) uint8, V augmentations
     face_sizes: Tensor  # (T, 2) widths and heights of the face crops before they became squares
-    replaced: int  # unreadable frames that their neighbours stand in for
+    replaced: int  # number of unreadable frames, replaced by neighbours
 
 
 class Crop(NamedTuple):
-    """One view of a frame before it is augmented; the context is letterboxed already."""
+    """One view of a frame before augmentation; the context is already letterboxed."""
 
     pixels: np.ndarray  # (H, W, 3) uint8
-    inside: Box | None = None  # the part of the pixels that counts; None: all
+    inside: Box | None = None  # the part of the pixels that is the view; None: all
 
 
 class SquareSource(Protocol):
-    """Where squares come from: frame files, or a pack."""
+    """Source of squares: frame files or a pack."""
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares: ...
 
 
 class FrameFiles:
-    """Squares from the frame files themselves."""
+    """Squares from frame files."""
 
     def __init__(self, views: Views) -> None:
         self.views = views
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
-        """Return the frames ``indexes`` of each stream in ``variants``, in each of its augmentations."""
+        """Return the frames ``indexes`` of each stream in ``variants``, with each of its augmentations."""
         crops, replaced = read_crops(clip, indexes, self.views)
         frames, size, pixels = indexes.tolist(), self.views.size, {}
         for stream, augmentations in variants.items():
@@ -105,16 +105,16 @@ class FrameFiles:
 def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int, dict[str, Crop]], int]:
     """Return the crops of each frame in ``indexes``, by frame and stream, and the number of unreadable frames.
 
-    Each frame is decoded once and cut at once, so that one whole frame at a time is held in memory. With
-    ``on_bad_frame="skip"`` the nearest readable frame takes the place of an unreadable one, cut by the latter's box.
+    Each frame is decoded once and cropped at once, so that only one full frame is in memory. With
+    ``on_bad_frame="skip"`` an unreadable frame is replaced by the nearest readable one, cropped by its own box.
     """
     face_boxes, body_box = boxes_of(clip, views)
-    wanted = sorted(set(indexes.tolist()))
+    numbers = sorted(set(indexes.tolist()))
     if clip.is_video:
-        return read_video_crops(clip, wanted, face_boxes, body_box, views)
+        return read_video_crops(clip, numbers, face_boxes, body_box, views)
     crops: dict[int, dict[str, Crop]] = {}
     unreadable: list[int] = []
-    for index in wanted:
+    for index in numbers:
         try:
             crops[index] = cut_frame(clip, index, face_boxes[index], body_box, views)
         except BadFrame:
@@ -123,7 +123,7 @@ def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int,
             unreadable.append(index)
     if not crops:
         raise BadFrame(
-            f"{clip.folder}: none of the {len(unreadable)} frames taken can be read; remove the clip from the list"
+            f"{clip.folder}: none of the {len(unreadable)} selected frames can be read; remove the clip from the list"
         )
     readable = list(crops)
     for index in unreadable:
@@ -133,13 +133,13 @@ def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int,
 
 
 def read_video_crops(
-    clip: Clip, wanted: list[int], face_boxes: list[Box | None], body_box: Box | None, views: Views
+    clip: Clip, indexes: list[int], face_boxes: list[Box | None], body_box: Box | None, views: Views
 ) -> tuple[dict[int, dict[str, Crop]], int]:
-    """Return the same of a clip that is a video, or a part of one: its frames are decoded in one pass."""
+    """Return the same as ``read_crops`` for a video clip, whose frames are decoded in one pass."""
     video, crops = videos.open_clip(clip.folder), {}
-    for index, frame in video.read(wanted, clip.span):
+    for index, frame in video.read(indexes, clip.span):
         crops[index] = cut_pixels(frame, 1, None, face_boxes[index], body_box, views)
-    unreadable = [index for index in wanted if index not in crops]
+    unreadable = [index for index in indexes if index not in crops]
     if unreadable and (views.on_bad_frame == "error" or not crops):
         raise BadFrame(
             f"{clip.folder}: frame {unreadable[0] + 1} of {len(clip.frames)} cannot be decoded; replace the file or "
@@ -153,9 +153,9 @@ def read_video_crops(
 
 
 def cut_frame(clip: Clip, index: int, face_box: Box | None, body_box: Box | None, views: Views) -> dict[str, Crop]:
-    """Return the crops of one frame by stream, both from one decoding.
+    """Return the crops of one frame by stream; the frame is decoded once.
 
-    With ``decode="scaled"`` a JPEG is decoded at the smallest part of its size that gives both crops their pixels.
+    With ``decode="scaled"`` a JPEG is decoded at the smallest size that gives both crops enough pixels.
     """
     path, shrink = clip.frame_path(index), 1
     size = jpeg_size(path) if views.decode == "scaled" else None
@@ -173,13 +173,13 @@ def cut_pixels(
     body_box: Box | None,
     views: Views,
 ) -> dict[str, Crop]:
-    """Return the crops of a decoded frame by stream. ``size``: of the whole frame, where it was shrunk."""
+    """Return the crops of a decoded frame by stream. ``size``: size of the full frame if it was shrunk."""
     width, height = size if shrink > 1 else (frame.shape[1], frame.shape[0])
     face, context = _areas(width, height, face_box, body_box, views.streams)
     crops = {}
     if face is not None:
         pixels, inside = cut_shrunk(frame, face, shrink) if shrink > 1 else (cut(frame, face), None)
-        crops["face"] = Crop(pixels.copy(), inside)  # a copy: the next frame is decoded over this one
+        crops["face"] = Crop(pixels.copy(), inside)  # a copy, because the next frame is decoded into the same memory
     if context is not None and shrink > 1:
         crops["context"] = Crop(letterbox_shrunk(frame, context, shrink, views.size))
     elif context is not None:
@@ -190,7 +190,7 @@ def cut_pixels(
 def _areas(
     width: int, height: int, face_box: Box | None, body_box: Box | None, streams: str
 ) -> tuple[Area | None, Area | None]:
-    """Return the parts of a frame that are the face and the context, None for a stream that is not in use."""
+    """Return the areas of face and context in a frame, None for a stream that is not used."""
     face = face_area(width, height, face_box) if streams != "context" else None
     return face, context_area(width, height, body_box) if streams != "face" else None
 
@@ -209,16 +209,16 @@ def streams_of(views: Views) -> tuple[str, ...]:
 
 
 def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: bool) -> np.ndarray:
-    """Return the frames of ``clip`` that are taken."""
+    """Return the indexes of the frames of ``clip`` that are used."""
     N, T = len(clip.frames), views.segments
     return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample)
 
 
 class ClipDataset(Dataset):
-    """``dataset[epoch, position, clip]``: all chance is a pure function of (seed, epoch, position).
+    """``dataset[epoch, position, clip]``: all random numbers are a pure function of (seed, epoch, position).
 
-    With ``augment="device"`` the pixels are as in evaluation, and the item carries what was drawn for each stream, to
-    be applied later.
+    With ``augment="device"`` the pixels are as in evaluation, and the item holds the sampled augmentation of each
+    stream, which is applied later.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class ClipDataset(Dataset):
         indexes = indexes_of(clip, self.views, rng, self.training)
         face = context = PLAIN
         if self.training:
-            face, context = draw_augmentation(rng, self.limits), draw_augmentation(rng, self.limits)
+            face, context = sample_augmentation(rng, self.limits), sample_augmentation(rng, self.limits)
             context = face if self.shared else context
         augmentations = {"face": face, "context": context}
         variants = {s: [PLAIN if self.augments_later else augmentations[s]] for s in streams_of(self.views)}
@@ -281,7 +281,7 @@ class EveryFrame(Dataset):
 class FeatureDataset(Dataset):
     """``dataset[epoch, position, clip]`` as ``ClipDataset``, from stored features {stream: (V, rows, D)}.
 
-    ``starts`` maps a clip's id to its first row; its frames follow in order. In training a variant is drawn.
+    ``starts`` maps a clip's id to its first row; its frames follow in order. In training a variant is sampled.
     """
 
     def __init__(

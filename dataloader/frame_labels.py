@@ -1,4 +1,4 @@
-"""Labels for every frame of a video: one text file a task, a header first; line i below it belongs to frame i."""
+"""Labels for every frame of a video: a text file per task with a header; line i below it belongs to frame i."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,11 @@ ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23
 
 @dataclass(frozen=True)
 class FrameTask:
-    """What a task's files hold, and the folders that the challenge keeps them in."""
+    """Format of the files of a task, and the names of their folders in the challenge."""
 
     names: tuple[str, ...]  # the first line of a file
     width: int  # numbers in every other line
-    invalid: int  # stands for "not labelled"
+    invalid: int  # the value that means "not labelled"
     bounds: tuple[int, int]
     is_whole: bool
     folders: tuple[str, ...]
@@ -46,16 +46,16 @@ def read_labels(path: Path, task: str) -> np.ndarray:
     if [cell.strip().lower() for cell in header.split(",")] != [name.lower() for name in kind.names]:
         raise UserError(f"{path}, line 1: expected {','.join(kind.names)} for {task}, got {quote(header)}")
     if not lines:
-        raise UserError(f"{path}: holds no line below its header")
+        raise UserError(f"{path}: has no line below its header")
     values = _numbers(lines, kind, path)
     if task == "expr":
         return values[:, 0].astype(np.int64)
-    values[(values == kind.invalid).any(1)] = np.nan  # one number that is not valid spoils its frame
+    values[(values == kind.invalid).any(1)] = np.nan  # a frame with one invalid number is unlabelled
     return values.astype(np.float32)
 
 
 def unlabelled(task: str, frames: int) -> np.ndarray:
-    """Return the labels of frames that nobody labelled."""
+    """Return the labels of ``frames`` frames without labels."""
     if task == "expr":
         return np.full(frames, TASKS[task].invalid, dtype=np.int64)
     return np.full((frames, TASKS[task].width), np.nan, dtype=np.float32)
@@ -67,12 +67,12 @@ def find_labelled(task: str, labels: np.ndarray) -> np.ndarray:
 
 
 def lengthen(task: str, labels: np.ndarray, frames: int) -> np.ndarray:
-    """Return ``labels`` followed by unlabelled frames, ``frames`` in all."""
+    """Return ``labels`` followed by unlabelled frames, ``frames`` in total."""
     return np.concatenate([labels, unlabelled(task, frames - len(labels))])
 
 
 def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
-    """Return (L, width) float64, each of them a value that the task allows."""
+    """Return the numbers (L, width) float64; raise a UserError for a value that the task does not allow."""
     for number, line in enumerate(lines, 2):
         if line.count(",") != kind.width - 1:
             raise UserError(f"{path}, line {number}: {line.count(',') + 1} columns, expected {kind.width}")
@@ -91,7 +91,7 @@ def _numbers(lines: list[str], kind: FrameTask, path: Path) -> np.ndarray:
 
 
 def number_in(cell: str) -> float:
-    """Return the number that a cell holds, NaN where it holds none."""
+    """Return the number in a cell, NaN if there is none."""
     try:
         return float(cell) if "_" not in cell else np.nan  # Python reads 1_0 as 10
     except ValueError:

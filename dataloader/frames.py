@@ -29,12 +29,12 @@ DECODE_FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-MAX_PIXELS = 2**27  # a JPEG that claims more is left to PIL, which refuses it
+MAX_PIXELS = 2**27  # a JPEG that states more is opened by PIL, which refuses it
 END_OF_JPEG = b"\xff\xd9"
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segment that holds the size
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}  # markers that stand alone
-BLOCK = 4096  # bytes that are hashed at the beginning, in the middle and at the end of a frame
-MOST_HASHED = 50_000  # frames of a set: 1.5 s
+BLOCK = 4096  # bytes hashed at the beginning, in the middle and at the end of a file
+MOST_HASHED = 50_000  # frames of a set, which takes 1.5 s
 buffers = threading.local()
 
 
@@ -55,28 +55,28 @@ def list_frames(folder: Path) -> tuple[str, ...]:
 
 def numeric_key(name: str) -> list:
     """Return a sort key that compares numbers by value, and names that differ only in leading zeros by their text."""
-    parts = re.split(r"([0-9]+)", name)  # text and number by turns
+    parts = re.split(r"([0-9]+)", name)  # text and number alternate
     return [[(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], name]
 
 
 def decode_frame(path: Path, shrink: int = 1) -> tuple[np.ndarray, int]:
-    """Return a frame as (H, W, 3) uint8 RGB, and by how much it was shrunk.
+    """Return a frame as (H, W, 3) uint8 RGB, and the factor by which it was shrunk.
 
-    ``shrink`` is 1, 2, 4 or 8: a JPEG is decoded at that part of its size; other files are never shrunk. At 1 every bit
-    is PIL's. The pixels are valid until the next call in this thread, which writes over them.
+    ``shrink`` is 1, 2, 4 or 8: a JPEG is decoded at 1 / ``shrink`` of its size; other files are never shrunk. With 1
+    every bit is as PIL decodes it. The next call in this thread overwrites the pixels.
     """
     size = jpeg_size(path)
     if size is not None:
         flags = DECODE_FLAGS[shrink] | cv2.IMREAD_IGNORE_ORIENTATION
-        # Bytes, because OpenCV's bindings crash on a name that is not UTF-8 as text.
+        # The name is passed as bytes, because OpenCV's bindings crash on text that is not UTF-8.
         pixels = cv2.imread(os.fsencode(path), _buffer(-(-size[1] // shrink), -(-size[0] // shrink)), flags)
         if pixels is not None and pixels.ndim == 3:
             return (pixels if shrink == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)), shrink
-    return np.asarray(read_frame(path)), 1  # which also says what is wrong with a file
+    return np.asarray(read_frame(path)), 1  # this also raises the error for a damaged file
 
 
 def _buffer(height: int, width: int) -> np.ndarray:
-    """Return the same memory for frame after frame: fresh pages would cost as much as decoding into them."""
+    """Return memory that is reused for every frame: new pages would cost as much as decoding into them."""
     count = math.prod((height, width, 3))
     if getattr(buffers, "pixels", None) is None or buffers.pixels.size < count:
         buffers.pixels = np.empty(count, dtype=np.uint8)
@@ -84,14 +84,14 @@ def _buffer(height: int, width: int) -> np.ndarray:
 
 
 def jpeg_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a complete JPEG of 8-bit grey or colour, and None for any other file."""
+    """Return width and height of a complete JPEG in 8-bit grey or colour, None for any other file."""
     try:
         with open_regular(path) as file:
             data = file.read()
     except OSError as error:
         raise BadFrame.of(path, error) from None
     if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(END_OF_JPEG):
-        return None  # OpenCV would print a complaint about a file that is cut off
+        return None  # truncated; OpenCV would print a warning
     at = 2
     while at + 9 < len(data):
         if data[at] != 0xFF:
@@ -109,16 +109,16 @@ def jpeg_size(path: Path) -> tuple[int, int] | None:
 
 
 def read_frame(path: Path) -> Image.Image:
-    """Return a decoded frame as RGB, whatever its file holds (grey, palette, alpha)."""
+    """Return a decoded frame as RGB, from grey, palette or alpha images too."""
     with open_frame(path) as image:
         return to_rgb(image)
 
 
 @contextmanager
 def open_frame(path: Path) -> Iterator[Image.Image]:
-    """Open a file without decoding it; what cannot be read of it, also later in the block, is a ``BadFrame``."""
+    """Open a file without decoding it. An error in reading it, also later in the block, becomes a ``BadFrame``."""
     try:
-        # as a file without a name: else Pillow maps a plain TIFF into memory, which scrambles one that lies on its side
+        # Open without the name: otherwise Pillow memory-maps a plain TIFF and scrambles it if it is rotated.
         with open_regular(path) as file, Image.open(file) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -126,21 +126,21 @@ def open_frame(path: Path) -> Iterator[Image.Image]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image as RGB; of 16-bit grey the upper byte counts, where PIL would clip at 255."""
+    """Return the image as RGB. For 16-bit grey the upper byte is used, whereas PIL would clip at 255."""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
     return image.convert("RGB")
 
 
 def find_unreadable(paths: list[Path]) -> list[Path]:
-    """Return the files that are empty, missing, or do not begin like an image; only 8 bytes of each are read."""
+    """Return the files that are empty, missing, or do not start like an image; only 8 bytes of each are read."""
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(begins_like_an_image, paths, chunksize=256)
         return [path for path, is_image in zip(paths, results, strict=True) if not is_image]
 
 
 def begins_like_an_image(path: Path) -> bool:
-    """Say whether the first bytes of a file are those of an image format."""
+    """Return whether the first bytes of a file are those of an image format."""
     try:
         with open_regular(path, buffering=0) as file:
             return file.read(8).startswith(SIGNATURES)
@@ -149,22 +149,22 @@ def begins_like_an_image(path: Path) -> bool:
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a frame as its header states them; nothing is decoded."""
+    """Return width and height from the header of a frame; nothing is decoded."""
     with open_frame(path) as image:
         return image.size
 
 
-def hash_files(paths: Sequence[Path], whole: bool = False, most: int = MOST_HASHED) -> str:
-    """Return a hash of the contents of files, whatever their times; a missing file counts as an empty one.
+def hash_files(paths: Sequence[Path], all_bytes: bool = False, most: int = MOST_HASHED) -> str:
+    """Return a hash of the contents of files; their times do not matter, and a missing file counts as an empty one.
 
-    Unless ``whole`` it is a hash of samples: the size and three blocks of a file, and of more than ``most`` files an
-    even spread.
+    Without ``all_bytes`` only samples are hashed: the size and three blocks of a file, and at most about ``most``
+    evenly spread files.
     """
     total = hashlib.blake2b(digest_size=16)
-    for path in paths if whole else paths[:: -(-len(paths) // most) or 1]:
+    for path in paths if all_bytes else paths[:: -(-len(paths) // most) or 1]:
         try:
             with open_regular(path, buffering=0) as file:
-                content = file.read() if whole else _sample(file)
+                content = file.read() if all_bytes else _sample(file)
         except OSError:
             content = b""
         total.update(hashlib.blake2b(content, digest_size=16).digest())

@@ -1,4 +1,4 @@
-"""Lists of clips, line by line, in every layout: what a line states, before anything is looked for on disk."""
+"""Parse the lines of clip lists in every layout. The disk is not searched for clips here."""
 
 import csv
 import re
@@ -18,18 +18,18 @@ LINE_ENDS = r"\r\n|\r|\n"
 
 @dataclass(frozen=True)
 class Line:
-    """One clip as a list has it."""
+    """One line of a list."""
 
     where: str  # file and line
     path: str
-    labels: tuple[int, ...]  # 0-based, rising; more than one: a combination of base classes
+    labels: tuple[int, ...]  # 0-based, ascending; several: a combination of base classes
     frames: int | None = None
     caption: str | None = None
-    text: str = ""  # the line itself; none where a folder stands in place of a list
+    text: str = ""  # the line itself; empty if a folder replaces the list
 
 
 class BadLabel(UserError):
-    """A line whose label is none of the set's, or not that of its folder."""
+    """A line whose label is not a class of the set, or not that of its folder."""
 
 
 def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
@@ -57,7 +57,7 @@ def header_of(path: Path, classes: Classes) -> str | None:
 
 
 def _read_text(path: Path, classes: Classes) -> str:
-    """Return the text of a UTF-8 file; lists with Chinese captions may be GBK, which its superset GB 18030 reads."""
+    """Return the text of a UTF-8 file; lists with Chinese captions may be GBK, which is decoded as GB 18030."""
     try:
         content = read_bytes(path)
     except UserError as error:
@@ -75,7 +75,7 @@ def _read_text(path: Path, classes: Classes) -> str:
 
 
 def _path_frames_label(row: str, where: str, classes: Classes) -> Line:
-    """Parse ``path frames label``, or ``path frames level level ...`` where one of the levels is the label."""
+    """Parse ``path frames label``, or ``path frames level level ...``, in which one of the levels is the label."""
     columns = classes.format.level_columns
     if columns:
         fields = row.strip().rsplit(maxsplit=1 + len(columns))
@@ -87,7 +87,7 @@ def _path_frames_label(row: str, where: str, classes: Classes) -> Line:
                 for column, field in zip(columns, fields[2:], strict=True)
             ]
             return Line(where, fields[0], (levels[columns.index(classes.format.level_used)],), int(fields[1]))
-    fields = row.strip().rsplit(maxsplit=2)  # from the right: paths may hold blanks
+    fields = row.strip().rsplit(maxsplit=2)  # from the right, since paths may contain blanks
     if len(fields) < 3:
         raise UserError(f"{where}: expected `path frames label`, got {quote(row.strip())}")
     return _numbered_line(*fields, where, classes)
@@ -106,7 +106,7 @@ def _numbered_line(path: str, frames: str, label: str, where: str, classes: Clas
 
 
 def _is_csv(path: Path, first: str, classes: Classes) -> bool:
-    """Return whether a list is a CSV: by its name, or by the column that its first line begins with."""
+    """Return whether a list is a CSV, by its suffix or by the first column name."""
     cells = _cells(first)
     return cells[0] == classes.format.csv_clip_column or (path.suffix.lower() == ".csv" and len(cells) > 1)
 
@@ -114,12 +114,12 @@ def _is_csv(path: Path, first: str, classes: Classes) -> bool:
 def _cells(row: str) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([row.strip()], skipinitialspace=True), [""])]
-    except csv.Error:  # a cell without end
+    except csv.Error:  # a quoted cell that does not end
         return [row]
 
 
 def _csv_parser(where: str, header: str, classes: Classes) -> Callable[[str, str, Classes], Line]:
-    """Return what parses the lines below the header of a CSV."""
+    """Return a function that parses the lines below the header of a CSV."""
     columns, form = _cells(header), classes.format
     for column, flag in ((form.csv_clip_column, "--clip-column"), (form.csv_label_column, "--label-column")):
         if columns.count(column) != 1:
@@ -136,7 +136,7 @@ def _csv_parser(where: str, header: str, classes: Classes) -> Callable[[str, str
 
 
 def _csv_row(row: str, where: str, classes: Classes, count: int, clip_at: int, label_at: int) -> Line:
-    """Parse a line of a CSV: a label is the name of a class, or a number where the set says from what they count."""
+    """Parse a line of a CSV. A label is the name of a class, or a number if the set states the first one."""
     cells, form = _cells(row), classes.format
     if len(cells) != count or not cells[clip_at]:
         raise UserError(
@@ -149,8 +149,8 @@ def _csv_row(row: str, where: str, classes: Classes, count: int, clip_at: int, l
         labels = (_label(cells[label_at], form.csv_label_base, where, classes),)
     elif cells[label_at].lstrip("+-").isdecimal() and cells[label_at] not in classes.words:
         raise UserError(
-            f"{where}: the label {quote(cells[label_at])} is a number, and {classes.source} does not say from what the "
-            f'labels of a CSV count; state "csv_label_base" there'
+            f"{where}: the label {quote(cells[label_at])} is a number, and {classes.source} does not state the first "
+            f'number; add "csv_label_base" there'
         )
     else:
         labels = labels_named(cells[label_at], where, classes)
@@ -165,7 +165,7 @@ def _video_and_class(row: str, where: str, classes: Classes) -> Line:
         return _numbered_line(*columns, where, classes)
     if len(columns) not in ((2, 4) if has_tabs else (2,)) or not columns[0]:
         raise UserError(
-            f"{where}: expected `video class`, these and two captions with tabs between, or `path frames label`; "
+            f"{where}: expected `video class`, the same with two captions separated by tabs, or `path frames label`; "
             f"got {len(columns) if has_tabs else len(row.split())} columns"
         )
     caption = columns[3] if len(columns) == 4 else None
@@ -173,9 +173,9 @@ def _video_and_class(row: str, where: str, classes: Classes) -> Line:
 
 
 def _image_and_label(row: str, where: str, classes: Classes) -> Line:
-    """Parse ``image label`` or ``image number label``, which may count from different numbers.
+    """Parse ``image label`` or ``image number label``, whose first labels may differ.
 
-    What the number in the middle means is not documented; an image is one frame.
+    The meaning of the number in the middle is not documented. An image is one frame.
     """
     for columns, base in ((2, classes.format.two_column_label_base), (3, classes.label_base)):
         fields = row.strip().rsplit(maxsplit=columns - 1)
@@ -183,15 +183,15 @@ def _image_and_label(row: str, where: str, classes: Classes) -> Line:
             continue
         if base is None:
             raise UserError(
-                f"{where}: two columns, but {classes.source} does not say from what their labels count; "
-                f'state "two_column_label_base"'
+                f"{where}: two columns, but {classes.source} does not state their first label; "
+                f'add "two_column_label_base" there'
             )
         return Line(where, fields[0], (_label(fields[-1], base, where, classes),))
     raise UserError(f"{where}: expected `image number label` or `image label`, got {quote(row.strip())}")
 
 
 def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
-    """Return the base classes of a word such as ``anger_disgust``, in whatever order and case."""
+    """Return the base classes of a word such as ``anger_disgust``, in any order and case."""
     parts = [word] if word.lower() in classes.words else word.split("_")
     for part in parts:
         if part.lower() not in classes.words:
@@ -205,15 +205,14 @@ def labels_named(word: str, where: str, classes: Classes) -> tuple[int, ...]:
 
 
 def _check_class_folder(line: Line, classes: Classes) -> None:
-    """Raise an error where the folder above a clip names another class: then the list counts from another number."""
+    """Raise a UserError if the parent folder of a clip is another class, because the first label must then be wrong."""
     parts = line.path.replace("\\", "/").rstrip("/").split("/")
     folder = parts[-2] if len(parts) > 1 else ""
     (folder_label,) = labels_named(folder, f"{line.where}, the folder above the clip", classes)
     if (folder_label,) != line.labels:
         names = ", ".join(classes.base_names[label] for label in line.labels)
         raise BadLabel(
-            f"{line.where}: the label means {names}, but the clip lies in {folder}/; "
-            f"do the labels count from another number?"
+            f"{line.where}: the label means {names}, but the clip is in {folder}/; check the first label of the list"
         )
 
 
@@ -227,7 +226,7 @@ def _label(text: str, base: int, where: str, classes: Classes, column: str | Non
 
 
 def _from_base(number: int, base: int, where: str, classes: Classes) -> int:
-    """Return a number of a list, which counts from ``base``, as a label that counts from 0."""
+    """Return a label that counts from 0, given a number of a list that counts from ``base``."""
     names = classes.base_names
     if not base <= number < base + len(names):
         raise BadLabel(

@@ -1,4 +1,4 @@
-"""From datasets to batches: what a batch holds, how items become one, and the DataLoader."""
+"""Batches: their content, how items are collated, and the DataLoader."""
 
 import os
 import shutil
@@ -21,26 +21,26 @@ from utils.errors import UserError
 class Batch(TypedDict, total=False):
     """B clips of T frames, or B windows of T frames of long videos. An item of a dataset is the same without B.
 
-    With ``--augment device`` a batch carries what was drawn for each clip and stream (face, context) instead of
-    augmented pixels; ``DRAWS`` names these entries.
+    With ``--augment device`` the pixels are not augmented, and a batch holds the sampled augmentation of each clip and
+    stream (face, context); ``AUGMENTATION_KEYS`` names these entries.
     """
 
     id: list[str]  # B names of clips or videos
     label: Tensor  # (B,) int64 from 0
-    face: Tensor  # (B, T, 3, S, S) uint8; float on the device that computes
+    face: Tensor  # (B, T, 3, S, S) uint8; float on the computing device
     context: Tensor  # as face
     face_features: Tensor  # (B, T, D) float32, in place of pixels
     context_features: Tensor
-    replaced_frames: int  # unreadable frames of all clips that their neighbours stand in for
+    replaced_frames: int  # unreadable frames of all clips, replaced by neighbours
 
     angle: Tensor  # (B, 2) float64, degrees
     flip: Tensor  # (B, 2) bool
-    part: Tensor  # (B, 2, 4) float64, shares of width and height; only where random crops are on
-    brightness: Tensor  # (B, 2) float32; only where it is on
+    part: Tensor  # (B, 2, 4) float64, shares of width and height; only with random crops
+    brightness: Tensor  # (B, 2) float32; only with --brightness
     face_sizes: Tensor  # (B, T, 2) int64, width and height of the face crops before they became squares
 
     features: Tensor  # (B, T, D) float32 of a window
-    missing: Tensor  # (B, T) bool, True where a frame has no file and carries another frame's features
+    missing: Tensor  # (B, T) bool, True where a frame has no file and the features of another frame
     padding: Tensor  # (B, T) bool, True where there is no frame
     va: Tensor  # (B, T, 2) float32, NaN where not labelled
     expr: Tensor  # (B, T) int64, -1 where not labelled
@@ -48,7 +48,7 @@ class Batch(TypedDict, total=False):
     start: Tensor  # (B,) int64, the first frame of each window
 
 
-DRAWS = ("angle", "flip", "part", "brightness", "face_sizes")
+AUGMENTATION_KEYS = ("angle", "flip", "part", "brightness", "face_sizes")
 
 
 def collate(items: list[Batch]) -> Batch:
@@ -66,17 +66,17 @@ def collate(items: list[Batch]) -> Batch:
 
 
 class Loader(DataLoader):
-    """A DataLoader with a random stream of its own, and errors of one line."""
+    """A DataLoader with its own random stream and one-line errors."""
 
     def __init__(self, dataset: Dataset, *, batch_size: int | None, collate_fn: Any = None, **settings: Any) -> None:
-        # here, not in the workers: a forked process that inherits OpenCV's threads waits for them without end
+        # here, not in the workers: a forked process that inherits OpenCV's threads would wait for them forever
         cv2.setNumThreads(1)
         collate_fn = collate_fn or (default_convert if batch_size is None else default_collate)
         super().__init__(
             dataset,
             batch_size=batch_size,
             collate_fn=partial(collate_into_shared_memory, collate_fn),
-            # each pass draws a seed for its workers: from torch's global stream it would shift the dropout of the run
+            # each pass samples a seed for its workers; with torch's global stream that would change the dropout
             generator=torch.Generator(),
             worker_init_fn=start_worker,
             **settings,
@@ -89,7 +89,7 @@ class Loader(DataLoader):
             if lacks_shared_memory(str(error)):
                 raise UserError(shared_memory_is_full(self.num_workers)) from None
             raise
-        except BadFrame as error:  # a worker's error arrives wrapped in its traceback
+        except BadFrame as error:  # an error of a worker contains its traceback
             raise BadFrame(str(error).rpartition("BadFrame: ")[2].strip()) from None
 
 
@@ -109,9 +109,9 @@ def build_loader(
 
 
 def start_worker(worker: int) -> None:
-    """Prepare a decoding process: one thread, since workers share the cores with the model, and no answer to Ctrl-C.
+    """Prepare a decoding process: one thread, since workers share the cores with the model, and signals are ignored.
 
-    Ctrl-C and SIGTERM are for the main process: a worker that dies of them would break the step that is being finished.
+    Only the main process reacts to Ctrl-C and SIGTERM. If a worker died, the current step could not be finished.
     """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -119,10 +119,10 @@ def start_worker(worker: int) -> None:
 
 
 def collate_into_shared_memory(collate_fn: Callable[[Any], Any], items: Any) -> Any:
-    """Return a batch whose tensors lie, in a worker, in the memory that it shares with the main process.
+    """Return a batch whose tensors, in a worker, are in memory shared with the main process.
 
-    They go there anyway, but then by a thread of the worker, whose error is printed and lost: where that memory is too
-    small, the main process would wait for the batch without end.
+    torch moves them there anyway, but in a thread of the worker whose errors are only printed. If the shared memory is
+    too small, the main process would then wait for the batch forever.
     """
     batch = collate_fn(items)
     if get_worker_info() is not None:
@@ -140,7 +140,7 @@ def _tensors_in(batch: Any) -> Iterator[Tensor]:
 
 
 def lacks_shared_memory(message: str) -> bool:
-    """Say whether torch reports, in one of its ways, that a worker could not hand its batch over."""
+    """Return whether an error message of torch means that shared memory was too small for a batch."""
     signs = ("Bus error", "shared memory", "unable to write to file </torch_", "unable to mmap")
     return any(sign in message for sign in signs)
 

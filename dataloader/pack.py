@@ -1,11 +1,11 @@
-"""Writes the crops of every frame of a set once, into a few large files that training reads by memory map.
+"""Write the crops of every frame of a set into a few large files that training reads by memory map.
 
     python -m dataloader.pack --out data/pack --root-dir data/raer-sim --train-annotation annotation/train.txt \
         --test-annotation annotation/test.txt --bounding-box-face annotation/face.json \
         --bounding-box-body annotation/body.json
 
-Then add ``--pack data/pack`` to the flags of main.py. Interrupted at whatever moment, the same command goes on: crops
-are appended first, then a line of ``journal.jsonl`` says that the clip is whole, and ``index.json`` is written last.
+Then add ``--pack data/pack`` to the flags of main.py. After an interruption the same command continues: crops are
+appended first, then a line of ``journal.jsonl`` states that the clip is complete, and ``index.json`` is written last.
 """
 
 import base64
@@ -57,8 +57,8 @@ from utils.runlog import progress_bar
 from utils.text import plural
 
 LOCK = "journal.lock"
-FILE_BYTES = 2**30  # a clip begins a new file when the one before has this much
-SAMPLES = 8  # clips of which a frame is encoded to estimate the size of JPEGs
+FILE_BYTES = 2**30  # the next clip begins a new file once a file has this size
+SAMPLES = 8  # clips of which one frame is encoded to estimate the size of JPEGs
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PackOptions(SetOptions):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the bytes of a pack depend on, beside clips and boxes."""
+        """The options that the bytes of a pack depend on, besides clips and boxes."""
         return {
             "format": self.format,
             "quality": self.quality if self.format == "jpeg" else None,
@@ -88,7 +88,7 @@ class PackOptions(SetOptions):
 
 
 def pack(options: PackOptions) -> None:
-    """Write the whole pack, or the rest of one."""
+    """Write a pack, or the rest of an unfinished one."""
     started = time.time()
     if options.out is None:
         raise UserError("--out DIR is missing: where to write the pack")
@@ -115,7 +115,7 @@ def pack(options: PackOptions) -> None:
         num_done = writer.resume(by_key)
         remaining = clips[num_done:]
         if num_done:
-            print(f"going on: {num_done} of {plural(len(clips), 'clip')} packed")
+            print(f"continuing: {num_done} of {plural(len(clips), 'clip')} packed")
         size = estimate_size(remaining, views, options)
         free = shutil.disk_usage(folder).free
         if size > free:
@@ -178,7 +178,7 @@ class ClipCrops(Dataset):
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], torch.Tensor]:
         clip = self.clips[index]
-        before = stamps(clip)  # taken before the frames are read, so that a file that changes meanwhile shows
+        before = stamps(clip)  # before the frames are read, so that a later change of a file is noticed
         squares = self.source.squares(clip, np.arange(len(clip.frames)), {stream: [PLAIN] for stream in STREAMS})
         pixels = np.concatenate([squares.pixels[stream][0].numpy() for stream in STREAMS])  # (2 N, 3, S, S)
         entry = {
@@ -186,7 +186,7 @@ class ClipCrops(Dataset):
             "label": clip.label,
             "frames": list(clip.frames),
             "stamps": before,
-            "content": hash_files(clip.paths, whole=True),
+            "content": hash_files(clip.paths, all_bytes=True),
             "boxes": dict(zip(STREAMS, map(digest, boxes_of(clip, self.views)), strict=True)),
             "face_sizes": squares.face_sizes.tolist(),
             "replaced": squares.replaced,
@@ -199,12 +199,12 @@ class ClipCrops(Dataset):
 
 
 def checksums(crops: Iterable[np.ndarray]) -> str:
-    """Return the checksum of every crop, four bytes each, in base64: one text is read faster than many numbers."""
+    """Return the checksums of all crops, four bytes each, as one base64 text: it is read faster than numbers."""
     return base64.b64encode(np.array([crop_checksum(crop) for crop in crops], dtype="<u4").tobytes()).decode()
 
 
 def encode(square: np.ndarray, quality: int) -> np.ndarray:
-    """Return (3, S, S) as a JPEG with its colours at full resolution: crops are small, and faces are red."""
+    """Return (3, S, S) as a JPEG with colours at full resolution, because crops are small and faces are red."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", np.ascontiguousarray(square[::-1].transpose(1, 2, 0)), settings)[1].ravel()
@@ -236,22 +236,22 @@ def write_crops(writer: "PackWriter", dataset: ClipCrops, workers: int | None) -
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise UserError("a decoding process died (out of memory?): lower --workers; the same command goes on") from None
+        raise UserError("a decoding process died (out of memory?): lower --workers and run the command again") from None
 
 
 def require_finished(folder: Path, header: dict[str, Any], clips: dict[str, Clip]) -> None:
-    """Raise unless the finished pack in ``folder`` is the one that is asked for, of frames that did not change."""
+    """Raise a UserError unless the finished pack in ``folder`` has these options and its frames are unchanged."""
     content = read_index(folder)[0]
     _require_same(folder, content | {"clips": content.get("packed")}, header, "holds a pack")
     for entry in content["clips"]:
         if change := changed_frame(clips[entry["key"]], entry):
             raise UserError(f"--out {folder}: holds a pack, but {change}; remove it to pack again")
-    for name in (JOURNAL, LOCK):  # a kill may have come between index and journal
+    for name in (JOURNAL, LOCK):  # left if the process was killed after the index was written
         (folder / name).unlink(missing_ok=True)
 
 
 def _require_same(folder: Path, begun: dict[str, Any], header: dict[str, Any], subject: str) -> None:
-    """Raise with one line on what differs between the pack that is there and the one that is asked for."""
+    """Raise a UserError with the first difference between the existing pack and the requested one."""
     if begun.get("format") != FORMAT:
         raise UserError(f"--out {folder}: {subject} of another format; name another folder or remove it")
     differences = [
@@ -266,10 +266,10 @@ def _require_same(folder: Path, begun: dict[str, Any], header: dict[str, Any], s
 
 
 class PackWriter:
-    """A pack while it is written.
+    """Writes a pack.
 
-    A clip counts from the moment its line of the journal is on the disk, which is after its crops are. Whatever a kill
-    leaves behind the last such line is cut off by ``resume``.
+    A clip is complete when its line of the journal is on the disk, which is written after its crops. ``resume`` cuts
+    off everything behind the last complete clip, such as the rest of a killed process.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
@@ -278,7 +278,7 @@ class PackWriter:
         self.sizes: dict[str, int] = {}  # bytes of each file of crops
 
     def resume(self, clips: dict[str, Clip]) -> int:
-        """Return how many clips are packed already, soundly; everything behind them is cut off."""
+        """Return the number of complete, undamaged clips; everything behind them is cut off."""
         lines, end = _sound_lines(self.folder / JOURNAL), 0
         if lines:
             begun, end = lines[0]
@@ -303,7 +303,7 @@ class PackWriter:
         return len(self.entries)
 
     def append(self, entry: dict[str, Any], payload: np.ndarray) -> None:
-        """Write a clip: its crops first, then its line."""
+        """Write the crops of a clip, then its line of the journal."""
         name = next(reversed(self.sizes), None)
         if name is None or self.sizes[name] >= FILE_BYTES:
             name = f"crops-{len(self.sizes):03d}.bin"
@@ -313,7 +313,7 @@ class PackWriter:
         self._count(entry)
 
     def finish(self) -> None:
-        """Let the index take the journal's place."""
+        """Write the index and remove the journal."""
         files = [{"name": name, "bytes": size} for name, size in self.sizes.items()]
         content = {"format": FORMAT, **self.header, "files": files, "packed": self.header["clips"]}
         write_text(self.folder / INDEX, seal(content | {"clips": self.entries}))
@@ -343,7 +343,7 @@ class JournalHead(TypedDict):
 
 
 def _sound_lines(journal: Path) -> list[tuple[dict[str, Any], int]]:
-    """Return every whole line of a journal and where it ends, up to the first broken one."""
+    """Return the complete lines of a journal with their end positions, up to the first damaged one."""
     lines, end = [], 0
     for line in journal.read_bytes().splitlines(keepends=True):
         end += len(line)
@@ -367,7 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
             pack(options)
         return 0
 
-    return run_command(run, "stopped by Ctrl-C; the same command goes on")
+    return run_command(run, "stopped by Ctrl-C; the same command continues")
 
 
 if __name__ == "__main__":

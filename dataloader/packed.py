@@ -1,9 +1,9 @@
 """Packs: crops of every frame, written once by ``python -m dataloader.pack`` and read by memory map.
 
-A pack is a folder of large files and ``index.json``, which is written last: without it nothing is read. The index says
-what the crops were made from, so that a pack that no longer fits lists, boxes, frames or options is refused. It has a
-checksum of every crop, which is compared when a process first reads the crop, and a hash of itself. Older packs have
-neither and are read without.
+A pack is a folder of large files and ``index.json``, which is written last; without it the pack is not read. The index
+states what the crops were made from, so that a pack that no longer fits the lists, boxes, frames or options is refused.
+It holds a checksum of every crop, which is compared when a process first reads the crop, and a hash of itself. Older
+packs have neither and are read without these checks.
 """
 
 import base64
@@ -23,19 +23,19 @@ from torch import Tensor
 from dataloader.annotation import Clip
 from dataloader.clips import Squares, Views, boxes_of, streams_of
 from dataloader.frames import BadFrame, hash_files, list_frames
-from dataloader.transforms import PLAIN, WHOLE, Augmentation, as_tensors, augment_squares
+from dataloader.transforms import FULL_AREA, PLAIN, Augmentation, as_tensors, augment_squares
 from utils.errors import UserError, quote
 from utils.json_files import Range, check_type, parse_json, read_bytes
 
 FORMAT = 1
 INDEX, JOURNAL = "index.json", "journal.jsonl"
-STREAMS = ("face", "context")  # the order in which a clip's crops lie in a file
-SMALL = 2**14  # bytes, most JPEGs of crops: below it a plain CRC is faster
-SEAL = '{"digest": "'  # how a sealed index begins; the hash of all bytes behind it follows
+STREAMS = ("face", "context")  # order of the crops of a clip in a file
+SMALL = 2**14  # bytes; a plain CRC is faster for smaller crops, such as most JPEGs
+SEAL = '{"digest": "'  # start of an index with a hash, which is of all bytes behind it
 
 
 class PackSettings(TypedDict):
-    """What the bytes of a pack depend on, beside clips and boxes."""
+    """The options that the bytes of a pack depend on, besides clips and boxes."""
 
     format: Literal["raw", "jpeg"]
     image_size: Annotated[int, Range(1, 10_000)]
@@ -48,7 +48,7 @@ class PackFile(TypedDict):
 
 
 class PackedClip(TypedDict):
-    """Where the crops of a clip lie, and what they were made of."""
+    """Position of the crops of a clip, and what they were made from."""
 
     key: str
     label: int
@@ -74,7 +74,7 @@ class PackIndex(TypedDict):
 
 
 class Pack:
-    """Squares from a pack; the same in every process, which maps the files for itself."""
+    """Squares from a pack. Every process maps the files itself."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -82,7 +82,7 @@ class Pack:
         self.settings = content["settings"]
         self.clips = {entry["key"]: entry for entry in content["clips"]}
         self.maps: dict[str, np.ndarray] = {}
-        self.unchecked: dict[str, np.ndarray] = {}  # clip key → (2 N,) bool: crops not read yet
+        self.unchecked: dict[str, np.ndarray] = {}  # clip key → (2 N,) bool, True for crops that were not read yet
         for file in content["files"]:
             path, size = self.folder / file["name"], file["bytes"]
             actual = path.stat().st_size if path.is_file() else None
@@ -90,14 +90,14 @@ class Pack:
                 raise UserError(f"--pack {path}: {actual or 'no'} bytes, expected {size}; make or copy the pack again")
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"maps": {}, "unchecked": {}}  # a map that is sent to another process would be copied whole
+        return vars(self) | {"maps": {}, "unchecked": {}}  # pickling a map would copy the whole file
 
     @property
     def frames(self) -> dict[str, tuple[str, ...]]:
         return {key: tuple(entry["frames"]) for key, entry in self.clips.items()}
 
     def check(self, clips: list[Clip], views: Views) -> int:
-        """Return how many clips have no frames here to compare; raise on the first thing that changed since."""
+        """Return how many clips have no frames here to compare with; raise a UserError at the first change."""
         options = {"image_size": views.size, "decode": views.decode}
         for name, value in options.items():
             if self.settings[name] != value:
@@ -108,10 +108,10 @@ class Pack:
     def _check_clip(self, clip: Clip, views: Views) -> bool:
         entry = self.clips.get(clip.key)
         if entry is None:
-            raise self.stale(f"holds no crops of {clip.key}, which the list names")
+            raise self.stale(f"holds no crops of {clip.key}, which is in the list")
         if entry["label"] != clip.label:
             raise self.stale(
-                f"the lists changed: {clip.key} has label {clip.label} counted from 0, had {entry['label']}"
+                f"the lists have changed: {clip.key} has label {clip.label} (from 0), before {entry['label']}"
             )
         boxes = dict(zip(STREAMS, boxes_of(clip, views), strict=True))
         for stream in streams_of(views):
@@ -119,7 +119,7 @@ class Pack:
                 flags = (
                     "--bounding-box-face, --missing-face" if stream == "face" else "--bounding-box-body, --crop-body"
                 )
-                raise self.stale(f"the {stream} boxes of {clip.key} are not those that it was made with ({flags})")
+                raise self.stale(f"the {stream} boxes of {clip.key} have changed ({flags})")
         if entry["replaced"] and views.on_bad_frame == "error":
             raise self.stale(f"{entry['replaced']} frames of {clip.key} could not be read; pass --on-bad-frame skip")
         if change := changed_frame(clip, entry):
@@ -130,7 +130,7 @@ class Pack:
         return UserError(f"--pack {self.folder}: {reason}; make the pack again, or leave out --pack")
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
-        """Return the same as ``FrameFiles.squares``, but augmented after the crops became squares."""
+        """Return the same as ``FrameFiles.squares``, but crops are augmented after they are resized to squares."""
         entry = self.clips[clip.key]
         sizes = torch.tensor(entry["face_sizes"])[torch.from_numpy(indexes)]
         pixels = {}
@@ -138,12 +138,12 @@ class Pack:
             squares = torch.from_numpy(self._read(entry, stream, indexes))
             shapes = sizes if stream == "face" else torch.ones_like(sizes)
             views = [_augmented(squares, shapes, augmentation) for augmentation in augmentations]
-            # Stacking copies, which costs as much as reading; the usual single view needs no copy.
+            # Stacking makes a copy, which takes as long as reading; a single view needs no copy.
             pixels[stream] = views[0][None] if len(views) == 1 else torch.stack(views)
         return Squares(pixels, sizes, entry["replaced"])
 
     def _read(self, entry: dict[str, Any], stream: str, indexes: np.ndarray) -> np.ndarray:
-        """Return (T, 3, S, S) of the frames ``indexes``."""
+        """Return the frames ``indexes`` as (T, 3, S, S)."""
         N, S = len(entry["frames"]), self.settings["image_size"]
         content, number = self._map(entry["file"]), STREAMS.index(stream)
         if self.settings["format"] == "raw":
@@ -164,7 +164,7 @@ class Pack:
         return squares
 
     def _check_crops(self, entry: dict[str, Any], crops: np.ndarray, contents: Iterable[np.ndarray]) -> None:
-        """Compare crops of a clip with their checksums, each once in this process."""
+        """Compare crops of a clip with their checksums, once per process."""
         if "checksums" not in entry:
             return
         unchecked = self.unchecked.get(entry["key"])
@@ -191,7 +191,7 @@ class Pack:
 
 
 def open_pack(folder: str) -> Pack:
-    """Return the pack in a folder; it is opened once as long as its index is the same."""
+    """Return the pack in a folder; it is opened again only if its index has changed."""
     try:
         modified = (Path(folder) / INDEX).stat().st_mtime_ns
     except OSError:
@@ -207,7 +207,7 @@ def _open_pack(folder: str, modified: int | None) -> Pack:
 def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
     if augmentation == PLAIN:
         return squares
-    draws = as_tensors([augmentation], augmentation.part != WHOLE, augmentation.brightness != 1)
+    draws = as_tensors([augmentation], augmentation.part != FULL_AREA, augmentation.brightness != 1)
     return augment_squares(squares[None], sizes[None], **draws)[0]
 
 
@@ -215,7 +215,7 @@ def read_index(folder: Path) -> tuple[PackIndex, str]:
     """Return the index of a pack, and a hash of it."""
     path = folder / INDEX
     if not path.exists() and (folder / JOURNAL).exists():
-        raise UserError(f"--pack {folder}: is not finished; the command that began it goes on with it")
+        raise UserError(f"--pack {folder}: is not finished; the command that began it continues it")
     try:
         data = read_bytes(path)
     except UserError as error:
@@ -224,7 +224,7 @@ def read_index(folder: Path) -> tuple[PackIndex, str]:
         content = parse_json(data, dict[str, Any], str(path))
         version = content.get("format", FORMAT)
         if version != FORMAT:
-            raise UserError(f"{path}: of format {quote(version)}, this version reads {FORMAT}")
+            raise UserError(f"{path}: has format {quote(version)}, this version reads {FORMAT}")
         is_sealed, sealed = data.startswith(SEAL.encode()), len(SEAL) + 64
         identity = hashlib.sha256(memoryview(data)[sealed:] if is_sealed else data).hexdigest()
         if is_sealed and identity.encode() != data[len(SEAL) : sealed]:
@@ -237,7 +237,7 @@ def read_index(folder: Path) -> tuple[PackIndex, str]:
 
 
 def seal(content: dict[str, Any]) -> str:
-    """Return an index as JSON that holds, first of all, a hash of what follows it."""
+    """Return an index as JSON that starts with a hash of the rest."""
     text = '", ' + json.dumps(content)[1:]
     return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}{text}"
 
@@ -245,8 +245,8 @@ def seal(content: dict[str, Any]) -> str:
 def crop_checksum(data: np.ndarray) -> int:
     """Return a number of 32 bits that changes with any byte of a crop.
 
-    Of a large crop it is the CRC-32 of 64 sums of its words of 8 bytes, and of the rest: six times as fast as a CRC of
-    it all.
+    For a large crop it is the CRC-32 of 64 sums of 8-byte words and of the remaining bytes, which is six times as fast
+    as a CRC of all bytes.
     """
     data = data.reshape(-1)
     if len(data) < SMALL:
@@ -257,7 +257,7 @@ def crop_checksum(data: np.ndarray) -> int:
 
 
 def require_whole(index: PackIndex, where: str) -> None:
-    """Raise an error where the entry of a clip contradicts itself, or names crops that no file has."""
+    """Raise a UserError if the entry of a clip contradicts itself, or names crops outside the files."""
     sizes, settings = {file["name"]: file["bytes"] for file in index["files"]}, index["settings"]
     if any(name in ("", ".", "..") or not {*name}.isdisjoint("/\\\0") for name in sizes):
         raise UserError(f"{where}: files: expected names of files in the folder of the pack")
@@ -272,7 +272,7 @@ def require_whole(index: PackIndex, where: str) -> None:
             and clip["offset"] + clip["bytes"] <= sizes.get(clip["file"], -1)
         )
         if not is_whole:
-            raise UserError(f"{where}: clips, {number}: its frames and crops do not belong together")
+            raise UserError(f"{where}: clips, {number}: its frames and crops do not match")
 
 
 def digest(value: Any) -> str:
@@ -281,7 +281,7 @@ def digest(value: Any) -> str:
 
 
 def stamps(clip: Clip) -> list[list[int]]:
-    """Return [size, time] of the file of every frame; [-1, -1] of a broken link, which is reported where it is read."""
+    """Return [size, time] of the file of every frame; [-1, -1] for a broken link, which is reported when it is read."""
     values = []
     for path in clip.paths:
         try:
@@ -293,21 +293,21 @@ def stamps(clip: Clip) -> list[list[int]]:
 
 
 def changed_frame(clip: Clip, entry: dict[str, Any]) -> str | None:
-    """Return what differs between a clip's frame files and those that were packed, None where nothing does.
+    """Return a text on the difference between a clip's frame files and those that were packed, None if there is none.
 
-    None also where the frames are not on this disk. A copied set has other times: then the bytes decide.
+    Also return None if the frames are not on this disk. If times differ, as in a copied set, the bytes are compared.
     """
     if not clip.folder.exists():
         return None
     names = clip.frames if clip.is_image or clip.is_video else list_frames(clip.folder)
     if list(names) != entry["frames"]:
         difference = min({*names} ^ {*entry["frames"]}, default="their order")
-        return f"the frames of {clip.key} are others than those packed ({difference})"
+        return f"the frames of {clip.key} are not those that were packed ({difference})"
     changed = [(n, new, old) for n, new, old in zip(names, stamps(clip), entry["stamps"], strict=True) if new != old]
     for name, new, old in changed:
         if new[0] != old[0]:
-            return f"{clip.folder / name} changed since ({new[0]} bytes, had {old[0]})"
-    if changed and hash_files(clip.paths, whole=True) != entry["content"]:
+            return f"{clip.folder / name} has changed since ({new[0]} bytes, before {old[0]})"
+    if changed and hash_files(clip.paths, all_bytes=True) != entry["content"]:
         name = changed[0][0]
-        return f"{clip.folder / name} or another frame of its clip changed since"
+        return f"{clip.folder / name} or another frame of its clip has changed since"
     return None

@@ -1,4 +1,4 @@
-"""Paths as lists and box files write them: found on disk, and compared whatever their prefix and slash; folds."""
+"""Find the paths of lists and box files on disk, compare them without prefixes, and count folds."""
 
 import glob
 import os
@@ -16,31 +16,31 @@ from utils.json_files import read_json
 ANCHORS = ("RAER", "DFEW_Frame_Face", "2_ClipsforFaceCrop", "AFEW_Face", "CAER-S", "CAER", "DAiSEE", "faces")
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".wmv")
 MEDIA = VIDEOS + SUFFIXES
-FOLD = "{fold}"  # what the number of a fold replaces in a path
-MAX_DEPTH = 64  # folders below the root in which a clip is looked for
+FOLD = "{fold}"  # in a path; replaced by the number of a fold
+MAX_DEPTH = 64  # depth below the root to which clips are searched
 FOLDS_FILE = "folds.json"  # beside folds that python -m dataloader.audit made
 
 
 def resolve_path(path: str, root: str | None) -> Path:
-    """Return the path inside ``--root-dir`` where it exists there, else as it is written."""
+    """Return the path inside ``--root-dir`` if it exists there, else the path itself."""
     plain = Path(path)
     inside = plain if root is None else Path(root) / plain  # an absolute path stays as it is
     return plain if os.path.exists(plain) and not os.path.exists(inside) else inside
 
 
 def clip_key(path: str, root: str | None) -> str:
-    """Return one name for a clip: its path without the root, and without what stands before the last of ``ANCHORS``.
+    """Return one name for all spellings of a clip's path: without the root and all before the last of ``ANCHORS``.
 
-    Leading folders that do not exist below the root are another machine's and left out; so is a file's suffix.
+    Leading folders that do not exist below the root are of another machine and are left out, and so is a suffix.
     """
     return clip_keys([path], root)[0]
 
 
 def clip_keys(paths: Iterable[str], root: str | None) -> list[str]:
-    """Return the ``clip_key`` of each path; which folders exist is looked up once for all paths of one folder."""
+    """Return the ``clip_key`` of each path; the disk is searched once for all paths of one folder."""
     bases = () if root is None else _spellings(str(root), os.getcwd())
     folders = ["", *(anchor for anchor in ANCHORS if root is not None and os.path.isdir(f"{root}/{anchor}"))]
-    places: dict[str, _Places] = {}
+    places: dict[str, _Prefixes] = {}
     keys = []
     for path in map(slashes, paths):
         if path.endswith(("/", "/.", "/..")):
@@ -48,16 +48,16 @@ def clip_keys(paths: Iterable[str], root: str | None) -> list[str]:
         name = path[path.rfind("/") + 1 :]
         above = path[: len(path) - len(name)]
         if above not in places:
-            places[above] = _places_of(path, name, root, bases, folders)
+            places[above] = _prefixes_of(path, name, root, bases, folders)
         keys.append(without_suffix(places[above].prefix_of(name) + name))
     return keys
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where the paths of one folder may lie. A prefix is what stands before the last name: empty, or with a slash."""
+class _Prefixes:
+    """Possible prefixes of the paths of one folder. A prefix is the path before the last name, with its slash."""
 
-    key: str  # prefix of the key as it is written
+    key: str  # prefix of the key as written
     as_written: list[str]  # prefixes on the disk
     endings: list[tuple[str, list[str]]]  # prefixes of shorter keys, each with those on the disk
 
@@ -67,11 +67,11 @@ class _Places:
         return next((key for key, disk in self.endings if any(_exists(prefix + name) for prefix in disk)), self.key)
 
 
-def _places_of(path: str, name: str, root: str | None, bases: tuple[str, ...], folders: list[str]) -> _Places:
-    """Return the places of the folder of ``path``, which ends with ``name``.
+def _prefixes_of(path: str, name: str, root: str | None, bases: tuple[str, ...], folders: list[str]) -> _Prefixes:
+    """Return the possible prefixes of ``path``, which ends with ``name``.
 
-    ``bases`` are the spellings of the root, ``folders`` those below it that clips lie in. A folder that does not exist
-    is left out, because nothing in it has to be looked for.
+    ``bases`` are the spellings of the root, ``folders`` the folders of clips below it. Folders that do not exist are
+    left out, because they cannot hold a clip.
     """
 
     def prefixes(paths: Iterable[str]) -> list[str]:
@@ -83,18 +83,18 @@ def _places_of(path: str, name: str, root: str | None, bases: tuple[str, ...], f
     key = _below_anchor("/" + inside)[1] or inside
     prefix = key[: len(key) - len(name)]
     if root is None:
-        return _Places(prefix, [], [])
+        return _Prefixes(prefix, [], [])
     endings = [(end[: len(end) - len(name)], prefixes(_below(root, folders, end))) for end in _endings(key)]
-    return _Places(prefix, prefixes(_candidates(path, root)), endings)
+    return _Prefixes(prefix, prefixes(_candidates(path, root)), endings)
 
 
 def find_clip_folder(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
-    """Return the folder of a clip: as written or by the name of its video, below one of ``folders`` of the root."""
+    """Return the folder of a clip, by its path or the name of its video, below one of ``folders`` of the root."""
     return _find(path, root, folders, lambda name: next(filter(os.path.isdir, _with_and_without(name)), None))
 
 
 def find_file(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Path | None:
-    """Return the file that a list names, sought in the same folders."""
+    """Return the file that a list names, searched for in the same folders as a clip."""
     return _find(path, root, folders, lambda name: name if os.path.isfile(name) else None)
 
 
@@ -117,7 +117,7 @@ def _find(path: str, root: str | None, folders: tuple[str, ...], look: Callable[
 
 
 def _candidates(path: str, root: str | None, folders: tuple[str, ...] = ("",)) -> Iterator[str]:
-    """Yield where a clip may lie, as written or below its anchor."""
+    """Yield possible paths of a clip, as written or below its anchor."""
     path = slashes(path)
     if root is not None and not os.path.isabs(path):
         yield from _below(root, folders, path)
@@ -132,7 +132,7 @@ def _below(root: str, folders: Iterable[str], path: str) -> list[str]:
 
 
 def _below_anchor(path: str) -> tuple[str, str]:
-    """Return the last folder that a set unpacks to, and the path inside it; two empty texts where there is none."""
+    """Return the last of ``ANCHORS`` in a path, and the path behind it; two empty texts if there is none."""
     parts = path.rstrip("/").split("/")
     last = max((index for index, part in enumerate(parts[:-1]) if part in ANCHORS), default=None)
     return ("", "") if last is None else (parts[last], "/".join(parts[last + 1 :]))
@@ -140,14 +140,14 @@ def _below_anchor(path: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=8)
 def _spellings(root: str, folder: str) -> tuple[str, ...]:
-    """Return the root as written, absolute, and without links, seen from the working folder."""
+    """Return a folder below the root as written, absolute, and with links resolved."""
     absolute = os.path.join(folder, root)
     bases = {slashes(base) for base in (root, os.path.normpath(absolute), os.path.realpath(absolute))}
     return tuple("/" + base.strip("/").removeprefix("./") + "/" for base in bases)
 
 
 def _endings(path: str) -> Iterator[str]:
-    """Yield the path, then without its first folder, without its first two, and so on; none of many folders."""
+    """Yield the path, then without its first folder, its first two, and so on; nothing for a very deep path."""
     parts = path.split("/")
     return ("/".join(parts[start:]) for start in range(max(0, len(parts) - MAX_DEPTH), len(parts)))
 
@@ -161,8 +161,8 @@ def _with_and_without(path: str) -> tuple[str, ...]:
 
 
 def count_folds(paths: Iterable[str], root: str | None, stated: int) -> int:
-    """Return how many folds the paths with ``{fold}`` have: as ``folds.json`` beside them says, else the highest on the
-    disk, but at least ``stated``, the number that the data set states."""
+    """Return the number of folds of paths with ``{fold}``: the number in ``folds.json`` beside them, else the highest
+    number on the disk, but at least ``stated``, the number of the data set."""
     paths = [path for path in paths if FOLD in path]
     for path in paths:
         file = resolve_path(os.path.join(os.path.dirname(path.partition(FOLD)[0]), FOLDS_FILE), root)

@@ -1,4 +1,4 @@
-"""Which frames of a clip are taken, ``T`` segments of ``duration`` frames out of ``N``, and the order of clips."""
+"""Select frames of a clip: ``T`` segments of ``duration`` frames out of ``N``; and the order of clips in an epoch."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def test_indexes(N: int, T: int, duration: int = 1) -> np.ndarray:
-    """Return the middle of each of T equal segments; a clip of at most T frames is taken whole, its last repeated."""
+    """Return the middle of each of T equal segments. A clip of up to T frames is used whole, with its last repeated."""
     if N <= T + duration - 1:
         return _whole_clip(N, T, duration)
     step = (N - duration + 1) / T
@@ -16,8 +16,8 @@ def test_indexes(N: int, T: int, duration: int = 1) -> np.ndarray:
 def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Generator) -> np.ndarray:
     """Return one random frame in each of T segments.
 
-    ``whole`` cuts the clip into real-valued segments and so reaches every frame. ``published`` cuts it into ``N // T``
-    whole frames: of a clip with 16 to 31 frames it always takes the first 16.
+    ``whole`` divides the clip into segments of real-valued length, so every frame can be selected. ``published`` uses
+    segments of ``N // T`` frames: in a clip with 16 to 31 frames it always selects the first 16.
     """
     num_starts = N - duration + 1
     if rule == "whole":
@@ -33,16 +33,16 @@ def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Gener
 
 
 def window_indexes(N: int, T: int, downsample: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Return T consecutive ones of every ``downsample``-th frame.
+    """Return T consecutive frames among every ``downsample``-th frame.
 
-    They begin at a random frame and wrap around at the end, or without ``rng`` are those in the middle. A shorter clip
-    is taken whole from its start, then back and forth.
+    With ``rng`` they start at a random frame and wrap around at the end; without it they are in the middle. A shorter
+    clip is used whole, then backwards and forwards until T frames are reached.
     """
     count = -(-N // downsample)
     start = max(count - T, 0) // 2 if rng is None else int(rng.integers(count))
     steps = np.arange(T)
     if count < T:
-        steps = steps % max(2 * (count - 1), 1)  # there and back, both ends once
+        steps = steps % max(2 * (count - 1), 1)  # forwards and backwards, both ends once
         steps = np.where(steps < count, steps, 2 * (count - 1) - steps)
     return ((start + steps) % count) * downsample
 
@@ -50,7 +50,7 @@ def window_indexes(N: int, T: int, downsample: int, rng: np.random.Generator | N
 def choose_frames(
     N: int, T: int, duration: int, rule: str, rng: np.random.Generator, training: bool, downsample: int = 1
 ) -> np.ndarray:
-    """Return the frames of one clip: by ``rule`` and chance in training, always the same in evaluation."""
+    """Return the frame indexes of one clip: sampled by ``rule`` in training, always the same in evaluation."""
     if rule == "window":
         return window_indexes(N, T, downsample, rng if training else None)
     return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration)
@@ -66,10 +66,10 @@ def _with_following(starts: np.ndarray, N: int, duration: int) -> np.ndarray:
 
 
 class ClipOrder:
-    """The order of one epoch, a pure function of (seed, epoch): yields ``(epoch, position, clip)``.
+    """The order of one epoch, a pure function of (seed, epoch). It yields ``(epoch, position, clip)``.
 
-    ``weights`` (one a clip) draw with replacement; without them every clip comes once, shuffled. ``share`` is (rank,
-    world, batch): this process takes every ``world``-th clip of each batch.
+    With ``weights``, one per clip, clips are sampled with replacement; without them every clip comes once, shuffled.
+    ``share`` is (rank, world, batch): this process gets every ``world``-th clip of each batch.
     """
 
     def __init__(
@@ -83,31 +83,31 @@ class ClipOrder:
         self.num_clips, self.seed, self.shuffle, self.share = num_clips, seed, shuffle, share
         self.probabilities = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
-        self.start = 0  # clips of the next pass that were trained on before an interruption
+        self.start = 0  # number of clips to skip in the next pass, trained on before an interruption
 
     def __len__(self) -> int:
         return len(self._positions())
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        epoch, start, order = self.epoch, self.start, self._order()  # bound now: later changes are for later passes
+        epoch, start, order = self.epoch, self.start, self._order()  # copied: changes are for later passes
         return ((epoch, position, int(order[position])) for position in self._positions() if position >= start)
 
     def _positions(self) -> list[int]:
         """Return the positions of an epoch that belong to this process.
 
-        A process that has none of the last, smaller batch takes the first clip of it along with its owner, so that all
-        processes make equally many steps.
+        A process without a clip in the last, smaller batch gets the first clip of it in addition to its owner, so that
+        all processes make the same number of steps.
         """
         positions = np.arange(self.num_clips)
         if self.share is None:
             return positions.tolist()
         rank, world, batch = self.share
         index = positions % batch
-        in_batch = self.num_clips - (positions - index)  # clips from the beginning of this batch on
+        in_batch = self.num_clips - (positions - index)  # number of clips from the start of this batch on
         return positions[(index % world == rank) | ((index == 0) & (in_batch <= rank))].tolist()
 
     def clips_of_batch(self, step: int, batch_size: int) -> list[int]:
-        """Return the clips of a step of this epoch, those of all processes."""
+        """Return the clips of all processes in a step of this epoch."""
         return self._order()[step * batch_size : (step + 1) * batch_size].tolist()
 
     def _order(self) -> np.ndarray:
@@ -118,6 +118,6 @@ class ClipOrder:
 
 
 def balancing_weights(labels: list[int], num_classes: int) -> np.ndarray:
-    """Return 1 / n_c for each clip, with which every class that occurs is drawn equally often."""
+    """Return 1 / n_c for each clip, weights with which every class that occurs is sampled equally often."""
     counts = np.bincount(labels, minlength=num_classes)
     return 1.0 / counts[labels]

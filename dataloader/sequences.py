@@ -1,4 +1,4 @@
-"""Long videos as tensors: their frames for an image encoder, windows of their features for a sequence model."""
+"""Long videos as tensors: frames for an image encoder, and windows of features for a sequence model."""
 
 import tokenize
 import zipfile
@@ -21,23 +21,23 @@ from utils.checksum import checksum
 from utils.errors import UserError
 from utils.json_files import read_json
 
-BROKEN_NPY = (  # what numpy raises of a damaged header
+BROKEN_NPY = (  # errors that numpy raises for a damaged header
     OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError, KeyError,
     AttributeError, tokenize.TokenError, zipfile.BadZipFile,
 )  # fmt: skip
-GRID = 3  # the family of random streams that moves the windows
+GRID = 3  # number of the random stream that shifts the windows
 
 
 class FeatureIndex(TypedDict):
-    """What is read of the ``index.json`` that ``--mode cache`` writes beside features."""
+    """The part of ``index.json`` that is read; ``--mode cache`` writes it beside features."""
 
-    checksums: dict[str, str]  # video → that of its file
+    checksums: dict[str, str]  # video → checksum of its file
 
 
 class VideoFrames(Dataset):
     """``dataset[i]``: the i-th frame that has a file, (3, S, S) uint8, and whether it could be read.
 
-    With ``skips_unreadable`` a frame that cannot be read is black instead of an error.
+    With ``skips_unreadable`` an unreadable frame is black; otherwise it is an error.
     """
 
     def __init__(self, video: Video, size: int, skips_unreadable: bool = False) -> None:
@@ -60,7 +60,7 @@ class VideoFrames(Dataset):
 
 
 def frame_square(frame: np.ndarray, size: int) -> np.ndarray:
-    """Return a frame that is cropped and aligned already as (size, size, 3), averaged over pixels where it shrinks."""
+    """Return a cropped and aligned frame resized to (size, size, 3); shrinking averages over pixels."""
     height, width = frame.shape[:2]
     if (height, width) == (size, size):
         return frame.copy()
@@ -70,10 +70,10 @@ def frame_square(frame: np.ndarray, size: int) -> np.ndarray:
 
 
 class FeatureSource:
-    """(L, D) features of every video from ``<folder>/<video>.npy``, folders side by side along D, by memory map.
+    """Features (L, D) of every video from ``<folder>/<video>.npy`` by memory map; folders are joined along D.
 
-    A frame without a file carries the features of the frame before it that has one, else of the next: to a model they
-    are real inputs, and ``missing`` marks them. Only where a video has no frame at all the features are zeros and
+    A frame without a file gets the features of the last frame before it that has one, or of the next. The model reads
+    them as normal input, and ``missing`` marks them. If a video has no frame at all, its features are zeros and
     ``padding`` is True.
     """
 
@@ -88,7 +88,7 @@ class FeatureSource:
                 width = _feature_width(path, video)
                 self.widths[index] = self.widths[index] or width
                 if width != self.widths[index]:
-                    raise UserError(f"{path}: {width} features a frame, the files before it have {self.widths[index]}")
+                    raise UserError(f"{path}: {width} features per frame, files before it have {self.widths[index]}")
 
     @property
     def width(self) -> int:
@@ -106,13 +106,13 @@ class FeatureSource:
 
 
 def stand_ins(present: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Return each of ``frames`` where it is ``present`` (rising), else the present one before it, else the next."""
+    """Return each of ``frames`` if it is in ``present`` (sorted), else the last one before it, else the next."""
     before = np.searchsorted(present, frames, side="right") - 1
     return present[np.maximum(before, 0)]
 
 
 def open_features(path: Path) -> np.ndarray:
-    """Return (L, D) floats of a ``.npy`` file by memory map, opened anew for each read: processes share no state."""
+    """Return (L, D) floats of a ``.npy`` file as a memory map, opened for each read: processes share no state."""
     features = open_array(path)
     if features.ndim != 2 or features.dtype.kind != "f" or not features.shape[1]:
         shape = " × ".join(map(str, features.shape))
@@ -121,15 +121,15 @@ def open_features(path: Path) -> np.ndarray:
 
 
 def check_features(folder: Path, ids: list[str]) -> None:
-    """Raise an error where a file is not the one that ``--mode cache`` wrote, as far as its index has checksums."""
+    """Raise a UserError for a file that ``--mode cache`` did not write, if its index has checksums."""
     try:
         expected = read_json(folder / "index.json", FeatureIndex)["checksums"]
     except UserError:
-        return  # of an older version, or features of another origin
+        return  # from an older version or another program
     for id in ids:
         path = folder / f"{id}.npy"
         if id in expected and path.is_file() and checksum(path) != expected[id]:
-            raise UserError(f"{path}: damaged, or not of the {folder / 'index.json'} beside it; run --mode cache again")
+            raise UserError(f"{path}: damaged, or not listed in {folder / 'index.json'}; run --mode cache again")
 
 
 def _feature_width(path: Path, video: Video) -> int:
@@ -148,7 +148,7 @@ def _read_rows(path: Path, rows: np.ndarray) -> np.ndarray:
 
 
 def read_feature_videos(folder: Path) -> list[Video]:
-    """Return an unlabelled video for each ``<video>.npy``, as long as its rows, every frame taken as present."""
+    """Return an unlabelled video for each ``<video>.npy``, with a frame for each row; every frame counts as present."""
     if not folder.is_dir():
         raise UserError(f"--features {folder}: no such folder")
     lengths = {path: len(open_features(path)) for path in sorted(folder.glob("*.npy"))}
@@ -164,10 +164,11 @@ def read_feature_videos(folder: Path) -> list[Video]:
 
 
 def window_starts(frames: int, size: int, stride: int, phase: int | None = None) -> np.ndarray:
-    """Return where windows begin: every ``stride`` frames, the last aligned to the end; a short video is one window.
+    """Return the first frames of windows: every ``stride`` frames, the last window at the end; a short video has one.
 
-    With ``phase``, 0 to ``stride`` - 1, the grid begins that much before the video, has one window more, and windows
-    that reach beyond an end are moved inside: every frame is in some window, and the count does not depend on chance.
+    With ``phase``, 0 to ``stride`` - 1, the grid starts that many frames before the video and has one more window.
+    Windows that extend beyond the video are moved inside, so every frame is in a window and the number of windows does
+    not depend on ``phase``.
     """
     require_cover(size, stride)
     if frames < 1:
@@ -180,7 +181,7 @@ def window_starts(frames: int, size: int, stride: int, phase: int | None = None)
 
 
 def require_cover(size: int, stride: int) -> None:
-    """Raise an error where windows would leave frames out."""
+    """Raise a UserError if windows would leave frames out."""
     if not 1 <= stride <= size:
         reason = f"windows of {size} frames every {stride} do not cover a video"
         raise UserError(f"--stride {stride}: expected 1 to {size}, the frames of a window: {reason}")
@@ -189,9 +190,9 @@ def require_cover(size: int, stride: int) -> None:
 class WindowDataset(Dataset):
     """``dataset[epoch, position, index]``: one window of one video, features and all labels.
 
-    In training the grid of each video has a phase of its own, a pure function of (seed, epoch, video), and videos
-    without any valid label or any frame are left out. Where evaluation meets a video without any frame, ``padding`` is
-    True throughout.
+    In training the grid of each video is shifted by a phase, a pure function of (seed, epoch, video), and videos
+    without any valid label or any frame are left out. In evaluation ``padding`` is True everywhere for a video without
+    frames.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class WindowDataset(Dataset):
         self.videos = usable if training else videos
         self.source, self.size, self.stride, self.training, self.seed = source, size, stride, training, seed
         counts = [len(self._starts(0, video_index)) for video_index in range(len(self.videos))]
-        self.first = np.cumsum([0, *counts])  # the index of each video's first window, and at the end their number
+        self.first = np.cumsum([0, *counts])  # index of the first window of each video, and finally their number
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -229,6 +230,6 @@ class WindowDataset(Dataset):
 
 
 def _fill(rows: np.ndarray, size: int, value: Any) -> Tensor:
-    """Return ``rows`` followed by as many of ``value`` as a window lacks."""
+    """Return ``rows`` filled up with ``value`` to the size of a window."""
     lack = [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
     return torch.from_numpy(np.pad(rows, lack, constant_values=value))

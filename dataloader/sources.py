@@ -1,4 +1,4 @@
-"""Where the crops of clips come from: their frame files, or a pack."""
+"""Choose the source of crops: frame files or a pack."""
 
 from typing import TYPE_CHECKING, Union
 

@@ -1,4 +1,4 @@
-"""A validation list held out of train: stratified by class, persons kept whole where possible."""
+"""Hold validation clips out of train, stratified by class, with no person in both lists if possible."""
 
 from collections import defaultdict
 
@@ -12,9 +12,9 @@ def hold_out(
 ) -> tuple[list[Clip], list[Clip], list[int]]:
     """Return ``(train, validation, classes whose persons had to be split)``.
 
-    Whole persons move to validation, in random order, as long as that brings the class counts nearer to their share.
-    A class that then has no clip in one of the lists, though it has two or more in all, gives single clips across.
-    Clips without a known person go one by one.
+    Whole persons are moved to validation, in random order, while that brings the class counts closer to their targets.
+    If a class with two or more clips then has none in one of the lists, single clips of it are moved.
+    Clips without a known person are moved one by one.
     """
     rng = np.random.default_rng([seed, 2])
     labels = np.array([clip.label for clip in clips])
@@ -25,7 +25,7 @@ def hold_out(
         members = np.flatnonzero(labels == label)
         in_validation = [int(i) for i in members if i in validation]
         has_persons = any(clips[i].person is not None for i in members)
-        if len(members) == 1 and in_validation:  # a class with one clip learns from it
+        if len(members) == 1 and in_validation:  # a class with a single clip needs it in training
             split_classes += [label] * has_persons
             validation -= set(in_validation)
         if len(members) < 2 or 0 < len(in_validation) < len(members):
@@ -39,13 +39,13 @@ def hold_out(
 
 
 def _choose_persons(clips: list[Clip], targets: np.ndarray, num_classes: int, rng: np.random.Generator) -> set[int]:
-    """Return the clips of whole persons that together come nearest to ``targets``, largest persons first."""
+    """Return the clips of whole persons that together are closest to ``targets``, largest persons first."""
     by_person: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for index, clip in enumerate(clips):
         by_person[(True, clip.key) if clip.person is None else (False, clip.person)].append(index)
     persons = sorted(by_person)
     rng.shuffle(persons)
-    persons.sort(key=lambda person: -len(by_person[person]))  # stable: equal sizes stay shuffled
+    persons.sort(key=lambda person: -len(by_person[person]))  # stable, so equal sizes stay shuffled
     scale = 1 / np.maximum(targets, 1)  # so that a rare class counts as much as a common one
     counts, selection = np.zeros(num_classes), set()
     for person in persons:

@@ -1,4 +1,4 @@
-"""The former place of ``python -m simulate``: run as ``python -m dataloader.synthetic``, it names the new command."""
+"""Former name of ``python -m simulate``: ``python -m dataloader.synthetic`` prints the new command."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``--targets FILE.csv``: numbers given to clips. First line ``clip,subject,<name>,...``, then a clip a line."""
+"""``--targets FILE.csv``: numbers of clips. The first line is ``clip,subject,<name>,...``, then a line per clip."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ HEADER = "a first line `clip,subject,` and the names of the numbers"
 
 @dataclass(frozen=True)
 class Targets:
-    """Clips, whose ``person`` is the subject, and their numbers: (N, K), NaN where the file leaves a cell empty."""
+    """Clips, whose ``person`` is the subject, and their numbers: (N, K), NaN for an empty cell."""
 
     clips: list[Clip]
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Targets:
 
 
 def read_targets(file: str, root: str | None) -> Targets:
-    """Return the clips of a file with their numbers; the first line at fault ends in an error that names it."""
+    """Return the clips of a file with their numbers; raise a UserError for the first faulty line."""
     path = resolve_path(file, root)
     try:
         table = csv.reader(io.StringIO(read_text(path), newline=""))
@@ -51,7 +51,7 @@ def read_targets(file: str, root: str | None) -> Targets:
             raise UserError(f"{where}: {len(row)} columns, the first line has {len(names) + 2}")
         clip = _clip(row[0], row[1], root, where)
         if line_of.setdefault(clip.key, number) != number:
-            raise UserError(f"{where}: the clip {shorten(row[0])} stands in line {line_of[clip.key]} already")
+            raise UserError(f"{where}: the clip {shorten(row[0])} is already in line {line_of[clip.key]}")
         clips.append(clip)
         values.append([_number(cell, name, where) for cell, name in zip(row[2:], names, strict=True)])
     return Targets(clips, names, np.array(values, dtype=np.float64))
@@ -62,7 +62,7 @@ def _names(header: list[str], path: Path) -> tuple[str, ...]:
         raise UserError(f"--targets {path}: expected {HEADER}, got {quote(','.join(header))}")
     names = tuple(header[2:])
     if len(set(names)) < len(names) or not all(names):
-        raise UserError(f"--targets {path}: every column needs a name of its own, got {shorten(','.join(names))}")
+        raise UserError(f"--targets {path}: every column needs a different name, got {shorten(','.join(names))}")
     return names
 
 
@@ -81,5 +81,5 @@ def _clip(name: str, subject: str, root: str | None, where: str) -> Clip:
 def _number(cell: str, name: str, where: str) -> float:
     value = number_in(cell)
     if cell and not math.isfinite(value):
-        raise UserError(f"{where}: {name} must be a number, or empty where it is not known, got {quote(cell)}")
+        raise UserError(f"{where}: {name} must be a number, or empty if unknown, got {quote(cell)}")
     return value

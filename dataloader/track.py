@@ -1,4 +1,4 @@
-"""Who is who from frame to frame: faces joined over time by place, size and motion, and their boxes smoothed."""
+"""Track persons over frames: match faces by place, size and motion, smooth their boxes, and detect cuts."""
 
 import math
 from collections import deque
@@ -10,24 +10,24 @@ from scipy.optimize import linear_sum_assignment
 from dataloader.boxes import Box
 from dataloader.detect import Detection, Detections, face_weight, overlap
 
-PATIENCE = 1.5  # seconds that a person may go unseen
-MISSED = 2.5  # times the wait for the next search, where that is longer
-HITS = 2  # detections before a face is a person
-NEAR = 1.0  # face sizes between a face and where it is expected
+PATIENCE = 1.5  # seconds without a detection after which a person is lost
+MISSED = 2.5  # times the time between two searches, if that is longer
+HITS = 2  # detections after which a face counts as a person
+NEAR = 1.0  # largest distance of a face from its expected place, in face sizes
 GROWTH = 1.8  # a face's size changes by at most this factor between two detections
-SEAT = 2.0  # face sizes from where somebody was lost: who comes back there is the same person
+SEAT = 2.0  # distance in face sizes within which a new face is the person lost there
 BOX_TIME, MOTION_TIME = 0.08, 0.25  # seconds over which boxes and speeds are smoothed
 CELLS, BINS = 4, 8  # of a frame along each side, each with a histogram of as many bins for every colour
-CUT_LEAST, CUT_MORE = 0.18, 4.0  # share of the pixels that change at a cut, and times what usually changed lately
-CUT_MEMORY = 10  # neighbouring pairs of frames
-FAR = 1e6  # cost of an impossible pair, which the assignment needs finite
+CUT_LEAST, CUT_MORE = 0.18, 4.0  # least share of changed pixels at a cut, and least factor to recent changes
+CUT_MEMORY = 10  # number of recent pairs of neighbouring frames
+FAR = 1e6  # cost of an impossible pair; the assignment needs finite costs
 
 
 @dataclass(frozen=True)
 class Person:
     id: int  # from 1
     face: Box
-    seen: bool  # False: the box is where the face is expected
+    is_visible: bool  # False: not detected now; the box is where the face is expected
     score: float  # of the last detection
 
 
@@ -44,7 +44,7 @@ class Track:
     id: int | None = None  # of its person
 
     def expected(self, seconds: float) -> np.ndarray:
-        """Return the state if the face moves on as before; a face unseen for long slows down."""
+        """Return the state if the face moves on as before; the longer it is not detected, the slower it moves."""
         gap = seconds - self.seconds
         state = self.state.copy()
         state[:2] += self.speed * PATIENCE * (1 - math.exp(-gap / PATIENCE))
@@ -60,22 +60,22 @@ class Track:
 
 
 class Tracker:
-    """At most ``most`` persons at a time: a person keeps the place, a free place goes to the largest and surest face.
+    """Tracks at most ``most`` persons at a time. A new person is the largest and most confident face.
 
-    Who comes back where somebody was lost is that person. ``in_all``: ``most`` are all that there ever are; once that
-    many have been seen, whoever comes anywhere is the one lost nearest to there.
+    A new face near the place where a person was lost is that person. ``in_all``: the video shows only ``most`` persons;
+    once all have appeared, every new face is the lost person nearest to it.
     """
 
     def __init__(self, most: int = 1, patience: float = PATIENCE, hits: int = HITS, in_all: bool = False) -> None:
         self.most, self.patience, self.hits, self.in_all = most, patience, hits, in_all
         self.tracks: list[Track] = []
-        self.lost: dict[int, Track] = {}  # by id
-        self.in_other_scenes: set[int] = set()  # ids of those who were lost by a cut: their place says nothing
+        self.lost_tracks: dict[int, Track] = {}  # by id
+        self.in_other_scenes: set[int] = set()  # ids of persons lost by a cut, whose last place is meaningless
         self.num_persons = 0  # so far
 
     def update(self, seconds: float, detections: Detections) -> list[Person]:
-        """Return everyone who is there, by id."""
-        self.lost |= {t.id: t for t in self.tracks if t.id is not None and seconds - t.seconds > self.patience}
+        """Return the persons in the frame, sorted by id."""
+        self.lost_tracks |= {t.id: t for t in self.tracks if t.id is not None and seconds - t.seconds > self.patience}
         self.tracks = [track for track in self.tracks if seconds - track.seconds <= self.patience]
         faces = detections.faces
         pairs = self._match(seconds, faces)
@@ -83,17 +83,17 @@ class Tracker:
             self.tracks[track].update(seconds, faces[face])
         for face in (faces[index] for index in range(len(faces)) if index not in pairs.values()):
             self.tracks.append(Track(as_state(face.box), seconds, face.score, face_weight(face.box, face.score)))
-        self._fill_places()
+        self._add_persons()
         tracks = sorted((track for track in self.tracks if track.id is not None), key=lambda track: track.id)
         return [Person(t.id, as_box(t.expected(seconds)), t.seconds == seconds, float(t.score)) for t in tracks]
 
     def end_scene(self) -> None:
-        """End all tracks at a cut: nobody is where somebody was."""
-        self.lost |= {track.id: track for track in self.tracks if track.id is not None}
-        self.in_other_scenes, self.tracks = set(self.lost), []
+        """End all tracks at a cut, since no person is at the same place afterwards."""
+        self.lost_tracks |= {track.id: track for track in self.tracks if track.id is not None}
+        self.in_other_scenes, self.tracks = set(self.lost_tracks), []
 
     def _match(self, seconds: float, faces: list[Detection]) -> dict[int, int]:
-        """Return {track: face}, the assignment with the least total cost; tracks of persons are served first."""
+        """Return {track: face}, the assignment with the least total cost; tracks of persons come first."""
         pairs: dict[int, int] = {}
         for is_person in (True, False):
             rows = [i for i, track in enumerate(self.tracks) if (track.id is not None) == is_person]
@@ -105,7 +105,7 @@ class Tracker:
             pairs |= {rows[i]: columns[j] for i, j in assignment if math.isfinite(costs[i, j])}
         return pairs
 
-    def _fill_places(self) -> None:
+    def _add_persons(self) -> None:
         free = self.most - sum(track.id is not None for track in self.tracks)
         waiting = [track for track in self.tracks if track.id is None and track.hits >= self.hits]
         waiting.sort(key=lambda track: -track.weight)
@@ -113,14 +113,15 @@ class Tracker:
             track.id = self._identify(track)
 
     def _identify(self, track: Track) -> int:
-        """Return the id of a person who was lost and fits, else a new one."""
+        """Return the id of a lost person that fits, or a new id."""
         is_complete = self.in_all and self.num_persons >= self.most
         reach = math.inf if is_complete else SEAT
-        candidates = self.lost if is_complete else {i: t for i, t in self.lost.items() if i not in self.in_other_scenes}
-        costs = {id: cost(lost.state, as_box(track.state), reach) for id, lost in candidates.items()}
+        excluded = set() if is_complete else self.in_other_scenes
+        candidates = {id: candidate for id, candidate in self.lost_tracks.items() if id not in excluded}
+        costs = {id: cost(candidate.state, as_box(track.state), reach) for id, candidate in candidates.items()}
         nearest = min(costs, key=costs.get, default=None)
         if nearest is not None and costs[nearest] < math.inf:
-            del self.lost[nearest]
+            del self.lost_tracks[nearest]
             self.in_other_scenes.discard(nearest)
             return nearest
         self.num_persons += 1
@@ -128,10 +129,10 @@ class Tracker:
 
 
 class CutDetector:
-    """Says of each frame in turn whether a new scene begins with it.
+    """Returns for each frame in turn whether a new scene begins with it.
 
-    A cut changes far more of the picture than movement did lately. How much changes is the distance between the colour
-    histograms of the cells of two neighbouring frames.
+    A cut changes far more of the picture than recent movement. The change is measured as the distance between the
+    colour histograms of the cells of two neighbouring frames.
     """
 
     def __init__(self) -> None:
@@ -152,7 +153,7 @@ class CutDetector:
 
 
 def cell_histograms(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 → (CELLS² · 3 · BINS,): the share of the pixels, of about 48 × 64, in each bin of each cell."""
+    """Return (CELLS² · 3 · BINS,): the share of pixels, of about 48 × 64 samples, in each bin of each cell."""
     height, width = frame.shape[:2]
     small = frame[:: max(height // 48, 1), :: max(width // 64, 1)]
     rows, columns = (np.arange(size) * CELLS // size for size in small.shape[:2])
@@ -162,12 +163,12 @@ def cell_histograms(frame: np.ndarray) -> np.ndarray:
 
 
 def patience_of(wait: float) -> float:
-    """Return the seconds that a person may go unseen where searches are ``wait`` seconds apart, at most twice that."""
+    """Return the seconds after which a person is lost, with ``wait`` to 2 ``wait`` seconds between searches."""
     return max(PATIENCE, MISSED * wait)
 
 
 def cost(expected: np.ndarray, face: Box, reach: float = NEAR) -> float:
-    """Return the distance in face sizes minus the overlap; infinite where it cannot be the same face."""
+    """Return the distance in face sizes minus the overlap; infinite if it cannot be the same face."""
     measured, size = as_state(face), math.sqrt(expected[2] * expected[3])
     distance = math.hypot(*(measured[:2] - expected[:2])) / size
     growth = math.sqrt(measured[2] * measured[3]) / size

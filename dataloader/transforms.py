@@ -1,7 +1,7 @@
-"""Augmentation: one draw for all frames of a view, made once a clip. Evaluation draws nothing.
+"""Augmentation, sampled once per clip for all frames of a view. Evaluation is not augmented.
 
 ``to_square`` augments as published: on the crop, before it is resized. ``augment_squares`` does the same to many crops
-that are squares already, as a pack and the device have them: nearest pixel, black where the crop ends.
+that are already squares, as in a pack and on the device: nearest pixel, black outside the crop.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 Part = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 
-WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
+FULL_AREA: Part = (0.0, 0.0, 1.0, 1.0)
 ASPECTS = 3 / 4, 4 / 3  # of a random crop
 CROP_TRIES = 10
 MAX_ANGLE = 4.0  # degrees
@@ -25,9 +25,9 @@ FIXED_POINT = 1 << 16  # PIL rotates pictures in this fixed point
 
 @dataclass(frozen=True)
 class AugmentationLimits:
-    """The ranges that a run draws from."""
+    """The ranges from which a run samples augmentations."""
 
-    max_angle: float = MAX_ANGLE  # degrees to either side
+    max_angle: float = MAX_ANGLE  # degrees in both directions
     flip: bool = True  # half of the clips are mirrored
     random_crop: float = 1.0  # the smallest share of the area
     brightness: float = 0.0  # factors from 1 - brightness to 1 + brightness
@@ -35,11 +35,11 @@ class AugmentationLimits:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw."""
+    """One sampled augmentation."""
 
     angle: float = 0.0
     flip: bool = False
-    part: Part = WHOLE
+    part: Part = FULL_AREA
     brightness: float = 1.0
 
 
@@ -47,16 +47,16 @@ PLAIN = Augmentation()
 DEFAULT_LIMITS = AugmentationLimits()
 
 
-def draw_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEFAULT_LIMITS) -> Augmentation:
-    """Draw once. Angle and flip are drawn even where they are off, so that the other draws stay the same."""
+def sample_augmentation(rng: np.random.Generator, limits: AugmentationLimits = DEFAULT_LIMITS) -> Augmentation:
+    """Return a sampled augmentation. Angle and flip are sampled even if off, so that other numbers stay the same."""
     angle, flip = float(rng.uniform(-limits.max_angle, limits.max_angle)), bool(rng.random() < 0.5)
-    part = draw_part(rng, limits.random_crop) if limits.random_crop < 1 else WHOLE
+    part = sample_part(rng, limits.random_crop) if limits.random_crop < 1 else FULL_AREA
     brightness = float(rng.uniform(1 - limits.brightness, 1 + limits.brightness)) if limits.brightness else 1.0
     return Augmentation(angle, flip and limits.flip, part, brightness)
 
 
 def as_tensors(augmentations: list[Augmentation], with_part: bool, with_brightness: bool) -> dict[str, Tensor]:
-    """Return a row for each augmentation, under the names that ``augment_squares`` takes."""
+    """Return tensors with a row for each augmentation, under the argument names of ``augment_squares``."""
     rows = {
         "angle": torch.tensor([augmentation.angle for augmentation in augmentations], dtype=torch.float64),
         "flip": torch.tensor([augmentation.flip for augmentation in augmentations]),
@@ -71,18 +71,18 @@ def as_tensors(augmentations: list[Augmentation], with_part: bool, with_brightne
 def cached_variants(count: int, max_angle: float = MAX_ANGLE, flip: bool = True) -> list[Augmentation]:
     """Return at most ``count`` augmentations for a feature cache.
 
-    First the plain picture, then the mirrored one, then both at eight angles spread over the range.
+    They are no change, a flip, and both at eight angles spread over the range, in this order.
     """
     angles = [sign * max_angle * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1)] if max_angle else []
     flips = (False, True) if flip else (False,)
     return [Augmentation(angle, is_mirrored) for angle in [0.0, *angles] for is_mirrored in flips][:count]
 
 
-def draw_part(rng: np.random.Generator, smallest: float) -> Part:
-    """Draw a random resized crop: its area uniform from ``smallest`` to 1, the logarithm of its aspect uniform.
+def sample_part(rng: np.random.Generator, smallest: float) -> Part:
+    """Sample a random resized crop: area uniform from ``smallest`` to 1, logarithm of the aspect ratio uniform.
 
-    Both are those of the square that the model sees, so that one part serves frames of any shape. Where no try fits,
-    the part is the largest centred one of an allowed aspect: of a square that is the whole.
+    Both refer to the square that the model sees, so that one part can be used for frames of any shape. If no try fits,
+    the part is the largest centred one with an allowed aspect ratio, which for a square is the full square.
     """
     for _ in range(CROP_TRIES):
         area, aspect = rng.uniform(smallest, 1), math.exp(rng.uniform(*np.log(ASPECTS)))
@@ -90,17 +90,17 @@ def draw_part(rng: np.random.Generator, smallest: float) -> Part:
         if width <= 1 and height <= 1:
             x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
             return x, y, min(x + width, 1.0), min(y + height, 1.0)
-    return WHOLE
+    return FULL_AREA
 
 
 def pixels_of(part: Part, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the edges of a part in whole pixels, at least one pixel either way."""
+    """Return the edges of a part in whole pixels, at least one pixel wide and high."""
     x, y = min(round(part[0] * width), width - 1), min(round(part[1] * height), height - 1)
     return x, y, max(round(part[2] * width), x + 1), max(round(part[3] * height), y + 1)
 
 
 def part_within(part: Part, box: Part) -> Part:
-    """Return the edges of a part of ``box``, whose own edges are fractions of a pixel."""
+    """Return the edges in pixels of a part of ``box``, whose edges may be between pixels."""
     x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]
     return x + part[0] * width, y + part[1] * height, x + part[2] * width, y + part[3] * height
 
@@ -111,16 +111,16 @@ def to_square(
     """Return a crop (H, W, 3) as an augmented square (3, size, size) uint8.
 
     The steps are: rotate (nearest pixel, same canvas, black corners), cut the part, resize ignoring the aspect (PIL
-    bilinear), flip, brighten. ``inside`` is the part of the crop that counts, to a fraction of a pixel; None is all.
+    bilinear), flip, brighten. ``inside`` is the part of the crop to use, in fractions of pixels; None means all.
     """
     pixels = crop
-    if augmentation.angle or augmentation.part != WHOLE or crop.shape[:2] != (size, size):
+    if augmentation.angle or augmentation.part != FULL_AREA or crop.shape[:2] != (size, size):
         image = Image.fromarray(crop)
         if augmentation.angle:
             image = image.rotate(augmentation.angle, resample=Image.Resampling.NEAREST)
-        if augmentation.part != WHOLE and inside is None:
+        if augmentation.part != FULL_AREA and inside is None:
             image = image.crop(pixels_of(augmentation.part, *image.size))
-        elif augmentation.part != WHOLE:
+        elif augmentation.part != FULL_AREA:
             inside = part_within(augmentation.part, inside)
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=inside))
     if augmentation.flip:
@@ -132,7 +132,7 @@ def to_square(
 
 
 def brighten(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Return uint8 pixels times a float32 factor, cut off at 255 and rounded down, as PIL computes it."""
+    """Return uint8 pixels times a float32 factor, clipped at 255 and rounded down, as PIL computes it."""
     return (pixels * factor).clamp(max=255).byte()
 
 
@@ -144,7 +144,7 @@ def augment_squares(
     part: Tensor | None = None,
     brightness: Tensor | None = None,
 ) -> Tensor:
-    """Return squares (B, T, 3, S, S) uint8, augmented on their own device by one draw a clip.
+    """Return squares (B, T, 3, S, S) uint8, augmented on their device, with one augmentation per clip.
 
     ``crop_size`` (B, T, 2) is the width and height of the crop that each square was resized from; ``angle``, ``flip``
     and ``brightness`` are (B,), ``part`` is (B, 4).
@@ -160,11 +160,11 @@ def augment_squares(
 
 
 def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:
-    """Return the affine map from each pixel of a rotated square to the pixel that it comes from, in fixed point.
+    """Return the affine map from each pixel of a rotated square to its source pixel, in fixed point.
 
-    (B,) degrees and (B, T, 2) widths and heights of the crops → (B, T, 6) int64, or (B, 1, 6) where all frames of each
-    clip have crops of one shape. Rotating a crop and squeezing it into a square equals stretching the square to the
-    crop's shape, rotating it and squeezing it again. For a crop that is a square these are PIL's own numbers.
+    (B,) degrees and (B, T, 2) widths and heights of the crops → (B, T, 6) int64, or (B, 1, 6) if all crops of each clip
+    have the same shape. Rotating a crop and resizing it to a square equals stretching the square to the crop's shape,
+    rotating it and resizing it back. For a square crop these are PIL's own numbers.
     """
     radians = -torch.deg2rad((angle % 360).double())[:, None]  # (B, 1)
     aspect = crop_size[..., 0].double() / crop_size[..., 1].double()  # (B, T)
@@ -179,7 +179,7 @@ def turn_steps(angle: Tensor, crop_size: Tensor, size: int) -> Tensor:
 def turn(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
     """Return (B, T, 3, S, S) rotated by ``steps`` (B, T or 1, 6), then mirrored where ``flip`` (B,) is true.
 
-    What comes from outside the square is black.
+    Pixels from outside the square are black.
     """
     return turn_by_opencv(squares, steps, flip) if squares.device.type == "cpu" else turn_by_torch(squares, steps, flip)
 
@@ -198,12 +198,12 @@ def turn_by_torch(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
 
 
 def turn_by_opencv(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
-    """Return the same on a CPU, several times as fast: one frame after the other, so that all of it is in the cache."""
+    """Return the same on a CPU, several times as fast: a single frame at a time fits into the cache."""
     S = squares.shape[-1]
     turned, maps = torch.empty_like(squares, memory_format=torch.contiguous_format), np.empty((S, S, 2), np.int16)
     pixels, rotated = np.empty((2, S, S, 3), np.uint8)
     largest = (steps[..., [0, 3]].abs() + steps[..., [1, 4]].abs()).max() * S + steps[..., [2, 5]].abs().max()
-    # int32 takes half the time, and 16 bits of it fit the map. Extreme shapes need more.
+    # int32 takes half the time and is wide enough for the map, except for extreme shapes.
     ramp, limits = (np.arange(S, dtype=np.int32), None) if largest < 2**31 else (np.arange(S), (-1, S))
     numbers = steps.numpy().astype(ramp.dtype)
     for clip, (source, target) in enumerate(zip(squares.numpy(), turned.numpy(), strict=True)):
@@ -215,7 +215,7 @@ def turn_by_opencv(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
                     sources = (start + down * ramp)[:, None] + across * x
                     sources >>= 16
                     maps[..., axis] = sources if limits is None else sources.clip(*limits)
-            cv2.merge(list(planes), pixels)  # three colours at once are rotated faster than three planes
+            cv2.merge(list(planes), pixels)  # rotating three interleaved colours is faster than three planes
             cv2.remap(pixels, maps, None, cv2.INTER_NEAREST, rotated, cv2.BORDER_CONSTANT, 0)
             cv2.split(rotated, list(target[frame]))
     return turned
@@ -224,8 +224,8 @@ def turn_by_opencv(squares: Tensor, steps: Tensor, flip: Tensor) -> Tensor:
 def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
     """Return the part (B, 4) of each clip of squares (B, T, 3, S, S) uint8 at full size.
 
-    Where ``flip`` (B,) is true the squares are mirrored already and the parts are not. ``parts`` and ``flip`` lie on
-    the CPU. A part is smaller than its square, so interpolation between pixels is what PIL's resize does, too.
+    If ``flip`` (B,) is true, the squares are already mirrored but the parts are not. ``parts`` and ``flip`` are on the
+    CPU. A part is smaller than its square, so bilinear interpolation gives the same as PIL's resize.
     """
     S, edges = squares.shape[-1], []
     for part, is_mirrored in zip(parts.tolist(), flip.tolist(), strict=True):
@@ -241,9 +241,9 @@ def enlarge_parts(squares: Tensor, parts: Tensor, flip: Tensor) -> Tensor:
 
 
 def interpolate_together(squares: Tensor, edges: Tensor) -> Tensor:
-    """Enlarge the parts of all clips in a few kernels; ``edges`` (B, 4) are in pixels.
+    """Return the parts of all clips at full size, with a few kernels; ``edges`` (B, 4) are in pixels.
 
-    A GPU needs this; a CPU is four times slower with it. One pixel in 100,000 is rounded the other way.
+    This is for a GPU; a CPU is four times slower with it. One pixel in 100,000 is rounded differently.
     """
     S, edges = squares.shape[-1], edges.to(squares.device, non_blocking=True)
     low, high, share = _neighbours(edges[:, 0], edges[:, 2], S)
@@ -255,8 +255,8 @@ def interpolate_together(squares: Tensor, edges: Tensor) -> Tensor:
 
 
 def _neighbours(first: Tensor, last: Tensor, S: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For S pixels spread over those from ``first`` to ``last`` (B,): the two pixels around each (B, S), and the share
-    of the way from one to the other."""
+    """Return the pixels before and after each of S points between ``first`` and ``last`` (B,), and the weight of the
+    second one, (B, S) each."""
     count = (last - first)[:, None].float()
     position = ((torch.arange(S, device=first.device) + 0.5) * (count / S) - 0.5).clamp(min=0)
     low = position.floor()

@@ -1,4 +1,4 @@
-"""Videos as frames with their true times, RGB and upright: a video file, a folder of frames, a picture, a camera."""
+"""Read upright RGB frames with their times from a video file, a folder of frames, a picture or a camera."""
 
 import itertools
 import math
@@ -23,13 +23,13 @@ from dataloader.paths import VIDEOS
 from utils.errors import UserError
 
 VIDEO_SUFFIXES = (*VIDEOS, ".m4v", ".mpeg", ".mts", ".m2ts", ".ts", ".flv", ".3gp", ".ogv", ".gif")
-CONTAINERS = (  # what FFmpeg may open; absent are playlists, which name other files, and pictures
+CONTAINERS = (  # formats that FFmpeg may open; no playlists, which name other files, and no pictures
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,gif,dv,mxf,ivf,"
     "mp3,wav,aac,flac"
 )
 FOLDER_FPS = 25.0  # default rate of a folder of frames
 UNKNOWN_FPS = 25.0  # rate of a file or camera that does not state one
-MAX_BACK, MAX_AHEAD = 1.0, 6 * 3600.0  # seconds; a timestamp that jumps further is not believed
+MAX_BACK, MAX_AHEAD = 1.0, 6 * 3600.0  # seconds; a larger jump of the timestamps is ignored
 MAX_MISSING = 0.5  # seconds that may be missing at the end before a file counts as truncated
 EXIF_ORIENTATION = 0x0112
 EXIF_TURNS = {
@@ -41,11 +41,18 @@ EXIF_TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-EXIF_SIDEWAYS = (5, 6, 7, 8)  # width and height change places
-FAULTS = (av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, RuntimeError)  # what PyAV raises of files
+EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+FAULTS = (
+    av.FFmpegError,
+    OSError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+)  # errors of PyAV
 Shot = tuple[float, Callable[[], np.ndarray]]  # seconds, and a function that returns the picture
-Span = tuple[float, float]  # seconds: from, and up to but without
-Turn = tuple[bool, tuple[int, ...]]  # whether rows become columns, and the axes that are flipped afterwards
+Span = tuple[float, float]  # seconds: start, and end (exclusive)
+Turn = tuple[bool, tuple[int, ...]]  # whether rows become columns, and axes to flip afterwards
 
 
 class TooLong(UserError):
@@ -55,7 +62,7 @@ class TooLong(UserError):
 class Video(AbstractContextManager):
     """A source of frames. ``width`` and ``height`` are those of the upright picture; ``duration`` may be unknown.
 
-    After a pass over it, ``damaged`` says what could not be read, or is None.
+    After a pass over it, ``damaged`` is a text on what could not be read, or None.
     """
 
     name: str
@@ -64,7 +71,7 @@ class Video(AbstractContextManager):
     fps: float  # nominal
     duration: float | None = None
     damaged: str | None = None
-    longest: float | None = None  # seconds; a frame after that ends a pass with TooLong
+    longest: float | None = None  # seconds; a later frame raises TooLong
     end: float = 0.0  # seconds, end of the last frame that was read
     is_still: bool = False  # one picture
 
@@ -72,7 +79,7 @@ class Video(AbstractContextManager):
         self.close()
 
     def close(self) -> None:
-        """Do nothing: files are open during a pass only."""
+        """Do nothing, since files are open only during a pass."""
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         return self.frames()
@@ -80,7 +87,7 @@ class Video(AbstractContextManager):
     def frames(self, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Yield ``(seconds, (H, W, 3) uint8)`` of each frame, or of the first one in every ``every`` seconds.
 
-        Frames in between are decoded, since later ones depend on them, but not converted to RGB, which costs as much.
+        Frames in between are decoded, since later ones depend on them, but not converted to RGB, which takes as long.
         """
         due, early = 0.0, 0.5 / self.fps
         for seconds, picture in self._shots():
@@ -98,7 +105,7 @@ class Video(AbstractContextManager):
 
 
 def open_video(source: str | int | Path, fps: float | None = None) -> Video:
-    """Return the video that ``source`` names: a camera number, a folder of frames (``fps`` a second), or a file."""
+    """Return the video that ``source`` names: a camera number, a folder of frames (at ``fps``), or a file."""
     if isinstance(source, int) or (str(source).isdecimal() and not os.path.exists(source)):
         return CameraVideo(int(source))
     path = Path(source)
@@ -117,26 +124,26 @@ def video_files(folder: Path) -> list[Path]:
 
 
 class FileVideo(Video):
-    """A file that FFmpeg decodes: frames of variable rate at their own times, rotated as the file asks."""
+    """A video file decoded by FFmpeg, with the true times of its frames and the rotation that it states."""
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        """``threads`` decode; 0 stands for one per core."""
+        """``threads``: number of decoding threads; 0 means one per core."""
         self.path, self.name, self.threads = path, path.stem, threads
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
         if not path.is_file() or not path.stat().st_size:
-            raise UserError(f"{path}: {'is empty' if path.is_file() else 'is no file'}; expected a video")
+            raise UserError(f"{path}: {'is empty' if path.is_file() else 'is not a file'}; expected a video")
         with self._open() as container:
             stream = self._stream(container)
             self.fps = max(float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS, 1 / MAX_AHEAD)
             self.duration = duration_of(container, stream)
-            ratio = float(stream.sample_aspect_ratio or 1)  # how much wider than high a pixel is to be shown
+            ratio = float(stream.sample_aspect_ratio or 1)  # width of a pixel divided by its height
             ratio = ratio if 0.2 < ratio < 5 else 1.0
             frame = next(self._decode(container, stream, []), None)
         if frame is None:
-            raise UserError(f"{path}: no frame of it can be decoded; is the file whole?")
-        self.first = frame.time  # seconds by the file's own clock; None where it has no times
-        # The rotation is read from one frame only: PyAV ties a frame and its side data to each other, and frames
+            raise UserError(f"{path}: no frame can be decoded; is the file complete?")
+        self.first = frame.time  # seconds on the file's clock; None if it has no times
+        # The rotation is read from one frame only. In PyAV a frame and its side data refer to each other, so frames
         # whose side data was read stay in memory until a full garbage collection.
         self._turn = display_turn(frame)
         size = (frame.height, round(frame.width * ratio))
@@ -149,7 +156,7 @@ class FileVideo(Video):
         return self.width, self.height
 
     def count(self, span: Span | None = None) -> int:
-        """Return the number of frames, or of those in ``span``, by the file's index; nothing is decoded."""
+        """Return the number of frames, or of those in ``span``, from the file's index without decoding."""
         with self._open() as container:
             stream = self._stream(container)
             if span is None and stream.frames:
@@ -159,23 +166,23 @@ class FileVideo(Video):
                     return sum(packet.size > 0 for packet in container.demux(stream))
                 self._seek(container, stream, span[0])
                 times = (self._time_of(packet) for packet in container.demux(stream) if packet.size)
-                # Packets are in the order of decoding, in which a frame comes at most a second after later ones.
+                # Packets are in decoding order, in which a frame comes at most a second after later ones.
                 near = itertools.takewhile(lambda seconds: seconds < span[1] + MAX_BACK, times)
                 return sum(span[0] <= seconds < span[1] for seconds in near)
             except FAULTS as error:
                 raise UserError(f"{self.path}: its frames cannot be counted ({_reason(error)}); is it whole?") from None
 
     def read(self, indexes: Sequence[int], span: Span | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield number and picture of the frames ``indexes``, rising, counted from 0 at the start of ``span``.
+        """Yield number and picture of the frames ``indexes`` (sorted), counted from 0 at the start of ``span``.
 
         The file is decoded once, from the last key frame before the span. Frames that cannot be decoded are left out.
         """
-        wanted, number = {*indexes}, -1
+        numbers, number = {*indexes}, -1
         for seconds, picture in self._shots(span[0] if span else 0.0):
             if span is not None and seconds < span[0]:
                 continue
             number += 1
-            if number in wanted:
+            if number in numbers:
                 yield number, picture()
             if number >= indexes[-1]:
                 return
@@ -183,11 +190,11 @@ class FileVideo(Video):
     def _time_of(self, packet: Any) -> float:
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or self.first is None:
-            raise UserError(f"{self.path}: has no times, so no part of it can be named; name the whole file")
+            raise UserError(f"{self.path}: has no times, so parts of it cannot be used; use the whole file")
         return float(stamp * packet.time_base) - self.first
 
     def _seek(self, container: Any, stream: Any, seconds: float) -> None:
-        """Go to the last key frame at ``seconds`` or before; a file without times is read from its start."""
+        """Go to the last key frame at or before ``seconds``; a file without times is read from its start."""
         if seconds > 0 and self.first is not None:
             container.seek(int((self.first + seconds) / stream.time_base), stream=stream)
 
@@ -200,8 +207,8 @@ class FileVideo(Video):
             for frame in self._decode(container, stream, faults):
                 stamp = (first or 0.0) + end if frame.time is None else float(frame.time)
                 first = stamp if first is None else first
-                if not -MAX_BACK <= stamp - first - last <= MAX_AHEAD:  # joined parts, each with times of its own
-                    faults.append("times that leap: what follows is counted on")
+                if not -MAX_BACK <= stamp - first - last <= MAX_AHEAD:  # joined parts with separate times
+                    faults.append("times that jump; the following times are counted on")
                     first = stamp - end
                 last = max(stamp - first, last)
                 length = float(frame.duration or 0) * float(frame.time_base or 0)
@@ -213,25 +220,25 @@ class FileVideo(Video):
 
     def _open(self) -> Any:
         try:
-            # Neither the name nor the content of a file may lead to a network address.
+            # Neither the name nor the content of a file may open a network address.
             options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
             return av.open(f"file:{self.path}", options=options, metadata_errors="replace")
         except FAULTS as error:
             reason = _reason(error)
-            raise UserError(f"{self.path}: cannot be read as a video ({reason}); is it one, and whole?") from None
+            raise UserError(f"{self.path}: cannot be read as a video ({reason}); is it a complete video?") from None
 
     def _stream(self, container: Any) -> Any:
         """Return the first video stream that is not a cover picture."""
         streams = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
         if not streams:
-            kinds = "sound alone" if container.streams.audio else "no picture"
+            kinds = "only sound" if container.streams.audio else "no picture"
             raise UserError(f"{self.path}: has {kinds}, no video stream")
         streams[0].thread_type = "AUTO"
         streams[0].codec_context.thread_count = self.threads
         return streams[0]
 
     def _decode(self, container: Any, stream: Any, faults: list[str]) -> Iterator[Any]:
-        """Yield every frame that decodes; a packet that does not is noted in ``faults``, and the next is tried."""
+        """Yield every frame that can be decoded; other packets are noted in ``faults`` and skipped."""
         packets = container.demux(stream)
         while True:
             try:
@@ -249,11 +256,11 @@ class FileVideo(Video):
                 faults.append(f"frames that cannot be decoded ({_reason(error)})")
                 continue
             if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-                faults.append("frames that are not whole")
+                faults.append("incomplete frames")
             yield from (frame for frame in frames if not frame.is_corrupt)
 
     def _picture(self, frame: Any) -> np.ndarray:
-        """Return a frame as (H, W, 3) uint8; one that changes its size within the file is brought to that of all."""
+        """Return a frame as (H, W, 3) uint8; a frame of another size is resized to that of the video."""
         is_transposed, flips = self._turn
         height, width = self._shape[::-1] if is_transposed else self._shape
         try:
@@ -266,12 +273,12 @@ class FileVideo(Video):
 
 @lru_cache(maxsize=65536)
 def open_clip(path: Path) -> FileVideo:
-    """Return the video of a clip, which is decoded by one thread: several processes read clips at once."""
+    """Return the video of a clip, decoded by one thread, since several processes read clips in parallel."""
     return FileVideo(path, threads=1)
 
 
 def duration_of(container: Any, stream: Any) -> float | None:
-    """Return the seconds that the file states for its pictures; the sound may be longer."""
+    """Return the duration of the pictures that the file states, in seconds; the sound may be longer."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     end = None
@@ -342,7 +349,7 @@ class FolderVideo(Video):
         if size not in (None, (self.width, self.height)):
             raise UserError(
                 f"{self.path / name}: is {size[0]} × {size[1]}, the frames before it {self.width} × {self.height}; put "
-                "pictures of another size in a folder of their own"
+                "pictures of another size in a separate folder"
             )
 
 
@@ -367,22 +374,22 @@ class PictureVideo(Video):
 
 
 def upright(path: Path) -> np.ndarray:
-    """Return a picture as (H, W, 3) uint8 RGB, turned as the camera noted."""
+    """Return a picture as (H, W, 3) uint8 RGB, rotated by its EXIF orientation."""
     with open_frame(path) as image:
         turn, frame = EXIF_TURNS.get(_orientation(image)), to_rgb(image)
-    del image  # the copy below is a quarter faster where the memory of the decoded file is free
+    del image  # freeing the memory of the decoded file makes the copy below a quarter faster
     return np.array(frame if turn is None else frame.transpose(turn))
 
 
 def of_one_size(folder: Path, names: Sequence[str]) -> bool:
-    """Return whether all pictures that can be opened state one size, as frames of a video do."""
+    """Return whether all pictures that can be opened state the same size, as frames of a video do."""
     sizes = (size for name in names if (size := stated_size(folder / name)))
     first = next(sizes, None)
     return all(size == first for size in sizes)
 
 
 def stated_size(path: Path) -> tuple[int, int] | None:
-    """Return the width and height of the upright picture by its header, or None where it cannot be opened."""
+    """Return width and height of the upright picture from its header, or None if it cannot be opened."""
     try:
         with open_frame(path) as image:
             return image.size[::-1] if _orientation(image) in EXIF_SIDEWAYS else image.size
@@ -391,28 +398,28 @@ def stated_size(path: Path) -> tuple[int, int] | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation that stands before the pixels; reading one behind them would decode a whole PNG.
+    """Return the EXIF orientation if it is stored before the pixels; reading one after them would decode a whole PNG.
 
-    It is 1, upright, where the EXIF data is broken, and for a TIFF, which Pillow turns by itself.
+    Return 1, upright, for damaged EXIF data, and for a TIFF, which Pillow rotates itself.
     """
     if image.format == "TIFF":
         return 1
     try:
         return Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
-    except Exception:  # broken EXIF data raises errors of any kind
+    except Exception:  # damaged EXIF data raises errors of many types
         return 1
 
 
 class CameraVideo(Video):
-    """A camera until it is closed; times are of the clock, from its first frame on."""
+    """A camera until it is closed; times are measured by the clock from its first frame on."""
 
     def __init__(self, number: int) -> None:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a missing camera prints a page otherwise
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a missing camera would print many lines
         self.name, self._capture = f"camera {number}", cv2.VideoCapture(number)
         is_read, frame = self._capture.read() if self._capture.isOpened() else (False, None)
         if not is_read:
             self._capture.release()
-            raise UserError(f"camera {number}: cannot be opened; is one attached, and free?")
+            raise UserError(f"camera {number}: cannot be opened; is it connected and not in use?")
         self.height, self.width = frame.shape[:2]
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = rate if 1 <= rate <= 240 else UNKNOWN_FPS
@@ -430,5 +437,5 @@ class CameraVideo(Video):
     def _retrieve(self) -> np.ndarray:
         is_read, frame = self._capture.retrieve()
         if not is_read:
-            raise UserError(f"{self.name}: gave no picture; was it unplugged?")
+            raise UserError(f"{self.name}: returned no picture; was it disconnected?")
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)

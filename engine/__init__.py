@@ -1,4 +1,4 @@
-"""Options, data for a run, the loop, evaluation: what main.py calls."""
+"""One run: options, data, models, training loop and evaluation. ``main.py`` calls this package."""
 
 from utils.command import hide_interrupt
 

@@ -1,4 +1,4 @@
-"""Opening a checkpoint, whoever wrote it: what it holds, how it is run, and the model in it."""
+"""Open a checkpoint of this project or a published one: its content, its options and its model."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -25,17 +25,17 @@ from utils.json_files import AnyNumber, Range, check_type
 if TYPE_CHECKING:
     from models.published import Published
 
-CLASS_BUFFERS = (  # say which classes a model knows: never taken from another model
+CLASS_BUFFERS = (  # tensors that define the classes of a model; never loaded from another model
     "tokens", "parts", "descriptive", "prompts.end", "prompts.text_lengths", "prompts.text", "prompts.start",
 )  # fmt: skip
-FIRST_METHOD = "clip-caer"  # of the files of the first version, which do not name theirs
+FIRST_METHOD = "clip-caer"  # of files of the first version, which do not name a method
 NAMES_SHOWN = 3  # names of tensors in the summary of --init-from
 MAX_NAMES = 10_000  # classes
 MAX_LOG_SCALE = 20.0  # cosines multiplied by more than e ** 20 overflow or leave one class a probability of 1
 
 
 class StoredContent(TypedDict):
-    """A checkpoint of ours. Numbers have bounds that no run reaches, so that nothing is drawn or counted without end.
+    """A checkpoint of ours. Numbers have bounds that no run reaches, so that a damaged file cannot start endless work.
 
     ``model`` is a table of tensors, and ``config`` is read by ``stored_config``.
     """
@@ -64,7 +64,7 @@ KEYS = tuple(name for name in StoredContent.__annotations__ if name in StoredCon
 
 @dataclass
 class Opened:
-    """An open checkpoint: its content in our format, and for a published file what became of its keys."""
+    """An open checkpoint: its content in our format, and for a published file a report on its keys."""
 
     path: Path
     content: dict[str, Any]
@@ -76,7 +76,7 @@ class Opened:
 
     @property
     def unnamed(self) -> str | None:
-        """Why the classes have no names, where they have none."""
+        """The reason if the classes have no names, else None."""
         return self.content.get("unnamed")
 
     @property
@@ -89,18 +89,18 @@ class Opened:
         return stored_shape(self.content, self.content["model"])
 
     def load(self, flags: dict[str, Any]) -> tuple[Config, nn.Module]:
-        """Return the options of the model, below what the user named, and the model."""
+        """Return the model and its options; options that the user passed win over stored ones."""
         with about(self.path):
             config = model_config(self.content, flags)
             return config, rebuild(self.content, config)
 
 
 def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
-    """Open a checkpoint of ours, or a published one, which is completed by what is known of its layout."""
+    """Open a checkpoint of ours, or a published one, which is completed with what is known about its layout."""
     content = read_checkpoint(path)
     if "format" in content and "config" in content:
         return Opened(path, check_content(content, path))
-    from engine.published import adopt  # here: a training needs nothing of published files
+    from engine.published import adopt  # imported here, since training does not need it
 
     try:
         with about(path):
@@ -137,7 +137,7 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def require_sane_scale(state: dict[str, Tensor]) -> None:
-    """Check the logarithm of what cosines are multiplied by: a wrong one gives logits that say nothing."""
+    """Check the logit scale, the logarithm of the factor of cosines: a wrong one makes all logits useless."""
     scale = state.get("logit_scale")
     if scale is not None and not (scale.abs() <= MAX_LOG_SCALE).all():  # also where it is not a number
         raise UserError(f"damaged: its logit_scale is {scale.flatten()[0].item():g}; CLIP trains up to 4.6")
@@ -165,7 +165,7 @@ def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape
 
 
 def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str = "eval") -> Config:
-    """Return the checkpoint's options, below what the user named; in zero-shot the classes and their texts are new."""
+    """Return the options of a checkpoint, overridden by ``flags``; in zero-shot the classes and their texts are new."""
     stored, facts = asdict(stored_config(content)), options_by_name()
     layer = {group: values for group, values in stored.items() if group != "run"}
     if flags.get("dataset", stored["data"]["dataset"]) != stored["data"]["dataset"]:
@@ -189,35 +189,33 @@ def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str 
         and "class_texts" in flags
         and flags["class_texts"] != stored["data"]["class_texts"]
     ):
-        raise UserError(
-            "--class-texts: a checkpoint holds its own prompts; new texts need training or --mode zero-shot"
-        )
+        raise UserError("--class-texts: a checkpoint has fixed prompts; new texts need training or --mode zero-shot")
     overrides = {name: value for name, value in flags.items() if name != "files"}
     return make_config(overrides | {"mode": mode}, layer)
 
 
 def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:
-    """Return the options of the model alone, as for an export: no list is read, so no file of boxes is asked for."""
+    """Return only the options of the model, as for an export: no list is read, so no file of boxes is needed."""
     return evaluation_config(content, flags, mode="export")
 
 
 def is_pack_lost(pack: str | None, flags: dict[str, Any]) -> bool:
-    """Return whether the model was trained from a pack that is not here; frames are as good."""
+    """Return whether the model was trained from a pack that is not here; then frames are decoded instead."""
     return "pack" not in flags and pack is not None and not Path(pack).exists()
 
 
 def doubtful_flags(opened: Opened, flags: dict[str, Any], config: Config) -> list[str]:
-    """Return warnings on options that a checkpoint does not read, or was not trained with."""
+    """Return warnings about options that a checkpoint does not read, or was not trained with."""
     stored, warnings = opened.config, []
     dataset, clip_path = stored.data.dataset, stored.model.clip_path
     for name in names_with(checkpoint="warn"):
         before = value_of(stored, name)
         if name in flags and flags[name] != before:
-            warnings.append(f"{flag_of(name)} {flags[name]}: trained with {before}, so this scores another model")
+            warnings.append(f"{flag_of(name)} {flags[name]}: trained with {before}, so this is another model")
     if flags.get("clip_path", clip_path) != clip_path and "left_out" not in opened.content:
-        warnings.append("--clip-path is not read: the checkpoint holds its own weights")
+        warnings.append("--clip-path is not read: the checkpoint holds all weights")
     if flags.get("dataset", dataset) != dataset:
-        warnings.append(f"trained on {dataset}: lists of {flags['dataset']} are read by the names of the classes")
+        warnings.append(f"trained on {dataset}: classes of {flags['dataset']} are matched by their names")
     if is_pack_lost(stored.data.pack, flags):
         warnings.append(f"trained from the pack {stored.data.pack}, which is not here: frames are decoded instead")
     if "bounding_box_body" in flags and not config.data.crop_body:
@@ -228,7 +226,7 @@ def doubtful_flags(opened: Opened, flags: dict[str, Any], config: Config) -> lis
 
 
 def rebuild(content: dict[str, Any], config: Config) -> nn.Module:
-    """Return the model in ``content``, its sizes from its tensors."""
+    """Return the model in ``content``; its sizes follow from its tensors."""
     name, classes = content["family"], None if "unnamed" in content else len(content["classes"])
     if method_named(name).reads_features:
         return rebuild_model(name, None, to_full(content["model"]), config)
@@ -271,8 +269,8 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
 def initial_weights(model: nn.Module, config: Config) -> list[str]:
     """Load every tensor of ``--init-from`` that fits into a new model; return a summary, then a line on each tensor.
 
-    Where the file has positions of more frames, the first are taken: they belong to the first frames of a clip. LoRA in
-    the file is added to its weights, unless the new model has LoRA in the same layers.
+    If the file has positions for more frames, the first ones are used, which belong to the first frames of a clip. LoRA
+    in the file is added to its weights, unless the new model has LoRA in the same layers.
     """
     path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
@@ -303,7 +301,7 @@ def initial_weights(model: nn.Module, config: Config) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    """Return the parts of a model that tensors belong to, and the first of their names."""
+    """Return a text with the parts of a model that tensors belong to, and the first of their names."""
     parts = sorted({name.split(".")[0].split(" ")[0] for name in names})
     listed = ", ".join(names[:NAMES_SHOWN]) + (
         f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""

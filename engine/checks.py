@@ -1,4 +1,4 @@
-"""Options that contradict one another, or mean nothing to a mode or a method: refused by the flags' names."""
+"""Checks of a command line: options that contradict one another, or that a mode or a method does not use."""
 
 import re
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
 def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
     """Raise a UserError where options contradict one another; ``flags``: those that the user named.
 
-    ``reads_videos``: boxes are found in videos, and a recipe of training is told what is idle there.
+    ``reads_videos``: the command reads videos. Faces are then detected, and unused training options are no error.
     """
     check_values(config, flags)
     check_modes(config, flags, reads_videos)
@@ -61,7 +61,7 @@ def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -
     check_ablation(config)
     method = method_named(config.model.model)
     if config.optim.select_on == "test" and method.split_by_fold:
-        raise UserError(f"--select-on test: --model {method.name} knows training and validation videos; val or last")
+        raise UserError(f"--select-on test: --model {method.name} has no test videos; pass val or last")
     method.check(config, flags)
     check_videos(config, flags)
     if config.run.mode == "train":
@@ -69,7 +69,7 @@ def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -
 
 
 def check_values(config: Config, flags: Mapping[str, Any]) -> None:
-    """Values that no mode can use."""
+    """Raise a UserError for a value that no mode can use."""
     run, milestones = config.run, list(config.optim.milestones)
     for name, value in flags.items():
         if value == "" or (isinstance(value, tuple) and "" in value):
@@ -88,18 +88,18 @@ def check_values(config: Config, flags: Mapping[str, Any]) -> None:
 
 
 def check_modes(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
-    """Options that belong to other modes. Where videos are read, a recipe of training is told what is idle instead."""
+    """Raise a UserError for an option of another mode. With videos, unused training options only get a warning."""
     mode, fields = config.run.mode, options_by_name()
     for name, value in flags.items():
         facts = fields[name].metadata
         if not facts["belongs"] or facts["positional"] or mode in facts["modes"]:
             continue
         if mode in TRAINING and value == fields[name].default and not set(facts["modes"]).isdisjoint(TRAINING):
-            continue  # the runs of an ablation switch off what is the ablation's
+            continue  # each run of an ablation resets the options of the ablation itself
         if reads_videos and "train" in facts["modes"]:
             continue
         if mode == "serve" and name == "overlay":
-            raise UserError("--overlay means nothing to --mode serve: the page shows it")
+            raise UserError("--overlay is not used by --mode serve, whose page always shows it; leave it out")
         raise UserError(f"{flag_of(name)} belongs to --mode {', '.join(facts['modes'])}, not to --mode {mode}")
     if mode == "zero-shot" and "targets" in flags:
         raise UserError(
@@ -108,28 +108,28 @@ def check_modes(config: Config, flags: Mapping[str, Any], reads_videos: bool) ->
 
 
 def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
-    """Crops, augmentation, and streams that are not there."""
+    """Raise a UserError for crops, augmentation and streams that do not go together."""
     data, model = config.data, config.model
     if not reads_videos and data.crop_body and data.bounding_box_body is None:
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and flags.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
     if data.sampling == "window" and data.duration != 1:
-        raise UserError(f"--duration {data.duration}: --sampling window is of consecutive frames; pass --duration 1")
+        raise UserError(f"--duration {data.duration}: --sampling window takes consecutive frames; pass --duration 1")
     if data.sampling != "window" and flags.get("downsample", 1) != 1:
         raise UserError(f"--downsample {data.downsample} belongs to --sampling window, not to {data.sampling}")
     if data.cache_features and flags.get("augment") == "device":
-        raise UserError("--augment device: --cache-features augments the frames that it stores; leave out one of them")
+        raise UserError("--augment device: --cache-features augments frames before storing them; leave one of them out")
     if not data.cache_features or config.run.mode != "train":
         return
     if data.random_crop < 1:
-        raise UserError(f"--random-crop {data.random_crop}: --cache-features stores no parts; pass --random-crop 1")
+        raise UserError(f"--random-crop {data.random_crop}: --cache-features stores whole crops; pass --random-crop 1")
     if data.brightness > 0:
         raise UserError(f"--brightness {data.brightness}: --cache-features stores fixed pixels; pass --brightness 0")
 
 
 def check_optim(config: Config) -> None:
-    """Options of a learning image encoder, or of a frozen one, and of a CLIP that is made."""
+    """Raise a UserError for options that need a trained or a frozen image encoder, and for --mode pretrain-clip."""
     optim, caches = config.optim, config.data.cache_features and config.run.mode == "train"
     for tower, rate in (("image", optim.lr_image_encoder), ("text", optim.lr_text_encoder)):
         if optim.has_lora(tower) and optim.weights_learn(tower):
@@ -142,21 +142,21 @@ def check_optim(config: Config) -> None:
     if caches and optim.learns("image"):
         raise UserError("--cache-features needs a frozen encoder: add --lr-image-encoder 0")
     if optim.grad_checkpointing and not optim.learns("image"):
-        raise UserError("--grad-checkpointing saves memory of a learning image encoder, but --lr-image-encoder is 0")
+        raise UserError("--grad-checkpointing needs a trained image encoder, but --lr-image-encoder is 0")
     if optim.layer_decay < 1 and not optim.weights_learn("image"):
-        raise UserError("--layer-decay is about a learning image encoder, but --lr-image-encoder is 0")
+        raise UserError("--layer-decay needs a trained image encoder, but --lr-image-encoder is 0")
     if optim.compile and caches:
         raise UserError("--compile speeds up the image encoder, which --cache-features runs only once; keep one")
     if config.run.mode != "pretrain-clip":
         return
     if not 2 <= optim.batch_size <= 2 * config.pretrain.stills:
-        raise UserError(f"--batch-size {optim.batch_size}: half of it are faces, so 2 to twice --stills")
+        raise UserError(f"--batch-size {optim.batch_size}: half of them are faces, so 2 to twice --stills")
     if optim.amp == "fp16":
-        raise UserError("--amp fp16: pre-training scales no gradients; use --amp bf16 or off")
+        raise UserError("--amp fp16: pre-training does not scale gradients; use --amp bf16 or off")
 
 
 def check_training(config: Config, flags: Mapping[str, Any]) -> None:
-    """Which epoch is kept, and what the method and its task have no use for."""
+    """Raise a UserError for a choice of the best epoch that is not possible, or an option that the method ignores."""
     data, select_on, model = config.data, config.optim.select_on, config.model
     method = method_named(model.model)
     if data.val_annotation is not None and flags.get("val_fraction", 0) > 0:
@@ -167,16 +167,16 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError("--select-on test needs --test-annotation FILE")
     if model.task not in method.tasks:
         raise UserError(
-            f"--task {model.task} means nothing to --model {method.name}, whose tasks are {', '.join(method.tasks)}"
+            f"--task {model.task} is not used by --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
     check_method(model.model, flags, model.task)
 
 
 def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:
-    """Raise a UserError for an option that a method, or a task of it, has no use for.
+    """Raise a UserError for an option that a method, or one of its tasks, does not use.
 
-    The default of the method is allowed, except for a task with a training of its own: there it does not hold, since
-    ``--task regression`` takes the video model's options from its checkpoint.
+    The method's own default is allowed as a value. For a task with its own training it is not: ``--task regression``
+    takes the options of the video model from its checkpoint, so that the default would be wrong.
     """
     method, fields = method_named(name), options_by_name()
     usual = defaults() | dict(method.defaults)
@@ -190,7 +190,7 @@ def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -
             part = fields[option].metadata["part"]
             is_allowed = option in allowed and flags[option] == allowed[option]
             if part is not None and part not in parts and not is_allowed:
-                raise UserError(f"{flag_of(option)} {written(flags[option])} means nothing to {reader}")
+                raise UserError(f"{flag_of(option)} {written(flags[option])} is not used by {reader}; leave it out")
 
 
 def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
@@ -199,24 +199,24 @@ def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
     if run.mode not in ("predict", "serve"):
         return
     if run.mode == "serve" and "output_dir" in flags:
-        raise UserError("--output-dir means nothing to --mode serve: nothing is kept")
+        raise UserError("--output-dir is not used by --mode serve, which stores nothing; leave it out")
     if config.sequence.smooth % 2 == 0:
-        raise UserError(f"--smooth {config.sequence.smooth}: an odd number of windows has a centre")
+        raise UserError(f"--smooth {config.sequence.smooth}: must be odd, so that the windows have a centre")
     if video.onnx is not None:
         read, groups = read_options(run.mode), ("data", "model", "optim")
         settled = [name for name in flags if name in read and (name == "encoder" or group_of(name) in groups)]
         if settled:
-            raise UserError(f"{flag_of(settled[0])} is settled in the file of --onnx; leave it out")
+            raise UserError(f"{flag_of(settled[0])} is fixed in the file of --onnx; leave it out")
         if "mps" in (run.device, run.gpu):
             raise UserError("--onnx runs on the CPU or on CUDA, not on mps")
     if video.input is not None and "features" in flags:
-        raise UserError("--input reads videos, --features what was made of them; keep one")
+        raise UserError("--input reads videos and --features reads their stored features; keep one")
     if video.onnx is not None and run.eval_checkpoint is not None:
         raise UserError("--onnx and --eval-checkpoint both name the model; keep one")
 
 
 def reads_videos(config: Config) -> bool:
-    """Return whether a command is about videos, so that a recipe of training serves here, too."""
+    """Return whether a command reads videos, where a training recipe may be given too."""
     return config.run.mode in ("serve", "export") or config.video.input is not None
 
 
@@ -227,7 +227,7 @@ def read_options(mode: str) -> set[str]:
 
 
 def idle_flags(config: Config, flags: Mapping[str, Any]) -> str | None:
-    """Return a sentence on options that the user named, in a recipe for one, and that change no answer on a video."""
+    """Return a sentence on options that the user passed, often by a recipe, and that this mode does not read."""
     mode, read = config.run.mode, read_options(config.run.mode)
     idle = [flag_of(name) for name in flags if name not in read]
     if not idle:

@@ -1,6 +1,6 @@
-"""Predictions of clips without gradients, and the results that are written of them.
+"""Predict clips without gradients, score them, and write the results.
 
-Texts are encoded once, and every process predicts its clips.
+Texts are encoded once. Under torchrun every process predicts its share of the clips.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import progress_bar
 
-FEW_TO_CALIBRATE = 30  # clips: a temperature fitted on fewer is warned of
+FEW_TO_CALIBRATE = 30  # clips; a temperature fitted on fewer gets a warning
 
 
 def score_and_write(
@@ -44,11 +44,11 @@ def score_and_write(
     faulty = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(faulty):
         raise UserError(
-            f"{len(faulty)} of {len(ids)} answers are not finite, that of {ids[faulty[0]]} first; try --amp off"
+            f"{len(faulty)} of {len(ids)} predictions are not finite, first that of {ids[faulty[0]]}; try --amp off"
         )
     if 0 < calibrated.clips < FEW_TO_CALIBRATE:
         session.log.warn(
-            f"the temperature was fitted on {calibrated.clips} clips alone: with fewer than {FEW_TO_CALIBRATE} it may "
+            f"the temperature was fitted on only {calibrated.clips} clips: with fewer than {FEW_TO_CALIBRATE} it may "
             f"make probabilities worse (--no-calibrate leaves it out)"
         )
     metrics = task.score(logits, label)
@@ -81,7 +81,7 @@ def predict(
     task.model.eval()
     task.fix_texts()
     answered: list[Batch] = []
-    logits: list[Tensor] = []  # on the device until the end: reading each would leave the GPU without work
+    logits: list[Tensor] = []  # stay on the device until the end: reading each would make the GPU wait
     try:
         for group in progress_bar(loader, len(loader), name):
             logits += passes(task, group, config, session)
@@ -100,7 +100,7 @@ def predict(
 def passes(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> list[Tensor]:
     """Return logits (B, C) of all clips in ``batches``, in as few passes as the GPU's memory allows.
 
-    Where it runs out, half as many clips are tried, and the size that fits is kept for all later passes of the task.
+    When memory runs out, half as many clips are tried. The size that fits is used for all later passes of the task.
     """
     queue, logits = deque(batches), []
     while queue:
@@ -112,7 +112,7 @@ def passes(task: ClipTask, batches: list[Batch], config: Config, session: Sessio
             count = sum(map(clips_in, together))
             if count == 1:
                 raise
-        # here, where the error with its hold on the failed pass is gone
+        # after the except block: while the error exists, it keeps the tensors of the failed pass in memory
         task.clips_that_fit = count // 2
         queue.extendleft(reversed(together))
     return logits
@@ -127,7 +127,7 @@ def one_pass(task: ClipTask, batches: list[Batch], config: Config, session: Sess
 
 
 def take(queue: deque[Batch], most_clips: int | None) -> list[Batch]:
-    """Return the next batches, of ``most_clips`` together; a larger batch is split."""
+    """Remove and return the next batches, ``most_clips`` clips in total; a larger batch is split."""
     batches, room = [], most_clips or sum(map(clips_in, queue))
     while queue and room > 0:
         batch = queue.popleft()

@@ -1,4 +1,4 @@
-"""From a command line, or from stored options, to one Config; ``--help``; warnings on options."""
+"""Make a Config from a command line or from stored options, print ``--help``, and warn about options."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ HELP = ("-h", "--help")
 
 
 def read_command(arguments: Sequence[str]) -> tuple[dict[str, Any], Config]:
-    """Return the options that the user named, and the whole checked Config. ``--help`` prints and exits."""
+    """Return the options that the user passed, and the complete checked Config. ``--help`` prints and exits."""
     if any(word in HELP for word in arguments):
         print(help_text(arguments))
         raise SystemExit(0)
@@ -60,9 +60,9 @@ def make_config(
     *,
     for_videos: bool = False,
 ) -> Config:
-    """Return a checked Config: defaults, below stored options, below what the user named.
+    """Return a checked Config. Options in ``flags`` win over ``stored`` ones, which win over defaults.
 
-    ``for_videos``: a program will pass videos, which no option names.
+    ``for_videos``: a program will pass videos itself, so that no option has to name one.
     """
     layer = from_json(GROUPS, stored) if stored else {}
     name = flags.get("model", layer.get("model"))
@@ -89,7 +89,7 @@ def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config
         data = dataclasses.replace(data, crop_body=data.bounding_box_body is not None)
     if optim.use_amp:
         if flags.get("amp", "fp16") != "fp16":
-            raise UserError(f"--use-amp means --amp fp16, but --amp {optim.amp} is given as well; keep one")
+            raise UserError(f"--use-amp means --amp fp16, but --amp {optim.amp} is passed too; keep one")
         optim = dataclasses.replace(optim, amp="fp16", use_amp=False)
     if optim.lr_fusion is None:
         optim = dataclasses.replace(optim, lr_fusion=optim.lr)
@@ -103,7 +103,7 @@ def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config
 
 
 def warnings_of(config: Config) -> list[str]:
-    """Return warnings on options of a training that are allowed but rarely meant."""
+    """Return warnings about training options that are allowed but rarely intended."""
     loss, model = config.loss, config.model
     if config.run.mode != "train":
         return []
@@ -114,12 +114,12 @@ def warnings_of(config: Config) -> list[str]:
         )
     if loss.use_weighted_sampler and loss.class_balanced_loss:
         warnings.append(
-            "--use-weighted-sampler and --class-balanced-loss both correct for class sizes: the same, twice"
+            "--use-weighted-sampler and --class-balanced-loss both correct for class sizes: twice the correction"
         )
     if loss.logit_adj and loss.class_balanced_loss:
-        warnings.append("--logit-adj and --class-balanced-loss both correct for class sizes: the same, twice")
+        warnings.append("--logit-adj and --class-balanced-loss both correct for class sizes: twice the correction")
     if config.data.bounding_box_body is not None and model.streams == "face":
-        warnings.append("--bounding-box-body is not read: this model sees faces alone")
+        warnings.append("--bounding-box-body is not read: this model has only a face stream")
     if config.optim.select_on == "test":
-        warnings.append("the best epoch is selected on test: optimistic, and stored as such")
+        warnings.append("the best epoch is selected on test: the scores are optimistic, and the results say so")
     return warnings + method_named(model.model).warnings(config)

@@ -1,4 +1,4 @@
-"""How the clips of a run become batches: boxes matched, views made, loaders built."""
+"""Turn the clips of a run into batches: match boxes, prepare views, build loaders."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,12 +24,12 @@ from utils.runlog import RunLog
 if TYPE_CHECKING:  # a training without --cache-features does not import it
     from engine.feature_cache import FeatureCache
 
-DECODED_TOGETHER = 8  # clips of one worker's turn in evaluation: 40 MB of shared memory at 224 pixels
-OTHER_SIZE = 1.5  # times as wide as in training: faces that are worth a warning
+DECODED_TOGETHER = 8  # clips that a worker decodes at once in evaluation: 40 MB of shared memory at 224 pixels
+OTHER_SIZE = 1.5  # factor to the face width in training from which a warning is printed
 
 
 def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
-    """Return how clips are cut. Print the boxes' hit rates; a box file that matches nothing is an error."""
+    """Return how clips are cropped. Print the hit rates of the boxes; a box file that matches no clip is an error."""
     data, streams = config.data, config.model.streams
     face, body = {}, {}
     if data.bounding_box_face and streams != "context":
@@ -38,7 +38,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
         _report_hits(check_boxes(clips, face, "face"), log)
     elif not method_named(config.model.model).has_context:
-        log.say("no --bounding-box-face: frames are taken as faces that are cropped already")
+        log.say("no --bounding-box-face: the frames are used as face crops")
     elif streams != "context":
         log.warn("no --bounding-box-face: the face stream sees whole frames")
     if data.crop_body and streams != "face":
@@ -61,7 +61,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     )
     if data.pack:
         unchecked = open_source(views).check(clips, views)
-        note = f", {unchecked} of {len(clips)} clips without frames here to compare it with" if unchecked else ""
+        note = f", {unchecked} of {len(clips)} clips have no frames here to compare it with" if unchecked else ""
         log.say(f"crops from the pack {data.pack}{note}")
     return views
 
@@ -72,9 +72,9 @@ def _report_hits(hits: HitRate, log: RunLog) -> None:
 
 
 def warn_of_size(training_width: float | None, clips: list[Clip], views: Views, log: RunLog) -> None:
-    """Warn where faces are much larger or smaller than in training, if the checkpoint says how wide they were there.
+    """Warn if faces are much larger or smaller than in training. The checkpoint says how wide they were there.
 
-    The margin around a face is a number of pixels, as published, whatever the size of the pictures.
+    The margin around a face is a fixed number of pixels, as published, so its share of a crop depends on the face.
     """
     width = None if training_width is None else middle_width(clips, views.face_boxes)
     if width is None or max(training_width / width, width / training_width) < OTHER_SIZE:
@@ -100,7 +100,7 @@ def training_loader(
         "training": True,
         "shared_augmentation": data.shared_augmentation,
         "seed": config.run.seed,
-        # Crops of a pack have their final size: both ways give the same pixels, and a GPU is quicker.
+        # Crops of a pack have their final size: CPU and device give the same pixels, and a GPU is faster.
         "augment": "device" if data.pack and session.device.type != "cpu" else data.augment,
     }
     if cache is None:
@@ -114,7 +114,7 @@ def training_loader(
 
 
 class Grouped:
-    """A loader whose items are lists of ``count`` batches, for one pass through the model; the last may hold fewer."""
+    """A loader of lists of ``count`` batches for one pass through the model; the last list may be shorter."""
 
     def __init__(self, loader: DataLoader, count: int) -> None:
         self.loader, self.count = loader, count
@@ -133,10 +133,10 @@ def evaluation_loader(
 ) -> Grouped:
     """Return the loader of an evaluation. Clip i goes to rank i mod N; ``predict`` gathers the answers.
 
-    All workers decode, a few clips at a time, however many pass through the model together.
+    Workers decode a few clips at a time; this does not depend on how many clips go through the model together.
     """
     shard, pin = session.group.shard(clips), session.pin_memory
-    # without gradients many clips fit on a GPU, and on a CPU as many as in a training step
+    # without gradients many clips fit on a GPU; on a CPU the batch of a training step is used
     at_once = config.optim.eval_batch_size or max(64 if pin else 1, config.optim.batch_size)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
     order = ClipOrder(len(shard), 0, shuffle=False)
@@ -146,7 +146,7 @@ def evaluation_loader(
 def _dataset(clips: list[Clip], views: Views, cache: "FeatureCache | None", **chance: Any) -> Dataset:
     if cache is None:
         return ClipDataset(clips, views, open_source(views), **chance)
-    chance.pop("augment", None)  # the cache holds what was augmented
+    chance.pop("augment", None)  # the cached features are of augmented frames
     return FeatureDataset(clips, cache.features, cache.starts, views, **chance)
 
 

@@ -1,4 +1,4 @@
-"""Where to compute, and how to move a batch there."""
+"""Choose the device, set its random state, and move batches to it."""
 
 import os
 import random
@@ -9,25 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataloader.loader import DRAWS
+from dataloader.loader import AUGMENTATION_KEYS
 from dataloader.transforms import augment_squares
 from models.clip_towers import CLIP_MEAN, CLIP_STD
 from utils.errors import UserError
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of red, green, blue
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of red, green, blue
 OPENAI_STATISTICS: Statistics = (CLIP_MEAN, CLIP_STD)
 
 
 def choose_device(device: str, gpu: str | None, rank: int | None = None) -> tuple[torch.device, str | None]:
-    """Return the device, and a warning where ``--gpu`` does not exist: published commands name a GPU by habit.
+    """Return the device, and a warning if ``--gpu`` does not exist, since published commands often name a GPU.
 
-    ``rank``: of this process among those that torchrun started on this machine, each of which takes a GPU of its own.
+    ``rank``: number of this process among those that torchrun started on this machine. Each takes its own GPU.
     """
     if rank is not None and (gpu is not None or device.startswith("cuda:")):
         flag = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
         raise UserError(
-            f"{flag}: torchrun would put every process on that one; leave it out (or pass --device cuda where a run "
-            f"that goes on was started with it), and each process takes a GPU of its own"
+            f"{flag}: under torchrun every process would use that GPU; leave it out, or pass --device cuda to resume "
+            f"a run that was started with it; each process then takes its own GPU"
         )
     if gpu is not None:
         name = "mps" if gpu == "mps" else f"cuda:{gpu}"
@@ -35,11 +35,11 @@ def choose_device(device: str, gpu: str | None, rank: int | None = None) -> tupl
             return torch.device(name), None
         if torch.cuda.is_available():
             raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}")
-        return torch.device("cpu"), f"--gpu {gpu}: there is no such GPU here, running on the CPU"
+        return torch.device("cpu"), f"--gpu {gpu}: there is no such GPU here; running on the CPU"
     if device == "auto":
         device = next(d for d in ("cuda", "mps", "cpu") if _is_there(d))
     if not _is_there(device):
-        raise UserError(f"--device {device}: not available here; --device auto takes what there is")
+        raise UserError(f"--device {device}: not available here; --device auto chooses an available one")
     if device != "cuda":
         return torch.device(device), None
     if (rank or 0) >= torch.cuda.device_count():
@@ -48,12 +48,12 @@ def choose_device(device: str, gpu: str | None, rank: int | None = None) -> tupl
 
 
 def use_device(device: torch.device, tf32: bool = False) -> str | None:
-    """Make ``device`` the one that this process computes on: its random state is saved, and no other GPU is opened.
+    """Make ``device`` the current one of this process, so that no other GPU is opened.
 
-    ``tf32`` shortens the factors of float32 products; return a warning where it cannot.
+    ``tf32`` rounds the factors of float32 products on a CUDA GPU. Return a warning if it has no effect.
     """
     if device.type != "cuda":
-        return f"--tf32 is about CUDA GPUs; on {device.type} it changes nothing" if tf32 else None
+        return f"--tf32 has no effect on {device.type}, only on CUDA GPUs" if tf32 else None
     torch.cuda.set_device(device)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
@@ -74,12 +74,12 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler: seconds
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call takes seconds
         torch.use_deterministic_algorithms(deterministic)
 
 
 def seed_epoch(seed: int, epoch: int, device: torch.device, state: dict[str, Tensor] | None = None) -> None:
-    """Seed the dropout of an epoch, independent of what ran before; ``state`` continues inside the epoch."""
+    """Seed the dropout of an epoch, whatever ran before it; ``state`` restores the random state inside the epoch."""
     torch.manual_seed(seed * 1_000_003 + epoch)
     if state is None:
         return
@@ -89,7 +89,7 @@ def seed_epoch(seed: int, epoch: int, device: torch.device, state: dict[str, Ten
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return torch's random state: dropout alone is no pure function of seed, epoch and clip."""
+    """Return torch's random state, which only dropout needs: all else is computed from seed, epoch and clip."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -97,10 +97,10 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 class HostCopy:
-    """A small tensor on its way to the CPU.
+    """A small tensor that is being copied to the CPU.
 
-    Reading it waits for the work that made it, not for what the GPU was given since: ``.item()`` on a fresh result
-    would leave the GPU without work until the next step is launched.
+    ``read`` waits only for the work that computed the tensor, not for work that was queued later. ``.item()`` on a new
+    result would wait for all of it, and the GPU would be idle until the next step is launched.
     """
 
     def __init__(self, value: Tensor) -> None:
@@ -121,16 +121,16 @@ def to_device(
 ) -> dict[str, Any]:
     """Return a batch on the device, its pixels as floats in [0, 1] or normalised by the CLIP's ``statistics``.
 
-    Pixels travel as uint8. They are augmented on the device where the batch says how.
+    Pixels are moved as uint8. They are augmented on the device if the batch holds the random numbers for it.
     """
-    draws = {name: batch[name] for name in DRAWS if name in batch}  # small: they stay, the numbers made of them move
-    tensors = {name: value for name, value in batch.items() if name not in draws}
+    numbers = {name: batch[name] for name in AUGMENTATION_KEYS if name in batch}  # small; these stay on the CPU
+    tensors = {name: value for name, value in batch.items() if name not in numbers}
     moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in tensors.items()}
     for stream, view in enumerate(("face", "context")):
         if view not in moved:
             continue
-        if draws:
-            moved[view] = augment(moved[view], draws, stream)
+        if numbers:
+            moved[view] = augment(moved[view], numbers, stream)
         moved[view] = to_pixels(moved[view], normalize, statistics)
     return moved
 
@@ -145,15 +145,18 @@ def tensors_of(batch: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in batch.items() if isinstance(value, Tensor)}
 
 
-def augment(squares: Tensor, draws: dict[str, Tensor], stream: int) -> Tensor:
-    """Augment (B, T, 3, S, S) uint8 on the device by this stream's column of every random draw (B, streams)."""
-    sizes = draws["face_sizes"] if stream == 0 else torch.ones_like(draws["face_sizes"])  # the context is a square
-    columns = {name: value[:, stream] for name, value in draws.items() if name != "face_sizes"}
+def augment(squares: Tensor, numbers: dict[str, Tensor], stream: int) -> Tensor:
+    """Return crops (B, T, 3, S, S) uint8 augmented on the device.
+
+    ``numbers``: sampled angles, flips and so on, a column for each stream (B, streams); ``stream`` selects one.
+    """
+    sizes = numbers["face_sizes"] if stream == 0 else torch.ones_like(numbers["face_sizes"])  # the context is a square
+    columns = {name: value[:, stream] for name, value in numbers.items() if name != "face_sizes"}
     return augment_squares(squares, sizes, **columns)
 
 
 def statistics_of(model: nn.Module) -> Statistics:
-    """Return the pixel mean and deviation of a model, or of an image tower; OpenAI's where it has none."""
+    """Return the pixel mean and standard deviation that a model or an image tower expects; OpenAI's by default."""
     return getattr(getattr(model, "image_encoder", model), "statistics", OPENAI_STATISTICS)
 
 
@@ -168,14 +171,14 @@ def to_pixels(image: Tensor, normalize: str, statistics: Statistics = OPENAI_STA
 
 @lru_cache(maxsize=16)
 def clip_statistics(device: torch.device, statistics: Statistics = OPENAI_STATISTICS) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation (3, 1, 1) on a device. A copy in every step would wait for the GPU."""
+    """Return mean and standard deviation, (3, 1, 1) each, on a device. They are cached: a copy in each step is slow."""
     with torch.inference_mode(False):
         mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in statistics)
     return mean, std
 
 
 def choose_amp(amp: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
-    """Return the type of mixed precision, None for float32, and a warning where the device does not have it."""
+    """Return the type of mixed precision, None for float32, and a warning if the device does not support it."""
     if amp == "fp16" and device.type != "cuda":
         return None, f"--amp fp16 needs a CUDA GPU; on {device.type} this run computes in float32"
     return {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp], None

@@ -1,4 +1,4 @@
-"""The losses and scores of an epoch so far. A loss that is not finite stops the run and is named."""
+"""Losses and scores of the current epoch. A loss that is not finite stops the run with an error that names it."""
 
 import copy
 from collections import deque
@@ -26,14 +26,14 @@ class StepNumbers:
 
 
 class RunningScore:
-    """Mean loss terms of an epoch so far, and the confusion of its classes where the model predicts one per clip.
+    """Mean loss terms of an epoch so far, and its confusion matrix if the model predicts one class per clip.
 
-    The numbers of a step are copied while the GPU goes on, and read when they are asked for or when ``read`` is called.
-    A term that is not finite is noticed then, a step or more late: whoever saves asks for the numbers first.
+    The numbers of a step are copied to the CPU in the background, and read by ``read`` or when scores are needed.
+    A term that is not finite is noticed only then, at least one step late, so read before you save a checkpoint.
     """
 
     def __init__(self, names: tuple[str, ...] = (), state: dict[str, Any] | None = None) -> None:
-        """``state``: of an epoch that was interrupted, as ``state()`` returned it."""
+        """``state``: what ``state()`` returned in an epoch that was interrupted."""
         state = state or {"clips": 0, "replaced": 0, "sums": {}, "confusion": [[0] * len(names) for _ in names]}
         self.clips, self.replaced, self.sums = state["clips"], state["replaced"], dict(state["sums"])
         self.confusion = np.array(state["confusion"], dtype=np.int64)
@@ -54,7 +54,7 @@ class RunningScore:
     def add(
         self, losses: dict[str, Tensor], logits: Tensor | None, batch: dict[str, Any], epoch: int, step: int
     ) -> None:
-        """Add a step; ``batch`` as the loader gave it: its labels are on the CPU."""
+        """Add a step; ``batch`` comes from the loader, with labels on the CPU."""
         values, label = torch.stack([value.detach().float() for value in losses.values()]), None
         if logits is not None:
             values, label = torch.cat([values, logits.argmax(dim=-1).float()]), batch["label"]
@@ -96,7 +96,7 @@ def require_finite_terms(terms: dict[str, float], step: StepNumbers) -> None:
     """Raise a UserError that names the terms that are not finite, and the step."""
     faulty = [name for name, value in terms.items() if not np.isfinite(value)]
     if not faulty and abs(sum(terms.values())) > torch.finfo(torch.float32).max:
-        faulty = list(terms)  # each is, but not their sum in the numbers that the loss is computed in
+        faulty = list(terms)  # each term is finite, but their sum overflows in the type of the loss
     if faulty:
         raise UserError(
             f"the loss term {' and '.join(faulty)} is not finite in epoch {step.epoch + 1}, step {step.step + 1} "

@@ -1,4 +1,4 @@
-"""``--mode eval``: a checkpoint scored on a list."""
+"""``--mode eval``: score a checkpoint on a test list."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from utils.errors import UserError, about
 
 
 def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
-    """Score a checkpoint on ``--test-annotation``, with its own options where the user names none."""
+    """Score a checkpoint on ``--test-annotation``, with its stored options unless the user passes others."""
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, flags)
     content = opened.content
@@ -42,7 +42,7 @@ def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     with open_session(config) as session:
         task = method.task(model.to(session.device), classes.names)
         if opened.report is not None:
-            from engine.inspect import describe_published  # here: a training needs nothing of published files
+            from engine.inspect import describe_published  # imported here, since training does not need it
 
             session.log.say(describe_published(opened, flags))
         for warning in doubtful_flags(opened, flags, config):
@@ -53,15 +53,15 @@ def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_read(method: Method, flags: dict[str, Any], path: Path) -> None:
-    """Raise a UserError for an option of long videos that the model of a checkpoint has no use for."""
+    """Raise a UserError for an option of long videos that the model of a checkpoint does not use."""
     fields = options_by_name()
     for name in sorted(flags):
         if group_of(name) == "sequence" and fields[name].metadata["part"] not in method.reads:
-            raise UserError(f"{flag_of(name)} means nothing to {path}, a model of the family {method.name}")
+            raise UserError(f"{flag_of(name)} is not used by {path}, a model of the family {method.name}; leave it out")
 
 
 def stored_classes(content: dict[str, Any], config: Config, flags: dict[str, Any], path: Path) -> Classes:
-    """Return the classes that a checkpoint knows, and how the lists of its data set or of another one name them."""
+    """Return the classes of a checkpoint, with their names and numbers in the lists of the data set."""
     names, base = tuple(content["classes"]), content["label_base"]
     if method_named(config.model.model).fixed_classes() is not None:
         return run_classes(config)
@@ -95,7 +95,7 @@ def score_test_list(
     loader = evaluation_loader(config, clips, views, session)
     metrics = score_and_write(task, loader, clips, views, config, session, "test", selected_on, calibrated)
     if config.results.corrupt:
-        from engine import robustness  # here: a training measures none
+        from engine import robustness  # imported here, since training does not need it
 
         metrics |= robustness.write(task, loader, clips, metrics, config, session)
     return metrics

@@ -1,9 +1,10 @@
 """Features of a frozen image encoder, computed once for clips that are read again.
 
-``--cache-features`` keeps every frame of a run's clips, float16, a folder of one array for each stream; its name is a
-hash of all that the features depend on, so another setting makes another folder. Its ``index.json`` holds a hash of
-samples of the frames and a checksum of the features, so that neither a stale nor a damaged one is read. The runs of a
-sweep keep those of their test clips in memory: from the same encoder, in the same batches, of the same pixels.
+``--cache-features`` stores the features of every frame of a run's clips as float16, one folder for each stream. The
+name of a folder is a hash of everything that the features depend on, so another setting makes another folder. Its
+``index.json`` holds a hash of samples of the frames and a checksum of the features, so that outdated or damaged ones
+are never read. The runs of a sweep share the features of their test clips in memory: the encoder, the batches and the
+pixels are the same for all of them.
 """
 
 import hashlib
@@ -40,7 +41,7 @@ from utils.json_files import read_json
 from utils.runlog import progress_bar
 
 STREAMS = ("face", "context")
-LAYOUT = 1  # of stored features; a change of meaning makes every older folder unreadable
+LAYOUT = 1  # version of stored features; increase it when their meaning changes, so that older folders are not read
 CHUNK = 256  # pictures in one pass
 
 
@@ -54,7 +55,7 @@ def encode_pictures(encoder: nn.Module, pictures: Tensor, normalize: str, sessio
 
 
 def hash_tower(tower: nn.Module) -> str:
-    """Return a hash of the tensors of an image tower, and of its settings where they are not OpenAI's."""
+    """Return a hash of the tensors of an image tower, and of its settings if they differ from OpenAI's."""
     weights, settings = hash_tensors(tower.state_dict()), getattr(tower, "settings", {})
     return weights if not settings else hashlib.sha256(json.dumps([weights, settings]).encode()).hexdigest()
 
@@ -68,7 +69,7 @@ class FeatureCache:
 
 
 class CacheIndex(TypedDict):
-    """What ``index.json`` says of the features beside it; caches of older versions lack what is not required."""
+    """Content of the ``index.json`` beside the features; caches of older versions lack the optional keys."""
 
     frames: int
     content: NotRequired[str | None]  # ``hash_frames`` of the clips
@@ -78,9 +79,9 @@ class CacheIndex(TypedDict):
 def cache_features(
     config: Config, encoder: nn.Module, clips: list[Clip], views: Views, variants: int, session: Session
 ) -> FeatureCache:
-    """Read the cache of these clips, or make it where there is none, or where it is damaged or of other frames.
+    """Read the cache of these clips. Make it if there is none, if it is damaged, or if the frames have changed.
 
-    With ``--amp`` it is made in that precision, as epochs without a cache would compute the same features.
+    With ``--amp`` the features are computed in that precision, as they would be in epochs without a cache.
     """
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
     augmentations = cached_variants(variants, config.data.max_angle, config.data.flip)
@@ -97,7 +98,7 @@ def cache_features(
         try:
             features[stream] = read_cache(folder, shape, content)
         except UserError as error:
-            session.log.warn(f"{error}: these features are made again")
+            session.log.warn(f"{error}; these features are computed again")
             _remove(folder, config)
     absent = {stream: folder for stream, folder in folders.items() if features.get(stream) is None}
     if absent:
@@ -111,15 +112,15 @@ def cache_features(
 
 
 def read_cache(folder: Path, shape: tuple[int, int, int], content: str | None) -> np.ndarray | None:
-    """Return the features in ``folder`` by memory map, None where there is no such folder.
+    """Return the features in ``folder`` as a memory map, None if there is no such folder.
 
-    An error is raised where they are damaged, of another shape, or of frames with other contents than now.
+    Raise a UserError if they are damaged, have another shape, or are of frames that have changed since.
     """
     if not folder.is_symlink() and not folder.exists():
         return None
     index = read_json(folder / "index.json", CacheIndex)
     if index.get("content", content) != content:
-        raise UserError(f"{folder}: made of frames whose files have changed since")
+        raise UserError(f"{folder}: the files of its frames have changed since")
     file = folder / "features.npy"
     features = open_array(file)
     if features.shape != shape or features.dtype != np.float16:
@@ -136,7 +137,7 @@ def _size_text(shape: tuple[int, ...]) -> str:
 def _remove(folder: Path, config: Config) -> None:
     try:
         shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
-    except FileNotFoundError:  # another run was quicker
+    except FileNotFoundError:  # another run has removed it
         pass
     except OSError as error:
         raise UserError(f"--cache-dir {config.data.cache_dir}: {reason_of(error)}; name another folder") from None
@@ -151,7 +152,7 @@ def cache_name(
     normalize: str,
     amp: torch.dtype | None = None,
 ) -> str:
-    """Return the name of a cache folder: the stream, and the hash of everything that its features depend on."""
+    """Return the name of a cache folder: the stream and a hash of everything that its features depend on."""
     settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, _as_dicts(variants)]
     if stream == "face":
         settings.append(views.missing_face)
@@ -177,7 +178,7 @@ def _as_dicts(variants: list[Augmentation]) -> list[dict[str, float | bool]]:
 def _modified(path: Path) -> int | None:
     try:
         return path.stat().st_mtime_ns
-    except OSError:  # a broken link is an unreadable frame, dealt with where it is read
+    except OSError:  # a broken link; the reader of frames handles it
         return None
 
 
@@ -191,7 +192,7 @@ def _write_clip_cache(
     config: Config,
     session: Session,
 ) -> None:
-    """Write the caches in a temporary folder and rename them when complete: an interrupted run leaves no half cache."""
+    """Write the caches into a temporary folder and rename it when complete, so that no cache is ever incomplete."""
     log, started, root = session.log, time.time(), Path(config.data.cache_dir)
     size = len(folders) * math.prod(shape) * 2  # bytes
     log.say(f"features: {shape[1]} frames x {shape[0]} variants x {len(folders)} streams, {size / 1e6:.0f} MB")
@@ -219,19 +220,19 @@ def _write_clip_cache(
                 try:
                     (unfinished / stream).rename(folder)
                 except OSError:
-                    if not (folder / "index.json").exists():  # else another run was quicker, with the same cache
+                    if not (folder / "index.json").exists():  # else another run has made the same cache
                         raise
     except OSError as error:
         raise UserError(f"--cache-dir {config.data.cache_dir}: {reason_of(error)}; name another folder") from None
     if replaced:
         log.warn(f"{replaced} unreadable frames were replaced by their clip's nearest frame")
-    log.say(f"features made in {time.time() - started:.0f} s; later runs with this encoder, data and boxes read them")
+    log.say(f"features made in {time.time() - started:.0f} s; later runs with this encoder, data and boxes use them")
 
 
 class FeatureFile:
     """A ``.npy`` file of features (V, rows, D) float16 that is written some rows at a time.
 
-    It is no memory map: where the disk is full, writing into a map kills the process, and ``write`` is an error.
+    It is not a memory map, because writing to a map on a full disk kills the process. ``write`` raises an error.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, int, int]) -> None:
@@ -262,15 +263,15 @@ def _fill(
     return replaced
 
 
-# the test clips of a sweep
+# test clips of a sweep
 
 
 def final_loader(
     loader: Any, model: nn.Module, clips: list[Clip], views: Views, config: Config, session: Session
 ) -> Any:
-    """Return the loader of the final test, or its batches with features in place of pixels where those can be shared.
+    """Return the loader of the final test, or its batches with features in place of pixels if runs can share those.
 
-    They can be in a sweep, on one CPU process, while the image encoder is frozen.
+    Runs of a sweep share them if the image encoder is frozen and one process computes on the CPU.
     """
     is_frozen = not config.optim.learns("image") and method_named(config.model.model).answers_clips
     if not is_frozen or session.device.type != "cpu" or session.group.world > 1:
@@ -280,7 +281,7 @@ def final_loader(
 
 
 def evaluation_key(model: nn.Module, clips: list[Clip], views: Views, config: Config, session: Session) -> str:
-    """Return a text of all that the features of the batches depend on."""
+    """Return a text with everything that the features of the batches depend on."""
     weights = hash_tower(model.image_encoder)
     streams = [cache_name(weights, clips, views, stream, [], config.data.normalize) for stream in STREAMS]
     sampling = {f.name: str(getattr(views, f.name)) for f in fields(views) if not f.name.endswith("_boxes")}
@@ -290,12 +291,12 @@ def evaluation_key(model: nn.Module, clips: list[Clip], views: Views, config: Co
 
 @torch.inference_mode()
 def encoded_batches(loader: Any, model: nn.Module, config: Config, session: Session) -> list[list[dict[str, Any]]]:
-    """Return every group of batches as one batch of features, encoded in the same forward pass as an evaluation's."""
+    """Return every group of batches as one batch of features, encoded by the forward pass of an evaluation."""
     groups = []
     model.eval()
     for group in progress_bar(loader, len(loader), "test frames"):
-        joined = join_batches(group, session.device)
-        pixels = to_device(joined, session.device, config.data.normalize, statistics_of(model))
+        pixels = join_batches(group, session.device)
+        pixels = to_device(pixels, session.device, config.data.normalize, statistics_of(model))
         with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
             face, context = model.encode_frames(pixels.get("face"), pixels.get("context"))
         batch = {

@@ -1,4 +1,4 @@
-"""``--mode compare RUN_A RUN_B`` and ``--mode report RUN...``: what folders of finished runs say."""
+"""``--mode compare RUN_A RUN_B`` and ``--mode report RUN...``, which read the folders of finished runs."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +10,7 @@ from utils.runlog import open_run, safe_name
 
 
 def compare(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
-    """Compare two run folders; write and print the comparison in a folder of its own."""
+    """Compare two run folders; print the comparison and write it into a new folder."""
     from analysis.compare import compare_folders, write_comparison
 
     comparison = compare_folders(config.run.files, config.results.ci, frozenset(names_with(affects_results=False)))
@@ -35,11 +35,11 @@ def report(config: Config, flags: dict[str, Any]) -> None:
 
 def differing_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run that differ from the defaults of its method."""
-    model = options.get("model")  # of a later version it may be unknown here
+    model = options.get("model")  # a run of a later version may name a method that this one does not have
     usual = defaults() | dict(method_named(model).defaults if model in method_names() else {})
     hidden = names_with(affects_results=False)
     usual = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
-    filled_in = {"lr_fusion": options.get("lr"), "normalize": "none", "crop_body": False}  # where not given
+    filled_in = {"lr_fusion": options.get("lr"), "normalize": "none", "crop_body": False}  # dependent defaults
     return {
         name: value
         for name, value in options.items()

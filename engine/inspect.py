@@ -31,7 +31,7 @@ def inspect(config: Config, flags: dict[str, Any]) -> None:
         lines = [str(path), f"family      CLIP alone ({clip.kind}): for --clip-path", describe_towers(shape)]
         for name, value in shape.settings.items():
             lines.append(
-                f"setting     {name} {value}, from {clip.origins.get(name, 'the usual values: nothing says otherwise')}"
+                f"setting     {name} {value}, from {clip.origins.get(name, 'the usual value (no file states it)')}"
             )
         print("\n".join(one_line(part) for line in lines for part in line.split("\n")))
         return
@@ -46,7 +46,7 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
     opened = open_checkpoint(source, flags)
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
-    _, model = opened.load({name: value for name, value in flags.items() if name != "merge"})  # it can be run
+    _, model = opened.load({name: value for name, value in flags.items() if name != "merge"})  # it can be built
     folder = Path(config.run.output_dir or "outputs/converted")
     targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
     require_new(folder, targets)
@@ -76,15 +76,15 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
         f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
     ]
     if note := one_line(content.get("trained_on", "")):
-        lines.append(f"            on a set that says of itself: {note}")
+        lines.append(f"            on a data set with this note: {note}")
     if width := content.get("face_width"):
         lines.append(f"            on faces around {width:.0f} pixels wide")
     if method.reads_features:
         lines += method.describe(rebuild(content, opened.config), opened.config, content)
     else:
         lines.append(describe_towers(opened.shape))
-        stored = opened.shape.as_dict()
-        lines += [f"setting     {name} {stored[name]}, stored" for name in opened.shape.settings if name in stored]
+        sizes = opened.shape.as_dict()
+        lines += [f"setting     {name} {sizes[name]}, stored" for name in opened.shape.settings if name in sizes]
     if correction := describe_lora(content["model"]):
         lines.append(f"LoRA        {correction}, --lora-alpha {opened.config.optim.lora_alpha:g}")
     if "left_out" in content:
@@ -119,11 +119,11 @@ def describe_towers(shape: ClipShape) -> str:
 
 
 def describe_published(opened: Opened, flags: dict[str, Any]) -> str:
-    """Return lines on recovered texts, on the fate of every key, and on options that the tensors cannot tell."""
+    """Return lines on recovered texts, on what became of every key, and on options that the tensors do not show."""
     report, config = opened.report, opened.config
     lines = [f"prompt      {text}" for text in report.prompts]
-    lines += [f"hand-made   {text}" for text in report.descriptive]
-    lines.append(f"keys        {len(report.taken)} taken")
+    lines += [f"descriptive {text}" for text in report.descriptive]
+    lines.append(f"keys        {len(report.taken)} loaded")
     dropped = Counter(f"{key.split('.')[0]}.* ({reason})" for key, reason in report.dropped.items())
     lines += [f"            {count} dropped: {keys}" for keys, count in dropped.items()]
     for title, keys in (
@@ -133,13 +133,13 @@ def describe_published(opened: Opened, flags: dict[str, Any]) -> str:
         ("layers that do not exist here", report.unsupported),
     ):
         lines.append(f"            {len(keys)} {title}" + (f": {', '.join(keys)}" if keys else ""))
-    lines.append("run with    (tensors do not tell: from the published recipe, or from your flags)")
+    lines.append("run with    (not in the tensors: from the published recipe or from your flags)")
     for name in opened.method.unknown_to_tensors():
         value = value_of(config, name)
         if value is not None:
             lines.append(f"            {flag_of(name)} {value}" + ("   (yours)" if name in flags else ""))
     if config.model.slerp_weight > 0 and not report.descriptive:
-        lines.append("            (no hand-made texts in the file: IEC takes its class texts without context vectors)")
+        lines.append("            (no hand-written texts in it: IEC uses the class texts without context vectors)")
     if config.data.crop_body is None and config.model.streams == "both":
         lines.append("            context: the body box where --bounding-box-body is given")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: the step is finished, the run saved, and the message says how to go on."""
+"""Ctrl-C and SIGTERM during training: finish the step, save the run, and print how to continue it."""
 
 import contextlib
 import signal
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import Interrupted
 
-if TYPE_CHECKING:  # torch comes with it, which a signal does not need
+if TYPE_CHECKING:  # it imports torch, which is not needed here
     from utils.distributed import Group
 
 STOPPING = "stopping: the step is finished and saved first (Ctrl-C again stops at once)"
 
 
 class Interruption:
-    """``with Interruption() as stop``: signals are remembered instead of obeyed; a second Ctrl-C stops at once."""
+    """``with Interruption() as stop``: a signal is only noted inside the block; a second Ctrl-C stops at once."""
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, message: str = STOPPING) -> None:
-        self.told = message
+        self.message = message
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # nowhere else can signals be handled
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             self._before = {number: signal.signal(number, self._remember) for number in self.signals}
         return self
 
@@ -39,23 +39,23 @@ class Interruption:
                 raise KeyboardInterrupt
             return
         self.received = number
-        # Ctrl-C ends the reader of a pipe, such as tee, as well; and the signal may come while a line is being printed
+        # Ctrl-C also ends a reader of our output, such as tee, and the signal may come while a line is being printed.
         with contextlib.suppress(OSError, RuntimeError):
-            print(f"\n{self.told}", flush=True)
+            print(f"\n{self.message}", flush=True)
 
     def check(self) -> None:
         if self.received is not None:
             self.end()
 
     def end(self) -> None:
-        """Raise ``Interrupted``, whichever process got the signal."""
+        """Raise ``Interrupted``. With several processes, another one may have received the signal."""
         raise Interrupted(self.received or signal.SIGTERM)
 
 
 class Watched:
     """A loader that raises ``Interrupted`` between two batches once a signal came.
 
-    One of several processes goes on until all can stop together.
+    With several processes it does not raise, because all must stop after the same step.
     """
 
     def __init__(self, loader: Any, stop: Interruption, group: "Group") -> None:

@@ -1,4 +1,4 @@
-"""The lists of a run: read with their classes, validation held out, counted, and what is doubtful about them said."""
+"""Read the lists of a run and their classes, hold validation clips out, count the clips, and warn of doubtful lists."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Splits:
     train: list[Clip]
     val: list[Clip]
     test: list[Clip]
-    left_out: tuple[Clip, ...] = ()  # of train and validation: nothing learns from them
+    left_out: tuple[Clip, ...] = ()  # from training and validation by --leave-out; not used
 
 
 def require_lists(config: Config) -> None:
@@ -33,7 +33,7 @@ def require_lists(config: Config) -> None:
             raise UserError(f"--model {config.model.model} needs --root-dir DIR, a set in Aff-Wild2's layout")
         return
     if config.run.mode == "train" and config.data.train_annotation is None:
-        raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set and names it)")
+        raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set with a list)")
     if config.run.mode != "train" and config.data.test_annotation is None:
         raise UserError(f"--mode {config.run.mode} needs --test-annotation FILE")
 
@@ -51,7 +51,7 @@ def run_classes(config: Config) -> Classes:
 
 
 def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
-    """Return the clips of this mode, with validation clips held out of train where they have no list."""
+    """Return the clips of this mode. Without a validation list, validation clips are held out of train."""
     data = config.data
     packed = packed_clips.open_pack(data.pack).frames if data.pack else None
 
@@ -81,7 +81,7 @@ def _hold_out(splits: Splits, config: Config, classes: Classes, log: RunLog) -> 
     fraction = config.data.val_fraction
     train, val, split = hold_out(splits.train, fraction, len(classes), config.run.seed)
     for label in split:
-        log.warn(f"validation: persons of {classes.names[label]} could not be kept whole")
+        log.warn(f"validation: some persons of {classes.names[label]} have clips in training and in validation")
     if not val or not train:
         raise UserError(f"--val-fraction {fraction}: too few clips to hold any out; use --select-on last")
     return Splits(train, val, splits.test)
@@ -96,10 +96,10 @@ def class_named(word: str, classes: Classes) -> int:
 
 
 def _leave_out(splits: Splits, label: int, name: str, classes: Classes) -> Splits:
-    """Return training and validation clips without a class and what it is part of, and test clips of it alone."""
+    """Return training and validation clips without a class and its combinations, and only the test clips of it."""
     test = [clip for clip in splits.test if clip.label == label]
     if not test:
-        raise UserError(f"--leave-out {name}: --test-annotation has no clip of it")
+        raise UserError(f"--leave-out {name}: --test-annotation has no clip of this class")
     parts = classes.parts or tuple((n,) for n in range(len(classes)))
     related = {n for n, part in enumerate(parts) if set(parts[label]) <= set(part)}
     train, val = ([clip for clip in part if clip.label not in related] for part in (splits.train, splits.val))
@@ -108,7 +108,7 @@ def _leave_out(splits: Splits, label: int, name: str, classes: Classes) -> Split
 
 
 def _describe(splits: Splits, classes: Classes, log: RunLog) -> None:
-    """Print counts of every split, and warn of what makes a score doubtful; store both as facts."""
+    """Print the counts of every split, warn of what makes a score doubtful, and store both as facts of the run."""
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     for entry in overview(parts, classes):
         if isinstance(entry, Counts):
@@ -127,7 +127,7 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
     for finding in differing_counts(clips):
         log.warn(finding.short)
     if config.data.pack:
-        return  # what is read was decoded when the pack was made
+        return  # the frames were decoded when the pack was made
     frames = tuple((clip.folder, clip.frames) for clip in clips)
     unreadable = remembered(
         "frames", frames, lambda: find_unreadable([path for clip in clips if not clip.is_video for path in clip.paths])
@@ -138,5 +138,5 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
     if unreadable:
         log.warn(
             f"no image in {plural(len(unreadable), 'frame file')} ({unreadable[0]}): the nearest frame of the clip "
-            f"takes the place"
+            f"is used instead"
         )

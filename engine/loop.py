@@ -1,4 +1,4 @@
-"""What every training shares: epochs until they are done, signals that lose nothing, going on where a run was."""
+"""The loop that every training shares: run the remaining epochs, save on signals, and resume a run."""
 
 import shlex
 import time
@@ -23,17 +23,17 @@ resume = Lazy("engine.resume")  # a new run reads no checkpoint
 
 
 class Loop:
-    """A training says how an epoch runs and how it all ends."""
+    """Base class of trainings. A subclass defines one epoch (``run_epoch``) and the final scores (``finish``)."""
 
     checkpoints: RunCheckpoints
     loader: Sized  # batches of an epoch
 
     def __init__(self, config: Config, session: Session, best_by: str) -> None:
-        """``best_by``: the name of the score that the best epoch has the highest of."""
+        """``best_by``: name of the score by which the best epoch is selected; higher is better."""
         self.config, self.session, self.best_by = config, session, best_by
         self.device, self.log, self.group = session.device, session.log, session.group
         self.progress = Progress(best={best_by: -1.0, "epoch": 0})
-        self.inside: dict[str, Any] = {}  # how far the epoch under way is
+        self.inside: dict[str, Any] = {}  # progress inside the current epoch
         self.stop = Interruption()
 
     def run_epoch(self, epoch: int) -> None:
@@ -50,32 +50,32 @@ class Loop:
         self.log.restore(self.progress.history)
         resume.settle_folder(point, self.log.folder, self.checkpoints, self.progress)
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
-        self.log.say(f"resumed from {point.path}: goes on with {at}")
+        self.log.say(f"resumed from {point.path}: continues with {at}")
 
     def run(self) -> dict[str, Any]:
-        """All epochs that are left, then the score. A signal ends them with everything saved."""
+        """Run the remaining epochs and score; return the metrics. A signal saves the run and raises ``Interrupted``."""
         with self.stop:
             try:
                 while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
                     self.run_epoch(self.progress.epoch)
                 return self.finish()
             except Interrupted as signal:
-                if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
+                if self.inside:  # else last.pt is current, and the model may hold the weights of the best epoch
                     self.checkpoints.save_last(self.progress_inside())
                 again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
-                self.log.say(f"stopped and saved; go on with: {again}")
-                raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
+                self.log.say(f"stopped and saved; continue with: {again}")
+                raise Interrupted(signal.number, f"stopped; continue with: {again}") from None
 
     def watch(self, loader: Any) -> Watched:
         """Return a loader that ends between two batches once a signal came."""
         return Watched(loader, self.stop, self.group)
 
     def mark_step(self, losses: RunningScore, step: int) -> None:
-        """Note how far the epoch is, after each update of the weights: a save goes on from here."""
+        """Note the progress of the epoch after each update of the weights; a resumed run continues from here."""
         self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.device)}
 
     def keep_epoch(self, values: dict[str, Any], score: float) -> None:
-        """Save best.pt if the epoch is the best so far by ``score``, and last.pt in any case."""
+        """Save best.pt if the epoch has the best ``score`` so far, and always last.pt."""
         name, best, epoch = self.best_by, self.progress.best, self.progress.epoch + 1
         is_best = self.config.optim.select_on == "last" or score > best[name] or not best["epoch"]
         best = {name: score, "epoch": epoch} if is_best else best
@@ -96,7 +96,7 @@ class Loop:
         return path, best
 
     def save_inside(self, saved: float) -> float:
-        """Save last.pt inside an epoch when its time has come; return when it was saved last."""
+        """Save last.pt inside an epoch if --save-every-minutes have passed; return the time of the last save."""
         minutes = self.config.run.save_every_minutes
         if minutes == 0 or time.time() - saved < 60 * minutes:
             return saved

@@ -1,4 +1,4 @@
-"""The model of a run, from options or from a checkpoint: the one place that builds models."""
+"""Build the model of a run from options or from a checkpoint. All models are built here."""
 
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
@@ -17,7 +17,7 @@ from models.clip_towers import TEXT_LENGTH, VOCABULARY, Clip, ClipShape, Uniniti
 from models.lora import add_lora, add_stored_lora
 from utils.errors import UserError
 
-LAYOUTS = {  # sizes that tensors share: a letter stands for the same number everywhere
+LAYOUTS = {  # sizes of tensors; a letter stands for the same number in all of them
     "descriptive": "C Q D",
     "tokens": "C P L",
     "prompts.start": "R 1 W",
@@ -35,7 +35,7 @@ State = Mapping[str, Tensor]
 
 
 def build_model(config: Config, classes: Classes) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the model that training starts from, with its frozen parts frozen, and the sizes of its CLIP."""
+    """Return the model that training starts from, with frozen parts set, and the sizes of its CLIP."""
     method, clip = method_named(config.model.model), load_fitting_clip(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
@@ -69,7 +69,7 @@ def adapt_towers(model: nn.Module, config: Config) -> None:
 
 
 def load_fitting_clip(config: Config) -> Clip:
-    """Return the CLIP of ``--clip-path``, which must read pictures of ``--image-size``."""
+    """Return the CLIP of ``--clip-path``; raise a UserError if it does not read pictures of ``--image-size``."""
     options = config.model
     clip = load_clip(options.clip_path, config.run.seed, options.clip_activation, options.clip_head_width)
     if clip.shape.image_size != config.data.image_size:
@@ -92,10 +92,10 @@ def rebuild_model(
     classes: int | None = None,
     may_lack: Collection[str] = (),
 ) -> nn.Module:
-    """Return the model of the tensors in ``state``. They tell its sizes, so that no CLIP and no texts are needed.
+    """Return the model with the tensors in ``state``. Its sizes follow from them, so no CLIP and no texts are needed.
 
-    ``config``: what tensors cannot tell; ``classes``: how many names the checkpoint has. Tensors in ``may_lack`` may be
-    missing and keep their first values.
+    ``config``: what the tensors do not show; ``classes``: number of class names in the checkpoint. Tensors in
+    ``may_lack`` may be missing and keep their initial values.
     """
     method = method_named(name)
     if shape is not None:
@@ -124,13 +124,13 @@ def rebuild_model(
 
 
 def require_fitting_sizes(state: State, shape: ClipShape, config: Config, classes: int | None) -> None:
-    """Check that the parts of a checkpoint fit one another, its stored options and its class names.
+    """Check that the tensors of a checkpoint fit one another, its stored options and its class names.
 
-    What is not checked here and would not fit fails when the tensors are loaded into the model.
+    Other mismatches raise an error when the tensors are loaded into the model.
     """
     if config.data.image_size != shape.image_size:
         raise UserError(
-            f"the checkpoint's options say pictures of {config.data.image_size}, its tensors read {shape.image_size}"
+            f"the checkpoint's options say --image-size {config.data.image_size}, its tensors read {shape.image_size}"
         )
     streams = [part for part in ("face_temporal", "context_temporal", "temporal") if f"{part}.positions" in state]
     sizes = {"1": 1, "D": shape.embed_dim, "W": shape.text_width, "L": TEXT_LENGTH, "V": VOCABULARY}
@@ -140,7 +140,7 @@ def require_fitting_sizes(state: State, shape: ClipShape, config: Config, classe
         expected = tuple(sizes.get(letter, size) for letter, size in zip(letters, actual, strict=False))
         if len(letters) != len(actual) or actual != expected:
             fitting = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
-            raise UserError(f"the checkpoint's tensor {name} has the sizes {actual}, but ({fitting}) would fit")
+            raise UserError(f"the checkpoint's tensor {name} has the sizes {actual}, expected ({fitting})")
         sizes |= dict(zip(letters, actual, strict=True))
     if "R" in sizes and sizes["R"] % max(sizes.get("C", 1), 1):
         raise UserError(f"the checkpoint holds {sizes['R']} prompts for {sizes['C']} classes")
@@ -153,11 +153,11 @@ def require_fitting_sizes(state: State, shape: ClipShape, config: Config, classe
 
 
 def layouts_of(state: State) -> dict[str, str]:
-    """Return the layout of every tensor in ``state`` whose sizes others depend on."""
+    """Return the layout of every tensor in ``state`` that shares sizes with others."""
     layouts = dict(LAYOUTS)
-    if "prompts.context" in state:  # one for each prompt, or one for all
+    if "prompts.context" in state:  # separate vectors for each prompt, or the same for all
         layouts["prompts.context"] = "R X W" if state["prompts.context"].dim() == 3 else "X W"
-    if "readout.2.weight" in state:  # numbers are named, and the texts are those of other classes
+    if "readout.2.weight" in state:  # a regression, whose texts are of other classes
         layouts |= {"tokens": "B P L", "readout.2.weight": "C H"}
     elif "parts" in state:
         layouts |= {"tokens": "B P L", "parts": "C B"}
@@ -165,7 +165,7 @@ def layouts_of(state: State) -> dict[str, str]:
 
 
 def require_indices(state: State, texts: int) -> None:
-    """Check that numbers which point into other tensors point to something; ``texts``: rows of a prompt's text."""
+    """Check that indices into other tensors are in range; ``texts``: rows of a prompt's text."""
     context = state.get("prompts.context")
     rows = 1 + texts + (0 if context is None else context.shape[-2])
     ends = {"tokens": VOCABULARY, "prompts.end": min(rows, TEXT_LENGTH), "prompts.text_lengths": texts + 1}
@@ -174,4 +174,4 @@ def require_indices(state: State, texts: int) -> None:
         if indices is None:
             continue
         if indices.dtype != torch.int64 or not ((indices >= 0) & (indices < end)).all():
-            raise UserError(f"the checkpoint's tensor {name} holds numbers that are not from 0 to {end - 1}")
+            raise UserError(f"the checkpoint's tensor {name} holds indices that are not from 0 to {end - 1}")

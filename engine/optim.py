@@ -1,4 +1,4 @@
-"""Who learns, and how fast: parameter groups, optimiser, its steps, schedule."""
+"""Parameter groups with their learning rates, optimiser, update steps and schedule."""
 
 import warnings
 from inspect import signature
@@ -25,7 +25,7 @@ PARTS = {  # parameter group → the option with its rate, and the modules of th
 
 
 def prepare_towers(model: nn.Module, optim: Any, amp: torch.dtype | None) -> None:
-    """How the towers compute, as the options ask: nothing of it shows in a checkpoint."""
+    """Set compilation and gradient checkpointing of the towers. Checkpoints do not depend on either."""
     model.image_encoder.transformer.checkpointing = optim.grad_checkpointing
     if optim.compile:
         model.image_encoder.compile()  # in place: a wrapper would rename every tensor
@@ -52,8 +52,8 @@ def parameter_groups(model: nn.Module, optim: Any) -> list[dict[str, Any]]:
 
 
 def layer_groups(tower: nn.Module, rate: float, decay: float) -> list[dict[str, Any]]:
-    """The image tower from its head down: what follows the blocks at the full rate, each block at ``decay`` times the
-    rate of the next, what precedes them below the first."""
+    """Return groups of the image tower. Layers behind the blocks get ``rate``, each block gets ``decay`` times the rate
+    of the next one, and the layers before the blocks get the lowest rate."""
     blocks = tower.transformer.resblocks
     groups = [{"name": "image head", "params": [*tower.ln_post.parameters(), tower.proj], "lr": rate}]
     for below, block in enumerate(reversed(blocks), 1):
@@ -69,7 +69,7 @@ def parameters_of(part: nn.Module | nn.Parameter | None) -> list[nn.Parameter]:
 
 
 def build_optimizer(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Optimizer:
-    """The fused kernels: the same update and the same state in half the time (docs/performance.md)."""
+    """Return the optimiser with fused kernels: same update, same state, half the time (docs/performance.md)."""
     if optim.optimizer == "AdamW":
         return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True)
     optimizer = torch.optim.SGD(groups, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=True)
@@ -82,12 +82,12 @@ def build_optimizer(groups: list[dict[str, Any]], optim: Any) -> torch.optim.Opt
 def fill_momentum(optimizer: torch.optim.SGD) -> None:
     """Give every parameter a momentum buffer of zeros before its first step.
 
-    Fused SGD allocates missing buffers without filling them and lets the first step write them. When the gradient
-    scaler skips that step (float16, an overflow), the memory stays as it was and the next step takes it for momentum:
-    all weights become NaN. From zeros the first step is the same: 0.9 * 0 + gradient.
+    Fused SGD allocates missing buffers without filling them and lets the first step write them. If the gradient scaler
+    skips that step (float16 overflow), the memory keeps its random content, the next step uses it as momentum, and all
+    weights become NaN. With zeros the first step is the same: 0.9 * 0 + gradient.
 
-    A stored buffer that is not finite is such memory too, saved by an earlier version: weights that had moved by it
-    would not be finite either, and those are never saved.
+    A stored buffer that is not finite comes from this fault in an earlier version. It has not changed the weights: they
+    would not be finite either, and such weights are never saved. So it is replaced by zeros too.
     """
     for group in optimizer.param_groups:
         if group["momentum"] == 0:
@@ -98,7 +98,8 @@ def fill_momentum(optimizer: torch.optim.SGD) -> None:
                 optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
-# a run that goes on from between its last step and the schedule's has made that step in another process
+# A run can be resumed between the step of the optimiser and that of the schedule. The optimiser's step was then made in
+# another process, and torch warns that it is missing.
 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
 
 
@@ -106,7 +107,7 @@ def build_schedule(optimizer: torch.optim.Optimizer, optim: Any) -> MultiStepLR:
     return MultiStepLR(optimizer, milestones=list(optim.milestones), gamma=optim.gamma)
 
 
-# --- going on from a stored state
+# --- restoring a stored state
 
 
 class StoredGroup(TypedDict):
@@ -141,14 +142,14 @@ class StoredLearning(TypedDict):
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, stored: StoredOptimizer) -> None:
-    """Load rates and states into an optimizer. A state that is not of its parameters is the user's error.
+    """Load rates and states into an optimizer. Raise a UserError if a state does not fit the parameters.
 
-    Fused kernels take the sizes of a state for granted and write beyond a smaller one. Everything but the rates stays
-    as this run's options made it.
+    Fused kernels do not check the sizes of a state and would write beyond the end of a smaller one. All settings except
+    the rates stay as the options of this run define them.
     """
     groups = optimizer.state_dict()["param_groups"]
     if [group["params"] for group in groups] != [group["params"] for group in stored["param_groups"]]:
-        raise UserError("its optimizer has groups of other parameters than this model's")
+        raise UserError("its optimizer has other parameter groups than this model")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     kinds, states = state_kinds(optimizer), {}
     if not isinstance(stored["state"], dict) or not all(type(n) is int for n in stored["state"]):
@@ -158,7 +159,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: StoredOptimizer)
             raise UserError(f"its optimizer has a state of parameter {number}, of {len(parameters)}")
         if not isinstance(values, dict):
             raise UserError(f"its optimizer's state of parameter {number} is no table")
-        values = {name: value for name, value in values.items() if value is not None}  # None: no step has filled it
+        values = {name: value for name, value in values.items() if value is not None}  # None before the first step
         if fault := fault_of_state(values, kinds, parameters[number]):
             raise UserError(f"its optimizer's state of parameter {number} {fault}")
         states |= {number: values} if values else {}
@@ -168,7 +169,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: StoredOptimizer)
 
 
 def state_kinds(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
-    """Return the names of what an optimizer keeps for a parameter after a step, and whether each has its shape."""
+    """Return {name: whether it has the parameter's shape} of all that an optimizer stores for a parameter."""
     device = optimizer.param_groups[0]["params"][0].device
     parameter = torch.zeros(2, device=device, requires_grad=True)
     options = {name: optimizer.defaults[name] for name in signature(type(optimizer)).parameters if name != "params"}
@@ -188,7 +189,7 @@ def fault_of_state(values: dict[Any, Any], kinds: dict[str, bool], parameter: to
             is_tensor = isinstance(value, torch.Tensor)
             kind = f"{tuple(value.shape)} of {value.dtype}" if is_tensor else f"a {type(value).__name__}"
             return f"has {name}: {kind}, expected {tuple(shape)} of {parameter.dtype}"
-        if name == "momentum_buffer":  # may not be finite: see ``fill_momentum``
+        if name == "momentum_buffer":  # may be infinite or NaN, see ``fill_momentum``
             continue
         is_allowed = torch.isfinite(value).all()
         if name.endswith("_sq") or not kinds[name]:  # a mean of squares, or a number of steps
@@ -199,9 +200,9 @@ def fault_of_state(values: dict[Any, Any], kinds: dict[str, bool], parameter: to
 
 
 def restore_schedule(schedule: LRScheduler, stored: StoredSchedule, epoch: int, updates: int) -> None:
-    """Set a schedule to the step that it had; the rates of later steps follow from this run's options.
+    """Set a schedule to its stored step; the rates of later steps follow from the options of this run.
 
-    ``epoch``: complete epochs, which ``--milestones`` count; ``updates``: what every other schedule counts.
+    ``epoch``: number of complete epochs, for ``--milestones``; ``updates``: number of updates, for other schedules.
     """
     expected = epoch if isinstance(schedule, MultiStepLR) else updates
     if stored["last_epoch"] != expected:
@@ -212,7 +213,7 @@ def restore_schedule(schedule: LRScheduler, stored: StoredSchedule, epoch: int, 
 
 
 def restore_scaler(scaler: torch.amp.GradScaler, stored: StoredScaler) -> None:
-    """Set the scale of float16; a run begun in float32, as on a CPU, has none, and float16 begins with a new one."""
+    """Set the stored scale of float16. A run that began in float32 has none, and float16 starts with a new one."""
     values = {name: stored[name] for name in StoredScaler.__annotations__ if name in stored}
     if values and scaler.is_enabled():
         scaler.load_state_dict(scaler.state_dict() | values)
@@ -227,7 +228,7 @@ def describe_groups(groups: list[dict[str, Any]]) -> str:
 
 
 def step_scaled(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, grad_clip: float) -> None:
-    """One step with what was gathered; gradients are clipped unscaled (0: not at all)."""
+    """Update the weights with the accumulated gradients, clipped after unscaling (``grad_clip`` 0: not clipped)."""
     if grad_clip > 0:
         scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -1,20 +1,19 @@
-"""Every option of main.py. One field is one flag, and holds all that is true of it.
+"""Every option of main.py. One field is one flag and holds every fact about it.
 
-To add an option, add a field. Facts that many options share have a name of their own, such as ``clip_option``. The
-facts say where an option counts:
+To add an option, add a field. Functions such as ``clip_option`` set facts that many options share. The facts are:
 
 ``modes``             the modes that read it: ``--mode MODE --help`` lists it there
-``belongs``           every other mode refuses it, instead of ignoring it; so does training what training does not read
+``belongs``           every other mode refuses it; without it they ignore it. Training refuses all that it does not read
 ``part``              the part of a method that reads it; a method lists the parts that it has (``Method.reads``)
 ``checkpoint``        ``fixed``: a checkpoint's tensors were made with it, so it cannot change; ``fixed classes``: the
-                      same, except in zero-shot, where the classes are new; ``warn``: a change is allowed, and said
-``free``              a resumed run may have another value, and the hash of a run leaves it out; so it is for every
+                      same, except in zero-shot, where the classes are new; ``warn``: a change gives a warning
+``free``              a resumed run may have another value, and the hash of a run leaves it out. This holds for every
                       option that training does not read
-``affects_results``   False: no result depends on it, so comparisons of runs leave it out; it is free as well
-``of_dataset``        it describes the data set of a run and says nothing of another data set
+``affects_results``   False: no result depends on it, so comparisons of runs leave it out; it is also free
+``of_dataset``        it describes the data set of a run and does not apply to another data set
 ``below_root``        it names a file; a relative path starts from --root-dir, and a run's hash holds the content
 ``in_grid``           False: variants of an ablation cannot differ in it
-``in_tensors``        False: the tensors of a published checkpoint cannot tell it; its layout or the user does
+``in_tensors``        False: the tensors of a published checkpoint do not show it; its layout or the user states it
 ``common``            ``--help`` without a mode lists it
 ``in_hash``           False: younger than the hashes of stored runs, which leave it out where it has its default
 """
@@ -117,7 +116,7 @@ class RunOptions:
         modes=CHECKPOINTS, part="training", common=True, metavar="FILE"
     )
     allow_partial: bool = option(
-        False, "Take a published checkpoint although keys are missing, unknown or differ.",
+        False, "Load a published checkpoint although keys are missing, unknown or differ.",
         modes=(*CHECKPOINTS, "train", "inspect", "convert"), part="class lists", free=True
     )
     merge: bool = option(
@@ -184,7 +183,7 @@ class DataOptions:
         modes=LISTS, of_dataset=True, in_grid=False, metavar="N|all"
     )
     leave_out: str | None = caption_option(
-        None, "Train without this class and test on it alone; all: one run per class.",
+        None, "Train without this class and test only on it; all: one run per class.",
         modes=SCORING, of_dataset=True, in_grid=False, metavar="CLASS|all"
     )
     subject_folds: int = option(
@@ -329,11 +328,11 @@ class ModelOptions:
         modes=(*MODELS, "cache"), free=True, common=True
     )
     clip_activation: Literal["quick-gelu", "gelu"] | None = pixel_option(
-        None, "Activation of a CLIP whose file and config do not tell it.",
+        None, "Activation function of a CLIP, if its file and config do not state it.",
         modes=(*MODELS, "cache", "inspect"), free=True
     )
     clip_head_width: int | None = pixel_option(
-        None, "Width of the heads of the image tower, where file and config do not tell it (80 for ViT-H/14).",
+        None, "Width of the heads of the image tower, if file and config do not state it (80 for ViT-H/14).",
         modes=(*MODELS, "cache", "inspect"), free=True, minimum=1, maximum=1024
     )
     text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = clip_option(
@@ -376,11 +375,11 @@ class ModelOptions:
         in_tensors=False, modes=MODELS, checkpoint="warn", minimum=0, maximum=0.999
     )
     iec_text: Literal["descriptive", "soft", "both"] = stream_option(
-        "descriptive", "Texts that are moved: hand-written, learnt, or both.",
+        "descriptive", "Texts that are moved towards the video: hand-written, learned, or both.",
         in_tensors=False, modes=MODELS, checkpoint="warn"
     )
     temperature: float = prompt_option(
-        0.07, "Cosine similarities are divided by it.", in_tensors=False, modes=MODELS, checkpoint="warn", above=0
+        0.07, "Divisor of cosine similarities.", in_tensors=False, modes=MODELS, checkpoint="warn", above=0
     )
     streams: Literal["both", "face", "context"] = stream_option(
         "both", "Views that the model sees.", modes=MODELS, checkpoint="fixed classes"
@@ -505,7 +504,7 @@ class LossOptions:
         "clip", "What a training clip is compared with: its own caption, or a text of its class (emoclip)."
     )
     merge_positives: bool = caption_option(
-        True, "Equal captions of a batch are each other's positives; off is published: all but the clip's own repel."
+        True, "Equal captions of a batch are each other's positives; off, as published: only the clip's own caption is."
     )
     regression_loss: Literal["mse", "ccc"] = option(
         "mse", "Squared error, or 1 - concordance (--task regression).", part="targets"
@@ -517,11 +516,11 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """Options of --mode pretrain-clip alone."""
+    """Options of --mode pretrain-clip only."""
 
     stills: int = pretraining_option(16000, "Pictures drawn to train on (about 100 KB of memory each).", minimum=64)
     attribute_weight: float = pretraining_option(
-        3.0, "Weight of the losses on what was drawn; their layers are not kept.", minimum=0
+        3.0, "Weight of the losses on the attributes of the drawings; their layers are not saved.", minimum=0
     )
     clip_out: str | None = pretraining_option(
         None, "Where to copy the weights, besides the run folder.", metavar="FILE"
@@ -544,7 +543,7 @@ class SequenceOptions:
     tcn: bool = window_layer(True, "Use the temporal convolutions.")
     tcn_channels: tuple[int, ...] = window_layer((768, 256, 128), "Width of each block of the convolutions.", minimum=1)
     transformer: bool = window_layer(True, "Use the transformer encoder.")
-    causal: bool = window_layer(True, "The convolutions read earlier frames alone; off: frames on both sides.")
+    causal: bool = window_layer(True, "The convolutions read only earlier frames; off: frames on both sides.")
     positions: bool = window_layer(False, "Sinusoidal positions before the transformer.")
     transformer_layers: int = window_layer(8, "Blocks of the transformer encoder.", minimum=1, maximum=48)
     patience: int = option(
@@ -556,8 +555,8 @@ class SequenceOptions:
     )
     smooth: int = window_option(
         1,
-        "Predictions: a centred mean of VA, a majority of EXPR over so many frames, an odd number; 1 is off. In "
-        "--mode predict and serve: probabilities averaged over so many windows.",
+        "Odd number of frames over which predictions are smoothed: mean of VA, majority of EXPR; 1 is off. In --mode "
+        "predict and serve: number of windows over which probabilities are averaged.",
         minimum=1
     )
     thresholds: Literal["0.5", "tuned"] = window_option(
@@ -567,14 +566,14 @@ class SequenceOptions:
 
 @dataclass(frozen=True)
 class ResultOptions:
-    """Options of what is made of predictions: intervals, calibration, series of runs, ablations."""
+    """Options of the evaluation of predictions, and of series of runs: intervals, calibration, seeds, ablations."""
 
     ci: Literal["auto", "persons", "clips", "off"] = result_option(
         "auto", "What is resampled for the 95 % intervals of all scores; auto: persons where known, else clips.",
         modes=(*SCORING, "compare"), affects_results=False
     )
     calibrate: bool = result_option(
-        False, "Fit one temperature on the validation clips; best.pt keeps it and probabilities are divided by it.",
+        False, "Fit one temperature on the validation clips; best.pt stores it, and logits are divided by it.",
         modes=(*TRAINING, "eval"), part="pixels"
     )
     abstain: float | None = result_option(
@@ -618,7 +617,7 @@ class AttentionOptions:
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Options of answers on videos that no list names: --mode predict, serve and export."""
+    """Options of --mode predict, serve and export, which read videos without a list."""
 
     input: str | None = video_option(
         None, "A video, a picture, a folder of videos or of frames, or a camera's number.", metavar="FILE|DIR|N"
@@ -646,14 +645,14 @@ class VideoOptions:
     )
     threshold: float = video_option(0.0, "Answers below this confidence are shown as uncertain.", minimum=0, maximum=1)
     max_persons: int = video_option(
-        1, "Most persons that are followed in a video; the largest and surest faces first.", minimum=1, maximum=32
+        1, "Most persons that are tracked in a video; large and confident faces come first.", minimum=1, maximum=32
     )
     overlay: bool = option(True, "Write overlay.mp4.", modes=("predict",))
     encoder: str | None = video_option(
         None, "For sequence models: the CLIP or the checkpoint whose features they were trained on.", metavar="FILE"
     )
     format: Literal["onnx"] = option("onnx", "Kind of file.", modes=("export",))
-    host: str = server_option("127.0.0.1", "Address to listen on; other machines reach any but this one.")
+    host: str = server_option("127.0.0.1", "Address to listen on; with the default only this machine can connect.")
     port: int = server_option(8765, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
     max_upload_mb: float = server_option(500.0, "Largest video that is accepted, in MB.", above=0, maximum=100_000)
     max_minutes: float = server_option(15.0, "Longest video that is accepted, in minutes.", above=0, maximum=1440)
@@ -695,10 +694,10 @@ def names_with(**facts: Any) -> list[str]:
 
 
 def group_of(name: str) -> str:
-    """Return the name of the group that an option stands in."""
+    """Return the name of the group that holds an option."""
     return next(group for group, kind in GROUPS.items() if name in {f.name for f in fields(kind)})
 
 
 def value_of(config: Config, name: str) -> Any:
-    """Return the value of an option, whichever group it stands in."""
+    """Return the value of an option, which may be in any group."""
     return getattr(getattr(config, group_of(name)), name)

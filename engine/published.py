@@ -1,4 +1,4 @@
-"""A published checkpoint becomes one of ours: its tensors, and published values of options that they cannot tell."""
+"""Turn a published checkpoint into one of ours: its tensors, and published values of options they do not show."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,20 +20,20 @@ PUBLISHED_PIXELS = {"normalize": "none", "missing_face": "frame", "sampling": "p
 
 
 def method_of_layout(name: str) -> tuple[Method, PublishedLayout]:
-    """Return the method whose model a published layout holds, and what is known of the layout."""
+    """Return the method that a published layout belongs to, and what is known about the layout."""
     methods = (method_named(method) for method in method_names())
     return next((method, method.published[name]) for method in methods if name in method.published)
 
 
 def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) -> tuple[dict[str, Any], Published]:
-    """Return a checkpoint of ours, and what became of the keys of the published one."""
+    """Return the content of a checkpoint of ours, and a report on the keys of the published one."""
     state = container["state_dict"] if isinstance(container.get("state_dict"), dict) else container
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     report = sort_published(tensors)
     if report is None:
         keys = ", ".join(str(key)[:40] for key in list(state)[:3]) or "nothing"
         raise UserError(
-            f"{path}: no checkpoint layout that is known here (it holds {keys} ...); a CLIP alone goes to --clip-path"
+            f"{path}: not a known checkpoint layout (it holds {keys} ...); a CLIP alone goes to --clip-path"
         )
     report.unexpected += [str(key) for key in state if key not in tensors]
     method, layout = method_of_layout(report.family)
@@ -63,7 +63,7 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
 
 
 def require_whole(report: Published, layout: PublishedLayout, path: Path, flags: Mapping[str, Any]) -> None:
-    """Raise a UserError where keys are missing, unknown or differ, unless the user allows it."""
+    """Raise a UserError if keys are missing, unknown or differ, unless the user allows it."""
     faults = {
         "lacks": report.missing,
         "holds unknown keys": report.unexpected,
@@ -72,7 +72,7 @@ def require_whole(report: Published, layout: PublishedLayout, path: Path, flags:
     }
     sentences = [f"{fault} {_listed(keys)}" for fault, keys in faults.items() if keys]
     if sentences and not flags.get("allow_partial"):
-        raise UserError(f"{path}: {layout.title}, but it {'; it '.join(sentences)} (--allow-partial takes what fits)")
+        raise UserError(f"{path}: {layout.title}, but it {'; it '.join(sentences)} (--allow-partial loads what fits)")
 
 
 def _listed(keys: list[str], most: int = 6) -> str:

@@ -44,8 +44,8 @@ from utils.text import plural
 FEW_SUBJECTS = 20
 HIDDEN = 256  # width of the readout's hidden layer
 CONSTANT = 1e-6  # of a column's largest value: a smaller deviation is rounding in float32
-# Options of the video model that the user may set: where and how its frames are read. All others of a regression belong
-# to the readout, and the video model keeps those that it was trained with.
+# Options of the video model that the user may set: where and how its frames are read. All other options belong to the
+# readout, and the video model keeps those of its training.
 FRAME_OPTIONS = (
     "root_dir", "bounding_box_face", "device", "gpu", "workers", "dataset", "on_bad_frame", "eval_batch_size",
 )  # fmt: skip
@@ -57,7 +57,7 @@ def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
     if start.folder is not None and (start.folder / "metrics.json").exists():
         print(f"{start.folder} is complete")
         return {}
-    if is_resumed_by_name:  # the options of the video model follow from what was typed first
+    if is_resumed_by_name:  # the video model takes its options from the flags of the first command
         if not (start.folder / FLAGS_FILE).exists():
             raise UserError(f"--resume {start.folder}: ended before it began; give the whole command again")
         flags = read_flags(start.folder) | flags
@@ -75,7 +75,7 @@ def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
         video_config = model_config(opened.content, frame_options | {"pack": "none"})
         model = rebuild(opened.content, video_config)
     with open_session(config, start) as session:
-        write_flags(session.log, flags)  # a run that is stopped is done again from its beginning
+        write_flags(session.log, flags)  # an interrupted run starts again from its beginning
         folds = subject_folds(targets.subjects, config.data.subject_folds, config.run.seed)
         describe_targets(targets, folds, session)
         views = open_views(targets, opened, video_config, session)
@@ -97,7 +97,7 @@ def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -
     require_read(opened.method, flags, opened.path)
     for name in ("abstain", "calibrate"):
         if name in flags:
-            raise UserError(f"{flag_of(name)} means nothing to {opened.path}, which predicts numbers")
+            raise UserError(f"{flag_of(name)} is not used by {opened.path}, which predicts numbers; leave it out")
     if config.data.targets is None:
         raise UserError(f"{opened.path}: predicts numbers; name --targets FILE.csv to score them")
     targets, names = read_targets(config.data.targets, config.data.root_dir), tuple(opened.content["classes"])
@@ -105,7 +105,7 @@ def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -
         raise UserError(f"--targets: names {', '.join(targets.names)}, but {opened.path} predicts {', '.join(names)}")
     for name, column in zip(names, targets.values.T, strict=True):
         if np.isnan(column).all():
-            raise UserError(f"--targets: {name} is known of no clip: there is nothing to compare with")
+            raise UserError(f"--targets: {name} has no value for any clip, so there is nothing to compare with")
     with about(opened.path):
         model = rebuild(opened.content, config)
     with open_session(config) as session:
@@ -117,7 +117,7 @@ def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -
 
 
 class FeatureTask(ClipTask):
-    """Returns video features (B, D) in the place of logits."""
+    """Predicts video features (B, D) in place of logits."""
 
     has_texts = False
 
@@ -147,37 +147,37 @@ def video_features(model: EmoClip, targets: Targets, views: Views, config: Confi
 
 
 def subject_folds(subjects: list[str], count: int, seed: int) -> np.ndarray:
-    """Return the fold (N,) in which each clip is predicted. Clips of a subject share it; folds have similar sizes."""
+    """Return the fold (N,) of each clip. All clips of a subject are in one fold; folds have similar sizes."""
     names, sizes = np.unique(subjects, return_counts=True)
     if len(names) < 2:
         raise UserError(f"--targets: all clips are of the subject {names[0]}; at least two are needed")
     shuffled = np.random.default_rng([seed, 6]).permutation(len(names))
     totals, fold_of = np.zeros(min(count, len(names)), dtype=int), {}
-    for index in sorted(shuffled, key=lambda i: -sizes[i]):  # the largest subjects first, to the smallest fold
+    for index in sorted(shuffled, key=lambda i: -sizes[i]):  # largest subjects first, each to the smallest fold
         fold_of[names[index]] = int(totals.argmin())
         totals[fold_of[names[index]]] += sizes[index]
     return np.array([fold_of[subject] for subject in subjects])
 
 
 def describe_targets(targets: Targets, folds: np.ndarray, session: Session) -> None:
-    """Print what is learnt from; raise a UserError for a number that cannot be learnt or tested."""
+    """Print counts of clips, subjects and folds; raise a UserError for a number that cannot be learned or tested."""
     subjects = plural(len(set(targets.subjects)), "subject")
     division = f"{plural(len(targets.clips), 'clip')} of {subjects} in {plural(folds.max() + 1, 'fold')}"
     session.log.say(f"{division}; {', '.join(targets.names)}")
     counts = {"clips": len(targets.clips), "subjects": len(set(targets.subjects)), "folds": int(folds.max()) + 1}
     session.log.facts["data"]["all"] = counts | {"targets": list(targets.names)}
     if len(set(targets.subjects)) < FEW_SUBJECTS:
-        session.log.warn(f"{subjects}: what is measured on so few says little about others", "few_subjects")
+        session.log.warn(f"only {subjects}: the scores say little about other subjects", "few_subjects")
     for name, column in zip(targets.names, targets.values.T, strict=True):
         numbers = column[~np.isnan(column)]
         if len(numbers) == 0 or numbers.min() == numbers.max():
-            raise UserError(f"--targets: {name} is the same everywhere: there is nothing to learn")
+            raise UserError(f"--targets: {name} has the same value for all clips, so there is nothing to learn")
         if len(set(folds[~np.isnan(column)])) == 1:
-            raise UserError(f"--targets: {name} is known of too few subjects: all of them are tested together")
+            raise UserError(f"--targets: {name} has values for too few subjects: all of them are in the same fold")
 
 
 def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: Config) -> np.ndarray:
-    """Return predictions (N, K), each by a readout that was trained without the clip's subject."""
+    """Return predictions (N, K), each by a readout trained without the clip's subject."""
     predicted = np.empty(values.shape)
     for fold in range(folds.max() + 1):
         held_out = torch.from_numpy(folds == fold)
@@ -192,8 +192,8 @@ def cross_validate(features: Tensor, values: Tensor, folds: np.ndarray, config: 
 def fit_readout(features: Tensor, values: Tensor, config: Config, name: str) -> nn.Sequential:
     """Return an MLP from features (N, D) to ``values`` (N, K), NaN where unknown; ``name`` selects its random stream.
 
-    It is trained on standardised features and targets. The standardisation is then folded into its two layers, so that
-    it maps features as they are to numbers in their own units.
+    It is trained on standardised features and targets. The standardisation is then merged into its two layers, so that
+    it maps raw features to numbers in their original units.
     """
     (shift, scale), (mean, deviation) = column_moments(features), column_moments(values)
     scale = scale.masked_fill(scale == 0, torch.inf)  # a feature that is constant in training is ignored
@@ -223,7 +223,7 @@ def train_readout(readout: nn.Sequential, features: Tensor, values: Tensor, conf
 
 
 def column_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of each column without its NaNs; the deviation of a constant column is 0."""
+    """Return mean and standard deviation of each column without NaNs; the deviation of a constant column is 0."""
     mean = rows.nanmean(0)
     deviation = (rows - mean).square().nanmean(0).sqrt()
     return mean, deviation.where(deviation > CONSTANT * rows.nan_to_num().abs().amax(0), 0.0)
@@ -287,7 +287,7 @@ def write_regression(
 
 
 def subject_groups(targets: Targets, ci: str) -> Groups | None:
-    """Return what is resampled for intervals; what are persons elsewhere are called subjects here."""
+    """Return the groups that are resampled for intervals; persons are called subjects here."""
     groups = groups_of([clip.id for clip in targets.clips], targets.subjects, ci)
     is_persons = groups is not None and groups.resampled == "persons"
     return dataclasses.replace(groups, resampled="subjects") if is_persons else groups
@@ -317,7 +317,7 @@ def save_regression(
     session: Session,
     face_width: float | None,
 ) -> None:
-    """Write best.pt: the video model as it was, with the readout of all subjects."""
+    """Write best.pt: the unchanged video model with the readout of all subjects."""
     regression = dataclasses.replace(video_config.model, task="regression")
     options = dataclasses.replace(video_config, run=config.run, model=regression)
     content = {

@@ -1,4 +1,4 @@
-"""``--resume``: the newest sound checkpoint of a run or of an experiment, and the options it goes on with."""
+"""``--resume``: find the newest undamaged checkpoint of a run or an experiment, and the options to continue with."""
 
 import os
 from dataclasses import asdict
@@ -49,15 +49,15 @@ def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
 def require_same_options(path: Path, stored: Config, config: Config) -> None:
     if differences := different_options(stored, config):
         raise UserError(
-            f"--resume {path}: {'; '.join(differences)}; a run goes on as it began "
-            f"(leave out --resume for another experiment)"
+            f"--resume {path}: {'; '.join(differences)}; a run keeps its options "
+            f"(leave out --resume to start another one)"
         )
 
 
 def begins_again(folder: Path) -> bool:
-    """Return whether a folder holds a run without any state to go on from, which is done once more from its beginning.
+    """Return whether a folder holds a run without a checkpoint to continue from, so that it must start again.
 
-    It ended before it saved anything, or it is of a kind that saves nothing on its way and says so by ``FLAGS_FILE``.
+    It ended before it saved anything, or it is a run that saves no checkpoints, which ``FLAGS_FILE`` marks.
     """
     if not (folder / "config.json").is_file() or any((folder / name).exists() for name in CHECKPOINTS):
         return False
@@ -66,41 +66,43 @@ def begins_again(folder: Path) -> bool:
 
 
 def newest_without_checkpoints(config: Config) -> Path | None:
-    """Return the newest run with this experiment's name and options, of a kind that keeps no checkpoint on its way."""
+    """Return the newest run with this experiment's name and options that saves no checkpoints on its way."""
     files = Path("outputs").glob(f"{safe_name(config.run.exper_name)}-*/{FLAGS_FILE}")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         if not begins_again(file.parent):
             continue
         try:
-            stored = stored_config({"config": read_json(file.with_name("config.json"), dict[str, Any])})
+            run_config = stored_config({"config": read_json(file.with_name("config.json"), dict[str, Any])})
         except UserError:
             continue
-        is_same = all(value_of(stored, name) == value_of(config, name) for name in ("mode", "exper_name", "init_from"))
-        if is_same and not different_options(stored, config):
+        names = ("mode", "exper_name", "init_from")
+        is_same = all(value_of(run_config, name) == value_of(config, name) for name in names)
+        if is_same and not different_options(run_config, config):
             return file.parent
     return None
 
 
 def start_again(folder: Path, config: Config, flags: dict[str, Any]) -> Start:
-    """Return the start of a run that ``begins_again`` in its folder, or that is complete and keeps no state."""
+    """Return the start of a run that ``begins_again`` in its folder, or that is complete and has no checkpoint."""
     state, file = folder_state(folder), folder / "config.json"
     options = read_json(file, dict[str, Any])
     with about(file):
-        stored = stored_config({"config": options})
-        if stored.run.mode != "train":
-            raise UserError(f"--resume {folder}: holds a run of --mode {stored.run.mode}, which is started anew")
+        run_config = stored_config({"config": options})
+        if run_config.run.mode != "train":
+            mode = run_config.run.mode
+            raise UserError(f"--resume {folder}: holds a run of --mode {mode}, which cannot be resumed; start it again")
     if config.run.resume != "auto":
         config = resumed_config(options, flags)
     if config.run.resume != "auto" or (folder / "metrics.json").exists():
-        require_same_options(folder, stored, config)
+        require_same_options(folder, run_config, config)
     output = Path(config.run.output_dir) if config.run.output_dir else folder
     if output.resolve() != folder.resolve():
         return Start(config)
-    return Start(config, None, folder, [f"{folder}: no checkpoint there yet, the run begins again"], state)
+    return Start(config, None, folder, [f"{folder}: no checkpoint there yet; the run starts again"], state)
 
 
 def read_flags(folder: Path) -> dict[str, Any]:
-    """Return the options that were typed when the run or the ablation in a folder began."""
+    """Return the options that the user passed when the run or the ablation in a folder began."""
     file = folder / FLAGS_FILE
     with about(file):
         return from_json(GROUPS, dict.fromkeys(GROUPS, read_json(file, dict[str, Any])))
@@ -113,7 +115,7 @@ def write_flags(log: RunLog, flags: dict[str, Any]) -> None:
 def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
     """Return the newest readable checkpoint of ``path``, a run folder or a checkpoint, and messages on damaged ones.
 
-    Where last.pt is damaged, it is the one before it.
+    If last.pt is damaged, the checkpoint before it is used.
     """
     last = path / "last.pt" if path.is_dir() else path
     if not last.parent.is_dir() or not (last.exists() or previous_of(last).exists()):
@@ -123,31 +125,31 @@ def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
         try:
             state = folder_state(candidate.parent)
             point = ResumePoint(candidate, read_resumable(candidate), state)
-            return point, [f"{fault}; going on from the checkpoint before it" for fault in faults]
+            return point, [f"{fault}; continuing from the checkpoint before it" for fault in faults]
         except UserError as error:
             faults.append(str(error))
-    raise UserError(f"{faults[0]}; and there is no sound checkpoint before it")
+    raise UserError(f"{faults[0]}; and there is no undamaged checkpoint before it")
 
 
 def read_resumable(path: Path) -> dict[str, Any]:
     content = check_content(read_checkpoint(path), path)
     missing = [key for key in Resumable.__annotations__ if key not in content]
     if missing:
-        raise UserError(f"{path}: holds no state of training (lacks {missing[0]}): name the run's last.pt")
+        raise UserError(f"{path}: holds no training state (lacks {missing[0]}); name the run's last.pt")
     check_type(content, Resumable, f"{path}: damaged")
     check_type(content.get("warnings", []), list[RunWarning], f"{path}: damaged: warnings")
     progress = content["progress"]
     check_type(progress["history"], list[HistoryRow], f"{path}: damaged: history")
     is_inside = progress["step"] != 0 or progress["random"] is not None
     if is_inside != (progress["seen"] is not None) or is_inside != isinstance(progress["random"], dict):
-        raise UserError(f"{path}: damaged: its scores and its random state are not those of step {progress['step']}")
+        raise UserError(f"{path}: damaged: its scores and its random state do not fit step {progress['step']}")
     return content
 
 
 def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]:
-    """Return the newest checkpoint with the same options, and messages on those that were passed over.
+    """Return the newest checkpoint with the same options, and messages on those that were skipped.
 
-    It is looked for in all runs with this experiment's name, or in ``--output-dir``.
+    All runs with this experiment's name are searched, or only ``--output-dir``.
     """
     messages: list[str] = []
     if config.run.output_dir:
@@ -158,15 +160,15 @@ def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]
     for folder in sorted((f for f in times if times[f]), key=lambda f: (times[f], f), reverse=True):
         try:
             point, faults = newest_readable(folder)
-            stored = stored_config(point.content)
-            if safe_name(stored.run.exper_name) != safe_name(config.run.exper_name):
+            run_config = stored_config(point.content)
+            if safe_name(run_config.run.exper_name) != safe_name(config.run.exper_name):
                 continue
         except UserError as error:
             if config.run.output_dir:
                 raise
             messages.append(f"not resumed: {error}")
             continue
-        differences = different_options(stored, config)
+        differences = different_options(run_config, config)
         if not differences:
             return point, [*messages, *faults]
         if config.run.output_dir:
@@ -174,7 +176,7 @@ def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]
                 f"--output-dir {folder} holds a run with other options ({differences[0]}); name another folder"
             )
         messages.append(f"not resumed: {folder} has other options ({differences[0]})")
-    return None, [*messages, "--resume auto: nothing to go on from, a new run begins"]
+    return None, [*messages, "--resume auto: no checkpoint to continue from; a new run starts"]
 
 
 def _modified(path: Path) -> float:
@@ -182,7 +184,7 @@ def _modified(path: Path) -> float:
 
 
 def different_options(stored: Config, config: Config) -> list[str]:
-    """Return what this command, defaults included, wants otherwise than the run was started with."""
+    """Return texts on the options, defaults included, that differ from those that the run was started with."""
     differences = []
     for name in names_with(free=False):
         before, now = value_of(stored, name), value_of(config, name)
@@ -192,15 +194,15 @@ def different_options(stored: Config, config: Config) -> list[str]:
 
 
 def resumed_config(options: dict[str, Any], flags: dict[str, Any]) -> Config:
-    """Return the stored ``options``, below what the user named."""
-    stored = asdict(stored_config({"config": options}))
+    """Return the Config of the stored ``options``, overridden by ``flags``."""
+    groups = asdict(stored_config({"config": options}))
     replaced = {"output_dir", "resume", "files"} | ({"gpu", "device"} if {"gpu", "device"} & set(flags) else set())
-    run = {name: value for name, value in stored["run"].items() if name not in replaced}
-    return make_config(flags, stored | {"run": run})
+    run = {name: value for name, value in groups["run"].items() if name not in replaced}
+    return make_config(flags, groups | {"run": run})
 
 
 def continued_folder(point: ResumePoint | None, config: Config) -> Path | None:
-    """Return the run folder to go on in; None where a new one is made, which is how to leave a read-only folder."""
+    """Return the run folder to continue in, or None to make a new one, for example if the old one is read-only."""
     output = Path(config.run.output_dir) if config.run.output_dir else None
     if point is None:
         return None
@@ -208,10 +210,10 @@ def continued_folder(point: ResumePoint | None, config: Config) -> Path | None:
 
 
 def is_complete(point: ResumePoint, config: Config) -> bool:
-    """Return whether all epochs are done and scored, and nothing else is asked for."""
+    """Return whether all epochs are done and scored, and no calibration is missing."""
     epochs = point.content["progress"]["epoch"]
     if config.optim.epochs < epochs:
-        raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs behind it already")
+        raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs already; pass more")
     try:
         scores = read_metrics(point.folder)
     except UserError:
@@ -223,9 +225,9 @@ def is_complete(point: ResumePoint, config: Config) -> bool:
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:
-    """Return the best epoch so far, as best.pt says: the run may have ended between writing it and writing last.pt.
+    """Return the best epoch so far, as stored in best.pt: the run may have ended after best.pt but before last.pt.
 
-    In a new folder best.pt is copied; where it is lost, the best of the epochs to come counts.
+    For a new folder best.pt is copied. If best.pt is lost, the best of the following epochs is used.
     """
     if not best["epoch"]:
         return best
@@ -233,19 +235,19 @@ def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bo
     try:
         content = check_content(read_checkpoint(source), source)
         if content["best"].keys() != best.keys():
-            raise UserError(f"{source}: damaged: its best epoch is not told by {' and '.join(best)}")
+            raise UserError(f"{source}: damaged: its best epoch has no valid {' and '.join(best)}")
         if content["epoch"] < best["epoch"]:
-            raise UserError(f"{source}: is of epoch {content['epoch']}, not of {best['epoch']}")
+            raise UserError(f"{source}: is of epoch {content['epoch']}, expected {best['epoch']}")
         if writes and log.folder.resolve() != point.folder.resolve():
             save_checkpoint(content, log.folder / "best.pt")
         return content["best"]
     except (UserError, KeyError, TypeError) as error:
-        log.warn(f"the best checkpoint so far (epoch {best['epoch']}) is lost: {error}; the best epoch to come counts")
+        log.warn(f"the best checkpoint so far (epoch {best['epoch']}) is lost: {error}; later epochs are used")
         return dict.fromkeys(best, -1.0) | {"epoch": 0}
 
 
 def settle_folder(point: ResumePoint, folder: Path, checkpoints: RunCheckpoints, progress: Progress) -> None:
-    """Remove what belongs to another state of the run than the one that it goes on from."""
+    """Remove files of the run folder that belong to another state than the one that is continued."""
     if not checkpoints.writes:
         return
     if folder.resolve() != point.folder.resolve():
@@ -253,5 +255,5 @@ def settle_folder(point: ResumePoint, folder: Path, checkpoints: RunCheckpoints,
         return
     (folder / "metrics.json").unlink(missing_ok=True)  # scores of fewer epochs, or of none
     last = folder / "last.pt"
-    if point.path != last and last.exists():  # damaged: the sound one before it must not be replaced by it
+    if point.path != last and last.exists():  # damaged; the next save must not move it over the undamaged one before it
         os.replace(last, folder / "last.damaged.pt")

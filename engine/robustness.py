@@ -1,6 +1,6 @@
-"""``--mode eval --corrupt``: how far the scores of a checkpoint fall when its clips get worse.
+"""``--mode eval --corrupt``: measure how far the scores of a checkpoint fall on corrupted clips.
 
-Every kind of corruption is applied at three strengths to the crops that the model sees, cut and resized already.
+Every kind of corruption is applied at three strengths to the cropped and resized frames that the model sees.
 Nothing is trained again. The same clip is always corrupted in the same way, so two checkpoints can be compared.
 """
 
@@ -24,9 +24,9 @@ from utils.errors import UserError
 LEVELS = {  # kind → what each of the three strengths means
     "noise": (8.0, 16.0, 32.0),  # standard deviation, of 255
     "blur": (0.01, 0.02, 0.04),  # standard deviation, as a share of the width
-    "dark": (0.5, 0.25, 0.125),  # share of the light that is left
+    "dark": (0.5, 0.25, 0.125),  # factor of all pixels
     "occlusion": (0.25, 0.5, 0.75),  # side of a black square, as a share of the width
-    "frames": (0.5, 0.75, 0.9375),  # share of the frames that are lost: the frame before stands still instead
+    "frames": (0.5, 0.75, 0.9375),  # share of lost frames; each is replaced by the frame before it
     "no-face": (0.25, 0.5, 1.0),  # share of the frames whose face is black
     "no-context": (0.25, 0.5, 1.0),  # share of the frames whose context is black
 }
@@ -34,13 +34,13 @@ STREAM_OF = {"no-face": "face", "no-context": "context"}
 
 
 def kinds_of(config: Config) -> tuple[str, ...]:
-    """Return the corruptions that were asked for and that change something the model sees."""
+    """Return the requested corruptions that change something the model sees."""
     streams, words = config.model.streams, config.results.corrupt
     kinds = tuple(LEVELS) if "all" in words else tuple(dict.fromkeys(words))
-    unseen = [kind for kind in kinds if streams not in ("both", STREAM_OF.get(kind, streams))]
-    if unseen and "all" not in words:
-        raise UserError(f"--corrupt {unseen[0]}: this model sees the {streams} stream alone; leave {unseen[0]} out")
-    return tuple(kind for kind in kinds if kind not in unseen)
+    unused = [kind for kind in kinds if streams not in ("both", STREAM_OF.get(kind, streams))]
+    if unused and "all" not in words:
+        raise UserError(f"--corrupt {unused[0]}: this model sees only the {streams} stream; leave {unused[0]} out")
+    return tuple(kind for kind in kinds if kind not in unused)
 
 
 def measure(
@@ -48,7 +48,7 @@ def measure(
 ) -> dict[str, list[dict[str, Any]]]:
     """Return {kind: UAR and WAR, with intervals, without corruption and at each strength}.
 
-    Every clip is decoded once, and corrupted in all ways after another.
+    Every clip is decoded once and then corrupted in all ways.
     """
     kinds = kinds_of(config)
     variants = [(kind, strength) for kind in kinds for strength in (1, 2, 3)]
@@ -76,7 +76,7 @@ def _prefix(kind: str, strength: int) -> str:
 def write(
     task: ClipTask, loader: Any, clips: list[Clip], metrics: dict[str, Any], config: Config, session: Session
 ) -> dict[str, Any]:
-    """Measure, print the table, draw ``robustness.png``, and return what metrics.json says of it."""
+    """Measure, print the table, draw ``robustness.png``, and return the entry for metrics.json."""
     results = measure(task, loader, clips, metrics, config, session)
     if not session.group.is_main:
         return {}
@@ -89,7 +89,7 @@ def write(
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Return UAR and its interval of each kind at each strength, a row for each kind."""
+    """Return a text table with UAR and its interval at each strength, a row for each kind."""
     rows = []
     for kind, values in results.items():
         cells = [
@@ -122,7 +122,7 @@ def corrupt_batch(batch: Batch, kind: str, strength: int) -> Batch:
     for number, id in enumerate(batch["id"]):
         for stream, clips in changed.items():
             pixels = clips[number].numpy()  # a view: (T, 3, S, S) uint8
-            # The frames of both streams are lost together; all else is independent.
+            # Both streams lose the same frames; other corruptions are independent in each stream.
             purpose = "both" if kind == "frames" else stream
             rng = np.random.default_rng(zlib.crc32(f"{kind} {purpose} {id}".encode()))
             pixels[:] = corrupt(pixels, kind, LEVELS[kind][strength - 1], rng)
@@ -147,11 +147,11 @@ def corrupt(pixels: np.ndarray, kind: str, level: float, rng: np.random.Generato
         pixels = pixels.copy()
         pixels[..., y : y + side, x : x + side] = 0
         return pixels
-    lost = rng.permutation(T)[: round(level * T)]
+    lost_frames = rng.permutation(T)[: round(level * T)]
     if kind == "frames":
-        kept = np.setdiff1d(np.arange(T), lost)
-        kept = kept if len(kept) else np.zeros(1, dtype=int)
-        return pixels[kept[np.searchsorted(kept, np.arange(T), side="right").clip(1) - 1]]
+        frames = np.setdiff1d(np.arange(T), lost_frames)
+        frames = frames if len(frames) else np.zeros(1, dtype=int)
+        return pixels[frames[np.searchsorted(frames, np.arange(T), side="right").clip(1) - 1]]
     pixels = pixels.copy()
-    pixels[lost] = 0
+    pixels[lost_frames] = 0
     return pixels

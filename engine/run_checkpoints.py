@@ -1,4 +1,4 @@
-"""The checkpoints of a run: ``best.pt``, the model of its best epoch, and ``last.pt``, from which a run goes on.
+"""The checkpoints of a run: ``best.pt``, the model of its best epoch, and ``last.pt``, from which a run is resumed.
 
 ``last.pt`` leaves out the towers of CLIP that do not learn, and so does the ``best.pt`` of a run with LoRA: they are in
 the file of --clip-path, and a hash tells whether it is the same file. Every other ``best.pt`` needs nothing but itself.
@@ -29,14 +29,14 @@ from utils.json_files import AnyNumber, Range
 
 LAST = "last.pt"
 Count = Annotated[int, Range(0, 10**9)]
-TOWERS = ("image_encoder", "text_encoder", "token_embedding")  # of CLIP: in its file already
+TOWERS = ("image_encoder", "text_encoder", "token_embedding")  # parts of CLIP, which its own file holds
 
 
 @dataclass
 class Progress:
-    """How far a run is: ``epoch`` complete epochs, and ``step`` batches of the next.
+    """The progress of a run: ``epoch`` complete epochs, and ``step`` batches of the next one.
 
-    The names are those in checkpoints.
+    Checkpoints store it under these names.
     """
 
     epoch: int = 0
@@ -47,12 +47,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def goes_on(self, epochs: int, patience: int) -> bool:
-        """Return whether another epoch is due; ``patience`` 0 has no end."""
+        """Return whether another epoch should run; with ``patience`` 0 training never stops early."""
         return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
 
 
 class StoredScore(TypedDict):
-    """Of the batches of an epoch that was interrupted, see ``RunningScore.state``."""
+    """Scores of the batches of an interrupted epoch, see ``RunningScore.state``."""
 
     clips: Count
     replaced: Count
@@ -65,7 +65,7 @@ class HistoryRow(TypedDict):
 
 
 class StoredProgress(TypedDict):
-    """``Progress`` in a file. A step inside an epoch needs its scores and random state, whose tensors torch checks."""
+    """``Progress`` in a file. Inside an epoch it needs scores and a random state, whose tensors torch checks."""
 
     epoch: Count
     step: Count
@@ -76,7 +76,7 @@ class StoredProgress(TypedDict):
 
 
 class Resumable(TypedDict):
-    """What last.pt holds besides what every checkpoint does."""
+    """What last.pt holds besides the content of every checkpoint."""
 
     progress: StoredProgress
     learning: StoredLearning
@@ -88,7 +88,7 @@ class Resumable(TypedDict):
 
 @dataclass
 class ResumePoint:
-    """A checkpoint to go on from."""
+    """A checkpoint from which a run is resumed."""
 
     path: Path
     content: dict[str, Any]
@@ -103,8 +103,8 @@ class ResumePoint:
 class Start:
     """What a training starts with.
 
-    ``folder``: the run folder that it goes on in, None where a new one is made; ``messages``: for the user; ``state``:
-    of the folder when it was chosen.
+    ``folder``: the run folder to continue in, None if a new one is made; ``messages``: for the user; ``state``: that
+    of the folder when it was selected.
     """
 
     config: Config
@@ -114,7 +114,7 @@ class Start:
     state: "FolderState" = ()
 
     def is_current(self) -> bool:
-        """Return whether the folder is as it was chosen; another process may have worked there until it was locked."""
+        """Return whether the folder is unchanged since it was selected; another process may have used it meanwhile."""
         return self.folder is None or folder_state(self.folder) == self.state
 
 
@@ -122,7 +122,7 @@ FolderState = tuple[tuple[str, int, int, int], ...]
 
 
 def folder_state(folder: Path) -> FolderState:
-    """Return which files that say how far a run is are in its folder, and which versions of them."""
+    """Return name, inode, time and size of the files in a run folder that hold its progress."""
     names = (LAST, previous_of(Path(LAST)).name, "metrics.json")
     stats = [(name, (folder / name).stat()) for name in names if (folder / name).exists()]
     return tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
@@ -131,7 +131,7 @@ def folder_state(folder: Path) -> FolderState:
 def checkpoint_facts(
     config: Config, classes: Sequence[str], label_base: int, selected_on: str, shape: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what every checkpoint says besides its tensors and its epoch."""
+    """Return the content of every checkpoint except its tensors and its epoch."""
     return {
         "format": FORMAT,
         "family": config.model.model,
@@ -144,7 +144,7 @@ def checkpoint_facts(
 
 
 def dataset_facts(root: str | None, face_width: float | None) -> dict[str, Any]:
-    """Return what a checkpoint says of the data set that it was trained on, as far as that is known."""
+    """Return what is known about the training data set, for a checkpoint."""
     facts = {"trained_on": set_note(root) or None, "face_width": face_width}
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -167,9 +167,9 @@ class RunCheckpoints:
     ) -> None:
         """Prepare to save.
 
-        ``learning``: what has a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
+        ``learning``: objects with a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
         epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``: ``hash_frames`` of the
-        clips, or a hash of what a run reads in the place of frames.
+        clips, or a hash of what a run reads in place of frames.
         """
         self.model, self.learning, self.folder, self.log = model, learning, session.log.folder, session.log
         self.writes = session.group.is_main
@@ -203,7 +203,7 @@ class RunCheckpoints:
         resumable = {
             "left_out": self.frozen,
             "progress": asdict(progress),
-            # without the milestones of a schedule: they are a Counter, and stand in the config
+            # without the milestones of a schedule: they are a Counter, and the config holds them
             "learning": {
                 name: {key: value for key, value in part.state_dict().items() if key != "milestones"}
                 for name, part in self.learning.items()
@@ -217,22 +217,22 @@ class RunCheckpoints:
     def restore(self, point: ResumePoint, best: dict[str, Any], steps: int) -> Progress:
         """Restore everything as it was when ``point`` was saved; return the progress.
 
-        Nothing of the file is believed before it was compared with this run. ``best``: as a run begins with it;
-        ``steps``: batches of an epoch.
+        Everything in the file is checked against this run before it is used. ``best``: its value at the start of a run;
+        ``steps``: number of batches in an epoch.
         """
         content, source = point.content, point.path
         if content["train_list"] != self.order:
             raise UserError(
-                f"{source}: the lists or boxes are not those that it was trained on; it cannot be continued"
+                f"{source}: the lists or boxes are not those of its training; use them again or start a new run"
             )
         before = content.get("frames")  # checkpoints of older versions lack it
         if None not in (before, self.frames) and before != self.frames:
             raise UserError(
-                f"{source}: the frames or features have changed since: their files hold something else than those "
-                f"that it was trained on; it cannot be continued"
+                f"{source}: the content of frame or feature files has changed since it was trained; restore them or "
+                f"start a new run"
             )
         if content["left_out"] != self.frozen:
-            raise UserError(f"{source}: --clip-path holds other weights than the run was started with")
+            raise UserError(f"{source}: --clip-path holds other weights than at the start of the run")
         progress, learning = content["progress"], content["learning"]
         with about(source):
             self._require_fitting_progress(progress, best, steps)
@@ -247,11 +247,11 @@ class RunCheckpoints:
         return Progress(**{name: progress[name] for name in Progress.__annotations__})
 
     def _require_fitting_progress(self, progress: "StoredProgress", best: dict[str, Any], steps: int) -> None:
-        """Check what only this run can tell of a stored progress: ``best`` as it begins, ``steps`` of an epoch."""
+        """Check a stored progress against this run: its initial ``best``, and ``steps``, the batches of an epoch."""
         if progress["best"].keys() != best.keys() or not 0 <= progress["best"]["epoch"] <= progress["epoch"]:
-            raise UserError(f"damaged: its best epoch is not told by {' and '.join(best)}")
+            raise UserError(f"damaged: its best epoch has no valid {' and '.join(best)}")
         if [row["epoch"] for row in progress["history"]] != list(range(1, progress["epoch"] + 1)):
-            raise UserError(f"damaged: its history is not that of {progress['epoch']} epochs")
+            raise UserError(f"damaged: its history does not hold {progress['epoch']} epochs")
         if progress["step"] > steps:
             raise UserError(f"damaged: it is at step {progress['step']} of an epoch of {steps}")
         if (score := progress["seen"]) is None:
@@ -259,7 +259,7 @@ class RunCheckpoints:
         confusion, size = score["confusion"], len(self.about["classes"])
         is_square = len(confusion) in (0, size) and all(len(row) == len(confusion) for row in confusion)
         if not is_square or sum(map(sum, confusion)) > score["clips"] or bool(score["clips"]) != bool(progress["step"]):
-            raise UserError(f"damaged: its scores are not those of {progress['step']} steps")
+            raise UserError(f"damaged: its scores do not fit {progress['step']} steps")
 
     def _without_frozen(self) -> dict[str, torch.Tensor]:
         state = self.model.state_dict()
@@ -273,8 +273,8 @@ class RunCheckpoints:
         infinite = [name for name, p in learning.items() if not torch.isfinite(p).all()]
         if infinite:
             raise UserError(
-                f"{infinite[0]} and {len(infinite) - 1} more tensors are not finite any more; the checkpoint before "
-                f"this one is kept in {self.folder}; lower --lr or set --grad-clip 1"
+                f"{infinite[0]} and {len(infinite) - 1} more tensors are not finite; the previous checkpoint "
+                f"stays in {self.folder}; lower --lr or set --grad-clip 1"
             )
 
 
@@ -294,13 +294,13 @@ def load_weights(model: nn.Module, state: dict[str, torch.Tensor], may_lack: Col
 
 
 def require_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Check that torch takes a stored random state, which it does not before the epoch begins."""
+    """Check that torch accepts a stored random state, which is otherwise used only when the epoch starts."""
     try:
         torch.Generator().set_state(state["cpu"])
         if device.type == "cuda" and "cuda" in state:
             torch.Generator(device).set_state(state["cuda"])
     except (RuntimeError, TypeError, KeyError):
-        raise UserError("damaged: its random state is none") from None
+        raise UserError("damaged: its random state cannot be used") from None
 
 
 def tower_tensors(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
@@ -320,7 +320,7 @@ def hash_data(clips: list[Clip], views: Views) -> str:
 
 
 def hash_frames(clips: list[Clip], views: Views) -> str | None:
-    """Return a hash of samples of the clips' frame files; None where a pack stands in for them, which has its own."""
+    """Return a hash of samples of the clips' frame files; None if a pack replaces them, which has its own hash."""
     if views.pack:
         return None
     frames = tuple((clip.folder, clip.frames) for clip in clips)

@@ -1,6 +1,6 @@
 """The hash of everything that a run's result depends on: its options and the files that they name.
 
-Equal hashes make a run that is done already stand for one that is asked for.
+A finished run is used in place of a new one if their hashes are equal.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from models.clip_files import CONFIGS, files_of
 from utils.checksum import header_without_checksum
 from utils.errors import UserError, reason_of
 
-MEANING = 1  # of a run's options; one more when the same options come to mean another result
+MEANING = 1  # version of the hash; increase it when the same options lead to other results
 NAME = "run_hash.txt"
 RESULTS = ("config.json", "metrics.json", "predictions.csv", "best.pt")
 PART = 1 << 20
 
 
 def run_hash(config: Config) -> str:
-    """Return the hash of a run. Contents of lists, boxes, texts and weights count; names of folders do not."""
+    """Return the hash of a run. It covers the content of lists, boxes, texts and weights, not the names of folders."""
     facts = {"meaning": MEANING, "options": counted_options(config), "contents": contents_of(config)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def counted_options(config: Config) -> dict[str, Any]:
-    """Return the options that a result depends on: all that cannot change on resume, and the number of epochs."""
+    """Return the options that a result depends on: those that cannot change on resume, and the number of epochs."""
     free = set(names_with(free=True))
     options = {
         group: {name: value for name, value in values.items() if name not in free}
@@ -40,7 +40,7 @@ def counted_options(config: Config) -> dict[str, Any]:
     options["optim"]["epochs"] = config.optim.epochs
     options["run"]["computed_on"] = choose_device(config.run.device, config.run.gpu)[0].type
     for name in {*names_with(below_root=True, free=False), "class_texts", "pack"}:
-        options["data"].pop(name)  # by their content
+        options["data"].pop(name)  # hashed by their content
     for name in names_with(in_hash=False):
         if value_of(config, name) == options_by_name()[name].default:
             options[group_of(name)].pop(name)
@@ -48,7 +48,7 @@ def counted_options(config: Config) -> dict[str, Any]:
 
 
 def contents_of(config: Config) -> dict[str, str | None]:
-    """Return hashes of what is in the files that options name."""
+    """Return hashes of the content of the files that options name."""
     data, clip = config.data, config.model.clip_path
     return {name: hash_path(getattr(data, name), data.root_dir) for name in names_with(below_root=True)} | {
         "root_dir": str(Path(data.root_dir).resolve()) if data.root_dir else None,  # the frames themselves
@@ -73,7 +73,7 @@ def hash_clip(name: str) -> dict[str, Any]:
 
 
 def hash_path(name: str | None, root: str | None = None) -> str | None:
-    """Return the hash of a file, or of the names and sizes in a folder; None where there is nothing."""
+    """Return the hash of a file, or of the names and sizes in a folder; None if the path does not exist."""
     if not name:
         return None
     path = resolve_path(name, root)
@@ -81,7 +81,7 @@ def hash_path(name: str | None, root: str | None = None) -> str | None:
         listed = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*"))
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: no regular file; name a file")
+        raise UserError(f"{path}: not a regular file; name a file")
     try:
         stamp = path.stat()
         return _hash_file(path, stamp.st_mtime_ns, stamp.st_size)
@@ -95,14 +95,14 @@ def hash_path(name: str | None, root: str | None = None) -> str | None:
 def _hash_file(path: Path, *_: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        digest.update(header_without_checksum(file))  # which files of earlier versions do not have
+        digest.update(header_without_checksum(file))  # files of earlier versions have no checksum
         while part := file.read(PART):
             digest.update(part)
     return digest.hexdigest()
 
 
 def stored_hash(folder: Path) -> str | None:
-    """Return the hash of the run in a folder, or None where the run is not complete."""
+    """Return the hash of the run in a folder, or None if the run is not complete."""
     try:
         complete = all((folder / name).stat().st_size for name in RESULTS)
         return (folder / NAME).read_text(encoding="utf-8").strip() if complete else None

@@ -1,7 +1,7 @@
 """Options that make several runs of one command: ``--fold``, ``--leave-out``, ``--seeds``, ``--grid``, ``--drop-one``.
 
-Pure functions of options: which commands are a series, what stands in place of ``{fold}``, which seeds and which values
-of a grid are meant, and which combinations are refused. The runs themselves are in the package sweep.
+Pure functions of options: which commands are a series, how ``{fold}`` is filled in, which seeds and grid values a flag
+names, and which combinations are refused. The package ``sweep`` does the runs.
 """
 
 import dataclasses
@@ -70,7 +70,7 @@ def waiting_paths(config: Config) -> dict[str, str]:
 
 
 def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, Any]) -> None:
-    """Refuse a ``--fold`` that no path asks for, because it would change nothing. Called before the fold is filled in.
+    """Refuse a ``--fold`` that no path contains, because it would have no effect. Call it before ``fill_fold``.
 
     ``flags`` are the options of the command, ``stored_options`` those of its checkpoint (empty without one).
     """
@@ -83,7 +83,7 @@ def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, 
 
 
 def check_series(config: Config) -> None:
-    """Refuse folds that are no folds, and combinations of ``--fold`` and ``--leave-out`` that mean nothing."""
+    """Refuse invalid values and combinations of ``--fold`` and ``--leave-out``."""
     data = config.data
     if data.fold not in (None, "all") and not re.fullmatch("[0-9]{1,3}", data.fold):
         raise UserError(f"--fold {data.fold}: expected a number, or all")
@@ -93,47 +93,49 @@ def check_series(config: Config) -> None:
         raise UserError("--fold all --leave-out all: name one fold, or one class")
     if data.targets is not None and "all" in (data.fold, data.leave_out):
         flag = "--fold all" if data.fold == "all" else "--leave-out all"
-        raise UserError(f"{flag}: --targets are scored by themselves, not in a series; name one fold")
+        raise UserError(f"{flag}: --targets cannot be scored in a series; name one fold")
     waiting = waiting_paths(config)
     if waiting and data.fold is None and not config.run.dry_run:
         name, path = next(iter(waiting.items()))
-        raise UserError(f"{flag_of(name)} {path}: say which with --fold N, or --fold all")
+        raise UserError(f"{flag_of(name)} {path}: select a fold with --fold N, or --fold all")
     if data.fold == "all" and not waiting.keys() - {"output_dir"}:
         raise UserError("--fold all: no path of this command holds {fold}, so every fold would be the same")
 
 
 def seeds_of(text: str, first: int) -> list[int]:
-    """Return the seeds that ``--seeds`` means: ``5`` is five of them from ``first`` on, ``1,2,3`` is a list of them."""
+    """Return the seeds of ``--seeds``: ``5`` means five seeds from ``first`` on, ``1,2,3`` lists them."""
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text):
-        raise UserError(f"--seeds {text}: expected how many, such as 5, or which, such as 1,2,3")
+        raise UserError(f"--seeds {text}: expected a number of seeds, such as 5, or a list, such as 1,2,3")
     numbers = [int(number) for number in text.split(",")]
     if len(numbers) == 1 and not 1 <= numbers[0] <= MAX_SEEDS:
-        raise UserError(f"--seeds {text}: how many seeds, 1 to {MAX_SEEDS}; a single one by its name is --seed {text}")
+        raise UserError(
+            f"--seeds {text}: expected 1 to {MAX_SEEDS} seeds; for a single run with this seed pass --seed {text}"
+        )
     seeds = list(range(first, first + numbers[0])) if len(numbers) == 1 else numbers
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {text}: the same seed twice is the same run twice")
+        raise UserError(f"--seeds {text}: a seed is listed twice; remove one")
     if max(seeds) > HIGHEST_SEED:
         raise UserError(f"--seeds {text}: {max(seeds)} is above {HIGHEST_SEED}, the highest seed")
     return seeds
 
 
 def check_seeds(config: Config) -> None:
-    """Refuse ``--seeds`` that cannot be read, and what it cannot be combined with."""
+    """Refuse ``--seeds`` that cannot be read, and options that it cannot be combined with."""
     seeds, mode, data = config.results.seeds, config.run.mode, config.data
     if seeds is None:
         return
     count = len(seeds_of(seeds, config.run.seed))
     if "all" in (data.fold, data.leave_out):
         flag = "--fold" if data.fold == "all" else "--leave-out"
-        raise UserError(f"--seeds {seeds} {flag} all: one series at a time; name one of {flag}, or one --seed")
+        raise UserError(f"--seeds {seeds} {flag} all: one series at a time; pass one value of {flag}, or one --seed")
     if mode == "train" and count == 1:
-        raise UserError(f"--seeds {seeds}: one run has no spread; ask for two or more, or leave it out")
+        raise UserError(f"--seeds {seeds}: one run has no spread; pass two or more, or leave it out")
     if mode == "train" and config.model.task == "regression":
-        raise UserError(f"--seeds {seeds}: --task regression is a series over subjects already; pass one --seed each")
+        raise UserError(f"--seeds {seeds}: --task regression is already a series over subjects; pass one --seed")
 
 
 def check_ablation(config: Config) -> None:
-    """Refuse what cannot be an ablation, and a grid that cannot be read."""
+    """Refuse options that make no ablation, and a grid that cannot be read."""
     results, mode, model = config.results, config.run.mode, config.model
     if mode != "ablate":
         return
@@ -141,12 +143,12 @@ def check_ablation(config: Config) -> None:
         raise UserError('--mode ablate needs --grid "NAME=A,B ..." or --drop-one')
     if not method_named(model.model).answers_clips or model.task != "classification":
         raise UserError(
-            f"--mode ablate compares answers clip by clip: it takes methods that give one class per clip, not "
+            f"--mode ablate compares predictions clip by clip: it needs a method with one class per clip, not "
             f"--model {model.model} with --task {model.task}"
         )
     for flag, value in (("--fold", config.data.fold), ("--leave-out", config.data.leave_out)):
         if value == "all":
-            raise UserError(f"{flag} all: an ablation is of one split; name one")
+            raise UserError(f"{flag} all: an ablation uses one split; pass one value")
     read_grid(results.grid)
 
 
@@ -171,11 +173,9 @@ def _grid_option(word: str, text: str) -> dataclasses.Field:
     aliases = {a.lstrip("-").replace("-", "_"): key for key, f in fields.items() for a in f.metadata["aliases"]}
     name = aliases.get(name, name)
     if name == "seed":
-        raise UserError(f"--grid {text}: name seeds with --seeds; each variant is run with all of them")
+        raise UserError(f"--grid {text}: pass seeds with --seeds; each variant is run with all of them")
     if name in fields and not fields[name].metadata["in_grid"]:
-        raise UserError(
-            f"--grid {text}: {name} changes what is tested, or nothing; variants are scored on the same clips"
-        )
+        raise UserError(f"--grid {text}: {name} changes the test or has no effect, so variants cannot differ in it")
     if name not in fields:
         raise UserError(
             f"--grid {text}: no option of data, model, optim or loss is called {word}{closest(name, [*fields])}"
@@ -184,7 +184,7 @@ def _grid_option(word: str, text: str) -> dataclasses.Field:
 
 
 def _grid_value(field: dataclasses.Field, text: str) -> Any:
-    """Return one value of a grid as its flag would read it; ``10+15`` is one value of an option of several numbers."""
+    """Return one value of a grid, read like its flag; ``10+15`` is one value of an option with several numbers."""
     flag = flag_of(field.name)
     is_tuple = get_origin(field.type) is tuple
     arguments = [flag, *text.split("+")] if is_tuple else [f"{flag}={text}"]

@@ -1,4 +1,4 @@
-"""The beginning and the end of every mode that computes: device, precision, seed, run folder, warnings."""
+"""Start and end of every mode that computes: device, precision, seed, run folder, warnings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +34,10 @@ class Session:
 
 @contextmanager
 def open_session(config: Config, start: "Start | None" = None) -> Iterator[Session]:
-    """Open a run on its device; after a mistake before there is any result its empty run folder is removed.
+    """Open a run on its device. If an error comes before any result, the empty run folder is removed.
 
-    ``start``: of a training, which may go on in a folder. At the end of the block the run is complete.
+    ``start``: what a training starts with; it may continue in an existing folder. The run is complete when the block
+    ends without an error.
     """
     device, device_warning = choose_device(config.run.device, config.run.gpu, local_rank() if is_launched() else None)
     tf32_warning = use_device(device, config.optim.tf32)
@@ -53,9 +54,9 @@ def open_session(config: Config, start: "Start | None" = None) -> Iterator[Sessi
         for warning in filter(None, (device_warning, amp_warning, tf32_warning, *warnings_of(config))):
             log.warn(warning, "setting")
         for message in () if start is None else start.messages:
-            log.say(f"warning: {message}")  # no fact of the run, whose results are the same
+            log.say(f"warning: {message}")  # not stored, because the results do not depend on it
         if group.world > 1:
-            log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is that of all together")
+            log.say(f"{group.world} processes; --batch-size {config.optim.batch_size} is the total of all")
         with plain_words(config):
             yield Session(device, amp, log, group)
         log.complete()
@@ -64,17 +65,17 @@ def open_session(config: Config, start: "Start | None" = None) -> Iterator[Sessi
         raise
     except OSError:
         if not log.folder.is_dir():
-            state = "a file is in its place" if log.folder.exists() else "it is gone"
+            state = "there is a file of this name" if log.folder.exists() else "it no longer exists"
             raise UserError(f"run folder {log.folder}: {state}; nothing more is written") from None
         log.discard_if_empty()
         raise
     finally:
         log.close()
-    leave()  # not after an error: NCCL would wait for what the other processes will never send
+    leave()  # only without an error: otherwise NCCL would wait forever for the other processes
 
 
 def open_log(config: Config, start: "Start | None", group: Group) -> RunLog:
-    """Return the log of the run folder, which the first process makes; the other processes stay silent."""
+    """Return the log of the run folder, which the first process creates; the other processes print nothing."""
     log = None
     if group.is_main:
         if start is None or start.folder is None:
@@ -83,8 +84,8 @@ def open_log(config: Config, start: "Start | None", group: Group) -> RunLog:
             log = reopen_run(start.folder)
             if not start.is_current():
                 log.close()
-                raise UserError(f"{start.folder}: another process has just worked on this run; give the command again")
-            if start.resume_point is None:  # ended before it saved anything; its options may be other ones now
+                raise UserError(f"{start.folder}: another process has just worked on this run; run the command again")
+            if start.resume_point is None:  # it ended before it saved anything; its options may differ now
                 log.write_json("config.json", asdict(config))
     name = group.broadcast(str(log.folder) if log else None)
     return log or QuietLog(Path(name))
@@ -92,7 +93,7 @@ def open_log(config: Config, start: "Start | None", group: Group) -> RunLog:
 
 @contextmanager
 def plain_words(config: Config) -> Iterator[None]:
-    """Turn errors that torch describes in a page into one line."""
+    """Turn long error texts of torch into one line."""
     try:
         yield
     except RuntimeError as error:
@@ -100,7 +101,7 @@ def plain_words(config: Config) -> Iterator[None]:
             raise UserError(out_of_memory(config)) from None
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             raise UserError(
-                f"--compile: torch cannot compile here ({first_line(error)[:160]}); leave it out or install that"
+                f"--compile: torch cannot compile here ({first_line(error)[:160]}); leave it out or repair that"
             ) from None
         if lacks_shared_memory(str(error)):
             raise UserError(shared_memory_is_full(config.run.workers)) from None
@@ -112,10 +113,10 @@ def plain_words(config: Config) -> Iterator[None]:
 
 
 def out_of_memory(config: Config) -> str:
-    """Return advice on a smaller batch that makes the same step by accumulation."""
+    """Return an error message with a smaller batch and the accumulation that makes the same update."""
     size, together = config.optim.batch_size, config.optim.accumulate
     if config.run.mode != "train":
-        return "out of GPU memory with one clip in a pass: try --amp bf16, --device cpu, or a smaller CLIP"
+        return "out of GPU memory with one clip at a time: try --amp bf16, --device cpu, or a smaller CLIP"
     if size == 1:
         return "out of GPU memory at --batch-size 1: try --amp bf16, --lr-image-encoder 0, or fewer --num-segments"
     smaller = next(part for part in range(size // 2, 0, -1) if size % part == 0)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 MAX_ENTRIES = 4  # of each kind, for example of encoded test lists
-_seconds = 0.0  # spent on what later runs use again
+_seconds = 0.0  # spent on results that later runs reuse
 _memory: OrderedDict[tuple[str, Hashable], Any] | None = None  # None: nothing is shared
 
 
@@ -26,7 +26,7 @@ def sharing() -> Iterator[None]:
 
 
 def remembered(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return what ``make`` returned for this key before, or call it; only the newest results of a kind are kept."""
+    """Return the stored result of ``make`` for this key, or call it; only the newest results of a kind are stored."""
     if _memory is None:
         return make()
     if (kind, key) not in _memory:
@@ -40,7 +40,7 @@ def remembered(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
 
 @contextmanager
 def timed() -> Iterator[None]:
-    """Count the seconds of the block as spent on what later runs use again, such as cached features."""
+    """Count the seconds of the block as spent on results that later runs reuse, such as cached features."""
     global _seconds
     started = time.perf_counter()
     yield
@@ -48,7 +48,7 @@ def timed() -> Iterator[None]:
 
 
 def shared_seconds() -> float:
-    """Return the seconds that this process has spent on what later runs use again."""
+    """Return the seconds that this process has spent on results that later runs reuse."""
     return _seconds
 
 

@@ -1,7 +1,7 @@
-"""One training step: forward, parameters losses, backward, and at the end of a window of steps the update.
+"""One training step: forward, named losses, backward, and an update of the weights after each window of steps.
 
-The one path for every precision and every number of processes. Nothing in it waits for the GPU: the numbers that it
-returns are read later (``engine/epoch_scores.py``).
+All precisions and any number of processes use this code. It never waits for the GPU: the numbers that it returns are
+read later (``engine/epoch_scores.py``).
 """
 
 from collections.abc import Iterator
@@ -37,21 +37,22 @@ class TrainingStep:
         self.groups = parameter_groups(task.model, config.optim)
         self.optimizer = build_optimizer(self.groups, config.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        # each process saw its own clips through the encoder, so those gradients are summed; the rest is the same in all
+        # Each process encodes only its own clips, so gradients of the encoder are summed over processes. Other layers
+        # see the gathered features of all clips, so their gradients are equal in every process and are averaged.
         in_encoder, elsewhere = (learning_parameters(task.model, is_inside) for is_inside in (True, False))
         self.exchange = GradientExchange(group, summed=in_encoder, averaged=elsewhere)
 
     def __call__(
         self, batch: dict[str, Any], epoch: int, window: int = 1, updates: bool = True
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the weighted loss terms and the raw logits (B, C) of a batch as the loader gives it.
+        """Return the weighted loss terms and the raw logits (B, C) of a batch from the loader.
 
-        Gradients are the mean over ``window`` steps; the last one of them ``updates`` the weights.
+        Gradients are averaged over ``window`` steps; if ``updates``, this step is the last one and changes the weights.
         """
         batch = to_device(batch, self.device, self.normalize, self.statistics)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             out = self.task.forward(batch)  # the one forward of this step
-        losses = self.task.losses(out, batch, epoch)  # parameters and weighted, in full precision
+        losses = self.task.losses(out, batch, epoch)  # named and weighted, in float32
         with self.exchange.during_backward(updates):
             self.scaler.scale(sum(losses.values()) / window).backward()
         if updates:
@@ -63,6 +64,6 @@ class TrainingStep:
 
 
 def learning_parameters(model: nn.Module, in_encoder: bool) -> Iterator[nn.Parameter]:
-    """Return the parameters that learn: of the image encoder, or of everything else."""
+    """Return the trained parameters of the image encoder, or of everything else."""
     parameters = model.named_parameters()
     return (p for name, p in parameters if p.requires_grad and name.startswith("image_encoder.") == in_encoder)

@@ -1,4 +1,4 @@
-"""Training: the run is set up, its epochs run, and its best checkpoint is scored."""
+"""Training: set up the run, run its epochs, and score its best checkpoint."""
 
 import time
 from functools import partial
@@ -45,7 +45,7 @@ resume = Lazy("engine.resume")  # for --resume
 
 
 def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
-    """Train a model, or finish a training; return its final metrics."""
+    """Train a model, or finish an interrupted training; return its final metrics."""
     start = Start(config) if config.run.resume is None else resume.start_of_training(config, flags)
     config, resume_point = start.config, start.resume_point
     method = method_named(config.model.model)
@@ -54,10 +54,10 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     require_lists(config)
     if resume_point is not None and resume.is_complete(resume_point, config):
         folder = resume_point.folder
-        print(f"{folder} is complete ({config.optim.epochs} epochs, scored): more needs --epochs above that")
+        print(f"{folder} is complete ({config.optim.epochs} epochs, scored); raise --epochs to train more")
         return {}
     classes = run_classes(config)
-    model, shape = build_model(config, classes)  # before any data: a wrong path costs no time
+    model, shape = build_model(config, classes)  # before the data is read, so that a wrong path fails at once
     with open_session(config, start) as session:
         if config.model.init_from and resume_point is None:
             summary, *tensors = checkpoints.initial_weights(model, config)
@@ -68,7 +68,7 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         require_persons([clip.person for clip in splits.test or splits.val], config.results.ci)
         if config.results.calibrate and not splits.val:  # nothing to fit a temperature on
             raise UserError(
-                "--calibrate needs validation clips: --val-annotation FILE, or --select-on val holds some out "
+                "--calibrate needs validation clips: --val-annotation FILE, or --select-on val, which holds some out "
                 "(or leave it out: --no-calibrate)"
             )
         trainer = Trainer(config, task, splits, classes, shape, session)
@@ -78,7 +78,7 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 class Trainer(Loop):
-    """One training: what its epochs share."""
+    """One training: model, data, optimiser, progress and checkpoints."""
 
     def __init__(
         self,
@@ -92,27 +92,27 @@ class Trainer(Loop):
         super().__init__(config, session, task.best_by)
         self.task, self.classes, device, log = task, classes, session.device, session.log
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
-        with session.group.main_first():  # the others find it made
+        with session.group.main_first():  # the other processes then read the cache
             caches = self._cache(splits, views)
-        self.hash = run_hash(config)  # of the lists and boxes as they are now
+        self.hash = run_hash(config)  # now, since lists and boxes may change during the run
         self.val_holds_test = bool({clip.key for clip in splits.val} & {clip.key for clip in splits.test})
         self.views, self.clips, self.splits = views, splits.train, {"val": splits.val, "test": splits.test}
         self.loader, self.order = training_loader(
             config, splits.train, views, len(classes), session, caches.get("train")
         )
-        watched = config.optim.select_on
-        if watched != "last":
-            self.check_loader = evaluation_loader(config, self.splits[watched], views, session, caches.get(watched))
+        split = config.optim.select_on
+        if split != "last":
+            self.check_loader = evaluation_loader(config, self.splits[split], views, session, caches.get(split))
         for warning in task.prepare(splits.train, classes, device):
             log.warn(warning)
         self.step = TrainingStep(task, config, device, session.amp, session.group)
         log.say(f"training on {device}:\n{describe_groups(self.step.groups)}")
         self.schedule = build_schedule(self.step.optimizer, config.optim)
-        self.replaced_here = 0  # unreadable frames that the other processes have not been told of yet
+        self.replaced_here = 0  # unreadable frames that are not yet summed over the processes
         self.report_time = 0.0  # when the progress bar last showed scores
         self.waiting = WaitingAdvice(config, session, decodes="train" not in caches)
         learning = {"optimizer": self.step.optimizer, "schedule": self.schedule, "scaler": self.step.scaler}
-        clips = [*splits.train, *self.splits.get(watched, [])]  # what the epochs read
+        clips = [*splits.train, *self.splits.get(split, [])]  # the clips that the epochs read
         data, frames = hash_data(clips, views), hash_frames(clips, views)
         width = middle_width(splits.train, views.face_boxes)
         self.checkpoints = RunCheckpoints(
@@ -120,27 +120,27 @@ class Trainer(Loop):
         )
 
     def _cache(self, splits: Splits, views: Views) -> "dict[str, FeatureCache]":
-        """Return the caches of ``--cache-features`` by split; for test clips only where they choose the epoch."""
+        """Return the caches of ``--cache-features`` by split; for test clips only if they select the epoch."""
         if not self.config.data.cache_features:
             return {}
         make = partial(features.cache_features, self.config, self.task.model.image_encoder, session=self.session)
-        clips = [*splits.train, *splits.val, *splits.left_out]  # one cache, whichever class is left out
+        clips = [*splits.train, *splits.val, *splits.left_out]  # the same cache for every class that is left out
         cache = make(clips, views, self.config.data.cache_variants)
-        watched = splits.test if self.config.optim.select_on == "test" else []
-        return {"train": cache, "val": cache} | ({"test": make(watched, views, 1)} if watched else {})
+        test_clips = splits.test if self.config.optim.select_on == "test" else []
+        return {"train": cache, "val": cache} | ({"test": make(test_clips, views, 1)} if test_clips else {})
 
     def run_epoch(self, epoch: int) -> None:
         started = time.time()
         values = self.train_epoch(epoch)
-        watched = self.config.optim.select_on
-        if watched != "last":
-            values |= self.check(watched)
+        split = self.config.optim.select_on
+        if split != "last":
+            values |= self.check(split)
         rates = {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
         values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **rates}
         self.schedule.step()
-        if values["train/replaced_frames"]:  # before last.pt is written, which keeps the warnings
+        if values["train/replaced_frames"]:  # before last.pt is written, which stores the warnings
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
-        self.keep_epoch(values, values.get(f"{watched}/{self.best_by}", -1.0))
+        self.keep_epoch(values, values.get(f"{split}/{self.best_by}", -1.0))
         self.log.epoch(values)
         self._say(values)
 
@@ -160,19 +160,19 @@ class Trainer(Loop):
             updates = (step + 1) % window == 0 or step + 1 == steps
             losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
             score.add(losses, logits, batch, epoch, step)
-            score.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
+            score.read(all_but=1)  # one step late, so that the GPU has work while the CPU waits for the numbers
             self._report(bar, score, epoch, step)
             if updates:
                 is_stopping = self.agree(score)
                 self.mark_step(score, step + 1)
                 saved = self.save_inside(saved)
-                if is_stopping:  # a signal that came since the message counts in the next step: nobody leaves alone
+                if is_stopping:  # a later signal counts in the next step, so all processes stop together
                     self.stop.end()
         values = {f"train/{name}": value for name, value in score.values().items()}
         return values | {"seconds_waiting": round(loader.seconds_waiting, 2)}
 
     def whole_step(self, batch: dict[str, Any], step: int) -> dict[str, Any]:
-        """Return the batch with the labels and names of the clips of all processes; each has only its own frames.
+        """Return the batch with labels and ids of the clips of all processes; each process has only its own frames.
 
         Every process knows the lists and the order of the epoch, so no message is needed.
         """
@@ -200,26 +200,26 @@ class Trainer(Loop):
         _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         scores = {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
-        # Rounded: the last bits depend on how many clips passed together.
+        # Rounded, because the last bits depend on how many clips go through the model together.
         return scores | {f"{name}/loss": round(nll(logits, label), 4)}
 
     def finish(self) -> dict[str, Any]:
-        """Score the best checkpoint on the test clips, or on validation clips where there are none; draw the curves."""
+        """Score the best checkpoint on the test clips, or on validation clips if there are none; draw the curves."""
         from analysis.plots import draw_curves, save
 
         if self.group.is_main:
             save(draw_curves(self.log.history(), self.progress.best["epoch"]), self.log.folder / "curves.png")
-        self.group.barrier()  # best.pt is whole
+        self.group.barrier()  # best.pt is complete
         path, best = self.load_best(self.task.model, f", selected on {self.selected_on}")
         split = next((name for name in ("test", "val") if self.splits[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
             return {}
         if split == "val":
-            caveat = ", which chose the epoch: optimistic" if self.config.optim.select_on == "val" else ""
+            caveat = ", which selected the epoch: optimistic" if self.config.optim.select_on == "val" else ""
             self.log.warn(f"no --test-annotation: scored on the validation clips{caveat}")
         calibrated = self.calibrate(best, path, split)
-        # From pixels, also where the epochs read cached features: --mode eval gives the same numbers to the last digit
+        # Score from pixels even if the epochs read cached features, so that --mode eval gives exactly the same numbers.
         clips = self.splits[split]
         loader = self.watch(evaluation_loader(self.config, clips, self.views, self.session))
         if is_sharing():
@@ -235,8 +235,8 @@ class Trainer(Loop):
     def calibrate(self, best: dict[str, Any], path: Path, split: str) -> Calibration:
         """Return the calibration in ``best``, the content of ``path``; with ``--calibrate`` fit it first and store it.
 
-        One temperature is fitted on the validation clips. A run that ends again fits again, so that the temperature
-        belongs to the weights of best.pt. ``split`` is scored next.
+        One temperature is fitted on the validation clips. A run that is resumed and ends again fits it again, so that
+        it belongs to the weights of best.pt. ``split`` is the split that is scored afterwards.
         """
         if not self.config.results.calibrate:
             return stored_calibration(best, path)
@@ -256,19 +256,19 @@ class Trainer(Loop):
         if split == "val":
             caveat = ", which are scored as well: their ECE is optimistic"
         elif self.config.optim.select_on == "val":
-            caveat = ", which chose the epoch too: for one number that matters little"
+            caveat = ", which also selected the epoch: for a single number this matters little"
         self.log.say(f"temperature {temperature:.3f}, fitted on {len(label)} validation clips{caveat}")
         return calibration
 
     @property
     def selected_on(self) -> str:
-        watched = self.config.optim.select_on
-        if watched == "val" and self.val_holds_test:
+        split = self.config.optim.select_on
+        if split == "val" and self.val_holds_test:
             return "val, which holds test clips: optimistic"
-        return "test: optimistic" if watched == "test" else watched
+        return "test: optimistic" if split == "test" else split
 
     def _report(self, bar: Any, score: RunningScore, epoch: int, step: int) -> None:
-        """Scores are read where they are text: each reading waits for the GPU."""
+        """Show the scores so far. They are read only when they are shown, because reading waits for the GPU."""
         is_due = (step + 1) % self.config.run.print_freq == 0 if bar.disable else time.time() - self.report_time > 0.5
         if not is_due:
             return
@@ -280,14 +280,14 @@ class Trainer(Loop):
             bar.set_postfix_str(so_far)
 
     def _say(self, values: dict[str, Any]) -> None:
-        watched = self.config.optim.select_on
+        split = self.config.optim.select_on
         text = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
-        if watched != "last":
+        if split != "last":
             star = ", best so far" if self.progress.best["epoch"] == values["epoch"] else ""
             scores = {"UAR": "uar", "WAR": "war"} | ({} if self.best_by == "uar" else {"macro F1": "macro_f1"})
-            text += f"; {watched} " + ", ".join(f"{k} {values[f'{watched}/{v}']:.2f}" for k, v in scores.items()) + star
+            text += f"; {split} " + ", ".join(f"{k} {values[f'{split}/{v}']:.2f}" for k, v in scores.items()) + star
         history = self.progress.history
-        left = seconds_left([row["seconds"] for row in history], self.config.optim.epochs - len(history))
+        seconds = seconds_left([row["seconds"] for row in history], self.config.optim.epochs - len(history))
         test = "" if self.config.optim.epochs > len(history) else "then the test"
-        self.log.say(f"{text}   ({values['seconds']:.0f} s, {test or f'epochs: {time_left(left)}'})")
+        self.log.say(f"{text}   ({values['seconds']:.0f} s, {test or f'epochs: {time_left(seconds)}'})")
         self.waiting.after_epoch(values["seconds"], values["seconds_waiting"])

@@ -1,8 +1,8 @@
-"""``--mode cache``: features of every frame of long videos, float16, as ``<cache-dir>/<video>.npy``.
+"""``--mode cache``: write the features of every frame of long videos as float16 to ``<cache-dir>/<video>.npy``.
 
-Their ``index.json`` states which encoder and which files they come from, and a checksum of each. A video that is in the
-index is not read again unless its frames or its features have changed, so that an interrupted run goes on where it was;
-the folder refuses another encoder, size or normalisation.
+Their ``index.json`` states the encoder, hashes of the frame files, and a checksum for each video. A video in the index
+is read again only if its frames or its features have changed, so an interrupted run continues where it was. A folder
+refuses another encoder, size or normalisation.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ from utils.runlog import progress_bar
 from utils.text import plural
 
 CHUNK = 128  # frames in one item of the loader
-MOST_HASHED = 200  # frames of a video, of the thousands that it has
+MOST_HASHED = 200  # frames of a video that are hashed; it has thousands
 LOCK = "index.lock"
 
 
 class VideoIndex(TypedDict):
-    """``index.json`` of a cache; those of older versions lack what is not required."""
+    """``index.json`` of a cache; those of older versions lack the optional keys."""
 
     key: str
     encoder: NotRequired[str]
@@ -49,7 +49,7 @@ class VideoIndex(TypedDict):
 
 @dataclass(frozen=True)
 class FrameEncoder:
-    """An image tower with the input that it was trained on."""
+    """An image tower, with the size and normalisation of its input."""
 
     tower: nn.Module
     size: int
@@ -68,7 +68,7 @@ def cache(config: Config, flags: dict[str, Any]) -> VideoIndex:
     if config.data.root_dir is None:
         raise UserError("--mode cache needs --root-dir DIR, a set in Aff-Wild2's layout")
     if is_launched():
-        raise UserError("--mode cache is one process's work: start it without torchrun")
+        raise UserError("--mode cache runs in one process; start it without torchrun")
     encoder = open_encoder(config, flags)
     root, folder = Path(config.data.root_dir), Path(config.data.cache_dir)
     videos = read_every_video(root)
@@ -77,12 +77,12 @@ def cache(config: Config, flags: dict[str, Any]) -> VideoIndex:
         lock = acquire_lock(folder / LOCK, f"--cache-dir {folder}: another process is writing there")
     with lock:
         index = open_index(folder, encoder)
-        for path in [*folder.glob("*.npy.part"), folder / "index.json.part"]:  # of a killed process: we hold the lock
+        for path in [*folder.glob("*.npy.part"), folder / "index.json.part"]:  # of a killed process
             path.unlink(missing_ok=True)
         with open_session(config) as session:
             session.log.say("\n".join([f"{encoder.name}, frames of {encoder.size} pixels", *describe_videos(videos)]))
             if unlabelled:
-                names = f"{plural(len(unlabelled), 'video')} without labels ({unlabelled[0].id} for one)"
+                names = f"{plural(len(unlabelled), 'video')} without labels (such as {unlabelled[0].id})"
                 session.log.say(f"and {names}: for --mode predict")
             _cache_videos([*videos, *unlabelled], encoder, folder, index, config, session)
     (folder / LOCK).unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def _cache_videos(
     waiting = [video for video in videos if not _is_cached(video, folder, index)]
     session.log.say(f"{plural(len(videos) - len(waiting), 'video')} in {folder} already, {len(waiting)} to go")
     for number, video in enumerate(waiting, 1):
-        state = _stamp(video), _hash_frames(video)  # before frames are read, so that one that changes meanwhile shows
+        state = _stamp(video), _hash_frames(video)  # before frames are read, so that later changes show
         features = encode_video(video, encoder, config, session, f"{video.id} ({number}/{len(waiting)})")
         _write_video(folder, video, features, state, index)
     session.log.say(f"{folder}: features of {encoder.tower.proj.shape[1]} numbers for --features {folder}")
@@ -110,30 +110,30 @@ def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
         return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
     path = Path(config.run.eval_checkpoint)
     checkpoint = open_checkpoint(path, flags)
-    stored, model = checkpoint.load({"normalize": flags["normalize"]} if "normalize" in flags else {})
+    model_config, model = checkpoint.load({"normalize": flags["normalize"]} if "normalize" in flags else {})
     tower = getattr(model, "image_encoder", None)
     if tower is None:
         raise UserError(f"{path}: a {checkpoint.content['family']} model reads features; it has no image encoder")
-    return FrameEncoder(tower, checkpoint.shape.image_size, stored.data.normalize, str(path))
+    return FrameEncoder(tower, checkpoint.shape.image_size, model_config.data.normalize, str(path))
 
 
 def open_index(folder: Path, encoder: FrameEncoder) -> VideoIndex:
-    """Return what a cache folder holds; an empty index where it is new."""
+    """Return the index of a cache folder; an empty one if the folder is new."""
     path = folder / "index.json"
     if not path.exists():
         return {"key": encoder.key, "encoder": encoder.name, "videos": {}, "contents": {}, "checksums": {}}
     try:
         index = read_json(path, VideoIndex)
     except UserError as error:
-        raise UserError(f"{error}; remove the damaged file, and its videos are read again") from None
+        raise UserError(f"{error}; remove the damaged file; its videos are then read again") from None
     if index["key"] != encoder.key:
-        saw = shorten(str(index.get("encoder")))
-        raise UserError(f"--cache-dir {folder}: holds what another encoder saw ({saw}); name another")
+        name = shorten(str(index.get("encoder")))
+        raise UserError(f"--cache-dir {folder}: holds features of another encoder ({name}); name another folder")
     return {"contents": {}, "checksums": {}} | index
 
 
 def _is_cached(video: Video, folder: Path, index: VideoIndex) -> bool:
-    """Return whether the features of a video are there, undamaged, and of frames that have not changed since."""
+    """Return whether the features of a video exist, are undamaged, and its frames have not changed since."""
     path, content = folder / f"{video.id}.npy", index["contents"].get(video.id)
     if index["videos"].get(video.id) != _stamp(video) or not path.is_file():
         return False
@@ -157,9 +157,9 @@ def _stamp(video: Video) -> str:
 
 
 def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: Session, title: str) -> np.ndarray:
-    """Return (L, D) float16; a frame that cannot be read has the features of the one before it, else of the next.
+    """Return features (L, D) float16. An unreadable frame gets those of the frame before it, else of the next.
 
-    All are zero where no frame can be read.
+    All features are zero if no frame can be read.
     """
     frames = VideoFrames(video, encoder.size, config.data.on_bad_frame == "skip")
     features = np.zeros((len(video), encoder.tower.proj.shape[1]), dtype=np.float16)
@@ -172,14 +172,14 @@ def encode_video(video: Video, encoder: FrameEncoder, config: Config, session: S
         is_present[rows] = is_readable.numpy()
     unreadable = len(frames) - int(is_present.sum())
     if unreadable:
-        session.log.warn(f"{video.id}: {unreadable} unreadable frames have the features of a neighbour")
+        session.log.warn(f"{video.id}: {unreadable} unreadable frames get the features of a neighbouring frame")
     if not is_present.any():
         return np.zeros_like(features)
     return features[stand_ins(np.flatnonzero(is_present), np.arange(len(features)))]
 
 
 def _write_video(folder: Path, video: Video, features: np.ndarray, state: tuple[str, str], index: VideoIndex) -> None:
-    """Write the features of a video, and after them its entry in the index, with the ``state`` of its frames."""
+    """Write the features of a video, then its entry in the index with the ``state`` of its frames."""
     if not np.isfinite(features).all():
         raise UserError(f"{video.id}: its features do not fit into half precision, or the encoder is broken")
     path = folder / f"{video.id}.npy"
@@ -190,4 +190,4 @@ def _write_video(folder: Path, video: Video, features: np.ndarray, state: tuple[
         index["checksums"][video.id] = checksum(path)
         write_json(folder / "index.json", index)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({reason_of(error)}); what was there before is untouched") from None
+        raise UserError(f"{path}: cannot be written ({reason_of(error)}); the file there is unchanged") from None

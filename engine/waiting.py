@@ -1,4 +1,4 @@
-"""How long a training waits for its data, with advice on what shortens that, and how long it still takes."""
+"""Measure how long a training waits for its data, advise how to shorten it, and estimate the remaining time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,16 +10,16 @@ from engine.session import Session
 from utils.processes import cores_of_process
 
 
-def seconds_left(durations: Sequence[float], left: int, once: float = 0.0) -> float:
-    """Return how long ``left`` more epochs or runs take, given the seconds of those that are done.
+def seconds_left(durations: Sequence[float], count: int, once: float = 0.0) -> float:
+    """Return the estimated seconds of ``count`` more epochs or runs, given the seconds of the finished ones.
 
-    The first one is slower: it starts processes, compiles kernels and fills caches. It counts only while it is alone,
-    without the ``once`` seconds that are known to come once.
+    The first one is slower: it starts processes, compiles kernels and fills caches. It is used only while there is no
+    other, without the ``once`` seconds of work that is not repeated.
     """
-    return left * (fmean(durations[1:]) if len(durations) > 1 else max(durations[0] - once, 0.0))
+    return count * (fmean(durations[1:]) if len(durations) > 1 else max(durations[0] - once, 0.0))
 
 
-SHARE = 0.1  # of an epoch: less is not worth a word
+SHARE = 0.1  # of an epoch; a smaller share gives no warning
 SECONDS = 1.0
 
 
@@ -42,10 +42,10 @@ class TimedLoader:
 
 
 class WaitingAdvice:
-    """Warns once in a run that the device waits for frames, and names the flags that shorten it."""
+    """Warns once in a run if the device waits for frames, and names flags that help."""
 
     def __init__(self, config: Config, session: Session, decodes: bool) -> None:
-        """``decodes``: whether frames are read; cached features have no workers to add."""
+        """``decodes``: whether frames are decoded; with cached features there is nothing to advise."""
         self.config, self.session, self.is_due = config, session, decodes
 
     def after_epoch(self, seconds: float, waiting: float) -> None:
@@ -53,7 +53,7 @@ class WaitingAdvice:
             return
         self.is_due = False
         remedies = ", or ".join(self.remedies())
-        # said, but no fact of the run: what a clock measured must not make two equal runs differ
+        # Printed but not stored: measured times must not make two equal runs differ.
         self.session.log.say(
             f"warning: {waiting:.0f} of the {seconds:.0f} s of this epoch were spent waiting for frames: {remedies}"
         )
@@ -67,4 +67,4 @@ class WaitingAdvice:
             remedies.append("store the crops once with python -m dataloader.pack and read them with --pack")
         if data.augment != "device" and self.session.device.type == "cuda":
             remedies.append("turn and mirror clips on the GPU with --augment device")
-        return remedies or ["a smaller model or a faster disk is what is left"]
+        return remedies or ["only a smaller model or a faster disk helps"]

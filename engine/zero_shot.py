@@ -1,4 +1,4 @@
-"""``--mode zero-shot``: plain CLIP, or a model trained on captions, scored on classes that it was not trained on."""
+"""``--mode zero-shot``: score plain CLIP, or a model trained on captions, on classes that it was not trained on."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def zero_shot(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
-    """Return CLIP's own image and text features as a model, for the classes of the options."""
+    """Return options, classes, and a model that compares CLIP's own image and text features."""
     classes, clip = run_classes(config), load_fitting_clip(config)
     texts = encode_classes(clip, classes.texts_of(config.model.text_type))
     parts = parts_matrix(classes.parts)
@@ -39,16 +39,16 @@ def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:
 
 
 def caption_model(opened: Opened, flags: dict[str, Any]) -> tuple[Config, Classes, nn.Module]:
-    """Return the caption model of a checkpoint with the texts of the classes that the user names."""
+    """Return options, classes, and the caption model of a checkpoint with the texts of these classes."""
     path, content = opened.path, opened.content
     if opened.config.model.task == "regression":
         raise UserError(
             f"{path}: predicts numbers, not classes (--mode eval scores it; zero-shot takes a caption model)"
         )
-    # A last.pt leaves out a frozen text tower, which is then taken from the file of --clip-path.
+    # A last.pt does not hold a frozen text tower, which is then loaded from --clip-path.
     has_texts = "text_encoder.ln_final.weight" in content["model"] or "text_encoder" in content.get("left_out", ())
     if not opened.method.takes_any_texts or not has_texts:
-        raise UserError(f"{path}: knows its own classes alone; --mode eval scores it (zero-shot takes a caption model)")
+        raise UserError(f"{path}: has fixed classes; --mode eval scores it (zero-shot takes a caption model)")
     options = {"exper_name": f"{opened.config.run.exper_name}-zero-shot"} | flags
     with about(path):
         config = evaluation_config(content, options, mode="zero-shot")

@@ -106,7 +106,7 @@ def test_it_is_exported(run, tmp_path):
 
 
 def test_it_refuses_what_it_does_not_read(capsys):
-    assert "--slerp-weight 0.3 means nothing to --model peak" in error_of(
+    assert "--slerp-weight 0.3 is not used by --model peak" in error_of(
         ["--model", "peak", "--slerp-weight", "0.3"], capsys
     )
 
@@ -145,7 +145,7 @@ def test_a_new_option_is_one_field_and_a_new_loss_one_line(sparsity, tiny_argume
     assert json.loads((run.folder / "config.json").read_text())["loss"]["sparsity_weight"] == 0.5
     resumed = ["--resume", str(run.folder), "--epochs", "2"]
     assert "--sparsity-weight 0.2" in error_of([*resumed, "--sparsity-weight", "0.2"], capsys)
-    assert "--sparsity-weight 0.2 means nothing to --model peak" in error_of(
+    assert "--sparsity-weight 0.2 is not used by --model peak" in error_of(
         ["--model", "peak", "--sparsity-weight", "0.2"], capsys
     )
     assert "must be at least 0" in error_of(["--model", "sparse", "--sparsity-weight", "-1"], capsys)

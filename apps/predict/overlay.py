@@ -209,7 +209,7 @@ def draw_person(
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = (int(round(v * scale)) for v in person.face)
     thickness = max(size // 7, 2)
-    if person.seen:
+    if person.is_visible:
         cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), thickness + 2)
         cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
     else:

@@ -183,11 +183,11 @@ class Watcher:
             detections = self.detector(frame)
             self.last_search, self.bodies = seconds, detections.bodies
             self.persons = self.tracker.update(seconds, detections)
-            if any(person.seen for person in self.persons):
+            if any(person.is_visible for person in self.persons):
                 self.last_face = seconds
         if not is_sampled:
             return None
-        views = {person.id: self._view(frame, person.face, person.seen) for person in self.persons}
+        views = {person.id: self._view(frame, person.face, person.is_visible) for person in self.persons}
         if not views and self.bodies and had_face_lately(self.last_face, seconds) and not self.info.needs_face:
             views[BODY_ONLY] = self._view(frame, None, False)
         return Sample(seconds, views, self.scene)

@@ -1,1 +1,1 @@
-"""What is in the lists of a set and what is wrong with it: ``python -m dataloader.audit``, and before a run."""
+"""Audit the lists of a data set: ``python -m dataloader.audit``, and a short check before every run."""

@@ -1,9 +1,9 @@
-"""What is in the lists of a set, and what is wrong with it; folds that share no person.
+"""Report the content and the faults of the lists of a data set, and make folds that share no person.
 
     python -m dataloader.audit --root-dir data/raer-sim --train-annotation annotation/train.txt \
         --test-annotation annotation/test.txt --bounding-box-face annotation/face.json
 
-``@recipes/data/<set>.args`` names the lists of a published set. ``--strict``: exit status 1 where anything is wrong.
+``@recipes/data/<set>.args`` names the lists of a published set. ``--strict``: exit status 1 for an error or a warning.
 """
 
 import os
@@ -26,7 +26,7 @@ WIDTH = 100  # columns of the report
 
 
 def run(options: AuditOptions, ignored: list[str]) -> int:
-    """Print a report on every fold; return 1 where ``--strict`` is given and there is more than a note."""
+    """Print a report on every fold; return 1 if ``--strict`` is given and there is an error or a warning."""
     if options.json:
         require_writable(options.json)
     if options.out:
@@ -54,7 +54,7 @@ def run(options: AuditOptions, ignored: list[str]) -> int:
 
 
 def require_writable(file: str) -> None:
-    """Raise where the report cannot be written; asked before the work."""
+    """Raise a UserError if the report cannot be written; called before the work starts."""
     path = Path(file)
     if path.is_dir():
         raise UserError(f"--json {file}: is a folder; name a file")
@@ -74,7 +74,7 @@ def report_title(options: AuditOptions, source: str) -> str:
 def report_text(result: Audit, title: str) -> str:
     """Return an audit as text, readable at 100 columns."""
     lines = [title, "", *split_table(result), "", *class_table(result.counts)]
-    lines += ["", *(box_table(result.coverages) if result.coverages else ["boxes: not checked, none were given"])]
+    lines += ["", *(box_table(result.coverages) if result.coverages else ["boxes: not checked, no file was given"])]
     numbers = [plural(number, severity) for severity, number in result.summary.items() if number]
     lines += ["", f"findings: {', '.join(numbers) or 'none'}"]
     for finding in result.findings:
@@ -90,12 +90,12 @@ def split_table(result: Audit) -> list[str]:
         text += f", {len(sizes) - 3} more" if len(sizes) > 3 else ""
         persons = f"{counts.persons:,}" if counts.persons else "?"
         numbers = f"{counts.clips:,}", persons, f"{counts.frames:,}", f"{counts.median_frames:g}"
-        rows.append((counts.split, *numbers, f" {text or 'not looked at'}"))
+        rows.append((counts.split, *numbers, f" {text or 'not checked'}"))
     return text_table(rows, "lrrrr")
 
 
 def class_table(splits: list[Counts]) -> list[str]:
-    """Return classes as rows and splits as columns; beside test, what one of its clips is worth."""
+    """Return a table of classes by splits; the last column is the UAR of one test clip of each class."""
     test = next((counts for counts in splits if counts.split == "test"), None)
     header = ["class", *(cell for counts in splits for cell in (counts.split, ""))]
     rows = [[*header, "one test clip is worth" if test else ""]]
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         description = (__doc__ or "").partition("\n")[0]
         return run(*read_options(sys.argv[1:] if arguments is None else arguments, description))
 
-    return run_command(run_arguments, "stopped by Ctrl-C: nothing was written")
+    return run_command(run_arguments, "stopped by Ctrl-C; nothing was written")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The audit of one set of lists: read to the end whatever is wrong with them, counted and checked."""
+"""Audit one set of lists: read them completely in spite of faults, count and check them."""
 
 from collections import Counter
 from contextlib import suppress
@@ -26,17 +26,17 @@ from dataloader.paths import resolve_path
 from utils.errors import UserError
 
 LIST_FAULTS = {
-    "list": "cannot be read: nothing of it is counted",
-    "line": "{line} that cannot be understood: counted nowhere",
-    "label": "{line} with a label that cannot be: counted nowhere",
+    "list": "cannot be read and is not counted",
+    "line": "{line} that cannot be parsed; not counted",
+    "label": "{line} with an impossible label; not counted",
     "clip": "{clip} without frames on the disk",
-    "same_name": "{clip} with the name of another, lying elsewhere",
+    "same_name": "{clip} with the same name as another clip in another folder",
 }
 
 
 @dataclass(frozen=True)
 class AuditedList:
-    """One list: a clip that is not on the disk is among the others, without frames."""
+    """One list with its faults; clips that are not on the disk are included, without frames."""
 
     split: str
     file: Path
@@ -46,7 +46,7 @@ class AuditedList:
 
     @property
     def num_unread(self) -> int:
-        """Lines that are in no count."""
+        """Number of lines that are not counted."""
         return sum(len(self.faults.get(kind, ())) for kind in ("list", "line", "label"))
 
     def add_fault(self, fault: UserError, kind: str | None = None) -> None:
@@ -60,7 +60,7 @@ class Audit:
     lists: list[AuditedList]
     counts: list[Counts]
     coverages: list[Coverage]
-    sizes: dict[str, Counter[Size]]  # frame sizes of each split; empty after a quick look
+    sizes: dict[str, Counter[Size]]  # frame sizes of each split; empty with --quick
     findings: list[Finding]  # the most severe first
 
     @property
@@ -79,7 +79,7 @@ class Audit:
 
 
 def audit(options: AuditOptions, contents: Contents) -> Audit:
-    """Audit one set of lists; ``contents`` keeps what was read of frames for the next fold."""
+    """Audit one set of lists; ``contents`` stores what was read from frames for the next fold."""
     files = {f"--{split}-annotation": file for split, file in options.lists.items()}
     files |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
     for flag, file in files.items():
@@ -152,13 +152,13 @@ def read_list(split: str, file: str, root: str | None, classes: Classes) -> Audi
 
 
 def _line_text(line: Line, clip: Clip, classes: Classes) -> str:
-    """Return a clip of a folder, which has no list, as a line of one in the set's layout."""
+    """Return the list line of a clip that was found in a folder, in the layout of the set."""
     if classes.layout == "names":
         return f"{line.path}\t{'_'.join(classes.base_names[label] for label in line.labels)}"
     return f"{line.path} {len(clip.frames)} {list_number(line.labels[0], classes)}"
 
 
 def list_number(label: int, classes: Classes) -> int:
-    """Return a label as the lists of its set write it; some count in an order of their own."""
+    """Return the number of a label in the lists of its set, some of which use another order."""
     order = classes.format.order
     return classes.label_base + (label if order is None else order.index(label))

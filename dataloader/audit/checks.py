@@ -1,4 +1,4 @@
-"""What the lists alone show: counts, and findings on persons, classes, duplicates and frame names."""
+"""Checks that need only the lists: counts, and findings on persons, classes, duplicates and frame counts."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -22,8 +22,8 @@ KINDS = {  # of findings, by severity
 }
 SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}
 MAX_EXAMPLES = 3  # of each finding
-FEW_CLIPS = 20  # of a class; below it, one clip changes UAR so much that two epochs cannot be compared
-SHARED_PERSONS = {"train": "the score is not of new persons", "val": "what is selected on them suits them"}
+FEW_CLIPS = 20  # of a class; with fewer, one clip changes UAR too much to compare two epochs
+SHARED_PERSONS = {"train": "the score is not on new persons", "val": "the epoch is selected on them"}
 Splits = dict[str, list[Clip]]
 
 
@@ -49,9 +49,9 @@ class Finding:
 
 
 def findings_of(kind: str, text: str, examples: Collection[str], split: str | None = None) -> list[Finding]:
-    """Return one finding for all ``examples``, or none where there are none.
+    """Return one finding for all ``examples``, or an empty list if there are none.
 
-    ``{clip}`` in the text becomes their number: "1 clip", "7 clips".
+    ``{clip}`` in the text is replaced by their number: "1 clip", "7 clips".
     """
     if not examples:
         return []
@@ -79,7 +79,7 @@ class Counts:
         return self.classes[name] / max(self.clips, 1)
 
     def worth(self, name: str) -> float | None:
-        """Return the UAR points of one clip of a class; None where there is no clip."""
+        """Return by how many points one clip of a class changes UAR; None if it has no clip."""
         count, present = self.classes[name], sum(map(bool, self.classes.values()))
         return 100 / count / present if count else None
 
@@ -115,7 +115,7 @@ def persons_of(clips: list[Clip]) -> set[str]:
 
 
 def class_findings(counts: Counts) -> list[Finding]:
-    """Return classes without a clip; outside train, also classes with so few that a score says little."""
+    """Return findings on classes without a clip and, outside train, on classes with few clips."""
     split, findings = counts.split, []
     missing = [name for name, count in counts.classes.items() if not count]
     rare = {name: count for name, count in counts.classes.items() if 0 < count < FEW_CLIPS}
@@ -131,10 +131,10 @@ def class_findings(counts: Counts) -> list[Finding]:
 
 
 def shared_persons(splits: Splits, firsts: tuple[str, ...] = ("train", "val")) -> list[Finding]:
-    """Return persons of a later split that are also in one of ``firsts``; or that persons are unknown."""
+    """Return findings on persons of a split that are also in an earlier one of ``firsts``, or on unknown persons."""
     persons = {split: persons_of(clips) for split, clips in splits.items() if clips}
     if persons and not any(persons.values()):
-        text = "persons are not known in this set: they may be in more than one of the lists"
+        text = "persons are not known in this set: the same person may be in several lists"
         return [Finding("persons_unknown", text)]
     findings = []
     for first, later in combinations(persons, 2):
@@ -156,7 +156,7 @@ def shared_clips(splits: Splits) -> list[Finding]:
 
 
 def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
-    """Return clips that a list names more than once; with another label or folder it is another finding."""
+    """Return findings on clips that a list names more than once, with the same label and folder."""
     first: dict[str, Clip] = {}
     repeated = []
     for clip in clips:
@@ -165,12 +165,12 @@ def repeated_clips(split: str, clips: list[Clip]) -> list[Finding]:
             first[clip.key] = clip
         elif before.label == clip.label and realpath(before.folder) == realpath(clip.folder):
             repeated.append(location(clip))
-    text = f"{split}: {{line}} of a clip that the list has already: it counts twice"
+    text = f"{split}: {{line}} with a clip that is already in the list and counts twice"
     return findings_of("clip_repeated", text, repeated, split)
 
 
 def two_labels(splits: Splits, classes: Classes) -> list[Finding]:
-    """Return clips that have another label elsewhere."""
+    """Return findings on clips with different labels in different lines."""
     first: dict[str, Clip] = {}
     differing = {}
     for clip in (clip for clips in splits.values() for clip in clips):
@@ -182,8 +182,8 @@ def two_labels(splits: Splits, classes: Classes) -> list[Finding]:
 
 
 def differing_counts(clips: list[Clip], split: str | None = None) -> list[Finding]:
-    """Return clips that have frames, but not as many as their list says."""
-    # Where a clip is a video, 0 stands for a number that the list's author did not know.
+    """Return findings on clips whose number of frames differs from their list."""
+    # For a video, 0 in a list means that its author did not know the number.
     stated = [clip for clip in clips if clip.frames and clip.listed_frames is not None]
     stated = [clip for clip in stated if clip.listed_frames or not clip.is_video]
     differing = [clip for clip in stated if clip.listed_frames != len(clip.frames)]
@@ -191,20 +191,20 @@ def differing_counts(clips: list[Clip], split: str | None = None) -> list[Findin
     prefix = f"{split}: " if split else ""
     text = (
         f"{prefix}{len(differing)} of {len(clips)} clips do not have the listed number of frames "
-        f"({fewer} fewer, {len(differing) - fewer} more); those there are used"
+        f"({fewer} fewer, {len(differing) - fewer} more); the existing frames are used"
     )
-    examples = [f"{location(clip)}: {clip.listed_frames} listed, {len(clip.frames)} there" for clip in differing]
+    examples = [f"{location(clip)}: {clip.listed_frames} listed, {len(clip.frames)} exist" for clip in differing]
     return findings_of("frame_count", text, examples, split)
 
 
 def overview(splits: Splits, classes: Classes) -> Iterator[Counts | Finding]:
-    """Yield what a run says of lists that were read without a fault: counts of each split, and findings."""
+    """Yield what a run prints about lists without faults: the counts of each split, and findings."""
     splits = {split: clips for split, clips in splits.items() if clips}
     for split, clips in splits.items():
         counts = count_clips(split, clips, classes)
         yield counts
         yield from class_findings(counts)
         yield from repeated_clips(split, clips)
-    yield from shared_persons(splits, ("train",))  # validation is held out of train: it shares what train shares
+    yield from shared_persons(splits, ("train",))  # validation is held out of train, so it has the same persons
     yield from shared_clips(splits)
     yield from two_labels(splits, classes)

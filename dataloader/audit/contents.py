@@ -1,4 +1,4 @@
-"""What the files behind the lists hold: every frame read once, and boxes for which clips and frames."""
+"""Checks of the files behind the lists: read every frame once, and count the boxes of clips and frames."""
 
 import hashlib
 import os
@@ -34,15 +34,15 @@ from utils.runlog import progress_bar
 
 videos = Lazy("dataloader.video")  # most clips are folders of frames
 
-TINY = 16  # pixels: no face shows in less
+TINY = 16  # pixels; no face can be recognised in less
 ENOUGH_BOXES = 0.9  # of the frames of a class
 FRAME_FAULTS = {
     "unreadable": "{frame} that cannot be read as an image",
     "tiny_frames": f"{{clip}} with frames of less than {TINY} pixels",
     "sizes_change": "{clip} with frames of several sizes",
-    "frame_order": "{clip} whose frame names sort otherwise as text than by number: here they are shown by number, by "
-    "the published loaders, which sort text, out of time",
-    "frame_gaps": "{clip} with gaps in the numbers of the frames: those on both sides are taken as neighbours",
+    "frame_order": "{clip} whose frame names have another order as text than as numbers: this project sorts by number; "
+    "the published loaders sort as text and read the frames in the wrong order",
+    "frame_gaps": "{clip} with gaps in the frame numbers; the frames on both sides are treated as neighbours",
 }
 Size = tuple[int, int]
 
@@ -53,11 +53,11 @@ class ClipContent:
 
     hash: str | None = None  # None: not hashed, or a frame cannot be read
     sizes: Counter[Size] = field(default_factory=Counter)
-    bad: tuple[str, ...] = ()  # frames that are no images
+    bad: tuple[str, ...] = ()  # frames that cannot be read, and why
 
 
 class Contents:
-    """What the frames of clips hold; each clip is read once, however many lists and folds name it."""
+    """Contents of the frames of clips; each clip is read once, even if several lists and folds name it."""
 
     def __init__(self) -> None:
         self.by_clip: dict[tuple, ClipContent] = {}
@@ -66,7 +66,7 @@ class Contents:
         return self.by_clip.get(_identity(clip), ClipContent()) if clip.frames else ClipContent()
 
     def read(self, clips: Iterable[Clip], workers: int | None, quick: bool) -> None:
-        """Read every clip that was not read before, in threads: reading, hashing and decoding run side by side."""
+        """Read every clip that was not read before, in threads that read, hash and decode in parallel."""
         unread = {_identity(clip): clip for clip in clips if clip.frames}
         unread = {key: clip for key, clip in unread.items() if key not in self.by_clip}
         pool = ThreadPoolExecutor(max(min(4, os.cpu_count() or 1) if workers is None else workers, 1))
@@ -74,11 +74,11 @@ class Contents:
             contents = pool.map(partial(read_content, quick=quick), unread.values())
             self.by_clip.update(zip(unread, progress_bar(contents, len(unread), "audit"), strict=True))
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C no further clip is read
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C no other clip is read
 
 
 def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Finding]:
-    """Return clips of different paths and equal frames; ``contents``: a hash of every clip's frames, by key."""
+    """Return findings on clips with different paths and equal frames; ``contents``: {key: hash of the frames}."""
     groups: dict[str, dict[str, tuple[str, Clip]]] = defaultdict(dict)
     for split, clips in splits.items():
         for clip in clips:
@@ -91,16 +91,16 @@ def same_content(splits: Splits, contents: dict[str, str | None]) -> list[Findin
             shared.append(f"{location(first)} = {location(elsewhere)}")
         elif copies:
             repeated[split].append(f"{location(first)} = {location(copies[0][1])}")
-    text = "{clip} of one split in another too, under a second path, frame by frame the same: a leak"
+    text = "{clip} with exactly the same frames in another split, under another path: a leak"
     findings = findings_of("content_shared", text, shared)
     for split, examples in repeated.items():
-        text = f"{split}: {{clip}} twice under two paths, frame by frame the same"
+        text = f"{split}: {{clip}} with exactly the same frames under two paths"
         findings += findings_of("content_repeated", text, examples, split)
     return findings
 
 
 def frame_findings(split: str, clips: list[Clip], contents: Contents) -> list[Finding]:
-    """Return what is wrong with the frames of clips: their bytes, their sizes and their names."""
+    """Return findings on the frames of clips: unreadable files, sizes and names."""
     faults: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
         sizes, as_text, gap = contents[clip].sizes, sorted(clip.frames), first_gap(clip.frames)
@@ -118,7 +118,7 @@ def frame_findings(split: str, clips: list[Clip], contents: Contents) -> list[Fi
 
 
 def fault_findings(texts: dict[str, str], faults: Mapping[str, Collection[object]], split: str) -> list[Finding]:
-    """Return one finding for each kind of fault in a split; ``texts``: {kind: what is said of it}."""
+    """Return one finding for each kind of fault in a split; ``texts``: {kind: text}."""
     findings = []
     for kind, text in texts.items():
         findings += findings_of(kind, f"{split}: {text}", [str(fault) for fault in faults.get(kind, ())], split)
@@ -126,7 +126,7 @@ def fault_findings(texts: dict[str, str], faults: Mapping[str, Collection[object
 
 
 def first_gap(names: tuple[str, ...]) -> str | None:
-    """Return where numbers are left out although the others follow in even steps, None where nowhere."""
+    """Return a text on the first gap in the frame numbers, None if they have equal steps."""
     digits = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
     if len(names) < 3 or not all(digits):
         return None
@@ -138,7 +138,7 @@ def first_gap(names: tuple[str, ...]) -> str | None:
 
 
 def read_content(clip: Clip, quick: bool) -> ClipContent:
-    """Read every frame of a clip, and decode it; with ``quick`` look at its first bytes only."""
+    """Read and decode every frame of a clip; with ``quick`` read only its first bytes."""
     if clip.is_video:
         return read_video(clip, quick)
     if quick:
@@ -152,7 +152,7 @@ def read_content(clip: Clip, quick: bool) -> ClipContent:
                 total.update(hashlib.blake2b(file.read(), digest_size=16).digest())
             sizes[frame_size(path)] += 1
         except OSError as error:
-            is_complete = False  # clips that cannot be read are not equal to one another
+            is_complete = False  # such a clip has no hash, so that two of them do not count as equal
             bad.append(f"{path}: {reason_of(error)}")
         except BadFrame as error:
             bad.append(str(error).partition(": cannot be read")[0])
@@ -160,16 +160,16 @@ def read_content(clip: Clip, quick: bool) -> ClipContent:
 
 
 def read_video(clip: Clip, quick: bool) -> ClipContent:
-    """Decode every frame of a clip that is a video; with ``quick`` its file was opened already, and that is all."""
+    """Decode every frame of a video clip; with ``quick`` nothing is read, since the file was already opened."""
     if quick:
         return ClipContent()
     total, sizes = hashlib.blake2b(digest_size=16), Counter()
     for _, frame in videos.open_clip(clip.folder).read(range(len(clip.frames)), clip.span):
         total.update(frame)
         sizes[frame.shape[1::-1]] += 1
-    lost = len(clip.frames) - sizes.total()
-    bad = (f"{clip.folder}: {lost} of {len(clip.frames)} frames cannot be decoded",) if lost else ()
-    return ClipContent(None if lost else total.hexdigest(), sizes, bad)
+    missing = len(clip.frames) - sizes.total()
+    bad = (f"{clip.folder}: {missing} of {len(clip.frames)} frames cannot be decoded",) if missing else ()
+    return ClipContent(None if missing else total.hexdigest(), sizes, bad)
 
 
 def _identity(clip: Clip) -> tuple:
@@ -177,7 +177,7 @@ def _identity(clip: Clip) -> tuple:
 
 
 def frame_size(path: Path) -> Size:
-    """Return width and height of a frame that can be decoded: a JPEG at an eighth, which reads all its bytes."""
+    """Decode a frame and return its width and height; a JPEG is decoded at an eighth, which reads all its bytes."""
     pixels, _ = decode_frame(path, shrink=8)
     return jpeg_size(path) or (pixels.shape[1], pixels.shape[0])
 
@@ -188,12 +188,12 @@ def size_text(size: Size) -> str:
 
 @dataclass(frozen=True)
 class Coverage(HitRate):
-    """How many clips and frames of a split have a box of one kind; clips without frames are not counted."""
+    """Numbers of clips and frames of a split that have a box of one kind; clips without frames are not counted."""
 
     split: str
     width: float | None  # pixels, median over all boxes
     classes: dict[str, float]  # share of the frames of each class
-    below: list[tuple[float, Clip]]  # clips with frames that have no box, and the share of those that have one
+    below: list[tuple[float, Clip]]  # share of frames with a box, for clips where some have none
 
     @property
     def share(self) -> float:
@@ -204,7 +204,7 @@ class Coverage(HitRate):
         return values | {"clips_below": {clip.id: share for share, clip in self.below}}
 
     def findings(self) -> list[Finding]:
-        """Return a finding where clips have no box, or many frames of a class."""
+        """Return a finding if clips, or many frames of a class, have no box."""
         without = self.clips - self.clips_with_box
         low = ", ".join(f"{name} {share:.1%}" for name, share in self.classes.items() if share < ENOUGH_BOXES)
         if not without and not low:
@@ -220,21 +220,21 @@ class Coverage(HitRate):
 def audit_boxes(
     kind: str, file: str, root: str | None, splits: Splits, classes: Classes
 ) -> tuple[list[Coverage], list[Finding]]:
-    """Return how far a file of boxes covers each split, and what is wrong with it."""
+    """Return the coverage of each split by a file of boxes, and findings on it."""
     faults: list[UserError] = []
     try:
         if kind == "face":
             boxes = read_face_boxes(file, root, classes.has_flat_boxes, faults.append)
-        else:  # a body box is that of every frame
+        else:  # a body box is for every frame
             boxes = every_frame(read_body_boxes(file, root, faults.append))
     except UserError as fault:
         findings = findings_of("box_file", f"{kind} boxes cannot be read", [str(fault)])
         return [_cover(kind, split, clips, {}, classes) for split, clips in splits.items()], findings
-    text = f"{kind} boxes: {{clip}} with a broken entry, left out"
+    text = f"{kind} boxes: {{clip}} with an invalid entry, left out"
     findings = findings_of("box_entry", text, [str(fault) for fault in faults])
     coverages = [_cover(kind, split, clips, boxes, classes) for split, clips in splits.items()]
     if any(coverage.clips for coverage in coverages) and not any(coverage.frames_with_box for coverage in coverages):
-        text = f"{kind} boxes: no frame of any list has one; do the keys name the same clips and frames?"
+        text = f"{kind} boxes: no frame of any list has one; check that the keys name the same clips and frames"
         return coverages, [*findings, Finding("box_file", text, None, 1, (file,))]
     for split, clips in splits.items():
         findings += outside_findings(kind, split, clips, boxes)
@@ -242,12 +242,12 @@ def audit_boxes(
 
 
 def outside_findings(kind: str, split: str, clips: list[Clip], boxes: FaceBoxes) -> list[Finding]:
-    """Return the clips with boxes outside their frames: an error where they are so many that no run takes them."""
+    """Return a finding on clips with boxes outside their frames; an error if so many that a run would refuse them."""
     outside, compared = boxes_outside(clips, boxes)
     examples = [f"{location(entry.clip)}: {entry}" for entry in outside]
     text = f"{split}: {{clip}} with {kind} boxes that lie outside their frames by more than 40 %"
     if is_other_size(outside, compared):
-        return findings_of("boxes_size", f"{text}: they are of frames of another size", examples, split)
+        return findings_of("boxes_size", f"{text}: the boxes are for frames of another size", examples, split)
     return findings_of("box_outside", text, examples, split)
 
 

@@ -1,4 +1,4 @@
-"""Folds: clips divided so that persons stay whole and classes even, written as lists in the lines that were read."""
+"""Folds: divide clips so that no person is in two parts and classes are balanced, and write them as lists."""
 
 import os
 import shlex
@@ -23,14 +23,14 @@ from utils.text import plural, text_table
 
 PARTS = ("train", "val", "test")
 Fold = dict[str, list[int]]  # indexes of the clips of each part
-MANY_UNITS = 2000  # beyond it units are mostly single clips, which are even without exchanges
+MANY_UNITS = 2000  # with more, units are mostly single clips, which are balanced without exchanges
 PASSES = 20
 ROUNDING = 1e-12  # a smaller gain is a rounding error
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The clips that are divided, each once, with their lines."""
+    """The clips to divide, each once, with their lines."""
 
     clips: list[Clip]
     texts: list[str]
@@ -39,7 +39,7 @@ class Pool:
 
 
 def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list[str]:
-    """Write the folds, all or none of them, and return the lines that describe them."""
+    """Write all folds, or none after an error; return the lines that describe them."""
     out = Path(options.out)
     pool = gather_clips(options, audit)
     ties = [(("person", clip.person), ("content", contents[clip].hash)) for clip in pool.clips]
@@ -47,7 +47,7 @@ def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list
     knows_persons = any(clip.person is not None for clip in pool.clips)
     if options.make_folds > len(units):
         unit = "person" if knows_persons else "clip"
-        raise UserError(f"--make-folds {options.make_folds}: there are clips of {plural(len(units), unit)} alone")
+        raise UserError(f"--make-folds {options.make_folds}: there are clips of only {plural(len(units), unit)}")
     labels = [clip.label for clip in pool.clips]
     folds = make_folds(labels, units, options.make_folds, options.val_fraction, len(audit.classes), options.seed)
     _write_files(out, folds, pool, options)
@@ -56,16 +56,16 @@ def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list
         *([] if knows_persons else [warning]),
         *_describe(folds, pool, audit.classes),
         "",
-        f"written to {out}; this trains and scores on every fold (with a recipe: name it before the other flags)",
+        f"written to {out}; this command trains and scores on every fold (put a recipe before the other flags)",
         *training_advice(_flags(options)),
     ]
 
 
 def require_new(out: Path) -> None:
-    """Raise unless folds can be written to ``out``; called before the audit, which takes long."""
+    """Raise a UserError if folds cannot be written to ``out``; called before the audit, which takes long."""
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f"--out {out}: holds something already; name a new or an empty folder")
+            raise UserError(f"--out {out}: is not empty; name a new or an empty folder")
         _unfinished(out).mkdir(parents=True)
         _unfinished(out).rmdir()
     except OSError as error:
@@ -77,12 +77,12 @@ def _unfinished(out: Path) -> Path:
 
 
 def gather_clips(options: AuditOptions, audit: Audit) -> Pool:
-    """Return the clips to divide; a clip of two lists is taken once, lists with faults are refused."""
+    """Return the clips to divide. A clip in two lists is used once; lists with faults are refused."""
     lists = [audited for audited in audit.lists if options.pool or audited.split != "test"]
     for audited in lists:
         if audited.num_unread:
             lines = plural(audited.num_unread, "line")
-            raise UserError(f"--make-folds: {audited.file} has {lines} at fault; mend it first")
+            raise UserError(f"--make-folds: {audited.file} has {lines} with faults; correct it first")
         if audited.faults.get("same_name"):
             raise UserError(f"--make-folds: {audited.faults['same_name'][0]}")
     first: dict[str, Clip] = {}
@@ -95,7 +95,7 @@ def gather_clips(options: AuditOptions, audit: Audit) -> Pool:
             raise UserError(f"--make-folds: {clip.where} and {before.where} give {clip.id} two labels; correct one")
     headers = {header_of(audited.file, audit.classes) for audited in lists if not audited.file.is_dir()} or {None}
     if len(headers) > 1:
-        raise UserError("--make-folds: some of the lists are csv files and some are not; folds need one kind")
+        raise UserError("--make-folds: some lists are CSV files and some are not; use one kind")
     return Pool(list(first.values()), texts, headers.pop(), total - len(texts))
 
 
@@ -120,10 +120,10 @@ def _write_files(out: Path, folds: list[Fold], pool: Pool, options: AuditOptions
 
 
 def _describe(folds: list[Fold], pool: Pool, classes: Classes) -> list[str]:
-    """Return how even the folds are, and which classes are missing in a list."""
+    """Return lines on the balance of the folds, and on classes that a list lacks."""
     labels = np.array([clip.label for clip in pool.clips])
     repeated = plural(pool.num_repeated, "line")
-    note = f" ({repeated} of a clip that was there already left out)" if pool.num_repeated else ""
+    note = f" ({repeated} of a repeated clip left out)" if pool.num_repeated else ""
     rows, counts, warnings = [("fold", *PARTS, "persons", " test clips of each class")], [], []
     for number, fold in enumerate(folds, 1):
         counts.append(np.bincount(labels[fold["test"]], minlength=len(classes)))
@@ -157,12 +157,12 @@ def _flags(options: AuditOptions) -> str:
 
 
 def _quoted(path: str) -> str:
-    filled = path.replace("{fold}", "1")  # braces alone need no quotes
+    filled = path.replace("{fold}", "1")  # the braces of {fold} need no quotes
     return path if shlex.quote(filled) == filled else shlex.quote(path)
 
 
 def linked_groups(items: Sequence[Collection[Hashable]]) -> list[list[int]]:
-    """Return the indexes of items in groups; items that have something in common, also by way of others, are in one."""
+    """Return groups of item indexes; items with a common element, directly or through other items, are in one group."""
     parent = list(range(len(items)))
 
     def root(index: int) -> int:
@@ -183,7 +183,7 @@ def linked_groups(items: Sequence[Collection[Hashable]]) -> list[list[int]]:
 def make_folds(
     labels: Sequence[int], units: list[list[int]], number: int, val_fraction: float, num_classes: int, seed: int
 ) -> list[Fold]:
-    """Return folds in which every clip is in one test list, and no unit in two lists of a fold."""
+    """Return folds: every clip is in one test list, and no unit is in two lists of a fold."""
     vectors = np.array([np.bincount([labels[i] for i in unit], minlength=num_classes) for unit in units])
     targets = np.tile(vectors.sum(axis=0) / number, (number, 1))
     parts = divide(vectors, targets, np.random.default_rng([seed, 3]))
@@ -194,12 +194,12 @@ def make_folds(
         if val_fraction > 0:
             if len(rest) < 2:
                 raise UserError(
-                    f"--make-folds {number}: fold {fold + 1} has one person left to train on, and none for validation; "
+                    f"--make-folds {number}: fold {fold + 1} has only one person to train on, and none for validation; "
                     f"pass --val-fraction 0"
                 )
             total = vectors[rest].sum(axis=0)
             val = np.where(total > 1, np.maximum(val_fraction * total, 1), val_fraction * total)
-            targets_of_rest = np.stack([total - val, val])  # of a class with two clips or more, one at least is in val
+            targets_of_rest = np.stack([total - val, val])  # at least one in val of a class with two clips or more
             is_val = divide(vectors[rest], targets_of_rest, np.random.default_rng([seed, 4, fold]))
         lists = zip(PARTS, (rest[is_val == 0], rest[is_val == 1], np.flatnonzero(parts == fold)), strict=True)
         folds.append({part: sorted(i for unit in indexes for i in units[unit]) for part, indexes in lists})
@@ -207,10 +207,10 @@ def make_folds(
 
 
 def divide(vectors: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of each unit, (U,), so that the parts come near ``targets`` and none stays empty.
+    """Return the part of each unit, (U,), so that the parts are close to ``targets`` and none is empty.
 
-    ``vectors`` (U, C): clips of each class in each unit; ``targets`` (parts, C). Large units come first, each to where
-    most is lacking; then units are moved and exchanged while that helps.
+    ``vectors`` (U, C): clips of each class in each unit; ``targets`` (parts, C). Large units are assigned first, each
+    to the part that lacks most clips; then units are moved and exchanged while that reduces the error.
     """
     order = rng.permutation(len(vectors))
     order = order[np.argsort(-vectors[order].sum(axis=1), kind="stable")]
@@ -232,15 +232,15 @@ def divide(vectors: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -
 
 
 def improve(vectors: np.ndarray, parts: np.ndarray, targets: np.ndarray, weight: np.ndarray) -> None:
-    """Move units, and exchange pairs of them, while the sum of squared differences shrinks; changes ``parts``."""
-    over = -targets  # what each part has too much of
+    """Move and exchange units while the sum of squared differences to ``targets`` falls; changes ``parts``."""
+    over = -targets  # surplus of each part
     np.add.at(over, parts, vectors)
     for _ in range(PASSES):
         has_moved = False
         for unit, vector in enumerate(vectors):
             source = parts[unit]
             if (parts == source).sum() > 1:
-                # the squares before minus after: |a|² + |b|² - |a - v|² - |b + v|², halved
+                # half of the decrease of the squares: |a|² + |b|² - |a - v|² - |b + v|²
                 gain = ((over[source] - over) * weight) @ vector - (vector**2 * weight).sum()
                 gain[source] = 0
                 target = int(gain.argmax())
@@ -249,7 +249,7 @@ def improve(vectors: np.ndarray, parts: np.ndarray, targets: np.ndarray, weight:
                     over[target] += vector
                     parts[unit], has_moved = target, True
                     continue
-            step = vector - vectors  # (U, C): what each exchange takes from the source
+            step = vector - vectors  # (U, C): change of the source part by each exchange
             gain = ((over[source] - over[parts]) * step * weight).sum(axis=1) - (step**2 * weight).sum(axis=1)
             gain[parts == source] = 0
             partner = int(gain.argmax())

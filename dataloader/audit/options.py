@@ -1,4 +1,4 @@
-"""The flags of ``python -m dataloader.audit``: named as main.py's where they mean the same, so that recipes serve."""
+"""The flags of ``python -m dataloader.audit``. Those of main.py have the same names, so recipes can be used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,47 +19,47 @@ class SetOptions:
 
     dataset: str = option("RAER", "name of the data set, as for main.py")
     root_dir: str | None = option(None, "folder of the data set, as for main.py", metavar="DIR")
-    class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
+    class_texts: str | None = option(None, "JSON with classes of your own, as for main.py", metavar="FILE")
     clip_column: str | None = option(None, "column of a CSV list that names the clip, as for main.py", metavar="NAME")
     label_column: str | None = option(None, "column of a CSV list with the class, as for main.py", metavar="NAME")
     train_annotation: str | None = option(None, "list of training clips", metavar="FILE")
     val_annotation: str | None = option(None, "list of validation clips", metavar="FILE")
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
-    bounding_box_face: str | None = option(None, "face boxes, one a frame", metavar="FILE")
-    bounding_box_body: str | None = option(None, "body boxes, one a clip", metavar="FILE")
+    bounding_box_face: str | None = option(None, "JSON with one face box per frame", metavar="FILE")
+    bounding_box_body: str | None = option(None, "JSON with one body box per clip", metavar="FILE")
 
     def load_classes(self) -> Classes:
         return load_classes(self.dataset, self.class_texts, self.clip_column, self.label_column)
 
     @property
     def lists(self) -> dict[str, str]:
-        """{split: file} of the lists that were named."""
+        """{split: file} of the given lists."""
         files = {"train": self.train_annotation, "val": self.val_annotation, "test": self.test_annotation}
         return {split: file for split, file in files.items() if file}
 
     @property
     def boxes(self) -> dict[str, str]:
-        """{kind: file} of the boxes that were named."""
+        """{kind: file} of the given boxes."""
         files = {"face": self.bounding_box_face, "body": self.bounding_box_body}
         return {kind: file for kind, file in files.items() if file}
 
 
 RECIPE = "recipes/advanced.args"
-SMALL_CLIP = "weights/mini_clip.safetensors"  # shipped
+SMALL_CLIP = "weights/mini_clip.safetensors"  # part of the project
 SMALL_CLIP_FLAGS = f"--clip-path {SMALL_CLIP} --image-size 112 --normalize clip --lr-image-encoder 0 --cache-features"
-OPENAI_FILE = ".cache/clip/ViT-B-32.pt"  # in the home folder, once it was downloaded
+OPENAI_FILE = ".cache/clip/ViT-B-32.pt"  # in the home folder, after the download
 
 
 def training_advice(flags: str, image_size: int | None = None) -> list[str]:
-    """Return lines with the commands that train on a set, which ``flags`` name.
+    """Return lines with the commands that train on the set of ``flags``.
 
-    The first command runs without a network. ``image_size``: of crops that are stored already.
+    The first command needs no network. ``image_size``: size of stored crops, None without stored crops.
     """
     command = f"  {python_name()} main.py @{RECIPE}"
     lines = []
     has_openai = (Path.home() / OPENAI_FILE).is_file()
     if Path(SMALL_CLIP).is_file() and image_size in (None, 112) and not has_openai:
-        lines += ["to try it without a download, with a small CLIP that has seen simulated people only:"]
+        lines += ["to try it without a download, with a small CLIP that was trained only on simulated people:"]
         lines += [f"{command} {SMALL_CLIP_FLAGS} {flags}"]
     if image_size in (None, 224):
         note = "" if has_openai else ", which is downloaded once"
@@ -73,18 +73,18 @@ class AuditOptions(SetOptions):
     fold: str | None = option(
         None, "number that replaces {fold} in paths; all: one report for each fold", metavar="N|all"
     )
-    quick: bool = option(False, "look at the first bytes of frames only: no hashes, no sizes, nothing decoded")
-    strict: bool = option(False, "exit status 1 where there is an error or a warning")
-    json: str | None = option(None, "write the whole report to this file as well", metavar="FILE")
+    quick: bool = option(False, "read only the first bytes of frames: no hashes, no sizes, no decoding")
+    strict: bool = option(False, "exit status 1 if there is an error or a warning")
+    json: str | None = option(None, "also write the whole report to this file", metavar="FILE")
     make_folds: int | None = option(
-        None, "number of folds to write of the clips of train and val, persons kept whole", minimum=1, maximum=999
+        None, "number of folds to make from the clips of train and val, with whole persons", minimum=1, maximum=999
     )
-    out: str | None = option(None, "folder that --make-folds writes: new or empty", metavar="DIR")
-    pool: bool = option(False, "divide the test clips as well")
+    out: str | None = option(None, "folder for --make-folds, new or empty", metavar="DIR")
+    pool: bool = option(False, "also divide the test clips")
     val_fraction: float = option(
         0.2, "share of each fold's training clips that becomes its validation list; 0: none", minimum=0, maximum=0.9
     )
-    seed: int = option(42, "random seed that chooses among equally good folds", minimum=0, maximum=2**32 - 1)
+    seed: int = option(42, "random seed for the choice among equally good folds", minimum=0, maximum=2**32 - 1)
     workers: int | None = option(
         None,
         "threads that read and decode frames; auto (default): 4, or fewer cores",
@@ -96,13 +96,13 @@ class AuditOptions(SetOptions):
 
     @property
     def fold_paths(self) -> dict[str, str]:
-        """{option: path} of every path that holds ``{fold}``; in the name of the report it is not replaced."""
+        """{option: path} of every path that holds ``{fold}``, except the name of the report."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "json"}
         return {name: path for name, path in values.items() if isinstance(path, str) and FOLD in path}
 
 
 def read_options(arguments: Sequence[str], description: str) -> tuple[AuditOptions, list[str]]:
-    """Return the options, and the flags of recipes that an audit does not read; typed ones of these are mistakes."""
+    """Return the options, and the flags of recipes that an audit does not read; typed by hand, these are errors."""
     groups, values, ignored = {"audit": AuditOptions}, {}, []
     for is_recipe, group in groupby(arguments, lambda argument: argument.startswith("@")):
         if is_recipe:
@@ -125,7 +125,7 @@ def _check(options: AuditOptions) -> None:
     fold_paths = options.fold_paths
     if fold_paths and options.fold is None:
         name, path = next(iter(fold_paths.items()))
-        raise UserError(f"{flag_of(name)} {path}: say which with --fold N, or --fold all")
+        raise UserError(f"{flag_of(name)} {path}: select a fold with --fold N, or --fold all")
     if options.fold is not None and not fold_paths:
         raise UserError(f"--fold {options.fold}: no path of this command holds {{fold}}, so it would change nothing")
     if options.fold not in (None, "all") and not (options.fold.isdecimal() and len(options.fold) <= 3):
@@ -138,15 +138,15 @@ def _check(options: AuditOptions) -> None:
     if options.out is None:
         raise UserError(f"--make-folds {options.make_folds} needs --out DIR: where to write them")
     if not options.pool and not {"train", "val"} & {*options.lists}:
-        raise UserError("--make-folds divides the clips of --train-annotation and --val-annotation; --pool takes test")
+        raise UserError("--make-folds divides the clips of --train-annotation and --val-annotation; --pool adds test")
     if options.make_folds < 2:
-        raise UserError(f"--make-folds {options.make_folds}: two folds at least, one to train on and one to test on")
+        raise UserError(f"--make-folds {options.make_folds}: at least two are needed, one to train on, one to test on")
     if options.fold == "all":
-        raise UserError("--fold all --make-folds: name the fold whose clips are to be divided anew")
+        raise UserError("--fold all --make-folds: name the fold whose clips should be divided again")
 
 
 def each_fold(options: AuditOptions) -> list[AuditOptions]:
-    """Return the options with ``{fold}`` filled in: once, or once for every fold."""
+    """Return the options with ``{fold}`` filled in, for one fold or for every fold."""
     if options.fold is None:
         return [options]
     paths, folds = options.fold_paths, [options.fold]
@@ -154,7 +154,7 @@ def each_fold(options: AuditOptions) -> list[AuditOptions]:
         stated = options.load_classes().folds
         folds = [str(fold) for fold in range(1, count_folds(paths.values(), options.root_dir, stated) + 1)]
         if not folds:
-            raise UserError(f"--fold all: no fold is there: {next(iter(paths.values()))}")
+            raise UserError(f"--fold all: no fold exists: {next(iter(paths.values()))}")
     return [
         replace(options, fold=fold, **{name: path.replace(FOLD, fold) for name, path in paths.items()})
         for fold in folds

@@ -1,1 +1,1 @@
-"""Raw videos into what training reads: ``python -m dataloader.prepare``."""
+"""Turn raw videos into a data set for training: ``python -m dataloader.prepare``."""

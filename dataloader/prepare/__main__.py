@@ -1,8 +1,8 @@
-"""Raw videos, or folders of frames, into what training reads: frames, face and body boxes, lists.
+"""Turn raw videos or folders of frames into a data set for training: frames, face and body boxes, lists.
 
     python -m dataloader.prepare VIDEOS --out data/mine
 
-Interrupted at whatever moment, the same command goes on. See docs/own_videos.md.
+After an interruption the same command continues. See docs/own_videos.md.
 """
 
 import shlex
@@ -25,13 +25,13 @@ from utils.text import plural, some
 
 
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
-    """Write the set of the videos that were named; return 1 where some of them could not be read."""
+    """Write the set of the named videos; return 1 if some of them could not be read."""
     out = Path(options.out)
     videos, other_files = find_videos(options.videos)
     videos = read_contents(videos, options.labels)
-    make_detector(options.face_model, options.persons)  # so that a wrong one ends here, and not in every video
+    make_detector(options.face_model, options.persons)  # so that a wrong model fails here and not in every video
     if other_files:
-        say(f"{plural(len(other_files), 'item')} left alone, no video: {some(other_files, 3)}")
+        say(f"{plural(len(other_files), 'item')} ignored, not a video: {some(other_files, 3)}")
     with store.open_folder(out, options):
         records = store.read_records(out)
         sources = name_sources(videos, {record.path: record.name for record in records})
@@ -71,12 +71,12 @@ def say(text: str) -> None:
 def report(
     out: Path, sources: list[Source], videos: list[VideoRecord], counts: dict[str, int], num_dropped: int, detector: str
 ) -> None:
-    """Print what became of every video that is not as it should be, and how much there is."""
+    """Print the videos that are left out or damaged, and the size of the set."""
     for source, video in zip(sources, videos, strict=True):
         if video.error:
             say(f"left out: {video.error}")
         elif video.damaged:
-            say(f"damaged, what could be read is used: {source.path}: {video.damaged}")
+            say(f"damaged, the readable part is used: {source.path}: {video.damaged}")
     clips = [clip for video in videos for clip in video.clips]
     frames, faces = sum(clip.frames for clip in clips), sum(len(clip.faces) for clip in clips)
     persons = plural(len({clip.person for clip in clips}), "person")
@@ -86,9 +86,9 @@ def report(
         say(BETTER_FACES)
     dropped = out / "dropped.csv"
     if num_dropped:
-        say(f"not everything is used: {dropped} says in {plural(num_dropped, 'row')} what is not, and why")
+        say(f"some parts are not used: {dropped} lists them in {plural(num_dropped, 'row')}, with reasons")
     if not clips:
-        raise UserError(f"no clip is left of {plural(len(videos), 'video')}; {dropped} says why")
+        raise UserError(f"no clip remains from {plural(len(videos), 'video')}; {dropped} lists the reasons")
 
 
 def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, classes: SetClasses) -> list[str]:
@@ -105,13 +105,13 @@ def data_flags(out: Path, counts: dict[str, int], options: PrepareOptions, class
 def advice(
     out: Path, sources: list[Source], counts: dict[str, int], options: PrepareOptions, classes: SetClasses
 ) -> list[str]:
-    """Return lines on what was assumed about classes and persons, and on what to do next."""
+    """Return lines on assumptions about classes and persons, and on the next commands."""
     if "clips" in counts:
-        return ["no labels: nothing to train on yet; name them in --labels FILE and run the same command again"]
+        return ["no labels, so training is not possible yet; add --labels FILE and run the same command again"]
     lines = []
     if classes.own_names:
         names = ", ".join(classes.own_names)
-        lines += [f"classes, by their folders or labels: {names}; read and improve their texts in {classes.file}"]
+        lines += [f"classes, from folders or labels: {names}; check and improve their texts in {classes.file}"]
     elif classes.absent:
         remedy = "; for a set of your labels alone, add --own-classes to this command" if classes.file is None else ""
         lines += [
@@ -124,9 +124,9 @@ def advice(
             "and scores may be too high; name persons by folders, <class>/<person>/<video>, or in --labels"
         ]
     if len(set(classes.numbers.values())) == 1:
-        return [*lines, f"every clip is of the class {min(classes.numbers)}: a training needs two or more"]
+        return [*lines, f"every clip is of the class {min(classes.numbers)}; training needs two classes or more"]
     if not counts["test"]:
-        reason = "" if options.test_share == 0 else "one person, or those of one video, cannot be in both lists: "
+        reason = "" if options.test_share == 0 else "a person, or all persons of a video, cannot be in both lists: "
         return [*lines, f"{reason}{out / 'annotation/train.txt'} has all clips"]
     return lines + training_advice(shlex.join(data_flags(out, counts, options, classes)))
 
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None, make_detector: Callable[..., Detect
         with writing_to("--out", options.out):
             return prepare(options, make_detector)
 
-    return run_command(run, "stopped by Ctrl-C: whole videos are kept; the same command goes on")
+    return run_command(run, "stopped by Ctrl-C; finished videos are kept, and the same command continues")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Videos cut into clips: frames as JPEGs, a face box a frame, a body box a clip; several videos at a time."""
+"""Cut videos into clips: frames as JPEGs, a face box per frame, a body box per clip; several videos in parallel."""
 
 import math
 import multiprocessing
@@ -25,9 +25,9 @@ from utils.processes import ordered_map
 from utils.runlog import progress_bar
 from utils.text import plural
 
-EXTRA_TRACKS = 8  # faces followed beyond the persons asked for: some of them may be no faces
-MIN_FRAMES = 0.5  # share of the frames that a clip should have; videos with gaps have fewer
-EDGE = 5  # percent of the body boxes on each side that the box of a clip may cut
+EXTRA_TRACKS = 8  # additional tracks, because some detections are not faces
+MIN_FRAMES = 0.5  # least share of a clip's nominal number of frames; videos with gaps have fewer
+EDGE = 5  # percent of the body boxes on each side that the box of a clip may cut off
 
 
 def cut_all(
@@ -37,13 +37,13 @@ def cut_all(
     options: PrepareOptions,
     make_detector: Callable[..., Detector],
 ) -> list[VideoRecord]:
-    """Return a record of every video, in their order; a video that is finished is not cut again."""
+    """Return a record of every video, in the order of ``sources``; finished videos are not cut again."""
     bases = {source.real: source.basis for source in sources}
-    whole = [record for record in records if all((out / clip.folder).is_dir() for clip in record.clips)]
-    by_path = {record.path: record for record in whole if record.basis == bases.get(record.path)}
+    complete = [record for record in records if all((out / clip.folder).is_dir() for clip in record.clips)]
+    by_path = {record.path: record for record in complete if record.basis == bases.get(record.path)}
     remaining = [source for source in sources if source.real not in by_path]
     if len(remaining) < len(sources):
-        print(f"going on: {len(sources) - len(remaining)} of {plural(len(sources), 'video')} done")
+        print(f"continuing: {len(sources) - len(remaining)} of {plural(len(sources), 'video')} done")
     with ordered_map(min(options.workers, len(remaining)), begin_worker) as run:
         results = run(partial(cut_video, out, options, make_detector), remaining)
         by_path |= {record.path: record for record in progress_bar(results, len(remaining), "videos")}
@@ -51,7 +51,7 @@ def cut_all(
 
 
 def begin_worker() -> None:
-    """Let a worker end with the process that started it, else it would write while the next call does."""
+    """Make a worker end with the process that started it, so that it cannot write during the next call."""
     cv2.setNumThreads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -64,7 +64,7 @@ def _end_with_parent() -> None:
 def cut_video(
     out: Path, options: PrepareOptions, make_detector: Callable[..., Detector], source: Source
 ) -> VideoRecord:
-    """Write the clips of one video, and then its record; an unusable video leaves nothing and does not stop others."""
+    """Write the clips of one video, then its record. An unusable video leaves no files and does not stop the others."""
     remove_clips(out, source)
     record = VideoRecord(source.name, source.real, source.basis)
     try:
@@ -83,7 +83,7 @@ def cut_video(
 
 @dataclass(frozen=True)
 class Sample:
-    """A kept frame, with every person whose face was detected in it and the body of each."""
+    """A frame of a clip, with the face and the body of every person detected in it."""
 
     seconds: float
     jpeg: bytes
@@ -92,7 +92,7 @@ class Sample:
 
 
 class Cutter:
-    """Cuts one video into clips, a person over a window each; holds the frames of one window at a time."""
+    """Cuts one video into clips, each of one person in one window; only the frames of one window are in memory."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Cutter:
         video: Video,
         detector: Detector,
         options: PrepareOptions,
-        record: VideoRecord,  # gets the clips, and what is left out
+        record: VideoRecord,  # filled with the clips and with dropped parts
     ) -> None:
         self.out, self.source, self.parts, self.record = out, source, source.parts, record
         self.video, self.detector, self.options = video, detector, options
@@ -141,15 +141,15 @@ class Cutter:
         tracker = Tracker(options.persons + EXTRA_TRACKS, patience=patience)
         for seconds, frame in self.video.frames(1 / options.fps):
             if not any(part.start - 2 <= seconds <= (part.end or seconds) + 1 for part in self.parts):
-                continue  # far from every labelled part
+                continue  # outside every labelled part
             frame = shrunk(frame, options.height)
             detections, (height, width) = self.detector(frame), frame.shape[:2]
-            persons = {person.id: person for person in tracker.update(seconds, detections) if person.seen}
+            persons = {person.id: person for person in tracker.update(seconds, detections) if person.is_visible}
             bodies = {id: body_box(p.face, detections.bodies, width, height) for id, p in persons.items()}
             yield Sample(seconds, encode(frame, options.quality), persons, bodies)
 
     def _add(self, sample: Sample, part: int) -> None:
-        """Add a sample to the window, after the windows that end before it were cut."""
+        """Write the windows that end before the sample, then add it to the window."""
         while sample.seconds >= self.begin + self.options.seconds - self.half:
             self._cut_window(part, self.begin + self.options.seconds)
             self.begin += self.options.step
@@ -165,7 +165,7 @@ class Cutter:
         self.window.clear()
 
     def _cut_window(self, part: int, end: float) -> None:
-        """Write a clip of each of the persons whose faces weigh most, or of nobody where nobody has to be there."""
+        """Write a clip for each of the persons with the largest and most confident faces; --min-face 0 allows none."""
         options, start, end = self.options, round(self.begin, 3), round(end, 3)
         if len(self.window) < MIN_FRAMES * options.seconds * options.fps:
             self.record.dropped.append((start, end, f"only {plural(len(self.window), 'frame')}"))
@@ -195,7 +195,7 @@ class Cutter:
 
 
 def around(boxes: list[Box]) -> list[float]:
-    """Return the box around all boxes, without outliers."""
+    """Return the box around all boxes except outliers."""
     low, high = np.percentile(boxes, [EDGE, 100 - EDGE], axis=0)
     return rounded((*low[:2], *high[2:]))
 

@@ -1,4 +1,4 @@
-"""The lists, boxes and classes of a prepared set, in RAER's layout, and the table of what was left out."""
+"""Write the lists, boxes and classes of a prepared set in RAER's layout, and the table of dropped parts."""
 
 import csv
 import hashlib
@@ -17,7 +17,7 @@ from utils.errors import UserError, closest, one_line, quote
 from utils.files import atomic_write, write_json, write_text
 
 CLASSES_FILE = "annotation/classes.json"
-TEXTS = {  # of classes that come as folder names: replace them by better ones
+TEXTS = {  # of classes with only a folder name; the user should improve them
     "class_names_with_context": "A person with an expression of {}.",
     "class_descriptor": "A person whose face and posture show {}.",
     "prompt_ensemble": ["A person with an expression of {}.", "A face that shows {}."],
@@ -29,8 +29,8 @@ TEXTS = {  # of classes that come as folder names: replace them by better ones
 class SetClasses:
     """The classes of a prepared set: {label: number in the lists}, and the file that describes them.
 
-    ``file`` is None for the classes of ``--dataset``; ``own_names``: classes that get a new file in the set;
-    ``absent``: those of the ``total`` classes of ``--dataset`` or of a file that no label names.
+    ``file`` is None for the classes of ``--dataset``. ``own_names``: classes for which a new file is written.
+    ``absent``: those of the ``total`` classes of ``--dataset`` or of the file that have no clip.
     """
 
     numbers: dict[str, int]
@@ -41,25 +41,25 @@ class SetClasses:
 
 
 def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> SetClasses:
-    """Return the classes of the labels: those of the set's own file, of ``--class-texts``, of ``--dataset``, or new.
+    """Return the classes of the labels, from the file in the set, ``--class-texts`` or ``--dataset``, or new ones.
 
-    The own file of a set is written once; afterwards it belongs to the user, and is only read.
+    The file in the set is written once. Afterwards the user may edit it, and it is only read.
     """
     labels = sorted({part.label for source in sources for part in source.parts if part.label is not None})
     if not labels and (out / "annotation/train.txt").is_file():
         raise UserError(
-            f"--out {out}: its clips have labels, this call names none: name them as before or choose another --out"
+            f"--out {out}: its clips have labels, this command has none; pass them again or choose another --out"
         )
     file, own_file = options.class_texts, out / CLASSES_FILE
     if options.own_classes and file is not None:
-        raise UserError(f"--own-classes and --class-texts {file}: the file has the classes; leave one of them out")
+        raise UserError(f"--own-classes and --class-texts {file}: both define the classes; leave one of them out")
     if own_file.is_file():
         if file is not None and Path(file).resolve() != own_file.resolve():
-            raise UserError(f"--class-texts {file}: this set has classes of its own, in {own_file}; leave it out")
+            raise UserError(f"--class-texts {file}: this set has its own classes in {own_file}; leave it out")
         file = str(own_file)
     classes = load_classes(options.dataset, file)
     if classes.layout == "images" or classes.format.class_folders:
-        raise UserError(f"{classes.source}: its lists are of another kind than a prepared set's; choose another")
+        raise UserError(f"{classes.source}: its list format is not that of a prepared set; choose another")
     unknown = [label for label in labels if label.lower() not in classes.words]
     if not unknown and (file is not None or not options.own_classes):
         indexes = {label: classes.words[label.lower()] for label in labels}
@@ -68,25 +68,23 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
         return SetClasses(numbers, file, total=len(classes.base_names), absent=absent)
     if file is not None:
         advice = closest(unknown[0], list(classes.names)) or f"; one of {', '.join(classes.names)}"
-        raise UserError(f"label {quote(unknown[0])}: no class of {classes.source}{advice}")
+        raise UserError(f"label {quote(unknown[0])}: not a class of {classes.source}{advice}")
     require_class_names(labels)
     return SetClasses({label: number for number, label in enumerate(labels, 1)}, str(own_file), tuple(labels))
 
 
 def require_class_names(labels: list[str]) -> None:
-    """Raise for labels that are a mistake rather than a class."""
+    """Raise a UserError for labels that are probably a mistake."""
     spellings: dict[str, str] = {}
     for label in labels:
         if not label.isprintable():
-            raise UserError(f"label {quote(label)}: has characters that no class name can have; rename it")
+            raise UserError(f"label {quote(label)}: has characters that are not allowed in a class name; rename it")
         if (first := spellings.setdefault(label.strip().casefold(), label)) != label:
-            raise UserError(
-                f"labels {quote(first)} and {quote(label)}: differ in nothing that counts; write them alike"
-            )
+            raise UserError(f"labels {quote(first)} and {quote(label)}: are almost equal; write them the same way")
 
 
 def _class_texts(name: str, dataset: Classes) -> dict[str, str | list[str]]:
-    """Return the entry of a class in classes.json: with the texts of the data set where it has this class."""
+    """Return the entry of a class in classes.json, with the texts of the data set if it has this class."""
     index = dataset.words.get(name.lower())
     if index is not None and dataset.texts:
         known_texts = {kind: list(texts[index]) for kind, texts in dataset.texts.items()}
@@ -99,7 +97,7 @@ def _class_texts(name: str, dataset: Classes) -> dict[str, str | list[str]]:
 def write_lists(
     out: Path, sources: list[Source], videos: list[VideoRecord], classes: SetClasses, options: PrepareOptions
 ) -> dict[str, int]:
-    """Write lists, boxes and own classes; return {list: number of clips}. Without labels it is one list."""
+    """Write lists, boxes and own classes; return {list: number of clips}. Without labels there is one list."""
     (out / "annotation").mkdir(exist_ok=True)
     clips = [clip for video in videos for clip in video.clips]
     for name, boxes in (("face", {c.folder: c.faces for c in clips}), ("body", {c.folder: c.body for c in clips})):
@@ -126,10 +124,10 @@ def write_lists(
 
 
 def choose_persons(videos: list[list[str]], share: float) -> set[str]:
-    """Return whole persons with about ``share`` of the clips; ``videos``: the person of every clip of each video.
+    """Return persons with about ``share`` of the clips; ``videos``: the person of every clip of each video.
 
-    Persons who are in the same videos, whose frames show both, stay together; nobody is returned where these are all.
-    The order is that of a hash of names, so that most persons stay where they are when others come.
+    Persons in the same video stay together, because its frames show both; if all persons are connected in this way,
+    return none. Persons are sorted by a hash of their names, so that most stay in their list when others are added.
     """
     counts = Counter(person for persons in videos for person in persons)
     videos = [persons for persons in videos if persons]
@@ -145,7 +143,7 @@ def choose_persons(videos: list[list[str]], share: float) -> set[str]:
 
 
 def write_dropped(out: Path, sources: list[Source], videos: list[VideoRecord], excluded: list[Source]) -> int:
-    """Write ``dropped.csv``, all that was named and is in no list, and why; return the number of its rows."""
+    """Write ``dropped.csv``, which lists the parts of videos that are not used, with reasons; return its rows."""
     rows = []
     for source, video in zip(sources, videos, strict=True):
         path = one_line(str(source.path))

@@ -10,23 +10,23 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """What the clips of a video depend on: it cannot change in a folder that was begun."""
+    """Options that the clips depend on; they cannot change after a folder was begun."""
 
     seconds: float = option(4.0, "length of a clip in seconds", minimum=0.2, maximum=600)
     stride: float | None = option(None, "seconds from one clip to the next (default: --seconds)", minimum=0.05)
-    fps: float = option(10.0, "frames a second that are kept", minimum=0.5, maximum=60)
-    folder_fps: float = option(25.0, "frames a second of videos that are folders of frames", minimum=0.1, maximum=1000)
+    fps: float = option(10.0, "frames per second that are written", minimum=0.5, maximum=60)
+    folder_fps: float = option(25.0, "frames per second of folders of frames", minimum=0.1, maximum=1000)
     height: int = option(
-        480, "frames whose shorter side is longer than this are shrunk until it is this long", minimum=64, maximum=4320
+        480, "longest allowed shorter side of frames in pixels; larger frames are shrunk", minimum=64, maximum=4320
     )
     quality: int = option(95, "quality of the JPEGs", minimum=1, maximum=100)
     persons: int = option(
-        1, "most persons of a video, each with clips of its own; the largest and surest faces", minimum=1, maximum=50
+        1, "most persons per video, each in separate clips; large, confident faces first", minimum=1, maximum=50
     )
-    min_face: float = option(0.3, "share of a clip's frames in which its face must be found", minimum=0, maximum=1)
+    min_face: float = option(0.3, "share of a clip's frames in which the face must be detected", minimum=0, maximum=1)
     face_model: str | None = option(
         None,
-        "what finds faces: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed)",
+        "face detector: yunet, OpenCV's cascades, or a file of a YuNet (default: yunet if it is installed)",
         metavar="yunet|cascades|FILE",
     )
 
@@ -35,8 +35,8 @@ class ClipOptions:
         return self.seconds if self.stride is None else self.stride
 
     @property
-    def stored(self) -> dict[str, Any]:
-        """The options with their defaults resolved, as a folder stores them."""
+    def resolved(self) -> dict[str, Any]:
+        """The options with dependent defaults filled in, as a folder stores them."""
         values = {field.name: getattr(self, field.name) for field in fields(ClipOptions)}
         return values | {"stride": self.step, "face_model": resolve_face_model(self.face_model)}
 
@@ -48,9 +48,9 @@ class PrepareOptions(ClipOptions):
     )
     out: str | None = option(None, "folder to write: new, empty, or begun by the same command", metavar="DIR")
     labels: str | None = option(None, "a CSV: video,label[,person][,from,to]; default: folder names", metavar="FILE")
-    dataset: str = option("RAER", "data set whose class names the labels may be")
-    class_texts: str | None = option(None, "classes of your own, as for main.py", metavar="FILE")
-    own_classes: bool = option(False, "the labels alone are the classes, also if all are classes of --dataset")
+    dataset: str = option("RAER", "data set whose class names the labels may use")
+    class_texts: str | None = option(None, "JSON with classes of your own, as for main.py", metavar="FILE")
+    own_classes: bool = option(False, "the classes are exactly the labels, even if all are classes of --dataset")
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
     workers: int = option(1, "number of processes; each cuts one video at a time", minimum=1, maximum=256)
     audit: bool = option(True, "audit the set at the end")
@@ -60,7 +60,7 @@ def read_options(arguments: list[str], description: str) -> PrepareOptions:
     groups = {"prepare": PrepareOptions}
     options = resolve(groups, parse(groups, arguments, description))["prepare"]
     if not options.videos or not all(options.videos):
-        raise UserError("no video: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
+        raise UserError("no videos: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
     if not options.out:
         raise UserError("--out DIR is missing: where to write the set")
     return options

@@ -1,4 +1,4 @@
-"""The videos of a set: which there are, who is in each, and what its parts show, by folders or by a CSV of labels."""
+"""Find the videos of a set, with their persons and labels from folders or from a CSV."""
 
 import csv
 import hashlib
@@ -26,7 +26,7 @@ MAX_NAME = 200  # bytes; file systems allow 255, and a number and endings are ad
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a video with one label; None where nobody gave one."""
+    """A part of a video with one label; None if it has no label."""
 
     label: str | None
     start: float = 0.0  # seconds
@@ -35,18 +35,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A video file or a folder of frames: who is in it, what its parts show, and the name of its clips."""
+    """A video file or a folder of frames, with its person, its labelled parts and the name of its clips."""
 
     path: Path
     inside: Path  # relative to the folder that the user named
-    person: str = ""  # as the user writes it; ``name_sources`` makes it the name of a folder
-    parts: tuple[Part, ...] = ()  # none where the CSV leaves the video out
+    person: str = ""  # as the user wrote it; ``name_sources`` turns it into a folder name
+    parts: tuple[Part, ...] = ()  # empty if the CSV does not have the video
     name: str = ""  # of its clips, unique
-    stamp: str = ""  # differs once the video has changed
+    stamp: str = ""  # changes with the video
 
     @property
     def real(self) -> str:
-        return os.path.realpath(self.path)  # unlike resolve() it accepts links that lead to themselves
+        return os.path.realpath(self.path)  # unlike resolve() it accepts circular links
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -54,19 +54,19 @@ class Source:
 
     @property
     def basis(self) -> dict[str, Any]:
-        """What its clips depend on beside the options; a label can change without them."""
+        """What its clips depend on besides the options. A label can change without cutting clips again."""
         return {"stamp": self.stamp, "person": self.person, "spans": [[part.start, part.end] for part in self.parts]}
 
 
 def find_videos(arguments: Sequence[str]) -> tuple[list[Source], list[Path]]:
-    """Return every video in files and folders, and the paths that are no video."""
+    """Return every video in files and folders, and the paths that are not videos."""
     videos, other_files = [], []
     for word in arguments:
         path = Path(word)
         if not path.exists():
             raise UserError(f"{word}: no such file or folder")
         if is_prepared(path):
-            raise UserError(f"{word}: is a set that was prepared; name the videos that it was made of")
+            raise UserError(f"{word}: is a prepared set; name the videos that it was made from")
         if not path.is_dir() or holds_frames(path):
             videos.append(Source(path, Path(path.resolve().name)))
             continue
@@ -75,7 +75,7 @@ def find_videos(arguments: Sequence[str]) -> tuple[list[Source], list[Path]]:
     first: dict[str, Source] = {}
     for video in videos:
         if first.setdefault(video.real, video) is not video:
-            raise UserError(f"{video.path}: is named twice, and would be two persons; name it once")
+            raise UserError(f"{video.path}: is named twice and would be two persons; name it once")
     if not videos:
         raise UserError(
             f"{arguments[0]}: holds no video ({', '.join(VIDEO_SUFFIXES[:4])}, ...) and no folder of frames"
@@ -89,7 +89,7 @@ def holds_frames(folder: Path, above: tuple[Path, ...] = ()) -> bool:
         return False
     below = [path for path, is_video in _walk(folder, above) if is_video]
     if below and all(path.is_dir() for path in below):
-        raise UserError(f"{folder}: holds pictures, and so does {below[0]}; move those that are no frames elsewhere")
+        raise UserError(f"{folder}: holds pictures, and so does {below[0]}; move those that are not frames elsewhere")
     return not below
 
 
@@ -118,16 +118,16 @@ def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, bo
 
 
 def read_contents(videos: list[Source], labels: str | None) -> list[Source]:
-    """Return the videos with their persons and labels: by the CSV ``labels``, else by folders.
+    """Return the videos with their persons and labels: from the CSV ``labels``, or from folders.
 
-    Folders are ``<class>/<person>/<video>`` or ``<class>/<video>``; all folders below a person's are of that person.
+    Folders are ``<class>/<person>/<video>`` or ``<class>/<video>``; all folders below a person are of that person.
     """
     if labels is not None:
         return read_labels(Path(labels), videos)
     unlabelled = [video for video in videos if not video.folders]
     if 0 < len(unlabelled) < len(videos):
         path = unlabelled[0].path
-        raise UserError(f"{path}: lies in no folder of a class, as others do; move it, or name --labels FILE")
+        raise UserError(f"{path}: is not in a folder of a class, as others are; move it, or pass --labels FILE")
     return [
         replace(
             video,
@@ -139,12 +139,12 @@ def read_contents(videos: list[Source], labels: str | None) -> list[Source]:
 
 
 def read_labels(file: Path, videos: list[Source]) -> list[Source]:
-    """Return the videos with the persons and parts that a CSV gives them."""
+    """Return the videos with the persons and parts from a CSV."""
     find, persons, parts = _finder(videos), {}, defaultdict(list)
     for where, row in _rows(file):
         numbers = find(row["video"])
         if len(numbers) != 1:
-            problem = f"names {len(numbers)} videos; write its path and ending" if numbers else "is none of the videos"
+            problem = f"names {len(numbers)} videos; write its path and suffix" if numbers else "is not one of them"
             raise UserError(f"{where}: {quote(row['video'])} {problem}")
         number = min(numbers)
         if row["person"] != persons.setdefault(number, row["person"]):
@@ -165,12 +165,12 @@ def read_labels(file: Path, videos: list[Source]) -> list[Source]:
 
 
 def _finder(videos: list[Source]) -> Callable[[str], set[int]]:
-    """Return a function that finds videos by a path or a name; the ending counts where only it tells two apart."""
+    """Return a function that finds videos by path or name, with or without suffix."""
     with_ending: dict[str, set[int]] = {}
     without_ending: dict[str, set[int]] = {}
 
     def key(path: str) -> str:
-        """Return the same text whatever the slash and however the accents are composed."""
+        """Return one text for all forms of slashes and accents."""
         return composed(slashes(path).strip("/").removeprefix("./"))
 
     def strip(path: str) -> str:
@@ -207,7 +207,7 @@ def _seconds(text: str, where: str) -> float | None:
     if not text:
         return None
     if not re.fullmatch(r"(\d{1,9}:){0,2}\d{1,9}(\.\d+)?", text):
-        raise UserError(f"{where}: {quote(text)} is no time; write seconds or minutes:seconds")
+        raise UserError(f"{where}: {quote(text)} is not a time; write seconds or minutes:seconds")
     total = 0.0
     for number in text.split(":"):
         total = 60 * total + float(number)
@@ -215,7 +215,7 @@ def _seconds(text: str, where: str) -> float | None:
 
 
 def name_sources(videos: list[Source], names: Mapping[str, str]) -> list[Source]:
-    """Return the videos with names of their clips; ``names``: {real path: name} of those that the set holds already."""
+    """Return the videos with names for their clips; ``names``: {real path: name} of videos already in the set."""
     persons = name_persons([video.person for video in videos])
     sources, taken_names = [], {name.casefold() for name in names.values()}
     for video in videos:
@@ -232,7 +232,7 @@ def name_sources(videos: list[Source], names: Mapping[str, str]) -> list[Source]
 
 
 def name_persons(persons: list[str]) -> dict[str, str]:
-    """Return {person as written: name of a folder}: the same in every call, and never one name for two persons."""
+    """Return {person as written: folder name}, equal in every call and different for different persons."""
     texts = {composed(text) for text in persons}
     count = Counter(map(safe_name, texts))
 
@@ -246,7 +246,7 @@ def name_persons(persons: list[str]) -> dict[str, str]:
 
 
 def safe_name(text: str) -> str:
-    """Return a name that any file system and any list can hold; a long one is cut, and gets a hash."""
+    """Return a name that is valid in file systems and lists; a long one is shortened and gets a hash."""
     allowed = (c if c.isalnum() or c in "_.-" or unicodedata.category(c)[0] == "M" else " " for c in composed(text))
     name = re.sub(r" +", "_", "".join(allowed)).strip("._")
     if len(name.encode()) <= MAX_NAME:
@@ -255,7 +255,7 @@ def safe_name(text: str) -> str:
 
 
 def composed(text: str) -> str:
-    """Return the text with each accented letter as one character, however a disk or a program wrote it."""
+    """Return the text with each accented letter as one character (Unicode NFC)."""
     return unicodedata.normalize("NFC", text)
 
 

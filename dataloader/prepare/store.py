@@ -1,5 +1,5 @@
-"""The folder of a prepared set: a record of each video is written once all its clips are, so that the command can be
-interrupted at any moment. A video with a record is never cut again, and nothing that is finished is removed."""
+"""The folder of a prepared set. The record of a video is written after all its clips, so that the command can be
+interrupted at any time. A video with a record is not cut again, and finished clips are never removed."""
 
 import glob
 import re
@@ -35,7 +35,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """What became of one video: its clips, or the error that made it unusable."""
+    """The result for one video: its clips, or the error that made it unusable."""
 
     name: str
     path: str  # without links
@@ -51,7 +51,7 @@ StoredVideo = TypedDict("StoredVideo", get_type_hints(VideoRecord) | {"clips": l
 
 
 class StoredRecord(TypedDict):
-    """The JSON file of a finished video; a record whose hash is another was damaged."""
+    """The JSON file of a finished video; a record with a wrong hash is damaged."""
 
     video: StoredVideo
     hash: str
@@ -59,15 +59,15 @@ class StoredRecord(TypedDict):
 
 @contextmanager
 def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
-    """Create the folder, or check that it was begun with the same options; one call at a time.
+    """Create the folder, or check that it was begun with the same options; lock it against other calls.
 
     A folder that is still empty at the end is removed.
     """
     state, is_new = out / STATE, not out.exists()
-    settings, content = state / "options.json", {"format": FORMAT} | options.stored
+    settings, content = state / "options.json", {"format": FORMAT} | options.resolved
     if not is_new and not settings.is_file() and (not out.is_dir() or any(p.name != STATE for p in out.iterdir())):
-        raise UserError(f"--out {out}: exists and is no prepared set; choose another or an empty folder")
-    with acquire_lock(state / "lock", f"--out {out}: another call is writing there; wait until it has ended"):
+        raise UserError(f"--out {out}: exists and is not a prepared set; choose another or an empty folder")
+    with acquire_lock(state / "lock", f"--out {out}: another process is writing there; wait until it has ended"):
         if settings.is_file():
             _require_same(out, read_json(settings, dict[str, Any]), content)
         else:
@@ -90,24 +90,24 @@ def _require_same(out: Path, begun: dict[str, Any], options: dict[str, Any]) -> 
 
 
 def require_kept(out: Path, sources: list[Source], records: list[VideoRecord]) -> None:
-    """Raise where a video with clips is not named now, or is not what it was: its clips would be in no list."""
+    """Raise a UserError if a video with clips is not named now, or has changed: its clips would be in no list."""
     bases = {source.real: source.basis for source in sources}
     missing = [record.path for record in records if record.clips and record.path not in bases]
     if missing:
         raise UserError(
             f"--out {out}: holds clips of {plural(len(missing), 'video')} not named now, or not in --labels "
-            f"({some(missing, 3)}): name all videos of the set as before, or choose another --out"
+            f"({some(missing, 3)}); name all videos of the set as before, or choose another --out"
         )
     changed = [record.path for record in records if record.clips and record.basis != bases[record.path]]
     if changed:
         raise UserError(
-            f"--out {out}: holds clips of {some(changed, 3)}, which changed since, or whose person or parts did; "
+            f"--out {out}: holds clips of {some(changed, 3)}, which has changed since, or whose person or parts have; "
             "choose another --out"
         )
 
 
 def read_records(out: Path) -> list[VideoRecord]:
-    """Return the records of all finished videos; one that was damaged is left out, so that its video is cut again."""
+    """Return the records of all finished videos; a damaged one is left out, so that its video is cut again."""
     records = []
     for path in sorted((out / STATE / "videos").glob("*.json")):
         try:
@@ -128,7 +128,7 @@ def write_record(out: Path, record: VideoRecord) -> None:
 
 
 def remove_clips(out: Path, source: Source) -> None:
-    """Remove what an interrupted call left of a video, and folders of persons that are empty then."""
+    """Remove the clips that an interrupted call wrote of a video, and folders of persons that are then empty."""
     clips = re.compile(re.escape(source.name) + r"_\d{4,}")
     for folder in (out / IMAGES).glob(f"{glob.escape(source.person)}*/{glob.escape(source.name)}_*"):
         if clips.fullmatch(folder.name):

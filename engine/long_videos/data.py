@@ -64,7 +64,7 @@ def video_set_facts(sets: VideoSets) -> dict[str, dict[str, Any]]:
 
 
 def hash_video_sets(sets: VideoSets) -> str:
-    """Return a hash of all that the epochs depend on: the videos, their lengths and labels, the width of features."""
+    """Return a hash of what training depends on: the videos, their lengths and labels, the width of features."""
     digest = hashlib.sha256(json.dumps(sets.features.widths).encode())
     for video in [*sets.train, *sets.validation]:
         digest.update(json.dumps([video.id, len(video)]).encode())
@@ -81,7 +81,7 @@ def hash_features(sets: VideoSets) -> str:
 
 
 def training_windows(sets: VideoSets, config: Config, session: Session) -> tuple[Loader, ClipOrder]:
-    """Return a loader of shuffled training windows, which begin at other frames in every epoch, and their order."""
+    """Return a loader of shuffled training windows, which start at other frames in every epoch, and their order."""
     options, seed = config.sequence, config.run.seed
     windows = WindowDataset(sets.train, sets.features, options.window, options.stride, training=True, seed=seed)
     order, size, workers = ClipOrder(len(windows), seed), config.optim.batch_size, config.run.workers

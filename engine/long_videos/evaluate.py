@@ -1,6 +1,6 @@
-"""A trained sequence model on long videos: scored on a labelled set, or its predictions for videos without labels.
+"""Evaluate a sequence model on labelled long videos, or predict videos without labels.
 
-Both leave files in the run folder: ``metrics.json`` of a labelled set · ``predictions/<video>.csv`` ·
+Both write files into the run folder: ``metrics.json`` of a labelled set · ``predictions/<video>.csv`` ·
 ``submission/<task>.csv`` in the challenge's format · ``timeline.png``
 """
 
@@ -28,18 +28,18 @@ from utils.errors import UserError, about, one_line
 from utils.files import atomic_write
 from utils.text import plural
 
-if TYPE_CHECKING:  # the pictures' library takes a second to import
+if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
 COLUMNS = {"va": TASKS["va"].names, "expr": ("expression",), "au": ACTION_UNITS}
-CHUNK = 1000  # frames written at a time: as text they take many times the memory of their numbers
+CHUNK = 1000  # frames written at a time; as text they need much more memory than as numbers
 PICTURED_VIDEOS = 3
-PICTURED_FRAMES = 2000  # of a video: more than the picture has columns
+PICTURED_FRAMES = 2000  # of a video; the picture has fewer columns
 HEIGHTS = {"va": 2.0, "expr": 1.6, "au": 2.4}  # inches
 
 
 def evaluate_sequence(opened: Opened, config: Config, flags: dict[str, Any]) -> dict[str, Any]:
-    """Score a checkpoint on the set, fold and features of its training, or on those that the user names."""
+    """Score a checkpoint on the set, fold and features of its training, or on those that the user passes."""
     check_method(config.model.model, flags)
     with about(opened.path):
         model = rebuild(opened.content, config)
@@ -51,7 +51,7 @@ def evaluate_sequence(opened: Opened, config: Config, flags: dict[str, Any]) -> 
         session.log.facts["data"] = video_set_facts(sets)
         trained_on = opened.config.data.fold
         if config.data.fold != trained_on:
-            session.log.warn(f"--fold {config.data.fold}: trained on fold {trained_on}, which may hold these videos")
+            session.log.warn(f"--fold {config.data.fold}: trained on fold {trained_on}, maybe on these videos")
         task = SequenceTask(model.to(session.device), config)
         return score_and_write(task, sets.validation, sets.features, config, session, thresholds)
 
@@ -144,11 +144,11 @@ def write_predictions(
                     pooled.add(predictions)
                 if len(pictured) < PICTURED_VIDEOS:
                     pictured.append(predictions)
-        except UserError as error:  # the submissions, which would lack videos, are removed
+        except UserError as error:  # the submissions would lack videos and are removed
             if not num_written:
                 raise
             number = plural(num_written, "video")
-            raise UserError(f"{error}; predictions/ holds the {number} before it, submission/ nothing") from None
+            raise UserError(f"{error}; predictions/ holds the {number} before it, submission/ is empty") from None
     draw_timelines(pictured, task.tasks, folder / "timeline.png")
 
 
@@ -157,12 +157,12 @@ def thresholds_of(task: SequenceTask, config: Config, tuned: list[float] | None)
     if config.sequence.thresholds != "tuned" or "au" not in task.tasks:
         return 0.5
     if tuned is None:
-        raise UserError("--thresholds tuned: this checkpoint holds none, since its training never ended; pass 0.5")
+        raise UserError("--thresholds tuned: this checkpoint holds none, since its training is not complete; pass 0.5")
     return tuned
 
 
 def stored_thresholds(opened: Opened) -> list[float] | None:
-    """Return the tuned thresholds in a checkpoint; None where its training has not ended."""
+    """Return the tuned thresholds in a checkpoint; None if its training is not complete."""
     thresholds = opened.content.get("thresholds")
     if thresholds is None:
         return None
@@ -173,7 +173,7 @@ def stored_thresholds(opened: Opened) -> list[float] | None:
 
 
 def open_table(path: Path, header: Sequence[str], files: ExitStack) -> Any:
-    """Return a writer of rows below ``header``; ``files`` closes the file, which has its name only then."""
+    """Return a writer of rows below ``header``; the file gets its name when ``files`` closes it."""
     temporary = files.enter_context(atomic_write(path))
     file = files.enter_context(open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace"))
     table = csv.writer(file, lineterminator="\n")
@@ -186,7 +186,7 @@ def write_video(
 ) -> None:
     """Write ``<video>.csv`` and the video's rows of the submissions, {task: writer}.
 
-    Submissions say which action units are active, the table of the video says their probabilities.
+    Submissions state which action units are active; the table of the video holds their probabilities.
     """
     video, columns = predictions.video, [column for task in submissions for column in COLUMNS[task]]
     with ExitStack() as files:

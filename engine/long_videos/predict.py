@@ -1,4 +1,4 @@
-"""Predictions for every frame of a video: overlapping windows averaged, then smoothed."""
+"""Predict every frame of a video: average overlapping windows, then smooth."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -46,8 +46,8 @@ def predict_videos(
         faulty = np.flatnonzero(~np.isfinite(sums).all(axis=1))
         if len(faulty):
             raise UserError(
-                f"{video.id}: {len(faulty)} of {len(video)} answers are not finite, that of frame {faulty[0] + 1} "
-                "first; try --amp off"
+                f"{video.id}: {len(faulty)} of {len(video)} predictions are not finite, first that of frame "
+                f"{faulty[0] + 1}; try --amp off"
             )
         yield make_predictions(task, video, sums / counts[:, None], config.sequence.smooth)
 
@@ -79,7 +79,7 @@ def make_predictions(task: SequenceTask, video: Video, numbers: np.ndarray, smoo
 
 
 def centred_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Return the mean (n, K) of ``width`` frames around each frame, an odd number; of fewer near the ends."""
+    """Return the mean (n, K) of ``width`` frames around each frame; fewer near the ends. ``width`` is odd."""
     sums, counts = window_sums(values.astype(float), width // 2, width // 2)
     return (sums / counts[:, None]).astype(values.dtype)
 
@@ -87,12 +87,12 @@ def centred_mean(values: np.ndarray, width: int) -> np.ndarray:
 def majority(classes: np.ndarray, width: int) -> np.ndarray:
     """Return the most frequent class (n,) of ``width`` frames, ``width // 2`` of them before each frame.
 
-    Of equally frequent classes the one wins that occurs nearest to the frame; at equal distance, the earlier one.
+    Among equally frequent classes, the one that occurs nearest to the frame wins; at equal distance, the earlier one.
     """
     names = np.unique(classes)
     occurs = classes[:, None] == names  # (n, C)
     counts, _ = window_sums(occurs.astype(np.int64), width // 2, width - width // 2 - 1)
-    # Distances stay below 2 n + 2, so one more occurrence outweighs every difference in distance.
+    # Distances are below 2 n + 2, so one more occurrence outweighs every difference in distance.
     ranks = counts * (2 * len(classes) + 2) - class_distances(occurs)
     return names[ranks.argmax(axis=1)]
 

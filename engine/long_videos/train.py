@@ -1,4 +1,4 @@
-"""Training of ``--model sequence`` on windows of stored features."""
+"""Train ``--model sequence`` on windows of stored features."""
 
 import math
 import time
@@ -40,7 +40,7 @@ from utils.runlog import progress_bar
 
 
 def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
-    """Train a model, or finish a training; return its final metrics."""
+    """Train a model, or finish an interrupted training; return its final metrics."""
     config, point = start.config, start.resume_point
     if point is not None:
         require_same_epochs(point, config)
@@ -63,12 +63,12 @@ def require_same_epochs(point: ResumePoint, config: Config) -> None:
     planned = point.content["config"]["optim"]["epochs"]
     if config.optim.epochs != planned:
         raise UserError(
-            f"--epochs {config.optim.epochs}: the rate of {point.path} falls to 0 at epoch {planned}, where it ends"
+            f"--epochs {config.optim.epochs}: the rate of {point.path} falls to 0 at epoch {planned}; start a new run"
         )
 
 
 class SequenceTrainer(Loop):
-    """One training: model, data, optimizer, schedule, and how far the run is."""
+    """One training: model, data, optimizer, schedule and progress."""
 
     def __init__(self, config: Config, sets: VideoSets, session: Session) -> None:
         super().__init__(config, session, best_by="score")
@@ -120,7 +120,7 @@ class SequenceTrainer(Loop):
             losses = self.task.losses(out, batch)
             self.update(sum(losses.values()))
             running.add(losses, None, batch, epoch, step)
-            running.read(all_but=1)  # a step late, so that the GPU has work while the CPU waits for its numbers
+            running.read(all_but=1)  # one step late, so that the GPU has work while the CPU waits for the numbers
             self.mark_step(running, step + 1)
             saved = self.save_inside(saved)
             self.stop.check()
@@ -132,7 +132,7 @@ class SequenceTrainer(Loop):
         self.schedule.step()
 
     def finish(self) -> dict[str, Any]:
-        """Score the best checkpoint; before that, fit its thresholds of action units to the training videos."""
+        """Fit the thresholds of action units to the training videos, then score the best checkpoint."""
         path, best = self.load_best(self.task.model)
         thresholds = None
         if "au" in self.task.tasks:

@@ -1,4 +1,4 @@
-"""The methods behind ``--model``: one file each, which registers itself when it is imported."""
+"""The methods of ``--model``, one file for each. A file registers its method when it is imported."""
 
 import importlib
 
@@ -8,7 +8,7 @@ from utils.errors import UserError
 
 
 def method_named(name: str) -> Method:
-    """Return a method; a UserError where there is none of this name."""
+    """Return a method by its name; raise a UserError if there is none."""
     if name not in METHODS:
         if name not in method_names():
             raise UserError(f"--model {name[:40]}: no such method; there are {', '.join(method_names())}")

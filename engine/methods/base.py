@@ -1,4 +1,4 @@
-"""What every method says about itself, and the ablation parts and task that several methods share."""
+"""Base classes of methods and their tasks, and the ablation parts that several methods share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.published import Published
     from utils.distributed import Group
 
-# for every method: what takes seconds to import
+# These take seconds to import, so every method loads them when they are first used.
 torch = Lazy("torch")
 build = Lazy("models.build")
 towers = Lazy("models.clip_towers")
@@ -36,9 +36,10 @@ State = dict[str, "Tensor"]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a method that ``--drop-one`` leaves out: the options that leave it out, and where it is on.
+    """A part of a method that ``--drop-one`` can leave out.
 
-    A part is off already where these options change nothing; ``is_on`` says what else it takes.
+    ``without``: the options that switch it off. If they change nothing, the part is off already. ``is_on``: further
+    conditions for the part to be on.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PublishedLayout:
-    """A layout of published checkpoints: its title, and the published values of options that tensors cannot tell."""
+    """A layout of published checkpoints: title, and published values of options that tensors do not show."""
 
     title: str
     options: dict[str, Any]
@@ -56,9 +57,9 @@ class PublishedLayout:
 
 @dataclass
 class Adopted:
-    """What a published checkpoint says besides its tensors.
+    """What is known of a published checkpoint besides its tensors.
 
-    ``options``: those that its tensors tell; ``unnamed``: why its classes have no names, where they have none.
+    ``options``: those that follow from its tensors; ``unnamed``: the reason if its classes have no names.
     """
 
     options: dict[str, Any]
@@ -67,28 +68,30 @@ class Adopted:
 
 
 class Method:
-    """One method: its facts, how its model is built, and its task.
+    """One method: facts about it, how its model is built, and its task.
 
-    ``reads`` names the parts of options (``engine/options.py``) that it has a use for; training refuses the others.
-    ``functions`` names functions of its own for a mode and a task, where those of all methods do not fit.
+    ``reads`` names the parts of options (``engine/options.py``) that it uses; training refuses the others.
+    ``functions``: (mode, task) → "module:function" that replaces the function of all methods for this mode.
     """
 
     name: str
     summary: str  # for model cards
-    task: type[ClipTask]  # what the loop knows of the method
-    defaults: Mapping[str, Any] = {}  # in place of the options' own
+    task: type[ClipTask]  # the interface of the method to the training loop
+    defaults: Mapping[str, Any] = {}  # of options whose default differs for this method
     reads: frozenset[str] = frozenset()
     tasks: tuple[str, ...] = ("classification",)
-    task_reads: Mapping[str, frozenset[str]] = {}  # for a task that reads less: the parts of options that it reads
+    task_reads: Mapping[str, frozenset[str]] = {}  # for a task that reads fewer parts of options than ``reads``
     functions: Mapping[tuple[str, str | None], str] = {}
     parts: tuple[Part, ...] = ()
-    published: Mapping[str, PublishedLayout] = {}  # by the names of models/published.py
-    published_unknown: tuple[str, ...] = ()  # what tensors of published files cannot tell, besides ``in_tensors``
-    split_by_fold: bool = False  # its data set is cut by the number of --fold itself
-    takes_any_texts: bool = False  # compares videos with any text, so that classes need not be those of training
+    published: Mapping[str, PublishedLayout] = {}  # by their names in models/published.py
+    published_unknown: tuple[
+        str, ...
+    ] = ()  # options that published tensors do not show, besides those with in_tensors=False
+    split_by_fold: bool = False  # --fold selects the training videos
+    takes_any_texts: bool = False  # classes need not be those of training
 
     def unknown_to_tensors(self) -> list[str]:
-        """Return the options that the tensors of a published checkpoint of this method cannot tell."""
+        """Return the options that the tensors of a published checkpoint of this method do not show."""
         fields = options.options_by_name()
         names = [*self.published_unknown, *options.names_with(in_tensors=False)]
         return [name for name in names if fields[name].metadata["part"] in self.reads]
@@ -109,7 +112,7 @@ class Method:
         return "clip lists" in self.reads
 
     def function(self, mode: str, task: str) -> Callable[..., Any] | None:
-        """Return the method's own function for a mode, or None where that of all methods does."""
+        """Return the method's own function for a mode, or None if it uses the function of all methods."""
         name = self.functions.get((mode, task), self.functions.get((mode, None)))
         if name is None:
             return None
@@ -117,18 +120,18 @@ class Method:
         return getattr(importlib.import_module(module), function)
 
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
-        """Raise a UserError where options of this method contradict one another, in whichever mode."""
+        """Raise a UserError if options of this method contradict one another, in any mode."""
 
     def warnings(self, config: Config) -> list[str]:
-        """Return warnings on options of a training that are allowed but rarely meant."""
+        """Return warnings about training options that are allowed but rarely intended."""
         return []
 
     def fixed_classes(self) -> Classes | None:
-        """Return the classes of a method that knows no others; None where the data set names them."""
+        """Return the classes if the method always has the same; None if the data set names them."""
         return None
 
     def read_clips(self, config: Config) -> tuple[list[Clip], list[Clip]] | None:
-        """Return the training and the validation clips of a method that reads no lists; else None."""
+        """Return the training and the validation clips if the method reads no lists; else None."""
         return None
 
     def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
@@ -136,15 +139,15 @@ class Method:
         raise NotImplementedError
 
     def rebuild(self, shape: ClipShape | None, state: State, config: Config) -> nn.Module:
-        """Return a model of the sizes that the tensors of a checkpoint have; its weights are loaded afterwards."""
+        """Return a model with the sizes of a checkpoint's tensors; its weights are loaded afterwards."""
         raise NotImplementedError
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
-        """Freeze what does not learn."""
+        """Freeze the parameters that are not trained."""
         model.image_encoder.requires_grad_(config.optim.weights_learn("image"))
 
     def describe(self, model: nn.Module, config: Config, content: Mapping[str, Any]) -> list[str] | None:
-        """Return lines for ``--mode inspect`` in place of those on the CLIP towers; ``content``: of the checkpoint."""
+        """Return lines for ``--mode inspect`` in place of those on the CLIP towers. ``content`` is the checkpoint."""
         return None
 
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
@@ -153,23 +156,23 @@ class Method:
 
 
 class ClipTask:
-    """What the loop knows of a method: forward, named losses, predictions, score.
+    """The interface of a method to the training loop: forward, named losses, predictions, score.
 
-    One label per clip, found by comparing a video with texts.
+    This one predicts one label per clip by comparing the video with texts.
     """
 
-    best_by = "uar"  # the score that the best epoch has the highest of
-    has_texts = True  # False where a model compares videos with no texts
+    best_by = "uar"  # the score by which the best epoch is selected
+    has_texts = True  # False if the model does not compare videos with texts
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
-        """``loss``: the options of the losses, for training alone."""
+        """``loss``: the options of the losses; only training needs them."""
         self.model, self.names, self.loss = model, names, loss
-        self.group: Group = distributed.SINGLE_PROCESS  # the processes that a step's clips are shared among
+        self.group: Group = distributed.SINGLE_PROCESS  # the processes among which the clips of a step are divided
         self.fixed_texts: Texts | None = None
-        self.clips_that_fit: int | None = None  # in one pass of an evaluation, once the memory of a GPU ran out
+        self.clips_that_fit: int | None = None  # in one pass of an evaluation; set when the memory of a GPU runs out
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
-        """Compute once what the losses need of the training clips; return warnings for the user."""
+        """Compute what the losses need from the training clips, once; return warnings for the user."""
         raise NotImplementedError
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
@@ -188,7 +191,7 @@ class ClipTask:
     def forward(self, batch: dict[str, Any]) -> Output:
         """Return the model's output for a batch.
 
-        The image tower goes first: its large kernels keep a GPU busy while the small ones of texts are launched.
+        The image tower runs first: its large kernels keep a GPU busy while the small kernels of the texts are launched.
         """
         face, context = self.encode_frames(batch)
         texts = None
@@ -199,13 +202,13 @@ class ClipTask:
         return self.model.head(*gather_features(self.group, batch, face, context), texts)
 
     def encode_frames(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
-        """Return features (B, T, D) of each stream: stored ones, or what the image tower makes of pixels."""
+        """Return features (B, T, D) of each stream: stored ones, or those that the image tower computes from pixels."""
         if "face_features" in batch or "context_features" in batch:
             return batch.get("face_features"), batch.get("context_features")
         return self.model.encode_frames(batch.get("face"), batch.get("context"))
 
     def step_texts(self) -> Texts:
-        """Encode the texts: those that learn in the precision of the step, constant ones in full, as in evaluation."""
+        """Return encoded texts: trained ones in the precision of the step, constant ones in float32."""
         if self.texts_learn:
             return self.model.encode_texts(self.needs_soft_texts)
         device = next(self.model.parameters()).device.type
@@ -213,7 +216,7 @@ class ClipTask:
             return self.model.encode_texts(self.needs_soft_texts)
 
     def predictions(self, out: Output) -> Tensor:
-        """Return raw logits (B, C): never adjusted, so that training and evaluation are comparable."""
+        """Return raw logits (B, C) without logit adjustment, so that training and evaluation are comparable."""
         return out.logits.detach().float()
 
     def score(self, logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
@@ -229,7 +232,7 @@ class ClipTask:
 
 
 class ClassifierTask(ClipTask):
-    """Cross-entropy over the classes, with its corrections for class sizes."""
+    """Cross-entropy over the classes, with optional corrections for class sizes."""
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
         labels = torch.tensor([clip.label for clip in clips])
@@ -237,7 +240,7 @@ class ClassifierTask(ClipTask):
         return []
 
     def set_training_counts(self, counts: Any, device: torch.device) -> None:
-        """Set the number of training clips per class, which the corrections for class sizes start from."""
+        """Set the number of training clips per class, from which the corrections for class sizes are computed."""
         counts = torch.as_tensor(counts)
         self.log_priors = loss_functions.log_priors(counts).to(device)
         self.class_weights = (
@@ -255,11 +258,11 @@ class ClassifierTask(ClipTask):
 
 
 def gather_features(group: Group, batch: dict[str, Any], *streams: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Return the features of a whole step from those of each process; in evaluation each process keeps its own."""
+    """Return the features of all clips of a step, gathered from all processes; in evaluation nothing is gathered."""
     if group.world == 1 or "step_clips" not in batch:
         return streams
     total = batch["step_clips"]
-    count = group.shard_size(total)  # a process without any clip encodes a spare one, which is left out here
+    count = group.shard_size(total)  # a process without a clip encodes a spare one, which is left out here
     return tuple(None if stream is None else group.gather(stream[:count], total) for stream in streams)
 
 

@@ -58,7 +58,7 @@ def uses_iec(config: Config) -> bool:
 
 
 def soft_texts_are_idle(config: Config) -> bool:
-    """Return whether no loss reaches the texts with learnable prompts, nor the text tower that encodes them."""
+    """Return whether no loss depends on the texts with learnable prompts and the text tower that encodes them."""
     enter_classifier = not uses_iec(config) or config.model.iec_text != "descriptive"
     loss, epochs = config.loss, config.optim.epochs
     mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup + (loss.mi_ramp > 0) < epochs
@@ -77,7 +77,7 @@ def has_learning_texts(model: nn.Module) -> bool:
 
 
 class PromptTask(ClassifierTask):
-    """Classes by learnable prompts, with the two text losses; for one stream or two."""
+    """Classification by learnable prompts, with the MI and DC losses, for one stream or two."""
 
     @property
     def texts_learn(self) -> bool:
@@ -89,7 +89,7 @@ class PromptTask(ClassifierTask):
 
     @property
     def trains_soft_texts(self) -> bool:
-        """True where MI or DC has something to train."""
+        """True if the MI or the DC loss trains texts."""
         if not self.model.training or not has_learning_texts(self.model):
             return False
         return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
@@ -140,7 +140,7 @@ class ClipCaer(Method):
         loss, warnings = config.loss, []
         adapts_text = config.optim.has_lora("text")
         if not config.model.tune_prompts and not adapts_text and loss.mi_loss_weight + loss.dc_loss_weight > 0:
-            warnings.append("--no-tune-prompts leaves MI and DC nothing to train: both are left out")
+            warnings.append("--no-tune-prompts: MI and DC would train nothing, so both are left out")
         if (config.model.tune_prompts or adapts_text) and soft_texts_are_idle(config):
             cause = "MI and DC at 0"
             if loss.mi_loss_weight + loss.dc_loss_weight > 0:
@@ -192,7 +192,7 @@ class ClipCaer(Method):
         )
 
     def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
-        """One stream or two, with or without adapter and fusion: whatever the tensors show."""
+        """Return one stream or two, with or without adapter and fusion, as the tensors show."""
         options, has_fuse = config.model, build.has_part(state, "fuse.")
         return networks.ClipCaer(
             image_encoder=towers.ImageTower(shape),

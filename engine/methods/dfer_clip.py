@@ -15,7 +15,7 @@ class DferClip(ClipCaer):
     published = {"dfer-clip": PublishedLayout("DFER-CLIP", defaults)}
 
     def published_names(self, classes: Classes) -> tuple[str, ...]:
-        """The published lists of MAFW count its classes in an order of their own."""
+        """Return the class names; the published lists of MAFW number its classes in another order."""
         order = classes.format.order
         return classes.names if order is None else tuple(classes.names[label] for label in order)
 

@@ -42,43 +42,43 @@ backbone = Lazy("models.clip_backbone")
 networks = Lazy("models.emoclip")
 transformers = Lazy("models.temporal")
 
-HEADS = 8  # of the temporal transformer at any width: a checkpoint's tensors do not tell how many share them
+HEADS = 8  # of the temporal transformer at any width: the tensors of a checkpoint do not show the number of heads
 CHUNK = 256  # captions in one pass of the text tower
 
 
 class CaptionTask(ClipTask):
-    """Each video near its caption, or near its class. The features of a frozen text tower are computed once."""
+    """Trains each video to be near its caption or class text. Features of a frozen text tower are computed once."""
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
-        """Encode every different caption of the training clips once."""
+        """Encode every distinct caption of the training clips once; return warnings."""
         if self.is_supervised:
             return []
         silent = [clip.id for clip in clips if clip.caption is None]
         if silent:
             raise UserError(
-                f"{len(silent)} of {len(clips)} training clips have no caption, {silent[0]} for one: take a list with "
+                f"{len(silent)} of {len(clips)} training clips have no caption, such as {silent[0]}; use a list with "
                 f"captions, name --captions FILE, or train with --caption-source class"
             )
         row_of_text = {text: row for row, text in enumerate(sorted({clip.caption for clip in clips}))}
         self.row_of: dict[str, int] = {}
         for clip in clips:
             if self.row_of.setdefault(clip.id, row_of_text[clip.caption]) != row_of_text[clip.caption]:
-                raise UserError(f"{clip.id} stands in the training list with two different captions; keep one")
-        tokens, cut = backbone.tokenize_cut(list(row_of_text))
+                raise UserError(f"{clip.id} is in the training list with two different captions; keep one")
+        tokens, num_cut = backbone.tokenize_cut(list(row_of_text))
         self.tokens, self.lengths = tokens.to(device), (tokens.argmax(dim=-1) + 1).tolist()
         with torch.no_grad():
             chunks = [] if self.texts_learn else [self.model.encode_captions(part) for part in self.tokens.split(CHUNK)]
         self.features = torch.cat(chunks) if chunks else None
-        if not cut:
+        if not num_cut:
             return []
-        return [f"{cut} of {plural(len(row_of_text), 'caption')} longer than 77 tokens: CLIP reads the beginning"]
+        return [f"{num_cut} of {plural(len(row_of_text), 'caption')} longer than 77 tokens: CLIP reads the beginning"]
 
     @property
     def texts_learn(self) -> bool:
         return any(p.requires_grad for p in self.model.text_encoder.parameters())
 
     def step_texts(self) -> Texts:
-        """Encode the class texts; where only the printed score reads them, without a gradient."""
+        """Return the encoded class texts; without a gradient if only the printed score uses them."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.loss is not None and self.is_supervised):
             return super().step_texts()
 
@@ -93,7 +93,7 @@ class CaptionTask(ClipTask):
         return out
 
     def captions(self, out: Output, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Return the number (B,) of the text that each video is to be near, and its unit feature (B, D)."""
+        """Return the number (B,) and the unit feature (B, D) of the text that each video is compared with."""
         if self.is_supervised:
             return batch["label"], out.texts.descriptive[batch["label"], 0]
         numbers = [self.row_of[id] for id in batch["id"]]
@@ -145,7 +145,7 @@ class EmoClip(Method):
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
         trains_on_classes = config.run.mode == "train" and config.loss.caption_source == "class"
         if config.data.captions is not None and trains_on_classes:
-            raise UserError(f"--captions {config.data.captions}: --caption-source class reads none; keep one")
+            raise UserError(f"--captions {config.data.captions}: --caption-source class reads no captions; keep one")
 
     def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
         options, width = config.model, clip.shape.embed_dim
@@ -154,7 +154,7 @@ class EmoClip(Method):
                 width,
                 layers=options.temporal_layers,
                 heads=HEADS,
-                # the published code exchanged the two sizes, and its weights need them so
+                # the published code confused the two sizes, and its weights have these shapes
                 head_width=4 * width if options.swapped_heads else width // HEADS,
                 hidden=width if options.swapped_heads else 2 * width,
                 dropout=options.dropout,
@@ -191,16 +191,16 @@ class EmoClip(Method):
         model.text_encoder.requires_grad_(config.optim.weights_learn("text"))
 
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
-        """The classes are whatever texts the user names: the model compares videos with any text."""
+        """Return options and classes. The user names the classes, since the model compares videos with any text."""
         positions = report.model.get("temporal.positions")
         if positions is not None and flags.get("num_segments", 1) >= positions.shape[1]:
             raise UserError(
-                f"--num-segments {flags['num_segments']}: the file has positions of {positions.shape[1] - 1}"
+                f"--num-segments {flags['num_segments']}: the file has positions for {positions.shape[1] - 1}"
             )
         head = report.model.get("readout.2.weight")
         if report.token_embedding is None:
             outputs = f"{len(head)} numbers" if head is not None else "features"
-            reason = f"it gives {outputs}, not classes: there is no text tower in it to compare videos with"
+            reason = f"it gives {outputs}, not classes: it has no text tower to compare videos with"
             return Adopted({}, numbered_classes(1), reason)
         classes = load_classes(flags.get("dataset", "RAER"), flags.get("class_texts"))
         texts = classes.texts_of(flags.get("text_type", "class_descriptor"))

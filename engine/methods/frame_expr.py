@@ -1,4 +1,4 @@
-"""Expressions of single frames by CLIP's image tower and a linear layer: the source of features for long videos."""
+"""Expressions of single frames by CLIP's image tower and a linear layer; its tower gives features for long videos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FrameExpr(Method):
         return affwild.read_frame_clips(Path(data.root_dir), int(data.fold), config.sequence.frame_step)
 
     def build(self, config: Config, classes: Classes, clip: ClipModel) -> nn.Module:
-        """The linear layer begins at chance: all logits are 0."""
+        """Return the model. The linear layer starts at 0, so all logits are 0 and predictions are at chance."""
         model = networks.FrameExpression(clip.visual, clip.shape.embed_dim, len(classes))
         torch.nn.init.zeros_(model.readout.weight)
         torch.nn.init.zeros_(model.readout.bias)

@@ -26,7 +26,7 @@ networks = Lazy("models.sequence")
 
 class Sequence(Method):
     name = "sequence"
-    summary = "a temporal convolution network and a transformer over stored features, an answer for every frame"
+    summary = "a temporal convolution network and a transformer over stored features, one prediction per frame"
     defaults = ONE_STREAM | {
         "task": "multi", "fold": "0", "optimizer": "AdamW", "lr": 3e-4, "weight_decay": 1e-5, "epochs": 30,
         "batch_size": 32, "dropout": 0.3, "grad_clip": 1.0, "workers": 0,
@@ -45,14 +45,14 @@ class Sequence(Method):
             raise UserError(f"--ci {config.results.ci}: --model sequence resamples whole videos; pass auto or off")
         if options.stride > options.window:
             raise UserError(
-                f"--stride {options.stride}: at most --window {options.window}, so that no frame is left out"
+                f"--stride {options.stride}: must be at most --window {options.window}, or frames would be left out"
             )
         if options.smooth % 2 == 0:
-            raise UserError(f"--smooth {options.smooth}: an odd number of frames has a centre")
+            raise UserError(f"--smooth {options.smooth}: must be odd, so that the frames have a centre")
         if not options.tcn_channels:
-            raise UserError("--tcn-channels needs a number for each block; --no-tcn leaves the convolutions out")
+            raise UserError("--tcn-channels is empty; give a width for each block, or --no-tcn for no convolutions")
         if not options.tcn and not options.causal:
-            raise UserError("--no-causal is about the convolutions, which --no-tcn leaves out")
+            raise UserError("--no-causal changes the convolutions, but --no-tcn leaves them out")
 
     def build_for(self, features: int, config: Config) -> SequenceModel:
         """Return the model that training starts from; ``features``: numbers per frame."""
@@ -89,7 +89,7 @@ class Sequence(Method):
 class SequenceTask:
     """Forward, named losses and predictions of windows of frames.
 
-    ``tasks``: what is trained together; each has its columns in what ``numbers`` returns.
+    ``tasks``: those that are trained together. Each has its columns in what ``numbers`` returns.
     """
 
     def __init__(self, model: nn.Module, config: Config) -> None:
@@ -105,7 +105,7 @@ class SequenceTask:
         return [name for task in self.tasks for name in TASKS[task].names]
 
     def prepare(self, videos: list[Video], device: torch.device) -> None:
-        """With ``--class-balanced-loss``, rare expressions and the rare value of each action unit count more."""
+        """Compute the weights of ``--class-balanced-loss`` for expressions and for the values of action units."""
         if not self.loss.class_balanced_loss:
             return
         if "expr" in self.tasks:
@@ -139,7 +139,7 @@ class SequenceTask:
         return terms
 
     def numbers(self, out: SequenceOutput, padding: Tensor) -> Tensor:
-        """Return (B, L, width): valence and arousal, and probabilities of the others; 0 where there is no frame."""
+        """Return (B, L, width): valence, arousal, and probabilities of expressions and action units; 0 at padding."""
         columns = []
         for task in self.tasks:
             if task == "va":

@@ -151,8 +151,8 @@ def test_unreadable_frames_are_reported_and_drawn_grey(best, tiny_flags, tmp_pat
         (["--clips", "P004/024"], "--clips P004/024: not in annotation/test.txt; did you mean RAER/images"),
         (["--targets", "numbers.csv"], "predicts classes; name --test-annotation FILE"),
         (["--test-annotation", "nowhere.txt"], "nowhere.txt"),
-        (["--stride", "3"], "--stride means nothing to"),
-        (["--class-texts", "own.json"], "a checkpoint holds its own prompts"),
+        (["--stride", "3"], "--stride is not used by"),
+        (["--class-texts", "own.json"], "a checkpoint has fixed prompts"),
     ],
 )
 def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, best, tmp_path, capsys):

@@ -101,7 +101,7 @@ def test_warnings_come_before_an_export(trained, tmp_path):
     run = run_main(words, tmp_path / "run")
     assert run.out.index("step 1 of 2  building the graph") < run.out.index("step 2 of 2  comparing")
     assert "warning: --mode export does not read --lr\n" in run.out
-    assert "warning: --normalize none: trained with clip, so this scores another model" in run.out
+    assert "warning: --normalize none: trained with clip, so this is another model" in run.out
 
 
 PREDICT = """

@@ -19,7 +19,7 @@ from tests.support.watched import FPS, KnownFaces, film, frames_of, predict, pre
 from utils.errors import UserError
 
 PARTS = [(1, 6.0), (2, 6.0), (3, 6.0), (4, 6.0)]
-BETTER_FACES = "brings a network that finds more"
+BETTER_FACES = "installs a network that finds more"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_video_that_is_cut_off(best, tmp_path, eyes):
         ("--input v.mp4 --eval-checkpoint BEST --onnx x.onnx", "keep one"),
         ("--input v.mp4 --eval-checkpoint BEST --encoder x.pt", "--encoder"),
         ("--input v.mp4 --eval-checkpoint BEST --format onnx", "--format belongs to"),
-        ("--input v.mp4 --eval-checkpoint BEST --class-texts x.json", "knows its own classes"),
+        ("--input v.mp4 --eval-checkpoint BEST --class-texts x.json", "has fixed classes"),
         (
             "@recipes/dfer_clip_demo.args --input v.mp4 --eval-checkpoint BEST",
             "--model dfer-clip: this checkpoint was trained with clip-caer",
@@ -152,10 +152,10 @@ def test_a_video_that_is_cut_off(best, tmp_path, eyes):
         ("--mode train --every 2", "--every belongs to --mode"),
         ("--mode train --face-model x.onnx", "--face-model belongs to"),
         ("--input v.mp4 --onnx x.onnx --gpu mps", "not on mps"),
-        ("--input v.mp4 --onnx x.onnx --class-texts x.json", "--class-texts is settled in the file of --onnx"),
-        ("--input v.mp4 --onnx x.onnx --image-size 64", "--image-size is settled in the file of --onnx"),
-        ("--input v.mp4 --onnx x.onnx --normalize clip", "--normalize is settled in the file of --onnx"),
-        ("--input v.mp4 --onnx x.onnx --temporal-layers 5", "--temporal-layers is settled in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --class-texts x.json", "--class-texts is fixed in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --image-size 64", "--image-size is fixed in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --normalize clip", "--normalize is fixed in the file of --onnx"),
+        ("--input v.mp4 --onnx x.onnx --temporal-layers 5", "--temporal-layers is fixed in the file of --onnx"),
     ],
 )
 def test_mistakes(best, words, message, capsys):
@@ -193,7 +193,7 @@ def test_flags_that_change_nothing_or_the_model_are_named(best, short, tmp_path,
     idle = ["--epochs", "3", "--every", "2", "--calibrate", "--normalize", "none"]
     run = predict(best, short, tmp_path / "a", "--no-overlay", *idle)
     assert "warning: --mode predict does not read --epochs --calibrate\n" in run.out
-    assert "--normalize none: trained with clip, so this scores another model" in run.out
+    assert "--normalize none: trained with clip, so this is another model" in run.out
     assert "does not read" not in predict(best, short, tmp_path / "b", "--no-overlay", "--amp", "off").out
 
 

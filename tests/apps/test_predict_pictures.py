@@ -115,7 +115,7 @@ def test_where_nothing_could_be_read_nothing_is_left(best, folder, tmp_path, cap
 def test_another_size_behind_a_hundred_pictures_makes_them_photographs(folder):
     save_sizes(folder, 101 * [(8, 8)] + [(9, 8)])
     assert len(find_sources(str(folder))) == 102
-    with pytest.raises(UserError, match="101.png: is 9 × 8.*put pictures of another size in a folder of their own"):
+    with pytest.raises(UserError, match="101.png: is 9 × 8.*put pictures of another size in a separate folder"):
         FolderVideo(folder, 25.0)
 
 

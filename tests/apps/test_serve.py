@@ -137,7 +137,7 @@ def refusal(served, content):
 
 def test_what_is_no_video_is_told_so_by_its_content(served, tmp_path, video):
     assert refusal(served, b"") == (422, "This file is empty.")
-    assert refusal(served, sound(tmp_path / "sound.mp4").read_bytes()) == (422, "Has sound alone, no video stream.")
+    assert refusal(served, sound(tmp_path / "sound.mp4").read_bytes()) == (422, "Has only sound, no video stream.")
     for content in (b"This is text, whatever its name.\n" * 40, video[:200]):
         status, message = refusal(served, content)
         assert status == 422 and message.startswith("Cannot be read as a video")
@@ -305,9 +305,9 @@ def test_what_a_killed_server_leaves_is_removed_by_the_next_and_what_a_living_on
         ("", "--mode serve needs --eval-checkpoint FILE"),
         ("--onnx none.onnx --port 0", "no such file"),
         ("--onnx none.onnx --eval-checkpoint x.pt", "keep one"),
-        ("--onnx none.onnx --no-overlay", "the page shows it"),
-        ("--onnx none.onnx --output-dir x", "nothing is kept"),
-        ("--onnx none.onnx --smooth 2", "an odd number"),
+        ("--onnx none.onnx --no-overlay", "page always shows it"),
+        ("--onnx none.onnx --output-dir x", "stores nothing"),
+        ("--onnx none.onnx --smooth 2", "must be odd"),
         ("--onnx none.onnx --host 203.0.113.9", "--host 203.0.113.9"),
         ("--mode eval --eval-checkpoint x.pt --max-minutes 3", "--max-minutes belongs to --mode serve, not to"),
     ],

@@ -93,7 +93,7 @@ def test_line_ends_marks_and_blanks_of_other_systems(tmp_path):
         ("va", f"{EXPR}\n0\n", "line 1: expected valence,arousal for va"),
         ("va", "", "line 1: expected valence,arousal for va, got ''"),
         ("expr", f"{AU}\n0\n", "line 1: expected Neutral,Anger"),
-        ("va", f"{VA}\n", "holds no line below its header"),
+        ("va", f"{VA}\n", "has no line below its header"),
         ("va", f"{VA}\n0,0\n0.5\n", "line 3: 1 columns, expected 2"),
         ("va", f"{VA}\n0,0\n\n0,0\n", "line 3: 1 columns, expected 2"),
         ("au", f"{AU}\n0,0,0\n", "line 2: 3 columns, expected 12"),
@@ -147,7 +147,7 @@ def test_a_broken_set_is_refused(tmp_path, damage, message):
     [
         (-1, ["1"], "--fold -1: expected 0 to 4"),
         (5, ["1"], "--fold 5: expected 0 to 4"),
-        (4, ["1", "2"], "fold 4 leaves no validation video for va"),
+        (4, ["1", "2"], "fold 4 has no validation video for va"),
         (1, ["1", "9"], "9.txt: the same video"),
     ],
 )

@@ -186,7 +186,7 @@ class TestOtherModels:
         make_frames(tmp_path, "1", "2")
         classes = translated(load_classes("MAFW"), load_classes("DFEW").names, "best.pt")
         message = refused("MAFW", tmp_path, "1.mp4 anger\n2.mp4 contempt", classes)
-        assert "list.txt, line 2: contempt is none of the model's" in message
+        assert "list.txt, line 2: contempt is not a class of the model" in message
         with pytest.raises(UserError, match=r"best\.pt: no class of the model"):
             translated(load_classes("MAFW"), ("calm", "glad"), "best.pt")
 

@@ -94,7 +94,7 @@ PLANTS = [
     ("label", appending("train", "RAER/P1/000 3 2"), ["train.txt, line 9", "0..1"]),
     ("clip", lambda data: shutil.rmtree(data.folder("train", 2)), ["train.txt, line 3", "RAER/P1/002"]),
     ("clip", without_frames, ["test.txt, line 1", "no image"]),
-    ("same_name", same_name, ["train.txt, line 9", "two clips of one name"]),
+    ("same_name", same_name, ["train.txt, line 9", "two clips named"]),
     ("two_labels", appending("train", "RAER/P1/000 3 1"), ["line 9", "glad, before calm"]),
     ("clip_shared person_shared", appending("train", "RAER/P3/008 3 0"), ["test.txt, line 1", "RAER/P3/008"]),
     ("content_shared", copied("train", 1), ["train.txt, line 2", "test.txt, line 1"]),
@@ -106,7 +106,7 @@ PLANTS = [
     ("box_file", faces(lambda boxes: [1, 2]), ["face.json", "expected a table"]),
     ("box_file", faces(lambda boxes: {"of another set": {"1.png": [0, 0, 9, 9]}}), ["face.json"]),
     ("box_file", lambda data: (data.boxes("body"), writing("body.json", b"{")(data)), ["body.json, line 1"]),
-    ("box_entry box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": [1]}), ["RAER/P3/008", "one box a frame"]),
+    ("box_entry box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": [1]}), ["RAER/P3/008", "one box per frame"]),
     ("box_coverage", faces(lambda boxes: boxes | {"RAER/P3/008": {}}), ["test.txt, line 1: RAER/P3/008: 0%"]),
     ("boxes_size", bodies(lambda clip: [40, 0, 90, 50] if "/P3/" in clip else [0, 0, 20, 20]), ["10 clips", "24 x 24"]),
     ("box_outside", bodies(lambda clip: [0, 0, 20, 70] if "008" in clip else [0, 0, 20, 29]), ["line 1: RAER/P3/008"]),
@@ -118,8 +118,12 @@ PLANTS = [
     ("person_shared", lambda data: data.add("train", "RAER/P5/900", 0), ["1 of 4 test persons", "P5"]),
     ("class_missing", no_glad, ["train has no clip of glad"]),
     ("few_clips", lambda data: data.clips["test"].pop(), ["glad 19), so one clip changes UAR by 2.63 points"]),
-    ("frame_count", lambda data: (data.folder("test", 2) / "3.png").unlink(), ["1 fewer, 0 more", "3 listed, 2 there"]),
-    ("frame_count", lambda data: data.draw(data.folder("test", 2), ["4.png"]), ["0 fewer, 1 more", "3 listed, 4 ther"]),
+    ("frame_count", lambda data: (data.folder("test", 2) / "3.png").unlink(), ["1 fewer, 0 more", "3 listed, 2 exist"]),
+    (
+        "frame_count",
+        lambda data: data.draw(data.folder("test", 2), ["4.png"]),
+        ["0 fewer, 1 more", "3 listed, 4 exist"],
+    ),
     ("clip_repeated", appending("test", "RAER/P3/008 3 0"), ["test.txt, line 41"]),
     ("tiny_frames", redrawn(size=9), ["test.txt, line 4", "9x9"]),
     ("sizes_change", lambda data: data.draw(data.folder("test", 7), ["1.png"], size=40), ["40x40", "24x24"]),
@@ -245,7 +249,7 @@ def test_the_report_is_readable_at_100_columns(clean, capsys):
         (["--json", "."], "is a folder"),
         (["--json", ""], "--json is empty"),
         (["--make-folds", "2", "--out", "train.txt/folds"], "--out"),
-        (["--make-folds", "2", "--out", "."], "holds something already"),
+        (["--make-folds", "2", "--out", "."], "is not empty"),
         (["--make-folds", "2", "--out", "/proc/folds"], "--out /proc/folds"),
         (["--make-folds", "2"], "needs --out"),
         (["--out", "folds"], "--make-folds K"),
@@ -253,7 +257,7 @@ def test_the_report_is_readable_at_100_columns(clean, capsys):
         (["--fold", "2"], "no path of this command holds {fold}"),
         (["--train-annotation", "{fold}.txt"], "--fold N"),
         (["--train-annotation", "{fold}.txt", "--fold", "one"], "--fold one"),
-        (["--train-annotation", "{fold}.txt", "--fold", "all"], "no fold is there"),
+        (["--train-annotation", "{fold}.txt", "--fold", "all"], "no fold exists"),
         (["--strickt"], "did you mean --strict"),
         (["--dataset", "RAERR", "--class-texts", "nowhere.json"], "nowhere.json"),
     ],
@@ -319,6 +323,6 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch)
     words = [*clean.arguments(), "--json", str(clean.root / "audit.json")]
     assert main([*words, "--make-folds", "2", "--val-fraction", "0", "--out", str(clean.root / "folds")]) == 130
     out, err = capsys.readouterr()
-    assert err.strip() == "stopped by Ctrl-C: nothing was written" and out == ""
+    assert err.strip() == "stopped by Ctrl-C; nothing was written" and out == ""
     assert len(clips) < 10, "the others are not begun"
     assert not list(clean.root.glob("audit.json*")) and not list(clean.root.glob("*folds*"))

@@ -122,7 +122,7 @@ def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(clean
     write_folds(clean, "--pool")
     lines = sum(lists_of(clean, "test"), [])
     assert sorted(lines) == sorted({*clean.clips["train"], *clean.clips["test"]}) and len(lines) == 50
-    assert "1 line of a clip that was there already left out" in capsys.readouterr().out
+    assert "1 line of a repeated clip left out" in capsys.readouterr().out
 
 
 def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(clean, capsys):
@@ -159,11 +159,11 @@ def test_a_csv_keeps_its_header(clean):
 @pytest.mark.parametrize(
     ("number", "line", "parts"),
     [
-        (3, None, ["2 persons alone"]),
-        (2, None, ["fold 1 has one person left", "--val-fraction 0"]),
-        (1, None, ["two folds at least"]),
+        (3, None, ["only 2 persons"]),
+        (2, None, ["fold 1 has only one person", "--val-fraction 0"]),
+        (1, None, ["at least two are needed"]),
         (0, None, ["--make-folds", "at least 1"]),
-        (2, "nonsense", ["train.txt", "1 line at fault"]),
+        (2, "nonsense", ["train.txt", "1 line with faults"]),
         (2, "RAER/P1/000 3 1", ["two labels", "line 9"]),
     ],
 )

@@ -109,7 +109,7 @@ def test_a_wrong_box_is_named_by_file_clip_and_frame(tmp_path, box):
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
-        (faces_of, {NAME: BOX}, "boxes.json: .* must hold one box a frame"),  # of bodies
+        (faces_of, {NAME: BOX}, "boxes.json: .* must hold one box per frame"),  # of bodies
         (bodies_of, {NAME: {"1.jpg": BOX}}, "P1/001"),  # of faces
         (faces_of, '{"a":\n {"1.jpg": [1, 2, 3, 4}}', "boxes.json, line 2"),
         (bodies_of, f'{{"a": [1, 2, {"9" * 4400}, 4]}}', r"boxes.json.* broken JSON \(a number of too many digits"),
@@ -139,7 +139,7 @@ def test_a_flat_box_is_every_frames_box_where_the_set_says_so(tmp_path):
     assert faces["train/Anger/0001"].get("7.jpg") == (1, 2, 3, 4) and faces["train/Anger/0002"] == {}
     assert pickle.loads(pickle.dumps(faces))["train/Anger/0001"]["9.jpg"] == (1, 2, 3, 4)
     assert face_hits([clip_of("CAER/train/Anger/0001.avi", count=3)], faces).frames_with_box == 3
-    with pytest.raises(UserError, match="one box a frame"):
+    with pytest.raises(UserError, match="one box per frame"):
         faces_of(tmp_path, content, tmp_path)
 
 

@@ -125,7 +125,10 @@ def test_other_classes_do_not_take_over_the_order_of_a_sets_lists(tmp_path):
         ({"classes": [entry("a"), entry("b", descriptive=[])]}, "class b"),
         ({"classes": [entry("a"), entry("b", descriptive=5)]}, "class b"),
         ({"classes": [entry("a"), entry("b", descriptive=["x", ""])]}, "class b"),
-        ({"classes": [entry("a", prompt_ensemble=["x"]), entry("b", prompt_ensemble=["x", "y"])]}, "equally many"),
+        (
+            {"classes": [entry("a", prompt_ensemble=["x"]), entry("b", prompt_ensemble=["x", "y"])]},
+            "the same number of",
+        ),
         ('{"classes": [{"name": "a", "name": "b"}]}', "twice"),
         ({"label_base": "1"} | classes_of("a"), "label_base"),
         ({"label_bas": 0} | classes_of("a"), "did you mean label_base"),

@@ -17,7 +17,7 @@ from dataloader.crops import choose_shrink
 from dataloader.frames import BadFrame, list_frames
 from dataloader.loader import build_loader
 from dataloader.sampling import ClipOrder
-from dataloader.transforms import AugmentationLimits, draw_augmentation
+from dataloader.transforms import AugmentationLimits, sample_augmentation
 
 SIZE = 32
 FACE, BODY = (20, 15, 44, 40), (5.4, 3.6, 60.5, 50.2)
@@ -95,7 +95,7 @@ def test_jpegs_are_bit_equal_too_in_evaluation_and_in_training(filmed, face, bod
     assert_equal(ClipDataset([filmed], views)[0, 0, 0], plain(filmed, range(4), faces, body))
     for position in range(4):
         item = ClipDataset([filmed], views, training=True, seed=5)[3, position, 0]
-        draw = draw_augmentation(np.random.default_rng([5, 1, 3, position]))  # as many frames as segments draw none
+        draw = sample_augmentation(np.random.default_rng([5, 1, 3, position]))  # as many frames as segments draw none
         assert_equal(item, plain(filmed, range(4), faces, body, angle=draw.angle, flip=draw.flip))
 
 
@@ -252,5 +252,5 @@ class TestBadFrames:
     def test_a_clip_without_any_readable_frame_is_an_error_even_so(self, damaged):
         for index in range(8):
             damaged.frame_path(index).write_bytes(b"\xff\xd8\xff")
-        with pytest.raises(BadFrame, match="001: none of the 8 frames"):
+        with pytest.raises(BadFrame, match="001: none of the 8 selected frames"):
             ClipDataset([damaged], views_of(damaged, segments=8, on_bad_frame="skip"))[0, 0, 0]

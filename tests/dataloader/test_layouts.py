@@ -129,7 +129,7 @@ def test_any_csv_is_read_by_its_columns(tmp_path):
         ("MAFW", "1.mp4 anger_\n", 1, ["unknown class ''"]),
         ("MAFW", "a/faces/1 3 11\n", 1, ["label 11 is outside 0..10"]),
         ("MAFW", "a/faces/1 3 x\n", 1, ["whole numbers", "x"]),
-        ("CAER", "train/Anger/1.avi 3 0\ntrain/Anger/2.avi 3 1\n", 2, ["disgust", "Anger/", "another number"]),
+        ("CAER", "train/Anger/1.avi 3 0\ntrain/Anger/2.avi 3 1\n", 2, ["disgust", "Anger/", "check the first label"]),
         ("CAER", "train/Angst/1.avi 3 0\n", 1, ["unknown class 'Angst'", "folder above the clip"]),
         ("CAER", "1.avi 3 0\n", 1, ["folder above the clip"]),
         ("CAER-S", "train/Anger/1.png 1 1\ntrain/Anger/2.png 1 0\n", 2, ["label 0 is outside 1..7"]),

@@ -274,9 +274,9 @@ def edit_pack(file, edit):
     [
         (change_pixel, [], "P000/000/00004.png"),
         (add_frame, [], "99999.png"),
-        (change_box("face", {"00003.png": [1, 2, 30, 40]}), [], "not those that it was made with (--bounding-box-face"),
-        (change_box("body", [0, 0, 50, 50]), [], "not those that it was made with (--bounding-box-body"),
-        (change_list(lambda lines: [lines[0][:-1] + "2", *lines[1:]]), [], "000 has label 1 counted from 0, had 0"),
+        (change_box("face", {"00003.png": [1, 2, 30, 40]}), [], "have changed (--bounding-box-face"),
+        (change_box("body", [0, 0, 50, 50]), [], "have changed (--bounding-box-body"),
+        (change_list(lambda lines: [lines[0][:-1] + "2", *lines[1:]]), [], "000 has label 1 (from 0), before 0"),
         (change_list(lambda lines: [*lines, "RAER/images/new/001 5 1"]), [], "holds no crops of images/new/001"),
         (lambda root: None, ["--decode", "scaled"], "made with --decode exact"),
         (edit_pack("index.json", lambda text: text.replace(b'"format": 1', b'"format": 7', 1)), [], "format 7"),

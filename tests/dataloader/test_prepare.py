@@ -75,7 +75,7 @@ def test_cascades_that_miss_faces_are_reported(tmp_path, capsys):
     film(tmp_path / "in/a.mp4", moving_face(20) + [picture(None)] * 4)
     for model, is_reported in (("cascades", True), ("mine.onnx", False)):
         status, out, _ = prepare(tmp_path / "in", tmp_path / model, "--face-model", model, capsys=capsys)
-        assert status == 0 and ("brings a network that finds more" in out) == is_reported
+        assert status == 0 and ("installs a network that finds more" in out) == is_reported
 
 
 def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
@@ -107,10 +107,10 @@ def test_bad_videos_do_not_stop_the_others(tmp_path, capsys):
     (tmp_path / "in/notes.txt").write_text("x")
     status, out, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
     assert status == 1 and len(read_list(tmp_path / "set", "clips")) == 1
-    for part in ("sound alone", "c.avi: cannot be read", "d.mp4: no such file", "e.mp4: no such file"):
+    for part in ("only sound", "c.avi: cannot be read", "d.mp4: no such file", "e.mp4: no such file"):
         assert part in out
-    assert "1 item left alone, no video: " in out
-    assert "sound alone" in refusal(tmp_path / "in/b.mp4", "--out", tmp_path / "other", *FLAGS, capsys=capsys)
+    assert "1 item ignored, not a video: " in out
+    assert "only sound" in refusal(tmp_path / "in/b.mp4", "--out", tmp_path / "other", *FLAGS, capsys=capsys)
     assert not (tmp_path / "other").exists(), "a call that made nothing leaves nothing"
 
 
@@ -129,14 +129,14 @@ def test_mistakes(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     out = ["--out", tmp_path / "x"]
     for words, part in (
-        (out, "no video: name files"),
-        (["", *out], "no video: name files"),
+        (out, "no videos: name files"),
+        (["", *out], "no videos: name files"),
         ([tmp_path / "in"], "--out DIR is missing"),
         ([tmp_path / "in", "--out", ""], "--out DIR is missing"),
         ([tmp_path / "in", *out, "more"], "more: no flag takes it"),
         ([tmp_path / "empty", *out], "holds no video"),
         ([tmp_path / "in", tmp_path / "in/a.mp4", *out], "a.mp4: is named twice"),
-        ([tmp_path / "in", "--out", tmp_path], "is no prepared set"),
+        ([tmp_path / "in", "--out", tmp_path], "is not a prepared set"),
     ):
         assert part in refusal(*words, capsys=capsys)
     assert not (tmp_path / "x").exists()

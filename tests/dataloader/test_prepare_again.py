@@ -70,7 +70,7 @@ def test_interrupted_goes_on_to_the_same_set(videos, prepared, tmp_path, capsys,
         assert process.returncode == -signal.SIGKILL
     else:
         assert run(*words, detector=StoppingDetector(is_killed=False))[0] == 130
-        assert "the same command goes on" in capsys.readouterr().err
+        assert "the same command continues" in capsys.readouterr().err
     assert [path.stem for path in (out / ".prepared/videos").iterdir()] == ["Bored_anna_one"]
     assert not (out / "annotation").exists(), "nothing looks complete"
     status, screen, _ = run(*words, capsys=capsys)
@@ -133,11 +133,11 @@ def rename(old: str, new: str):
     ("change", "more", "part"),
     [
         (lambda root: (root / "in/a.mp4").unlink(), [], "1 video not named now, or not in --labels ("),
-        (rename("in/a.mp4", "in/d.mp4"), [], "in/a.mp4): name all videos of the set as before, or choose another"),
+        (rename("in/a.mp4", "in/d.mp4"), [], "in/a.mp4); name all videos of the set as before, or choose another"),
         (rename("in", "moved"), [], "3 videos not named now"),
         (lambda root: write(root / "l.csv", "video,label\nb,Fatigue\nc,Confusion\n"), ["--labels"], "1 video not"),
-        (lambda root: film_face(root / "in/a.mp4", 60), [], "in/a.mp4, which changed since"),
-        (lambda root: (root / "in/a.mp4").write_bytes(b"broken"), [], "in/a.mp4, which changed since"),
+        (lambda root: film_face(root / "in/a.mp4", 60), [], "in/a.mp4, which has changed since"),
+        (lambda root: (root / "in/a.mp4").write_bytes(b"broken"), [], "in/a.mp4, which has changed since"),
         (lambda root: write(root / "l.csv", "video,label,to\na,B,1\nb,B,\nc,B,\n"), ["--labels"], "or whose person"),
         (lambda root: write(root / "l.csv", "video,label,person\na,B,x\nb,B,x\nc,B,x\n"), ["--labels"], "or whose per"),
         (lambda root: None, ["--fps", "5"], "was begun with fps 10.0 instead of 5.0"),
@@ -155,7 +155,7 @@ def test_a_call_that_would_lose_clips_is_refused(tmp_path, words, capsys, change
 
 def test_a_second_call_at_the_same_time_is_refused(tmp_path, words, capsys):
     with acquire_lock(tmp_path / "set/.prepared/lock", "nobody else holds it"):
-        assert "another call is writing there" in refusal(*words, capsys=capsys)
+        assert "another process is writing there" in refusal(*words, capsys=capsys)
     assert run(*words)[0] == 0
 
 
@@ -175,8 +175,8 @@ def test_a_set_among_the_videos_is_no_video(tmp_path, capsys):
     for _ in range(2):
         status, screen, _ = prepare(tmp_path / "in", tmp_path / "in/set", capsys=capsys)
         assert status == 0 and read_list(tmp_path / "in/set", "clips") == [["images/a/a_0001", "10"]]
-    assert f"1 item left alone, no video: {tmp_path / 'in/set'}" in screen
-    assert "is a set that was prepared" in refusal(tmp_path / "in/set", "--out", tmp_path / "x", *FLAGS, capsys=capsys)
+    assert f"1 item ignored, not a video: {tmp_path / 'in/set'}" in screen
+    assert "is a prepared set" in refusal(tmp_path / "in/set", "--out", tmp_path / "x", *FLAGS, capsys=capsys)
     assert not (tmp_path / "x").exists()
 
 
@@ -190,7 +190,7 @@ def test_labels_that_come_later_cut_nothing_anew(tmp_path, words, capsys):
         ["images/c/c_0001", "10", "3"],
     ]
     assert not (tmp_path / "set/annotation/clips.txt").exists()
-    assert "its clips have labels, this call names none" in refusal(*words, capsys=capsys)
+    assert "its clips have labels, this command has none" in refusal(*words, capsys=capsys)
 
 
 def test_the_file_of_classes_belongs_to_the_user(tmp_path, words, capsys):
@@ -210,8 +210,8 @@ def test_the_file_of_classes_belongs_to_the_user(tmp_path, words, capsys):
         numbers = {folder[-6]: label for folder, _, label in read_list(tmp_path / "set", "train", "test")}
         assert numbers == {"a": "0", "b": "1", "c": "2"}
     write(tmp_path / "other.json", text)
-    assert "classes of its own" in refusal(*words, "--class-texts", tmp_path / "other.json", capsys=capsys)
+    assert "its own classes" in refusal(*words, "--class-texts", tmp_path / "other.json", capsys=capsys)
     write(labels, "video,label\na,Fatigue\nb,Keen\nc,Keen\n")
-    assert "label 'Fatigue': no class of " in refusal(*words, capsys=capsys)
+    assert "label 'Fatigue': not a class of " in refusal(*words, capsys=capsys)
     write(path, "{")
     assert "classes.json, line 1, column 2: broken JSON" in refusal(*words, capsys=capsys) and path.read_text() == "{"

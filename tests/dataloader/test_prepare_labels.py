@@ -29,14 +29,14 @@ def test_a_csv_names_labels_persons_and_parts(tmp_path):
     [
         ("clip,label\n", "line 1: expected video,label"),
         ("video,label,label\na,Fatigue,Confusion\n", "line 1: expected video,label"),
-        ("video,label\nnone.mp4,x\n", "line 2: 'none.mp4' is none of the videos"),
+        ("video,label\nnone.mp4,x\n", "line 2: 'none.mp4' is not one of them"),
         ("video,label,from,to\na.mp4,x,2,1\n", "line 2: ends at 1"),
         ("video,label,from,to\na.mp4,x,0,2\na.mp4,y,1,3\n", "line 3: overlaps"),
         ("video,label,person\na.mp4,x,p\na.mp4,y,q\n", "line 3: 'a.mp4' is of 'p' above and of 'q' here"),
         ("video,label\na.mp4\n", "line 2: expected"),
         ("video,label\n", "has no line with a video"),
-        ("video,label,from\na.mp4,x,soon\n", "'soon' is no time"),
-        ("video,label\na,Fatigue\n", "'a' names 2 videos; write its path and ending"),
+        ("video,label,from\na.mp4,x,soon\n", "'soon' is not a time"),
+        ("video,label\na,Fatigue\n", "'a' names 2 videos; write its path and suffix"),
     ],
 )
 def test_mistakes_in_a_csv(tmp_path, capsys, text, part):
@@ -100,8 +100,8 @@ def test_names_as_long_as_a_disk_allows(tmp_path):
 @pytest.mark.parametrize(
     ("names", "part"),
     [
-        (("Bored", "bored"), "labels 'Bored' and 'bored': differ in nothing that counts"),
-        (("Bored\nKeen", "Keen"), "has characters that no class name can have"),
+        (("Bored", "bored"), "labels 'Bored' and 'bored': are almost equal"),
+        (("Bored\nKeen", "Keen"), "has characters that are not allowed in a class name"),
     ],
 )
 def test_classes_that_are_mistakes(tmp_path, capsys, names, part):
@@ -139,7 +139,9 @@ def test_labels_of_other_sets_are_read_as_they_are_meant(tmp_path, capsys, datas
     words = [tmp_path / "in", tmp_path / "set", "--dataset", dataset]
     if dataset.startswith("CAER"):
         status, _, err = prepare(*words, capsys=capsys)
-        assert status == 2 and "its lists are of another kind" in err and not (tmp_path / "set").exists()
+        assert (
+            status == 2 and "its list format is not that of a prepared set" in err and not (tmp_path / "set").exists()
+        )
         return
     assert prepare(*words)[0] == 0
     classes, labels = load_classes(dataset), {}
@@ -162,7 +164,7 @@ def test_links_to_folders_are_followed_but_not_around(tmp_path, capsys):
     os.symlink(tmp_path / "disk/Bored", tmp_path / "in/Bored")
     os.symlink(tmp_path / "in", tmp_path / "disk/Bored/again")
     status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
-    assert status == 0 and "1 item left alone, no video: " in screen
+    assert status == 0 and "1 item ignored, not a video: " in screen
     assert len(read_list(tmp_path / "set", "train")) == 1
 
 
@@ -172,7 +174,7 @@ def test_pictures_above_videos_hide_none(tmp_path, capsys):
     for folder in ("in", "in/Bored", "frames", "frames/below"):
         Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.jpg")
     status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
-    assert status == 0 and "2 items left alone" in screen and len(read_list(tmp_path / "set", "train")) == 1
+    assert status == 0 and "2 items ignored" in screen and len(read_list(tmp_path / "set", "train")) == 1
     err = refusal(tmp_path / "frames", "--out", tmp_path / "other", *FLAGS, capsys=capsys)
     assert f"{tmp_path / 'frames'}: holds pictures, and so does {tmp_path / 'frames/below'}" in err
 

@@ -81,7 +81,7 @@ def test_folders_stand_side_by_side(tmp_path):
     ("array", "expected"),
     [
         (np.zeros((4, 3), np.float32), "v.npy: 4 rows, the video has 5 label lines"),
-        (np.zeros((5, 4), np.float32), "v.npy: 4 features a frame, the files before it have 3"),
+        (np.zeros((5, 4), np.float32), "v.npy: 4 features per frame, files before it have 3"),
         (np.zeros((5, 3), np.int64), "expected frames × features of floats, got 5 × 3 of int64"),
         (np.zeros((5, 3, 1), np.float32), "got 5 × 3 × 1 of float32"),
         (np.array([None] * 5), "cannot be read as a .npy file of numbers"),

@@ -25,13 +25,13 @@ def middle(person) -> float:
 
 def ids(persons) -> dict[int, int]:
     """Return {left edge to the nearest ten: id} of the faces that were detected."""
-    return {round(p.face[0], -1): p.id for p in persons if p.seen}
+    return {round(p.face[0], -1): p.id for p in persons if p.is_visible}
 
 
 def test_a_person_is_one_after_two_detections():
     steps = follow(Tracker(1), [[face(10)]] * 3)
     assert [[p.id for p in persons] for persons in steps] == [[], [1], [1]]
-    assert steps[2][0].seen and steps[2][0].face == pytest.approx((10, 50, 50, 90))
+    assert steps[2][0].is_visible and steps[2][0].face == pytest.approx((10, 50, 50, 90))
     assert ids(Tracker(2, hits=1).update(0.0, Detections([face(10), face(200)], []))) == {10: 1, 200: 2}
 
 
@@ -42,7 +42,7 @@ def test_a_single_false_detection_is_nobody():
 
 def test_a_gap_keeps_the_person_and_in_a_long_one_nobody_is_there():
     steps = follow(Tracker(1), [[face(10)]] * 5 + [[]] * 12 + [[face(10)]])
-    assert [p.seen for persons in steps[1:] for p in persons] == [True] * 4 + [False] * 12 + [True]
+    assert [p.is_visible for persons in steps[1:] for p in persons] == [True] * 4 + [False] * 12 + [True]
     assert {p.id for persons in steps for p in persons} == {1}
     steps = follow(Tracker(1), [[face(10)]] * 5 + AWAY + [[face(10)]] * 2)
     assert steps[22] == steps[25] == [] and [p.id for p in steps[-1]] == [1]
@@ -76,7 +76,7 @@ def test_a_false_detection_has_a_lost_persons_number_only_as_long_as_it_is_detec
 
 def test_a_moving_face_is_expected_where_it_goes():
     steps = follow(Tracker(1), [[face(10 + 8 * n)] for n in range(15)] + [[]] * 3)
-    assert not steps[-1][0].seen
+    assert not steps[-1][0].is_visible
     assert middle(steps[-1][0]) == pytest.approx(30 + 8 * 17, abs=8)
 
 
@@ -111,7 +111,7 @@ def test_at_most_so_many_persons_the_largest_first_and_nobody_is_displaced():
 
 def test_a_face_of_quite_another_size_is_another_person():
     steps = follow(Tracker(2), [[face(100, side=20)]] * 3 + [[face(80, 30, side=60)]] * 2)
-    assert [p.id for p in steps[-1]] == [1, 2] and [p.seen for p in steps[-1]] == [False, True]
+    assert [p.id for p in steps[-1]] == [1, 2] and [p.is_visible for p in steps[-1]] == [False, True]
 
 
 def test_a_sure_face_comes_before_a_larger_doubtful_one():

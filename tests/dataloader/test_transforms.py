@@ -8,19 +8,19 @@ from PIL import Image, ImageEnhance
 from scipy.stats import kstest
 
 from dataloader.transforms import (
+    FULL_AREA,
     PLAIN,
-    WHOLE,
     Augmentation,
     AugmentationLimits,
     augment_squares,
     brighten,
     cached_variants,
-    draw_augmentation,
-    draw_part,
     enlarge_parts,
     interpolate_together,
     part_within,
     pixels_of,
+    sample_augmentation,
+    sample_part,
     to_square,
     turn_by_opencv,
     turn_by_torch,
@@ -57,8 +57,8 @@ def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, siz
 @pytest.mark.parametrize(
     ("shape", "angle", "flip", "part", "factor"),
     [
-        *((shape, 0.0, False, WHOLE, 1.0) for shape in ((50, 70), (300, 40), (64, 64), (7, 5))),  # evaluation
-        *(((50, 70), angle, flip, WHOLE, 1.0) for angle, flip in ((3.7, False), (-2.2, True), (0.0, True))),
+        *((shape, 0.0, False, FULL_AREA, 1.0) for shape in ((50, 70), (300, 40), (64, 64), (7, 5))),  # evaluation
+        *(((50, 70), angle, flip, FULL_AREA, 1.0) for angle, flip in ((3.7, False), (-2.2, True), (0.0, True))),
         *(((50, 70), *draw) for draw in ((3.0, True, PART, 1.3), (0.0, False, PART, 1.0), (0.0, True, PART, 0.6))),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_part_has_whole_pixels_and_at_least_one():
     assert pixels_of(PART, 50, 70) == (5, 14, 30, 63)
     assert pixels_of((0.26, 0.74, 0.49, 0.99), 10, 4) == (3, 3, 5, 4)
     assert pixels_of((0.99, 0.5, 1.0, 0.51), 10, 10) == (9, 5, 10, 6)
-    assert pixels_of(WHOLE, 17, 1) == (0, 0, 17, 1)
+    assert pixels_of(FULL_AREA, 17, 1) == (0, 0, 17, 1)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.3, 0.5, 0.999, 1.0, 1.003, 1.37, 2.0])
@@ -96,7 +96,7 @@ def test_brightness_is_pils(factor):
 
 def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
     rng = np.random.default_rng(0)
-    draws = [draw_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
+    draws = [sample_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
     angles, factors = (np.array([getattr(draw, name) for draw in draws]) for name in ("angle", "brightness"))
     assert -4 <= angles.min() < -3.9 and 3.9 < angles.max() <= 4
     assert np.quantile(angles, [0.25, 0.5, 0.75]) == pytest.approx([-2, 0, 2], abs=0.25)
@@ -108,7 +108,7 @@ def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
 def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
     for seed in range(50):
         plain, wide, still, every = (
-            draw_augmentation(np.random.default_rng(seed), limits)
+            sample_augmentation(np.random.default_rng(seed), limits)
             for limits in (AugmentationLimits(), AugmentationLimits(40), AugmentationLimits(0, False), EVERYTHING)
         )
         assert wide.angle == pytest.approx(10 * plain.angle) and wide.flip == plain.flip
@@ -118,13 +118,13 @@ def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
 
 def test_what_is_off_draws_nothing_of_its_own():
     rng, by_hand = np.random.default_rng(5), np.random.default_rng(5)
-    assert draw_augmentation(rng) == Augmentation(by_hand.uniform(-4, 4), by_hand.random() < 0.5)
+    assert sample_augmentation(rng) == Augmentation(by_hand.uniform(-4, 4), by_hand.random() < 0.5)
     assert rng.random() == by_hand.random()
 
 
 def draw_parts(smallest: float, count: int = 4000) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.array([draw_part(rng, smallest) for _ in range(count)])
+    return np.array([sample_part(rng, smallest) for _ in range(count)])
 
 
 @pytest.mark.parametrize("smallest", [0.01, 0.08, 0.5, 0.9])
@@ -159,7 +159,7 @@ def test_near_the_whole_a_part_of_another_aspect_is_drawn_again_at_most_ten_time
     share = np.mean(area[area < 1] < 0.8)
     accepted = [np.log(a) / np.log(3 / 4) for a in np.linspace(0.75, 1, 2001)]
     assert share == pytest.approx(np.sum(accepted[:401]) / np.sum(accepted), abs=0.03)
-    assert np.mean((draw_parts(0.9999) == WHOLE).all(axis=1)) > 0.98
+    assert np.mean((draw_parts(0.9999) == FULL_AREA).all(axis=1)) > 0.98
 
 
 def test_cached_variants_begin_plain_and_mirrored_keep_to_the_limits_and_do_not_repeat():
@@ -211,7 +211,7 @@ def test_torch_turns_as_opencv_does(frames, largest):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("part", [PART, (0.0, 0.5, 0.31, 1.0), (0.49, 0.49, 0.5, 0.5), WHOLE])
+@pytest.mark.parametrize("part", [PART, (0.0, 0.5, 0.31, 1.0), (0.49, 0.49, 0.5, 0.5), FULL_AREA])
 def test_squares_are_augmented_as_their_crops_would_be(part, flip):
     expected = by_pil(picture(64, 64), 2.5, flip, 1.2, [round(64 * share) for share in part]).astype(int)
     squares = torch.from_numpy(planes(picture(64, 64)).copy())[None, None].expand(1, 3, -1, -1, -1)
@@ -224,7 +224,7 @@ def test_squares_are_augmented_as_their_crops_would_be(part, flip):
 
 def test_every_clip_of_a_batch_has_its_own_draws():
     squares = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
-    parts = torch.tensor([PART, WHOLE, (0.5, 0.0, 1.0, 0.5)]).double()
+    parts = torch.tensor([PART, FULL_AREA, (0.5, 0.0, 1.0, 0.5)]).double()
     draws = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
     together = augment_squares(squares, torch.ones(3, 2, 2), *draws)
     for clip in range(3):
@@ -237,7 +237,7 @@ def test_all_clips_together_are_each_enlarged_alone():
     """What a GPU computes in a few kernels is what the CPU computes clip by clip, but for ties in rounding."""
     torch.manual_seed(0)
     rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, SIZE, SIZE), dtype=torch.uint8)
-    parts = [draw_part(rng, 0.05) for _ in range(10)] + [WHOLE, (0.5, 0.5, 0.51, 0.51)]
+    parts = [sample_part(rng, 0.05) for _ in range(10)] + [FULL_AREA, (0.5, 0.5, 0.51, 0.51)]
     flip = torch.arange(12) % 2 == 0
     expected = enlarge_parts(squares, torch.tensor(parts, dtype=torch.float64), flip)
     edges = torch.tensor([pixels_of(part, SIZE, SIZE) for part in parts])

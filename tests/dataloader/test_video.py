@@ -72,7 +72,7 @@ def test_a_matroska_that_begins_late_is_whole(tmp_path):
 def test_frames_a_day_apart_are_counted_on(tmp_path):
     """What is longer than the format of an overlay can count, no file may claim of a frame."""
     video = open_video(film(tmp_path / "a.mkv", pictures(3), fps=Fraction(1, 86400)))
-    assert times_of(video) == [0, 6 * 3600, 12 * 3600] and "times that leap" in video.damaged
+    assert times_of(video) == [0, 6 * 3600, 12 * 3600] and "times that jump" in video.damaged
 
 
 def test_a_variable_rate_keeps_its_times(tmp_path):
@@ -100,13 +100,13 @@ def test_parts_with_times_of_their_own_follow_one_another(tmp_path):
     (tmp_path / "two.ts").write_bytes(stream + stream)
     video = open_video(tmp_path / "two.ts")
     assert times_of(video) == pytest.approx(np.arange(80) / 25, abs=0.021)
-    assert "leap" in video.damaged
+    assert "jump" in video.damaged
 
 
 def test_a_leap_of_days_is_no_day(tmp_path):
     times = [0, 50, 100, 10**9, 10**9 + 50, 10**9 + 100]
     video = open_video(film(tmp_path / "a.mkv", pictures(6), times=times))
-    assert times_of(video)[-1] < 5 and "leap" in video.damaged
+    assert times_of(video)[-1] < 5 and "jump" in video.damaged
 
 
 def test_a_pass_ends_behind_the_longest(tmp_path):
@@ -142,7 +142,7 @@ def test_files_that_are_no_videos(tmp_path):
         "half.mp4": "cannot be read as a video",
         "picture.mp4": "cannot be read as a video",
         "list.mp4": "cannot be read as a video",
-        "sound.mp4": "sound alone",
+        "sound.mp4": "only sound",
         "none.mp4": "no such file",
         "empty.jpg": "is empty",
         "text.jpg": "cannot be read",

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dataloader.detect import BROUGHT_BY, INSTALL, CascadeDetector, YunetDetector, open_detector, resolve_face_model
+from dataloader.detect import INSTALL, YUNET_PACKAGE, CascadeDetector, YunetDetector, open_detector, resolve_face_model
 from tests.support.tools import ROOT
 from utils.errors import UserError
 
@@ -94,7 +94,7 @@ def test_large_frames_are_shrunk_and_boxes_grow_back(network):
 
 
 def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
-    package = tmp_path / BROUGHT_BY
+    package = tmp_path / YUNET_PACKAGE
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('nothing of it is run')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -119,12 +119,12 @@ def test_a_folder_of_that_name_is_no_network(network, tmp_path, monkeypatch):
 def test_without_the_package_a_line_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="its file is not here"):
+    with pytest.raises(UserError, match="not installed"):
         open_detector("yunet")
 
 
 needs_network = pytest.mark.skipif(
-    importlib.util.find_spec(BROUGHT_BY) is None, reason="the package with the network is not installed"
+    importlib.util.find_spec(YUNET_PACKAGE) is None, reason="the package with the network is not installed"
 )
 
 

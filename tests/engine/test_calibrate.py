@@ -82,8 +82,8 @@ def test_a_temperature_of_few_clips_is_warned_of(best, calibrated, tiny_flags, t
     torch.save(content, tmp_path / "few.pt")
     words = [*EVAL, str(tmp_path / "few.pt"), "--test-annotation", tiny_flags["--test-annotation"]]
     run = run_ok(words, tmp_path / "run")
-    assert any("fitted on 29 clips alone" in warning["text"] for warning in run.facts["warnings"]) is is_warned
-    assert not any("clips alone" in warning["text"] for warning in calibrated.facts["warnings"])
+    assert any("fitted on only 29 clips" in warning["text"] for warning in run.facts["warnings"]) is is_warned
+    assert not any("only 29 clips" in warning["text"] for warning in calibrated.facts["warnings"])
 
 
 def test_probabilities_are_divided_by_it_and_answers_are_not_changed(calibrated, best, words, tmp_path):
@@ -196,4 +196,4 @@ def test_answers_that_are_not_finite_are_one_line(trained_best, capsys, tmp_path
     content["model"]["fuse.weight"] = 3e38 * content["model"]["fuse.weight"].float().sign()
     torch.save(content, tmp_path / "damaged.pt")
     message = error_of([*EVAL, str(tmp_path / "damaged.pt"), "--output-dir", str(tmp_path / "run")], capsys)
-    assert "20 of 20 answers are not finite" in message
+    assert "20 of 20 predictions are not finite" in message

@@ -114,7 +114,7 @@ def test_each_process_of_torchrun_takes_a_gpu_of_its_own(two_gpus, rank):
     for device in ("auto", "cuda"):
         assert str(choose_device(device, None, rank)[0]) == f"cuda:{rank}"
     for device, gpu, flag in (("auto", "1", "--gpu 1"), ("cuda:1", None, "--device cuda:1")):
-        with pytest.raises(UserError, match=f"^{flag}: torchrun would put every process on that one; leave it out"):
+        with pytest.raises(UserError, match=f"^{flag}: under torchrun every process would use that GPU; leave it out"):
             choose_device(device, gpu, rank)
 
 

@@ -129,7 +129,7 @@ def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkey
     monkeypatch.setenv("LOCAL_RANK", "1")
     words = [word for word in tiny_arguments if word not in ("--device", "cpu")]
     words += ["--gpu", "0", "--output-dir", str(tmp_path / "run")]
-    assert "--gpu 0: torchrun would put every process on that one" in error_of(words, capsys)
+    assert "--gpu 0: under torchrun every process would use that GPU" in error_of(words, capsys)
 
 
 def test_a_batch_that_cannot_be_shared_is_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):

@@ -147,7 +147,7 @@ def test_a_file_that_is_no_checkpoint_or_is_missing_is_named(refused, tmp_path, 
 def test_a_checkpoint_of_another_project_is_named(refused, tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "other.pt")
     message = refused(file=tmp_path / "other.pt")
-    assert "other.pt" in message and "no checkpoint layout that is known here" in message
+    assert "other.pt" in message and "not a known checkpoint layout" in message
 
 
 def test_a_checkpoint_whose_tensors_do_not_fit_its_options_is_refused(refused, edited):
@@ -198,7 +198,7 @@ def test_stored_sizes_and_numbers_that_fit_nothing_are_one_line(refused, edited,
 
 def test_where_the_options_of_the_data_are_not_stored_the_defaults_hold(refused, edited):
     file = edited(lambda content: content["config"].pop("data"))
-    assert "pictures of 224, its tensors read 64" in refused("--test-annotation", "gone.txt", file=file)
+    assert "--image-size 224, its tensors read 64" in refused("--test-annotation", "gone.txt", file=file)
 
 
 STORED = {

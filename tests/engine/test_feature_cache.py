@@ -185,7 +185,7 @@ def test_frames_replaced_with_size_and_time_kept_are_encoded_again(small, tmp_pa
     frame.write_bytes(red + bytes(stat.st_size - len(red)))  # a PNG ends before its zeros
     os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     cache = make(copied, tmp_path)
-    assert "files have changed since: these features are made again" in capsys.readouterr().out
+    assert "files of its frames have changed since; these features are computed again" in capsys.readouterr().out
     with torch.inference_mode():
         expected = encoder(pixels_of(clips[0], 2))[0].numpy()
     np.testing.assert_allclose(cache.features["face"][0, cache.starts[clips[0].id] + 2], expected, atol=5e-3)
@@ -235,7 +235,7 @@ def test_a_damaged_cache_is_made_again(small, tmp_path, name, capsys):
     capsys.readouterr()
     again = make(small, tmp_path)
     warning = capsys.readouterr().out
-    assert warning.count("warning: ") == 1 and "these features are made again" in warning and str(folder) in warning
+    assert warning.count("warning: ") == 1 and "these features are computed again" in warning and str(folder) in warning
     assert np.array_equal(again.features["face"], whole) and len(folders(tmp_path)) == 2
     make(small, tmp_path)
     assert "made again" not in capsys.readouterr().out
@@ -377,7 +377,7 @@ def test_videos_without_labels_are_cached_too(tmp_path):
     for number in (1, 2, 5):
         Image.new("RGB", (24, 24), (9 * number, 40, 80)).save(frames / f"test_left/{number:05d}.png")
     run = run_main(flags_of(tmp_path / "set", tmp_path / "features"), tmp_path / "run")
-    assert run.status == 0 and "1 video without labels (test_left" in run.out
+    assert run.status == 0 and "1 video without labels (such as test_left" in run.out
     rows = np.load(tmp_path / "features/test_left.npy")
     assert len(rows) == 5 and np.array_equal(rows[1], rows[3]) and not np.array_equal(rows[3], rows[4])
     assert not (tmp_path / "features/empty.npy").exists()
@@ -427,7 +427,7 @@ def test_training_refuses_features_that_are_not_those_that_were_cached(two, tmp_
     flags = f"--model sequence --task va --window 20 --stride 20 --device cpu --root-dir {two[0]} --features {features}"
     np.save(features / "d.npy", np.zeros_like(np.load(features / "d.npy")))
     message = error_of([*flags.split(), "--output-dir", str(tmp_path / "o")], capsys)
-    assert f"{features}/d.npy: damaged, or not of the {features}/index.json beside it" in message
+    assert f"{features}/d.npy: damaged, or not listed in {features}/index.json" in message
 
 
 def test_one_process_writes_a_folder_and_what_a_killed_one_left_is_removed(two, tmp_path, capsys):

@@ -63,8 +63,8 @@ def test_pictures_of_people_can_be_left_out(arguments):
 
 
 REFUSED = {
-    "--window 9": "--window 9 means nothing to --model frame-expr",
-    "--task va": "--task va means nothing to --model frame-expr",
+    "--window 9": "--window 9 is not used by --model frame-expr",
+    "--task va": "--task va is not used by --model frame-expr",
     "--fold 5": "--fold 5: expected 0 to 4",
     "--fold all": "one fold at a time",
     "--select-on test": "--select-on test",
@@ -79,4 +79,4 @@ def test_mistakes_are_one_line(arguments, tmp_path, capsys, flags):
 
 def test_the_set_must_be_named_and_patience_is_not_for_all(capsys):
     assert "--model frame-expr needs --root-dir" in error_of(QUICK, capsys)
-    assert "--patience 2 means nothing to --model clip-caer" in error_of(["--patience", "2"], capsys)
+    assert "--patience 2 is not used by --model clip-caer" in error_of(["--patience", "2"], capsys)

@@ -53,7 +53,7 @@ def test_clips_in_two_lists_or_twice_in_one_are_named_with_one_example():
     train, test = hundred("a"), hundred("b")
     warnings = describe([*train, train[7]], [*test, train[3]]).warnings
     assert len(warnings) == 2
-    assert "1 line of a clip that the list has already" in warnings[0] and "(a/7)" in warnings[0]
+    assert "1 line with a clip that is already in the list" in warnings[0] and "(a/7)" in warnings[0]
     assert "1 test clip also in train" in warnings[1] and "(a/3)" in warnings[1]
     warnings = describe([*train, replace(train[7], label=0)]).warnings
     assert len(warnings) == 1 and "1 clip with two labels (a/7 (Neutrality, before Confusion))" in warnings[0]

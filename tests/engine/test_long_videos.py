@@ -130,7 +130,9 @@ def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, m
     stopped = stop_at(monkeypatch, words, tmp_path / "stopped", 0, 0)
     rows = np.load(features / "a.npy")
     np.save(features / "a.npy", rows[::-1])
-    assert "last.pt: the frames or features have changed since" in error_of(["--resume", str(stopped.folder)], capsys)
+    assert "last.pt: the content of frame or feature files has changed" in error_of(
+        ["--resume", str(stopped.folder)], capsys
+    )
     np.save(features / "a.npy", rows)
     assert main(["--resume", str(stopped.folder)]) == 0
 
@@ -170,15 +172,15 @@ def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine():
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "--milestones 3": "--milestones 3 means nothing to --model sequence",
+    "--milestones 3": "--milestones 3 is not used by --model sequence",
     "--task classification": "whose tasks are va, expr, au, multi",
-    "--window 10": "--stride 12: at most --window 10",
-    "--tcn-channels": "--tcn-channels needs",
-    "--smooth 4": "--smooth 4: an odd number",
+    "--window 10": "--stride 12: must be at most --window 10",
+    "--tcn-channels": "--tcn-channels is empty",
+    "--smooth 4": "--smooth 4: must be odd",
     "--fold 7": "--fold 7: expected 0 to 4",
     "--fold all": "one fold at a time",
     "--select-on test": "--select-on test",
-    "--no-tcn --no-causal": "--no-causal is about",
+    "--no-tcn --no-causal": "--no-causal changes",
     "--features nowhere": "nowhere/a.npy: no such file",
     "--lr 1e30 --warmup-epochs 0 --grad-clip 0 --task au": "the loss term au is not finite",
 }
@@ -200,7 +202,7 @@ def test_a_checkpoint_refuses_the_same_mistakes(mode, flags):
 
 @pytest.mark.parametrize("flags", ["--window 9", "--task va"])
 def test_its_flags_mean_nothing_to_others(capsys, flags):
-    assert f"{flags} means nothing to --model clip-caer" in error_of(flags.split(), capsys)
+    assert f"{flags} is not used by --model clip-caer" in error_of(flags.split(), capsys)
 
 
 @pytest.mark.parametrize("missing", [0, 2])
@@ -211,7 +213,7 @@ def test_data_must_be_named(data, capsys, missing):
 
 def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
     flags, file = [*SMALL, *write_set(tmp_path / "set")], tmp_path / "set/features/c.npy"
-    for shape, message in (((24, 6), "24 rows, the video has 25 label lines"), ((25, 7), "7 features a frame")):
+    for shape, message in (((24, 6), "24 rows, the video has 25 label lines"), ((25, 7), "7 features per frame")):
         np.save(file, np.zeros(shape, np.float16))
         assert message in error_of(flags, capsys)
     file.unlink()
@@ -226,7 +228,7 @@ def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
 
 def test_mistakes_in_evaluation_are_one_line(best, tmp_path, capsys):
     assert "9 numbers a frame" in error_of([*EVAL, best, *write_set(tmp_path / "wide", width=9)], capsys)
-    assert "--milestones 3 means nothing" in error_of([*EVAL, best, "--milestones", "3"], capsys)
+    assert "--milestones 3 is not used" in error_of([*EVAL, best, "--milestones", "3"], capsys)
     content = read_checkpoint(Path(best))
     content.pop("thresholds")
     torch.save(content, tmp_path / "unfinished.pt")

@@ -188,7 +188,9 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_frame(tmp_path):
             out.au[:, 25:] = np.nan
             return out
 
-    with pytest.raises(UserError, match="^a: 15 of 40 answers are not finite, that of frame 26 first; try --amp off$"):
+    with pytest.raises(
+        UserError, match="^a: 15 of 40 predictions are not finite, first that of frame 26; try --amp off$"
+    ):
         predict(tmp_path, {"a": 40}, model=Broken(), window=40, stride=40)
 
 
@@ -202,6 +204,6 @@ def test_after_an_error_no_submission_passes_for_a_complete_one(tmp_path, monkey
 
     monkeypatch.setattr(evaluate_module, "predict_videos", two_videos_and_an_error)
     session = SimpleNamespace(log=SimpleNamespace(folder=tmp_path))
-    with pytest.raises(UserError, match="^c: faulty; predictions/ holds the 2 videos before it, submission/ nothing$"):
+    with pytest.raises(UserError, match="^c: faulty; predictions/ holds the 2 videos before it, submission/ is empty$"):
         evaluate_module.write_predictions(task, [], None, None, session, "predict", 0.5)
     assert sorted(file.name for file in tmp_path.rglob("*.*")) == ["a.csv", "b.csv"]

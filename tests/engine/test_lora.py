@@ -123,7 +123,7 @@ def test_a_new_training_starts_from_it(adapted, tiny_arguments, tmp_path):
     [
         (["--lora-rank", "2", "--cache-features"], "--cache-features stores features, which --lora-rank changes"),
         (["--lora-rank", "2", "--lr-image-encoder", "1e-6"], "pass --lr-image-encoder 0"),
-        (["--lora-rank", "2", "--layer-decay", "0.9"], "--layer-decay is about a learning image encoder"),
+        (["--lora-rank", "2", "--layer-decay", "0.9"], "--layer-decay needs a trained image encoder"),
         (["--lora-rank", "2", "--lora-layers", "7"], "--lora-layers 7: the image tower has 2 blocks"),
         (["--lora-rank", "-1"], "--lora-rank"),
         (["--model", "sequence", "--lora-rank", "2"], "--lora-rank 2 means nothing to --model sequence"),

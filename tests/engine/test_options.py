@@ -273,7 +273,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     ("--mode inspect x.pt --abstain 0.5", "--abstain belongs to --mode train"),
     ("--abstain 1.5", "at most 1"),
     ("--model sequence --ci clips", "whole videos"),
-    ("--model sequence --calibrate", "--calibrate True means nothing to --model sequence"),
+    ("--model sequence --calibrate", "--calibrate True is not used by --model sequence"),
     ("--ci all", "--ci"),
     # options without a meaning for a method
     ("--model dfer-clip --adapter residual", "--adapter"),
@@ -335,7 +335,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     (f"{ABLATE} --grid logit_adj=maybe", "--grid|True or False"),
     (f"{ABLATE} --grid 'slerp_weight=0 slerp-weight=0.5'", "--grid|named twice"),
     (f"{ABLATE} --grid seed=1,2", "--grid|--seeds"),
-    (f"{ABLATE} --grid test_annotation=other.txt", "--grid|test_annotation|same clips"),
+    (f"{ABLATE} --grid test_annotation=other.txt", "--grid|test_annotation|cannot differ"),
     (f"{ABLATE} --grid workers=0,2", "--grid|workers|no option of"),
 ]
 

@@ -98,7 +98,7 @@ def test_inspect_shows_the_family_the_counts_and_the_texts(tmp_path, capsys, mon
     path = write_container(tmp_path / "model.pth", published)
     text = inspect(path, capsys)
     report = open_checkpoint(path, {}).report
-    assert "CLIP-CAER" in text and f"{len(published.state)} keys" in text and f"{len(report.taken)} taken" in text
+    assert "CLIP-CAER" in text and f"{len(published.state)} keys" in text and f"{len(report.taken)} loaded" in text
     assert "0 missing" in text and "0 unexpected" in text
     for sentence in ("a still face above an open book", "a broad smile", "a face that beams with teeth in view"):
         assert sentence in text

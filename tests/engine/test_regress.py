@@ -315,9 +315,9 @@ def test_auto_finds_a_killed_run_without_its_folder(captioned, scores, fast, tmp
     assert folder.name.startswith("emoclip-") and not (folder / "metrics.json").exists()
     assert f"{folder}: no checkpoint there yet" in call(*words, "--resume", "auto").ok().out
     assert call(*words, "--resume", "auto").ok().out == f"{folder} is complete\n"
-    assert "a new run begins" in call(*words, "--resume", "auto", "--lr", "0.5").ok().out
+    assert "a new run starts" in call(*words, "--resume", "auto", "--lr", "0.5").ok().out
     shutil.copy(best_of(captioned), "other.pt")
-    assert "a new run begins" in call(*words, "--resume", "auto", "--init-from", "other.pt").ok().out
+    assert "a new run starts" in call(*words, "--resume", "auto", "--init-from", "other.pt").ok().out
 
 
 # -- mistakes -------------------------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_models_of_other_methods_have_no_video_features(command, scores):
 @pytest.mark.parametrize("flags", ["--num-segments 32", "--num-segments 8", "--dropout 0", "--no-cache-features"])
 def test_options_of_the_video_model_are_refused_also_at_their_defaults(command, flags):
     assert f"{flags.split()[0].replace('no-', '')}" in (message := command(*flags.split()))
-    assert "means nothing to --task regression" in message
+    assert "is not used by --task regression" in message
 
 
 @pytest.mark.parametrize("flags", ["--fold all", "--leave-out all", "--leave-out Fatigue"])
@@ -391,7 +391,7 @@ def test_numbers_that_do_not_fit_a_readout_are_refused(regressed, tiny_flags, tm
     message = error_of([*evaluate, write_targets(tmp_path, "anna,1", "bert,2")], capsys)
     assert "redness, number" in message and "score" in message
     targets = write_targets(tmp_path, "anna,1,", "anna,2,", header="clip,subject,redness,number")
-    assert "number is known of no clip" in error_of([*evaluate, targets], capsys)
+    assert "number has no value for any clip" in error_of([*evaluate, targets], capsys)
     lists = ["--test-annotation", tiny_flags["--test-annotation"]]
     message = error_of([*fast, "--mode", "zero-shot", "--eval-checkpoint", best, *lists], capsys)
     assert "best.pt" in message and "numbers" in message

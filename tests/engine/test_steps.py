@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataloader.transforms import AugmentationLimits, as_tensors, draw_augmentation
+from dataloader.transforms import AugmentationLimits, as_tensors, sample_augmentation
 from engine import session
 from engine.device import to_device
 from engine.epoch_scores import RunningScore
@@ -171,7 +171,7 @@ METHODS = {
 
 def batch_with_random_numbers(streams):
     limits = AugmentationLimits(random_crop=0.5, brightness=0.3)
-    numbers = [draw_augmentation(np.random.default_rng(i), limits) for i in range(B)]
+    numbers = [sample_augmentation(np.random.default_rng(i), limits) for i in range(B)]
     rows = [as_tensors([clip, clip], True, True) for clip in numbers]
     draws = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     pixels = {stream: torch.zeros(B, T, 3, 64, 64, dtype=torch.uint8) for stream in streams}

@@ -46,7 +46,7 @@ def test_a_run_whose_epoch_was_selected_on_test_clips_is_stored_as_optimistic(ti
     words = [*tiny_arguments, "--epochs", "1", "--milestones"]
     run = run_main([*words, "--select-on", "test"], tmp_path / "test")
     assert run.metrics["selected_on"] == read(run.folder / "best.pt")["selected_on"] == "test: optimistic"
-    assert "warning: the best epoch is selected on test: optimistic" in run.out
+    assert "warning: the best epoch is selected on test: the scores are optimistic" in run.out
     run = run_main([*words, "--val-annotation", tiny_flags["--test-annotation"]], tmp_path / "val")
     assert "optimistic" in run.metrics["selected_on"]
     assert "also in val: scores on them are optimistic" in run.out

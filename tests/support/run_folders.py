@@ -20,7 +20,7 @@ BINS = [
 ]
 CALIBRATION = {"ece": 11.5, "bins": BINS, "nll": 0.61, "brier": 0.31, "temperature": 1.75, "fitted_on": "val"}
 RISK = {"coverage": [0.01, 0.5, 1.0], "risk": [0.0, 0.1, 0.186], "aurc": 0.08}
-PERSONS = {"kind": "test person_shared", "text": "12 of 12 test persons are in train: the score is not of new persons"}
+PERSONS = {"kind": "test person_shared", "text": "12 of 12 test persons are in train: the score is not on new persons"}
 TWICE = "--use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice"
 FEW = "test: few clips in some classes (Confusion 7), so one clip changes UAR by 4.76 points"
 FACTS = {

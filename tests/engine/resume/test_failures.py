@@ -106,7 +106,7 @@ class TestSignals:
     def test_the_command_in_the_message_can_be_typed(self, flags, tmp_path):
         folder = tmp_path / "my run's folder"
         run = interrupt(flags, folder, signal.SIGTERM, 2)
-        words = shlex.split(run.err.strip().partition("go on with: ")[2])
+        words = shlex.split(run.err.strip().partition("continue with: ")[2])
         assert words == ["python", "main.py", "--resume", str(folder)]
 
 
@@ -203,7 +203,7 @@ class TestOutOfMemory:
     def test_evaluation_gives_up_at_one_clip(self, flags, uninterrupted, tmp_path):
         words = evaluation(flags, uninterrupted, tmp_path / "eval")
         message = failure(lambda patch: patch.setattr(PromptTask, "forward", raise_out_of_memory), *words)
-        assert "with one clip in a pass" in message and "--batch-size" not in message
+        assert "with one clip at a time" in message and "--batch-size" not in message
 
 
 def evaluation(flags: list[str], run: Path, folder: Path) -> tuple[str | Path, ...]:

@@ -63,7 +63,7 @@ class TestDamage:
         for name in CHECKPOINTS:
             DAMAGES[damage](stopped / name)
         message = assert_refused(stopped, capsys)
-        assert str(stopped / "last.pt") in message and "no sound checkpoint before it" in message
+        assert str(stopped / "last.pt") in message and "no undamaged checkpoint before it" in message
 
     def test_a_damaged_best_is_reported_and_the_rest_of_the_run_goes_on(self, stopped):
         truncate(stopped / "best.pt")
@@ -238,7 +238,7 @@ class TestData:
             os.utime(frame, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         before = [(stopped / name).read_bytes() for name in CHECKPOINTS]
         message = error_of(["--resume", str(stopped), "--root-dir", str(root)], capsys)
-        assert "last.pt: the frames or features have changed since" in message
+        assert "last.pt: the content of frame or feature files has changed" in message
         assert [(stopped / name).read_bytes() for name in CHECKPOINTS] == before
 
     def test_a_copy_of_the_frames_is_taken(self, flags, stopped, uninterrupted, tmp_path):
@@ -288,7 +288,7 @@ class TestAuto:
 
     def test_without_a_run_a_new_one_begins(self, flags):
         out = begin(*flags, "--resume", "auto")
-        assert "nothing to go on from, a new run begins" in out and "resumed from" not in out
+        assert "no checkpoint to continue from; a new run starts" in out and "resumed from" not in out
         assert len(list(Path("outputs").glob("run-*"))) == 1
 
     def test_the_newest_of_several_goes_on(self, flags, stopped_once, uninterrupted):
@@ -337,7 +337,7 @@ class TestAuto:
         assert_same_end(Path("X"), uninterrupted)
 
     def test_a_named_folder_that_does_not_exist_is_made(self, flags):
-        assert "a new run begins" in begin(*flags, "--resume", "auto", "--output-dir", "X")
+        assert "a new run starts" in begin(*flags, "--resume", "auto", "--output-dir", "X")
         assert (Path("X") / "config.json").exists() and not Path("outputs").exists()
 
     def test_a_named_folder_with_other_options_is_one_line_that_names_the_option(self, flags, stopped, capsys):
