@@ -16,9 +16,10 @@ from engine.options import GROUPS, Config, group_of, names_with, options_by_name
 from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
-from utils.checkpoint import FORMAT, hash_tensors, read_checkpoint, to_full
+from utils.checkpoint import FORMAT, advice_on_folder, hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
+from utils.hub import CONFIG, is_folder
 from utils.json_files import AnyNumber, Range, check_type
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
     """Open a checkpoint of ours, or a published one, which is completed by what is known of its layout."""
     content = read_checkpoint(path)
     if "format" in content and "config" in content:
-        return Opened(path, check_content(content, path))
+        with advice_on_folder(path):
+            return Opened(path, check_content(content, path / CONFIG if is_folder(path) else path))
     from engine.published import adopt  # here: a training needs nothing of published files
 
     try:
