@@ -105,10 +105,11 @@ def hub_metrics(run: Run) -> list[dict[str, Any]]:
             for task, (title, main) in statements.tasks_of(run).items()
         ]
     level = f"{run.intervals.get('level', 95):g} % interval"
+    doubt = ", optimistic: the epoch was selected on the same data" if "optimistic" in statements.selection(run) else ""
     return [
         {
             "type": kind,
-            "name": name if bounds is None else f"{name}, {level} {statements.span(bounds, digits)}",
+            "name": (name if bounds is None else f"{name}, {level} {statements.span(bounds, digits)}") + doubt,
             "value": round(value, digits),
         }
         for kind, name, value, bounds, digits in rows

@@ -132,7 +132,9 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content["model"].items()):
         raise UserError(f"{path}: damaged: its model is no table of tensors")
     with about(path):
-        stored_config(content)
+        model = stored_config(content).model.model
+        if model != content["family"]:
+            raise UserError(f"damaged: a model of the family {content['family']}, but its options say --model {model}")
         require_sane_scale(content["model"])
     return content
 

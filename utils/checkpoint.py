@@ -162,8 +162,8 @@ def advice_on_folder(path: Path) -> Iterator[None]:
 
 
 def is_checkpoint_folder(folder: Path) -> bool:
-    """Return whether a folder holds a checkpoint of this project, whole or not, and no CLIP."""
-    if (folder / CLASSES).is_file():
+    """Return whether a folder is one of ``save_folder``, whole or not, or a run's; any other may be a CLIP."""
+    if (folder / CLASSES).is_file() or (folder / "best.pt").is_file():
         return True
     return (folder / CONFIG).is_file() and "family" in read_small_json(folder / CONFIG, dict[str, Any])
 
