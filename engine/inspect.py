@@ -1,5 +1,6 @@
 """``--mode inspect``: print what a checkpoint holds. ``--mode convert``: write it as a checkpoint of this project."""
 
+import json
 import shlex
 from collections import Counter
 from dataclasses import asdict
@@ -66,32 +67,41 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
     _, model = opened.load(flags)  # so that what is written can be run
     content = {key: value for key, value in opened.content.items() if key in CONVERTED}
     content["model"] = halve_where_exact(model.state_dict())
-    if config.video.format == "hub":
-        targets = convert_to_folder(opened, content, config)
+    is_hub = config.video.format == "hub"
+    folder = Path(config.run.output_dir or (f"outputs/hub/{source.stem}" if is_hub else "outputs/converted"))
+    names = (WEIGHTS, CLASSES, CARD, CONFIG) if is_hub else (f"{source.stem}.pt", f"{source.stem}.safetensors")
+    targets = [folder / name for name in names]
+    require_new(folder, targets)
+    print(describe(opened, flags))
+    if is_hub:
+        write_folder(opened, content, folder, config.video.license)
     else:
-        folder = Path(config.run.output_dir or "outputs/converted")
-        targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
-        require_new(folder, targets)
+        require_plain(content, source)
         save_checkpoint(content, targets[0])
         save_safetensors(content, targets[1])
-    print(describe(opened, flags))
     print("\n".join(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)" for target in targets))
-    if config.video.format == "hub":
-        print(f"upload it   hf upload ORG/NAME {shlex.quote(str(targets[0].parent))}")
+    if is_hub:
+        print(f"upload it   hf upload ORG/NAME {shlex.quote(str(folder))}")
 
 
-def convert_to_folder(opened: Opened, content: dict[str, Any], config: Config) -> list[Path]:
-    """Write a checkpoint as a folder that can be published; return its files."""
-    source, licence = opened.path, config.video.license
-    folder = Path(config.run.output_dir or f"outputs/hub/{source.stem}")
-    files = [folder / name for name in (WEIGHTS, CLASSES, CARD, CONFIG)]
-    require_new(folder, files)
-    with about(source):
+def write_folder(opened: Opened, content: dict[str, Any], folder: Path, licence: str) -> None:
+    """Write a checkpoint as a folder that can be published."""
+    with about(opened.path):
         options = {group: without_folders(values) for group, values in asdict(opened.config).items()}
         run = scored_run(opened) or unscored_run(opened, options)
+    content = content | {"config": options}
+    require_plain(content, opened.path)
     card = hub_card(run, content.get("trained_on"), opened.method, licence, WEIGHTS)
-    save_folder(content | {"config": options}, class_texts(opened), card, folder)
-    return files
+    save_folder(content, class_texts(opened), card, folder)
+
+
+def require_plain(content: dict[str, Any], source: Path) -> None:
+    """Check that all but the tensors can be written as JSON and read again."""
+    rest = {key: value for key, value in content.items() if key != "model"}
+    try:
+        json.dumps(rest, allow_nan=False, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source}: cannot be converted: beside its tensors stands no plain data ({error})") from None
 
 
 def without_folders(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from engine.checkpoints import open_checkpoint
 from engine.config import read_command
 from engine.run_hash import run_hash
 from main import main
-from tests.support import published
+from tests.support import affect, published
 from tests.support.containers import write_container
+from tests.support.exported import write_checkpoint
 from tests.support.published import Recipe, write_class_texts
 from tests.support.tiny import NAMES
 from tests.support.tools import FAST, ROOT, call, one_line, run_main, run_ok
@@ -176,6 +177,38 @@ def test_features_of_a_sequence_model_come_from_a_folder_and_not_from_a_clip_bes
         )
         keys.append(open_image_encoder(config, {}).key)
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("model", ["clip-caer", "dfer-clip", "emoclip", "frame-expr"])
+def test_every_family_is_rebuilt_with_the_same_logits(model, tmp_path):
+    options = {"model": model, "normalize": "clip"} | ({"num_segments": 1} if model == "frame-expr" else {})
+    calibration = {"temperature": 1.5, "fitted_on": "val", "clips": 9}
+    path = write_checkpoint(tmp_path / "best.pt", options, calibration=calibration, face_width=60.0)
+    folder, logits = convert(path, tmp_path / "hub"), []
+    for place in (path, folder):
+        opened = open_checkpoint(place, {})
+        config, network = opened.load({})
+        assert opened.content["calibration"] == calibration and opened.content["face_width"] == 60.0
+        assert config.data.normalize == "clip"
+        T = config.data.num_segments * config.data.duration
+        pixels = torch.rand(2, 2, T, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        batch = {"face": pixels[0], "context": pixels[1]}
+        with torch.no_grad():
+            logits.append(opened.method.task(network.eval(), tuple(opened.content["classes"])).forward(batch).logits)
+    assert torch.equal(*logits) and logits[0].std() > 0
+
+
+def test_a_sequence_model_is_rebuilt_and_its_card_has_its_scores(tmp_path):
+    small = "--model sequence --window 20 --stride 20 --transformer-layers 1 --tcn-channels 8 --device cpu --epochs 1"
+    flags = affect.write_set(tmp_path / "set")
+    run = run_ok([*small.split(), *flags], tmp_path / "run")
+    folder = convert(run.folder / "best.pt", tmp_path / "hub")
+    words, scores = ["--mode", "eval", *flags, "--device", "cpu", "--eval-checkpoint"], []
+    for name, place in (("folder", folder), ("file", run.folder / "best.pt")):
+        scores.append(run_ok([*words, str(place)], tmp_path / name).metrics)
+    assert scores[0] == scores[1] and "va" in scores[0]
+    results = {r.metric_type: r.metric_value for r in ModelCard.load(folder / "README.md").data.eval_results}
+    assert results["ccc"] == round(run.metrics["va"]["ccc"], 3)
 
 
 # -- classes and cards ----------------------------------------------------------------------------------------------
@@ -412,3 +445,14 @@ def test_a_name_of_the_hub_without_network_cache_or_package_is_one_line(cache, m
 def test_a_value_that_no_float_holds_is_refused_on_the_command_line(capsys):
     assert main(["--batch-size", "9" * 30, "--dry-run"]) == 2
     assert "--batch-size: must be at most" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--format", "hub"], []])
+@pytest.mark.parametrize("value", [torch.zeros(2), b"bytes", float("nan"), "\ud800"])
+def test_a_checkpoint_with_more_than_plain_data_is_not_converted(best, tmp_path, flags, value):
+    """Its reader looks at the entries that it knows."""
+    content = torch.load(best, weights_only=True)
+    content["calibration"] = {"temperature": 1.5, "fitted_on": "val", "clips": 9, "more": value}
+    torch.save(content, tmp_path / "odd.pt")
+    message = one_line(call("--mode", "convert", tmp_path / "odd.pt", *flags, "--output-dir", tmp_path / "out"))
+    assert "odd.pt: cannot be converted" in message and not [*(tmp_path / "out").iterdir()]
