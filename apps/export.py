@@ -53,7 +53,7 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
     import_runtime()
     source = Path(config.run.eval_checkpoint)
     folder = Path(config.run.output_dir or "outputs/exported")
-    target = folder / f"{source.stem}.{config.video.format}"
+    target = folder / f"{source.stem}.{config.video.format or 'onnx'}"
     require_new(folder, [target])
     runner = open_on_cpu(config, flags, source)
     for warning in filter(None, (idle_flags(config, flags), *runner.warnings)):

@@ -34,11 +34,13 @@ from analysis.compare import compare_folders
 from apps.export import random_clips
 from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.mutations import (
+    HUB_FILES,
     ValidInputs,
     damage_bytes,
     damage_config,
     damage_file,
     damage_header,
+    damage_hub_file,
     damage_json,
     damage_lines,
     damage_onnx,
@@ -181,6 +183,15 @@ KINDS = {
         ".pt",
     ),
     "safetensors": Kind(damage_header, evaluate_and_inspect, ".safetensors"),
+    **{
+        f"hub folder, {name}": Kind(
+            lambda s, rng, name=name: damage_hub_file(s, name, rng),
+            lambda path, s: evaluate_and_inspect(path.parent, s),
+            "",
+            file=f"hub/{name}",
+        )
+        for name in HUB_FILES
+    },
     "last.pt": Kind(damage_training, lambda path, s: s.training.go_on(path), ".pt"),
     "onnx": Kind(damage_onnx, run_exported, ".onnx"),
     "clip": Kind(lambda s, rng: s.saved(damage_state(s.clip, rng)), lambda path, s: load_clip(str(path)), ".pt"),

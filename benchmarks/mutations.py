@@ -31,10 +31,13 @@ from engine.resume import read_resumable
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, folder_state
 from engine.video_features import FrameEncoder
 from models.clip_backbone import load_clip
+from utils.archive import read_safetensors, write_safetensors
 from utils.checkpoint import save_checkpoint, save_safetensors
 from utils.files import write_json
+from utils.hub import CLASSES, CONFIG, WEIGHTS
 from utils.runlog import QuietLog, open_run
 
+HUB_FILES = (CONFIG, CLASSES, WEIGHTS)  # of a folder of --mode convert --format hub
 NEST = "[" * 3000 + "]" * 3000
 WORDS = (
     "", " ", "\t", "\0", "\x1b[31m", "\r", "\x0b", "\u2028", "\u202e", "\ufeff", "\U0001f600", "é", "e\u0301", "-1",
@@ -209,6 +212,17 @@ class ValidInputs:
         self.safetensors = (folder / "valid.safetensors").read_bytes()
 
     @cached_property
+    def hub_folder(self) -> Path:
+        """The same checkpoint as a folder for the Hugging Face hub."""
+        from main import main  # here: it imports every mode
+
+        folder = self.folder / "hub"
+        with contextlib.redirect_stdout(io.StringIO()):
+            words = ["--mode", "convert", str(self.folder / "valid.pt"), "--format", "hub"]
+            assert main([*words, "--output-dir", str(folder)]) == 0
+        return folder
+
+    @cached_property
     def training(self) -> "Training":
         return Training(self.folder, self.classes)
 
@@ -351,6 +365,26 @@ def damage_header(inputs: ValidInputs, rng: random.Random) -> bytes:
     else:
         body = damage_json(header, rng)
     return struct.pack("<Q", len(body) if rng.random() < 0.9 else rng.randrange(2**62)) + body + data
+
+
+def damage_hub_file(inputs: ValidInputs, name: str, rng: random.Random) -> bytes:
+    """Return a damaged file of the hub folder: other JSON, other bytes, or a sound file of other tensors."""
+    data = (inputs.hub_folder / name).read_bytes()
+    if rng.random() < 0.1:
+        return rng.choice((b"", b"{}", b"[]", b"\xff\xfe", NEST.encode(), data[: len(data) // 2]))
+    if name == CONFIG and rng.random() < 0.5:  # deep inside, where most of its values are
+        content = json.loads(data)
+        group = rng.choice(list(content["config"]))
+        content["config"][group] = damage_tree(content["config"][group], rng)
+        return json.dumps(content).encode("utf-8", "surrogatepass")
+    if name != WEIGHTS:
+        return damage_json(json.loads(data), rng)
+    if rng.random() < 0.5:
+        return damage_bytes(data, rng)
+    path = inputs.folder / "damaged.safetensors"
+    state = damage_state(read_safetensors(inputs.hub_folder / name)[0], rng)
+    write_safetensors({key: value for key, value in state.items() if isinstance(value, torch.Tensor)}, path)
+    return path.read_bytes()
 
 
 class Training:

@@ -17,9 +17,10 @@ from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
 from models.lora import lora_layers, merge_lora
-from utils.checkpoint import FORMAT, hash_tensors, read_checkpoint, to_full
+from utils.checkpoint import FORMAT, advice_on_folder, hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
+from utils.hub import CONFIG, is_folder
 from utils.json_files import AnyNumber, Range, check_type
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def open_checkpoint(path: Path, flags: dict[str, Any]) -> Opened:
     """Open a checkpoint of ours, or a published one, which is completed with what is known about its layout."""
     content = read_checkpoint(path)
     if "format" in content and "config" in content:
-        return Opened(path, check_content(content, path))
+        with advice_on_folder(path):
+            return Opened(path, check_content(content, path / CONFIG if is_folder(path) else path))
     from engine.published import adopt  # imported here, since training does not need it
 
     try:
@@ -131,7 +133,9 @@ def check_content(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content["model"].items()):
         raise UserError(f"{path}: damaged: its model is no table of tensors")
     with about(path):
-        stored_config(content)
+        model = stored_config(content).model.model
+        if model != content["family"]:
+            raise UserError(f"damaged: a model of the family {content['family']}, but its options say --model {model}")
         require_sane_scale(content["model"])
     return content
 

@@ -26,6 +26,14 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
     if not fewest <= len(files) <= most:
         raise UserError(f"--mode {run.mode} needs {kind}: python main.py --mode {run.mode} {example}")
+    if run.mode == "export" and video.format == "hub":
+        raise UserError("--format hub belongs to --mode convert; --mode export writes onnx")
+    if run.mode == "convert" and video.format == "onnx":
+        raise UserError("--format onnx belongs to --mode export; --mode convert takes hub")
+    if "license" in flags and video.format != "hub":
+        raise UserError(f"--license {video.license} is for the card of --format hub; add it, or leave --license out")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", video.license):
+        raise UserError(f"--license {video.license}: expected the hub's name of a licence, such as mit or cc-by-nc-4.0")
     if run.dry_run:
         return
     if run.mode in ("eval", "export") and run.eval_checkpoint is None:

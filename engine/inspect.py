@@ -1,30 +1,48 @@
 """``--mode inspect``: print what a checkpoint holds. ``--mode convert``: write it as a checkpoint of this project."""
 
+import json
+import shlex
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from analysis.calibration import RAW, stored_calibration
+from analysis.model_card import hub_card, short_path
+from analysis.report.runs import Run, read_run
+from analysis.report.statements import best_epoch
+from dataloader.classes import list_classes
 from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild
 from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_content
 from models.clip_files import files_of, is_clip, recognise
 from models.clip_towers import ClipShape
 from models.lora import describe_lora, lora_layers, merge_lora
-from utils.checkpoint import halve_where_exact, read_checkpoint, save_checkpoint, save_safetensors
+from utils.checkpoint import (
+    halve_where_exact,
+    is_checkpoint_folder,
+    read_checkpoint,
+    save_checkpoint,
+    save_folder,
+    save_safetensors,
+)
 from utils.config import flag_of, written
 from utils.errors import UserError, about, one_line
+from utils.hub import CARD, CLASSES, CONFIG, WEIGHTS, is_folder, local_folder
+from utils.json_files import read_json
 from utils.runlog import require_new
 
 CONVERTED = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width")
 
 
 def inspect(config: Config, flags: dict[str, Any]) -> None:
-    """Print the method, sizes, classes, texts, keys and options of a checkpoint, or the sizes of a CLIP file."""
+    """Print the method, sizes, classes, texts, keys and options of a checkpoint, or the sizes of a CLIP."""
     path = Path(config.run.files[0])
-    config_file, weights = files_of(path, str(path)) if path.is_dir() else (None, path)
+    place = local_folder(path) if is_folder(path) else path
+    is_clip_folder = place.is_dir() and not is_checkpoint_folder(place)
+    config_file, weights = files_of(place, str(path)) if is_clip_folder else (None, place)
     content = read_checkpoint(weights)
-    if config_file is not None or is_clip(content):
+    if is_clip_folder or is_clip(content):
         options = config.model
         clip = recognise(content, str(path), weights, config_file, options.clip_activation, options.clip_head_width)
         shape = clip_from_content(clip, str(path)).shape
@@ -41,15 +59,13 @@ def inspect(config: Config, flags: dict[str, Any]) -> None:
 
 
 def convert(config: Config, flags: dict[str, Any]) -> None:
-    """Write the checkpoint in our format, as a torch file of plain tensors and as safetensors."""
-    source = Path(config.run.files[0])
+    """Write the checkpoint in our format: as a torch file of plain tensors and as safetensors, or as a folder for the
+    Hugging Face hub."""
+    source, flags = Path(config.run.files[0]), {n: v for n, v in flags.items() if n not in ("format", "license")}
     opened = open_checkpoint(source, flags)
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{source}: {opened.unnamed}")
     _, model = opened.load({name: value for name, value in flags.items() if name != "merge"})  # it can be built
-    folder = Path(config.run.output_dir or "outputs/converted")
-    targets = [folder / f"{source.stem}.pt", folder / f"{source.stem}.safetensors"]
-    require_new(folder, targets)
     content = {key: value for key, value in opened.content.items() if key in CONVERTED}
     state = model.state_dict()
     if config.run.merge:
@@ -58,10 +74,90 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
         state = merge_lora(state, opened.config.optim.lora_alpha)
         content["config"] = content["config"] | {"optim": content["config"]["optim"] | {"lora_rank": 0}}
     content["model"] = halve_where_exact(state)
+    is_hub = config.video.format == "hub"
+    folder = Path(config.run.output_dir or (f"outputs/hub/{source.stem}" if is_hub else "outputs/converted"))
+    names = (WEIGHTS, CLASSES, CARD, CONFIG) if is_hub else (f"{source.stem}.pt", f"{source.stem}.safetensors")
+    targets = [folder / name for name in names]
+    require_new(folder, targets)
     print(describe(opened, flags))
-    save_checkpoint(content, targets[0])
-    save_safetensors(content, targets[1])
+    if is_hub:
+        write_folder(opened, content, folder, config.video.license)
+    else:
+        require_plain(content, source)
+        save_checkpoint(content, targets[0])
+        save_safetensors(content, targets[1])
     print("\n".join(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)" for target in targets))
+    if is_hub:
+        print(f"upload it   hf upload ORG/NAME {shlex.quote(str(folder))}")
+
+
+def write_folder(opened: Opened, content: dict[str, Any], folder: Path, licence: str) -> None:
+    """Write a checkpoint as a folder that can be published."""
+    with about(opened.path):
+        options = {group: without_folders(values) for group, values in asdict(opened.config).items()}
+        run = scored_run(opened) or unscored_run(opened, options)
+    content = content | {"config": options}
+    require_plain(content, opened.path)
+    card = hub_card(run, content.get("trained_on"), opened.method, licence, WEIGHTS)
+    save_folder(content, class_texts(opened), card, folder)
+
+
+def require_plain(content: dict[str, Any], source: Path) -> None:
+    """Check that all but the tensors can be written as JSON and read again."""
+    rest = {key: value for key, value in content.items() if key != "model"}
+    try:
+        json.dumps(rest, allow_nan=False, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source}: cannot be converted: beside its tensors stands no plain data ({error})") from None
+
+
+def without_folders(values: dict[str, Any]) -> dict[str, Any]:
+    """Return options with absolute paths cut to their last part: the folders of a machine are nobody else's concern."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(cut, value))
+        return short_path(value) if value and isinstance(value, str) else value
+
+    return {name: cut(value) for name, value in values.items()}
+
+
+def scored_run(opened: Opened) -> Run | None:
+    """Return the run whose best epoch a checkpoint is; None where no scores of it are known."""
+    path = opened.path
+    is_complete = all((path.parent / name).is_file() for name in ("config.json", "metrics.json"))
+    if path.name != "best.pt" or not is_complete:
+        return None
+    run = read_run(path.parent)
+    epochs = best_epoch(run)  # another one where the run was resumed and stopped since it was scored
+    return run if epochs is None or epochs[0] == opened.content["epoch"] else None
+
+
+def unscored_run(opened: Opened, options: dict[str, dict[str, Any]]) -> Run:
+    """Return what a checkpoint says of the run that it comes from. Of a published file most options are not known."""
+    named = {name: value for group in options.values() for name, value in group.items()}
+    if opened.report is not None:
+        named = {name: named[name] for name in model_options(opened)}
+    facts = {"classes": opened.content["classes"], "selected_on": opened.content["selected_on"]}
+    name = opened.path.stem if opened.report is not None else named["exper_name"]
+    return Run(opened.path.parent, name, "other", named, facts, [], [], None)
+
+
+def class_texts(opened: Opened) -> dict[str, Any]:
+    """Return a classes.json for the classes of a checkpoint, with all that their data set's own one says of them.
+
+    Where they are not those of the data set, or where the user's file is gone, nothing but their names is known.
+    """
+    names, data = opened.content["classes"], opened.config.data
+    is_gone = data.class_texts is not None and not Path(data.class_texts).is_file()
+    listed = None if is_gone else list_classes(data.dataset, data.class_texts)
+    content = read_json(Path(listed.source)) if listed is not None else {"classes": []}
+    entries = {entry["name"].strip(): entry for entry in content["classes"]}
+    if not entries.keys() >= {*names}:
+        content, entries = {}, {name: {"name": name} for name in names}
+    if sorted(content.get("list_order", names)) != sorted(names):
+        del content["list_order"]
+    return content | {"label_base": opened.content["label_base"], "classes": [entries[name] for name in names]}
 
 
 def describe(opened: Opened, flags: dict[str, Any]) -> str:

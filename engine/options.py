@@ -39,7 +39,7 @@ MODES = {
     "report": "write a report of one or more runs",
     "cache": "store the frame features of long videos",
     "inspect": "print what a checkpoint holds",
-    "convert": "write a published checkpoint as one of ours",
+    "convert": "write a checkpoint, published or ours, as two files of ours or as a folder for the Hugging Face hub",
     "pretrain-clip": "make a small CLIP from drawn pictures",
 }
 TRAINING = ("train", "ablate")
@@ -101,7 +101,9 @@ pretraining_option = partial(option, modes=("pretrain-clip",))
 class RunOptions:
     mode: str = every_mode("train", "What to do.", choices=tuple(MODES), metavar="MODE")
     files: tuple[str, ...] = option(
-        (), "The checkpoint that --mode inspect and convert read, or the run folders of compare and report.",
+        (),
+        "The checkpoint that --mode inspect and convert read (a file, a folder or `hf-hub:ORG/NAME`), or the run "
+        "folders of compare and report.",
         modes=FILES, affects_results=False, metavar="FILE", positional=True
     )
     exper_name: str | None = every_mode(
@@ -112,7 +114,9 @@ class RunOptions:
     )
     output_dir: str | None = every_mode(None, "The run folder, instead of one made from the name.", metavar="DIR")
     eval_checkpoint: str | None = option(
-        None, "Checkpoint to read: one of ours or a published one.",
+        None,
+        "Checkpoint to read: a file of ours or a published one, a folder of --mode convert --format hub, or "
+        "`hf-hub:ORG/NAME`.",
         modes=CHECKPOINTS, part="training", common=True, metavar="FILE"
     )
     allow_partial: bool = option(
@@ -318,7 +322,7 @@ class ModelOptions:
         checkpoint="fixed classes", in_grid=False
     )
     init_from: str | None = option(
-        None, "Checkpoint whose tensors training starts from, where they fit.",
+        None, "Checkpoint (as of --eval-checkpoint) whose tensors training starts from, where they fit.",
         modes=("train",), belongs=True, part="class lists", free=True, metavar="FILE"
     )
     clip_path: str = pixel_option(
@@ -617,7 +621,7 @@ class AttentionOptions:
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Options of --mode predict, serve and export, which read videos without a list."""
+    """Options of --mode predict, serve and export, which read videos without a list, and of --mode convert."""
 
     input: str | None = video_option(
         None, "A video, a picture, a folder of videos or of frames, or a camera's number.", metavar="FILE|DIR|N"
@@ -651,7 +655,18 @@ class VideoOptions:
     encoder: str | None = video_option(
         None, "For sequence models: the CLIP or the checkpoint whose features they were trained on.", metavar="FILE"
     )
-    format: Literal["onnx"] = option("onnx", "Kind of file.", modes=("export",))
+    format: Literal["onnx", "hub"] | None = option(
+        None,
+        "What is written. --mode export: onnx, one graph (the default). --mode convert: hub, a folder for the Hugging "
+        "Face hub with a model card (default: a torch file and safetensors).",
+        modes=("export", "convert"), affects_results=False
+    )
+    license: str = option(
+        "other",
+        "Licence of the weights in the card of --format hub, by the hub's name: mit, cc-by-nc-4.0 ...; other: not "
+        "stated.",
+        modes=("convert",), affects_results=False, metavar="NAME"
+    )
     host: str = server_option("127.0.0.1", "Address to listen on; with the default only this machine can connect.")
     port: int = server_option(8765, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
     max_upload_mb: float = server_option(500.0, "Largest video that is accepted, in MB.", above=0, maximum=100_000)

@@ -17,6 +17,7 @@ from engine.options import Config, group_of, names_with, options_by_name, value_
 from models.clip_files import CONFIGS, files_of
 from utils.checksum import header_without_checksum
 from utils.errors import UserError, reason_of
+from utils.hub import WEIGHTS, is_folder
 
 MEANING = 1  # version of the hash; increase it when the same options lead to other results
 NAME = "run_hash.txt"
@@ -56,7 +57,7 @@ def contents_of(config: Config) -> dict[str, str | None]:
         "class_texts": hash_path(data.class_texts),
         "pack": hash_path(f"{data.pack}/index.json") if data.pack else None,
         **hash_clip(clip),
-        "init_from": hash_path(config.model.init_from),
+        "init_from": hash_checkpoint(config.model.init_from),
         **{name: value for name in ("clip_activation", "clip_head_width") if (value := getattr(config.model, name))},
     }
 
@@ -89,6 +90,13 @@ def hash_path(name: str | None, root: str | None = None) -> str | None:
         return None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
+
+
+def hash_checkpoint(name: str | None) -> str | None:
+    """Return the hash of a checkpoint's file, or of the weights in its folder; a name of the hub stands for itself."""
+    if name and is_folder(Path(name)):
+        return hash_path(f"{name}/{WEIGHTS}") if Path(name).is_dir() else name
+    return hash_path(name)
 
 
 @lru_cache(maxsize=256)

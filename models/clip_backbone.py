@@ -14,22 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.clip_files import (
-    HUB,
-    HUGGING_FACE_CONFIG,
-    HUGGING_FACE_WEIGHTS,
-    OPEN_CLIP,
-    OPEN_CLIP_CONFIG,
-    OPEN_CLIP_WEIGHTS,
-    PREPROCESSOR,
-    ClipContent,
-    read_clip,
-    recognise,
-    require_config_sizes,
-)
+from models.clip_files import OPEN_CLIP, ClipContent, read_clip, recognise, require_config_sizes
 from models.clip_towers import TEXT_LENGTH, Clip, ClipShape, UninitialisedWeights, fixed_seed, shape_of
 from utils.archive import read_archive, write_safetensors
 from utils.errors import UserError, closest, first_line
+from utils.hub import HUB, hub_folder
 
 RANDOM = "random"  # a tiny untrained CLIP: shows that everything runs, knows nothing
 RANDOM_SHAPE = ClipShape(64, 64, 16, 64, 2, 64, 2)
@@ -76,7 +65,7 @@ def find_clip(name: str) -> Path:
     if path.exists():
         return path
     if name.startswith(HUB):
-        return hub_folder(name)
+        return hub_folder(name, f"--clip-path {name}")
     openai_clip = _import_clip()
     names = openai_clip.available_models()
     if name not in names:
@@ -90,23 +79,6 @@ def find_clip(name: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"--clip-path {name}: cannot be downloaded ({first_line(error)}); name a local file instead"
-        ) from None
-
-
-def hub_folder(name: str) -> Path:
-    """Return the folder of ``hf-hub:org/name`` in the cache of huggingface_hub, downloaded where it is not there."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise UserError(f"--clip-path {name}: needs huggingface_hub (pip install huggingface_hub)") from None
-    configs = [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR]
-    try:
-        folder = Path(snapshot_download(name.removeprefix(HUB), allow_patterns=configs))
-        weights = OPEN_CLIP_WEIGHTS if (folder / OPEN_CLIP_CONFIG).is_file() else HUGGING_FACE_WEIGHTS
-        return Path(snapshot_download(name.removeprefix(HUB), allow_patterns=[*configs, *weights]))
-    except Exception as error:  # of the network, the name or a gated model: huggingface_hub has a dozen kinds
-        raise UserError(
-            f"--clip-path {name}: cannot be downloaded ({first_line(error)}); name a local folder instead"
         ) from None
 
 

@@ -10,13 +10,17 @@ from torch import Tensor
 from models.clip_towers import ACTIVATIONS, TEXT_LENGTH, VOCABULARY, ClipShape
 from utils.archive import read_archive
 from utils.errors import UserError, first_line
+from utils.hub import (
+    HUGGING_FACE_CONFIG,
+    HUGGING_FACE_WEIGHTS,
+    OPEN_CLIP_CONFIG,
+    OPEN_CLIP_WEIGHTS,
+    PREPROCESSOR,
+)
 from utils.json_files import Range, check_type, read_json
 
-OPEN_CLIP, HUB = "open_clip:", "hf-hub:"
-OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR = "open_clip_config.json", "config.json", "preprocessor_config.json"
+OPEN_CLIP = "open_clip:"
 CONFIGS = (OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR)
-OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-HUGGING_FACE_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives alone
 WIDEST = 1024  # OpenAI's widest image tower: all of its heads are 64 wide
 STRANGERS = (  # a part of a tensor's name that says what a model is

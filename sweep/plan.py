@@ -19,6 +19,7 @@ from engine.options import Config
 from engine.series import read_grid, seeds_of, waiting_paths
 from utils.config import flag_of, written
 from utils.errors import UserError
+from utils.hub import is_folder
 from utils.runlog import safe_name
 
 Options = dict[str, Any]  # {name of an option: its value}
@@ -165,7 +166,7 @@ def check_runs(runs: list[PlannedRun]) -> None:
                     f"--leave-out {data.leave_out}: --test-annotation {data.test_annotation} has no clip of it"
                 )
         checkpoint = config.run.eval_checkpoint
-        if checkpoint is not None and not Path(checkpoint).exists():
-            raise UserError(f"--eval-checkpoint {checkpoint}: no such file")
+        if checkpoint is not None and not Path(checkpoint).exists() and not is_folder(Path(checkpoint)):
+            raise UserError(f"--eval-checkpoint {checkpoint}: no such file or folder")
     if configs[0].run.mode != "eval" and configs[0].data.label_type == "compound":
         require_same_classes([(f"fold {config.data.fold}", run_classes(config).names) for config in configs])

@@ -157,6 +157,9 @@ CASES = {
     "stored tensors": 30,
     "safetensors": 30,
     "clip": 20,
+    "hub folder, config.json": 40,
+    "hub folder, classes.json": 20,
+    "hub folder, model.safetensors": 20,
 }
 
 

@@ -284,6 +284,8 @@ def _outside(value: float, meta: Any) -> str | None:
     low, high, above = meta["minimum"], meta["maximum"], meta["above"]
     if not isinstance(value, int) and not math.isfinite(value):
         return "expected a finite number"
+    if abs(value) > sys.maxsize and isinstance(value, int):  # no float and no counter of Python's own holds it
+        return f"must be at most {sys.maxsize}"
     if above is not None and not value > above:
         return f"must be above {above}"
     if low is not None and value < low:

@@ -16,8 +16,9 @@ from engine.device import choose_amp, choose_device, statistics_of, to_pixels, u
 from engine.options import Config, SequenceOptions, group_of
 from engine.video_features import FrameEncoder, open_encoder
 from engine.zero_shot import caption_model, plain_clip
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import is_checkpoint_folder, read_checkpoint
 from utils.errors import UserError
+from utils.hub import is_folder, local_folder
 
 CHUNK = 64  # frames in one pass of the image encoder
 
@@ -163,10 +164,13 @@ def load_sequence(opened: Opened, options: dict[str, Any], config: Config) -> tu
 
 
 def open_image_encoder(config: Config, options: dict[str, Any]) -> FrameEncoder:
-    """Return the image encoder in ``--encoder``: a checkpoint of this project, else a CLIP file."""
+    """Return the image encoder in ``--encoder``: a checkpoint of this project, else a CLIP."""
     path, normalize = Path(config.video.encoder), options.get("normalize")
     try:
-        is_checkpoint = path.is_file() and "config" in read_checkpoint(path)
+        if is_folder(path):
+            is_checkpoint = is_checkpoint_folder(local_folder(path))
+        else:
+            is_checkpoint = path.is_file() and "config" in read_checkpoint(path)
     except UserError:  # a CLIP archive or safetensors, whose reader reports what is wrong with it
         is_checkpoint = False
     config = replace(

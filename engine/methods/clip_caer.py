@@ -194,6 +194,7 @@ class ClipCaer(Method):
     def rebuild(self, shape: ClipShape, state: State, config: Config) -> nn.Module:
         """Return one stream or two, with or without adapter and fusion, as the tensors show."""
         options, has_fuse = config.model, build.has_part(state, "fuse.")
+        require_fitting_parts(state, config)
         return networks.ClipCaer(
             image_encoder=towers.ImageTower(shape),
             text_encoder=towers.TextTower(shape),
@@ -258,6 +259,18 @@ class ClipCaer(Method):
     def published_names(self, classes: Classes) -> tuple[str, ...]:
         """Return the class names in the order of published files."""
         return classes.names
+
+
+def require_fitting_parts(state: State, config: Config) -> None:
+    """Check that the tensors of a checkpoint have the streams that its options say, and no adapter that they deny."""
+    has_part = [build.has_part(state, f"{stream}_temporal.") for stream in ("face", "context")]
+    if has_part != [config.model.streams != "context", config.model.streams != "face"]:
+        streams = " and ".join(name for name, has in zip(("face", "context"), has_part, strict=True) if has) or "none"
+        raise UserError(
+            f"the checkpoint's options say --streams {config.model.streams}, the streams in its tensors are: {streams}"
+        )
+    if config.model.adapter == "none" and build.has_part(state, "adapter."):
+        raise UserError("the checkpoint's options say --adapter none, but its tensors have an adapter")
 
 
 def make_adapter(width: int, config: Config) -> nn.Module:

@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
-from analysis.model_card import UNKNOWN, model_card, short_path
+from analysis.model_card import UNKNOWN, hub_card, model_card, short_path
 from analysis.report.runs import read_run
 from engine.methods import method_named
 from tests.support.affect import write_set as write_videos
@@ -100,3 +101,56 @@ def test_a_training_of_long_videos_writes_it(tmp_path):
     assert run.status == 0, run.err
     card = (run.folder / "model_card.md").read_text(encoding="utf-8")
     assert f"{run.metrics['va']['ccc']:.3f}" in card and "- validation: 2 videos" in card
+
+
+# -- the header that the Hugging Face hub reads ----------------------------------------------------------------------
+
+
+def hub_card_of(folder: Path, *given, note: str | None = None, licence: str = "other", **options) -> ModelCard:
+    run = read_run(write_run(folder, *given, **options))
+    return ModelCard(hub_card(run, note, method_named(run.option("model")), licence, "model.safetensors"))
+
+
+def test_the_header_has_the_scores_with_their_intervals(tmp_path):
+    card = hub_card_of(tmp_path / "run", licence="mit")
+    assert card.data.license == "mit" and card.data.metrics == ["recall", "accuracy", "f1"]
+    values = [(result.metric_type, result.metric_value, result.metric_name) for result in card.data.eval_results]
+    assert values == [
+        ("recall", 74.05, "UAR (mean recall of the classes) in percent, 95 % interval 61.50 – 83.25"),
+        ("accuracy", 81.44, "WAR (accuracy) in percent, 95 % interval 70.00 – 88.00"),
+        ("f1", 71.0, "Macro F1 in percent, 95 % interval 60.00 – 80.00"),
+    ]
+    results = card.data.to_dict()["model-index"][0]["results"][0]
+    assert results["dataset"] == {"type": "raer", "name": "RAER", "split": "test"}
+    assert "- These weights: mit." in card.text and "| weights | model.safetensors, epoch 2 of 3 |" in card.text
+
+
+def test_scores_that_are_optimistic_say_so_in_the_header(tmp_path):
+    results = hub_card_of(tmp_path / "run", class_metrics(selected_on="test: optimistic")).data.eval_results
+    assert all("optimistic: the epoch was selected on the same data" in result.metric_name for result in results)
+
+
+def test_drawn_people_and_own_classes_do_not_get_the_name_of_a_published_set(tmp_path):
+    card = hub_card_of(tmp_path / "drawn", note="Drawings of simulated people.")
+    assert card.data.eval_results[0].dataset_name == "simulated people in the layout of RAER"
+    assert "simulated-data" in card.data.tags and card.data.datasets == ["simulated-people-in-the-layout-of-raer"]
+    card = hub_card_of(tmp_path / "own", class_texts="mine.json")
+    assert card.data.eval_results[0].dataset_name == "own class texts, lists as of RAER"
+
+
+def test_the_header_of_long_videos_and_of_numbers(tmp_path):
+    videos = hub_card_of(tmp_path / "videos", video_metrics()).data
+    values = {result.metric_name.split(",")[0]: result.metric_value for result in videos.eval_results}
+    assert values == {"Valence and arousal": -0.1, "Expression": 0.5} and videos.datasets is None
+    numbers = hub_card_of(tmp_path / "numbers", number_metrics()).data.eval_results[0]
+    assert numbers.metric_value == 0.66 and numbers.metric_name == "CCC of withdrawal, 95 % interval 0.400 – 0.800"
+    assert numbers.dataset_split == "cross-validation" and numbers.dataset_name == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "title", ['a "name": [x]', "---", "a\nb: c", "# no", "é 😀 \x7f\u2028", "yes", "1e3", "{a}", "'"]
+)
+def test_a_name_of_any_letters_is_one_text_of_the_header(tmp_path, title):
+    data = hub_card_of(tmp_path / "run", exper_name=title).data
+    expected = title.replace("\n", "\\n").replace("\x7f", "\\x7f").replace("\u2028", "\\u2028")
+    assert data.model_name == expected and len(data.eval_results) == 3
