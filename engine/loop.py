@@ -16,6 +16,7 @@ from engine.options import Config
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, load_weights
 from engine.session import Session
 from utils.checkpoint import load_checkpoint
+from utils.command import python_name
 from utils.errors import Interrupted, about
 from utils.lazy import Lazy
 
@@ -62,7 +63,7 @@ class Loop:
             except Interrupted as signal:
                 if self.inside:  # else the last epoch is saved, and the model may hold the best one's weights
                     self.checkpoints.save_last(self.progress_inside())
-                again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
+                again = f"{python_name()} main.py --resume {shlex.quote(str(self.log.folder))}"
                 self.log.say(f"stopped and saved; go on with: {again}")
                 raise Interrupted(signal.number, f"stopped; go on with: {again}") from None
 
