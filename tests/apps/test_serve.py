@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from apps.predict import predictor
 from apps.serve.app import is_own_name, signals_as_interrupt
 from tests.support.exported import export_checkpoint
 from tests.support.filming import sound
@@ -400,16 +401,18 @@ def test_a_video_is_answered_in_one_request(served, video):
     served.wait_until_empty()
 
 
-def test_an_answer_for_a_program_has_no_overlay(gated, video):
+def test_an_answer_for_a_program_has_no_overlay(served, video, monkeypatch):
     """The page shows the overlay, so its job has one; the answer of /api/predict is the timeline alone."""
-    with post(gated, f"Content-Length: {len(video)}", video, path="/api/predict") as line:
-        assert gated.model.is_asked.wait(20)
-        (folder,) = gated.files()
-        assert (folder / "timeline.csv").exists() and not list(folder.glob("overlay*"))
-        gated.model.open.set()
-        assert line.makefile("rb").readline().startswith(b"HTTP/1.1 200")
-    gated.wait_until_empty()
-    assert "overlay.mp4" in gated.wait(gated.send(video))["files"]
+    folders = []
+
+    class Counted(predictor.Overlay):
+        def __init__(self, folder, *arguments, **options):
+            super().__init__(folder, *arguments, **options)
+            folders.append(folder)
+
+    monkeypatch.setattr(predictor, "Overlay", Counted)
+    assert served.ask("POST", "/api/predict", video)[0] == 200 and folders == []
+    assert "overlay.mp4" in served.wait(served.send(video))["files"] and len(folders) == 1
 
 
 def test_a_server_without_room_says_when_to_try_again(gated, video):
