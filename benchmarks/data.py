@@ -46,10 +46,10 @@ PROMISED = {  # smallest ratio to the speed of the plain loader
     "scaled, face at full resolution": 2,
     "scaled, half resolution is enough": 3,
     "jpeg pack": 15,
-    "jpeg pack, training, turned by the worker": 10,
+    "jpeg pack, training, rotated by the worker": 10,
     "jpeg pack, training, augmented on the device": 15,
     "raw pack": 150,
-    "raw pack, training, turned by the worker": 20,
+    "raw pack, training, rotated by the worker": 20,
     "raw pack, training, augmented on the device": 150,
 }
 NEAR = 2.0  # largest allowed mean absolute difference of scaled pixels, of 255
@@ -161,7 +161,7 @@ def make_readers(
     for kind, folder in packs.items():
         packed = replace(far, pack=folder)
         readers[f"{kind} pack"] = ("plain", reader(packed))
-        readers[f"{kind} pack, training, turned by the worker"] = ("plain, training", reader(packed, **training))
+        readers[f"{kind} pack, training, rotated by the worker"] = ("plain, training", reader(packed, **training))
         on_device = reader(packed, **training, augment="device")
         readers[f"{kind} pack, training, augmented on the device"] = ("plain, training", on_device)
     return readers
@@ -196,7 +196,7 @@ def measure(
     for name, (plain, _) in readers.items():
         ratios = [slow / fast for slow, fast in zip(seconds[plain], seconds[name], strict=True)]
         rows[name] = {
-            "clips a second": round(1 / statistics.median(seconds[name]), 2),
+            "clips per second": round(1 / statistics.median(seconds[name]), 2),
             "ratio": round(statistics.median(ratios), 2),
             "spread": [round(min(ratios), 2), round(max(ratios), 2)],
             "of": plain,
@@ -247,7 +247,7 @@ def show(rows: dict[str, Any], differences: dict[str, float]) -> list[str]:
         missed += [name] if is_missed else []
         low, high = row["spread"]
         note = f"   promised: {promise}" + ("  MISSED" if is_missed else "") if promise else ""
-        print(f"{name:<48} {row['clips a second']:>8.2f} {row['ratio']:>7.2f}   {low:.2f}-{high:.2f}{note}")
+        print(f"{name:<48} {row['clips per second']:>8.2f} {row['ratio']:>7.2f}   {low:.2f}-{high:.2f}{note}")
     print("\nmean absolute difference to the plain loader, of 255 (the worst clip and stream)")
     for name, value in differences.items():
         is_missed = value > (0 if name in ("exact", "raw pack") else NEAR) and name in PROMISED
