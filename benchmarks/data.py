@@ -1,10 +1,10 @@
-"""Measures how much faster than the plain loader the loaders read clips: streaming, packs and augmentation.
+"""Measures the speed of reading clips, relative to the plain loader: streaming, packs and augmentation.
 
     python -m benchmarks.data          # about three minutes on two cores
 
 Simulates a few clips of 1920x1080 JPEGs and reads them with every loader in turn, for several rounds. Each round is
 compared with the plain loader (benchmarks/plain_data.py) of the same round: CPU seconds of one process with one thread.
-Writes benchmarks/results/data.json. The exit status is 1 where a ratio or a difference in pixels misses its promise.
+Writes benchmarks/results/data.json. The exit status is 1 if a ratio or a difference in pixels misses its promise.
 """
 
 import argparse
@@ -76,8 +76,9 @@ def main() -> int:
     missed = show(rows, differences)
     machine = describe_machine() | {"opencv": cv2.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
     content = {"command": "python -m benchmarks.data", "machine": machine, "rounds": rounds, "clips": len(clips)}
-    content["megabytes a clip"] = {name: round(size / len(clips) / 1e6, 2) for name, size in sizes.items()}
-    print("\nmegabytes a clip: " + ", ".join(f"{name} {size}" for name, size in content["megabytes a clip"].items()))
+    megabytes = {name: round(size / len(clips) / 1e6, 2) for name, size in sizes.items()}
+    content["megabytes per clip"] = megabytes
+    print("\nmegabytes per clip: " + ", ".join(f"{name} {size}" for name, size in megabytes.items()))
     RESULT.write_text(json.dumps(content | {"ways": rows, "differences": differences}, indent=2) + "\n")
     return 1 if missed else 0
 
@@ -120,7 +121,7 @@ def make_packs(root: Path, clips: list[Clip], views: Views) -> dict[str, str]:
         flags += f" --bounding-box-face {root}/face.json --bounding-box-body annotation/body.json"
         with contextlib.redirect_stdout(io.StringIO()):
             if pack.main(flags.split()):
-                raise RuntimeError(f"the {kind} pack was not made")
+                raise RuntimeError(f"the {kind} pack was not written")
     return packs
 
 
@@ -168,7 +169,7 @@ def make_readers(
 
 
 def read_plainly(clip: Clip, views: Views, position: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return a clip as the plain loader reads it; with ``position``, a training clip that is turned and mirrored."""
+    """Return a clip as the plain loader reads it; with ``position``, a training clip that is rotated and mirrored."""
     indexes = choose_frames(len(clip.frames), views.segments, 1, "whole", np.random.default_rng(0), False)
     faces, body = boxes_of(clip, views)
     changes = {}
@@ -214,7 +215,7 @@ def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -
         "jpeg pack": (replace(far, pack=packs["jpeg"]), far),
         "raw pack": (replace(far, pack=packs["raw"]), far),
     }
-    worst = dict.fromkeys([*cases, "turned at 224 pixels: face", "turned at 224 pixels: context"], 0.0)
+    worst = dict.fromkeys([*cases, "rotated at 224 pixels: face", "rotated at 224 pixels: context"], 0.0)
     for name, (view, plain) in cases.items():
         dataset = ClipDataset(clips, view, open_source(view))
         for number, clip in enumerate(clips):
@@ -225,11 +226,11 @@ def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -
     device = ClipDataset(clips, far, training=True, augment="device")
     for number in range(len(clips)):
         expected, item = worker[0, number, number], device[0, number, number]
-        turns = {name: item[name][None] for name in ("angle", "flip", "face_sizes")}
+        angles = {name: item[name][None] for name in ("angle", "flip", "face_sizes")}
         for view, stream in enumerate(("face", "context")):
-            turned = augment(item[stream][None], turns, view)[0]
-            name = f"turned at 224 pixels: {stream}"
-            worst[name] = max(worst[name], difference(turned.numpy(), expected[stream].numpy()))
+            rotated = augment(item[stream][None], angles, view)[0]
+            name = f"rotated at 224 pixels: {stream}"
+            worst[name] = max(worst[name], difference(rotated.numpy(), expected[stream].numpy()))
     return {name: round(value, 3) for name, value in worst.items()}
 
 

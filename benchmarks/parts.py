@@ -118,7 +118,7 @@ def within(replacement: Any, work: Any, *arguments: Any) -> Any:
 
 
 def table_attention() -> Any:
-    """Return a context in which attention computes its whole table of weights, with an additive mask."""
+    """Return a context in which attention computes its full table of weights, with an additive mask."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
@@ -141,7 +141,7 @@ def fused_attention_in_bf16() -> Any:
 
 
 def whole_last_block() -> Any:
-    """Return a context in which the last block computes all tokens, of which one is used."""
+    """Return a context in which the last block computes all tokens, although only one is used."""
 
     def forward(self: Transformer, x: Tensor, token: Tensor | None = None) -> Tensor:
         for block in self.resblocks:
