@@ -6,6 +6,7 @@ the model (classes, frames, temperature) is in the file's metadata.
 
 import dataclasses
 import io
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from engine.options import Config
 from models.clip_caer import Texts
 from utils.checkpoint import write_whole
 from utils.checksum import seal
+from utils.command import python_name
 from utils.errors import UserError, about
 from utils.runlog import require_new
 
@@ -69,7 +71,7 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
     print(f"reads       {', '.join(info.views)}: {shape} each")
     print(f"answers     {info.output} (batch, {len(info.columns)}) of {', '.join(info.names or info.numbers)}")
     print(f"checked     differs from the checkpoint by {difference:.1e} at most (onnxruntime, random pixels)")
-    print(f"use it      python main.py --mode predict --onnx {target} --input VIDEO")
+    print(f"use it      {python_name()} main.py --mode predict --onnx {shlex.quote(str(target))} --input VIDEO")
     return target
 
 

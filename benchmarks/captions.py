@@ -3,7 +3,7 @@
     python -m benchmarks.captions                   # 3 seeds, 65 runs; about 40 minutes on two cores
     python -m benchmarks.captions --only "plain CLIP, zero-shot" "captions"
 
-The runs use two simulated sets, which are written where they are missing: data/mafw-sim (1400 clips of 11 classes, one
+The runs use two simulated sets, which are written if they are missing: data/mafw-sim (1400 clips of 11 classes, one
 caption for each clip) and data/dfew-sim. Finished runs stay in outputs/captions and are not repeated. The command
 prints a Markdown table and writes benchmarks/results/captions.json.
 """

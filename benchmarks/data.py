@@ -1,10 +1,10 @@
-"""Measures how much faster than the plain loader the loaders read clips: streaming, packs and augmentation.
+"""Measures the speed of reading clips, relative to the plain loader: streaming, packs and augmentation.
 
     python -m benchmarks.data          # about three minutes on two cores
 
 Simulates a few clips of 1920x1080 JPEGs and reads them with every loader in turn, for several rounds. Each round is
 compared with the plain loader (benchmarks/plain_data.py) of the same round: CPU seconds of one process with one thread.
-Writes benchmarks/results/data.json. The exit status is 1 where a ratio or a difference in pixels misses its promise.
+Writes benchmarks/results/data.json. The exit status is 1 if a ratio or a difference in pixels misses its promise.
 """
 
 import argparse
@@ -46,10 +46,10 @@ PROMISED = {  # smallest ratio to the speed of the plain loader
     "scaled, face at full resolution": 2,
     "scaled, half resolution is enough": 3,
     "jpeg pack": 15,
-    "jpeg pack, training, turned by the worker": 10,
+    "jpeg pack, training, rotated by the worker": 10,
     "jpeg pack, training, augmented on the device": 15,
     "raw pack": 150,
-    "raw pack, training, turned by the worker": 20,
+    "raw pack, training, rotated by the worker": 20,
     "raw pack, training, augmented on the device": 150,
 }
 NEAR = 2.0  # largest allowed mean absolute difference of scaled pixels, of 255
@@ -76,8 +76,9 @@ def main() -> int:
     missed = show(rows, differences)
     machine = describe_machine() | {"opencv": cv2.__version__, "pillow": PIL.__version__, "numpy": np.__version__}
     content = {"command": "python -m benchmarks.data", "machine": machine, "rounds": rounds, "clips": len(clips)}
-    content["megabytes a clip"] = {name: round(size / len(clips) / 1e6, 2) for name, size in sizes.items()}
-    print("\nmegabytes a clip: " + ", ".join(f"{name} {size}" for name, size in content["megabytes a clip"].items()))
+    megabytes = {name: round(size / len(clips) / 1e6, 2) for name, size in sizes.items()}
+    content["megabytes per clip"] = megabytes
+    print("\nmegabytes per clip: " + ", ".join(f"{name} {size}" for name, size in megabytes.items()))
     RESULT.write_text(json.dumps(content | {"ways": rows, "differences": differences}, indent=2) + "\n")
     return 1 if missed else 0
 
@@ -120,7 +121,7 @@ def make_packs(root: Path, clips: list[Clip], views: Views) -> dict[str, str]:
         flags += f" --bounding-box-face {root}/face.json --bounding-box-body annotation/body.json"
         with contextlib.redirect_stdout(io.StringIO()):
             if pack.main(flags.split()):
-                raise RuntimeError(f"the {kind} pack was not made")
+                raise RuntimeError(f"the {kind} pack was not written")
     return packs
 
 
@@ -161,14 +162,14 @@ def make_readers(
     for kind, folder in packs.items():
         packed = replace(far, pack=folder)
         readers[f"{kind} pack"] = ("plain", reader(packed))
-        readers[f"{kind} pack, training, turned by the worker"] = ("plain, training", reader(packed, **training))
+        readers[f"{kind} pack, training, rotated by the worker"] = ("plain, training", reader(packed, **training))
         on_device = reader(packed, **training, augment="device")
         readers[f"{kind} pack, training, augmented on the device"] = ("plain, training", on_device)
     return readers
 
 
 def read_plainly(clip: Clip, views: Views, position: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return a clip as the plain loader reads it; with ``position``, a training clip that is turned and mirrored."""
+    """Return a clip as the plain loader reads it; with ``position``, a training clip that is rotated and mirrored."""
     indexes = choose_frames(len(clip.frames), views.segments, 1, "whole", np.random.default_rng(0), False)
     faces, body = boxes_of(clip, views)
     changes = {}
@@ -196,7 +197,7 @@ def measure(
     for name, (plain, _) in readers.items():
         ratios = [slow / fast for slow, fast in zip(seconds[plain], seconds[name], strict=True)]
         rows[name] = {
-            "clips a second": round(1 / statistics.median(seconds[name]), 2),
+            "clips per second": round(1 / statistics.median(seconds[name]), 2),
             "ratio": round(statistics.median(ratios), 2),
             "spread": [round(min(ratios), 2), round(max(ratios), 2)],
             "of": plain,
@@ -214,7 +215,7 @@ def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -
         "jpeg pack": (replace(far, pack=packs["jpeg"]), far),
         "raw pack": (replace(far, pack=packs["raw"]), far),
     }
-    worst = dict.fromkeys([*cases, "turned at 224 pixels: face", "turned at 224 pixels: context"], 0.0)
+    worst = dict.fromkeys([*cases, "rotated at 224 pixels: face", "rotated at 224 pixels: context"], 0.0)
     for name, (view, plain) in cases.items():
         dataset = ClipDataset(clips, view, open_source(view))
         for number, clip in enumerate(clips):
@@ -225,11 +226,11 @@ def compare(clips: list[Clip], views: dict[str, Views], packs: dict[str, str]) -
     device = ClipDataset(clips, far, training=True, augment="device")
     for number in range(len(clips)):
         expected, item = worker[0, number, number], device[0, number, number]
-        turns = {name: item[name][None] for name in ("angle", "flip", "face_sizes")}
+        angles = {name: item[name][None] for name in ("angle", "flip", "face_sizes")}
         for view, stream in enumerate(("face", "context")):
-            turned = augment(item[stream][None], turns, view)[0]
-            name = f"turned at 224 pixels: {stream}"
-            worst[name] = max(worst[name], difference(turned.numpy(), expected[stream].numpy()))
+            rotated = augment(item[stream][None], angles, view)[0]
+            name = f"rotated at 224 pixels: {stream}"
+            worst[name] = max(worst[name], difference(rotated.numpy(), expected[stream].numpy()))
     return {name: round(value, 3) for name, value in worst.items()}
 
 
@@ -247,7 +248,7 @@ def show(rows: dict[str, Any], differences: dict[str, float]) -> list[str]:
         missed += [name] if is_missed else []
         low, high = row["spread"]
         note = f"   promised: {promise}" + ("  MISSED" if is_missed else "") if promise else ""
-        print(f"{name:<48} {row['clips a second']:>8.2f} {row['ratio']:>7.2f}   {low:.2f}-{high:.2f}{note}")
+        print(f"{name:<48} {row['clips per second']:>8.2f} {row['ratio']:>7.2f}   {low:.2f}-{high:.2f}{note}")
     print("\nmean absolute difference to the plain loader, of 255 (the worst clip and stream)")
     for name, value in differences.items():
         is_missed = value > (0 if name in ("exact", "raw pack") else NEAR) and name in PROMISED

@@ -50,7 +50,8 @@ def main() -> int:
     jobs = [(name, seed) for name in options.only or RUNS for seed in seeds_of(name, options.seeds)]
     threads = max((os.cpu_count() or 1) // options.jobs, 1)
     run_one = partial(run, root=options.root, out=options.out, threads=threads)
-    for shares in (UNIFORM, RAER):  # the first training on each set runs alone: it fills the cache that the others read
+    # The first training on each set runs alone, because it fills the cache that the other runs read.
+    for shares in (UNIFORM, RAER):
         trainings = [job for job in jobs if RUNS[job[0]][0] and RUNS[job[0]][2] == shares]
         for job in trainings[:1]:
             run_one(job)

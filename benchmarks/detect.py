@@ -4,7 +4,7 @@
     python -m benchmarks.detect --root-dir data/raer-sim --face-model yunet
 
 The photograph is the astronaut of scikit-image, where that is installed: moved, scaled, mirrored, darkened, blurred and
-turned. Writes benchmarks/results/detect.json.
+rotated. Writes benchmarks/results/detect.json.
 """
 
 import argparse
@@ -89,10 +89,10 @@ def measure_photograph(detector: Detector) -> dict[str, dict]:
 
 def photographs(photo: np.ndarray, rng: np.random.Generator, count: int = 8):
     """Yield (kind, frame of 1280 x 720, true face box), ``count`` frames of each kind."""
-    for kind in ("plain", "mirrored", "dark", "blurred", "small", "turned 10°", "turned 20°", "turned 30°"):
+    for kind in ("plain", "mirrored", "dark", "blurred", "small", "rotated 10°", "rotated 20°", "rotated 30°"):
         for _ in range(count):
             scale = rng.uniform(0.25, 0.45) if kind == "small" else rng.uniform(0.6, 1.2)
-            angle = float(kind[7:-1]) * rng.choice([-1, 1]) if kind.startswith("turned") else 0.0
+            angle = float(kind[8:-1]) * rng.choice([-1, 1]) if kind.startswith("rotated") else 0.0
             matrix = cv2.getRotationMatrix2D((225, 127), angle, scale)  # around the middle of the face
             matrix[:, 2] += rng.uniform([400, 200], [880, 520]) - (225, 127)
             picture = cv2.warpAffine(photo, matrix, (1280, 720), borderMode=cv2.BORDER_REPLICATE)
@@ -139,7 +139,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     results[resolve_face_model(options.face_model)] = {
         "machine": describe_machine(),
-        "drawings": simulated,
+        "simulated": simulated,
         "photograph": photo,
         "cpu_ms": milliseconds,
     }

@@ -2,10 +2,10 @@
 
     python -m benchmarks.fuzz --cases 10000            # a few minutes on one core
     python -m benchmarks.fuzz --only classes --seed 7  # one reader
-    python -m benchmarks.fuzz --only classes --case 123  # one case again, with its traceback
+    python -m benchmarks.fuzz --only classes --case 123  # repeats one case, with its traceback
 
-Prints each case that ends otherwise, then a table of kind → cases → accepted → refused in one line → refused without
-file and line → crashes. Exit status 1 where one of the last two is above 0.
+Prints each case with another outcome, then a table: for each kind, the number of cases that were accepted, refused in
+one line, refused without file and line, and that crashed. The exit status is 1 if one of the last two is above 0.
 """
 
 import argparse
@@ -67,8 +67,8 @@ from utils.config import read_recipe
 from utils.errors import UserError
 
 EVAL_FLAGS = "--device cpu --workers 0 --slerp-weight 0.3 --normalize none --dataset RAER --clip-path random"
-INSIDE = "(: damaged: what it says of itself)?"  # JSON inside an ONNX file
-SECONDS = 5  # that one case may take
+INSIDE = "(: damaged: what it says of itself)?"  # this part of a message names the JSON inside an ONNX file
+SECONDS = 5  # CPU time that one case may take
 ACCEPTED, REFUSED, UNNAMED, CRASHED = "accepted", "refused in one line", "refused without file and line", "crashes"
 
 
@@ -78,7 +78,7 @@ class TooSlow(BaseException):
 
 @dataclass(frozen=True)
 class Kind:
-    """``write`` returns the bytes of a damaged file, made from valid inputs; ``read`` opens it as the project does."""
+    """``write`` returns the bytes of a damaged file, made from valid inputs. ``read`` opens it with our code."""
 
     write: Callable[["ValidInputs", random.Random], bytes]
     read: Callable[[Path, "ValidInputs"], Any]
@@ -252,9 +252,9 @@ def names_file_and_line(message: str, path: Path, name: str) -> bool:
     """Return whether the message is one line, has no control characters, and names the file and the faulty line."""
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in message):
         return False
-    if name == "flags":  # whose errors name the flag, wherever it stood
+    if name == "flags":  # these errors name the flag, in whatever file it is
         return str(path) in message or "--" in message
-    if folder := KINDS[name].file.partition("/")[0]:  # of several files, which may contradict one another
+    if folder := KINDS[name].file.partition("/")[0]:  # the folder has several files, which may contradict each other
         return f"/{folder}" in message
     whole = KINDS[name].whole if "broken JSON" not in message else "nested too deeply|half a surrogate"
     return str(path) in message and bool(re.search(rf"{re.escape(str(path))}{INSIDE}, line [0-9]+|{whole}", message))
@@ -263,7 +263,7 @@ def names_file_and_line(message: str, path: Path, name: str) -> bool:
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     def stop(*_: Any) -> None:
-        raise TooSlow(f"longer than {seconds} s of the processor")
+        raise TooSlow(f"more than {seconds} s of CPU time")
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -275,7 +275,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def fuzz(names: list[str], cases: int, seed: int, inputs: ValidInputs) -> tuple[Counter, list[str]]:
-    """Share ``cases`` among the kinds; return counts by (kind, outcome), and a line on each bad case."""
+    """Divide ``cases`` among the kinds. Return counts by (kind, outcome), and one line for each bad case."""
     counts, bad = Counter(), []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -299,13 +299,15 @@ def table(names: list[str], counts: Counter) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000, help="shared out among the kinds")
-    parser.add_argument("--seed", type=int, default=0, help="number of the first case")
+    parser.add_argument(
+        "--cases", type=int, default=10_000, help="number of cases, divided among the kinds (default: 10000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="number of the first case (default: 0)")
     parser.add_argument("--only", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND")
-    parser.add_argument("--case", type=int, help="run this one case and print what it ends in")
+    parser.add_argument("--case", type=int, help="run only this case and print its outcome")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # a case that asks for more is a MemoryError
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # a case that needs more ends with a MemoryError
     with tempfile.TemporaryDirectory() as folder:
         if options.case is not None:
             for name in options.only:

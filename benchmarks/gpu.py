@@ -11,8 +11,8 @@ operations of a step.
 End-to-end rows: 100 steps of the default recipe from simulated JPEGs of 1920x1080 and from packs of them, through the
 training's loader, and the share of time spent waiting for frames.
 
-Rows come in order of importance. A row that --minutes leaves no time for is reported as not measured, and the file is
-written after every row. Writes benchmarks/results/gpu.json and prints the table of docs/performance.md.
+The most important rows come first. When the time of --minutes is over, the remaining rows are reported as not measured.
+The file is written after every row. Writes benchmarks/results/gpu.json and prints the table of docs/performance.md.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def main() -> int:
         data_set = SimulatedSet(Path(folder), options)
         for row in planned_rows(options):
             is_late = time.time() - started > 60 * options.minutes
-            figures = {"failed": "not measured: time was up"} if is_late else measure(row, data_set, options)
+            figures = {"failed": "not measured: no time left"} if is_late else measure(row, data_set, options)
             rows.append(vars(row) | figures)
             if "teraflops" in rows[-1]:
                 share = rows[-1].pop("teraflops") * 1e12 / ceilings[row.type]
@@ -306,7 +306,7 @@ class SimulatedSet:
         self.size = (1920, 1080, 48) if not options.dry else (160, 120, 12)  # width, height, clips
 
     def flags(self) -> list[str]:
-        """Return the flags that name the set, which is written where it is missing."""
+        """Return the flags that name the set, which is written if it is missing."""
         root = self.folder / "set"
         if not root.exists():
             width, height, clips = self.size
@@ -324,12 +324,12 @@ class SimulatedSet:
         return read_command([*words, *self.flags()])[1]
 
     def pack(self, size: list[str]) -> str:
-        """Return the folder of the pack, which is written where it is missing."""
+        """Return the folder of the pack, which is written if it is missing."""
         out = self.folder / "pack"
         if not out.exists():
             with contextlib.redirect_stdout(io.StringIO()):
                 if pack.main(["--out", str(out), *size, *self.flags()]):
-                    raise RuntimeError("the pack was not made")
+                    raise RuntimeError("the pack was not written")
         return str(out)
 
     def clips(self, config: Config) -> list[Clip]:

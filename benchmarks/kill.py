@@ -1,16 +1,16 @@
-"""Kills trainings with SIGKILL at random moments, resumes them, and compares each with one that was left alone.
+"""Kills trainings with SIGKILL at random moments, resumes them, and compares each with an uninterrupted training.
 
-    python -m benchmarks.kill                 # 100 times; about 20 minutes on two cores
+    python -m benchmarks.kill                 # 100 kills; about 20 minutes on two cores
     python -m benchmarks.kill --times 12 --seed 7
     python -m benchmarks.kill --times 10 --only sequence
 
-The times are shared among the families of models. Of each family, every third moment lies inside the writing of a file
-that is renamed when it is whole, such as a checkpoint, and every third one between the last epoch and the end.
+The kills are divided among the families of models. In each family, a third of the kills is at any moment, a third while
+a file such as a checkpoint is being written, and a third between the last epoch and the end.
 
-Equal means: the run folders hold the same files, and each has the same content; checkpoints are compared tensor by
-tensor, all others byte by byte. Left out is what a clock or a process writes: log.txt, tensorboard/, last.previous.pt
-(which save came before the last depends on the time), seconds in metrics.jsonl and in the history of checkpoints, and
-the options --resume, --output-dir and --workers.
+Two run folders are equal if they hold the same files with the same content. Checkpoints are compared tensor by tensor,
+all other files byte by byte. What depends on a clock or on the process is not compared: log.txt, tensorboard/,
+last.previous.pt (which save came before the last depends on the time), seconds in metrics.jsonl and in the history of
+checkpoints, and the options --resume, --output-dir and --workers.
 
 Writes benchmarks/results/kill.json.
 """
@@ -54,16 +54,16 @@ RECIPES = {
     "--epochs 4 --lr 1e-3 --dropout 0.1 --root-dir {videos} --features {videos}/features",
 }
 ALL = "--device cpu --deterministic --resume auto"
-SAVES = "--save-every-minutes 0.003"  # of all families but regression, which saves nothing on its way
-PATIENCE = 300.0  # seconds that one run may take at most
+SAVES = "--save-every-minutes 0.003"  # of all families except regression, which saves no state while it runs
+TIMEOUT = 300.0  # seconds of one run
 UNEQUAL = ("log.txt", "last.previous.pt", "tensorboard")
-OPTIONS = ("resume", "output_dir", "workers")  # that differ between the runs
+OPTIONS = ("resume", "output_dir", "workers")  # these differ between the runs
 RESULT = Path(__file__).parent / "results" / "kill.json"
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A run that was left alone."""
+class Uninterrupted:
+    """The files and the duration of an uninterrupted run."""
 
     contents: dict[str, Any]
     seconds: float
@@ -80,7 +80,7 @@ def main() -> int:
     for family, counter in moments.items():
         print(f"{family}: killed " + ", ".join(f"{number} {moment}" for moment, number in counter.most_common()))
     seconds = time.time() - started
-    print(f"{count} of {options.times} run folders equal those that were left alone   ({seconds:.0f} s)")
+    print(f"{count} of {options.times} run folders equal those of uninterrupted runs   ({seconds:.0f} s)")
     if options.times == 100 and not options.only:
         about = {"command": "python -m benchmarks.kill", "torch": torch.__version__, "seed": options.seed}
         RESULT.write_text(json.dumps(about | {"times": 100, "equal": count, "killed": moments}, indent=2) + "\n")
@@ -89,27 +89,30 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=100, help="how often, all families together (default: 100)")
+    parser.add_argument("--times", type=int, default=100, help="number of kills, over all families (default: 100)")
     parser.add_argument("--only", action="append", choices=list(RECIPES), metavar="FAMILY", help=", ".join(RECIPES))
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at the same time")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments (default: 0)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="number of runs at the same time (default: one per core)"
+    )
     return parser.parse_args()
 
 
 def kill_many(folder: Path, families: list[str], times: int, seed: int, jobs: int = 1) -> list[tuple[str, str, list]]:
-    """Return family, moment and differences of every run that was killed and resumed."""
+    """Return the family, the moment and the differences of every run that was killed and resumed."""
     write_data(folder)
-    alone: dict[str, Alone] = {}
-    for family in ["emoclip", *families] if "regression" in families else families:  # which begins with its weights
-        if family not in alone:
+    uninterrupted: dict[str, Uninterrupted] = {}
+    # A regression starts from the weights of emoclip.
+    for family in ["emoclip", *families] if "regression" in families else families:
+        if family not in uninterrupted:
             seconds = finish(start(folder, family, folder / family, workers=0))
-            alone[family] = Alone(contents(folder / family), seconds)
+            uninterrupted[family] = Uninterrupted(contents(folder / family), seconds)
 
     def kill_one(number: int) -> tuple[str, str, list]:
         family = families[number % len(families)]
-        moment, differences = kill_once(folder, family, number, alone[family], seed)
+        moment, differences = kill_once(folder, family, number, uninterrupted[family], seed)
         if differences:
-            print(f"NOT EQUAL: time {number}, {family}, killed {moment}: {', '.join(differences[:5])}", flush=True)
+            print(f"NOT EQUAL: kill {number}, {family}, {moment}: {', '.join(differences[:5])}", flush=True)
         return family, moment, differences
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -135,14 +138,14 @@ def write_data(folder: Path) -> None:
 # -- running ---------------------------------------------------------------------------------------------------------
 
 
-def kill_once(folder: Path, family: str, number: int, alone: Alone, seed: int) -> tuple[str, list[str]]:
-    """Return the moment, and what differs from the run that was left alone."""
+def kill_once(folder: Path, family: str, number: int, uninterrupted: Uninterrupted, seed: int) -> tuple[str, list[str]]:
+    """Kill and resume one run. Return the moment of the kill and the differences to the uninterrupted run."""
     rng, out = np.random.default_rng([seed, number]), folder / f"killed-{number}"
     process = start(folder, family, out, workers=int(rng.integers(3)))
     wait_for(process, out / "log.txt")
     kind = int(rng.integers(3))
     if kind == 0:
-        time.sleep(float(rng.uniform(0, 1.1 * alone.seconds)))
+        time.sleep(float(rng.uniform(0, 1.1 * uninterrupted.seconds)))
     elif kind == 1:
         wait_for_writing(process, out, int(rng.integers(1, 16)))
     else:
@@ -152,7 +155,7 @@ def kill_once(folder: Path, family: str, number: int, alone: Alone, seed: int) -
     process.wait()
     moment = describe(out)
     finish(start(folder, family, out, workers=int(rng.integers(3))))
-    differences = differing(contents(out), alone.contents)
+    differences = differing(contents(out), uninterrupted.contents)
     return moment, differences
 
 
@@ -171,16 +174,16 @@ def start(folder: Path, family: str, out: Path, workers: int) -> subprocess.Pope
 
 
 def finish(process: subprocess.Popen) -> float:
-    """Wait until the process ends, which must be with status 0; return the seconds it took."""
+    """Wait until the process ends with status 0, and return the seconds it took."""
     started = time.time()
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     if process.returncode:
         raise RuntimeError(f"a run failed: {errors[-2000:]}")
     return time.time() - started
 
 
 def wait_for(process: subprocess.Popen, *files: Path) -> None:
-    """Wait until one of the files is there."""
+    """Wait until one of the files exists."""
     while process.poll() is None and not any(file.exists() for file in files):
         time.sleep(0.005)
 
@@ -199,7 +202,7 @@ def describe(out: Path) -> str:
         return "after the end"
     if parts := sorted(out.rglob("*.part")):
         kind = "checkpoint" if parts[0].name.endswith(".pt.part") else "file"
-        return f"inside the writing of a {kind}"
+        return f"while a {kind} was being written"
     if (out / "predictions.csv").exists() or (out / "predictions").exists():
         return "between the predictions and the end"
     return "between two checkpoints" if (out / "last.pt").exists() else "before the first checkpoint"
@@ -209,7 +212,7 @@ def describe(out: Path) -> str:
 
 
 def contents(out: Path) -> dict[str, Any]:
-    """Return what is compared of every file in a run folder, by its path; of a checkpoint, by its entries too."""
+    """Return the compared content of every file in a run folder, by path; for a checkpoint, by path and entry."""
     values: dict[str, Any] = {}
     for file in sorted(file for file in out.rglob("*") if file.is_file()):
         name = str(file.relative_to(out))
@@ -237,12 +240,12 @@ def without_clock(content: Any) -> Any:
 
 
 def differing(values: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """Return the names under which two contents differ."""
+    """Return the names of the values that differ."""
     return [name for name in sorted({*values, *expected}) if values.get(name, "") != expected.get(name, "")]
 
 
 def flatten(value: Any, where: str, values: dict[str, Any]) -> None:
-    """Put every tensor's bytes and every other value of nested tables into ``values``, under its path."""
+    """Add the bytes of every tensor and every other value in nested containers to ``values``, under its path."""
     if isinstance(value, torch.Tensor):
         values[where] = (str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes())
     elif isinstance(value, dict):

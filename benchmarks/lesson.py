@@ -1,6 +1,6 @@
-"""Makes a video of a simulated student, with every emotion for 8 s, to try predictions on.
+"""Writes a video of a simulated student who shows every emotion for 8 s, to try predictions on.
 
-    python -m benchmarks.lesson                                # writes lesson.mp4 and prints what it shows when
+    python -m benchmarks.lesson                                # writes lesson.mp4, prints the times of the emotions
     python -m benchmarks.lesson --picture docs/predict.jpg     # also predicts, and writes one picture
 
 The student is the first of the simulated test list with two clips of every emotion.
@@ -37,16 +37,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m benchmarks.lesson", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--root-dir", type=Path, default=Path("data/raer-sim"), help="drawn where it is missing")
+    parser.add_argument(
+        "--root-dir", type=Path, default=Path("data/raer-sim"), help="simulated set, written if it is missing"
+    )
     parser.add_argument("--out", type=Path, default=Path("lesson.mp4"))
-    parser.add_argument("--picture", type=Path, help="also predict, and draw the sheet")
+    parser.add_argument("--picture", type=Path, help="also predict, and write this picture")
     parser.add_argument("--checkpoint", default="weights/demo_best.pt")
-    parser.add_argument("--face-model", help="as --mode predict's")
+    parser.add_argument("--face-model", help="face detector, as for --mode predict")
     return parser.parse_args(arguments)
 
 
 def make_lesson(options: argparse.Namespace) -> int:
-    """Write the video, and with ``--picture`` the sheet. Paths are checked first: drawing the set can take minutes."""
+    """Write the video, and with ``--picture`` the picture. Paths are checked first: the set can take minutes."""
     check_file("--out", options.out, VIDEO)
     predictor = None
     if options.picture is not None:

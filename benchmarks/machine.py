@@ -16,7 +16,7 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),  # above the cores: other processes ran too, compare ratios only
+        "load": round(os.getloadavg()[0], 1),  # more than the cores: other processes ran too; compare only ratios
         "python": platform.python_version(),
         "torch": version("torch"),
         "command": "python -m " + " ".join([module_name(), *map(without_folder, sys.argv[1:])]),
@@ -27,7 +27,7 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def without_folder(word: str) -> str:
-    """Return an absolute path relative to the current folder, or only its name if it lies elsewhere."""
+    """Return an absolute path relative to the current folder, or only its name if it is elsewhere."""
     path = Path(word)
     if not path.is_absolute():
         return word

@@ -28,7 +28,7 @@ def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]
             lambda: [encode(half) for half in halves], lambda: encode(images), rounds
         ),
         "fused attention, images": compare(within(table_attention, encode, images), lambda: encode(images), rounds),
-        "last block reads one token, images": compare(
+        "last block computes one token, images": compare(
             within(whole_last_block, encode, images), lambda: encode(images), rounds
         ),
         "channels-last pictures": compare(
@@ -75,17 +75,17 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
     converted_weights = dict(model.laid_out)
     plain_model = subject.plain()
     return {
-        "tokens that matter only, texts": compare(all_tokens, forward_texts, rounds),
-        "last block reads one token, texts": compare(within(whole_last_block, forward_texts), forward_texts, rounds),
+        "padding tokens left out, texts": compare(all_tokens, forward_texts, rounds),
+        "last block computes one token, texts": compare(within(whole_last_block, forward_texts), forward_texts, rounds),
         "fused attention, texts": compare(within(table_attention, forward_texts), forward_texts, rounds),
         "--amp bf16, texts": compare(forward_texts, lambda: forward_in_bf16(True), rounds),
         "frozen texts' weights converted once, bf16": compare(
             lambda: forward_in_bf16(False), lambda: forward_in_bf16(True), rounds
         ),
-        "attention goes back in float32, bf16": compare(
+        "attention backward in float32, bf16": compare(
             within(fused_attention_in_bf16, lambda: forward_in_bf16(True)), lambda: forward_in_bf16(True), rounds
         ),
-        "all of it, texts, against the published pass": compare(
+        "all text changes, against the published pass": compare(
             lambda: plain.unit(plain_model.text(plain_model.prompts(), plain_model.w["prompts.end"])).sum().backward(),
             forward_texts,
             rounds,
@@ -118,7 +118,7 @@ def within(replacement: Any, work: Any, *arguments: Any) -> Any:
 
 
 def table_attention() -> Any:
-    """Return a context in which attention computes its whole table of weights, with an additive mask."""
+    """Return a context in which attention computes its full table of weights, with an additive mask."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
@@ -141,7 +141,7 @@ def fused_attention_in_bf16() -> Any:
 
 
 def whole_last_block() -> Any:
-    """Return a context in which the last block computes all tokens, of which one is used."""
+    """Return a context in which the last block computes all tokens, although only one is used."""
 
     def forward(self: Transformer, x: Tensor, token: Tensor | None = None) -> Tensor:
         for block in self.resblocks:

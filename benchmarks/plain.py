@@ -1,7 +1,7 @@
 """The published model and training step, written as simply as possible: the baseline of all measured speeds.
 
 This file is independent of models/. Each stream passes through the image tower separately; the text tower computes all
-77 tokens with an additive mask; attention computes its whole table of weights; the fixed texts are encoded again in
+77 tokens with an additive mask; attention computes its full table of weights; the fixed texts are encoded again in
 every forward pass; pixels are floats.
 """
 

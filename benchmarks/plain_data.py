@@ -1,9 +1,9 @@
-"""The plain loader: the published way to read one clip, written as simply as possible.
+"""The plain loader: reads a clip as the published code does, written as simply as possible.
 
 It is the baseline of ``python -m benchmarks.data`` and the reference of the tests, and shares no code with dataloader/.
 Each stream opens every frame separately, at full size. The face is cropped with 20 pixels of margin; the body is
-cropped and letterboxed by OpenCV (to BGR and back, as published). Then each group of 16 is turned, resized, mirrored
-and stacked.
+cropped and letterboxed by OpenCV (to BGR and back, as published). Then each group of 16 is rotated, resized,
+mirrored and stacked.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def open_frame(path: Path) -> Image.Image:
 
 
 def crop_face(frame: Image.Image, box: Box | None) -> Image.Image:
-    """Return the face with a margin of 20 pixels, or the whole frame where the box is unknown."""
+    """Return the face with a margin of 20 pixels, or the whole frame if the box is unknown."""
     if box is None:
         return frame
     x1, y1, x2, y2 = (int(v) for v in box)
@@ -62,7 +62,7 @@ def letterbox(crop: Image.Image, size: int) -> Image.Image:
 
 
 def transform(group: list[Image.Image], size: int, angle: float, flip: bool) -> np.ndarray:
-    """Return the images turned, resized, mirrored and stacked, (T, 3, size, size) uint8."""
+    """Return the images rotated, resized, mirrored and stacked, (T, 3, size, size) uint8."""
     if angle:
         group = [image.rotate(angle, Image.Resampling.NEAREST) for image in group]
     group = [image.resize((size, size), Image.Resampling.BILINEAR) for image in group]

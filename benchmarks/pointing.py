@@ -1,11 +1,11 @@
 """Plays the pointing game on simulated students: is the relevance of Distraction highest on the held phone?
 
-    python -m benchmarks.pointing                       # writes the set where it is missing; then a minute on one core
+    python -m benchmarks.pointing                       # writes the set if it is missing; then a minute on one core
     python -m benchmarks.pointing --clips 5
 
 The game uses the context frames that show a held phone, of Distraction test clips that are classified correctly. A
-frame is a hit where the highest point of its map, enlarged to pixels and without the padding, lies in the phone's box
-or at most half a patch outside. Chance is the share of the picture inside these limits. Then the six highest patches
+frame is a hit if the highest point of its map, enlarged to pixels and without the padding, is in the phone's box or at
+most half a patch outside. Chance is the share of the picture inside these limits. Then the six highest patches
 of each map are erased from every context frame, and the fall of the logit is measured. Writes
 benchmarks/results/pointing.json.
 """
@@ -49,7 +49,7 @@ LISTS += " annotation/body.json --device cpu --workers 0"
 
 @dataclass(frozen=True)
 class Game:
-    """The game on one frame: where the picture lies in the model's square input, and the box that a hit lies in."""
+    """The game on one frame: the position of the picture in the model's square input, and the box of a hit."""
 
     source: SquareSource
     target: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the square, with the tolerance
@@ -188,7 +188,7 @@ def game_of(source: SquareSource, box: list[float], patch: int) -> Game:
 
 
 def is_hit(values: Tensor, game: Game, views: Views) -> bool:
-    """Return whether the highest point of a map (rows, columns) lies in the target of the game."""
+    """Return whether the highest point of a map (rows, columns) is in the target of the game."""
     x1, y1, x2, y2 = game.source.inside
     enlarged = spread(values.numpy(), game.source, views.size, (y2 - y1, x2 - x1))
     y, x = np.unravel_index(int(enlarged.argmax()), enlarged.shape)

@@ -1,4 +1,4 @@
-"""Measures how long a user waits for --help and for the first batch of an evaluation."""
+"""Measures the time until --help is printed and until the first batch of an evaluation is predicted."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Prints results as the Markdown tables of docs/performance.md and docs/backbones.md; a test compares them.
+"""Prints the Markdown tables of docs/performance.md and docs/backbones.md from measured results. Tests compare them.
 
 python -m benchmarks.tables                # reads data.json, train.json and lora.json of benchmarks/results/
 """
@@ -13,13 +13,13 @@ RESULTS = Path("benchmarks/results")
 
 def data_table(results: dict[str, Any]) -> str:
     """Return the table of benchmarks/results/data.json, without the plain loader's own rows."""
-    lines = ["| way | clips per second | times the plain loader | spread | pixels: mean difference, of 255 |"]
+    lines = ["| variant | clips per second | speed-up | lowest to highest | mean pixel difference (of 255) |"]
     lines.append("|---|---|---|---|---|")
     for name, values in results["ways"].items():
         if not name.startswith("plain"):
             low, high = values["spread"]
             cells = [
-                values["clips a second"],
+                values["clips per second"],
                 values["ratio"],
                 f"{low} to {high}",
                 results["differences"].get(name, ""),
@@ -30,7 +30,8 @@ def data_table(results: dict[str, Any]) -> str:
 
 def training_table(results: dict[str, Any]) -> str:
     """Return the table of benchmarks/results/train.json."""
-    lines = ["| what | gain | lowest to highest | by the clock | seconds without | with |", "|---|---|---|---|---|---|"]
+    lines = ["| what | speed-up | lowest to highest | in wall-clock time | seconds without | seconds with |"]
+    lines.append("|---|---|---|---|---|---|")
     for batch, epochs in results.get("frozen", {}).items():
         for kind in ("float32", "bf16"):
             lines.append(row(f"frozen encoder, cached epoch, {batch}, {kind}", epochs[kind]))
@@ -68,7 +69,7 @@ def lora_table(results: dict[str, Any]) -> str:
 def gpu_table(results: dict[str, Any]) -> str:
     """Return the table of benchmarks/results/gpu.json."""
     lines = [
-        "| what | model | encoder | loop | type | clips a step | clips a second | of the ceiling | waiting |",
+        "| what | model | encoder | loop | type | clips per step | clips per second | of ceiling | waiting |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for values in results["rows"]:

@@ -128,7 +128,7 @@ def full_step(subject: Subject, rounds: int) -> dict[str, Any]:
 
     work = {
         "published": lambda: published(1),
-        "published, forward called again": lambda: published(2),
+        "published, second forward pass": lambda: published(2),
         "float32": lambda: in_float32(batch),
         "bf16": lambda: in_bf16(batch),
         "grad-checkpointing": checkpointed,

@@ -3,14 +3,14 @@
     python -m benchmarks.video --root-dir data/raer-sim                  # all parts; about half an hour
     python -m benchmarks.video --root-dir data/raer-sim --seconds 0      # without the long video
     python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0 --pairs 0 --cuts 0
-    python -m benchmarks.video --segments 0 --pairs 0 --seconds 0        # cuts alone; a few minutes
+    python -m benchmarks.video --segments 0 --pairs 0 --seconds 0        # only cuts; a few minutes
 
 Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video of 640 x 480,
 twice the size of training. A segment is classified correctly if most of its windows are. Boxes come from the cascades,
-from YuNet where it is installed (both on the H.264 file), and from the simulation (true boxes), also with the margin of
-20 pixels used in training. Pairs: two persons side by side, with --max-persons 2. Cuts: persons and empty rooms by
-turns, 6 s each; for how long is somebody answered for who is not there? Speed and memory: a minute of video
-at 25 frames per second whose packets are repeated, with overlay and the default face detector. Writes
+from YuNet if it is installed (both on the H.264 file), and from the simulation (true boxes), also with the margin of 20
+pixels used in training. Pairs: two persons side by side, with --max-persons 2. Cuts: persons and empty rooms alternate,
+6 s each; the measure is how long predictions continue for a person who is not visible any more. Speed and memory: a
+minute of video at 25 frames per second whose packets are repeated, with overlay and the default face detector. Writes
 benchmarks/results/video.json.
 """
 

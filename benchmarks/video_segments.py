@@ -92,6 +92,6 @@ def scale_box(box: Box | None, scale: float) -> Box | None:
 
 
 def majority_class(rows: Iterable[Row], start: float, stop: float) -> str | None:
-    """Return the class predicted most often by the windows whose middles lie from ``start`` to ``stop``."""
+    """Return the class predicted most often by the windows whose middles are between ``start`` and ``stop``."""
     counts = Counter(row.predicted for row in rows if start <= row.middle < stop and row.predicted)
     return counts.most_common(1)[0][0] if counts else None

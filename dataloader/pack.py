@@ -12,11 +12,12 @@ import base64
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -26,7 +27,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip, read_annotation
-from dataloader.audit.options import SetOptions
+from dataloader.audit.options import SetOptions, training_advice
 from dataloader.boxes import check_boxes, every_frame, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
 from dataloader.clips import FrameFiles, Views, boxes_of
@@ -48,7 +49,7 @@ from dataloader.packed import (
 )
 from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
-from utils.config import option, parse, resolve
+from utils.config import flag_of, option, parse, resolve
 from utils.errors import UserError
 from utils.files import acquire_lock, write_text
 from utils.json_files import parse_json
@@ -105,6 +106,7 @@ def pack(options: PackOptions) -> None:
     if (folder / INDEX).exists():
         require_finished(folder, header, by_key)
         print(f"{options.out} already holds this pack: nothing to do")
+        print(*next_commands(options), sep="\n")
         return
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / JOURNAL).exists():
@@ -126,7 +128,26 @@ def pack(options: PackOptions) -> None:
         writer.finish()
     (folder / LOCK).unlink(missing_ok=True)
     total, seconds = megabytes(sum(writer.sizes.values())), time.time() - started
-    print(f"packed {plural(len(clips), 'clip')}, {total}, in {seconds:.0f} s: add --pack {options.out}")
+    print(f"packed {plural(len(clips), 'clip')}, {total}, in {seconds:.0f} s")
+    print(*next_commands(options), sep="\n")
+
+
+def next_commands(options: PackOptions) -> list[str]:
+    """Return lines with the commands that train from the pack, or with the flag that reads it.
+
+    A training needs a training and a test list, and a recipe for the size of the crops.
+    """
+    words = []
+    for field in fields(SetOptions):
+        value = getattr(options, field.name)
+        words += [] if value is None else [flag_of(field.name), value]
+    for name in ("missing_face", "decode", "on_bad_frame"):
+        words += [flag_of(name), getattr(options, name)]
+    if options.crop_body is not None:
+        words.append("--crop-body" if options.crop_body else "--no-crop-body")
+    has_lists = {"train", "test"} <= set(options.lists)
+    commands = training_advice(shlex.join([*words, "--pack", options.out]), options.image_size) if has_lists else []
+    return commands or [f"to read the pack, add to the flags of main.py: --pack {shlex.quote(options.out)}"]
 
 
 def read_clips(options: PackOptions, classes: Classes) -> tuple[list[Clip], dict[str, str]]:

@@ -16,6 +16,7 @@ from engine.options import Config
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, load_weights
 from engine.session import Session
 from utils.checkpoint import load_checkpoint
+from utils.command import python_name
 from utils.errors import Interrupted, about
 from utils.lazy import Lazy
 
@@ -62,7 +63,7 @@ class Loop:
             except Interrupted as signal:
                 if self.inside:  # else last.pt is current, and the model may hold the weights of the best epoch
                     self.checkpoints.save_last(self.progress_inside())
-                again = f"python main.py --resume {shlex.quote(str(self.log.folder))}"
+                again = f"{python_name()} main.py --resume {shlex.quote(str(self.log.folder))}"
                 self.log.say(f"stopped and saved; continue with: {again}")
                 raise Interrupted(signal.number, f"stopped; continue with: {again}") from None
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Long videos from frames to submission files: tune CLIP on expressions, cache its features, train, evaluate.
 #   bash recipes/abaw.sh ROOT OUT [FOLD] [RECIPE] [flags of the first stage ...]
-# Without a GPU, on drawn videos, about six minutes on two cores:
+# Without a GPU, on simulated videos, about six minutes on two cores:
 #   python -m simulate --layout affwild2 --out data/videos
 #   bash recipes/abaw.sh data/videos outputs/abaw 0 recipes/simulated_videos.args \
 #     --clip-path weights/mini_clip.safetensors --image-size 112 --batch-size 64 --lr-image-encoder 1e-4 --frame-step 4
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 
-root=${1:?the set, in the layout of Aff-Wild2}
-out=${2:?a folder for everything that is made}
+root=${1:?first argument: the folder of a set in the layout of Aff-Wild2}
+out=${2:?second argument: a folder for all results}
 fold=${3:-0}
 recipe=${4:-recipes/sequence.args}
 shift $(($# < 4 ? $# : 4))

@@ -1,6 +1,7 @@
 """Run as ``python -m simulate --out data/raer-sim``: draws simulated people in a published layout."""
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -13,10 +14,22 @@ from simulate.affwild2 import VideoSettings
 from simulate.layouts import LAYOUTS, LayoutSettings
 from simulate.raer import Settings
 from simulate.sets import SetSettings, write_set
+from utils.command import python_name
 from utils.errors import UserError
 
 KINDS = (Settings, LayoutSettings, VideoSettings)
 KIND_OF = {Settings.layout: Settings, **dict.fromkeys(LAYOUTS, LayoutSettings), VideoSettings.layout: VideoSettings}
+
+TRAINING = {  # layout → flags of main.py that train on its sets with the small CLIP of weights/
+    "raer": "@recipes/demo.args",
+    "dfew": "@recipes/dfer_clip_demo.args",
+    "mafw": "@recipes/emoclip_demo.args",
+    "affwild2": "@recipes/frame_expr.args --clip-path weights/mini_clip.safetensors --image-size 112 --batch-size 64 "
+    "--lr-image-encoder 1e-4 --frame-step 4",
+} | {
+    name.replace("_", "-"): f"@recipes/dfer_clip.args @recipes/data/{name}.args @recipes/simulated_faces.args"
+    for name in ("ferv39k", "afew", "caer", "caer_s", "daisee")
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,6 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"wrote {settings.clips} clips of {settings.persons} persons to {out} in {seconds:.0f} s")
     else:
         print(f"{out} already holds this set: nothing to do")
+    print("to train on it, with a small CLIP that needs no download:")
+    print(f"  {python_name()} main.py {TRAINING[layout]} --root-dir {shlex.quote(str(out))}")
     return 0
 
 

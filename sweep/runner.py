@@ -33,6 +33,7 @@ from sweep.plan import (
 )
 from sweep.scores import FinishedRun, write_pooled, write_seeds
 from sweep.table import write_table
+from utils.command import python_name
 from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError, about
 from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name, time_left
@@ -163,8 +164,8 @@ def open_sweep(config: Config, folder: Path | None) -> Iterator[RunLog]:
         if config.run.mode not in ("train", "ablate"):
             raise
         number = interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT
-        command = f"python main.py --resume {shlex.quote(str(log.folder))}"
-        raise Interrupted(number, f"stopped; go on with: {command}") from None
+        command = f"{python_name()} main.py --resume {shlex.quote(str(log.folder))}"
+        raise Interrupted(number, f"stopped; continue with: {command}") from None
     finally:
         log.close()
 

@@ -5,6 +5,7 @@ Written as ``ablation.json``, and from its rows as Markdown, CSV, text and a pic
 
 import csv
 import io
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEADER = ("variant", "UAR", "95 %", "difference", "95 %", "p", "p (Holm)", "beyond noise", "WAR", "macro F1")
+LONGEST_LINE = 34  # letters of a variant's name in the picture; more are wrapped
 COLOURS = {"yes": "tab:blue", "if tried alone": "#8fbfe0", "no": "0.45"}  # by verdict
 Row = dict[str, Any]  # of ablation.json
 
@@ -186,7 +188,9 @@ def draw_differences(rows: list[Row], resampled: str) -> "Figure":
     import matplotlib.pyplot as plt
 
     base, variants = rows[0], sorted(rows[1:], key=lambda row: row["difference"]["uar"]["value"], reverse=True)
-    figure, axes = plt.subplots(figsize=(8, 1.7 + 0.42 * len(variants)), dpi=150, layout="constrained")
+    names = ["\n".join(textwrap.wrap(row["variant"], LONGEST_LINE)) for row in variants]
+    height = max(0.42, 0.16 * max(name.count("\n") + 1 for name in names) + 0.1)  # inches of a row
+    figure, axes = plt.subplots(figsize=(8, 1.7 + height * len(variants)), dpi=150, layout="constrained")
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line runs through a number
     for y, row in enumerate(variants):
         difference, colour = row["difference"]["uar"], COLOURS.get(row["verdict"], "0.6")
@@ -198,15 +202,18 @@ def draw_differences(rows: list[Row], resampled: str) -> "Figure":
         axes.plot(value, y, "o", color=colour, markersize=7, zorder=3)
         axes.annotate(text, (value, y), (0, 8), textcoords="offset points", ha="center", fontsize=8, bbox=box)
     axes.axvline(0, color="0.2", linewidth=1)
-    axes.set_yticks(range(len(variants)), [row["variant"] for row in variants])
+    axes.set_yticks(range(len(variants)), names)
     axes.set_ylim(-0.6, len(variants) - 0.2)
     axes.grid(axis="x", alpha=0.3)
     seeds = len(base["seeds"])
     units = f"{resampled} and seeds" if seeds > 1 else resampled
-    axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {units}")
+    # Label and title belong to the whole figure: long names leave the axes too narrow for them.
+    figure.supxlabel(
+        f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {units}", fontsize=10
+    )
     title = f"{seeds} seeds; blue: beyond noise; light: only if tried alone"
     if seeds == 1:
         title = "one seed: nothing here can be told from the noise of training"
-    axes.set_title(title, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -200,7 +200,7 @@ def test_the_fuzzer_wants_file_and_line_in_a_message(tmp_path, message, kind, is
 
 
 def test_the_fuzzer_ends_a_case_that_hangs():
-    with pytest.raises(BaseException, match="longer than"), time_limit(0.05):
+    with pytest.raises(BaseException, match="more than"), time_limit(0.05):
         while True:
             pass
 

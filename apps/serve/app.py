@@ -200,8 +200,9 @@ def make_app(jobs: Jobs, info: ModelInfo, options: VideoOptions) -> Flask:
         return response
 
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> tuple[Response, int]:
-        return jsonify(error=error.description), error.code or 500
+    def http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
+        headers = error.headers if isinstance(error, Refused) else {}
+        return jsonify(error=error.description), error.code or 500, headers
 
     return app
 
@@ -227,9 +228,9 @@ def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> 
 def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
     """Add the API of a video or a picture, from its first byte to its removal."""
 
-    def receive() -> Job:
+    def receive(has_overlay: bool) -> Job:
         length = check_length(megabytes)
-        job = jobs.begin()
+        job = jobs.begin(has_overlay)
         try:
             save_upload(job, length)
             jobs.submit(job)
@@ -240,8 +241,8 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
 
     @app.post("/api/predict")
     def predict() -> Response:
-        """Answer with timeline.json once the analysis is done."""
-        job = receive()
+        """Answer with timeline.json once the analysis is done. No overlay is written, because nobody could fetch it."""
+        job = receive(has_overlay=False)
         try:
             while not job.has_ended:
                 reader = request.environ.get("emotion.reader")
@@ -257,7 +258,7 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
 
     @app.post("/api/videos")
     def begin() -> tuple[dict[str, str], int]:
-        return {"job": receive().id}, 201
+        return {"job": receive(has_overlay=True).id}, 201
 
     @app.get("/api/videos/<id>")
     def state(id: str) -> dict[str, Any]:

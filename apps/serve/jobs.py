@@ -18,6 +18,7 @@ from dataloader.video import TooLong, open_video
 from utils.errors import UserError
 
 FILES = ("timeline.json", "timeline.csv", "timeline.png", "overlay.mp4", "overlay.jpg")
+RETRY_SECONDS = 60  # until a video that was refused for lack of room may be sent again
 AT_ONCE = 2  # videos being sent, waiting or analysed; as many finished ones may wait to be fetched
 LARGEST_SIDE = 8192  # pixels: a frame of more would take hundreds of megabytes
 UPLOADING, WAITING, WORKING, FINISHED, FAILED = "uploading", "waiting", "working", "done", "failed"
@@ -25,11 +26,12 @@ BROKEN = "The analysis failed inside the program; what happened stands in the te
 
 
 class Refused(HTTPException):
-    """A message for whoever sent the video; ``status`` as in HTTP."""
+    """A message for whoever sent the video; ``status`` as in HTTP. A 503 says in a header when to try again."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.code = status
+        self.headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Job:
     last_request: float = field(default_factory=time.monotonic)
     is_cancelled: bool = False
     is_picture: bool = False
+    has_overlay: bool = True  # whether the video with boxes is written, which only the page shows
 
     @property
     def upload(self) -> Path:
@@ -90,13 +93,13 @@ class Jobs:
         self.worker.start()
         threading.Thread(target=self._remove_abandoned, daemon=True).start()
 
-    def begin(self) -> Job:
+    def begin(self, has_overlay: bool = True) -> Job:
         """Return a new job, or refuse if there is no room for one more video."""
         with self.lock:
             busy = sum(job.state in (UPLOADING, WAITING, WORKING) for job in self.jobs.values())
             if busy >= AT_ONCE or len(self.jobs) >= 2 * AT_ONCE or self.closing.is_set():
                 raise Refused(503, "Another video is being analysed. Try again in a minute.")
-            job = Job(secrets.token_urlsafe(24), self.root / secrets.token_hex(8))
+            job = Job(secrets.token_urlsafe(24), self.root / secrets.token_hex(8), has_overlay=has_overlay)
             job.folder.mkdir(mode=0o700)
             self.jobs[job.id] = job
         return job
@@ -175,7 +178,8 @@ class Jobs:
 
         try:
             # The page draws the course of time itself, and its player's controls would cover a strip.
-            self.predictor.record(str(job.video), job.folder, strip=False, longest=longest + 1, stop=stop)
+            options = {"overlay": job.has_overlay, "strip": False, "longest": longest + 1, "stop": stop}
+            self.predictor.record(str(job.video), job.folder, **options)
         except TooLong:
             return too_long
         except UserError as error:

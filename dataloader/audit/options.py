@@ -58,7 +58,8 @@ def training_advice(flags: str, image_size: int | None = None) -> list[str]:
     command = f"  {python_name()} main.py @{RECIPE}"
     lines = []
     has_openai = (Path.home() / OPENAI_FILE).is_file()
-    if Path(SMALL_CLIP).is_file() and image_size in (None, 112) and not has_openai:
+    needs_small = image_size == 112 or (image_size is None and not has_openai)
+    if Path(SMALL_CLIP).is_file() and needs_small:
         lines += ["to try it without a download, with a small CLIP that was trained only on simulated people:"]
         lines += [f"{command} {SMALL_CLIP_FLAGS} {flags}"]
     if image_size in (None, 224):

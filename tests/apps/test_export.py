@@ -23,7 +23,7 @@ from main import main
 from tests.support.exported import export_checkpoint
 from tests.support.serving import write_video
 from tests.support.tiny import NAMES
-from tests.support.tools import ROOT, error_of, run_main
+from tests.support.tools import ROOT, error_of, main_arguments, run_main
 
 FAMILIES = {
     "clip-caer": {},
@@ -102,6 +102,15 @@ def test_warnings_come_before_an_export(trained, tmp_path):
     assert run.out.index("step 1 of 2  building the graph") < run.out.index("step 2 of 2  comparing")
     assert "warning: --mode export does not read --lr\n" in run.out
     assert "warning: --normalize none: trained with clip, so this is another model" in run.out
+
+
+def test_the_printed_command_names_the_exported_file(exported, tmp_path, capsys):
+    folder, checkpoint = tmp_path / "my models", exported("dfer-clip")[0]
+    capsys.readouterr()  # what was printed for the fixture
+    assert main(export_words(checkpoint, folder)) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if " main.py " in line)
+    words = main_arguments(line.removeprefix("use it"))
+    assert words == ["--mode", "predict", "--onnx", str(folder / "best.onnx"), "--input", "VIDEO"]
 
 
 PREDICT = """

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from apps.predict import predictor
 from apps.serve.app import is_own_name, signals_as_interrupt
 from tests.support.exported import export_checkpoint
 from tests.support.filming import sound
@@ -113,10 +114,10 @@ def test_a_video_whose_page_is_closed_is_given_up(gated, video):
 
 
 @contextmanager
-def post(served, header, body=b""):
+def post(served, header, body=b"", path="/api/videos"):
     """Begin to send a video whose size ``header`` states, and yield the connection."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as line:
-        line.sendall(f"POST /api/videos HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
+        line.sendall(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
         yield line
 
 
@@ -398,6 +399,37 @@ def test_a_video_is_answered_in_one_request(served, video):
     assert timeline["rows"] == same["rows"]
     assert served.ask("DELETE", f"/api/videos/{job}")[0] == 204
     served.wait_until_empty()
+
+
+def test_an_answer_for_a_program_has_no_overlay(served, video, monkeypatch):
+    """The page shows the overlay, so its job has one; the answer of /api/predict is the timeline alone."""
+    folders = []
+
+    class Counted(predictor.Overlay):
+        def __init__(self, folder, *arguments, **options):
+            super().__init__(folder, *arguments, **options)
+            folders.append(folder)
+
+    monkeypatch.setattr(predictor, "Overlay", Counted)
+    assert served.ask("POST", "/api/predict", video)[0] == 200 and folders == []
+    assert "overlay.mp4" in served.wait(served.send(video))["files"] and len(folders) == 1
+
+
+def test_a_server_without_room_says_when_to_try_again(gated, video):
+    first = gated.send(video)
+    assert gated.model.is_asked.wait(20)
+    gated.send(video)
+    for path in ("/api/predict", "/api/videos"):
+        with post(gated, f"Content-Length: {len(video)}", video, path=path) as line:
+            head = line.makefile("rb").read().partition(b"\r\n\r\n")[0].decode().splitlines()
+        assert head[0].startswith("HTTP/1.1 503") and "Retry-After: 60" in head
+    gated.model.open.set()
+    assert gated.wait(first)["state"] == "done"
+    connection = http.client.HTTPConnection("127.0.0.1", gated.port)
+    connection.request("POST", "/api/predict", b"")
+    answer = connection.getresponse()
+    assert answer.status == 422 and answer.headers["Retry-After"] is None
+    connection.close()
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png", ".webp"])

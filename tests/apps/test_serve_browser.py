@@ -112,6 +112,16 @@ def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, vid
         page.close()
 
 
+def test_bars_of_a_single_window_need_no_legend(page, video, tmp_path):
+    """Each bar has the name of its class beside it; curves over time have a legend."""
+    analyse(page, write_video(tmp_path / "short.mp4", [(2, 10)]))
+    texts = page.eval_on_selector_all("svg.plot text", "all => all.map(one => one.textContent)")
+    assert texts[::2] == ["Dark", "Bright", "Never"] and page.locator(".legend").count() == 0
+    page.get_by_text("Another one").click()
+    analyse(page, video)
+    assert page.eval_on_selector_all(".legend li", "all => all.length") >= 3
+
+
 def test_classes_that_the_sentence_does_not_name_are_counted(page):
     tell = """async (classes) => (await import("/page/plot.js")).describe(
         { rows: [...classes].map((name) => ({ predicted: name })) }, {})"""

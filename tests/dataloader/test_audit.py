@@ -326,3 +326,14 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch)
     assert err.strip() == "stopped by Ctrl-C; nothing was written" and out == ""
     assert len(clips) < 10, "the others are not begun"
     assert not list(clean.root.glob("audit.json*")) and not list(clean.root.glob("*folds*"))
+
+
+def test_a_set_without_boxes_is_reported_as_not_checked(clean, capsys):
+    """The set of ``clean`` has face boxes only after ``boxes("face")`` was called."""
+    assert main([*clean.arguments(), "--quick"]) == 0
+    assert "boxes: not checked, none were given" in capsys.readouterr().out.splitlines()
+    clean.boxes("face")
+    assert main([*clean.arguments(), "--quick"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:2] == ["face", "test"] and "40 of 40" in line for line in lines)
+    assert not any("not checked" in line for line in lines)

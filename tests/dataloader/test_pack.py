@@ -20,7 +20,7 @@ from dataloader.clips import ClipDataset, Views
 from dataloader.packed import Pack, open_pack
 from tests.support.forked import Forked
 from tests.support.tiny import as_arguments, write_set
-from tests.support.tools import error_of, run_main
+from tests.support.tools import ROOT, error_of, main_arguments, run_main
 from utils.errors import UserError
 
 SIZE = 64
@@ -121,6 +121,27 @@ def test_a_run_trains_and_evaluates_from_a_pack_also_where_the_frames_are_not(fl
         scored = run_main([*arguments, "--workers", "0", "--root-dir", str(folder)], tmp_path / f"eval{number}")
         assert scored.status == 0, scored.err
         assert scored.predictions == run.predictions
+
+
+@pytest.mark.parametrize("crop_body", [[], ["--no-crop-body"]])
+def test_the_printed_command_trains_from_the_pack(flags, tmp_path, capsys, monkeypatch, crop_body):
+    monkeypatch.chdir(ROOT)
+    words = [*flags, "--out", str(tmp_path / "my pack"), "--image-size", "112", "--workers", "0", *crop_body]
+    words += ["--missing-face", "frame"]  # the recipe has another value, which would not fit the pack
+    assert pack.main(words) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
+    assert pack.main(words) == 0  # the pack exists now, and the command is printed again
+    assert commands == [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
+    assert len(commands) == 1
+    quick = "--epochs 1 --milestones --select-on last --batch-size 4 --workers 0 --device cpu".split()
+    run = run_main([*main_arguments(commands[0]), *quick], tmp_path / "run").ok()
+    assert f"crops from the pack {tmp_path / 'my pack'}" in run.out
+
+
+def test_a_pack_that_no_recipe_trains_from_names_its_flag(flags, packs, tmp_path, capsys):
+    assert pack.main(command(flags, packs["jpeg"])) == 0
+    out = capsys.readouterr().out
+    assert out.endswith(f"add to the flags of main.py: --pack {packs['jpeg']}\n") and " main.py @" not in out
 
 
 def test_a_feature_cache_is_made_from_a_pack(flags, packs, tmp_path):

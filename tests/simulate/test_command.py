@@ -11,7 +11,7 @@ import pytest
 from simulate import Settings, VideoSettings, write_set
 from simulate.__main__ import main
 from tests.support.drawn import SMALL, files_of
-from tests.support.tools import ROOT
+from tests.support.tools import ROOT, main_arguments, run_ok
 
 QUICK = Settings(persons=3, clips=10, width=64, height=48, frames=2)
 QUICK_FLAGS = "--persons 3 --clips 10 --width 64 --height 48 --frames 2".split()
@@ -68,6 +68,35 @@ def test_the_former_command_names_the_new_one():
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     error = "error: python -m dataloader.synthetic is now python -m simulate, with the same flags\n"
     assert (process.returncode, process.stdout, process.stderr) == (2, "", error)
+
+
+@pytest.mark.parametrize(
+    ("layout", "flags"),
+    [
+        ("raer", "--persons 6 --clips 40 --width 64 --height 48 --frames 2"),
+        ("dfew", "--clips 40 --persons 12 --frames 2"),
+        ("ferv39k", "--clips 30 --persons 6 --frames 2"),
+        ("mafw", "--clips 75 --persons 12 --frames 2"),
+        ("afew", "--clips 30 --persons 6 --frames 2"),
+        ("caer", "--clips 60 --persons 6 --frames 2 --width 160 --height 120"),
+        ("caer-s", "--clips 30 --persons 6 --width 160 --height 120"),
+        ("daisee", "--clips 24 --persons 6 --frames 2 --width 160 --height 120"),
+        ("affwild2", "--clips 8 --frames 12"),
+    ],
+)
+def test_the_printed_command_trains_on_the_set(layout, flags, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "my set"
+    words = ["--layout", layout, "--out", str(out), *flags.split()]
+    assert main(words) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
+    assert main(words) == 0  # the set exists now, and the command is printed again
+    assert commands == [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
+    assert len(commands) == 1
+    quick = "--epochs 1 --batch-size 8 --workers 0 --device cpu".split()
+    quick += [] if layout == "affwild2" else ["--milestones"]
+    run = run_ok([*main_arguments(commands[0]), *quick], tmp_path / "run")
+    assert run.metrics and list(run.folder.rglob("best.pt"))
 
 
 def test_folders_that_hold_something_are_left_alone(tmp_path, capsys):

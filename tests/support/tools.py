@@ -4,6 +4,10 @@ import contextlib
 import csv
 import io
 import json
+import os
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +103,14 @@ def error_of(arguments: list[str], capsys) -> str:
 def configure(**given: Any) -> Config:
     """A checked config for the random CLIP."""
     return make_config({"clip_path": "random", "image_size": 64, "num_segments": 4} | given)
+
+
+def main_arguments(command: str) -> list[str]:
+    """Return the arguments for main.py in a printed command, which must call the Python that runs the tests."""
+    words = shlex.split(command)
+    assert os.path.abspath(shutil.which(words[0]) or "") == os.path.abspath(sys.executable), command
+    assert words[1] == "main.py", command
+    return words[2:]
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -4,8 +4,10 @@ import csv
 import json
 import shutil
 import signal
+from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ from sweep.plan import BASE, PlannedRun, Variant
 from sweep.scores import FinishedRun
 from tests.support.pictures import REAL, pixels_of
 from tests.support.resuming import at_forward, call, crash, crash_run, one_line, resume, send, snapshot, write_small
-from tests.support.tools import RANDOM_CLIP, ROOT, Run, run_ok
+from tests.support.tools import RANDOM_CLIP, ROOT, Run, main_arguments, run_ok
 from utils.text import text_table
 
 SHORT = ["--epochs", "1", "--select-on", "last", "--lr-image-encoder", "0", "--iec-text", "descriptive"]
@@ -131,7 +133,8 @@ def test_a_stopped_ablation_says_how_to_resume_and_ends_the_same(ablation, words
     with pytest.MonkeyPatch.context() as patch:
         at_forward(patch, 2 * BATCHES + 3, send(signal.SIGINT))
         stopped = call(*words, *GRID, "--output-dir", folder, folder=folder)
-    assert stopped.status == 130 and f"--resume {folder}" in stopped.err
+    assert stopped.status == 130
+    assert main_arguments(stopped.err.partition("continue with: ")[2]) == ["--resume", str(folder)]
     before = training_times(folder)
     assert len(before) == 2 and not (folder / "ablation.md").exists()
     resume(folder)
@@ -196,6 +199,28 @@ def test_runs_below_outputs_are_used_again(ablation, words, folder):
     assert f"done already: {earlier}" in run.out and "3 runs trained, 1 done before" in run.out
     assert not (folder / "base/seed-1").exists() and (folder / "base/seed-2").exists()
     assert result_of(folder)["rows"][0]["runs"][0] == earlier
+
+
+@pytest.mark.parametrize("num_flags", [1, 6])
+def test_all_text_of_the_picture_is_inside_it(num_flags):
+    """Long names of variants took the room of the label and of the title, which were cut."""
+    name = " ".join(["class_balanced_loss=True"] * num_flags)
+    base = {"variant": "base", "seeds": [1, 2], "uar": 85.2}
+    difference = {"value": -13.3, "interval": [-18.6, -6.3], "identical": False}
+    variants = [base | {"variant": name, "difference": {"uar": difference}, "verdict": "yes"} for _ in range(3)]
+    figure = draw_differences([base, *variants], "persons")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    texts = [*figure.texts, *axes.texts, *axes.get_yticklabels(), axes.title, axes.xaxis.label]
+    assert any("95 % interval over persons and seeds" in text.get_text() for text in texts)
+    assert name in {text.get_text().replace("\n", " ") for text in texts}
+    for text in texts:
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
+    names = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert not any(first.overlaps(second) for first, second in pairwise(names))
+    plt.close(figure)
 
 
 def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, folder):

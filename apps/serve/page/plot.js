@@ -12,7 +12,8 @@ export const UNCERTAIN = "uncertain";
 export function drawPlots(place, timeline, seek) {
   const curves = curvesOf(timeline);
   const plots = personsOf(timeline).map((person) => new Plot(timeline, person, curves, seek));
-  place.replaceChildren(legend(curves, timeline), ...plots.flatMap((plot) => plot.parts));
+  const isLegendNeeded = plots.some((plot) => !plot.isSingle); // bars have the names of the classes beside them
+  place.replaceChildren(...(isLegendNeeded ? [legend(curves, timeline)] : []), ...plots.flatMap((plot) => plot.parts));
   const draw = () => plots.forEach((plot) => plot.draw(place.clientWidth));
   draw();
   const watcher = new ResizeObserver(draw);
@@ -65,6 +66,8 @@ class Plot {
   constructor(timeline, person, curves, seek) {
     Object.assign(this, { timeline, person, curves });
     this.isShare = timeline.classes.length > 0;
+    this.answers = person.rows.filter((row) => curves.some((curve) => typeof row[curve.key] === "number"));
+    this.isSingle = this.isShare && this.answers.length === 1; // shown as bars
     const end = Math.max(timeline.seconds, ...person.rows.slice(-1).map((row) => row.to), 0.1);
     this.end = end;
     this.svg = element("svg", { class: "plot", role: "img", "aria-label": `${person.title}. ${describe(person, timeline)}` });
@@ -94,14 +97,12 @@ class Plot {
     if (width < 50) return;
     this.inner = width - LEFT - RIGHT;
     this.range = this.isShare ? [0, 1] : rangeOf(this.person.rows, this.curves);
-    const answers = this.person.rows.filter((row) => this.curves.some((curve) => typeof row[curve.key] === "number"));
-    const isSingle = this.isShare && answers.length === 1;
-    const height = isSingle ? BAR * this.curves.length + TOP : TOP + HEIGHT + 6 + STRIP + BOTTOM;
+    const height = this.isSingle ? BAR * this.curves.length + TOP : TOP + HEIGHT + 6 + STRIP + BOTTOM;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.setAttribute("height", height);
-    if (isSingle) {
+    if (this.isSingle) {
       this.playing = element("line");
-      this.svg.replaceChildren(...this.bars(answers[0], width));
+      this.svg.replaceChildren(...this.bars(this.answers[0], width));
       return;
     }
     const parts = [...this.gaps(), ...this.axes(width), ...this.lines(), ...this.strip()];

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ from tests.support.resuming import (
     read,
     send,
 )
-from tests.support.tools import Run
+from tests.support.tools import Run, main_arguments
 
 
 @pytest.fixture
@@ -106,8 +105,8 @@ class TestSignals:
     def test_the_command_in_the_message_can_be_typed(self, flags, tmp_path):
         folder = tmp_path / "my run's folder"
         run = interrupt(flags, folder, signal.SIGTERM, 2)
-        words = shlex.split(run.err.strip().partition("continue with: ")[2])
-        assert words == ["python", "main.py", "--resume", str(folder)]
+        command = run.err.strip().partition("continue with: ")[2]
+        assert main_arguments(command) == ["--resume", str(folder)]
 
 
 def not_finite_at(patch: pytest.MonkeyPatch, term: str, number: int, value: float) -> None:
