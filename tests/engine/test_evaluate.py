@@ -114,6 +114,7 @@ CHANGES = {
     "num_segments": "8", "duration": "2", "image_size": "224", "text_type": "class_names", "temporal_layers": "2",
     "contexts_number": "4", "class_token_position": "front", "class_specific_contexts": "False",
     "adapter": "none", "streams": "face", "model": "emoclip", "task": "regression", "swapped_heads": "True",
+    "lora_rank": "2", "lora_alpha": "3", "lora_targets": "mlp", "lora_towers": "both", "lora_layers": "1",
 }  # fmt: skip
 
 

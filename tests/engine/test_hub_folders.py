@@ -392,7 +392,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"config__data__image_size": 128}, "say pictures of 128, its tensors read 64"),
+        ({"config__data__image_size": 128}, "say --image-size 128, its tensors read 64"),
         ({"config__data__num_segments": 9}, "9 frames, but the checkpoint has positions for 4"),
         ({"clip_shape__patch_size": 8}, "patch_size 8, its tensors have 16"),
         ({"config__model__adapter": "none"}, "options say --adapter none, but its tensors have an adapter"),

@@ -126,7 +126,7 @@ def test_a_new_training_starts_from_it(adapted, tiny_arguments, tmp_path):
         (["--lora-rank", "2", "--layer-decay", "0.9"], "--layer-decay needs a trained image encoder"),
         (["--lora-rank", "2", "--lora-layers", "7"], "--lora-layers 7: the image tower has 2 blocks"),
         (["--lora-rank", "-1"], "--lora-rank"),
-        (["--model", "sequence", "--lora-rank", "2"], "--lora-rank 2 means nothing to --model sequence"),
+        (["--model", "sequence", "--lora-rank", "2"], "--lora-rank 2 is not used by --model sequence"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(words, message, tiny_arguments, capsys, tmp_path):
