@@ -135,12 +135,11 @@ def scored_run(opened: Opened) -> Run | None:
 
 def unscored_run(opened: Opened, options: dict[str, dict[str, Any]]) -> Run:
     """Return what a checkpoint says of the run that it comes from. Of a published file most options are not known."""
-    named = {name: value for group in options.values() for name, value in group.items()}
+    values = {name: value for group in options.values() for name, value in group.items()}
     if opened.report is not None:
-        named = {name: named[name] for name in model_options(opened)}
+        values = {name: values[name] for name in model_options(opened)}
     facts = {"classes": opened.content["classes"], "selected_on": opened.content["selected_on"]}
-    name = opened.path.stem if opened.report is not None else named["exper_name"]
-    return Run(opened.path.parent, name, "other", named, facts, [], [], None)
+    return Run(opened.path.parent, opened.path.stem, "other", values, facts, [], [], None)
 
 
 def class_texts(opened: Opened) -> dict[str, Any]:
@@ -150,14 +149,14 @@ def class_texts(opened: Opened) -> dict[str, Any]:
     """
     names, data = opened.content["classes"], opened.config.data
     is_gone = data.class_texts is not None and not Path(data.class_texts).is_file()
-    listed = None if is_gone else list_classes(data.dataset, data.class_texts)
-    content = read_json(Path(listed.source)) if listed is not None else {"classes": []}
+    classes = None if is_gone else list_classes(data.dataset, data.class_texts)
+    content = {"classes": []} if classes is None else read_json(Path(classes.source))
     entries = {entry["name"].strip(): entry for entry in content["classes"]}
     if not entries.keys() >= {*names}:
         content, entries = {}, {name: {"name": name} for name in names}
     if sorted(content.get("list_order", names)) != sorted(names):
         del content["list_order"]
-    return content | {"label_base": opened.content["label_base"], "classes": [entries[name] for name in names]}
+    return content | {"label_base": opened.content["label_base"], "classes": [entries[n] | {"name": n} for n in names]}
 
 
 def describe(opened: Opened, flags: dict[str, Any]) -> str:

@@ -134,9 +134,9 @@ def read_folder(folder: Path) -> dict[str, Any]:
             if not (folder / name).is_file():
                 raise UserError(f"{folder / name}: no such file, so the folder holds no whole checkpoint")
         content = read_small_json(folder / CONFIG, FolderConfig)
-        listed = read_small_json(folder / CLASSES, FolderClasses)
-        names = [entry["name"] for entry in listed["classes"]]
-        if names != content["classes"] or listed["label_base"] != content["label_base"]:
+        classes = read_small_json(folder / CLASSES, FolderClasses)
+        names = [entry["name"] for entry in classes["classes"]]
+        if names != content["classes"] or classes["label_base"] != content["label_base"]:
             raise UserError(f"{folder / CLASSES}: its names and label_base are not those in {CONFIG}")
         tensors, metadata = read_safetensors(folder / WEIGHTS)
         if metadata.get(CHECKSUM) != content.pop("weights_checksum"):

@@ -17,16 +17,16 @@ def is_folder(path: Path) -> bool:
     return path.is_dir() or (str(path).startswith(HUB) and not path.exists())
 
 
-def local_folder(path: Path, source: str | None = None) -> Path:
-    """Return the folder that ``path`` names: itself, or for ``hf-hub:ORG/NAME`` the one in the hub's cache.
-
-    ``source`` is named in errors, where that is not the path alone.
-    """
-    return path if path.is_dir() else hub_folder(str(path), source or str(path))
+def local_folder(path: Path) -> Path:
+    """Return the folder that ``path`` names: itself, or for ``hf-hub:ORG/NAME`` the one in the hub's cache."""
+    return path if path.is_dir() else hub_folder(str(path), str(path))
 
 
 def hub_folder(name: str, source: str) -> Path:
-    """Return the folder of ``hf-hub:ORG/NAME`` in the cache of huggingface_hub, downloaded where it is not there."""
+    """Return the folder of ``hf-hub:ORG/NAME`` in the cache of huggingface_hub, downloaded where it is not there.
+
+    ``source`` begins the errors.
+    """
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

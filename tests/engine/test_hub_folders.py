@@ -215,12 +215,13 @@ def test_a_sequence_model_is_rebuilt_and_its_card_has_its_scores(tmp_path):
 
 
 def test_texts_of_ones_own_are_in_the_folder_and_read_from_it(best, evaluation, tiny_arguments, tmp_path):
-    texts = write_class_texts(tmp_path / "own.json", NAMES, label_base=1)
+    texts = write_class_texts(tmp_path / "own.json", [f" {NAMES[0]} ", *NAMES[1:]], label_base=1)
     words = ["--class-texts", str(texts), "--epochs", "1", "--milestones", "--select-on", "last"]
     run = run_ok([*tiny_arguments, *words], tmp_path / "run")
     folder = convert(run.folder / "best.pt", tmp_path / "hub")
     expected = evaluate(run.folder / "best.pt", evaluation, tmp_path / "before")
     own = json.loads(texts.read_text(encoding="utf-8"))
+    own["classes"][0]["name"] = NAMES[0]  # blanks around a name are none of it
     written = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
     assert written["classes"] == own["classes"] and written["label_base"] == 1
     texts.unlink()
