@@ -34,9 +34,11 @@ from analysis.compare import compare_folders
 from apps.export import random_clips
 from apps.predict.runners import OnnxRunner, run_clips
 from benchmarks.mutations import (
+    CLIP_FOLDERS,
     HUB_FILES,
     ValidInputs,
     damage_bytes,
+    damage_clip_config,
     damage_config,
     damage_file,
     damage_header,
@@ -191,6 +193,15 @@ KINDS = {
             file=f"hub/{name}",
         )
         for name in HUB_FILES
+    },
+    **{
+        f"config of a CLIP, {name}": Kind(
+            lambda s, rng, name=name: damage_clip_config(s, name, rng),
+            lambda path, s: load_clip(str(path.parent)),
+            "",
+            file=f"{name}/{files[0]}",
+        )
+        for name, files in CLIP_FOLDERS.items()
     },
     "last.pt": Kind(damage_training, lambda path, s: s.training.go_on(path), ".pt"),
     "onnx": Kind(damage_onnx, run_exported, ".onnx"),

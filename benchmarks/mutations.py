@@ -30,14 +30,16 @@ from engine.optim import build_optimizer, build_schedule, parameter_groups
 from engine.resume import read_resumable
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, folder_state
 from engine.video_features import FrameEncoder
-from models.clip_backbone import load_clip
+from models.clip_backbone import RANDOM_SHAPE, load_clip
+from models.clip_files import HUGGING_FACE_NAMES
 from utils.archive import read_safetensors, write_safetensors
 from utils.checkpoint import save_checkpoint, save_safetensors
 from utils.files import write_json
-from utils.hub import CLASSES, CONFIG, WEIGHTS
+from utils.hub import CLASSES, CONFIG, OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, WEIGHTS
 from utils.runlog import QuietLog, open_run
 
 HUB_FILES = (CONFIG, CLASSES, WEIGHTS)  # of a folder of --mode convert --format hub
+CLIP_FOLDERS = {"open-clip": (OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS[0]), "hugging-face": (CONFIG, WEIGHTS)}
 NEST = "[" * 3000 + "]" * 3000
 WORDS = (
     "", " ", "\t", "\0", "\x1b[31m", "\r", "\x0b", "\u2028", "\u202e", "\ufeff", "\U0001f600", "é", "e\u0301", "-1",
@@ -222,6 +224,27 @@ class ValidInputs:
             assert main([*words, "--output-dir", str(folder)]) == 0
         return folder
 
+    def clip_folder(self, name: str) -> Path:
+        """A CLIP as a folder of open_clip or of Hugging Face."""
+        folder, config, weights = self.folder / name, *CLIP_FOLDERS[name]
+        if folder.exists():
+            return folder
+        folder.mkdir()
+        shape, state = RANDOM_SHAPE, self.clip
+        vision = {"layers": 2, "width": 64, "patch_size": 16, "image_size": 64, "head_width": 64}
+        text = {"layers": 2, "width": 64, "heads": 1, "context_length": 77, "vocab_size": 49408}
+        content = {"embed_dim": 64, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+        content = {"model_cfg": content, "preprocess_cfg": {"mean": shape.mean, "std": shape.deviation}}
+        if name == "hugging-face":
+            tower = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "hidden_act": "gelu"}
+            vision = tower | {"image_size": 64, "patch_size": 16}
+            content = {"model_type": "clip", "vision_config": vision, "text_config": tower}
+            state = hugging_face_state(state)
+        (folder / config).write_text(json.dumps(content), encoding="utf-8")
+        write_safetensors(state, folder / weights)
+        load_clip(str(folder))  # it is valid
+        return folder
+
     @cached_property
     def training(self) -> "Training":
         return Training(self.folder, self.classes)
@@ -365,6 +388,32 @@ def damage_header(inputs: ValidInputs, rng: random.Random) -> bytes:
     else:
         body = damage_json(header, rng)
     return struct.pack("<Q", len(body) if rng.random() < 0.9 else rng.randrange(2**62)) + body + data
+
+
+def hugging_face_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a CLIP under Hugging Face's names."""
+    renamed = {}
+    for name, value in state.items():
+        if name in ("visual.proj", "text_projection"):
+            renamed[f"{name.removesuffix('.proj').removesuffix('_projection')}_projection.weight"] = (
+                value.T.contiguous()
+            )
+            continue
+        tower = "" if name.startswith("visual.") else "text_model."
+        for theirs, ours in HUGGING_FACE_NAMES:
+            if theirs.startswith((tower, ".")):
+                name = name.replace(ours, theirs) if ours.startswith(".") or name.startswith(ours) else name
+        if ".attn.in_proj_" in name:
+            for letter, part in zip("qkv", value.chunk(3), strict=True):
+                renamed[name.replace(".attn.in_proj_", f".self_attn.{letter}_proj.")] = part.contiguous()
+            continue
+        renamed[name] = value
+    return renamed
+
+
+def damage_clip_config(inputs: ValidInputs, name: str, rng: random.Random) -> bytes:
+    """Return the damaged config of a CLIP folder."""
+    return damage_json(json.loads((inputs.clip_folder(name) / CLIP_FOLDERS[name][0]).read_bytes()), rng)
 
 
 def damage_hub_file(inputs: ValidInputs, name: str, rng: random.Random) -> bytes:
