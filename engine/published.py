@@ -56,7 +56,7 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
         config, adopted.classes.names, adopted.classes.label_base, selected_on, shape.as_dict()
     ) | {"model": report.model, "epoch": epoch if isinstance(epoch, int) else 0}
     if report.missing:
-        content["partial"] = [report.ours[key] for key in report.missing]
+        content["partial"] = [report.names[key] for key in report.missing]
     if adopted.unnamed is not None:
         content["unnamed"] = adopted.unnamed
     return content, report

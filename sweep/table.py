@@ -1,6 +1,6 @@
 """The table of an ablation: every variant compared with the base, paired over persons and seeds.
 
-Written as ``ablation.json``, and from its rows as Markdown, CSV, text and a picture.
+It is written as ``ablation.json``, and from its rows as Markdown, CSV, text and a picture.
 """
 
 import csv
@@ -27,7 +27,7 @@ Row = dict[str, Any]  # of ablation.json
 
 
 def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], config: Config) -> dict[str, Any]:
-    """Write ``ablation.json``, ``.md``, ``.csv`` and ``.png``; ``omissions`` are the variants that are not in it."""
+    """Write ``ablation.json``, ``.md``, ``.csv`` and ``.png``; ``omissions``: variants that are not in it."""
     require_same_clips(finished, ", so they cannot be compared")
     first = finished[0]
     clips = len(first.predictions.ids)
@@ -63,7 +63,7 @@ def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], 
         log.say(line)
     reused = sum(result.reused for result in finished)
     trained = plural(len(finished) - reused, "run")
-    log.say(f"{trained} trained, {reused} done before; table: {log.folder / 'ablation.md'}")
+    log.say(f"{trained} trained, {reused} reused; table: {log.folder / 'ablation.md'}")
     return ablation
 
 
@@ -101,7 +101,7 @@ def make_rows(finished: list[FinishedRun], groups: Groups | None) -> list[Row]:
 
 
 def verdict(row: Row) -> str:
-    """Return whether the UAR of a variant differs from the base's beyond noise, in a word or two."""
+    """Return whether the UAR of a variant differs from the base beyond noise: ``yes``, ``no`` and so on."""
     difference = row["difference"]["uar"]
     if difference["verdict"] == "yes" and difference["p_holm"] > ALPHA:
         return "if tried alone"
@@ -109,7 +109,7 @@ def verdict(row: Row) -> str:
 
 
 def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
-    """Return what a reader must know to judge the table."""
+    """Return notes that a reader needs to judge the table."""
     seeds = min(len(row["seeds"]) for row in rows)
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     notes = [f"Scores on {clips} clips in percent{spread}; differences to the base."]
@@ -118,11 +118,11 @@ def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
         notes.append(f"Intervals: bootstrap over the {groups.count} {groups.resampled}{pairing if seeds > 1 else ''}.")
         notes += [f"warning: {doubt}" for doubt in groups.doubts()]
     if seeds == 1:
-        notes.append("warning: one seed: differences cannot be told from the noise of training (--seeds 3)")
+        notes.append("warning: one seed: differences cannot be distinguished from the noise of training (--seeds 3)")
     elif len(rows) > 2:
         notes.append(
-            f"{len(rows) - 1} variants were tried: by chance alone one in twenty differs beyond its interval; p (Holm) "
-            f"counts that in."
+            f"{len(rows) - 1} variants were tried: by chance one in twenty differs beyond its interval; p (Holm) "
+            f"corrects for that."
         )
     return notes
 
@@ -187,7 +187,7 @@ def draw_differences(rows: list[Row], resampled: str) -> "Figure":
 
     base, variants = rows[0], sorted(rows[1:], key=lambda row: row["difference"]["uar"]["value"], reverse=True)
     figure, axes = plt.subplots(figsize=(8, 1.7 + 0.42 * len(variants)), dpi=150, layout="constrained")
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line runs through a number
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line crosses a number
     for y, row in enumerate(variants):
         difference, colour = row["difference"]["uar"], COLOURS.get(row["verdict"], "0.6")
         value, text = difference["value"], f"{difference['value']:+.1f}"
@@ -206,7 +206,7 @@ def draw_differences(rows: list[Row], resampled: str) -> "Figure":
     axes.set_xlabel(f"difference of UAR to the base ({base['uar']:.1f}), points; 95 % interval over {units}")
     title = f"{seeds} seeds; blue: beyond noise; light: only if tried alone"
     if seeds == 1:
-        title = "one seed: nothing here can be told from the noise of training"
+        title = "one seed: no difference can be distinguished from the noise of training"
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -150,7 +150,7 @@ def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, caps
 def test_a_file_that_is_there_stays(exported, capsys):
     checkpoint, file = exported("clip-caer")
     before = file.read_bytes()
-    assert "best.onnx exists already" in error_of(export_words(checkpoint, file.parent), capsys)
+    assert "best.onnx already exists" in error_of(export_words(checkpoint, file.parent), capsys)
     assert file.read_bytes() == before
 
 

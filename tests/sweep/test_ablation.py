@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import engine.clip_predict
-from analysis.intervals import grouped
+from analysis.intervals import make_groups
 from analysis.plots import save
 from analysis.results import Predictions
 from engine.run_hash import stored_hash
@@ -187,13 +187,13 @@ def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
     run_ok([*words, *ABLATE, "adapter=none"], folder)
     file.write_text("\n".join(file.read_text().splitlines()[1:]) + "\n")
     message = one_line(call("--resume", folder))
-    assert "base/seed-0: was trained on other lists" in message and "remove it" in message
+    assert "base/seed-0: was trained on lists" in message and "remove it" in message
 
 
 def test_runs_below_outputs_are_used_again(ablation, words, folder):
     earlier = shutil.copytree(ablation.folder / "base/seed-1", "outputs/somewhere/run")
     run = run_ok([*words, *ABLATE, "adapter=none", "--seeds", "1,2"], folder)
-    assert f"done already: {earlier}" in run.out and "3 runs trained, 1 done before" in run.out
+    assert f"already done: {earlier}" in run.out and "3 runs trained, 1 done before" in run.out
     assert not (folder / "base/seed-1").exists() and (folder / "base/seed-2").exists()
     assert result_of(folder)["rows"][0]["runs"][0] == earlier
 
@@ -204,7 +204,7 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
     rows = {row["variant"]: row for row in result_of(folder)["rows"]}
     save(draw_differences(list(rows.values()), "clips"), folder / "of one seed.png")
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
-    assert "one seed: differences cannot be told from the noise of training" in out and "± " not in out
+    assert "one seed: differences cannot be distinguished from the noise of training" in out and "± " not in out
     assert {row.get("verdict") for row in rows.values()} <= {
         None,
         "identical predictions",
@@ -231,9 +231,9 @@ def test_a_base_that_cannot_be_is_one_line(words, folder):
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (["--grid", "slerp_weight=0.5"], "the base's own"),
+        (["--grid", "slerp_weight=0.5"], "that of the base"),
         (["--drop-one", "--model", "dfer-clip", "--no-tune-prompts"], "no part"),
-        (["--resume", "auto"], "no ablation to go on with"),
+        (["--resume", "auto"], "no ablation to continue"),
     ],
 )
 def test_a_base_without_variants_is_one_line(flags, part, tiny_arguments, tmp_path, monkeypatch):
@@ -263,7 +263,7 @@ def test_rows_need_no_intervals():
 def test_one_of_many_variants_must_differ_more():
     """p is near 0.03 for one variant; as one of forty, all others without effect, it shows nothing."""
     label = np.arange(200) % 2
-    groups = grouped([str(n) for n in range(200)], "clips")
+    groups = make_groups([str(n) for n in range(200)], "clips")
 
     def runs(name, wrong):
         return [finished(Variant(name, {"lr": 1.0}) if name else BASE, seed, label, wrong) for seed in (1, 2)]
