@@ -272,7 +272,7 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
 def write_predictions(
     path: Path, predictions: Predictions, probabilities: np.ndarray, answered: np.ndarray | None
 ) -> None:
-    """Write one row per clip: names, logits and probabilities of every class; with ``--abstain`` whether it is answered."""
+    """Write one row per clip: names, logits and probabilities of every class; ``--abstain``: whether it is answered."""
     names, predicted = predictions.names, predictions.predicted
     numbers = [f"{kind}_{name}" for kind in ("logit", "prob") for name in names]
     with (

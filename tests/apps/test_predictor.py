@@ -284,7 +284,7 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_time(value, info, eyes
     source = film(tmp_path / "v.mp4", [(1, 6.0)])
     time = "0.5" if info is LONG else "1.0"
     for out in (None, tmp_path / "run"):
-        with pytest.raises(UserError, match=f"^m: its answer for {time} s is not finite; .*--amp off"):
+        with pytest.raises(UserError, match=f"^m: its output at {time} s is not finite; .*--amp off"):
             Predictor(runner=Failing(value, info))(source, out=out)
     document = json.loads((tmp_path / "run/timeline.json").read_text(encoding="utf-8"))
     assert document["interrupted"] is True and all(row["to"] <= 4.0 for row in document["rows"])
