@@ -17,7 +17,7 @@ from dataloader.frames import hash_files
 from engine.optim import StoredLearning, restore_optimizer, restore_scaler, restore_schedule
 from engine.options import Config
 from engine.session import Session
-from engine.shared import remembered
+from engine.shared import cached_result
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, previous_of, save_checkpoint, to_full
 from utils.errors import UserError, about
 from utils.json_files import AnyNumber, Range
@@ -310,4 +310,4 @@ def hash_frames(clips: list[Clip], views: Views) -> str | None:
     if views.pack:
         return None
     frames = tuple((clip.folder, clip.frames) for clip in clips)
-    return remembered("frame contents", frames, lambda: hash_files([path for clip in clips for path in clip.paths]))
+    return cached_result("frame contents", frames, lambda: hash_files([path for clip in clips for path in clip.paths]))

@@ -245,7 +245,7 @@ class WindowAnswers:
             name: np.stack([[view.features[name] for view in row] for row in views.values()])
             for name in self.info.views
         }
-        values = ask(self.runner, streams.get("face"), streams.get("context"), [start] * len(views))
+        values = compute_outputs(self.runner, streams.get("face"), streams.get("context"), [start] * len(views))
         if self.info.kind == CLASSES:
             values = softmax(values.astype(np.float64), self.info.temperature)
         return {person: tuple(map(float, row)) for person, row in zip(views, values, strict=True)}
@@ -282,7 +282,7 @@ class FrameAnswers:
         indexes = [index for index, view in enumerate(views) if view is not None and view.has_face]
         last_visible = np.searchsorted(indexes, np.arange(len(views)), side="right") - 1
         features = np.stack([views[indexes[max(number, 0)]].features["face"] for number in last_visible])
-        values = ask(self.runner, features[None], None, [[sample.seconds for sample in window.samples]])[0]
+        values = compute_outputs(self.runner, features[None], None, [[sample.seconds for sample in window.samples]])[0]
         for index in indexes:
             views[index].answers.append(values[index].astype(np.float64))
 
@@ -311,7 +311,9 @@ def choose_views(views: list[View], info: ModelInfo) -> list[View]:
     return [usable[i] for i in choose_frames(len(usable), segments, info.duration, info.sampling, None, False)]
 
 
-def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]) -> np.ndarray:
+def compute_outputs(
+    runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]
+) -> np.ndarray:
     """Return the outputs of ``runner.head``; raise a ``ModelFailure`` with the first time at which one is not finite.
 
     ``seconds``: the time of each row (B,), or of each frame (B, T) of a model of kind FRAMES.

@@ -20,7 +20,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from apps.drawing import class_colours
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
-from apps.serve.jobs import BROKEN, FAILED, FILES, Job, Jobs, Refused
+from apps.serve.jobs import BROKEN, FAILED, FILES, Job, Jobs, Refusal
 from engine.options import Config, VideoOptions
 from utils.errors import UserError, reason_of
 from utils.files import temporary_folder
@@ -246,11 +246,11 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
             while not job.has_ended:
                 reader = request.environ.get("emotion.reader")
                 if job.is_cancelled or (reader is not None and reader.is_gone):
-                    raise Refused(503, "The analysis was stopped.")  # the sender has left, or the server stops
+                    raise Refusal(503, "The analysis was stopped.")  # the sender has left, or the server stops
                 job.last_request = time.monotonic()
                 time.sleep(ASK_EVERY)
             if job.state == FAILED:
-                raise Refused(500 if job.error == BROKEN else 422, job.error)
+                raise Refusal(500 if job.error == BROKEN else 422, job.error)
             return Response((job.folder / "timeline.json").read_bytes(), mimetype="application/json")
         finally:
             jobs.remove(job)
@@ -267,7 +267,7 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
     def result(id: str, name: str) -> Response:
         job = jobs.find(id)
         if name not in job.files:
-            raise Refused(404, "There is no such answer (yet).")
+            raise Refusal(404, "There is no such answer (yet).")
         return send_from_directory(job.folder, name, conditional=True)
 
     @app.delete("/api/videos/<id>")
@@ -280,11 +280,11 @@ def check_sender(host: str) -> None:
     """Refuse requests from other sites, and names of other sites that point to this machine."""
     name = urlsplit(f"//{request.host}").hostname or ""
     if not is_own_name(name, host):
-        raise Refused(403, f"This server does not answer to the name {name[:100]}.")
+        raise Refusal(403, f"This server does not answer to the name {name[:100]}.")
     origin = request.headers.get("Origin")
     is_foreign = origin is not None and origin != f"{request.scheme}://{request.host}"
     if is_foreign or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        raise Refused(403, "Requests of other sites are refused.")
+        raise Refusal(403, "Requests of other sites are refused.")
 
 
 def is_own_name(name: str, host: str) -> bool:
@@ -312,18 +312,18 @@ def check_length(megabytes: float) -> int:
     """Return the size of an upload in bytes; refuse it before reading if it is unknown or too large."""
     length = request.content_length
     if length is None:
-        raise Refused(411, "The size of the video is not stated.")
+        raise Refusal(411, "The size of the video is not stated.")
     if length == 0:
-        raise Refused(422, "This file is empty.")
+        raise Refusal(422, "This file is empty.")
     if length > int(megabytes * 1e6):
-        raise Refused(413, f"This file has {length / 1e6:.1f} MB; at most {megabytes:g} MB are accepted.")
+        raise Refusal(413, f"This file has {length / 1e6:.1f} MB; at most {megabytes:g} MB are accepted.")
     return length
 
 
 def save_upload(job: Job, length: int) -> None:
     """Write the body into the job's folder while it arrives."""
     if shutil.disk_usage(job.folder).free < 3 * length:
-        raise Refused(507, "There is not enough space on the disk of the server.")
+        raise Refusal(507, "There is not enough space on the disk of the server.")
     if (reader := request.environ.get("emotion.reader")) is not None:
         reader.is_upload = True
     with open(job.upload, "wb") as file:
@@ -331,4 +331,4 @@ def save_upload(job: Job, length: int) -> None:
             while chunk := request.stream.read(CHUNK):
                 file.write(chunk)
         if file.tell() != length:
-            raise Refused(400, "The video was not received completely.")
+            raise Refusal(400, "The video was not received completely.")

@@ -24,7 +24,7 @@ UPLOADING, WAITING, WORKING, FINISHED, FAILED = "uploading", "waiting", "working
 BROKEN = "The analysis failed because of a bug; the terminal of the server shows the details."
 
 
-class Refused(HTTPException):
+class Refusal(HTTPException):
     """A message for the sender of a video, with an HTTP ``status``."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -95,7 +95,7 @@ class Jobs:
         with self.lock:
             busy = sum(job.state in (UPLOADING, WAITING, WORKING) for job in self.jobs.values())
             if busy >= AT_ONCE or len(self.jobs) >= 2 * AT_ONCE or self.closing.is_set():
-                raise Refused(503, "Another video is being analysed. Try again in a minute.")
+                raise Refusal(503, "Another video is being analysed. Try again in a minute.")
             job = Job(secrets.token_urlsafe(24), self.root / secrets.token_hex(8))
             job.folder.mkdir(mode=0o700)
             self.jobs[job.id] = job
@@ -110,11 +110,11 @@ class Jobs:
             with open_video(str(job.video)) as video:
                 job.duration, job.fps = video.duration, video.fps
         except UserError as error:
-            raise Refused(422, message_for_sender(error, job)) from None
+            raise Refusal(422, message_for_sender(error, job)) from None
         if job.duration is not None and job.duration > 60 * self.minutes:
-            raise Refused(422, f"This video lasts {spoken(job.duration)}; {self._limit()}")
+            raise Refusal(422, f"This video lasts {duration_text(job.duration)}; {self._limit()}")
         if max(video.width, video.height) > LARGEST_SIDE:
-            raise Refused(
+            raise Refusal(
                 422, f"Its pictures are {video.width} × {video.height}; at most {LARGEST_SIDE} a side are read."
             )
         with self.lock:
@@ -126,7 +126,7 @@ class Jobs:
         with self.lock:
             job = self.jobs.get(id)
             if job is None:
-                raise Refused(404, "There is no such video. Results are removed after they are fetched.")
+                raise Refusal(404, "There is no such video. Results are removed after they are fetched.")
             job.last_request = time.monotonic()
         return job
 
@@ -186,7 +186,7 @@ class Jobs:
         return too_long if has_too_many_frames() else ""
 
     def _limit(self) -> str:
-        return f"at most {spoken(60 * self.minutes)} are analysed here."
+        return f"at most {duration_text(60 * self.minutes)} are analysed here."
 
     def _remove_abandoned(self) -> None:
         """Remove the jobs of closed pages, which send no more requests."""
@@ -210,5 +210,5 @@ def message_for_sender(error: UserError, job: Job) -> str:
     return f"{message[:1].upper()}{message[1:]}{'' if message.endswith(('.', '?')) else '.'}"
 
 
-def spoken(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
