@@ -83,7 +83,7 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise UserError(f"onnx, which --mode export needs, is not installed: {INSTALL}") from None
+        raise UserError(f"onnx is not installed, but --mode export needs it: {INSTALL}") from None
     return onnx
 
 

@@ -345,7 +345,7 @@ def import_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(f"onnxruntime, which runs exported models, is not installed: {INSTALL}") from None
+        raise UserError(f"onnxruntime is not installed, but exported models need it: {INSTALL}") from None
     if hasattr(onnxruntime, "disable_telemetry_events"):  # in case it was imported earlier
         onnxruntime.disable_telemetry_events()
     return onnxruntime

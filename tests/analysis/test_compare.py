@@ -201,7 +201,7 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys):
     assert "no such folder" in refused(capsys, a, tmp_path / "b")
     (tmp_path / "empty").mkdir()
     assert "metrics.json" in refused(capsys, a, tmp_path / "empty")
-    assert "itself" in refused(capsys, a, tmp_path / "a/../a")
+    assert "named twice" in refused(capsys, a, tmp_path / "a/../a")
     bare = write_run(tmp_path / "bare")
     (bare / "predictions.csv").unlink()
     assert "predictions" in refused(capsys, a, bare)

@@ -112,7 +112,7 @@ def test_a_folder_of_videos_goes_on_behind_a_bad_one(best, short, tmp_path, eyes
     run = predict(best, folder, tmp_path / "run", "--no-overlay", status=2)
     assert "1 of 4 inputs could not be read (b.mp4)" in run.err and "b.mp4" in run.out
     first, third, fourth = (read_timeline(tmp_path / "run" / name)[1] for name in ("a", "c", "log.txt.mp4"))
-    assert first == third == fourth and "1 item left alone: notes.txt" in run.out
+    assert first == third == fourth and "1 item ignored: notes.txt" in run.out
 
 
 def test_a_variable_frame_rate(best, tmp_path, eyes):

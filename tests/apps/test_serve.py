@@ -150,7 +150,7 @@ def test_too_long_and_too_large_are_told_with_the_limit(tmp_path, video):
         assert refusal(served, video) == (422, "This video lasts 8 seconds; at most 6 seconds are analysed here.")
         with post(served, "Content-Length: 60000") as line:  # no byte of the body is sent
             answer = line.makefile("rb").read()
-        assert answer.startswith(b"HTTP/1.1 413") and b"has 0.1 MB; at most 0.05 MB are taken" in answer
+        assert answer.startswith(b"HTTP/1.1 413") and b"has 0.1 MB; at most 0.05 MB are accepted" in answer
         assert not served.files()
 
 

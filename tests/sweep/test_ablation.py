@@ -102,7 +102,7 @@ def test_the_table_is_written_in_all_its_forms(ablation):
     assert all(f"| {name} |" in text for name in VARIANTS) and "| adapter=none | `--adapter none` |" in text
     assert "\n".join(text_table([table.HEADER, *map(table.cells, rows)])) in ablation.out
     assert pixels_of(ablation.folder / "ablation.png").std() > 10
-    assert "8 runs trained, 0 done before" in ablation.out
+    assert "8 runs trained, 0 reused" in ablation.out
 
 
 def test_a_run_of_an_ablation_is_like_a_single_run(ablation, words, tmp_path):
@@ -122,7 +122,7 @@ def test_complete_runs_are_not_repeated(ablation, words, copy):
     before = {name: snapshot(copy / name) for name in training_times(copy)}
     again = run_ok([*words, *GRID], copy)
     assert {name: snapshot(copy / name) for name in before} == before and len(before) == 8
-    assert "0 runs trained, 8 done before" in again.out
+    assert "0 runs trained, 8 reused" in again.out
     rows = [[row | {"runs": None} for row in result_of(folder)["rows"]] for folder in (copy, ablation.folder)]
     assert rows[0] == rows[1]
 
@@ -146,7 +146,7 @@ def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
     crash_run(without_pictures_of_mistakes, *words, *ABLATE, "adapter=none", "--output-dir", folder)
     before = training_times(folder)
     assert list(before) == ["base/seed-0"] and not (folder / "base/seed-0/metrics.json").exists()
-    assert "2 runs trained, 0 done before" in resume(folder).out
+    assert "2 runs trained, 0 reused" in resume(folder).out
     assert {name: training_times(folder)[name] for name in before} == before
     assert all((folder / name / "mistakes/mistakes.json").exists() for name in training_times(folder))
 
@@ -168,7 +168,7 @@ def test_more_seeds_and_variants_may_come(copy):
     run = resume(copy, *grid, "--seeds", "1,2,3")
     assert [row["variant"] for row in result_of(copy)["rows"]] == ["base", "adapter=none", "adapter=published"]
     assert {name: training_times(copy)[name] for name in before} == before
-    assert "5 runs trained, 4 done before" in run.out
+    assert "5 runs trained, 4 reused" in run.out
 
 
 def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
@@ -193,7 +193,7 @@ def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
 def test_runs_below_outputs_are_used_again(ablation, words, folder):
     earlier = shutil.copytree(ablation.folder / "base/seed-1", "outputs/somewhere/run")
     run = run_ok([*words, *ABLATE, "adapter=none", "--seeds", "1,2"], folder)
-    assert f"already done: {earlier}" in run.out and "3 runs trained, 1 done before" in run.out
+    assert f"already done: {earlier}" in run.out and "3 runs trained, 1 reused" in run.out
     assert not (folder / "base/seed-1").exists() and (folder / "base/seed-2").exists()
     assert result_of(folder)["rows"][0]["runs"][0] == earlier
 
