@@ -210,8 +210,9 @@ def mean_of_extremes(is_right: np.ndarray, has_class: np.ndarray) -> list[float]
 def lowest_mean(has_class: np.ndarray) -> float:
     """Return the lowest plausible mean of shares that are all 1. ``has_class`` (G, C): whether a group has such clips.
 
-    Classes of one person may be right together; classes of different clips may not.
+    Classes of the same persons may all be right together; classes of different persons are independent.
     """
+    # The first bound is for classes whose clips belong to the same persons, the second for independent classes.
     together = TAIL ** (1 / has_class.any(axis=1).sum())
     return min(together, lowest_mean_apart(has_class.sum(axis=0)))
 

@@ -167,6 +167,7 @@ def sign_p(differences: np.ndarray, count: int) -> float:
     have the same sign by chance: for five persons this is 1 in 16.
     """
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    # Adding 1 to both counts avoids p = 0, which a finite number of replicates cannot show.
     return min(1.0, float(max(2 * (rarer + 1) / (len(differences) + 1), 2.0 ** (1 - count))))
 
 

@@ -72,6 +72,7 @@ class Loop:
 
     def mark_step(self, losses: RunningScore, step: int) -> None:
         """Note the progress of the epoch after each update of the weights; a resumed run continues from here."""
+        # Copies, because a save may come after the next step has changed both.
         self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.device)}
 
     def keep_epoch(self, values: dict[str, Any], score: float) -> None:
@@ -81,6 +82,7 @@ class Loop:
         best = {name: score, "epoch": epoch} if is_best else best
         self.progress = Progress(epoch, best=best, history=[*self.progress.history, values])
         self.inside = {}
+        # best.pt first: after a kill between the two saves, ``adopt_best`` reads the newer best epoch from best.pt.
         if is_best:
             self.checkpoints.save_best(self.progress)
         self.checkpoints.save_last(self.progress)

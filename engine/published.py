@@ -33,7 +33,7 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
     if report is None:
         keys = ", ".join(str(key)[:40] for key in list(state)[:3]) or "nothing"
         raise UserError(
-            f"{path}: not a known checkpoint layout (it holds {keys} ...); a CLIP alone goes to --clip-path"
+            f"{path}: not a known checkpoint layout (it holds {keys} ...); a file with only a CLIP is for --clip-path"
         )
     report.unexpected += [str(key) for key in state if key not in tensors]
     method, layout = method_of_layout(report.family)

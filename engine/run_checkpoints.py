@@ -160,7 +160,7 @@ class RunCheckpoints:
         face_width: float | None = None,
         frames: str | None = None,
     ) -> None:
-        """Prepare to save.
+        """Prepare to save and restore.
 
         ``learning``: objects with a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
         epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``: ``hash_frames`` of the

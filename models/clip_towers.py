@@ -197,7 +197,7 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
     def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """Return one token's row alone, (B, W). In the last block nothing reads the other rows."""
+        """Return the row (B, W) of only one token; the last block needs no other."""
         x = pick(x, token) + self.attn.read_token(self.ln_1(x), token)
         return x + self.mlp(self.ln_2(x))
 

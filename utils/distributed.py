@@ -46,7 +46,8 @@ class Group:
         padded = torch.cat([shard, shard.new_zeros(longest - len(shard), *shard.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(parts, padded.detach())
-        parts[self.rank] = padded  # all_gather passes no gradient
+        parts[self.rank] = padded  # all_gather passes no gradient, so the own part replaces its copy
+        # Rank r holds rows r, r + world, ...: stacking along dim 1 restores their order, and padding comes last.
         return torch.stack(parts, dim=1).flatten(0, 1)[:total]
 
     def gather_list(self, shard: list, total: int) -> list:
