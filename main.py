@@ -10,7 +10,7 @@ from utils.command import run_command
 from utils.config import describe
 
 # torch's threads spin while they wait for one another; beside decoding processes on few cores that costs several times
-# what it saves. Read when torch is first imported, so it stands here; the user's own setting wins.
+# what it saves. torch reads this when it is first imported, so it is set here; the user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 MODES = {  # mode → module and function
@@ -32,7 +32,7 @@ MODES = {  # mode → module and function
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, choose a mode; a user's mistake becomes one line and exit status 2."""
+    """Run the command and return its exit status; a user's mistake is printed as one line with status 2."""
 
     def run() -> int:
         flags, config = read_command(sys.argv[1:] if arguments is None else arguments)

@@ -1,1 +1,1 @@
-"""Numbers and pictures of predictions; knows no model and no training."""
+"""Numbers and pictures of predictions. Nothing here uses models or training."""

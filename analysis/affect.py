@@ -1,4 +1,4 @@
-"""Scores of long videos, all frames pooled: CCC of valence and arousal, F1 of expressions and of action units.
+"""Scores of long videos over all frames: CCC of valence and arousal, F1 of expressions and action units.
 
 Scores are shares, not percent. A frame without a label has NaN (valence, arousal, action units) or -1 (expressions,
 action units). The 95 % intervals resample whole videos, and all tasks share the same resampled videos.
@@ -12,15 +12,15 @@ import numpy as np
 from analysis.intervals import (
     Groups,
     as_share,
-    draw_kinds,
     f1_interval,
-    grouped,
     grouped_moments,
+    make_groups,
     moved_interval,
     replicate_sums,
+    resample_counts,
     row_sums,
 )
-from analysis.metrics import Interval, agreement, agreement_of, brackets, confusion_matrix, mean_of_known, share
+from analysis.metrics import Interval, agreement, agreement_of, brackets, confusion_matrix, mean_without_nan, share
 from dataloader.affwild import Video, group_of
 from dataloader.frame_labels import ACTION_UNITS, EXPRESSIONS
 from utils.errors import UserError
@@ -66,7 +66,7 @@ class PooledVideos:
 
     def groups(self) -> Groups:
         """Return the group of every frame: its video, so that two persons of one video are in one group."""
-        videos = grouped(self.names, "videos")
+        videos = make_groups(self.names, "videos")
         return Groups(np.repeat(videos.rows, self.lengths), videos.count, videos.resampled)
 
     def best_thresholds(self) -> list[float]:
@@ -121,8 +121,8 @@ def au_score(
 ) -> dict[str, Any]:
     """Return the mean F1 and the F1 of each action unit, of (N, K) arrays.
 
-    A unit counts as predicted where its probability reaches its threshold, (K,) or one for all. Units that neither
-    occur nor are predicted are treated like such expressions.
+    A unit is predicted where its probability reaches its threshold, (K,) or one for all. Units that neither occur nor
+    are predicted are treated like such expressions.
     """
     require_finite(probabilities)
     labelled = label >= 0  # False for NaN
@@ -133,14 +133,14 @@ def au_score(
 
 
 def f1_scores(counts: np.ndarray, labelled: np.ndarray, names: tuple[str, ...], **about: Any) -> dict[str, Any]:
-    """Return F1 from counts (N, C, 3) of frames, the mean being over classes that have one, and 0 if none has.
+    """Return F1 from counts (N, C, 3) of frames; the mean is over classes that have an F1, and 0 if none has.
 
-    ``labelled`` (N,): which frames have a label. ``about``: what else to say of this task.
+    ``labelled`` (N,): which frames have a label. ``about``: further entries for this task.
     """
     sums = counts.sum(axis=0)
     f1, support = f1_of(sums), sums[:, 1]
     return {
-        "f1": float(np.nan_to_num(mean_of_known(f1))),
+        "f1": float(np.nan_to_num(mean_without_nan(f1))),
         "per_class": {
             name: {"f1": None if np.isnan(f1[c]) else float(f1[c]), "support": int(support[c])}
             for c, name in enumerate(names)
@@ -170,18 +170,18 @@ def counts_of(active: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def f1_of(counts: np.ndarray) -> np.ndarray:
-    """Return F1 (..., C) from counts (..., C, 3), NaN where there is nothing to count."""
+    """Return F1 (..., C) from counts (..., C, 3), NaN where all counts are 0."""
     return share(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
 
 
 def require_labels(labelled: np.ndarray, kind: str) -> None:
     if not labelled.any():
-        raise UserError(f"no frame has a valid {kind} label: there is nothing to score")
+        raise UserError(f"no frame has a valid {kind} label, so there is nothing to score")
 
 
 def require_finite(predicted: np.ndarray) -> None:
     if not np.isfinite(predicted).all():
-        raise UserError("the predictions hold values that are not finite")
+        raise UserError("the predictions contain values that are not finite")
 
 
 def best_thresholds(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -196,7 +196,7 @@ def best_thresholds(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def best_threshold(active: np.ndarray, probability: np.ndarray) -> float:
     """Return the threshold with the highest F1 for one unit, of (N,) arrays.
 
-    Thresholds lie halfway between neighbouring probabilities; of equally good ones the nearest to 0.5 is returned.
+    Thresholds are halfway between neighbouring probabilities; among equally good ones the nearest to 0.5 is returned.
     """
     if not active.any():
         return 0.5
@@ -207,7 +207,7 @@ def best_threshold(active: np.ndarray, probability: np.ndarray) -> float:
     f1 = np.where(is_last, 2 * hits / (np.arange(1, len(ranked) + 1) + active.sum()), -1.0)
     below = np.append(ranked[1:], 0.0)
     halfway = (ranked + below) / 2
-    # Between two neighbouring floats the mean rounds to one of them; the upper one still separates them.
+    # The mean of two neighbouring floats rounds to one of them; the upper one still separates them.
     thresholds = np.where(halfway > below, halfway, ranked)[f1 == f1.max()]
     return float(thresholds[np.abs(thresholds - 0.5).argmin()])
 
@@ -220,12 +220,12 @@ def add_intervals(
 ) -> dict[str, Any]:
     """Return the metrics of ``PooledVideos.score`` with an interval for every score; None with fewer than two videos.
 
-    Each score is a function of sums over frames, so a replicate is the weighted sum of what every video adds.
+    Each score is a function of sums over frames, so a replicate is a weighted sum of the sums of each video.
     """
     names = [f"{task}_{MAIN[task]}" for task in MAIN if task in metrics]
     if groups.count < 2:
         return metrics | {"intervals": groups.about() | dict.fromkeys([*names, "score"])}
-    weights = draw_kinds(np.ones(groups.count))
+    weights = resample_counts(np.ones(groups.count))
     with_intervals, bounds = dict(metrics), {}
     means = []  # of each task, (R,) values of its main score
     if "va" in metrics:
@@ -241,7 +241,7 @@ def add_intervals(
             counts = unit_counts(*pooled.arrays(task), np.asarray(thresholds, dtype=float))
         sums = row_sums(counts, groups.rows, groups.count)  # (G, C, 3)
         f1, videos = f1_of(replicate_sums(sums, weights)), (sums[:, :, 1:].sum(axis=2) > 0).sum(axis=0)
-        mean = mean_of_known(f1)  # NaN where only videos without any expression label are drawn
+        mean = mean_without_nan(f1)  # NaN if only videos without any expression label are sampled
         means.append(mean if task == "expr" else np.nan_to_num(mean))
         rows = {
             name: row | {"f1_interval": as_share(f1_interval(row["f1"], f1[:, c], videos[c]))}
@@ -257,7 +257,7 @@ def add_intervals(
 
 
 def main_scores(metrics: dict[str, Any]) -> dict[str, float]:
-    """Return the main score of each task and their mean: what is logged for an epoch."""
+    """Return the main score of each task and their mean, for the log of an epoch."""
     scores = {f"{task}_{name}": metrics[task][name] for task, name in MAIN.items() if task in metrics}
     return scores | {"score": metrics["score"]}
 

@@ -8,7 +8,15 @@ import numpy as np
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
-from analysis.intervals import Groups, as_share, classifier_intervals, confusions, draw_sums, row_sums, share_interval
+from analysis.intervals import (
+    Groups,
+    as_share,
+    classifier_intervals,
+    confusions,
+    resample_sums,
+    row_sums,
+    share_interval,
+)
 from analysis.metrics import SCORES, Interval, brackets, score, share
 from utils.errors import UserError
 from utils.json_files import Range, check_type
@@ -19,7 +27,7 @@ COLDEST, HOTTEST = 1e-3, 1e3  # range of temperatures that is searched
 
 
 class StoredCalibration(TypedDict):
-    """What best.pt keeps of a calibration."""
+    """The calibration as stored in best.pt."""
 
     temperature: Annotated[float, Range(COLDEST, HOTTEST)]
     fitted_on: str
@@ -28,14 +36,14 @@ class StoredCalibration(TypedDict):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probabilities are the softmax of logits / ``temperature``: one number, or (N,) where runs are pooled."""
+    """Probabilities are the softmax of logits / ``temperature``: one number, or (N,) for pooled runs."""
 
     temperature: float | np.ndarray = 1.0
     fitted_on: str | None = None
     clips: int = 0  # that it was fitted on
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what best.pt keeps."""
+        """Return the calibration as stored in best.pt."""
         return asdict(self)
 
 
@@ -44,16 +52,16 @@ RAW = Calibration()
 
 def softmax(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
     """Return (N, C) probabilities of logits (N, C), in the precision of the logits."""
-    return scipy_softmax(divided(logits, temperature), axis=1)
+    return scipy_softmax(scaled_logits(logits, temperature), axis=1)
 
 
-def divided(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+def scaled_logits(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     return logits / np.reshape(temperature, (-1, 1)).astype(logits.dtype)
 
 
 def nll(logits: np.ndarray, label: np.ndarray, temperature: float | np.ndarray = 1.0) -> float:
     """Return the mean negative log-likelihood, which is finite even for very confident wrong answers."""
-    log_probabilities = log_softmax(divided(logits.astype(np.float64), temperature), axis=1)
+    log_probabilities = log_softmax(scaled_logits(logits.astype(np.float64), temperature), axis=1)
     return float(-log_probabilities[np.arange(len(label)), label].mean())
 
 
@@ -64,7 +72,7 @@ def brier(probabilities: np.ndarray, label: np.ndarray) -> float:
 
 
 def reliability_bins(confidence: np.ndarray, is_right: np.ndarray, bins: int = BINS) -> list[dict[str, Any]]:
-    """Return bins of equal width. A bin holds its lower edge, the last one 1 as well; empty bins have no means."""
+    """Return bins of equal width. A bin includes its lower edge, and the last one also 1; empty bins have no means."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(index, minlength=bins)
     sums = (np.bincount(index, weights=values, minlength=bins) for values in (confidence, is_right))
@@ -111,8 +119,8 @@ def calibration_metrics(logits: np.ndarray, label: np.ndarray, calibration: Cali
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float | None:
     """Return the temperature with the lowest NLL, which has a single minimum over 1 / T, by golden-section search.
 
-    None where there is no minimum: all answers are correct, or all logits are equal. Ties move towards
-    the colder end, so that a flat NLL ends at the border and is recognised.
+    Return None if there is no minimum: all answers are correct, or all logits are equal. Ties move towards low
+    temperatures, so that the search ends at the border for a constant NLL, which is then recognised.
     """
     low, high = np.log(COLDEST), np.log(HOTTEST)
     golden = (5**0.5 - 1) / 2
@@ -135,7 +143,7 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float | None:
 def risk_coverage(confidence: np.ndarray, is_right: np.ndarray) -> dict[str, Any]:
     """Return the error rate of the most confident answers over the share of answers; ``aurc`` is its mean.
 
-    Answers of equal confidence have no order: each counts with the mean error of its tie.
+    Answers of equal confidence have no order, so each counts with their mean error.
     """
     levels, level = np.unique(-confidence, return_inverse=True)
     wrong = np.bincount(level, weights=~is_right) / np.bincount(level)
@@ -157,8 +165,8 @@ def describe_calibration(metrics: dict[str, Any]) -> str:
     return f"{line}   (without the {fitted}: ECE {raw['ece']:.2f} %, NLL {raw['nll']:.3f})"
 
 
-def chosen_calibration(content: dict[str, Any], path: Path, user_options: dict[str, Any]) -> Calibration:
-    """Return a checkpoint's calibration, or none with ``--no-calibrate`` among the user's options."""
+def select_calibration(content: dict[str, Any], path: Path, user_options: dict[str, Any]) -> Calibration:
+    """Return the calibration of a checkpoint, or none with ``--no-calibrate``."""
     calibration = stored_calibration(content, path)
     if user_options.get("calibrate") is True and calibration is RAW:
         raise UserError(
@@ -168,7 +176,7 @@ def chosen_calibration(content: dict[str, Any], path: Path, user_options: dict[s
 
 
 def stored_calibration(content: dict[str, Any], path: Path) -> Calibration:
-    """Return a checkpoint's calibration; without one, probabilities are the softmax of its logits."""
+    """Return the calibration of a checkpoint; without one, temperature 1."""
     values = content.get("calibration")
     if values is None:
         return RAW
@@ -189,7 +197,7 @@ def abstention(
 ) -> dict[str, Any]:
     """Return coverage and scores of the answers that reach ``threshold``; ``answered`` (N,) marks them.
 
-    Scores are None where nothing is answered.
+    Scores are None if nothing is answered.
     """
     metrics: dict[str, Any] = {"threshold": threshold, "answered": int(answered.sum())}
     metrics["coverage"] = float(answered.mean())
@@ -198,7 +206,7 @@ def abstention(
         metrics |= {name: scores[name] for name in (*SCORES, "absent_classes")}
     else:
         metrics |= dict.fromkeys(SCORES) | {"absent_classes": list(names)}
-    if groups is not None:  # all groups are resampled, also those without any answer
+    if groups is not None:  # all groups are resampled, even those without any answer
         subset = Groups(groups.rows[answered], groups.count, groups.resampled)
         bounds = classifier_intervals(confusions(label[answered], predicted[answered], subset, len(names)))
         metrics["intervals"] = {name: bounds[name] for name in SCORES}
@@ -211,7 +219,7 @@ def coverage_interval(answered: np.ndarray, groups: Groups) -> Interval:
     if groups.count < 2:
         return None
     counts = np.stack([answered, np.ones(len(answered))], axis=1)
-    sums = draw_sums(row_sums(counts, groups.rows, groups.count))
+    sums = resample_sums(row_sums(counts, groups.rows, groups.count))
     return as_share(share_interval(answered.mean(), share(sums[:, 0], sums[:, 1]), groups.count))
 
 
@@ -219,7 +227,7 @@ def describe_abstention(metrics: dict[str, Any], total: int) -> str:
     """Return the line that is printed below the table of scores."""
     threshold, answered = metrics["threshold"], metrics["answered"]
     if not answered:
-        return f"--abstain {threshold:g}: no answer is that confident: all {total} are withheld, so there are no scores"
+        return f"--abstain {threshold:g}: no answer is that confident; all {total} are withheld, so there are no scores"
     bounds = metrics.get("intervals") or {}
     scores = "   ".join(
         f"{name.upper()} {metrics[name]:.2f} {brackets(bounds.get(name))}".strip() for name in ("uar", "war")

@@ -1,6 +1,6 @@
-"""Two run folders compared on the same clips: what the second does better or worse, and whether that is noise.
+"""Compare two run folders on the same clips, and test whether their difference is noise.
 
-Either may be a run, a series, or a variant of an ablation. Of several seeds the mean score counts; the predictions of
+Each may be a run, a series, or a variant of an ablation. The score of several seeds is their mean; the predictions of
 folds are pooled.
 """
 
@@ -40,7 +40,7 @@ FLIP_COLUMNS = ("clip", "label", "a", "b", "flip")
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """What a folder holds. ``predicted`` is (S, N), one row per seed; S is 1 where it does not hold several seeds."""
+    """The content of a folder. ``predicted`` is (S, N), one row per seed; S is 1 if there are not several seeds."""
 
     folder: Path
     predictions: Predictions  # of the first seed
@@ -62,7 +62,7 @@ class Comparison:
     per_class: dict[str, dict[str, Any]]
     verdict: str
     identical: bool
-    mcnemar: dict[str, Any] | None  # None for series over seeds: a clip has several answers there
+    mcnemar: dict[str, Any] | None  # None for series over seeds, where a clip has several predictions
     flips: list[dict[str, str]]
     runs: list[str]
     seeds: list[tuple[str, ...]]
@@ -71,10 +71,10 @@ class Comparison:
 
 
 def compare_folders(folders: tuple[str, ...], ci: str, unimportant: Collection[str]) -> Comparison:
-    """Compare two run folders, or refuse what cannot be compared. ``unimportant``: options that change no result."""
+    """Return the comparison of two run folders. ``unimportant``: options that change no result."""
     a, b = (read_run(Path(folder)) for folder in folders)
     if a.folder.resolve() == b.folder.resolve():
-        raise UserError(f"{a.folder}: compared with itself; name two runs")
+        raise UserError(f"{a.folder}: is named twice; name two different runs")
     require_same_classes(a, b)
     rows_a, rows_b, omissions = match_clips(a, b)
     names, label = a.predictions.names, a.predictions.label[rows_a]
@@ -121,7 +121,7 @@ def read_run(folder: Path) -> ScoredRun:
         seeds = tuple(metrics.get("runs") or ()) if "seeds" in metrics else ()
         folders = [folder / name for name in seeds or [""]]
     if "uar" not in metrics:
-        raise UserError(f"{folder}: its scores are not of classes of clips; compare runs that have a predictions.csv")
+        raise UserError(f"{folder}: has no predictions of classes of clips; compare runs that have a predictions.csv")
     predictions = [read_predictions([run / "predictions.csv"]) for run in folders]
     for run, answers in zip(folders, predictions, strict=True):
         if (answers.names, answers.ids) != (predictions[0].names, predictions[0].ids):
@@ -141,9 +141,9 @@ def require_same_classes(a: ScoredRun, b: ScoredRun) -> None:
     names_a, names_b = a.predictions.names, b.predictions.names
     if set(names_a) != set(names_b):
         differing = ", ".join(sorted(set(names_a) ^ set(names_b)))
-        raise UserError(f"{a.folder} and {b.folder} have other classes ({differing}): nothing to compare")
+        raise UserError(f"{a.folder} and {b.folder} have different classes ({differing}) and cannot be compared")
     if names_a != names_b:
-        raise UserError(f"{a.folder} and {b.folder} have their classes in another order; evaluate both again")
+        raise UserError(f"{a.folder} and {b.folder} have their classes in different orders; evaluate both again")
 
 
 def match_clips(a: ScoredRun, b: ScoredRun) -> tuple[list[int], list[int], list[str]]:
@@ -160,7 +160,7 @@ def match_clips(a: ScoredRun, b: ScoredRun) -> tuple[list[int], list[int], list[
     if len(differing):
         raise UserError(
             f"{len(differing)} shared clips have another label in {b.folder} than in {a.folder}, "
-            f"{a.predictions.ids[rows_a[differing[0]]]} for one: their lists are not the same"
+            f"such as {a.predictions.ids[rows_a[differing[0]]]}; their lists are not the same"
         )
     missing = [len(index_a) - len(shared), len(index_b) - len(shared)]
     omitted = f"{plural(len(shared), 'clip')} in both runs; left out: {missing[0]} of A, {missing[1]} of B"
@@ -178,7 +178,7 @@ def rows_by_clip(ids: list[str]) -> dict[tuple[str, int], int]:
 
 
 def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
-    """Return what makes the comparison unfair, or weaker than it looks."""
+    """Return warnings on what makes the comparison unfair, or weaker than it looks."""
     runs, warnings = {"A": a, "B": b}, []
     for letter, run in runs.items():
         if "optimistic" in str(run.metrics.get("selected_on")):
@@ -188,14 +188,14 @@ def doubts(a: ScoredRun, b: ScoredRun) -> list[str]:
         warnings.append(f"A is scored on {splits[0]} clips, B on {splits[1]} clips")
     calibrated = [letter for letter, run in runs.items() if run.is_calibrated]
     if len(calibrated) == 1:
-        warnings.append(f"{calibrated[0]} alone is calibrated: probabilities cannot be compared, predicted classes can")
+        warnings.append(f"only {calibrated[0]} is calibrated: predicted classes can be compared, probabilities cannot")
     if single := one_seed_of(a, b):
-        warnings.append(f"one seed of {single}: the interval leaves the noise of training out (--seeds 3)")
+        warnings.append(f"one seed of {single}: the interval does not include the noise of training (--seeds 3)")
     return warnings
 
 
 def one_seed_of(a: ScoredRun, b: ScoredRun) -> str:
-    """Return which of the two holds a single training: ``each``, ``A``, ``B``, or nothing."""
+    """Return which of the two is a single training: ``each``, ``A``, ``B``, or an empty text."""
     single = [letter for letter, run in zip("AB", (a, b), strict=True) if len(run.predicted) == 1]
     return "each" if len(single) == 2 else "".join(single)
 
@@ -211,32 +211,32 @@ def different_options(a: ScoredRun, b: ScoredRun, unimportant: Collection[str]) 
 
 
 def verdict(uar: Difference, groups: Groups | None, single: str = "") -> str:
-    """Return one plain sentence on the difference of UAR; ``single`` as from ``one_seed_of``."""
+    """Return one sentence on the difference of UAR; ``single`` is from ``one_seed_of``."""
     if uar.verdict == "identical predictions":
-        return "The two give identical predictions: not one clip differs."
+        return "The two give identical predictions for all clips."
     if uar.verdict == "no interval":
         why = "--ci off" if groups is None else f"two {groups.resampled} or more are needed"
-        return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) nobody can say whether that is noise."
+        return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) it is unknown whether that is noise."
     if max(map(abs, uar.interval)) < ROUNDING:
-        return "UAR is the same in every bootstrap sample: nothing tells the two apart, though answers differ."
+        return "UAR is the same in every bootstrap sample, although predictions differ."
     difference, bounds = f"The difference of {uar.value:+.1f} UAR", brackets(uar.interval)
     if uar.verdict == "yes":
         return f"{difference} is beyond noise at 95 % {bounds}."
     if uar.verdict == "one seed":
         return (
             f"{difference} holds for these two trained models on other {groups.resampled}, 95 % {bounds}. With one "
-            f"seed of {single} it cannot be told from the noise of training: train both with --seeds 3."
+            f"seed of {single} it cannot be distinguished from the noise of training: train both with --seeds 3."
         )
     if uar.verdict == "no":
         return f"{difference} is within noise: its 95 % interval {bounds} contains 0."
     too_few = f"the two differ for {uar.differing} of {groups.count} {groups.resampled}, too few (p {uar.p:.2f})"
-    return f"{difference} cannot be told from noise: {too_few}."
+    return f"{difference} cannot be distinguished from noise: {too_few}."
 
 
 def flips_of(
     names: tuple[str, ...], ids: list[str], label: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Return McNemar's test of (N,) predictions, and every clip whose answer changed, answers that got worse first."""
+    """Return McNemar's test of (N,) predictions, and every clip whose prediction changed, new mistakes first."""
     flips: list[dict[str, str]] = []
     for flip, rows in {
         "right to wrong": (a == label) & (b != label),
@@ -321,12 +321,12 @@ def unlisted_flips(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return what the tables do not say: how intervals were made, McNemar's test, how many answers changed."""
+    """Return notes on the intervals, McNemar's test, and the number of changed predictions."""
     lines = []
     if comparison.groups:
         seeds = " and over seeds" if any(len(names) > 1 for names in comparison.seeds) else ""
         unpaired = seeds and comparison.seeds[0] != comparison.seeds[1]
-        separately = ", but seeds of their own" if unpaired else ""
+        separately = ", but different seeds" if unpaired else ""
         lines.append(
             f"95 % intervals of the differences: bootstrap over the {comparison.groups} {comparison.resampled}{seeds}, "
             f"the same samples for both{separately}"
@@ -337,7 +337,7 @@ def notes(comparison: Comparison) -> list[str]:
     only_a, only_b, changed = test["a_alone_right"], test["b_alone_right"], len(comparison.flips)
     return [
         *lines,
-        f"McNemar, exact: A alone has {only_a} clips right, B alone {only_b}, p {test['p']:.3g} (it assumes "
+        f"McNemar, exact: only A has {only_a} clips right, only B {only_b}, p {test['p']:.3g} (it assumes "
         f"independent clips, and clips of one person are not)",
         f"{changed} answers changed: {only_a} right to wrong, {only_b} wrong to right, {changed - only_a - only_b} "
         f"wrong to wrong",

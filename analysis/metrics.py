@@ -13,7 +13,7 @@ NOISE = 1e-12  # a variance below this share of the mean square is rounding erro
 
 
 class Rates(NamedTuple):
-    """Rates from 0 to 1. NaN: recall of a class without clips, F1 of a class that is neither there nor predicted."""
+    """Rates from 0 to 1. NaN: recall of a class without clips, F1 of a class that neither occurs nor is predicted."""
 
     recall: np.ndarray  # (..., C)
     f1: np.ndarray  # (..., C)
@@ -23,7 +23,7 @@ class Rates(NamedTuple):
 
 
 def confusion_matrix(label: np.ndarray, predicted: np.ndarray, C: int) -> np.ndarray:
-    """Return (C, C) counts: rows are true classes, columns predicted ones. Classes without clips keep their row."""
+    """Return (C, C) counts: rows are true classes, columns predicted ones. A class without clips has a row of zeros."""
     return np.bincount(np.asarray(label) * C + np.asarray(predicted), minlength=C * C).reshape(C, C)
 
 
@@ -33,7 +33,7 @@ def rates(confusion: np.ndarray) -> Rates:
     support, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
     recall, f1 = share(hits, support), share(2 * hits, support + claimed)
     war = share(hits.sum(axis=-1), support.sum(axis=-1))
-    return Rates(recall, f1, mean_of_known(recall), war, mean_of_known(f1))
+    return Rates(recall, f1, mean_without_nan(recall), war, mean_without_nan(f1))
 
 
 def share(part: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -41,8 +41,8 @@ def share(part: np.ndarray, total: np.ndarray) -> np.ndarray:
     return np.divide(part, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total) > 0)
 
 
-def mean_of_known(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis of the values that are not NaN: (..., C) → (...)."""
+def mean_without_nan(values: np.ndarray) -> np.ndarray:
+    """Return the mean (...) over the last axis of (..., C), without NaNs."""
     return share(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
 
 
@@ -67,7 +67,7 @@ def percent(value: float) -> float | None:
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Return the scores as text, as they are printed at the end of a run."""
+    """Return the text table of scores that is printed at the end of a run."""
     intervals = metrics.get("intervals") or {}
     present = len(metrics["classes"]) - len(metrics["absent_classes"])
     rows = [["class", "recall", "95 % interval", "clips", "one clip ="]]
@@ -85,7 +85,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 
 def brackets(bounds: Interval, digits: int = 1) -> str:
-    """Return an interval as ``[61.5, 83.2]``; nothing where there is none."""
+    """Return an interval as ``[61.5, 83.2]``; an empty text if there is none."""
     return "" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
 
 
@@ -106,23 +106,23 @@ def agreements(target: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
 
 
 def moments(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return (N, 8): what each pair of two series (N,) adds to the sums that ``agreement_of`` reads.
+    """Return (N, 8): the contribution of each pair of two series (N,) to the sums that ``agreement_of`` reads.
 
-    Both series are centred first: squares of large numbers would lose the digits in which they differ.
+    Both series are centred first, because squares of large numbers would lose the digits in which they differ.
     """
     error, x, y = predicted - target, target - target.mean(), predicted - predicted.mean()
     return np.stack([np.ones(len(x)), np.abs(error), error**2, x, y, x * x, y * y, x * y], axis=1)
 
 
 def mean_shift(target: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the difference of the two means that ``moments`` took away."""
+    """Return the difference of the two means that ``moments`` subtracted."""
     return float(target.mean() - predicted.mean())
 
 
 def agreement_of(sums: np.ndarray, shift: float | np.ndarray) -> dict[str, np.ndarray]:
     """Return each kind of agreement, (...), from sums of ``moments``, (..., 8), and their ``mean_shift``.
 
-    Nothing correlates with a constant series: both coefficients are 0 there. All are NaN where there is no pair.
+    For a constant series both coefficients are 0. All values are NaN if there is no pair.
     """
     count = sums[..., 0]
     absolute, squared, x, y, xx, yy, xy = (share(sums[..., k], count) for k in range(1, 8))

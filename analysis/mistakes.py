@@ -1,4 +1,4 @@
-"""The mistakes of a scored run in ``mistakes/`` of its folder: a list, and a strip of frames for each clip."""
+"""Write the mistakes of a scored run to ``mistakes/`` in its folder: a list, and a strip of frames for each clip."""
 
 import csv
 from typing import Any
@@ -16,7 +16,7 @@ from utils.files import atomic_write, write_json
 from utils.runlog import RunLog
 from utils.text import plural
 
-MOST, PER_CLASS, LIMIT = 6, 2, 36  # most confident and least likely; of each true class; in all
+MOST, PER_CLASS, LIMIT = 6, 2, 36  # most confident and least likely; per true class; in total
 FRAMES, FRAME_SIZE, GAP, QUALITY = 4, 112, 2, 85  # of a strip, in pixels
 
 
@@ -58,7 +58,7 @@ def write_mistakes(clips: list[Clip], views: Views, log: RunLog, *, root: str | 
     for name, data in strips.items():
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(data)
-    # Last, so that it never names a missing file.
+    # Written last, so that it never names a missing file.
     write_json(folder / "mistakes.json", {"note": set_note(root), "mistakes": mistakes})
 
 

@@ -36,7 +36,7 @@ class DescribedMethod(Protocol):
 
 
 def write_model_card(log: RunLog, root: str | None, method: DescribedMethod) -> None:
-    """Write the card of a run that lacks only its metrics.json. ``root``: the folder of the data set."""
+    """Write the card of a run before its metrics.json. ``root``: the folder of the data set."""
     log.write_text("model_card.md", model_card(read_run(log.folder, metrics=log.metrics), set_note(root), method))
 
 

@@ -1,4 +1,4 @@
-"""Two models on the same clips: their difference by a paired bootstrap, McNemar's test; means over seeds.
+"""Compare two models on the same clips by a paired bootstrap and McNemar's test; intervals of means over seeds.
 
 A model is (S, N) predictions, one row per training seed; its score is the mean over its seeds.
 """
@@ -19,13 +19,13 @@ from analysis.intervals import (
     as_percent,
     classifier_intervals,
     confusions,
-    draw_sums,
     interval,
     mean_interval,
+    resample_sums,
 )
 from analysis.metrics import SCORES, Interval, Rates, rates
 
-SEED_STREAM = 1  # random stream that seeds are drawn from
+SEED_STREAM = 1  # random stream from which seeds are sampled
 ALPHA = 1 - LEVEL / 100
 
 
@@ -36,20 +36,20 @@ class Difference:
     value: float | None
     interval: Interval
     p: float | None
-    identical: bool = False  # not one prediction differs
-    differing: int | None = None  # groups in which the two are not equally good
-    seeds: int = 1  # trainings of the model that has fewer
+    identical: bool = False  # no prediction differs
+    differing: int | None = None  # number of groups in which the two are not equally good
+    seeds: int = 1  # number of trainings of the model with fewer
 
     @property
     def is_significant(self) -> bool:
-        """The interval excludes 0, and the models differ in enough groups for that to mean something."""
+        """Return whether the interval excludes 0 and the models differ in enough groups."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1] and self.p <= ALPHA
 
     @property
     def verdict(self) -> str:
         """Return whether the difference is beyond noise: ``yes``, or why that cannot be claimed.
 
-        One training of a model says nothing about the noise of training, so one seed is never beyond noise.
+        The noise of training is unknown with one training of a model, so one seed is never beyond noise.
         """
         if self.identical:
             return "identical predictions"
@@ -78,7 +78,7 @@ class Pair:
 
     @cached_property
     def _sums(self) -> np.ndarray:
-        """(G, S + S', C, C) confusion matrices."""
+        """Confusion matrices (G, S + S', C, C)."""
         groups = self.groups or Groups(np.zeros(len(self.label), dtype=int), 1, "clips")
         return confusions(self.label, np.concatenate([self.a, self.b]), groups, self.C)
 
@@ -88,7 +88,7 @@ class Pair:
 
     @cached_property
     def _replicates(self) -> Rates | None:
-        return None if self.groups is None or self.groups.count < 2 else rates(draw_sums(self._sums))
+        return None if self.groups is None or self.groups.count < 2 else rates(resample_sums(self._sums))
 
     @property
     def is_identical(self) -> bool:
@@ -100,7 +100,7 @@ class Pair:
         return float(values[:S].mean()), float(values[S:].mean())
 
     def difference(self, name: str, label: int | None = None) -> Difference:
-        """Return the score of ``b`` minus that of ``a``; of ``recall`` that of one class, ``label``."""
+        """Return the score of ``b`` minus that of ``a``; ``label``: the class, for ``recall``."""
         S, part = len(self.a), ... if label is None else (..., label)
         seeds = min(S, len(self.b))
         values = getattr(self._rates, name)[part]
@@ -116,11 +116,11 @@ class Pair:
         differences = differences[~np.isnan(differences)]
         bounds, count = as_percent(interval(differences)), self._count_differing(name, part)
         if name == "recall" and value and np.ptp(differences) < ROUNDING:
-            bounds = None  # every clip of the class is won, or lost: the bootstrap of a few shows no spread
+            bounds = None  # all clips of the class are won, or lost, so the bootstrap shows no spread
         return Difference(value, bounds, sign_p(differences, count), self.is_identical, count, seeds)
 
     def _count_differing(self, name: str, part: Any) -> int:
-        """Count the groups in which the two differ: for F1 in any answer, else in the answers that are right."""
+        """Return the number of groups in which the two differ: for F1 in any prediction, else in correct ones."""
         sums = self._sums if name == "macro_f1" else np.diagonal(self._sums, axis1=-2, axis2=-1)[part]
         S = len(self.a)
         distance = sums[:, S:].mean(axis=1) - sums[:, :S].mean(axis=1)
@@ -128,10 +128,10 @@ class Pair:
 
 
 def mean_over_seeds(values: np.ndarray, stream: int = SEED_STREAM) -> np.ndarray:
-    """Return (R,) means of (R, S) values over seeds, with other seeds drawn in each replicate.
+    """Return (R,) means of (R, S) values over seeds, which are resampled in each replicate.
 
-    ``S - 1`` of S seeds are drawn with replacement: their mean varies as much as a mean over S seeds does, while S of
-    them would vary too little. A single seed is taken as it is, since its noise cannot be known.
+    ``S - 1`` of S seeds are sampled with replacement: their mean varies as much as a mean over S seeds, whereas the
+    mean of S samples would vary too little. A single seed is not resampled, since its noise is unknown.
     """
     S = values.shape[1]
     if S == 1:
@@ -141,14 +141,14 @@ def mean_over_seeds(values: np.ndarray, stream: int = SEED_STREAM) -> np.ndarray
 
 
 def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | None, C: int) -> dict[str, Interval]:
-    """Return the interval of each mean score of these S models, (S, N) predictions; all draw the same groups.
+    """Return the interval of each mean score of S models with predictions (S, N), with the same resampled groups.
 
-    Where the bootstrap moves no mean, it is the mean of what each model has for bounds.
+    If the bootstrap shows no spread of a mean, its bounds are the means of the bounds of each model.
     """
     if groups is None or groups.count < 2:
         return dict.fromkeys(SCORES)
     sums = confusions(label, predicted, groups, C)
-    replicates = rates(draw_sums(sums))
+    replicates = rates(resample_sums(sums))
     means = {name: mean_interval(getattr(replicates, name).mean(axis=1)) for name in SCORES}
     if len(predicted) > 1 and None not in means.values():
         return means
@@ -163,16 +163,17 @@ def mean_intervals(label: np.ndarray, predicted: np.ndarray, groups: Groups | No
 def sign_p(differences: np.ndarray, count: int) -> float:
     """Return twice the share of replicates on the rarer side of 0; zeros count on both sides.
 
-    Never below what the replicates resolve, nor below the chance that ``count`` differing groups all point one way:
-    with five persons that is 1 in 16, whatever they show.
+    It is never below the resolution of the replicates, nor below the probability that all of ``count`` differing groups
+    have the same sign by chance: for five persons this is 1 in 16.
     """
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    # Adding 1 to both counts avoids p = 0, which a finite number of replicates cannot show.
     return min(1.0, float(max(2 * (rarer + 1) / (len(differences) + 1), 2.0 ** (1 - count))))
 
 
 def mcnemar(only_a_right: int, only_b_right: int) -> float:
-    """Return the exact two-sided p of McNemar's test: the sign test of the clips that only one model has right."""
-    from scipy.stats import binomtest  # takes half a second to import, and only a comparison needs it
+    """Return the exact two-sided p of McNemar's test, a sign test over clips that only one model has right."""
+    from scipy.stats import binomtest  # imported here, since it takes half a second and only a comparison needs it
 
     total = only_a_right + only_b_right
     return float(binomtest(only_a_right, total).pvalue) if total else 1.0
@@ -187,5 +188,5 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def sd(values: Sequence[float]) -> float | None:
-    """Return the sample standard deviation over seeds, None of a single one."""
+    """Return the sample standard deviation over seeds, None for a single one."""
     return statistics.stdev(values) if len(values) > 1 else None

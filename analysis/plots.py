@@ -22,17 +22,17 @@ from matplotlib.ticker import MaxNLocator
 from utils.files import atomic_write
 from utils.json_files import is_number
 
-plt.rcParams["text.parse_math"] = False  # a $ in a name is a $
+plt.rcParams["text.parse_math"] = False  # so that a $ in a name is printed as $
 Point = tuple[float, float]
 Row = tuple[str, float, list[float] | None]  # name, score, interval
 WIDTH, HEIGHT = 380, 240  # of a figure in a report, in pixels of the page
-NAME_LETTERS = 24  # in a line of a row's name
+NAME_LETTERS = 24  # in one line of a row's name
 LEGEND_LETTERS = 34  # that fit into one line above a figure
 INK, MUTED, LINE = "#16191d", "#555e68", "#d3d9df"
 COLOURS = ("#0a569f", "#a84a00", "#00695c", "#8a3480")  # of curves
 DASHED = (0, (3, 1.6))  # curves of training
 OUTSIDE = 1.5  # times the usual highest loss; points above it lie outside the axis
-FEWEST_EPOCHS = 5  # of a curve that has points outside
+FEWEST_EPOCHS = 5  # of a curve that may have points outside
 MOST_OUTSIDE = 2  # points outside that are named
 NOTE_LETTERS = 44  # in a line below the axis of a figure
 FIRST = COLOURS[0]
@@ -70,7 +70,7 @@ class Curve:
 
 
 def draw_confusion(metrics: dict[str, Any], title: str) -> Figure:
-    """Draw each row's shares in percent with the number of clips; the row of a class without clips stays grey."""
+    """Draw each row's shares in percent with the number of clips; the row of a class without clips is grey."""
     counts, names = np.array(metrics["confusion"]), metrics["classes"]
     support = counts.sum(axis=1, keepdims=True)
     shares = np.divide(100.0 * counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
@@ -116,7 +116,7 @@ def draw_agreement(
 
 @STYLE
 def draw_curves(history: list[dict[str, Any]], best: int | None = None) -> Figure:
-    """Draw the losses, and UAR and WAR, over epochs; ``best`` is the epoch whose weights were kept."""
+    """Draw the losses, and UAR and WAR, over epochs; ``best`` is the selected epoch."""
     figure, grid = plt.subplots(1, 2, figsize=(10, 4), dpi=150, layout="constrained")
     panels = ((loss_curves(history), "loss", None), (score_curves(history), "recall, %", 100.0))
     for axes, (curves, unit, top) in zip(grid, panels, strict=True):
@@ -128,7 +128,7 @@ def draw_curves(history: list[dict[str, Any]], best: int | None = None) -> Figur
 
 @STYLE
 def draw_reliability(metrics: dict[str, Any], title: str) -> Figure:
-    """Draw the accuracy in each bin of confidence, and the error rate among the surest answers."""
+    """Draw the accuracy in each bin of confidence, and the error rate of the most confident answers."""
     calibration, curve = metrics["calibration"], metrics["risk_coverage"]
     figure, (bins, risk) = plt.subplots(1, 2, figsize=(10, 4.8), dpi=150, layout="constrained")
     for axes in (bins, risk):
@@ -169,7 +169,7 @@ def draw_robustness(results: dict[str, list[dict[str, Any]]], title: str) -> Fig
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture in one step, and forget the figure."""
+    """Write a picture atomically and close the figure."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:])
     plt.close(figure)
@@ -205,7 +205,7 @@ def plot_intervals(axes: Axes, rows: list[Row], top: float, guess: float | None 
 def loss_curves(history: list[dict[str, Any]]) -> list[Curve]:
     """Return the training loss and its terms, and the loss of the checked split, in the order of the legend.
 
-    Training loss and checked loss have one hue. A single term is the whole loss, so it has no curve of its own.
+    Training loss and checked loss have one hue. A single term is the whole loss, so it gets no separate curve.
     """
     terms = sorted({key for row in history for key in row if key.startswith("train/loss_")})
     names = {"train/loss": "train", "val/loss": "val, cross entropy", "test/loss": "test, cross entropy"}
@@ -229,7 +229,7 @@ def score_curves(history: list[dict[str, Any]]) -> list[Curve]:
 
 
 def plot_curves(axes: Axes, curves: list[Curve], unit: str, top: float | None = None, best: int | None = None) -> None:
-    """Draw values over epochs: dashed for training, solid for other clips. ``best`` is the epoch that was kept.
+    """Draw values over epochs: dashed for training, solid for other clips. ``best`` is the selected epoch.
 
     Without ``top`` the axis ends where most points do, and the label of the epochs names the points above it.
     """
@@ -279,21 +279,21 @@ def usual_range(curves: list[Curve]) -> tuple[float, float]:
 
 
 def points_outside(curves: list[Curve], high: float) -> str:
-    """Return the points above the axis in words, empty without any: ``outside: train 8.41 (epoch 1)``."""
+    """Return a text on the points above the axis, such as ``outside: train 8.41 (epoch 1)``; empty without any."""
     points = [(curve.name, epoch, value) for curve in curves for epoch, value in curve.points if value > high]
     texts = [f"{name} {value:.3g} (epoch {epoch})" for name, epoch, value in points[:MOST_OUTSIDE]]
-    more = f" and {len(points) - MOST_OUTSIDE} more" if len(points) > MOST_OUTSIDE else ""
-    return f"outside: {', '.join(texts)}{more}" if texts else ""
+    rest = f" and {len(points) - MOST_OUTSIDE} more" if len(points) > MOST_OUTSIDE else ""
+    return f"outside: {', '.join(texts)}{rest}" if texts else ""
 
 
 def points_below(points: list[Point], high: float) -> list[Point]:
     """Return a curve that ends at ``high``, with gaps (NaN) where it is above; a clip path would need an id."""
-    cut: list[Point] = []
+    visible: list[Point] = []
     for (x, y), (next_x, next_y) in zip(points, [*points[1:], points[-1]], strict=True):
-        cut.append((x, y if y <= high else float("nan")))
+        visible.append((x, y if y <= high else float("nan")))
         if (y > high) != (next_y > high):
-            cut.append((x + (next_x - x) * (high - y) / (next_y - y), high))
-    return cut
+            visible.append((x + (next_x - x) * (high - y) / (next_y - y), high))
+    return visible
 
 
 def plot_bins(axes: Axes, bins: list[dict[str, Any]]) -> None:
@@ -309,7 +309,7 @@ def plot_bins(axes: Axes, bins: list[dict[str, Any]]) -> None:
 
 
 def plot_risk(axes: Axes, curve: dict[str, Any]) -> None:
-    """Draw the share of wrong answers among those that are given when the least sure are withheld."""
+    """Draw the share of wrong answers among the most confident answers, over the share that is answered."""
     coverage, risk = ([100 * share for share in curve[name]] for name in ("coverage", "risk"))
     axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
     axes.plot(coverage, risk, color=FIRST, linewidth=2, clip_on=False)
@@ -318,7 +318,7 @@ def plot_risk(axes: Axes, curve: dict[str, Any]) -> None:
 
 
 def clear_frame(axes: Axes) -> None:
-    """Take away the frame and the marks of ticks."""
+    """Remove the frame and the marks of ticks."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(bottom=False, left=False, labelsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -326,9 +326,9 @@ def clear_frame(axes: Axes) -> None:
 
 
 def dot(axes: Axes, x: float, y: float, size: float, colour: str = FIRST) -> None:
-    """Draw a dot as a line with round ends: a marker's SVG needs an id that is unique in the page.
+    """Draw a dot as a line with round ends, because the SVG of a marker needs an id that is unique in the page.
 
-    Its length is next to nothing, and not 0, since a line of length 0 is missing in a PNG.
+    The line is very short but not of length 0, which would be invisible in a PNG.
     """
     axes.plot([x, x + 1e-9], [y, y], color=colour, linewidth=size, clip_on=False, snap=False)
 
@@ -343,9 +343,9 @@ def guide(axes: Axes, x: list[float], y: list[float]) -> None:
 
 @STYLE
 def draw_svg(description: str, plot: Callable[..., None], *content: Any) -> str:
-    """Return what ``plot(axes, *content)`` draws as an SVG element that a screen reader describes.
+    """Return an SVG element of what ``plot(axes, *content)`` draws, with a description for screen readers.
 
-    Units of an SVG are points of 1/72 inch, which the page takes as pixels; its colours and its font are the page's.
+    Its units are points of 1/72 inch, which the page treats as pixels. Colours and font are those of the page.
     """
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout="constrained")
     axes = figure.add_subplot()
@@ -355,10 +355,10 @@ def draw_svg(description: str, plot: Callable[..., None], *content: Any) -> str:
     plot(axes, *content)
     buffer = io.StringIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that Matplotlib's font lacks: the browser has them
+        warnings.simplefilter("ignore")  # Matplotlib's font lacks some letters, but the browser has them
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     width, height = (72 * inches for inches in figure.get_size_inches())
-    drawing = buffer.getvalue().partition("</defs>")[2]  # before it stands a style that would hold for the whole page
+    drawing = buffer.getvalue().partition("</defs>")[2]  # removes a style that would apply to the whole page
     drawing = re.sub(r"\s*(<[^>]*>)\s*", lambda tag: page_tag(tag[1]), drawing)
     return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(description)}">{drawing}'
 

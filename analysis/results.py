@@ -1,4 +1,4 @@
-"""Results of a scored set: predictions.csv, metrics.json, pictures, the printed table; and how they are read again."""
+"""Write and read the results of a scored set: predictions.csv, metrics.json, pictures and the printed table."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ class ClassRow(TypedDict):
 
 
 class Intervals(TypedDict):
-    """How intervals were made; those of the scores stand beside it, by the names of the scores."""
+    """How intervals were made. The intervals themselves are beside these keys, under the names of the scores."""
 
     groups: NotRequired[Count]
     resampled: NotRequired[str]
@@ -54,7 +54,7 @@ class Intervals(TypedDict):
 
 
 class Bin(TypedDict):
-    """Clips whose confidence is alike."""
+    """Clips of similar confidence."""
 
     low: Share
     high: Share
@@ -64,7 +64,7 @@ class Bin(TypedDict):
 
 
 class Quality(TypedDict, total=False):
-    """How far probabilities can be trusted."""
+    """Quality of probabilities."""
 
     ece: AnyNumber
     nll: AnyNumber
@@ -84,7 +84,7 @@ class RiskCurve(TypedDict, total=False):
 
 
 class Abstention(TypedDict, total=False):
-    """Scores of the answers that are sure enough."""
+    """Scores of the answers that reach the threshold."""
 
     threshold: AnyNumber
     coverage: Share
@@ -104,7 +104,7 @@ class TaskScores(TypedDict, total=False):
 
 
 class RunWarning(TypedDict):
-    """What a run warned of; ``kind`` is for readers that must know what it is about."""
+    """A warning of a run; ``kind`` identifies its subject for programs."""
 
     kind: str
     text: str
@@ -141,7 +141,7 @@ class TargetContents(TypedDict):
     targets: list[str]
 
 
-CONTENTS = {  # what the facts may say of a list or file, by a word that only this kind has
+CONTENTS = {  # types of the facts about a list or file, by a key that only this type has
     "classes": ListContents,
     "clips_with_box": BoxContents,
     "videos": VideoContents,
@@ -150,7 +150,7 @@ CONTENTS = {  # what the facts may say of a list or file, by a word that only th
 
 
 class Facts(TypedDict):
-    """What a report says of a run besides its scores."""
+    """Facts about a run besides its scores, for reports."""
 
     warnings: NotRequired[list[RunWarning]]
     data: NotRequired[dict[str, dict[str, Any]]]  # of ``CONTENTS``
@@ -158,7 +158,7 @@ class Facts(TypedDict):
 
 
 class Metrics(TypedDict, total=False):
-    """Content of metrics.json. Runs differ in what they measure, and older ones lack what is stored since."""
+    """Content of metrics.json. Runs measure different things, and older ones lack later keys."""
 
     uar: Score
     war: Score
@@ -192,7 +192,7 @@ class Predictions:
 
     names: tuple[str, ...]  # of the classes
     ids: list[str]
-    persons: list[str | None]  # None where a person is not known
+    persons: list[str | None]  # None for an unknown person
     label: np.ndarray  # (N,)
     logits: np.ndarray  # (N, C)
 
@@ -215,7 +215,7 @@ def write_results(
 ) -> dict[str, Any]:
     """Write the results of a scored set into the run folder, print the scores, and return all metrics.
 
-    ``ci`` and ``abstain``: as the flags.
+    ``ci`` and ``abstain`` are the values of the flags.
     """
     label, logits = predictions.label, predictions.logits
     probabilities = softmax(logits, calibrated.temperature)
@@ -264,7 +264,7 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
     for kind, draw_picture in (("confusion_matrix", draw_confusion), ("reliability", draw_reliability)):
         file = log.folder / f"{kind}.png"
         save(draw_picture(metrics, one_line(title)), file)
-        with Image.open(file) as picture:  # drawing it once more for TensorBoard would take as long again
+        with Image.open(file) as picture:  # drawing it again for TensorBoard would take as long
             pixels = np.asarray(picture.convert("RGB"))
         log.board.add_image(f"{kind.removesuffix('_matrix')}/{split}", pixels)
 
@@ -272,7 +272,7 @@ def draw(log: RunLog, metrics: dict[str, Any], title: str, split: str) -> None:
 def write_predictions(
     path: Path, predictions: Predictions, probabilities: np.ndarray, answered: np.ndarray | None
 ) -> None:
-    """Write one row per clip: names, logits and probabilities of every class; with ``--abstain``, if it is answered."""
+    """Write one row per clip: names, logits and probabilities of every class; ``--abstain``: whether it is answered."""
     names, predicted = predictions.names, predictions.predicted
     numbers = [f"{kind}_{name}" for kind in ("logit", "prob") for name in names]
     with (
@@ -290,7 +290,7 @@ def write_predictions(
 
 
 def require_run_folder(folder: Path) -> None:
-    """Raise an error that says what is wrong with the name of a run folder."""
+    """Raise a UserError if ``folder`` is not a folder."""
     try:
         if folder.is_file():
             raise UserError(f"{folder}: a file; name the run folder that it is in")
@@ -320,7 +320,7 @@ def read_metrics(folder: Path) -> Metrics:
 
 
 def require_whole_classes(metrics: Metrics, path: Path) -> None:
-    """Raise an error where the parts of the scores of classes do not belong together."""
+    """Raise a UserError if the parts of the scores of classes contradict one another."""
     names, absent = metrics["classes"], metrics.get("absent_classes", [])
     if len({*names}) < len(names) or {*names} != metrics["per_class"].keys():
         raise UserError(f"{path}: per_class: expected each of the classes once: {', '.join(names)}")
@@ -334,7 +334,7 @@ def require_whole_classes(metrics: Metrics, path: Path) -> None:
 
 
 def require_square(confusion: list[list[int]], C: int, where: str) -> None:
-    """Raise an error where a confusion matrix is not C × C."""
+    """Raise a UserError if a confusion matrix is not C × C."""
     if [len(row) for row in confusion] != [C] * C:
         raise UserError(f"{where}: confusion: expected {C} rows of {C} counts, one for each class")
 
@@ -351,10 +351,10 @@ class AblationRuns(TypedDict):
 
 
 def ablation_runs(folder: Path) -> dict[str, Path]:
-    """Return {"seed-42": run folder} of a variant's folder in an ablation; nothing for any other folder.
+    """Return {"seed-42": run folder} of a variant's folder in an ablation; an empty dict for any other folder.
 
-    The table of the ablation also knows runs that were used again from elsewhere. An ablation that is not finished has
-    none yet; there the folders of seeds that have scores count.
+    The table of the ablation also lists runs that were reused from other folders. An unfinished ablation has no table;
+    then the folders of seeds with scores are returned.
     """
     if (folder / "config.json").exists():
         return {}
@@ -376,7 +376,7 @@ def read_options(folder: Path) -> dict[str, Any]:
 
 
 def temperature_of(metrics: Metrics) -> float | None:
-    """Return what the logits were divided by; None where runs of several temperatures are pooled."""
+    """Return the temperature of the logits; None if runs with several temperatures are pooled."""
     return (metrics.get("calibration") or {}).get("temperature", 1.0)
 
 
@@ -398,7 +398,7 @@ def read_answers(file: Path) -> Predictions:
     columns, rows = read_table(file)
     names = tuple(name.removeprefix("logit_") for name in columns if name.startswith("logit_"))
     if not names or not rows:
-        raise UserError(f"{file}: no answers with classes in it; single frames and numbers are not compared by clips")
+        raise UserError(f"{file}: holds no predictions of classes; single frames and numbers are not compared by clips")
     numbers, ids, persons, label, logits = {name: c for c, name in enumerate(names)}, [], [], [], []
     for where, row in rows:
         try:
@@ -406,7 +406,7 @@ def read_answers(file: Path) -> Predictions:
             label.append(numbers[row["label"]])
             logits.append([float(row[f"logit_{name}"]) for name in names])
         except (KeyError, ValueError, OverflowError) as error:
-            raise UserError(f"{where}: not predictions as a run writes them ({first_line(error)})") from None
+            raise UserError(f"{where}: not predictions of a run ({first_line(error)})") from None
         persons.append(row.get("person") or None)
     return Predictions(names, ids, persons, np.array(label), np.array(logits))
 
@@ -419,7 +419,7 @@ def read_table(file: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]
     try:
         columns = next(reader, [])
         if len({*columns}) < len(columns):
-            raise UserError(f"{file}, line 1: two columns of one name; the run folder is damaged")
+            raise UserError(f"{file}, line 1: two columns with the same name; the run folder is damaged")
         rows = []
         for cells in filter(None, reader):
             where = f"{file}, line {reader.line_num}"
@@ -437,6 +437,6 @@ def require_same_classes(classes: list[tuple[str, tuple[str, ...]]]) -> None:
         if names != classes[0][1]:
             differing = sorted(set(names) ^ set(classes[0][1])) or names
             raise UserError(
-                f"{classes[0][0]} and {run} have other classes ({', '.join(differing)}), so that they cannot be scored "
-                f"together; with --label-type compound name --train-annotation too, whose combinations count as well"
+                f"{classes[0][0]} and {run} have different classes ({', '.join(differing)}), so they cannot be scored "
+                f"together; with --label-type compound pass --train-annotation too, whose combinations are also classes"
             )

@@ -1,1 +1,1 @@
-"""Using a trained model: predict, serve, export, attention."""
+"""Applications of trained models: predict, serve, export, attention."""

@@ -1,4 +1,4 @@
-"""Drawing on RGB frames: class colours, text, filled areas, and the one writer of H.264 files."""
+"""Draw on RGB frames: class colours, text, filled areas; and write H.264 files."""
 
 import colorsys
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def rgb(colour: str) -> Colour:
 
 @lru_cache(maxsize=32)
 def font(size: int) -> Any:
-    """Return DejaVu Sans, which matplotlib ships: unlike OpenCV's fonts it has the letters of most languages."""
+    """Return DejaVu Sans, which comes with matplotlib and, unlike OpenCV's fonts, has the letters of most languages."""
     from matplotlib import get_data_path
     from PIL import ImageFont
 
@@ -70,7 +70,7 @@ def text_mask(text: str, size: int) -> np.ndarray:
 
 
 def put_text(picture: np.ndarray, text: str, x: int, y: int, size: int, colour: Colour = INK) -> None:
-    """Draw ``text`` with its top left corner at (x, y); what reaches over the right or lower edge is cut off."""
+    """Draw ``text`` with its top left corner at (x, y); parts outside the right or lower edge are cut off."""
     ink = text_mask(text, size)
     y, x = max(y, 0), max(x, 0)
     region = picture[y : y + ink.shape[0], x : x + ink.shape[1]]
@@ -84,14 +84,14 @@ def fill(picture: np.ndarray, x0: float, y0: float, x1: float, y1: float, colour
 
 
 def even(value: float) -> int:
-    """Return the nearest even size of at least 2: H.264 takes no others."""
+    """Return the nearest even size of at least 2, which H.264 requires."""
     return max(2 * round(value / 2), 2)
 
 
 class VideoWriter:
     """Write RGB frames of even width and height to an H.264 file, each at its own time.
 
-    The file grows frame by frame and is complete once ``close`` was called, also after an early end.
+    The file grows with each frame and is complete after ``close``, even if that is called early.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class VideoWriter:
         container: str | None = "mp4",
     ) -> None:
         """``size``: width and height. ``ticks``: time steps per second, by default fine enough for any frame rate.
-        ``container``: None is the one that the ending of ``path`` names."""
+        ``container``: None for that of the suffix of ``path``."""
         options = {"movflags": "faststart"} if faststart else {}
         self.container = av.open(str(path), "w", format=container, options=options)
         rate = Fraction(fps).limit_denominator(1001)

@@ -1,7 +1,7 @@
-"""``--mode export``: a checkpoint as one ONNX file, which needs neither torch nor the checkpoint to be run.
+"""``--mode export``: write a checkpoint as one ONNX file, which runs without torch and without the checkpoint.
 
-The graph reads uint8 pixels and gives logits: normalisation is inside, and texts are constants. What must be known of
-the model (classes, frames, temperature) is in the file's metadata.
+The graph maps uint8 pixels to logits: it includes normalisation, and texts are constants. The facts about the model
+(classes, frames, temperature) are in the metadata of the file.
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ from utils.errors import UserError, about
 from utils.runlog import require_new
 
 OPSET = 17  # the first with layer normalisation as one operation; onnxruntime 1.13 and later
-LARGEST = 2**31 - 1  # bytes that the format can hold in one file
+LARGEST = 2**31 - 1  # bytes; limit of the format for one file
 TOLERANCE = 1e-4
 TRACED_BATCH, CHECKED_BATCHES = 2, (1, 3)
 
 
 class Exportable(nn.Module):
-    """(B, T, 3, S, S) uint8 of each stream → logits (B, C)."""
+    """Returns logits (B, C) of uint8 pixels (B, T, 3, S, S) of each stream."""
 
     def __init__(self, model: nn.Module, texts: Texts | None, info: ModelInfo) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Exportable(nn.Module):
 
 
 def export(config: Config, flags: dict[str, Any]) -> Path:
-    """Write the file after its outputs were compared with the checkpoint's."""
+    """Write the file if its outputs equal those of the checkpoint; return its path."""
     import_onnx()
     import_runtime()
     source = Path(config.run.eval_checkpoint)
@@ -76,7 +76,7 @@ def export(config: Config, flags: dict[str, Any]) -> Path:
 
 
 def write_sealed(content: bytes, path: Path) -> None:
-    """Write a graph with the checksum that its metadata have a place for."""
+    """Write a graph and fill in the checksum in its metadata."""
     path.write_bytes(content)
     seal(path)
 
@@ -85,14 +85,14 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise UserError(f"onnx is not installed, which --mode export writes with: {INSTALL}") from None
+        raise UserError(f"onnx is not installed, but --mode export needs it: {INSTALL}") from None
     return onnx
 
 
 def open_on_cpu(config: Config, flags: dict[str, Any], source: Path) -> TorchRunner:
-    """Return the checkpoint's runner in float32 on the CPU, wherever the export will run later."""
+    """Return the checkpoint's runner in float32 on the CPU; the exported file can run elsewhere."""
     if open_checkpoint(source, flags).method.reads_features:
-        raise UserError(f"{source}: answers for every frame, behind a second model; --mode export writes one for clips")
+        raise UserError(f"{source}: needs the features of another model; --mode export writes models of clips")
     run = dataclasses.replace(config.run, device="cpu", gpu=None)
     optim = dataclasses.replace(config.optim, amp="off")
     runner = open_runner(dataclasses.replace(config, run=run, optim=optim), flags)
@@ -101,10 +101,10 @@ def open_on_cpu(config: Config, flags: dict[str, Any], source: Path) -> TorchRun
 
 
 def trace(runner: TorchRunner) -> bytes:
-    """Return the graph, for any number of clips, with what must be known of the model.
+    """Return the graph, for any number of clips, with the facts about the model.
 
-    The tracing exporter needs no further package and takes seconds; the newer one takes ten times as long for a file
-    that runs no faster. What a trace may miss, ``compare`` finds.
+    The tracing exporter needs no other package and takes seconds; the newer one takes ten times as long, and its files
+    are not faster. ``compare`` detects what a trace may have missed.
     """
     names, output, batch = list(runner.info.views), runner.info.output, {0: "batch"}
     file, examples = io.BytesIO(), random_clips(runner.info, TRACED_BATCH)
@@ -121,7 +121,7 @@ def trace(runner: TorchRunner) -> bytes:
             dynamic_axes={name: batch for name in (*names, output)},
         )
     if file.tell() > LARGEST:
-        raise UserError(f"{file.tell() / 1e9:.1f} GB as a graph; one ONNX file holds 2 GB")
+        raise UserError(f"the graph has {file.tell() / 1e9:.1f} GB; one ONNX file can hold 2 GB")
     onnx = import_onnx()
     graph = onnx.load_model_from_string(file.getvalue())
     onnx.helper.set_model_props(graph, write_metadata(runner.info))
@@ -136,7 +136,7 @@ def random_clips(info: ModelInfo, B: int) -> dict[str, np.ndarray]:
 
 
 def compare(runner: TorchRunner, content: bytes) -> float:
-    """Return the largest difference of an output from the checkpoint's; one above the tolerance is an error."""
+    """Return the largest difference of outputs from the checkpoint; raise a UserError above the tolerance."""
     session, largest = open_session(content), 0.0
     for B in CHECKED_BATCHES:
         clips = random_clips(runner.info, B)

@@ -69,7 +69,7 @@ from utils.config import read_recipe
 from utils.errors import UserError
 
 EVAL_FLAGS = "--device cpu --workers 0 --slerp-weight 0.3 --normalize none --dataset RAER --clip-path random"
-INSIDE = "(: damaged: what it says of itself)?"  # this part of a message names the JSON inside an ONNX file
+INSIDE = "(: damaged: its metadata)?"  # this part of a message names the JSON inside an ONNX file
 SECONDS = 5  # CPU time that one case may take
 ACCEPTED, REFUSED, UNNAMED, CRASHED = "accepted", "refused in one line", "refused without file and line", "crashes"
 

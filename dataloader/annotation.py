@@ -31,7 +31,7 @@ from utils.lazy import Lazy
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
 SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
-Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
+PackedFrames = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
 
@@ -71,7 +71,7 @@ def read_annotation(
     file: str,
     root: str | None,
     classes: Classes,
-    packed: Packed | None = None,
+    packed: PackedFrames | None = None,
     captions: dict[str, str] | None = None,
 ) -> list[Clip]:
     """Return every clip of a list; raise a UserError for the first faulty line.
@@ -122,7 +122,7 @@ def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str
     )
 
 
-def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | None = None) -> Clip:
+def on_disk(clip: Clip, root: str | None, classes: Classes, packed: PackedFrames | None = None) -> Clip:
     """Return the clip with its folder and frames; raise a UserError if they are missing and not packed."""
     below, names = classes.format.clip_folders, (packed or {}).get(clip.key)
     if clip.is_image:

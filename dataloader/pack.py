@@ -271,17 +271,17 @@ def require_finished(folder: Path, header: dict[str, Any], clips: dict[str, Clip
         (folder / name).unlink(missing_ok=True)
 
 
-def _require_same(folder: Path, begun: dict[str, Any], header: dict[str, Any], subject: str) -> None:
+def _require_same(folder: Path, existing: dict[str, Any], header: dict[str, Any], subject: str) -> None:
     """Raise a UserError with the first difference between the existing pack and the requested one."""
-    if begun.get("format") != FORMAT:
+    if existing.get("format") != FORMAT:
         raise UserError(f"--out {folder}: {subject} of another format; name another folder or remove it")
     differences = [
-        f"with --{name.replace('_', '-')} {begun['settings'].get(name)}, not {value}"
+        f"with --{name.replace('_', '-')} {existing['settings'].get(name)}, not {value}"
         for name, value in header["settings"].items()
-        if begun["settings"].get(name) != value
+        if existing["settings"].get(name) != value
     ]
     reasons = {"lists": "of other lists", "clips": "of other clips", "boxes": "cut by other boxes"}
-    differences += [reason for name, reason in reasons.items() if begun.get(name) != header[name]]
+    differences += [reason for name, reason in reasons.items() if existing.get(name) != header[name]]
     if differences:
         raise UserError(f"--out {folder}: {subject} {differences[0]}; name another folder or remove it")
 
@@ -302,8 +302,8 @@ class PackWriter:
         """Return the number of complete, undamaged clips; everything behind them is cut off."""
         lines, end = _sound_lines(self.folder / JOURNAL), 0
         if lines:
-            begun, end = lines[0]
-            _require_same(self.folder, begun, self.header, "holds an unfinished pack")
+            head, end = lines[0]
+            _require_same(self.folder, head, self.header, "holds an unfinished pack")
         for entry, line_end in lines[1:]:
             crops = self.folder / entry["file"]
             if not crops.is_file() or crops.stat().st_size < entry["offset"] + entry["bytes"]:

@@ -137,7 +137,7 @@ class Pack:
         for stream, augmentations in variants.items():
             squares = torch.from_numpy(self._read(entry, stream, indexes))
             shapes = sizes if stream == "face" else torch.ones_like(sizes)
-            views = [_augmented(squares, shapes, augmentation) for augmentation in augmentations]
+            views = [_augment(squares, shapes, augmentation) for augmentation in augmentations]
             # Stacking makes a copy, which takes as long as reading; a single view needs no copy.
             pixels[stream] = views[0][None] if len(views) == 1 else torch.stack(views)
         return Squares(pixels, sizes, entry["replaced"])
@@ -204,11 +204,11 @@ def _open_pack(folder: str, modified: int | None) -> Pack:
     return Pack(folder)
 
 
-def _augmented(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
+def _augment(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
     if augmentation == PLAIN:
         return squares
-    draws = as_tensors([augmentation], augmentation.part != FULL_AREA, augmentation.brightness != 1)
-    return augment_squares(squares[None], sizes[None], **draws)[0]
+    numbers = as_tensors([augmentation], augmentation.part != FULL_AREA, augmentation.brightness != 1)
+    return augment_squares(squares[None], sizes[None], **numbers)[0]
 
 
 def read_index(folder: Path) -> tuple[PackIndex, str]:

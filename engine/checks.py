@@ -202,7 +202,7 @@ def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -
 
 
 def check_videos(config: Config, flags: Mapping[str, Any]) -> None:
-    """Options of ``--mode predict`` and ``serve`` that exclude one another."""
+    """Raise a UserError for options of ``--mode predict`` and ``serve`` that exclude one another."""
     run, video = config.run, config.video
     if run.mode not in ("predict", "serve"):
         return

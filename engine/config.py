@@ -56,15 +56,15 @@ def help_text(arguments: Sequence[str]) -> str:
 
 def make_config(
     flags: Mapping[str, Any],
-    stored: Mapping[str, Mapping[str, Any]] | None = None,
+    stored_options: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     for_videos: bool = False,
 ) -> Config:
-    """Return a checked Config. Options in ``flags`` win over ``stored`` ones, which win over defaults.
+    """Return a checked Config. Options in ``flags`` win over ``stored_options``, which win over defaults.
 
     ``for_videos``: a program will pass videos itself, so that no option has to name one.
     """
-    layer = from_json(GROUPS, stored) if stored else {}
+    layer = from_json(GROUPS, stored_options) if stored_options else {}
     name = flags.get("model", layer.get("model"))
     method_defaults = method_named(name).defaults if name else {}  # the default method has none of its own
     config = Config(**resolve(GROUPS, method_defaults, layer, flags))

@@ -113,7 +113,7 @@ def training_loader(
     return _loader(config, dataset, order, session.pin_memory, batch // world), order
 
 
-class Grouped:
+class BatchGroups:
     """A loader of lists of ``count`` batches for one pass through the model; the last list may be shorter."""
 
     def __init__(self, loader: DataLoader, count: int) -> None:
@@ -130,7 +130,7 @@ class Grouped:
 
 def evaluation_loader(
     config: Config, clips: list[Clip], views: Views, session: Session, cache: "FeatureCache | None" = None
-) -> Grouped:
+) -> BatchGroups:
     """Return the loader of an evaluation. Clip i goes to rank i mod N; ``predict`` gathers the answers.
 
     Workers decode a few clips at a time; this does not depend on how many clips go through the model together.
@@ -140,7 +140,7 @@ def evaluation_loader(
     at_once = config.optim.eval_batch_size or max(64 if pin else 1, config.optim.batch_size)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
     order = ClipOrder(len(shard), 0, shuffle=False)
-    return Grouped(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)
+    return BatchGroups(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)
 
 
 def _dataset(clips: list[Clip], views: Views, cache: "FeatureCache | None", **chance: Any) -> Dataset:

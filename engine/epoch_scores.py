@@ -55,6 +55,7 @@ class RunningScore:
         self, losses: dict[str, Tensor], logits: Tensor | None, batch: dict[str, Any], epoch: int, step: int
     ) -> None:
         """Add a step; ``batch`` comes from the loader, with labels on the CPU."""
+        # Losses and predictions are joined in one tensor, so that each step makes only one copy to the CPU.
         values, label = torch.stack([value.detach().float() for value in losses.values()]), None
         if logits is not None:
             values, label = torch.cat([values, logits.argmax(dim=-1).float()]), batch["label"]

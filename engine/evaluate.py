@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from analysis.calibration import RAW, Calibration, chosen_calibration
+from analysis.calibration import RAW, Calibration, select_calibration
 from analysis.intervals import require_persons
 from dataloader.classes import Classes, list_classes, translated, with_names
 from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild, stored_config
@@ -35,7 +35,7 @@ def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     if "targets" in flags:
         raise UserError(f"--targets {flags['targets']}: {path} predicts classes; name --test-annotation FILE")
     require_lists(config)
-    calibrated = chosen_calibration(content, path, flags)
+    calibrated = select_calibration(content, path, flags)
     classes = stored_classes(content, config, flags, path)
     with about(path):
         model = rebuild(content, config)

@@ -31,7 +31,7 @@ from engine.methods import method_named
 from engine.options import Config
 from engine.run_checkpoints import hash_frames
 from engine.session import Session
-from engine.shared import remembered, timed
+from engine.shared import cached_result, counting_seconds
 from utils.archive import open_array
 from utils.checkpoint import hash_tensors
 from utils.checksum import checksum
@@ -104,7 +104,7 @@ def cache_features(
     if absent:
         absent_views = replace(views, streams="both" if len(absent) == 2 else next(iter(absent)))
         dataset = EveryFrame(clips, absent_views, augmentations, open_source(absent_views))
-        with timed():
+        with counting_seconds():
             _write_clip_cache(absent, encoder, dataset, shape, content, augmentations, config, session)
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
     features |= {stream: open_array(folder / "features.npy") for stream, folder in absent.items()}
@@ -277,7 +277,7 @@ def final_loader(
     if not is_frozen or session.device.type != "cpu" or session.group.world > 1:
         return loader
     key = evaluation_key(model, clips, views, config, session)
-    return remembered("test features", key, lambda: encoded_batches(loader, model, config, session))
+    return cached_result("test features", key, lambda: encoded_batches(loader, model, config, session))
 
 
 def evaluation_key(model: nn.Module, clips: list[Clip], views: Views, config: Config, session: Session) -> str:

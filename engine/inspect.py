@@ -164,7 +164,7 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
     content, method, report = opened.content, opened.method, opened.report
     title = f"{content['family']} (a checkpoint of this project)"
     if report is not None:
-        keys = sum(map(len, (report.taken, report.dropped, report.unexpected, report.unsupported)))
+        keys = sum(map(len, (report.loaded, report.dropped, report.unexpected, report.unsupported)))
         title = f"{method.published[report.family].title} (published layout, {keys} keys)"
     lines = [
         f"family      {title}",
@@ -218,7 +218,7 @@ def describe_published(opened: Opened, flags: dict[str, Any]) -> str:
     report, config = opened.report, opened.config
     lines = [f"prompt      {text}" for text in report.prompts]
     lines += [f"descriptive {text}" for text in report.descriptive]
-    lines.append(f"keys        {len(report.taken)} loaded")
+    lines.append(f"keys        {len(report.loaded)} loaded")
     dropped = Counter(f"{key.split('.')[0]}.* ({reason})" for key, reason in report.dropped.items())
     lines += [f"            {count} dropped: {keys}" for keys, count in dropped.items()]
     for title, keys in (

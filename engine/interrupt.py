@@ -52,7 +52,7 @@ class Interruption:
         raise Interrupted(self.received or signal.SIGTERM)
 
 
-class Watched:
+class InterruptibleLoader:
     """A loader that raises ``Interrupted`` between two batches once a signal came.
 
     With several processes it does not raise, because all must stop after the same step.

@@ -9,7 +9,7 @@ from dataloader.frames import find_unreadable
 from dataloader.splits import hold_out
 from engine.methods import method_named
 from engine.options import Config
-from engine.shared import remembered
+from engine.shared import cached_result
 from utils.errors import UserError, closest
 from utils.lazy import Lazy
 from utils.runlog import RunLog
@@ -129,7 +129,7 @@ def _check_frames(splits: Splits, config: Config, log: RunLog) -> None:
     if config.data.pack:
         return  # the frames were decoded when the pack was made
     frames = tuple((clip.folder, clip.frames) for clip in clips)
-    unreadable = remembered(
+    unreadable = cached_result(
         "frames", frames, lambda: find_unreadable([path for clip in clips if not clip.is_video for path in clip.paths])
     )
     if unreadable and config.data.on_bad_frame == "error":

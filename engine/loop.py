@@ -11,7 +11,7 @@ from torch import nn
 
 from engine.device import random_state
 from engine.epoch_scores import RunningScore
-from engine.interrupt import Interruption, Watched
+from engine.interrupt import InterruptibleLoader, Interruption
 from engine.options import Config
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, load_weights
 from engine.session import Session
@@ -67,12 +67,13 @@ class Loop:
                 self.log.say(f"stopped and saved; continue with: {again}")
                 raise Interrupted(signal.number, f"stopped; continue with: {again}") from None
 
-    def watch(self, loader: Any) -> Watched:
+    def watch(self, loader: Any) -> InterruptibleLoader:
         """Return a loader that ends between two batches once a signal came."""
-        return Watched(loader, self.stop, self.group)
+        return InterruptibleLoader(loader, self.stop, self.group)
 
     def mark_step(self, losses: RunningScore, step: int) -> None:
         """Note the progress of the epoch after each update of the weights; a resumed run continues from here."""
+        # Copies, because a save may come after the next step has changed both.
         self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.device)}
 
     def keep_epoch(self, values: dict[str, Any], score: float) -> None:
@@ -82,6 +83,7 @@ class Loop:
         best = {name: score, "epoch": epoch} if is_best else best
         self.progress = Progress(epoch, best=best, history=[*self.progress.history, values])
         self.inside = {}
+        # best.pt first: after a kill between the two saves, ``adopt_best`` reads the newer best epoch from best.pt.
         if is_best:
             self.checkpoints.save_best(self.progress)
         self.checkpoints.save_last(self.progress)

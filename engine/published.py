@@ -33,7 +33,7 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
     if report is None:
         keys = ", ".join(str(key)[:40] for key in list(state)[:3]) or "nothing"
         raise UserError(
-            f"{path}: not a known checkpoint layout (it holds {keys} ...); a CLIP alone goes to --clip-path"
+            f"{path}: not a known checkpoint layout (it holds {keys} ...); a file with only a CLIP is for --clip-path"
         )
     report.unexpected += [str(key) for key in state if key not in tensors]
     method, layout = method_of_layout(report.family)
@@ -56,7 +56,7 @@ def adopt(container: Mapping[str, Any], path: Path, flags: Mapping[str, Any]) ->
         config, adopted.classes.names, adopted.classes.label_base, selected_on, shape.as_dict()
     ) | {"model": report.model, "epoch": epoch if isinstance(epoch, int) else 0}
     if report.missing:
-        content["partial"] = [report.ours[key] for key in report.missing]
+        content["partial"] = [report.names[key] for key in report.missing]
     if adopted.unnamed is not None:
         content["unnamed"] = adopted.unnamed
     return content, report

@@ -201,6 +201,7 @@ def fit_readout(features: Tensor, values: Tensor, config: Config, name: str) -> 
         readout = build_readout(features.shape[1], HIDDEN, values.shape[1]).to(features.device)
         standardised = (values - mean) / deviation.masked_fill(deviation == 0, 1.0)
         train_readout(readout, (features - shift) / scale, standardised, config)
+    # W ((x - shift) / scale) + b = (W / scale) x + (b - W (shift / scale)); the bias needs W before it is divided.
     first, last = readout[0], readout[2]
     with torch.no_grad():
         first.bias -= first.weight @ (shift / scale)

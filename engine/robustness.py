@@ -52,7 +52,7 @@ def measure(
     """
     kinds = kinds_of(config)
     variants = [(kind, strength) for kind in kinds for strength in (1, 2, 3)]
-    ids, label, logits, _ = predict(task, Corrupted(loader, variants), config, session, "corrupted clips")
+    ids, label, logits, _ = predict(task, CorruptedLoader(loader, variants), config, session, "corrupted clips")
     groups = groups_of([clip.id for clip in clips], [clip.person for clip in clips], config.results.ci)
     results = {kind: [_row(0, None, metrics)] for kind in kinds}
     for kind, strength in variants:
@@ -100,7 +100,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join([head.rstrip(), *rows])
 
 
-class Corrupted:
+class CorruptedLoader:
     """An evaluation's loader that gives every group of batches once for each kind and strength of corruption."""
 
     def __init__(self, loader: Any, variants: list[tuple[str, int]]) -> None:

@@ -21,7 +21,7 @@ from dataloader.frames import hash_files
 from engine.optim import StoredLearning, restore_optimizer, restore_scaler, restore_schedule
 from engine.options import Config
 from engine.session import Session
-from engine.shared import remembered
+from engine.shared import cached_result
 from models.lora import is_lora
 from utils.checkpoint import FORMAT, halve_where_exact, hash_tensors, previous_of, save_checkpoint, to_full
 from utils.errors import UserError, about
@@ -165,7 +165,7 @@ class RunCheckpoints:
         face_width: float | None = None,
         frames: str | None = None,
     ) -> None:
-        """Prepare to save.
+        """Prepare to save and restore.
 
         ``learning``: objects with a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
         epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``: ``hash_frames`` of the
@@ -324,4 +324,4 @@ def hash_frames(clips: list[Clip], views: Views) -> str | None:
     if views.pack:
         return None
     frames = tuple((clip.folder, clip.frames) for clip in clips)
-    return remembered("frame contents", frames, lambda: hash_files([path for clip in clips for path in clip.paths]))
+    return cached_result("frame contents", frames, lambda: hash_files([path for clip in clips for path in clip.paths]))

@@ -16,7 +16,7 @@ _memory: OrderedDict[tuple[str, Hashable], Any] | None = None  # None: nothing i
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Let ``remembered`` keep results until the block ends; a block inside another one shares with it."""
+    """Let ``cached_result`` keep results until the block ends; a block inside another one shares with it."""
     global _memory
     previous, _memory = _memory, OrderedDict() if _memory is None else _memory
     try:
@@ -25,12 +25,12 @@ def sharing() -> Iterator[None]:
         _memory = previous
 
 
-def remembered(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
+def cached_result(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
     """Return the stored result of ``make`` for this key, or call it; only the newest results of a kind are stored."""
     if _memory is None:
         return make()
     if (kind, key) not in _memory:
-        with timed():
+        with counting_seconds():
             _memory[kind, key] = make()
         entries = [entry for entry in _memory if entry[0] == kind]
         for entry in entries[:-MAX_ENTRIES]:
@@ -39,7 +39,7 @@ def remembered(kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def timed() -> Iterator[None]:
+def counting_seconds() -> Iterator[None]:
     """Count the seconds of the block as spent on results that later runs reuse, such as cached features."""
     global _seconds
     started = time.perf_counter()

@@ -157,7 +157,7 @@ class Trainer(Loop):
         bar = progress_bar(loader, steps, label, first)
         for step, batch in enumerate(bar, first):
             batch = self.whole_step(batch, step)
-            updates = (step + 1) % window == 0 or step + 1 == steps
+            updates = (step + 1) % window == 0 or step + 1 == steps  # the last window of an epoch may be shorter
             losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
             score.add(losses, logits, batch, epoch, step)
             score.read(all_but=1)  # one step late, so that the GPU has work while the CPU waits for the numbers

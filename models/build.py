@@ -1,4 +1,4 @@
-"""Parts of models: made from options, or of the sizes that the tensors of a checkpoint have."""
+"""Build parts of models, from options or with the sizes of a checkpoint's tensors."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ def class_tokens(texts: ClassTexts) -> Tensor:
 
 
 def parts_matrix(parts: Sequence[Sequence[int]] | None) -> Tensor | None:
-    """Return (C, C0): 1 where a class is made of a base class; None where every class is its own."""
+    """Return (C, C0), 1 where a class contains a base class; None if no class is a combination."""
     if parts is None:
         return None
     matrix = torch.zeros(len(parts), 1 + max(part for row in parts for part in row))
@@ -44,7 +44,7 @@ def encode_classes(clip: Clip, texts: ClassTexts) -> Tensor:
 def build_prompts(
     clip: Clip, texts: Sequence[str], *, contexts: int, position: str, class_specific: bool
 ) -> PromptLearner:
-    """Return one prompt per text; with ``X`` for every context vector the text must still fit into 77 tokens."""
+    """Return one prompt per text; a text with one ``X`` for each context vector must fit into 77 tokens."""
     tokens = tokenize([with_placeholders(text, contexts) for text in texts])
     end = tokens.argmax(dim=-1)
     return PromptLearner(
@@ -58,7 +58,7 @@ def build_prompts(
 
 
 def prompts_like(state: State, position: str) -> PromptLearner:
-    """Return prompts of the sizes in a checkpoint."""
+    """Return prompts with the sizes in a checkpoint."""
     context, text = state["prompts.context"], state["prompts.text"]
     return PromptLearner(
         torch.zeros(len(text), 1 + context.shape[-2] + text.shape[1], text.shape[2]),
@@ -71,7 +71,7 @@ def prompts_like(state: State, position: str) -> PromptLearner:
 
 
 def build_temporal(width: int, *, layers: int, dropout: float, max_frames: int) -> TemporalTransformer:
-    """Return a transformer of the published proportions: 8 heads of 64 and a feed-forward of 1024 at width 512."""
+    """Return a transformer with the published proportions: for width 512, 8 heads of 64 and a feed-forward of 1024."""
     return TemporalTransformer(
         width,
         layers=layers,
@@ -84,9 +84,9 @@ def build_temporal(width: int, *, layers: int, dropout: float, max_frames: int) 
 
 
 def temporal_like(state: State, prefix: str, heads: int | None = None) -> TemporalTransformer | None:
-    """Return a temporal transformer of the sizes below ``prefix``, or None where there is none.
+    """Return a temporal transformer with the sizes of the tensors below ``prefix``, or None if there are none.
 
-    ``heads``: how many share the width, where they are not of 64 numbers each; the tensors do not tell.
+    ``heads``: number of heads if they are not 64 wide; the tensors do not show it.
     """
     if not has_part(state, prefix):
         return None
@@ -110,10 +110,10 @@ def build_readout(width: int, hidden: int, numbers: int) -> nn.Sequential:
 
 
 def has_part(state: Collection[str], prefix: str) -> bool:
-    """Return whether any tensor lies below ``prefix``; where others are missing, loading names them."""
+    """Return whether there is a tensor below ``prefix``. If others are missing, loading raises an error."""
     return any(key.startswith(prefix) for key in state)
 
 
 def seeded(seed: int, part: str) -> AbstractContextManager[None]:
-    """Draw the weights of each part from a stream of its own, so that leaving one part out changes no other."""
+    """Initialise the weights of each part from a separate random stream, so that leaving one out changes no other."""
     return fixed_seed(int.from_bytes(hashlib.sha256(f"{seed} {part}".encode()).digest()[:7], "big"))

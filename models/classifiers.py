@@ -1,4 +1,4 @@
-"""What all models of clips have in common, and the two simplest: plain CLIP, and a linear layer on frames."""
+"""The base class of all models of clips, and the two simplest: plain CLIP, and a linear layer on frames."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from models.clip_towers import encode_streams
 
 @dataclass
 class Texts:
-    """Unit text features (C, P, D) of both views; ``soft`` (learnable prompts) is None where nothing needs it."""
+    """Unit text features (C, P, D) of both views; ``soft`` (learnable prompts) is None if it is not needed."""
 
     soft: Tensor | None
     descriptive: Tensor
@@ -22,21 +22,21 @@ class Output:
     logits: Tensor  # (B, C), or the numbers (B, N) of a regression
     video: Tensor  # (B, D), unit length
     texts: Texts | None
-    captions: Tensor | None = None  # (B, D), unit length: the text that each video is to be near
+    captions: Tensor | None = None  # (B, D), unit length: the text that each video is trained to be near
 
 
 class VideoClassifier(nn.Module):
     """An image tower encodes every frame, and ``head`` turns frame features into logits.
 
-    The two steps are apart because a frozen tower's features are computed once and stored, and because the processes
-    of a run share out the first step alone.
+    The two steps are separate because the features of a frozen tower are computed once and stored, and because the
+    processes of a run divide only the first step.
     """
 
     classifies_with_soft_texts = False  # whether logits depend on learnable prompts
     reads_context = True
 
     def forward(self, face: Tensor | None, context: Tensor | None = None, texts: Texts | None = None) -> Output:
-        """``face``, ``context`` (B, T, 3, H, W), None for a stream left out; ``texts`` where already encoded."""
+        """``face``, ``context`` (B, T, 3, H, W), None for a stream that is left out; ``texts``: if already encoded."""
         return self.head(*self.encode_frames(face, context), texts)
 
     def encode_frames(self, face: Tensor | None, context: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
@@ -45,12 +45,12 @@ class VideoClassifier(nn.Module):
 
 
 class ZeroShotClip(VideoClassifier):
-    """Plain CLIP: the mean over frames, then over streams, is the video feature, compared with texts."""
+    """Plain CLIP: the video feature is the mean over frames, then over streams, and is compared with texts."""
 
     def __init__(
         self, image_encoder: nn.Module, texts: Tensor, *, temperature: float, parts: Tensor | None = None
     ) -> None:
-        """``texts`` (C0, P, D), unit length; ``parts`` (C, C0) where classes are combinations."""
+        """``texts`` (C0, P, D), unit length; ``parts`` (C, C0) if classes are combinations."""
         super().__init__()
         self.image_encoder, self.temperature = image_encoder, temperature
         self.register_buffer("texts", prototypes(texts, parts)[:, None])  # (C, 1, D)
@@ -70,7 +70,7 @@ class ZeroShotClip(VideoClassifier):
 
 
 class FrameExpression(VideoClassifier):
-    """One frame → one expression: the source of features for long videos. Frames of a longer clip are averaged."""
+    """One expression per frame; its tower gives the features of long videos. Frames of a longer clip are averaged."""
 
     reads_context = False
 
@@ -85,10 +85,10 @@ class FrameExpression(VideoClassifier):
 
 
 def prototypes(texts: Tensor, parts: Tensor | None = None) -> Tensor:
-    """(C0, P, D) unit text features → (C, D) unit features of classes: the mean over a class's texts.
+    """Return unit features (C, D) of classes from unit text features (C0, P, D): the mean over the texts of a class.
 
-    A compound class is the mean of the classes in its row of ``parts`` (C, C0), so that each part counts the same,
-    however well its texts agree.
+    A compound class is the mean of the classes in its row of ``parts`` (C, C0), so that each part has the same weight,
+    even if the texts of one part differ more than those of another.
     """
     means = F.normalize(texts.mean(dim=1), dim=-1)
     with torch.autocast(texts.device.type, enabled=False):

@@ -1,6 +1,6 @@
-"""Every way to get a CLIP, and its tokenizer: the only file that knows openai-clip.
+"""Load a CLIP from any source, and tokenize texts. Only this file uses openai-clip.
 
-It also repairs what keeps openai-clip, and torchvision with it, from being imported beside any torch.
+It also fixes problems that prevent the import of openai-clip and torchvision with some versions of torch.
 """
 
 import importlib.util
@@ -20,15 +20,15 @@ from utils.archive import read_archive, write_safetensors
 from utils.errors import UserError, closest, first_line
 from utils.hub import HUB, hub_folder
 
-RANDOM = "random"  # a tiny untrained CLIP: shows that everything runs, knows nothing
+RANDOM = "random"  # a tiny untrained CLIP, for tests that everything runs
 RANDOM_SHAPE = ClipShape(64, 64, 16, 64, 2, 64, 2)
 _libraries: list[torch.library.Library] = []
 
 
 def load_clip(name: str, seed: int = 0, activation: str | None = None, head_width: int | None = None) -> Clip:
-    """Return the CLIP of a name, a file or a folder, or a ``random`` one, which alone depends on ``seed``.
+    """Return the CLIP of a name, a file or a folder, or a ``random`` one; only that one depends on ``seed``.
 
-    ``activation`` and ``head_width``: --clip-activation and --clip-head-width, for files that do not tell them.
+    ``activation`` and ``head_width``: --clip-activation and --clip-head-width, for files that do not state them.
     """
     if name == RANDOM:
         with fixed_seed(seed):
@@ -97,7 +97,7 @@ def open_clip_file(name: str, source: str) -> tuple[Path, dict[str, Any]]:
     if tag not in tags:
         raise UserError(f"{source}: {model} has no weights {tag!r} (tags: {', '.join(tags) or 'none'})")
     pretrained = open_clip.pretrained.get_pretrained_cfg(model, tag)
-    if pretrained.get("quick_gelu"):  # open_clip leaves this to the user's choice of the model's name
+    if pretrained.get("quick_gelu"):  # in open_clip the user chooses this by the model's name
         config = config | {"quick_gelu": True}
     try:
         path = open_clip.pretrained.download_pretrained(pretrained)
@@ -125,10 +125,10 @@ def tokenize(texts: list[str]) -> Tensor:
 
 
 def tokenize_cut(texts: list[str]) -> tuple[Tensor, int]:
-    """Return (N, 77) ids, and how many texts are longer than that and lose their end."""
+    """Return (N, 77) ids, and the number of texts that are longer and are cut off."""
     tokens, cut = _import_clip().tokenize(texts, truncate=True).long(), 0
     for text, row in zip(texts, tokens, strict=True):
-        # a full row may also be a text that fits exactly: only encoding it again tells
+        # a full row may also be a text that fits exactly, so it is encoded again
         cut += bool(row[-1]) and len(_import_clip().clip._tokenizer.encode(text)) > TEXT_LENGTH - 2
     return tokens, cut
 
@@ -147,16 +147,16 @@ def _import_clip():
 
 
 def allow_imports() -> None:
-    """Call this before the first ``import clip``. Calling it twice is harmless."""
+    """Make ``import clip`` possible; call this before the first one. A second call has no effect."""
     provide_pkg_resources()
     import_torchvision()
 
 
 def import_torchvision() -> None:
-    """Import torchvision, also a build for CUDA beside a torch for CPUs.
+    """Import torchvision, even a CUDA build with a CPU build of torch.
 
-    Such a build registers shape rules for the operators ``nms`` and ``qnms``, which do not exist then, and its import
-    fails. A schema without an implementation is enough for the import, and nothing here calls the two operators.
+    Such a build registers shape rules for the operators ``nms`` and ``qnms``, which do not exist then, so its import
+    fails. A schema without an implementation is sufficient, because the two operators are not used here.
     """
     try:
         import torchvision  # noqa: F401
@@ -174,11 +174,11 @@ def define_missing_operators() -> None:
     for name in ("nms", "qnms"):
         if not torch._C._jit_get_schemas_for_operator(f"torchvision::{name}"):
             fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _libraries.append(fragment)  # a torch library that is garbage-collected takes its schemas with it
+    _libraries.append(fragment)  # the schemas of a torch library are removed when it is garbage-collected
 
 
 def provide_pkg_resources() -> None:
-    """Provide the part of pkg_resources that openai-clip 1.0.1 reads, ``packaging``. setuptools 82 has it no more."""
+    """Provide the part of pkg_resources that openai-clip 1.0.1 reads, ``packaging``. setuptools 82 has removed it."""
     warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated.*")
     if "pkg_resources" in sys.modules or importlib.util.find_spec("pkg_resources") is not None:
         return

@@ -1,6 +1,6 @@
-"""CLIP-CAER: face and context frames → one video feature, compared with the texts of the classes.
+"""CLIP-CAER: encode face and context frames as one video feature and compare it with class texts.
 
-With it come its advanced strategies: the expression-aware adapter (EAA), the instance-enhanced classifier (IEC).
+It includes the expression-aware adapter (EAA) and the instance-enhanced classifier (IEC).
 """
 
 import copy
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from models.classifiers import Output, Texts, VideoClassifier
 
 REDUCTION = 4  # of the adapter's bottleneck
-NEAR_PARALLEL = 1e-4  # 1 - cosine below which IEC's series replaces the arc cosine
-MIN_COSINE = -1 + 1e-6  # at -1 the great circle is not defined and the slope is infinite
+NEAR_PARALLEL = 1e-4  # 1 - cosine below which a series replaces the arc cosine in IEC
+MIN_COSINE = -1 + 1e-6  # at -1 the great circle is undefined and the derivative is infinite
 
 
 class Adapter(nn.Module):
     """EAA, a bottleneck on each face frame's feature: ``f(x)`` as published, or ``x + ratio (f(x) - x)``.
 
-    The second form keeps what CLIP already knows of the face.
+    The second form keeps most of CLIP's own feature of the face.
     """
 
     def __init__(self, width: int, *, residual: bool = True, ratio: float = 0.2) -> None:
@@ -40,9 +40,9 @@ class Adapter(nn.Module):
 def instance_enhanced_cosine(cosine: Tensor, weight: float) -> Tensor:
     """Return ``cos((1 - weight) acos(cosine))``: the video's cosine with slerp(text, video, weight), which is IEC.
 
-    slerp turns the text towards the video by ``weight`` times the angle between them. The rest of the angle remains,
-    so no mixed vector has to be formed. The result rises with ``cosine``: with the same weight for all classes, the
-    highest class stays the highest.
+    slerp turns the text towards the video by ``weight`` times the angle between them. The remaining angle is known, so
+    the mixed vector is not computed. The result increases with ``cosine``, so with the same weight for all classes the
+    predicted class does not change.
     """
     if weight == 0:
         return cosine
@@ -50,15 +50,15 @@ def instance_enhanced_cosine(cosine: Tensor, weight: float) -> Tensor:
     cosine = cosine.clamp(MIN_COSINE, 1)
     gap = 1 - cosine
     near = gap < NEAR_PARALLEL
-    # at a cosine of 1 the slope of acos is infinite; this is the Taylor series of the whole expression there
+    # At a cosine of 1 the derivative of acos is infinite; this is the Taylor series of the whole expression there.
     series = 1 - share**2 * gap * (1 + (1 - share**2) * gap / 6)
-    # the branch that is not taken must stay finite too: its gradient is multiplied by zero, and 0 · inf is NaN
+    # The branch that is not selected must be finite too: its gradient is multiplied by 0, and 0 · inf is NaN.
     angle = torch.acos(torch.where(near, torch.zeros_like(cosine), cosine))
     return torch.where(near, series, torch.cos(share * angle))
 
 
 class ClipCaer(VideoClassifier):
-    """One image tower for both streams, a temporal transformer for each, one layer that fuses them."""
+    """One image tower for both streams, a temporal transformer for each, and a layer that fuses them."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ClipCaer(VideoClassifier):
     ) -> None:
         """``descriptive`` (C, P, D): unit features of the hand-written texts, computed once.
 
-        Without ``fuse`` a single stream is the video feature as it is, which is DFER-CLIP.
+        Without ``fuse`` the feature of the single stream is the video feature, as in DFER-CLIP.
         """
         super().__init__()
         self.image_encoder, self.text_encoder, self.prompts = image_encoder, text_encoder, prompts
@@ -88,10 +88,10 @@ class ClipCaer(VideoClassifier):
         self.laid_out: dict[str, nn.Module] = {}  # a plain dict, so that no checkpoint holds the copy
 
     def lay_out_texts(self, dtype: torch.dtype) -> None:
-        """Keep a copy of the frozen text tower with its matrices in the type that mixed precision computes in.
+        """Store a copy of the frozen text tower with matrices in the type of mixed precision.
 
-        Autocast would convert a frozen weight in every pass. Converted once, it has the same bits. A text tower that
-        learns has no copy, which would stay behind.
+        Autocast would convert frozen weights in every pass. Converting them once gives the same bits. A text tower that
+        learns gets no copy, because the copy would keep the old weights.
         """
         if any(parameter.requires_grad for parameter in self.text_encoder.parameters()):
             return
@@ -112,7 +112,7 @@ class ClipCaer(VideoClassifier):
         return Output(self.classify(video, texts), video, texts)
 
     def encode_video(self, face: Tensor | None, context: Tensor | None) -> Tensor:
-        """Frame features (B, T, D) → unit video feature (B, D)."""
+        """Return the unit video feature (B, D) of frame features (B, T, D)."""
         parts = []
         if self.face_temporal is not None:
             parts.append(self.face_temporal(face if self.adapter is None else self.adapter(face)))
@@ -122,7 +122,7 @@ class ClipCaer(VideoClassifier):
         return F.normalize((feature if self.fuse is None else self.fuse(feature)).float(), dim=-1)
 
     def encode_texts(self, soft: bool = True) -> Texts:
-        """Return the texts of both views: the learnable ones pass the text tower, the descriptive ones are constant."""
+        """Return the texts of both views: learnable ones pass the text tower, descriptive ones are constant."""
         if not soft:
             return Texts(None, self.descriptive)
         is_converted = "text" in self.laid_out and torch.is_autocast_enabled(self.descriptive.device.type)
@@ -131,7 +131,7 @@ class ClipCaer(VideoClassifier):
         return Texts(features.view(len(self.descriptive), -1, features.shape[-1]), self.descriptive)
 
     def classify(self, video: Tensor, texts: Texts) -> Tensor:
-        """(B, D) → (B, C): the mean over a class's texts, and over both views where IEC uses both."""
+        """Return logits (B, C) of videos (B, D): the mean over the texts of a class, and over both views of IEC."""
         if self.slerp_weight == 0:
             views = [texts.soft]
         else:

@@ -1,4 +1,4 @@
-"""Which CLIP a file, folder or name holds: its tensors under OpenAI's names, its settings and where they come from."""
+"""Recognise the CLIP in a file or folder: its tensors under OpenAI's names, its settings and their origins."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,13 @@ from utils.json_files import Range, check_type, read_json
 
 OPEN_CLIP = "open_clip:"
 CONFIGS = (OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG, PREPROCESSOR)
-ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives alone
+ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")  # only in OpenAI's archives
 WIDEST = 1024  # OpenAI's widest image tower: all of its heads are 64 wide
-STRANGERS = (  # a part of a tensor's name that says what a model is
+OTHER_MODELS = (  # part of a tensor's name that identifies another kind of model
     ("logit_bias", "a SigLIP"), ("vision_model.head.", "a SigLIP"), ("text_decoder.", "a CoCa"),
     ("visual.blocks.", "an EVA-CLIP"), ("visual.trunk.", "a CLIP with an image tower of timm"),
     ("visual.attnpool.", "a CLIP with a ResNet image tower, not a ViT"), ("visual.attn_pool.", "a CoCa"),
-    ("text.transformer.", "an open_clip model with a text tower of its own (custom_text)"),
+    ("text.transformer.", "an open_clip model with a separate text tower (custom_text)"),
 )  # fmt: skip
 Size = Annotated[int, Range(1, 10**5)]
 Numbers = tuple[float, float, float]
@@ -73,8 +73,8 @@ class HuggingFacePixels(TypedDict):
 
 @dataclass(frozen=True)
 class ClipContent:
-    """``state`` has OpenAI's names; ``settings`` are fields of ClipShape that tensors do not tell, ``sizes`` those that
-    a config states as well; ``origins`` says where each setting comes from."""
+    """``state`` has OpenAI's names. ``settings``: fields of ClipShape that the tensors do not show; ``sizes``: fields
+    that they do show and a config states too; ``origins``: where each setting comes from."""
 
     kind: str
     state: dict[str, Tensor]
@@ -90,7 +90,7 @@ def read_clip(path: Path, source: str, activation: str | None = None, head_width
 
 
 def files_of(path: Path, source: str) -> tuple[Path | None, Path]:
-    """Return the config, where the path is a folder, and the weights of a CLIP."""
+    """Return the paths of the config, if ``path`` is a folder, and of the weights."""
     if not path.is_dir():
         return None, path
     for config, names in ((OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS), (HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS)):
@@ -111,7 +111,7 @@ def recognise(
     activation: str | None = None,
     head_width: int | None = None,
 ) -> ClipContent:
-    """Return the CLIP in the content of a file. A config beside ``weights`` is read where ``config`` is None."""
+    """Return the CLIP in the content of a file. A config beside ``weights`` is read if ``config`` is None."""
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):  # FaRL, trainings of open_clip
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -119,9 +119,9 @@ def recognise(
     state = {str(name): value for name, value in content.items()}
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    for part, title in STRANGERS:
+    for part, title in OTHER_MODELS:
         if any(part in name for name in state):
-            raise UserError(f"{source}: {title}; --clip-path takes CLIPs with a ViT and CLIP's own text tower alone")
+            raise UserError(f"{source}: {title}; --clip-path takes only CLIPs with a ViT and CLIP's own text tower")
     is_hugging_face = any(name.startswith("vision_model.") for name in state)
     if config is None and weights is not None:
         beside = weights.parent / (HUGGING_FACE_CONFIG if is_hugging_face else OPEN_CLIP_CONFIG)
@@ -147,25 +147,25 @@ def recognise(
     if "activation" not in settings:
         beside = HUGGING_FACE_CONFIG if is_hugging_face else OPEN_CLIP_CONFIG
         raise UserError(
-            f"{source}: nothing tells this CLIP's activation and head width: put its {beside} beside it, or pass "
-            f"--clip-activation {{{','.join(ACTIVATIONS)}}} (and --clip-head-width N where heads are not 64 wide)"
+            f"{source}: the activation and head width of this CLIP are unknown; put its {beside} beside it, or pass "
+            f"--clip-activation {{{','.join(ACTIVATIONS)}}} (and --clip-head-width N if heads are not 64 wide)"
         )
     width = state["visual.conv1.weight"].shape[0] if getattr(state.get("visual.conv1.weight"), "ndim", 0) else 0
     if "image_head" not in settings and width > WIDEST:
-        raise UserError(f"{source}: an image tower of {width}: pass --clip-head-width N (80 for ViT-H/14)")
+        raise UserError(f"{source}: the image tower is {width} wide; pass --clip-head-width N (80 for ViT-H/14)")
     require_text_size(state, source)
     return ClipContent(kind, state, settings, sizes, origins)
 
 
 def is_clip(content: dict[str, Any]) -> bool:
-    """Return whether the content of a file is a CLIP alone, under OpenAI's or Hugging Face's names."""
+    """Return whether the content of a file is only a CLIP, under OpenAI's or Hugging Face's names."""
     names = content.get("state_dict", content)
     names = {str(name).removeprefix("module.") for name in names} if isinstance(names, dict) else set()
     return bool({"visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight"} & names)
 
 
 def is_openai(state: dict[str, Tensor]) -> bool:
-    """Return whether weights are stored as OpenAI's are: in half precision and no wider."""
+    """Return whether weights are stored like OpenAI's: in half precision and not wider."""
     weight = state.get("visual.conv1.weight")
     return weight is not None and weight.dtype == torch.float16 and weight.ndim == 4 and weight.shape[0] <= WIDEST
 
@@ -176,41 +176,41 @@ def openai_settings(origin: str) -> tuple[dict[str, Any], dict[str, int], dict[s
 
 
 def require_text_size(state: dict[str, Tensor], source: str) -> None:
-    """Check that texts are what OpenAI's tokenizer makes, the only one here."""
-    for name, size, what in (
+    """Check that the sizes fit OpenAI's tokenizer, the only one that is supported."""
+    for name, size, title in (
         ("positional_embedding", TEXT_LENGTH, "a context length"),
         ("token_embedding.weight", VOCABULARY, "a vocabulary"),
     ):
         tensor = state.get(name)
         if tensor is not None and (tensor.ndim == 0 or tensor.shape[0] != size):
             length = tensor.shape[0] if tensor.ndim else 0
-            raise UserError(f"{source}: {what} of {length}; only OpenAI's tokenizer is here, which has {size}")
+            raise UserError(f"{source}: {title} of {length}; only OpenAI's tokenizer is supported, which has {size}")
 
 
 def open_clip_settings(
     config: Path | dict[str, Any], source: str
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, str]]:
-    """Return settings, sizes and origins from an open_clip config: of a hub folder, or a model config alone."""
+    """Return settings, sizes and origins from an open_clip config, of a hub folder or of a model."""
     where = str(config) if isinstance(config, Path) else source
     content = read_json(config, dict[str, Any]) if isinstance(config, Path) else config
     model = check_type(content.get("model_cfg", content), OpenClipModel, where)
     pixels = check_type(content.get("preprocess_cfg", {}), OpenClipPixels, where)
     if "multimodal_cfg" in model or "init_logit_bias" in model:
         raise UserError(f"{where}: {'a CoCa' if 'multimodal_cfg' in model else 'a SigLIP'}, not a CLIP of this form")
-    known = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
-    refuse_unknown({key: value for key, value in model.items() if key not in known}, where)
+    fields = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
+    refuse_unknown({key: value for key, value in model.items() if key not in fields}, where)
     vision, text = model["vision_cfg"], model["text_cfg"]
     for tower in (vision, text):
         refuse_unknown({k: v for k, v in tower.items() if k not in OpenClipTower.__annotations__}, where)
         check_type(tower, OpenClipTower, where)
     text_width, heads = text.get("width", 512), text.get("heads", 8)
     if text_width % heads:
-        raise UserError(f"{where}: a text tower of {text_width} cannot be cut into {heads} heads")
+        raise UserError(f"{where}: a text tower of {text_width} cannot be divided into {heads} heads")
     settings = {
         "activation": "quick-gelu" if model.get("quick_gelu") else "gelu",
         "image_head": vision.get("head_width", 64),
         "text_head": text_width // heads,
-    } | {ours: tuple(pixels[theirs]) for ours, theirs in (("mean", "mean"), ("deviation", "std")) if theirs in pixels}
+    } | {name: tuple(pixels[key]) for name, key in (("mean", "mean"), ("deviation", "std")) if key in pixels}
     sizes = {
         "embed_dim": model["embed_dim"],
         "image_size": vision.get("image_size", 224),
@@ -223,7 +223,7 @@ def open_clip_settings(
     return settings, sizes, dict.fromkeys(settings, where)
 
 
-NEUTRAL = {  # keys of open_clip's towers whose values leave a CLIP as it is
+NEUTRAL = {  # keys of open_clip's towers with values that do not change a CLIP
     "mlp_ratio": 4.0, "pool_type": ("tok", "argmax"), "pos_embed_type": "learnable", "patch_dropout": None,
     "output_tokens": None, "proj_type": "linear", "pad_id": None, "eos_id": None, "attn_pooler_queries": None,
     "attn_pooler_heads": None, "timm_pool": None, "timm_proj": None, "timm_drop": None, "hf_model_pretrained": None,
@@ -232,7 +232,7 @@ NEUTRAL = {  # keys of open_clip's towers whose values leave a CLIP as it is
 
 
 def refuse_unknown(settings: dict[str, Any], where: str) -> None:
-    """Refuse a setting that changes what a CLIP computes."""
+    """Raise a UserError for a setting that changes what a CLIP computes."""
     for key, value in settings.items():
         neutral = NEUTRAL.get(key, False)
         values = neutral if isinstance(neutral, tuple) else (neutral,)
@@ -244,7 +244,7 @@ def refuse_unknown(settings: dict[str, Any], where: str) -> None:
 def hugging_face_settings(
     config: Path | dict[str, Any], source: str
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, str]]:
-    """Return settings, sizes and origins from a Hugging Face config; what it omits has that format's defaults."""
+    """Return settings, sizes and origins from a Hugging Face config; missing keys have the defaults of that format."""
     where = str(config) if isinstance(config, Path) else source
     content = read_json(config, dict[str, Any]) if isinstance(config, Path) else config
     if content.get("model_type") != "clip":
@@ -264,9 +264,11 @@ def hugging_face_settings(
                 f"{where}: hidden_act {tower['hidden_act'][:40]!r}; expected quick_gelu or gelu in both towers"
             )
         if tower["layer_norm_eps"] != 1e-5:
-            raise UserError(f"{where}: layer_norm_eps {tower['layer_norm_eps']}; only CLIP's 1e-05 is here")
+            raise UserError(f"{where}: layer_norm_eps {tower['layer_norm_eps']}; only CLIP's 1e-05 is supported")
         if tower["hidden_size"] % tower["num_attention_heads"]:
-            raise UserError(f"{where}: {tower['hidden_size']} cannot be cut into {tower['num_attention_heads']} heads")
+            raise UserError(
+                f"{where}: {tower['hidden_size']} cannot be divided into {tower['num_attention_heads']} heads"
+            )
     settings: dict[str, Any] = {
         "activation": names[vision["hidden_act"]],
         "image_head": vision["hidden_size"] // vision["num_attention_heads"],
@@ -276,9 +278,9 @@ def hugging_face_settings(
     beside = config.parent / PREPROCESSOR if isinstance(config, Path) else None
     if beside is not None and beside.is_file():
         pixels = read_json(beside, HuggingFacePixels)
-        for ours, theirs in (("mean", "image_mean"), ("deviation", "image_std")):
-            if theirs in pixels:
-                settings[ours], origins[ours] = tuple(pixels[theirs]), str(beside)
+        for name, key in (("mean", "image_mean"), ("deviation", "image_std")):
+            if key in pixels:
+                settings[name], origins[name] = tuple(pixels[key]), str(beside)
     sizes = {
         "image_size": vision.get("image_size", 224),
         "patch_size": vision.get("patch_size", 32),
@@ -290,7 +292,7 @@ def hugging_face_settings(
     return settings, sizes, origins
 
 
-HUGGING_FACE_NAMES = (  # theirs → OpenAI's
+HUGGING_FACE_NAMES = (  # Hugging Face's name → OpenAI's
     ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
     ("vision_model.embeddings.patch_embedding.", "visual.conv1."),
     ("vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"),
@@ -310,11 +312,11 @@ HUGGING_FACE_NAMES = (  # theirs → OpenAI's
 
 
 def openai_names(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Return the tensors of a Hugging Face CLIPModel under OpenAI's names; query, key and value become one."""
+    """Return the tensors of a Hugging Face CLIPModel under OpenAI's names; query, key and value are joined."""
     renamed: dict[str, Tensor] = {}
     try:
         for name, value in state.items():
-            if name.endswith("position_ids"):  # 0, 1, 2 ...: no weight
+            if name.endswith("position_ids"):  # 0, 1, 2 ..., not a weight
                 continue
             if name in ("visual_projection.weight", "text_projection.weight"):
                 renamed["visual.proj" if name.startswith("visual") else "text_projection"] = value.T.contiguous()
@@ -322,19 +324,19 @@ def openai_names(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
             if ".self_attn.k_proj." in name or ".self_attn.v_proj." in name:
                 continue
             new = name
-            for theirs, ours in HUGGING_FACE_NAMES:
-                new = new.replace(theirs, ours)
+            for part, replacement in HUGGING_FACE_NAMES:
+                new = new.replace(part, replacement)
             if ".self_attn.q_proj." in name:
                 new = new.replace(".self_attn.q_proj.", ".attn.in_proj_")
                 value = torch.cat([state[name.replace(".q_proj.", f".{letter}_proj.")] for letter in "qkv"])
             renamed[new] = value
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"{source}: not a whole Hugging Face CLIPModel ({first_line(error)})") from None
+        raise UserError(f"{source}: not a complete Hugging Face CLIPModel ({first_line(error)})") from None
     return renamed
 
 
 def require_config_sizes(content: ClipContent, shape: ClipShape, source: str) -> None:
-    """Check that a config and the tensors say the same sizes."""
+    """Check that a config and the tensors have the same sizes."""
     for name, size in content.sizes.items():
         if size != getattr(shape, name):
             where = content.origins["activation"]

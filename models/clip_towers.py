@@ -1,4 +1,4 @@
-"""CLIP's two towers, with the parameter names of OpenAI's release, so that any CLIP state dict loads as it is."""
+"""CLIP's two towers, with the parameter names of OpenAI's release, so that any CLIP state dict can be loaded."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ TEXT_PREFIXES = ("transformer.", "ln_final.", "positional_embedding", "text_proj
 
 @dataclass(frozen=True)
 class ClipShape:
-    """Every size of a CLIP and what its tensors do not tell; the defaults are OpenAI's ViT-B/32."""
+    """Every size of a CLIP, and settings that its tensors do not show; the defaults are OpenAI's ViT-B/32."""
 
     embed_dim: int = 512
     image_size: int = 224
@@ -59,7 +59,7 @@ class ClipShape:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """The settings that the tensors do not show."""
         return {name: getattr(self, name) for name in SETTINGS}
 
 
@@ -73,7 +73,7 @@ SETTINGS = {
 def shape_of(state: dict[str, Tensor], image: str = "visual.", text: str = "", **settings: Any) -> ClipShape:
     """Return the sizes of a state dict whose towers have these prefixes; a text tower may be missing.
 
-    ``settings``: what the tensors do not tell, where it is not OpenAI's.
+    ``settings``: what the tensors do not show, if it differs from OpenAI's.
     """
     grid = round((state[f"{image}positional_embedding"].shape[0] - 1) ** 0.5)
     image_width, _, patch, _ = state[f"{image}conv1.weight"].shape
@@ -215,7 +215,7 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
     def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """Return one token's row alone, (B, W). In the last block nothing reads the other rows."""
+        """Return the row (B, W) of only one token; the last block needs no other."""
         x = pick(x, token) + self.attn.read_token(self.ln_1(x), token)
         return x + self.mlp(self.ln_2(x))
 
@@ -291,7 +291,7 @@ class TextTower(nn.Module):
         self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, shape.embed_dim))
 
     def forward(self, embedded: Tensor, end: Tensor, length: int | None = None) -> Tensor:
-        """``length``: tokens up to the last end of text, where it is known; to compute it here waits for the GPU."""
+        """``length``: tokens up to the last end of text, if known; computing it here would wait for the GPU."""
         # attention is causal, so nothing behind the last end of text can reach any result
         L = length_of(end) if length is None else length
         x = self.transformer(embedded[:, :L] + self.positional_embedding[:L], end)
@@ -337,16 +337,16 @@ class Clip(nn.Module):
 
 @contextmanager
 def fixed_seed(seed: int) -> Iterator[None]:
-    """Draw random numbers from ``seed`` inside, and leave the generator outside as it was."""
+    """Seed torch inside the block, and restore the random state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 class UninitialisedWeights(TorchFunctionMode):
-    """Inside, new weights hold whatever memory held.
+    """Inside the block, new weights are not initialised.
 
-    Drawing 150 million random numbers costs seconds. torch's meta device would do the same, but imports its compiler.
+    Sampling 150 million random numbers takes seconds. torch's meta device would avoid it too, but imports a compiler.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""EmoCLIP: the frames of one stream → one video feature, compared with any text (captions, classes), or read out."""
+"""EmoCLIP: encode the frames of one stream as a video feature; compare it with texts, or predict numbers from it."""
 
 import torch
 import torch.nn.functional as F
@@ -43,13 +43,13 @@ class EmoClip(VideoClassifier):
         self.length = None if tokens is None else length_of(tokens.argmax(dim=-1))
 
     def head(self, face: Tensor, context: Tensor | None = None, texts: Texts | None = None) -> Output:
-        """``face``: frame features (B, T, D) → logits (B, C), or the numbers that are read out (B, N)."""
+        """Return logits (B, C), or the numbers (B, N) of a readout. ``face``: frame features (B, T, D)."""
         feature = self.temporal(face).float()
         video = F.normalize(feature, dim=-1)
         if self.readout is not None:
             return Output(self.readout(feature), video, texts)
         texts = self.encode_texts() if texts is None else texts
-        with torch.autocast(video.device.type, enabled=False):  # in bf16 logits around 25 come in steps of an eighth
+        with torch.autocast(video.device.type, enabled=False):  # in bf16 logits around 25 have steps of 1/8
             logits = self.logit_scale.exp() * video @ texts.descriptive[:, 0].T
         return Output(logits, video, texts)
 
@@ -60,6 +60,6 @@ class EmoClip(VideoClassifier):
         return Texts(None, prototypes(features, self.parts)[:, None])
 
     def encode_captions(self, tokens: Tensor, length: int | None = None) -> Tensor:
-        """(N, 77) ids → (N, D) unit features; ``length``: of the longest text, where it is known."""
+        """Return unit features (N, D) of token ids (N, 77); ``length``: that of the longest text, if known."""
         features = self.text_encoder(self.token_embedding[tokens], tokens.argmax(dim=-1), length)
         return F.normalize(features.float(), dim=-1)

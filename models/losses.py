@@ -1,8 +1,8 @@
-"""Losses on tensors: classification, the two text losses, contrast, and those over the labelled frames of long videos.
+"""Losses: classification, the two text losses, contrast, and losses over the labelled frames of long videos.
 
-Frame labels are NaN (valence-arousal, action units) or -1 (expressions) where there is none, and where ``padding`` is
-True none counts. Without any label a frame loss is 0 and still has a graph. Frames are masked and not picked: to pick
-them a GPU would first have to tell the CPU how many there are.
+Missing frame labels are NaN (valence-arousal, action units) or -1 (expressions), and labels where ``padding`` is True
+are ignored. Without any label a frame loss is 0 but still has a graph. Frames are masked instead of selected, because
+to select them the CPU would have to wait for their number from the GPU.
 """
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TEXT_TEMPERATURE = 0.07  # of the mutual-information loss, not of the classifier
-EPSILON = 1e-8  # keeps the concordance of constant columns from 0 / 0
+EPSILON = 1e-8  # prevents 0 / 0 in the concordance of constant columns
 
 
 # --- classification of clips
@@ -24,7 +24,7 @@ def classification_loss(
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    """Return the cross-entropy over (B, C); optionally smoothed, weighted by the true class, focused on hard clips."""
+    """Return the cross-entropy over (B, C); optionally with label smoothing, class weights and focal loss."""
     loss = clip_losses(logits, label, label_smoothing=label_smoothing, focal_gamma=focal_gamma)
     if class_weights is None:
         return loss.mean()
@@ -38,7 +38,7 @@ def clip_losses(logits: Tensor, label: Tensor, *, label_smoothing: float, focal_
     true = log_p.gather(1, label[:, None])[:, 0]
     loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
     if focal_gamma > 0:
-        # 1 - p by expm1, which keeps small values exact; at 0 a power below 1 has no finite slope
+        # 1 - p by expm1 is exact for small values; at 0 a power below 1 has no finite derivative
         doubt = (-torch.expm1(true)).clamp(min=1e-6)
         loss = loss * doubt**focal_gamma
     return loss
@@ -69,7 +69,7 @@ def scheduled_weight(final: float, epoch: int, warmup: int, ramp: int) -> float:
 
 
 def mutual_information_loss(soft: Tensor, descriptive: Tensor) -> Tensor:
-    """Return the symmetric InfoNCE over classes: each (C, D) view must find its own class in the other view."""
+    """Return the symmetric InfoNCE over classes: each class of one (C, D) view must match itself in the other view."""
     similarity = F.normalize(soft.float(), dim=-1) @ F.normalize(descriptive.float(), dim=-1).T / TEXT_TEMPERATURE
     classes = torch.arange(len(similarity), device=similarity.device)
     return (F.cross_entropy(similarity, classes) + F.cross_entropy(similarity.T, classes)) / 2
@@ -82,16 +82,16 @@ def decorrelation_loss(soft: Tensor) -> Tensor:
         return soft.sum() * 0.0
     soft = F.normalize(soft.float(), dim=-1)
     cosine = soft @ soft.T
-    # without its first entry, a C × C matrix in rows of C + 1 has its diagonal in the last column
+    # Without its first entry, a C × C matrix reshaped to rows of C + 1 has its diagonal in the last column.
     different = cosine.flatten()[1:].view(C - 1, C + 1)[:, :-1].flatten()
     return different.square().sum() / (C * (C - 1))
 
 
 def contrastive_loss(video: Tensor, text: Tensor, scale: Tensor, same: Tensor) -> Tensor:
-    """Return the loss by which each unit video (B, D) must find its text in the batch, and each text its video.
+    """Return the contrastive loss: each unit video (B, D) must match its text in the batch, and each text its video.
 
-    ``same`` (B, B) is True where both belong together: on the diagonal, and where texts are equal. Their probabilities
-    are added, so that a batch of equal texts has nothing to lose.
+    ``same`` (B, B) is True for pairs that match: on the diagonal, and for equal texts. Their probabilities are added,
+    so that the loss of a batch of equal texts is 0.
     """
     logits = scale * video.float() @ text.float().T
     return (_retrieval_loss(logits, same) + _retrieval_loss(logits.T, same.T)) / 2
@@ -107,16 +107,16 @@ def _retrieval_loss(logits: Tensor, same: Tensor) -> Tensor:
 
 
 def ccc_loss(predicted: Tensor, label: Tensor, padding: Tensor) -> Tensor:
-    """(B, L, 2) both: 1 - CCC of valence plus 1 - CCC of arousal, each over all labelled frames of the batch."""
+    """Return 1 - CCC of valence plus 1 - CCC of arousal over all labelled frames of a batch; inputs are (B, L, 2)."""
     is_labelled = ~label.isnan() & ~padding[..., None]
     predicted, label, is_labelled = (values.flatten(0, 1) for values in (predicted, label, is_labelled))  # (B * L, 2)
     return torch.where(is_labelled.any(dim=0), 1 - concordance(predicted, label, is_labelled), 0.0).sum()
 
 
 def concordance(predicted: Tensor, label: Tensor, is_labelled: Tensor) -> Tensor:
-    """(N, K) all: the CCC of each column over its labelled rows, with population statistics.
+    """Return the CCC (K,) of each column of (N, K) over its labelled rows, with population statistics.
 
-    0 where a column is constant or has no label.
+    It is 0 for a column that is constant or has no label.
     """
     predicted, label = (torch.where(is_labelled, values.float(), 0.0) for values in (predicted, label))
     count = is_labelled.sum(dim=0).clamp(min=1)
@@ -136,7 +136,7 @@ def expression_loss(
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    """``logits`` (B, L, C), ``label`` (B, L): ``classification_loss`` over labelled frames."""
+    """Return ``classification_loss`` over labelled frames; ``logits`` (B, L, C), ``label`` (B, L)."""
     is_labelled, label = (label >= 0) & ~padding, label.clamp(min=0)
     logits = torch.where(is_labelled[..., None], logits, 0.0)  # NaN elsewhere must not reach the gradient
     weights = is_labelled.float() if class_weights is None else is_labelled * class_weights[label]
@@ -149,7 +149,7 @@ def expression_loss(
 def action_unit_loss(
     logits: Tensor, label: Tensor, padding: Tensor, *, positive_weights: Tensor | None = None
 ) -> Tensor:
-    """(B, L, K) both: binary cross-entropy over labelled units; ``positive_weights`` (K,) multiply active ones."""
+    """Return the binary cross-entropy over labelled units (B, L, K); ``positive_weights`` (K,) multiply active ones."""
     is_labelled = (label >= 0) & ~padding[..., None]  # NaN >= 0 is False
     logits, target = (torch.where(is_labelled, values, 0.0).float() for values in (logits, label))
     losses = F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weights, reduction="none")
@@ -157,6 +157,6 @@ def action_unit_loss(
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean; 0, with a graph, where all weights are 0."""
+    """Return the weighted mean; 0, with a graph, if all weights are 0."""
     total = weights.sum()
     return (values * weights).sum() / torch.where(total > 0, total, 1.0)

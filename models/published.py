@@ -1,7 +1,7 @@
-"""State dicts of published checkpoints → tensors under our names. Published names appear in this file alone.
+"""Map state dicts of published checkpoints to tensors under our names. Published names occur only in this file.
 
 Families: CLIP-CAER, its fork with adapter and instance-enhanced classifier, that fork with two more heads, RAPT with
-attention pooling, DFER-CLIP, EmoCLIP. Nothing is guessed: every key of a file is taken, dropped for a reason, or
+attention pooling, DFER-CLIP, EmoCLIP. Nothing is guessed: every key of a file is loaded, dropped for a reason, or
 reported. The texts of prompts are recovered too, because stored prompt rows are exact rows of the token embedding.
 """
 
@@ -43,7 +43,7 @@ TEMPORAL_BLOCK = {  # published name → our name
     "1.fn.fn.net.3.bias": "feed_forward.3.bias",
 }
 DROPPED = {  # pattern → why it is not needed
-    r"(clip_model_|backbone)\.logit_scale": "not used by this family",  # EmoCLIP trains a scale of its own
+    r"(clip_model_|backbone)\.logit_scale": "not used by this family",  # EmoCLIP trains a separate scale
     r"(image_encoder|face_adapter|temporal_net|temporal_net_body|project_fc)_m\..*|queue|queue_ptr": "only training",
 }
 TEMPORAL_NETS = ("temporal_net", "temporal_net_body")
@@ -54,25 +54,25 @@ UNKNOWN = -1
 
 @dataclass
 class Published:
-    """A published file, sorted: ``model`` under our names, and what became of every key."""
+    """The sorted content of a published file: ``model`` under our names, and the keys by what happened to them."""
 
     family: str
     model: State
     token_embedding: Tensor | None = None
     hand_crafted: Tensor | None = None  # (C, 77, W): embedded texts of the second view
-    taken: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)  # key → reason
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)  # copies of a tensor that are not equal
     unsupported: list[str] = field(default_factory=list)
-    ours: dict[str, str] = field(default_factory=dict)  # every key that the family needs → our name
+    names: dict[str, str] = field(default_factory=dict)  # every key that the family needs → our name
     prompts: list[str] = field(default_factory=list)  # texts, filled in once they are recovered
     descriptive: list[str] = field(default_factory=list)
 
 
 def sort_published(state: State) -> Published | None:
-    """Return the tensors of a published layout under our names; None where the layout is not known."""
+    """Return the tensors of a published layout under our names; None if the layout is unknown."""
     if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
@@ -80,14 +80,14 @@ def sort_published(state: State) -> Published | None:
     if family is None:
         return None
     names = emoclip_names(state) if family.startswith("emoclip") else clip_caer_names(state)
-    report = Published(family, {}, ours=names)
+    report = Published(family, {}, names=names)
     copies = {original_of(key): key for key in state}
     for published_name, name in names.items():
         key = published_name if published_name in state else copies.get(published_name)
         if key is None:
             report.missing.append(published_name)
             continue
-        report.taken.append(key)
+        report.loaded.append(key)
         report.model[name] = state[key]
     report.token_embedding = report.model.pop("token_embedding", None)
     report.hand_crafted = report.model.pop("hand_crafted", None)
@@ -96,14 +96,14 @@ def sort_published(state: State) -> Published | None:
 
 
 def _sort_rest(state: State, report: Published) -> None:
-    """Sort the keys that no name of ours stands for: copies, leftovers of training, layers that do not exist here."""
-    taken = set(report.taken)
+    """Sort the keys without a name of ours: copies, tensors of training, layers that do not exist here."""
+    loaded = set(report.loaded)
     for key in state:
-        if key in taken:
+        if key in loaded:
             continue
         original = original_of(key)
-        reason = next((why for pattern, why in DROPPED.items() if re.fullmatch(pattern, key)), None)
-        if original in taken:
+        reason = next((text for pattern, text in DROPPED.items() if re.fullmatch(pattern, key)), None)
+        if original in loaded:
             if not torch.equal(state[key], state[original]):
                 report.differing.append(key)
             report.dropped[key] = "copy"
@@ -116,7 +116,7 @@ def _sort_rest(state: State, report: Published) -> None:
 
 
 def original_of(key: str) -> str:
-    """Return the key that holds the same tensor: the whole CLIP is stored again beside its towers."""
+    """Return the key that holds the same tensor: these files store the whole CLIP again beside its towers."""
     if key.startswith("clip_model_.visual."):
         return key.replace("clip_model_.visual.", "image_encoder.", 1)
     return key.replace("clip_model_.", "text_encoder.", 1) if key.startswith("clip_model_.") else ""
@@ -155,7 +155,7 @@ def clip_caer_names(state: State) -> dict[str, str]:
     names |= _tower_names(state, "image_encoder.", "image_encoder.", IMAGE_TOWER)
     names |= _tower_names(state, "text_encoder.", "text_encoder.", TEXT_TOWER)
     pooled = family == "rapt"
-    # both nets are equally deep, so a net that lost its last block is not mistaken for a smaller one
+    # both networks have the same depth, so one that lacks its last block is not taken for a smaller one
     depth = max(_count_blocks(state, f"{net}.temporal_transformer.layers.") for net in TEMPORAL_NETS)
     names |= _temporal_names("temporal_net.", "face_temporal.", depth, pooled)
     if family != "dfer-clip":
@@ -209,7 +209,7 @@ def _two_layers(source: str, target: str) -> dict[str, str]:
 
 
 def _count_blocks(state: Iterable[str], prefix: str) -> int:
-    """Return at least 1, so that for a file without any block the first one is reported as missing."""
+    """Return the number of blocks, at least 1, so that the first block is reported if all are missing."""
     numbers = [key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)]
     return max([int(number) + 1 for number in numbers if number.isdigit() and len(number) < 4], default=1)
 
@@ -226,14 +226,14 @@ def recover_texts(rows: Tensor, embedding: Tensor, first: int) -> tuple[list[str
     is_end = ids == END_OF_TEXT
     without_end = (~is_end.any(dim=1)).nonzero().flatten().tolist()
     if without_end:
-        raise UserError(f"prompt {without_end[0] + 1} holds no row of the token embedding that ends a text")
+        raise UserError(f"prompt {without_end[0] + 1} has no end-of-text row of the token embedding")
     end = is_end.int().argmax(dim=1)
     texts = [_spell(row[first:stop].tolist()) for row, stop in zip(ids, end.tolist(), strict=True)]
     return texts, end
 
 
 def find_rows(rows: Tensor, embedding: Tensor) -> Tensor:
-    """(N, W) → (N,): the index of the first row of ``embedding`` with the same bits, or UNKNOWN."""
+    """Return (N,): for each row of (N, W), the first row of ``embedding`` with the same bits, or UNKNOWN."""
     ids: dict[bytes, int] = {}
     for token, row in enumerate(embedding.float().numpy()):
         ids.setdefault(row.tobytes(), token)

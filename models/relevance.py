@@ -1,9 +1,9 @@
-"""``--mode attention``: where an image tower looks for a class.
+"""``--mode attention``: relevance maps that show where an image tower looks for a class.
 
-In every block, what a token takes from another counts by how much it raises the class's score: the attention times the
-score's gradient with respect to it, where positive, averaged over heads. These weights are followed from the class
-token through the blocks, from the last to the first, while each token also keeps its own value. A map is never
-negative: it shows what counts for the class, not what counts against it.
+In every block, the weight between two tokens is the attention times the gradient of the class's score with respect to
+it, where positive, averaged over heads. The weights are propagated from the class token through the blocks, from the
+last to the first, and each token also keeps its own value. A map is never negative: it shows evidence for the class,
+not evidence against it.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from models.clip_towers import Attention, ImageTower
 
-CHUNK_FRAMES = 8  # in one pass with gradients, which bounds the memory
+CHUNK_FRAMES = 8  # in one pass with gradients, to limit memory
 STREAMS = ("face", "context")
 
 
 @dataclass(frozen=True)
 class ClassRelevance:
-    """One clip and one class."""
+    """The maps of one clip for one class."""
 
     label: int  # the class
     logits: Tensor  # (C,)
@@ -31,8 +31,8 @@ def explain_class(
 ) -> ClassRelevance:
     """Return the maps of the class ``label``, or of the predicted class.
 
-    ``face``, ``context`` (1, T, 3, S, S), None for a stream left out. Everything behind the image tower (adapter,
-    temporal transformer, fusion) enters by the gradient of the class's score with respect to the frame features.
+    ``face``, ``context`` (1, T, 3, S, S), None for a stream left out. Everything after the image tower (adapter,
+    temporal transformer, fusion) is included by the gradient of the score with respect to the frame features.
     """
     with torch.no_grad():
         features = model.encode_frames(face, context)
@@ -49,14 +49,14 @@ def explain_class(
 
 
 def patch_relevance(tower: ImageTower, frames: Tensor, slopes: Tensor) -> Tensor:
-    """Frames (T, 3, S, S), and the score's gradient by each frame's feature (T, D) → (T, rows, columns)."""
+    """Return maps (T, rows, columns) of frames (T, 3, S, S); ``slopes`` (T, D): score gradient by their features."""
     chunks = zip(frames.split(CHUNK_FRAMES), slopes.split(CHUNK_FRAMES), strict=True)
     rows = torch.cat([follow_back(*attention_slopes(tower, *chunk)) for chunk in chunks])
     return rows.unflatten(1, (frames.shape[-2] // tower.conv1.kernel_size[0], -1))
 
 
 def attention_slopes(tower: ImageTower, frames: Tensor, slopes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Return of every block the attention (T, heads, L, L) and the score's gradient by it."""
+    """Return the attention (T, heads, L, L) of every block, and the gradient of the score by it."""
     with torch.enable_grad():
         features, attentions = encode_openly(tower, frames)
         gradients = torch.autograd.grad((features * slopes).sum(), attentions)
@@ -64,7 +64,7 @@ def attention_slopes(tower: ImageTower, frames: Tensor, slopes: Tensor) -> tuple
 
 
 def follow_back(attentions: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """Return (T, L - 1): what each patch gives to the class token, through all blocks."""
+    """Return (T, L - 1): the contribution of each patch to the class token through all blocks."""
     row = torch.zeros_like(attentions[0][:, 0, :1])  # (T, 1, L)
     row[..., 0] = 1  # the class token itself
     for attention, gradient in zip(reversed(attentions), reversed(gradients), strict=True):
@@ -73,7 +73,7 @@ def follow_back(attentions: list[Tensor], gradients: list[Tensor]) -> Tensor:
 
 
 def encode_openly(tower: ImageTower, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return ``tower(image)``, (N, D), and the attention of every block (N, heads, L, L), in reach of gradients."""
+    """Return ``tower(image)``, (N, D), and the attention of every block (N, heads, L, L), with gradients."""
     x, attentions = tower.embed(image), []
     for block in tower.transformer.resblocks:
         mixed, attention = attend_openly(block.attn, block.ln_1(x))
@@ -84,10 +84,10 @@ def encode_openly(tower: ImageTower, image: Tensor) -> tuple[Tensor, list[Tensor
 
 
 def attend_openly(module: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what ``module(x)`` returns, and its attention, which the fused kernel does not give."""
+    """Return what ``module(x)`` returns, and its attention, which the fused kernel does not return."""
     N, L, W = x.shape
     query, key, value = module.split_heads(module.project(x))  # (N, heads, L, W / heads) each
     attention = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
     if not attention.requires_grad:
-        attention.requires_grad_()  # with all weights frozen the graph begins here
+        attention.requires_grad_()  # if all weights are frozen, the graph starts here
     return module.out_proj((attention @ value).transpose(1, 2).reshape(N, L, W)), attention

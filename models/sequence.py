@@ -1,4 +1,4 @@
-"""Emotion in every frame of a video: features → TCN → transformer → valence-arousal, expression, action units."""
+"""Predict valence-arousal, expression and action units of every frame: features, TCN, transformer, heads."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from models.clip_towers import count_blocks, fixed_seed
 from utils.errors import UserError
 
-SIZES = {"va": 2, "expr": 8, "au": 12}  # numbers per frame, of each task
+SIZES = {"va": 2, "expr": 8, "au": 12}  # numbers per frame of each task
 PARTS = ("tcn", "project", "transformer", *SIZES)
 TCN_STD = 0.01  # standard deviation of the TCN's first weights
 
 
 @dataclass
 class SequenceOutput:
-    """None where the task is not asked for; zeros where there is no frame."""
+    """Predictions per task, None for a task that is not predicted; zeros at padding."""
 
     va: Tensor | None = None  # (B, L, 2), not bounded
     expr: Tensor | None = None  # (B, L, C) logits
@@ -25,9 +25,9 @@ class SequenceOutput:
 
 
 class SequenceModel(nn.Module):
-    """Frame features (B, L, ``features``) → one prediction per frame for each of ``tasks``.
+    """Predicts each of ``tasks`` for every frame from frame features (B, L, ``features``).
 
-    Each part draws its first weights from a seed of its own, so that leaving a part out changes no other.
+    Each part is initialised from a separate seed, so that leaving a part out changes no other.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class SequenceModel(nn.Module):
         """``width``, ``heads`` and ``hidden`` are the transformer's; ``positions`` adds sinusoidal ones before it."""
         super().__init__()
         if not tasks:
-            raise UserError(f"a sequence model predicts some of {', '.join(SIZES)}, not nothing")
+            raise UserError(f"a sequence model needs at least one of the tasks {', '.join(SIZES)}")
         if width % heads:
-            raise UserError(f"a transformer of width {width} cannot be cut into {heads} heads")
+            raise UserError(f"a transformer of width {width} cannot be divided into {heads} heads")
         seeds = dict(zip(PARTS, torch.randint(2**62, (len(PARTS),)).tolist(), strict=True))
         self.features, self.positions = features, positions
         self.tcn = self.transformer = None
@@ -74,9 +74,11 @@ class SequenceModel(nn.Module):
                 self.readouts[task] = build_frame_readout(width, readout_width, SIZES[task])
 
     def forward(self, features: Tensor, padding: Tensor | None = None) -> SequenceOutput:
-        """``features`` (B, L, D); ``padding`` (B, L) is True where there is no frame, whatever stands there."""
+        """``features`` (B, L, D); ``padding`` (B, L) is True where there is no frame; values there are ignored."""
         if features.shape[-1] != self.features:
-            raise UserError(f"the features have {features.shape[-1]} numbers a frame, this model reads {self.features}")
+            raise UserError(
+                f"the features have {features.shape[-1]} numbers per frame, this model reads {self.features}"
+            )
         if padding is None:
             padding = torch.zeros(features.shape[:2], dtype=torch.bool, device=features.device)
         x = features.masked_fill(padding[..., None], 0.0)
@@ -88,14 +90,14 @@ class SequenceModel(nn.Module):
     def _attend(self, x: Tensor, padding: Tensor) -> Tensor:
         if self.positions:
             x = x + sinusoids(padding, x.shape[-1]).to(x.dtype)
-        # softmax over no frame is NaN, so a row without frames attends to itself; its results are not read
+        # softmax over no frames is NaN, so a row without frames attends to itself; its results are not used
         hidden = padding & ~padding.all(dim=1, keepdim=True)
         for layer in self.transformer:
             x = layer(x, src_key_padding_mask=hidden)
         return x
 
     def _read(self, x: Tensor, padding: Tensor) -> SequenceOutput:
-        """Run the heads on real frames alone, so that padding enters no batch statistics and gets no gradient."""
+        """Return the outputs of the heads, run only on real frames, so that padding is not in batch statistics."""
         has_frame, out = ~padding, SequenceOutput()
         frames = x[has_frame]  # (N, width)
         for task, readout in self.readouts.items():
@@ -112,9 +114,9 @@ def sequence_like(
     positions: bool = False,
     dropout: float = 0.3,
 ) -> SequenceModel:
-    """Return a model of the sizes in ``state``, its weights not yet loaded.
+    """Return a model with the sizes in ``state``, whose weights are not loaded yet.
 
-    The other arguments are what tensors do not show.
+    The other arguments are settings that the tensors do not show.
     """
     tasks = [task for task in SIZES if f"readouts.{task}.0.weight" in state]
     blocks, layers = count_blocks(state, "tcn.blocks."), count_blocks(state, "transformer.")
@@ -161,7 +163,7 @@ class NormedConv(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions with a shortcut around them, which is a 1x1 convolution where the widths differ."""
+    """Two convolutions with a shortcut around them, which is a 1x1 convolution if the widths differ."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, dilation: int, causal: bool, dropout: float) -> None:
         super().__init__()
@@ -175,7 +177,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, missing: Tensor) -> Tensor:
         """``x`` (B, inputs, L); ``missing`` (B, 1, L) is True where there is no frame: each convolution reads 0."""
-        x = x.masked_fill(missing, 0.0)  # also where NaN stands
+        x = x.masked_fill(missing, 0.0)  # replaces NaN too
         inner = self.dropout(self.first_bend(self.first(x)))
         inner = self.dropout(self.second_bend(self.second(inner.masked_fill(missing, 0.0))))
         return self.last_bend(inner + (x if self.shortcut is None else self.shortcut(x)))
@@ -198,14 +200,14 @@ class TemporalConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if not causal and kernel % 2 == 0:
-            raise UserError(f"a convolution that reads both sides has an odd kernel, not {kernel}")
+            raise UserError(f"a convolution that is not causal needs an odd kernel, got {kernel}")
         self.blocks = nn.ModuleList(
             ConvBlock(inputs, outputs, kernel, dilation=2**i, causal=causal, dropout=dropout)
             for i, (inputs, outputs) in enumerate(zip((width, *channels), channels, strict=False))
         )
 
     def forward(self, frames: Tensor, padding: Tensor) -> Tensor:
-        """``padding`` (B, L) is True where there is no frame; what comes out there means nothing."""
+        """``padding`` (B, L) is True where there is no frame; the output there is meaningless."""
         x = frames.transpose(1, 2)  # (B, D, L)
         for block in self.blocks:
             x = block(x, padding[:, None])
@@ -213,7 +215,7 @@ class TemporalConvNet(nn.Module):
 
 
 class FrameNorm(nn.BatchNorm1d):
-    """Batch norm over frames (N, D); fewer than two have no spread, and take the running statistics."""
+    """Batch norm over frames (N, D); fewer than two use the running statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) < 2:
@@ -227,7 +229,7 @@ def build_frame_readout(width: int, hidden: int, numbers: int) -> nn.Sequential:
 
 
 def sinusoids(padding: Tensor, width: int) -> Tensor:
-    """(B, L) → (B, L, width): sine and cosine in turn, counted from the first real frame of each row."""
+    """Return positions (B, L, width), sine and cosine in turn, counted from the first real frame of each row."""
     L, device = padding.shape[1], padding.device
     first = (~padding).int().argmax(dim=1, keepdim=True)
     position = (torch.arange(L, device=device) - first).clamp(min=0)  # (B, L)

@@ -1,4 +1,4 @@
-"""The temporal transformer: the frames of one stream → one feature, read from a class token or pooled."""
+"""The temporal transformer: one feature for the frames of a stream, from a class token or by pooling."""
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ class Attention(nn.Module):
         return self.dropout(self.to_out(mixed.transpose(1, 2).reshape(B, L, -1)))
 
     def read_first(self, x: Tensor) -> Tensor:
-        """(B, L, D) → (B, 1, D): the same for the first token alone."""
+        """Return the output (B, 1, D) of only the first token."""
         B, L, _ = x.shape
         width = self.to_out.in_features
         query = F.linear(x[:, :1], self.to_qkv.weight[:width]).view(B, 1, self.heads, -1).transpose(1, 2)
@@ -50,13 +50,13 @@ class Block(nn.Module):
         return x + self.feed_forward(self.feed_norm(x))
 
     def read_first(self, x: Tensor) -> Tensor:
-        """Return the first token's row alone, (B, 1, D). In the last block nothing reads the other rows."""
+        """Return the output (B, 1, D) of only the first token; the last block needs no other."""
         x = x[:, :1] + self.attention.read_first(self.attention_norm(x))
         return x + self.feed_forward(self.feed_norm(x))
 
 
 class TemporalTransformer(nn.Module):
-    """(B, T, D) → (B, D). No final norm; class token and positions start at standard normal, as published.
+    """Returns (B, D) for (B, T, D). No final norm; class token and positions start at standard normal, as published.
 
     ``pooled``: no class token; a small scorer weighs the frames, and the feature is their weighted sum (RAPT).
     """

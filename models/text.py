@@ -9,7 +9,7 @@ CONTEXT_STD = 0.02
 
 
 class PromptLearner(nn.Module):
-    """R class texts, each with ``n`` context vectors → (R, 77, W) for the text tower.
+    """Returns (R, 77, W) for the text tower: R class texts, each with ``n`` context vectors.
 
     ``embedded`` (R, 77, W) are the token embeddings of ``n`` placeholders followed by the text, ``end`` (R,) the
     end-of-text positions, ``text_lengths`` (R,) the tokens of each text without start and end. All three become
@@ -35,7 +35,7 @@ class PromptLearner(nn.Module):
         self.register_buffer("text", embedded[:, 1 + contexts :].clone())  # text, end, padding
         self.register_buffer("end", end.clone())
         self.register_buffer("text_lengths", text_lengths.clone())
-        self.length = length_of(self.end)  # how many tokens matter
+        self.length = length_of(self.end)  # tokens up to the last end of text
         self.register_buffer("order", None if position == "end" else self._order(), persistent=False)
 
     def forward(self) -> Tensor:
@@ -45,7 +45,7 @@ class PromptLearner(nn.Module):
         return rows if self.order is None else rows.gather(1, self.order[..., None].expand_as(rows))
 
     def _order(self) -> Tensor:
-        """Return (R, 77): for each position of a row, which token of [start, context vectors, text] stands there."""
+        """Return (R, 77): the index into [start, context vectors, text] for each position of a row."""
         first, last = 1 + self.contexts, 1 + self.contexts + self.text.shape[1]  # of the text
         ahead = 1 + (self.contexts // 2 if self.position == "middle" else 0)  # tokens before the class text
         rows = [

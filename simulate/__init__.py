@@ -1,4 +1,4 @@
-"""Drawn people: clips in RAER's and other published layouts for tests and studies, captioned stills to pre-train on."""
+"""Drawn people: clips in RAER's and other published layouts for tests, and captioned stills for pre-training."""
 
 from utils.command import hide_interrupt
 

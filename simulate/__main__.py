@@ -33,7 +33,7 @@ TRAINING = {  # layout → flags of main.py that train on its sets with the smal
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes end with one line, without the usage text."""
+    """A parser whose errors are one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n")
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     """Return a parser with one flag for every field of any kind of settings.
 
-    A flag that is not given is left to the defaults of the layout.
+    A flag that is not given has the default of the layout.
     """
     parser = Parser(prog="python -m simulate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write; it must be new or empty")
@@ -59,7 +59,7 @@ def build_parser() -> Parser:
 
 
 def _help(name: str) -> str:
-    """Return what a flag does, for the layouts where it does something."""
+    """Return the help of a flag for the layouts that use it."""
     titles: dict[str, list[str]] = {}
     for kind in KINDS:
         for item in fields(kind):
@@ -72,13 +72,13 @@ def _help(name: str) -> str:
 
 
 def build_settings(layout: str, options: dict[str, Any]) -> SetSettings:
-    """Return the settings of the layout; UserError for a flag that means nothing to it."""
+    """Return the settings of the layout; raise a UserError for a flag that it does not use."""
     kind = KIND_OF[layout]
     names = {item.name for item in fields(kind)}
     for name in options:
         if name not in names:
-            reason = "" if name in LayoutSettings.__dataclass_fields__ else f": it is for {Settings.layout} alone"
-            raise UserError(f"--{name.replace('_', '-')} means nothing with --layout {layout}{reason}")
+            reason = "" if name in LayoutSettings.__dataclass_fields__ else f"; it is only for {Settings.layout}"
+            raise UserError(f"--{name.replace('_', '-')} is not used with --layout {layout}{reason}")
     return kind(**options, **({"layout": layout} if "layout" in names else {}))
 
 
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = build_settings(layout, options)
         is_new = write_set(out, settings, workers)
     except KeyboardInterrupt:
-        print(f"interrupted: nothing was left in {out}", file=sys.stderr)
+        print(f"interrupted: nothing was written to {out}", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -115,9 +115,9 @@ def handle_signals(handler: Callable[..., Any] | signal.Handlers) -> None:
 
 
 def interrupt_once(*_: object) -> NoReturn:
-    """Interrupt the drawing; later signals do not stop the clean-up halfway.
+    """Interrupt the drawing; later signals do not interrupt the clean-up.
 
-    They are answered by a function that does nothing, since a worker would inherit SIG_IGN and could not be ended.
+    Their handler does nothing. It is not SIG_IGN, because workers would inherit that and could not be stopped.
     """
     handle_signals(lambda *_: None)
     raise KeyboardInterrupt
@@ -126,5 +126,5 @@ def interrupt_once(*_: object) -> NoReturn:
 if __name__ == "__main__":
     handle_signals(interrupt_once)
     status = main()
-    handle_signals(signal.SIG_IGN)  # all is done or removed: the status stands
+    handle_signals(signal.SIG_IGN)  # everything is done or removed, so the exit status is final
     sys.exit(status)

@@ -1,9 +1,9 @@
 """A set in Aff-Wild2's layout: long videos of one face each, labelled frame by frame for three tasks.
 
-A video has a course of valence, arousal and dominance, and all that is shown and labelled follows from it: the face
-moves with the weights of the expressions' regions and with valence and arousal themselves, and the expression of a
-frame is the region that it is in. A single frame tells less than its neighbours together: faces flutter, blink and
-talk, and part of the arousal is only in how restless the head is.
+A video has a course of valence, arousal and dominance, which determines everything that is shown and labelled: the face
+moves with the weights of the regions of expressions and with valence and arousal, and the expression of a frame is the
+region that it is in. A single frame shows less than several neighbours: faces flutter, blink and talk, and part of the
+arousal shows only in the movement of the head.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from simulate.rooms import ROOMS, paint_room
 from simulate.scene import PORTRAIT_MARGIN, SCENE_HEIGHT, SCENE_WIDTH, SUPERSAMPLE, Camera, encode_jpeg, frame_name
 from simulate.sets import SetSettings, Slot, Stream, option, write_lines
 
-MIN_VIDEOS = 8  # a pair and a single one in either set, and enough of them for every fold
+MIN_VIDEOS = 8  # a pair and a single video in each set, and enough for every fold
 SETS = {"train": "Train_Set", "validation": "Validation_Set"}
-UNLABELLED_SHARE = 0.15  # of the single videos of a set, for each task different ones
+UNLABELLED_SHARE = 0.15  # of the single videos of a set; different ones for each task
 INVALID_SHARE = {"va": 0.03, "expr": 0.08, "au": 0.04}
 FACELESS_SHARE = 0.05
 RUNS = (4, 40)  # frames that are lost together
 LENGTHS = (400, 901)
 EDGE = 112  # pixels of a saved face
-UPRIGHT = 0.85  # of the roll of a head is undone
+UPRIGHT = 0.85  # share of the roll of a head that is removed
 SHAKE, BREATH = 0.4, 0.008  # of the alignment: pixels, and of the size
 NOTE = (
     "Drawings of simulated people whose faces follow a simulated course of valence and arousal; "
@@ -55,20 +55,20 @@ REGIONS = {  # valence, arousal, dominance; in the order of the classes
     "other": (0.05, -0.35, 0.9),
 }
 CENTRES = np.array(list(REGIONS.values()))  # (8, 3)
-DECK = [*range(len(CENTRES)), list(REGIONS).index("happiness")]  # most of the others are unpleasant
+DECK = [*range(len(CENTRES)), list(REGIONS).index("happiness")]  # happiness twice, since most others are negative
 STAYS = (35, 110)  # frames in or near one region
-DEPTHS = (0.5, 1.1)  # how far from neutral into a region, of the way to its centre
+DEPTHS = (0.5, 1.1)  # distance from neutral, as a share of that to the centre of a region
 SOFTNESS = 0.22  # distance over which regions blend
 TURNING, WANDERING = 7.0, 18.0  # frames
 WANDER = 0.1
-LAG = 8  # frames that an annotator's hand is late by
+LAG = 8  # frames of delay of an annotator's hand
 DIRECT = {"smile": (0.3, 0), "eyelid": (0, 0.08), "forward": (0, 0.2), "slump": (0, -0.25)}  # valence, arousal
 FLUTTER = {
     "brow_raise": 0.2, "brow_furrow": 0.16, "eyelid": 0.06, "smile": 0.22, "mouth_open": 0.05, "mouth_press": 0.16,
 }  # fmt: skip
 RESTLESS = {"yaw": 7.0, "pitch": 5.0, "gaze_x": 0.3}  # of a head at full arousal
 FLUTTERING, SHAKING = 2.5, 1.5  # frames
-RARE_CHANCE = 0.5  # movements with less than this chance are left to short clips
+RARE_CHANCE = 0.5  # movements with a lower probability occur only in short clips
 TURN_SHARE = 0.5  # heads turn less than in clips: the crop is aligned to the face
 ACTION_UNITS: dict[str, Callable[[Moment], bool]] = {
     "AU1": lambda m: m.brow_raise - 0.3 * m.brow_furrow > 0.35,  # inner brows: a frown holds them down
@@ -89,7 +89,7 @@ Video = tuple[Slot, dict[str, np.ndarray]]  # and its labels by task
 
 @dataclass(frozen=True)
 class VideoSettings(SetSettings):
-    """What decides the bytes of a set. Every video shows another person, so train and validation share nobody."""
+    """All settings of a set. Every video shows another person, so train and validation share no person."""
 
     title: ClassVar[str] = "affwild2"
     layout: Literal["affwild2"] = "affwild2"
@@ -125,13 +125,13 @@ class VideoSettings(SetSettings):
             self.stream(purpose, slot.number) for purpose in (Stream.PERSON, Stream.BEHAVIOUR, Stream.LOSSES)
         )
         identity, temper = Identity(person), Temper(person)
-        course = draw_course(length_of(self, slot), behaviour)
+        course = sample_course(length_of(self, slot), behaviour)
         intended, live = show_course(course, temper, behaviour)
         labels = read_video_labels(course, intended, losses)
         for task, rows in labels.items():
-            invalid = draw_runs(len(rows), INVALID_SHARE[task], losses)
+            invalid = sample_runs(len(rows), INVALID_SHARE[task], losses)
             labels[task] = np.where(invalid[:, None], TASKS[task].invalid, rows)
-        faceless = draw_runs(len(course), FACELESS_SHARE, losses)
+        faceless = sample_runs(len(course), FACELESS_SHARE, losses)
         closeup = Closeup(identity, slot.room, self.stream(Stream.SCENE, slot.number))
         noise, files = self.stream(Stream.NOISE, slot.number), {}
         for number, moment in enumerate(live):
@@ -141,7 +141,7 @@ class VideoSettings(SetSettings):
         return (slot, labels), files
 
     def annotate(self, root: Path, records: list[Video]) -> None:
-        """Write one file for each video and task; as in the challenge, tasks leave out different videos."""
+        """Write one file for each video and task; as in the challenge, each task lacks different videos."""
         skipped: dict[str, set[int]] = {task: set() for task in TASKS}
         for number, name in enumerate(SETS, 1):
             slots = [slot for slot, _ in records if slot.list_name == name]
@@ -171,8 +171,8 @@ def length_of(settings: VideoSettings, slot: Slot) -> int:
     return settings.frames or int(settings.stream(Stream.LENGTH, int(id_of(slot)[:3])).integers(*LENGTHS))
 
 
-def draw_runs(frames: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a mask (frames,) that is True in runs, about ``share`` of the frames in all."""
+def sample_runs(frames: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a mask (frames,) that is True in runs, about ``share`` of the frames in total."""
     mask = np.zeros(frames, dtype=bool)
     target, longest = rng.normal(share, share / 4) * frames, min(RUNS[1], max(RUNS[0] + 1, frames // 12))
     while mask.sum() < target:
@@ -208,7 +208,7 @@ class Closeup:
 # --- the course of a video, the face that follows it and its labels
 
 
-def draw_course(frames: int, rng: np.random.Generator) -> np.ndarray:
+def sample_course(frames: int, rng: np.random.Generator) -> np.ndarray:
     """Return a course that moves smoothly from one region to another: (frames, 3), each within -1 … 1."""
     goals, deck = [], []
     while len(goals) < frames:
@@ -219,7 +219,7 @@ def draw_course(frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def weigh_regions(course: np.ndarray) -> np.ndarray:
-    """Return the weight of each region in each frame: (frames, 8), each row adds up to 1."""
+    """Return the weight of each region in each frame, (frames, 8); rows sum to 1."""
     distances = ((course[:, None] - CENTRES) ** 2).sum(-1)
     weights = np.exp(-(distances - distances.min(1, keepdims=True)) / (2 * SOFTNESS**2))
     return weights / weights.sum(1, keepdims=True)
@@ -231,7 +231,7 @@ def wander(shape: tuple[int, int], size: float, rng: np.random.Generator, width:
 
 
 def smooth(values: np.ndarray, width: float) -> np.ndarray:
-    """Return every column of (frames, K) under a Gaussian of ``width`` frames, its ends held."""
+    """Return every column of (frames, K) smoothed by a Gaussian of ``width`` frames, with constant ends."""
     reach = int(3 * width)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
@@ -243,12 +243,12 @@ def show_course(
 ) -> tuple[tuple[Moment, ...], tuple[Moment, ...]]:
     """Return the moments of a face that shows the expressions by the weights of their regions, in two versions.
 
-    The first is what somebody reads who knows what came before and after, the second is what is filmed.
+    The first is what an annotator sees who knows the frames before and after; the second is what is filmed.
     """
     track = rest_track(len(course), temper, rng)
     blinks, track.eyelid = track.eyelid == 0, np.full(len(course), np.max(track.eyelid))
     weights = weigh_regions(course)
-    # Depth is 0 at neutral and 1 about as far from it as the centres of the regions are.
+    # Depth is 0 at neutral and about 1 at the centres of the regions.
     distance = np.linalg.norm(course - CENTRES[0], axis=1)
     depth = np.clip(distance / np.linalg.norm(CENTRES[1:] - CENTRES[0], axis=1).mean(), 0, 1.2)
     for number, name in enumerate(REGIONS):
@@ -267,7 +267,7 @@ def show_course(
 
 
 def _show_emotion(track: Track, emotion: str, amount: np.ndarray, rng: np.random.Generator) -> None:
-    """Add an emotion's movements; a person has one way of showing it, all through the video."""
+    """Add an emotion's movements; a person shows it in the same way in the whole video."""
     sign = track.sign()
     for latent, (full_size, chance) in ACTIONS[emotion].items():
         takes_part, size = rng.random() < chance, full_size * rng.uniform(0.85, 1.15)
@@ -278,7 +278,7 @@ def _show_emotion(track: Track, emotion: str, amount: np.ndarray, rng: np.random
 
 
 def _distract(track: Track, rng: np.random.Generator) -> None:
-    """Add what says nothing: glances, turns and a little talk."""
+    """Add movements without meaning: glances, turns and a little talk."""
     for _ in range(max(1, track.frames // 150)):
         sign = track.sign()
         track.gaze_x += sign * rng.uniform(0.3, 0.8) * track.bump(rng.uniform(10, 30))
@@ -292,7 +292,7 @@ def read_video_labels(
 ) -> dict[str, np.ndarray]:
     """Return labels (frames, 2), (frames, 1) and (frames, 12) by task.
 
-    Valence and arousal are as an annotator follows them, late.
+    Valence and arousal have the delay of an annotator.
     """
     delayed = course[np.maximum(np.arange(len(course)) - LAG, 0), :2]
     valence_arousal = np.clip(delayed + wander((len(course), 2), 0.04, rng), -1, 1)

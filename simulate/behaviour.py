@@ -1,18 +1,18 @@
-"""How a student behaves over a clip: calm study, and the four ways in which it turns into something else."""
+"""The behaviour of a student over a clip: calm study, which turns into one of four other emotions."""
 
 import numpy as np
 
 from simulate.moment import Moment, Track
 
 EMOTIONS = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
-PHONE_SHARE = 0.62  # of distraction; clips with a phone win more votes, which makes it about two thirds
+PHONE_SHARE = 0.62  # of distraction; about two thirds after the vote, since clips with a phone get more votes
 WORK_HANDS = {
     "book": ("page", "page"), "notebook": ("desk", "write"), "laptop": ("type", "type"), "lesson": ("desk", "desk"),
 }  # fmt: skip
 
 
-def draw_behaviour(emotion: int, frames: int, rng: np.random.Generator) -> tuple[Moment, ...]:
-    """Return the moments of one clip that tries to show ``EMOTIONS[emotion]``; how strongly is left to chance."""
+def sample_behaviour(emotion: int, frames: int, rng: np.random.Generator) -> tuple[Moment, ...]:
+    """Return the moments of one clip that tries to show ``EMOTIONS[emotion]``; its strength is random."""
     track = _study(frames, rng)
     (_stay_calm, _enjoy, _puzzle, _tire, _stray)[emotion](track, rng)
     return track.moments()
@@ -57,7 +57,7 @@ def _look_at_work(track: Track, rng: np.random.Generator) -> None:
 
 
 def _use_free_hand(track: Track, action: str, rng: np.random.Generator, reach: np.ndarray | float = 1.0) -> None:
-    """Give one hand something else to do: the left one where the right one writes."""
+    """Give one hand something else to do: the left one if the right one writes."""
     track.use_hand("left" if track.right_hand == "write" or rng.random() < 0.5 else "right", action, reach)
 
 
@@ -69,7 +69,7 @@ def _glance(track: Track, width: float) -> None:
 
 
 def _stay_calm(track: Track, rng: np.random.Generator) -> None:
-    """Show neutrality, with the small events that calm people show too."""
+    """Show neutrality, with the small movements that calm people make too."""
     if rng.random() < 0.15:
         track.smile += rng.uniform(0.25, 0.6) * track.bump(9)
     if rng.random() < 0.2:
@@ -161,6 +161,6 @@ def _turn_away(track: Track, rng: np.random.Generator) -> None:
     track.gaze_y = track.gaze_y * (1 - level) + rng.normal(-0.1, 0.2) * level
     track.look("away", level)
     if track.right_hand == "write":
-        track.right_hand = "fiddle"  # the pen stays in the hand, but who looks away does not write
+        track.right_hand = "fiddle"  # the pen stays in the hand, but the student does not write
     elif rng.random() < 0.4:
         _use_free_hand(track, "fiddle" if rng.random() < 0.6 else "palm", rng)

@@ -1,4 +1,4 @@
-"""A drawing surface in scene units: polygons and round strokes go through one camera matrix onto a large image."""
+"""A drawing surface in scene units: a camera matrix maps polygons and round strokes to a large image."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 Colour = tuple[int, int, int]
 Points = np.ndarray | list
 
-FRACTION_BITS = 4  # of the fixed-point coordinates that OpenCV draws at
+FRACTION_BITS = 4  # of fixed-point coordinates for OpenCV
 TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], 1)
 
@@ -51,7 +51,7 @@ def curve(points: Points, steps: int = 6) -> np.ndarray:
 
 
 class Canvas:
-    """An RGB image and the matrix (2, 3) that carries scene units to its pixels."""
+    """An RGB image and the matrix (2, 3) that maps scene units to its pixels."""
 
     def __init__(self, image: np.ndarray, matrix: np.ndarray) -> None:
         self.image = image

@@ -1,8 +1,8 @@
-"""What can be seen in a frame and over a clip: attributes in words, and sentences of varied words and order.
+"""Describe what can be seen in a frame and over a clip: attributes in words, and varied sentences.
 
-Attributes are read from the latents that were drawn, so that a sentence claims nothing else. Sentences say what is seen
-and never name an emotion. A clip is described by what a face does at its apex and how it got there. ``phrases.json``
-holds the words for each value of each attribute.
+Attributes are read from the latents that were drawn, so a sentence states nothing else. Sentences describe what is seen
+and never name an emotion. A clip is described by the face at its apex and the change before it. ``phrases.json`` holds
+the words for each value of each attribute.
 """
 
 import json
@@ -22,7 +22,7 @@ def _does(action: str) -> Callable[[Moment], bool]:
     return lambda m: action in (m.hand("left"), m.hand("right"))
 
 
-WORDS: dict[str, Conditions] = {  # for each attribute the words; the first one whose condition holds is taken
+WORDS: dict[str, Conditions] = {  # the words of each attribute; the first one whose condition is true is used
     "mouth": {
         "laughing": lambda m: m.smile > 0.25 and m.mouth_open > 0.2,
         "smiling broadly": lambda m: m.smile > 0.6,
@@ -47,7 +47,7 @@ WORDS: dict[str, Conditions] = {  # for each attribute the words; the first one 
         "lowered": lambda m: m.gaze_y > 0.4,
         "open": lambda m: True,
     },
-    "gaze": {  # the direction alone, as far as the face shows it
+    "gaze": {  # only the direction, as far as the face shows it
         "hidden": lambda m: m.eyelid < 0.12,
         "right": lambda m: m.yaw / 45 + 0.6 * m.gaze_x > 0.55,
         "left": lambda m: m.yaw / 45 + 0.6 * m.gaze_x < -0.55,
@@ -121,7 +121,7 @@ FACE_PARTS = ("mouth", "brows", "eyes", "gaze", "head")  # what can change in a 
 
 
 def read_attributes(scene: Scene, moment: Moment) -> dict[str, str]:
-    """Return everything nameable about one frame of ``scene``."""
+    """Return all attributes of one frame of ``scene``, {attribute: word}."""
     attributes = {
         name: next(word for word, holds in conditions.items() if holds(moment)) for name, conditions in WORDS.items()
     }
@@ -132,8 +132,8 @@ def read_attributes(scene: Scene, moment: Moment) -> dict[str, str]:
 def read_change(scene: Scene, moments: tuple[Moment, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """Return what can be seen at both ends of a clip: attributes of its first and of its most expressive moment.
 
-    Where the apex comes early, the last moment stands for the first. The apex also names what only time shows: eyes
-    that dart, a head that shakes, lips that talk.
+    If the apex is early, the last moment is used instead of the first. The apex also names movements over time: darting
+    eyes, a shaking head, talking lips.
     """
     number = find_apex(moments)
     calmer = moments[0] if number > len(moments) // 4 else moments[-1]
@@ -154,7 +154,7 @@ def find_apex(moments: tuple[Moment, ...]) -> int:
 
 
 def _effort(moment: Moment) -> float:
-    """Return how far a face and head are from calm; a blink is no effort."""
+    """Return how far face and head are from calm; a blink does not count."""
     lids = abs(moment.eyelid - CALM_EYELID) if moment.eyelid > 0.3 else 0.0
     brows = abs(moment.brow_raise) + moment.brow_furrow + 0.7 * abs(moment.brow_tilt)
     mouth = abs(moment.smile) + moment.mouth_open + 0.7 * moment.mouth_press
@@ -196,13 +196,13 @@ SCENE = PHRASES["scene"] | {  # participles that follow "a student at a desk in 
     "head": {name: [f"with {words}" for words in phrases] for name, phrases in FACE["head"].items()},
 }
 CLIP = {part: FACE.get(part, {}) | PHRASES["finer face"].get(part, {}) for part in (*FACE_PARTS, "speech")}
-CALM = {"mouth": "at rest", "brows": "at rest", "eyes": "open", "gaze": "ahead"}  # worth few words at an apex
+CALM = {"mouth": "at rest", "brows": "at rest", "eyes": "open", "gaze": "ahead"}  # rarely mentioned at an apex
 MAX_WORDS = 45  # of the caption of a clip; CLIP reads 77 tokens
 Phrases = dict[str, dict[str, list[str]]]
 
 
 def describe_face(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """Return one sentence about the face alone, as a face crop shows it."""
+    """Return one sentence about only the face, as a face crop shows it."""
     clauses = _clauses(FACE, attributes, rng, always=("mouth", "eyes", "brows"), keep=0.8, most=5)
     return _finish(f"{_pick(FACE_SUBJECTS, rng)} with {_join(clauses)}")
 
@@ -226,7 +226,7 @@ def _clauses(
     keep: float,
     most: int,
 ) -> list[str]:
-    """Return worded attributes in random order: those in ``always`` nearly surely, of the rest a share ``keep``."""
+    """Return phrases for attributes in random order: nearly all in ``always``, and a share ``keep`` of others."""
     names = [name for name in phrases if attributes.get(name) in phrases[name]]
     first = [name for name in names if name in always and rng.random() < 0.92]
     later = [name for name in names if name not in always and rng.random() < keep]
@@ -236,7 +236,7 @@ def _clauses(
 
 
 def describe_clip(first: dict[str, str], apex: dict[str, str], rng: np.random.Generator) -> str:
-    """Return one or two sentences of at most ``MAX_WORDS`` words; ``rng`` chooses words and order."""
+    """Return one or two sentences of at most ``MAX_WORDS`` words; ``rng`` selects words and order."""
     start = _before(first, apex, rng)
     for most in (4, 3, 2):
         sentence = _compose(start, _at_apex(apex, most, rng), rng)
@@ -251,7 +251,7 @@ def describe_clip(first: dict[str, str], apex: dict[str, str], rng: np.random.Ge
 
 
 def _at_apex(apex: dict[str, str], most: int, rng: np.random.Generator) -> str:
-    """Return phrases for parts that moved, and for calm ones only where little moves; all in random order."""
+    """Return phrases for parts that moved, and for calm ones only if little moves, in random order."""
     parts = [part for part in CLIP if apex.get(part) in CLIP[part] and not _is_hidden(part, apex)]
     moving = [part for part in parts if apex[part] != CALM.get(part)]
     calm = [part for part in parts if part not in moving]
@@ -265,9 +265,9 @@ def _at_apex(apex: dict[str, str], most: int, rng: np.random.Generator) -> str:
 
 
 def _is_hidden(part: str, attributes: dict[str, str]) -> bool:
-    """Return whether a part lies behind a hand, or is told by another part.
+    """Return whether a part is behind a hand, or is implied by another part.
 
-    Lids are told by a gaze that falls, parted lips by speech.
+    Lowered lids are implied by a lowered gaze, parted lips by speech.
     """
     if part == "eyes":
         return attributes["eyes"] == "lowered" and attributes["gaze"] == "down"
@@ -277,7 +277,7 @@ def _is_hidden(part: str, attributes: dict[str, str]) -> bool:
 
 
 def _before(first: dict[str, str], apex: dict[str, str], rng: np.random.Generator) -> str | None:
-    """Return phrases for one or two parts that looked different before; None where nothing nameable changes."""
+    """Return phrases for one or two parts that looked different before; None if no attribute changes."""
     parts = [
         part
         for part in FACE_PARTS

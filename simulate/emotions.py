@@ -1,21 +1,21 @@
-"""How a person shows one or two of eleven emotions over a clip, or as a learner engagement, boredom and confusion.
+"""Sample how a person shows one or two of eleven emotions over a clip, or engagement, boredom and confusion.
 
 Emotions have onset, apex and offset, are strong or weak, and never pure. ``ACTIONS`` lists the movements of each.
-Neighbours share movements on purpose: fear and surprise the brows, sadness and disappointment the gaze, anger and
-disgust the frown.
+Similar emotions share movements on purpose: fear and surprise the brows, sadness and disappointment the gaze, anger
+and disgust the frown.
 """
 
 import numpy as np
 
 from simulate.moment import Moment, Track
 
-STRENGTHS = (0.25, 1.05)  # of a clip; below about 0.4 it is hard to tell from a calm one
-BLENDED = 0.85  # of its strength, what each of two emotions keeps
+STRENGTHS = (0.25, 1.05)  # of a clip; below about 0.4 it looks almost calm
+BLENDED = 0.85  # factor of the strength of each of two emotions
 FOREIGN_SHARE, FOREIGN_STRENGTH = 0.5, (0.3, 0.7)  # a movement that belongs to another emotion
 MAX_LEVEL = 3  # levels of engagement are 0 to 3
 RARE = (0.55, 0.25, 0.13, 0.07)  # shares of the levels of confusion, and of frustration at its least
-SIDED = ("brow_tilt", "gaze_x", "yaw", "roll", "lean")  # latents whose sign each clip draws anew
-# of each emotion at full strength: what a latent adds to a calm face, and how often it takes part
+SIDED = ("brow_tilt", "gaze_x", "yaw", "roll", "lean")  # latents whose sign is sampled for each clip
+# for each emotion at full strength: what a latent adds to a calm face, and its probability
 ACTIONS: dict[str, dict[str, tuple[float, float]]] = {
     "anger": dict(
         brow_furrow=(0.9, 1), brow_raise=(-0.85, 1), mouth_press=(0.9, 0.75), smile=(-0.35, 1), mouth_open=(0.4, 0.2),
@@ -59,8 +59,8 @@ ACTIONS: dict[str, dict[str, tuple[float, float]]] = {
         eyelid=(-0.14, 1), brow_raise=(-0.35, 0.6), yaw=(14, 0.35),
     ),
 }  # fmt: skip
-EMOTION_NAMES = tuple(ACTIONS)  # in the order of MAFW, the only set that has them all
-HANDS_AT_FACE = {  # what a hand may do, and its chance
+EMOTION_NAMES = tuple(ACTIONS)  # in the order of MAFW, the only set with all of them
+HANDS_AT_FACE = {  # what a hand may do, and its probability
     "disgust": (("mouth", 0.15),),
     "fear": (("mouth", 0.2), ("head", 0.1)),
     "sadness": (("palm", 0.2), ("eye", 0.1)),
@@ -78,7 +78,7 @@ class Temper:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.liveliness = rng.uniform(0.7, 1.15)  # factor of every movement
-        self.lowered = rng.beta(1.2, 2.5)  # 0 … 1: looks and hangs down out of habit
+        self.lowered = rng.beta(1.2, 2.5)  # 0 … 1: how far gaze and head are usually lowered
         self.brow_raise = rng.normal(0, 0.1)  # at rest, as the next two
         self.brow_furrow = abs(rng.normal(0, 0.08))
         self.smile = rng.normal(0, 0.07)
@@ -107,7 +107,7 @@ def rest_track(frames: int, temper: Temper, rng: np.random.Generator) -> Track:
     return track
 
 
-def draw_emotions(
+def sample_emotions(
     emotions: tuple[str, ...], frames: int, temper: Temper, rng: np.random.Generator
 ) -> tuple[Moment, ...]:
     """Return the moments of a clip that shows one emotion or a blend of two."""
@@ -138,13 +138,13 @@ def _envelope(frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lagged(level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return ``level`` a little later: parts of a face do not move at once."""
+    """Return ``level`` with a small delay, because parts of a face do not move at the same time."""
     delay = rng.uniform(0, 0.08) * len(level)
     return np.interp(np.arange(len(level)) - delay, np.arange(len(level)), level)
 
 
 def _gesture(track: Track, emotion: str, amount: np.ndarray, rng: np.random.Generator) -> None:
-    """Add what only time shows: shaking laughter, eyes that dart, a head that says no."""
+    """Add movements over time: laughter, darting eyes, a shaking head."""
     if emotion == "happiness" and rng.random() < 0.35:
         shakes = np.sin(track.time * rng.uniform(1.2, 1.6))
         track.pitch += 3 * amount * shakes
@@ -159,7 +159,7 @@ def _gesture(track: Track, emotion: str, amount: np.ndarray, rng: np.random.Gene
 
 
 def _distract(track: Track, emotions: tuple[str, ...], rng: np.random.Generator) -> None:
-    """Add what says nothing: talk, glances, turns, and now and then a movement that belongs to another emotion."""
+    """Add movements without meaning: talk, glances, turns, and sometimes a movement of another emotion."""
     if rng.random() < 0.3:
         words = np.abs(np.sin(track.time * rng.uniform(0.7, 1.4)))
         track.mouth_open += rng.uniform(0.15, 0.32) * words * track.bump(0.7 * track.frames)
@@ -174,8 +174,8 @@ def _distract(track: Track, emotions: tuple[str, ...], rng: np.random.Generator)
         track.add(latent, (track.sign() if latent in SIDED else 1) * size * amount)
 
 
-def draw_levels(engagement: int, rng: np.random.Generator) -> dict[str, int]:
-    """Return the four affects of a clip, 0 very low … 3 very high, in the order of DAiSEE's lists.
+def sample_levels(engagement: int, rng: np.random.Generator) -> dict[str, int]:
+    """Return sampled levels of the four affects of a clip, 0 very low … 3 very high, in the order of DAiSEE's lists.
 
     Boredom opposes engagement, frustration follows confusion.
     """
@@ -186,11 +186,11 @@ def draw_levels(engagement: int, rng: np.random.Generator) -> dict[str, int]:
     return {"boredom": boredom, "engagement": engagement, "confusion": confusion, "frustration": frustration}
 
 
-def draw_learner(levels: dict[str, int], frames: int, temper: Temper, rng: np.random.Generator) -> tuple[Moment, ...]:
-    """Return the moments of a clip of these levels, each shown a little more or less than it is."""
+def sample_learner(levels: dict[str, int], frames: int, temper: Temper, rng: np.random.Generator) -> tuple[Moment, ...]:
+    """Return the moments of a clip of these levels, each shown a little more or less strongly."""
     track = rest_track(frames, temper, rng)
     amount = {name: np.clip((level + rng.normal(0, 0.45)) / MAX_LEVEL, 0, 1.1) for name, level in levels.items()}
-    # Engaged, they turn their eyes to the screen and come close to it; else they look away and sit back in the chair.
+    # Engaged learners look at the screen and come close to it; others look away and sit back in the chair.
     engagement = amount["engagement"]
     track.gaze_y += 0.25
     track.pitch += 5
@@ -234,7 +234,7 @@ def draw_learner(levels: dict[str, int], frames: int, temper: Temper, rng: np.ra
 
 
 def _raise_hand(track: Track, action: str, rng: np.random.Generator) -> None:
-    """Put a hand to the face, where the hand of that arm is free."""
+    """Put a hand to the face, if the hand of that arm is free."""
     arm = ("left", "right")[rng.integers(2)]
     if getattr(track, f"{arm}_hand") == "desk":
         track.use_hand(arm, action)

@@ -1,4 +1,4 @@
-"""The body: torso, neck, and two arms whose hands rest, write, type, hold or go to the face."""
+"""The body: torso, neck, and two arms whose hands rest, write, type, hold things or touch the face."""
 
 import numpy as np
 

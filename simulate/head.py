@@ -1,4 +1,4 @@
-"""The head: an egg whose features lie on an ellipsoid, so that turning and nodding shift them as on a real head."""
+"""The head: an egg with features on an ellipsoid, so that turning and nodding shift them as on a real head."""
 
 import numpy as np
 
@@ -181,7 +181,7 @@ def _draw_glasses(canvas: Canvas, head: Head) -> None:
 
 
 def draw_back_hair(canvas: Canvas, head: Head) -> None:
-    """Draw the hair behind head and shoulders, and the ears where hair leaves them free."""
+    """Draw the hair behind head and shoulders, and the ears if hair does not cover them."""
     style, colour = head.identity.hair, shade(head.identity.hair_colour, 0.82)
     if style in LENGTHS:
         canvas.fill(head.flat(curve(CROWN + LENGTHS[style])), colour)

@@ -1,4 +1,4 @@
-"""A person's looks: skin, hair, glasses, build and wardrobe, all independent of what the person feels."""
+"""A person's looks: skin, hair, glasses, build and wardrobe, all independent of emotions."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
-"""Sets in the layouts of seven published ones: their classes and folders, drawing their clips, writing their lists.
+"""Sets in the layouts of seven published ones: their classes and folders; draws their clips and writes their lists.
 
-RAER's layout and Aff-Wild2's have files of their own.
+The layouts of RAER and Aff-Wild2 are in other files.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from simulate.captions import describe_clip, describe_in_chinese, find_apex, read_change
-from simulate.emotions import EMOTION_NAMES, Temper, draw_emotions, draw_learner, draw_levels
+from simulate.emotions import EMOTION_NAMES, Temper, sample_emotions, sample_learner, sample_levels
 from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
@@ -28,44 +28,44 @@ NOTE = (
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")  # of DFEW, FERV39k and AFEW
 SEVEN_FOLDERS = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
 CAER_CLASSES = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
-EMOTION_OF = dict(zip(SEVEN_FOLDERS, SEVEN, strict=True)) | {"Anger": "anger"}  # where a class has another name
+EMOTION_OF = dict(zip(SEVEN_FOLDERS, SEVEN, strict=True)) | {"Anger": "anger"}  # for classes with another name
 BLENDS = (  # in MAFW's class order
     ("anger", "disgust"), ("fear", "surprise"), ("sadness", "disappointment"), ("happiness", "surprise"),
     ("anxiety", "helplessness"), ("anger", "contempt"), ("fear", "anxiety"), ("sadness", "helplessness"),
     ("anger", "surprise"), ("disgust", "contempt"), ("anger", "sadness"),
 )  # fmt: skip
 BLENDED_SHARE = 0.2  # of the clips of a layout with blends
-FIRST_LEARNER = 110001  # DAiSEE's persons have six digits, which the names of their clips begin with
+FIRST_LEARNER = 110001  # DAiSEE's persons have six digits, with which the names of their clips start
 AFFECTS = ("Boredom", "Engagement", "Confusion", "Frustration")
-LENGTHS = {12: 0.08, 14: 0.14, 16: 0.5, 18: 0.16, 20: 0.12}  # frames, and how often
+LENGTHS = {12: 0.08, 14: 0.14, 16: 0.5, 18: 0.16, 20: 0.12}  # frames: probability
 STILL_FRAMES = 12  # of the clip whose apex becomes a single picture
 TEST_FRACTION, SCENE_SIZE = 0.3, (320, 240)
 LIST_OF_FOLDERS = "lists hold `path frames label`, labels from 0; a path is a folder of frames below this folder"
 FOLDS = ("1", "2", "3", "4", "5")
 RATING_NOISE = 0.35  # standard deviation of a symptom score
-LIVELY, LOWERED = 1.1, 1.0  # movement, and lowering, at which a score has come to 63 % of 10
+LIVELY, LOWERED = 1.1, 1.0  # movement and lowering for which a score is 63 % of 10
 
 
 @dataclass(frozen=True)
 class DrawnClip:
-    """What is known of a clip besides its pictures."""
+    """Facts about a clip besides its pictures."""
 
     slot: Slot
     moments: tuple[Moment, ...]
     first: dict[str, str]  # what can be seen at its first moment
     apex: dict[str, str]  # and at its most expressive one
     face_box: list[int]  # left, top, right, bottom in whole pixels: the face is inside in every frame
-    levels: dict[str, int]  # of the four affects where engagement is the label
+    levels: dict[str, int]  # of the four affects if engagement is the label
 
     def list_words(self) -> dict[str, str | int]:
-        """Return what a line of a list may name; ``below_root`` is the path without its first folder."""
+        """Return the words for a line of a list; ``below_root`` is the path without its first folder."""
         path, label = self.slot.folder, self.slot.label
         words = {"path": path, "below_root": path.partition("/")[2], "frames": len(self.moments)}
         return words | {"label": label, "label_from_1": label + 1, "levels": " ".join(map(str, self.levels.values()))}
 
 
 def split_lists(lists: tuple[str, ...], clips: list[DrawnClip]) -> list[tuple[str, str, list[DrawnClip]]]:
-    """Return fold, name and clips of every list; without folds the fold is empty."""
+    """Return fold, name and clips of every list; without folds the fold is an empty text."""
     if lists != FOLDS:
         return [("", name, [clip for clip in clips if clip.slot.list_name == name]) for name in lists]
     parts = []
@@ -93,7 +93,7 @@ def write_face_boxes(root: Path, settings: SetSettings, clips: list[DrawnClip]) 
 def write_mafw_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
     """Write folds of single and of compound labels, with and without captions, and ``targets.csv``.
 
-    Blends are in the compound lists alone, all other clips are in both kinds.
+    Blends are only in the compound lists; all other clips are in both kinds.
     """
     columns, rows = {}, ["clip,subject,expressivity,withdrawal"]
     for clip in clips:
@@ -124,10 +124,10 @@ def write_daisee_labels(root: Path, settings: SetSettings, clips: list[DrawnClip
 
 
 def rate_symptoms(moments: tuple[Moment, ...], rng: np.random.Generator) -> tuple[float, float]:
-    """Return simulated scores of expressivity and withdrawal, 0 to 10: numbers to try regression on, no diagnosis.
+    """Return simulated scores of expressivity and withdrawal, 0 to 10: targets to test regression, no diagnosis.
 
-    Expressivity is how far brows and mouth range over the clip and how far the mouth stands open; withdrawal is how
-    far gaze, head and body are lowered. Both have the noise of a rating.
+    Expressivity is the range of brows and mouth over the clip and the opening of the mouth; withdrawal is how far gaze,
+    head and body are lowered. Both have the noise of a rating.
     """
     tracks = np.array([(m.brow_raise, m.brow_furrow, m.brow_tilt, m.smile, m.mouth_open) for m in moments])
     movement = float(np.ptp(tracks, axis=0) @ (0.3, 0.3, 0.2, 0.4, 0.5) + 0.5 * tracks[:, 4].mean())
@@ -139,12 +139,12 @@ def rate_symptoms(moments: tuple[Moment, ...], rng: np.random.Generator) -> tupl
 
 @dataclass(frozen=True)
 class Layout:
-    """How one published set looks on disk."""
+    """The files of one published set."""
 
     classes: tuple[str, ...]  # as its lists and folders name them, in label order
     lists: tuple[str, ...]  # every clip is in one of them; or five folds
-    parent: Callable[[Slot], str]  # the folder that holds the clips like this one
-    paths: str  # how the paths in its lists lead to frames, for about.json
+    parent: Callable[[Slot], str]  # the folder of a clip
+    paths: str  # how to find frames by the paths in its lists, for about.json
     lines: dict[str, str] = field(default_factory=dict)  # path of the lists → line of a clip, of its ``list_words``
     write_more: Callable[[Path, SetSettings, list[DrawnClip]], None] | None = None
     digits: int = 4  # of the number of a clip in that folder
@@ -152,7 +152,7 @@ class Layout:
     is_cropped: bool = True  # faces; else whole frames
     is_still: bool = False  # one picture a clip
     has_blends: bool = False
-    has_engagement: bool = False  # as its label; else emotions
+    has_engagement: bool = False  # whether engagement is the label instead of emotions
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ class Layout:
         return self.lists == FOLDS
 
     def single_clips(self, clips: int) -> int:
-        """Return how many of a list's clips show one emotion alone."""
+        """Return how many clips of a list show a single emotion."""
         return clips - round(clips * BLENDED_SHARE) if self.has_blends else clips
 
 
@@ -255,9 +255,9 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class LayoutSettings(SetSettings):
-    """What decides the bytes of a set in the layout of a published one.
+    """All settings of a set in the layout of a published one.
 
-    None stands for what the layout itself decides, and is the only value where a flag means nothing to the layout.
+    None means the default of the layout, and is the only value if the layout does not use a flag.
     """
 
     title: ClassVar[str] = "other layouts"
@@ -268,8 +268,8 @@ class LayoutSettings(SetSettings):
         None, f"share of the clips in the test list (default: {TEST_FRACTION}), folds are always fifths"
     )
     seed: int = option(42, "same seed, same bytes")
-    width: int | None = option(None, f"of whole frames alone (default: {SCENE_SIZE[0]}), faces are 128", 64, 1920)
-    height: int | None = option(None, f"of whole frames alone (default: {SCENE_SIZE[1]}), faces are 128", 48, 1440)
+    width: int | None = option(None, f"only of whole frames (default: {SCENE_SIZE[0]}), faces are 128", 64, 1920)
+    height: int | None = option(None, f"only of whole frames (default: {SCENE_SIZE[1]}), faces are 128", 48, 1440)
     frames: int | None = option(None, "frames in every clip (default: 12 to 20, mostly 16)", 1, 9999)
 
     def __post_init__(self) -> None:
@@ -283,7 +283,7 @@ class LayoutSettings(SetSettings):
         ):
             if is_meaningless and getattr(self, name) is not None:
                 flag = name.replace("_", "-")
-                raise UserError(f"--{flag} means nothing with --layout {self.layout}: {reason}")
+                raise UserError(f"--{flag} is not used with --layout {self.layout}: {reason}")
         self.require(lists <= self.persons <= 999, "--persons", f"{lists} to 999, one in each list or fold")
         enough = f"enough for one of each of {len(layout.classes)} classes in each list or fold, at most 9999"
         sizes = divide(self.clips, self.list_shares())
@@ -292,13 +292,13 @@ class LayoutSettings(SetSettings):
 
     @property
     def rules(self) -> Layout:
-        """What the published set fixes."""
+        """The layout, as fixed by the published set."""
         return LAYOUTS[self.layout]
 
     def list_shares(self) -> dict[str, float]:
         """Return the share of each list or fold.
 
-        Folds are fifths; a validation list beside a test list is a fifth of what is not tested.
+        Folds are fifths; a validation list beside a test list is a fifth of the other clips.
         """
         lists = self.rules.lists
         if self.rules.has_folds:
@@ -310,7 +310,7 @@ class LayoutSettings(SetSettings):
     def plan(self) -> list[Slot]:
         """Return the clips of all lists, numbered in random order.
 
-        Persons are in one list or fold each, and every class is as frequent as any other.
+        Each person is in one list or fold, and all classes are equally frequent.
         """
         layout, rng = self.rules, self.stream(Stream.PLAN)
         order = rng.permutation(self.persons).tolist()
@@ -318,7 +318,7 @@ class LayoutSettings(SetSettings):
         slots: list[Slot] = []
         for name, clips in divide(self.clips, self.list_shares()).items():
             cast, order = order[: persons[name]], order[persons[name] :]
-            for turn, (label, blend) in enumerate(_draw_labels(layout, clips, rng)):
+            for turn, (label, blend) in enumerate(_sample_labels(layout, clips, rng)):
                 room = ROOMS[rng.integers(len(ROOMS))]
                 slots.append(Slot(0, name, cast[turn % len(cast)], room, label, "", blend))
         counts, numbered = Counter(), []
@@ -336,11 +336,11 @@ class LayoutSettings(SetSettings):
         length = int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
         frames, levels = STILL_FRAMES if layout.is_still else self.frames or length, {}
         if layout.has_engagement:
-            levels = draw_levels(slot.label, self.stream(Stream.LEVELS, slot.number))
-            moments = draw_learner(levels, frames, temper, rng)
+            levels = sample_levels(slot.label, self.stream(Stream.LEVELS, slot.number))
+            moments = sample_learner(levels, frames, temper, rng)
         else:
             labels = (slot.label,) if slot.blend is None else (slot.label, slot.blend)
-            moments = draw_emotions(tuple(layout.emotions[label] for label in labels), frames, temper, rng)
+            moments = sample_emotions(tuple(layout.emotions[label] for label in labels), frames, temper, rng)
         if layout.is_still:
             moments = (moments[find_apex(moments)],)
         size = PORTRAIT_SCENE if layout.is_cropped else (self.width or SCENE_SIZE[0], self.height or SCENE_SIZE[1])
@@ -358,7 +358,7 @@ class LayoutSettings(SetSettings):
         return DrawnClip(slot, moments, *read_change(scene, moments), face_box, levels), files
 
     def annotate(self, root: Path, records: list[DrawnClip]) -> None:
-        """Write the lists, and what else lies beside the frames; AFEW has its labels in its folders alone."""
+        """Write the lists and other files beside the frames; AFEW has labels only in its folders."""
         for fold, name, clips in split_lists(self.rules.lists, records):
             for path, line in self.rules.lines.items():
                 rows = [line.format(**clip.list_words()) for clip in clips]
@@ -370,7 +370,7 @@ class LayoutSettings(SetSettings):
         return {"note": NOTE, "paths": self.rules.paths, "classes": self.rules.classes}
 
 
-def _draw_labels(layout: Layout, clips: int, rng: np.random.Generator) -> list[tuple[int, int | None]]:
+def _sample_labels(layout: Layout, clips: int, rng: np.random.Generator) -> list[tuple[int, int | None]]:
     """Return label and blend of the clips of one list, in random order."""
     singles, classes = layout.single_clips(clips), rng.permutation(len(layout.classes))
     labels = [(int(classes[turn % len(classes)]), None) for turn in range(singles)]

@@ -1,4 +1,4 @@
-"""What moves in a drawing: one moment of behaviour, and the track of a clip that is cut into moments."""
+"""Everything that moves in a drawing: one moment of behaviour, and the track of a clip, a series of moments."""
 
 from dataclasses import dataclass, field, fields
 
@@ -12,7 +12,7 @@ def latent(low: float, high: float, default: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Moment:
-    """Everything that moves in one frame, and nothing that identifies the person. Left and right are the picture's."""
+    """Everything that moves in one frame, without the identity. Left and right are those of the picture."""
 
     brow_raise: float = latent(-1, 1)  # lowered … raised
     brow_furrow: float = latent(0, 1)  # drawn together
@@ -39,16 +39,16 @@ class Moment:
     attention: str = "work"  # or ahead, away, phone
 
     def hand(self, arm: str) -> str:
-        """Return what the hand of that arm (left or right) visibly does; on its way it still counts as resting."""
+        """Return what the hand of that arm (left or right) visibly does; a moving hand counts as resting."""
         name, reach = (self.left_hand, self.left_reach) if arm == "left" else (self.right_hand, self.right_reach)
         return name if reach > 0.5 else "desk"
 
 
 class Track:
-    """A clip in the making: every field of ``Moment`` over time, and the shapes in which latents move.
+    """Builds a clip: every field of ``Moment`` over time, and functions for typical movements of latents.
 
-    A latent is one number or an array (frames,), ``attention`` a list with a word for each frame. All chance comes
-    from ``rng``, so the order of the calls decides the result.
+    A latent is a number or an array (frames,), and ``attention`` is a list with a word for each frame. All random
+    numbers come from ``rng``, so the result depends on the order of the calls.
     """
 
     def __init__(self, frames: int, rng: np.random.Generator) -> None:
@@ -57,7 +57,7 @@ class Track:
         self.look("work")
 
     def moments(self) -> tuple[Moment, ...]:
-        """Return the track cut into frames, every latent clipped to its bounds."""
+        """Return the moment of every frame, with latents clipped to their bounds."""
         columns = []
         for item in fields(Moment):
             values = getattr(self, item.name)
@@ -83,7 +83,7 @@ class Track:
         setattr(self, f"{arm}_reach", reach)
 
     def sign(self) -> int:
-        """Return -1 or 1, each as likely."""
+        """Return -1 or 1 with equal probability."""
         return (-1, 1)[self.rng.integers(2)]
 
     def drift(self, size: float) -> np.ndarray:
@@ -97,7 +97,7 @@ class Track:
         return np.exp(-(((self.time - centre) / (0.42 * width)) ** 4))
 
     def level(self) -> np.ndarray:
-        """Return an expression that comes and stays, or stays and goes: near 1 nearly throughout, (frames,)."""
+        """Return (frames,) of an expression that begins and stays, or stays and ends: near 1 most of the time."""
         soft = 1 + self.drift(0.15)
         if self.rng.random() < 0.5:
             return soft

@@ -1,4 +1,4 @@
-"""``--mode pretrain-clip``: a small CLIP from scratch, on drawn students and captions of what is seen."""
+"""``--mode pretrain-clip``: train a small CLIP from scratch on drawn students and captions of what is seen."""
 
 import math
 import shutil
@@ -46,7 +46,7 @@ MAX_ANGLE = 4.0
 
 @dataclass(frozen=True)
 class Stills:
-    """A face crop and a scene of many new persons, with what is seen in words and numbers."""
+    """A face crop and a scene of many new persons, with words and numbers for what is seen."""
 
     face: np.ndarray  # (N, S, S, 3) uint8, S = size + 2 * MARGIN
     scene: np.ndarray
@@ -55,7 +55,7 @@ class Stills:
 
 
 def draw_stills(count: int, size: int, seed: int, workers: int, progress: Callable = iter) -> Stills:
-    """Return stills, number ``i`` a pure function of (seed, i); about 100 KB of memory a still at size 112."""
+    """Return stills, number ``i`` a pure function of (seed, i); about 100 KB of memory per still at size 112."""
     edge = size + 2 * MARGIN
     face = np.empty((count, edge, edge, 3), dtype=np.uint8)
     scene = np.empty_like(face)
@@ -90,7 +90,7 @@ def shuffled_pairs(count: int, half: int, rng: np.random.Generator) -> Iterator[
 
 
 def crop(pictures: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Return (N, S, S, 3) as (N, 3, size, size): each cut at a random corner, without ``rng`` all in the middle."""
+    """Return (N, S, S, 3) as (N, 3, size, size): each cropped at a random position, without ``rng`` in the middle."""
     corners = np.full((len(pictures), 2), MARGIN)
     if rng is not None:
         corners = rng.integers(2 * MARGIN + 1, size=corners.shape)
@@ -99,9 +99,10 @@ def crop(pictures: np.ndarray, rng: np.random.Generator | None = None) -> np.nda
 
 
 class Teacher(nn.Module):
-    """Linear read-outs of words and latent numbers on the image feature; thrown away after training.
+    """Linear read-outs of words and latent numbers from the image feature; they are discarded after training.
 
-    Contrast alone starts slowly: in the first thousand steps nothing tells the image tower what captions talk about.
+    With only the contrastive loss training starts slowly, because at first the image tower gets no information on what
+    captions describe.
     """
 
     def __init__(self, words: dict[str, list[str]], latents: list[str], width: int) -> None:
@@ -123,7 +124,8 @@ class Teacher(nn.Module):
 def start_from_patches(tower: ImageTower, pictures: np.ndarray) -> None:
     """Set the patch layer to the whitened principal components of drawn patches.
 
-    At a random start a patch says little beyond its mean colour, and thin strokes such as brows come in late.
+    With a random start the feature of a patch is little more than its mean colour, and thin strokes such as brows are
+    learned late.
     """
     width, _, edge, _ = tower.conv1.weight.shape
     patches = F.unfold(to_pixels(torch.from_numpy(pictures), "clip"), edge, stride=edge).transpose(1, 2).flatten(0, 1)
@@ -144,7 +146,7 @@ def pretrain(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         log.say(f"{count} stills drawn in {time.time() - log.started:.0f} s")
         clip = train_clip(config, stills, session)
         weights = log.folder / "mini_clip.safetensors"
-        save_clip(clip, weights)  # before the scores, so that no error there loses them
+        save_clip(clip, weights)  # before the scores, so that an error there does not lose them
         scores = retrieval(clip, stills, session.device, config.run.seed)
         log.keep_metrics(scores | {"seconds": round(time.time() - log.started)})
         log.say(f"held-out persons, {HELD_OUT} of each kind: " + ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
@@ -222,7 +224,7 @@ def encode(
 
 
 def jitter(count: int, device: torch.device) -> Tensor:
-    """Return one number in [-1, 1] for each picture: contrast and brightness of cameras differ."""
+    """Return one number in [-1, 1] for each picture: it varies contrast or brightness, as cameras do."""
     return 2 * torch.rand(count, 1, 1, 1, device=device) - 1
 
 

@@ -1,4 +1,4 @@
-"""Things on the desk and in the hands: book, notebook, laptop, phone and the clutter that means nothing."""
+"""Things on the desk and in the hands: book, notebook, laptop, phone, and clutter without meaning."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Transform = Callable[[Points], np.ndarray]  # points around the origin → scene
 def draw_prop(
     canvas: Canvas, kind: str, centre: tuple[float, float], colour: Colour, turn: float = 0.0
 ) -> np.ndarray | None:
-    """Draw one thing, turned by degrees, and return its outline in scene units; clutter has none."""
+    """Draw one thing, turned by some degrees, and return its outline in scene units; clutter has none."""
 
     def at(points: Points) -> np.ndarray:
         return rotate(np.asarray(points, dtype=float), turn) + centre

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simulate.behaviour import EMOTIONS, draw_behaviour
+from simulate.behaviour import EMOTIONS, sample_behaviour
 from simulate.identity import Identity
 from simulate.moment import Moment
 from simulate.rooms import ROOMS
@@ -21,16 +21,16 @@ TRAIN_PRIORS = {
 NOTE = "Drawings of simulated students, labelled by simulated annotators; they support no claim about RAER or people."
 PERSON, CLIP = 1, 2  # families of random streams, beside 0, the plan's
 BEHAVIOUR, SCENE, NOISE, DETECTOR = range(4)  # the streams of a clip
-LENGTHS = {30: 0.5, 31: 0.24, 32: 0.14, 33: 0.05, 34: 0.03, 35: 0.02, 36: 0.02}  # frames, and how often
+LENGTHS = {30: 0.5, 31: 0.24, 32: 0.14, 33: 0.05, 34: 0.03, 35: 0.02, 36: 0.02}  # frames: probability
 ANNOTATORS = 10
 READING_NOISE, SHARED_NOISE, BIAS = 0.11, 0.085, 0.05  # of one reading, of the clip as a whole, and of a person
-NEUTRAL_EVIDENCE = 0.42  # what the other emotions must exceed to be named
-MISSED_CLIPS, MISSED_FRAMES, MISSED_BODIES = 0.01, 0.01, 0.02  # shares in which the detector finds nothing
+NEUTRAL_EVIDENCE = 0.42  # the evidence for another emotion must exceed this
+MISSED_CLIPS, MISSED_FRAMES, MISSED_BODIES = 0.01, 0.01, 0.02  # shares in which the detector fails
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is written of one clip besides its frames."""
+    """What is written about a clip besides its frames."""
 
     slot: Slot
     frames: int
@@ -42,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Settings(SetSettings):
-    """Everything that decides the bytes of a set in RAER's layout."""
+    """All settings of a set in RAER's layout."""
 
     layout: ClassVar[str] = "raer"
     title: ClassVar[str] = "raer"
@@ -82,7 +82,7 @@ class Settings(SetSettings):
         counts = {"train": _train_counts(self), "test": [self.test_clips_per_class] * len(EMOTIONS)}
         labels = {name: rng.permutation(np.repeat(np.arange(len(EMOTIONS)), counts[name])).tolist() for name in counts}
         order = rng.permutation(self.persons).tolist()
-        if self.split == "published-like":  # with few clips some students have none at all
+        if self.split == "published-like":  # with few clips some students have none
             persons = {"train": order, "test": order[: self.train_clips]}
         else:
             tested = min(self.persons - 1, max(1, round(self.persons * self.test_fraction)))
@@ -155,11 +155,11 @@ def scene_of(settings: Settings, slot: Slot) -> Scene:
 
 
 def behave(settings: Settings, slot: Slot) -> tuple[tuple[Moment, ...], np.ndarray]:
-    """Return the moments and the votes (5,): any emotion is tried until the majority names the slot's label."""
+    """Return the moments and the votes (5,): emotions are sampled until the majority votes for the slot's label."""
     rng = _stream(settings, slot, BEHAVIOUR)
     frames = settings.frames or int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
     while True:
-        moments = draw_behaviour(int(rng.integers(len(EMOTIONS))), frames, rng)
+        moments = sample_behaviour(int(rng.integers(len(EMOTIONS))), frames, rng)
         votes = vote(read_evidence(moments), settings.seed, rng)
         second, first = np.sort(votes)[-2:]
         if first > second and votes.argmax() == slot.label:
@@ -167,7 +167,7 @@ def behave(settings: Settings, slot: Slot) -> tuple[tuple[Moment, ...], np.ndarr
 
 
 def read_evidence(moments: tuple[Moment, ...]) -> np.ndarray:
-    """Return the evidence for each emotion in what is seen, (5,): behaviour only, never the intended emotion."""
+    """Return the evidence for each emotion in what is seen, (5,): from behaviour, not from the intended emotion."""
     track = SimpleNamespace(
         **{item.name: np.array([getattr(m, item.name) for m in moments]) for item in fields(Moment)}
     )
@@ -185,7 +185,7 @@ def read_evidence(moments: tuple[Moment, ...]) -> np.ndarray:
     nods = np.clip(np.abs(np.diff(track.pitch)).max(initial=0) / 20 - 0.15, 0, 0.5)
     yawn, heavy = track.mouth_open * (track.smile < 0.25), np.maximum(0.0, 0.78 - track.eyelid)
     fatigue = 1.25 * heavy + 0.6 * yawn + 0.22 * track.slump + 0.1 * does("palm") + 0.35 * does("eye")
-    # How far eyes and head leave the scene: a slight turn counts little.
+    # How far eyes and head turn away from the scene; a slight turn has little weight.
     turn = np.clip((np.abs(track.yaw) - 12) / 24, 0, 1) + 0.35 * np.maximum(0.0, np.abs(track.gaze_x) - 0.45)
     straying = turn + 0.12 * ((track.left_hand == "fiddle") | (track.right_hand == "fiddle"))
     is_phone = track.attention == "phone"
@@ -196,9 +196,9 @@ def read_evidence(moments: tuple[Moment, ...]) -> np.ndarray:
 
 
 def vote(evidence: np.ndarray, seed: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the votes of ten annotators, each with a bias and noise of their own, for each emotion, (5,).
+    """Return the votes of ten annotators, each with an individual bias and noise, for each emotion, (5,).
 
-    The ten people of a set, and so their biases, depend on ``seed`` alone.
+    The annotators of a set, and so their biases, depend only on ``seed``.
     """
     biases = np.random.default_rng((seed, ANNOTATORS)).normal(0, BIAS, (ANNOTATORS, len(EMOTIONS)))
     impression = evidence + rng.normal(0, SHARED_NOISE, len(EMOTIONS))
@@ -220,14 +220,14 @@ def detect_faces(heads: list[Box], width: int, height: int, rng: np.random.Gener
 
 
 def detect_body(bodies: list[Box], width: int, height: int, rng: np.random.Generator) -> list[float] | None:
-    """Return one box around the body over the clip, or None where the detector failed."""
+    """Return one box around the body over the clip, or None if the detector failed."""
     is_missed = rng.random() < MISSED_BODIES
     box = np.array(hull(bodies)) + rng.normal(0, 2.0 * width / 320, 4)
     return None if is_missed else [round(edge, 2) for edge in clip_box(tuple(box.tolist()), width, height)]
 
 
 def _visible_boxes(objects: dict[str, Box], width: int, height: int) -> dict[str, list[float]]:
-    """Return the true boxes of things, cut off at the edges; what lies wholly outside the picture is left out."""
+    """Return the true boxes of things, clipped at the edges; those completely outside the picture are left out."""
     boxes = {name: clip_box(box, width, height) for name, box in objects.items()}
     return {
         name: [round(edge, 1) for edge in (x0, y0, x1, y1)]

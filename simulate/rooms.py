@@ -1,4 +1,4 @@
-"""The four rooms: a classroom, a library, a laboratory and a dormitory, painted once for a clip as background."""
+"""The four rooms: a classroom, a library, a laboratory and a dormitory, painted once per clip as background."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""One clip's scene: a person at a desk in a room before a camera; draws the frames and knows their boxes."""
+"""The scene of one clip: a person at a desk in a room in front of a camera; draws frames and returns their boxes."""
 
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 SCENE_WIDTH, SCENE_HEIGHT = 320, 240  # scene units; at 320x240 one unit is one pixel
 GRAIN_SPARE = 64
 SUPERSAMPLE = 2  # drawn at this many times the size, then shrunk
-FOREHEAD = 0.10  # detectors start below the hair: this share of the head's height
+FOREHEAD = 0.10  # share of the head's height above a detected face, which starts below the hair
 PORTRAIT = 128  # pixels, the edge of a saved face
 PORTRAIT_SCENE = 480, 360  # pixels of the scene that a portrait is cut from: a face of about 100
 PORTRAIT_MARGIN = 1.25  # edge of the square over the longer edge of the face
@@ -49,7 +49,7 @@ class Camera:
         return carry(middle, np.array((width / 2, height / 2)) + fit * self.shift, fit * self.scale, self.tilt)
 
     def light(self, width: int, height: int) -> np.ndarray:
-        """Return the factor of every pixel, (height, width, 3) float32: compute it once for a clip."""
+        """Return the factor of every pixel, (height, width, 3) float32; compute it once per clip."""
         across = np.linspace(-0.5, 0.5, width)[None, :] * self.slope[0]
         down = np.linspace(-0.5, 0.5, height)[:, None] * self.slope[1]
         return ((1 + across + down)[..., None] * self.gain).astype(np.float32)
@@ -66,7 +66,7 @@ class Camera:
 
 @lru_cache(maxsize=1)
 def _grain(width: int, height: int) -> np.ndarray:
-    """Return unit noise somewhat larger than a picture; every frame takes another part of it, which costs little."""
+    """Return unit noise somewhat larger than a picture, of which every frame uses another part, to save time."""
     size = (height + GRAIN_SPARE, width + GRAIN_SPARE, 3)
     return np.random.default_rng(0).standard_normal(size, dtype=np.float32)
 
@@ -88,7 +88,7 @@ def face_of(head: Box) -> Box:
 
 
 def clip_box(box: Box, width: int, height: int) -> Box:
-    """Return ``box`` cut off at the edges of the picture."""
+    """Return ``box`` clipped at the edges of the picture."""
     x0, y0, x1, y1 = box
     return max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
 
@@ -100,7 +100,7 @@ def hull(boxes: list[Box]) -> Box:
 
 
 def crop_portraits(pictures: list[np.ndarray], heads: list[Box]) -> list[np.ndarray]:
-    """Return one (PORTRAIT, PORTRAIT, 3) face for every picture of a clip, as a tracker cuts them out.
+    """Return one (PORTRAIT, PORTRAIT, 3) face for every picture of a clip, as a tracker crops them.
 
     The square keeps its size over the clip and follows the mean centre of ``STEADY`` frames.
     """
@@ -116,7 +116,7 @@ def crop_portraits(pictures: list[np.ndarray], heads: list[Box]) -> list[np.ndar
 
 
 class Desk:
-    """A random table top and what lies on it throughout the clip; its clutter says nothing about the person."""
+    """A random table top and what lies on it throughout the clip; its clutter is independent of the person."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         far = [(rng.uniform(*span), rng.uniform(200, 214)) for span in ((24, 50), (270, 296))]
@@ -126,7 +126,7 @@ class Desk:
             for spot in far + near
             if rng.random() < 0.5
         ]
-        # Where the phone lies when nobody holds it, and where work is pushed while somebody does: left or right.
+        # The side, left or right, of a phone that is not held, and of the work while a phone is held.
         self.phone_spot = (MIDDLE + int(rng.choice((-1, 1))) * rng.uniform(70, 82), rng.uniform(216, 224))
         self.aside = int(rng.choice((-1, 1)))
         self.colour = pick_colour(WOODS, rng, 0.9, 1.1)
@@ -147,7 +147,9 @@ class Scene:
         self.matrix, self.light = self.camera.matrix(width, height), self.camera.light(width, height)
         self.background = np.empty((height * SUPERSAMPLE, width * SUPERSAMPLE, 3), np.uint8)
         paint_room(Canvas(self.background, self.matrix * SUPERSAMPLE), room, rng)
-        self.objects: dict[str, Box] = {}  # of the picture drawn last: what lies in front or is held, clutter apart
+        self.objects: dict[
+            str, Box
+        ] = {}  # of the last drawn picture: things on the desk or in the hands, without clutter
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, Box, Box]:
         """Return the picture (H, W, 3) RGB uint8, the box of the head and the box of the body, in pixels.
@@ -178,7 +180,7 @@ class Scene:
             self._draw_object(canvas, "lying phone", self.desk.phone_spot, self.desk.phone_colour)
 
     def _draw_object(self, canvas: Canvas, kind: str, *placement: Any) -> np.ndarray:
-        """Draw a thing that the student uses or could use, keep its box and return its outline."""
+        """Draw a thing that the student uses or could use, store its box and return its outline."""
         outline = draw_prop(canvas, kind, *placement)
         self.objects[kind] = self._box_around(outline)
         return outline

@@ -1,6 +1,6 @@
-"""A set: settings that decide its bytes and are flags of the command, the clips that follow from them, its writing.
+"""Plan and write a set from its settings, which are the flags of the command and determine all its bytes.
 
-A set is drawn by several processes into a hidden folder that is renamed at the end.
+Several processes draw it into a hidden folder, which is renamed at the end.
 """
 
 import json
@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 class Stream(IntEnum):
-    """Random streams of a set: each purpose has its own, so that one more caption changes no frame."""
+    """Random streams of a set, one for each purpose, so that one more caption does not change a frame."""
 
     PLAN = 0
     PERSON = 1
@@ -41,26 +41,26 @@ class Stream(IntEnum):
 
 
 def option(default: Any, text: str, low: int = 0, high: int | None = None) -> Any:
-    """Return a field of settings that is also a flag: its help, and the bounds of a whole number."""
+    """Return a field of settings that is also a flag, with its help and the bounds of a whole number."""
     return field(default=default, metadata={"help": text, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One clip to be drawn."""
+    """One clip to draw."""
 
     number: int  # over the whole set
-    list_name: str  # train, validation or test; with folds the fold, "1" to "5", whose test list it is in
+    list_name: str  # train, validation or test; with folds, the fold "1" to "5" in whose test list it is
     person: int  # 0-based
     room: str
-    label: int  # 0-based; in RAER's layout what the annotators must agree on
+    label: int  # 0-based; in RAER's layout the result of the vote
     folder: str  # relative to the set
-    blend: int | None = None  # the label of a second emotion that is shown at the same time
+    blend: int | None = None  # label of a second emotion that is shown at the same time
 
 
 @dataclass(frozen=True)
 class SetSettings:
-    """Settings of one set. Each layout has a subclass, which knows how to plan, draw and annotate the set.
+    """Settings of one set. Each layout has a subclass that plans, draws and annotates the set.
 
     Every subclass has ``layout``, ``persons``, ``clips`` and ``seed``. Its fields are flags of ``python -m simulate``.
     """
@@ -78,13 +78,13 @@ class SetSettings:
                 self.require(value >= low and (high is None or value <= high), flag, expected)
 
     def plan(self) -> list[Slot]:
-        """Return the clips of the set; no drawing here."""
+        """Return the clips of the set, without drawing them."""
         raise NotImplementedError
 
     def draw(self, slot: Slot) -> tuple[Any, dict[str, bytes]]:
         """Return the record of a clip, which ``annotate`` reads, and its image files by path.
 
-        A pure function of settings and slot, whatever process runs it.
+        It is a pure function of settings and slot, in any process.
         """
         raise NotImplementedError
 
@@ -93,23 +93,23 @@ class SetSettings:
         raise NotImplementedError
 
     def about(self) -> dict[str, Any]:
-        """Return what ``about.json`` says of the layout."""
+        """Return the part of ``about.json`` about the layout."""
         raise NotImplementedError
 
     def require(self, is_valid: bool, flag: str, expected: str) -> None:
-        """Raise an error that names the flag, its value and the values that it may have."""
+        """Raise a UserError with the flag, its value and the allowed values, unless ``is_valid``."""
         if not is_valid:
             raise UserError(f"{flag} {getattr(self, flag[2:].replace('-', '_'))}: expected {expected}")
 
     def stream(self, purpose: Stream, number: int = 0) -> np.random.Generator:
-        """Return the chance for one purpose of one person or clip; two layouts of one seed share nobody."""
+        """Return the random stream for one purpose of a person or clip; layouts with one seed share no person."""
         return np.random.default_rng((self.seed, zlib.crc32(self.layout.encode()), purpose, number))
 
 
 def write_set(out: Path | str, settings: SetSettings, workers: int | None = None) -> bool:
     """Write the set to ``out`` and return whether it is new.
 
-    UserError if ``out`` cannot be written or holds something else.
+    Raise a UserError if ``out`` cannot be written or holds something else.
     """
     out = Path(out)
     if holds_set(out, settings):
@@ -122,7 +122,7 @@ def write_set(out: Path | str, settings: SetSettings, workers: int | None = None
             folder = files.enter_context(temporary_folder(out.parent, f".{out.name}.", ".partial"))
         except OSError as error:
             raise UserError(f"--out {out}: cannot write there ({error.strerror})") from None
-        # Entered last: the workers end before the folder that they write into is removed.
+        # Entered last, so that the workers end before the folder that they write to is removed.
         run = files.enter_context(ordered_map(processes, cv2.setNumThreads, 1, chunk=2))
         root = folder / "set"
         results = run(partial(_write_clip, root, settings), slots)
@@ -144,28 +144,28 @@ def _write_clip(root: Path, settings: SetSettings, slot: Slot) -> Any:
 
 
 class AboutSet(TypedDict):
-    """What about.json says of how the set was made."""
+    """The part of about.json about how the set was made."""
 
     settings: dict[str, Any]
     format: int
 
 
 def holds_set(out: Path, settings: SetSettings) -> bool:
-    """Return whether ``out`` holds the set of these settings; UserError if it holds something else."""
+    """Return whether ``out`` holds the set of these settings; raise a UserError if it holds something else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     advice = "choose another --out or remove it first"
     try:
         about = read_json(out / "about.json", AboutSet)
     except UserError:
-        raise UserError(f"--out {out} exists and is no set of this generator: {advice}") from None
-    # Sets in RAER's layout do not name it.
+        raise UserError(f"--out {out} exists and is not a set of this generator; {advice}") from None
+    # Sets in RAER's layout do not name their layout.
     existing = {"layout": "raer"} | about["settings"] | {"format": about["format"]}
     expected = {"layout": settings.layout} | asdict(settings) | {"format": FORMAT}
     names = ["layout"] if existing["layout"] != expected["layout"] else list(expected)
     changes = [f"{n} {existing.get(n)} instead of {expected[n]}" for n in names if existing.get(n) != expected[n]]
     if changes:
-        raise UserError(f"--out {out} holds a set with {', '.join(changes)}: {advice}")
+        raise UserError(f"--out {out} holds a set with {', '.join(changes)}; {advice}")
     return True
 
 

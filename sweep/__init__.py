@@ -1,1 +1,1 @@
-"""Several runs as one: seeds, folds, classes left out, ablations."""
+"""Several runs with one command: seeds, folds, classes left out, ablations."""

@@ -40,12 +40,12 @@ class Variant:
         plain = re.sub(r"[^A-Za-z0-9.=_-]+", "-", self.name).strip("-.")
         if len(plain) <= MAX_FOLDER_NAME:
             return plain
-        # Two long names may begin with the same characters, so the hash of the whole name tells them apart.
+        # Two long names may start with the same characters, so a hash of the whole name is added.
         return f"{plain[: MAX_FOLDER_NAME - 9]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     @property
     def changed_flags(self) -> str:
-        """Return the changes as they would be typed."""
+        """Return the changes as flags of a command line."""
         return " ".join(f"{flag_of(name)} {written(value)}" for name, value in self.changes.items())
 
 
@@ -56,8 +56,8 @@ BASE = Variant("base", {})
 class PlannedRun:
     """One run of a sweep. ``flags`` override ``series_options``, the stored options that all runs of a series share.
 
-    The runs of an ablation have no such options: options that follow from others, a learning rate for example, must
-    follow from the changes of a variant as well, so all that is not typed is worked out anew for each run.
+    The runs of an ablation have no such options: all options that the user did not pass are computed again for each
+    run, because some, such as a learning rate, may depend on those that a variant changes.
     """
 
     name: str
@@ -98,14 +98,14 @@ def number_of_folds(config: Config) -> int:
     count = count_folds(paths.values(), data.root_dir, load_classes(data.dataset, data.class_texts).folds)
     if count < 2:
         raise UserError(
-            f"--fold all: {data.dataset} has no folds, and on the disk {next(iter(paths.values()))} has {count}; "
-            f"python -m dataloader.audit --make-folds makes some"
+            f"--fold all: {data.dataset} has no folds, and {next(iter(paths.values()))} has {count} on the disk; "
+            f"make some with python -m dataloader.audit --make-folds"
         )
     return count
 
 
 def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], list[str]]:
-    """Return the runs of the base and of every variant with all seeds, and a line for each variant that is refused."""
+    """Return the runs of the base and of every variant with all seeds, and a line for each refused variant."""
     seeds = seeds_of(config.results.seeds or "1", config.run.seed)
     runs, refusals = [], []
     for variant in variants_of(config):
@@ -114,7 +114,7 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
             PlannedRun(f"{variant.folder}/seed-{seed}", options | {"seed": seed}, variant=variant) for seed in seeds
         ]
         try:
-            runs += [run for run in candidates if run.config]  # making the config checks it
+            runs += [run for run in candidates if run.config]  # creating the config checks the options
         except UserError as error:
             if variant is BASE:
                 raise
@@ -123,7 +123,7 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
 
 
 def variants_of(config: Config) -> list[Variant]:
-    """Return the base, what ``--drop-one`` leaves out and what ``--grid`` combines; equal variants only once."""
+    """Return the base and the variants of ``--drop-one`` and ``--grid``; equal variants only once."""
     options = {name: value for group in vars(config).values() for name, value in vars(group).items()}
     candidates: list[tuple[str, Options]] = []
     if config.results.drop_one:

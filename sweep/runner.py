@@ -1,7 +1,7 @@
-"""The one runner of sweeps: each planned run is started, resumed or found complete; then the scores are put together.
+"""Run all kinds of sweeps: start, resume or reuse each planned run, then combine the scores.
 
-A sweep is a folder with one folder per run. Stopped at any moment, ``--resume FOLDER`` continues it: complete runs are
-not repeated, and the run that was stopped continues from its last checkpoint.
+A sweep is a folder with one folder per run. After an interruption ``--resume FOLDER`` continues it: complete runs are
+not repeated, and the interrupted run continues from its last checkpoint.
 """
 
 import shlex
@@ -38,14 +38,14 @@ from utils.distributed import is_launched
 from utils.errors import Interrupted, UserError, about
 from utils.runlog import FLAGS_FILE, RunLog, open_run, reopen_run, safe_name, time_left
 
-Mode = Callable[[Config, Options], Any]  # what main.py calls for a mode, engine.train.train for example
+Mode = Callable[[Config, Options], Any]  # the function that main.py calls for a mode, such as engine.train.train
 
 
 def run_series(config: Config, flags: Options, mode: Mode) -> dict[str, Any]:
     """Do ``--fold all``, ``--leave-out all`` or ``--seeds``: run ``mode`` once for each, return their joint metrics."""
     if is_launched():
         raise UserError(
-            "--fold all, --leave-out all, --seeds: one process alone; under torchrun: --fold N, --leave-out CLASS, "
+            "--fold all, --leave-out all, --seeds: only in one process; under torchrun: --fold N, --leave-out CLASS, "
             "--seed N"
         )
     runs = plan_series(config, flags)
@@ -53,7 +53,7 @@ def run_series(config: Config, flags: Options, mode: Mode) -> dict[str, Any]:
     folder = folder_to_resume(config)
     with open_sweep(config, folder) as log:
         if folder is not None:
-            log.write_json("config.json", asdict(config))  # a resumed series may ask for more epochs or seeds
+            log.write_json("config.json", asdict(config))  # a resumed series may have more epochs or seeds
         finished, _ = run_all(runs, log, mode)
         write = write_pooled if config.results.seeds is None else write_seeds
         return write(log, finished, config)
@@ -62,11 +62,11 @@ def run_series(config: Config, flags: Options, mode: Mode) -> dict[str, Any]:
 def ablate(config: Config, flags: Options) -> dict[str, Any]:
     """Do ``--mode ablate``: train the base and its variants with every seed, return the table of their differences.
 
-    A run that is complete already, in this ablation or below ``outputs/``, is used again: an equal hash says that its
-    options and the contents of its files are the same.
+    A complete run in this ablation or below ``outputs/`` is reused if its hash is equal, which means that its options
+    and the contents of its files are the same.
     """
     if is_launched():
-        raise UserError("--mode ablate: one process alone; it runs one variant after the other")
+        raise UserError("--mode ablate: runs one variant after the other in one process; start it without torchrun")
     folder = folder_to_resume(config)
     if folder is not None:
         config, flags = resumed_ablation(folder, flags)
@@ -81,7 +81,7 @@ def ablate(config: Config, flags: Options) -> dict[str, Any]:
     with open_sweep(config, folder) as log:
         write_flags(log, flags)
         if caches:
-            because = "the image encoder is frozen, so all variants read its features"
+            because = "the image encoder is frozen, so all variants use the same features"
             log.say(f"--cache-features is on: {because} (--no-cache-features)")
         for refusal in refusals:
             log.say(refusal)
@@ -94,13 +94,13 @@ def run_all(
 ) -> tuple[list[FinishedRun], list[str]]:
     """Run, resume or reuse one run after the other; return the finished ones, and a line for each that failed.
 
-    ``reusable`` {run hash: folder} holds complete runs elsewhere, and is for ablations alone. A variant that fails is
-    left out; every other failure ends the sweep.
+    ``reusable`` {run hash: folder} holds complete runs in other folders; only ablations use it. A variant that fails is
+    left out; any other failure ends the sweep.
     """
     finished: list[FinishedRun] = []
     failures: list[str] = []
-    durations: list[float] = []  # of the runs that began here
-    once = 0.0  # seconds of the first of them that the others save
+    durations: list[float] = []  # of the runs that were started here
+    once = 0.0  # seconds of work in the first one that later runs do not repeat
     for number, run in enumerate(runs, 1):
         folder = log.folder / run.name
         log.say(f"\n{run.title}: {folder}" if run.variant is None else f"\n[{number} of {len(runs)}] {run.title}")
@@ -114,35 +114,35 @@ def run_all(
             log.warn(failures[-1])
             continue
         finished.append(result)
-        if not result.reused and not was_there:  # else its time is not that of a whole run
+        if not result.reused and not was_there:  # otherwise its time is not that of a complete run
             once = once if durations else shared_seconds() - shared
             durations.append(time.time() - started)
-        left = sum(not (log.folder / later.name / "metrics.json").exists() for later in runs[number:])
-        if durations and left:
-            log.say(time_left(seconds_left(durations, left, once)))
+        remaining = sum(not (log.folder / later.name / "metrics.json").exists() for later in runs[number:])
+        if durations and remaining:
+            log.say(time_left(seconds_left(durations, remaining, once)))
     return finished, failures
 
 
 def run_or_reuse(
     run: PlannedRun, folder: Path, log: RunLog, mode: Mode, reusable: dict[str, Path] | None
 ) -> FinishedRun:
-    """Start a run in its folder or resume the one that is there, unless an equal run is complete."""
+    """Start a run in its folder or resume the one there, unless an equal run is complete; return the finished run."""
     expected_hash = None if reusable is None else run_hash(run.config)
     if reusable is not None:
         if stored_hash(folder) == expected_hash:
-            log.say(f"done already: {folder}")
+            log.say(f"already done: {folder}")
             return FinishedRun(run, folder, reused=True)
         if expected_hash in reusable:
-            log.say(f"the same run is done already: {reusable[expected_hash]}")
+            log.say(f"the same run is already done: {reusable[expected_hash]}")
             return FinishedRun(run, reusable[expected_hash], reused=True)
     flags = run.flags | {"output_dir": str(folder)}
     if (folder / "config.json").exists():
-        flags["resume"] = "auto"  # a complete run says so and ends, unless more epochs are asked for
+        flags["resume"] = "auto"  # a complete run ends at once unless it should have more epochs
     mode(make_config(flags, run.series_options), flags)
     if reusable is not None:
         if stored_hash(folder) != expected_hash:
             raise UserError(
-                f"{folder}: was trained on other lists, boxes or weights than are there now; remove it to train it "
+                f"{folder}: was trained on lists, boxes or weights that have changed since; remove it to train it "
                 f"again, or name another --output-dir"
             )
         reusable[expected_hash] = folder
@@ -151,7 +151,7 @@ def run_or_reuse(
 
 @contextmanager
 def open_sweep(config: Config, folder: Path | None) -> Iterator[RunLog]:
-    """Yield the log of a new sweep, or of the one in ``folder``; a stopped training says how to resume it."""
+    """Yield the log of a new sweep, or of the one in ``folder``; an interrupted one prints how to resume it."""
     if folder is None:
         log = open_run(config.run.output_dir, config.run.exper_name, asdict(config))
     else:
@@ -171,10 +171,10 @@ def open_sweep(config: Config, folder: Path | None) -> Iterator[RunLog]:
 
 
 def folder_to_resume(config: Config) -> Path | None:
-    """Return the folder of the sweep to continue, or None where a new one is to be made.
+    """Return the folder of the sweep to continue, or None to make a new one.
 
-    It is what ``--resume`` names; with ``auto`` the one in ``--output-dir``, or the newest of this experiment name. An
-    ablation also continues in ``--output-dir`` without ``--resume``.
+    ``--resume`` names it; with ``auto`` it is ``--output-dir``, or the newest one of this experiment name. An ablation
+    also continues in ``--output-dir`` without ``--resume``.
     """
     run, is_ablation, folder = config.run, config.run.mode == "ablate", None
     if run.resume not in (None, "auto"):
@@ -194,7 +194,7 @@ def folder_to_resume(config: Config) -> Path | None:
 
 
 def reasons_against_resuming(folder: Path, config: Config) -> list[str]:
-    """Return why this command cannot continue what is in a folder; none for an ablation or an equal series."""
+    """Return the reasons why this command cannot continue the sweep in a folder; an empty list if it can."""
     options = stored_series(folder)
     if config.run.mode == "ablate":
         is_ablation = (options or {}).get("run", {}).get("mode") == "ablate" and (folder / FLAGS_FILE).exists()
@@ -202,22 +202,22 @@ def reasons_against_resuming(folder: Path, config: Config) -> list[str]:
     if options is None:
         return ["no series of runs there; name the folder that holds its runs"]
     differences = different_options(make_config({}, options), config)
-    return [*differences, "a series goes on as it began"] if differences else []
+    return [*differences, "a series keeps its options"] if differences else []
 
 
 def resumed_ablation(folder: Path, flags: Options) -> tuple[Config, Options]:
-    """Return config and flags of an ablation, with those of this command added: they may name variants and seeds."""
+    """Return config and flags of an ablation, with those of this command added, such as variants and seeds."""
     try:
         first_flags = read_flags(folder)
         with about(folder / FLAGS_FILE):
             first_config = make_config(first_flags)
     except UserError as error:
-        advice = "begin the ablation anew in another --output-dir (runs below outputs/ are used again)"
+        advice = "start the ablation again in another --output-dir (runs below outputs/ are reused)"
         raise UserError(f"{error}; {advice}") from None
     flags = first_flags | {name: value for name, value in flags.items() if name != "resume"}
     config = make_config(flags)
     if differences := different_options(first_config, config):
-        raise UserError(f"{folder} holds another ablation ({differences[0]}); an ablation goes on as it began")
+        raise UserError(f"{folder} holds another ablation ({differences[0]}); an ablation keeps its options")
     return config, flags
 
 
@@ -225,7 +225,7 @@ def nothing_to_compare(config: Config) -> str:
     """Return the message for an ablation whose only variant is the base."""
     results = config.results
     if results.grid:
-        return f"--grid {' '.join(results.grid)}: every value is the base's own; name another one"
+        return f"--grid {' '.join(results.grid)}: every value is that of the base; name another one"
     if results.drop_one:
-        return "--drop-one: no part of this method is on that could be left out; try --grid"
-    return f"--resume {config.run.resume}: no ablation to go on with; begin one with --grid or --drop-one"
+        return "--drop-one: this method has no part that is on and can be left out; try --grid"
+    return f"--resume {config.run.resume}: no ablation to continue; start one with --grid or --drop-one"

@@ -1,7 +1,7 @@
-"""Scores of several runs together.
+"""Combine the scores of several runs.
 
-Predictions of different clips, as of folds, are pooled and scored as one set. Runs on the same clips that differ in
-their seed alone are averaged: a clip that S models answered counts as one clip, and answers are not pooled.
+Predictions of different clips, as of folds, are pooled and scored as one set. Scores of runs on the same clips with
+different seeds are averaged: a clip with S predictions counts as one clip.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ TITLES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1"}
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has its scores; ``reused`` if it was complete before the sweep came to it."""
+    """A run that has its scores; ``reused`` if it was already complete."""
 
     run: PlannedRun
     folder: Path
@@ -44,7 +44,7 @@ class FinishedRun:
 
 
 def mean_and_sd(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Return ``uar_mean``, ``uar_sd`` and so on of every number that the runs have."""
+    """Return ``uar_mean``, ``uar_sd`` and so on for every number that the runs have."""
     spread = {}
     for name in runs[0]:
         values = [run[name] for run in runs]
@@ -53,7 +53,7 @@ def mean_and_sd(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def scores_of_runs(finished: list[FinishedRun]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Return the scores of every run by the name of its folder, and their mean and deviation."""
+    """Return the scores of every run by the name of its folder, and their mean and standard deviation."""
     runs = {run.folder.name: {name: run.metrics[name] for name in SCORES} for run in finished}
     return runs, mean_and_sd(list(runs.values()))
 
@@ -95,7 +95,7 @@ def write_pooled(log: RunLog, finished: list[FinishedRun], config: Config) -> Me
         calibrated=calibration_of(finished),
     )
     print_runs(log, runs, spread)
-    log.say("the scores of all predictions together stand above")
+    log.say("the scores of all predictions together are above")
     return results
 
 
@@ -124,10 +124,10 @@ def write_seeds(log: RunLog, finished: list[FinishedRun], config: Config) -> Met
 
 
 def classifier_metrics(finished: list[FinishedRun], ci: str) -> Metrics:
-    """Return the mean scores over the seeds, and the scores of all models together, their probabilities averaged."""
+    """Return the mean scores over the seeds, and the scores of an ensemble with averaged probabilities."""
     first = finished[0]
-    advice = f"remove the metrics.json of every run there, and --resume {first.folder.parent} scores them all again"
-    require_same_clips(finished, f": their list has changed in between; {advice}")
+    advice = f"remove the metrics.json of every run there; --resume {first.folder.parent} then scores them all again"
+    require_same_clips(finished, f": their list has changed meanwhile; {advice}")
     names, label = first.predictions.names, first.predictions.label
     groups = groups_of(first.predictions.ids, first.predictions.persons, ci)
     bounds = mean_intervals(label, np.stack([run.predictions.predicted for run in finished]), groups, len(names))
@@ -149,7 +149,7 @@ def classifier_metrics(finished: list[FinishedRun], ci: str) -> Metrics:
 
 
 def class_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return mean and deviation of the recall of a class, given its scores in each run; None where it has no clips."""
+    """Return mean and deviation of the recall of a class, given its scores in each run; None if it has no clips."""
     recalls = [row["recall"] for row in rows]
     is_absent = None in recalls
     return {
@@ -175,27 +175,27 @@ def print_classifiers(log: RunLog, metrics: Metrics) -> None:
             log.say(f"  {name:<22} recall {row['recall']:6.2f} ± {row['recall_sd']:.2f}   {row['support']} clips")
     ensemble = metrics["ensemble"]
     log.say(
-        f"all {len(metrics['runs'])} models together, their probabilities averaged: UAR {ensemble['uar']:.2f}, "
-        f"WAR {ensemble['war']:.2f} (another model than any of them)"
+        f"all {len(metrics['runs'])} models together, with averaged probabilities: UAR {ensemble['uar']:.2f}, "
+        f"WAR {ensemble['war']:.2f} (this is an ensemble, not one of the models)"
     )
 
 
 def number_metrics(log: RunLog, runs: dict[str, Metrics]) -> Metrics:
-    """Return mean and deviation of every number that all runs have; for long videos, whose scores have other names."""
+    """Return mean and standard deviation of every number that all runs have; used for long videos."""
     numbers = {name: scores_in(metrics) for name, metrics in runs.items()}
     names = [key for key in next(iter(numbers.values())) if all(key in run for run in numbers.values())]
     if not names:
-        raise UserError("--seeds: the runs hold no scores; was there anything to score them on?")
+        raise UserError("--seeds: the runs have no scores; name a test or validation list")
     numbers = {name: {key: run[key] for key in names} for name, run in numbers.items()}
     spread = mean_and_sd(list(numbers.values()))
     for key in names:
         log.say(f"{key:<34} {spread[f'{key}_mean']:9.4f} ± {spread[f'{key}_sd']:.4f}")
-    log.say(f"mean ± standard deviation over {len(runs)} seeds; what other videos would change stands in each run")
+    log.say(f"mean ± standard deviation over {len(runs)} seeds; intervals over videos are in each run")
     return spread | {"runs": numbers}
 
 
 def scores_in(metrics: Metrics, prefix: str = "") -> dict[str, float]:
-    """Return nested scores as ``va/ccc: 0.4``. Scores are floats; whole numbers are counts and are left out."""
+    """Return nested scores as {"va/ccc": 0.4}. Scores are floats; whole numbers are counts and are left out."""
     scores = {}
     for key, value in metrics.items():
         if isinstance(value, dict) and key not in ("intervals", "calibration", "risk_coverage"):

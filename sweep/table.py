@@ -1,6 +1,6 @@
 """The table of an ablation: every variant compared with the base, paired over persons and seeds.
 
-Written as ``ablation.json``, and from its rows as Markdown, CSV, text and a picture.
+It is written as ``ablation.json``, and from its rows as Markdown, CSV, text and a picture.
 """
 
 import csv
@@ -29,7 +29,7 @@ Row = dict[str, Any]  # of ablation.json
 
 
 def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], config: Config) -> dict[str, Any]:
-    """Write ``ablation.json``, ``.md``, ``.csv`` and ``.png``; ``omissions`` are the variants that are not in it."""
+    """Write ``ablation.json``, ``.md``, ``.csv`` and ``.png``; ``omissions``: variants that are not in it."""
     require_same_clips(finished, ", so they cannot be compared")
     first = finished[0]
     clips = len(first.predictions.ids)
@@ -65,7 +65,7 @@ def write_table(log: RunLog, finished: list[FinishedRun], omissions: list[str], 
         log.say(line)
     reused = sum(result.reused for result in finished)
     trained = plural(len(finished) - reused, "run")
-    log.say(f"{trained} trained, {reused} done before; table: {log.folder / 'ablation.md'}")
+    log.say(f"{trained} trained, {reused} reused; table: {log.folder / 'ablation.md'}")
     return ablation
 
 
@@ -103,7 +103,7 @@ def make_rows(finished: list[FinishedRun], groups: Groups | None) -> list[Row]:
 
 
 def verdict(row: Row) -> str:
-    """Return whether the UAR of a variant differs from the base's beyond noise, in a word or two."""
+    """Return whether the UAR of a variant differs from the base beyond noise: ``yes``, ``no`` and so on."""
     difference = row["difference"]["uar"]
     if difference["verdict"] == "yes" and difference["p_holm"] > ALPHA:
         return "if tried alone"
@@ -111,7 +111,7 @@ def verdict(row: Row) -> str:
 
 
 def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
-    """Return what a reader must know to judge the table."""
+    """Return notes that a reader needs to judge the table."""
     seeds = min(len(row["seeds"]) for row in rows)
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     notes = [f"Scores on {clips} clips in percent{spread}; differences to the base."]
@@ -120,11 +120,11 @@ def notes_on(rows: list[Row], groups: Groups | None, clips: int) -> list[str]:
         notes.append(f"Intervals: bootstrap over the {groups.count} {groups.resampled}{pairing if seeds > 1 else ''}.")
         notes += [f"warning: {doubt}" for doubt in groups.doubts()]
     if seeds == 1:
-        notes.append("warning: one seed: differences cannot be told from the noise of training (--seeds 3)")
+        notes.append("warning: one seed: differences cannot be distinguished from the noise of training (--seeds 3)")
     elif len(rows) > 2:
         notes.append(
-            f"{len(rows) - 1} variants were tried: by chance alone one in twenty differs beyond its interval; p (Holm) "
-            f"counts that in."
+            f"{len(rows) - 1} variants were tried: by chance one in twenty differs beyond its interval; p (Holm) "
+            f"corrects for that."
         )
     return notes
 
@@ -191,7 +191,7 @@ def draw_differences(rows: list[Row], resampled: str) -> "Figure":
     names = ["\n".join(textwrap.wrap(row["variant"], LONGEST_LINE)) for row in variants]
     height = max(0.42, 0.16 * max(name.count("\n") + 1 for name in names) + 0.1)  # inches of a row
     figure, axes = plt.subplots(figsize=(8, 1.7 + height * len(variants)), dpi=150, layout="constrained")
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line runs through a number
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line crosses a number
     for y, row in enumerate(variants):
         difference, colour = row["difference"]["uar"], COLOURS.get(row["verdict"], "0.6")
         value, text = difference["value"], f"{difference['value']:+.1f}"
@@ -213,7 +213,7 @@ def draw_differences(rows: list[Row], resampled: str) -> "Figure":
     )
     title = f"{seeds} seeds; blue: beyond noise; light: only if tried alone"
     if seeds == 1:
-        title = "one seed: nothing here can be told from the noise of training"
+        title = "one seed: no difference can be distinguished from the noise of training"
     figure.suptitle(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

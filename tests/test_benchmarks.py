@@ -145,7 +145,7 @@ def test_a_root_of_a_lesson_that_holds_something_else_is_named_by_its_flag(tmp_p
     (tmp_path / "mine/notes.txt").touch()
     assert lesson.main(["--root-dir", "mine", "--out", "new/lesson.mp4"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: --root-dir mine exists and is no set of this generator") and "--out" not in err
+    assert err.startswith("error: --root-dir mine exists and is not a set of this generator") and "--out" not in err
     assert err.count("\n") == 1 and (tmp_path / "new").is_dir()
 
 

@@ -1,8 +1,8 @@
-"""Files of tensors that somebody else wrote: torch archives, TorchScript archives and safetensors, read as data alone.
+"""Read tensor files from any source as plain data: torch archives, TorchScript archives and safetensors.
 
 A torch archive is a zip: ``data.pkl`` describes the content, ``data/0``, ``data/1`` ... hold the bytes of tensors. No
-code of the file is run, and no loader that would run it is called. There is no switch for that. What a file may cost is
-limited: the description of its tensors is short, and what it unfolds to has a budget (``utils/safe_pickle.py``).
+code in the file is run, no loader that could run it is called, and no option changes this. Time and memory are limited:
+the description of the tensors must be short, and its expanded content has a budget (``utils/safe_pickle.py``).
 """
 
 import io
@@ -18,22 +18,22 @@ from utils.checksum import CHECKSUM, EMPTY_CHECKSUM, require_intact, seal
 from utils.errors import UserError, first_line, reason_of
 from utils.safe_pickle import Budget, BudgetError, ScriptModule, UnsafePickleError, unpickle
 
-MAX_PICKLE_BYTES = 4 * 2**20  # data.pkl alone, without the tensors: published checkpoints need 0.2 MB
-MAX_HEADER_BYTES = 4 * 2**20  # of safetensors, whose header holds all but the tensors
-MAX_DIRECTORY_BYTES = 2 * 2**20  # of a zip, whose directory is read before anything else: 20,000 tensors
+MAX_PICKLE_BYTES = 4 * 2**20  # of data.pkl, without the tensors; published checkpoints need 0.2 MB
+MAX_HEADER_BYTES = 4 * 2**20  # of safetensors; the header holds everything except the tensors
+MAX_DIRECTORY_BYTES = 2 * 2**20  # of a zip, whose directory is read first; enough for 20,000 tensors
 MAX_NAME_LENGTH = 1000
-CHUNK_BYTES = 2**20  # copied at a time, so that no tensor is in memory twice
+CHUNK_BYTES = 2**20  # bytes copied at a time, so that no tensor is in memory twice
 
 
 def open_array(path: Path) -> np.ndarray:
-    """Return the numbers of a ``.npy`` file by memory map."""
+    """Return the array of a ``.npy`` file as a memory map."""
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: no regular file; expected a .npy file of numbers")
+        raise UserError(f"{path}: not a regular file; expected a .npy file of numbers")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception:  # NumPy evaluates the header, which may raise whatever Python's tokenizer does
+    except Exception:  # NumPy parses the header as Python, which can raise many types of errors
         array = None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: cannot be read as a .npy file of numbers")
@@ -43,10 +43,10 @@ def open_array(path: Path) -> np.ndarray:
 def read_archive(path: Path) -> Any:
     """Return what ``torch.save`` put into the file, or the ``{name: tensor}`` of a TorchScript archive or safetensors.
 
-    Whatever is wrong with the file, the error is one line.
+    Every error is a one-line UserError.
     """
     try:
-        if not path.is_file():  # reading a pipe would wait for ever
+        if not path.is_file():  # reading a pipe would wait forever
             raise UserError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected a checkpoint")
         if path.suffix == ".safetensors":
             return read_safetensors(path)[0]
@@ -59,12 +59,12 @@ def read_archive(path: Path) -> Any:
     except UserError:
         raise
     except UnsafePickleError as error:
-        raise UserError(f"{path}: holds {error}, which is not data; refused, and nothing of it was run") from None
+        raise UserError(f"{path}: holds {error}, which is not data; the file was refused and nothing was run") from None
     except BudgetError as error:
-        raise UserError(f"{path}: unfolds to {error}; refused (docs/checkpoints.md has the limits)") from None
+        raise UserError(f"{path}: expands to {error}; refused (limits are in docs/checkpoints.md)") from None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
-    except (Exception, MemoryError) as error:  # a damaged file fails in as many ways as there are formats
+    except (Exception, MemoryError) as error:  # a damaged file can raise almost any error
         raise UserError(f"{path}: damaged, or not a torch file ({first_line(error)})") from None
 
 
@@ -77,7 +77,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
             raise UserError(
-                f"{path}: not a sound safetensors file (a header of {length / 1e6:.0f} MB, "
+                f"{path}: not a valid safetensors file (a header of {length / 1e6:.0f} MB, "
                 f"more than the {MAX_HEADER_BYTES / 1e6:.0f} MB allowed)"
             )
         require_intact(path)
@@ -87,7 +87,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except UserError:
         raise
     except (SafetensorError, ValueError, MemoryError) as error:
-        raise UserError(f"{path}: not a sound safetensors file ({first_line(error)})") from None
+        raise UserError(f"{path}: not a valid safetensors file ({first_line(error)})") from None
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}") from None
 
@@ -100,13 +100,13 @@ def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, path, (metadata or {}) | {CHECKSUM: EMPTY_CHECKSUM})
-    except SafetensorError as error:  # what it makes of a full disk
+    except SafetensorError as error:  # its error for a full disk
         raise RuntimeError(first_line(error)) from None
     seal(path)
 
 
 class _ShortReads(io.BufferedReader):
-    """A file that refuses to read much at once, as ``zipfile`` does with a directory of millions of entries."""
+    """A file that refuses large reads, which ``zipfile`` makes for a directory with millions of entries."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -120,14 +120,14 @@ class _ShortReads(io.BufferedReader):
 
 
 class _TorchArchive:
-    """One open zip. All records read from it never add up to more bytes than the file has."""
+    """One open zip. The records read from it are never larger in total than the file."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path, self.archive, self.bytes_allowed = path, archive, os.path.getsize(path)
         names = [entry.filename for entry in archive.infolist()]
         roots = [name.removesuffix("data.pkl") for name in names if name.split("/")[1:] == ["data.pkl"]]
         if len(roots) != 1:
-            raise UserError(f"{path}: not a torch archive: expected one data.pkl in it, found {len(roots)}")
+            raise UserError(f"{path}: not a torch archive: expected one data.pkl, it holds {len(roots)}")
         if len(set(names)) < len(names):
             raise UserError(f"{path}: damaged: two entries of the archive have the same name")
         self.root, self.names = roots[0], set(names)
@@ -142,7 +142,7 @@ class _TorchArchive:
         return _tensors_of(loaded) if torchscript else loaded
 
     def read(self, name: str, limit: int | None = None) -> bytearray:
-        """Return one record. Its sizes are checked before any memory is taken, its checksum at the end."""
+        """Return one record. Its sizes are checked before memory is allocated, its checksum at the end."""
         if self.root + name not in self.names:
             raise UserError(f"{self.path}: damaged: {name[:40]} is missing in the archive")
         entry = self.archive.getinfo(self.root + name)
@@ -166,14 +166,14 @@ def _tensors_of(root: Any) -> dict[str, Tensor]:
     if not isinstance(root, ScriptModule):
         raise UnsafePickleError("a TorchScript archive without a module")
     tensors: dict[str, Tensor] = {}
-    pending = [("", root)]  # the budget has counted every path to a module already
+    pending = [("", root)]  # the budget has already counted every path to a module
     while pending:
         prefix, module = pending.pop()
         if not isinstance(module.state, dict):
             raise UnsafePickleError("a TorchScript module without attributes")
         for name, value in module.state.items():
             if not isinstance(name, str) or len(prefix) + len(name) > MAX_NAME_LENGTH:
-                raise UnsafePickleError("a TorchScript module with names without end")
+                raise UnsafePickleError("a TorchScript module with endless names")
             if isinstance(value, Tensor):
                 tensors[f"{prefix}{name}"] = value
             elif isinstance(value, ScriptModule):
@@ -185,7 +185,7 @@ def _kind_of_file(start: bytes) -> str:
     if not start:
         return "the file is empty"
     if start[:1] == b"\x80":
-        return "a pickle from before torch 1.6; save it again with a newer torch, where you trust it"
+        return "a pickle from before torch 1.6; save it again with a newer torch if you trust it"
     if start[:1] in (b"<", b"v"):
         return "a text, such as a web page saved instead of the file, or a Git LFS pointer"
     return "neither a torch archive nor safetensors"

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values only, written whole or not at all, read without running code from the file."""
+"""Write checkpoints of tensors and plain values atomically, and read them without running code from the file."""
 
 import hashlib
 import json
@@ -47,12 +47,12 @@ class FolderConfig(TypedDict):
 
 
 def save_checkpoint(content: dict[str, Any], path: Path, *, keep_previous: bool = False) -> None:
-    """Write a torch file in one step; with ``keep_previous`` the file before it is kept under ``previous_of(path)``."""
+    """Write a torch file atomically; ``keep_previous`` renames the old file to ``previous_of(path)``."""
     write_whole(path, lambda temporary: torch.save(content, temporary), keep_previous)
 
 
 def save_safetensors(content: dict[str, Any], path: Path) -> None:
-    """Write the same checkpoint as safetensors, which has no pickle: all but the tensors is JSON in the header."""
+    """Write a checkpoint as safetensors, which has no pickle: everything except tensors is JSON in the header."""
     rest = {key: value for key, value in content.items() if key != "model"}
     write_whole(path, lambda temporary: write_safetensors(content["model"], temporary, {CONTENT: json.dumps(rest)}))
 
@@ -71,7 +71,7 @@ def save_folder(content: dict[str, Any], classes: dict[str, Any], card: str, fol
 
 
 def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
-    """Write ``path`` by ``write(temporary)`` in one step; a failure is the user's error and leaves the old file."""
+    """Write ``path`` atomically by ``write(temporary)``; a failure raises a UserError and keeps the old file."""
     try:
         with atomic_write(path, flush=True, keep_as=previous_of(path) if keep_previous else None) as temporary:
             try:
@@ -80,13 +80,11 @@ def write_whole(path: Path, write: Callable[[Path], None], keep_previous: bool =
                 write_more(temporary)
                 raise
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: cannot be written ({_reason(error, path)}); what was there before is untouched"
-        ) from None
+        raise UserError(f"{path}: cannot be written ({_reason(error, path)}); the file there is unchanged") from None
 
 
 def write_more(path: Path) -> None:
-    """Append to a file that torch could not write: on a full disk the system says so, and torch does not."""
+    """Append to a file that torch could not write, so that the system raises its error for a full disk."""
     with open(path, "ab") as file:
         file.write(bytes(1 << 20))
         file.flush()
@@ -94,16 +92,16 @@ def write_more(path: Path) -> None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Return what the system says, or the free space and what torch says where the system says nothing."""
+    """Return the message of the system, or, without one, the free space and the message of torch."""
     if not path.parent.is_dir():
-        return "its folder is gone"
+        return "its folder no longer exists"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB are free there; {first_line(error)[:60]}"
 
 
 def previous_of(path: Path) -> Path:
-    """Return where the checkpoint before ``path`` is kept: last.pt → last.previous.pt."""
+    """Return the path of the checkpoint before ``path``: last.pt → last.previous.pt."""
     return path.with_name(path.stem + PREVIOUS + path.suffix)
 
 
@@ -169,7 +167,7 @@ def is_checkpoint_folder(folder: Path) -> bool:
 
 
 def load_checkpoint(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
-    """Return the content of a checkpoint of this project, which has the entries ``needed``."""
+    """Return the content of a checkpoint of this project; raise a UserError if it lacks an entry in ``needed``."""
     content = read_checkpoint(path)
     missing = [key for key in needed if key not in content]
     if missing:
@@ -185,7 +183,7 @@ def hash_tensors(state: dict[str, torch.Tensor]) -> str:
 
 
 def halve_where_exact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the state with every float32 tensor in half precision that loses no bit by it, as CLIP's weights do."""
+    """Return the state with every float32 tensor in half precision if that loses no bits, as for CLIP's weights."""
     halved = dict(state)
     for name, tensor in state.items():
         if tensor.dtype == torch.float32 and torch.equal(tensor.half().float(), tensor):

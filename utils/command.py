@@ -1,4 +1,4 @@
-"""How a command ends: a user's mistake in one line and status 2, Ctrl-C in one and 130; a bug keeps its traceback."""
+"""End of a command: one line and status 2 for a user's mistake, 130 for Ctrl-C; a bug keeps its traceback."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from types import TracebackType
 
 from utils.errors import Interrupted, UserError, reason_of
 
-PACKAGES = (  # of ours: where one of their modules is missing, that is no user's mistake
+PACKAGES = (  # of this project; a missing module of these is a bug
     "analysis", "apps", "benchmarks", "dataloader", "engine", "models", "simulate", "sweep", "utils",
 )  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -21,8 +21,8 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") -> int:
-    """Return the exit status of ``run``. What the user can fix is printed as one line; a bug is raised."""
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal without some letter gets "\xe4" instead of a traceback
+    """Return the exit status of ``run``. A user's mistake is printed as one line; a bug is raised."""
+    if hasattr(sys.stdout, "reconfigure"):  # letters that a terminal lacks are printed like "\xe4"
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run()
@@ -32,7 +32,7 @@ def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") 
         if (message := missing_package(error)) is None:
             raise
         return fail(message)
-    except BrokenPipeError:  # whoever read the output, `head` for one, has closed it
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -49,7 +49,7 @@ def run_command(run: Callable[[], int], interrupted: str = "stopped by Ctrl-C") 
 
 
 def missing_package(error: ModuleNotFoundError, root: str = ROOT) -> str | None:
-    """Return which package is not installed, for which Python, and what to do; None where the module is of ours."""
+    """Return a message on the missing package and how to install it; None for a module of this project."""
     package = (error.name or "").partition(".")[0]
     if not package or package in PACKAGES:
         return None
@@ -65,7 +65,7 @@ def missing_package(error: ModuleNotFoundError, root: str = ROOT) -> str | None:
 
 
 def python_name() -> str:
-    """Return how a shell calls the Python that runs: ``python``, or its path if that would call another."""
+    """Return the command of the running Python: ``python``, or its path if ``python`` is another one."""
     if os.path.abspath(shutil.which("python") or "") == os.path.abspath(sys.executable):
         return "python"
     relative = os.path.relpath(sys.executable)
@@ -73,11 +73,11 @@ def python_name() -> str:
 
 
 def hide_interrupt() -> None:
-    """Print Ctrl-C and a missing package as one line also while a command is still importing its modules.
+    """Print Ctrl-C and a missing package as one line even while a command is still importing its modules.
 
-    Called by the packages that hold commands. In a program that only imports them, nothing changes.
+    Packages with commands call this. It changes nothing in a program that only imports them.
     """
-    if sys.argv and (sys.argv[0] == "-m" or os.path.abspath(sys.argv[0]) == MAIN):  # "-m" until the module is found
+    if sys.argv and (sys.argv[0] == "-m" or os.path.abspath(sys.argv[0]) == MAIN):  # "-m" until the module is known
         sys.excepthook = show_error
 
 
@@ -87,7 +87,7 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
     elif isinstance(error, ModuleNotFoundError) and (message := missing_package(error)) is not None:
         status = fail(message)
         sys.stderr.flush()
-        os._exit(status)  # Python would end with 1
+        os._exit(status)  # Python would exit with 1
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -105,6 +105,6 @@ def writing_to(flag: str, folder: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        room = "; the same command goes on once there is room" if error.errno in FULL else ""
+        room = "; make room and run the command again" if error.errno in FULL else ""
         is_elsewhere = error.filename is not None and not str(error.filename).startswith(str(folder))
         raise UserError(f"{error.filename if is_elsewhere else f'{flag} {folder}'}: {reason_of(error)}{room}") from None

@@ -1,11 +1,11 @@
-"""Options from frozen dataclasses: one field is one flag, its type, its default, its range and its help.
+"""Options from frozen dataclasses: one field defines a flag with its type, default, range and help.
 
     @dataclass(frozen=True)
     class Optim:
         lr: float = option(1e-2, "learning rate", minimum=0)
 
 ``parse`` reads flags and recipe files (``@file``: one flag per line, ``#`` comments, later flags win) and returns the
-options that the user named; ``resolve`` puts them over the defaults and returns one frozen instance per class.
+options that the user passed; ``resolve`` combines them with the defaults and returns one frozen instance per class.
 ``--flag=`` takes back what a recipe sets.
 """
 
@@ -43,10 +43,10 @@ def option(
     words: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Any:
-    """Return a dataclass field that is also a flag, or words without one.
+    """Return a dataclass field that is also a flag, or words without a flag (``positional``).
 
-    ``choices``: the texts that it may be, or a function that returns them, as a Literal type does. ``words``: what
-    a number may also be. ``facts``: what else a program wants to know of the option, for the field's metadata.
+    ``choices``: the allowed texts, or a function that returns them; a Literal type does the same. ``words``: {text:
+    value} that a number may also be. ``facts``: other facts about the option, stored in the field's metadata.
     """
     form = {"help": help, "aliases": aliases, "minimum": minimum, "maximum": maximum, "above": above}
     form |= {"choices": choices, "metavar": metavar, "positional": positional, "words": words or {}}
@@ -54,7 +54,7 @@ def option(
 
 
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
-    """Return the texts that an option may be; nothing where any text will do."""
+    """Return the texts that an option may be; an empty tuple if any text is allowed."""
     choices = field.metadata["choices"]
     if choices is not None:
         return tuple(choices() if callable(choices) else choices)
@@ -67,30 +67,30 @@ def flag_of(name: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
+    """argparse with one-line errors."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise UserError(message.replace("argument ", "", 1))
 
 
 def parse(groups: Groups, arguments: Sequence[str], description: str, help_hint: str = "--help") -> dict[str, Any]:
-    """Return the options that ``arguments`` name, and only those: {field name: value}."""
+    """Return {field name: value} of the options in ``arguments``, without defaults."""
     values, unknown = parse_known(groups, arguments, description)
     if unknown:
         word = unknown[0].split("=")[0]
         flags = [flag for action in build_parser(groups, description)._actions for flag in action.option_strings]
         if not word.startswith("-"):
             raise UserError(
-                f"{word}: no flag takes it ({help_hint} lists them all); words without one go before all flags"
+                f"{word}: does not belong to a flag ({help_hint} lists them); words without a flag come first"
             )
         raise UserError(f"unknown flag {word}{closest(word, flags)} ({help_hint} lists them all)")
     return values
 
 
 def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the options that ``arguments`` name, and the words that are none of these options.
+    """Return {field name: value} of the options in ``arguments``, and the words that are not options.
 
-    ``--flag=`` takes back every earlier value of a flag, for example the one of a recipe: the option is not named then.
+    ``--flag=`` removes every earlier value of a flag, for example that of a recipe.
     """
     parser, words, unknown = build_parser(groups, description), expand_recipes(arguments), []
     namespace, begin = argparse.Namespace(), 0
@@ -100,7 +100,7 @@ def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> t
             continue
         unknown += parser.parse_known_args(words[begin:end], namespace)[1]
         begin = end + 1
-        if flag is not None and flag.nargs == "*":  # a list has an empty value of its own
+        if flag is not None and flag.nargs == "*":  # a list may be empty
             setattr(namespace, flag.dest, [])
         elif flag is not None and hasattr(namespace, flag.dest):
             delattr(namespace, flag.dest)
@@ -108,7 +108,7 @@ def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> t
 
 
 def expand_recipes(arguments: Sequence[str]) -> list[str]:
-    """Replace every ``@file`` by the flags in it; a recipe may name another."""
+    """Return ``arguments`` with every ``@file`` replaced by its flags; a recipe may include another."""
     expanded: list[str] = []
     for argument in arguments:
         expanded += read_recipe(Path(argument[1:])) if argument.startswith("@") else [argument]
@@ -128,7 +128,7 @@ def read_recipe(path: Path, depth: int = 0, source: str = "") -> list[str]:
             raise UserError(f"{path}, line {number}: {str(error).lower()}: {shorten(line.strip())}") from None
         for word in words:
             if word.startswith("@") and depth > 4:
-                raise UserError(f"{path}, line {number}: recipes that name one another without end")
+                raise UserError(f"{path}, line {number}: recipes that include one another endlessly")
             if word.startswith("@"):
                 arguments += read_recipe(path.parent / word[1:], depth + 1, f"{path}, line {number}: ")
             else:
@@ -137,7 +137,7 @@ def read_recipe(path: Path, depth: int = 0, source: str = "") -> list[str]:
 
 
 def _split_line(line: str) -> list[str]:
-    """Split a line as a shell would, but keep backslashes, and begin a comment only after a blank."""
+    """Return the words of a line as a shell splits it, but keep backslashes; a comment starts only after a blank."""
     lexer = shlex.shlex(re.sub(r"(^|\s)#.*$", "", line), posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     return list(lexer)
@@ -146,7 +146,7 @@ def _split_line(line: str) -> list[str]:
 def build_parser(
     groups: Groups, description: str, *, shows: Callable[[dataclasses.Field], bool] = lambda field: True
 ) -> Parser:
-    """Return a parser of every option; its help lists those that ``shows`` is true of."""
+    """Return a parser of every option; its help lists those for which ``shows`` is true."""
     parser = Parser(
         prog=_program(),
         description=description,
@@ -162,7 +162,7 @@ def build_parser(
 
 
 def _program() -> str:
-    """Return how the program was called: ``main.py``, ``python -m dataloader.pack``."""
+    """Return the command of the program, such as ``main.py`` or ``python -m dataloader.pack``."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return Path(sys.argv[0]).name if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
 
@@ -178,11 +178,11 @@ def resolve(groups: Groups, *layers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
+def from_json(groups: Groups, content: Any) -> dict[str, Any]:
     """Return a stored config as a layer for ``resolve``; fields that no longer exist are left out."""
     layer = {}
     for name, group in groups.items():
-        values = stored.get(name, {}) if isinstance(stored, dict) else None
+        values = content.get(name, {}) if isinstance(content, dict) else None
         if not isinstance(values, dict):
             raise UserError(f"the stored options {quote(name)} are not a table of options")
         for field in dataclasses.fields(group):
@@ -194,7 +194,7 @@ def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
 
 
 def _check_stored(field: dataclasses.Field, value: Any) -> None:
-    """Ask of a stored value what the parser asks of a typed one."""
+    """Raise a UserError for a stored value that the parser would refuse."""
     if value is None and field.default is None:
         return
     choices, kind, values = choices_of(field), _inner_type(field.type), (value,)
@@ -208,7 +208,7 @@ def _check_stored(field: dataclasses.Field, value: Any) -> None:
 
 
 def checked_numbers(groups: Groups, values: dict[str, Any]) -> dict[str, Any]:
-    """Check numbers that a program passes as the parser checks typed ones; those of NumPy become Python's."""
+    """Return ``values`` with NumPy numbers as Python's; raise a UserError for those that the parser would refuse."""
     fields = {field.name: field for group in groups.values() for field in dataclasses.fields(group)}
     checked = dict(values)
     for name, value in values.items():
@@ -304,7 +304,7 @@ def written(value: Any) -> str:
 
 
 def describe(groups: dict[str, Any]) -> str:
-    """Return every resolved option as it would be typed, with a star where it differs from the default."""
+    """Return every option with its value as it is typed, and a star if it is not the default."""
     lines = ["* marks a value that is not the default"]
     for name, group in groups.items():
         lines.append(f"{name}:")

@@ -1,8 +1,8 @@
-"""One run in several processes, which ``torchrun`` starts side by side. In a single process nothing here does anything.
+"""One run in several processes that ``torchrun`` starts. In a single process nothing here has an effect.
 
-Each process reads and encodes its own shard of a step's clips. The features are gathered, and everything behind them
-(temporal transformers, texts, losses) is computed for the whole step by all processes. So random numbers, class weights
-and losses over the batch are those of a single process, and only the encoder's gradients have to be summed.
+Each process reads and encodes its own shard of a step's clips. The features are gathered, and everything after them
+(temporal transformers, texts, losses) is computed for all clips in every process. So random numbers, class weights and
+losses over the batch equal those of a single process, and only the gradients of the encoder have to be summed.
 """
 
 import os
@@ -28,7 +28,7 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """Return whether this process is the one that writes files."""
         return self.rank == 0
 
     def shard(self, items: list) -> list:
@@ -39,18 +39,19 @@ class Group:
         return len(range(self.rank, total, self.world))
 
     def gather(self, shard: Tensor, total: int) -> Tensor:
-        """Return all ``total`` rows in order, of which this process holds ``shard``. Gradients flow to the shard."""
+        """Return all ``total`` rows in order; this process holds ``shard`` of them. Gradients flow to the shard."""
         if self.world == 1:
             return shard
         longest = -(-total // self.world)  # all_gather needs the same size from every process
         padded = torch.cat([shard, shard.new_zeros(longest - len(shard), *shard.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(parts, padded.detach())
-        parts[self.rank] = padded  # all_gather passes no gradient
+        parts[self.rank] = padded  # all_gather passes no gradient, so the own part replaces its copy
+        # Rank r holds rows r, r + world, ...: stacking along dim 1 restores their order, and padding comes last.
         return torch.stack(parts, dim=1).flatten(0, 1)[:total]
 
     def gather_list(self, shard: list, total: int) -> list:
-        """Return the same for a list of any objects."""
+        """Return all ``total`` objects in order; this process holds ``shard`` of them."""
         if self.world == 1:
             return shard
         parts: list[Any] = [None] * self.world
@@ -58,7 +59,7 @@ class Group:
         return [parts[index % self.world][index // self.world] for index in range(total)]
 
     def sum(self, values: list[float]) -> list[float]:
-        """Return each number summed over the processes, by one message between CPUs."""
+        """Return each number summed over the processes, with one message between CPUs."""
         if self.world == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64)
@@ -74,12 +75,12 @@ class Group:
         return box[0]
 
     def barrier(self) -> None:
-        """Wait for all processes. The message goes between CPUs, because a GPU would spin all the while."""
+        """Wait for all processes. The message goes between CPUs, because a GPU would be busy while it waits."""
         self.sum([0.0])
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Let the first process run the block alone; the others follow when it is done."""
+        """Run the block in the first process; the others run it when the first is done."""
         if not self.is_main:
             self.barrier()
         yield
@@ -91,7 +92,7 @@ SINGLE_PROCESS = Group()
 
 
 class Bucket:
-    """Gradients that travel in one message."""
+    """Gradients that are sent in one message."""
 
     def __init__(self, parameters: list[nn.Parameter], is_averaged: bool) -> None:
         self.parameters, self.is_averaged = parameters, is_averaged
@@ -101,7 +102,7 @@ class Bucket:
         self.work: dist.Work | None = None
 
     def send(self) -> None:
-        """Send the gradients there are. A parameter that the loss does not reach has none, in all processes alike."""
+        """Send the existing gradients. A parameter that the loss does not depend on has none, in every process."""
         self.with_gradient = [p for p in self.parameters if p.grad is not None]
         if self.with_gradient:
             self.flat = torch.cat([p.grad.flatten() for p in self.with_gradient])
@@ -123,16 +124,16 @@ class GradientExchange:
 
     Parameters are put into buckets in the order in which a backward pass reaches them, the last layer first. A bucket
     is sent once it is complete and all buckets before it are sent, since all processes must send in the same order.
-    The large encoder, whose gradients are summed, comes first: behind a bucket with a parameter that no loss reaches it
-    would have to wait for the end of the backward pass.
+    The large encoder, whose gradients are summed, comes first: after a bucket with a parameter that no loss depends on,
+    it would have to wait for the end of the backward pass.
     """
 
     def __init__(
         self, group: Group, summed: Iterable[nn.Parameter], averaged: Iterable[nn.Parameter], size: int = BUCKET_BYTES
     ) -> None:
-        """``size``: bytes of a bucket. A larger tensor has a bucket of its own."""
+        """``size``: bytes of a bucket. A larger tensor gets a bucket for itself."""
         self.group, self.buckets, self.next = group, [], 0
-        self.is_last_pass = False  # of the passes whose gradients make one update
+        self.is_last_pass = False  # whether this is the last backward pass before an update
         if group.world == 1:
             return
         for parameters, is_averaged in ((summed, False), (averaged, True)):
@@ -144,7 +145,7 @@ class GradientExchange:
 
     @contextmanager
     def during_backward(self, is_last_pass: bool) -> Iterator[None]:
-        """Wrap a backward pass. After the last one of an update every gradient is that of all processes."""
+        """Wrap a backward pass. After the last one before an update, gradients are combined over all processes."""
         self.is_last_pass = is_last_pass
         yield
         self.is_last_pass = False
@@ -188,7 +189,7 @@ def local_rank() -> int:
 
 
 def join(device: torch.device) -> Group:
-    """Return the group of all processes. NCCL carries tensors on GPUs, gloo those on CPUs, such as counts and names."""
+    """Return the group of all processes. NCCL is used for tensors on GPUs, gloo for those on CPUs, such as counts."""
     if not is_launched():
         return SINGLE_PROCESS
     if not dist.is_initialized():

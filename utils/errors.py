@@ -1,4 +1,4 @@
-"""The exception for a user's mistake, which ends in one line and exit status 2, and helpers to word it."""
+"""The exception for a user's mistake, which is printed as one line with exit status 2, and helpers for its text."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ OnFault = Callable[[UserError], None]
 
 
 def raise_error(error: UserError) -> NoReturn:
-    """The default of readers that take an ``OnFault``: stop at the first fault."""
+    """Raise ``error``: the default ``OnFault`` of readers, which stops at the first fault."""
     raise error
 
 
@@ -32,22 +32,22 @@ def one_line(text: str) -> str:
 
 
 def quote(value: Any) -> str:
-    """Return a value of a file as an error quotes it. A whole damaged file must not reach the terminal."""
+    """Return a value of a file as a short quote for an error, so that no damaged file is printed completely."""
     return shorten(repr(shorten(value) if isinstance(value, str) else value))
 
 
 def shorten(text: str, limit: int = LONGEST_QUOTE) -> str:
-    """Return ``text``, or its two ends with dots between them where it is longer than ``limit``."""
+    """Return ``text``, or its two ends with dots between them if it is longer than ``limit``."""
     return text if len(text) <= limit else f"{text[: limit - limit // 3 - 3]}...{text[-(limit // 3) :]}"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, 160 letters at most, or its type where it has none."""
+    """Return the first line of an error's message, 160 letters at most, or its type if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def reason_of(error: OSError) -> str:
-    """Return what the system says, such as "no such file or directory"."""
+    """Return the message of the system, such as "no such file or directory"."""
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
@@ -61,7 +61,7 @@ def about(path: Path) -> Iterator[None]:
 
 
 def closest(word: str, candidates: list[str]) -> str:
-    """Return ``"; did you mean --lr?"``, or nothing where no candidate is near."""
+    """Return ``"; did you mean --lr?"``, or an empty text if no candidate is similar."""
     from difflib import get_close_matches
 
     matches = get_close_matches(word, candidates, n=1, cutoff=0.6)
@@ -69,7 +69,7 @@ def closest(word: str, candidates: list[str]) -> str:
 
 
 class Interrupted(Exception):
-    """A signal asked the run to end, and what had to be saved is saved."""
+    """Raised after a signal, when everything that is needed to continue has been saved."""
 
     def __init__(self, number: int, message: str = "stopped") -> None:
         super().__init__(message)

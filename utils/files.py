@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks between processes."""
+"""Atomic writing of files, and locks between processes."""
 
 import errno
 import glob
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from utils.errors import UserError
 
-PART = ".part"  # ends the name of a file that is being written
+PART = ".part"  # suffix of a file that is being written
 IN_USE = ".in-use"  # the lock of a temporary folder
 
 
@@ -22,10 +22,10 @@ IN_USE = ".in-use"  # the lock of a temporary folder
 def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
 
-    A reader sees the old file or the new one, never half of one. After an error or Ctrl-C the old file is untouched and
-    no temporary file is left. An error of the disk names ``path``. With ``flush`` the file is on the disk when it gets
-    its name, so that it survives a loss of power as well. ``keep_as`` is the name that the old file gets instead of
-    being replaced.
+    A reader sees the old file or the new one, never a part. After an error or Ctrl-C the old file is unchanged and no
+    temporary file remains. An error of the disk names ``path``. With ``flush`` the file is on the disk before it gets
+    its name, so that it also survives a loss of power. ``keep_as``: new name of the old file, which is otherwise
+    replaced.
     """
     temporary = path.with_name(path.name + PART)
     try:
@@ -40,13 +40,13 @@ def atomic_write(path: Path, *, flush: bool = False, keep_as: Path | None = None
             if flush:
                 sync_folder(path.parent)
     finally:
-        with suppress(NotADirectoryError):  # the folder was replaced by a file: nothing is left there
+        with suppress(NotADirectoryError):  # a file has replaced the folder, so nothing remains to be removed
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let an ``OSError`` of the block name ``path`` where it names no file, as after a write, or the temporary one."""
+    """Put ``path`` into an ``OSError`` of the block that names no file, as after a write, or the temporary one."""
     try:
         yield
     except OSError as error:
@@ -65,18 +65,18 @@ def remove_parts(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in one step; a file name in it that is not UTF-8 is written as on the screen."""
+    """Write ``text`` to ``path`` atomically; file names in it that are not UTF-8 are escaped as on the screen."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` to ``path`` as indented JSON, in one step."""
+    """Write ``content`` to ``path`` as indented JSON, atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def sync_folder(folder: Path) -> None:
-    """Ask the disk to keep a rename inside ``folder``; file systems that cannot do this are left alone."""
+    """Flush a rename inside ``folder`` to the disk, if the file system supports it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -92,13 +92,13 @@ def sync_folder(folder: Path) -> None:
 def acquire_lock(path: Path, refusal: str) -> AbstractContextManager:
     """Lock the empty file ``path`` for this process, until the returned context is left or the process ends.
 
-    ``refusal`` is the user's error where another process holds the lock. The lock protects against a second call by
-    mistake, so a disk that knows no locks, such as some network disks, lets everybody in.
+    ``refusal``: text of the UserError if another process holds the lock. The lock protects against starting a command
+    twice by mistake, so on a disk without locks, such as some network disks, nothing is locked.
     """
-    from filelock import FileLock, Timeout  # here, because most commands lock nothing
+    from filelock import FileLock, Timeout  # imported here, because most commands lock nothing
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()  # a folder that cannot be written is an error, and not a disk without locks
+    path.touch()  # raises here if the folder cannot be written, which is not the same as no locks
     assert not path.stat().st_size, f"{path} holds data, which some versions of filelock truncate: lock another file"
     try:
         return FileLock(path).acquire(timeout=0)
@@ -109,23 +109,23 @@ def acquire_lock(path: Path, refusal: str) -> AbstractContextManager:
 
 
 def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
-    """Open a file to read its bytes. A pipe or a device, which may never end, is an ``OSError`` at once."""
+    """Return a file opened for reading bytes. A pipe or a device, which may never end, raises an ``OSError``."""
     return open(path, "rb", buffering, opener=_open_regular)
 
 
 def _open_regular(path: str, flags: int) -> int:
-    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else opening a pipe waits for somebody to write
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # otherwise opening a pipe waits for a writer
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
     os.close(handle)
-    raise OSError(errno.EINVAL, "no regular file", path)
+    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 @contextmanager
 def temporary_folder(parent: Path, prefix: str, suffix: str = "") -> Iterator[Path]:
-    """Yield a new folder in ``parent`` that is removed afterwards, as are those that killed processes left there.
+    """Yield a new folder in ``parent`` and remove it afterwards, as well as folders that killed processes left there.
 
-    A process locks its folder. Folders that are locked, of another user, or without a lock are left alone.
+    A process locks its folder. Folders that are locked, belong to another user, or have no lock file are not removed.
     """
     for name in glob.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}", root_dir=parent, include_hidden=True):
         _remove_leftover(parent / name)
@@ -134,7 +134,7 @@ def temporary_folder(parent: Path, prefix: str, suffix: str = "") -> Iterator[Pa
         try:
             lock = acquire_lock(folder / IN_USE, f"{folder}: in use")
         except (UserError, FileNotFoundError):
-            continue  # another process took the new folder, which was not locked yet, for a leftover
+            continue  # another process removed the new folder before it was locked
         if (folder / IN_USE).exists():
             break
     try:
@@ -150,8 +150,8 @@ def _remove_leftover(folder: Path) -> None:
         is_ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
         if not is_ours or folder.is_symlink() or not lock.is_file() or lock.stat().st_size:
             return
-        with acquire_lock(lock, f"{folder}: in use") as held:
-            if held is not None:  # None: the disk knows no locks, and the process may live
+        with acquire_lock(lock, f"{folder}: in use") as lock_file:
+            if lock_file is not None:  # None: no locks on this disk, so the process may still run
                 shutil.rmtree(folder, ignore_errors=True)
     except (UserError, OSError):
         return

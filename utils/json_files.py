@@ -1,7 +1,7 @@
-"""JSON that anyone may have written or damaged: parsed, and compared with a type before it is used.
+"""Parse JSON from any source, which may be damaged, and compare it with a type before it is used.
 
-A reader states the type of what it expects, such as ``dict[str, list[int]]`` or a TypedDict. Everything after the check
-may rely on it, so that no reader needs its own tests of keys and types.
+A reader states the type that it expects, such as ``dict[str, list[int]]`` or a TypedDict. All code after the check can
+rely on it, so that no reader needs its own tests of keys and types.
 """
 
 import gc
@@ -21,9 +21,9 @@ from typing import Annotated, Any, NamedTuple, NotRequired, Required, TypedDict
 
 from utils.errors import UserError, quote, reason_of
 
-AnyNumber = Annotated[float, "may be infinite or NaN"]  # what our own scores may hold
-MAX_BYTES = 2**30  # of a JSON file; boxes of a million clips need a quarter of it
-MAX_NUMBER = 1e15  # of what is shown to people
+AnyNumber = Annotated[float, "may be infinite or NaN"]  # for our own scores
+MAX_BYTES = 2**30  # of a JSON file; boxes of a million clips need a quarter of this
+MAX_NUMBER = 1e15  # of numbers that are shown to users
 LEAVES = {  # types without parts
     str: "a text",
     bool: "true or false",
@@ -54,7 +54,7 @@ def read_lines(path: Path, kind: Any = Any) -> list[Any]:
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:
-    """Return the text of a UTF-8 file, with its line ends as they are."""
+    """Return the text of a UTF-8 file, with unchanged line ends."""
     data = read_bytes(path, limit)
     try:
         return data.decode("utf-8-sig")
@@ -67,7 +67,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Return the bytes of a file. A pipe, which may never end, and a file above ``limit`` are refused."""
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}; name a file")
+            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}; name a file")
         if path.stat().st_size > limit:
             raise UserError(f"{path}: {path.stat().st_size / 1e6:.0f} MB, more than the {limit / 1e6:.0f} MB allowed")
         return path.read_bytes()
@@ -82,8 +82,8 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
     """Return the content of JSON text, which is of the type ``kind``. ``where`` is named in errors.
 
-    A repeated key, which JSON readers drop silently, is an error, and so is half a surrogate pair, which cannot be
-    printed or written. Allowed are the halves by which Python keeps the bytes of a file's name that is not UTF-8.
+    A repeated key, which JSON readers drop silently, is an error. Half a surrogate pair, which cannot be printed or
+    written, is an error too, except for the halves with which Python represents file names that are not UTF-8.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
@@ -112,7 +112,7 @@ def parse_json(data: bytes | str, kind: Any = Any, where: str = "JSON") -> Any:
 
 @contextmanager
 def collecting_paused() -> Iterator[None]:
-    """Pause the garbage collector, which takes longer than the parsing of a large file and finds nothing in it."""
+    """Pause the garbage collector, which takes longer than parsing a large file and frees nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -126,7 +126,7 @@ def _without_repeats(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]
     content = dict(pairs)
     if len(content) < len(pairs):
         repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise UserError(f"{where}: the key {quote(repeated)} stands twice in one object; keep one")
+        raise UserError(f"{where}: the key {quote(repeated)} is twice in one object; keep one")
     return content
 
 
@@ -134,8 +134,8 @@ def check_type(value: Any, kind: Any, where: str) -> Any:
     """Return ``value`` if it is of the type ``kind``, else raise a UserError that names the first wrong entry.
 
     ``kind`` is made of None, bool, int, float, str, Any, Literal, Annotated with a ``Range``, unions, list, dict with
-    texts as keys, tuple (JSON writes it as a list), and TypedDict, which may hold more keys than it names. A ``float``
-    may be written as a whole number; a number that is not finite is refused, but for ``AnyNumber``.
+    texts as keys, tuple (a list in JSON), and TypedDict, whose value may have other keys too. A ``float`` may be
+    written as a whole number. A number that is not finite is refused, except for ``AnyNumber``.
     """
     fault = _fault(value, kind)
     if fault is not None:
@@ -145,14 +145,14 @@ def check_type(value: Any, kind: Any, where: str) -> Any:
 
 @cache
 def _parts_of(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return what a type is made of; of a TypedDict its keys that must be there, and (key, type) of every key."""
+    """Return origin and arguments of a type; for a TypedDict its required keys and (key, type) of every key."""
     if typing.is_typeddict(kind):
         return TypedDict, (kind.__required_keys__, tuple(typing.get_type_hints(kind, include_extras=True).items()))
     return typing.get_origin(kind) or kind, typing.get_args(kind)
 
 
 def _fault(value: Any, kind: Any) -> str | None:
-    """Return what is wrong with a value and where in it, such as ``clips, 3, label: expected ...``."""
+    """Return the place and the fault in a value, such as ``clips, 3, label: expected ...``, or None."""
     if kind is Any:
         return None
     if kind in LEAVES:
@@ -186,15 +186,15 @@ def _fault(value: Any, kind: Any) -> str | None:
 
 
 def _is_flat(values: Any, kind: Any) -> bool:
-    """Return whether a list holds texts or numbers, or equally long lists of them, that are all of the type ``kind``.
+    """Return whether a list holds texts or numbers, or lists of them of equal length, all of the type ``kind``.
 
-    It is a short way for long lists: False says that each value must be looked at.
+    It is a fast check for long lists. If it returns False, each value must be checked.
     """
     inside = set(map(type, values))
     if kind is float:
         try:
             return inside <= {int, float} and all(map(math.isfinite, values))
-        except OverflowError:  # of a whole number that no float can hold
+        except OverflowError:  # a whole number that is too large for a float
             return False
     if kind in (str, int):
         return inside <= {kind}
@@ -222,7 +222,7 @@ def _first_fault(items: Iterable[tuple[Any, Any]], kind: Any) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number, of a size that can be written out."""
+    """Return whether a value is a finite number that is not too large to be shown."""
     return type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER
 
 
@@ -241,7 +241,7 @@ def _inside(key: str | int, fault: str) -> str:
 def _expected(words: str, value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         return f"expected {words}, got a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
-    if not isinstance(value, (str, int, float, type(None))):  # from a file that is no JSON
+    if not isinstance(value, (str, int, float, type(None))):  # from a file that is not JSON
         return f"expected {words}, got a {type(value).__name__}"
     text = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else json.dumps(value)
     return f"expected {words}, got {text if len(text) <= 60 else text[:57] + '...'}"

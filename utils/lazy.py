@@ -5,10 +5,10 @@ from typing import Any
 
 
 class Lazy:
-    """Stands for a module until one of its attributes is read.
+    """A module that is imported when one of its attributes is first read.
 
-    Files that hold facts as well as computations use it for torch and for what imports torch, so that ``--help``, flag
-    errors and ``--dry-run`` do not wait seconds for it.
+    Files with facts and computations use it for torch and for modules that import torch, so that ``--help``, flag
+    errors and ``--dry-run`` do not take seconds.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The run folder: config, log, metrics of every epoch, TensorBoard. Everything later reads these files alone."""
+"""The run folder: config, log, metrics of every epoch, TensorBoard. Later commands read only these files."""
 
 import itertools
 import json
@@ -17,23 +17,23 @@ from typing import Any
 from utils.errors import UserError, one_line, reason_of
 from utils.files import acquire_lock, naming, remove_parts, write_text
 
-FLAGS_FILE = "given.json"  # the options that were typed; all others follow from them
-LOCK = "run.lock"  # is there while a process works on the run, and empty
-BEGINNING = {"config.json", "log.txt", FLAGS_FILE, LOCK}  # files of a run that has not computed anything
-LINE_SECONDS = 30.0  # between two lines about the progress, where there is no terminal
+FLAGS_FILE = "given.json"  # the options that the user passed; all others follow from them
+LOCK = "run.lock"  # an empty file that exists while a process works on the run
+BEGINNING = {"config.json", "log.txt", FLAGS_FILE, LOCK}  # files of a run without results
+LINE_SECONDS = 30.0  # between two lines on the progress if there is no terminal
 
 
 class RunLog:
     """Writes to the run folder and to the screen."""
 
-    _metrics: dict[str, Any] | None = None  # of a run that has its scores
+    _metrics: dict[str, Any] | None = None  # None until the run has scores
     _board: "EventFile | None" = None
-    _first_epoch: int | None = None  # of a resumed run: TensorBoard forgets this epoch and later ones
+    _first_epoch: int | None = None  # of a resumed run; TensorBoard hides this epoch and later ones of before
 
     def __init__(self, folder: Path, busy: str = "") -> None:
-        """Open the log of a run folder, which no other process can open until ``close`` or the end of this process.
+        """Open the log of a run folder and lock it until ``close`` or the end of this process.
 
-        ``busy``: the message where another process has it open.
+        ``busy``: the error message if another process has locked it.
         """
         self.folder = folder
         self.started = time.time()
@@ -44,8 +44,8 @@ class RunLog:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What a report says about the run besides its scores: ``warnings``; ``data``, what each list holds; ``best``,
-        which epoch was kept. They are stored in metrics.json."""
+        """Facts of the run besides its scores: ``warnings``; ``data``, the content of each list; ``best``, the selected
+        epoch. They are stored in metrics.json."""
         return {"warnings": [], "data": {}}
 
     def say(self, text: str) -> None:
@@ -53,7 +53,7 @@ class RunLog:
         text = text.encode("utf-8", "backslashreplace").decode()
         try:
             print(text, flush=True)
-        except BrokenPipeError:  # the reader of the screen, tee for one, is gone; the log goes on
+        except BrokenPipeError:  # the reader of the output, such as tee, has ended; the log continues
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.note(text)
 
@@ -63,30 +63,30 @@ class RunLog:
             self._log.write(text + "\n")
 
     def warn(self, text: str, kind: str = "") -> None:
-        """Print a warning and keep it as a fact. ``kind`` is for readers that must know what it is about."""
+        """Print a warning and store it as a fact. ``kind`` identifies its subject for programs."""
         self.say(f"warning: {text}")
         warning = {"kind": kind, "text": text.encode("utf-8", "backslashreplace").decode()}
         if warning not in self.facts["warnings"]:
             self.facts["warnings"].append(warning)
 
     def restore_warnings(self, warnings: list[dict[str, str]]) -> None:
-        """Put the warnings that a resumed run said before it was stopped before those that it has said since."""
+        """Insert the stored warnings of a resumed run before its new ones."""
         since = [warning for warning in self.facts["warnings"] if warning not in warnings]
         self.facts["warnings"][:] = [*warnings, *since]
 
     def keep_metrics(self, metrics: dict[str, Any]) -> None:
-        """Keep the scores for ``complete``."""
+        """Store the scores, which ``complete`` writes."""
         self._metrics = metrics
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json, as it is read again: the scores, and the facts of the run so far."""
+        """The content of metrics.json: the scores, and the facts of the run so far."""
         return json.loads(json.dumps((self._metrics or {}) | {"facts": self.facts}))
 
     def complete(self) -> None:
-        """Write metrics.json of a run that has scores. It says that the run is complete, so every other file is there.
+        """Write metrics.json if the run has scores. The file marks a complete run, so it is written last.
 
-        Whoever opens a run says when: at the end of its block, after which nothing is written any more.
+        The code that opens a run calls this at the end of its block.
         """
         if self._metrics is not None:
             self.write_json("metrics.json", self.metrics)
@@ -100,12 +100,12 @@ class RunLog:
                 self.board.add_scalar(name, value, values["epoch"])
 
     def restore(self, history: list[dict[str, Any]]) -> None:
-        """Set a resumed run back to its last checkpoint: epochs that were logged after it come again."""
+        """Remove the logged epochs after the checkpoint of a resumed run, because they are trained again."""
         self.write_text("metrics.jsonl", "".join(json.dumps(values) + "\n" for values in history))
         self._first_epoch = len(history) + 1
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the metrics of every epoch that was logged."""
+        """Return the metrics of every logged epoch."""
         file = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
@@ -117,7 +117,7 @@ class RunLog:
 
     @property
     def board(self) -> "EventFile":
-        """What TensorBoard shows of the run."""
+        """The TensorBoard file of the run."""
         if self._board is None:
             self._board = EventFile(self.folder / "tensorboard", self._first_epoch)
             config = self.folder / "config.json"
@@ -126,33 +126,33 @@ class RunLog:
         return self._board
 
     def discard_if_empty(self) -> None:
-        """Remove a folder that holds nothing but this run's options and log."""
+        """Remove the folder if it holds only the options and the log of this run."""
         if self.folder.is_dir() and {file.name for file in self.folder.iterdir()} <= BEGINNING:
             for file in list(self.folder.iterdir()):
                 file.unlink()
             self.folder.rmdir()
 
     def close(self) -> None:
-        """Close all files and let other processes in. Nothing is lost: every line was written when it came."""
+        """Close all files and release the lock. Every line has already been written."""
         for file in filter(None, (self._log, self._board)):
-            with suppress(OSError):  # closing tries once more to write what did not fit on a full disk
+            with suppress(OSError):  # closing tries again to write what did not fit on a full disk
                 file.close()
-        with suppress(OSError):  # before the lock is released: who opened the file in between does not get the lock
+        with suppress(OSError):  # removed before the lock is released, so that no other process can lock the old file
             (self.folder / LOCK).unlink(missing_ok=True)
         self._lock.close()
 
 
 class EventFile:
-    """A file that TensorBoard reads. Every entry is written at once, by the thread that computes.
+    """A file that TensorBoard reads. Every entry is written immediately, in the calling thread.
 
-    The writer of the library has a thread of its own, which on a full disk prints a traceback and lets the run wait.
+    The library's writer uses a separate thread, which on a full disk prints a traceback and blocks the run.
     """
 
     _count = itertools.count()
 
     def __init__(self, folder: Path, purge_step: int | None) -> None:
-        """``purge_step``: TensorBoard hides this step and later ones of the files that are there already."""
-        # here, with the first number, because the import takes a second or two
+        """``purge_step``: TensorBoard hides this step and later ones of existing files."""
+        # imported with the first number, because it takes a second or two
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
         from torch.utils.tensorboard import summary
@@ -187,7 +187,7 @@ class EventFile:
 
 
 class QuietLog(RunLog):
-    """The log of every process but the first, which alone writes and prints."""
+    """The log of all processes except the first. It writes and prints nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, time.time()
@@ -205,7 +205,7 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
         folder = folder if output_dir else fresh_folder(name)
         busy = f"--output-dir {folder}: another process is working on a run there; name another folder"
         if (folder / "config.json").exists():
-            if (folder / LOCK).exists():  # there while a process works on the run, or after it was killed
+            if (folder / LOCK).exists():  # exists while a process works on the run, or after it was killed
                 acquire_lock(folder / LOCK, busy).__exit__(None, None, None)
             raise UserError(
                 f"--output-dir {folder} already holds a run; name another folder, or continue it with --resume {folder}"
@@ -219,20 +219,20 @@ def open_run(output_dir: str | None, name: str, config: dict[str, Any]) -> RunLo
 
 
 def reopen_run(folder: Path) -> RunLog:
-    """Open the folder of a run that is resumed, without what killed commands left half-written."""
+    """Open the folder of a run that is resumed, and remove incomplete files of killed commands."""
     try:
         log = RunLog(folder)
         remove_parts(folder)
         return log
     except OSError as error:
-        raise UserError(f"run folder {folder}: {reason_of(error)}; go on elsewhere with --output-dir") from None
+        raise UserError(f"run folder {folder}: {reason_of(error)}; choose another with --output-dir") from None
 
 
 def require_new(folder: Path, files: list[Path]) -> None:
-    """Create ``folder`` and check that none of the ``files`` to be written in it exists."""
+    """Create ``folder`` and raise a UserError if one of the ``files`` to be written exists."""
     for file in files:
         if file.exists():
-            raise UserError(f"{file} exists already; remove it or name another folder with --output-dir")
+            raise UserError(f"{file} already exists; remove it or name another folder with --output-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -245,12 +245,12 @@ def as_code(text: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return an experiment's name as the beginning of a folder name that every file system takes."""
+    """Return an experiment's name with only characters that are allowed in folder names."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run")[:80]
 
 
 def fresh_folder(name: str) -> Path:
-    """Create and return ``outputs/<name>-<time>``, with a number behind it where another one has that name."""
+    """Create and return ``outputs/<name>-<time>``, with a number at the end if that exists."""
     base = Path("outputs") / f"{safe_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, number = base, 1
     while True:
@@ -265,10 +265,10 @@ def fresh_folder(name: str) -> Path:
 def progress_bar(
     iterable: Any, total: float | None, label: str, first: int = 0, position: Callable[[Any], float] | None = None
 ) -> Any:
-    """Return an iterator over ``iterable`` that shows how far it is, on stderr.
+    """Return an iterator over ``iterable`` that shows its progress on stderr.
 
-    It is a tqdm bar on a terminal, a line every ``LINE_SECONDS`` elsewhere, and silent in other processes than the
-    first. ``position``: how many seconds of a video, of ``total``, are done with an item; else items are counted.
+    On a terminal it is a tqdm bar, elsewhere a line every ``LINE_SECONDS``; only the first process shows anything.
+    ``position(item)``: seconds of a video, of ``total``, that are done after an item; without it items are counted.
     """
     from tqdm import tqdm
 
@@ -292,29 +292,29 @@ def _at_positions(iterable: Any, bar: Any, position: Callable[[Any], float]) -> 
 def _with_lines(
     iterable: Any, total: float | None, label: str, first: int, position: Callable[[Any], float] | None
 ) -> Iterator[Any]:
-    begin, said = None, time.monotonic()
+    begin, last_line = None, time.monotonic()
     for number, item in enumerate(iterable, first + 1):
         yield item
-        now, done = time.monotonic(), number if position is None else position(item)
-        if begin is None:  # the time of the first item is left out: processes start, kernels are compiled
-            begin, first = now, done
-        if now - said >= LINE_SECONDS:
-            said = now
-            line = progress_line(done, total, now - begin, first, of_video=position is not None)
+        now, amount = time.monotonic(), number if position is None else position(item)
+        if begin is None:  # the first item is not timed, because processes start and kernels are compiled
+            begin, first = now, amount
+        if now - last_line >= LINE_SECONDS:
+            last_line = now
+            line = progress_line(amount, total, now - begin, first, of_video=position is not None)
             print(one_line(f"{label}: {line}"), file=sys.stderr, flush=True)
 
 
-def progress_line(done: float, total: float | None, took: float, first: int = 0, *, of_video: bool = False) -> str:
+def progress_line(amount: float, total: float | None, seconds: float, first: int = 0, *, of_video: bool = False) -> str:
     """Return ``12 of 60 min, about 4 min left``, or ``1,200 of 5,000, about 40 s left``.
 
-    ``took``: the seconds since the work began, with ``first`` items done already.
+    ``seconds``: time since the work began, when ``first`` items were already done.
     """
-    scale, unit = (60, " min") if of_video and max(total or 0, done) > 120 else (1, " s" if of_video else "")
-    amounts = [f"{amount / scale:,.0f}" for amount in (done, total) if amount is not None]
+    scale, unit = (60, " min") if of_video and max(total or 0, amount) > 120 else (1, " s" if of_video else "")
+    amounts = [f"{value / scale:,.0f}" for value in (amount, total) if value is not None]
     text = " of ".join(amounts) + unit
-    if total is None or done <= first:
+    if total is None or amount <= first:
         return text
-    return f"{text}, {time_left(took * max(total - done, 0) / (done - first))}"
+    return f"{text}, {time_left(seconds * max(total - amount, 0) / (amount - first))}"
 
 
 def time_left(seconds: float) -> str:

@@ -1,15 +1,15 @@
 """A pickle reader that runs nothing from the file it reads.
 
-Ordinary unpickling imports what a file names and calls it. Here a name is looked up in ``ALLOWED``, whose entries are
-functions of this module, and an instruction changes nothing but plain containers. So a file can at most build tensors,
-numpy values and containers out of its own bytes, and no more of them than its ``Budget`` allows: everything that
-unfolds to more when references are followed (tables that hold one another twice, a thousand views of one tensor) is
-refused here, so that no reader needs a limit of its own.
+Ordinary unpickling imports and calls functions that a file names. Here a name is looked up in ``ALLOWED``, whose
+entries are functions of this module, and instructions can change only plain containers. So a file can only build
+tensors, numpy values and containers from its own bytes, and only as many as its ``Budget`` allows. Content that expands
+to more when references are followed (tables that refer to one another twice, a thousand views of one tensor) is
+refused, so that no reader needs its own limit.
 
-``torch.load(weights_only=True)`` with an allow-list (torch 2.13) does not do for files of strangers. It hangs on "a
-name of 100 000 letters", ends the process on "nested sets" and "nested tuples as a key", and returns "the root is a
-function", "the root is a class" and "a size of 2**62 with stride 0" as data (names of tests/support/hostile.py). It
-also misses flipped bits in tensors, and refuses TorchScript archives and pickles of protocols 4 and 5.
+``torch.load(weights_only=True)`` with an allow-list (torch 2.13) is not sufficient for untrusted files. With the files
+of tests/support/hostile.py, it hangs on "a name of 100 000 letters", ends the process on "nested sets" and "nested
+tuples as a key", and returns "the root is a function", "the root is a class" and "a size of 2**62 with stride 0" as
+data. It also does not detect flipped bits in tensors, and refuses TorchScript archives and newer pickle protocols.
 """
 
 import io
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAX_OBJECTS = 500_000  # that a file may unfold to: published checkpoints need 10,000
-MAX_DEPTH = 150  # of containers in one another: a TorchScript module takes two levels
+MAX_OBJECTS = 500_000  # to which a file may expand; published checkpoints need 10,000
+MAX_DEPTH = 150  # of nested containers; a TorchScript module needs two levels
 MAX_NAME_LENGTH = 1000  # of keys, classes and modules
-MAX_BITS = 4096  # of a whole number, which Python refuses to print beyond 4300 digits
-SECONDS = 20.0  # for everything that a file calls
-KEY_TYPES = (str, int, float, bool, bytes, type(None))  # other keys, such as nested tuples, may take for ever to hash
+MAX_BITS = 4096  # of a whole number; Python cannot print more than 4300 digits
+SECONDS = 20.0  # for all calls of a file
+KEY_TYPES = (str, int, float, bool, bytes, type(None))  # hashing others, such as nested tuples, may take forever
 STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -44,7 +44,7 @@ STORAGES = {
     "BoolStorage": torch.bool,
 }
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORAGES.values()}
-RECORDER = "RecorderMeter"  # the training curve in published checkpoints; its module has another name in each of them
+RECORDER = "RecorderMeter"  # the training curve in published checkpoints; its module differs between them
 REFUSED_OPCODES = (
     "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
     "FROZENSET",
@@ -52,18 +52,18 @@ REFUSED_OPCODES = (
 
 
 class UnsafePickleError(Exception):
-    """What a file asks for that is not data."""
+    """A request of a file that is not data."""
 
 
 class BudgetError(Exception):
-    """What a file unfolds to that is more than its ``Budget``."""
+    """Content that expands to more than the ``Budget`` of its file."""
 
 
 class Budget:
-    """What one file may unfold to: objects, and bytes of texts, arrays and tensors; and the seconds it may take.
+    """Limits for one file: objects, bytes of texts, arrays and tensors, and seconds.
 
-    Bytes count in single precision, which tensors are read in: eight times the file is what a published checkpoint with
-    two copies of everything in half precision needs, and twice as much again.
+    Bytes are counted in float32, to which tensors are converted. A published checkpoint with two copies of everything
+    in half precision needs four times its file size; the limit is eight times.
     """
 
     def __init__(self, file_bytes: int) -> None:
@@ -72,7 +72,7 @@ class Budget:
         self.deadline = time.monotonic() + SECONDS
 
     def spend(self, objects: int, size: int) -> None:
-        """Pay for something that was made, or refuse it."""
+        """Subtract the cost of a new object; raise a BudgetError if it is too much."""
         self.objects, self.bytes = self.objects - objects, self.bytes - size
         if self.objects < 0:
             raise BudgetError(f"more than {MAX_OBJECTS} objects")
@@ -87,28 +87,28 @@ def unpickle(
 ) -> Any:
     """Return the object in ``data``. ``read_storage(key)`` returns the bytes of a tensor.
 
-    With ``torchscript`` classes of the archive's own code are read as ``ScriptModule``, their attributes alone.
+    With ``torchscript`` classes of the archive's own code are read as ``ScriptModule``, with only their attributes.
     """
     loaded = _Unpickler(data, read_storage, budget, torchscript).load()
-    objects, size, _ = _unfolded(loaded, 0, {}, budget)
+    objects, size, _ = _expand(loaded, 0, {}, budget)
     budget.spend(objects, size)
     return loaded
 
 
 def describe(value: Any) -> str:
-    """Return a few letters for a message. A structure that holds itself many times is never written out."""
+    """Return a short text for a message; containers are never written out."""
     if isinstance(value, str):
         return repr(value[:40])
     return str(value)[:40] if type(value) in KEY_TYPES else f"a {type(value).__name__.strip('_')}"
 
 
-Unfolded = tuple[int, int, int]  # objects, bytes and levels of a value whose every reference is followed
+Expansion = tuple[int, int, int]  # objects, bytes and levels of a value if all references are followed
 
 
-def _unfolded(value: Any, depth: int, sizes: dict[int, Unfolded | None], budget: Budget) -> Unfolded:
-    """Return what a result unfolds to, ``depth`` levels below the root; each container is walked once.
+def _expand(value: Any, depth: int, sizes: dict[int, Expansion | None], budget: Budget) -> Expansion:
+    """Return the expansion of a result, ``depth`` levels below the root; each container is visited once.
 
-    A result that still holds one of our functions or a class is refused, and so is one that holds itself.
+    A result that still holds one of our functions or a class, or that holds itself, is refused.
     """
     if isinstance(value, Tensor):
         return 1, value.numel() * max(value.element_size(), 4), 0
@@ -119,19 +119,19 @@ def _unfolded(value: Any, depth: int, sizes: dict[int, Unfolded | None], budget:
             raise UnsafePickleError("a number of too many digits")
         return 1, _bytes_of(value), 0
     if id(value) in sizes:
-        if (unfolded := sizes[id(value)]) is None:
+        if (expansion := sizes[id(value)]) is None:
             raise UnsafePickleError(f"{describe(value)} that holds itself")
-        return unfolded
-    sizes[id(value)] = None  # until it is walked
+        return expansion
+    sizes[id(value)] = None  # until it has been visited
     objects, size, levels = 1, 0, 0
     items = [value.state] if isinstance(value, OpaqueObject) else value
     if isinstance(value, dict):
         objects, size, items = 1 + len(value), sum(map(_bytes_of, value)), dict.values(value)
     for item in items:
-        part = _unfolded(item, depth + 1, sizes, budget) if depth < MAX_DEPTH else (0, 0, MAX_DEPTH)
+        part = _expand(item, depth + 1, sizes, budget) if depth < MAX_DEPTH else (0, 0, MAX_DEPTH)
         objects, size, levels = objects + part[0], size + part[1], max(levels, part[2] + 1)
         if levels > MAX_DEPTH:
-            raise UnsafePickleError("containers nested without end")
+            raise UnsafePickleError("containers that are nested too deeply")
         if objects > budget.objects or size > budget.bytes:
             budget.spend(objects, size)
     sizes[id(value)] = objects, size, levels
@@ -143,11 +143,11 @@ def _bytes_of(value: Any) -> int:
     return len(value) if isinstance(value, (str, bytes)) else value.nbytes if isinstance(value, np.ndarray) else 0
 
 
-# --- what names in a file stand for
+# --- what names in a file mean
 
 
 class OpaqueObject:
-    """Stands for an object of an unknown class: holds its state and does nothing."""
+    """An object of an unknown class. It holds its state and does nothing."""
 
     __slots__ = ("state",)
 
@@ -184,7 +184,7 @@ class NumpyType:
 
 
 class NumpyArray(np.ndarray):
-    """An array that takes its sizes only together with all of its bytes."""
+    """An array whose sizes can be set only together with all of its bytes."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, raw = state
@@ -197,27 +197,27 @@ class NumpyArray(np.ndarray):
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    # 2**62 keeps sums and products of Python integers far from anything that torch could let overflow
+    # below 2**62, so that no sum or product overflows in torch
     if not isinstance(values, tuple) or len(values) > 64 or not all(type(v) is int and 0 <= v < 2**62 for v in values):
         raise UnsafePickleError("sizes that are not a few whole numbers")
     return values
 
 
 def _plain_keys(values: list) -> list:
-    """Return keys that are cheap to compare, and of which no two have the same hash on purpose."""
+    """Return the keys; raise for keys that are slow to compare or could have equal hashes on purpose."""
     for value in values:
         kind = type(value)
         if kind not in KEY_TYPES:
-            raise UnsafePickleError("a key that is no text or number")
+            raise UnsafePickleError("a key that is not a text or number")
         if kind in (str, bytes) and len(value) > MAX_NAME_LENGTH:
             raise UnsafePickleError(f"a key of {len(value)} letters")
-        if kind is int and not -(2**60) < value < 2**60:  # Python's hash of a number is the rest modulo 2**61 - 1
+        if kind is int and not -(2**60) < value < 2**60:  # Python's hash of a number is its remainder modulo 2**61 - 1
             raise UnsafePickleError("a key that is a number of too many digits")
     return values
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """Return a view that stays inside its storage and has no more elements than it, as strides of 0 could make."""
+    """Return a view inside its storage, with at most as many elements; strides of 0 could make more."""
     sizes, strides = _sizes(size), _sizes(stride)
     if not isinstance(storage, Tensor) or len(sizes) != len(strides) or not isinstance(offset, int) or offset < 0:
         raise UnsafePickleError("a tensor without a storage or with sizes that do not fit")
@@ -235,12 +235,12 @@ def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
 
 def _numpy_scalar(kind: Any, raw: Any = b"") -> Any:
     if not isinstance(kind, NumpyType) or not isinstance(raw, bytes) or len(raw) != kind.dtype().itemsize:
-        raise UnsafePickleError("a numpy scalar that is no number")
+        raise UnsafePickleError("a numpy scalar that is not a number")
     return np.frombuffer(raw, kind.dtype())[0]
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """Return the bytes that pickles of protocol 2 write as text."""
+    """Return bytes, which pickles of protocol 2 write as text."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise UnsafePickleError(f"text in the encoding {describe(encoding)}")
     return text.encode("latin1")
@@ -249,7 +249,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 def _device(kind: Any, index: Any = None) -> str:
     """Return the name of the device that a tensor was on, without its number."""
     if not isinstance(kind, str) or len(kind) > 20 or not isinstance(index, int | None):
-        raise UnsafePickleError("a device that is no name and number")
+        raise UnsafePickleError("a device that is not a name and a number")
     return kind
 
 
@@ -272,7 +272,7 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDict:
     return OrderedDict(zip(_plain_keys([key for key, _ in pairs]), [value for _, value in pairs], strict=True))
 
 
-# the functions above, the only things that a file can call
+# the functions above are all that a file can call
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -298,11 +298,11 @@ ALLOWED: dict[str, Any] = {
 }
 
 
-# --- how it is read
+# --- reading
 
 
 class _Unpickler(pickle._Unpickler):
-    """The standard library's interpreter in Python, with every instruction replaced that calls or changes something."""
+    """The standard library's interpreter, in which every instruction that calls or changes something is replaced."""
 
     def __init__(
         self, data: bytes, read_storage: Callable[[str], bytearray], budget: Budget, torchscript: bool
@@ -312,9 +312,9 @@ class _Unpickler(pickle._Unpickler):
         self.storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for. Nothing is imported."""
+        """Return what a name means. Nothing is imported."""
         if not isinstance(module, str) or not isinstance(name, str):
-            raise UnsafePickleError("a name that is no text")
+            raise UnsafePickleError("a name that is not a text")
         if len(module) + len(name) > MAX_NAME_LENGTH:
             raise UnsafePickleError(f"{module[:60]}.{name[:60]}")
         if "." not in name and f"{module}.{name}" in ALLOWED:
@@ -328,11 +328,11 @@ class _Unpickler(pickle._Unpickler):
     def persistent_load(self, claim: Any) -> Tensor:
         """Return the storage that a tensor views, as one flat tensor. Tensors that share a storage share it here."""
         if not isinstance(claim, tuple) or len(claim) != 5:
-            raise UnsafePickleError("a reference that is no tensor storage")
+            raise UnsafePickleError("a reference that is not a tensor storage")
         kind, dtype, key, _, count = claim
         has_types = isinstance(dtype, torch.dtype) and isinstance(key, str) and type(count) is int
         if kind != "storage" or not has_types:
-            raise UnsafePickleError("a reference that is no tensor storage")
+            raise UnsafePickleError("a reference that is not a tensor storage")
         if key not in self.storages:
             raw = self.read_storage(key)
             self.storages[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
@@ -355,7 +355,7 @@ class _Unpickler(pickle._Unpickler):
         self.append(value)
 
     def new_set(self) -> None:
-        self.budget.spend(2, 0)  # empty ones are four times as large as other containers
+        self.budget.spend(2, 0)  # an empty set is four times as large as other containers
         self.append(set())
 
     def new_object(self) -> None:
@@ -369,11 +369,11 @@ class _Unpickler(pickle._Unpickler):
         if isinstance(target, (OpaqueObject, NumpyType, NumpyArray)):
             target.__setstate__(state)
             self.budget.spend(2, _bytes_of(target))
-        elif type(target) is not OrderedDict:  # a state dict's state is torch's note of versions, not needed here
+        elif type(target) is not OrderedDict:  # the state of a state dict is only version metadata of torch
             raise UnsafePickleError(f"a state for {describe(target)}")
 
     def fill(self, values: list, *kinds: type) -> None:
-        """Put ``values`` into the container on top of the stack, which must be of one of the kinds."""
+        """Add ``values`` to the container on top of the stack, which must be of one of the kinds."""
         target, is_table = self.stack[-1], dict in kinds
         if type(target) not in kinds or (is_table and len(values) % 2):
             raise UnsafePickleError(f"{'entries' if is_table else 'items'} for {describe(target)}")
@@ -385,7 +385,7 @@ class _Unpickler(pickle._Unpickler):
             target.update(_plain_keys(values))
 
     def new_dict(self) -> None:
-        items = self.pop_mark()  # first, since it changes which stack is the current one
+        items = self.pop_mark()  # first, because it changes the current stack
         self.append({})
         self.fill(items, dict)
 

@@ -13,7 +13,7 @@ from analysis.report.markup import MARKDOWN, TEMPLATES, plain
 class Part:
     @property
     def kind(self) -> str:
-        """The name that templates know it by."""
+        """The name of this part in templates."""
         return type(self).__name__.lower()
 
 
@@ -32,7 +32,7 @@ class Paragraph(Part):
 
 @dataclass(frozen=True)
 class Warnings(Part):
-    items: list[tuple[str, str]]  # (what it is about, the warning)
+    items: list[tuple[str, str]]  # (subject, warning)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def cell_class(cell: Any) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Return ``text`` so that a path may go on in the next line after a slash."""
+    """Return ``text`` with allowed line breaks after the slashes of a path."""
     return Markup(re.sub(r"(?<=\w)([/_])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 

@@ -1,4 +1,4 @@
-"""What a run folder holds, as plain data: a report and a model card read everything here."""
+"""Read the content of run folders as plain data, for reports and model cards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,7 @@ class Run:
 
 
 def read_runs(folders: tuple[str, ...] | list[str]) -> list[Run]:
-    """Return the run of each folder, with names that tell them apart."""
+    """Return the run of each folder, with distinct names."""
     paths = [Path(folder) for folder in folders]
     for path in paths:
         require_run_folder(path)
@@ -168,13 +168,13 @@ def read_ablation(folder: Path) -> Ablation:
 
 
 def scores_of_member(folder: Path, member: str) -> Metrics | None:
-    """Return the metrics of a run of an ablation, also where the whole ablation was moved; None if it is gone."""
+    """Return the metrics of a run of an ablation, even if the ablation was moved; None if it does not exist."""
     places = (Path(member), folder.joinpath(*Path(member).parts[-2:]))
-    return next((read_metrics(place) for place in places if (place / "metrics.json").is_file()), None)
+    return next((read_metrics(path) for path in places if (path / "metrics.json").is_file()), None)
 
 
 def distinct_names(paths: list[Path]) -> list[str]:
-    """Return the names of folders, with as many parents as it takes to tell them apart."""
+    """Return the names of folders, with as many parents as are needed to distinguish them."""
     parts = [path.resolve().parts for path in paths]
     for depth in range(1, max(map(len, parts))):
         names = ["/".join(part[-depth:]) for part in parts]
@@ -184,14 +184,14 @@ def distinct_names(paths: list[Path]) -> list[str]:
 
 
 def read_run(folder: Path, name: str | None = None, metrics: Metrics | None = None) -> Run:
-    """Return what a run folder holds. ``metrics``: of a run that has yet to write its metrics.json."""
+    """Return what a run folder holds. ``metrics``: scores of a run without metrics.json yet."""
     require_run_folder(folder)
     if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: no config.json, so it is no run folder")
+        raise UserError(f"{folder}: no config.json, so it is not a run folder")
     if metrics is None and is_ablation(folder):
-        raise UserError(f"{folder}: an ablation; report it alone, or name the folders of its runs")
+        raise UserError(f"{folder}: is an ablation; name only this folder, or the folders of its runs")
     if metrics is None and not (folder / "metrics.json").exists():
-        raise UserError(f"{folder}: no metrics.json: this run is not scored; finish it with --resume {folder}")
+        raise UserError(f"{folder}: no metrics.json, so this run is not scored; finish it with --resume {folder}")
     metrics, history = read_metrics(folder) if metrics is None else metrics, folder / "metrics.jsonl"
     mistakes, note = read_mistakes(folder, metrics)
     return Run(
@@ -215,9 +215,9 @@ def kind_of(metrics: Metrics) -> str:
 
 
 def read_mistakes(folder: Path, metrics: Metrics) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the mistakes of a run or of the runs of a series, surest first, and the note of the data set.
+    """Return the mistakes of a run or of the runs of a series, most confident first, and the note of the data set.
 
-    ``file`` of each becomes a whole path, or None where there is no picture.
+    ``file`` of each becomes a full path, or None without a picture.
     """
     mistakes, note = [], None
     for part in [folder, *(folder / name for name in metrics.get("runs") or {})]:
@@ -234,7 +234,7 @@ def read_mistakes(folder: Path, metrics: Metrics) -> tuple[list[dict[str, Any]],
 
 
 def scored_clips(run: Run) -> set[tuple[str, str]] | None:
-    """Return (clip, label) of every row of ``predictions.csv``; None where there is none, as for long videos."""
+    """Return (clip, label) of every row of ``predictions.csv``; None without that file, as for long videos."""
     first = next(iter(run.members), "")  # the runs of several seeds share their clips
     files = [run.folder / "predictions.csv", run.folder / first / "predictions.csv"]
     path = next((file for file in files if file.exists()), None)

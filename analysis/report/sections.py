@@ -1,4 +1,4 @@
-"""The sections about one run, from its facts to the parts of a document."""
+"""Make the sections about one run: turn its facts into parts of a document."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ TAGS = {"surest": "most confident", "worst": "least likely truth", "class": "top
 
 @dataclass(frozen=True)
 class OptionFacts:
-    """What a report must know about options: their defaults, and which of them change no result."""
+    """Facts about options for a report: defaults, and which options change no result."""
 
     defaults: dict[str, Any]
     unimportant: frozenset[str]
@@ -60,7 +60,7 @@ def warning_part(items: list[tuple[str, str]], otherwise: str) -> Part:
 
 
 def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list[Part]:
-    """Return everything about a run but its warnings, with at most so many ``pictures`` of mistakes."""
+    """Return all parts about a run except its warnings, with at most ``pictures`` pictures of mistakes."""
     kinds = {"classes": class_parts, "numbers": number_parts, "long videos": video_parts, "other": other_parts}
     parts = kinds[run.kind](run, level)
     if curves := curve_figures(run):
@@ -87,7 +87,7 @@ def class_parts(run: Run, level: int) -> list[Part]:
     ]
     if run.members:
         parts.append(member_table(run))
-    if "confusion" in run.metrics:  # several seeds have none: each of their runs has its own
+    if "confusion" in run.metrics:  # a series over seeds has none, but each of its runs has
         parts += [Heading(level, "Confusion"), confusion_table(run.metrics, "clips")]
     return [*parts, Heading(level, "Classes"), recall_table(run)]
 
@@ -234,7 +234,7 @@ def other_parts(run: Run, level: int) -> list[Part]:
 
 
 def curve_figures(run: Run) -> list[Figure]:
-    """Return the curves of losses, and of recalls or the main numbers of long videos; none without a training."""
+    """Return the curves of losses, and of recalls or the main numbers of long videos; none if nothing was trained."""
     figures = [curve_figure(run, "Loss", loss_curves(run.history), "loss", None)]
     if run.kind == "long videos":
         names = {f"val/{name}": title for name, title in VIDEO_SCORES.items()}
@@ -248,7 +248,7 @@ def curve_figures(run: Run) -> list[Figure]:
 
 
 def curve_figure(run: Run, title: str, curves: list[Curve], unit: str, top: float | None) -> Figure | None:
-    """Return the figure of curves, or None without any. Values in words come first and last of each curve."""
+    """Return the figure of curves, or None without any. Its description has the first and last values."""
     if not curves:
         return None
     changes = "; ".join(f"{c.name} from {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves)
@@ -336,7 +336,7 @@ def mistake_parts(run: Run, level: int, pictures: int) -> list[Part]:
 
 def mistake_picture(mistake: dict[str, Any]) -> Picture:
     clip, label = mistake["clip"], mistake["label"]
-    name = (mistake.get("person") or "").rpartition("/")[2]  # a person is the folder of their clips in some sets
+    name = (mistake.get("person") or "").rpartition("/")[2]  # in some sets a person is the name of a folder
     person = f" of person {name}" if name else ""
     confusion = f"{label} predicted as {mistake['predicted']}"
     confidence = percent(100 * mistake["confidence"], 0)
@@ -344,7 +344,7 @@ def mistake_picture(mistake: dict[str, Any]) -> Picture:
     tags = " · ".join(TAGS.get(reason, reason) for reason in mistake.get("why", []))
     details = f"confidence {confidence}, {label} {percent(100 * mistake['p_true'])}" + (f"\n{tags}" if tags else "")
     if name in clip.split("/"):
-        person = ""  # the name of the clip has it
+        person = ""  # it is in the name of the clip
     return Picture(mistake["file"], description, confusion, f"{details}\n{clip}{person}")
 
 

@@ -7,7 +7,7 @@ from utils.config import written
 from utils.json_files import is_number
 from utils.text import plural
 
-FEW_CLIPS = 20  # of a class; below it, one clip changes UAR visibly
+FEW_CLIPS = 20  # of a class; with fewer, one clip changes UAR visibly
 FEW_SUBJECTS = 20
 WIDE = 10.0  # points between the ends of an interval of UAR
 NBSP = "\N{NO-BREAK SPACE}"  # between a number and its sign
@@ -24,7 +24,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def option_text(value: Any) -> str:
-    """Return an option's value as it would be typed."""
+    """Return an option's value as it is typed."""
     return "(not set)" if value is None else written(tuple(value) if isinstance(value, list) else value)
 
 
@@ -51,7 +51,7 @@ def resampling(run: Run) -> str:
 
 
 def chance(run: Run) -> float | None:
-    """Return the UAR of guessing; None where a class has no clip."""
+    """Return the UAR of guessing; None if a class has no clip."""
     return 100 / run.present if run.present == len(run.metrics["classes"]) else None
 
 
@@ -60,7 +60,7 @@ def title_of(run: Run) -> str:
 
 
 def best_epoch(run: Run) -> tuple[int, int] | None:
-    """Return (the epoch that was kept, the number of epochs)."""
+    """Return (selected epoch, number of epochs)."""
     best = run.facts.get("best")
     return (best["epoch"], best["epochs"]) if best else None
 
@@ -99,7 +99,7 @@ def class_verdict(run: Run) -> str:
 
 
 def selection(run: Run) -> str:
-    """Return how the weights were chosen."""
+    """Return a sentence on how the weights were selected."""
     selected_on = run.metrics.get("selected_on") or run.option("select_on") or "not known"
     if "zero-shot" in selected_on:
         return "Nothing was trained on these classes."
@@ -145,13 +145,13 @@ def cautions(run: Run) -> list[tuple[str, str]]:
 
 
 def class_cautions(run: Run, kinds: set[str]) -> list[tuple[str, str]]:
-    """Return warnings about the scores of classes; ``kinds`` are those that the run gave itself."""
+    """Return warnings about the scores of classes; ``kinds``: those of the run itself."""
     metrics, split, cautions = run.metrics, run.split, []
     selected_on = str(metrics.get("selected_on"))
     warned_itself = bool(run.facts) and run.option("mode") == "train" and run.option("select_on") == "test"
     if "optimistic" in selected_on and not warned_itself:
-        place = selected_on.removesuffix(": optimistic")
-        cautions.append(("setting", f"The epoch was selected on {place}, so the score is optimistic."))
+        split_name = selected_on.removesuffix(": optimistic")
+        cautions.append(("setting", f"The epoch was selected on {split_name}, so the score is optimistic."))
     if f"{split} few_clips" not in kinds:
         cautions += few_clips(split, supports_of(run, split))
     absent = metrics.get("absent_classes", [])
@@ -174,7 +174,7 @@ def class_cautions(run: Run, kinds: set[str]) -> list[tuple[str, str]]:
 
 
 def supports_of(run: Run, split: str) -> dict[str, int]:
-    """Return the number of clips of each class of a split; empty where the run does not say."""
+    """Return the number of clips of each class of a split; empty if the run does not state it."""
     if run.kind == "classes" and split == run.split:
         return {name: row["support"] for name, row in run.metrics["per_class"].items()}
     return run.facts.get("data", {}).get(split, {}).get("classes", {})
@@ -192,7 +192,7 @@ def few_clips(split: str, supports: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def list_contents(run: Run) -> list[tuple[str, str]]:
-    """Return (list, what it holds) each: clips, persons and classes, boxes, videos, subjects."""
+    """Return (list, content) for each list: clips, persons and classes, boxes, videos, subjects."""
     lines = []
     for name, contents in run.facts.get("data", {}).items():
         if "classes" in contents:

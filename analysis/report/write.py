@@ -48,7 +48,7 @@ from utils.json_files import is_number
 from utils.runlog import fresh_folder, require_new
 from utils.text import plural
 
-PICTURES, FEWEST = 24, 4  # of mistakes: in a whole report; in any case of each run
+PICTURES, FEWEST = 24, 4  # of mistakes: in total, but at least so many of each run
 PEOPLE = (
     "This report contains pictures of persons of the data set. Share it only with people whom the licence of the set "
     "and the consent of the persons allow. --no-mistake-frames writes it without them."
@@ -162,9 +162,9 @@ def about_ablation(folder: Path, options: OptionFacts) -> tuple[str, list[Part]]
 
 
 def ablation_lead(ablation: Ablation) -> str:
-    first, *others = ablation["rows"]
+    first, *variants = ablation["rows"]
     seeds = plural(len(first["seeds"]), "seed")
-    beyond = [row["variant"] for row in others if row.get("verdict") == "yes"]
+    beyond = [row["variant"] for row in variants if row.get("verdict") == "yes"]
     result = f"Beyond noise: {', '.join(beyond)}." if beyond else "No difference is beyond noise."
     data = f"{plural(len(ablation['rows']), 'variant')} with {seeds} on {ablation['clips']} {ablation['split']} clips"
     selection = f"epochs selected on {ablation['selected_on']}"
@@ -206,8 +206,8 @@ def seed_table(folder: Path, rows: list[Variant]) -> Table:
         for seed, member in zip(row["seeds"], row["runs"], strict=True):
             metrics = scores_of_member(folder, member) or {}
             scores = [number(metrics.get(name), 2) for name in SCORES]
-            place = Path(member)
-            inside = place.relative_to(folder) if place.is_relative_to(folder) else place
+            path = Path(member)
+            inside = path.relative_to(folder) if path.is_relative_to(folder) else path
             lines.append([row["variant"], str(seed), *scores, str(inside)])
     return Table("Scores of each run, in percent", ["variant", "seed", *SCORES.values(), "folder"], lines)
 
@@ -216,7 +216,7 @@ def seed_table(folder: Path, rows: list[Variant]) -> Table:
 
 
 def shared_warnings(runs: list[Run]) -> list[tuple[str, str]]:
-    """Return (run and subject, warning) of all runs; a warning that all of them share comes first and once."""
+    """Return (run and subject, warning) of all runs; a warning that all of them share comes first, once."""
     warnings = [(run.name, subject, text) for run in runs for subject, text in cautions(run)]
     texts = [text for *_, text in warnings]
     shared = {text: f"all runs, {subject}" for _, subject, text in warnings if texts.count(text) == len(runs)}
@@ -225,7 +225,7 @@ def shared_warnings(runs: list[Run]) -> list[tuple[str, str]]:
 
 
 def ranking(runs: list[Run]) -> str:
-    """Return the runs in one sentence, the highest UAR first where all of them have one."""
+    """Return the runs in one sentence, the highest UAR first if all have one."""
     if any(run.kind != "classes" for run in runs):
         return f"{len(runs)} runs: {', '.join(run.name for run in runs)}."
     ranked = sorted(runs, key=lambda run: -run.metrics["uar"])
@@ -263,7 +263,7 @@ def class_tables(runs: list[Run]) -> list[Part]:
 
 
 def recalls(runs: list[Run]) -> Table:
-    """Return one row per class of any run, the best marked; a run that does not know a class has a dash."""
+    """Return one row per class of any run, the best marked; a run without a class has a dash."""
     rows = []
     for name in dict.fromkeys(name for run in runs for name in run.metrics["classes"]):
         scores = [run.metrics["per_class"].get(name, {}) for run in runs]
@@ -278,7 +278,7 @@ def recalls(runs: list[Run]) -> Table:
 
 
 def mark_highest(values: list[Any], texts: list[str]) -> list[Cell]:
-    """Return a cell for each run, the highest value marked; none where there is a single value, or equal ones."""
+    """Return a cell for each run, the highest value marked; none if there is only one value or all are equal."""
     numbers = {value for value in values if is_number(value)}
     best = max(numbers) if len(numbers) > 1 else None
     return [Cell(text, is_best=value is not None and value == best) for value, text in zip(values, texts, strict=True)]

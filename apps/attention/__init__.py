@@ -1,1 +1,1 @@
-"""Where a model looks."""
+"""Explanations of where a model looks."""

@@ -1,4 +1,4 @@
-"""The relevance maps of one clip: as numbers, on the frames that they belong to, as a sheet and as a video."""
+"""Show the relevance maps of one clip: as numbers, over its frames, as a sheet and as a video."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from dataloader.video import open_clip
 from utils.files import atomic_write
 
 MAX_COLUMNS = 8  # frames on a sheet
-SCALE_QUANTILE = 0.995  # of the pixels of a stream: the end of the colour scale
+SCALE_QUANTILE = 0.995  # quantile of a stream's pixels at the end of the colour scale
 FPS = 12  # of the video
 CELL_INCHES, STILL_INCHES, DPI = 1.5, 2.8, 150
 PANEL, GAP, HEAD, CAPTION, COURSE = 288, 8, 56, 24, 72  # of the video, in pixels
@@ -42,7 +42,7 @@ class Explanation:
     probabilities: np.ndarray  # (C,)
     indexes: list[int]  # the frames of the clip that the model saw, in time order
     maps: dict[str, np.ndarray]  # stream → (frames, rows, columns), not negative
-    padding: float | None  # share of the context's relevance that lies outside the picture
+    padding: float | None  # share of the context's relevance in the padding
 
     @property
     def predicted(self) -> int:
@@ -62,7 +62,7 @@ class Explanation:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether nothing at all speaks for the class."""
+        """Return whether there is no evidence for the class."""
         return not any(values.any() for values in self.maps.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -84,37 +84,37 @@ class Explanation:
 
     @property
     def title(self) -> str:
-        """Return the clip and, below it, its label, the predicted class and the explained one, as a sentence."""
+        """Return the clip and, below it, its label, the predicted class and the explained class."""
         confidence = f"{100 * self.probabilities[self.predicted]:.0f} %"
         prediction = f"label {self.names[self.clip.label]}, predicted {self.names[self.predicted]} ({confidence})"
         is_other = self.label != self.predicted
         probability = f" ({100 * self.probabilities[self.label]:.0f} %)" if is_other else ""
-        nothing = ": nothing" if self.is_empty else ""
-        return f"{self.clip.id}\n{prediction}; shown: what speaks for {self.names[self.label]}{probability}{nothing}"
+        nothing = ": none" if self.is_empty else ""
+        return f"{self.clip.id}\n{prediction}; shown: evidence for {self.names[self.label]}{probability}{nothing}"
 
     @property
     def line(self) -> str:
-        """Return a line for the screen."""
+        """Return a line for the terminal."""
         line = self.title.replace("\n", ": ")
         if self.is_empty:
             return line
         parts = [f"{stream} {100 * share:.0f} %" for stream, share in self.shares.items()]
         if self.padding is not None:
-            parts.append(f"{100 * self.padding:.0f} % of the context's in its padding")
+            parts.append(f"{100 * self.padding:.0f} % of the context's relevance in its padding")
         peak = self.clip.frames[self.indexes[int(np.argmax(sum(self.courses.values())))]]
         return f"{line}; {', '.join(parts)}; most in {peak}"
 
     def stream_label(self, stream: str) -> str:
-        """Return how much of all relevance is in a stream, if there is another one."""
+        """Return a label with the share of relevance in a stream, if there are two streams."""
         return f"{stream}: {100 * self.shares[stream]:.0f} %" if len(self.maps) > 1 else "relevance"
 
 
 @dataclass(frozen=True)
 class SquareSource:
-    """Where the pixels of a model's input square come from."""
+    """The area of a frame that a model's input square shows."""
 
     area: Area  # of the frame: left, top, right, bottom in its pixels
-    inside: Area  # of the square: the rest is black padding
+    inside: Area  # the part of the square that shows it; the rest is black padding
 
 
 def square_sources(clip: Clip, views: Views, indexes: list[int]) -> dict[str, list[SquareSource]]:
@@ -123,7 +123,7 @@ def square_sources(clip: Clip, views: Views, indexes: list[int]) -> dict[str, li
     sources: dict[str, list[SquareSource]] = {stream: [] for stream in streams_of(views)}
     for index in indexes:
         width, height = frame_size(clip, index)
-        if "face" in sources:  # squeezed into the square, so there is no padding
+        if "face" in sources:  # resized to the square, so there is no padding
             sources["face"].append(SquareSource(face_area(width, height, faces[index]), (0, 0, views.size, views.size)))
         if "context" in sources:
             sources["context"].append(context_source(width, height, body, views.size))
@@ -138,7 +138,7 @@ def context_source(width: int, height: int, box: tuple | None, size: int) -> Squ
 
 
 def frame_size(clip: Clip, index: int) -> tuple[int, int]:
-    """Return width and height of a frame or, where it cannot be read, of the nearest one that can."""
+    """Return width and height of a frame or, if it cannot be read, of the nearest readable one."""
     if clip.is_video:
         return open_clip(clip.folder).size
     for candidate in sorted(range(len(clip.frames)), key=lambda number: abs(number - index)):
@@ -151,7 +151,7 @@ def frame_size(clip: Clip, index: int) -> tuple[int, int]:
 
 
 def padding_share(maps: np.ndarray, sources: list[SquareSource], size: int) -> float:
-    """Return the share of relevance (T, rows, columns) that lies in the padding; patches count by their area there."""
+    """Return the share of relevance (T, rows, columns) in the padding; patches are weighted by their area there."""
 
     def overlap(start: int, stop: int, patches: int) -> np.ndarray:
         edges = np.linspace(0, size, patches + 1)
@@ -167,7 +167,7 @@ def padding_share(maps: np.ndarray, sources: list[SquareSource], size: int) -> f
 
 
 def spread(values: np.ndarray, source: SquareSource, size: int, shape: tuple[int, int]) -> np.ndarray:
-    """Enlarge a map (rows, columns) to ``shape`` (height, width) of its part of the frame, without the padding.
+    """Return a map (rows, columns) enlarged to ``shape`` (height, width) of its part of the frame, without padding.
 
     The interpolation is bicubic; values below 0 become 0.
     """
@@ -190,8 +190,8 @@ def paint(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
 def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Panels:
     """Return crop and map of every frame in ``indexes``, all of one size.
 
-    1 is what only 0.5 % of that stream's pixels exceed in the whole clip, so that one frame does not hide the others;
-    the maps of frames that the model did not see are interpolated between their neighbours'.
+    Maps are scaled so that only 0.5 % of the stream's pixels in the whole clip exceed 1. So one frame does not hide the
+    others. Maps of frames that the model did not see are interpolated between their neighbours.
     """
     sources = square_sources(explanation.clip, views, indexes)
     frames = [read_frame(explanation.clip, index) for index in indexes]
@@ -214,7 +214,7 @@ def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Pan
 
 
 def read_frame(clip: Clip, index: int) -> np.ndarray | None:
-    """Return a frame, or None where it cannot be read; the data set has reported that before."""
+    """Return a frame, or None if it cannot be read, which has already been reported."""
     if clip.is_video:
         return next((frame for _, frame in open_clip(clip.folder).read([index], clip.span)), None)
     try:
@@ -236,7 +236,7 @@ def interpolate(maps: np.ndarray, indexes: list[int], targets: list[int]) -> np.
 def draw_clip(explanation: Explanation, views: Views) -> Figure:
     """Return the sheet: frames as columns, each stream's picture above its map, and the course in time below.
 
-    Of a clip of one frame it is each stream's picture beside its map.
+    For a clip of one frame, each stream's picture is beside its map.
     """
     indexes = peak_frames(explanation)
     panels, is_still = panels_of(explanation, views, indexes), len(indexes) == 1
@@ -272,7 +272,7 @@ def draw_clip(explanation: Explanation, views: Views) -> Figure:
 
 
 def write_title(figure: Figure, explanation: Explanation) -> None:
-    """Write the title, smaller where a line would not fit: a letter is about half as wide as high."""
+    """Write the title, smaller if a line would not fit; a letter is about half as wide as high."""
     longest = max(len(line) for line in explanation.title.split("\n"))
     figure.suptitle(explanation.title, fontsize=min(10, 72 * figure.get_figwidth() / (0.56 * longest)))
 
@@ -285,13 +285,13 @@ def peak_frames(explanation: Explanation) -> list[int]:
 
 
 def colour_scale() -> ScalarMappable:
-    """Return the colours as they look over grey of medium brightness."""
+    """Return the colour scale as it looks over medium grey."""
     over_grey = paint(np.full((1, 256, 3), 128, np.uint8), np.linspace(0, 1, 256)[None])
     return ScalarMappable(cmap=ListedColormap(over_grey[0] / 255))
 
 
 def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> None:
-    """Draw how much of all relevance lies in each frame, and mark the frames of the sheet."""
+    """Draw the share of relevance in each frame, and mark the frames of the sheet."""
     for stream, shares in explanation.courses.items():
         colour = tuple(part / 255 for part in STREAM_COLOURS[stream])
         axes.plot([i + 1 for i in explanation.indexes], 100 * shares, "o-", ms=3, lw=1.2, color=colour, label=stream)
@@ -304,7 +304,7 @@ def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> Non
 
 
 def write_clip_video(explanation: Explanation, views: Views, path: Path) -> None:
-    """Write all frames of the clip with their maps beside them, and a line that moves over the course in time."""
+    """Write all frames of the clip with their maps beside them, and a line that moves over the plot of time."""
     panels = panels_of(explanation, views, list(range(len(explanation.clip.frames))))
     background, course = draw_background(explanation, panels)
     height, width = background.shape[:2]
@@ -322,9 +322,9 @@ def write_clip_video(explanation: Explanation, views: Views, path: Path) -> None
 
 
 def draw_background(explanation: Explanation, panels: Panels) -> tuple[np.ndarray, list[int]]:
-    """Return what is the same in every frame of the video: title, captions and the course in time.
+    """Return the background of all frames of the video (title, captions and the plot over time), and x positions.
 
-    The second value is each frame's horizontal position in the course.
+    The second value is the horizontal position of each frame in the plot.
     """
     widths = {stream: pairs[0][0].shape[1] for stream, pairs in panels.items()}
     width = max(sum(2 * (panel + GAP) for panel in widths.values()) + GAP, 640)
@@ -351,6 +351,6 @@ def draw_background(explanation: Explanation, panels: Panels) -> tuple[np.ndarra
 
 
 def fitting_font(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
-    """Return the font, smaller where the text would not fit."""
+    """Return the font, smaller if the text would not fit."""
     length = font.getlength(text)
     return font if length <= width else font.font_variant(size=max(int(font.size * width / length), 8))

@@ -1,6 +1,6 @@
-"""``--mode attention``: where the image encoder looks for a class, clip by clip, as pictures and numbers.
+"""``--mode attention``: show where the image encoder looks for a class, clip by clip, as pictures and numbers.
 
-What the maps say and what they cannot say: docs/attention.md.
+docs/attention.md explains what the maps show and what they do not.
 """
 
 from itertools import chain, count
@@ -33,13 +33,13 @@ METHOD = "gradient-weighted attention, followed back through all blocks of the i
 
 
 def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
-    """Explain ``--clips`` of ``--test-annotation``, each as numbers, a PNG and a video, and return the numbers."""
+    """Explain ``--clips`` of ``--test-annotation``, each as numbers, a PNG and a video; return the numbers."""
     opened, config, classes, model = open_explained(config, flags)
     explain, entries = config.attention.explain, []
     label = find_class(explain, classes)
     with open_session(config) as session:
         if session.group.world > 1:
-            raise UserError("--mode attention is one process's work: start it without torchrun")
+            raise UserError("--mode attention runs in one process; start it without torchrun")
         log, folder = session.log, session.log.folder / "attention"
         clips = choose_clips(config, read_splits(config, classes, log).test, classes)
         views = make_views(config, clips, log)
@@ -70,13 +70,13 @@ def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
 def open_explained(config: Config, flags: dict[str, Any]) -> tuple[Opened, Config, Classes, nn.Module]:
     """Return the checkpoint, its config with the user's options, its classes, and its model without gradients.
 
-    Refused are models without classes or pictures, and options that mean nothing to the others.
+    Raise a UserError for models without classes or pictures, and for options that the model does not use.
     """
     path = Path(config.run.eval_checkpoint)
     opened = open_checkpoint(path, flags)
     if opened.method.reads_features:
         raise UserError(
-            f"{path}: a sequence model sees stored features and no pictures; explain the checkpoint that made them"
+            f"{path}: a sequence model reads stored features, not pictures; explain the checkpoint that made them"
         )
     if opened.config.model.task == "regression":
         raise UserError(f"{path}: predicts numbers, not classes; --mode attention explains classes")
@@ -88,7 +88,7 @@ def open_explained(config: Config, flags: dict[str, Any]) -> tuple[Opened, Confi
     options = {"exper_name": f"{opened.config.run.exper_name}-attention"} | flags | {"pack": "none"}
     with about(path):
         if (pack := flags.get("pack", "none")) != "none":
-            raise UserError(f"--pack {pack}: --mode attention draws over the frames themselves; leave it out")
+            raise UserError(f"--pack {pack}: --mode attention needs the frames; leave it out")
         config = evaluation_config(opened.content, options, mode="attention")
     require_lists(config)
     classes = stored_classes(opened.content, config, flags, path)
@@ -98,7 +98,7 @@ def open_explained(config: Config, flags: dict[str, Any]) -> tuple[Opened, Confi
 
 
 def find_class(explain: str, classes: Classes) -> int | None:
-    """Return the label that ``--explain`` names; None for the clip's own or the predicted one."""
+    """Return the label that ``--explain`` names; None for the clip's label or the predicted class."""
     if explain in ("predicted", "label"):
         return None
     names = [name.lower() for name in classes.names]
@@ -110,7 +110,7 @@ def find_class(explain: str, classes: Classes) -> int | None:
 
 
 def choose_clips(config: Config, clips: list[Clip], classes: Classes) -> list[Clip]:
-    """Return the clips of ``--clips`` in its order, else the first clip of each class."""
+    """Return the clips of ``--clips`` in this order, or the first clip of each class."""
     if not config.attention.clips:
         first_clips = (next((clip for clip in clips if clip.label == label), None) for label in range(len(classes)))
         return [clip for clip in first_clips if clip is not None]
@@ -119,7 +119,7 @@ def choose_clips(config: Config, clips: list[Clip], classes: Classes) -> list[Cl
     for name in names:
         if name not in by_name:
             ending = next((f"; did you mean {clip.id}?" for clip in clips if clip.id.endswith(name)), "")
-            advice = ending or closest(name, [clip.id for clip in clips]) or f"; its first is {clips[0].id}"
+            advice = ending or closest(name, [clip.id for clip in clips]) or f"; its first clip is {clips[0].id}"
             raise UserError(f"--clips {name}: not in {config.data.test_annotation or 'the list'}{advice}")
     return [by_name[name] for name in names]
 
@@ -131,11 +131,11 @@ def explain_clip(
     indexes = indexes_of(clip, views, np.random.default_rng(0), training=False)
     relevance = explain_class(task.model, batch.get("face"), batch.get("context"), label, task.fixed_texts)
     if not relevance.logits.isfinite().all():
-        raise UserError(f"{clip.id}: the model's answer is not finite; try another checkpoint")
+        raise UserError(f"{clip.id}: the model's prediction is not finite; try another checkpoint")
     frames = sorted(set(indexes.tolist()))
     maps = {}
     for stream in STREAMS:
-        if stream in relevance.maps:  # a short clip's last frame comes several times: its maps are added up
+        if stream in relevance.maps:  # the last frame of a short clip is repeated; its maps are added
             values = relevance.maps[stream].cpu().numpy()
             maps[stream] = np.stack([values[indexes == index].sum(axis=0) for index in frames])
     sources = square_sources(clip, views, frames)
@@ -145,7 +145,7 @@ def explain_clip(
 
 
 def file_names(clips: list[Clip]) -> list[str]:
-    """Return a file name for each clip, made of its path, without repetitions."""
+    """Return a distinct file name for each clip, made from its path."""
     names: list[str] = []
     for clip in clips:
         base = safe_name(clip.id.replace("/", "_"))

@@ -1,1 +1,1 @@
-"""Videos, cameras and pictures to timelines and overlays."""
+"""Predict videos, cameras and pictures; write timelines and overlays."""

@@ -1,7 +1,7 @@
 """The overlay: face boxes, current answers and a strip of the last minute, as overlay.mp4, overlay.jpg or live.
 
-Frames wait until the answer nearest to them is known. A camera's frames are shown at once, in a window where there is a
-display and as lines of text elsewhere.
+Frames wait until the nearest answer is known. Frames of a camera are shown at once, in a window if there is a display,
+else as lines of text.
 """
 
 import os
@@ -22,7 +22,7 @@ from dataloader.video import CameraVideo, Video
 from utils.files import atomic_write
 
 WIDEST = 960  # pixels; larger videos are shrunk
-MAX_WAITING = 128 << 20  # bytes of frames that wait for their answers
+MAX_WAITING = 128 << 20  # bytes of frames that wait for answers
 MINUTE = 60.0
 LANES = 6  # persons in the strip
 JPEG_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
@@ -35,7 +35,7 @@ Stretch = tuple[float, float, Colour]  # a coloured part of a lane of the strip:
 
 
 class Overlay:
-    """``add`` takes frames and answers, and draws the frames whose answers are known; a live one waits for nothing."""
+    """``add`` takes frames and answers, and draws the frames whose answers are known; a live overlay does not wait."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Overlay:
         write: bool = True,
         strip: bool = True,
     ) -> None:
-        """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written, without
-        ``strip`` the last minute and the legend are left out."""
+        """``every``: seconds between two answers, None for every frame. Without ``write`` no file is written; without
+        ``strip`` the last minute and the legend are not drawn."""
         self.info, self.is_live = info, isinstance(video, CameraVideo)
-        self.reach = max(every or 0, 1 / video.fps) / 2  # an answer holds this long around its middle
+        self.reach = max(every or 0, 1 / video.fps) / 2  # an answer is used this long before and after its middle
         self.scale = min(1.0, WIDEST / video.width)
         self.width, self.height = even(video.width * self.scale), even(video.height * self.scale)
         self.size = max(round(self.width / 42), 10)  # of letters
@@ -77,13 +77,13 @@ class Overlay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is None or self.still is None:  # after an error a picture would look like one without anybody
+        if kind is None or self.still is None:  # after an error a picture would look as if nobody was in it
             self._draw_ready(everything=True)
         if self.video is not None:
             self.video.close()
 
     def add(self, step: Step) -> np.ndarray | None:
-        """Return the last picture that became ready, if one did."""
+        """Return the last picture that became ready, or None."""
         for rows in step.rows:
             for row in rows:
                 self.answers.setdefault(row.person or 0, []).append(row)
@@ -96,7 +96,7 @@ class Overlay:
     def _compress(self, frame: np.ndarray) -> np.ndarray:
         """Return pixels in YUV 4:2:0, which takes half the memory of RGB.
 
-        For models that read hundreds of frames together, as many wait, and these pixels are a JPEG.
+        Models of hundreds of frames make as many wait, so these pixels are stored as JPEG.
         """
         if frame.shape[:2] != (self.height, self.width):
             frame = cv2.resize(frame, (self.width, self.height), interpolation=cv2.INTER_AREA)
@@ -124,7 +124,7 @@ class Overlay:
             if text and self.names_persons:
                 text = f"{person.id}: {text}"
             draw_person(picture[: self.height], person, self.scale, text, share, self._colour(row), self.size, plates)
-        # Of what belongs to no face box, an answer for a person is left out: the person is not there.
+        # Without a face box, the answer for a person is not drawn, because the person is not there.
         faceless = [row for row in current.values() if row.values is None or row.person is None]
         if faceless:
             row = next((row for row in faceless if row.person is None), faceless[0])
@@ -145,7 +145,7 @@ class Overlay:
         return picture
 
     def _current_rows(self, seconds: float) -> dict[int, Row]:
-        """Return each person's row whose middle is nearest, if it holds at that time; rows older than the strip go."""
+        """Return the nearest current row of each person, and remove rows older than the strip."""
         oldest, current = seconds - MINUTE - 2 * self.reach, {}
         recent = {person: [row for row in rows if row.middle >= oldest] for person, rows in self.answers.items()}
         self.answers = {person: rows for person, rows in recent.items() if rows}
@@ -156,7 +156,7 @@ class Overlay:
         return current
 
     def _text(self, row: Row) -> str:
-        """Return the answer in a few words, and how it came about if not by the face."""
+        """Return the answer as a short text, with a note if it is not from the face."""
         text = answer_text(row, self.info)
         if row.seen == FACE:
             return text
@@ -181,7 +181,7 @@ class Overlay:
 
 
 def answer_text(row: Row, info: ModelInfo) -> str:
-    """Return class and confidence, valence and arousal, active action units, other numbers."""
+    """Return a text with class and confidence, valence and arousal, active action units, and other numbers."""
     if row.values is None:
         return ""
     parts = [f"{row.predicted} {100 * row.confidence:.0f} %"] if row.confidence is not None else []
@@ -204,8 +204,10 @@ def draw_person(
     size: int,
     plates: list[Plate],
 ) -> None:
-    """Draw the face box, dashed where the face is not visible just now, and a plate with the answer and a bar for
-    ``share``. ``scale`` brings the box to the size of the picture; ``plates`` are those drawn so far."""
+    """Draw the face box, dashed if the face is not visible now, and a plate with the answer and a bar for ``share``.
+
+    ``scale``: factor from the video to the picture; ``plates``: those drawn so far.
+    """
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = (int(round(v * scale)) for v in person.face)
     thickness = max(size // 7, 2)
@@ -234,7 +236,7 @@ def draw_person(
 def free_place(
     box: Plate, plate_width: int, plate_height: int, gap: int, size: tuple[int, int], plates: list[Plate]
 ) -> tuple[int, int]:
-    """Return where a plate goes: above the box, below it, inside it, or the nearest place that no other plate has."""
+    """Return the position of a plate: above, below or inside the box, or the nearest free place."""
     x0, y0, _, y1 = box
     x = min(max(x0 - gap // 2, 0), max(size[0] - plate_width, 0))
     lowest = max(size[1] - plate_height, 0)
@@ -261,7 +263,7 @@ def draw_dashes(picture: np.ndarray, box: Plate, colour: Colour, thickness: int,
 
 
 def draw_line(picture: np.ndarray, text: str, y: int, size: int) -> None:
-    """Write a line as wide as the picture, in smaller letters where it would not fit."""
+    """Write a line as wide as the picture, in smaller letters if it would not fit."""
     smaller = next((s for s in range(size, 7, -1) if text_mask(text, s).shape[1] <= picture.shape[1] - size), 7)
     put_text(picture, text, size // 2, y + (size - smaller) // 2, smaller, INK)
 
@@ -325,10 +327,10 @@ class Screen:
         if self.has_window:
             try:
                 cv2.namedWindow(self.name, cv2.WINDOW_NORMAL)
-            except cv2.error:  # an OpenCV that was built without windows
+            except cv2.error:  # OpenCV was built without windows
                 self.has_window = False
         if not self.has_window:
-            self.say("no display: answers come as lines; Ctrl-C ends")
+            self.say("no display: answers are printed as lines; Ctrl-C ends")
         return self
 
     def __exit__(self, *_: Any) -> None:

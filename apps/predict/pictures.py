@@ -1,4 +1,4 @@
-"""timeline.png: for each person a band of the predicted classes over time, and the probabilities behind it."""
+"""Draw timeline.png: for each person a band of the predicted classes over time, and the probabilities."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ from apps.drawing import UNCERTAIN_COLOUR, class_colours
 from apps.predict.runners import ModelInfo
 from apps.predict.timeline import CONTEXT_ONLY, FACE, UNCERTAIN
 
-COLUMNS = 1200  # moments of time that the picture can distinguish
+COLUMNS = 1200  # time steps of the picture
 MAX_PERSONS = 6
 TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 LEGEND = 12  # classes in the legend
@@ -35,20 +35,20 @@ class Lane:
 
     @property
     def by_context(self) -> np.ndarray:
-        """Return the moments that are judged by context alone."""
+        """Return the moments whose answer is from context only."""
         return self.has_context & ~self.has_face
 
     @property
     def means(self) -> np.ndarray:
-        """Return the mean outputs (COLUMNS, width), NaN where there is no answer."""
+        """Return the mean outputs (COLUMNS, width), NaN without an answer."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.sums / self.counts[:, None]
 
 
 def draw_timeline(folder: Path, info: ModelInfo, is_still: bool = False) -> None:
-    """Write timeline.png from the timeline.csv beside it, so that long videos need no memory.
+    """Write timeline.png from the timeline.csv beside it, so that long videos need little memory.
 
-    A picture has no time axis (``is_still``).
+    ``is_still``: for a picture there is no time axis.
     """
     from analysis.plots import save
 
@@ -57,9 +57,9 @@ def draw_timeline(folder: Path, info: ModelInfo, is_still: bool = False) -> None
 
 
 def read_lanes(table: Path, info: ModelInfo) -> tuple[dict[str, Lane], float]:
-    """Return a lane per person and when the last row ends.
+    """Return a lane per person and the end of the last row.
 
-    Each row stands for the time around its middle that is nearer to it than to its neighbours.
+    Each row is used for the time that is nearer to its middle than to the middles of its neighbours.
     """
     end, shortest_step = 0.0, np.inf
     last_start: dict[str, float] = {}
@@ -82,7 +82,7 @@ def read_lanes(table: Path, info: ModelInfo) -> tuple[dict[str, Lane], float]:
 
 
 def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo, is_still: bool = False) -> Any:
-    """Return a figure of at most ``MAX_PERSONS`` persons, and of answers that belong to nobody in particular."""
+    """Return a figure of at most ``MAX_PERSONS`` persons, and of answers without a known person."""
     import matplotlib.pyplot as plt
 
     persons = sorted((person for person in lanes if person), key=int)[:MAX_PERSONS]
@@ -129,7 +129,7 @@ def draw_lanes(lanes: dict[str, Lane], end: float, info: ModelInfo, is_still: bo
 
 
 def draw_band(axes: Any, lane: Lane, end: float, info: ModelInfo, name: str) -> None:
-    """Draw the most probable class: hatched where there is no answer, pale where none is certain."""
+    """Draw the most probable class: hatched without an answer, pale if uncertain."""
     colours, means = class_colours(info.names), lane.means[:, : len(info.names)]
     best = np.where(lane.counts > 0, np.nan_to_num(means, nan=-1.0).argmax(axis=1), -1)
     kinds = np.where(best < 0, -1, np.where(lane.uncertain > 0, -2, best))
@@ -149,7 +149,7 @@ def draw_band(axes: Any, lane: Lane, end: float, info: ModelInfo, name: str) -> 
 
 
 def draw_probabilities(axes: Any, lane: Lane, end: float, info: ModelInfo) -> None:
-    """Draw the probabilities of all classes stacked; hatched where there is no answer."""
+    """Draw the probabilities of all classes stacked; hatched without an answer."""
     colours, means = class_colours(info.names), lane.means[:, : len(info.names)]
     time = (np.arange(COLUMNS) + 0.5) / COLUMNS * end
     axes.stackplot(time, *np.nan_to_num(means).T, colors=[colours[name] for name in info.names], lw=0, step="mid")
@@ -165,7 +165,7 @@ def draw_probabilities(axes: Any, lane: Lane, end: float, info: ModelInfo) -> No
 
 
 def draw_numbers(axes: Any, lane: Lane, end: float, lines: dict[int, str], name: str) -> None:
-    """Draw a line for each number that is no action unit; ``lines``: column → name."""
+    """Draw a line for each number that is not an action unit; ``lines``: column → name."""
     time = (np.arange(COLUMNS) + 0.5) / COLUMNS * end
     colours = class_colours(lines.values())
     for column, number in lines.items():
@@ -192,12 +192,12 @@ def add_legend(figure: Any, info: ModelInfo, lanes: list[Lane]) -> None:
         entries.append(Patch(color=UNCERTAIN_COLOUR, label=UNCERTAIN))
     entries.append(Patch(fc="white", ec="0.6", hatch="////", label="no answer"))
     if any(lane.by_context.any() for lane in lanes):
-        entries.append(Line2D([], [], color="black", ls=":", lw=2.5, label="by context alone"))
+        entries.append(Line2D([], [], color="black", ls=":", lw=2.5, label="by context only"))
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 10), fontsize=9, frameon=False)
 
 
 def runs(values: np.ndarray) -> list[tuple[int, int]]:
-    """Return where stretches of equal values begin and end."""
+    """Return start and stop of every run of equal values."""
     edges = np.flatnonzero(np.diff(values.astype(int))) + 1
     bounds = [0, *edges.tolist(), len(values)]
     return list(zip(bounds[:-1], bounds[1:], strict=True))

@@ -1,6 +1,6 @@
-"""``Predictor(checkpoint)(video)``: a model with everything before and behind it, on one video or picture.
+"""``Predictor(checkpoint)(video)``: predict one video or picture, from detection of faces to the written files.
 
-This file imports no torch: an exported model (``--onnx``) runs without it.
+This file does not import torch, so that an exported model (``--onnx``) runs without it.
 """
 
 import time
@@ -26,22 +26,22 @@ from utils.config import checked_numbers
 from utils.errors import UserError, closest, one_line
 from utils.runlog import progress_bar
 
-LONGEST_NOTE = 300  # letters that are shown of a training set's description of itself
-EVERY_WINDOW, EVERY_FRAME = 1.0, 0.2  # default of ``every`` in seconds, for models of windows and of single frames
+LONGEST_NOTE = 300  # letters of the note of a training set that are shown
+EVERY_WINDOW, EVERY_FRAME = 1.0, 0.2  # defaults of ``every`` in seconds for models of windows and of single frames
 
 
 class Predictor:
-    """A model that answers for persons in videos: ``Predictor("best.pt")("lesson.mp4").rows``.
+    """A model that predicts for persons in videos: ``Predictor("best.pt")("lesson.mp4").rows``.
 
     ``options`` are those of ``--mode predict`` by name: ``every``, ``seconds``, ``smooth``, ``threshold``,
     ``max_persons``, ``face_model``, ``detect_every``, ``encoder``, ``class_texts``, ``device``, ...
     """
 
     def __init__(self, checkpoint: str | Path | None = None, *, runner: Runner | None = None, **options: Any) -> None:
-        """``runner``: a model that is open already, in place of a checkpoint."""
+        """``runner``: a loaded model in place of a checkpoint."""
         self.config, flags = video_config(checkpoint, options)
         video = self.config.video
-        if video.face_model is not None:  # an unusable detector is an error here, not once per video
+        if video.face_model is not None:  # raises an error here for an unusable detector, not once per video
             detect.open_detector(video.face_model, video.max_persons)
         self.runner = open_model(self.config, flags) if runner is None else runner
         self.info: ModelInfo = self.runner.info
@@ -51,16 +51,16 @@ class Predictor:
         warnings = [idle_flags(self.config, flags), *self.runner.warnings]
         if self.info.trained_on:
             note = self.info.trained_on[:LONGEST_NOTE]
-            warnings.append(f"{self.info.model} was trained on a set that says of itself: {note}")
+            warnings.append(f"{self.info.model} was trained on a data set with this note: {note}")
         self.warnings = [one_line(warning) for warning in warnings if warning]
-        self.every = video.every  # seconds from one answer to the next; None: an answer for every frame
+        self.every = video.every  # seconds between two answers; None: an answer for every frame
         if self.every is None and self.info.kind != FRAMES:
             self.every = EVERY_FRAME if self.info.frames == 1 else EVERY_WINDOW
 
     def __call__(self, source: str | int | Path, out: str | Path | None = None) -> Timeline:
         """Return all rows of a video; with ``out`` also write the files of ``--mode predict`` into that folder."""
         if out is not None and (Path(out) / "timeline.json").exists():
-            raise UserError(f"{out}: holds a timeline already; name another folder")
+            raise UserError(f"{out}: already holds a timeline; name another folder")
         folder = None if out is None else Path(out)
         return self.record(source, folder, overlay=self.config.video.overlay, keep_rows=True)
 
@@ -79,10 +79,10 @@ class Predictor:
     ) -> Timeline:
         """Write timeline.csv, timeline.json, timeline.png and the overlay of a video into ``folder``, if there is one.
 
-        The files grow while the video is read; when reading ends early they are complete up to there. ``longest``: a
-        frame behind so many seconds is an error, ``TooLong``. ``stop`` is asked before every frame. ``label``: what the
-        progress of a video is shown as; None shows none. ``strip``: whether the overlay shows the last minute and the
-        legend below the picture.
+        The files grow while the video is read; if reading ends early, they are complete up to that point. ``longest``:
+        seconds after which a frame raises ``TooLong``. ``stop()`` is called before every frame, and True ends reading.
+        ``label``: name of the progress bar; None shows none. ``strip``: whether the overlay shows the last minute and
+        the legend below the picture.
         """
         timeline, started = Timeline(self.info), time.perf_counter()
         with open_video(source) as video, ExitStack() as files:
@@ -90,7 +90,7 @@ class Predictor:
             writer = drawing = screen = None
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                timeline.interrupted = True  # until the end is reached, so that an error on the way is recorded as one
+                timeline.interrupted = True  # until the end is reached, so that an error before it is recorded
                 writer = TimelineWriter(folder, self.info, self._header(video, source))
                 files.callback(lambda: writer.close(timeline.as_json()))
                 is_live, max_persons = isinstance(video, CameraVideo), self.config.video.max_persons
@@ -125,7 +125,7 @@ class Predictor:
     def follow(
         self, video: Video, sampled_only: bool = False, stop: Callable[[], bool] | None = None
     ) -> Iterator[Step]:
-        """Yield every frame of ``video`` with the rows that are known by then; memory does not grow."""
+        """Yield every frame of ``video`` with the rows that are known by then, in bounded memory."""
         options, end = self.config.video, 0.0
         grid, windows = self._open_windows(video.fps)
         watcher = Watcher(*self.open_tracking(video), self.info, grid, options.detect_every)
@@ -139,14 +139,14 @@ class Predictor:
             groups = [] if sample is None else [g for w in windows.push(sample) for g in answers.answer(w)]
             yield Step(seconds, frame, watcher.persons, [rows for group in groups for rows in smoother.push(group)])
         else:
-            end = max(end, video.end)  # frames behind the last sample are not decoded
+            end = max(end, video.end)  # frames after the last sample are not decoded
         groups = [group for window in windows.finish(end) for group in answers.answer(window)]
         groups += answers.finish(end)
         rows = [rows for group in groups for rows in smoother.push(group)] + list(smoother.finish())
         yield Step(end, None, [], rows)
 
     def _open_windows(self, fps: float) -> tuple[Grid, SlidingWindows | FrameWindows]:
-        """Return which frames are sampled, and the windows over them."""
+        """Return the grid of sampled frames, and the windows over them."""
         info, seconds = self.info, self.config.video.seconds
         if info.kind == FRAMES:
             rate = None if self.every is None else 1 / self.every
@@ -157,7 +157,7 @@ class Predictor:
         return Grid(rate, fps), SlidingWindows(seconds, self.every)
 
     def open_tracking(self, video: Video) -> tuple[detect.Detector, track.Tracker]:
-        """Return a detector and a tracker; a picture or a very short video gives no second sighting of a face."""
+        """Return a detector and a tracker; for a picture or a very short video one detection makes a person."""
         options = self.config.video
         wait = max(options.detect_every, 1 / video.fps)
         is_short = video.duration is not None and video.duration <= track.HITS * wait
@@ -166,7 +166,7 @@ class Predictor:
         return detect.open_detector(options.face_model, options.max_persons), tracker
 
     def _frame_spacing(self, grid: Grid, video: Video) -> float | None:
-        """Return the seconds between frames that must become pictures when nothing is drawn; None for all frames."""
+        """Return the seconds between frames that must be converted to RGB without an overlay; None for all frames."""
         if grid.rate is None:
             return None
         spacing = 1 / grid.rate
@@ -205,7 +205,7 @@ class Predictor:
 
 
 def video_config(checkpoint: str | Path | None, options: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
-    """Return the checked config for a model on videos, and the options that it was made of."""
+    """Return the checked config for a model on videos, and the options that it was made from."""
     for name in options.keys() - defaults().keys():
         raise UserError(f"Predictor: no option {name}{closest(name, list(defaults()))}")
     flags: dict[str, Any] = {"mode": "predict"}
@@ -216,7 +216,7 @@ def video_config(checkpoint: str | Path | None, options: dict[str, Any]) -> tupl
 
 
 def open_model(config: Config, flags: dict[str, Any]) -> Runner:
-    """Return the model of ``--onnx`` without torch, all others with it."""
+    """Return the model of ``--onnx``, without importing torch, or any other model."""
     if config.video.onnx is not None:
         return OnnxRunner(Path(config.video.onnx), config.run.device, config.run.gpu)
     from apps.predict.torch_runner import open_runner
@@ -225,11 +225,11 @@ def open_model(config: Config, flags: dict[str, Any]) -> Runner:
 
 
 def refuse_meaningless(info: ModelInfo, flags: dict[str, Any]) -> None:
-    """Refuse options that mean nothing to a model of this kind."""
+    """Raise a UserError for options that a model of this kind does not use."""
     if "seconds" in flags and (info.kind == FRAMES or info.frames == 1):
-        raise UserError(f"--seconds: {info.model} answers for single frames, not for windows; --every spaces them")
+        raise UserError(f"--seconds: {info.model} predicts single frames, not windows; --every sets their spacing")
     if flags.get("threshold") and not info.names:
-        raise UserError(f"--threshold: {info.model} gives numbers and no class, whose confidence could be less")
+        raise UserError(f"--threshold: {info.model} predicts numbers, not classes with a confidence; leave it out")
     if info.kind != FRAMES and "encoder" in flags:
         encoder = flags["encoder"]
-        raise UserError(f"--encoder {encoder}: {info.model} has an image encoder of its own; leave it out")
+        raise UserError(f"--encoder {encoder}: {info.model} has its own image encoder; leave it out")

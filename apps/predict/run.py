@@ -21,13 +21,13 @@ __all__ = ["Predictor", "predict"]
 
 UNREAD_PICTURES = {".heic", ".heif", ".jfif"}
 CONVERT = "pictures that end in .heic, .heif or .jfif are not read; convert them to JPEG"
-CLASSES_IN_LINE = 5  # of a person, on the screen
+CLASSES_IN_LINE = 5  # of a person, in the terminal
 RUN_FILES = ("config.json", "log.txt")  # names that a video's folder cannot have
-STOPPING = "stopping: what was seen is saved first (Ctrl-C again stops at once)"
+STOPPING = "stopping: the results so far are saved first (Ctrl-C again stops at once)"
 
 
 def predict(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
-    """Run the mode, and return what became of each video."""
+    """Run the mode, and return the outcome of each video."""
     if config.video.input is None:
         from engine.long_videos.evaluate import predict_unlabelled
 
@@ -36,20 +36,20 @@ def predict(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def predict_inputs(predictor: Predictor, config: Config) -> dict[str, Any]:
-    """Predict on ``--input``: one source, or every video of a folder, each with a folder of its own."""
+    """Predict on ``--input``: one source, or every video of a folder, each into a separate folder."""
     sources = find_sources(config.video.input)
     is_folder = len(sources) > 1 or (Path(config.video.input).is_dir() and sources[0] != config.video.input)
     log = open_run(config.run.output_dir, "predict", asdict(config))
     timelines: dict[str, Timeline] = {}
     unreadable: list[str] = []
-    failed: list[str] = []  # the model gave no usable answer for them
+    failed: list[str] = []  # inputs without a usable answer of the model
     try:
         for warning in predictor.warnings:
             log.warn(warning)
         if is_folder:
             names = {file.name for file in Path(config.video.input).iterdir() if file.name[0] != "."}
             if items := sorted(names - {Path(source).name for source in sources}):
-                log.say(one_line(f"{plural(len(items), 'item')} left alone: {some(items, 3)}"))
+                log.say(one_line(f"{plural(len(items), 'item')} ignored: {some(items, 3)}"))
         with Interruption(STOPPING) as stop:
             for source, name in zip(sources, folder_names(sources), strict=True):
                 folder = log.folder / name if is_folder else log.folder
@@ -92,7 +92,7 @@ def count_failures(total: int, unreadable: list[str], failed: list[str]) -> str:
 def predict_source(
     predictor: Predictor, source: str, folder: Path, config: Config, log: RunLog, stop: Interruption
 ) -> Timeline:
-    """Predict on one source, and say what was found in it."""
+    """Predict one source, and print a summary."""
     options = {"overlay": config.video.overlay, "stop": lambda: stop.received is not None, "say": log.say}
     options["label"] = one_line(Path(source).name)
     timeline = predictor.record(source, folder, **options)
@@ -104,7 +104,7 @@ def predict_source(
 
 
 def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
-    """Return lines for the screen."""
+    """Return lines for the terminal."""
     lines = []
     if timeline.damaged:
         lines.append(f"warning: {source}: {timeline.damaged}")
@@ -125,7 +125,7 @@ def describe(timeline: Timeline, source: str, folder: Path) -> list[str]:
 
 
 def find_sources(source: str) -> list[str]:
-    """Return the videos of a folder, or its pictures if they are one or of several sizes; else the source itself."""
+    """Return the videos of a folder, or its pictures if there is one or they differ in size; else the source itself."""
     folder = Path(source)
     if not folder.is_dir():
         if folder.suffix.lower() in UNREAD_PICTURES and folder.exists():
@@ -143,9 +143,9 @@ def find_sources(source: str) -> list[str]:
 
 
 def folder_names(sources: list[str]) -> list[str]:
-    """Return a folder name for each source: without the ending, else the whole name, else with a number.
+    """Return a distinct folder name for each source: without the suffix, else with it, else with a number.
 
-    Names that differ in case alone count as equal, as some file systems have it.
+    Names that differ only in case count as equal, as in some file systems.
     """
     names, folded_names = [], set(RUN_FILES)
     for path in map(Path, sources):

@@ -1,7 +1,7 @@
-"""What computes a model's outputs: the interface that all runners share, and the one for exported ONNX files.
+"""Runners compute the outputs of a model: the interface of all runners, and the runner of exported ONNX files.
 
-This file imports no torch: an exported model runs without it. The runner of checkpoints is in ``torch_runner.py``.
-Pixels are uint8 squares as ``dataloader/crops.py`` cuts them.
+This file does not import torch, so that an exported model runs without it. The runner of checkpoints is in
+``torch_runner.py``. Pixels are uint8 squares from ``dataloader/crops.py``.
 """
 
 import json
@@ -31,7 +31,7 @@ class ModelFailure(UserError):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What must be known of a model to feed it and to read its outputs. Exported files store these fields as JSON."""
+    """Facts about a model that are needed for its inputs and outputs. Exported files store these fields as JSON."""
 
     family: str
     model: str  # file name
@@ -50,12 +50,12 @@ class ModelInfo:
     calibrated: bool = False
     window: int = 300  # frames that a model of kind FRAMES reads together
     stride: int = 200
-    trained_on: str | None = None  # the training set's description of itself
+    trained_on: str | None = None  # note of the training set about itself
     face_width: float | None = None  # median width in pixels of the training faces
 
     @property
     def caution(self) -> str:
-        """What pictures of this model's answers must say; nothing where it was trained on pictures of people."""
+        """The warning in all pictures of this model's answers; empty if it was trained on pictures of people."""
         is_simulated = "simulated" in (self.trained_on or "").lower()
         return "trained on drawings: answers about real people mean nothing" if is_simulated else ""
 
@@ -71,7 +71,7 @@ class ModelInfo:
 
     @property
     def output(self) -> str:
-        """Return what the output of an exported graph is called."""
+        """Return the name of the output of an exported graph."""
         return "logits" if self.kind == CLASSES else self.kind
 
     @property
@@ -81,7 +81,7 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ModelInfo":
-        """Return the fields of ``StoredInfo``; a ValueError means that no model can be fed by them."""
+        """Return the fields of ``StoredInfo``; raise a ValueError if they contradict one another."""
         info = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
         columns = (*info.names, *info.numbers)
         if len({*columns}) < len(columns) or info.frames % info.duration:
@@ -118,19 +118,19 @@ class StoredInfo(TypedDict, total=False):
 
 
 class Runner(Protocol):
-    """A loaded model in two steps: windows overlap, so each frame is encoded once and its features are reused."""
+    """A loaded model in two steps. Windows overlap, so each frame is encoded once and its features are reused."""
 
     info: ModelInfo
-    warnings: tuple[str, ...]  # options without effect, or with one that the user may not expect
+    warnings: tuple[str, ...]  # on options without an effect, or with an unexpected one
 
     def encode(self, squares: np.ndarray) -> np.ndarray:
-        """(N, 3, S, S) uint8 of any stream → (N, ...), the features that ``head`` reads."""
+        """Return features (N, ...) for ``head`` of squares (N, 3, S, S) uint8 of any stream."""
         ...
 
     def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
-        """(B, T, ...) per stream, None for one that the model lacks → (B, C), or (B, T, C) for kind FRAMES; float32.
+        """Return outputs (B, C), or (B, T, C) for kind FRAMES, float32, of features (B, T, ...) per stream.
 
-        Kind CLASSES gives logits; the other kinds give values as they are shown.
+        A stream that the model does not have is None. Kind CLASSES gives logits; the other kinds give final values.
         """
         ...
 
@@ -153,11 +153,11 @@ class OnnxRunner:
             metadata = self.session.get_modelmeta().custom_metadata_map
         except Exception as error:  # such as of texts that are not UTF-8
             reason = first_line(error)
-            raise UserError(f"--onnx {path}: damaged: what it says of itself cannot be read ({reason})") from None
+            raise UserError(f"--onnx {path}: damaged: its metadata cannot be read ({reason})") from None
         self.info = read_metadata(metadata, path)
         described, actual = describe_inputs(self.info), describe_graph(self.session)
         if described != actual:
-            raise UserError(f"--onnx {path}: damaged: it says that it is {described}, and is {actual}")
+            raise UserError(f"--onnx {path}: damaged: its metadata describe {described}, the graph is {actual}")
 
     def encode(self, squares: np.ndarray) -> np.ndarray:
         return squares
@@ -167,14 +167,14 @@ class OnnxRunner:
         try:
             outputs = self.session.run(None, {name: streams[name] for name in self.info.views})[0]
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelFailure(f"--onnx {self.path}: fails while it runs ({first_line(error)})") from None
+            raise ModelFailure(f"--onnx {self.path}: fails during the computation ({first_line(error)})") from None
         if outputs.shape[-1:] != (len(self.info.columns),):
             raise UserError(f"--onnx {self.path}: damaged: its outputs are not {len(self.info.columns)} numbers")
         return outputs
 
 
 def run_clips(runner: Runner, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
-    """Return the outputs for whole clips, (B, T, 3, S, S) uint8 per stream, None for one that the model lacks."""
+    """Return the outputs for whole clips (B, T, 3, S, S) uint8 per stream; a missing stream is None."""
     streams = []
     for squares in (face, context):
         if squares is not None:
@@ -185,7 +185,7 @@ def run_clips(runner: Runner, face: np.ndarray | None, context: np.ndarray | Non
 
 
 def describe_inputs(info: ModelInfo) -> str:
-    """Return the shapes of one clip and its output as the metadata states them."""
+    """Return the shapes of one clip and its output that the metadata states."""
     shape = [info.frames, 3, info.size, info.size]
     return f"{', '.join(f'{view} {shape}' for view in info.views)} to {info.output} {[len(info.columns)]}"
 
@@ -200,7 +200,7 @@ def describe_graph(session: Any) -> str:
 
 
 def open_session(source: Path | bytes, device: str = "cpu") -> Any:
-    """Return an onnxruntime session for a file or for its content; on a GPU only where onnxruntime can use it."""
+    """Return an onnxruntime session for a file or for its content; on a GPU only if onnxruntime can use it."""
     runtime, name = import_runtime(), "the exported model" if isinstance(source, bytes) else f"--onnx {source}"
     if isinstance(source, Path):
         require_plain_graph(source)
@@ -209,10 +209,10 @@ def open_session(source: Path | bytes, device: str = "cpu") -> Any:
     if device != "cpu" and CUDA in runtime.get_available_providers():
         providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # errors arrive as exceptions
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to decoding
+    options.log_severity_level = 4  # errors are raised as exceptions
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves cores to decoding
     try:
-        # folding computes whatever a file says while it is opened; exported graphs leave it nothing to do
+        # Constant folding would run parts of an untrusted graph when it is opened; exported graphs do not need it.
         return runtime.InferenceSession(
             source if isinstance(source, bytes) else str(source),
             options,
@@ -224,7 +224,7 @@ def open_session(source: Path | bytes, device: str = "cpu") -> Any:
 
 
 def require_utf8(path: Path) -> None:
-    """Refuse a path that onnxruntime cannot be given: it takes UTF-8 only."""
+    """Raise a UserError for a path that is not UTF-8, which onnxruntime cannot open."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -243,13 +243,13 @@ SIZES, EXTERNAL = 1, {13, 14}  # of a tensor
 
 
 def require_plain_graph(path: Path) -> None:
-    """Check what opening an ONNX file would cost: the bytes are intact, and its tensors are no larger than they are.
+    """Check an ONNX file before it is opened: its bytes are intact, and its tensors are not larger than its bytes.
 
     Graphs of ``--mode export`` have no loops, no branches, no functions and no data in other files.
     """
     try:
         require_intact(path)
-        with open(path, "rb") as file:  # the map stays open as long as an exception holds a part of it
+        with open(path, "rb") as file:  # the map stays open while an exception refers to a part of it
             fault = fault_of_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except OSError as error:
         raise UserError(f"--onnx {path}: {reason_of(error)}") from None
@@ -262,7 +262,7 @@ def require_plain_graph(path: Path) -> None:
 
 
 def fault_of_model(data: memoryview) -> str | None:
-    """Return what the bytes of a model hold that no export does."""
+    """Return what a model contains that --mode export never writes, or None."""
     for number, value in fields_of(data):
         if number in (FUNCTIONS, TRAINING):
             return "functions"
@@ -296,7 +296,7 @@ def fault_of_tensor(data: memoryview) -> str | None:
 
 
 def fields_of(data: memoryview) -> Iterator[tuple[int, Any]]:
-    """Yield the fields of a protobuf message: (number, bytes), or (number, whole number). A ValueError: it is none."""
+    """Yield (number, bytes or whole number) of each field of a protobuf message, or raise a ValueError."""
     at, end = 0, len(data)
     while at < end:
         key, at = number_at(data, at)
@@ -320,7 +320,7 @@ def fields_of(data: memoryview) -> Iterator[tuple[int, Any]]:
 
 
 def numbers_in(data: memoryview) -> list[int]:
-    """Return the numbers that stand behind one another without names."""
+    """Return the packed numbers in ``data``."""
     numbers, at = [], 0
     while at < len(data):
         number, at = number_at(data, at)
@@ -329,7 +329,7 @@ def numbers_in(data: memoryview) -> list[int]:
 
 
 def number_at(data: memoryview, at: int) -> tuple[int, int]:
-    """Return the number at a position, seven bits to a byte, and where it ends."""
+    """Return the number at a position, with seven bits per byte, and its end."""
     number, shift = data[at] & 127, 0
     while data[at] > 127:
         at, shift = at + 1, shift + 7
@@ -340,12 +340,12 @@ def number_at(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def import_runtime() -> Any:
-    """Return onnxruntime with its usage reports switched off; official builds send them from the import on."""
+    """Return onnxruntime with its usage reports switched off, which official builds send after the import."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(f"onnxruntime is not installed, which runs exported models: {INSTALL}") from None
+        raise UserError(f"onnxruntime is not installed, but exported models need it: {INSTALL}") from None
     if hasattr(onnxruntime, "disable_telemetry_events"):  # in case it was imported earlier
         onnxruntime.disable_telemetry_events()
     return onnxruntime
@@ -357,10 +357,10 @@ def write_metadata(info: ModelInfo) -> dict[str, str]:
 
 
 def read_metadata(metadata: dict[str, str], path: Path) -> ModelInfo:
-    """Return what an ONNX file says of its model."""
+    """Return the model facts in the metadata of an ONNX file."""
     if METADATA not in metadata:
-        raise UserError(f"--onnx {path}: not written by --mode export: it does not say what it is fed with")
-    where = f"--onnx {path}: damaged: what it says of itself"
+        raise UserError(f"--onnx {path}: not written by --mode export: it has no metadata about its inputs")
+    where = f"--onnx {path}: damaged: its metadata"
     values = parse_json(metadata[METADATA], dict[str, Any], where)
     if values.pop("format", None) != FORMAT:
         raise UserError(f"--onnx {path}: of another version of this project; export the checkpoint again")

@@ -1,4 +1,4 @@
-"""The timeline of a video: rows, smoothed and labelled, written to `timeline.csv` and `timeline.json` as they come."""
+"""The timeline of a video: rows, smoothed and labelled, written at once to `timeline.csv` and `timeline.json`."""
 
 import csv
 import json
@@ -24,26 +24,26 @@ TOUCHING = 1e-6  # seconds
 
 @dataclass(frozen=True)
 class Row:
-    """The answer for one person from ``start`` to ``stop``, in seconds; ``person`` is None where nobody is known."""
+    """The answer for one person from ``start`` to ``stop``, in seconds; ``person`` is None if nobody is known."""
 
     start: float
     stop: float
     person: int | None
     seen: str  # FACE, CONTEXT_ONLY, NO_FACE or NO_ONE
     values: tuple[float, ...] | None = None  # one for each of the model's columns
-    faces: int = 0  # sampled frames in which the face was found
-    samples: int = 0  # sampled frames
+    faces: int = 0  # number of sampled frames with a detected face
+    samples: int = 0  # number of sampled frames
     predicted: str = ""
     confidence: float | None = None
-    part: tuple[float, float] | None = None  # where nobody is, of a window that a cut divides
+    part: tuple[float, float] | None = None  # the part of a window divided by a cut, for rows without a person
 
     @property
     def middle(self) -> float:
         return (self.start + self.stop) / 2
 
     def cells(self, info: ModelInfo) -> dict[str, Any]:
-        """Return the row as both files hold it."""
-        confidence, *values = (  # what is not finite becomes None, which JSON can hold
+        """Return the row as both files store it."""
+        confidence, *values = (  # None instead of infinite and NaN, which JSON cannot hold
             None if value is None or not math.isfinite(value) else round(value, DIGITS)
             for value in (self.confidence, *(self.values or (None,) * len(info.columns)))
         )
@@ -58,20 +58,20 @@ class Step(NamedTuple):
     seconds: float
     frame: np.ndarray | None
     persons: list[Person]
-    rows: list[list[Row]]  # those of one window together
+    rows: list[list[Row]]  # in groups of one window
 
 
 class Smoother:
-    """A centred mean of each person's values over ``width`` rows, an odd number; it does not reach across gaps.
+    """A centred mean of each person's values over ``width`` rows, an odd number; it does not extend across gaps.
 
-    Rows come and go in groups, those of one window together; a group waits for the ``width // 2`` groups behind it.
-    Rows with values leave with the most probable class, "uncertain" if its probability is below ``threshold``.
+    Rows are pushed and returned in groups of one window; a group waits for the ``width // 2`` following groups. Rows
+    with values get the most probable class, or "uncertain" if its probability is below ``threshold``.
     """
 
     def __init__(self, width: int, info: ModelInfo, threshold: float) -> None:
         self.half, self.info, self.threshold = width // 2, info, threshold
         self.groups: list[list[Row]] = []
-        self.settled = 0  # how many of the groups in memory were returned already
+        self.settled = 0  # number of groups in memory that were already returned
 
     def push(self, rows: list[Row]) -> Iterator[list[Row]]:
         self.groups.append(rows)
@@ -113,9 +113,9 @@ class Summary:
     """Counts over all rows, updated as the rows come."""
 
     rows: int = 0
-    faces: int = 0  # sampled frames, over all rows of persons, in which the person's face was found
+    faces: int = 0  # sampled frames with a detected face, over all rows of persons
     samples: int = 0
-    predicted: dict[int, Counter] = field(default_factory=dict)  # person → how often each class
+    predicted: dict[int, Counter] = field(default_factory=dict)  # person → count of each class
     stretches: dict[str, list[list[float]]] = field(default_factory=dict)  # Row.seen → [from, to] of each stretch
 
     def add(self, rows: list[Row]) -> None:
@@ -132,7 +132,7 @@ class Summary:
     def _add_stretch(self, visibility: str, start: float, stop: float) -> None:
         """Extend the last stretch, or begin a new one.
 
-        Windows overlap. Where a window holds nobody at all, the stretches of its neighbours are shortened.
+        Windows overlap. If a window has no person, the stretches of its neighbours are shortened.
         """
         if visibility == NO_ONE:
             for kind in self.stretches.keys() - {NO_ONE}:
@@ -148,7 +148,7 @@ class Summary:
 
     @property
     def face_share(self) -> float:
-        """Return the share of sampled frames with a face; windows with nobody at all do not count."""
+        """Return the share of sampled frames with a face; windows without a person are ignored."""
         return self.faces / max(self.samples, 1)
 
     def as_json(self) -> dict[str, Any]:
@@ -168,11 +168,11 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """Return lines for the screen: how often faces were found, and stretches without."""
-        words = {NO_ONE: "no one", NO_FACE: "no face, so no answer,", CONTEXT_ONLY: "no face, judged by context alone,"}
+        """Return lines for the terminal: how often faces were detected, and stretches without a face."""
+        words = {NO_ONE: "no one", NO_FACE: "no face, so no answer,", CONTEXT_ONLY: "no face, only context,"}
         lines = []
         if self.samples:
-            lines.append(f"in windows with somebody, a face in {self.face_share:.0%} of the sampled frames")
+            lines.append(f"in windows with a person, a face in {self.face_share:.0%} of the sampled frames")
         for visibility, stretches in sorted(self.stretches.items()):
             first = ", ".join(f"from {start:.1f} to {stop:.1f} s" for start, stop in stretches[:5])
             rest = f" and {plural(len(stretches) - 5, 'time')} more" if len(stretches) > 5 else ""
@@ -182,12 +182,12 @@ class Summary:
 
 @dataclass
 class Timeline:
-    """Everything that is known of a video in the end."""
+    """All results of a video."""
 
     info: ModelInfo
     rows: list[Row] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
-    seconds: float = 0.0  # of video that were read
+    seconds: float = 0.0  # of video that was read
     took: float = 0.0  # seconds
     damaged: str | None = None  # which part of the video could not be read
     interrupted: bool = False
@@ -209,7 +209,7 @@ class Timeline:
 
 
 class TimelineWriter:
-    """Write both files row by row; they are complete whenever ``close`` is called."""
+    """Writes both files row by row; they are complete after ``close``."""
 
     def __init__(self, folder: Path, info: ModelInfo, header: dict[str, Any]) -> None:
         self.info = info
@@ -231,7 +231,7 @@ class TimelineWriter:
         self.document.flush()
 
     def close(self, footer: dict[str, Any]) -> None:
-        """Write what only the end knows, and close both files."""
+        """Write what is known only at the end, and close both files."""
         rest = "".join(f",\n {json.dumps(k)}: {strict_json(v)}" for k, v in footer.items())
         self.document.write("\n ]" + rest + "\n}\n")
         self.table.close()

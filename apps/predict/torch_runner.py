@@ -1,4 +1,4 @@
-"""Checkpoints of every method as runners."""
+"""The runner of checkpoints of all methods."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -24,7 +24,7 @@ CHUNK = 64  # frames in one pass of the image encoder
 
 
 class TorchRunner:
-    """A model of windows or, behind the image encoder whose features it reads, a sequence model of frames."""
+    """A model of windows, or a sequence model of frames together with the image encoder whose features it reads."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class TorchRunner:
         encoder: nn.Module | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
-        """``encoder``: of a sequence model, the image encoder that it was trained behind."""
+        """``encoder``: for a sequence model, the image encoder of its training features."""
         self.model, self.info, self.device, self.amp = model.eval().to(device), info, device, amp
         self.encoder = self.model.image_encoder if encoder is None else encoder.eval().to(device)
         self.warnings = warnings
@@ -49,7 +49,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def encode(self, squares: np.ndarray) -> np.ndarray:
-        """(N, 3, S, S) uint8 → (N, D) float32, a bounded number of squares at a time."""
+        """Return features (N, D) float32 of squares (N, 3, S, S) uint8, some squares at a time."""
         with self.autocast():
             chunks = (chunk.to(self.device) for chunk in torch.from_numpy(squares).split(CHUNK))
             pixels = (to_pixels(chunk, self.info.normalize, statistics_of(self.encoder)) for chunk in chunks)
@@ -60,7 +60,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def head(self, face: np.ndarray | None, context: np.ndarray | None) -> np.ndarray:
-        """(B, T, D) per stream → (B, C), or (B, T, C) of a sequence model; float32."""
+        """Return outputs (B, C), or (B, T, C) of a sequence model, float32, of features (B, T, D) per stream."""
         streams = [None if rows is None else torch.from_numpy(rows).to(self.device) for rows in (face, context)]
         with self.autocast():
             if self.info.kind != FRAMES:
@@ -75,7 +75,7 @@ class TorchRunner:
 
 
 def nan_if_infinite(values: torch.Tensor) -> torch.Tensor:
-    """Return ``values`` with NaN for what is infinite, which clamp and sigmoid would turn into a sure answer."""
+    """Return ``values`` with NaN for infinity, which clamp and sigmoid would turn into a confident answer."""
     return values.masked_fill(values.isinf(), torch.nan)
 
 
@@ -101,7 +101,7 @@ def open_runner(config: Config, flags: dict[str, Any]) -> TorchRunner:
     elif opened.method.reads_features:
         model, info, encoder = load_sequence(opened, options, config)
     elif config.video.encoder is not None:
-        raise UserError(f"--encoder {config.video.encoder}: {path} has one of its own; leave it out")
+        raise UserError(f"--encoder {config.video.encoder}: {path} has its own image encoder; leave it out")
     else:
         config, model = opened.load(options)
         info = model_info(config, content["family"], path, tuple(content["classes"]))
@@ -116,7 +116,7 @@ def open_runner(config: Config, flags: dict[str, Any]) -> TorchRunner:
 
 
 def model_info(config: Config, family: str, path: Path, names: tuple[str, ...]) -> ModelInfo:
-    """Return what the config says of a model of windows."""
+    """Return the facts about a model of windows from its config."""
     data = config.data
     return ModelInfo(
         family=family,
@@ -135,16 +135,16 @@ def model_info(config: Config, family: str, path: Path, names: tuple[str, ...]) 
 
 
 def load_sequence(opened: Opened, options: dict[str, Any], config: Config) -> tuple[nn.Module, ModelInfo, nn.Module]:
-    """Return a sequence model, and the image tower of ``--encoder``, which must give what the model reads."""
+    """Return a sequence model, and the image tower of ``--encoder``, whose features it must read."""
     if config.video.encoder is None:
-        raise UserError(f"{opened.path} reads features of frames: name what made them, --encoder FILE")
+        raise UserError(f"{opened.path} reads features of frames; name their encoder with --encoder FILE")
     readable = {field.name for field in fields(SequenceOptions)} | {"device", "gpu", "seed", "amp", "tf32"}
     sequence_config, model = opened.load({name: value for name, value in options.items() if name in readable})
     encoder = open_image_encoder(config, options)
     width = encoder.tower.proj.shape[1]
     if width != model.features:
         raise UserError(
-            f"--encoder {config.video.encoder}: gives {width} numbers a frame, but {opened.path} reads {model.features}"
+            f"--encoder {config.video.encoder}: {width} features per frame, but {opened.path} reads {model.features}"
         )
     tasks, sequence = list(model.readouts), sequence_config.sequence
     info = ModelInfo(
@@ -171,7 +171,7 @@ def open_image_encoder(config: Config, options: dict[str, Any]) -> FrameEncoder:
             is_checkpoint = is_checkpoint_folder(local_folder(path))
         else:
             is_checkpoint = path.is_file() and "config" in read_checkpoint(path)
-    except UserError:  # a CLIP archive or safetensors, whose reader reports what is wrong with it
+    except UserError:  # a CLIP file, whose reader reports errors
         is_checkpoint = False
     config = replace(
         config,

@@ -1,7 +1,7 @@
-"""Sampled frames of a video, the windows that slide over them, and a model's answer for each window. No torch.
+"""Sample frames of a video, slide windows over them, and compute a model's answer for each window. No torch here.
 
-Evaluation spreads its T frames over a clip. Windows overlap, so here frames are taken from one grid of times, T of them
-per window: neighbouring windows share frames, and each frame is encoded once.
+Evaluation spreads its T frames over a clip. Here windows overlap, so frames are sampled on one grid of times, T per
+window: neighbouring windows share frames, and each frame is encoded once.
 """
 
 from collections import deque
@@ -20,10 +20,10 @@ from dataloader.detect import Detection, Detector, body_box
 from dataloader.sampling import choose_frames
 from dataloader.track import CutDetector, Person, Tracker
 
-BODY_ONLY = 0  # the person number of a body whose face nobody found; tracked persons count from 1
-SLACK = 1e-6  # seconds: times are sums of fractions
-CONTEXT_SECONDS = 10.0  # since a face was visible in the same scene; a body alone is somebody no longer
-EARLY = 0.9  # a search may come a tenth early, so that it falls on a sampled frame
+BODY_ONLY = 0  # person number of a body without a detected face; tracked persons count from 1
+SLACK = 1e-6  # seconds of rounding error, since times are sums of fractions
+CONTEXT_SECONDS = 10.0  # since a face was visible in the scene; after that a body without a face is ignored
+EARLY = 0.9  # a search may be a tenth early, so that it is on a sampled frame
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Sample:
 
     seconds: float
     views: dict[int, View]  # person → view
-    scene: int = 0  # cuts before it
+    scene: int = 0  # number of cuts before it
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Window:
     start: float
     stop: float
     samples: tuple[Sample, ...]
-    part: tuple[float, float] | None = None  # that the samples are of, where a cut divides the window
+    part: tuple[float, float] | None = None  # from and to of the samples, if a cut divides the window
 
     def persons(self) -> list[int]:
         """Return the persons to answer for.
 
-        These are all whose face was found in any frame; without such, all whose face is expected somewhere; without
-        such, a body alone.
+        These are all persons with a detected face in any frame; if there are none, all with an expected face; if there
+        are none, a body without a face.
         """
         views = [pair for sample in self.samples for pair in sample.views.items()]
         persons, with_face = {person for person, _ in views}, {person for person, view in views if view.has_face}
@@ -67,7 +67,7 @@ class Window:
 
 
 class Grid:
-    """Choose which frames are sampled: the first at or after each of ``rate`` times a second; None takes all."""
+    """Selects the sampled frames: the first at or after each of ``rate`` times per second; None selects all."""
 
     def __init__(self, rate: float | None, fps: float) -> None:
         self.rate, self.early, self.last_slot = rate, 0.5 / fps, -1
@@ -81,7 +81,7 @@ class Grid:
 
 
 class SlidingWindows:
-    """Windows of ``seconds``, one every ``every`` seconds, each closed by the first frame behind it."""
+    """Windows of ``seconds``, one every ``every`` seconds, each closed by the first frame after it."""
 
     def __init__(self, seconds: float, every: float) -> None:
         self.seconds, self.every = seconds, every
@@ -90,16 +90,16 @@ class SlidingWindows:
 
     def push(self, sample: Sample) -> Iterator[Window]:
         """Yield the windows that end before ``sample``."""
-        yield from self._whole(sample.seconds)
+        yield from self._full_windows(sample.seconds)
         self.samples.append(sample)
 
     def finish(self, end: float) -> Iterator[Window]:
-        """Yield the remaining whole windows, then a shorter one if the last seconds are in none."""
-        yield from self._whole(end)
+        """Yield the remaining whole windows, then a shorter one if the last seconds are in no window."""
+        yield from self._full_windows(end)
         if self.covered < end - SLACK and end > self.number * self.every:
             yield self._close(end)
 
-    def _whole(self, end: float) -> Iterator[Window]:
+    def _full_windows(self, end: float) -> Iterator[Window]:
         while (stop := self.number * self.every + self.seconds) <= end + SLACK:
             yield self._close(stop)
 
@@ -107,28 +107,30 @@ class SlidingWindows:
         start = self.number * self.every
         self.number, self.covered = self.number + 1, stop
         inside = [s for s in self.samples if start - SLACK <= s.seconds < stop - SLACK]
-        kept = same_scene(inside, (start + stop) / 2)
+        scene = same_scene(inside, (start + stop) / 2)
         self.samples = [s for s in self.samples if s.seconds >= self.number * self.every - SLACK]
-        return Window(start, stop, kept, part_of(kept, inside, start, stop))
+        return Window(start, stop, scene, part_of(scene, inside, start, stop))
 
 
 def same_scene(samples: list[Sample], middle: float) -> tuple[Sample, ...]:
-    """Return the samples of the scene at ``middle``: a window that a cut divides answers for that scene alone."""
+    """Return the samples of the scene at ``middle``: a window divided by a cut is predicted from that scene only."""
     scenes = [sample.scene for sample in samples if sample.seconds <= middle + SLACK] or [s.scene for s in samples[:1]]
     return tuple(sample for sample in samples if sample.scene == scenes[-1])
 
 
-def part_of(kept: tuple[Sample, ...], samples: list[Sample], start: float, stop: float) -> tuple[float, float] | None:
-    """Return from when to when the kept samples speak in a window that a cut divides, and None in any other."""
-    if len(kept) == len(samples):
+def part_of(scene: tuple[Sample, ...], samples: list[Sample], start: float, stop: float) -> tuple[float, float] | None:
+    """Return from and to of the samples of ``scene`` in a window divided by a cut, and None in any other."""
+    if len(scene) == len(samples):
         return None
-    first = start if kept[0] is samples[0] else kept[0].seconds
-    return first, next((sample.seconds for sample in samples if sample.scene > kept[0].scene), stop)
+    first = start if scene[0] is samples[0] else scene[0].seconds
+    return first, next((sample.seconds for sample in samples if sample.scene > scene[0].scene), stop)
 
 
 class FrameWindows:
-    """Windows of ``size`` samples, one every ``stride``, the last aligned to the end, as sequence models are
-    evaluated. A cut ends one video and begins the next: no window reaches over it."""
+    """Windows of ``size`` samples, one every ``stride``, the last at the end, as in the evaluation of sequence models.
+
+    A cut is treated as the end of one video and the start of the next, so no window extends across it.
+    """
 
     def __init__(self, size: int, stride: int) -> None:
         self.size, self.stride = size, stride
@@ -155,11 +157,10 @@ class FrameWindows:
 
 
 class Watcher:
-    """Find and track the persons of a video, and cut their squares from sampled frames.
+    """Detects and tracks the persons of a video, and crops their squares from sampled frames.
 
-    Searches for faces are costly. They are made on sampled frames at least ``detect_every`` seconds apart, and after at
-    most twice as long where no frame is sampled. In between, every person is where the last search left them, until a
-    cut, with which everybody is gone.
+    Detection is slow. It is done on sampled frames at least ``detect_every`` seconds apart, and after at most twice
+    that time if no frame is sampled. In between, persons keep their last position, until a cut removes all of them.
     """
 
     def __init__(self, detector: Detector, tracker: Tracker, info: ModelInfo, grid: Grid, detect_every: float) -> None:
@@ -193,10 +194,10 @@ class Watcher:
         return Sample(seconds, views, self.scene)
 
     def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:
-        """Cut one person's squares.
+        """Return the squares of one person.
 
-        Without a face the face stream gets the whole frame, as in training for clips without face boxes. Where the face
-        is hidden, the body is sought around the place where the face is expected.
+        Without a face the face stream gets the full frame, as in training for clips without face boxes. If the face is
+        hidden, the body is searched for around the expected place of the face.
         """
         info, squares = self.info, {}
         if "face" in info.views and (has_face or not info.needs_face):
@@ -210,7 +211,7 @@ class Watcher:
 
 
 def had_face_lately(last_face: float | None, seconds: float) -> bool:
-    """Return whether a body without a face may be somebody: a face was visible in this scene not long ago."""
+    """Return whether a body without a face may be a person, because a face was visible recently in this scene."""
     return last_face is not None and seconds - last_face <= CONTEXT_SECONDS
 
 
@@ -221,7 +222,7 @@ class WindowAnswers:
         self.runner, self.info = runner, info
 
     def answer(self, window: Window) -> Iterator[list[Row]]:
-        """Yield the rows of the window, together."""
+        """Yield the rows of the window as one group."""
         usable = {person: choose_views(window.views_of(person), self.info) for person in window.persons()}
         encode_views(self.runner, [view for views in usable.values() for view in views])
         values = self._values({person: views for person, views in usable.items() if views}, window.start)
@@ -244,14 +245,14 @@ class WindowAnswers:
             name: np.stack([[view.features[name] for view in row] for row in views.values()])
             for name in self.info.views
         }
-        values = ask(self.runner, streams.get("face"), streams.get("context"), [start] * len(views))
+        values = compute_outputs(self.runner, streams.get("face"), streams.get("context"), [start] * len(views))
         if self.info.kind == CLASSES:
             values = softmax(values.astype(np.float64), self.info.temperature)
         return {person: tuple(map(float, row)) for person, row in zip(views, values, strict=True)}
 
 
 class FrameAnswers:
-    """One row per person and frame, for models of kind FRAMES: windows overlap, and their answers are averaged."""
+    """One row per person and frame, for models of kind FRAMES: the answers of overlapping windows are averaged."""
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
@@ -281,7 +282,7 @@ class FrameAnswers:
         indexes = [index for index, view in enumerate(views) if view is not None and view.has_face]
         last_visible = np.searchsorted(indexes, np.arange(len(views)), side="right") - 1
         features = np.stack([views[indexes[max(number, 0)]].features["face"] for number in last_visible])
-        values = ask(self.runner, features[None], None, [[sample.seconds for sample in window.samples]])[0]
+        values = compute_outputs(self.runner, features[None], None, [[sample.seconds for sample in window.samples]])[0]
         for index in indexes:
             views[index].answers.append(values[index].astype(np.float64))
 
@@ -298,9 +299,9 @@ class FrameAnswers:
 
 
 def choose_views(views: list[View], info: ModelInfo) -> list[View]:
-    """Return T views, chosen as evaluation chooses frames of a clip, among those in which the face was found.
+    """Return T views, selected like frames of a clip in evaluation, among those with a detected face.
 
-    Where it never was, all views are used by a model that sees the context, and none by one that does not.
+    If there are none, a model with a context stream uses all views, and any other model none.
     """
     with_face = [view for view in views if view.has_face]
     if not with_face and info.needs_face:
@@ -310,8 +311,10 @@ def choose_views(views: list[View], info: ModelInfo) -> list[View]:
     return [usable[i] for i in choose_frames(len(usable), segments, info.duration, info.sampling, None, False)]
 
 
-def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]) -> np.ndarray:
-    """Return the outputs of ``runner.head``; one that is not finite is a ``ModelFailure`` that names the first time.
+def compute_outputs(
+    runner: Runner, face: np.ndarray | None, context: np.ndarray | None, seconds: Sequence[Any]
+) -> np.ndarray:
+    """Return the outputs of ``runner.head``; raise a ``ModelFailure`` with the first time at which one is not finite.
 
     ``seconds``: the time of each row (B,), or of each frame (B, T) of a model of kind FRAMES.
     """
@@ -320,8 +323,8 @@ def ask(runner: Runner, face: np.ndarray | None, context: np.ndarray | None, sec
     if not is_finite.all():
         first = np.asarray(seconds)[~is_finite].min()
         raise ModelFailure(
-            f"{runner.info.model}: its answer for {first:.1f} s is not finite; with mixed precision try --amp off, "
-            "else another checkpoint"
+            f"{runner.info.model}: its output at {first:.1f} s is not finite; with mixed precision try --amp off, "
+            "otherwise another checkpoint"
         )
     return values
 

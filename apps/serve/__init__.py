@@ -1,1 +1,1 @@
-"""A local page that takes a video and shows its timeline."""
+"""A local web page that analyses a video and shows its timeline."""

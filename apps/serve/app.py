@@ -1,4 +1,4 @@
-"""``--mode serve``: a page on this machine to drop a video on. Nothing leaves the machine, is kept or is logged."""
+"""``--mode serve``: a local web page that analyses videos. Nothing leaves the machine, is stored or is logged."""
 
 import io
 import ipaddress
@@ -20,16 +20,16 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from apps.drawing import class_colours
 from apps.predict.predictor import Predictor
 from apps.predict.runners import ModelInfo
-from apps.serve.jobs import BROKEN, FAILED, FILES, Job, Jobs, Refused
+from apps.serve.jobs import BROKEN, FAILED, FILES, Job, Jobs, Refusal
 from engine.options import Config, VideoOptions
 from utils.errors import UserError, reason_of
 from utils.files import temporary_folder
 
 PAGE = Path(__file__).resolve().parent / "page"
 CHUNK = 1 << 20  # bytes of an upload that are read at once
-ASK_EVERY = 0.05  # seconds between two looks at a job whose sender waits for its answer
-IDLE_SECONDS = 60  # without a byte until a connection is closed, and for everything but an upload in all
-SLOWEST = 100_000  # bytes a second of an upload, on average after the first minute
+ASK_EVERY = 0.05  # seconds between two checks of a job whose sender waits for the result
+IDLE_SECONDS = 60  # without a byte before a connection is closed; also the limit for requests except uploads
+SLOWEST = 100_000  # least bytes per second of an upload, on average after the first minute
 ENDING = (  # signals that would end the process, and can be caught
     "SIGINT SIGTERM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGALRM SIGVTALRM SIGPROF SIGIO SIGPWR SIGXCPU SIGABRT SIGBREAK"
 ).split()
@@ -45,7 +45,7 @@ HEADERS = {
 
 
 class TimedReader(io.RawIOBase):
-    """What a sender sends; it has ``IDLE_SECONDS`` for all of it, and more only for the bytes of an upload."""
+    """Reads a request, which may take ``IDLE_SECONDS``; only the bytes of an upload may take longer."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection, self.deadline = connection, time.monotonic() + IDLE_SECONDS
@@ -56,7 +56,7 @@ class TimedReader(io.RawIOBase):
 
     @property
     def is_gone(self) -> bool:
-        """Whether the sender has closed the connection; looks without waiting and reads nothing."""
+        """Return whether the sender has closed the connection, without waiting and reading."""
         self.connection.setblocking(False)
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)
@@ -75,14 +75,14 @@ class TimedReader(io.RawIOBase):
         try:
             count = self.connection.recv_into(buffer)
         finally:
-            self.connection.settimeout(IDLE_SECONDS)  # of the answer
+            self.connection.settimeout(IDLE_SECONDS)  # for the response
         if self.is_upload:
             self.deadline += count / SLOWEST
         return count
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Requests are not logged, and end in time. Each connection has one."""
+    """Handles one request per connection, with a time limit and without a log."""
 
     def setup(self) -> None:
         super().setup()
@@ -100,23 +100,23 @@ class QuietHandler(WSGIRequestHandler):
 def serve(config: Config, flags: dict[str, Any]) -> None:
     """Serve until Ctrl-C or another signal."""
     if config.video.input is not None:
-        raise UserError(f"--input {config.video.input}: videos come by the page; --mode predict reads files")
+        raise UserError(f"--input {config.video.input}: --mode serve reads videos from its page; use --mode predict")
     with listen(config) as listener, signals_as_interrupt():
         predictor = Predictor(**flags)
         with open_server(predictor, config, listener) as server:
             for warning in predictor.warnings:
                 print(f"warning: {warning}")
             print(announcement(config, listener), flush=True)
-            server.serve_forever()  # returns at Ctrl-C
-            with suppress(OSError):  # the terminal may be gone
-                print("\nstopping: what was sent is removed", flush=True)
+            server.serve_forever()  # returns after Ctrl-C
+            with suppress(OSError):  # the terminal may be closed
+                print("\nstopping: uploaded videos are removed", flush=True)
 
 
 @contextmanager
 def signals_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first signal of ``ENDING``; later ones do nothing, so that all is removed.
+    """Raise KeyboardInterrupt at the first signal of ``ENDING``; later ones are ignored, so that all files are removed.
 
-    A signal that is ignored, such as SIGHUP below nohup, stays ignored.
+    A signal that is already ignored, such as SIGHUP with nohup, stays ignored.
     """
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
@@ -160,7 +160,7 @@ def listen(config: Config) -> Iterator[socket.socket]:
 def open_server(
     predictor: Predictor, config: Config, listener: socket.socket, forget_after: float = 180.0
 ) -> Iterator[BaseWSGIServer]:
-    """Yield a server that waits to be run; afterwards no folder is left, also none of a server that was killed."""
+    """Yield a server that is ready to run. Afterwards all its folders are removed, and those of killed servers."""
     with temporary_folder(Path(tempfile.gettempdir()), "emotion-serve-") as folder:
         jobs = Jobs(predictor, folder / "videos", config.video.max_minutes, forget_after)
         app = make_app(jobs, predictor.info, config.video)
@@ -180,8 +180,8 @@ def announcement(config: Config, listener: socket.socket) -> str:
     lines = [f"open http://{f'[{host}]' if ':' in host else host}:{port}/ in a browser; Ctrl-C ends it"]
     if not is_local(host):
         lines.append(
-            f"warning: --host {host}: whoever reaches port {port} of this machine can send videos, without a password "
-            f"and unencrypted"
+            f"warning: --host {host}: everyone who can connect to port {port} of this machine can send videos, without "
+            f"a password and unencrypted"
         )
     return "\n".join(lines)
 
@@ -201,14 +201,14 @@ def make_app(jobs: Jobs, info: ModelInfo, options: VideoOptions) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
-        headers = error.headers if isinstance(error, Refused) else {}
+        headers = error.headers if isinstance(error, Refusal) else {}
         return jsonify(error=error.description), error.code or 500, headers
 
     return app
 
 
 def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> None:
-    """Add the page, and what it shows of the model and the limits."""
+    """Add the page with the facts about the model and the limits."""
 
     @app.get("/")
     def page() -> Response:
@@ -226,7 +226,7 @@ def add_page(app: Flask, jobs: Jobs, info: ModelInfo, options: VideoOptions) -> 
 
 
 def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
-    """Add the API of a video or a picture, from its first byte to its removal."""
+    """Add the API for a video or a picture, from upload to removal."""
 
     def receive(has_overlay: bool) -> Job:
         length = check_length(megabytes)
@@ -241,17 +241,17 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
 
     @app.post("/api/predict")
     def predict() -> Response:
-        """Answer with timeline.json once the analysis is done. No overlay is written, because nobody could fetch it."""
+        """Return timeline.json when the analysis is done. No overlay is written, because nobody could fetch it."""
         job = receive(has_overlay=False)
         try:
             while not job.has_ended:
                 reader = request.environ.get("emotion.reader")
                 if job.is_cancelled or (reader is not None and reader.is_gone):
-                    raise Refused(503, "The analysis was stopped.")  # nobody waits, or the server ends
+                    raise Refusal(503, "The analysis was stopped.")  # the sender has left, or the server stops
                 job.last_request = time.monotonic()
                 time.sleep(ASK_EVERY)
             if job.state == FAILED:
-                raise Refused(500 if job.error == BROKEN else 422, job.error)
+                raise Refusal(500 if job.error == BROKEN else 422, job.error)
             return Response((job.folder / "timeline.json").read_bytes(), mimetype="application/json")
         finally:
             jobs.remove(job)
@@ -268,7 +268,7 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
     def result(id: str, name: str) -> Response:
         job = jobs.find(id)
         if name not in job.files:
-            raise Refused(404, "There is no such answer (yet).")
+            raise Refusal(404, "There is no such answer (yet).")
         return send_from_directory(job.folder, name, conditional=True)
 
     @app.delete("/api/videos/<id>")
@@ -278,27 +278,26 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
 
 
 def check_sender(host: str) -> None:
-    """Refuse pages of other sites, and other sites' names that lead to this machine."""
+    """Refuse requests from other sites, and names of other sites that point to this machine."""
     name = urlsplit(f"//{request.host}").hostname or ""
     if not is_own_name(name, host):
-        raise Refused(403, f"This server does not answer to the name {name[:100]}.")
+        raise Refusal(403, f"This server does not answer to the name {name[:100]}.")
     origin = request.headers.get("Origin")
     is_foreign = origin is not None and origin != f"{request.scheme}://{request.host}"
     if is_foreign or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        raise Refused(403, "Requests of other sites are refused.")
+        raise Refusal(403, "Requests of other sites are refused.")
 
 
 def is_own_name(name: str, host: str) -> bool:
     """Return whether a request's host name means this server.
 
-    An address cannot be pointed elsewhere as a name can. A server for this machine alone answers to loopback addresses
-    only.
+    Unlike a name, an address cannot be redirected. A server for only this machine accepts only loopback addresses.
     """
     return name in ("localhost", host.lower()) or is_local(name) or (is_address(name) and not is_local(host))
 
 
 def is_local(host: str) -> bool:
-    """Return whether only this machine reaches ``host``."""
+    """Return whether only this machine can connect to ``host``."""
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
@@ -311,21 +310,21 @@ def is_address(name: str) -> bool:
 
 
 def check_length(megabytes: float) -> int:
-    """Return the size of an upload; refuse it before anything is read if it is unknown or too large."""
+    """Return the size of an upload in bytes; refuse it before reading if it is unknown or too large."""
     length = request.content_length
     if length is None:
-        raise Refused(411, "The size of the video is not stated.")
+        raise Refusal(411, "The size of the video is not stated.")
     if length == 0:
-        raise Refused(422, "This file is empty.")
+        raise Refusal(422, "This file is empty.")
     if length > int(megabytes * 1e6):
-        raise Refused(413, f"This file has {length / 1e6:.1f} MB; at most {megabytes:g} MB are taken.")
+        raise Refusal(413, f"This file has {length / 1e6:.1f} MB; at most {megabytes:g} MB are accepted.")
     return length
 
 
 def save_upload(job: Job, length: int) -> None:
     """Write the body into the job's folder while it arrives."""
     if shutil.disk_usage(job.folder).free < 3 * length:
-        raise Refused(507, "There is not enough room on the disk of the machine that analyses.")
+        raise Refusal(507, "There is not enough space on the disk of the server.")
     if (reader := request.environ.get("emotion.reader")) is not None:
         reader.is_upload = True
     with open(job.upload, "wb") as file:
@@ -333,4 +332,4 @@ def save_upload(job: Job, length: int) -> None:
             while chunk := request.stream.read(CHUNK):
                 file.write(chunk)
         if file.tell() != length:
-            raise Refused(400, "The video did not arrive whole.")
+            raise Refusal(400, "The video was not received completely.")

@@ -1,4 +1,4 @@
-"""Videos that were sent: each has a folder until its answer is fetched; one video is analysed at a time."""
+"""Uploaded videos. Each has a folder until its result is fetched; one video is analysed at a time."""
 
 import queue
 import secrets
@@ -20,13 +20,13 @@ from utils.errors import UserError
 FILES = ("timeline.json", "timeline.csv", "timeline.png", "overlay.mp4", "overlay.jpg")
 RETRY_SECONDS = 60  # until a video that was refused for lack of room may be sent again
 AT_ONCE = 2  # videos being sent, waiting or analysed; as many finished ones may wait to be fetched
-LARGEST_SIDE = 8192  # pixels: a frame of more would take hundreds of megabytes
+LARGEST_SIDE = 8192  # pixels; a larger frame would need hundreds of megabytes
 UPLOADING, WAITING, WORKING, FINISHED, FAILED = "uploading", "waiting", "working", "done", "failed"
-BROKEN = "The analysis failed inside the program; what happened stands in the terminal that it runs in."
+BROKEN = "The analysis failed because of a bug; the terminal of the server shows the details."
 
 
-class Refused(HTTPException):
-    """A message for whoever sent the video; ``status`` as in HTTP. A 503 says in a header when to try again."""
+class Refusal(HTTPException):
+    """A message for the sender of a video, with an HTTP ``status``. A 503 says in a header when to try again."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -36,15 +36,15 @@ class Refused(HTTPException):
 
 @dataclass
 class Job:
-    """One video from its first byte to the removal of its folder."""
+    """One video from upload to the removal of its folder."""
 
     id: str
     folder: Path
     state: str = UPLOADING
     error: str = ""
-    duration: float | None = None  # seconds, where the file states it
+    duration: float | None = None  # seconds, None if the file does not state it
     fps: float = 25.0
-    frames: int = 0  # analysed so far
+    frames: int = 0  # number of frames analysed so far
     last_request: float = field(default_factory=time.monotonic)
     is_cancelled: bool = False
     is_picture: bool = False
@@ -52,12 +52,12 @@ class Job:
 
     @property
     def upload(self) -> Path:
-        """The file as it arrives."""
+        """The path of the upload."""
         return self.folder / "video"
 
     @property
     def video(self) -> Path:
-        """The file under a name that says whether it is a picture, which its content decides."""
+        """The path of the file after its content was recognised as a picture or a video."""
         return self.folder / "picture.jpg" if self.is_picture else self.upload
 
     @property
@@ -66,13 +66,13 @@ class Job:
 
     @property
     def files(self) -> list[str]:
-        """Return the names of the answers that are there."""
+        """Return the names of the result files."""
         return [name for name in FILES if self.state == FINISHED and (self.folder / name).exists()]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``GET /api/videos/<id>`` shows; ``progress`` is None where the length is not known."""
+        """Return what ``GET /api/videos/<id>`` shows; ``progress`` is None if the length is unknown."""
         progress = min(self.frames / (self.duration * self.fps), 1.0) if self.duration else None
-        seconds = round(self.frames / self.fps, 1)  # of video that were analysed
+        seconds = round(self.frames / self.fps, 1)  # of analysed video
         state = {"state": self.state, "error": self.error, "progress": progress}
         return state | {"seconds": seconds, "files": self.files}
 
@@ -98,7 +98,7 @@ class Jobs:
         with self.lock:
             busy = sum(job.state in (UPLOADING, WAITING, WORKING) for job in self.jobs.values())
             if busy >= AT_ONCE or len(self.jobs) >= 2 * AT_ONCE or self.closing.is_set():
-                raise Refused(503, "Another video is being analysed. Try again in a minute.")
+                raise Refusal(503, "Another video is being analysed. Try again in a minute.")
             job = Job(secrets.token_urlsafe(24), self.root / secrets.token_hex(8), has_overlay=has_overlay)
             job.folder.mkdir(mode=0o700)
             self.jobs[job.id] = job
@@ -113,11 +113,11 @@ class Jobs:
             with open_video(str(job.video)) as video:
                 job.duration, job.fps = video.duration, video.fps
         except UserError as error:
-            raise Refused(422, message_for_sender(error, job)) from None
+            raise Refusal(422, message_for_sender(error, job)) from None
         if job.duration is not None and job.duration > 60 * self.minutes:
-            raise Refused(422, f"This video lasts {spoken(job.duration)}; {self._limit()}")
+            raise Refusal(422, f"This video lasts {duration_text(job.duration)}; {self._limit()}")
         if max(video.width, video.height) > LARGEST_SIDE:
-            raise Refused(
+            raise Refusal(
                 422, f"Its pictures are {video.width} × {video.height}; at most {LARGEST_SIDE} a side are read."
             )
         with self.lock:
@@ -129,12 +129,12 @@ class Jobs:
         with self.lock:
             job = self.jobs.get(id)
             if job is None:
-                raise Refused(404, "There is no such video (any more): answers are removed once they are fetched.")
+                raise Refusal(404, "There is no such video. Results are removed after they are fetched.")
             job.last_request = time.monotonic()
         return job
 
     def remove(self, job: Job) -> None:
-        """Remove a job at once or, if it is being analysed, as soon as that has stopped."""
+        """Remove a job at once, or as soon as its analysis has stopped."""
         with self.lock:
             self.jobs.pop(job.id, None)
             job.is_cancelled = True
@@ -142,7 +142,7 @@ class Jobs:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Stop what runs; all folders are gone when this returns."""
+        """Stop all work and remove all folders."""
         self.closing.set()
         for job in list(self.jobs.values()):
             self.remove(job)
@@ -157,7 +157,7 @@ class Jobs:
                 job.state = WORKING
             error = self._analyse(job)
             with self.lock:
-                job.error = error  # before the state, which is read without the lock
+                job.error = error  # set before the state, which is read without the lock
                 job.state = FAILED if error else FINISHED
                 job.last_request = time.monotonic()
                 job.video.unlink(missing_ok=True)
@@ -165,9 +165,9 @@ class Jobs:
                     shutil.rmtree(job.folder, ignore_errors=True)
 
     def _analyse(self, job: Job) -> str:
-        """Write the answer into the job's folder, and return why that failed, if it did."""
+        """Write the result into the job's folder; return an error message, or an empty text."""
         longest = 60 * self.minutes  # seconds
-        too_long = f"This video is longer than it says; {self._limit()}"
+        too_long = f"This video is longer than its file states; {self._limit()}"
 
         def has_too_many_frames() -> bool:
             return job.frames > longest * job.fps + 1
@@ -177,7 +177,7 @@ class Jobs:
             return job.is_cancelled or has_too_many_frames()
 
         try:
-            # The page draws the course of time itself, and its player's controls would cover a strip.
+            # The page draws the timeline itself, and the controls of its player would cover a strip.
             options = {"overlay": job.has_overlay, "strip": False, "longest": longest + 1, "stop": stop}
             self.predictor.record(str(job.video), job.folder, **options)
         except TooLong:
@@ -190,10 +190,10 @@ class Jobs:
         return too_long if has_too_many_frames() else ""
 
     def _limit(self) -> str:
-        return f"at most {spoken(60 * self.minutes)} are analysed here."
+        return f"at most {duration_text(60 * self.minutes)} are analysed here."
 
     def _remove_abandoned(self) -> None:
-        """Remove the jobs of pages that were closed: they ask no more."""
+        """Remove the jobs of closed pages, which send no more requests."""
         while not self.closing.wait(min(1.0, self.forget_after / 4)):
             now = time.monotonic()
             for job in [job for job in list(self.jobs.values()) if job.state != UPLOADING]:
@@ -202,7 +202,7 @@ class Jobs:
 
 
 def is_picture(path: Path) -> bool:
-    """Return whether a file begins like a picture that is read; an AVI begins like a WebP, but for its kind."""
+    """Return whether a file starts like a supported picture. An AVI starts like a WebP except for its type."""
     with open(path, "rb") as file:
         kind = file.read(12)[8:]
     return begins_like_an_image(path) and kind != b"AVI "
@@ -214,5 +214,5 @@ def message_for_sender(error: UserError, job: Job) -> str:
     return f"{message[:1].upper()}{message[1:]}{'' if message.endswith(('.', '?')) else '.'}"
 
 
-def spoken(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"

@@ -113,7 +113,7 @@ def advice(
         names = ", ".join(classes.own_names)
         lines += [f"classes, from folders or labels: {names}; check and improve their texts in {classes.file}"]
     elif classes.absent:
-        remedy = "; for a set of your labels alone, add --own-classes to this command" if classes.file is None else ""
+        remedy = "; for a set with only your labels, add --own-classes to this command" if classes.file is None else ""
         lines += [
             f"the classes are the {classes.total} of {classes.file or options.dataset}, since all labels are among "
             f"them; no clip is of {', '.join(classes.absent)}{remedy}"

@@ -81,8 +81,9 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
                     out.rmdir() if is_new else None
 
 
-def _require_same(out: Path, begun: dict[str, Any], options: dict[str, Any]) -> None:
-    differences = [f"{n} {begun.get(n)} instead of {value}" for n, value in options.items() if begun.get(n) != value]
+def _require_same(out: Path, existing: dict[str, Any], options: dict[str, Any]) -> None:
+    changed = {name: value for name, value in options.items() if existing.get(name) != value}
+    differences = [f"{name} {existing.get(name)} instead of {value}" for name, value in changed.items()]
     if differences:
         raise UserError(
             f"--out {out}: was begun with {', '.join(differences)}; choose another --out or remove it first"

@@ -258,7 +258,7 @@ def draw_expressions(axes: "Axes", label: np.ndarray, predicted: np.ndarray) -> 
 
 
 def draw_action_units(axes: "Axes", label: np.ndarray, predicted: np.ndarray) -> None:
-    """Shades show probabilities; a line below a shade shows where the label is active."""
+    """Draw probabilities as shades, with a line below a shade where the label is active."""
     axes.imshow(predicted.T, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     for unit in range(label.shape[1]):
         active = np.flatnonzero(label[:, unit] > 0)

@@ -98,17 +98,17 @@ class Method:
 
     @property
     def has_context(self) -> bool:
-        """True where the model can see the context of a face."""
+        """Return whether the model can see the context of a face."""
         return "two streams" in self.reads
 
     @property
     def reads_features(self) -> bool:
-        """True where the model reads stored features instead of pixels."""
+        """Return whether the model reads stored features instead of pixels."""
         return "pixels" not in self.reads
 
     @property
     def answers_clips(self) -> bool:
-        """True where the model gives one class per clip of a list."""
+        """Return whether the model gives one class per clip of a list."""
         return "clip lists" in self.reads
 
     def function(self, mode: str, task: str) -> Callable[..., Any] | None:
@@ -181,7 +181,7 @@ class ClipTask:
 
     @property
     def texts_learn(self) -> bool:
-        """True where the texts change from one step to the next."""
+        """Return whether the texts change from one step to the next."""
         return False
 
     @property

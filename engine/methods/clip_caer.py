@@ -89,7 +89,7 @@ class PromptTask(ClassifierTask):
 
     @property
     def trains_soft_texts(self) -> bool:
-        """True if the MI or the DC loss trains texts."""
+        """Return whether the MI or the DC loss trains texts."""
         if not self.model.training or not has_learning_texts(self.model):
             return False
         return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0

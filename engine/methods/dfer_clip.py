@@ -1,4 +1,4 @@
-"""DFER-CLIP: the face stream of CLIP-CAER alone, compared with learnable prompts."""
+"""DFER-CLIP: only the face stream of CLIP-CAER, compared with learnable prompts."""
 
 from dataloader.classes import Classes
 from engine.methods.base import CLASS_SIZE_PARTS, CLIP_OPTIONS, LORA_PART, ONE_STREAM, PublishedLayout

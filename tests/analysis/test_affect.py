@@ -14,9 +14,9 @@ from analysis.affect import (
     add_intervals,
     au_score,
     best_thresholds,
-    draw_kinds,
     expression_score,
     main_scores,
+    resample_counts,
     score_lines,
     va_score,
 )
@@ -216,12 +216,12 @@ def scores_of(pooled, rows):
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_interval_is_that_of_resampled_videos(monkeypatch):
-    monkeypatch.setattr("analysis.affect.draw_kinds.__defaults__", (REPLICATES, 0))  # the loop is slow
+    monkeypatch.setattr("analysis.affect.resample_counts.__defaults__", (REPLICATES, 0))  # the loop is slow
     pooled = pooled_example()
     groups, metrics = pooled.groups(), with_intervals(pooled)
     assert groups.count == 7  # two persons of one video are one
     replicates = []
-    for weights in draw_kinds(np.ones(7)):
+    for weights in resample_counts(np.ones(7)):
         rows = [np.flatnonzero(groups.rows == g) for g in range(7) for _ in range(weights[g])]
         replicates.append(scores_of(pooled, np.concatenate(rows)))
     for name in ("va_ccc", "va_ccc_valence", "va_ccc_arousal", "expr_f1", "au_f1", "score"):

@@ -11,12 +11,12 @@ from analysis.calibration import (
     Calibration,
     brier,
     calibration_metrics,
-    chosen_calibration,
     expected_error,
     fit_temperature,
     nll,
     reliability_bins,
     risk_coverage,
+    select_calibration,
     softmax,
     stored_calibration,
 )
@@ -183,11 +183,11 @@ GOOD = {"temperature": 1.7, "fitted_on": "val", "clips": 30}
 def test_a_checkpoint_keeps_it_and_the_user_may_leave_it_out():
     assert stored_calibration({"calibration": GOOD}, FILE).as_dict() == GOOD
     assert stored_calibration({}, FILE) is RAW
-    assert chosen_calibration({"calibration": GOOD}, FILE, {}).temperature == 1.7
-    assert chosen_calibration({"calibration": GOOD}, FILE, {"calibrate": True}).temperature == 1.7
-    assert chosen_calibration({"calibration": GOOD}, FILE, {"calibrate": False}) is RAW
+    assert select_calibration({"calibration": GOOD}, FILE, {}).temperature == 1.7
+    assert select_calibration({"calibration": GOOD}, FILE, {"calibrate": True}).temperature == 1.7
+    assert select_calibration({"calibration": GOOD}, FILE, {"calibrate": False}) is RAW
     with pytest.raises(UserError, match="--mode train --calibrate"):
-        chosen_calibration({}, FILE, {"calibrate": True})
+        select_calibration({}, FILE, {"calibrate": True})
 
 
 @pytest.mark.parametrize(

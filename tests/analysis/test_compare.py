@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from analysis.compare import verdict
-from analysis.intervals import grouped
+from analysis.intervals import make_groups
 from analysis.paired import Pair
 from main import main
 from tests.support.tools import error_of
@@ -75,7 +75,7 @@ def test_scores_differences_and_flips(tmp_path, compare):
     )
     assert "one seed of each" in result["verdict"] and "beyond noise" not in out
     assert not any(values["beyond_noise"] for values in [*result["scores"].values(), *result["per_class"].values()])
-    assert result["verdict"] in out and "A alone has 2 clips right, B alone 24" in out
+    assert result["verdict"] in out and "only A has 2 clips right, only B 24" in out
     assert result["options"] == {"--slerp-weight": ["(not set)", "0.5"]}  # no result depends on --workers
     # every flipped clip is in the file, and twenty are on the screen
     with open(tmp_path / "out/flips.csv", newline="") as file:
@@ -108,7 +108,7 @@ def test_identical_runs_and_small_differences(tmp_path, compare):
 def test_answers_that_change_no_score_in_any_drawing_are_said_so():
     """Three classes, two models that know one class each: UAR is 1/3 in every sample, and not one answer agrees."""
     label = np.tile([0, 1, 2], 10)
-    groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
+    groups = make_groups([f"person {n // 3}" for n in range(30)], "persons")
     uar = Pair(label, np.full((1, 30), 1), np.full((1, 30), 2), groups, 3).difference("uar")
     assert verdict(uar, groups).startswith("UAR is the same in every bootstrap sample") and not uar.identical
 
@@ -139,7 +139,7 @@ def test_what_makes_it_doubtful_is_said(tmp_path, compare):
     _, out = compare(a, b)
     warnings = [line for line in out.splitlines() if line.startswith("warning:")]
     assert any("A (" in line and "optimistic" in line for line in warnings)
-    for text in ("test clips, B on val clips", "B alone is calibrated", "one seed of each"):
+    for text in ("test clips, B on val clips", "only B is calibrated", "one seed of each"):
         assert sum(text in line for line in warnings) == 1
 
 
@@ -154,7 +154,7 @@ def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
     assert result["per_class"]["calm"]["a"] == pytest.approx(80)
     (tmp_path / "out").rename(tmp_path / "first")
     result, out = compare(a, write_run(tmp_path / "single"))
-    assert "warning: one seed of B:" in out and "but seeds of their own" in out
+    assert "warning: one seed of B:" in out and "but different seeds" in out
     assert "beyond noise" not in result["verdict"] and not result["scores"]["uar"]["beyond_noise"]
 
 
@@ -185,7 +185,7 @@ SAD_IS_MAD = [(clip, person, "mad" if label == "sad" else label) for clip, perso
     ("clips", "names", "texts"),
     [
         (SAD_IS_MAD, ("calm", "glad", "mad"), ["mad, sad"]),
-        (CLIPS, ("sad", "glad", "calm"), ["in another order"]),
+        (CLIPS, ("sad", "glad", "calm"), ["in different orders"]),
         ([(f"b {n}", *clip[1:]) if n >= 50 else clip for n, clip in enumerate(CLIPS)], NAMES, ["50 of 120 and 120"]),
         ([(*CLIPS[0][:2], "sad"), *CLIPS[1:]], NAMES, ["1 shared clips have another label", "clip 000"]),
     ],
@@ -201,13 +201,13 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys):
     assert "no such folder" in refused(capsys, a, tmp_path / "b")
     (tmp_path / "empty").mkdir()
     assert "metrics.json" in refused(capsys, a, tmp_path / "empty")
-    assert "itself" in refused(capsys, a, tmp_path / "a/../a")
+    assert "named twice" in refused(capsys, a, tmp_path / "a/../a")
     bare = write_run(tmp_path / "bare")
     (bare / "predictions.csv").unlink()
     assert "predictions" in refused(capsys, a, bare)
     (bare / "predictions.csv").write_text("clip,label\nx,calm\n")
-    assert "no answers with classes" in refused(capsys, a, bare)
+    assert "holds no predictions of classes" in refused(capsys, a, bare)
     frames = write_run(tmp_path / "frames")
     (frames / "metrics.json").write_text(json.dumps({"score": 0.5}))
-    assert "not of classes of clips" in refused(capsys, a, frames)
+    assert "no predictions of classes of clips" in refused(capsys, a, frames)
     assert not (tmp_path / "outputs").exists()

@@ -11,39 +11,39 @@ from analysis.intervals import (
     agreement_intervals,
     classifier_intervals,
     confusions,
-    draw_kinds,
-    draw_sums,
-    grouped,
     grouped_moments,
     groups_of,
     interval,
     kinds_of,
     lowest_mean_apart,
+    make_groups,
     replicate_sums,
+    resample_counts,
+    resample_sums,
 )
 from analysis.metrics import KINDS, agreement, agreement_of, brackets, mean_shift, moments, score, table
 from utils.errors import UserError
 
 NAMES = ("Calm", "Glad", "Lost")
 SCORES = ("uar", "war", "macro_f1")
-DRAWS = 120
+FEW_REPLICATES = 120
 
 
 @pytest.fixture
-def few_draws(monkeypatch):
-    """Drawing lists one by one is slow."""
-    monkeypatch.setattr("analysis.intervals.draw_sums.__defaults__", (DRAWS, 0))
+def few_replicates(monkeypatch):
+    """Resampling lists one by one is slow."""
+    monkeypatch.setattr("analysis.intervals.resample_sums.__defaults__", (FEW_REPLICATES, 0))
 
 
 def clips(N):
-    return grouped([str(i) for i in range(N)], "clips")
+    return make_groups([str(i) for i in range(N)], "clips")
 
 
-def drawn_rows(groups, sums):
+def resampled_rows(groups, sums):
     """The rows of every replicate: the list of clips that it stands for."""
     kinds, sizes = kinds_of(sums)
     group_of_kind = [next(g for g in range(groups.count) if (sums[g] == kind).all()) for kind in kinds]
-    for weights in draw_kinds(sizes, DRAWS):
+    for weights in resample_counts(sizes, FEW_REPLICATES):
         rows = [np.flatnonzero(groups.rows == group_of_kind[k]) for k, n in enumerate(weights) for _ in range(n)]
         yield np.concatenate(rows)
 
@@ -52,13 +52,13 @@ def drawn_rows(groups, sums):
 
 
 def test_a_replicate_is_the_sum_of_as_many_groups_as_there_are():
-    sums, weights = np.random.default_rng(0).normal(size=(5, 2, 3)), draw_kinds(np.ones(5), replicates=300)
+    sums, weights = np.random.default_rng(0).normal(size=(5, 2, 3)), resample_counts(np.ones(5), replicates=300)
     replicates = replicate_sums(sums, weights)
     for row in (0, 255, 256, 299):
-        drawn_sums = [sums[group] for group in range(5) for _ in range(weights[row, group])]
-        assert len(drawn_sums) == 5 and np.allclose(replicates[row], np.sum(drawn_sums, axis=0))
-    assert np.array_equal(weights, draw_kinds(np.ones(5), replicates=300))
-    assert not np.array_equal(weights, draw_kinds(np.ones(5), replicates=300, seed=1))
+        resampled = [sums[group] for group in range(5) for _ in range(weights[row, group])]
+        assert len(resampled) == 5 and np.allclose(replicates[row], np.sum(resampled, axis=0))
+    assert np.array_equal(weights, resample_counts(np.ones(5), replicates=300))
+    assert not np.array_equal(weights, resample_counts(np.ones(5), replicates=300, seed=1))
 
 
 def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
@@ -66,7 +66,8 @@ def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
     kinds, sizes = kinds_of(np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]]))
     assert dict(zip(map(tuple, kinds.tolist()), sizes, strict=True)) == {(1, 0): 3, (0, 2): 1, (0, 1): 1}
     right = (np.arange(300) < 90).astype(float)[:, None]
-    by_kind, one_by_one = draw_sums(right, 20000)[:, 0], replicate_sums(right, draw_kinds(np.ones(300), 20000))[:, 0]
+    by_kind = resample_sums(right, 20000)[:, 0]
+    one_by_one = replicate_sums(right, resample_counts(np.ones(300), 20000))[:, 0]
     for values in (by_kind, one_by_one):
         assert values.mean() == pytest.approx(90, abs=0.3)
         assert values.std() == pytest.approx((300 * 0.3 * 0.7) ** 0.5, rel=0.03)
@@ -75,7 +76,7 @@ def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
 def test_many_clips_cost_neither_time_nor_memory():
     """Weights of each of them would take 16 GB."""
     right = (np.random.default_rng(0).random(1_000_000) < 0.5).astype(float)[:, None]
-    assert draw_sums(right).shape == (2000, 1)
+    assert resample_sums(right).shape == (2000, 1)
 
 
 def test_the_middle_of_the_values_that_are_numbers():
@@ -90,7 +91,7 @@ def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
     rng, covered = np.random.default_rng(3), 0
     for sample in range(300):
         right = (rng.random(120) < 0.7).astype(float)[:, None]
-        low, high = interval(draw_sums(right, seed=sample)[:, 0] / 120)
+        low, high = interval(resample_sums(right, seed=sample)[:, 0] / 120)
         covered += low <= 0.7 <= high
     assert 0.90 <= covered / 300 <= 0.99
 
@@ -123,11 +124,11 @@ def scikit(label, predicted):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_interval_is_that_of_lists_drawn_again(few_draws):
+def test_every_interval_is_that_of_resampled_lists(few_replicates):
     label, predicted, persons = answers()
-    groups = grouped(persons, "persons")
+    groups = make_groups(persons, "persons")
     replicates = [
-        scikit(label[rows], predicted[rows]) for rows in drawn_rows(groups, confusions(label, predicted, groups, 3))
+        scikit(label[rows], predicted[rows]) for rows in resampled_rows(groups, confusions(label, predicted, groups, 3))
     ]
     metrics = scored(label, predicted, groups)
     for name in SCORES:
@@ -180,10 +181,10 @@ def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
 def test_the_classes_of_a_person_are_no_draws_of_their_own():
     """Three persons, each right in every class, are three draws, not nine; persons that are all alike show nothing."""
     label = np.tile([0, 1, 2], 3)
-    bounds = scored(label, label, grouped(list("aaabbbccc"), "persons"))["intervals"]
+    bounds = scored(label, label, make_groups(list("aaabbbccc"), "persons"))["intervals"]
     assert bounds["uar"] == bounds["war"] == bounds["macro_f1"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
     label, predicted = np.tile([0, 0, 1, 1], 3), np.tile([0, 1, 1, 1], 3)
-    metrics = scored(label, predicted, grouped([f"P{i // 4}" for i in range(12)], "persons"))
+    metrics = scored(label, predicted, make_groups([f"P{i // 4}" for i in range(12)], "persons"))
     assert [metrics["intervals"][name] for name in SCORES] == [None] * 3
     assert metrics["per_class"]["Calm"]["interval"] is None
     assert metrics["per_class"]["Glad"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
@@ -227,7 +228,7 @@ def test_off_is_off_and_unknown_persons_cannot_be_drawn():
 
 
 def test_one_group_says_nothing():
-    groups = grouped(["P"] * 4, "persons")
+    groups = make_groups(["P"] * 4, "persons")
     metrics = scored(np.array([0, 1, 2, 0]), np.array([0, 1, 1, 1]), groups)
     assert [metrics["intervals"][name] for name in SCORES] == [None] * 3
     assert all(row["interval"] is None and row["f1_interval"] is None for row in metrics["per_class"].values())
@@ -236,7 +237,7 @@ def test_one_group_says_nothing():
 
 def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_none():
     label, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 2])
-    rows = scored(label, predicted, grouped(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
+    rows = scored(label, predicted, make_groups(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
     assert rows["Calm"]["interval"] is None and rows["Glad"]["interval"] is not None
     assert rows["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
 
@@ -256,7 +257,7 @@ def test_a_class_that_a_replicate_misses_is_left_out_there():
 
 def test_the_table_shows_every_interval_and_fits_a_screen():
     label, predicted, persons = answers()
-    metrics = scored(label, predicted, grouped(persons, "persons"))
+    metrics = scored(label, predicted, make_groups(persons, "persons"))
     lines = table(metrics).splitlines()
     assert max(map(len, lines)) <= 100 and lines[-1] == "95 % intervals in brackets: bootstrap over 15 persons"
     for name in NAMES:
@@ -277,7 +278,7 @@ def numbers(G=9, N=200, offset=0.0):
     target = rng.normal(size=(N, 2)) + np.array([int(name[1:]) for name in names])[:, None] / 3 + offset
     predicted = 0.6 * target + rng.normal(size=(N, 2)) + 0.2
     target[rng.random(N) < 0.3, 1] = np.nan
-    return target, predicted, grouped(names, "subjects")
+    return target, predicted, make_groups(names, "subjects")
 
 
 def by_definition(x, y):
@@ -288,12 +289,12 @@ def by_definition(x, y):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6], ids=["near 0", "a million away"])
-def test_agreement_intervals_are_those_of_lists_drawn_again(offset, few_draws):
+def test_agreement_intervals_are_those_of_resampled_lists(offset, few_replicates):
     """A million away squares have 12 digits before those that count."""
     target, predicted, groups = numbers(offset=offset)
     bounds = agreement_intervals(target, predicted, ("one", "two"), groups)
     replicates = []
-    for rows in drawn_rows(groups, grouped_moments(target, predicted, groups)[0]):
+    for rows in resampled_rows(groups, grouped_moments(target, predicted, groups)[0]):
         present = [rows[~np.isnan(target[rows, k])] for k in (0, 1)]
         replicates.append([by_definition(target[present[k], k], predicted[present[k], k]) for k in (0, 1)])
     for kind in KINDS:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from analysis.intervals import classifier_intervals, confusions, grouped
+from analysis.intervals import classifier_intervals, confusions, make_groups
 from analysis.paired import Pair, holm, mcnemar, mean_intervals, mean_over_seeds, sd, sign_p
 
 C = 3
@@ -30,7 +30,7 @@ def wrong(label: np.ndarray, rows: np.ndarray | list[int] | range) -> np.ndarray
 
 
 def pair(label, a, b, names=None, **settings) -> Pair:
-    groups = grouped(names or clips(len(label)), "clips")
+    groups = make_groups(names or clips(len(label)), "clips")
     return Pair(label, np.atleast_2d(a), np.atleast_2d(b), groups, C, **settings)
 
 
@@ -170,7 +170,7 @@ def test_copies_of_one_model_have_its_interval():
     rng = np.random.default_rng(1)
     label = rng.integers(C, size=200)
     model = wrong(label, rng.random(200) < 0.3)
-    groups = grouped([f"person {n % 20}" for n in range(200)], "persons")
+    groups = make_groups([f"person {n % 20}" for n in range(200)], "persons")
     bounds = classifier_intervals(confusions(label, model, groups, C))
     means = mean_intervals(label, np.stack([model] * 4), groups, C)
     for name in SCORES:
@@ -179,13 +179,13 @@ def test_copies_of_one_model_have_its_interval():
 
 def test_a_perfect_score_has_a_lower_bound():
     label = np.arange(30) % C
-    low, high = mean_intervals(label, np.stack([label, label]), grouped(clips(30), "clips"), C)["war"]
+    low, high = mean_intervals(label, np.stack([label, label]), make_groups(clips(30), "clips"), C)["war"]
     assert (low, high) == (pytest.approx(100 * 0.025 ** (1 / 30)), 100)
 
 
 def test_models_that_say_one_class_each_have_more_than_a_point():
     """UAR is 1/3 in every drawing, whoever is drawn; what one such model has for bounds holds for three of them."""
-    label, groups = np.arange(60) % C, grouped(persons(60, 6), "persons")
+    label, groups = np.arange(60) % C, make_groups(persons(60, 6), "persons")
     seeds = np.stack([np.full(60, c) for c in range(C)])
     lowest = 100 * 0.025 ** (1 / 10) / 3  # the lowest recall of its class, of which ten persons are all right
     low, high = mean_intervals(label, seeds, groups, C)["uar"]
@@ -194,7 +194,7 @@ def test_models_that_say_one_class_each_have_more_than_a_point():
 
 
 def test_one_model_has_the_intervals_of_its_run():
-    label, groups = np.arange(30) % C, grouped(clips(30), "clips")
+    label, groups = np.arange(30) % C, make_groups(clips(30), "clips")
     bounds = classifier_intervals(confusions(label, np.ones(30, dtype=int), groups, C))
     means = mean_intervals(label, np.ones((1, 30), dtype=int), groups, C)
     assert means == {name: pytest.approx(bounds[name]) for name in SCORES}

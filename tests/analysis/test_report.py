@@ -281,8 +281,8 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: (run / "metrics.json").unlink(), "no metrics.json: this run is not scored"),
-        (lambda run: (run / "config.json").unlink(), "no config.json, so it is no run folder"),
+        (lambda run: (run / "metrics.json").unlink(), "no metrics.json, so this run is not scored"),
+        (lambda run: (run / "config.json").unlink(), "no config.json, so it is not a run folder"),
         (lambda run: (run / "metrics.json").write_text('{\n"uar": '), "metrics.json, line 2, column 8: broken JSON"),
         (lambda run: put(run / "metrics.json", [1]), "expected a table"),
         (lambda run: (run / "metrics.jsonl").write_text("{}\nhalf"), "metrics.jsonl, line 2"),
@@ -330,7 +330,7 @@ def test_a_finished_ablation_shows_its_variants_with_their_seeds_and_the_paired_
 
 def test_an_ablation_beside_a_run_is_one_line(tmp_path, capsys):
     folders = [write_ablation(tmp_path / "ablation"), write_run(tmp_path / "run")]
-    assert "an ablation; report it alone" in error_of(["--mode", "report", *map(str, folders)], capsys)
+    assert "is an ablation; name only this folder" in error_of(["--mode", "report", *map(str, folders)], capsys)
 
 
 def test_two_reports_in_the_same_second_have_a_folder_each(tmp_path, monkeypatch):

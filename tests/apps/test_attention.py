@@ -74,7 +74,7 @@ def test_every_clip_has_a_sheet_and_a_video_of_all_its_frames(explained):
 
 
 def test_a_summary_is_printed(explained):
-    lines = [line for line in explained.out.splitlines() if "shown: what speaks for" in line]
+    lines = [line for line in explained.out.splitlines() if "shown: evidence for" in line]
     assert len(lines) == 5 and all("face " in line and "in its padding" in line for line in lines)
 
 
@@ -145,9 +145,9 @@ def test_unreadable_frames_are_reported_and_drawn_grey(best, tiny_flags, tmp_pat
         (["--explain", "Fatige"], "--explain Fatige: no such class; did you mean Fatigue?"),
         (["--explain", "zzz"], "predicted, label, or one of Neutrality, Enjoyment"),
         (["--clips", f"{FIFTH[:-1]}9x"], "not in annotation/test.txt; did you mean RAER/images"),
-        (["--clips", "qqq"], "--clips qqq: not in annotation/test.txt; its first is RAER/images"),
+        (["--clips", "qqq"], "--clips qqq: not in annotation/test.txt; its first clip is RAER/images"),
         (["--streams", "face"], "--streams face: this checkpoint was trained with both"),
-        (["--pack", "packed"], "--mode attention draws over the frames themselves"),
+        (["--pack", "packed"], "--mode attention needs the frames"),
         (["--clips", "P004/024"], "--clips P004/024: not in annotation/test.txt; did you mean RAER/images"),
         (["--targets", "numbers.csv"], "predicts classes; name --test-annotation FILE"),
         (["--test-annotation", "nowhere.txt"], "nowhere.txt"),
@@ -164,7 +164,7 @@ def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, best, tmp
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"family": "sequence"}, "a sequence model sees stored features and no pictures"),
+        ({"family": "sequence"}, "a sequence model reads stored features, not pictures"),
         ({"config": {"model": {"task": "regression"}}}, "predicts numbers"),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, caps
 def test_a_file_that_is_there_stays(exported, capsys):
     checkpoint, file = exported("clip-caer")
     before = file.read_bytes()
-    assert "best.onnx exists already" in error_of(export_words(checkpoint, file.parent), capsys)
+    assert "best.onnx already exists" in error_of(export_words(checkpoint, file.parent), capsys)
     assert file.read_bytes() == before
 
 
@@ -169,7 +169,7 @@ def test_what_has_no_graph_of_its_own_is_refused(tmp_path, capsys):
     content = {"format": 1, "family": "sequence", "config": {}, "classes": ["va"], "label_base": 0, "epoch": 1}
     torch.save(content | {"model": {"x": torch.zeros(1)}, "selected_on": "val"}, tmp_path / "frames.pt")
     line = error_of(export_words(tmp_path / "frames.pt", tmp_path), capsys)
-    assert "answers for every frame, behind a second model" in line
+    assert "needs the features of another model" in line
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
@@ -201,7 +201,7 @@ OTHER_SIZES = "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]"
     ("changes", "complaint"),
     [
         ("{", "damaged"), (None, "not written by --mode export"), ({"format": 99}, "another version"),
-        *(({name: value}, "damaged: what it says of itself") for name, value in (
+        *(({name: value}, "damaged: its metadata") for name, value in (
             ("unknown", 2), ("face_width", 0), ("face_width", "wide"), ("temperature", 0), ("temperature", np.inf),
             ("size", "224"), ("frames", 0), ("frames", 16.5), ("kind", "words"), ("streams", "left"), ("names", [1, 2]),
             ("names", 3), ("names", ["a", "a"]), ("duration", 3), ("trained_on", 5),
@@ -304,7 +304,7 @@ def test_a_graph_that_fails_while_it_runs_is_one_line(exported, tmp_path, capsys
     monkeypatch.setattr(detect, "open_detector", lambda *_: lambda frame: detect.Detections([face], []))
     words = ["--mode", "predict", "--onnx", str(file), "--input", str(tmp_path / "picture.png")]
     line = error_of([*words, "--output-dir", str(tmp_path / "out")], capsys)
-    assert f"--onnx {file}: fails while it runs (" in line and "reshape" in line.lower()
+    assert f"--onnx {file}: fails during the computation (" in line and "reshape" in line.lower()
 
 
 def test_a_path_that_is_not_utf8_is_the_reason(exported, tmp_path):

@@ -81,7 +81,7 @@ def test_no_one_and_context_alone_are_reported(best, tmp_path, eyes):
     assert table[-1]["face_found"] == "false" and table[-1]["predicted"] in NAMES
     (stretch,) = document["stretches"][NO_ONE]
     assert 5.0 <= stretch[0] <= 7.0 and stretch[1] == pytest.approx(13.0, abs=0.01)
-    assert "no one from" in run.out and "by context alone" in run.out and BETTER_FACES not in run.out
+    assert "no one from" in run.out and "no face, only context" in run.out and BETTER_FACES not in run.out
     again = predict(best, path, tmp_path / "again", "--seconds", "2", "--face-model", "cascades")
     assert BETTER_FACES in again.out
 
@@ -112,7 +112,7 @@ def test_a_folder_of_videos_goes_on_behind_a_bad_one(best, short, tmp_path, eyes
     run = predict(best, folder, tmp_path / "run", "--no-overlay", status=2)
     assert "1 of 4 inputs could not be read (b.mp4)" in run.err and "b.mp4" in run.out
     first, third, fourth = (read_timeline(tmp_path / "run" / name)[1] for name in ("a", "c", "log.txt.mp4"))
-    assert first == third == fourth and "1 item left alone: notes.txt" in run.out
+    assert first == third == fourth and "1 item ignored: notes.txt" in run.out
 
 
 def test_a_variable_frame_rate(best, tmp_path, eyes):
@@ -209,7 +209,7 @@ def test_an_earlier_timeline_stays(best, short, tmp_path, eyes):
     predictor = Predictor(best, device="cpu", overlay=False)
     predictor(short, out=tmp_path / "a")
     before = (tmp_path / "a/timeline.csv").read_bytes()
-    with pytest.raises(UserError, match="holds a timeline already"):
+    with pytest.raises(UserError, match="already holds a timeline"):
         predictor(short, out=tmp_path / "a")
     assert (tmp_path / "a/timeline.csv").read_bytes() == before
 

@@ -79,11 +79,11 @@ def test_every_frame(sequence, frame_model, video, tmp_path, eyes, encoder):
 
 def test_mistakes_about_encoders(sequence, video, tmp_path, capsys, eyes):
     words = predict_words(sequence.folder / "best.pt", video)
-    assert "name what made them, --encoder FILE" in error_of(words, capsys)
+    assert "name their encoder with --encoder FILE" in error_of(words, capsys)
     assert "no such" in error_of([*words, "--encoder", str(tmp_path / "none.pt")], capsys)
     narrow = run_main([*SMALL, *affect.write_set(tmp_path / "narrow", width=9)], tmp_path / "run")
     words = [*predict_words(narrow.folder / "best.pt", video), "--encoder", "random"]
-    assert f"gives {WIDTH} numbers a frame" in error_of(words, capsys)
+    assert f"{WIDTH} features per frame" in error_of(words, capsys)
 
 
 def test_captions_with_new_classes(captioned, video, tmp_path, class_texts, eyes):
@@ -123,7 +123,7 @@ def test_who_learnt_from_drawings_says_so(captioned, drawn, video, tmp_path, eye
     note, best = set_note(str(drawn("mafw"))), captioned.folder / "best.pt"
     assert "Drawings" in note and torch.load(best, weights_only=True)["trained_on"] == note
     run = predict(best, video, tmp_path / "a", "--no-overlay")
-    assert f"warning: best.pt was trained on a set that says of itself: {note}" in run.out
+    assert f"warning: best.pt was trained on a data set with this note: {note}" in run.out
     assert read_timeline(tmp_path / "a")[0]["trained_on"] == note
 
 

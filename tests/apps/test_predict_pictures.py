@@ -52,7 +52,7 @@ def test_an_answer_that_is_not_finite_is_no_file_that_cannot_be_read(best, folde
     monkeypatch.setattr(TorchRunner, "head", fail_at_first)
     run = predict(best, folder, tmp_path / "run", status=2)
     assert run.err.strip() == "error: 1 of 2 inputs got no usable answer (first.png); the others are done"
-    assert "first.png: best.pt: its answer for 0.0 s is not finite" in run.out
+    assert "first.png: best.pt: its output at 0.0 s is not finite" in run.out
     assert (
         read_timeline(tmp_path / "run/first")[0]["interrupted"] is True
         and len(read_timeline(tmp_path / "run/second")[1]) == 1

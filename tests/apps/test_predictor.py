@@ -284,7 +284,7 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_time(value, info, eyes
     source = film(tmp_path / "v.mp4", [(1, 6.0)])
     time = "0.5" if info is LONG else "1.0"
     for out in (None, tmp_path / "run"):
-        with pytest.raises(UserError, match=f"^m: its answer for {time} s is not finite; .*--amp off"):
+        with pytest.raises(UserError, match=f"^m: its output at {time} s is not finite; .*--amp off"):
             Predictor(runner=Failing(value, info))(source, out=out)
     document = json.loads((tmp_path / "run/timeline.json").read_text(encoding="utf-8"))
     assert document["interrupted"] is True and all(row["to"] <= 4.0 for row in document["rows"])
@@ -295,7 +295,7 @@ def test_a_picture_whose_answer_is_not_finite_gets_no_overlay(eyes, tmp_path):
     runner = Brightness()
     runner.head = lambda *_: np.full((1, 2), np.nan, np.float32)
     Image.fromarray(frames_of([(1, 1.0)])[0][1]).save(tmp_path / "p.png")
-    with pytest.raises(UserError, match="answer for 0.0 s is not finite"):
+    with pytest.raises(UserError, match="output at 0.0 s is not finite"):
         Predictor(runner=runner)(tmp_path / "p.png", out=tmp_path / "run")
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"timeline.csv", "timeline.json"}
 
@@ -308,7 +308,7 @@ def test_a_sequence_model_does_not_hide_what_is_infinite(eyes):
 
     units = tuple(f"AU{n}" for n in range(12))
     info = replace(LONG, numbers=("valence", "arousal", *units))
-    with pytest.raises(UserError, match="answer for 0.0 s is not finite"):
+    with pytest.raises(UserError, match="output at 0.0 s is not finite"):
         rows_of(TorchRunner(Overflowing(), info, torch.device("cpu"), encoder=Tower()), [(1, 3.0)])
 
 

@@ -74,7 +74,7 @@ def test_a_video_comes_back_as_its_timeline_and_leaves_nothing(served, video):
     assert served.files() and served.ask("DELETE", f"/api/videos/{job}") == (204, b"")
     assert not served.files()
     status, answer = served.ask("GET", f"/api/videos/{job}")
-    assert status == 404 and "removed once they are fetched" in answer["error"]
+    assert status == 404 and "removed after they are fetched" in answer["error"]
 
 
 def test_an_answer_that_nobody_fetches_is_removed(tmp_path, video):
@@ -151,7 +151,7 @@ def test_too_long_and_too_large_are_told_with_the_limit(tmp_path, video):
         assert refusal(served, video) == (422, "This video lasts 8 seconds; at most 6 seconds are analysed here.")
         with post(served, "Content-Length: 60000") as line:  # no byte of the body is sent
             answer = line.makefile("rb").read()
-        assert answer.startswith(b"HTTP/1.1 413") and b"has 0.1 MB; at most 0.05 MB are taken" in answer
+        assert answer.startswith(b"HTTP/1.1 413") and b"has 0.1 MB; at most 0.05 MB are accepted" in answer
         assert not served.files()
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, m
     with serving(tmp_path, max_minutes=0.1) as served:
         monkeypatch.setattr("dataloader.video.duration_of", lambda *_: None)
         state = served.wait(served.send(video))
-        assert state["state"] == "failed" and "longer than it says; at most 6 seconds" in state["error"]
+        assert state["state"] == "failed" and "longer than its file states; at most 6 seconds" in state["error"]
         assert state["seconds"] < 7 and not served.files()  # of 8: the rest was not analysed
 
 
@@ -180,7 +180,7 @@ def test_a_model_that_fails_is_no_secret_and_the_next_video_is_analysed(tmp_path
     model = Broken()
     with serving(tmp_path, runner=model) as served:
         state = served.wait(served.send(video))
-        assert state["state"] == "failed" and "failed inside the program" in state["error"]
+        assert state["state"] == "failed" and "failed because of a bug" in state["error"]
         assert "out of luck" in capfd.readouterr().err and not served.files()
         model.is_broken = False
         assert served.wait(served.send(video))["state"] == "done"
@@ -261,7 +261,7 @@ def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_p
         for _ in range(3):  # as of somebody without patience: the removal goes on
             process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "\nstopping: what was sent is removed\n", "")
+    assert (process.returncode, out, err) == (0, "\nstopping: uploaded videos are removed\n", "")
     assert not list(tmp_path.iterdir())
 
 
@@ -330,7 +330,7 @@ def test_an_answer_that_is_not_finite_is_a_failure_for_the_page(tmp_path, video)
 
     with serving(tmp_path, runner=Broken()) as served:
         state = served.wait(served.send(video))
-        assert state["state"] == "failed" and "its answer for 0.0 s is not finite" in state["error"]
+        assert state["state"] == "failed" and "its output at 0.0 s is not finite" in state["error"]
         assert state["files"] == []
 
 
@@ -491,4 +491,4 @@ def test_a_fault_of_the_program_is_no_fault_of_the_sender(tmp_path, video):
 
     with serving(tmp_path, runner=Broken()) as served:
         status, answer = served.ask("POST", "/api/predict", video)
-        assert status == 500 and "failed inside the program" in answer["error"] and not served.files()
+        assert status == 500 and "failed because of a bug" in answer["error"] and not served.files()

@@ -85,7 +85,7 @@ def test_how_many_faces_were_found_counts_persons_alone():
     summary.add([Row(0.0, 4.0, 1, FACE, faces=3, samples=16), Row(0.0, 4.0, 2, CONTEXT_ONLY, faces=1, samples=16)])
     summary.add([Row(4.0, 8.0, None, NO_ONE, samples=16)])
     assert summary.face_share == 4 / 32
-    assert "in windows with somebody, a face in 12% of the sampled frames" in summary.lines()
+    assert "in windows with a person, a face in 12% of the sampled frames" in summary.lines()
     assert (summary.as_json()["faces"], summary.as_json()["samples"]) == (4, 32)
 
 

@@ -393,5 +393,5 @@ def test_a_crop_is_checked_once_in_a_process(root, packs, monkeypatch):
 
 def test_a_pipe_in_the_place_of_an_index_is_refused(packs, tmp_path):
     os.mkfifo(tmp_path / "index.json")
-    with pytest.raises(UserError, match="index.json: is no regular file"):
+    with pytest.raises(UserError, match="index.json: is not a regular file"):
         Pack(str(tmp_path))

@@ -133,7 +133,7 @@ def test_mistakes(tmp_path, capsys):
         (["", *out], "no videos: name files"),
         ([tmp_path / "in"], "--out DIR is missing"),
         ([tmp_path / "in", "--out", ""], "--out DIR is missing"),
-        ([tmp_path / "in", *out, "more"], "more: no flag takes it"),
+        ([tmp_path / "in", *out, "more"], "more: does not belong to a flag"),
         ([tmp_path / "empty", *out], "holds no video"),
         ([tmp_path / "in", tmp_path / "in/a.mp4", *out], "a.mp4: is named twice"),
         ([tmp_path / "in", "--out", tmp_path], "is not a prepared set"),

@@ -21,10 +21,10 @@ TEST_INDEXES = {
 }
 
 
-def draw(N: int, rule: str, draws: int = 300) -> np.ndarray:
-    """(draws, T) frames of one clip."""
+def sample(N: int, rule: str, samples: int = 300) -> np.ndarray:
+    """(samples, T) frames of one clip."""
     rng = np.random.default_rng(0)
-    return np.stack([sampling.choose_frames(N, T, 1, rule, rng, True) for _ in range(draws)])
+    return np.stack([sampling.choose_frames(N, T, 1, rule, rng, True) for _ in range(samples)])
 
 
 def per_segment(rows: np.ndarray) -> list[set[int]]:
@@ -38,26 +38,26 @@ def test_evaluation_takes_the_golden_frames(N):
 
 
 @pytest.mark.parametrize(("N", "length"), [(16, 1), (23, 1), (31, 1), (32, 2), (47, 2), (48, 3), (63, 3)])
-def test_the_published_rule_draws_from_whole_frame_segments(N, length):
-    assert per_segment(draw(N, "published")) == [set(range(length * k, length * (k + 1))) for k in range(T)]
+def test_the_published_rule_samples_from_whole_frame_segments(N, length):
+    assert per_segment(sample(N, "published")) == [set(range(length * k, length * (k + 1))) for k in range(T)]
 
 
 @pytest.mark.parametrize("rule", ["published", "whole"])
 @pytest.mark.parametrize("N", [1, 5, 15, 16])
 def test_a_short_clip_is_taken_whole_and_its_last_frame_repeated(N, rule):
-    assert draw(N, rule, 1)[0].tolist() == [min(k, N - 1) for k in range(T)]
+    assert sample(N, rule, 1)[0].tolist() == [min(k, N - 1) for k in range(T)]
 
 
 @pytest.mark.parametrize("N", [17, 23, 30, 31, 45, 60])
 def test_the_whole_rule_keeps_each_frame_in_its_segment_and_reaches_every_frame(N):
-    segments = per_segment(draw(N, "whole", draws=1500))
+    segments = per_segment(sample(N, "whole", samples=1500))
     shares = np.linspace(0, 1, 1000, endpoint=False)
     assert segments == [set(np.floor(N / T * (k + shares)).astype(int).tolist()) for k in range(T)]
     assert set().union(*segments) == set(range(N))
 
 
-def test_draws_of_different_segments_are_independent():
-    offsets = draw(64, "published", 400) - 4 * np.arange(T)
+def test_samples_of_different_segments_are_independent():
+    offsets = sample(64, "published", 400) - 4 * np.arange(T)
     assert abs(np.corrcoef(offsets[:, 0], offsets[:, 1])[0, 1]) < 0.2
     assert set(offsets.ravel().tolist()) == {0, 1, 2, 3}
 
@@ -72,7 +72,7 @@ def test_duration_takes_consecutive_frames_inside_the_clip():
 
 
 class From:
-    """A random stream that draws a given start."""
+    """A random stream that samples a given start."""
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -101,8 +101,8 @@ class TestWindow:
 
     @pytest.mark.parametrize(("N", "downsample", "starts"), [(20, 1, 20), (39, 4, 10), (3, 1, 3)])
     def test_every_start_is_equally_likely(self, N, downsample, starts):
-        rng, draws = np.random.default_rng(0), 300 * starts
-        first = [sampling.choose_frames(N, 8, 1, "window", rng, True, downsample)[0] for _ in range(draws)]
+        rng, samples = np.random.default_rng(0), 300 * starts
+        first = [sampling.choose_frames(N, 8, 1, "window", rng, True, downsample)[0] for _ in range(samples)]
         values, counts = np.unique(first, return_counts=True)
         assert values.tolist() == list(range(0, N, downsample))
         assert chisquare(counts).pvalue > 0.01
@@ -129,11 +129,11 @@ class TestClipOrder:
         order.epoch = 9
         assert list(running) == [(0, clip, clip) for clip in range(1, 5)]
 
-    def test_balancing_weights_draw_every_class_equally_often(self):
+    def test_balancing_weights_sample_every_class_equally_often(self):
         labels = [0] * 60 + [1] * 30 + [3] * 10  # class 2 does not occur
         weights = sampling.balancing_weights(labels, 4)
         assert weights == pytest.approx([1 / 60] * 60 + [1 / 30] * 30 + [1 / 10] * 10)
         order = sampling.ClipOrder(100, seed=0, weights=weights)
-        draws = [labels[clip] for epoch in range(150) for _, _, clip in self.epoch(order, epoch)]
-        assert len(order) == 100 and len(draws) == 15000
-        assert np.bincount(draws, minlength=4) / 15000 == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.015)
+        samples = [labels[clip] for epoch in range(150) for _, _, clip in self.epoch(order, epoch)]
+        assert len(order) == 100 and len(samples) == 15000
+        assert np.bincount(samples, minlength=4) / 15000 == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.015)

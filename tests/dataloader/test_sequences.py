@@ -137,7 +137,7 @@ def test_a_header_with_any_byte_flipped_is_one_line_or_fits(tmp_path):
 
 def test_a_pipe_in_the_place_of_features_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "v.npy")
-    with pytest.raises(UserError, match="v.npy: no regular file"):
+    with pytest.raises(UserError, match="v.npy: not a regular file"):
         FeatureSource([make_video("v", 5)], [tmp_path])
 
 

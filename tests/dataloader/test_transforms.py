@@ -1,4 +1,4 @@
-"""Augmentation equals PIL called by hand, on crops and on squares, and draws what it should."""
+"""Augmentation equals PIL called by hand, on crops and on squares, and samples what it should."""
 
 import cv2
 import numpy as np
@@ -59,7 +59,7 @@ def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, siz
     [
         *((shape, 0.0, False, FULL_AREA, 1.0) for shape in ((50, 70), (300, 40), (64, 64), (7, 5))),  # evaluation
         *(((50, 70), angle, flip, FULL_AREA, 1.0) for angle, flip in ((3.7, False), (-2.2, True), (0.0, True))),
-        *(((50, 70), *draw) for draw in ((3.0, True, PART, 1.3), (0.0, False, PART, 1.0), (0.0, True, PART, 0.6))),
+        *(((50, 70), *sample) for sample in ((3.0, True, PART, 1.3), (0.0, False, PART, 1.0), (0.0, True, PART, 0.6))),
     ],
 )
 def test_a_crop_is_turned_by_nearest_pixel_cut_resized_flipped_and_brightened_as_pil_does(
@@ -91,21 +91,21 @@ def test_brightness_is_pils(factor):
     assert np.array_equal(brighten(torch.from_numpy(every), torch.tensor(factor)), expected)
 
 
-# draws
+# samples
 
 
-def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
+def test_samples_fill_their_ranges_evenly_and_half_of_them_flip():
     rng = np.random.default_rng(0)
-    draws = [sample_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
-    angles, factors = (np.array([getattr(draw, name) for draw in draws]) for name in ("angle", "brightness"))
+    samples = [sample_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
+    angles, factors = (np.array([getattr(sample, name) for sample in samples]) for name in ("angle", "brightness"))
     assert -4 <= angles.min() < -3.9 and 3.9 < angles.max() <= 4
     assert np.quantile(angles, [0.25, 0.5, 0.75]) == pytest.approx([-2, 0, 2], abs=0.25)
     assert 0.6 <= factors.min() < 0.61 and 1.39 < factors.max() <= 1.4
     assert np.quantile(factors, [0.25, 0.5, 0.75]) == pytest.approx([0.8, 1, 1.2], abs=0.03)
-    assert np.mean([draw.flip for draw in draws]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([sample.flip for sample in samples]) == pytest.approx(0.5, abs=0.05)
 
 
-def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
+def test_limits_bound_angles_and_flips_and_leave_other_numbers_alone():
     for seed in range(50):
         plain, wide, still, every = (
             sample_augmentation(np.random.default_rng(seed), limits)
@@ -116,20 +116,20 @@ def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
         assert (every.angle, every.flip) == (plain.angle, plain.flip)
 
 
-def test_what_is_off_draws_nothing_of_its_own():
+def test_what_is_off_changes_no_other_number():
     rng, by_hand = np.random.default_rng(5), np.random.default_rng(5)
     assert sample_augmentation(rng) == Augmentation(by_hand.uniform(-4, 4), by_hand.random() < 0.5)
     assert rng.random() == by_hand.random()
 
 
-def draw_parts(smallest: float, count: int = 4000) -> np.ndarray:
+def sample_parts(smallest: float, count: int = 4000) -> np.ndarray:
     rng = np.random.default_rng(0)
     return np.array([sample_part(rng, smallest) for _ in range(count)])
 
 
 @pytest.mark.parametrize("smallest", [0.01, 0.08, 0.5, 0.9])
 def test_parts_lie_inside_with_area_and_aspect_in_their_limits(smallest):
-    left, top, right, bottom = draw_parts(smallest).T
+    left, top, right, bottom = sample_parts(smallest).T
     assert min(left.min(), top.min()) >= 0 and max(right.max(), bottom.max()) <= 1
     width, height = right - left, bottom - top
     assert smallest - 1e-9 <= (width * height).min()
@@ -137,8 +137,8 @@ def test_parts_lie_inside_with_area_and_aspect_in_their_limits(smallest):
 
 
 def test_area_is_uniform_aspect_log_uniform_and_every_position_equally_likely():
-    """Up to 3/4 of the area every allowed aspect fits, so that nothing is drawn again."""
-    left, top, right, bottom = draw_parts(0.08).T
+    """Up to 3/4 of the area every allowed aspect fits, so that nothing is sampled again."""
+    left, top, right, bottom = sample_parts(0.08).T
     width, height = right - left, bottom - top
     fits = width * height <= 0.75
     uniform = {
@@ -152,14 +152,14 @@ def test_area_is_uniform_aspect_log_uniform_and_every_position_equally_likely():
     assert abs(np.corrcoef(uniform["left"][fits], uniform["top"][fits])[0, 1]) < 0.06
 
 
-def test_near_the_whole_a_part_of_another_aspect_is_drawn_again_at_most_ten_times():
+def test_near_the_whole_a_part_of_another_aspect_is_sampled_again_at_most_ten_times():
     """An area A fits if |log aspect| <= -log A: with probability log A / log 3/4 above 3/4."""
-    left, top, right, bottom = draw_parts(0.75, 8000).T
+    left, top, right, bottom = sample_parts(0.75, 8000).T
     area = (right - left) * (bottom - top)
     share = np.mean(area[area < 1] < 0.8)
     accepted = [np.log(a) / np.log(3 / 4) for a in np.linspace(0.75, 1, 2001)]
     assert share == pytest.approx(np.sum(accepted[:401]) / np.sum(accepted), abs=0.03)
-    assert np.mean((draw_parts(0.9999) == FULL_AREA).all(axis=1)) > 0.98
+    assert np.mean((sample_parts(0.9999) == FULL_AREA).all(axis=1)) > 0.98
 
 
 def test_cached_variants_begin_plain_and_mirrored_keep_to_the_limits_and_do_not_repeat():
@@ -174,8 +174,8 @@ def test_cached_variants_begin_plain_and_mirrored_keep_to_the_limits_and_do_not_
 
 
 def rotate(square: np.ndarray, angle: float, flip: bool = False, shape=(SIZE, SIZE)) -> np.ndarray:
-    draw = torch.tensor([angle], dtype=torch.float64), torch.tensor([flip])
-    return augment_squares(torch.from_numpy(square.copy())[None, None], torch.tensor([[shape]]), *draw)[0, 0].numpy()
+    sample = torch.tensor([angle], dtype=torch.float64), torch.tensor([flip])
+    return augment_squares(torch.from_numpy(square.copy())[None, None], torch.tensor([[shape]]), *sample)[0, 0].numpy()
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -215,20 +215,22 @@ def test_torch_turns_as_opencv_does(frames, largest):
 def test_squares_are_augmented_as_their_crops_would_be(part, flip):
     expected = by_pil(picture(64, 64), 2.5, flip, 1.2, [round(64 * share) for share in part]).astype(int)
     squares = torch.from_numpy(planes(picture(64, 64)).copy())[None, None].expand(1, 3, -1, -1, -1)
-    draws = torch.tensor([2.5]), torch.tensor([flip]), torch.tensor([part]).double(), torch.tensor([1.2])
-    augmented = augment_squares(squares, torch.ones(1, 3, 2), *draws)
+    samples = torch.tensor([2.5]), torch.tensor([flip]), torch.tensor([part]).double(), torch.tensor([1.2])
+    augmented = augment_squares(squares, torch.ones(1, 3, 2), *samples)
     assert augmented.dtype == torch.uint8 and augmented.shape == (1, 3, 3, 64, 64)
     assert (augmented == augmented[:, :1]).all()
     assert np.abs(augmented[0, 0].numpy() - expected).max() <= 2  # rounded once more, then 1.2 times as far
 
 
-def test_every_clip_of_a_batch_has_its_own_draws():
+def test_every_clip_of_a_batch_has_its_own_augmentation():
     squares = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     parts = torch.tensor([PART, FULL_AREA, (0.5, 0.0, 1.0, 0.5)]).double()
-    draws = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
-    together = augment_squares(squares, torch.ones(3, 2, 2), *draws)
+    samples = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
+    together = augment_squares(squares, torch.ones(3, 2, 2), *samples)
     for clip in range(3):
-        single = augment_squares(squares[clip][None], torch.ones(1, 2, 2), *(draw[clip : clip + 1] for draw in draws))
+        single = augment_squares(
+            squares[clip][None], torch.ones(1, 2, 2), *(sample[clip : clip + 1] for sample in samples)
+        )
         assert torch.equal(together[clip], single[0])
     assert torch.equal(together[1], squares[1])
 

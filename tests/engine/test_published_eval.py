@@ -67,7 +67,7 @@ def test_containers_of_every_program_open(tmp_path, recorder, best_acc):
     path = write_container(tmp_path / "model_best.pth", published, recorder, best_acc)
     opened = open_checkpoint(path, {})
     assert opened.report.missing == opened.report.unexpected == []
-    assert len(opened.report.taken) + len(opened.report.dropped) == len(published.state)
+    assert len(opened.report.loaded) + len(opened.report.dropped) == len(published.state)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_inspect_shows_the_family_the_counts_and_the_texts(tmp_path, capsys, mon
     path = write_container(tmp_path / "model.pth", published)
     text = inspect(path, capsys)
     report = open_checkpoint(path, {}).report
-    assert "CLIP-CAER" in text and f"{len(published.state)} keys" in text and f"{len(report.taken)} loaded" in text
+    assert "CLIP-CAER" in text and f"{len(published.state)} keys" in text and f"{len(report.loaded)} loaded" in text
     assert "0 missing" in text and "0 unexpected" in text
     for sentence in ("a still face above an open book", "a broad smile", "a face that beams with teeth in view"):
         assert sentence in text

@@ -1,13 +1,13 @@
 """What runs of one sweep share is kept as long as the sweep, and only a few results of a kind."""
 
-from engine.shared import remembered, sharing
+from engine.shared import cached_result, sharing
 
 
 def test_results_are_shared_inside_the_block_only():
     calls = []
 
     def remember(key):
-        remembered("kind", key, lambda: calls.append(key))
+        cached_result("kind", key, lambda: calls.append(key))
         return len(calls)
 
     assert [remember(1), remember(1)] == [1, 2], "nothing is shared outside"

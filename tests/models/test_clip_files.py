@@ -120,7 +120,7 @@ def test_a_single_file_takes_the_config_beside_it_or_flags(tmp_path):
         ({"text_cfg": {"hf_model_name": "roberta"}}, "hf_model_name roberta: not a CLIP of this form"),
         ({"vision_cfg": {"layers": [3, 4, 6, 3]}}, "layers: expected"),
         ({"vision_cfg": 3}, "vision_cfg: expected a table"),
-        ({"text_cfg": {"width": 10, "heads": 3}}, "cannot be cut into 3 heads"),
+        ({"text_cfg": {"width": 10, "heads": 3}}, "cannot be divided into 3 heads"),
         ({"vision_cfg": {"width": 128, "layers": 2, "image_size": 224}}, "says image_size 224, the tensors have 64"),
     ],
 )

@@ -160,7 +160,7 @@ def test_two_heads_are_refused_by_name_and_left_out_on_request(write, views):
     assert_close(score(path, flags, *views), hand_crafted_texts()(published, *views))
     report = open_checkpoint(path, flags).report
     heads = {f"{head}.{part}" for head in ("cls_bin", "cls_4") for part in ("weight", "bias")}
-    assert not heads & {*report.taken, *report.dropped} and report.missing == []
+    assert not heads & {*report.loaded, *report.dropped} and report.missing == []
 
 
 def test_emoclip_takes_many_frames_and_the_texts_of_the_data_set(write):
@@ -199,17 +199,17 @@ def test_every_key_of_a_whole_file_is_taken_or_dropped_for_a_reason(name, write,
     report = open_checkpoint(write(published), {"class_texts": seven} if recipe.classes == 7 else {}).report
     assert report.missing == [] and report.unexpected == []
     assert name.split()[0] in report.family
-    used, dropped = as_written(published, report.taken), as_written(published, report.dropped)
+    used, dropped = as_written(published, report.loaded), as_written(published, report.dropped)
     assert not used & dropped
     assert used | dropped == set(published.state)
-    assert len(report.taken) + len(report.dropped) == count
+    assert len(report.loaded) + len(report.dropped) == count
 
 
 def test_aliases_and_momentum_copies_are_what_is_dropped(write):
     published = files.rapt(Recipe(), moco=True)
     report = open_checkpoint(write(published), {}).report
     parts = ("image_encoder", "face_adapter", "temporal_net", "temporal_net_body", "project_fc")
-    assert {key for key in published.state if key.startswith(tuple(f"{part}." for part in parts))} <= set(report.taken)
+    assert {key for key in published.state if key.startswith(tuple(f"{part}." for part in parts))} <= set(report.loaded)
     momentum = {key for key in published.state if key.startswith(("queue", *(f"{part}_m." for part in parts)))}
     aliases = {key for key in published.state if key.startswith("clip_model_.")}
     no_copies = {"clip_model_.token_embedding.weight", "clip_model_.logit_scale"}

@@ -181,7 +181,7 @@ def test_sizes_come_from_the_tensors(changes):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"tasks": ()}, "not nothing"), ({"width": 18}, "width 18 cannot be cut into 4 heads")],
+    [({"tasks": ()}, "at least one of the tasks"), ({"width": 18}, "width 18 cannot be divided into 4 heads")],
 )
 def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message):
@@ -189,7 +189,7 @@ def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
 
 
 def test_features_of_another_width_are_refused():
-    with pytest.raises(UserError, match=re.escape("the features have 10 numbers a frame, this model reads 12")):
+    with pytest.raises(UserError, match=re.escape("the features have 10 numbers per frame, this model reads 12")):
         build()(torch.randn(1, 4, 10))
 
 
@@ -264,5 +264,5 @@ def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():
 
 
 def test_an_even_kernel_has_no_middle():
-    with pytest.raises(UserError, match="odd kernel, not 4"):
+    with pytest.raises(UserError, match="odd kernel, got 4"):
         TemporalConvNet(6, kernel=4, causal=False)

@@ -15,11 +15,11 @@ from dataloader.frame_labels import ACTION_UNITS, TASKS, find_labelled
 from simulate import VideoSettings, write_set
 from simulate.affwild2 import (
     CENTRES,
-    draw_course,
-    draw_runs,
     id_of,
     length_of,
     read_video_labels,
+    sample_course,
+    sample_runs,
     show_course,
     weigh_regions,
 )  # fmt: skip
@@ -79,7 +79,7 @@ def test_pairs_have_one_length_and_videos_others():
 
 
 def test_courses_are_smooth_bounded_and_visit_every_region():
-    course = draw_course(4000, np.random.default_rng(0))
+    course = sample_course(4000, np.random.default_rng(0))
     assert course.shape == (4000, 3) and np.abs(course).max() <= 1
     assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a turn takes many frames
     assert course[:, 0].std() > 0.3 and course[:, 1].std() > 0.3
@@ -95,15 +95,15 @@ def test_courses_are_smooth_bounded_and_visit_every_region():
 
 def test_runs_hold_about_their_share():
     rng = np.random.default_rng(1)
-    shares = [draw_runs(600, 0.1, rng).mean() for _ in range(200)]
+    shares = [sample_runs(600, 0.1, rng).mean() for _ in range(200)]
     assert 0.07 < np.mean(shares) < 0.16
-    assert not any(draw_runs(frames, 0.05, rng).all() for frames in (1, 2, 3, 10) for _ in range(50))
+    assert not any(sample_runs(frames, 0.05, rng).all() for frames in (1, 2, 3, 10) for _ in range(50))
 
 
 def draw_features(seed: int, frames: int = 700) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the face of a video shows, (frames, 27), and its labels."""
     rng = np.random.default_rng(seed)
-    course = draw_course(frames, rng)
+    course = sample_course(frames, rng)
     moments, _ = show_course(course, Temper(rng), rng)
     names = "brow_raise brow_furrow brow_tilt eyelid gaze_y smile mouth_open mouth_press pitch".split()
     latents = np.array([[getattr(moment, name) for name in names] for moment in moments])

@@ -11,12 +11,12 @@ from sklearn.preprocessing import StandardScaler
 
 from simulate import describe_face, describe_scene, draw_still
 from simulate.captions import PHRASES, describe_clip, describe_in_chinese, find_apex, read_change
-from simulate.emotions import EMOTION_NAMES, Temper, draw_emotions, draw_learner, draw_levels
+from simulate.emotions import EMOTION_NAMES, Temper, sample_emotions, sample_learner, sample_levels
 from simulate.identity import Identity
 from simulate.layouts import rate_symptoms
 from simulate.moment import Moment
 from simulate.scene import Scene, crop_portraits
-from simulate.stills import draw_moment
+from simulate.stills import sample_moment
 
 FRAMES, PERSONS = 16, 60
 EMOTION_WORDS = re.compile(
@@ -32,7 +32,7 @@ def clips() -> dict[str, list[tuple[Moment, ...]]]:
     """One clip of every emotion by every person."""
     tempers = [Temper(np.random.default_rng((0, person))) for person in range(PERSONS)]
     return {
-        name: [draw_emotions((name,), FRAMES, t, np.random.default_rng((1, e, p))) for p, t in enumerate(tempers)]
+        name: [sample_emotions((name,), FRAMES, t, np.random.default_rng((1, e, p))) for p, t in enumerate(tempers)]
         for e, name in enumerate(EMOTION_NAMES)
     }
 
@@ -81,7 +81,7 @@ def test_expressions_come_and_go_and_some_are_weak(clips):
 
 def test_a_blend_shows_both_emotions():
     temper = Temper(np.random.default_rng(0))
-    clips = [draw_emotions(("happiness", "surprise"), FRAMES, temper, np.random.default_rng(s)) for s in range(40)]
+    clips = [sample_emotions(("happiness", "surprise"), FRAMES, temper, np.random.default_rng(s)) for s in range(40)]
     assert np.mean([clip[8].smile for clip in clips]) > 0.3 and np.mean([clip[8].brow_raise for clip in clips]) > 0.3
 
 
@@ -159,7 +159,9 @@ def test_symptom_scores():
 
 
 def test_engagement_and_what_opposes_it():
-    samples = [[draw_levels(level, np.random.default_rng((level, seed))) for seed in range(200)] for level in range(4)]
+    samples = [
+        [sample_levels(level, np.random.default_rng((level, seed))) for seed in range(200)] for level in range(4)
+    ]
     assert all(levels["engagement"] == level for level, part in enumerate(samples) for levels in part)
     assert {value for part in samples for levels in part for value in levels.values()} == set(range(4))
     boredom = [np.mean([levels["boredom"] for levels in part]) for part in samples]
@@ -167,7 +169,7 @@ def test_engagement_and_what_opposes_it():
 
     def average(latent: str, levels: dict[str, int]) -> float:
         temper = Temper(np.random.default_rng(0))
-        learners = [draw_learner(levels, FRAMES, temper, np.random.default_rng(seed)) for seed in range(60)]
+        learners = [sample_learner(levels, FRAMES, temper, np.random.default_rng(seed)) for seed in range(60)]
         return float(np.mean([abs(getattr(moment, latent)) for clip in learners for moment in clip]))
 
     calm = {"boredom": 0, "engagement": 3, "confusion": 0, "frustration": 0}
@@ -218,7 +220,7 @@ def test_captions_of_stills_vary_stay_short_and_name_no_emotion():
             assert 4 <= len(sentence.split()) <= 40 and sentence.endswith(".") and sentence[0].isupper()
     phone = stills[0] | {"object": "phone", "target": "phone"}
     assert "phone" in " ".join(describe_scene(phone, rng) for _ in range(9))
-    assert len({draw_moment(rng).hand("left") for _ in range(300)}) >= 9
+    assert len({sample_moment(rng).hand("left") for _ in range(300)}) >= 9
 
 
 def test_attributes_follow_what_is_drawn():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import engine.clip_predict
-from analysis.intervals import grouped
+from analysis.intervals import make_groups
 from analysis.plots import save
 from analysis.results import Predictions
 from engine.run_hash import stored_hash
@@ -104,7 +104,7 @@ def test_the_table_is_written_in_all_its_forms(ablation):
     assert all(f"| {name} |" in text for name in VARIANTS) and "| adapter=none | `--adapter none` |" in text
     assert "\n".join(text_table([table.HEADER, *map(table.cells, rows)])) in ablation.out
     assert pixels_of(ablation.folder / "ablation.png").std() > 10
-    assert "8 runs trained, 0 done before" in ablation.out
+    assert "8 runs trained, 0 reused" in ablation.out
 
 
 def test_a_run_of_an_ablation_is_like_a_single_run(ablation, words, tmp_path):
@@ -124,7 +124,7 @@ def test_complete_runs_are_not_repeated(ablation, words, copy):
     before = {name: snapshot(copy / name) for name in training_times(copy)}
     again = run_ok([*words, *GRID], copy)
     assert {name: snapshot(copy / name) for name in before} == before and len(before) == 8
-    assert "0 runs trained, 8 done before" in again.out
+    assert "0 runs trained, 8 reused" in again.out
     rows = [[row | {"runs": None} for row in result_of(folder)["rows"]] for folder in (copy, ablation.folder)]
     assert rows[0] == rows[1]
 
@@ -149,7 +149,7 @@ def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
     crash_run(without_pictures_of_mistakes, *words, *ABLATE, "adapter=none", "--output-dir", folder)
     before = training_times(folder)
     assert list(before) == ["base/seed-0"] and not (folder / "base/seed-0/metrics.json").exists()
-    assert "2 runs trained, 0 done before" in resume(folder).out
+    assert "2 runs trained, 0 reused" in resume(folder).out
     assert {name: training_times(folder)[name] for name in before} == before
     assert all((folder / name / "mistakes/mistakes.json").exists() for name in training_times(folder))
 
@@ -171,7 +171,7 @@ def test_more_seeds_and_variants_may_come(copy):
     run = resume(copy, *grid, "--seeds", "1,2,3")
     assert [row["variant"] for row in result_of(copy)["rows"]] == ["base", "adapter=none", "adapter=published"]
     assert {name: training_times(copy)[name] for name in before} == before
-    assert "5 runs trained, 4 done before" in run.out
+    assert "5 runs trained, 4 reused" in run.out
 
 
 def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
@@ -190,13 +190,13 @@ def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
     run_ok([*words, *ABLATE, "adapter=none"], folder)
     file.write_text("\n".join(file.read_text().splitlines()[1:]) + "\n")
     message = one_line(call("--resume", folder))
-    assert "base/seed-0: was trained on other lists" in message and "remove it" in message
+    assert "base/seed-0: was trained on lists" in message and "remove it" in message
 
 
 def test_runs_below_outputs_are_used_again(ablation, words, folder):
     earlier = shutil.copytree(ablation.folder / "base/seed-1", "outputs/somewhere/run")
     run = run_ok([*words, *ABLATE, "adapter=none", "--seeds", "1,2"], folder)
-    assert f"done already: {earlier}" in run.out and "3 runs trained, 1 done before" in run.out
+    assert f"already done: {earlier}" in run.out and "3 runs trained, 1 reused" in run.out
     assert not (folder / "base/seed-1").exists() and (folder / "base/seed-2").exists()
     assert result_of(folder)["rows"][0]["runs"][0] == earlier
 
@@ -229,7 +229,7 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
     rows = {row["variant"]: row for row in result_of(folder)["rows"]}
     save(draw_differences(list(rows.values()), "clips"), folder / "of one seed.png")
     assert rows["without MI"]["verdict"] == rows["without DC"]["verdict"] == "identical predictions"
-    assert "one seed: differences cannot be told from the noise of training" in out and "± " not in out
+    assert "one seed: differences cannot be distinguished from the noise of training" in out and "± " not in out
     assert {row.get("verdict") for row in rows.values()} <= {
         None,
         "identical predictions",
@@ -256,9 +256,9 @@ def test_a_base_that_cannot_be_is_one_line(words, folder):
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (["--grid", "slerp_weight=0.5"], "the base's own"),
+        (["--grid", "slerp_weight=0.5"], "that of the base"),
         (["--drop-one", "--model", "dfer-clip", "--no-tune-prompts"], "no part"),
-        (["--resume", "auto"], "no ablation to go on with"),
+        (["--resume", "auto"], "no ablation to continue"),
     ],
 )
 def test_a_base_without_variants_is_one_line(flags, part, tiny_arguments, tmp_path, monkeypatch):
@@ -288,7 +288,7 @@ def test_rows_need_no_intervals():
 def test_one_of_many_variants_must_differ_more():
     """p is near 0.03 for one variant; as one of forty, all others without effect, it shows nothing."""
     label = np.arange(200) % 2
-    groups = grouped([str(n) for n in range(200)], "clips")
+    groups = make_groups([str(n) for n in range(200)], "clips")
 
     def runs(name, wrong):
         return [finished(Variant(name, {"lr": 1.0}) if name else BASE, seed, label, wrong) for seed in (1, 2)]

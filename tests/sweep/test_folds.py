@@ -217,5 +217,5 @@ def test_predictions_of_different_classes_are_not_pooled(tmp_path):
 def test_several_processes_take_one_fold_at_a_time(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     message = error_of([*words, "--output-dir", str(tmp_path / "run")], capsys)
-    assert "one process alone" in message and "torchrun" in message and "--fold N" in message
+    assert "only in one process" in message and "torchrun" in message and "--fold N" in message
     assert not (tmp_path / "run").exists()

@@ -79,7 +79,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, save):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(
-            UserError, match=r"a.file: cannot be written \(file too large\); what was there before is untouched"
+            UserError, match=r"a.file: cannot be written \(file too large\); the file there is unchanged"
         ):
             save({"model": {"weight": torch.zeros(50_000)}}, path)
     finally:

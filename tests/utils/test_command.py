@@ -65,7 +65,7 @@ def test_a_bug_keeps_its_traceback(bug):
 
 
 def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
-    with pytest.raises(UserError, match="^--out data/x: no space left on device; the same command goes on"):
+    with pytest.raises(UserError, match="^--out data/x: no space left on device; make room and run the command again"):
         with writing_to("--out", "data/x"):
             raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(UserError, match="^--out data/x: is a directory$"), writing_to("--out", "data/x"):

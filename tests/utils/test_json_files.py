@@ -72,7 +72,7 @@ def test_what_is_written_in_a_message_is_short():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'{"a": 1,\n "a": 2}', "the key 'a' stands twice"),
+        (b'{"a": 1,\n "a": 2}', "the key 'a' is twice"),
         (b'{"a": [1,\n 2', "line 2, column 3: broken JSON"),
         (b'["\\ud800"]', "half a surrogate pair"),
         (b'{"\\udc00": 1}', "half a surrogate pair"),
@@ -100,7 +100,7 @@ def test_names_of_files_that_are_not_utf8_are_read():
 
 def test_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         read_json(tmp_path / "pipe.json")
 
 

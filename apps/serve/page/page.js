@@ -21,7 +21,7 @@ async function begin() {
   limits = about.limits;
   const classes = Object.keys(about.classes);
   find("model").textContent = `${about.model} (${about.family})${classes.length ? `: ${classes.join(", ")}` : ""}`;
-  find("trained").textContent = about.trained_on ? `Its training set says of itself: ${about.trained_on}` : "";
+  find("trained").textContent = about.trained_on ? `Note of its training set: ${about.trained_on}` : "";
   find("caution").textContent = about.caution;
   find("limits").textContent = `At most ${limits.megabytes} MB and ${limits.minutes} minutes.`;
   const minutes = Math.max(Math.ceil(limits.forgotten / 60), 1);
@@ -52,7 +52,7 @@ async function analyse(file) {
 function check(file) {
   if (!file.size) throw new Problem("This file is empty.");
   if (limits && file.size > limits.megabytes * 1e6) {
-    throw new Problem(`This file has ${(file.size / 1e6).toFixed(1)} MB; at most ${limits.megabytes} MB are taken.`);
+    throw new Problem(`This file has ${(file.size / 1e6).toFixed(1)} MB; at most ${limits.megabytes} MB are accepted.`);
   }
 }
 
@@ -63,7 +63,7 @@ function send(task) {
     request.open("POST", "api/videos");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => progress("Sending", event.loaded / event.total, "");
-    request.upload.onload = () => progress("Looking at the file", null, "");
+    request.upload.onload = () => progress("Checking the file", null, "");
     request.onload = () => {
       const answer = parse(request.responseText);
       if (request.status === 201) resolve(answer.job);
@@ -81,7 +81,7 @@ async function finish(task) {
     if (state.state === "done") return (task.files = state.files);
     if (state.state === "failed") throw new Problem(state.error);
     if (state.state === "waiting") progress("Waiting for another video", null, "");
-    else progress("Analysing", state.progress, `${clock(state.seconds)} of the video seen`);
+    else progress("Analysing", state.progress, `${clock(state.seconds)} of the video analysed`);
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
   }
 }
@@ -115,7 +115,7 @@ async function showAnswer(task) {
     return link;
   }));
   find("answer").focus();
-  say("The answer is there.");
+  say("The answer is ready.");
 }
 
 function summarise(timeline, isPicture) {
@@ -132,8 +132,8 @@ function fillTable(timeline) {
   const head = row("th", columns.map(([key, name]) => [key, name]));
   const lines = timeline.rows.slice(0, LONGEST_TABLE).map((cells) => row("td", columns.map(([key]) => [key, cell(key, cells[key])])));
   const caption = document.createElement("caption");
-  const cut = timeline.rows.length > LONGEST_TABLE ? ` The first ${LONGEST_TABLE} of ${timeline.rows.length} rows; the CSV holds all.` : "";
-  caption.textContent = `Seconds from and to, and what the model says of each person.${cut}`;
+  const cut = timeline.rows.length > LONGEST_TABLE ? ` The first ${LONGEST_TABLE} of ${timeline.rows.length} rows; the CSV has all.` : "";
+  caption.textContent = `Start and end in seconds, and the model's answer for each person.${cut}`;
   find("table").replaceChildren(caption, head, ...lines);
 }
 
