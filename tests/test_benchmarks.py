@@ -24,7 +24,7 @@ def results_of(module, words, out, monkeypatch):
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def test_ratios_are_of_rounds_not_of_medians():
+def test_ratios_are_computed_per_round():
     slow, fast = [[Seconds(s, 2 * s) for s in values] for values in ([1.0, 8.0, 3.0], [1.0, 2.0, 1.0])]
     ratio = ratio_of(slow, fast)
     assert (ratio["ratio"], ratio["lowest"], ratio["highest"]) == (3.0, 1.0, 4.0)
@@ -131,7 +131,7 @@ def test_one_step_of_the_plain_loop_moves_the_weights_as_ours_does():
         ("--picture p.jpg --checkpoint nope.pt", "nope.pt: no such checkpoint file"),
     ],
 )
-def test_a_mistake_ends_before_a_lesson_is_drawn(words, message, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_reported_before_a_lesson_is_written(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lesson, "write_set", lambda *_: pytest.fail("drawn"))
     (tmp_path / "file").touch()
@@ -139,7 +139,7 @@ def test_a_mistake_ends_before_a_lesson_is_drawn(words, message, tmp_path, monke
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_a_root_of_a_lesson_that_holds_something_else_is_named_by_its_flag(tmp_path, monkeypatch, capsys):
+def test_a_root_dir_with_other_files_is_named_by_its_flag(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
@@ -191,7 +191,7 @@ def test_most_damaged_lists_are_refused_and_some_are_accepted(sound):
         ("{file}, line 1: broken JSON (x)", "classes", True),
     ],
 )
-def test_the_fuzzer_wants_file_and_line_in_a_message(tmp_path, message, kind, is_good):
+def test_the_fuzzer_requires_file_and_line_in_a_message(tmp_path, message, kind, is_good):
     file = tmp_path / "list.txt"
     assert bool(names_file_and_line(message.format(file=file), file, kind)) is is_good
 

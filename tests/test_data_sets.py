@@ -64,7 +64,7 @@ def test_plain_clip_scores_every_set_without_training(reader, drawn, tmp_path):
     assert {name for name in truth(reader, root).values() if "_" in name} <= set(columns)
 
 
-def test_dfer_clip_takes_combinations_or_says_in_one_line_why_not(drawn, tmp_path):
+def test_dfer_clip_trains_on_combinations_or_gives_a_one_line_reason(drawn, tmp_path):
     run = run_main([DFER_CLIP, *flags("mafw_compound", drawn("mafw"))], tmp_path / "run")
     if run.status:
         assert run.err.count("\n") == 1 and "--label-type compound" in run.err and "emoclip" in run.err

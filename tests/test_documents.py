@@ -69,7 +69,7 @@ def flags_of(module: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", help_text))
 
 
-def test_there_are_commands_to_test():
+def test_the_documents_have_commands():
     assert sum("main.py" in command for command in commands()) >= 4
 
 
@@ -167,7 +167,7 @@ def config_of(name: str, *extra: str):
     return read_command([f"@{RECIPES[name]}", *extra])[1]
 
 
-def test_the_recipes_that_scripts_and_documents_name_are_there():
+def test_the_recipes_that_scripts_and_documents_name_exist():
     assert {"demo", "simulated", "mini_clip"} <= set(RECIPES) and {"clip_caer", "advanced"} <= set(TRAINING)
     assert CONFIGS["mini_clip"].run.mode == "pretrain-clip"
 
@@ -191,7 +191,7 @@ def test_a_recipe_of_training_builds_classifies_and_does_not_warn(name):
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_flags_behind_a_recipe_win(name):
+def test_flags_after_a_recipe_win(name):
     changed, expected = asdict(config_of(name, "--epochs", "3", "--lr", "0.25", "--seed", "7")), asdict(config_of(name))
     assert changed["optim"]["epochs"] == 3 and changed["optim"]["lr"] == 0.25
     assert changed["run"] == expected["run"] | {"seed": 7}

@@ -16,7 +16,7 @@ from simulate.raer import behave
 from tests.support.tools import ROOT
 
 
-def test_chance_is_the_part_of_the_picture_that_hits():
+def test_chance_is_the_share_of_the_picture_inside_the_target():
     source = SquareSource((0, 0, 200, 100), (0, 28, 112, 84))
     game = game_of(source, [100, 50, 150, 100], patch=16)  # (56, 56)–(84, 84) in the square, 8 more on each side
     assert game.target == pytest.approx((48, 48, 92, 92))
@@ -54,7 +54,7 @@ def open_player() -> Player:
     return Player(open_explained(config, options)[3])
 
 
-def test_the_phone_that_decides_is_found(players):
+def test_the_relevance_finds_the_phone_that_decides_the_class(players):
     player, rows = open_player(), []
     for clip, views, boxes in players:
         rows += play(player, clip, views, "clip", boxes)
@@ -69,7 +69,7 @@ def test_the_phone_that_decides_is_found(players):
         assert fall["relevance"] > fall[rival] + 1
 
 
-def test_random_weights_show_another_map():
+def test_random_weights_give_a_different_map():
     player = open_player()
     frames = torch.rand(1, 4, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     maps = player.maps_of(frames, frames, int(player.model(frames, frames).logits.argmax()))

@@ -132,7 +132,7 @@ def test_each_unit_has_its_own_threshold_halfway_between_two_probabilities():
 
 
 @pytest.mark.parametrize("probability", [[0.99, 0.95, 0.9, 0.6, 0.3], [0.6, 0.3, 0.2, 0.15, 0.05]])
-def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken(probability):
+def test_of_equally_good_thresholds_the_nearest_to_a_half_is_selected(probability):
     """One predicted frame gives 2 · 1 / (1 + 2), four give 2 · 2 / (4 + 2)."""
     label = np.array([[1.0], [0.0], [0.0], [1.0], [0.0]])
     assert best_thresholds(label, np.array(probability)[:, None]).tolist() == pytest.approx([0.45])
@@ -155,7 +155,7 @@ def test_a_threshold_between_neighbouring_floats_separates_them():
         (lambda: best_thresholds(np.array([[0.3]]), np.array([[1.0]])), "0 or 1"),
     ],
 )
-def test_what_cannot_be_scored_is_one_line(call, message):
+def test_predictions_that_cannot_be_scored_give_a_one_line_error(call, message):
     with pytest.raises(UserError, match=message):
         call()
 

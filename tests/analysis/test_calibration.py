@@ -67,7 +67,7 @@ def test_losses_are_scikit_learns():
     assert (metrics["temperature"], metrics["fitted_on"]) == (1.0, None) and "raw" not in metrics
 
 
-def test_a_sure_wrong_answer_costs_no_infinity():
+def test_a_confident_wrong_prediction_has_a_finite_loss():
     assert nll(np.array([[2000.0, 0.0]], dtype=np.float32), np.array([1])) == pytest.approx(2000)
 
 
@@ -96,11 +96,11 @@ def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
         ([[1.0, 1.0], [2.0, 2.0]], [0, 1]),  # equal logits: every temperature is the same
     ],
 )
-def test_where_there_is_no_best_temperature_none_is_found(logits, label):
+def test_if_there_is_no_best_temperature_none_is_returned(logits, label):
     assert fit_temperature(np.array(logits), np.array(label)) is None
 
 
-def test_a_temperature_changes_probabilities_and_no_answer():
+def test_a_temperature_changes_probabilities_and_no_predicted_class():
     logits, label = sample(N=5000, sharpness=4)
     fitted = Calibration(fit_temperature(logits, label), "val", 5000)
     probabilities = softmax(logits, fitted.temperature)
@@ -151,7 +151,7 @@ def test_risk_over_coverage_by_hand():
     assert metrics["aurc"] == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
-def test_equally_sure_answers_have_no_order():
+def test_predictions_of_equal_confidence_have_no_order():
     """All alike: every coverage has the risk of all; the order of the list says nothing."""
     right = np.array([True, False, False, True])
     for order in ([0, 1, 2, 3], [1, 2, 3, 0]):
@@ -197,7 +197,7 @@ def test_a_checkpoint_keeps_it_and_the_user_may_leave_it_out():
         GOOD | {"temperature": float("nan")}, GOOD | {"temperature": float("inf")}, GOOD | {"clips": None},
     ],
 )  # fmt: skip
-def test_a_damaged_one_is_one_line(damaged):
+def test_a_damaged_one_gives_a_one_line_error(damaged):
     with pytest.raises(UserError, match=r"best\.pt: damaged") as caught:
         stored_calibration({"calibration": damaged}, FILE)
     assert "\n" not in str(caught.value)

@@ -105,7 +105,7 @@ def test_identical_runs_and_small_differences(tmp_path, compare):
     assert "within noise" in result["verdict"] and not result["scores"]["uar"]["beyond_noise"]
 
 
-def test_answers_that_change_no_score_in_any_drawing_are_said_so():
+def test_changed_predictions_without_a_change_of_scores_are_reported():
     """Three classes, two models that know one class each: UAR is 1/3 in every sample, and not one answer agrees."""
     label = np.tile([0, 1, 2], 10)
     groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
@@ -113,7 +113,7 @@ def test_answers_that_change_no_score_in_any_drawing_are_said_so():
     assert verdict(uar, groups).startswith("UAR is the same in every bootstrap sample") and not uar.identical
 
 
-def test_folders_of_before_persons_were_written_draw_clips(tmp_path, compare):
+def test_older_folders_without_persons_resample_clips(tmp_path, compare):
     runs = [write_run(tmp_path / name, range(count), persons=False) for name, count in (("a", 9), ("b", 3))]
     result, _ = compare(*runs)
     assert result["resampled"] == "clips" and result["groups"] == 120
@@ -133,7 +133,7 @@ def test_clips_are_matched(tmp_path, compare, a, b, clips, flips, text):
     assert result["clips"] == clips and len(result["flips"]) == flips and text in out
 
 
-def test_what_makes_it_doubtful_is_said(tmp_path, compare):
+def test_doubts_about_the_comparison_are_printed(tmp_path, compare):
     a = write_run(tmp_path / "a", [1], selected_on="test: optimistic", split="test")
     b = write_run(tmp_path / "b", split="val", calibration={"temperature": 1.7})
     _, out = compare(a, b)
@@ -195,7 +195,7 @@ def test_other_classes_clips_or_labels_are_refused(tmp_path, capsys, clips, name
     assert all(text in message for text in texts)
 
 
-def test_what_is_no_run_is_one_line(tmp_path, capsys):
+def test_a_folder_without_a_run_gives_a_one_line_error(tmp_path, capsys):
     a = write_run(tmp_path / "a")
     assert "RUN_A RUN_B" in error_of(["--mode", "compare", str(a)], capsys)
     assert "no such folder" in refused(capsys, a, tmp_path / "b")

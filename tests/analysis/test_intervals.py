@@ -61,7 +61,7 @@ def test_a_replicate_is_the_sum_of_as_many_groups_as_there_are():
     assert not np.array_equal(weights, draw_kinds(np.ones(5), replicates=300, seed=1))
 
 
-def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
+def test_groups_with_equal_counts_are_sampled_together_with_the_same_spread():
     """300 clips, 30 % right: the spread of the share is that of the binomial distribution."""
     kinds, sizes = kinds_of(np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]]))
     assert dict(zip(map(tuple, kinds.tolist()), sizes, strict=True)) == {(1, 0): 3, (0, 2): 1, (0, 1): 1}
@@ -85,7 +85,7 @@ def test_the_middle_of_the_values_that_are_numbers():
     assert interval(np.full(3, np.nan)) is None
 
 
-def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
+def test_a_95_percent_interval_covers_the_true_value_in_95_percent_of_samples():
     """300 samples of 120 draws of a share of 0.7."""
     rng, covered = np.random.default_rng(3), 0
     for sample in range(300):
@@ -123,7 +123,7 @@ def scikit(label, predicted):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_interval_is_that_of_lists_drawn_again(few_draws):
+def test_every_interval_is_that_of_resampled_lists(few_draws):
     label, predicted, persons = answers()
     groups = grouped(persons, "persons")
     replicates = [
@@ -155,7 +155,7 @@ def test_the_mean_of_shares_that_are_all_1_is_as_low_as_2_5_percent_allow(counts
 
 
 @pytest.mark.parametrize("shift", [0, 1], ids=["all right", "none right"])
-def test_nothing_is_sure_because_everything_was_right(shift):
+def test_a_perfect_score_does_not_have_a_zero_interval(shift):
     label = np.repeat([0, 1, 2], [7, 20, 73])
     metrics = scored(label, (label + shift) % 3, clips(100))
     bound = {n: 100 * 0.025 ** (1 / n) for n in (7, 20, 73, 100)}
@@ -177,7 +177,7 @@ def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
     assert low < metrics["war"] < high  # how many of each class are drawn differs
 
 
-def test_the_classes_of_a_person_are_no_draws_of_their_own():
+def test_the_classes_of_a_person_are_not_resampled_separately():
     """Three persons, each right in every class, are three draws, not nine; persons that are all alike show nothing."""
     label = np.tile([0, 1, 2], 3)
     bounds = scored(label, label, grouped(list("aaabbbccc"), "persons"))["intervals"]
@@ -189,7 +189,7 @@ def test_the_classes_of_a_person_are_no_draws_of_their_own():
     assert metrics["per_class"]["Glad"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
 
 
-def test_an_f1_of_1_says_how_sure_its_clips_are():
+def test_an_f1_of_1_has_the_exact_interval_of_its_clips():
     """J = right / (of the class or taken for it) is a share; F1 = 2 J / (1 + J)."""
     label = np.array([0] * 5 + [1] * 9 + [2] * 4)
     rows = scored(label, np.array([0] * 5 + [1] * 8 + [2] * 5), clips(18))["per_class"]
@@ -214,19 +214,19 @@ IDS, PERSONS = ["a/1", "a/2", "b/1", "x", "y"], ["a", "a", "b", None, None]
         (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is drawn as one
     ],
 )
-def test_what_is_drawn_as_a_whole(ids, persons, ci, resampled, rows):
+def test_what_is_resampled_together(ids, persons, ci, resampled, rows):
     groups = groups_of(ids, persons, ci)
     assert (groups.resampled, groups.rows.tolist()) == (resampled, rows) and groups.count == len(set(rows))
 
 
-def test_off_is_off_and_unknown_persons_cannot_be_drawn():
+def test_ci_off_gives_no_interval_and_unknown_persons_cannot_be_resampled():
     assert groups_of(IDS, PERSONS, "off") is None
     with pytest.raises(UserError, match="--ci persons") as caught:
         groups_of(IDS, [None] * 5, "persons")
     assert "\n" not in str(caught.value) and "--ci clips" in str(caught.value)
 
 
-def test_one_group_says_nothing():
+def test_one_group_has_no_interval():
     groups = grouped(["P"] * 4, "persons")
     metrics = scored(np.array([0, 1, 2, 0]), np.array([0, 1, 1, 1]), groups)
     assert [metrics["intervals"][name] for name in SCORES] == [None] * 3
@@ -234,7 +234,7 @@ def test_one_group_says_nothing():
     assert "[" not in table(metrics) and len(groups.doubts()) == 1
 
 
-def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_none():
+def test_a_partly_correct_class_of_one_person_has_no_interval():
     label, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 2])
     rows = scored(label, predicted, grouped(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
     assert rows["Calm"]["interval"] is None and rows["Glad"]["interval"] is not None
@@ -242,12 +242,12 @@ def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_no
 
 
 @pytest.mark.parametrize(("count", "text"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
-def test_few_groups_are_warned_of_once(count, text):
+def test_few_groups_cause_one_warning(count, text):
     doubts = Groups(np.arange(count), count, "persons").doubts()
     assert len(doubts) == (text is not None) and (text is None or text in doubts[0])
 
 
-def test_a_class_that_a_replicate_misses_is_left_out_there():
+def test_a_class_that_is_missing_in_a_replicate_is_left_out_there():
     """One person is wrong on Calm and right on Glad, the other right on Calm and never Glad: twice the latter is 100,
     not the 50 of a Glad that counts as missed."""
     sums = np.array([[[0, 1], [0, 1]], [[1, 0], [0, 0]]])
@@ -288,7 +288,7 @@ def by_definition(x, y):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6], ids=["near 0", "a million away"])
-def test_agreement_intervals_are_those_of_lists_drawn_again(offset, few_draws):
+def test_agreement_intervals_are_those_of_resampled_lists(offset, few_draws):
     """A million away squares have 12 digits before those that count."""
     target, predicted, groups = numbers(offset=offset)
     bounds = agreement_intervals(target, predicted, ("one", "two"), groups)
@@ -312,7 +312,7 @@ def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
     assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # nothing was drawn at all
 
 
-def test_what_no_drawing_moves_and_one_subject_have_no_interval():
+def test_scores_that_do_not_vary_and_one_subject_have_no_interval():
     """A constant prediction has a CCC of 0 in every drawing, which says nothing of other subjects."""
     target, predicted, groups = numbers(G=6)
     bounds = agreement_intervals(target, np.full_like(predicted, 3), ("one", "two"), groups)

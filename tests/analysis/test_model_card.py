@@ -22,7 +22,7 @@ def card_of(folder: Path, *given, note: str | None = None, **options) -> str:
     return model_card(run, note, method_named(run.option("model")))
 
 
-def test_scores_stand_with_intervals_and_supports(tmp_path):
+def test_scores_have_intervals_and_supports(tmp_path):
     card = card_of(tmp_path / "run")
     assert re.findall("^## (.+)$", card, re.MULTILINE) == SECTIONS
     assert "| UAR | 74.05 % | 61.50 – 83.25 |" in card and "| Confusion | 57.1 % | 40.0 – 100.0 | 7 |" in card
@@ -43,7 +43,7 @@ def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     )
 
 
-def test_what_is_not_measured_or_not_known_is_said_to_be(tmp_path):
+def test_unmeasured_and_unknown_facts_are_named_as_such(tmp_path):
     card = card_of(tmp_path / "run", class_metrics(is_new=False), facts=None)
     assert "Intervals: not measured." in card and "Calibration: not measured." in card
     assert f"Clips and persons: {UNKNOWN}." in card and "| weights | best.pt |" in card

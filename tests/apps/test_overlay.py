@@ -45,7 +45,7 @@ def test_frames_of_any_rate_keep_their_times(tmp_path, between):
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-4)
 
 
-def test_every_class_has_a_colour_of_its_own():
+def test_every_class_has_its_own_colour():
     colours = class_colours([f"class {n}" for n in range(20)] + ["Neutrality"])
     assert len(set(colours.values())) == 21 and colours["Neutrality"] == "#8C8C8C"
 
@@ -73,7 +73,7 @@ def camera(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
 
 
-def test_a_camera_gives_lines_where_there_is_no_display(camera, tmp_path):
+def test_a_camera_prints_lines_if_there_is_no_display(camera, tmp_path):
     lines = []
     Predictor(runner=Brightness()).record(0, tmp_path, say=lines.append)
     document = json.loads((tmp_path / "timeline.json").read_text())
@@ -109,13 +109,13 @@ def test_an_opencv_without_windows_falls_back_to_lines(monkeypatch):
         assert not screen.has_window and "no display" in lines[0]
 
 
-def test_an_answer_as_a_line():
+def test_a_prediction_as_a_line():
     assert row_line(Row(1.0, 5.0, None, NO_ONE)).endswith("no one")
     row = Row(1.0, 5.0, 2, CONTEXT_ONLY, (0.25, 0.75), predicted="bright", confidence=0.75)
     assert row_line(row).strip() == "1.0 to 5.0 s: person 2: bright 75 % (context only)"
 
 
-def test_no_two_plates_overlap_while_there_is_room():
+def test_plates_do_not_overlap_if_there_is_space():
     rng, plates = np.random.default_rng(0), []
     for _ in range(12):
         x, y = rng.integers(0, 500), rng.integers(0, 300)
@@ -128,7 +128,7 @@ def test_no_two_plates_overlap_while_there_is_room():
     assert covered.max() == 1
 
 
-def test_a_model_of_drawings_says_so_in_every_picture():
+def test_a_model_of_simulated_people_has_a_warning_in_every_picture():
     note = "Drawings of simulated students; they support no claim about people."
     assert "drawings" in ModelInfo("clip-caer", "m.pt", trained_on=note).caution
     assert ModelInfo("clip-caer", "m.pt", trained_on="Students of one school.").caution == ""

@@ -105,7 +105,7 @@ def test_plain_clip(video, tmp_path, class_texts, eyes):
     assert {row["predicted"] for row in table} <= {"awake", "asleep", ""}
 
 
-def test_an_exported_model_goes_where_onnxruntime_can(video, tmp_path, eyes, capsys, monkeypatch):
+def test_an_exported_model_runs_on_the_device_of_onnxruntime(video, tmp_path, eyes, capsys, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -119,7 +119,7 @@ def test_an_exported_model_goes_where_onnxruntime_can(video, tmp_path, eyes, cap
 # -- what the training set says of itself ----------------------------------------------------------------------------
 
 
-def test_who_learnt_from_drawings_says_so(captioned, drawn, video, tmp_path, eyes):
+def test_a_model_of_simulated_people_says_so(captioned, drawn, video, tmp_path, eyes):
     note, best = set_note(str(drawn("mafw"))), captioned.folder / "best.pt"
     assert "Drawings" in note and torch.load(best, weights_only=True)["trained_on"] == note
     run = predict(best, video, tmp_path / "a", "--no-overlay")
@@ -127,7 +127,7 @@ def test_who_learnt_from_drawings_says_so(captioned, drawn, video, tmp_path, eye
     assert read_timeline(tmp_path / "a")[0]["trained_on"] == note
 
 
-def test_a_note_goes_with_the_weights(trained, tmp_path, capsys):
+def test_the_note_of_the_training_set_is_stored_with_the_weights(trained, tmp_path, capsys):
     content = torch.load(trained.folder / "best.pt", weights_only=True)
     assert "trained_on" not in content
     torch.save(content | {"trained_on": NOTE}, tmp_path / "noted.pt")
@@ -139,7 +139,7 @@ def test_a_note_goes_with_the_weights(trained, tmp_path, capsys):
     assert "bad.pt: damaged" in error_of(["--mode", "inspect", str(tmp_path / "bad.pt")], capsys)
 
 
-def test_a_note_draws_nothing_on_the_terminal(trained, tmp_path):
+def test_control_characters_of_a_note_are_not_printed(trained, tmp_path):
     content = torch.load(trained.folder / "best.pt", weights_only=True)
     torch.save(content | {"trained_on": "\x1b[31mred\nerror: " + "x" * 5000}, tmp_path / "bad.pt")
     (warning,) = Predictor(tmp_path / "bad.pt", device="cpu").warnings
@@ -160,7 +160,7 @@ def submission(folder, task="va"):
         return list(csv.reader(file))
 
 
-def test_every_frame_of_every_file_is_answered_as_in_the_evaluation(sequence, tmp_path):
+def test_every_frame_of_every_file_has_the_prediction_of_the_evaluation(sequence, tmp_path):
     run = predict_features(sequence, sequence.folder.parent / "set/features", tmp_path / "run")
     assert run.status == 0, run.err
     frames = [f"{id}/{n:05d}.jpg" for id in sorted(LENGTHS) for n in range(1, LENGTHS[id] + 1)]

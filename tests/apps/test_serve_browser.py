@@ -136,7 +136,7 @@ def test_a_phone_shows_all_of_it(page, video):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_what_is_no_video_is_told_and_another_can_be_tried(page, served, video, tmp_path):
+def test_a_file_that_is_not_a_video_is_refused_and_another_can_be_tried(page, served, video, tmp_path):
     (tmp_path / "notes.mp4").write_text("Not a video at all.\n" * 50)
     page.set_input_files("#file", str(tmp_path / "notes.mp4"))
     until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
@@ -160,7 +160,7 @@ def test_the_keyboard_is_enough(page, video):
     assert page.evaluate("document.activeElement.id") == "answer"
 
 
-def test_a_dropped_file_is_taken(page, video):
+def test_a_dropped_file_is_accepted(page, video):
     page.evaluate(
         """async () => {
             const made = new DataTransfer();

@@ -47,14 +47,14 @@ def load(folder, content, dataset="RAER"):
         ("RAER", 5, "Neutrality", "Distraction", 1, 0, True),
     ],
 )
-def test_what_is_stated_of_each_set(dataset, count, first, last, base, folds, persons):
+def test_the_settings_of_each_set(dataset, count, first, last, base, folds, persons):
     classes = load_classes(dataset)
     assert (len(classes), classes.names[0], classes.names[-1]) == (count, first, last)
     assert (classes.label_base, classes.folds, classes.has_persons) == (base, folds, persons)
     assert classes.parts is None
 
 
-def test_the_sets_are_there_and_raers_classes_are_in_label_order():
+def test_the_sets_exist_and_the_classes_of_raer_are_in_label_order():
     assert sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json")) == sorted(SETS)
     names = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
     assert load_classes("RAER").names == names and load_classes("RAER").texts_of("class_names")[3] == ("Fatigue",)
@@ -85,7 +85,7 @@ def test_a_class_is_worded_alike_in_every_set(kind):
 # the user's own
 
 
-def test_ones_own_file_replaces_classes_and_texts(tmp_path):
+def test_a_file_of_the_user_replaces_classes_and_texts(tmp_path):
     entries = [entry("a", class_descriptor="x"), entry("b", class_descriptor=["y"])]
     classes = load(tmp_path, {"label_base": 0, "classes": entries})
     assert (classes.names, classes.label_base) == (("a", "b"), 0)
@@ -95,14 +95,14 @@ def test_ones_own_file_replaces_classes_and_texts(tmp_path):
         classes.texts_of("prompt_ensemble")
 
 
-def test_ones_own_texts_leave_the_lists_of_the_set_as_they_are(tmp_path):
+def test_texts_of_the_user_do_not_change_how_lists_are_read(tmp_path):
     classes = load(tmp_path, classes_of(*"abcd"), "DAiSEE")
     assert classes.has_persons and classes.label_base == 1 and classes.format.level_used == "engagement"
     assert not load(tmp_path, {"persons": False} | classes_of("a"), "DAiSEE").has_persons
     assert load(tmp_path, classes_of("a"), "unheard").label_base == 1
 
 
-def test_other_classes_do_not_take_over_the_order_of_a_sets_lists(tmp_path):
+def test_other_classes_do_not_use_the_list_order_of_the_set(tmp_path):
     assert load(tmp_path, classes_of("a", "b"), "MAFW").format.order is None
     names = sorted(load_classes("MAFW").names)
     order = load(tmp_path, classes_of(*names), "MAFW").format.order
@@ -157,7 +157,7 @@ def test_an_unknown_data_set_names_the_known_ones_and_a_missing_file_is_named(tm
         load_classes("RAER", str(tmp_path / "gone.json"))
 
 
-def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
+def test_classes_of_a_removed_file_are_those_of_the_set(tmp_path):
     file = tmp_path / "own.json"
     assert list_classes("DFEW", str(file)) == load_classes("DFEW") and list_classes("mine", str(file)) is None
     file.write_text('{"classes": [{"name": "a"}, {"name": "b"}], "flat_face_boxes": true}')
@@ -167,7 +167,7 @@ def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
 # combinations, and the classes of a model
 
 
-def test_combinations_follow_the_base_classes_in_an_order_of_their_own():
+def test_combinations_follow_the_base_classes_in_a_fixed_order():
     base = load_classes("MAFW")
     sets = [{2, 3}, {1, 0}, {0, 1}, {4}, {0, 1, 2}, {0, 10}]
     classes = with_compounds(base, {frozenset(s) for s in sets})

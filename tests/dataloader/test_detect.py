@@ -47,7 +47,7 @@ def test_a_tilted_face_of_a_photograph(astronaut, angle):
 
 
 @pytest.mark.parametrize("frame", [np.full((240, 320, 3), 90, np.uint8), np.zeros((1, 3, 3), np.uint8)])
-def test_nothing_is_found_where_nothing_is(frame):
+def test_nothing_is_detected_in_empty_pictures(frame):
     assert CascadeDetector(persons=9)(frame) == ([], [])
 
 
@@ -71,7 +71,7 @@ def test_bad_files(tmp_path):
 
 
 @pytest.mark.parametrize("angle", [15.0, -15.0, 30.0])
-def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
+def test_detections_in_a_rotated_picture_are_at_the_right_position(angle):
     """A stand-in for a cascade finds the white disc wherever it is."""
     grey = np.zeros((120, 160), np.uint8)
     cv2.circle(grey, (110, 40), 10, 255, -1)
@@ -99,12 +99,12 @@ def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
         ((30000, 1), (2880, 1), 30000 / 2880),
     ],
 )
-def test_a_frame_is_shrunk_by_either_side(size, expected, growth):
+def test_a_frame_is_reduced_by_its_longer_side(size, expected, growth):
     small, scale = shrink(np.zeros((size[1], size[0], 3), np.uint8), 480)
     assert small.shape[1::-1] == expected and scale == pytest.approx(growth)
 
 
-def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):
+def test_faces_are_searched_while_a_person_is_missing(monkeypatch):
     """One face is upright, one tilted, one in profile: each search finds its own and the better ones again."""
     upright, tilted, profile = (Detection(x, 10, x + 40, 50, s) for x, s in ((10, 0.9), (100, 0.8), (200, 0.7)))
     for persons, expected in ((1, [upright]), (2, [upright, tilted]), (3, [upright, tilted, profile])):

@@ -29,7 +29,7 @@ READERS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
-def test_what_is_no_file_is_refused_at_once(tmp_path, reader, kind):
+def test_something_that_is_not_a_file_is_refused_at_once(tmp_path, reader, kind):
     path = tmp_path / "input"
     {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
     with pytest.raises(UserError, match="input"):
@@ -61,7 +61,7 @@ def test_keys_of_many_clips_are_read_together(tmp_path):
     clip_keys(["a/" * 10**5], str(tmp_path))
 
 
-def test_boxes_that_match_nothing_show_a_key_of_either_side(tmp_path):
+def test_boxes_that_match_nothing_show_a_key_of_the_boxes_and_of_the_list(tmp_path):
     clips = [Clip("P1/001", tmp_path, ("1.jpg",), 1, 0, "P1/001")]
     for boxes, parts in (
         ({"Q/7": {"1.jpg": (0, 0, 9, 9)}}, ["'Q/7'", "'P1/001'"]),
@@ -72,7 +72,7 @@ def test_boxes_that_match_nothing_show_a_key_of_either_side(tmp_path):
         assert all(part in str(error.value) for part in parts)
 
 
-def test_a_damaged_array_is_one_line(tmp_path):
+def test_a_damaged_array_gives_a_one_line_error(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float16))
     data = (tmp_path / "a.npy").read_bytes()
     for damaged in (data[:40], data.replace(b"(3, 4)", b"((3, 4"), data.replace(b"(3, 4)", b"(3, 9)"), b""):

@@ -80,7 +80,7 @@ def test_a_root_inside_a_sets_folder_knows_its_clips_by_either_spelling(tmp_path
         assert clip_key(path, str(root)) == "Train/1/2"
 
 
-def test_a_clip_that_lies_elsewhere_keeps_its_path(tmp_path):
+def test_a_clip_outside_of_the_root_keeps_its_path(tmp_path):
     """Another folder of that name inside the root is another clip."""
     for folder in ("root/P1/001", "other/P1/001"):
         (tmp_path / folder).mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_a_clip_that_lies_elsewhere_keeps_its_path(tmp_path):
     assert str(find_clip_folder(path, f"{tmp_path}/root")) == path
 
 
-def test_places_of_a_set_are_looked_in_by_turns(tmp_path):
+def test_the_folders_of_a_set_are_searched_in_order(tmp_path):
     for folder in ("faces/1", "data/faces/1", "faces/2", "3"):
         (tmp_path / folder).mkdir(parents=True)
     places = ("data/faces", "faces", "")
@@ -114,10 +114,10 @@ def test_files_are_found_where_folders_are(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["x" * 300 + "/001", "a\0b", "", "/"])
-def test_what_cannot_be_a_path_is_nowhere(tmp_path, path):
+def test_an_impossible_path_is_not_found(tmp_path, path):
     assert find_file(path, str(tmp_path)) is None
     clip_key(path, str(tmp_path))
 
 
-def test_suffixes_of_videos_and_images_alone_are_left_out():
+def test_only_suffixes_of_videos_and_images_are_left_out():
     assert [without_suffix(p) for p in ("a/1.AVI", "a/1.png", "a/1.5", "a.b/1")] == ["a/1", "a/1", "a/1.5", "a.b/1"]

@@ -62,15 +62,13 @@ def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, siz
         *(((50, 70), *draw) for draw in ((3.0, True, PART, 1.3), (0.0, False, PART, 1.0), (0.0, True, PART, 0.6))),
     ],
 )
-def test_a_crop_is_turned_by_nearest_pixel_cut_resized_flipped_and_brightened_as_pil_does(
-    shape, angle, flip, part, factor
-):
+def test_a_crop_is_rotated_cropped_resized_flipped_and_brightened_like_pil(shape, angle, flip, part, factor):
     square = to_square(np.asarray(picture(*shape)), Augmentation(angle, flip, part, factor), 64)
     assert square.dtype == np.uint8 and square.flags["C_CONTIGUOUS"]
     assert np.array_equal(square, by_pil(picture(*shape), angle, flip, factor, part == PART and (5, 14, 30, 63)))
 
 
-def test_a_part_of_a_crop_with_fractional_edges_is_a_part_of_what_counts():
+def test_a_random_crop_of_a_crop_with_fractional_edges_stays_inside_its_pixels():
     inside = (2.5, 1.0, 42.5, 61.0)  # 40 by 60: its part is 6.5 to 26.5 by 13 to 55
     expected = picture().resize((64, 64), BILINEAR, box=(6.5, 13.0, 26.5, 55.0))
     assert np.array_equal(to_square(np.asarray(picture()), Augmentation(part=PART), 64, inside), planes(expected))
@@ -94,7 +92,7 @@ def test_brightness_is_pils(factor):
 # draws
 
 
-def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
+def test_random_augmentations_fill_their_ranges_evenly_and_half_of_them_flip():
     rng = np.random.default_rng(0)
     draws = [draw_augmentation(rng, AugmentationLimits(brightness=0.4)) for _ in range(2000)]
     angles, factors = (np.array([getattr(draw, name) for draw in draws]) for name in ("angle", "brightness"))
@@ -105,7 +103,7 @@ def test_draws_fill_their_ranges_evenly_and_half_of_them_flip():
     assert np.mean([draw.flip for draw in draws]) == pytest.approx(0.5, abs=0.05)
 
 
-def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
+def test_limits_bound_angles_and_flips_and_do_not_change_other_choices():
     for seed in range(50):
         plain, wide, still, every = (
             draw_augmentation(np.random.default_rng(seed), limits)
@@ -116,7 +114,7 @@ def test_limits_bound_angles_and_flips_and_leave_the_other_draws_alone():
         assert (every.angle, every.flip) == (plain.angle, plain.flip)
 
 
-def test_what_is_off_draws_nothing_of_its_own():
+def test_augmentation_that_is_off_uses_no_random_numbers():
     rng, by_hand = np.random.default_rng(5), np.random.default_rng(5)
     assert draw_augmentation(rng) == Augmentation(by_hand.uniform(-4, 4), by_hand.random() < 0.5)
     assert rng.random() == by_hand.random()
@@ -128,7 +126,7 @@ def draw_parts(smallest: float, count: int = 4000) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smallest", [0.01, 0.08, 0.5, 0.9])
-def test_parts_lie_inside_with_area_and_aspect_in_their_limits(smallest):
+def test_random_crops_are_inside_with_area_and_aspect_in_their_limits(smallest):
     left, top, right, bottom = draw_parts(smallest).T
     assert min(left.min(), top.min()) >= 0 and max(right.max(), bottom.max()) <= 1
     width, height = right - left, bottom - top
@@ -152,7 +150,7 @@ def test_area_is_uniform_aspect_log_uniform_and_every_position_equally_likely():
     assert abs(np.corrcoef(uniform["left"][fits], uniform["top"][fits])[0, 1]) < 0.06
 
 
-def test_near_the_whole_a_part_of_another_aspect_is_drawn_again_at_most_ten_times():
+def test_large_random_crops_are_sampled_again_at_most_ten_times():
     """An area A fits if |log aspect| <= -log A: with probability log A / log 3/4 above 3/4."""
     left, top, right, bottom = draw_parts(0.75, 8000).T
     area = (right - left) * (bottom - top)
@@ -180,13 +178,13 @@ def rotate(square: np.ndarray, angle: float, flip: bool = False, shape=(SIZE, SI
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("angle", ANGLES + WIDE)
-def test_a_square_is_turned_and_mirrored_bit_for_bit_as_pil_does_with_black_corners(angle, flip):
+def test_a_square_is_rotated_and_mirrored_bit_for_bit_like_pil_with_black_corners(angle, flip):
     square = picture(SIZE, SIZE)
     assert np.array_equal(rotate(planes(square), angle, flip), by_pil(square, angle, flip, size=SIZE))
 
 
 @pytest.mark.parametrize("shape", [(160, 240), (300, 150), (60, 80), (96, 96)])
-def test_a_crop_of_any_shape_is_near_what_pil_makes_of_it(shape):
+def test_a_crop_of_any_shape_is_close_to_the_result_of_pil(shape):
     coarse = np.random.default_rng(0).integers(30, 256, (6, 6, 3), dtype=np.uint8)
     crop = cv2.resize(coarse, shape, interpolation=cv2.INTER_LINEAR)
     square = to_square(crop, PLAIN, SIZE)
@@ -200,7 +198,7 @@ def test_a_crop_of_any_shape_is_near_what_pil_makes_of_it(shape):
 
 @pytest.mark.parametrize("largest", [10, 1_000_000], ids=["usual shapes", "shapes beyond int32"])
 @pytest.mark.parametrize("frames", [1, 4])
-def test_torch_turns_as_opencv_does(frames, largest):
+def test_torch_rotates_like_opencv(frames, largest):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     squares = torch.randint(1, 256, (3, 4, 3, SIZE, SIZE), dtype=torch.uint8)
@@ -222,7 +220,7 @@ def test_squares_are_augmented_as_their_crops_would_be(part, flip):
     assert np.abs(augmented[0, 0].numpy() - expected).max() <= 2  # rounded once more, then 1.2 times as far
 
 
-def test_every_clip_of_a_batch_has_its_own_draws():
+def test_every_clip_of_a_batch_has_its_own_augmentation():
     squares = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     parts = torch.tensor([PART, WHOLE, (0.5, 0.0, 1.0, 0.5)]).double()
     draws = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
@@ -233,7 +231,7 @@ def test_every_clip_of_a_batch_has_its_own_draws():
     assert torch.equal(together[1], squares[1])
 
 
-def test_all_clips_together_are_each_enlarged_alone():
+def test_a_batch_is_enlarged_like_each_clip_alone():
     """What a GPU computes in a few kernels is what the CPU computes clip by clip, but for ties in rounding."""
     torch.manual_seed(0)
     rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, SIZE, SIZE), dtype=torch.uint8)

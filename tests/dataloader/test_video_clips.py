@@ -74,7 +74,7 @@ def flags(root: Path) -> list[str]:
     return ["--root-dir", str(root), "--train-annotation", "list.txt", "--test-annotation", "list.txt", *boxes]
 
 
-def test_training_and_answers_are_the_same_to_the_last_digit(roots, tmp_path):
+def test_training_and_predictions_are_the_same_to_the_last_digit(roots, tmp_path):
     words = [*FAST, "--epochs", "1", "--milestones", "--select-on", "last"]
     runs = [run_main([*words, *flags(root)], tmp_path / root.name).ok() for root in roots]
     answers = [[{k: v for k, v in row.items() if k != "clip"} for row in run.predictions] for run in runs]
@@ -146,7 +146,7 @@ def test_the_audit_decodes_videos(roots, tmp_path):
         ("images/P000/gone.{kind} 1 1", "no folder or video"),
     ],
 )
-def test_a_line_at_fault_is_named(roots, tmp_path, line, part, capsys):
+def test_a_wrong_line_is_named(roots, tmp_path, line, part, capsys):
     kind = next(roots[0].glob("images/*/003.*")).suffix[1:]
     root = shutil.copytree(roots[0], tmp_path / "set")
     (root / f"images/P000/empty.{kind}").touch()

@@ -35,7 +35,7 @@ def launch_two(*words: str, **environment: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(("clips", "batch", "world"), [(10, 4, 2), (9, 4, 4), (8, 4, 2), (13, 6, 3), (3, 8, 4)])
-def test_processes_share_every_batch_and_make_equally_many_steps(clips, batch, world):
+def test_processes_divide_every_batch_and_make_the_same_number_of_steps(clips, batch, world):
     every_position = [position for _, position, _ in ClipOrder(clips, seed=3)]
     steps = -(-clips // batch)
     for rank in range(world):
@@ -48,7 +48,7 @@ def test_processes_share_every_batch_and_make_equally_many_steps(clips, batch, w
             assert [p for p in share if p // batch == step] == (in_step[rank::world] or in_step[:1])
 
 
-def test_a_share_goes_on_inside_an_epoch_and_evaluation_is_shared_as_well():
+def test_a_shard_resumes_inside_an_epoch_and_evaluation_is_divided_too():
     order = ClipOrder(10, 3, share=(1, 2, 4))
     epoch = list(order)
     order.start = 4
@@ -59,7 +59,7 @@ def test_a_share_goes_on_inside_an_epoch_and_evaluation_is_shared_as_well():
 
 
 @pytest.mark.parametrize("weights", [None, np.arange(1.0, 11)])
-def test_every_process_knows_the_clips_of_a_whole_step(weights):
+def test_every_process_knows_the_clips_of_the_whole_step(weights):
     shared, order = ClipOrder(10, 3, weights, share=(1, 2, 4)), ClipOrder(10, 3, weights)
     for epoch in (0, 1, 0):
         shared.epoch = order.epoch = epoch
@@ -67,7 +67,7 @@ def test_every_process_knows_the_clips_of_a_whole_step(weights):
         assert [shared.clips_of_batch(step, 4) for step in range(3)] == [clips[:4], clips[4:8], clips[8:]]
 
 
-def test_gradients_travel_in_buckets_of_a_size_in_their_order():
+def test_gradients_are_sent_in_buckets_of_a_fixed_size_in_order():
     parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (3, 1, 9, 2, 2)]  # 4 bytes each
     assert [[p.numel() for p in bucket] for bucket in chunks(parameters, 16)] == [[3, 1], [9], [2, 2]]
     assert list(chunks([], 16)) == []
@@ -116,7 +116,7 @@ leave()
 """
 
 
-def test_gradients_are_those_of_all_processes_and_sent_while_the_pass_goes_on(tmp_path):
+def test_gradients_are_summed_over_processes_and_sent_during_the_backward_pass(tmp_path):
     (tmp_path / "exchange.py").write_text(EXCHANGE, encoding="utf-8")
     with launch_two(str(tmp_path / "exchange.py"), PYTHONPATH=str(ROOT)) as process:
         out, _ = process.communicate(timeout=120)
@@ -131,7 +131,7 @@ def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkey
     assert "--gpu 0: torchrun would put every process on that one" in error_of(words, capsys)
 
 
-def test_a_batch_that_cannot_be_shared_is_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
+def test_a_batch_that_cannot_be_divided_gives_a_one_line_error(tiny_arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(session, "join", lambda device: Group(0, 3))
     message = error_of([*tiny_arguments, "--output-dir", str(tmp_path / "run")], capsys)
     assert "--batch-size 4" in message and "multiple of 3" in message
@@ -149,7 +149,7 @@ def pair(tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
     return base / "single", base / "shared", out
 
 
-def test_two_processes_end_in_the_weights_of_one(pair):
+def test_two_processes_end_with_the_weights_of_one(pair):
     """Dropout is on and the last batch is odd: both are shared without a difference."""
     for name in ("best.pt", "last.pt"):
         single, shared = (read_archive(folder / name)["model"] for folder in pair[:2])
@@ -168,7 +168,7 @@ def test_two_processes_give_the_scores_of_one(pair):
     assert single == shared and nll[0] == pytest.approx(nll[1], rel=1e-4)
 
 
-def test_the_first_process_alone_prints_and_writes(pair):
+def test_only_the_first_process_prints_and_writes(pair):
     assert pair[2].count("best epoch:") == 1 and "2 processes" in pair[2]
     assert {path.name for path in pair[0].iterdir()} == {path.name for path in pair[1].iterdir()}
     assert len((pair[1] / "metrics.jsonl").read_text().splitlines()) == 2

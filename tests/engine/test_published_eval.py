@@ -62,7 +62,7 @@ def rewrite_pickle(path: Path, old: bytes, new: bytes) -> None:
     ],
     ids=["CLIP-CAER", "RAPT", "DFER-CLIP"],
 )
-def test_containers_of_every_program_open(tmp_path, recorder, best_acc):
+def test_containers_of_every_published_program_open(tmp_path, recorder, best_acc):
     published = files.clip_caer(Recipe())
     path = write_container(tmp_path / "model_best.pth", published, recorder, best_acc)
     opened = open_checkpoint(path, {})

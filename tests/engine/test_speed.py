@@ -88,7 +88,7 @@ def test_the_copy_to_the_device_is_halved_as_well(subject, monkeypatch):
     ("device", "asked", "decoded", "joined"),
     [("cpu", None, 4, 4), ("cpu", "6", 6, 6), ("cpu", "20", 5, 20), ("cpu", "13", 1, 13), ("cuda", None, 8, 64)],
 )
-def test_few_clips_are_decoded_at_a_time_and_many_pass_together(tiny_arguments, device, asked, decoded, joined):
+def test_few_clips_are_decoded_per_task_and_many_are_predicted_together(tiny_arguments, device, asked, decoded, joined):
     _, config = read_command([*tiny_arguments, *(["--eval-batch-size", asked] if asked else [])])
     clips = read_annotation(config.data.train_annotation, config.data.root_dir, load_classes("RAER"))
     views = Views(root=config.data.root_dir, segments=4, size=64)
@@ -113,7 +113,7 @@ def test_texts_converted_once_are_bit_equal_to_autocast():
         assert model.encode_texts().soft.dtype == torch.float32
 
 
-def test_uninitialised_weights_draw_no_random_numbers_and_take_those_of_a_file():
+def test_uninitialised_weights_use_no_random_numbers_and_are_loaded_from_a_file():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -138,7 +138,7 @@ class SlowLoader:
             yield number
 
 
-def test_waiting_counts_every_batch_but_the_first_and_no_step():
+def test_waiting_time_includes_every_batch_except_the_first_and_no_step():
     loader = TimedLoader(SlowLoader(0.3, 0.05, 0.05))
     assert len(loader) == 3
     for _ in loader:
@@ -157,7 +157,7 @@ MORE_WORKERS = "30 of the 60 s of this epoch were spent waiting for frames: more
         (8, 2, "cpu", {}, ["dataloader.pack"], ["--workers"]),  # the cores of the other process are not free
     ],
 )
-def test_a_waiting_epoch_gets_the_advice_that_helps_once(
+def test_an_epoch_that_waits_for_frames_gets_advice_once(
     monkeypatch, cores, processes_here, device, options, advice, no_advice
 ):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes_here))
@@ -181,7 +181,7 @@ def warnings_of_epochs(monkeypatch, seconds, wait, cores, decodes=True, device="
     return warnings
 
 
-def test_every_epoch_records_its_waiting_and_a_run_that_waits_says_so(small_flags, tmp_path, monkeypatch):
+def test_every_epoch_records_its_waiting_time_and_long_waits_are_reported(small_flags, tmp_path, monkeypatch):
     monkeypatch.setattr(waiting, "SHARE", -1.0)
     monkeypatch.setattr(waiting, "SECONDS", -1.0)
     run = run_main([*small_flags, "--epochs", "2"], tmp_path / "run")
@@ -233,7 +233,7 @@ NO_SHARED_MEMORY = [
 
 
 @pytest.mark.parametrize("message", NO_SHARED_MEMORY)
-def test_too_small_a_shared_memory_is_one_line_with_the_remedy(message):
+def test_too_little_shared_memory_gives_a_one_line_error_with_the_remedy(message):
     with pytest.raises(UserError, match="shared memory.*16 decoding processes.*--shm-size 8g.*--workers 0") as caught:
         with plain_words(configure(workers=16)):
             raise RuntimeError(message)
@@ -241,7 +241,7 @@ def test_too_small_a_shared_memory_is_one_line_with_the_remedy(message):
     assert ("/dev/shm, " in str(caught.value)) == Path("/dev/shm").is_dir()
 
 
-def test_a_worker_that_died_otherwise_is_one_line_as_well():
+def test_a_worker_that_died_for_another_reason_gives_a_one_line_error():
     assert not lacks_shared_memory(f"{KILLED}Killed.")
     with pytest.raises(UserError, match="a decoding process died"), plain_words(configure(workers=2)):
         raise RuntimeError(f"{KILLED}Killed.")
@@ -263,7 +263,7 @@ def test_every_item_arrives_once_and_in_order(batch_size, workers):
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])
-def test_a_worker_without_room_ends_the_pass(monkeypatch, batch_size):
+def test_a_worker_without_shared_memory_ends_the_pass(monkeypatch, batch_size):
     """By itself torch hands tensors over in a thread, which prints its error and drops the batch: the pass waits."""
 
     def no_room(*_):

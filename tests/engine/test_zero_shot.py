@@ -59,7 +59,7 @@ def test_captions_score_the_classes_of_any_set(reader, captioned, drawn, tmp_pat
     assert logits_of(run)[0] == CLASSES[reader] and "zero-shot" in run.metrics["selected_on"]
 
 
-def test_every_fold_of_a_set_by_the_same_weights(captioned, drawn, tmp_path):
+def test_the_same_weights_are_scored_on_every_fold(captioned, drawn, tmp_path):
     run = scored(captioned, [*data("dfew", drawn("dfew")), "--fold", "all"], tmp_path / "run")
     assert len(run.predictions) == 40 == len(run.labels)
     assert list(run.metrics["runs"]) == [f"fold-{fold}" for fold in range(1, 6)]
@@ -77,7 +77,7 @@ def test_the_same_list_and_the_same_texts_give_the_same_scores(captioned, drawn,
     assert (dfew / "predictions.csv").read_bytes() == (ferv / "predictions.csv").read_bytes()
 
 
-def test_invented_classes_in_any_order(captioned, drawn, tmp_path):
+def test_classes_of_the_users_own_in_any_order(captioned, drawn, tmp_path):
     clips = list(truth("dfew", drawn("dfew")))
     (tmp_path / "list.txt").write_text("".join(f"{clip} 3 {n % 2}\n" for n, clip in enumerate(clips)))
     words = ["--root-dir", str(drawn("dfew")), "--test-annotation", str(tmp_path / "list.txt"), *FAST[4:6]]
@@ -101,7 +101,7 @@ def test_logits_are_cosines_times_the_learnt_scale(captioned, state, texts):
     assert shortest.norm(dim=0).max() <= 1 + 1e-3
 
 
-def test_compound_classes_are_the_singles_and_what_the_lists_hold(compound, drawn):
+def test_compound_classes_are_the_single_classes_and_the_combinations_in_the_lists(compound, drawn):
     folder = drawn("mafw") / "Train_Test_Set/compound/no_caption_new/set_1"
     lines = [line for part in ("train", "test") for line in (folder / f"{part}.txt").read_text().splitlines()]
     names = logits_of(compound)[0]
@@ -129,7 +129,7 @@ def test_single_classes_are_scored_alike_beside_combinations(compound, captioned
         assert logits == pytest.approx(expected, abs=1e-4)
 
 
-def test_models_that_cannot_do_it_are_refused(captioned, drawn, tmp_path, capsys):
+def test_models_without_zero_shot_are_refused(captioned, drawn, tmp_path, capsys):
     """More frames than the model has positions for; a classifier, whose prompts are learnt for its own classes."""
     words = [*zero_shot(captioned), *data("dfew", drawn("dfew")), "--num-segments", "3"]
     assert "--num-segments: 3 frames, but" in error_of(words, capsys)

@@ -115,7 +115,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_is_no_weights_is_named(tmp_path, name):
+def test_a_file_without_weights_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(BROKEN[name])
     with pytest.raises(UserError, match=name) as caught:
         load_clip(str(tmp_path / name))
@@ -135,7 +135,7 @@ def test_a_file_that_is_no_weights_is_named(tmp_path, name):
         lambda state: dict(state) | {"ln_final.bias": torch.zeros(3)},
     ],
 )
-def test_other_weights_are_named_as_no_clip(tmp_path, state, content):
+def test_weights_of_another_model_are_refused_as_not_a_clip(tmp_path, state, content):
     torch.save(content(state) if callable(content) else content, tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"a\.pt"):
         load_clip(str(tmp_path / "a.pt"))
@@ -152,7 +152,7 @@ def test_both_operators_have_a_schema_and_repairing_again_changes_nothing():
         assert len(torch._C._jit_get_schemas_for_operator(f"torchvision::{name}")) == 1
 
 
-def test_a_missing_pkg_resources_is_stood_in_for(monkeypatch):
+def test_a_missing_pkg_resources_is_replaced(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.delitem(sys.modules, "pkg_resources", raising=False)
     monkeypatch.setattr(

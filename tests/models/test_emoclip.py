@@ -119,13 +119,13 @@ def test_compound_prototypes_are_not_rounded_under_mixed_precision(texts):
     assert torch.equal(rounded, prototypes(texts, parts))
 
 
-def test_the_scale_starts_at_clips_and_learns():
+def test_the_scale_starts_at_the_value_of_clip_and_is_trained():
     model, _, _ = build()
     assert model.logit_scale.requires_grad
     assert math.exp(model.logit_scale.item()) == pytest.approx(100, rel=1e-3)
 
 
-def test_encoded_texts_replace_the_models_own():
+def test_encoded_texts_replace_the_texts_of_the_model():
     model, _, _ = build()
     with torch.no_grad():
         texts = model.encode_texts()

@@ -53,7 +53,7 @@ def test_weights_smoothing_and_focus_act_together_as_in_plain_loops(weights, smo
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_gradients_stay_finite_where_the_model_is_sure(gamma):
+def test_gradients_stay_finite_for_confident_models(gamma):
     logits = torch.tensor([[80.0, -80.0], [-80.0, 80.0]], requires_grad=True)
     loss = classification_loss(logits, torch.tensor([0, 0]), label_smoothing=0.1, focal_gamma=gamma)
     loss.backward()
@@ -145,7 +145,7 @@ def contrast_of(video, text, scale=10.0, same=None):
 
 @pytest.mark.parametrize("B", [1, 2, 3, 17])
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
-def test_with_the_diagonal_alone_it_is_clips_loss(B, scale):
+def test_without_merged_positives_the_contrast_is_the_loss_of_clip(B, scale):
     video, text = units(B)
     logits, pairs = scale * video @ text.T, torch.arange(B)
     expected = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
@@ -154,7 +154,7 @@ def test_with_the_diagonal_alone_it_is_clips_loss(B, scale):
 
 @pytest.mark.parametrize("B", [1, 2, 5, 64])
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_a_batch_of_equal_texts_has_nothing_to_lose_when_they_are_merged(B, scale):
+def test_a_batch_of_equal_texts_has_zero_loss_with_merged_positives(B, scale):
     video, text = units(B)[0], units(1, seed=1)[1].expand(B, -1)
     assert contrast_of(video, text, scale, torch.ones(B, B, dtype=torch.bool)).item() == 0
 
@@ -234,7 +234,7 @@ def test_concordance_is_pooled_over_labelled_frames_and_summed_over_both():
 
 @pytest.mark.parametrize("guess", [0.0, 0.3, 0.5])
 @pytest.mark.parametrize("label", [[0.5, 0.5, 0.5], [0.1, 0.5, 0.9], [0.5]])
-def test_a_constant_prediction_agrees_with_nothing_and_has_finite_gradients(guess, label):
+def test_a_constant_prediction_has_zero_concordance_and_finite_gradients(guess, label):
     label = torch.tensor(label)[None, :, None].expand(1, -1, 2)
     out = torch.full(label.shape, guess, requires_grad=True)
     loss = ccc_loss(out, label, torch.zeros(label.shape[:2], dtype=torch.bool))
@@ -267,7 +267,7 @@ def test_action_units_equal_the_plain_loops(weights):
     assert got == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_minus_one_is_no_action_unit_either():
+def test_minus_one_means_an_unlabelled_action_unit():
     (_, _, out), (_, _, label), padding = frames_example()
     assert action_unit_loss(out, label.nan_to_num(-1), padding).item() == action_unit_loss(out, label, padding).item()
 
@@ -283,7 +283,7 @@ def test_gradients_reach_labelled_frames_and_no_others(task, loss):
 
 
 @pytest.mark.parametrize(("task", "loss"), TASKS)
-def test_what_is_predicted_elsewhere_does_not_matter(task, loss):
+def test_predictions_of_unlabelled_frames_do_not_matter(task, loss):
     outputs, labels, padding = frames_example()
     mask = labelled(labels[task], padding)
     mask = mask if mask.dim() == 3 else mask[..., None].expand_as(outputs[task])

@@ -28,7 +28,7 @@ def make_tower(shape: ClipShape, seed: int = 0) -> ImageTower:
 
 @pytest.mark.parametrize("shape", [SMALL, ODD, ClipShape(8, 32, 32, 64, 1, 0, 0)], ids=["small", "odd", "one patch"])
 @pytest.mark.parametrize(("precision", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_the_open_pass_is_the_towers_own(shape, precision, limit):
+def test_the_explicit_pass_equals_the_pass_of_the_tower(shape, precision, limit):
     tower = make_tower(shape).to(precision)
     image = torch.randn(3, 3, shape.image_size, shape.image_size, dtype=precision)
     expected = tower(image)
@@ -57,7 +57,7 @@ def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
     assert torch.allclose(products, (scores[0] - scores[1]) / (2 * step), rtol=1e-5)
 
 
-def test_the_rule_by_hand():
+def test_relevance_by_hand():
     """Two blocks, two heads, a class token and two patches."""
     first = torch.tensor([[[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]] * 2])
     second = torch.tensor([[[[0.2, 0.4, 0.4], [0.3, 0.3, 0.4], [0.1, 0.1, 0.8]]] * 2])
@@ -92,7 +92,7 @@ def plain_tower() -> ImageTower:
 
 
 @pytest.mark.parametrize("patch", [0, 6, 15])
-def test_a_patch_that_alone_decides_has_all_relevance(patch):
+def test_a_patch_that_decides_alone_has_all_relevance(patch):
     torch.manual_seed(patch)
     tower, blank = plain_tower(), torch.zeros(1, 3, 64, 64)
     planted, (row, column) = blank.clone(), divmod(patch, 4)
@@ -128,7 +128,7 @@ def test_a_class_is_explained_by_the_streams_that_there_are(streams):
         assert not torch.allclose(values, second.maps[name])
 
 
-def test_a_stream_that_cannot_matter_gets_nothing():
+def test_a_stream_without_influence_has_no_relevance():
     task, batch = make_task(), random_batch(B=1)
     D = task.model.fuse.in_features // 2
     model = task.model.eval().requires_grad_(False)

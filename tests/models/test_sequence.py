@@ -87,7 +87,7 @@ def test_padding_on_either_side_changes_no_frame(changes, grad):
 
 
 @pytest.mark.parametrize("changes", ABLATIONS, ids=str)
-def test_what_stands_in_a_gap_is_not_read(changes):
+def test_features_in_a_gap_are_not_read(changes):
     model, frames = build(**changes), torch.randn(2, 12, 12)
     padding = gaps_at(2, 12, (0, [3, 4, 8]), (1, [0, 11]))
     changed = frames.clone()
@@ -96,7 +96,7 @@ def test_what_stands_in_a_gap_is_not_read(changes):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_row_without_frames_disturbs_nobody(train):
+def test_a_row_without_frames_does_not_change_other_rows(train):
     model, frames = build(dropout=0.0), torch.randn(3, 8, 12)
     model.train(train)
     padding = gaps_at(3, 8, (1, slice(0, 8)))
@@ -107,7 +107,7 @@ def test_a_row_without_frames_disturbs_nobody(train):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_padded_frames_enter_no_statistics():
+def test_padded_frames_are_left_out_of_the_statistics():
     """The head's running mean and variance are those of the frames that are there, by numpy's definitions."""
     model = build(tasks=("va",), with_tcn=False, with_transformer=False, dropout=0.0).train()
     first, norm, last = model.readouts["va"]
@@ -123,7 +123,7 @@ def test_padded_frames_enter_no_statistics():
 
 
 @pytest.mark.parametrize("frames", [0, 1])
-def test_too_few_frames_for_a_spread_take_the_running_statistics(frames):
+def test_too_few_frames_use_the_running_statistics(frames):
     torch.manual_seed(0)
     norm = FrameNorm(5).train()
     norm.running_mean.normal_()
@@ -132,7 +132,7 @@ def test_too_few_frames_for_a_spread_take_the_running_statistics(frames):
     assert torch.allclose(norm(x), expected, atol=1e-6) and torch.equal(norm.running_mean, before)
 
 
-def test_without_positions_the_transformer_knows_no_order():
+def test_without_positions_the_transformer_ignores_the_order():
     """Order comes from the TCN alone, unless positions are asked for."""
     frames, order = torch.randn(1, 10, 12), torch.randperm(10)
     blind, counting = build(with_tcn=False), build(with_tcn=False, positions=True)
@@ -151,7 +151,7 @@ def test_sinusoids_are_the_formula_and_count_from_the_first_frame():
     assert torch.equal(got[1, 3:], got[0, :4])
 
 
-def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
+def test_leaving_a_part_out_does_not_change_the_first_weights_of_other_parts():
     def first_weights(**changes) -> State:
         torch.manual_seed(5)
         return SequenceModel(8, **(SMALL | {"channels": (8, 8)} | changes)).state_dict()
@@ -183,7 +183,7 @@ def test_sizes_come_from_the_tensors(changes):
     ("changes", "message"),
     [({"tasks": ()}, "not nothing"), ({"width": 18}, "width 18 cannot be cut into 4 heads")],
 )
-def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
+def test_impossible_sizes_are_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message):
         build(**changes)
 
@@ -263,6 +263,6 @@ def test_first_weights_are_normal_with_a_standard_deviation_of_a_hundredth():
     assert net.blocks[1].shortcut.weight.std().item() == pytest.approx(0.01, rel=0.06)
 
 
-def test_an_even_kernel_has_no_middle():
+def test_an_even_kernel_size_is_refused():
     with pytest.raises(UserError, match="odd kernel, not 4"):
         TemporalConvNet(6, kernel=4, causal=False)

@@ -39,7 +39,7 @@ def test_it_equals_the_published_arithmetic(layers, T):
     assert net(x).shape == (2, 8) and torch.allclose(net(x), expected(net, x), atol=1e-9, rtol=0)
 
 
-def test_more_frames_than_positions_are_an_error_that_says_so():
+def test_more_frames_than_positions_are_an_error():
     net = build(max_frames=6)
     assert net(frames(1, 6)).shape == (1, 8)
     with pytest.raises(ValueError, match=r"7 frames.*6"):
@@ -60,7 +60,7 @@ def test_the_published_size():
     assert count == 512 + 17 * 512 + 512 * 1536 + 512 * 512 + 512 + 2 * 512 * 1024 + 1024 + 512 + 4 * 512
 
 
-def test_dropout_works_in_training_alone():
+def test_dropout_works_only_in_training():
     net, x = build(dropout=0.5), frames(1, 4)
     assert torch.equal(net(x), net(x))
     net.train()

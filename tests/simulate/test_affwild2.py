@@ -50,7 +50,7 @@ def test_the_files(root):
     assert about["settings"]["layout"] == "affwild2" and "simulated" in about["note"] and about["paths"]
 
 
-def test_it_is_read_back_with_gaps_invalid_labels_and_partly_different_videos(root):
+def test_the_set_is_read_with_gaps_invalid_labels_and_different_videos_per_task(root):
     sets = {task: read_task_sets(root, [task], 0) for task in TASKS}  # train and validation
     ids = {task: [{video.id for video in part} for part in parts] for task, parts in sets.items()}
     for part in range(2):
@@ -68,7 +68,7 @@ def test_it_is_read_back_with_gaps_invalid_labels_and_partly_different_videos(ro
         assert all(video.spare_files == 0 for video in videos)
 
 
-def test_pairs_have_one_length_and_videos_others():
+def test_paired_videos_have_equal_lengths_and_others_differ():
     settings = VideoSettings(clips=8)
     slots = settings.plan()
     lengths = {id_of(slot): length_of(settings, slot) for slot in slots}
@@ -78,7 +78,7 @@ def test_pairs_have_one_length_and_videos_others():
     assert len({slot.person for slot in slots}) == 8
 
 
-def test_courses_are_smooth_bounded_and_visit_every_region():
+def test_valence_and_arousal_are_smooth_bounded_and_cover_every_region():
     course = draw_course(4000, np.random.default_rng(0))
     assert course.shape == (4000, 3) and np.abs(course).max() <= 1
     assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a turn takes many frames
@@ -93,7 +93,7 @@ def test_courses_are_smooth_bounded_and_visit_every_region():
     assert 4000 / len(changes) > 15  # frames that an expression lasts
 
 
-def test_runs_hold_about_their_share():
+def test_each_expression_has_about_its_share_of_the_frames():
     rng = np.random.default_rng(1)
     shares = [draw_runs(600, 0.1, rng).mean() for _ in range(200)]
     assert 0.07 < np.mean(shares) < 0.16
@@ -134,13 +134,13 @@ def test_faces_show_valence_arousal_and_expression_of_new_persons(faces):
     assert f1_score(Y_new["expr"][:, 0], expression.predict(X_new / scale), average="macro") > 0.55
 
 
-def test_every_action_unit_comes_and_goes(faces):
+def test_every_action_unit_is_present_and_absent(faces):
     for _, labels in faces:
         rates = dict(zip(ACTION_UNITS, labels["au"].mean(0), strict=True))
         assert all(0.02 < rate < 0.6 for rate in rates.values()), rates
 
 
-def test_action_units_are_what_their_names_say(faces):
+def test_action_units_change_the_face_as_their_names_say(faces):
     (X, labels), _ = faces
     raise_, furrow, _, eyelid, _, smile, opening, press, _ = X.T[:9]
     unit = dict(zip(ACTION_UNITS, labels["au"].T.astype(bool), strict=True))

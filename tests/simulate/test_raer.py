@@ -57,7 +57,7 @@ def read_json(root: Path, name: str) -> dict:
     return json.loads((root / "annotation" / name).read_text())
 
 
-def test_it_is_what_it_was_before_there_were_other_layouts(tmp_path):
+def test_the_raer_set_has_the_same_bytes_as_before_other_layouts_existed(tmp_path):
     flags = "--persons 4 --clips 12 --width 160 --height 120 --frames 3 --seed 7 --workers 1".split()
     assert main(["--out", str(tmp_path / "set"), "--layout", "raer", *flags]) == 0
     texts = {name: data for name, data in files_of(tmp_path / "set").items() if not name.endswith(".jpg")}
@@ -71,7 +71,7 @@ def test_it_is_what_it_was_before_there_were_other_layouts(tmp_path):
     assert not write_set(tmp_path / "set", Settings(persons=4, clips=12, width=160, height=120, frames=3, seed=7))
 
 
-def test_another_seed_gives_other_frames(small, tmp_path):
+def test_a_different_seed_gives_different_frames(small, tmp_path):
     write_set(tmp_path / "other", replace(SMALL, clips=10, seed=1), workers=1)
     assert not set(files_of(tmp_path / "other").values()) & set(files_of(small).values())
 
@@ -131,7 +131,7 @@ def test_label_is_the_majority_of_ten_votes(large):
     assert len(rows) == len(labels) + 1 and any(max(map(int, row[2:])) < 7 for row in rows[1:])
 
 
-def test_boxes_lie_in_the_picture_around_the_head(large):
+def test_boxes_are_inside_the_picture_and_around_the_head(large):
     slots, bodies = {slot.folder: slot for slot in LARGE.plan()}, read_json(large, "body.json")
     for folder, boxes in list(read_json(large, "face.json").items())[:40]:
         scene, moments = scene_of(LARGE, slots[folder]), behave(LARGE, slots[folder])[0]
@@ -146,7 +146,7 @@ def test_boxes_lie_in_the_picture_around_the_head(large):
             assert np.allclose((x0, y0), np.maximum(body[:2], 0), atol=16) and y1 > head[3] + 15
 
 
-def test_a_held_phone_is_where_its_box_says(large):
+def test_a_held_phone_is_inside_its_box(large):
     """Around the point that the hands hold it at; painted in another colour, nothing outside the box changes."""
     objects, phones = read_json(large, "objects.json"), 0
     for slot in LARGE.plan()[:60]:
@@ -191,7 +191,7 @@ def test_a_held_phone_is_outside_the_enlarged_face_box():
     assert phones > 50
 
 
-def test_colours_do_not_carry_the_label(large):
+def test_colours_do_not_reveal_the_label(large):
     """A linear probe on plain colour histograms must stay near the chance of 20 %."""
 
     def histogram(folder: str) -> np.ndarray:

@@ -129,7 +129,7 @@ def test_complete_runs_are_not_repeated(ablation, words, copy):
     assert rows[0] == rows[1]
 
 
-def test_a_stopped_ablation_says_how_to_resume_and_ends_the_same(ablation, words, folder):
+def test_a_stopped_ablation_prints_how_to_resume_and_ends_the_same(ablation, words, folder):
     with pytest.MonkeyPatch.context() as patch:
         at_forward(patch, 2 * BATCHES + 3, send(signal.SIGINT))
         stopped = call(*words, *GRID, "--output-dir", folder, folder=folder)
@@ -164,7 +164,7 @@ def test_scores_of_more_epochs_are_never_those_of_fewer(words, folder):
     assert stored_hash(folder) not in (None, before)
 
 
-def test_more_seeds_and_variants_may_come(copy):
+def test_seeds_and_variants_can_be_added(copy):
     before, grid = training_times(copy), ["--grid", "adapter=none,published"]
     refused = call("--resume", copy, *grid, "--seeds", "1", "--seed", "1", folder=copy)
     assert "--seed 1" in one_line(refused), "--seed is of the base"
@@ -174,7 +174,7 @@ def test_more_seeds_and_variants_may_come(copy):
     assert "5 runs trained, 4 done before" in run.out
 
 
-def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
+def test_resuming_a_folder_without_an_ablation_gives_a_one_line_error(words, copy):
     assert "--lr 0.5" in one_line(call("--resume", copy, "--lr", "0.5"))
     assert "--lr 0.5" in one_line(call(*words, *GRID, "--lr", "0.5", "--output-dir", copy))
     assert "no ablation there" in one_line(call(*words, *GRID, "--resume", copy / "base/seed-1"))
@@ -182,7 +182,7 @@ def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
     assert "given.json, line 1" in one_line(call("--resume", copy))
 
 
-def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
+def test_a_list_that_changed_gives_a_one_line_error(words, folder, tmp_path):
     number = words.index("--test-annotation") + 1
     file = tmp_path / "test.txt"
     file.write_text((Path(words[words.index("--root-dir") + 1]) / words[number]).read_text())
@@ -239,14 +239,14 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
     }
 
 
-def test_refused_combinations_are_named_not_skipped(words, folder):
+def test_refused_combinations_are_named(words, folder):
     grid = "cache_features=on lr_image_encoder=0,1e-4"
     out = run_ok([*words, *ABLATE, grid], folder).out
     assert "needs a frozen encoder" in out and "left out, cache_features=True lr_image_encoder=0.0001" in out
     assert "needs a frozen encoder" in (folder / "ablation.md").read_text()
 
 
-def test_a_base_that_cannot_be_is_one_line(words, folder):
+def test_an_impossible_base_gives_a_one_line_error(words, folder):
     base = [*words, "--mode", "ablate", "--drop-one", "--output-dir", folder]
     assert "gone.txt" in one_line(call(*base, "--train-annotation", "gone.txt"))
     assert "--cache-features" in one_line(call(*base, "--cache-features", "--lr-image-encoder", "1"))
@@ -261,7 +261,7 @@ def test_a_base_that_cannot_be_is_one_line(words, folder):
         (["--resume", "auto"], "no ablation to go on with"),
     ],
 )
-def test_a_base_without_variants_is_one_line(flags, part, tiny_arguments, tmp_path, monkeypatch):
+def test_a_base_without_variants_gives_a_one_line_error(flags, part, tiny_arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert part in one_line(call(*tiny_arguments, "--mode", "ablate", *flags))
     assert not list(tmp_path.iterdir())

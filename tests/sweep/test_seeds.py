@@ -97,7 +97,7 @@ def test_a_stopped_series_can_be_resumed_and_takes_more_seeds(series, words, tmp
     assert "--lr 0.5" in one_line(call("--resume", folder, "--lr", "0.5")), "other options cannot join a series"
 
 
-def test_a_list_that_changed_between_seeds_is_one_line(series, tmp_path):
+def test_a_list_that_changed_between_seeds_gives_a_one_line_error(series, tmp_path):
     folder = shutil.copytree(series.folder, tmp_path / "run")
     before = (folder / "seed-5/predictions.csv").read_text()
     (folder / "seed-5/predictions.csv").write_text(before.rpartition("\nRAER")[0] + "\n")

@@ -37,7 +37,7 @@ def error(*arguments: str) -> str:
     return str(caught.value)
 
 
-def test_nothing_given_is_all_defaults():
+def test_without_flags_all_options_have_their_defaults():
     assert read() == Colours("light", 3, 0.5, False, (1, 2), None, None)
     assert parse(GROUPS, [], "test") == {}
 
@@ -48,13 +48,13 @@ def test_every_kind_of_value_is_read_as_its_type():
     assert type(got.limit) is float and type(got.steps) is tuple
 
 
-def test_a_list_may_be_emptied_and_equals_signs_work():
+def test_a_list_may_be_emptied_and_flags_may_have_equals_signs():
     assert read("--steps").steps == ()
     assert read("--depth=5", "--name=a b").name == "a b"
 
 
 @pytest.mark.parametrize(("text", "value"), [("True", True), ("False", False), ("true", True), ("no", False)])
-def test_booleans_take_the_published_strings(text, value):
+def test_booleans_accept_the_published_strings(text, value):
     assert read("--is-loud", text).is_loud is value
     assert read("--noisy", text).is_loud is value
 
@@ -102,7 +102,7 @@ def test_abbreviations_are_unknown_flags():
     assert "unknown flag --dep" in error("--dep", "3")
 
 
-def test_a_value_too_many_is_an_error():
+def test_one_value_too_many_is_an_error():
     assert error("--depth", "5", "7").startswith("7: no flag takes it")
 
 
@@ -121,7 +121,7 @@ def test_later_layers_win():
     assert resolve(GROUPS, {"depth": 2, "gain": 2.0}, {"depth": 4})["colours"] == Colours(depth=4, gain=2.0)
 
 
-def test_a_group_cannot_be_written_to():
+def test_a_group_of_options_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         read().depth = 4
 
@@ -139,13 +139,13 @@ class TestRecipes:
         (folder / name).write_text(text, encoding="utf-8")
         return f"@{folder / name}"
 
-    def test_flags_stand_one_a_line_with_comments(self, tmp_path):
+    def test_recipes_have_one_flag_per_line_and_comments(self, tmp_path):
         recipe = self.write(
             tmp_path, "# head\n--depth 7\n\n--steps 3 4  # two of them\n--name 'two words'\n--is-loud\n"
         )
         assert read(recipe) == Colours(depth=7, steps=(3, 4), name="two words", is_loud=True)
 
-    def test_later_flags_win_on_either_side(self, tmp_path):
+    def test_later_flags_win_before_and_after_a_recipe(self, tmp_path):
         recipe = self.write(tmp_path, "--depth 7\n--depth 8\n")
         assert read("--depth", "1", recipe).depth == 8
         assert read(recipe, "--depth", "2").depth == 2
@@ -154,7 +154,7 @@ class TestRecipes:
         self.write(tmp_path, "--depth 7\n--gain 2\n", "base.args")
         assert read(self.write(tmp_path, "@base.args\n--gain 3\n")) == Colours(depth=7, gain=3.0)
 
-    def test_recipes_that_name_each_other_end(self, tmp_path):
+    def test_recipes_that_include_each_other_are_an_error(self, tmp_path):
         assert "without end" in error(self.write(tmp_path, "@a.args\n"))
 
     def test_a_line_that_cannot_be_split_is_named(self, tmp_path):
@@ -164,7 +164,7 @@ class TestRecipes:
     def test_a_missing_recipe_is_named(self, tmp_path):
         assert "nowhere.args" in error(f"@{tmp_path / 'nowhere.args'}")
 
-    def test_a_binary_file_is_no_recipe(self, tmp_path):
+    def test_a_binary_file_is_refused_as_a_recipe(self, tmp_path):
         (tmp_path / "b.args").write_bytes(b"\xff\xfe\x00--depth")
         assert "b.args" in error(f"@{tmp_path / 'b.args'}")
 

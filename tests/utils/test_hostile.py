@@ -85,7 +85,7 @@ def assert_one_line(message: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reading_it_gives_data_or_one_line(lair, name):
+def test_reading_a_hostile_file_gives_data_or_a_one_line_error(lair, name):
     result = lair.outcomes[name]
     assert result["outcome"] in ("read", "refused"), result
     if result["outcome"] == "refused":
@@ -109,7 +109,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_line_ends_in_one_line(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
+def test_the_command_line_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
     outcome = lair.outcomes[name]["outcome"]
     if outcome == "died":
         pytest.fail("it ends the process")  # and would end this one
@@ -135,13 +135,13 @@ def assert_shown_or_one_line(arguments: list[str], file: Path) -> None:
         assert_one_line(err.getvalue().rstrip("\n"), file)
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_instead_of_a_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="folder.pt"):
         (tmp_path / "folder.pt").mkdir()
         read_archive(tmp_path / "folder.pt")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     command = [sys.executable, "-m", "tests.support.hostile_reader", str(tmp_path / "pipe.pt")]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -186,7 +186,9 @@ class TestOutOfMemory:
         ("size", "accumulate", "proposal"),
         [(8, 1, (4, 2)), (8, 2, (4, 4)), (6, 1, (3, 2)), (9, 1, (3, 3)), (9, 2, (3, 6)), (7, 1, (1, 7)), (1, 2, None)],
     )
-    def test_the_same_effective_batch_is_proposed_where_there_is_one(self, flags, tmp_path, size, accumulate, proposal):
+    def test_when_memory_runs_out_the_same_effective_batch_is_proposed_if_possible(
+        self, flags, tmp_path, size, accumulate, proposal
+    ):
         words = ("--batch-size", str(size), "--accumulate", str(accumulate), "--output-dir", tmp_path / "run")
         message = failure(lambda patch: at_forward(patch, 1, raise_out_of_memory), *flags, *words)
         match = re.search(r"try --batch-size (\d+) --accumulate (\d+)", message)
@@ -194,12 +196,12 @@ class TestOutOfMemory:
         assert f"at --batch-size {size}" in message
         assert not (tmp_path / "run").exists()  # nothing stands in the way of the next try
 
-    def test_a_batch_of_validation_passes_in_halves(self, flags, uninterrupted, tmp_path):
+    def test_a_validation_batch_that_does_not_fit_is_halved(self, flags, uninterrupted, tmp_path):
         in_validation = partial(at_forward, number=EPOCH + STEPS + 1, act=raise_out_of_memory)
         patched(in_validation, *flags, "--output-dir", tmp_path / "run").ok()
         assert_same_end(tmp_path / "run", uninterrupted)
 
-    def test_evaluation_gives_up_at_one_clip(self, flags, uninterrupted, tmp_path):
+    def test_evaluation_stops_if_one_clip_does_not_fit(self, flags, uninterrupted, tmp_path):
         words = evaluation(flags, uninterrupted, tmp_path / "eval")
         message = failure(lambda patch: patch.setattr(PromptTask, "forward", raise_out_of_memory), *words)
         assert "with one clip in a pass" in message and "--batch-size" not in message
@@ -263,7 +265,7 @@ class TestFullDisk:
         assert not list(stopped.glob("*.part"))
         assert_resumes(stopped, uninterrupted)
 
-    def test_a_rename_that_fails(self, stopped, uninterrupted):
+    def test_a_rename_that_fails_keeps_the_previous_file(self, stopped, uninterrupted):
         rename = os.replace
 
         def fail(old: Path, new: Path) -> None:
