@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line that names what and where, exit status 2, before the first training step."""
+"""A user's mistake gives a one-line error with its place, and exit status 2, before the first training step."""
 
 import json
 import os
@@ -168,7 +168,7 @@ NOT_UTF8 = os.fsdecode(b"caf\xe9")
 
 
 def test_folders_and_frames_whose_names_are_not_utf8_are_read_and_written(tmp_path):
-    """As a data set's root, as frames (which OpenCV decodes), as an experiment's name and as a run folder."""
+    """As the root of a set, as frames (decoded by OpenCV), as the name of an experiment and as a run folder."""
     root = tmp_path / NOT_UTF8
     words = as_arguments(write_set(root, clips=15, persons=3, frames=2))
     for number, frame in enumerate(root.rglob("*.png")):

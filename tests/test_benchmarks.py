@@ -31,7 +31,7 @@ def test_ratios_are_computed_per_round():
 
 
 def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, capsys):
-    """So that minutes on a real GPU are never lost to a slip."""
+    """So that an error in the benchmark does not waste minutes on a GPU."""
     monkeypatch.setattr("benchmarks.subject.FRAMES", 4)
     monkeypatch.setattr(gpu, "FRAMES", 4)
     monkeypatch.setattr(gpu, "LARGE", {"cpu": 64})
@@ -70,7 +70,7 @@ def test_the_tables_in_the_documents_are_the_measured_ones():
 
 
 def test_exact_updates_are_those_of_double_precision():
-    """Updates far below what float32 tells apart add up, and the model gets their sum rounded once."""
+    """Updates below the resolution of float32 are summed, and the model gets their sum rounded once."""
     weight = torch.nn.Parameter(torch.tensor([0.5, -2.0]))
     double = torch.nn.Parameter(weight.detach().double())
     optim = SimpleNamespace(momentum=0.9, weight_decay=1e-2)
@@ -174,7 +174,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(kind, sound):
 
 
 def test_most_damaged_lists_are_refused_and_some_are_accepted(sound):
-    """Else the fuzzer would only show that nothing is ever read, or nothing ever damaged."""
+    """Otherwise the fuzzer would only show that every file is refused, or that no file is damaged."""
     counts, _ = fuzz(["annotation"], 200, 0, sound)
     refused = sum(count for (_, outcome), count in counts.items() if outcome not in (CRASHED, UNNAMED))
     assert counts["annotation", "accepted"] > 10 and refused > 100

@@ -1,4 +1,4 @@
-"""Every command of the documents parses, what they name exists, and each recipe is what it says."""
+"""Commands of the documents parse, files that they name exist, and recipes have the described settings."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def readme_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", readme_commands())
 def test_a_command_of_the_readme_works_or_names_the_environment_in_a_new_shell(command, tmp_path):
-    """``python`` has no packages, as in a shell where the environment is not activated."""
+    """``python`` has no packages, as in a shell in which the environment is not activated."""
     for name in ("python", "python3"):
         (tmp_path / name).write_text('#!/bin/sh\nexec /usr/bin/env -u PYTHONPATH "$BASE_PYTHON" -S -E "$@"\n')
         (tmp_path / name).chmod(0o755)

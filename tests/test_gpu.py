@@ -1,7 +1,7 @@
 """On a GPU, for its owner: ``bash test.sh -m gpu`` trains, resumes, evaluates, predicts and exports there in about two
 minutes, in float16 and bfloat16, compiled and deterministic, and compares with the CPU.
 
-Without a GPU these are skipped. The same checks then run on the CPU, so that no slip waits for the first GPU.
+Without a GPU these tests are skipped, and the same checks run on the CPU.
 """
 
 import csv
@@ -66,7 +66,7 @@ def test_training_on_the_gpu_learns_and_its_checkpoint_has_the_same_score(train,
     indirect=["device"],
 )
 def test_an_interrupted_run_ends_with_the_same_bits(tiny_arguments, tmp_path, device, batch):
-    """Dropout draws from the random state of the device, and float16 has a scale."""
+    """Dropout uses the random state of the device, and float16 has a scale."""
     words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
     words += ["--deterministic", "--epochs", "3", "--milestones"]
     uninterrupted = run_main(words, tmp_path / "uninterrupted").ok()
@@ -116,7 +116,7 @@ def batch_of_bytes(T):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("amp", [None, torch.float16, torch.bfloat16], ids=["off", "fp16", "bf16"])
 def test_no_step_waits_for_the_device(device, amp, rule):
-    """CUDA's own watch raises where the CPU would wait; the first step may: it allocates and chooses kernels."""
+    """CUDA's sync debug mode raises if the CPU waits. The first step may wait: it allocates and selects kernels."""
     given = {"optimizer": rule, "lr_image_encoder": 1e-5, "grad_clip": 1.0, "logit_adj": True}
     here = torch.device(device, 0) if device == "cuda" else torch.device(device)
     use_device(here)

@@ -1,4 +1,4 @@
-"""The house stays in order: imports go down only, files stay short, the model room knows no device."""
+"""The structure of the project: imports point down, files stay short, models name no device."""
 
 import ast
 import re
@@ -49,7 +49,7 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def imports_of(file: Path, with_types: bool = True) -> list[tuple[str, str | None]]:
-    """Every import in a file, inside functions too: (module, name). ``Lazy("module")`` is one as well."""
+    """Every import in a file, also inside functions: (module, name). ``Lazy("module")`` counts too."""
     found = []
     tree = ast.parse(file.read_text(encoding="utf-8"))
     if not with_types:
@@ -67,7 +67,7 @@ def imports_of(file: Path, with_types: bool = True) -> list[tuple[str, str | Non
 
 
 def edges(file: Path) -> set[str]:
-    """The modules of ours that a file imports."""
+    """The modules of this project that a file imports."""
     names = {name for module, part in imports_of(file, with_types=False) for name in (module, f"{module}.{part}")}
     return {name for name in names if name in MODULES} - {module_of(file)}
 
@@ -102,7 +102,7 @@ def folder_of(module: str) -> str:
 
 
 def test_no_cycle_between_folders():
-    """Files of two folders never import each other both ways."""
+    """Files of two folders never import each other in both directions."""
     pairs = {
         (folder_of(module), folder_of(below))
         for module, file in MODULES.items()

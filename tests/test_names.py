@@ -1,4 +1,4 @@
-"""Names in the source say what a thing is, and names of options stand in engine/options.py alone."""
+"""Names in the source describe things, and names of options are only in engine/options.py."""
 
 import ast
 from collections.abc import Iterator

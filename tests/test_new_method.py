@@ -1,4 +1,4 @@
-"""A method, an option and a loss that exist in this file alone are used in the whole project, without other changes."""
+"""A method, an option and a loss that are defined only in this file work in the whole project without other changes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The pointing game of benchmarks/pointing.py: relevance lies on the phone that decides a class."""
+"""The pointing game of benchmarks/pointing.py: relevance is on the phone that decides a class."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_chance_is_the_share_of_the_picture_inside_the_target():
 
 @pytest.fixture(scope="module")
 def players(tmp_path_factory):
-    """Clips of the demo's test list in which a held phone decides, drawn alone, each with its views and boxes."""
+    """Clips of the demo's test list in which a held phone decides the class, with their views and boxes."""
     settings, root, clips = Settings(), tmp_path_factory.mktemp("phones"), []
     for slot in settings.plan():
         if len(clips) == 4:

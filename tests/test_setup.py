@@ -1,4 +1,4 @@
-"""The scripts that users start with: help without an installation, wrong folders, a torch that is there already."""
+"""The first scripts of a user: help without an installation, wrong folders, an installed torch."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def bash(*words, **environment):
 
 @pytest.fixture
 def bare_python(tmp_path):
-    """A Python that sees the standard library alone."""
+    """A Python with only the standard library."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nexec python3 -S -E "$@"\n')
     python.chmod(0o755)

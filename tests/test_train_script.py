@@ -1,4 +1,4 @@
-"""bash train.sh on a user's data in RAER's layout: read from frames, or from a pack that it makes once."""
+"""bash train.sh on a user's data in RAER's layout: from frames, or from a pack that is written once."""
 
 import os
 import subprocess

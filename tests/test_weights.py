@@ -1,4 +1,4 @@
-"""The shipped weights: what the documents say of them, and that a fresh clone can use them."""
+"""The shipped weights: the claims of the documents, and that a fresh clone can use them."""
 
 import random
 
@@ -38,7 +38,7 @@ def test_a_flipped_bit_of_the_small_clip_is_detected(tmp_path):
 
 
 def test_the_checksum_of_the_small_clip_does_not_change_run_hashes():
-    """Runs that were finished with the file as it was without a checksum still stand for the same runs."""
+    """Runs that were finished with the file without a checksum still have the same hash."""
     assert hash_path(str(CLIP)) == "415b64ede40ad9553c29fc29e44f200e668f3182cf8c8d8efc48a9582a213643"
 
 

@@ -1,4 +1,4 @@
-"""Scores of long videos against scikit-learn, closed forms and loops; intervals against videos resampled one by one."""
+"""Scores of long videos against scikit-learn, closed forms and loops; intervals against resampled videos."""
 
 import math
 
@@ -107,7 +107,7 @@ def test_units_that_neither_occur_nor_are_predicted_score_zero():
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, math.nan]), st.integers(0, 8)), min_size=1, max_size=25))
 def test_no_threshold_is_better_than_the_best(pairs):
-    """Every threshold that separates the frames differently is tried; probabilities repeat."""
+    """Tests every threshold that separates the frames differently; some probabilities are equal."""
     label, probability = np.array(pairs).T[..., None] / [[[1]], [[8]]]
     (best,) = best_thresholds(label, probability)
     true, p = label[~np.isnan(label)].tolist(), probability[~np.isnan(label)].tolist()

@@ -1,4 +1,4 @@
-"""Calibration against hand numbers, scikit-learn, and temperatures that are known."""
+"""Calibration against numbers by hand, scikit-learn, and known temperatures."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_fifteen_bins_hold_every_clip_once():
 
 
 def sample(N=20000, C=4, sharpness=1.0, seed=0):
-    """Labels drawn from what the logits say, and the logits so many times as sharp."""
+    """Labels sampled from the softmax of logits, and these logits multiplied by a factor."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (N, C))
     chances = softmax(logits).cumsum(axis=1)
@@ -76,14 +76,14 @@ def test_a_confident_wrong_prediction_has_a_finite_loss():
 
 @pytest.mark.parametrize("sharpness", [0.02, 0.5, 1.0, 3.0, 100.0])
 def test_the_temperature_undoes_a_known_factor(sharpness):
-    """The best temperature of k · logits is k times that of the logits, and of honest logits it is near 1."""
+    """The best temperature of k · logits is k times that of the logits, and near 1 for calibrated logits."""
     honest, label = sample()
     base, fitted = fit_temperature(honest, label), fit_temperature(sharpness * honest, label)
     assert base == pytest.approx(1, abs=0.03) and fitted == pytest.approx(sharpness * base, rel=1e-4)
 
 
 def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
-    """A margin of 2 that is right 9 times in 10 is honest at 2 / T = log 9."""
+    """A margin of 2 that is correct 9 times in 10 is calibrated at 2 / T = log 9."""
     logits, label = np.tile([2.0, 0.0], (10, 1)), np.array([0] * 9 + [1])
     assert fit_temperature(logits, label) == pytest.approx(2 / np.log(9), rel=1e-4)
 
@@ -144,7 +144,7 @@ def test_raw_probabilities_are_the_softmax_to_the_last_bit():
 
 
 def test_risk_over_coverage_by_hand():
-    """Right, wrong, right, right from the surest on: risks 0, 1/2, 1/3, 1/4."""
+    """Correct, wrong, correct, correct in order of confidence: risks 0, 1/2, 1/3, 1/4."""
     metrics = risk_coverage(np.array([0.6, 0.9, 0.7, 0.8]), np.array([True, True, True, False]))
     assert metrics["coverage"] == pytest.approx([0.25, 0.5, 0.75, 1])
     assert metrics["risk"] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
@@ -152,7 +152,7 @@ def test_risk_over_coverage_by_hand():
 
 
 def test_predictions_of_equal_confidence_have_no_order():
-    """All alike: every coverage has the risk of all; the order of the list says nothing."""
+    """With equal confidences every coverage has the risk of all; the order of the list has no effect."""
     right = np.array([True, False, False, True])
     for order in ([0, 1, 2, 3], [1, 2, 3, 0]):
         metrics = risk_coverage(np.full(4, 0.5), right[order])

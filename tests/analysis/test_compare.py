@@ -1,4 +1,4 @@
-"""--mode compare: run folders written by hand, what is printed and written about them, what is refused."""
+"""--mode compare on run folders written by hand: what is printed, written and refused."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ CLIPS = [(f"clip {n:03d}", f"person {n % 15:02d}", NAMES[n % 3]) for n in range(
 
 
 def write_run(folder, wrong=(), *, clips=CLIPS, names=NAMES, persons=True, options=None, **metrics):
-    """A run that answers all clips right but those numbers in ``wrong``."""
+    """Write a run that classifies all clips correctly except those with the numbers in ``wrong``."""
     folder.mkdir(parents=True)
     rows = []
     for row, (clip, person, label) in enumerate(clips):
@@ -106,7 +106,7 @@ def test_identical_runs_and_small_differences(tmp_path, compare):
 
 
 def test_changed_predictions_without_a_change_of_scores_are_reported():
-    """Three classes, two models that know one class each: UAR is 1/3 in every sample, and not one answer agrees."""
+    """Two models predict one class each: UAR is 1/3 in every sample, and no prediction agrees."""
     label = np.tile([0, 1, 2], 10)
     groups = grouped([f"person {n // 3}" for n in range(30)], "persons")
     uar = Pair(label, np.full((1, 30), 1), np.full((1, 30), 2), groups, 3).difference("uar")
@@ -160,7 +160,7 @@ def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
 
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_variants_of_an_ablation_are_compared_over_all_their_seeds(tmp_path, compare, is_finished):
-    """One run of the base was used again from elsewhere: only the table of the ablation knows it."""
+    """One run of the base is in another folder, which only the table of the ablation names."""
     errors = {"base": {1: range(0, 60), 2: range(0, 54)}, "adapter=none": {1: range(0, 6), 2: range(0, 12)}}
     runs = {}
     for variant, by_seed in errors.items():

@@ -1,4 +1,4 @@
-"""Intervals against lists that are drawn again one by one and scored by scikit-learn, and against exact bounds."""
+"""Intervals against resampled lists that scikit-learn scores one by one, and against exact bounds."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ DRAWS = 120
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    """Drawing lists one by one is slow."""
+    """Use few replicates, because resampling lists one by one is slow."""
     monkeypatch.setattr("analysis.intervals.draw_sums.__defaults__", (DRAWS, 0))
 
 
@@ -40,7 +40,7 @@ def clips(N):
 
 
 def drawn_rows(groups, sums):
-    """The rows of every replicate: the list of clips that it stands for."""
+    """The rows of the clips in every replicate."""
     kinds, sizes = kinds_of(sums)
     group_of_kind = [next(g for g in range(groups.count) if (sums[g] == kind).all()) for kind in kinds]
     for weights in draw_kinds(sizes, DRAWS):
@@ -62,7 +62,7 @@ def test_a_replicate_is_the_sum_of_as_many_groups_as_there_are():
 
 
 def test_groups_with_equal_counts_are_sampled_together_with_the_same_spread():
-    """300 clips, 30 % right: the spread of the share is that of the binomial distribution."""
+    """300 clips, 30 % correct: the spread of the share is that of the binomial distribution."""
     kinds, sizes = kinds_of(np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]]))
     assert dict(zip(map(tuple, kinds.tolist()), sizes, strict=True)) == {(1, 0): 3, (0, 2): 1, (0, 1): 1}
     right = (np.arange(300) < 90).astype(float)[:, None]
@@ -86,7 +86,7 @@ def test_the_middle_of_the_values_that_are_numbers():
 
 
 def test_a_95_percent_interval_covers_the_true_value_in_95_percent_of_samples():
-    """300 samples of 120 draws of a share of 0.7."""
+    """300 samples of 120 clips with a share of 0.7."""
     rng, covered = np.random.default_rng(3), 0
     for sample in range(300):
         right = (rng.random(120) < 0.7).astype(float)[:, None]
@@ -99,7 +99,7 @@ def test_a_95_percent_interval_covers_the_true_value_in_95_percent_of_samples():
 
 
 def answers(N=150, persons=15, seed=0):
-    """Persons differ in how well they are read; two of them have no clip of the last class."""
+    """Predictions with a different accuracy for each person; two persons have no clip of the last class."""
     rng = np.random.default_rng(seed)
     person = rng.integers(persons, size=N)
     label = np.where(person < 2, rng.integers(2, size=N), rng.integers(3, size=N))
@@ -112,7 +112,7 @@ def scored(label, predicted, groups):
 
 
 def scikit(label, predicted):
-    """Scores over the classes that are there, as the point estimate has them."""
+    """Scores over the classes that occur, as in the point estimate."""
     present, concerned = sorted(set(label)), sorted(set(label) | set(predicted))
     recall = dict(zip(present, sk.recall_score(label, predicted, labels=present, average=None), strict=True))
     f1 = sk.f1_score(label, predicted, labels=concerned, average=None, zero_division=0)
@@ -168,7 +168,7 @@ def test_a_perfect_score_does_not_have_a_zero_interval(shift):
 
 
 def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
-    """Two classes right, one wrong, four clips each: 2/3 of what 8 clips say of 1, 1 - 1/3 of what 4 say of 0."""
+    """Two classes correct, one wrong, four clips each: 2/3 of the bound of 8 clips, and 1 - 1/3 of that of 4."""
     label = np.repeat([0, 1, 2], 4)
     metrics = scored(label, np.repeat([0, 1, 1], 4), clips(12))
     assert metrics["uar"] == pytest.approx(200 / 3)
@@ -178,7 +178,7 @@ def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
 
 
 def test_the_classes_of_a_person_are_not_resampled_separately():
-    """Three persons, each right in every class, are three draws, not nine; persons that are all alike show nothing."""
+    """Three persons, each correct in every class, count as three samples, not nine."""
     label = np.tile([0, 1, 2], 3)
     bounds = scored(label, label, grouped(list("aaabbbccc"), "persons"))["intervals"]
     assert bounds["uar"] == bounds["war"] == bounds["macro_f1"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
@@ -190,7 +190,7 @@ def test_the_classes_of_a_person_are_not_resampled_separately():
 
 
 def test_an_f1_of_1_has_the_exact_interval_of_its_clips():
-    """J = right / (of the class or taken for it) is a share; F1 = 2 J / (1 + J)."""
+    """J = correct / (of the class or predicted as it) is a share; F1 = 2 J / (1 + J)."""
     label = np.array([0] * 5 + [1] * 9 + [2] * 4)
     rows = scored(label, np.array([0] * 5 + [1] * 8 + [2] * 5), clips(18))["per_class"]
     J = 0.025 ** (1 / 5)
@@ -289,7 +289,7 @@ def by_definition(x, y):
 
 @pytest.mark.parametrize("offset", [0.0, 1e6], ids=["near 0", "a million away"])
 def test_agreement_intervals_are_those_of_resampled_lists(offset, few_draws):
-    """A million away squares have 12 digits before those that count."""
+    """Numbers near a million have squares with 12 leading digits that do not matter."""
     target, predicted, groups = numbers(offset=offset)
     bounds = agreement_intervals(target, predicted, ("one", "two"), groups)
     replicates = []
@@ -304,7 +304,7 @@ def test_agreement_intervals_are_those_of_resampled_lists(offset, few_draws):
 
 
 def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
-    """The second group's prediction is constant: drawn alone it has 0, as two such lists have."""
+    """The prediction of the second group is constant; if only this group is sampled, the concordance is 0."""
     target, predicted = np.array([1.0, 2.0, 5.0, 7.0]), np.array([1.0, 2.0, 1 / 3, 1 / 3])
     sums = 2 * moments(target, predicted)[2:].sum(axis=0)
     scores = agreement_of(sums, mean_shift(target, predicted))
@@ -313,7 +313,7 @@ def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
 
 
 def test_scores_that_do_not_vary_and_one_subject_have_no_interval():
-    """A constant prediction has a CCC of 0 in every drawing, which says nothing of other subjects."""
+    """A constant prediction has a CCC of 0 in every sample, which gives no information about other subjects."""
     target, predicted, groups = numbers(G=6)
     bounds = agreement_intervals(target, np.full_like(predicted, 3), ("one", "two"), groups)
     assert bounds["mean"]["ccc"] is None and bounds["targets"]["one"]["pearson"] is None

@@ -1,4 +1,4 @@
-"""mistakes/: which clips are shown, that the pictures are of them, and that no picture is worth a run."""
+"""mistakes/: which clips are shown, that the pictures show them, and that a missing picture does not end a run."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def test_a_run_leaves_its_mistakes(run):
 
 
 def test_the_pictures_are_of_the_clip(run):
-    """The face box of the drawn set has one colour a class; the hands of a distracted person are red in the context."""
+    """The face box of the tiny set has one colour per class; the hands of a distracted person are red."""
     names = load_classes("RAER").names
     for mistake in mistakes_of(run.folder):
         pixels = np.asarray(Image.open(run.folder / "mistakes" / mistake["file"]), dtype=float)
@@ -135,7 +135,7 @@ def test_a_pack_gives_the_same_pictures(root, tmp_path):
 
 
 def test_a_missing_frame_is_a_warning_and_not_an_error(root, run, tmp_path, capsys):
-    """All clips are answered wrong; of one the frames are gone."""
+    """All clips are classified wrongly; the frames of one clip are missing."""
     shutil.copytree(root, tmp_path / "copy")
     clips, views = read(tmp_path / "copy"), Views(segments=5, size=64, root=str(tmp_path / "copy"))
     shutil.rmtree(clips[0].folder)

@@ -1,4 +1,4 @@
-"""model_card.md: what a run knows of itself, what it does not know said to be unknown, written beside best.pt."""
+"""model_card.md: facts of the run, unknown facts named as unknown, written beside best.pt."""
 
 import json
 import re

@@ -23,7 +23,7 @@ def persons(N: int, clips_each: int) -> list[str]:
 
 
 def wrong(label: np.ndarray, rows: np.ndarray | list[int] | range) -> np.ndarray:
-    """Answers that are right but for ``rows``."""
+    """Return predictions that are correct except for ``rows``."""
     answers = label.copy()
     answers[rows] = (answers[rows] + 1) % C
     return answers
@@ -37,7 +37,7 @@ def pair(label, a, b, names=None, **settings) -> Pair:
 @pytest.mark.parametrize("only_a", [0, 1, 3, 10, 47, 300])
 @pytest.mark.parametrize("only_b", [0, 1, 4, 10, 51, 280])
 def test_mcnemar_is_the_exact_sign_test(only_a, only_b):
-    """Twice the probability of so few heads, or fewer, in as many tosses."""
+    """The p-value is twice the probability of this number of heads, or fewer, in as many tosses."""
     n = only_a + only_b
     tail = sum(Fraction(comb(n, k), 2**n) for k in range(min(only_a, only_b) + 1))
     assert mcnemar(only_a, only_b) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
@@ -61,7 +61,7 @@ def test_models_with_equal_predictions_do_not_differ():
 
 
 def test_the_p_value_of_one_differing_clip_is_the_chance_to_sample_it():
-    """The replicate's difference is how often the clip is drawn: Binomial(N, 1/N) / N."""
+    """The difference of a replicate is the number of times that the clip is sampled: Binomial(N, 1/N) / N."""
     label = np.arange(60) % C
     war = pair(label, wrong(label, [7]), label).difference("war")
     assert war.value == pytest.approx(100 / 60) and not war.is_significant
@@ -70,7 +70,7 @@ def test_the_p_value_of_one_differing_clip_is_the_chance_to_sample_it():
 
 
 def test_the_interval_has_the_spread_of_a_paired_mean():
-    """Of WAR with clips for groups: the standard error of the mean of the clips' differences."""
+    """For WAR with clips as groups: the standard error of the mean of the clips' differences."""
     rng, N = np.random.default_rng(0), 900
     label = rng.integers(C, size=N)
     a, b = wrong(label, rng.random(N) < 0.4), wrong(label, rng.random(N) < 0.3)
@@ -83,7 +83,7 @@ def test_the_interval_has_the_spread_of_a_paired_mean():
 
 
 def test_clips_of_one_person_are_resampled_together():
-    """All that B wins is one person's: that person is missing from a replicate in a third of them."""
+    """All differences are of one person, who is missing in a third of the replicates."""
     label = np.arange(120) % C
     a = wrong(label, range(12))
     assert pair(label, a, label).difference("war").is_significant
@@ -114,7 +114,7 @@ def test_few_persons_give_no_small_p_value(N, clips_each, rows, differing, p):
 
 @pytest.mark.parametrize(("N", "p"), [(2, 0.5), (4, 0.125), (8, 2 / 2**8)])
 def test_a_class_of_few_clips_gives_no_small_p_value_among_many_others(N, p):
-    """All of a small class won, all else alike: the sign test of those clips, which the other 200 have no part in."""
+    """Only clips of a small class differ: p is that of the sign test of those clips, without the other 200."""
     label = np.concatenate([np.zeros(N, dtype=int), np.arange(200) % 2 + 1])
     models = pair(label, wrong(label, range(N)), label)
     recall, uar = models.difference("recall", 0), models.difference("uar")
@@ -147,7 +147,7 @@ def test_the_score_of_several_seeds_is_their_mean():
 
 @pytest.mark.parametrize("S", [2, 3, 5, 10])
 def test_resampled_seeds_vary_like_a_mean_over_seeds(S):
-    """Scores that no replicate moves leave the noise of training alone: its standard error is sd / sqrt(S)."""
+    """If scores do not vary over persons, only the noise of training remains: its standard error is sd / sqrt(S)."""
     values = np.random.default_rng(S).normal(size=S)
     means = mean_over_seeds(np.tile(values, (2000, 1)))
     assert means.std() == pytest.approx(np.std(values, ddof=1) / np.sqrt(S), rel=0.08)
@@ -159,7 +159,7 @@ def width(difference) -> float:
 
 
 def test_equal_seeds_are_resampled_together_and_others_separately():
-    """Each seed moves both models alike: paired, nothing is left of that noise."""
+    """Each seed changes both models equally, so the paired difference has no such noise."""
     label = np.arange(90) % C
     a, b = (np.stack([wrong(label, range(n + extra)) for n in (0, 15, 30)]) for extra in (0, 3))
     paired, unpaired = (pair(label, a, b, same_seeds=same).difference("war") for same in (True, False))
@@ -184,7 +184,7 @@ def test_a_perfect_score_has_a_lower_bound():
 
 
 def test_models_that_predict_one_class_each_have_an_interval_wider_than_a_point():
-    """UAR is 1/3 in every drawing, whoever is drawn; what one such model has for bounds holds for three of them."""
+    """UAR is 1/3 in every sample; the bounds of one such model hold for three of them."""
     label, groups = np.arange(60) % C, grouped(persons(60, 6), "persons")
     seeds = np.stack([np.full(60, c) for c in range(C)])
     lowest = 100 * 0.025 ** (1 / 10) / 3  # the lowest recall of its class, of which ten persons are all right

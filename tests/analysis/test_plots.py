@@ -1,4 +1,4 @@
-"""Pictures of results, also of few clips, of absent classes and of strange names; figures of reports; their colours."""
+"""Figures of results, with few clips, absent classes and strange names; figures of reports; their colours."""
 
 import re
 import xml.etree.ElementTree as ElementTree

@@ -1,4 +1,4 @@
-"""--mode report: what stands in a run folder stands in the page and in its Markdown twin, and nothing else does."""
+"""--mode report: the page and its Markdown version show the contents of a run folder, and nothing else."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing fetched, nothing complained of, every picture there, usable on a phone."""
+"""The report in a real browser: no requests, no errors, every picture visible, usable on a phone."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def reports(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(params=["one", "several"])
 def page(request, browser, reports):
-    """The page opened at a desk, with what it said and what it asked for."""
+    """The page in a large window, with its console messages and its requests."""
     context = browser.new_context(viewport=DESK)
     opened = context.new_page()
     opened.messages, opened.requests = [], []
@@ -127,7 +127,7 @@ def test_nothing_is_cut_and_the_page_does_not_scroll_sideways(page, size):
 
 
 def test_texts_have_enough_contrast_in_light_and_dark(page):
-    """Every text's own colour against the ground that it lies on, as the browser resolves both."""
+    """The colour of every text against its background, as the browser computes both."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         ratios = page.evaluate(CONTRASTS)

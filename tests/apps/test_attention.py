@@ -1,4 +1,4 @@
-"""--mode attention: what is written for which clips and classes, what is refused, and where a map lies on a frame."""
+"""--mode attention: the files for clips and classes, what is refused, and the position of a map on a frame."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""``--mode export``: the ONNX file answers as ``--mode eval`` does, needs nothing but itself, and says what it is."""
+"""``--mode export``: the ONNX file gives the logits of ``--mode eval``, needs no other file, and holds its metadata."""
 
 import json
 import os
@@ -38,7 +38,7 @@ CALIBRATION = {"temperature": 1.5, "fitted_on": "val", "clips": 9}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Family → its checkpoint and its exported file, made when first asked for."""
+    """Return the checkpoint and the exported file of a family, written at the first call."""
     files = {}
 
     def of(name):
@@ -213,7 +213,7 @@ OTHER_SIZES = "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]"
     ],
 )  # fmt: skip
 def test_metadata_that_do_not_fit_the_graph_are_refused(exported, tmp_path, changes, complaint):
-    """Metadata of another kind, values that feed no model, and those of a model other than the graph."""
+    """Metadata of another kind, impossible values, and those of a model other than the graph."""
     model = onnx.load(exported("clip-caer")[1])
     facts = next(entry.value for entry in model.metadata_props if entry.key == "emotion")
     text = json.dumps(json.loads(facts) | changes) if isinstance(changes, dict) else changes
@@ -289,7 +289,7 @@ def test_an_export_without_a_checksum_is_opened(exported, tmp_path):
 
 
 def test_a_graph_that_fails_while_it_runs_gives_a_one_line_error(exported, tmp_path, capsys, monkeypatch):
-    """Its five logits of one clip are to become seven rows."""
+    """The graph tries to reshape five logits of one clip to seven rows."""
     model = onnx.load(exported("clip-caer")[1])
     del model.metadata_props[-1]
     last = next(node for node in model.graph.node if "logits" in node.output)

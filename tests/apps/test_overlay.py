@@ -1,4 +1,4 @@
-"""The overlay: frames wait until their answers are known, videos keep their times, and cameras are shown at once."""
+"""The overlay: frames wait for their predictions, videos keep their times, and cameras are shown at once."""
 
 import json
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def test_frames_wait_for_a_model_that_reads_hundreds_of_them(tmp_path):
 
 @pytest.mark.parametrize("between", [0.001, 0.04, 100.0, 6 * 3600.0])
 def test_frames_of_any_rate_keep_their_times(tmp_path, between):
-    """Hours between frames that are built on one another are more than the format's counters hold of fine ticks."""
+    """Hours between dependent frames exceed the counters of the format with fine time units."""
     times = [n * between for n in range(6)]
     with VideoWriter(tmp_path / "a.mp4", 1 / between, (64, 48)) as writer:
         for number, seconds in enumerate(times):
@@ -51,7 +51,7 @@ def test_every_class_has_its_own_colour():
 
 
 class FakeCamera(CameraVideo):
-    """Frames of the tiny set in place of what a lens sees: machines that test have no camera."""
+    """Frames of the tiny set instead of a camera, which test machines do not have."""
 
     def __init__(self, parts):
         self.name, self.width, self.height, self.fps = "camera 0", 160, 120, watched.FPS

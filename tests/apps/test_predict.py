@@ -1,4 +1,4 @@
-"""--mode predict --input: videos of known content through the command line, and files that are no such videos."""
+"""--mode predict --input: videos of known content through the command line, and files that are not videos."""
 
 import os
 import signal
@@ -171,7 +171,7 @@ def test_bodies_are_detected_so_no_boxes_are_needed(best, short, tmp_path, eyes)
 
 
 def test_ctrl_c_saves_the_predictions_so_far(best, tmp_path, monkeypatch, eyes):
-    """The signal comes while the video is read: a slow detector sends it with its 25th search."""
+    """The signal arrives while the video is read: the detector sends it at its 25th search."""
     video, detector = film(tmp_path / "v.mp4", [(1, 20.0)]), KnownFaces()
 
     def interrupt(frame):

@@ -1,4 +1,4 @@
-"""--mode predict with every kind of model: each answers in its own way, on videos or on features of frames."""
+"""--mode predict with every kind of model, on videos or on features of frames."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory):
-    """A run of a sequence model; its features lie in set/features beside it."""
+    """A run of a sequence model; its features are in set/features beside it."""
     folder = tmp_path_factory.mktemp("sequence")
     return run_main([*SMALL, *affect.write_set(folder / "set", width=WIDTH)], folder / "run")
 
@@ -87,7 +87,7 @@ def test_mistakes_about_encoders(sequence, video, tmp_path, capsys, eyes):
 
 
 def test_captions_with_new_classes(captioned, video, tmp_path, class_texts, eyes):
-    """A model trained on captions answers in the classes of its training, or in those of a file."""
+    """A model trained on captions predicts the classes of its training, or those of a file."""
     predict(captioned.folder / "best.pt", video, tmp_path / "own")
     document, table = read_timeline(tmp_path / "own")
     assert len(document["classes"]) == 11

@@ -1,4 +1,4 @@
-"""--mode predict --input: pictures, folders of them, and what each of several inputs leaves."""
+"""--mode predict --input: pictures, folders of pictures, and the output of each of several inputs."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""A model behind windows of a video: which frames it sees, how often, and what it answers where there is no face."""
+"""A model on windows of a video: which frames it sees, how often, and what it predicts without a face."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def test_each_sampled_frame_is_encoded_once(eyes):
 
 
 def test_frames_without_a_face_are_not_chosen(eyes):
-    """Of the window's frames half hide the face; the model sees the others, in both streams, the last repeated."""
+    """Half of the frames hide the face. The model sees the others in both streams, with the last one repeated."""
     runner = Brightness()
     (row,) = rows_of(runner, [(1, 2.0), ("hidden", 2.0)])
     (face, context) = runner.calls[0]
@@ -74,7 +74,7 @@ def test_frames_without_a_face_are_not_chosen(eyes):
 
 
 def test_predictions_without_a_face(eyes):
-    """By context alone, also for a body without a known person; none of a model of faces; nobody is a row, too."""
+    """By context alone, also for a body without a person; none by a face model; an empty frame gives a row."""
     rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 12.0)])
     assert rows[0].seen == FACE and rows[-1].seen == CONTEXT_ONLY
     assert rows[-1].faces == 0 and rows[-1].predicted in TWO_STREAMS.names
@@ -140,7 +140,7 @@ def test_faces_are_searched_on_sampled_frames(eyes):
 
 @pytest.mark.parametrize("fps, every", [(10.0, 3.0), (0.5, 0.2)])
 def test_persons_are_tracked_even_if_searches_are_rare(monkeypatch, fps, every):
-    """``--detect-every 3``, and a video of a frame in two seconds: two sightings still make a person."""
+    """With ``--detect-every 3``, and with one frame in two seconds, two detections still make a person."""
     monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: KnownFaces())
     video = Frames([(1, 20.0)])
     video.fps, video.frames = fps, [(number / fps, frame) for number, (_, frame) in enumerate(video.frames)]
@@ -149,7 +149,7 @@ def test_persons_are_tracked_even_if_searches_are_rare(monkeypatch, fps, every):
 
 
 def test_the_overlay_does_not_change_predictions(eyes, tmp_path):
-    """Without an overlay frames between samples are passed over; the video lasts as long."""
+    """Without an overlay, frames between samples are skipped; the duration of the video is the same."""
     source, options = film(tmp_path / "odd.mp4", [(1, 4.7)]), {"runner": Brightness(), "seconds": 3.0}
     plain = Predictor(overlay=False, **options)(source, out=tmp_path / "plain")
     assert plain.rows[-1].stop == pytest.approx(4.7) and not (tmp_path / "plain/overlay.mp4").exists()
@@ -190,7 +190,7 @@ class Tower(torch.nn.Module):
 
 
 def test_every_frame_has_the_prediction_of_the_evaluation(eyes):
-    """A sequence model over a video of 57 frames: the same numbers as windows that are cut and averaged offline."""
+    """A sequence model over a video of 57 frames gives the same numbers as windows that are averaged offline."""
     torch.manual_seed(0)
     model = SequenceModel(6, channels=(8,), width=16, layers=1, heads=2, hidden=16, dropout=0.0).eval()
     numbers = ("valence", "arousal", *(f"AU{n}" for n in range(12)))
@@ -257,7 +257,7 @@ def test_options_from_python_may_be_numpy_numbers():
 
 
 class Failing(Brightness):
-    """Answers with ``value`` from its second answer on."""
+    """A model that returns ``value`` from its second prediction on."""
 
     def __init__(self, value, info=TWO_STREAMS):
         super().__init__(info)
@@ -313,7 +313,7 @@ def test_a_sequence_model_does_not_hide_infinite_features(eyes):
 
 
 def test_after_a_cut_nobody_has_a_prediction_or_a_box(eyes):
-    """A person for 8 s, then an empty room: a window that the cut divides answers for the scene at its middle."""
+    """A person for 8 s, then an empty room: a window with a cut predicts for the scene at its middle."""
     for runner in (Brightness(), Brightness(ONE_STREAM)):
         steps = list(Predictor(runner=runner).follow(Frames([(1, 8.0), ("nobody", 8.0)])))
         rows = [row for step in steps for group in step.rows for row in group]

@@ -1,4 +1,4 @@
-"""``--mode serve`` by hand: what is sent comes back analysed and is gone; what should not come in is refused."""
+"""``--mode serve`` by HTTP requests: videos are analysed and removed, and wrong requests are refused."""
 
 import http.client
 import json
@@ -129,7 +129,7 @@ def test_a_sender_that_disconnects_leaves_no_files(served, video):
 
 
 def refusal(served, content):
-    """Return status and message for a file of which nothing may stay."""
+    """Return status and message for a refused file, of which no file may remain."""
     status, answer = served.ask("POST", "/api/videos", content)
     assert not served.files()
     assert str(served.folder) not in answer["error"]  # where it lay is nobody's business
@@ -234,7 +234,7 @@ def exported(tmp_path_factory):
 
 @contextmanager
 def command(tmp_path, exported):
-    """Start the command in a process of its own, and yield the process and its server."""
+    """Start the command in a separate process, and yield the process and its server."""
     words = ["--mode", "serve", "--onnx", str(exported), "--port", "0", "--seconds", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
@@ -378,7 +378,7 @@ def test_a_slow_header_is_ended(impatient):
 
 
 def test_an_upload_of_many_bytes_has_more_time(impatient, video, monkeypatch):
-    """It takes three times as long as a connection without bytes may take."""
+    """The upload takes three times the time limit of a connection without data."""
     monkeypatch.setattr("apps.serve.app.SLOWEST", len(video) / 10)
     with post(impatient, f"Content-Length: {len(video)}") as line:
         for start in range(0, len(video), len(video) // 8 + 1):
@@ -458,7 +458,7 @@ def test_health_names_the_model_and_the_limits(served):
 
 
 def test_the_programs_of_the_documents_work(served, tmp_path, video):
-    """The lines of docs/serve.md, with the port of this server and a video of its own."""
+    """The commands of docs/serve.md, with the port of this server and a test video."""
     text = (ROOT / "docs/serve.md").read_text(encoding="utf-8").replace(":8765", f":{served.port}")
     (tmp_path / "lesson.mp4").write_bytes(video)
     commands = re.findall(r"```(sh|python)\n(.*?)```", text, re.S)

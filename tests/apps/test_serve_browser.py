@@ -1,4 +1,4 @@
-"""``--mode serve`` in a real browser: from the choice of a file to the plot, and nothing else is asked for."""
+"""``--mode serve`` in a real browser: from the choice of a file to the plot, without requests to other servers."""
 
 import re
 
@@ -40,7 +40,7 @@ def page(browser, served):
 
 
 def until(page, claim):
-    """Asked from outside: the page's own policy forbids what playwright would wait with."""
+    """Poll from outside, because the policy of the page forbids the waiting functions of playwright."""
     for _ in range(200):
         if page.evaluate(claim):
             return

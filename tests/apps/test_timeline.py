@@ -1,4 +1,4 @@
-"""Rows of a timeline: labelled, smoothed, counted, written, drawn."""
+"""Rows of a timeline: labels, smoothing, counts, files and figures."""
 
 from collections import Counter
 

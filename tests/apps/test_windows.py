@@ -67,7 +67,7 @@ def test_frame_windows_are_those_of_evaluation(count):
 
 @pytest.mark.parametrize("cuts", [[30], [5, 50], [20, 40], [1]])
 def test_no_frame_window_contains_a_cut(cuts):
-    """Each scene gets the windows of a video of its own."""
+    """Each scene has the windows of a separate video."""
     scenes = [Sample(float(t), {}, int(np.searchsorted(cuts, t, side="right"))) for t in range(60)]
     windows = run(FrameWindows(20, 12), scenes, 60.0)
     bounds = [0, *cuts, 60]

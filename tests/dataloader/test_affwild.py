@@ -1,4 +1,4 @@
-"""Aff-Wild2's layout read from files written here: labels, frames, merged tasks, folds, and what users get wrong."""
+"""Aff-Wild2's layout read from files written here: labels, frames, merged tasks, folds, and wrong files."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""python -m dataloader.audit: a set without a fault has no finding, each planted fault is found and nothing else is."""
+"""python -m dataloader.audit: a set without errors has no finding, and each planted error is found alone."""
 
 import os
 import shutil
@@ -67,7 +67,7 @@ def pipe(data):
 
 
 def broken_links(data):
-    """Two clips of which nothing is left: nobody knows that they were the same."""
+    """Two clips without any frame: their equality cannot be detected."""
     for frame in [*data.folder("test", 5).iterdir(), *data.folder("test", 6).iterdir()]:
         frame.unlink()
         frame.symlink_to(data.root / "gone")
@@ -163,7 +163,7 @@ def test_every_kind_is_planted_above_and_explained_in_the_documents():
 
 
 def test_one_error_does_not_hide_another(clean, capsys):
-    """The first fault would end a training; here all are counted, and the first three of each kind are named."""
+    """A training would stop at the first error. The audit counts all and names the first three of each kind."""
     clean.clips["test"] = ["nonsense", *clean.clips["test"], *["RAER/P3/008 3 9"] * 5, "RAER/P9/999 3 1"]
     cut_off(clean)
     report = clean.audit()
@@ -306,7 +306,7 @@ def test_folds_are_read_again_in_every_layout(reader, drawn, tmp_path):
 
 
 def test_an_interrupt_gives_a_one_line_error_and_leaves_nothing(clean, capsys, monkeypatch):
-    """Ctrl-C reaches the main thread while others read frames."""
+    """Ctrl-C arrives in the main thread while other threads read frames."""
     clips = []
 
     def interrupted(clip, quick):

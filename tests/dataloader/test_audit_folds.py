@@ -19,7 +19,7 @@ CLASSES = 5
 
 
 def random_set(seed, singles=False):
-    """Return (labels, clips of each person) of persons of 1 to 20 clips with tastes of their own."""
+    """Return (labels, clips of each person) for persons with 1 to 20 clips and different class shares."""
     rng = np.random.default_rng(seed)
     sizes = [1] * 120 if singles else rng.integers(1, 21, size=rng.integers(8, 30))
     labels, units = [], []
@@ -30,7 +30,7 @@ def random_set(seed, singles=False):
 
 
 def unevenness(labels, parts, number):
-    """Return the squared distance from an even share, each class as heavy as the others."""
+    """Return the squared distance from an even share, with equal weight for each class."""
     counts = np.array([np.bincount([labels[i] for i in part], minlength=CLASSES) for part in parts])
     total = np.maximum(counts.sum(axis=0), 1)
     return (((counts - total / number) / total) ** 2).sum()
@@ -70,7 +70,7 @@ def test_single_clips_are_even_within_one_of_each_class(seed):
 
 
 def test_a_division_that_is_exactly_even_is_found():
-    """Each person has clips of one class, 6 and 4 or 5 and 5: only exchanges make 10 of each class in each half."""
+    """Each person has clips of one class, 6 and 4 or 5 and 5: only exchanges give 10 of each class in each half."""
     vectors = np.array([[6, 0], [4, 0], [5, 0], [5, 0], [0, 7], [0, 3], [0, 6], [0, 4]])
     parts = divide(vectors, np.full((2, 2), 10), np.random.default_rng(0))
     assert [vectors[parts == part].sum(axis=0).tolist() for part in (0, 1)] == [[10, 10], [10, 10]]
@@ -177,7 +177,7 @@ def test_folds_that_cannot_be_made_give_a_one_line_error(number, line, parts, cl
 
 
 def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tmp_path, capsys):
-    """RAER states no folds of its own; each of the four training persons is tested in one of the two."""
+    """RAER has no official folds; each of the four training persons is tested in one of the two folds."""
     words = [word for flag, file in tiny_flags.items() for word in (flag, file)]
     assert main([*words, "--quick", "--make-folds", "2", "--out", str(tmp_path / "folds")]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]

@@ -1,4 +1,4 @@
-"""Boxes are matched whatever their keys look like, and their hit rate is counted."""
+"""Boxes are matched with any form of keys, and their coverage is counted."""
 
 import json
 import pickle
@@ -132,7 +132,7 @@ def test_errors_may_be_collected_instead(tmp_path):
 
 
 def test_a_flat_box_is_the_box_of_every_frame_if_the_set_says_so(tmp_path):
-    """A set of videos may have one face box each; elsewhere the box of a body was given for a face."""
+    """A set may have one face box per video; in other sets such a box means that body boxes were given for faces."""
     content = {"CAER/train/Anger/0001": BOX, "CAER/train/Anger/0002": None}
     faces = faces_of(tmp_path, content, tmp_path, flat=True)
     assert nearest_boxes(("1.jpg", "2.jpg"), faces["train/Anger/0001"]) == [(1, 2, 3, 4)] * 2
@@ -173,7 +173,7 @@ def filmed(tmp_path_factory) -> list[Clip]:
 
 
 def boxes_of(clips: list[Clip], *boxes) -> dict:
-    """One box for each clip, the given ones by turns, in its second frame."""
+    """One box for each clip, in its second frame; the given boxes alternate."""
     return {clip.key: {"2.png": boxes[index % len(boxes)]} for index, clip in enumerate(clips)}
 
 

@@ -1,4 +1,4 @@
-"""Classes and their texts: the project's own files, the user's own, and what may be wrong with one."""
+"""Classes and their texts: files of the project, files of the user, and wrong files."""
 
 import json
 import re

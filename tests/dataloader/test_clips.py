@@ -1,4 +1,4 @@
-"""A clip as tensors: bit-equal to a plain loader of PIL and OpenCV, decoded once, chance a function of its key."""
+"""A clip as tensors: bit-equal to a plain loader of PIL and OpenCV, decoded once, augmented by its key."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,7 +28,7 @@ def noise(seed: int, width: int = 80, height: int = 60) -> Image.Image:
 
 
 def scene(seed: int) -> Image.Image:
-    """Soft shapes with some grain, 720 × 540, as a camera sees."""
+    """A picture like that of a camera: soft shapes with some grain, 720 × 540."""
     rng = np.random.default_rng(seed)
     soft = cv2.resize(rng.integers(0, 256, (27, 36, 3), dtype=np.uint8), (720, 540), interpolation=cv2.INTER_CUBIC)
     return Image.fromarray(np.clip(soft + rng.normal(0, 2, soft.shape), 0, 255).astype(np.uint8))
@@ -184,7 +184,7 @@ class TestAugmentation:
 
     @pytest.fixture
     def still(self, tmp_path) -> Clip:
-        """The same square picture in every frame: with no boxes both views are that picture."""
+        """The same square picture in every frame; without boxes both streams show this picture."""
         return make_clip(tmp_path / "still", [noise(7, self.EDGE, self.EDGE)] * 6)
 
     @pytest.mark.parametrize("limits", [AugmentationLimits(), AugmentationLimits(0, False, 0.2, 0.3)])

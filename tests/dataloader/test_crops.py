@@ -36,7 +36,7 @@ LETTERBOX = {  # width, height → new width, new height, black columns left and
 
 
 def picture(width: int, height: int) -> np.ndarray:
-    """Never black, so that black can only come from outside."""
+    """A picture without black, so that black pixels can only come from outside."""
     return np.random.default_rng(0).integers(1, 256, (height, width, 3), dtype=np.uint8)
 
 

@@ -40,7 +40,7 @@ def test_the_face_of_a_photograph_wherever_it_is(astronaut, x, y, mirrored):
 
 @pytest.mark.parametrize("angle", [20.0, -20.0])
 def test_a_tilted_face_of_a_photograph(astronaut, angle):
-    """Turned around its own middle, so that it lies where it was."""
+    """The face is rotated around its middle, so its position does not change."""
     middle = ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2)
     tilted = cv2.warpAffine(astronaut, cv2.getRotationMatrix2D(middle, angle, 1.0), (512, 512))
     assert overlap(open_detector("cascades")(tilted).faces[0].box, FACE) > 0.4
@@ -72,7 +72,7 @@ def test_bad_files(tmp_path):
 
 @pytest.mark.parametrize("angle", [15.0, -15.0, 30.0])
 def test_detections_in_a_rotated_picture_are_at_the_right_position(angle):
-    """A stand-in for a cascade finds the white disc wherever it is."""
+    """A fake cascade finds the white disc."""
     grey = np.zeros((120, 160), np.uint8)
     cv2.circle(grey, (110, 40), 10, 255, -1)
     centres = []
@@ -105,7 +105,7 @@ def test_a_frame_is_reduced_by_its_longer_side(size, expected, growth):
 
 
 def test_faces_are_searched_while_a_person_is_missing(monkeypatch):
-    """One face is upright, one tilted, one in profile: each search finds its own and the better ones again."""
+    """One face is upright, one tilted, one in profile: each search finds its kind and the more upright ones."""
     upright, tilted, profile = (Detection(x, 10, x + 40, 50, s) for x, s in ((10, 0.9), (100, 0.8), (200, 0.7)))
     for persons, expected in ((1, [upright]), (2, [upright, tilted]), (3, [upright, tilted, profile])):
         detector = CascadeDetector(persons)

@@ -1,4 +1,4 @@
-"""Frame files: numeric order, only images, RGB bit-equal to PIL's, and one plain line about what cannot be read."""
+"""Frame files: numeric order, only images, RGB bit-equal to PIL's, and one line about files that cannot be read."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Lists and tables that are no files, or that are damaged: one short line that names them, at once."""
+"""Lists and tables that are damaged or not files give a short one-line error without waiting."""
 
 import os
 import time
@@ -48,7 +48,7 @@ def test_a_bad_line_is_quoted_in_part(tmp_path, reader, text):
 
 
 def test_keys_of_many_clips_are_read_together(tmp_path):
-    """Each is what ``clip_key`` says of it alone, whatever its prefix and slashes, and costs next to nothing."""
+    """Each key equals the result of ``clip_key``, for any prefix and slashes, and takes little time."""
     for clip in range(20):
         (tmp_path / f"RAER/P{clip // 4}/{clip:03d}").mkdir(parents=True)
     names = [f"RAER/P{clip // 4}/{clip:03d}" for clip in range(40)]

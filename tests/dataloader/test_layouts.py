@@ -1,4 +1,4 @@
-"""Lines of lists in every layout: what they say, and where one is at fault."""
+"""Lines of lists in every layout: their content, and errors that name the line."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def error(folder, dataset, content, **changes):
 
 
 def names(dataset, lines):
-    """What the lines say, in words: label order is not trusted twice."""
+    """The class names of the lines, so that the order of labels is tested independently."""
     classes = load_classes(dataset)
     return ["_".join(classes.names[label] for label in line.labels) for line in lines]
 
@@ -52,7 +52,7 @@ def test_only_lists_with_captions_may_be_gbk(tmp_path):
 
 
 def test_the_two_lists_of_mafw_count_in_two_orders(tmp_path):
-    """Numbers as DFER-CLIP's lists have them, written out by hand."""
+    """The numbers of DFER-CLIP's lists, written by hand."""
     listed = "happiness sadness neutral anger surprise disgust fear contempt anxiety helplessness disappointment"
     listed = listed.split()
     by_number = read(tmp_path, "MAFW", "\n".join(f"x/faces/{n:05d} 9 {n}" for n in range(11)))

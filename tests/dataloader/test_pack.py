@@ -1,4 +1,4 @@
-"""Packs: the pixels of streaming; nothing half-written or stale is read; a killed packing goes on to the same bytes."""
+"""Packs: pixels equal streaming, outdated packs are refused, a killed packing ends with the same bytes."""
 
 import json
 import os
@@ -209,7 +209,7 @@ def pack_slowly(arguments: list[str]) -> int:
 
 
 def test_packing_killed_at_any_moment_continues_to_the_same_bytes(flags, packs, tmp_path):
-    """SIGKILL in the middle of appending, several times over, then to the end."""
+    """SIGKILL while crops are appended, several times, then an uninterrupted call."""
     out, counts = tmp_path / "pack", [0]
     for least in (2, 9):
         process = Forked(pack_slowly, command(flags, out), tmp_path / "screen")

@@ -1,4 +1,4 @@
-"""One name for a clip, however its path is spelled, and the folder it lies in."""
+"""One key for a clip for every spelling of its path, and the folder of the clip."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_a_root_inside_a_sets_folder_knows_its_clips_by_either_spelling(tmp_path
 
 
 def test_a_clip_outside_of_the_root_keeps_its_path(tmp_path):
-    """Another folder of that name inside the root is another clip."""
+    """A folder of the same name inside the root is another clip."""
     for folder in ("root/P1/001", "other/P1/001"):
         (tmp_path / folder).mkdir(parents=True)
     path = f"{tmp_path}/other/P1/001"

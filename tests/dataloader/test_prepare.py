@@ -1,4 +1,4 @@
-"""python -m dataloader.prepare: what it writes, what it leaves out, and a training on it."""
+"""python -m dataloader.prepare: what it writes, what it leaves out, and a training on the set."""
 
 import csv
 import json
@@ -115,7 +115,7 @@ def test_bad_videos_do_not_stop_the_others(tmp_path, capsys):
 
 
 def test_two_processes_write_the_same(videos, tmp_path):
-    """With the cascades, which find nothing here: every clip is kept without a box."""
+    """With the cascades, which detect nothing here: every clip is kept without a box."""
     sets = [tmp_path / "one", tmp_path / "two"]
     for count, out in enumerate(sets, 1):
         assert main([str(videos), "--out", str(out), *FLAGS, "--min-face", "0", "--workers", str(count)]) == 0
@@ -157,7 +157,7 @@ def test_there_is_no_test_list_if_nobody_can_be_held_out(videos, share):
 
 
 def test_a_worker_ends_with_the_process_that_started_it():
-    """Else it would write where the next call does."""
+    """Otherwise it would write to the files of the next call."""
     code = (
         "import multiprocessing, os, time\n"
         "from dataloader.prepare.cut import begin_worker\n"

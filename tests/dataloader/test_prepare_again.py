@@ -1,4 +1,4 @@
-"""python -m dataloader.prepare into a folder that was begun: what goes on, what is kept, what is refused."""
+"""python -m dataloader.prepare into a folder of an earlier call: what continues, what is kept, what is refused."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from utils.files import acquire_lock
 
 @pytest.fixture
 def words(tmp_path) -> list:
-    """A set of the videos a, b and c, a clip each."""
+    """A set of the videos a, b and c with one clip each."""
     for name in "abc":
         film_face(tmp_path / f"in/{name}.mp4")
     words = [tmp_path / "in", "--out", tmp_path / "set", *FLAGS]
@@ -194,7 +194,7 @@ def test_labels_that_are_added_later_cut_nothing_again(tmp_path, words, capsys):
 
 
 def test_the_class_file_of_the_user_is_not_overwritten(tmp_path, words, capsys):
-    """What is written there stays and holds: its texts, its numbers, and classes that were added by hand."""
+    """Its texts, its numbers, and classes that were added by hand are kept and used."""
     labels = write(tmp_path / "l.csv", "video,label\na,Bored\nb,Keen\nc,Keen\n")
     words, path = [*words, "--labels", labels], tmp_path / "set/annotation/classes.json"
     assert run(*words)[0] == 0

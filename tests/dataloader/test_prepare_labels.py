@@ -191,7 +191,7 @@ def test_a_part_without_a_frame_does_not_use_frames_of_another(tmp_path):
 
 
 def test_folders_below_a_person_are_of_that_person(tmp_path):
-    """Else who was filmed on two days would be in both lists."""
+    """Otherwise a person who was filmed on two days would be in both lists."""
     for folder in ("Bored/anna/monday", "Keen/anna/tuesday", "Keen/ben"):
         film_face(tmp_path / f"in/{folder}/a.mp4")
     assert prepare(tmp_path / "in", tmp_path / "set")[0] == 0

@@ -1,4 +1,4 @@
-"""Which frames are taken and in which order clips come: golden values, ranges and frequencies."""
+"""Which frames are sampled and the order of clips: golden values, ranges and frequencies."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_duration_samples_consecutive_frames_inside_the_clip():
 
 
 class From:
-    """A random stream that draws a given start."""
+    """A random generator that returns a given start."""
 
     def __init__(self, start: int) -> None:
         self.start = start

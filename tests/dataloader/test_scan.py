@@ -1,4 +1,4 @@
-"""A folder in place of a list: classes are its folders, clips theirs."""
+"""A folder instead of a list: its folders are classes, and their folders are clips."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Windows of features: which rows they hold, what stands in for missing frames, and which frames they cover."""
+"""Windows of features: their rows, the values of missing frames, and the frames that they cover."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def source_of(folder, *videos):
 
 
 def carry(frames, missing):
-    """Row by row: the last present frame, at the start the next one."""
+    """Reference by rows: the last existing frame, or the next one at the start."""
     rows, last = [], None
     for i in range(frames):
         last = last if i in missing else i

@@ -1,4 +1,4 @@
-"""--targets: what a file of numbers may look like, and the line at fault where it does not."""
+"""--targets: the form of a file of numbers, and errors that name the wrong line."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Faces joined over time: gaps, crossings, false detections, at most so many persons."""
+"""Faces joined over time: gaps, crossings, false detections, the maximum number of persons."""
 
 import numpy as np
 import pytest

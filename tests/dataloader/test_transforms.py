@@ -1,4 +1,4 @@
-"""Augmentation equals PIL called by hand, on crops and on squares, and draws what it should."""
+"""Augmentation equals calls of PIL, on crops and on squares, and its random choices have the right distribution."""
 
 import cv2
 import numpy as np
@@ -44,7 +44,7 @@ def planes(image: Image.Image) -> np.ndarray:
 
 
 def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, size=64) -> np.ndarray:
-    """Rotated by nearest pixel, cut to whole pixels, resized, mirrored, brightened."""
+    """Reference by PIL: rotated by nearest pixel, cropped to whole pixels, resized, mirrored, brightened."""
     image = image.rotate(angle, resample=NEAREST, expand=False, fillcolor=(0, 0, 0))
     image = (image.crop(part) if part else image).resize((size, size), BILINEAR)
     image = image.transpose(MIRRORED) if flip else image
@@ -135,7 +135,7 @@ def test_random_crops_are_inside_with_area_and_aspect_in_their_limits(smallest):
 
 
 def test_area_is_uniform_aspect_log_uniform_and_every_position_equally_likely():
-    """Up to 3/4 of the area every allowed aspect fits, so that nothing is drawn again."""
+    """Up to 3/4 of the area every allowed aspect fits, so nothing is sampled again."""
     left, top, right, bottom = draw_parts(0.08).T
     width, height = right - left, bottom - top
     fits = width * height <= 0.75
@@ -232,7 +232,7 @@ def test_every_clip_of_a_batch_has_its_own_augmentation():
 
 
 def test_a_batch_is_enlarged_like_each_clip_alone():
-    """What a GPU computes in a few kernels is what the CPU computes clip by clip, but for ties in rounding."""
+    """The result for a whole batch on a GPU equals that of the CPU for each clip, except for ties in rounding."""
     torch.manual_seed(0)
     rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, SIZE, SIZE), dtype=torch.uint8)
     parts = [draw_part(rng, 0.05) for _ in range(10)] + [WHOLE, (0.5, 0.5, 0.51, 0.51)]

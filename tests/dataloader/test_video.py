@@ -1,4 +1,4 @@
-"""Videos and pictures as frames: times, rotation, and files that are not what they seem."""
+"""Videos and pictures as frames: times, rotation, and wrong or damaged files."""
 
 import gc
 from fractions import Fraction
@@ -16,7 +16,7 @@ MIRROR = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]
 
 
 def red_box(frame: np.ndarray) -> tuple[int, ...]:
-    """Return left, top, right, bottom of what is red."""
+    """Return left, top, right, bottom of the red pixels."""
     rows, columns = np.nonzero((frame[..., 0] > 150) & (frame[..., 1] < 100))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
@@ -62,7 +62,7 @@ def test_a_video_is_rotated_as_its_file_says(tmp_path, options, turn):
 
 
 def test_a_matroska_file_that_begins_late_is_read_completely(tmp_path):
-    """Its header counts from 0, wherever its first picture stands."""
+    """The times of its header start at 0, whatever the time of its first picture."""
     times = [100_000 + 50 * n for n in range(30)]
     video = open_video(film(tmp_path / "a.mkv", pictures(30), times=times))
     assert len(list(video)) == 30 and video.damaged is None
@@ -70,7 +70,7 @@ def test_a_matroska_file_that_begins_late_is_read_completely(tmp_path):
 
 
 def test_frames_a_day_apart_are_given_consecutive_times(tmp_path):
-    """What is longer than the format of an overlay can count, no file may claim of a frame."""
+    """A file may not state a duration of a frame that the format of the overlay cannot count."""
     video = open_video(film(tmp_path / "a.mkv", pictures(3), fps=Fraction(1, 86400)))
     assert times_of(video) == [0, 6 * 3600, 12 * 3600] and "times that leap" in video.damaged
 
@@ -95,7 +95,7 @@ def test_frames_at_a_regular_spacing(tmp_path, times, every, expected):
 
 
 def test_parts_with_their_own_times_follow_one_another(tmp_path):
-    """Two transport streams one behind the other, as recorders leave them: the times begin anew in the middle."""
+    """Two joined transport streams, as recorders write them: the times start again in the middle."""
     stream = film(tmp_path / "one.ts", pictures(40), codec="mpeg2video", fps=25).read_bytes()
     (tmp_path / "two.ts").write_bytes(stream + stream)
     video = open_video(tmp_path / "two.ts")
@@ -221,7 +221,7 @@ def test_a_picture_with_broken_exif_is_not_rotated(tmp_path, name):
 
 
 def test_frames_that_have_passed_are_freed_without_the_garbage_collector(tmp_path):
-    """A frame that is kept by a cycle waits for a full collection: minutes of video by then."""
+    """A frame in a reference cycle would stay in memory until a full collection, for minutes of video."""
     film(tmp_path / "a.mp4", pictures(60), rotation=90)
     gc.collect()
     gc.disable()
@@ -235,7 +235,7 @@ def test_frames_that_have_passed_are_freed_without_the_garbage_collector(tmp_pat
 
 @pytest.mark.parametrize("error", [IndexError("list index out of range"), av.InvalidDataError(1, "invalid data")])
 def test_a_file_that_ends_while_its_packets_are_read(tmp_path, monkeypatch, error):
-    """PyAV raises IndexError where a damaged .ts file names a stream that it did not announce."""
+    """PyAV raises IndexError if a damaged .ts file names a stream that it did not announce."""
     film(tmp_path / "a.ts", pictures(30))
 
     class Broken:

@@ -42,7 +42,7 @@ def write_video(path: Path, clip: int, frames: int = FRAMES) -> None:
 
 
 def extract(video: Path, folder: Path, part: slice = slice(None)) -> None:
-    """Write the frames as PNGs under JPEGs' names, by a decoder loop of its own."""
+    """Write the frames as PNGs with the names of JPEGs, by a separate decoder loop."""
     folder.mkdir(parents=True)
     with av.open(str(video)) as file:
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)][part]
@@ -122,7 +122,7 @@ def test_a_pack_of_videos_holds_the_same_crops_and_notices_another_file(roots, t
 
 
 def test_daisees_own_folders_and_label_file_are_read(tmp_path):
-    """Its videos lie in a folder of their own name, in a folder of the person, in a folder of the split."""
+    """Each video is in a folder of its name, in a folder of the person, in a folder of the split."""
     write_video(tmp_path / "DAiSEE/DataSet/Test/110001/1100011002/1100011002.avi", 0, frames=7)
     labels = tmp_path / "DAiSEE/Labels/TestLabels.csv"
     labels.parent.mkdir()

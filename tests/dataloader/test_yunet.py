@@ -1,4 +1,4 @@
-"""--face-model: a hand-made network of YuNet's outputs, whose faces are red squares that fill a cell of 32 pixels."""
+"""--face-model: a hand-made network with YuNet's outputs, which detects red squares that fill a cell of 32 pixels."""
 
 import importlib.util
 import os
@@ -147,7 +147,7 @@ def test_frames_of_a_few_lines_have_no_face(size):
 
 @needs_network
 def test_no_uninitialised_memory_is_read():
-    """Of a side of 32 pixels or less OpenCV's network does. The C library fills what it hands out, and faces appear."""
+    """OpenCV's network reads it for sides up to 32 pixels. Here the C library fills new memory, and faces appear."""
     lines = [
         "from dataloader.detect import open_detector",
         "from tests.dataloader.test_yunet import noise",

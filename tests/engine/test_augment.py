@@ -1,4 +1,4 @@
-"""``--augment``: what the device or a pack makes of the draws, and how the flags reach loader and evaluation."""
+"""``--augment``: augmentation by the device or from a pack, and how the flags reach loader and evaluation."""
 
 import pytest
 import torch

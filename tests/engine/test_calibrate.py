@@ -31,7 +31,7 @@ def stored_calibration(path):
 
 @pytest.fixture(scope="module")
 def words(tiny_arguments, tiny_flags):
-    """Too short a training to be right; the training clips stand in for validation."""
+    """A training too short to be accurate, with the training clips as validation clips."""
     return [*tiny_arguments, *SHORT, "--val-annotation", tiny_flags["--train-annotation"]]
 
 

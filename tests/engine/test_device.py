@@ -85,7 +85,7 @@ def test_half_precision_needs_a_gpu():
 
 @pytest.fixture
 def two_gpus(monkeypatch) -> list:
-    """What is done to the GPUs."""
+    """Two fake GPUs; the calls that they receive."""
     calls: list = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

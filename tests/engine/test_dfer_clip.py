@@ -1,4 +1,4 @@
-"""DFER-CLIP through the command line: it learns, repeats itself, and reads pixels as its recipe says."""
+"""DFER-CLIP through the command line: it learns, is reproducible, and reads pixels as its recipe says."""
 
 import json
 
@@ -20,7 +20,7 @@ def predictions_of(run):
 
 @pytest.fixture(scope="module")
 def published(drawn):
-    """The recipe with every published transform on, on the drawn set."""
+    """The recipe with every published transform, on the simulated set."""
     return [RECIPE, *flags("dfew", drawn("dfew")), *LEARN, *TRANSFORMS, "--epochs", "2"]
 
 
@@ -56,7 +56,7 @@ def test_the_number_of_decoding_processes_changes_nothing(published, first, tmp_
 
 @pytest.mark.parametrize("off", ["--random-crop 1", "--brightness 0", "--max-angle 0", "--no-flip"])
 def test_every_transform_changes_only_training_pixels(off, published, frozen, tmp_path):
-    """At rate 0 the loss shows the training pixels, and the predictions show those of the test clips."""
+    """With a learning rate of 0, losses depend on the training pixels and predictions on the test pixels."""
     run = run_ok([*published, *FROZEN, *off.split()], tmp_path / "off")
     assert run.history[0]["train/loss"] != frozen.history[0]["train/loss"]
     assert predictions_of(run) == predictions_of(frozen)

@@ -1,4 +1,4 @@
-"""Several processes make the run of one: the same clips, losses, weights and scores, written once."""
+"""Several processes give the run of one process: the same clips, losses, weights and scores, written once."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def pair(tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
 
 
 def test_two_processes_end_with_the_weights_of_one(pair):
-    """Dropout is on and the last batch is odd: both are shared without a difference."""
+    """Dropout is on and the last batch is odd; neither makes a difference."""
     for name in ("best.pt", "last.pt"):
         single, shared = (read_archive(folder / name)["model"] for folder in pair[:2])
         assert single.keys() == shared.keys()
@@ -175,7 +175,7 @@ def test_only_the_first_process_prints_and_writes(pair):
 
 
 def test_two_processes_show_the_mistakes_of_one(pair):
-    """Each holds every other clip; the first one gathers the pictures of all."""
+    """Each process has every other clip; the first one gathers the pictures of all."""
     folders = [folder / "mistakes" for folder in pair[:2]]
     single, shared = (json.loads((folder / "mistakes.json").read_text())["mistakes"] for folder in folders)
     assert single and [(m["clip"], m["file"], m["why"]) for m in single] == [
@@ -186,7 +186,7 @@ def test_two_processes_show_the_mistakes_of_one(pair):
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny_arguments, tmp_path):
-    """Here to the process that does not write: the other one saves, and the run goes on from there."""
+    """The process that does not write gets the signal; the other one saves, and the run continues from there."""
     folder = tmp_path / "run"
     words = [*tiny_arguments, *LEARNING.split(), "--epochs", "400", "--save-every-minutes", "0"]
     with launch_two("main.py", *words, "--output-dir", str(folder)) as launcher:

@@ -1,4 +1,4 @@
-"""EmoCLIP through the command line: captions, class texts, classes left out, what learns, processes, and resuming."""
+"""EmoCLIP through the command line: captions, class texts, classes left out, trained parts, processes, resuming."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def ferv(drawn):
 
 @pytest.fixture(scope="module")
 def still(mafw, tmp_path_factory):
-    """Nothing learns: the weights that every run of this seed starts from."""
+    """A run that trains nothing: the weights from which every run of this seed starts."""
     return run_ok([*mafw, *STILL], tmp_path_factory.mktemp("still") / "run")
 
 
@@ -131,7 +131,7 @@ def test_heads_are_trained_and_towers_only_with_fine_tuning(tower, mafw, still, 
 
 @pytest.mark.parametrize("source", ["clip", "class"])
 def test_cached_features_leave_the_texts_as_they_are(source, mafw, tmp_path):
-    """The cache is of pictures: rounded to half precision, they give the loss that pixels give."""
+    """Only pictures are cached: rounded to half precision, they give the loss of pixels."""
     words = [*mafw, *STILL, "--caption-source", source, *"--sampling whole --downsample 1 --num-segments 3".split()]
     cache = ["--cache-features", "--cache-variants", "1", "--cache-dir", str(tmp_path / "cache")]
     plain, cached = run_ok(words, tmp_path / "plain"), run_ok([*words, *cache], tmp_path / "cached")
@@ -206,7 +206,7 @@ def test_a_run_resumed_inside_an_epoch_ends_with_the_same_bits(more, mafw, tmp_p
 
 
 def test_two_processes_end_with_the_weights_and_logits_of_one(ferv, tmp_path):
-    """Every text of the whole batch stands against every video. The last batch is odd: one process has a spare clip."""
+    """Every text of the batch is compared with every video. The last batch is odd: one process has one clip more."""
     words = [*ferv, *FERV_CAPTIONS, *"--lr 1e-2 --lr-image-encoder 1e-2 --lr-text-encoder 1e-3 --epochs 2".split()]
     words += ["--milestones", "1", "--deterministic"]
     single, pair = run_ok(words, tmp_path / "alone").folder, tmp_path / "pair"

@@ -1,4 +1,4 @@
-"""--mode eval: the numbers of the training run again, from its checkpoint alone; and which stored options hold."""
+"""--mode eval: the scores of the training run from its checkpoint alone, and which stored options are used."""
 
 import json
 from dataclasses import asdict

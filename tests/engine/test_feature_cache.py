@@ -1,4 +1,4 @@
-"""Both feature caches: what they keep, when they are read again, and that nothing half-made is left."""
+"""Both feature caches: what they store, when frames are read again, and that no partial files are left."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def test_an_interrupted_run_leaves_no_partial_cache(small, tmp_path, monkeypatch
 
 
 def copy_of(small, tmp_path):
-    """The small set with files of its own."""
+    """A copy of the small set."""
     clips, views, encoder = small
     root = shutil.copytree(views.root, tmp_path / "copy")
     clips = [replace(clip, folder=root / clip.folder.relative_to(views.root)) for clip in clips]
@@ -370,7 +370,7 @@ def test_the_set_must_be_named(capsys):
 
 
 def test_videos_without_labels_are_cached_too(tmp_path):
-    """The challenge's test videos: as long as their last frame's number."""
+    """The test videos of the challenge: their length is the number of their last frame."""
     frames = write_videos(tmp_path / "set") / "cropped_aligned"
     (frames / "empty").mkdir()
     (frames / "test_left").mkdir()
@@ -385,7 +385,7 @@ def test_videos_without_labels_are_cached_too(tmp_path):
 
 @pytest.fixture
 def two(tmp_path):
-    """A set of its own whose videos are cached, and the flags of the command."""
+    """A separate set whose videos are cached, and the flags of the command."""
     root = write_videos(tmp_path / "set")
     flags = flags_of(root, tmp_path / "features")
     assert run_main(flags, tmp_path / "run").status == 0

@@ -15,7 +15,7 @@ STEPS, CHECKS, FINALS = 8, 3, 5  # batches of 4, the last one short
 
 @pytest.fixture
 def count(monkeypatch, tiny_arguments, tmp_path):
-    """A function that runs main on the tiny set and returns how often each thing happened."""
+    """Return a function that runs main on the tiny set and returns the counts of each event."""
 
     def run(flags: str, folder="run") -> Counter:
         counts, decode_frame = Counter(), clips_module.decode_frame

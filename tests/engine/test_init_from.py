@@ -1,4 +1,4 @@
-"""--init-from: what a training takes over from another run's checkpoint, what it says of the rest, what it refuses."""
+"""--init-from: what a training loads from another checkpoint, what it reports, what it refuses."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def init_from(path) -> list[str]:
 
 
 def taken_line(run) -> tuple[str, str]:
-    """The line on --init-from, and its part on what was not taken."""
+    """The line about --init-from, and its part about what was not loaded."""
     line = next(line for line in run.out.splitlines() if "--init-from" in line)
     return line, line.split("taken", 1)[1]
 
@@ -44,7 +44,7 @@ def arguments(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(arguments, tmp_path_factory):
-    """Finished runs by name, each made once; every seed draws other weights, of the random CLIP too."""
+    """Finished runs by name, each trained once; every seed has other weights, also of the random CLIP."""
     finished = {}
 
     def run(name, *more):

@@ -1,4 +1,4 @@
-"""What a run says of its lists: how many persons they hold, clips in two lists, few clips, counts that differ."""
+"""The messages of a run about its lists: persons, clips in two lists, few clips, different counts."""
 
 from dataclasses import replace
 from pathlib import Path

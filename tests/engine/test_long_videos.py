@@ -1,4 +1,4 @@
-"""--model sequence through the command line: trained, scored again, stopped and resumed, refused in one line."""
+"""--model sequence through the command line: training, evaluation, stopping and resuming, one-line errors."""
 
 import csv
 import shutil

@@ -1,4 +1,4 @@
-"""The defaults of each method, the flags that mean nothing to it, and the rates of towers that are fine-tuned."""
+"""The defaults of each method, the flags that it does not read, and the learning rates of fine-tuned towers."""
 
 import pytest
 

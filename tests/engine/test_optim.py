@@ -1,4 +1,4 @@
-"""Which parameters learn and how fast, and updates: momentum from zero, steps that the gradient scaler skips."""
+"""Trained parameters and their learning rates; updates: momentum from zero, steps that the gradient scaler skips."""
 
 import copy
 import math
@@ -58,7 +58,7 @@ def task_and_config(name):
 
 
 def gradients(task, epoch: int) -> dict[str, torch.Tensor | None]:
-    """The gradients of a few clips, summed; dropout at work."""
+    """The summed gradients of a few clips, with dropout."""
     torch.manual_seed(0)
     task.model.train()
     for seed in range(2):
@@ -196,7 +196,7 @@ def scaled_step(layer, optimizer, scaler, gradient, grad_clip=0.0):
 
 @pytest.fixture(params=[False, True], ids=["", "deterministic"])
 def deterministic(request):
-    """Under torch's deterministic algorithms fresh memory is NaN; without them it is whatever was there."""
+    """With torch's deterministic algorithms new memory is NaN; without them its content is arbitrary."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(request.param)
     yield
@@ -207,7 +207,7 @@ def deterministic(request):
 @pytest.mark.parametrize("rule", ["SGD", "AdamW"])
 @pytest.mark.parametrize("gradients", [[math.inf], [1.0, math.inf], [math.inf, 1.0], [math.inf, math.inf, 1.0, 2.0]])
 def test_a_skipped_step_changes_nothing_and_a_resumed_run_continues_equally(deterministic, rule, gradients, grad_clip):
-    """The weights are those of the finite gradients alone, by torch's own optimiser without fused kernels."""
+    """The weights are those of the finite gradients alone, computed by torch's optimiser without fused kernels."""
     layer, optimizer = make_optimizer(rule)
     scaler = make_scaler()
     for gradient in gradients:

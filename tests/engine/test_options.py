@@ -71,7 +71,7 @@ def sample_of(field) -> str:
 
 @pytest.mark.parametrize("field", [f for f in options_by_name().values() if not f.metadata["positional"]])
 def test_an_empty_value_takes_back_what_a_recipe_sets(field, tmp_path):
-    """A list of numbers may be empty itself; every other flag is as if it had not been named."""
+    """A list of numbers may be empty; every other flag counts as not given."""
     recipe, flag = tmp_path / "recipe.args", flag_of(field.name)
     recipe.write_text(f"{flag}={sample_of(field)}\n--epochs=3\n" if field.name != "epochs" else "--epochs=3\n")
     words = ["first", f"@{recipe}", f"{flag}=", "--seed" if field.name != "seed" else "--lr", "1"]

@@ -156,7 +156,7 @@ def convert(path: Path, folder: Path, *flags: str) -> None:
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
-    """What the published file does not say is given once, to the conversion."""
+    """Settings that the published file does not hold are given only to the conversion."""
     build, flags = CONVERTED[name]
     path = tmp_path / f"{name}.pth"
     torch.save(build().state, path) if name == "emoclip" else write_container(path, build())
@@ -168,7 +168,7 @@ def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
 
 
 def test_a_converted_emoclip_file_holds_its_texts(tiny, tmp_path):
-    """The user's texts may be gone when it is evaluated."""
+    """The texts of the user may be removed before the evaluation."""
     path, texts = save_emoclip(tmp_path / "4.pth"), write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
     before = evaluate(path, tmp_path / "before", *tiny, "--class-texts", str(texts))
     convert(path, tmp_path / "out", "--class-texts", str(texts))

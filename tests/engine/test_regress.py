@@ -124,7 +124,7 @@ def test_a_readout_is_seeded_by_its_name():
 
 @both_losses
 def test_a_clip_without_any_target_does_not_change_the_training(loss):
-    """Whatever its features are, as long as mean and deviation stay the same."""
+    """For any features, as long as mean and standard deviation stay the same."""
     features, values = linear_data(64)
     twice = torch.cat([features, features])
     unknown = torch.cat([values, torch.full_like(values, torch.nan)])
@@ -207,7 +207,7 @@ def captioned(tiny_arguments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(tiny_flags, tmp_path_factory):
-    """Clips of 6 persons: a number that shows in the picture, and one that is known of some clips."""
+    """Clips of 6 persons: one number that is visible in the picture, and one that is known for some clips."""
     path, root = tmp_path_factory.mktemp("scores") / "scores.csv", Path(tiny_flags["--root-dir"])
     lines = ["clip,subject,redness,number"]
     for file in ("train", "test"):
@@ -307,7 +307,7 @@ def test_a_killed_run_restarts_in_its_folder(regressed, captioned, scores, fast,
 
 
 def test_auto_finds_a_killed_run_without_its_folder(captioned, scores, fast, tmp_path, monkeypatch):
-    """And not one of another video model, or one with other options."""
+    """It does not find a run of another video model, or one with other options."""
     monkeypatch.chdir(tmp_path)
     words = [*fast, *REGRESS, "--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
     crash_run(lambda patch: on_call(patch, engine.regress, "write_regression", before=lambda _: crash()), *words)
@@ -325,7 +325,7 @@ def test_auto_finds_a_killed_run_without_its_folder(captioned, scores, fast, tmp
 
 @pytest.fixture
 def command(captioned, scores, fast, tmp_path, capsys):
-    """Return the error of the regression command with its files replaced and more flags behind it."""
+    """Return the error of the regression command with other files and more flags."""
 
     def run(*more, init=None, targets=scores):
         folder = tmp_path / "run"
@@ -385,7 +385,7 @@ def test_folds_of_lists_and_class_options_are_refused_for_regression(command, fl
 
 
 def test_numbers_that_do_not_fit_a_readout_are_refused(regressed, tiny_flags, tmp_path, fast, capsys):
-    """Zero-shot, too: a readout knows no texts to compare with."""
+    """Zero-shot is refused too, because a readout has no texts."""
     best = best_of(regressed)
     evaluate = [*fast, *EVAL, best, "--targets"]
     message = error_of([*evaluate, write_targets(tmp_path, "anna,1", "bert,2")], capsys)

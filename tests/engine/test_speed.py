@@ -38,7 +38,7 @@ def subject():
 
 
 def limit_memory(task, monkeypatch, room):
-    """A device with room for so many clips; return the list of the sizes of all passes that are tried."""
+    """Limit the device to a number of clips; return the list of the sizes of all passes."""
     sizes, forward = [], task.forward
 
     def limited(batch):
@@ -171,7 +171,7 @@ def test_little_waiting_and_cached_features_get_no_advice(monkeypatch, seconds, 
 
 
 def warnings_of_epochs(monkeypatch, seconds, wait, cores, decodes=True, device="cpu", **options):
-    """The warnings of three epochs of these seconds, as many of which were waiting."""
+    """Return the warnings of three epochs with these durations and waiting times."""
     warnings = []
     monkeypatch.setattr(processes, "usable_cores", lambda: cores)
     session = SimpleNamespace(log=SimpleNamespace(say=warnings.append), device=torch.device(device))
@@ -264,7 +264,7 @@ def test_every_item_arrives_once_and_in_order(batch_size, workers):
 
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_a_worker_without_shared_memory_ends_the_pass(monkeypatch, batch_size):
-    """By itself torch hands tensors over in a thread, which prints its error and drops the batch: the pass waits."""
+    """torch sends tensors in a thread, which prints its error and drops the batch, so the pass would wait forever."""
 
     def no_room(*_):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
@@ -284,7 +284,7 @@ HISTORIES = {  # seconds of epochs or runs in the order in which they came, and 
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_the_time_left_is_right_within_a_third(name):
-    """After each epoch or run but the last two, where one that differs is all that is left."""
+    """After each epoch or run except the last two, where a single different one is left."""
     durations, once = HISTORIES[name]
     for done in range(1, len(durations) - 1):
         left = durations[done:]

@@ -1,4 +1,4 @@
-"""Training steps: accumulation, clipping, mixed precision, running losses; and a step never waits for the device."""
+"""Training steps: accumulation, clipping, mixed precision, running losses; no step waits for the device."""
 
 import contextlib
 from functools import partial
@@ -90,7 +90,7 @@ def test_a_float16_training_whose_first_steps_overflow_ends_finite_and_learns(sm
 
 
 def test_a_run_of_float32_continues_in_float16_and_back(small_flags, tmp_path, monkeypatch):
-    """As a run that moves from a machine without a GPU to one that has one."""
+    """Like a run that moves from a machine without a GPU to one with a GPU."""
     folder = tmp_path / "run"
 
     def scaler_after(epochs, words):

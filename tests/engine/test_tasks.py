@@ -1,4 +1,4 @@
-"""The losses of a task: which terms there are, what they weigh, and that predictions are never adjusted."""
+"""The losses of a task: their terms and weights, and that predictions are never adjusted."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A run through the command line: it learns, and leaves the folder it should."""
+"""A run through the command line: it learns, and its folder has all files."""
 
 import csv
 import json

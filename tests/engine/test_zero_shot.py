@@ -1,4 +1,4 @@
-"""Zero-shot: a caption model on classes that it was not trained on, of data sets, of the user, and combinations."""
+"""Zero-shot: a caption model on classes of data sets, of the user, and combinations, without training on them."""
 
 import json
 
@@ -25,7 +25,7 @@ def scored(captioned, words, folder):
 
 
 def data(reader, root):
-    """The recipe of a set and its root: what a user names beside the checkpoint."""
+    """The recipe of a set and its root, which a user names in addition to the checkpoint."""
     return [f"@recipes/data/{reader}.args", "--root-dir", str(root), *READERS[reader][1], *FAST[4:6], "--device", "cpu"]
 
 
@@ -94,7 +94,7 @@ def test_classes_of_the_users_own_in_any_order(captioned, drawn, tmp_path):
 
 
 def test_logits_are_cosines_times_the_learnt_scale(captioned, state, texts):
-    """A video of length one explains its logits, over the scale, as cosines with texts of length one."""
+    """There is a unit vector whose cosines with the unit texts equal the logits divided by the scale."""
     logits = torch.tensor(logits_of(captioned)[1]) / state["logit_scale"].double().exp()
     assert logits.abs().max() <= 1 and len(texts) == 11
     shortest = torch.linalg.pinv(texts) @ logits.T  # of all videos with these cosines

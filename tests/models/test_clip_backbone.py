@@ -1,4 +1,4 @@
-"""Every kind of file that holds a CLIP, and plain words about the ones that do not."""
+"""Every kind of file that holds a CLIP, and clear errors about others."""
 
 import importlib.util
 import sys
@@ -66,7 +66,7 @@ def write_archive(state, path):
 
 
 def write_with_sizes(state, path):
-    """The sizes in an archive are no weights."""
+    """An archive also holds sizes, which are not weights."""
     torch.save(dict(state) | {n: torch.tensor(5) for n in ("input_resolution", "context_length", "vocab_size")}, path)
 
 

@@ -1,4 +1,4 @@
-"""CLIP-CAER: its figure computed by hand, what its texts do to it, its way through a checkpoint; adapter and IEC."""
+"""CLIP-CAER: its figure computed by hand, the effect of its texts, its checkpoint; adapter and IEC."""
 
 import math
 
@@ -160,7 +160,7 @@ GOLDEN = {  # cosine → values at weight 0, .25, .5, .75
 
 
 def explicit(text: Tensor, video: Tensor, weight: float) -> Tensor:
-    """Turn every text towards every video along the great circle, then compare: (B, C)."""
+    """Move every text towards every video along the great circle, then compare: (B, C)."""
     cosine = (video @ text.T)[..., None]
     angle = weight * torch.acos(cosine)
     across = F.normalize(video[:, None] - cosine * text, dim=-1)

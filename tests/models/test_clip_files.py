@@ -1,4 +1,4 @@
-"""CLIPs of open_clip and Hugging Face give the features of those packages; what a file does not tell is asked for."""
+"""CLIPs of open_clip and Hugging Face give the features of those packages; missing settings must be given."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Losses against golden values, closed forms, PyTorch's own and plain loops."""
+"""Losses against golden values, closed forms, PyTorch's losses and plain loops."""
 
 import math
 
@@ -31,7 +31,7 @@ def example(B=7, C=5):
 
 
 def by_loops(logits, label, weights=None, smoothing=0.0, gamma=0.0) -> float:
-    """One clip and one class at a time, in Python floats."""
+    """Reference by loops over clips and classes, in Python floats."""
     total, weight_sum = 0.0, 0.0
     for row, true in zip(logits.tolist(), label.tolist(), strict=True):
         norm = math.log(sum(math.exp(v) for v in row))
@@ -160,7 +160,7 @@ def test_a_batch_of_equal_texts_has_zero_loss_with_merged_positives(B, scale):
 
 
 def test_a_text_that_occurs_twice_among_others():
-    """Softmax of each row by torch, of which a row keeps all columns that belong to it."""
+    """Softmax of each row by torch; the probabilities of all positives of a row are added."""
     video, text = units(4)
     text = text[[0, 1, 0, 3]]
     same = torch.eye(4, dtype=torch.bool)
@@ -193,7 +193,7 @@ def test_half_precision_contrast_is_scored_in_float32():
 
 
 def frames_example(B=3, L=11):
-    """Outputs, labels with holes in them, padding; all three tasks."""
+    """Outputs, labels with gaps, padding; all three tasks."""
     g = torch.Generator().manual_seed(0)
     padding = torch.zeros(B, L, dtype=torch.bool)
     padding[0, 7:] = padding[1, :2] = True
@@ -211,7 +211,7 @@ TASKS = [pytest.param(i, loss, id=name) for i, (name, loss) in enumerate(LOSSES.
 
 
 def labelled(label, padding):
-    """Where a number has a label, checked one at a time, in the shape of the label."""
+    """A mask of the labelled numbers, in the shape of the label, by a loop."""
     mask = torch.zeros(label.shape, dtype=torch.bool)
     for index in map(tuple, torch.cartesian_prod(*map(torch.arange, label.shape)).tolist()):
         value = label[index].item()

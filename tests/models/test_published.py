@@ -31,7 +31,7 @@ def seven(tmp_path_factory) -> str:
 
 @pytest.fixture
 def write(tmp_path):
-    """The smallest file that can be read, removed after the test: what else a file holds is tested with the command."""
+    """Write the smallest file that can be read; it is removed after the test."""
     path = tmp_path / "published.pth"
 
     def to_disk(published: Published) -> Path:
@@ -47,7 +47,7 @@ def write(tmp_path):
 
 
 def learnable_texts(classes=5, tau=0.01, position="end"):
-    """CLIP-CAER's logits of the learnable texts: every family of two streams with its slerp off."""
+    """CLIP-CAER's logits of the learnable texts: every family with two streams, without slerp."""
     return lambda file, face, context: reference.clip_caer_logits(
         file.state, file.lengths, face, context, classes=classes, tau=tau, position=position
     )
@@ -240,7 +240,7 @@ def test_texts_of_any_kind_are_read_back(write, views, monkeypatch):
 
 
 def test_texts_of_the_users_own_change_neither_prompts_nor_logits(write, views, tmp_path):
-    """They name the classes; the file's prompts, and where each of them ends, stay its own."""
+    """They name only the classes; prompts and their ends are read from the file."""
     flags = {"class_texts": str(write_class_texts(tmp_path / "five.json", SEVEN[:5]))}
     published = files.clip_caer(Recipe())
     path = write(published)
@@ -310,7 +310,7 @@ def test_a_missing_tensor_is_named(write, build, key):
     ],
 )
 def test_a_missing_block_is_named(write, block):
-    """The number of blocks is read from the names, which must not hide a hole."""
+    """The number of blocks is read from the names; a missing block must not be overlooked."""
     published = files.clip_caer(Recipe(layers=3, depth=2))
     names = (block, copy_of(block))
     path = write(published.changed({key: None for key in published.state if key.startswith(names)}))
@@ -363,7 +363,7 @@ def test_an_alias_with_another_value_is_named_and_ignored_on_request(write, view
 
 
 def test_an_alias_may_be_a_copy(write, views):
-    """Storages are shared by the published programs; equal values are as good."""
+    """Published programs share storages; equal values are accepted too."""
     published = files.clip_caer(Recipe())
     name = "clip_model_.visual.proj"
     path = write(published.changed({name: published.state[name].clone()}))
@@ -372,7 +372,7 @@ def test_an_alias_may_be_a_copy(write, views):
 
 
 def test_a_prompt_that_is_not_in_the_token_embedding_is_refused(write):
-    """Its text, and with it the place of its end, cannot be known."""
+    """Its text, and therefore the position of its end, is unknown."""
     published = files.clip_caer(Recipe())
     suffix = published.state["prompt_learner.token_suffix"].clone()
     suffix[2] += 0.01

@@ -1,4 +1,4 @@
-"""Relevance: the open pass is the tower's own; the rule by hand numbers and by differences; a patch that decides."""
+"""Relevance: the explicit pass equals the tower; the rule by hand and by differences; a patch that decides."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_the_explicit_pass_equals_the_pass_of_the_tower(shape, precision, limit)
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
-    """A growth of all that a block mixes by 1 + e changes the score by e times the sum of attention × gradient."""
+    """If everything that a block mixes grows by 1 + e, the score changes by e times the sum of attention × gradient."""
     tower, image = make_tower(SMALL).double(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
     slopes = torch.randn(2, 24, dtype=torch.float64)
     attentions, gradients = attention_slopes(tower, image, slopes)
@@ -78,7 +78,7 @@ def test_relevance_is_never_negative_and_the_same_in_parts():
 
 
 def plain_tower() -> ImageTower:
-    """One block in which every token attends to all alike and takes what they are; grey patches are nothing."""
+    """One block in which every token attends equally to all tokens and copies them; grey patches are zeros."""
     tower = ImageTower(ClipShape(64, 64, 16, 64, 1, 0, 0)).eval().requires_grad_(False)
     block = tower.transformer.resblocks[0]
     for weight in (tower.positional_embedding, block.attn.in_proj_weight, block.attn.in_proj_bias):

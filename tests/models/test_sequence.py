@@ -1,4 +1,4 @@
-"""The sequence model and its TCN: what reaches which frame, what padding leaves alone, sizes read from tensors."""
+"""The sequence model and its TCN: receptive fields, the effect of padding, sizes read from tensors."""
 
 import math
 import re
@@ -26,7 +26,7 @@ ABLATIONS = [
 
 
 def build(seed=0, **changes) -> SequenceModel:
-    """Weights large enough that frames differ; no bias hides at 0, no norm at 1."""
+    """A model with weights so large that frames differ, and no bias at 0 or norm at 1."""
     torch.manual_seed(seed)
     model = SequenceModel(12, **(SMALL | changes)).eval()
     for parameter in model.parameters():
@@ -108,7 +108,7 @@ def test_a_row_without_frames_does_not_change_other_rows(train):
 
 
 def test_padded_frames_are_left_out_of_the_statistics():
-    """The head's running mean and variance are those of the frames that are there, by numpy's definitions."""
+    """The running mean and variance of the head are those of the existing frames, by numpy."""
     model = build(tasks=("va",), with_tcn=False, with_transformer=False, dropout=0.0).train()
     first, norm, last = model.readouts["va"]
     norm.momentum = 1.0
@@ -133,7 +133,7 @@ def test_too_few_frames_use_the_running_statistics(frames):
 
 
 def test_without_positions_the_transformer_ignores_the_order():
-    """Order comes from the TCN alone, unless positions are asked for."""
+    """Only the TCN sees the order, unless position embeddings are on."""
     frames, order = torch.randn(1, 10, 12), torch.randperm(10)
     blind, counting = build(with_tcn=False), build(with_tcn=False, positions=True)
     assert torch.allclose(everything(blind(frames[:, order])), everything(blind(frames))[:, order], atol=1e-4)
@@ -205,7 +205,7 @@ def small_tcn(**changes):
 
 
 def conv_by_torch(conv, x, causal):
-    """torch's own convolution with torch's own weight norm, its output cut to the frames that it is for."""
+    """torch's convolution with torch's weight norm; the output is cut to the frames of the input."""
     outputs, inputs, kernel = conv.direction.shape
     reach = (kernel - 1) * conv.dilation
     layer = nn.Conv1d(inputs, outputs, kernel, dilation=conv.dilation, padding=reach).double()
@@ -217,7 +217,7 @@ def conv_by_torch(conv, x, causal):
 
 
 def tcn_by_torch(net, x, causal, missing):
-    """A frame that is not there reads as zeros in every convolution."""
+    """A missing frame is zero in every convolution."""
     x = x.transpose(1, 2)
     for block in net.blocks:
         x = x.clone()

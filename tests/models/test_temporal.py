@@ -9,7 +9,7 @@ from tests.support import reference
 
 
 def build(layers=1, **changes) -> TemporalTransformer:
-    """In double precision, with weights so large that none hides: no bias at 0, no norm at 1."""
+    """A model in double precision with large weights, no bias at 0 and no norm at 1."""
     torch.manual_seed(0)
     net = TemporalTransformer(8, **({"layers": layers, "heads": 8, "head_width": 4, "hidden": 10} | changes)).eval()
     for parameter in net.parameters():
@@ -22,7 +22,7 @@ def frames(B, T):
 
 
 def expected(net, x):
-    """The class token after the published arithmetic, which knows the published names alone."""
+    """The class token by the published arithmetic, which uses the published names."""
     state = {"pos_embedding": net.positions, "cls_token": net.class_token}
     for number, block in enumerate(net.blocks):
         tensors = dict(block.named_parameters())

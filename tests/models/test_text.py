@@ -1,4 +1,4 @@
-"""The prompt learner against sequences assembled by hand, from token ids on."""
+"""The prompt learner against sequences assembled by hand from token ids."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The drawn set in Aff-Wild2's layout: its files, labels that agree with each other and with the faces."""
+"""The simulated set in Aff-Wild2's layout: its files, and labels that agree with each other and with the faces."""
 
 import json
 import re
@@ -101,7 +101,7 @@ def test_each_expression_has_about_its_share_of_the_frames():
 
 
 def draw_features(seed: int, frames: int = 700) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the face of a video shows, (frames, 27), and its labels."""
+    """The parameters of the face in each frame of a video, (frames, 27), and its labels."""
     rng = np.random.default_rng(seed)
     course = draw_course(frames, rng)
     moments, _ = show_course(course, Temper(rng), rng)

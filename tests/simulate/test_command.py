@@ -1,4 +1,4 @@
-"""`python -m simulate`: mistakes, folders that hold something, interruption, and the same bytes with any processes."""
+"""`python -m simulate`: mistakes, folders that are not empty, interruption, the next command, reproducible bytes."""
 
 import os
 import signal

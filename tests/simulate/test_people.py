@@ -1,4 +1,4 @@
-"""Drawn people: what their faces do, whether it can be learned at all, and what captions and scores say of it."""
+"""Simulated people: movements of their faces, whether classes can be learnt, captions and scores."""
 
 import re
 from collections import Counter
@@ -87,7 +87,7 @@ def test_a_blend_shows_both_emotions():
 
 @pytest.mark.parametrize("names", [EMOTION_NAMES[:7], EMOTION_NAMES])
 def test_the_classes_are_learnable_but_not_trivial(clips, names):
-    """Even a probe that sees the latents themselves, on new persons, makes mistakes; and it is far above chance."""
+    """A probe on the hidden parameters makes mistakes on new persons, but is far above chance."""
 
     def features(clip: tuple[Moment, ...]) -> np.ndarray:
         signed = np.array([[v for v in vars(moment).values() if isinstance(v, float)] for moment in clip])
@@ -148,7 +148,7 @@ def mean_scores(moments: list[Moment]) -> np.ndarray:
 
 
 def test_symptom_scores():
-    """A smile that grows by 1 moves by 0.4 of 1.1; a gaze and a body down by 1 each lower by 0.8 + 0.5."""
+    """A smile that grows by 1 changes the score by 0.4 of 1.1; gaze and body down by 1 each lower it by 0.8 + 0.5."""
     still, smiling = [Moment()] * 8, [Moment(smile=step / 7) for step in range(8)]
     assert mean_scores(smiling) == pytest.approx([10 * (1 - np.exp(-0.4 / 1.1)), 0.14], abs=0.06)
     lowered = [Moment(gaze_y=1.0, slump=1.0)] * 8

@@ -1,4 +1,4 @@
-"""CLIP pre-training on drawn students, in miniature."""
+"""A small pre-training of CLIP on simulated students."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The drawn set in RAER's layout: its bytes, lists, boxes and votes, and that nothing but behaviour shows the label."""
+"""The simulated set in RAER's layout: bytes, lists, boxes and votes; only behaviour reveals the label."""
 
 import csv
 import hashlib
@@ -147,7 +147,7 @@ def test_boxes_are_inside_the_picture_and_around_the_head(large):
 
 
 def test_a_held_phone_is_inside_its_box(large):
-    """Around the point that the hands hold it at; painted in another colour, nothing outside the box changes."""
+    """The box is around the hands; with another colour of the phone, nothing outside the box changes."""
     objects, phones = read_json(large, "objects.json"), 0
     for slot in LARGE.plan()[:60]:
         scene, moments = scene_of(LARGE, slot), behave(LARGE, slot)[0]

@@ -1,4 +1,4 @@
-"""Small files that cost gigabytes or minutes where nothing limits what they unfold to: names and builders."""
+"""Small files that would need gigabytes or minutes to read without limits: names and builders."""
 
 import json
 import struct
@@ -91,7 +91,7 @@ def _shared_names() -> bytes:
 
 
 def _zip_of_entries(count: int) -> bytes:
-    """An archive whose directory has ``count`` entries, of files that are not there."""
+    """An archive whose directory has ``count`` entries of files that do not exist."""
     directory = (b"PK\x01\x02" + bytes(24) + b"\x01\0" + bytes(16) + b"a") * count
     end = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, len(directory), 4)
     locator = b"PK\x06\x07" + struct.pack("<IQI", 0, 4 + len(directory), 1)

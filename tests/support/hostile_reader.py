@@ -15,7 +15,7 @@ from tests.support.assemble import EXTENSION
 
 
 def strange(loaded: object) -> str:
-    """Return what in a loaded file is neither a plain value, nor a small tensor, nor opaque; or nothing."""
+    """Return the first part of a loaded file that is not a plain value, small tensor or placeholder, if any."""
     visited: set[int] = set()
     pending = [loaded]
     while pending:

@@ -108,7 +108,7 @@ def test_the_table_is_written_in_all_its_forms(ablation):
 
 
 def test_a_run_of_an_ablation_is_like_a_single_run(ablation, words, tmp_path):
-    """Also the last one, whose test frames another variant encoded; and as --mode eval scores the checkpoint."""
+    """Also for the last run, whose test frames another variant encoded; --mode eval gives the same scores."""
     member = ablation.folder / "slerp_weight=0.0/seed-2"
     run_ok([*words, "--seed", "2", "--slerp-weight", "0", "--cache-features"], tmp_path / "run")
     data = words[words.index("--root-dir") : words.index("--root-dir") + 10]
@@ -145,7 +145,7 @@ def test_a_stopped_ablation_prints_how_to_resume_and_ends_the_same(ablation, wor
 
 
 def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
-    """The pictures of its mistakes are missing: it is scored again, and its epochs stay."""
+    """The pictures of its mistakes are missing: the run is scored again without training."""
     crash_run(without_pictures_of_mistakes, *words, *ABLATE, "adapter=none", "--output-dir", folder)
     before = training_times(folder)
     assert list(before) == ["base/seed-0"] and not (folder / "base/seed-0/metrics.json").exists()
@@ -155,7 +155,7 @@ def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
 
 
 def test_scores_of_more_epochs_are_never_those_of_fewer(words, folder):
-    """A run that took another epoch and ended before its last file does not stand for the run that it was before."""
+    """A run that was killed after one more epoch is not used as the run with fewer epochs."""
     run_ok([*words], folder)
     before = stored_hash(folder)
     crash_run(without_pictures_of_mistakes, "--resume", folder, "--epochs", "2")
@@ -203,7 +203,7 @@ def test_runs_below_outputs_are_used_again(ablation, words, folder):
 
 @pytest.mark.parametrize("num_flags", [1, 6])
 def test_all_text_of_the_picture_is_inside_it(num_flags):
-    """Long names of variants took the room of the label and of the title, which were cut."""
+    """Long names of variants used the space of the label and the title, which were cut."""
     name = " ".join(["class_balanced_loss=True"] * num_flags)
     base = {"variant": "base", "seeds": [1, 2], "uar": 85.2}
     difference = {"value": -13.3, "interval": [-18.6, -6.3], "identical": False}
@@ -286,7 +286,7 @@ def test_rows_need_no_intervals():
 
 
 def test_one_of_many_variants_must_differ_more():
-    """p is near 0.03 for one variant; as one of forty, all others without effect, it shows nothing."""
+    """p is near 0.03 for one variant; among forty variants without effect it is not significant."""
     label = np.arange(200) % 2
     groups = grouped([str(n) for n in range(200)], "clips")
 

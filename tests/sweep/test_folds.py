@@ -143,7 +143,7 @@ def test_a_finished_series_is_scored_again_and_nothing_is_trained(series, tmp_pa
 
 
 def test_more_epochs_are_for_every_fold_and_are_remembered(series, stopped, tmp_path):
-    """Fold 1 was complete with two epochs; stopped once more, the series continues to three by itself."""
+    """Fold 1 was complete with two epochs; after another stop, the series continues to three epochs."""
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     stop_in_step(STEPS + 3, signal.SIGINT, "--resume", folder, "--epochs", "3")
     resume(folder)
@@ -155,7 +155,7 @@ def test_more_epochs_are_for_every_fold_and_are_remembered(series, stopped, tmp_
 
 @pytest.mark.parametrize("option", [["--lr", "0.5"], ["--batch-size", "2"], ["--seed", "3"], ["--temperature", "0.5"]])
 def test_a_series_cannot_be_resumed_with_other_options(option, stopped, tmp_path):
-    """Folds that have not begun yet would otherwise take them silently."""
+    """Otherwise folds that have not started would use them without a message."""
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     shutil.rmtree(folder / "fold-2")
     message = one_line(call("--resume", folder, *option))
@@ -168,7 +168,7 @@ def test_a_folder_without_a_series_gives_a_one_line_error(words, series, tmp_pat
 
 
 def test_auto_resumes_the_series_or_begins_it(words, series, stopped, tmp_path, monkeypatch):
-    """One command can be started again and again until it is done, as clusters do."""
+    """The same command can be repeated until it is complete, as on clusters."""
     monkeypatch.chdir(tmp_path)
     again = [f"@{ROOT / word[1:]}" if word.startswith("@") else word for word in words] + ["--resume", "auto"]
     stop_in_step(IN_FOLD_2, signal.SIGTERM, *again, "--exper-name", "mine")
@@ -194,7 +194,7 @@ def test_a_missing_list_of_a_later_fold_is_found_before_the_first_is_trained(wor
 
 
 def test_folds_with_other_combinations_cannot_be_pooled(drawn, tmp_path, capsys):
-    """Each fold's test list alone holds other combinations; with the train lists all folds have the same."""
+    """The test lists of the folds hold different combinations; together with the training lists they are equal."""
     words = [*flags("mafw_compound", drawn("mafw")), "--fold", "all", "--mode", "zero-shot"]
     run = run_ok(words, tmp_path / "run")
     assert len({tuple(classes_in_columns(run.folder / name / "predictions.csv")) for name in FOLDS}) == 1

@@ -1,4 +1,4 @@
-"""--seeds: a run per seed, mean and deviation of their scores; a clip counts once however many models answered it."""
+"""--seeds: one run per seed, mean and deviation of the scores; each clip counts once for any number of models."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ def test_recalls_and_the_ensemble(series):
 
 
 def test_the_interval_is_over_persons(series, tmp_path):
-    """One model classifies one of the two persons well: the mean's interval reaches from person to person."""
+    """One model classifies one of the two persons well: the interval of the mean covers both persons."""
     folder = shutil.copytree(series.folder, tmp_path / "run")
     rows = rows_of(folder / "seed-5")
     for row in rows[:3]:
@@ -110,7 +110,7 @@ def test_a_list_that_changed_between_seeds_gives_a_one_line_error(series, tmp_pa
 
 
 def test_nested_scores_are_averaged_number_by_number(tmp_path):
-    """Those of long videos: whole numbers are counts and intervals are no scores."""
+    """Scores of long videos: whole numbers are counts, and intervals are not averaged."""
     runs = {
         f"seed-{seed}": {"va": {"ccc": ccc, "num_frames": 100}, "score": ccc / 2, "intervals": {"score": [0.1, 0.2]}}
         for seed, ccc in ((1, 0.25), (2, 0.5))

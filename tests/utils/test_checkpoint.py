@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all, and read without running what is in them."""
+"""Checkpoints are written completely or not at all, and read without running code in them."""
 
 import resource
 

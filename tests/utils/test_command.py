@@ -1,4 +1,4 @@
-"""Ends of a command: one line and a status for what the user can mend, a traceback for a bug."""
+"""Ends of a command: one line and a status for mistakes of the user, a traceback for a bug."""
 
 import errno
 import os
@@ -87,7 +87,7 @@ INTERRUPT = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
 
 
 def start(words, folder, lines, name="numpy"):
-    """``python WORDS``, for which the module of that name is those lines."""
+    """Start ``python WORDS`` with a module of the given name and lines."""
     (folder / f"{name}.py").write_text(lines)
     variables = os.environ | {"PYTHONPATH": str(folder)}
     return subprocess.run([sys.executable, *words], cwd=ROOT, env=variables, capture_output=True, text=True)

@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Colours:
-    """A group of its own, so that nothing here depends on the project's flags."""
+    """A separate group of options, so that these tests do not depend on the flags of the project."""
 
     shade: Literal["light", "dark"] = option("light", "a choice")
     depth: int = option(3, "a whole number", minimum=1, maximum=9)

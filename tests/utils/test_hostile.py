@@ -1,4 +1,4 @@
-"""A file that somebody else wrote can refuse to be read, and nothing more: no code, no loop, no memory, no crash."""
+"""Hostile files are refused and cannot run code, loop, fill the memory or crash the process."""
 
 import contextlib
 import copyreg
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 class Lair:
-    """Every hostile file in a folder of its own, and what happened in a child process that read them."""
+    """Every hostile file in a separate folder, and the results of a child process that read them."""
 
     def __init__(self, root: Path) -> None:
         self.files = {}
@@ -45,7 +45,7 @@ class Lair:
         return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else ["the folder is gone"]
 
     def read_in_a_child(self) -> dict[str, dict]:
-        """A child that dies is replaced: the first file without a line is the one it died of."""
+        """Read files in a child process. If it dies, the first file without a result is the cause; a new one starts."""
         outcomes: dict[str, dict] = {}
         while len(outcomes) < len(NAMES):
             names = NAMES[len(outcomes) :]
@@ -66,7 +66,7 @@ def lair(tmp_path_factory) -> Lair:
 
 @pytest.fixture
 def no_loaders(monkeypatch):
-    """Nothing that could run a file's code is called on it, under any name."""
+    """No function that could run the code of a file is called."""
 
     def never(*_, **__):
         raise AssertionError("a loader that runs code was called on a foreign file")

@@ -1,4 +1,4 @@
-"""JSON of strangers: what is parsed, what is refused, and what a type check says of it."""
+"""JSON files from elsewhere: what is parsed, what is refused, and the messages of the type check."""
 
 import json
 import os

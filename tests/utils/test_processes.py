@@ -1,4 +1,4 @@
-"""Work among processes: its order, and Ctrl-C at whatever moment."""
+"""Work in several processes: its order, and Ctrl-C at any moment."""
 
 import multiprocessing
 import multiprocessing.context

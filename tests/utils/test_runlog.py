@@ -1,4 +1,4 @@
-"""The run folder: made once, never written over, named so that every file system takes it."""
+"""The run folder: created once, never overwritten, with a name that is valid on every file system."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
 
 
 def test_a_folder_in_use_is_called_busy_without_advice_to_remove_it(tmp_path):
-    """Two commands in the same second: the second may come before the first has written its options, or after."""
+    """Two commands in the same second: the second may start before or after the first has written its options."""
     log = open_run(str(tmp_path / "run"), "x", {})
     for rest in ("config.json", "log.txt"):
         with pytest.raises(UserError, match="another process is working on a run there; name another folder"):
@@ -105,7 +105,7 @@ def test_without_a_terminal_progress_is_a_line_at_intervals(capsys, monkeypatch)
 
 
 def test_a_slow_first_item_does_not_count_in_the_estimate(capsys, monkeypatch):
-    """It takes 50 s, and the others 2 s each: 8 of 10 are left after the second."""
+    """The first item takes 50 s, the others 2 s each: 8 of 10 are left after the second."""
     clock = iter([0.0, 50.0, 52.0])
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 51.0)
     monkeypatch.setattr("utils.runlog.time", SimpleNamespace(monotonic=lambda: next(clock)))

@@ -1,4 +1,4 @@
-"""Files of torch.save and torch.jit.save are read as torch reads them; damaged ones are refused."""
+"""Files of torch.save and torch.jit.save are read as by torch; damaged ones are refused."""
 
 import collections
 import io
@@ -79,7 +79,7 @@ SOUND = {
 
 
 def save(content: object, path: Path, *renamed: tuple[bytes, bytes]) -> Path:
-    """By torch.save, with other words in its pickle."""
+    """Write a file with torch.save and replace words in its pickle."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     if not renamed:
@@ -195,7 +195,7 @@ def test_a_file_truncated_anywhere_is_refused(small, tmp_path):
 
 
 def test_the_hand_made_archives_are_valid_except_for_the_planted_fault(tmp_path):
-    """Else the tests above would pass because of a slip in their making."""
+    """Otherwise the tests above could pass because of an error in the archives."""
     (tmp_path / "sound.pt").write_bytes(sound_zip())
     weight = read_archive(tmp_path / "sound.pt")["weight"]
     assert weight.tolist() == [1, 2, 3, 4] and weight.numpy().tobytes() == PIECE

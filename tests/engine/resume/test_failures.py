@@ -1,4 +1,4 @@
-"""Signals, infinite losses, too little memory and full disks: one line, and the checkpoint before is good."""
+"""Signals, infinite losses, too little memory and full disks: one line, and the previous checkpoint is intact."""
 
 import builtins
 import contextlib
@@ -47,7 +47,7 @@ from tests.support.tools import Run, main_arguments
 
 @pytest.fixture
 def handlers() -> Iterator[list[int]]:
-    """The signals that came to handlers of the test, which stand where the shell's would; they must stay there."""
+    """The signals received by handlers of the test, which replace those of the shell and must be restored."""
     signals: list[int] = []
 
     def note(number: int, _: Any) -> None:
@@ -217,12 +217,12 @@ def no_space(*_: Any) -> None:
 
 
 def full_disk_from(patch: pytest.MonkeyPatch, number: int) -> None:
-    """No file gets to the disk from the ``number``-th on."""
+    """From the ``number``-th file on, the disk is full."""
     on_call(patch, os, "fsync", before=lambda count: no_space() if count >= number else None)
 
 
 def full_disk_for(patch: pytest.MonkeyPatch, name: str, first: int = 1) -> None:
-    """Python's files of this name, or made on the way to it, are on a full disk from the ``first`` one on."""
+    """Files of this name, or temporary files for it, are on a full disk from the ``first`` one on."""
     real_open, writes = builtins.open, []
 
     def guarded_open(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
@@ -277,7 +277,7 @@ class TestFullDisk:
         assert_resumes(stopped, uninterrupted)
 
     def test_a_file_size_limit_of_the_system(self, stopped, uninterrupted):
-        """A real limit: torch fails half-way through its writing."""
+        """A real limit: torch fails in the middle of writing."""
         before, limit = (stopped / "last.pt").read_bytes(), (stopped / "last.pt").stat().st_size - 100_000
         process = Forked(main, ["--resume", stopped], stopped.parent / "screen", file_bytes=limit)
         out, err = process.communicate()

@@ -1,4 +1,4 @@
-"""Runs that go on in another folder because theirs is read-only, and last.pt in evaluation."""
+"""Runs that continue in another folder because theirs is read-only, and last.pt in evaluation."""
 
 import builtins
 import contextlib

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: damaged files, other options, other data, and --resume auto."""
+"""The checkpoint from which a run continues: damaged files, other options, other data, and --resume auto."""
 
 import json
 import os
@@ -253,7 +253,7 @@ class TestData:
         assert_resumes(stopped, uninterrupted)
 
     def test_the_hash_of_lists_and_boxes_is_that_of_older_versions(self):
-        """Else no run that was stopped before could go on: the value is of the version before frames were hashed."""
+        """Otherwise no older run could continue: the value is of the version before frames were hashed."""
         clip = Clip("c", Path("c"), ("1.jpg", "2.jpg"), 2, 3, "P1/c")
         views = Views(face_boxes={"P1/c": {"1.jpg": (1, 2, 3, 4.5)}}, body_boxes={"P1/c": (0, 0, 9, 9)})
         assert hash_data([clip], views) == "d682132a1420a8d0b13c0d5e9f969eabae99a94d29603e95b83496d20a4a05d5"

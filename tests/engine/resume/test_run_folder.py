@@ -1,4 +1,4 @@
-"""A run folder: complete when all its files are there, changed by one process at a time, and tidied by the next one."""
+"""A run folder: complete with its last file, used by one process at a time, cleaned by the next one."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ LATE_FILES = (*LATE_FILES, "mistakes.json", "model_card.md", "metrics.json")
 
 @pytest.fixture
 def unscored(uninterrupted, tmp_path) -> Path:
-    """A run with all its epochs, killed before it wrote anything of its end."""
+    """A run with all its epochs, killed before it wrote its scores."""
     folder = Path(shutil.copytree(uninterrupted, tmp_path / "unscored"))
     for name in (*END, "metrics.json", "run_hash.txt"):
         shutil.rmtree(folder / name) if name == "mistakes" else (folder / name).unlink()
@@ -106,7 +106,7 @@ class TestLock:
         assert_resumes(stopped, uninterrupted)
 
     def test_two_processes_at_the_same_time_give_one_run(self, flags, stopped, uninterrupted):
-        """At the beginning of each epoch a second one comes."""
+        """At the beginning of each epoch a second process starts."""
         messages = []
 
         def come(_: int) -> None:
@@ -163,7 +163,7 @@ def test_a_second_sigterm_does_not_break_the_saving(flags, uninterrupted, tmp_pa
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("reentrant call inside <_io.BufferedWriter>")])
 def test_a_signal_is_obeyed_even_if_the_message_cannot_be_printed(flags, uninterrupted, tmp_path, error):
-    """Ctrl-C ends the reader of a pipe as well, and it may come while a line is being printed."""
+    """Ctrl-C also ends the reader of a pipe, and it may arrive while a line is being printed."""
 
     def prepare(patch: pytest.MonkeyPatch) -> None:
         def fail(*_, **__):

@@ -1,4 +1,4 @@
-"""Killed, stopped or crashed at any moment and resumed, a run ends as if it had been left alone."""
+"""A run that was killed, stopped or crashed at any moment and resumed ends like an uninterrupted one."""
 
 import os
 import shutil
