@@ -5,14 +5,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # also of the processes that tests start
+os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that tests start
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs behind "&"; processes inherit it
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts a command with "&"; processes inherit this
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import torch  # noqa: E402
 
-torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
+torch.set_num_threads(1)  # the models are tiny, so more threads only wait for each other
 
 import pytest  # noqa: E402
 

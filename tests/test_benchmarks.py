@@ -167,7 +167,7 @@ def sound(tmp_path_factory) -> ValidInputs:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_read_or_refused_in_one_line(kind, sound):
-    cases = 6 if kind.startswith("run folder") else CASES.get(kind, 60)  # a report draws pictures
+    cases = 6 if kind.startswith("run folder") else CASES.get(kind, 60)  # a report makes figures
     counts, failures = fuzz([kind], cases, 0, sound)
     assert sum(counts.values()) == cases
     assert not failures, "\n".join([*failures, table([kind], counts)])

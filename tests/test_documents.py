@@ -102,7 +102,7 @@ def test_a_command_of_the_readme_works_or_names_the_environment_in_a_new_shell(c
     for name in ("python", "python3"):
         (tmp_path / name).write_text('#!/bin/sh\nexec /usr/bin/env -u PYTHONPATH "$BASE_PYTHON" -S -E "$@"\n')
         (tmp_path / name).chmod(0o755)
-    (tmp_path / "about.json").touch()  # a set that is there
+    (tmp_path / "about.json").touch()  # a set that exists
     environment = {
         "PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
         "BASE_PYTHON": sys.executable, "SIMULATED_ROOT": str(tmp_path), "RAER_ROOT": "",
@@ -198,7 +198,7 @@ def test_flags_after_a_recipe_win(name):
 
 
 SETTINGS = {
-    # the published method with its quirks
+    # the published method with its doubtful choices
     "clip_caer": """--optimizer SGD --momentum 0.9 --weight-decay 1e-4 --lr 1e-2 --lr-image-encoder 1e-5
         --lr-prompt-learner 1e-3 --lr-fusion 1e-5 --epochs 20 --batch-size 8 --milestones 10 15 --gamma 0.1 --amp off
         --grad-clip 0 --sampling published --no-shared-augmentation --normalize none --missing-face frame

@@ -71,7 +71,7 @@ def run(flags, tmp_path_factory):
 
 
 def test_the_toy_method_trains_and_is_scored(run):
-    assert run.metrics["uar"] > 40  # five classes: 20 by chance
+    assert run.metrics["uar"] > 40  # five classes: chance is 20
     assert "the peak of every feature over the frames" in (run.folder / "model_card.md").read_text()
 
 

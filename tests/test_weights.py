@@ -18,7 +18,7 @@ CLIP, DEMO = ROOT / "weights/mini_clip.safetensors", ROOT / "weights/demo_best.p
 @pytest.fixture(scope="module")
 def students(tmp_path_factory):
     root = tmp_path_factory.mktemp("students") / "set"
-    write_set(root, Settings(persons=8, clips=50, frames=16, seed=9), workers=1)  # persons that no weight has seen
+    write_set(root, Settings(persons=8, clips=50, frames=16, seed=9), workers=1)  # persons in no training set
     return str(root)
 
 

@@ -219,7 +219,7 @@ def test_every_interval_is_that_of_resampled_videos(monkeypatch):
     monkeypatch.setattr("analysis.affect.draw_kinds.__defaults__", (REPLICATES, 0))  # the loop is slow
     pooled = pooled_example()
     groups, metrics = pooled.groups(), with_intervals(pooled)
-    assert groups.count == 7  # two persons of one video are one
+    assert groups.count == 7  # two persons of one video count as one
     replicates = []
     for weights in draw_kinds(np.ones(7)):
         rows = [np.flatnonzero(groups.rows == g) for g in range(7) for _ in range(weights[g])]

@@ -91,8 +91,8 @@ def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
 @pytest.mark.parametrize(
     ("logits", "label"),
     [
-        ([[3.0, 0.0], [0.0, 1.0]], [0, 1]),  # all right: the colder the better
-        ([[3.0, 0.0], [3.0, 0.0]], [1, 1]),  # all wrong: the hotter the better
+        ([[3.0, 0.0], [0.0, 1.0]], [0, 1]),  # all correct: the best temperature is the lowest
+        ([[3.0, 0.0], [3.0, 0.0]], [1, 1]),  # all wrong: the best temperature is the highest
         ([[1.0, 1.0], [2.0, 2.0]], [0, 1]),  # equal logits: every temperature is the same
     ],
 )
@@ -123,7 +123,7 @@ def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
     for fold, rows in (("fold-1", "x,anna,a,1,0\ny,,b,0,1"), ("fold-2", "z,ben,a,0,1")):
         (tmp_path / fold).mkdir()
         (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label,logit_a,logit_b\n{rows}\n")
-        (tmp_path / fold / "metrics.json").write_text("{}")  # of a time before there was any calibration
+        (tmp_path / fold / "metrics.json").write_text("{}")  # a run folder from before calibration existed
     (tmp_path / "fold-1/metrics.json").write_text('{"calibration": {"temperature": 1.5, "fitted_on": "val"}}')
     folders = [tmp_path / "fold-1", tmp_path / "fold-2"]
     calibrated = calibration_of([FinishedRun(PlannedRun("", {}), folder) for folder in folders])

@@ -174,7 +174,7 @@ def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
     assert metrics["uar"] == pytest.approx(200 / 3)
     assert metrics["intervals"]["uar"] == pytest.approx([200 / 3 * 0.025 ** (1 / 8), 100 - 100 / 3 * 0.025 ** (1 / 4)])
     low, high = metrics["intervals"]["war"]
-    assert low < metrics["war"] < high  # how many of each class are drawn differs
+    assert low < metrics["war"] < high  # the number of sampled clips per class varies
 
 
 def test_the_classes_of_a_person_are_not_resampled_separately():
@@ -206,12 +206,12 @@ IDS, PERSONS = ["a/1", "a/2", "b/1", "x", "y"], ["a", "a", "b", None, None]
 @pytest.mark.parametrize(
     ("ids", "persons", "ci", "resampled", "rows"),
     [
-        (IDS, PERSONS, "auto", "persons", [2, 2, 3, 0, 1]),  # clips without a person are groups of their own
+        (IDS, PERSONS, "auto", "persons", [2, 2, 3, 0, 1]),  # each clip without a person is its own group
         (IDS, PERSONS, "persons", "persons", [2, 2, 3, 0, 1]),
         (IDS, PERSONS, "clips", "clips", [0, 1, 2, 3, 4]),
         (IDS, [None] * 5, "auto", "clips", [0, 1, 2, 3, 4]),
         (["x", "x/1"], [None, "x"], "auto", "persons", [0, 1]),  # a person named like a clip is not that clip
-        (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is drawn as one
+        (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is resampled as one
     ],
 )
 def test_what_is_resampled_together(ids, persons, ci, resampled, rows):
@@ -238,7 +238,7 @@ def test_a_partly_correct_class_of_one_person_has_no_interval():
     label, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 2])
     rows = scored(label, predicted, grouped(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
     assert rows["Calm"]["interval"] is None and rows["Glad"]["interval"] is not None
-    assert rows["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
+    assert rows["Lost"]["interval"] == pytest.approx([2.5, 100])  # one clip that was correct
 
 
 @pytest.mark.parametrize(("count", "text"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
@@ -309,7 +309,7 @@ def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
     sums = 2 * moments(target, predicted)[2:].sum(axis=0)
     scores = agreement_of(sums, mean_shift(target, predicted))
     assert scores["ccc"] == scores["pearson"] == 0 == agreement(target[2:], predicted[2:])["ccc"]
-    assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # nothing was drawn at all
+    assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # no sample at all
 
 
 def test_scores_that_do_not_vary_and_one_subject_have_no_interval():

@@ -28,7 +28,7 @@ def row(label: str, predicted: str, **probabilities: float) -> dict[str, str]:
 
 
 def test_the_most_confident_mistakes_and_some_of_every_class_are_shown():
-    rows = [row("a", "a", a=0.99, b=0.0, c=0.01)]  # right: never shown
+    rows = [row("a", "a", a=0.99, b=0.0, c=0.01)]  # classified correctly: never shown
     rows += [row("a", "b", a=0.05, b=0.9 - n / 100, c=0.1) for n in range(8)]
     rows += [
         row("b", "a", a=0.5, b=0.001, c=0.3),
@@ -36,7 +36,7 @@ def test_the_most_confident_mistakes_and_some_of_every_class_are_shown():
         row("c", "a", a=0.39, b=0.3, c=0.31),
     ]
     reasons = choose(rows)
-    assert list(reasons) == [*range(1, 7), 9, 10, 11]  # surest first; the 7th and 8th of class a are too many
+    assert list(reasons) == [*range(1, 7), 9, 10, 11]  # most confident first, at most 6 of class a
     assert reasons[1] == ["surest", "worst", "class"] and reasons[3] == ["surest", "worst"]
     assert reasons[9] == ["worst", "class"] and reasons[11] == ["class"] and reasons[6] == ["surest"]
 

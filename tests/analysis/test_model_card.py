@@ -91,7 +91,7 @@ def test_a_training_of_clips_writes_it(tmp_path):
     assert [warning["text"] for warning in run.facts["warnings"]] == list(dict.fromkeys(warnings))
     command = ["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt"), *flags, "--device", "cpu"]
     again = run_main([*command, "--workers", "0"], tmp_path / "again")
-    assert again.status == 0 and not (again.folder / "model_card.md").exists()  # it belongs to weights
+    assert again.status == 0 and not (again.folder / "model_card.md").exists()  # only a run with weights has a card
 
 
 def test_a_training_of_long_videos_writes_it(tmp_path):

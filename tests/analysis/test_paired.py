@@ -102,7 +102,7 @@ def test_a_model_that_is_better_for_every_person_has_a_one_sided_interval():
 @pytest.mark.parametrize(
     ("N", "clips_each", "rows", "differing", "p"),
     [
-        (60, 20, range(0, 60, 4), 3, 0.25),  # three persons prove nothing however they agree
+        (60, 20, range(0, 60, 4), 3, 0.25),  # three persons are not enough, even if all agree
         (200, 10, range(50), 5, 0.0625),  # five of twenty persons, all of them better: as five alone, 2 in 2 ** 5
     ],
 )

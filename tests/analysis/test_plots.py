@@ -41,7 +41,7 @@ def assert_drawn(figure, path):
     plots.save(figure, path)
     pixels = pixels_of(path)
     assert min(pixels.shape) > 300 and pixels.std() > 10
-    assert figure.number not in plots.plt.get_fignums()  # closed: hundreds of runs in a series
+    assert figure.number not in plots.plt.get_fignums()  # closed, because a series can have hundreds
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
@@ -120,7 +120,7 @@ def test_a_dot_is_at_its_value_and_names_are_text():
     dots = [line[0] for line in lines if line[0] == line[1]]
     whisker = next(line for line in lines if line[0][1] == line[1][1] == dots[0][1] and line[0] != line[1])
     assert dots[0][0] == pytest.approx((whisker[0][0] + whisker[1][0]) / 2, abs=0.02)
-    assert ">&lt;b&gt; $x$ &amp; a very long<" in svg and ">name of a run<" in svg  # whole, in two lines
+    assert ">&lt;b&gt; $x$ &amp; a very long<" in svg and ">name of a run<" in svg  # complete, in two lines
 
 
 def test_curves_put_the_highest_value_highest():
@@ -161,7 +161,7 @@ def contrast(a, b):
 def test_every_text_can_be_read_in_light_and_dark():
     """At least 4.5 : 1, as WCAG AA asks."""
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # known to miss AA narrowly
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # a pair of colours that misses AA narrowly
     sheet = (ROOT / "analysis/report/templates/style.css").read_text(encoding="utf-8")
     light, dark = sheet.split("prefers-color-scheme: dark")
     for part in (light, dark):

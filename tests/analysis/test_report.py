@@ -98,7 +98,7 @@ def test_without_stored_frames_the_report_shows_none(tmp_path):
     page, twin = make([run], tmp_path / "out", "--no-mistake-frames")
     assert not [tag for tag, _ in page.attributes if tag == "img"] and "mistakes/" not in twin
     assert "pictures of persons" not in page.source
-    assert "Set/P1/7" in twin and "93.4" in twin  # the table is still there
+    assert "Set/P1/7" in twin and "93.4" in twin  # the table still exists
 
 
 def test_names_cannot_become_markup(tmp_path):
@@ -186,7 +186,7 @@ def warnings(*kinds):
             ],
             [],
         ),
-        (  # what a run warned of itself is not derived again
+        (  # stored warnings are not derived again
             class_metrics(confusion=ABSENT, selected_on="test: optimistic"),
             warnings("test class_missing", "test few_clips", "setting"),
             ["**setting:** warned of setting", "**data:** warned of test class_missing", "Few test clips in some"],
@@ -320,7 +320,7 @@ def test_a_finished_ablation_shows_its_variants_with_their_seeds_and_the_paired_
     row = "| without MI | 70.50 ± 1.41 | 60.0 – 85.0 | -4.5 | -8.0 – -1.0 | 0.012 | 0.024 | yes |"
     assert row in twin and "| base | 75.00 ± 1.41 | 60.0 – 85.0 |" in twin
     assert "| base | 2 | 76.00 | 81.44 | 71.00 | base/seed-2 |" in twin  # 79 of 97 clips
-    assert "| without MI | 2 | – | – | – | without-MI/seed-2 |" in twin  # its metrics.json is gone
+    assert "| without MI | 2 | – | – | – | without-MI/seed-2 |" in twin  # its metrics.json is missing
     assert (
         "2 persons are few" in twin.split("## Variants")[0] and "without IEC: no texts" in twin.split("## Variants")[0]
     )

@@ -120,7 +120,7 @@ def test_nothing_is_cut_and_the_page_does_not_scroll_sideways(page, size):
             " return b.querySelector('table').getBoundingClientRect().right - b.getBoundingClientRect().right; })"
         )
     )
-    assert wide and max(wide) <= 1  # the end of every table is reached inside its own box
+    assert wide and max(wide) <= 1  # every table can be scrolled to its end inside its box
     assert page.evaluate(
         "[...document.querySelectorAll('p, td, th')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 13)"
     )
@@ -146,11 +146,11 @@ def test_the_page_prints_in_light_colours_without_navigation(page):
     assert not page.locator("nav").is_visible() and page.pdf().startswith(b"%PDF")
 
 
-# What is wider than the page has a box in which it scrolls.
+# Elements wider than the page are in a box that scrolls.
 OUTSIDE_THE_PAGE = """[...document.querySelectorAll('body *')]
   .filter(e => !e.closest('.skip, .sr') && !e.parentElement.closest('.scroll')
     && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
-# Cells, headings and captions hold their text, and nothing hides a part of itself.
+# Cells, headings and captions show their whole text.
 OUTSIDE_THEIR_BOX = """[...document.querySelectorAll('td, th, p, li, h1, h2, h3, figcaption, summary, a')]
   .filter(e => !e.closest('.skip') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline')
   .map(e => e.outerHTML.slice(0, 80))"""

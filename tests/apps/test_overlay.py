@@ -17,7 +17,7 @@ from dataloader.video import CameraVideo
 from tests.support import watched
 from tests.support.watched import Brightness, frames_of, know_faces
 
-FPS, COUNT = 25.0, 220  # more frames than fit as they are
+FPS, COUNT = 25.0, 220  # more frames than fit without compression
 
 
 def test_frames_wait_for_a_model_that_reads_hundreds_of_them(tmp_path):

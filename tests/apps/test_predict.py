@@ -107,7 +107,7 @@ def test_a_folder_of_videos_continues_after_a_bad_one(best, short, tmp_path, eye
     folder.mkdir()
     for name in ("a.mp4", "c.mp4", "log.txt.mp4"):
         (folder / name).write_bytes(short.read_bytes())
-    for name in ("b.mp4", "notes.txt", "._a.mp4"):  # the last is what some systems leave beside every file
+    for name in ("b.mp4", "notes.txt", "._a.mp4"):  # the last file is one that some systems write beside every file
         (folder / name).write_text("not a video")
     run = predict(best, folder, tmp_path / "run", "--no-overlay", status=2)
     assert "1 of 4 inputs could not be read (b.mp4)" in run.err and "b.mp4" in run.out
@@ -233,7 +233,7 @@ def test_names_that_are_not_utf8(best, short, tmp_path, eyes):
 
 
 def test_the_progress_of_a_video_is_printed_without_a_terminal(best, short, tmp_path, monkeypatch, eyes):
-    assert predict(best, short, tmp_path / "a", "--no-overlay").err == ""  # a short one says nothing
+    assert predict(best, short, tmp_path / "a", "--no-overlay").err == ""  # a short video prints no progress
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
     lines = predict(best, short, tmp_path / "b", "--no-overlay").err.splitlines()
     assert lines[0].startswith("short.mp4: 0 of 5 s") and lines[-1] == "short.mp4: 5 of 5 s, about 0 s left"

@@ -14,7 +14,7 @@ from tests.support.exported import export_checkpoint
 from tests.support.tools import FAST, error_of, run_main
 from tests.support.watched import film, predict, predict_words, read_timeline
 
-WIDTH = 64  # features a frame of the random CLIP
+WIDTH = 64  # features per frame of the random CLIP
 CLASSES = {
     "label_base": 0,
     "classes": [{"name": name, "class_descriptor": f"a student who is {name}"} for name in ("awake", "asleep")],
@@ -50,7 +50,7 @@ def test_one_stream(tiny_arguments, video, tmp_path, eyes):
     document, table = read_timeline(tmp_path / "run")
     assert document["family"] == "dfer-clip"
     assert [row["from"] for row in table] == ["0.0", "1.0", "2.0", "3.0"]
-    assert [row["person"] for row in table] == ["1", "", "", "1"]  # in the middle of two windows nobody is there
+    assert [row["person"] for row in table] == ["1", "", "", "1"]  # nobody is visible in the middle of two windows
     assert all(bool(row["predicted"]) == (row["seen"] == "face") for row in table)
 
 

@@ -90,7 +90,7 @@ def test_a_folder_of_one_picture_is_that_picture_and_one_of_frames_a_video(best,
 
 def test_a_picture_gives_an_overlay_picture(best, tmp_path, monkeypatch):
     know_faces(monkeypatch)
-    monkeypatch.setattr("dataloader.track.HITS", 2)  # as users have it: a face must be found twice, but not here
+    monkeypatch.setattr("dataloader.track.HITS", 2)  # the default: a face must be detected twice
     pixels = frame_of(2, np.random.default_rng(0))
     Image.fromarray(pixels).save(tmp_path / "photo.PNG")
     predict(best, tmp_path / "photo.PNG", tmp_path / "run")

@@ -68,7 +68,7 @@ def test_frames_without_a_face_are_not_chosen(eyes):
     (row,) = rows_of(runner, [(1, 2.0), ("hidden", 2.0)])
     (face, context) = runner.calls[0]
     assert (row.faces, row.samples, row.seen) == (4, 8, FACE)
-    assert (face[0, :, 0] > face[0, :, 2]).all()  # yellow, the face of class 1; what hides it is green
+    assert (face[0, :, 0] > face[0, :, 2]).all()  # yellow, the face of class 1; it is hidden by green
     assert np.array_equal(face[0, 3:], np.repeat(face[0, 3:4], 5, axis=0))
     assert len(np.unique(context[0], axis=0)) == 4
 
@@ -81,7 +81,7 @@ def test_predictions_without_a_face(eyes):
     rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 16.0)])
     assert rows[-1].seen == NO_ONE and not rows[-1].predicted  # ten seconds after the last face
     rows = rows_of(Brightness(), [("hidden", 6.0)])
-    assert {(r.person, r.seen) for r in rows} == {(None, NO_ONE)}  # a body whose face never was there
+    assert {(r.person, r.seen) for r in rows} == {(None, NO_ONE)}  # a body whose face was never visible
     runner = Brightness(ONE_STREAM)
     rows = rows_of(runner, [(1, 4.0), ("hidden", 4.0)])
     assert rows[0].predicted and rows[0].seen == FACE
@@ -120,7 +120,7 @@ def test_a_video_of_another_size_shows_the_same_part_of_the_head():
 
     as_trained = face_of(frame, box, 40.0)
     assert np.abs(face_of(large, large_box, 40.0) - as_trained).max() <= 3
-    assert np.abs(face_of(large, large_box, None) - as_trained).max() > 30  # 20 pixels of a face three times as wide
+    assert np.abs(face_of(large, large_box, None) - as_trained).max() > 30  # 20 pixels for a face three times as wide
     assert np.array_equal(as_trained, face_of(frame, box, None))
 
 
@@ -132,7 +132,7 @@ def test_the_face_width_of_the_checkpoint_is_used_unless_another_is_named(eyes):
 
 def test_faces_are_searched_on_sampled_frames(eyes):
     rows_of(Brightness(), [(1, 10.0)], detect_every=0.4)
-    assert eyes.calls == 20  # 2 frames a second are sampled
+    assert eyes.calls == 20  # 2 frames per second are sampled
     eyes.calls = 0
     rows_of(Brightness(), [(1, 10.0)], detect_every=2.0)
     assert eyes.calls == 5

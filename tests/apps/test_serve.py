@@ -68,7 +68,7 @@ def test_a_video_is_answered_with_its_timeline_and_leaves_no_files(served, video
     assert [row["predicted"] for row in timeline["rows"] if row["from"] >= 4] == ["Bright"] * 3
     status, part = served.ask("GET", f"/api/videos/{job}/overlay.mp4", headers={"Range": "bytes=4-11"})
     assert (status, part[:4]) == (206, b"ftyp")
-    assert not list(served.folder.rglob("video"))  # what was sent is gone before the answer is fetched
+    assert not list(served.folder.rglob("video"))  # the upload is removed before the answer is fetched
     for name in ("video", "..%2f..%2fx", "timeline.txt", ""):
         assert served.ask("GET", f"/api/videos/{job}/{name}")[0] in (404, 308)
     assert served.files() and served.ask("DELETE", f"/api/videos/{job}") == (204, b"")
@@ -90,7 +90,7 @@ def test_a_closed_server_leaves_no_folder_whatever_it_is_doing(tmp_path, video):
         served.send(video)
         assert gate.is_asked.wait(20) and served.files()
         threading.Timer(0.3, gate.open.set).start()
-    assert not list(tmp_path.iterdir())  # and `serving` has looked, too
+    assert not list(tmp_path.iterdir())  # `serving` checks this too
 
 
 def test_one_video_is_analysed_one_waits_and_a_third_is_refused(gated, video):
@@ -108,7 +108,7 @@ def test_the_analysis_of_a_closed_page_is_stopped(gated, video):
     job = gated.send(video)
     assert gated.model.is_asked.wait(20)
     assert gated.ask("DELETE", f"/api/videos/{job}")[0] == 204
-    assert gated.files()  # it is being read
+    assert gated.files()  # the file is being read
     gated.model.open.set()
     gated.wait_until_empty()
 
@@ -132,7 +132,7 @@ def refusal(served, content):
     """Return status and message for a refused file, of which no file may remain."""
     status, answer = served.ask("POST", "/api/videos", content)
     assert not served.files()
-    assert str(served.folder) not in answer["error"]  # where it lay is nobody's business
+    assert str(served.folder) not in answer["error"]  # the sender does not see the path
     return status, answer["error"]
 
 
@@ -197,7 +197,7 @@ def test_paths_lead_nowhere_else(served, path):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Host": "attacker.example"},  # a name that leads here: DNS rebinding
+        {"Host": "attacker.example"},  # a name that resolves to this machine: DNS rebinding
         {"Host": "192.168.1.20"},
         {"Origin": "https://attacker.example"},
         {"Origin": "null"},
@@ -258,7 +258,7 @@ def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_p
     with command(tmp_path, exported) as (process, served):
         assert served.ask("GET", "/api/health")[1]["model"] == "best.onnx"
         assert served.wait(served.send(video))["state"] == "done"
-        for _ in range(3):  # as of somebody without patience: the removal goes on
+        for _ in range(3):  # further signals do not stop the removal
             process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "\nstopping: what was sent is removed\n", "")
@@ -288,7 +288,7 @@ def test_files_of_a_killed_server_are_removed_and_those_of_a_running_one_are_kep
         (killed.folder / "upload").write_bytes(b"x")
         process.kill()
         process.communicate()
-    (tmp_path / "emotion-serve-older").mkdir()  # without a lock: nobody knows whose it is
+    (tmp_path / "emotion-serve-older").mkdir()  # without a lock its owner is unknown
     (tmp_path / "elsewhere").mkdir()
     with serving(tmp_path / "elsewhere") as living:
         other = living.folder.parent.rename(tmp_path / "emotion-serve-living")
@@ -361,7 +361,7 @@ def drip(line, piece, seconds=5.0):
     ("header", "piece"),
     [
         ("Content-Length: 1000000", b"x"),
-        ("Transfer-Encoding: chunked", b"1\r\nx\r\n"),  # the body comes apart from the header
+        ("Transfer-Encoding: chunked", b"1\r\nx\r\n"),  # the body is sent separately from the header
     ],
 )
 def test_a_slow_upload_is_ended_and_its_place_is_free_again(impatient, video, header, piece):
@@ -478,10 +478,10 @@ def test_a_program_that_disconnects_frees_its_place(gated, video):
     with socket.create_connection(("127.0.0.1", gated.port), timeout=20) as line:
         line.sendall(head.encode() + video)
         assert gated.model.is_asked.wait(20)
-    time.sleep(0.3)  # the model is still busy with it
+    time.sleep(0.3)  # the model is still working on it
     gated.model.open.set()
     gated.wait_until_empty()
-    assert gated.model.calls <= 2  # the window that was under way, and the last frames that had been read
+    assert gated.model.calls <= 2  # the current window, and the last frames that had been read
 
 
 def test_an_error_of_the_program_has_status_500(tmp_path, video):

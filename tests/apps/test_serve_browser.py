@@ -140,7 +140,7 @@ def test_a_file_that_is_not_a_video_is_refused_and_another_can_be_tried(page, se
     (tmp_path / "notes.mp4").write_text("Not a video at all.\n" * 50)
     page.set_input_files("#file", str(tmp_path / "notes.mp4"))
     until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
-    page.wrong[:] = [text for text in page.wrong if "422" not in text]  # the browser itself names failed requests
+    page.wrong[:] = [text for text in page.wrong if "422" not in text]  # the browser itself logs failed requests
     (tmp_path / "empty.mp4").write_bytes(b"")
     page.set_input_files("#file", str(tmp_path / "empty.mp4"))
     page.get_by_text("This file is empty.").wait_for()
@@ -178,4 +178,4 @@ def test_the_page_keeps_its_promise_of_no_other_address(served):
         served.ask("GET", f"/page/{name}")[1].decode() for name in ("page.js", "plot.js", "page.css")
     ]
     addresses = set(re.findall(r"https?://[^\s\"')]+", "".join(parts)))
-    assert status == 200 and addresses == {"http://www.w3.org/2000/svg"}  # the name of SVG, never asked for
+    assert status == 200 and addresses == {"http://www.w3.org/2000/svg"}  # the name of SVG, which is never requested

@@ -40,8 +40,8 @@ def test_a_grid_finer_than_the_frames_samples_all_of_them_and_one_per_gap():
         (4.0, 1.0, np.arange(42) / 4, 10.5, range(8)),  # the last is shorter: the end of the video is in some window
         (4.0, 1.0, np.arange(8) / 4, 2.0, [0]),
         (4.0, 1.0, np.arange(16) / 4, 4.0, [0]),
-        (2.0, 1.0, [0.0, 0.5, 6.0], 6.5, range(6)),  # gaps give windows without frames
-        (1.0, 3.0, np.arange(14) / 2, 7.0, [0, 3, 6]),  # frames between windows are left out
+        (2.0, 1.0, [0.0, 0.5, 6.0], 6.5, range(6)),  # gaps in the video give windows without frames
+        (1.0, 3.0, np.arange(14) / 2, 7.0, [0, 3, 6]),  # frames between windows are skipped
     ],
 )
 def test_windows_slide(length, every, times, end, starts):

@@ -62,7 +62,7 @@ def test_lines_belong_to_frames_from_1_and_missing_files_are_none(tmp_path):
     assert video.id == "a_left" and video.folder == tmp_path / "cropped_aligned/a_left" and len(video) == 5
     assert video.files == (None, "00002.jpg", None, "00004.jpg", "00005.jpg")
     assert video.missing.tolist() == [True, False, True, False, False]
-    nan = np.nan  # one -5 is enough
+    nan = np.nan  # one -5 makes the frame invalid
     np.testing.assert_array_equal(
         video.labels["va"], np.float32([[0.1, 0.2], [nan, nan], [-1, 1], [nan, nan], [nan, nan]])
     )
@@ -164,7 +164,7 @@ def test_videos_without_any_valid_label_are_reported(tmp_path):
     write_labels(folder_of(tmp_path, "va"), "full", VA, "-5,-5", "0.5,0.25", "0.25,0.25")
     videos = read_train(tmp_path, "va", with_frames=False)
     assert [(video.id, video.is_labelled) for video in videos] == [("empty", False), ("full", True)]
-    assert not videos[0].missing.any()  # nobody looked for frames
+    assert not videos[0].missing.any()  # the frames were not checked
     assert describe_videos(videos) == [
         "2 videos, 5 frames, 5 with a file",
         "va: 2 of 5 frames labelled, in 1 video; valence 0.38 ± 0.12, arousal 0.25 ± 0.00",

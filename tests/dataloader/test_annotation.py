@@ -77,7 +77,7 @@ def test_an_empty_list_a_missing_list_and_a_binary_file_are_named(root):
             read_annotation(str(root / name), None, CLASSES)
 
 
-# the sets as they are handed out
+# the published form of the lists
 
 
 @pytest.mark.parametrize(

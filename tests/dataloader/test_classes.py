@@ -70,7 +70,7 @@ def test_every_set_has_every_kind_of_text_and_no_two_alike(dataset, kind):
     assert len({text.lower() for text in texts}) == len(texts)
     if kind != "class_names":
         assert all(text[0].isupper() and text.endswith(".") and text.isascii() for text in texts)
-    if kind in KINDS[2:] and dataset != "RAER":  # descriptions say what is seen and name no emotion
+    if kind in KINDS[2:] and dataset != "RAER":  # descriptions name visible signs and no emotion
         assert not [text for text in texts if re.search(EMOTIONS, text, re.I)]
 
 
@@ -91,7 +91,7 @@ def test_a_file_of_the_user_replaces_classes_and_texts(tmp_path):
     assert (classes.names, classes.label_base) == (("a", "b"), 0)
     assert classes.texts_of("class_descriptor") == (("x",), ("y",))
     assert classes.texts_of("descriptive") == (("a a face",), ("a b face",))
-    with pytest.raises(UserError, match=r"mine\.json.*prompt_ensemble"):  # only when it is asked for
+    with pytest.raises(UserError, match=r"mine\.json.*prompt_ensemble"):  # only on request
         classes.texts_of("prompt_ensemble")
 
 

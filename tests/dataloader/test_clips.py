@@ -74,7 +74,7 @@ def assert_equal(item, expected):
 
 @pytest.mark.parametrize(("face", "body"), [(FACE, BODY), (None, None), (FACE, None), (None, (-9.0, 5.0, 120.0, 70.0))])
 def test_evaluation_pixels_are_bit_equal_to_pil_and_opencv(clip, face, body):
-    item = ClipDataset([clip], views_of(clip, face, body), seed=2)[5, 9, 0]  # no chance is in it
+    item = ClipDataset([clip], views_of(clip, face, body), seed=2)[5, 9, 0]  # it has no random part
     assert item["face"].shape == item["context"].shape == (4, 3, SIZE, SIZE)
     assert item["face"].dtype == item["context"].dtype == torch.uint8
     assert (item["label"], item["id"], item["replaced_frames"]) == (2, "RAER/P1/001", 0)
@@ -136,7 +136,7 @@ class TestScaled:
     @pytest.mark.parametrize(
         ("face", "body", "shrink"),
         [
-            ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2), 1),  # a face of 100 pixels has no room
+            ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2), 1),  # a face of 100 pixels is too small for it
             ((200, 100, 300, 200), (101.4, 50.6, 402.5, 503.2), 2),
             ((151, 103, 373, 334), None, 4),
             (None, None, 4),

@@ -92,7 +92,7 @@ def test_letterbox_is_opencvs_resize_with_a_black_border(size):
 
 
 def test_a_picture_twice_as_large_shows_the_same_part_of_the_head():
-    box = (100.0, 80.0, 164.0, 150.0)  # as wide as the faces of training
+    box = (100.0, 80.0, 164.0, 150.0)  # the width of faces in training
     double = tuple(2 * edge for edge in box)
     assert margin_like(64.0, box) == MARGIN and margin_like(64.0, double) == 2 * MARGIN
     assert margin_like(None, double) == MARGIN and margin_like(64.0, (0.0, 0.0, 16.0, 20.0)) == 5

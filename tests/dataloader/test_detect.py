@@ -84,7 +84,7 @@ def test_detections_in_a_rotated_picture_are_at_the_right_position(angle):
 
     (hit,) = detect_turned(disc, grey, angle)
     assert ((hit.left + hit.right) / 2, (hit.top + hit.bottom) / 2) == pytest.approx((110, 40), abs=1.5)
-    assert np.hypot(centres[0][0] - 110, centres[0][1] - 40) > 8  # it was elsewhere in the turned picture
+    assert np.hypot(centres[0][0] - 110, centres[0][1] - 40) > 8  # it was elsewhere in the rotated picture
     assert hit.right - hit.left == pytest.approx(21, abs=2) and hit.score == 0.9
 
 
@@ -94,7 +94,7 @@ def test_detections_in_a_rotated_picture_are_at_the_right_position(angle):
         ((320, 240), (320, 240), 1.0),
         ((1920, 1080), (853, 480), 2.25),
         ((1080, 1920), (480, 853), 2.25),
-        ((30000, 100), (2880, 10), 30000 / 2880),  # by its short side it would stay as it is
+        ((30000, 100), (2880, 10), 30000 / 2880),  # by its shorter side it would not be reduced
         ((2880, 480), (2880, 480), 1.0),
         ((30000, 1), (2880, 1), 30000 / 2880),
     ],
@@ -121,11 +121,11 @@ def test_faces_are_searched_while_a_person_is_missing(monkeypatch):
         (DRAWN_FACE, [], (640, 480), PROPORTION),
         (DRAWN_FACE, [], (180, 200), (65, 88, 180, 200)),  # inside the frame
         (DRAWN_FACE, [(40, 80, 220, 300, 0.9)], (640, 480), (40, 80, 220, 300)),
-        (DRAWN_FACE, [(40, 120, 220, 200, 0.9)], (640, 480), (40, 100, 220, 238)),  # as high as the face at least
-        (DRAWN_FACE, [(300, 80, 480, 300, 0.9)], (640, 480), PROPORTION),  # somebody else's
-        (DRAWN_FACE, [(110, 90, 160, 200, 0.9)], (640, 480), PROPORTION),  # no wider than the face
+        (DRAWN_FACE, [(40, 120, 220, 200, 0.9)], (640, 480), (40, 100, 220, 238)),  # at least as high as the face
+        (DRAWN_FACE, [(300, 80, 480, 300, 0.9)], (640, 480), PROPORTION),  # the body of another person
+        (DRAWN_FACE, [(110, 90, 160, 200, 0.9)], (640, 480), PROPORTION),  # not wider than the face
         (DRAWN_FACE, [(0, 90, 600, 400, 0.9)], (640, 480), PROPORTION),  # as wide as twelve
-        (DRAWN_FACE, [(40, 0, 220, 170, 0.9)], (640, 480), PROPORTION),  # the face at its foot
+        (DRAWN_FACE, [(40, 0, 220, 170, 0.9)], (640, 480), PROPORTION),  # the face is at its lower end
         (DRAWN_FACE, [(300, 80, 480, 300, 0.9), (40, 80, 220, 300, 0.1)], (640, 480), (40, 80, 220, 300)),
         (None, [(40, 80, 220, 300, 0.9), (1, 2, 3, 4, 0.1)], (200, 200), (40, 80, 200, 200)),
     ],

@@ -72,7 +72,7 @@ def test_palette_alpha_and_grey_become_rgb(tmp_path, mode):
     assert frame.mode == "RGB" and np.array_equal(frame, pixels)
 
 
-TURNED = {  # EXIF orientation → the stored pixels as they are to be looked at
+TURNED = {  # EXIF orientation → the stored pixels for an upright picture
     1: lambda pixels: pixels,
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -182,7 +182,7 @@ def test_a_file_that_is_not_regular_is_a_bad_frame_without_waiting(tmp_path, kin
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":
-        path.symlink_to("/dev/zero")  # which has no end
+        path.symlink_to("/dev/zero")  # it has no end
     elif kind == "folder":
         path.mkdir()
     else:
@@ -205,7 +205,7 @@ def test_the_hash_of_files_depends_on_their_sizes_and_three_blocks(tmp_path):
     assert len(hashes | {hash_files([path])}) == 6
     os.utime(path, (1, 1))
     assert hash_files([path]) == hash_files([path, path], most=1) != hash_files([path, path])
-    for size in (0, 1, 4096, 9000, 12288, 12289):  # small files are hashed whole
+    for size in (0, 1, 4096, 9000, 12288, 12289):  # small files are hashed completely
         path.write_bytes(bytes(size))
         before = hash_files([path])
         path.write_bytes(bytes(size // 3) + b"x" + bytes(max(size - size // 3 - 1, 0)))

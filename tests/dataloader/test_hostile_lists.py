@@ -40,7 +40,7 @@ def test_something_that_is_not_a_file_is_refused_at_once(tmp_path, reader, kind)
 @pytest.mark.parametrize("text", ["x" * 10**6, f'{{"{"k" * 10**6}": 5}}', f'["{"v" * 10**6}"]'])
 def test_a_bad_line_is_quoted_in_part(tmp_path, reader, text):
     (tmp_path / "input").write_text(text)
-    if reader == "recipe":  # any words are flags
+    if reader == "recipe":  # any words count as flags
         return
     with pytest.raises(UserError, match="input") as error:
         READERS[reader](tmp_path / "input")

@@ -99,7 +99,7 @@ def test_training_from_a_pack_has_the_random_choices_of_streaming(root, packs):
     for augment, names in (("worker", ["context"]), ("device", ["face", "context", "angle", "flip", "face_sizes"])):
         chance = {"training": True, "seed": 4, "augment": augment}
         packed, streamed = (ClipDataset(clips, views, p, **chance) for p in (Pack(str(packs["raw"])), None))
-        for key in ((0, 0, 0), (2, 7, 3)):  # a context is a square, which is turned as PIL turns it
+        for key in ((0, 0, 0), (2, 7, 3)):  # a context is a square, which is rotated like PIL
             assert all(torch.equal(packed[key][name], streamed[key][name]) for name in names)
 
 
@@ -153,7 +153,7 @@ def test_a_feature_cache_is_made_from_a_pack(flags, packs, tmp_path):
 
 
 def test_clips_fill_one_file_after_another_and_the_size_is_printed_first(flags, root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pack, "FILE_BYTES", 3 * CLIP_BYTES + 1)  # full with the fourth clip
+    monkeypatch.setattr(pack, "FILE_BYTES", 3 * CLIP_BYTES + 1)  # the disk is full at the fourth clip
     out = make(flags, tmp_path / "pack", "raw")
     screen = capsys.readouterr().out
     assert f"packing {NUM_CLIPS * NUM_FRAMES} frames of {NUM_CLIPS} clips: 2 MB to write" in screen
@@ -255,7 +255,7 @@ def test_damaged_parts_are_packed_again(flags, copy, tmp_path, damage, monkeypat
 def change_pixel(root):
     frame = sorted(root.glob("RAER/**/*.png"))[3]
     data = bytearray(frame.read_bytes())
-    data[-20] ^= 1  # the size stays
+    data[-20] ^= 1  # the size does not change
     frame.write_bytes(data)
 
 
@@ -369,7 +369,7 @@ def test_every_flipped_byte_of_an_index_is_detected(packs, tmp_path):
     sound = (out / "index.json").read_bytes()
     for at in [0, 5, 20, 77, 78, *(rng.randrange(len(sound)) for _ in range(100))]:
         (out / "index.json").write_bytes(sound[:at] + bytes([sound[at] ^ 1 << rng.randrange(8)]) + sound[at + 1 :])
-        if at >= len('{"digest": "'):  # before that an index may read like one of an older version, and is sound
+        if at >= len('{"digest": "'):  # up to here, an index may be valid as one of an older version
             with pytest.raises(UserError):
                 Pack(str(out))
 

@@ -65,7 +65,7 @@ def test_a_prepared_set_can_be_trained_on(prepared, tmp_path):
 def test_clips_without_a_face_are_left_out_and_listed(tmp_path):
     film(tmp_path / "in/a.mp4", moving_face(20) + [picture(None)] * 40)
     assert prepare(tmp_path / "in", tmp_path / "set")[0] == 0
-    assert len(read_list(tmp_path / "set", "clips")) == 1  # no label: a list of clips without
+    assert len(read_list(tmp_path / "set", "clips")) == 1  # without labels: a list of clips only
     with open(tmp_path / "set/dropped.csv", newline="") as file:
         rows = [(float(row["from"]), row["reason"]) for row in csv.DictReader(file)]
     assert rows == [(1, "a face in 0% of its frames"), (2, "a face in 0% of its frames")]
@@ -79,7 +79,7 @@ def test_cascades_that_miss_faces_are_reported(tmp_path, capsys):
 
 
 def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
-    for name in ("!!!", "???"):  # names of which no letter remains
+    for name in ("!!!", "???"):  # names without any valid letter
         film(tmp_path / f"videos/{name}.mkv", [picture(10)] * 20, times=[1000 * n for n in range(20)])
     words = ["--fps", "0.5", "--seconds", "10", "--no-audit"]
     assert run(tmp_path / "videos", "--out", tmp_path / "out", *words)[0] == 0

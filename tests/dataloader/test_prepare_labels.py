@@ -68,8 +68,8 @@ def test_different_persons_never_share_a_folder():
     names = name_persons(persons)
     assert names["an_na"] == "an_na" and names["an na"].startswith("an_na-") and names[""] == ""
     assert names["zoé"] == names[unicodedata.normalize("NFD", "zoé")] == "zoé" and names["x/y"] == "x_y"
-    assert len(set(names.values())) == len(persons) - 1  # zoé twice
-    assert names["♥"] == name_persons(["♥"])["♥"]  # whoever else is there
+    assert len(set(names.values())) == len(persons) - 1  # the name zoé in two encodings
+    assert names["♥"] == name_persons(["♥"])["♥"]  # with any other persons
 
 
 def test_names_are_valid_on_any_disk():

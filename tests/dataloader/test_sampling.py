@@ -33,7 +33,7 @@ def per_segment(rows: np.ndarray) -> list[set[int]]:
 
 @pytest.mark.parametrize("N", TEST_INDEXES)
 def test_evaluation_samples_the_expected_frames(N):
-    for rule in ("whole", "published"):  # without any chance
+    for rule in ("whole", "published"):  # without random choices
         assert sampling.choose_frames(N, T, 1, rule, None, False).tolist() == TEST_INDEXES[N]
 
 

@@ -246,10 +246,10 @@ def test_the_window_grid_depends_only_on_the_epoch(tmp_path):
     assert [starts(again, epoch) for epoch in reversed(range(6))] == epochs[::-1]
     assert len(set(map(tuple, epochs))) > 3 and epochs[0] != starts(reseeded, 0)
     assert not all(epoch[:9] == epoch[9:] for epoch in epochs)  # each video has a phase of its own
-    assert [data[0, 5, 3]["start"], data[0, 0, 3]["start"]] == [epochs[0][3]] * 2  # wherever in the epoch it comes
+    assert [data[0, 5, 3]["start"], data[0, 0, 3]["start"]] == [epochs[0][3]] * 2  # at any position in the epoch
     for epoch in epochs:
         assert epoch[0] == 0 and epoch[8] == 70 and set(np.diff(epoch[1:8])) == {10}
-    assert starts(pickle.loads(pickle.dumps(data)), 3) == epochs[3]  # as workers get it
+    assert starts(pickle.loads(pickle.dumps(data)), 3) == epochs[3]  # in the form that workers receive
 
 
 def test_videos_without_labels_or_frames_are_left_out_only_of_training(tmp_path):

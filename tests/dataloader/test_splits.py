@@ -56,7 +56,7 @@ def test_uneven_classes_keep_their_shares(seed):
     clips = make_clips([(int(rng.choice(5, p=shares)), int(rng.integers(120))) for _ in range(2000)])
     _, val, split = hold_out(clips, 0.2, 5, seed)
     assert split == []
-    assert np.allclose(np.divide(counts(val), counts(clips)), 0.2, atol=0.05)  # whole persons come in lumps
+    assert np.allclose(np.divide(counts(val), counts(clips)), 0.2, atol=0.05)  # whole persons cannot be divided evenly
 
 
 def test_a_class_of_one_person_is_split_and_named():
@@ -74,7 +74,7 @@ def test_the_only_clip_of_a_class_stays_in_train(seed):
 @pytest.mark.parametrize(
     ("labels", "C", "seed", "in_val"),
     [
-        ([i % 5 for i in range(100)] + [4] * 2, 5, 0, [4, 4, 4, 4, 4]),  # a fifth of 20, and of 22 as near as it comes
+        ([i % 5 for i in range(100)] + [4] * 2, 5, 0, [4, 4, 4, 4, 4]),  # the numbers nearest to a fifth of 20 and 22
         ([0] * 40 + [1] * 2 + [2], 3, 1, [8, 1, 0]),  # a rare class is in both lists
     ],
 )

@@ -7,7 +7,7 @@ from benchmarks.video_pairs import count_cuts, draw_shots
 from dataloader.detect import Detection, Detections
 from dataloader.track import CutDetector, Tracker
 
-AWAY = [[]] * 20  # longer than a person may go unseen
+AWAY = [[]] * 20  # longer than a person may be invisible
 
 
 def face(x: float, y: float = 50, side: float = 40) -> Detection:

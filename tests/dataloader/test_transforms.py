@@ -28,7 +28,7 @@ from dataloader.transforms import (
 )
 
 SIZE = 96
-PART = (0.1, 0.2, 0.6, 0.9)  # of the picture below: pixels 5 to 30 of 50, and 14 to 63 of 70
+PART = (0.1, 0.2, 0.6, 0.9)  # pixels 5 to 30 of 50 and 14 to 63 of 70 of the picture below
 EVERYTHING = AugmentationLimits(max_angle=4, flip=True, random_crop=0.08, brightness=0.5)
 ANGLES = [-4.0, -2.71, -0.3, 0.0, 1e-9, 1.618, 3.999]
 WIDE = [45.0, -90.5, 137.2, -179.0]
@@ -89,7 +89,7 @@ def test_brightness_is_pils(factor):
     assert np.array_equal(brighten(torch.from_numpy(every), torch.tensor(factor)), expected)
 
 
-# draws
+# random choices
 
 
 def test_random_augmentations_fill_their_ranges_evenly_and_half_of_them_flip():
@@ -243,4 +243,4 @@ def test_a_batch_is_enlarged_like_each_clip_alone():
     together = interpolate_together(squares, edges)
     difference = (together.int() - expected.int()).abs()
     assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-4
-    assert torch.equal(together[10], squares[10])  # the whole, of a clip that is mirrored already
+    assert torch.equal(together[10], squares[10])  # the whole picture of a clip that is mirrored already

@@ -86,7 +86,7 @@ def test_a_variable_rate_keeps_its_times(tmp_path):
     ("times", "every", "expected"),
     [
         ([50 * n for n in range(40)], 0.5, [0, 0.5, 1.0, 1.5]),
-        ([0, 50, 100, 1070, 1120, 1170], 0.1, [0, 0.1, 1.07, 1.12]),  # after a gap the frame that comes is taken once
+        ([0, 50, 100, 1070, 1120, 1170], 0.1, [0, 0.1, 1.07, 1.12]),  # after a gap the next frame is used once
     ],
 )
 def test_frames_at_a_regular_spacing(tmp_path, times, every, expected):
@@ -128,7 +128,7 @@ def test_files_that_are_not_videos_are_refused(tmp_path):
     content = film(tmp_path / "a.mp4", [picture(9)] * 30).read_bytes()
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
-    (tmp_path / "half.mp4").write_bytes(content[: len(content) // 2])  # its index stood at the end
+    (tmp_path / "half.mp4").write_bytes(content[: len(content) // 2])  # its index was at the end
     Image.fromarray(picture(3)).save(tmp_path / "picture.png")
     (tmp_path / "picture.png").rename(tmp_path / "picture.mp4")
     (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'a.mp4'}\n")

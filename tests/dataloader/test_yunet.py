@@ -45,7 +45,7 @@ def network(tmp_path_factory) -> str:
     for stride in (8, 16, 32):
         pooling = {"kernel_shape": [stride] * 2, "strides": [stride] * 2}
         nodes.append(helper.make_node("AveragePool", ["red"], [f"red_{stride}"], **pooling))
-        # redness is 160 in a face and -110 beside it; only cells of 32 pixels say so
+        # redness is 160 in a face and -110 beside it, in cells of 32 pixels
         weight = 0.2 if stride == 32 else 0.0
         for name, channels, *values in (
             ("cls", 1, weight, [-16.0], True),

@@ -64,7 +64,7 @@ def test_the_temperature_is_the_best_on_the_validation_clips(best, tiny_flags, t
     expected = np.exp(minimize_scalar(loss, bounds=(-6, 6), method="bounded", options={"xatol": 1e-9}).x)
     calibration = stored_calibration(best)
     assert calibration == {"temperature": pytest.approx(expected, rel=1e-3), "fitted_on": "val", "clips": 40}
-    assert abs(calibration["temperature"] - 1) > 0.05  # otherwise the other tests would hold without calibration
+    assert abs(calibration["temperature"] - 1) > 0.05  # otherwise the other tests would pass without calibration
     assert raw.metrics["calibration"]["temperature"] == 1 and raw.metrics["calibration"]["fitted_on"] is None
     assert raw.metrics["calibration"]["nll"] == pytest.approx(loss(0), rel=1e-5)
     capsys.readouterr()

@@ -128,7 +128,7 @@ def test_the_random_state_is_that_of_the_gpu_in_use(two_gpus):
     assert state["cuda"].tolist() == [1]
     assert "cuda" not in random_state(CPU)  # asking a GPU would open it
     seed_epoch(1, 2, torch.device("cuda:1"), state)
-    seed_epoch(1, 2, CPU, state)  # a run that goes on without a GPU
+    seed_epoch(1, 2, CPU, state)  # a run that continues without a GPU
     assert two_gpus == [("random", "cuda:1")]
 
 
@@ -139,4 +139,4 @@ def test_float32_products_are_exact_on_a_gpu_without_tf32(two_gpus, monkeypatch)
     assert two_gpus[-1] == "highest" and not torch.backends.cudnn.allow_tf32
     use_device(torch.device("cuda:0"), tf32=True)
     assert two_gpus[-1] == "high" and torch.backends.cudnn.allow_tf32
-    assert "--tf32" in use_device(CPU, tf32=True) and use_device(CPU) is None  # a warning: it means nothing there
+    assert "--tf32" in use_device(CPU, tf32=True) and use_device(CPU) is None  # a warning: it has no effect

@@ -44,7 +44,7 @@ def test_processes_divide_every_batch_and_make_the_same_number_of_steps(clips, b
         assert len(share) == len(order) and -(-len(share) // (batch // world)) == steps
         for step in range(steps):
             in_step = [p for p in every_position if p // batch == step]
-            # a process without a clip of its own computes the first one as well
+            # a process without clips computes the first clip too
             assert [p for p in share if p // batch == step] == (in_step[rank::world] or in_step[:1])
 
 

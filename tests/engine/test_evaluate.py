@@ -126,7 +126,7 @@ def test_an_option_that_the_checkpoint_fixes_cannot_be_changed(refused, name):
 
 def test_every_option_that_a_checkpoint_fixes_is_tested():
     fixed = {*names_with(checkpoint="fixed"), *names_with(checkpoint="fixed classes")}
-    assert {name for name in fixed if group_of(name) != "sequence"} == set(CHANGES)  # those: test_sequence.py
+    assert {name for name in fixed if group_of(name) != "sequence"} == set(CHANGES)  # sequence models: test_sequence.py
 
 
 def test_repeating_the_stored_value_is_allowed(trained, evaluate):
@@ -169,7 +169,7 @@ def test_a_face_width_that_is_not_positive_means_a_damaged_file(refused, edited,
     assert "damaged: face_width: expected a" in refused(file=file)
 
 
-UNFIT = {  # what fits neither the tensors nor any run: a change of the content, and a word of the refusal
+UNFIT = {  # (a change to the content that fits neither the tensors nor any run, a word of the error)
     "larger pictures": (lambda c: c["config"]["data"].update(image_size=1024), "1024"),
     "more frames": (lambda c: c["config"]["data"].update(num_segments=64), "64 frames"),
     "other sizes": (lambda c: c["clip_shape"].update(image_size=1024), "1024"),
@@ -212,7 +212,7 @@ STORED = {
     "leave_out": "anger",
     "pack": "data/pack",
 }
-TWO_STREAMS = {"model": "clip-caer", "leave_out": None}  # which saw body boxes
+TWO_STREAMS = {"model": "clip-caer", "leave_out": None}  # it was trained with body boxes
 DFEW = {"dataset": "DFEW", "test_annotation": "other.txt"}
 
 

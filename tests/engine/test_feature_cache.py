@@ -115,7 +115,7 @@ def test_a_second_run_reads_the_cache_for_any_choice_of_frames_and_streams(small
     nothing_is_encoded(monkeypatch)
     make(small, tmp_path)
     assert set(make(small, tmp_path, views=replace(views, streams="face")).features) == {"face"}
-    boxes = {"images/x": (1, 2, 3, 4)}  # a box of no clip of ours changes nothing
+    boxes = {"images/x": (1, 2, 3, 4)}  # a box of a clip that is not in the lists changes nothing
     make(small, tmp_path, views=replace(views, body_boxes=boxes))
     windows = replace(views, sampling="window", downsample=2)
     cache = make(small, tmp_path, views=windows)
@@ -189,7 +189,7 @@ def test_frames_replaced_with_size_and_time_kept_are_encoded_again(small, tmp_pa
     with torch.inference_mode():
         expected = encoder(pixels_of(clips[0], 2))[0].numpy()
     np.testing.assert_allclose(cache.features["face"][0, cache.starts[clips[0].id] + 2], expected, atol=5e-3)
-    assert folders(tmp_path) == first  # in the place of the old ones
+    assert folders(tmp_path) == first  # instead of the old ones
 
 
 def damage(name, change):
@@ -362,7 +362,7 @@ def test_an_unreadable_frame_is_an_error_or_is_replaced_by_a_neighbour(tmp_path,
     run = run_main([*flags, "--on-bad-frame", "skip"], tmp_path / "p")
     assert run.status == 0 and "1 unreadable frames" in run.out
     rows, number = np.load(tmp_path / "f/e.npy"), int(first.stem)
-    assert rows.any() and all(np.array_equal(row, rows[number]) for row in rows[:number])  # no frame is before it
+    assert rows.any() and all(np.array_equal(row, rows[number]) for row in rows[:number])  # there is no frame before it
 
 
 def test_the_set_must_be_named(capsys):

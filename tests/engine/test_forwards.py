@@ -46,7 +46,7 @@ def test_each_step_has_one_image_pass_for_both_streams_and_decodes_each_frame_on
     counts, clips = count("--epochs 2 --milestones --no-mistake-frames"), 2 * (TRAIN + VAL) + TEST
     assert counts["image"] == 2 * (STEPS + CHECKS) + FINALS
     assert counts["decoded"] == clips * FRAMES and counts["pictures"] == clips * FRAMES * 2
-    # IEC, MI and DC are on: learnable texts pass once a step, descriptive ones once a run
+    # IEC, MI and DC are on: learnable texts are encoded once per step, descriptive texts once per run
     assert counts["text"] == 1 + 2 * STEPS and counts["texts"] == 5 * (1 + 2 * STEPS)
 
 

@@ -55,7 +55,7 @@ def test_the_tuned_tower_encodes_the_frames_of_videos(run, root, tmp_path, capsy
 def test_patience_ends_a_run(arguments, tmp_path):
     flags = "--epochs 9 --patience 2 --lr 0 --lr-image-encoder 0 --frame-step 4"
     run = run_ok([*arguments, *flags.split()], tmp_path / "run")
-    assert len(run.history) == 3  # nothing learns, so no epoch is better than the first
+    assert len(run.history) == 3  # nothing is trained, so no epoch is better than the first
 
 
 def test_pictures_of_people_can_be_left_out(arguments):

@@ -10,7 +10,7 @@ from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import FAST, ROOT, error_of, run_ok
 
 ONE_EPOCH = ["--epochs", "1", "--milestones"]
-STILL = ["--lr", "0", "--lr-image-encoder", "0", "--select-on", "last"]  # nothing moves before it is saved
+STILL = ["--lr", "0", "--lr-image-encoder", "0", "--select-on", "last"]  # nothing is trained before it is saved
 DFER = ["--model", "dfer-clip", *STILL, "--lr-prompt-learner", "0"]
 CAPTIONS = ["--model", "emoclip", "--caption-source", "class", "--num-segments", "4"]
 SHARED = ("face_temporal.", "image_encoder.", "text_encoder.")

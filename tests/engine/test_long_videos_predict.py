@@ -161,7 +161,7 @@ def test_the_majority_equals_the_plain_loop(width, n, classes):
 def test_of_equally_frequent_classes_the_nearest_wins():
     assert majority(np.array([0, 0, 1, 1]), 3).tolist() == [0, 0, 1, 1]
     assert majority(np.array([0, 1, 2]), 3).tolist() == [0, 1, 2]
-    assert majority(np.array([5, 5, 0, 3, 3]), 5)[2] == 5  # both are next to it: the earlier one
+    assert majority(np.array([5, 5, 0, 3, 3]), 5)[2] == 5  # both are equally near: the earlier one is used
 
 
 def test_smoothing_uses_only_frames_of_the_video_and_keeps_its_input():

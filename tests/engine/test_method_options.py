@@ -42,13 +42,13 @@ MEANINGLESS += [("dfer-clip", words) for words in TWO_STREAMS + CAPTIONS]
 MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"
 ACCEPTED = [
-    # flags that say what holds anyway
+    # flags that repeat the default
     ("dfer-clip", "--streams face --adapter none --slerp-weight 0 --mi-loss-weight 0 --dc-loss-weight 0"),
     ("emoclip", "--streams face --adapter none --slerp-weight 0 --lambda_mi 0 --lambda_dc 0 --label-smoothing 0"),
     ("emoclip", "--no-logit-adj --no-class-balanced-loss --focal-gamma 0"),
     ("clip-caer", "--lr-text-encoder 0 --no-finetune-text --no-swapped-heads --caption-source clip"),
     ("dfer-clip", "--no-finetune-visual --merge-positives"),
-    # flags that mean something
+    # flags that have an effect
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
     ("emoclip", "--use-weighted-sampler --leave-out Fatigue --captions c.json --swapped-heads --no-merge-positives"),
     ("emoclip", f"{REGRESSION} --subject-folds 3 --regression-loss ccc"),
@@ -68,7 +68,7 @@ def test_the_defaults_of_a_method(model):
     options = read(model)
     assert {name: options[name] for name in DEFAULTS[model]} == DEFAULTS[model]
     if model == "clip-caer":
-        assert options == flat(read_command([])[1])  # the method where none is named
+        assert options == flat(read_command([])[1])  # the default method
 
 
 def test_options_of_the_user_override_the_defaults_of_a_method():

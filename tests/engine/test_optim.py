@@ -190,7 +190,7 @@ def scaled_step(layer, optimizer, scaler, gradient, grad_clip=0.0):
     """One step; ``gradient``: as the backward pass leaves it, before it is scaled."""
     for p in layer.parameters():
         p.grad = torch.full_like(p, gradient) * scaler.get_scale()
-        scaler.scale(torch.zeros(()))  # the scaler begins when it first scales a loss
+        scaler.scale(torch.zeros(()))  # the scaler is initialised when it first scales a loss
     step_scaled(optimizer, scaler, grad_clip)
 
 

@@ -13,7 +13,7 @@ from tests.support.tools import flat
 from utils.config import choices_of, flag_of, from_json, parse
 from utils.errors import UserError
 
-DEFAULTS = {  # as the command line's documentation promises
+DEFAULTS = {  # as documented
     "seed": 42, "dry_run": False, "deterministic": False, "dataset": "RAER", "val_fraction": 0.2, "num_segments": 16,
     "duration": 1, "image_size": 224, "temporal_layers": 1, "contexts_number": 12, "slerp_weight": 0.5,
     "temperature": 0.07, "epochs": 50, "batch_size": 8, "lr_adapter": 1e-4, "mi_loss_weight": 0.5,

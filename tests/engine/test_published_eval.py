@@ -266,6 +266,6 @@ def test_an_evaluation_gives_the_published_logits(plain_set, tmp_path, build, de
     path = write_container(tmp_path / "model.pth", file)
     flags = ["--class-texts", str(texts)] if build is files.emoclip else []
     rows, expected = evaluate(path, tmp_path / "run", *plain_set, *flags).predictions, logits(file)
-    assert expected.std(dim=0).min() > 0.05  # the colours make a difference
+    assert expected.std(dim=0).min() > 0.05  # different colours give different logits
     scores = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in rows])
     torch.testing.assert_close(scores.double(), expected, atol=1e-3, rtol=0)

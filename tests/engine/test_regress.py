@@ -331,7 +331,7 @@ def command(captioned, scores, fast, tmp_path, capsys):
         folder = tmp_path / "run"
         words = ["--init-from", str(init or best_of(captioned)), "--targets", str(targets), *more]
         message = error_of([*fast, *REGRESS, *words, "--output-dir", str(folder)], capsys)
-        assert not folder.exists()  # nothing stands in the way of the next try
+        assert not folder.exists()  # no file prevents the next try
         return message
 
     return run

@@ -108,7 +108,7 @@ def test_texts_converted_once_are_bit_equal_to_autocast():
         model.lay_out_texts(torch.bfloat16)
         assert torch.equal(model.encode_texts().soft, before)
         model.laid_out["text"].text_projection.data.zero_()
-        assert not torch.equal(model.encode_texts().soft, before)  # the converted copy is what computes
+        assert not torch.equal(model.encode_texts().soft, before)  # the converted copy is used for computing
     with torch.no_grad():
         assert model.encode_texts().soft.dtype == torch.float32
 
@@ -154,7 +154,7 @@ MORE_WORKERS = "30 of the 60 s of this epoch were spent waiting for frames: more
     [
         (8, 1, "cpu", {}, [MORE_WORKERS, "dataloader.pack"], ["--augment device"]),
         (4, 1, "cuda", {"pack": "crops"}, ["--augment device"], ["--workers", "dataloader.pack"]),
-        (8, 2, "cpu", {}, ["dataloader.pack"], ["--workers"]),  # the cores of the other process are not free
+        (8, 2, "cpu", {}, ["dataloader.pack"], ["--workers"]),  # the cores of the other process are in use
     ],
 )
 def test_an_epoch_that_waits_for_frames_gets_advice_once(
@@ -272,10 +272,10 @@ def test_a_worker_without_shared_memory_ends_the_pass(monkeypatch, batch_size):
     monkeypatch.setattr(torch.Tensor, "share_memory_", no_room)  # the workers are forked from here
     with pytest.raises(UserError, match="the batches of 1 decoding processes"):
         list(Loader(Items(), batch_size=batch_size, num_workers=1))
-    assert len(list(Loader(Items(), batch_size=batch_size, num_workers=0)))  # needs none
+    assert len(list(Loader(Items(), batch_size=batch_size, num_workers=0)))  # needs no shared memory
 
 
-HISTORIES = {  # seconds of epochs or runs in the order in which they came, and what the first one did once
+HISTORIES = {  # (seconds of epochs or runs in order, extra seconds of the first one)
     "features of a sweep cached first": ([74.0, 15.2, 14.8, 16.1, 9.5, 15.0], 58.0),  # one variant has one stream
     "first epoch compiles": ([190.0, 41.0, 40.2, 40.6, 42.0, 40.9, 41.3], 149.0),
     "equal epochs": ([12.0, 12.1, 11.8, 12.4, 12.0], 0.0),

@@ -103,7 +103,7 @@ def test_a_run_of_float32_continues_in_float16_and_back(small_flags, tmp_path, m
     for epochs, scale in ((2, 2.0**8), (3, 2.0**20)):
         with monkeypatch.context() as patch:
             use_float16(patch, scale)
-            assert 0 < scaler_after(epochs, ["--resume", str(folder)])[1]["scale"] <= 2.0**8  # the third: as stored
+            assert 0 < scaler_after(epochs, ["--resume", str(folder)])[1]["scale"] <= 2.0**8  # the third one: as stored
     assert scaler_after(4, ["--resume", str(folder)])[1] == {}
 
 
@@ -153,7 +153,7 @@ def test_a_term_that_is_not_finite_is_named_with_epoch_step_and_clips(value):
     unread = RunningScore()
     unread.add(terms(x=value), None, {"id": ["clip"]}, 0, 0)
     with pytest.raises(UserError, match="x is not finite"):
-        unread.copy().state()  # so nothing is saved of an epoch whose last loss is not finite
+        unread.copy().state()  # nothing is saved of an epoch whose last loss is not finite
 
 
 METHODS = {

@@ -54,7 +54,7 @@ def test_a_run_whose_epoch_was_selected_on_test_clips_is_stored_as_optimistic(ti
 
 def test_the_run_folder_is_complete_and_nothing_is_written_to_stderr(trained):
     assert {path.name for path in trained.folder.iterdir()} == FILES
-    assert trained.err == ""  # there is no terminal
+    assert trained.err == ""  # without a terminal
 
 
 def test_the_config_holds_every_resolved_option(trained):

@@ -97,7 +97,7 @@ def test_logits_are_cosines_times_the_learnt_scale(captioned, state, texts):
     """There is a unit vector whose cosines with the unit texts equal the logits divided by the scale."""
     logits = torch.tensor(logits_of(captioned)[1]) / state["logit_scale"].double().exp()
     assert logits.abs().max() <= 1 and len(texts) == 11
-    shortest = torch.linalg.pinv(texts) @ logits.T  # of all videos with these cosines
+    shortest = torch.linalg.pinv(texts) @ logits.T  # (of all videos with these cosines)
     assert shortest.norm(dim=0).max() <= 1 + 1e-3
 
 

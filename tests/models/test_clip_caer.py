@@ -177,7 +177,7 @@ def units(rows: int, seed: int, D: int = 24) -> Tensor:
 @pytest.mark.parametrize("pull", [0.0, 2.0, 20.0, -5.0])
 def test_the_closed_form_is_slerp_and_a_dot_product(weight, pull):
     video = units(40, 1)
-    text = F.normalize(units(40, 2) + pull * video, dim=-1)  # far, near, and on the other side
+    text = F.normalize(units(40, 2) + pull * video, dim=-1)  # far, near, and opposite
     got = instance_enhanced_cosine(video @ text.T, weight)
     assert torch.allclose(got, explicit(text, video, weight), atol=1e-6, rtol=0)
 
@@ -191,7 +191,7 @@ def test_gradients_are_those_of_the_explicit_slerp(weight):
         share = torch.arange(24, dtype=torch.float64).view(6, 4).sin()
         slopes = torch.autograd.grad((share * value).sum(), (video, text))
         for vector, slope in zip((video, text), slopes, strict=True):
-            # along the vector itself the two forms differ, but there a unit vector cannot move
+            # the two forms differ along the vector itself, but a unit vector cannot move in that direction
             gradients.append((slope - (slope * vector).sum(-1, keepdim=True) * vector).detach())
     for closed, slow in zip(gradients[:2], gradients[2:], strict=True):
         assert torch.allclose(closed, slow, atol=1e-9)

@@ -62,7 +62,7 @@ def write_hugging_face(folder, name="B/16", activation="gelu"):
     vision |= sizes | {"image_size": size, "patch_size": patch}
     text |= sizes | {"eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 0}
     model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=D)).eval()
-    for parameter in model.parameters():  # first values are small: differences would not show
+    for parameter in model.parameters():  # initial values are too small to show differences
         torch.nn.init.normal_(parameter, std=0.1 if parameter.dim() > 1 else 0.5)
     model.save_pretrained(folder)
     return model

@@ -201,7 +201,7 @@ def frames_example(B=3, L=11):
     expr = torch.randint(8, (B, L), generator=g)
     hole = torch.rand(B, L, generator=g) < 0.3
     va[hole], expr[hole.roll(1, 1)], au[hole.roll(2, 1)] = math.nan, -1, math.nan
-    va[0, 0, 0], va[1, 4, 1], au[2, 3, 5] = math.nan, math.nan, math.nan  # one number of a frame alone
+    va[0, 0, 0], va[1, 4, 1], au[2, 3, 5] = math.nan, math.nan, math.nan  # one number of one frame only
     outputs = [torch.randn(B, L, n, generator=g).requires_grad_() for n in (2, 8, 12)]
     return outputs, (va, expr, au), padding
 

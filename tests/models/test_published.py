@@ -89,7 +89,7 @@ LOGITS = [
     (files.clip_caer, Recipe(class_specific=False, n_ctx=12), positioned("middle"), learnable_texts(position="middle")),
     (files.clip_caer, SHARED, positioned("front"), learnable_texts(position="front")),
     (files.clip_caer, DEEP, {}, learnable_texts()),
-    # of 7 context vectors the odd one stands behind the class text
+    # of 7 context vectors the odd one is after the class text
     (files.clip_caer, LARGE, positioned("middle"), learnable_texts(position="middle")),
     (files.clip_caer, Recipe(n_ctx=12, depth=2, layers=3), positioned("front"), learnable_texts(position="front")),
     (files.clip_caer, Recipe(), {"temperature": 0.05}, learnable_texts(tau=0.05)),
@@ -98,7 +98,7 @@ LOGITS = [
     (files.fork, Recipe(n_ctx=12, class_specific=False, depth=2), {}, hand_crafted_texts()),
     (files.fork, WIDE, {"slerp_weight": 0.3, "temperature": 0.2}, hand_crafted_texts(tau=0.2, weight=0.3)),
     (files.fork, WIDE, {"slerp_weight": 0.0}, learnable_texts(tau=0.07)),
-    # an ensemble of texts switches the fork's slerp off
+    # an ensemble of texts turns off the slerp of the fork
     (files.fork, Recipe(n_ctx=12, texts_per_class=3), {}, learnable_texts(tau=0.07)),
     (files.rapt, Recipe(depth=2), {}, learnable_texts(tau=0.07)),
     (files.rapt, Recipe(depth=2, texts_per_class=3), {}, learnable_texts(tau=0.07)),

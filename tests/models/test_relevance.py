@@ -49,7 +49,7 @@ def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
     products = (attentions[layer] * gradients[layer]).sum(dim=(1, 2, 3))
     weight, step = tower.transformer.resblocks[layer].attn.out_proj.weight, 1e-5
     bias = tower.transformer.resblocks[layer].attn.in_proj_bias
-    assert bias.abs().max() > 0  # what is mixed has a constant part, and that grows as well
+    assert bias.abs().max() > 0  # the mixed values have a constant part, which also grows
     scores, plain = [], weight.clone()
     for factor in (1 + step, 1 - step):
         weight.copy_(plain * factor)
@@ -62,7 +62,7 @@ def test_relevance_by_hand():
     first = torch.tensor([[[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]] * 2])
     second = torch.tensor([[[[0.2, 0.4, 0.4], [0.3, 0.3, 0.4], [0.1, 0.1, 0.8]]] * 2])
     slope = torch.ones(1, 2, 3, 3)
-    slope[:, 1] = -1  # the second head speaks against the class: nothing of it counts
+    slope[:, 1] = -1  # the second head is evidence against the class and does not count
     # halves, the mean of two heads: second row of the class token (0.1, 0.2, 0.2); kept and added (1.1, 0.2, 0.2)
     # times the first block: 1.1·(.25, .15, .1) + 0.2·(.05, .3, .15) + 0.2·(.1, .1, .3) = (.305, .245, .2); and added
     relevance = follow_back([first, second], [slope, slope])
@@ -97,12 +97,12 @@ def test_a_patch_that_decides_alone_has_all_relevance(patch):
     tower, blank = plain_tower(), torch.zeros(1, 3, 64, 64)
     planted, (row, column) = blank.clone(), divmod(patch, 4)
     planted[:, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = torch.rand(3, 16, 16)
-    slopes = tower(planted) - tower(blank)  # the score that the object raises
+    slopes = tower(planted) - tower(blank)  # the score that the object increases
     relevance = patch_relevance(tower, planted, slopes).flatten()
     assert relevance[patch] > 0 and relevance.sum() == relevance[patch]
     assert patch_relevance(tower, blank, slopes).abs().max() == 0
     against = patch_relevance(tower, planted, -slopes)
-    assert against.max() == 0  # what speaks against a class is not shown
+    assert against.max() == 0  # evidence against a class is not shown
 
 
 def test_random_weights_change_the_map():

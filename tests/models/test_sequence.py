@@ -199,7 +199,7 @@ def test_features_of_another_width_are_refused():
 def small_tcn(**changes):
     torch.manual_seed(0)
     net = TemporalConvNet(6, **({"channels": (6, 5, 3), "kernel": 3, "dropout": 0.0} | changes)).eval().double()
-    for parameter in net.parameters():  # large enough that nothing vanishes
+    for parameter in net.parameters():  # large enough that no effect vanishes
         nn.init.normal_(parameter, std=0.5)
     return net
 

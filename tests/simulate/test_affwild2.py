@@ -81,7 +81,7 @@ def test_paired_videos_have_equal_lengths_and_others_differ():
 def test_valence_and_arousal_are_smooth_bounded_and_cover_every_region():
     course = draw_course(4000, np.random.default_rng(0))
     assert course.shape == (4000, 3) and np.abs(course).max() <= 1
-    assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a turn takes many frames
+    assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a change of direction takes many frames
     assert course[:, 0].std() > 0.3 and course[:, 1].std() > 0.3
     weights = weigh_regions(course)
     np.testing.assert_allclose(weights.sum(1), 1)
@@ -90,7 +90,7 @@ def test_valence_and_arousal_are_smooth_bounded_and_cover_every_region():
     shares = np.bincount(nearest, minlength=8) / 4000
     assert shares.min() > 0.04 and shares.max() < 0.35
     changes = np.flatnonzero(np.diff(nearest))
-    assert 4000 / len(changes) > 15  # frames that an expression lasts
+    assert 4000 / len(changes) > 15  # duration of an expression in frames
 
 
 def test_each_expression_has_about_its_share_of_the_frames():
@@ -151,5 +151,5 @@ def test_action_units_change_the_face_as_their_names_say(faces):
     ):  # fmt: skip
         assert sign * (latent[unit[name]].mean() - latent[~unit[name]].mean()) > 0.1, name
     for first, second in (("AU26", "AU25"), ("AU24", "AU23"), ("AU6", "AU12")):
-        assert not (unit[first] & ~unit[second]).any()  # the first cannot be without the second
+        assert not (unit[first] & ~unit[second]).any()  # the first implies the second
     assert not (unit["AU12"] & unit["AU15"]).any() and not (unit["AU23"] & unit["AU25"]).any()

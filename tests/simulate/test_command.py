@@ -125,7 +125,7 @@ def test_the_same_settings_give_the_same_bytes_with_any_number_of_processes(sett
     for workers in (1, 3):
         assert write_set(tmp_path / str(workers), settings, workers)
     assert files_of(tmp_path / "1") == files_of(tmp_path / "3")
-    assert not write_set(tmp_path / "1", settings)  # it is there
+    assert not write_set(tmp_path / "1", settings)  # the set exists already
 
 
 @pytest.mark.parametrize("repeated", [False, True])

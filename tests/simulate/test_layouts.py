@@ -29,7 +29,7 @@ def assert_files(root: Path, texts: Iterable[str], folders: Iterable[str], frame
 
 def assert_apart(name: str, parts: Iterable[Iterable[str]]) -> None:
     """Every person is in exactly one of the parts, which are lists of folders or pictures."""
-    persons = {slot.folder: slot.person for slot in SMALL[name].plan()}  # which most published sets do not tell
+    persons = {slot.folder: slot.person for slot in SMALL[name].plan()}  # most published sets do not name persons
     casts = [{persons[folder] for folder in part} for part in parts]
     assert all(casts) and sum(map(len, casts)) == len(set.union(*casts)) == SMALL[name].persons
 
@@ -164,7 +164,7 @@ def test_caer_s(drawn):
 
 def test_daisee(drawn):
     root, paths = drawn("daisee"), {}
-    header = "ClipID,Boredom,Engagement,Confusion,Frustration "  # as DAiSEE has it, with a blank at its end
+    header = "ClipID,Boredom,Engagement,Confusion,Frustration "  # as in DAiSEE, with a space at the end
     for part in PARTS:
         three, six = (rows_of(root / "annotation" / folder / f"{part}.txt") for folder in ("", "six_columns"))
         labels = (root / f"DAiSEE/Labels/{part.title()}Labels.csv").read_bytes().decode().split("\r\n")

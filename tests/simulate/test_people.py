@@ -75,7 +75,7 @@ def test_some_differences_are_visible_only_over_time_or_on_one_side(clips):
 
 def test_expressions_change_over_time_and_some_are_weak(clips):
     smiles = np.array([[moment.smile for moment in clip] for clip in clips["happiness"]])
-    assert (np.ptp(smiles, axis=1) > 0.3).mean() > 0.4  # a change to be seen in many clips, but not in all
+    assert (np.ptp(smiles, axis=1) > 0.3).mean() > 0.4  # a change that is visible in many clips, but not in all
     assert 0.02 < (smiles.max(1) < 0.35).mean() < 0.5 and (smiles.max(1) > 0.7).mean() > 0.2
 
 

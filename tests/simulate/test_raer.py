@@ -25,7 +25,7 @@ from tests.support.drawn import files_of, rows_of
 
 SMALL = Settings(persons=6, clips=20, width=160, height=120, frames=3)
 LARGE = Settings(persons=30, clips=400, imbalance="uniform", width=160, height=120, frames=4, seed=3)
-TEXTS = "20fb0506844ee1469482d07703c8a256429bc59e825b940072444b7c0b0af99f"  # of all but the frames of the set below
+TEXTS = "20fb0506844ee1469482d07703c8a256429bc59e825b940072444b7c0b0af99f"  # of the files of this set without frames
 COLOURS = [  # mean blue, green and red of the second frames of its first clips
     [134.2, 144.3, 158.3], [140.5, 167.8, 172.2], [151.2, 164.0, 187.5], [128.6, 141.1, 139.1],
 ]  # fmt: skip
@@ -61,7 +61,7 @@ def test_the_raer_set_has_the_same_bytes_as_before_other_layouts_existed(tmp_pat
     flags = "--persons 4 --clips 12 --width 160 --height 120 --frames 3 --seed 7 --workers 1".split()
     assert main(["--out", str(tmp_path / "set"), "--layout", "raer", *flags]) == 0
     texts = {name: data for name, data in files_of(tmp_path / "set").items() if not name.endswith(".jpg")}
-    assert json.loads(texts.pop("annotation/objects.json"))  # came later; all else as it was
+    assert json.loads(texts.pop("annotation/objects.json"))  # added later; everything else is unchanged
     content = b"".join(name.encode() + b"\0" + data for name, data in texts.items())
     assert hashlib.sha256(content).hexdigest() == TEXTS
     frames = sorted((tmp_path / "set").rglob("00002.jpg"))[:4]

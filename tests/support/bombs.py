@@ -29,8 +29,8 @@ MODULE = lookup("__torch__.Net") + b")\x81"
 BIG_TYPE = with_state(
     call("numpy.dtype", text("i8")), tuple_of(number(3), text(">"), b"NNN", number(-1), number(-1), number(0))
 )
-MANY, LONG = 50_000, 1_000_000  # how often something is used again, and how long it is
-PUT, GET, OTHER_PUT, OTHER_GET = b"q\x01", b"h\x01", b"q\x02", b"h\x02"  # two places of the memo table
+MANY, LONG = 50_000, 1_000_000  # how often an object is used again, and its length
+PUT, GET, OTHER_PUT, OTHER_GET = b"q\x01", b"h\x01", b"q\x02", b"h\x02"  # two entries of the memo table
 
 
 def again(value: bytes, use: bytes, count: int = MANY) -> bytes:

@@ -57,7 +57,7 @@ class Forked:
         self.files = screen.with_suffix(".out"), screen.with_suffix(".err")
         values = (main, [str(word) for word in arguments], self.files, environment or {}, file_bytes)
         self.process = SERVER.Process(target=enter, args=values)
-        with contextlib.chdir(ROOT):  # where the server imports from
+        with contextlib.chdir(ROOT):  # the folder from which the server imports
             self.process.start()
 
     @property

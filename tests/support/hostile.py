@@ -112,7 +112,7 @@ RUNS: dict[str, Builder] = {
         stack_global("__main__", "RecorderMeter.__init__.__globals__"), touch(c)
     ),
 }
-BUILT: dict[str, bytes] = {  # a state for what is not made to have one
+BUILT: dict[str, bytes] = {  # a state for an object that does not support one
     f"{key} of {target}": with_state(body, b"N" + dictionary({key: RECORDER}) + b"\x86")
     for target, body in {
         "a function": lookup("torch._utils._rebuild_tensor_v2"),
@@ -142,7 +142,7 @@ def dtype(code: str, order: str = "<") -> bytes:
     return with_state(call("numpy.dtype", text(code), b"\x89\x88"), state)
 
 
-LONG, LONG_ROW = (  # as a column and a row, that grow to a square where they meet
+LONG, LONG_ROW = (  # a column and a row that broadcast to a square
     tensor(sizes, numbers(1, 1), of=storage("2", 12_000)) for sizes in (numbers(12_000, 1), numbers(1, 12_000))
 )
 LONG_INDEX, LONG_INDEX_ROW = (

@@ -43,7 +43,7 @@ def ablation(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "draw_differences", draw_differences)
-        patch.chdir(folder.parent)  # there is no outputs/ here, so no run is used again
+        patch.chdir(folder.parent)  # outputs/ does not exist here, so no run is used again
         (folder.parent / "weights").symlink_to(ROOT / "weights")
         return run_ok([*words, *GRID], folder)
 
@@ -293,7 +293,7 @@ def test_one_of_many_variants_must_differ_more():
     def runs(name, wrong):
         return [finished(Variant(name, {"lr": 1.0}) if name else BASE, seed, label, wrong) for seed in (1, 2)]
 
-    better = [*runs("", range(40)), *runs("better", range(6, 40))]  # six more clips are right
+    better = [*runs("", range(40)), *runs("better", range(6, 40))]  # six more clips are correct
     row = table.make_rows(better, groups)[1]
     assert row["verdict"] == "yes" and row["difference"]["uar"]["p"] < 0.05
     (single,) = table.make_rows([run for run in better if run.run.flags["seed"] == 1], groups)[1:]

@@ -33,7 +33,7 @@ def test_a_lock_refuses_others_until_it_is_left(tmp_path):
         with pytest.raises(UserError, match="busy"):
             acquire_lock(path, "busy")
     assert lock_in_a_process(path) == ""
-    with acquire_lock(path, "busy"):  # that process is gone, and with it its lock
+    with acquire_lock(path, "busy"):  # that process has ended, and its lock with it
         pass
 
 

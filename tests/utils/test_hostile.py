@@ -21,7 +21,7 @@ from utils.archive import read_archive
 from utils.errors import UserError
 
 NAMES = list(HOSTILE)
-MUTED = {"runs a RecorderMeter's state", "runs a RecorderMeter's slots", "runs NEWOBJ"}  # nothing would run
+MUTED = {"runs a RecorderMeter's state", "runs a RecorderMeter's slots", "runs NEWOBJ"}  # no code would run
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Duplicate name"),
@@ -94,7 +94,7 @@ def test_reading_a_hostile_file_gives_data_or_a_one_line_error(lair, name):
         assert not result["message"]
     assert result["seconds"] < 2 and result["megabytes"] < 300, result
     assert lair.listing(name) == lair.untouched[name]
-    if name.removeprefix("runs ") in RUNS and name not in MUTED:  # what would run is refused and not skipped
+    if name.removeprefix("runs ") in RUNS and name not in MUTED:  # code is refused and not skipped
         assert result["outcome"] == "refused"
     if name.removeprefix("runs ") in CALLED:  # by its name, before anything is called
         assert f"holds {name.removeprefix('runs ')}, which" in result["message"]
@@ -112,7 +112,7 @@ COMMANDS = {
 def test_the_command_line_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
     outcome = lair.outcomes[name]["outcome"]
     if outcome == "died":
-        pytest.fail("it ends the process")  # and would end this one
+        pytest.fail("it ends the process")  # and would end this process
     monkeypatch.chdir(tmp_path)
     arguments = [*COMMANDS[command].split(), str(lair.files[name])]
     with time_limit(5):

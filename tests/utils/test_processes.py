@@ -31,6 +31,6 @@ def test_ctrl_c_while_the_workers_start_is_handled(monkeypatch):
     monkeypatch.setattr(multiprocessing.context.SpawnContext, "Pool", interrupted)
     with pytest.raises(KeyboardInterrupt), ordered_map(2, abs, -1):
         pytest.fail("went on")
-    with pytest.raises(ValueError, match="not running"):  # the workers are ended
+    with pytest.raises(ValueError, match="not running"):  # the workers have ended
         pools[0].apply(abs, (-1,))
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())

@@ -231,7 +231,7 @@ def test_a_flipped_bit_of_safetensors_is_detected_or_changes_nothing(sealed):
         except UserError as error:
             assert str(sealed) in str(error)
             refusals += 1
-    assert refusals > 380  # all but those in the name of the checksum
+    assert refusals > 380  # all bits except those in the name of the checksum
 
 
 def test_exchanged_pages_of_safetensors_are_detected(sealed):

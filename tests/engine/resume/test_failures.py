@@ -153,7 +153,7 @@ class TestNotFinite:
 
         message = failure(prepare, *flags, "--output-dir", folder)
         assert f"the loss term {name} is not finite" in message and "epoch 2, step 3" in message and "--lr" in message
-        # noticed when the next step has been launched, which nothing saves
+        # detected after the next step has started, which is not saved
         assert len(clips) == number + 1 and all(clip in message for clip in clips[-2])
         progress = read(folder / "last.pt")["progress"]
         assert (progress["epoch"], progress["step"]) == (1, 0)
@@ -194,7 +194,7 @@ class TestOutOfMemory:
         match = re.search(r"try --batch-size (\d+) --accumulate (\d+)", message)
         assert proposal == (match and tuple(map(int, match.groups()))), message
         assert f"at --batch-size {size}" in message
-        assert not (tmp_path / "run").exists()  # nothing stands in the way of the next try
+        assert not (tmp_path / "run").exists()  # no file prevents the next try
 
     def test_a_validation_batch_that_does_not_fit_is_halved(self, flags, uninterrupted, tmp_path):
         in_validation = partial(at_forward, number=EPOCH + STEPS + 1, act=raise_out_of_memory)
@@ -231,7 +231,7 @@ def full_disk_for(patch: pytest.MonkeyPatch, name: str, first: int = 1) -> None:
             writes.append(None)
             if len(writes) >= first:
                 if "w" in mode and Path(file).is_file():
-                    real_open(file, "w").close()  # the file is cut off even so
+                    real_open(file, "w").close()  # the file is truncated nevertheless
                 file, mode = "/dev/full", mode.replace("x", "w").replace("a", "w")
         return real_open(file, mode, *arguments, **keywords)
 
@@ -300,7 +300,7 @@ class TestFullDisk:
     def test_the_first_files_of_a_new_run(self, flags, tmp_path, name):
         words = (*flags, "--epochs", "1", "--output-dir", tmp_path / "run")
         assert "no space left on device" in failure(partial(full_disk_for, name=name), *words)
-        assert call(*words).status == 0  # nothing stands in the way of the next try
+        assert call(*words).status == 0  # no file prevents the next try
 
     @pytest.mark.parametrize("name", ["log.txt", "predictions.csv", "metrics.json"])
     def test_the_files_of_an_evaluation(self, flags, uninterrupted, tmp_path, name):

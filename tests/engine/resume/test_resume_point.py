@@ -133,7 +133,7 @@ WRONG_CONTENT = [
     ("learning", "optimizer", "param_groups", 0, "lr", -1.0),
     ("learning", "optimizer", "param_groups", 0, "params", [0, 0, 0]),
     ("learning", "schedule", "last_epoch", -1),
-    ("learning", "schedule", "last_epoch", 0),  # of the run's first epoch, and it is in its second
+    ("learning", "schedule", "last_epoch", 0),  # from the first epoch of the run, which is in its second
     ("model", "logit_scale", torch.tensor(float("nan"))),
     ("learning", "schedule", "_last_lr", [0.1]),
     ("learning", "scaler", {"scale": 0.0}),
