@@ -14,6 +14,7 @@ import torch
 
 from dataloader import pack, packed
 from dataloader.annotation import read_annotation
+from dataloader.audit.options import training_advice
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
@@ -136,6 +137,18 @@ def test_the_printed_command_trains_from_the_pack(flags, tmp_path, capsys, monke
     quick = "--epochs 1 --milestones --select-on last --batch-size 4 --workers 0 --device cpu".split()
     run = run_main([*main_arguments(commands[0]), *quick], tmp_path / "run").ok()
     assert f"crops from the pack {tmp_path / 'my pack'}" in run.out
+
+
+def test_the_size_of_the_crops_decides_which_clip_is_proposed(tmp_path, monkeypatch):
+    """Also if OpenAI's weights are downloaded already, crops of 112 pixels fit only the small CLIP."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / ".cache/clip").mkdir(parents=True)
+    (tmp_path / ".cache/clip/ViT-B-32.pt").touch()
+    for size, is_small in ((112, True), (224, False), (None, False)):
+        (command,) = [line for line in training_advice("--root-dir x", size) if " main.py " in line]
+        assert ("mini_clip" in command) == is_small and command.endswith("--root-dir x")
+    assert training_advice("--root-dir x", 64) == []
 
 
 def test_a_pack_that_no_recipe_trains_from_names_its_flag(flags, packs, tmp_path, capsys):
