@@ -202,7 +202,7 @@ def test_the_fuzzer_ends_a_case_that_hangs():
             pass
 
 
-def test_the_tables_of_the_documents_are_what_the_demo_printed():
+def test_the_tables_of_the_documents_are_those_of_the_demo():
     runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
     assert list(runs) == list(demo.RUNS)
     table = demo.table(runs)

@@ -119,7 +119,7 @@ def test_pooled_runs_keep_their_temperatures():
     assert calibration_metrics(logits, label, pooled)["temperature"] is None
 
 
-def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
+def test_a_series_reads_persons_and_temperatures_from_its_runs(tmp_path):
     for fold, rows in (("fold-1", "x,anna,a,1,0\ny,,b,0,1"), ("fold-2", "z,ben,a,0,1")):
         (tmp_path / fold).mkdir()
         (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label,logit_a,logit_b\n{rows}\n")
@@ -197,7 +197,7 @@ def test_a_checkpoint_keeps_it_and_the_user_may_leave_it_out():
         GOOD | {"temperature": float("nan")}, GOOD | {"temperature": float("inf")}, GOOD | {"clips": None},
     ],
 )  # fmt: skip
-def test_a_damaged_one_gives_a_one_line_error(damaged):
+def test_a_damaged_temperature_gives_a_one_line_error(damaged):
     with pytest.raises(UserError, match=r"best\.pt: damaged") as caught:
         stored_calibration({"calibration": damaged}, FILE)
     assert "\n" not in str(caught.value)

@@ -51,7 +51,7 @@ def drawn_rows(groups, sums):
 # -- bootstrap ------------------------------------------------------------------------------------------------------
 
 
-def test_a_replicate_is_the_sum_of_as_many_groups_as_there_are():
+def test_a_replicate_is_the_sum_of_the_original_number_of_groups():
     sums, weights = np.random.default_rng(0).normal(size=(5, 2, 3)), draw_kinds(np.ones(5), replicates=300)
     replicates = replicate_sums(sums, weights)
     for row in (0, 255, 256, 299):
@@ -214,7 +214,7 @@ IDS, PERSONS = ["a/1", "a/2", "b/1", "x", "y"], ["a", "a", "b", None, None]
         (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is resampled as one
     ],
 )
-def test_what_is_resampled_together(ids, persons, ci, resampled, rows):
+def test_clips_that_are_resampled_together(ids, persons, ci, resampled, rows):
     groups = groups_of(ids, persons, ci)
     assert (groups.resampled, groups.rows.tolist()) == (resampled, rows) and groups.count == len(set(rows))
 

@@ -296,7 +296,7 @@ def test_a_damaged_folder_gives_a_one_line_error(tmp_path, capsys, spoil, messag
     assert not (run / "report.html").exists()
 
 
-def test_wrong_words_give_a_one_line_error(tmp_path, capsys):
+def test_a_wrong_command_line_of_report_gives_a_one_line_error(tmp_path, capsys):
     run = write_run(tmp_path / "run")
     assert "no such folder" in error_of(["--mode", "report", str(tmp_path / "none")], capsys)
     assert "name the run folder" in error_of(["--mode", "report", str(run / "config.json")], capsys)

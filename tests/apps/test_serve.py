@@ -445,7 +445,7 @@ def test_a_picture_is_answered_by_its_content(served, kind):
     ("body", "status", "part"),
     [(b"", 422, "empty"), (b"no video", 422, "video"), (b"\x89PNG\r\n\x1a\nno", 422, "image")],
 )
-def test_what_cannot_be_answered_gives_a_one_line_error_of_json(served, body, status, part):
+def test_a_request_that_fails_is_answered_with_a_one_line_json_error(served, body, status, part):
     answer = served.ask("POST", "/api/predict", body)
     assert answer[0] == status and part in answer[1]["error"].lower() and "\n" not in answer[1]["error"]
     served.wait_until_empty()

@@ -92,7 +92,7 @@ def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, serv
     assert page.is_visible("#drop") and not page.is_visible("#answer")
 
 
-def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, video):
+def test_numbers_are_plotted_for_a_model_without_classes(browser, tmp_path, video):
     class Numbers(DarkOrBright):
         info = ModelInfo("test", "n.pt", kind=NUMBERS, numbers=("light", "half"), streams="face", frames=4, size=32)
 

@@ -204,7 +204,7 @@ class TestCaptions:
     def test_a_caption_finds_its_clip_with_any_form_of_key(self, tmp_path, key, value):
         assert [clip.caption for clip in self.read(tmp_path, {key: value})] == ["He smiles.", None]
 
-    def test_a_caption_of_the_list_goes_with_the_clip(self, tmp_path):
+    def test_a_caption_of_the_list_belongs_to_its_clip(self, tmp_path):
         make_frames(tmp_path, "data/faces/1", "data/faces/2")
         clips = read_set("MAFW", tmp_path, text="1.mp4\tanger\t他\tA man frowns.\n2.mp4\tfear")
         assert [clip.caption for clip in clips] == ["A man frowns.", None]

@@ -144,7 +144,7 @@ def test_a_set_without_errors_has_no_finding_and_is_counted(clean):
 
 
 @pytest.mark.parametrize(("expected", "plant", "parts"), PLANTS, ids=[f"{n}-{p[0]}" for n, p in enumerate(PLANTS)])
-def test_one_planted_error_is_found_and_nothing_else(expected, plant, parts, clean, capsys):
+def test_a_planted_error_is_the_only_finding(expected, plant, parts, clean, capsys):
     plant(clean)
     report = clean.audit()
     assert list(counts_of(report)) == expected.split(), report["findings"]
@@ -305,7 +305,7 @@ def test_folds_are_read_again_in_every_layout(reader, drawn, tmp_path):
         assert clips == sum(report["splits"]["test"]["classes"][name]["clips"] for report in folds.values())
 
 
-def test_an_interrupt_gives_a_one_line_error_and_leaves_nothing(clean, capsys, monkeypatch):
+def test_an_interrupt_gives_a_one_line_message_and_leaves_no_files(clean, capsys, monkeypatch):
     """Ctrl-C arrives in the main thread while other threads read frames."""
     clips = []
 

@@ -62,7 +62,7 @@ def test_the_sets_exist_and_the_classes_of_raer_are_in_label_order():
 
 @pytest.mark.parametrize("dataset", SETS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_set_has_every_kind_of_text_and_no_two_alike(dataset, kind):
+def test_every_set_has_every_kind_of_text_without_duplicates(dataset, kind):
     classes = load_classes(dataset)
     rows = classes.texts_of(kind)
     assert len(rows) == len(classes) and {len(row) for row in rows} == {3 if kind == "prompt_ensemble" else 1}
@@ -75,7 +75,7 @@ def test_every_set_has_every_kind_of_text_and_no_two_alike(dataset, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_class_is_worded_alike_in_every_set(kind):
+def test_a_class_has_similar_texts_in_every_set(kind):
     wordings = {}
     for classes in map(load_classes, SETS):
         for name, texts in zip(classes.names, classes.texts_of(kind), strict=True):

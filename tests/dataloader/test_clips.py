@@ -165,7 +165,7 @@ class TestScaled:
         assert choose_shrink((0, 0, 447, 900), whole, 224) == 1
         assert choose_shrink((0, 0, 900, 900), (0, 0, 300, 447), 224) == 1
 
-    def test_a_body_box_that_leaves_the_frame_is_black_there_too(self, filmed):
+    def test_a_body_box_is_black_outside_of_the_frame(self, filmed):
         views = views_of(filmed, None, (-700.0, 0.0, 720.0, 540.0), size=64, decode="scaled")
         context = ClipDataset([filmed], views)[0, 0, 0]["context"].numpy()
         assert not context[..., :30].any() and context[:, :, 25:40, 34:].min(axis=1).any()

@@ -24,7 +24,7 @@ from dataloader.paths import clip_key, find_clip_folder, find_file, without_suff
     ],
 )
 @pytest.mark.parametrize("has_root", [True, False])
-def test_a_key_is_what_follows_the_folder_of_its_set(tmp_path, path, key, has_root):
+def test_a_key_is_the_path_below_the_folder_of_the_set(tmp_path, path, key, has_root):
     assert clip_key(path, str(tmp_path) if has_root else None) == key
 
 
@@ -73,7 +73,7 @@ def test_folders_that_the_root_does_not_hold_are_left_out(tmp_path):
     assert find_clip_folder("a/train/P1/002", str(tmp_path)) is None
 
 
-def test_a_root_inside_a_sets_folder_knows_its_clips_by_either_spelling(tmp_path):
+def test_a_root_inside_the_folder_of_a_set_finds_clips_by_both_spellings(tmp_path):
     root = tmp_path / "DAiSEE/frames"
     (root / "Train/1/2").mkdir(parents=True)
     for path in ("Train/1/2", f"{root}/Train/1/2", "/x/DAiSEE/frames/Train/1/2"):
@@ -103,7 +103,7 @@ def test_a_folder_that_is_named_like_a_video_is_found_first(tmp_path):
     assert find_clip_folder("1.mp4", str(tmp_path)) == tmp_path / "1.mp4"
 
 
-def test_files_are_found_where_folders_are(tmp_path):
+def test_files_are_searched_like_folders(tmp_path):
     (tmp_path / "CAER-S/train").mkdir(parents=True)
     (tmp_path / "CAER-S/train/1.png").write_bytes(b"x")
     expected = tmp_path / "CAER-S/train/1.png"

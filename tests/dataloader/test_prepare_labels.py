@@ -55,7 +55,7 @@ def test_videos_that_differ_in_their_suffix_are_distinguished(tmp_path):
     assert sorted(label for _, _, label in lines) == ["3", "3", "4"]  # two clips of Confusion in the longer one
 
 
-def test_accents_may_be_composed_either_way(tmp_path):
+def test_accents_may_be_composed_or_decomposed(tmp_path):
     apart, joined = unicodedata.normalize("NFD", "zoé"), unicodedata.normalize("NFC", "zoé")
     film_face(tmp_path / f"in/{apart}.mp4")
     labels = write(tmp_path / "l.csv", f"video,label,person\n{joined}.mp4,Fatigue,{apart}\n")

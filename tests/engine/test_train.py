@@ -64,7 +64,7 @@ def test_the_config_holds_every_resolved_option(trained):
     assert config["model"]["contexts_number"] == 12  # a default
 
 
-def test_the_log_is_what_was_printed_with_the_data_and_the_rates(trained):
+def test_the_log_has_the_printed_text_with_the_data_and_the_rates(trained):
     log = (trained.folder / "log.txt").read_text()
     assert log == trained.out
     for part in (
@@ -78,7 +78,7 @@ def test_the_log_is_what_was_printed_with_the_data_and_the_rates(trained):
         assert part in log, part
 
 
-def test_there_gives_a_one_line_error_of_metrics_per_epoch(trained):
+def test_there_is_one_line_of_metrics_per_epoch(trained):
     history = trained.history
     assert [line["epoch"] for line in history] == list(range(1, 15))
     keys = (

@@ -120,7 +120,7 @@ def test_a_compound_class_is_the_mean_of_its_parts(compound, texts):
         assert np.allclose(logits[:, names.index(name)], expected, rtol=1e-3, atol=1e-3), name
 
 
-def test_single_classes_are_scored_alike_beside_combinations(compound, captioned, drawn, tmp_path):
+def test_single_classes_have_the_same_scores_beside_combinations(compound, captioned, drawn, tmp_path):
     single = scored(captioned, [*data("mafw", drawn("mafw")), "--fold", "1"], tmp_path / "run")
     rows = {row["clip"]: row for row in compound.predictions}
     assert len(single.predictions) == sum("_" not in row["label"] for row in rows.values())

@@ -78,7 +78,7 @@ def test_every_kind_of_file_loads(tmp_path, state, write):
     assert same(load_clip(str(path)), state)
 
 
-def test_what_is_saved_in_half_precision_loads_again(tmp_path, state):
+def test_weights_saved_in_half_precision_load_again(tmp_path, state):
     first = Clip(SHAPE)
     first.load_openai(state)
     save_clip(first, tmp_path / "b.safetensors")

@@ -41,7 +41,7 @@ def test_the_explicit_pass_equals_the_pass_of_the_tower(shape, precision, limit)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
+def test_attention_times_its_gradient_is_the_contribution_of_a_block(layer):
     """If everything that a block mixes grows by 1 + e, the score changes by e times the sum of attention × gradient."""
     tower, image = make_tower(SMALL).double(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
     slopes = torch.randn(2, 24, dtype=torch.float64)
@@ -114,7 +114,7 @@ def test_random_weights_change_the_map():
 
 
 @pytest.mark.parametrize("streams", ["both", "face", "context"])
-def test_a_class_is_explained_by_the_streams_that_there_are(streams):
+def test_a_class_is_explained_by_the_streams_of_the_model(streams):
     task, batch = make_task(streams=streams), random_batch(B=1)
     views = [batch[name] if streams in ("both", name) else None for name in ("face", "context")]
     model = task.model.eval().requires_grad_(False)

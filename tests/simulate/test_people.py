@@ -121,7 +121,7 @@ def test_captions_of_clips_are_short_varied_and_name_no_emotion(captions):
             assert 4 <= len(sentence.split()) <= 45 and sentence.isascii() and sentence.endswith(".")
 
 
-def test_captions_of_clips_say_what_happens(captions):
+def test_captions_of_clips_describe_the_behaviour(captions):
     def share(name, words):
         return np.mean([bool(re.search(words, caption)) for caption in captions[name]])
 

@@ -84,7 +84,7 @@ def test_the_interval_is_over_persons(series, tmp_path):
     assert len(persons) == 2 and len(set(war)) == 2 and intervals["war"] == pytest.approx(sorted(war))
 
 
-def test_a_stopped_series_can_be_resumed_and_takes_more_seeds(series, words, tmp_path):
+def test_a_stopped_series_can_be_resumed_with_more_seeds(series, words, tmp_path):
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         at_forward(patch, STEPS + TESTS + 3, send(15))

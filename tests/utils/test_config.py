@@ -126,7 +126,7 @@ def test_a_group_of_options_is_frozen():
         read().depth = 4
 
 
-def test_describe_lists_every_option_and_stars_what_differs():
+def test_describe_lists_every_option_and_marks_changed_ones():
     lines = {line.split()[-2]: line for line in describe({"colours": read("--depth", "7")}).splitlines()[2:6]}
     assert "*" in lines["--depth"] and "*" not in lines["--gain"]
     shown = describe({"colours": read()})

@@ -28,7 +28,7 @@ CLIP = {"key": "P1/001", "label": 3, "lengths": [5, 6], "boxes": {"face": [0, 1.
 INDEX = {"format": 1, "size": [4, 3], "clips": [CLIP], "more": "is allowed"}
 
 
-def test_content_of_its_type_comes_back_as_it_is(tmp_path):
+def test_content_of_the_right_type_is_returned_unchanged(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps(INDEX), encoding="utf-8")
     assert read_json(tmp_path / "index.json", Index) == INDEX
 

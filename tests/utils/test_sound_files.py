@@ -96,7 +96,7 @@ def save(content: object, path: Path, *renamed: tuple[bytes, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_what_torch_saves_is_read_as_torch_reads_it(tmp_path, name):
+def test_files_of_torch_are_read_as_by_torch(tmp_path, name):
     save(SOUND[name], tmp_path / "sound.pt")
     assert same(read_archive(tmp_path / "sound.pt"), torch.load(tmp_path / "sound.pt", weights_only=False))
 

@@ -79,7 +79,7 @@ class TestReadOnly:
         interrupt(flags, tmp_path / "old", signal.SIGTERM, best * EPOCH + 1)
         self.assert_goes_on(tmp_path / "old", tmp_path / "new", uninterrupted)
 
-    def test_a_run_that_only_lacks_its_score_is_complete_there(self, flags, uninterrupted, tmp_path):
+    def test_a_run_without_its_score_is_completed_in_the_other_folder(self, flags, uninterrupted, tmp_path):
         crash_at(EPOCH * EPOCHS + 2, *flags, "--output-dir", tmp_path / "old")
         self.assert_goes_on(tmp_path / "old", tmp_path / "new", uninterrupted)
 
