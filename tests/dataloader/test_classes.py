@@ -75,7 +75,7 @@ def test_every_set_has_every_kind_of_text_without_duplicates(dataset, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_class_has_similar_texts_in_every_set(kind):
+def test_a_class_has_the_same_texts_in_every_set(kind):
     wordings = {}
     for classes in map(load_classes, SETS):
         for name, texts in zip(classes.names, classes.texts_of(kind), strict=True):
