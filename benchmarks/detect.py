@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root-dir", type=Path, required=True, help="folder of a simulated set in RAER's layout")
     parser.add_argument("--frames", type=int, default=210, help="number of test frames (default: 210, one per clip)")
-    parser.add_argument("--face-model", help="yunet, cascades or a model file (default: yunet where it is installed)")
+    parser.add_argument("--face-model", help="yunet, cascades or a model file (default: yunet if installed)")
     options = parser.parse_args()
     detector, started = open_detector(options.face_model), time.process_time()
     simulated = measure_simulated(detector, options.root_dir, options.frames)

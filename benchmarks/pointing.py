@@ -219,7 +219,7 @@ def mean(values: Any) -> float:
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the mean over frames of the hits, and the mean over clips of the results of erasing."""
     if not rows:
-        raise SystemExit(f"no {CLASS} clip that is predicted right shows a {OBJECT}")
+        raise SystemExit(f"no {CLASS} clip that is classified correctly shows a {OBJECT}")
     frames = [row["frames"] for row in rows]
     hits = {name: float(np.average([row["hits"][name] for row in rows], weights=frames)) for name in rows[0]["hits"]}
     erasing = {key: {name: mean(row[key][name] for row in rows) for name in rows[0][key]} for key in ("fall", "lost")}

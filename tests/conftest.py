@@ -1,18 +1,18 @@
-"""What many tests share: a tiny set on disk, and one run trained on it through the command line."""
+"""Fixtures for all tests: a tiny set on disk, and one run trained on it through the command line."""
 
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # also of the processes that tests start
+os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that tests start
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs behind "&"; processes inherit it
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts a command with "&"; processes inherit this
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import torch  # noqa: E402
 
-torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
+torch.set_num_threads(1)  # the models are tiny, so more threads only wait for each other
 
 import pytest  # noqa: E402
 
@@ -38,7 +38,7 @@ def tiny_flags(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def tiny_arguments(tiny_flags) -> list[str]:
-    """The tiny set, the random CLIP, few frames, no workers: what a quick run needs."""
+    """Arguments of a quick run: the tiny set, the random CLIP, few frames, no workers."""
     return [*FAST, *as_arguments(tiny_flags)]
 
 
@@ -50,7 +50,7 @@ def small_flags(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, tiny_arguments) -> Run:
-    """A run with every part on (adapter, IEC, MI, DC) that has learnt the tiny set; its pictures are real."""
+    """A run with every part on (adapter, IEC, MI, DC) that has learnt the tiny set; its figures are not replaced."""
     settings = "--exper-name tiny --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3"
     settings += " --temperature 0.02 --normalize clip --epochs 14 --milestones 11"
     with real_pictures():
@@ -59,7 +59,7 @@ def trained(tmp_path_factory, tiny_arguments) -> Run:
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Callable[[str], Path]:
-    """The root of a small set in a published layout, drawn when first asked for; read only."""
+    """Return the root of a small simulated set in a published layout, written at the first call; read only."""
     roots: dict[str, Path] = {}
 
     def root_of(layout: str) -> Path:
@@ -72,7 +72,7 @@ def drawn(tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def captioned(drawn, tmp_path_factory) -> Run:
-    """An emoclip run of a few epochs on the captions of the drawn MAFW, fold 4; its image encoder learns, too."""
+    """A short emoclip run on the captions of the simulated MAFW, fold 4; its image encoder is trained too."""
     learn = "--optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --epochs 5".split()
     words = ["@recipes/emoclip.args", *flags("mafw_captions", drawn("mafw")), *learn]
     return run_main(words, tmp_path_factory.mktemp("captioned") / "run")
@@ -80,5 +80,5 @@ def captioned(drawn, tmp_path_factory) -> Run:
 
 @pytest.fixture
 def eyes(monkeypatch) -> KnownFaces:
-    """The faces of tests/support/watched.py, known at first sight."""
+    """A detector of the faces of tests/support/watched.py, tracked from the first detection on."""
     return know_faces(monkeypatch)

@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line that names what and where, exit status 2, before the first training step."""
+"""A user's mistake gives a one-line error with its place, and exit status 2, before the first training step."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def test_a_wrong_line_of_a_list_is_named(bad, tiny_flags, tmp_path, line, parts,
 @pytest.mark.parametrize(
     "flag", ["train_annotation", "val_annotation", "test_annotation", "bounding_box_face", "root_dir"]
 )
-def test_a_missing_file_is_named_and_leaves_no_folder_in_the_way_of_the_next_try(bad, tmp_path, flag):
+def test_a_missing_file_is_named_and_leaves_no_run_folder(bad, tmp_path, flag):
     assert "gone.file" in bad(**{flag: "gone.file"})
     assert not (tmp_path / "run").exists()
 
@@ -136,12 +136,12 @@ class TestUnreadableFrames:
         return [*FAST, *ONE_EPOCH, "--select-on", "last", *as_arguments(tiny_flags | lists)]
 
     @pytest.mark.parametrize("workers", ["0", "1"])
-    def test_a_truncated_frame_inside_an_epoch_is_one_line(self, words, refused, workers):
+    def test_a_truncated_frame_inside_an_epoch_gives_a_one_line_error(self, words, refused, workers):
         message = refused([*words, "--workers", workers])
         assert "P900/000/2.jpg" in message and "--on-bad-frame skip" in message
 
     @pytest.mark.parametrize("kind", ["a text", "a pipe"])
-    def test_a_file_that_is_no_image_is_named_before_the_first_step(self, words, tmp_path, refused, kind):
+    def test_a_file_that_is_not_an_image_is_named_before_the_first_step(self, words, tmp_path, refused, kind):
         frame = tmp_path / "RAER/P901/000/3.jpg"
         frame.unlink()
         frame.write_text("no image") if kind == "a text" else os.mkfifo(frame)
@@ -149,7 +149,7 @@ class TestUnreadableFrames:
         assert "P901/000/3.jpg" in message and "--on-bad-frame" in message
 
     @pytest.mark.parametrize("count", [1, 2])
-    def test_skip_replaces_counts_and_prints(self, words, tmp_path, count):
+    def test_skip_replaces_bad_frames_and_prints_their_number(self, words, tmp_path, count):
         if count == 2:
             (tmp_path / "RAER/P901/000/3.jpg").write_text("no image")
         run = run_main([*words, "--on-bad-frame", "skip"], tmp_path / "run").ok()
@@ -157,7 +157,7 @@ class TestUnreadableFrames:
         assert f"warning: test: {count} unreadable frames were replaced" in run.out
         assert run.history[0]["train/replaced_frames"] == 1 and (count == 1 or "3.jpg" in run.out)
 
-    def test_a_clip_without_a_readable_frame_is_named_under_skip_too(self, words, tmp_path, refused):
+    def test_a_clip_without_a_readable_frame_is_also_an_error_with_skip(self, words, tmp_path, refused):
         for frame in (tmp_path / "RAER/P900/000").iterdir():
             frame.unlink()
         (tmp_path / "RAER/P900/000/1.jpg").write_bytes(b"\xff\xd8\xff")
@@ -168,7 +168,7 @@ NOT_UTF8 = os.fsdecode(b"caf\xe9")
 
 
 def test_folders_and_frames_whose_names_are_not_utf8_are_read_and_written(tmp_path):
-    """As a data set's root, as frames (which OpenCV decodes), as an experiment's name and as a run folder."""
+    """As the root of a set, as frames (decoded by OpenCV), as the name of an experiment and as a run folder."""
     root = tmp_path / NOT_UTF8
     words = as_arguments(write_set(root, clips=15, persons=3, frames=2))
     for number, frame in enumerate(root.rglob("*.png")):
@@ -184,7 +184,7 @@ def test_folders_and_frames_whose_names_are_not_utf8_are_read_and_written(tmp_pa
     assert r"caf\udce9" in (root / "report/report.md").read_text(encoding="utf-8")
 
 
-def test_a_list_that_names_what_is_not_utf8_is_one_line(bad, tiny_flags, tmp_path):
+def test_a_list_with_names_that_are_not_utf8_gives_a_one_line_error(bad, tiny_flags, tmp_path):
     text = Path(tiny_flags["--root-dir"], "annotation/train.txt").read_bytes()
     (tmp_path / "bad.txt").write_bytes(text + b"caf\xe9 8 1\n")
     assert "bad.txt, line 41: not a UTF-8 text file" in bad(train_annotation=tmp_path / "bad.txt")

@@ -24,14 +24,14 @@ def results_of(module, words, out, monkeypatch):
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def test_ratios_are_of_rounds_not_of_medians():
+def test_ratios_are_computed_per_round():
     slow, fast = [[Seconds(s, 2 * s) for s in values] for values in ([1.0, 8.0, 3.0], [1.0, 2.0, 1.0])]
     ratio = ratio_of(slow, fast)
     assert (ratio["ratio"], ratio["lowest"], ratio["highest"]) == (3.0, 1.0, 4.0)
 
 
 def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, capsys):
-    """So that minutes on a real GPU are never lost to a slip."""
+    """So that an error in the benchmark does not waste minutes on a GPU."""
     monkeypatch.setattr("benchmarks.subject.FRAMES", 4)
     monkeypatch.setattr(gpu, "FRAMES", 4)
     monkeypatch.setattr(gpu, "LARGE", {"cpu": 64})
@@ -70,7 +70,7 @@ def test_the_tables_in_the_documents_are_the_measured_ones():
 
 
 def test_exact_updates_are_those_of_double_precision():
-    """Updates far below what float32 tells apart add up, and the model gets their sum rounded once."""
+    """Updates below the resolution of float32 are summed, and the model gets their sum rounded once."""
     weight = torch.nn.Parameter(torch.tensor([0.5, -2.0]))
     double = torch.nn.Parameter(weight.detach().double())
     optim = SimpleNamespace(momentum=0.9, weight_decay=1e-2)
@@ -131,7 +131,7 @@ def test_one_step_of_the_plain_loop_moves_the_weights_as_ours_does():
         ("--picture p.jpg --checkpoint nope.pt", "nope.pt: no such checkpoint file"),
     ],
 )
-def test_a_mistake_ends_before_a_lesson_is_drawn(words, message, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_reported_before_a_lesson_is_written(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lesson, "write_set", lambda *_: pytest.fail("drawn"))
     (tmp_path / "file").touch()
@@ -139,7 +139,7 @@ def test_a_mistake_ends_before_a_lesson_is_drawn(words, message, tmp_path, monke
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_a_root_of_a_lesson_that_holds_something_else_is_named_by_its_flag(tmp_path, monkeypatch, capsys):
+def test_a_root_dir_with_other_files_is_named_by_its_flag(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
@@ -170,14 +170,14 @@ def sound(tmp_path_factory) -> ValidInputs:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_read_or_refused_in_one_line(kind, sound):
-    cases = 6 if kind.startswith("run folder") else CASES.get(kind, 60)  # a report draws pictures
+    cases = 6 if kind.startswith("run folder") else CASES.get(kind, 60)  # a report makes figures
     counts, failures = fuzz([kind], cases, 0, sound)
     assert sum(counts.values()) == cases
     assert not failures, "\n".join([*failures, table([kind], counts)])
 
 
 def test_most_damaged_lists_are_refused_and_some_are_accepted(sound):
-    """Else the fuzzer would only show that nothing is ever read, or nothing ever damaged."""
+    """Otherwise the fuzzer would only show that every file is refused, or that no file is damaged."""
     counts, _ = fuzz(["annotation"], 200, 0, sound)
     refused = sum(count for (_, outcome), count in counts.items() if outcome not in (CRASHED, UNNAMED))
     assert counts["annotation", "accepted"] > 10 and refused > 100
@@ -194,7 +194,7 @@ def test_most_damaged_lists_are_refused_and_some_are_accepted(sound):
         ("{file}, line 1: broken JSON (x)", "classes", True),
     ],
 )
-def test_the_fuzzer_wants_file_and_line_in_a_message(tmp_path, message, kind, is_good):
+def test_the_fuzzer_requires_file_and_line_in_a_message(tmp_path, message, kind, is_good):
     file = tmp_path / "list.txt"
     assert bool(names_file_and_line(message.format(file=file), file, kind)) is is_good
 
@@ -205,7 +205,7 @@ def test_the_fuzzer_ends_a_case_that_hangs():
             pass
 
 
-def test_the_tables_of_the_documents_are_what_the_demo_printed():
+def test_the_tables_of_the_documents_are_those_of_the_demo():
     runs = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))["runs"]
     assert list(runs) == list(demo.RUNS)
     table = demo.table(runs)

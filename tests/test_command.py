@@ -96,7 +96,7 @@ def test_the_published_command_runs_with_its_paths_swapped(tiny_flags, tmp_path)
     assert len(run.predictions) == 20 and set(tiny_flags) <= set(PUBLISHED)
 
 
-def test_without_a_name_the_run_goes_below_outputs(tiny_arguments, tmp_path, monkeypatch, capsys):
+def test_without_a_name_the_run_is_written_below_outputs(tiny_arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = [*tiny_arguments, "--mode", "zero-shot", "--exper-name", "a name: [with] signs"]
     assert main(arguments) == 0

@@ -1,4 +1,4 @@
-"""Published sets, drawn small, and the user's own classes: they train, are evaluated and run zero-shot."""
+"""Small simulated versions of published sets, and classes of the user: training, evaluation and zero-shot."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_plain_clip_scores_every_set_without_training(reader, drawn, tmp_path):
     assert {name for name in truth(reader, root).values() if "_" in name} <= set(columns)
 
 
-def test_dfer_clip_takes_combinations_or_says_in_one_line_why_not(drawn, tmp_path):
+def test_dfer_clip_trains_on_combinations_or_gives_a_one_line_reason(drawn, tmp_path):
     run = run_main([DFER_CLIP, *flags("mafw_compound", drawn("mafw"))], tmp_path / "run")
     if run.status:
         assert run.err.count("\n") == 1 and "--label-type compound" in run.err and "emoclip" in run.err
@@ -74,7 +74,7 @@ def test_dfer_clip_takes_combinations_or_says_in_one_line_why_not(drawn, tmp_pat
 
 @pytest.mark.parametrize("target", ["ferv39k", "afew", "caer", "mafw"])
 def test_a_checkpoint_of_one_set_is_scored_on_another(target, drawn, trained_on, tmp_path, capsys):
-    """Labels go by the names of the classes; a class that the model lacks is named with its line."""
+    """Labels are matched by class names; a class that the model does not have is named with its line."""
     root, best = drawn(target), trained_on("dfew").folder / "best.pt"
     words = ["--mode", "eval", "--eval-checkpoint", str(best), *flags(target, root)]
     if target == "mafw":

@@ -1,4 +1,4 @@
-"""Every command of the documents parses, what they name exists, and each recipe is what it says."""
+"""Commands of the documents parse, files that they name exist, and recipes have the described settings."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def flags_of(module: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", help_text))
 
 
-def test_there_are_commands_to_test():
+def test_the_documents_have_commands():
     assert sum("main.py" in command for command in commands()) >= 4
 
 
@@ -98,11 +98,11 @@ def readme_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", readme_commands())
 def test_a_command_of_the_readme_works_or_names_the_environment_in_a_new_shell(command, tmp_path):
-    """``python`` has no packages, as in a shell where the environment is not activated."""
+    """``python`` has no packages, as in a shell in which the environment is not activated."""
     for name in ("python", "python3"):
         (tmp_path / name).write_text('#!/bin/sh\nexec /usr/bin/env -u PYTHONPATH "$BASE_PYTHON" -S -E "$@"\n')
         (tmp_path / name).chmod(0o755)
-    (tmp_path / "about.json").touch()  # a set that is there
+    (tmp_path / "about.json").touch()  # a set that exists
     environment = {
         "PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
         "BASE_PYTHON": sys.executable, "SIMULATED_ROOT": str(tmp_path), "RAER_ROOT": "",
@@ -167,7 +167,7 @@ def config_of(name: str, *extra: str):
     return read_command([f"@{RECIPES[name]}", *extra])[1]
 
 
-def test_the_recipes_that_scripts_and_documents_name_are_there():
+def test_the_recipes_that_scripts_and_documents_name_exist():
     assert {"demo", "simulated", "mini_clip"} <= set(RECIPES) and {"clip_caer", "advanced"} <= set(TRAINING)
     assert CONFIGS["mini_clip"].run.mode == "pretrain-clip"
 
@@ -191,14 +191,14 @@ def test_a_recipe_of_training_builds_classifies_and_does_not_warn(name):
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_flags_behind_a_recipe_win(name):
+def test_flags_after_a_recipe_win(name):
     changed, expected = asdict(config_of(name, "--epochs", "3", "--lr", "0.25", "--seed", "7")), asdict(config_of(name))
     assert changed["optim"]["epochs"] == 3 and changed["optim"]["lr"] == 0.25
     assert changed["run"] == expected["run"] | {"seed": 7}
 
 
 SETTINGS = {
-    # the published method with its quirks
+    # the published method with its doubtful choices
     "clip_caer": """--optimizer SGD --momentum 0.9 --weight-decay 1e-4 --lr 1e-2 --lr-image-encoder 1e-5
         --lr-prompt-learner 1e-3 --lr-fusion 1e-5 --epochs 20 --batch-size 8 --milestones 10 15 --gamma 0.1 --amp off
         --grad-clip 0 --sampling published --no-shared-augmentation --normalize none --missing-face frame

@@ -1,7 +1,7 @@
 """On a GPU, for its owner: ``bash test.sh -m gpu`` trains, resumes, evaluates, predicts and exports there in about two
 minutes, in float16 and bfloat16, compiled and deterministic, and compares with the CPU.
 
-Without a GPU these are skipped. The same checks then run on the CPU, so that no slip waits for the first GPU.
+Without a GPU these tests are skipped, and the same checks run on the CPU.
 """
 
 import csv
@@ -52,7 +52,7 @@ def logits_of(run):
     + [("cpu", "bf16", "AdamW")],
     indirect=["device"],
 )
-def test_it_learns_and_its_checkpoint_scores_the_same(train, amp, rule):
+def test_training_on_the_gpu_learns_and_its_checkpoint_has_the_same_score(train, amp, rule):
     run = train("run", *LEARN.split(), *RULES[rule].split(), "--amp", amp, "--epochs", "5", "--milestones")
     losses = [row["train/loss"] for row in run.history]
     assert losses[-1] < 0.9 * losses[0]
@@ -65,8 +65,8 @@ def test_it_learns_and_its_checkpoint_scores_the_same(train, amp, rule):
     [pytest.param("cuda", 3, marks=ON_GPU), pytest.param("cuda", 14, marks=ON_GPU), ("cpu", 14)],
     indirect=["device"],
 )
-def test_a_run_that_was_interrupted_ends_in_the_same_bits(tiny_arguments, tmp_path, device, batch):
-    """Dropout draws from the random state of the device, and float16 has a scale."""
+def test_an_interrupted_run_ends_with_the_same_bits(tiny_arguments, tmp_path, device, batch):
+    """Dropout uses the random state of the device, and float16 has a scale."""
     words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
     words += ["--deterministic", "--epochs", "3", "--milestones"]
     uninterrupted = run_main(words, tmp_path / "uninterrupted").ok()
@@ -91,7 +91,7 @@ def test_features_are_cached_and_augmented_on_the_device(train, tmp_path):
     train("augmented", *augmented.split(), "--lr-image-encoder", "1e-5", "--tf32")
 
 
-def test_a_video_is_answered_as_on_the_cpu(trained, device, tmp_path, eyes):
+def test_a_video_has_the_same_predictions_as_on_the_cpu(trained, device, tmp_path, eyes):
     words = ["--mode", "predict", "--eval-checkpoint", str(trained.folder / "best.pt"), "--seconds", "2"]
     words += ["--input", str(film(tmp_path / "lesson.mp4", [(1, 4.0)]))]
     tables = []
@@ -116,7 +116,7 @@ def batch_of_bytes(T):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("amp", [None, torch.float16, torch.bfloat16], ids=["off", "fp16", "bf16"])
 def test_no_step_waits_for_the_device(device, amp, rule):
-    """CUDA's own watch raises where the CPU would wait; the first step may: it allocates and chooses kernels."""
+    """CUDA's sync debug mode raises if the CPU waits. The first step may wait: it allocates and selects kernels."""
     given = {"optimizer": rule, "lr_image_encoder": 1e-5, "grad_clip": 1.0, "logit_adj": True}
     here = torch.device(device, 0) if device == "cuda" else torch.device(device)
     use_device(here)
@@ -136,7 +136,7 @@ def test_no_step_waits_for_the_device(device, amp, rule):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU here")
-def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
+def test_a_compiled_model_learns_the_same(tiny_arguments, tmp_path):
     words = [*tiny_arguments, *f"--device cuda {LEARN} {RULES['SGD']} --epochs 2 --milestones".split()]
     plain, compiled = (run_main([*words, *extra], tmp_path / f"run{len(extra)}") for extra in ([], ["--compile"]))
     assert plain.status == compiled.status == 0, compiled.err
@@ -145,7 +145,7 @@ def test_compiled_it_learns_the_same(tiny_arguments, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs here")
-def test_the_second_gpu_is_used_alone(tiny_arguments, tmp_path):
+def test_only_the_second_gpu_is_used(tiny_arguments, tmp_path):
     gc.collect()
     before = torch.cuda.memory_allocated(0)
     words = [word for word in tiny_arguments if word not in ("--device", "cpu")]

@@ -1,4 +1,4 @@
-"""The house stays in order: imports go down only, files stay short, the model room knows no device."""
+"""The structure of the project: imports point down, files stay short, models name no device."""
 
 import ast
 import re
@@ -49,7 +49,7 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def imports_of(file: Path, with_types: bool = True) -> list[tuple[str, str | None]]:
-    """Every import in a file, inside functions too: (module, name). ``Lazy("module")`` is one as well."""
+    """Every import in a file, also inside functions: (module, name). ``Lazy("module")`` counts too."""
     found = []
     tree = ast.parse(file.read_text(encoding="utf-8"))
     if not with_types:
@@ -67,19 +67,19 @@ def imports_of(file: Path, with_types: bool = True) -> list[tuple[str, str | Non
 
 
 def edges(file: Path) -> set[str]:
-    """The modules of ours that a file imports."""
+    """The modules of this project that a file imports."""
     names = {name for module, part in imports_of(file, with_types=False) for name in (module, f"{module}.{part}")}
     return {name for name in names if name in MODULES} - {module_of(file)}
 
 
-def test_the_search_sees_the_project():
+def test_the_search_finds_the_files_of_the_project():
     assert len(FILES) > 30 and "models.clip_caer" in MODULES
     assert {"models.classifiers"} <= edges(ROOT / "models/clip_caer.py")
     assert "analysis.plots" in edges(ROOT / "engine/train.py")  # inside a function
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_imports_go_down_only(file):
+def test_imports_between_packages_only_point_down(file):
     room = module_of(file).partition(".")[0]
     imported = {module.partition(".")[0] for module, _ in imports_of(file)} & {*MAY_IMPORT, "tests", "benchmarks"}
     upward = imported - MAY_IMPORT[room] - {room}
@@ -92,7 +92,7 @@ def level_of(module: str) -> int:
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("engine.")])
-def test_imports_inside_the_engine_go_down(module):
+def test_imports_inside_the_engine_only_point_down(module):
     above = [m for m in edges(MODULES[module]) if m.startswith("engine.") and level_of(m) > level_of(module)]
     assert not above, f"imports {above}"
 
@@ -102,7 +102,7 @@ def folder_of(module: str) -> str:
 
 
 def test_no_cycle_between_folders():
-    """Files of two folders never import each other both ways."""
+    """Files of two folders never import each other in both directions."""
     pairs = {
         (folder_of(module), folder_of(below))
         for module, file in MODULES.items()
@@ -135,18 +135,18 @@ def test_no_cycles():
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_no_file_is_longer_than_500_lines(file):
-    most = 800 if module_of(file) == "engine.options" else 500  # every option of main.py stands in one file
+    most = 800 if module_of(file) == "engine.options" else 500  # every option of main.py is in one file
     assert len(file.read_text(encoding="utf-8").splitlines()) <= most
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_the_first_line_says_what_a_file_is(file):
+def test_every_file_starts_with_a_description(file):
     text = file.read_text(encoding="utf-8")
     assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{module_of(file)} has no docstring"
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if module_of(f).startswith("models")], ids=module_of)
-def test_models_know_no_device_and_no_absolute_path(file):
+def test_models_name_no_device_and_no_absolute_path(file):
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute):
             assert node.attr != "cuda", f"line {node.lineno}"
@@ -170,6 +170,6 @@ def test_no_other_file_compares_method_names(file):
             assert not constants & names, f"line {node.lineno}"
 
 
-def test_only_one_file_of_the_models_knows_openai_clip():
+def test_only_one_file_of_the_models_imports_openai_clip():
     knowing = [module_of(f) for f in FILES if any(m.partition(".")[0] == "clip" for m, _ in imports_of(f))]
     assert knowing == ["models.clip_backbone"]

@@ -1,4 +1,4 @@
-"""Names in the source say what a thing is, and names of options stand in engine/options.py alone."""
+"""Names in the source describe things, and names of options are only in engine/options.py."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ VAGUE = set(
     taken named shown stored looked written gone done lost heard held put called counted cut used joined sent what whole
     others those it them thing things stuff here there told_of ours theirs many few more alone mine""".split()
 )  # participles and pronouns
-STILL_REWRITING = False  # a limit that is not met yet is reported by pytest -rx and fails nothing
+STILL_REWRITING = False  # a limit that is not met yet is reported by pytest -rx without a failure
 MOST_VAGUE = 0.01  # share of all names
 MOST_TABLES, FEWEST_OPTIONS = 8, 3  # tables that remain, and names of options that make a collection a table
 

@@ -1,4 +1,4 @@
-"""A method, an option and a loss that exist in this file alone are used in the whole project, without other changes."""
+"""A method, an option and a loss that are defined only in this file work in the whole project without other changes."""
 
 import json
 import os
@@ -70,35 +70,35 @@ def run(flags, tmp_path_factory):
     return run_ok(flags, tmp_path_factory.mktemp("peak") / "run")
 
 
-def test_it_trains_and_is_scored(run):
-    assert run.metrics["uar"] > 40  # five classes: 20 by chance
+def test_the_toy_method_trains_and_is_scored(run):
+    assert run.metrics["uar"] > 40  # five classes: chance is 20
     assert "the peak of every feature over the frames" in (run.folder / "model_card.md").read_text()
 
 
-def test_it_is_resumed_to_the_last_bit(run, flags, tmp_path):
+def test_the_toy_method_is_resumed_to_the_last_bit(run, flags, tmp_path):
     shorter = run_ok([*flags, "--epochs", "2"], tmp_path / "run")
     resumed = run_ok(["--resume", str(shorter.folder), "--epochs", "6"], shorter.folder)
     assert resumed.metrics["uar"] == run.metrics["uar"] and resumed.predictions == run.predictions
 
 
-def test_it_is_evaluated_from_its_checkpoint_alone(run, tmp_path):
+def test_the_toy_method_is_evaluated_from_its_checkpoint_alone(run, tmp_path):
     scored = run_ok(["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt")], tmp_path / "eval")
     assert scored.predictions == run.predictions
 
 
-def test_its_parts_are_left_out_in_turn(flags, tmp_path):
+def test_the_parts_of_the_toy_method_are_left_out_in_turn(flags, tmp_path):
     ablation = run_ok(["--mode", "ablate", "--drop-one", *flags, "--epochs", "1"], tmp_path / "ablation")
     assert {"base", "without-label-smoothing", "without-fine-tuning"} <= set(os.listdir(ablation.folder))
 
 
-def test_it_recognises_emotions_in_a_video(run, tmp_path):
+def test_the_toy_method_recognises_emotions_in_a_video(run, tmp_path):
     video = write_video(tmp_path / "video.mp4", [(2.0, 90)])
     words = ["--mode", "predict", "--eval-checkpoint", str(run.folder / "best.pt"), "--input", str(video)]
     answered = run_ok([*words, "--no-overlay"], tmp_path / "answers")
     assert any(file.suffix == ".csv" for file in answered.folder.rglob("*"))
 
 
-def test_it_is_exported(run, tmp_path):
+def test_the_toy_method_is_exported(run, tmp_path):
     pytest.importorskip("onnx")
     words = ["--mode", "export", "--eval-checkpoint", str(run.folder / "best.pt")]
     exported = run_ok(words, tmp_path / "export")

@@ -1,4 +1,4 @@
-"""The pointing game of benchmarks/pointing.py: relevance lies on the phone that decides a class."""
+"""The pointing game of benchmarks/pointing.py: relevance is on the phone that decides a class."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from simulate.raer import behave
 from tests.support.tools import ROOT
 
 
-def test_chance_is_the_part_of_the_picture_that_hits():
+def test_chance_is_the_share_of_the_picture_inside_the_target():
     source = SquareSource((0, 0, 200, 100), (0, 28, 112, 84))
     game = game_of(source, [100, 50, 150, 100], patch=16)  # (56, 56)–(84, 84) in the square, 8 more on each side
     assert game.target == pytest.approx((48, 48, 92, 92))
-    assert game.chance() == pytest.approx(44 * 36 / (112 * 56))  # what lies in the padding cannot be hit
+    assert game.chance() == pytest.approx(44 * 36 / (112 * 56))  # positions in the padding cannot be hits
     assert game.is_hit(50, 50) and not game.is_hit(40, 50) and game.middle() == (56, 56)
     points = np.random.default_rng(0).uniform((0, 28), (112, 84), (20000, 2))
     assert np.mean([game.is_hit(*point) for point in points]) == pytest.approx(game.chance(), abs=0.01)
@@ -29,7 +29,7 @@ def test_chance_is_the_part_of_the_picture_that_hits():
 
 @pytest.fixture(scope="module")
 def players(tmp_path_factory):
-    """Clips of the demo's test list in which a held phone decides, drawn alone, each with its views and boxes."""
+    """Clips of the demo's test list in which a held phone decides the class, with their views and boxes."""
     settings, root, clips = Settings(), tmp_path_factory.mktemp("phones"), []
     for slot in settings.plan():
         if len(clips) == 4:
@@ -54,7 +54,7 @@ def open_player() -> Player:
     return Player(open_explained(config, options)[3])
 
 
-def test_the_phone_that_decides_is_found(players):
+def test_the_relevance_finds_the_phone_that_decides_the_class(players):
     player, rows = open_player(), []
     for clip, views, boxes in players:
         rows += play(player, clip, views, "clip", boxes)
@@ -64,12 +64,12 @@ def test_the_phone_that_decides_is_found(players):
     assert len(rows) >= 3 and all(OBJECT in frame for _, _, boxes in players for frame in boxes.values())
     assert hits["relevance"] >= 2 * hits["chance"] and 0.02 < hits["chance"] < 0.25
     assert hits["relevance"] >= 2 * hits["random weights"] and hits["relevance"] > hits["relevance of the second class"]
-    fall = result["fall"]  # what is relevant is what the class needs
+    fall = result["fall"]  # the relevant region is the one that the class needs
     for rival in ("chance", "random weights", "relevance of the second class"):
         assert fall["relevance"] > fall[rival] + 1
 
 
-def test_random_weights_show_another_map():
+def test_random_weights_give_a_different_map():
     player = open_player()
     frames = torch.rand(1, 4, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     maps = player.maps_of(frames, frames, int(player.model(frames, frames).logits.argmax()))

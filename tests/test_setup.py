@@ -1,4 +1,4 @@
-"""The scripts that users start with: help without an installation, wrong folders, a torch that is there already."""
+"""The first scripts of a user: help without an installation, wrong folders, an installed torch."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def bash(*words, **environment):
 
 @pytest.fixture
 def bare_python(tmp_path):
-    """A Python that sees the standard library alone."""
+    """A Python with only the standard library."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nexec python3 -S -E "$@"\n')
     python.chmod(0o755)
@@ -25,7 +25,7 @@ def bare_python(tmp_path):
 
 
 @pytest.mark.parametrize(("script", "mode"), [("train.sh", "train"), ("valid.sh", "eval")])
-def test_help_needs_no_package(script, mode, bare_python):
+def test_help_works_without_packages(script, mode, bare_python):
     run = bash(script, "--help", PYTHON=str(bare_python))
     assert run.returncode == 0, run.stderr
     assert (
@@ -59,14 +59,14 @@ def test_a_python_without_packages_is_sent_to_the_environment_that_has_them(word
 
 @pytest.mark.parametrize("script", ["train.sh", "valid.sh"])
 @pytest.mark.parametrize("name", ["RAER_ROOT", "RAER_ANNOTATION"])
-def test_a_folder_that_is_not_there_is_one_line_with_its_variable(script, name, tmp_path):
+def test_a_missing_folder_gives_a_one_line_error_with_its_variable(script, name, tmp_path):
     folders = {"RAER_ROOT": str(tmp_path)} | {name: str(tmp_path / "gone")}
     run = bash(script, **folders)
     assert run.returncode == 2
     assert run.stderr == f"error: {name}={tmp_path}/gone is no folder; correct its path\n"
 
 
-def test_around_a_torch_that_is_there_everything_else_may_have_any_version_of_its_major_one(tmp_path):
+def test_with_an_installed_torch_other_packages_need_only_the_same_major_version(tmp_path):
     (tmp_path / "requirements.txt").write_text(
         "# a comment\ntorch==2.13.0   # tensors\ntorchvision==0.28.0\nsetuptools<81\nnumpy==2.4.6 # arrays\n"
         "jinja2==3.1.6\nsafetensors==0.8.0\n-r more.txt\n"

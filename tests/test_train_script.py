@@ -1,4 +1,4 @@
-"""bash train.sh on a user's data in RAER's layout: read from frames, or from a pack that it makes once."""
+"""bash train.sh on a user's data in RAER's layout: from frames, or from a pack that is written once."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def train(base, *words, **environment):
     return subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=240)
 
 
-def test_a_pack_is_made_once_with_the_recipes_crops_and_read(base):
+def test_a_pack_is_written_once_with_the_crops_of_the_recipe_and_read(base):
     for folder in ("first", "second"):
         words = [*QUICK, "--missing-face", "frame", "--no-crop-body", "--output-dir", str(base / folder)]
         run = train(base, *words, RAER_PACK=str(base / "the pack"))
@@ -35,11 +35,11 @@ def test_a_pack_is_made_once_with_the_recipes_crops_and_read(base):
         assert ("packed 30 clips" in run.stdout) == (folder == "first")
 
 
-def test_without_a_pack_one_is_proposed(base):
+def test_without_a_pack_the_script_proposes_one(base):
     run = train(base, *QUICK, "--dry-run")
     assert run.returncode == 0 and "RAER_PACK=DIR stores their crops there once" in run.stdout, run.stderr
 
 
-def test_a_pack_without_raer_is_one_line(base):
+def test_a_pack_without_raer_gives_a_one_line_error(base):
     run = train(base, RAER_ROOT="", RAER_PACK="crops")
     assert run.returncode == 2 and run.stderr.startswith("error: RAER_PACK=") and run.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The shipped weights: what the documents say of them, and that a fresh clone can use them."""
+"""The shipped weights: the claims of the documents, and that a fresh clone can use them."""
 
 import random
 
@@ -18,7 +18,7 @@ CLIP, DEMO = ROOT / "weights/mini_clip.safetensors", ROOT / "weights/demo_best.p
 @pytest.fixture(scope="module")
 def students(tmp_path_factory):
     root = tmp_path_factory.mktemp("students") / "set"
-    write_set(root, Settings(persons=8, clips=50, frames=16, seed=9), workers=1)  # persons that no weight has seen
+    write_set(root, Settings(persons=8, clips=50, frames=16, seed=9), workers=1)  # persons in no training set
     return str(root)
 
 
@@ -27,7 +27,7 @@ def test_the_small_clip_has_the_shape_that_pretraining_makes():
     assert load_clip(str(CLIP)).shape == MINI
 
 
-def test_a_flipped_bit_of_the_small_clip_is_found(tmp_path):
+def test_a_flipped_bit_of_the_small_clip_is_detected(tmp_path):
     data, rng, file = CLIP.read_bytes(), random.Random(0), tmp_path / "clip.safetensors"
     for _ in range(30):
         damaged = bytearray(data)
@@ -37,8 +37,8 @@ def test_a_flipped_bit_of_the_small_clip_is_found(tmp_path):
             load_clip(str(file))
 
 
-def test_the_checksum_of_the_small_clip_changes_no_run_hash():
-    """Runs that were finished with the file as it was without a checksum still stand for the same runs."""
+def test_the_checksum_of_the_small_clip_does_not_change_run_hashes():
+    """Runs that were finished with the file without a checksum still have the same hash."""
     assert hash_path(str(CLIP)) == "415b64ede40ad9553c29fc29e44f200e668f3182cf8c8d8efc48a9582a213643"
 
 

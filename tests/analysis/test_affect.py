@@ -1,4 +1,4 @@
-"""Scores of long videos against scikit-learn, closed forms and loops; intervals against videos resampled one by one."""
+"""Scores of long videos against scikit-learn, closed forms and loops; intervals against resampled videos."""
 
 import math
 
@@ -107,7 +107,7 @@ def test_units_that_neither_occur_nor_are_predicted_score_zero():
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, math.nan]), st.integers(0, 8)), min_size=1, max_size=25))
 def test_no_threshold_is_better_than_the_best(pairs):
-    """Every threshold that separates the frames differently is tried; probabilities repeat."""
+    """Tests every threshold that separates the frames differently; some probabilities are equal."""
     label, probability = np.array(pairs).T[..., None] / [[[1]], [[8]]]
     (best,) = best_thresholds(label, probability)
     true, p = label[~np.isnan(label)].tolist(), probability[~np.isnan(label)].tolist()
@@ -132,7 +132,7 @@ def test_each_unit_has_its_own_threshold_halfway_between_two_probabilities():
 
 
 @pytest.mark.parametrize("probability", [[0.99, 0.95, 0.9, 0.6, 0.3], [0.6, 0.3, 0.2, 0.15, 0.05]])
-def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken(probability):
+def test_of_equally_good_thresholds_the_nearest_to_a_half_is_selected(probability):
     """One predicted frame gives 2 · 1 / (1 + 2), four give 2 · 2 / (4 + 2)."""
     label = np.array([[1.0], [0.0], [0.0], [1.0], [0.0]])
     assert best_thresholds(label, np.array(probability)[:, None]).tolist() == pytest.approx([0.45])
@@ -155,7 +155,7 @@ def test_a_threshold_between_neighbouring_floats_separates_them():
         (lambda: best_thresholds(np.array([[0.3]]), np.array([[1.0]])), "0 or 1"),
     ],
 )
-def test_what_cannot_be_scored_is_one_line(call, message):
+def test_predictions_that_cannot_be_scored_give_a_one_line_error(call, message):
     with pytest.raises(UserError, match=message):
         call()
 
@@ -219,7 +219,7 @@ def test_every_interval_is_that_of_resampled_videos(monkeypatch):
     monkeypatch.setattr("analysis.affect.resample_counts.__defaults__", (REPLICATES, 0))  # the loop is slow
     pooled = pooled_example()
     groups, metrics = pooled.groups(), with_intervals(pooled)
-    assert groups.count == 7  # two persons of one video are one
+    assert groups.count == 7  # two persons of one video count as one
     replicates = []
     for weights in resample_counts(np.ones(7)):
         rows = [np.flatnonzero(groups.rows == g) for g in range(7) for _ in range(weights[g])]

@@ -1,4 +1,4 @@
-"""Calibration against hand numbers, scikit-learn, and temperatures that are known."""
+"""Calibration against numbers by hand, scikit-learn, and known temperatures."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_fifteen_bins_hold_every_clip_once():
 
 
 def sample(N=20000, C=4, sharpness=1.0, seed=0):
-    """Labels drawn from what the logits say, and the logits so many times as sharp."""
+    """Labels sampled from the softmax of logits, and these logits multiplied by a factor."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (N, C))
     chances = softmax(logits).cumsum(axis=1)
@@ -67,7 +67,7 @@ def test_losses_are_scikit_learns():
     assert (metrics["temperature"], metrics["fitted_on"]) == (1.0, None) and "raw" not in metrics
 
 
-def test_a_sure_wrong_answer_costs_no_infinity():
+def test_a_confident_wrong_prediction_has_a_finite_loss():
     assert nll(np.array([[2000.0, 0.0]], dtype=np.float32), np.array([1])) == pytest.approx(2000)
 
 
@@ -76,14 +76,14 @@ def test_a_sure_wrong_answer_costs_no_infinity():
 
 @pytest.mark.parametrize("sharpness", [0.02, 0.5, 1.0, 3.0, 100.0])
 def test_the_temperature_undoes_a_known_factor(sharpness):
-    """The best temperature of k · logits is k times that of the logits, and of honest logits it is near 1."""
+    """The best temperature of k · logits is k times that of the logits, and near 1 for calibrated logits."""
     honest, label = sample()
     base, fitted = fit_temperature(honest, label), fit_temperature(sharpness * honest, label)
     assert base == pytest.approx(1, abs=0.03) and fitted == pytest.approx(sharpness * base, rel=1e-4)
 
 
 def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
-    """A margin of 2 that is right 9 times in 10 is honest at 2 / T = log 9."""
+    """A margin of 2 that is correct 9 times in 10 is calibrated at 2 / T = log 9."""
     logits, label = np.tile([2.0, 0.0], (10, 1)), np.array([0] * 9 + [1])
     assert fit_temperature(logits, label) == pytest.approx(2 / np.log(9), rel=1e-4)
 
@@ -91,16 +91,16 @@ def test_the_temperature_of_two_kinds_of_clips_in_closed_form():
 @pytest.mark.parametrize(
     ("logits", "label"),
     [
-        ([[3.0, 0.0], [0.0, 1.0]], [0, 1]),  # all right: the colder the better
-        ([[3.0, 0.0], [3.0, 0.0]], [1, 1]),  # all wrong: the hotter the better
+        ([[3.0, 0.0], [0.0, 1.0]], [0, 1]),  # all correct: the best temperature is the lowest
+        ([[3.0, 0.0], [3.0, 0.0]], [1, 1]),  # all wrong: the best temperature is the highest
         ([[1.0, 1.0], [2.0, 2.0]], [0, 1]),  # equal logits: every temperature is the same
     ],
 )
-def test_where_there_is_no_best_temperature_none_is_found(logits, label):
+def test_if_there_is_no_best_temperature_none_is_returned(logits, label):
     assert fit_temperature(np.array(logits), np.array(label)) is None
 
 
-def test_a_temperature_changes_probabilities_and_no_answer():
+def test_a_temperature_changes_probabilities_and_no_predicted_class():
     logits, label = sample(N=5000, sharpness=4)
     fitted = Calibration(fit_temperature(logits, label), "val", 5000)
     probabilities = softmax(logits, fitted.temperature)
@@ -119,11 +119,11 @@ def test_pooled_runs_keep_their_temperatures():
     assert calibration_metrics(logits, label, pooled)["temperature"] is None
 
 
-def test_a_series_takes_persons_and_temperatures_from_its_runs(tmp_path):
+def test_a_series_reads_persons_and_temperatures_from_its_runs(tmp_path):
     for fold, rows in (("fold-1", "x,anna,a,1,0\ny,,b,0,1"), ("fold-2", "z,ben,a,0,1")):
         (tmp_path / fold).mkdir()
         (tmp_path / fold / "predictions.csv").write_text(f"clip,person,label,logit_a,logit_b\n{rows}\n")
-        (tmp_path / fold / "metrics.json").write_text("{}")  # of a time before there was any calibration
+        (tmp_path / fold / "metrics.json").write_text("{}")  # a run folder from before calibration existed
     (tmp_path / "fold-1/metrics.json").write_text('{"calibration": {"temperature": 1.5, "fitted_on": "val"}}')
     folders = [tmp_path / "fold-1", tmp_path / "fold-2"]
     calibrated = calibration_of([FinishedRun(PlannedRun("", {}), folder) for folder in folders])
@@ -144,15 +144,15 @@ def test_raw_probabilities_are_the_softmax_to_the_last_bit():
 
 
 def test_risk_over_coverage_by_hand():
-    """Right, wrong, right, right from the surest on: risks 0, 1/2, 1/3, 1/4."""
+    """Correct, wrong, correct, correct in order of confidence: risks 0, 1/2, 1/3, 1/4."""
     metrics = risk_coverage(np.array([0.6, 0.9, 0.7, 0.8]), np.array([True, True, True, False]))
     assert metrics["coverage"] == pytest.approx([0.25, 0.5, 0.75, 1])
     assert metrics["risk"] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
     assert metrics["aurc"] == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
-def test_equally_sure_answers_have_no_order():
-    """All alike: every coverage has the risk of all; the order of the list says nothing."""
+def test_predictions_of_equal_confidence_have_no_order():
+    """With equal confidences every coverage has the risk of all; the order of the list has no effect."""
     right = np.array([True, False, False, True])
     for order in ([0, 1, 2, 3], [1, 2, 3, 0]):
         metrics = risk_coverage(np.full(4, 0.5), right[order])
@@ -197,7 +197,7 @@ def test_a_checkpoint_keeps_it_and_the_user_may_leave_it_out():
         GOOD | {"temperature": float("nan")}, GOOD | {"temperature": float("inf")}, GOOD | {"clips": None},
     ],
 )  # fmt: skip
-def test_a_damaged_one_is_one_line(damaged):
+def test_a_damaged_temperature_gives_a_one_line_error(damaged):
     with pytest.raises(UserError, match=r"best\.pt: damaged") as caught:
         stored_calibration({"calibration": damaged}, FILE)
     assert "\n" not in str(caught.value)

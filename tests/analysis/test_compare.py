@@ -1,4 +1,4 @@
-"""--mode compare: run folders written by hand, what is printed and written about them, what is refused."""
+"""--mode compare on run folders written by hand: what is printed, written and refused."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ CLIPS = [(f"clip {n:03d}", f"person {n % 15:02d}", NAMES[n % 3]) for n in range(
 
 
 def write_run(folder, wrong=(), *, clips=CLIPS, names=NAMES, persons=True, options=None, **metrics):
-    """A run that answers all clips right but those numbers in ``wrong``."""
+    """Write a run that classifies all clips correctly except those with the numbers in ``wrong``."""
     folder.mkdir(parents=True)
     rows = []
     for row, (clip, person, label) in enumerate(clips):
@@ -105,15 +105,15 @@ def test_identical_runs_and_small_differences(tmp_path, compare):
     assert "within noise" in result["verdict"] and not result["scores"]["uar"]["beyond_noise"]
 
 
-def test_answers_that_change_no_score_in_any_drawing_are_said_so():
-    """Three classes, two models that know one class each: UAR is 1/3 in every sample, and not one answer agrees."""
+def test_changed_predictions_without_a_change_of_scores_are_reported():
+    """Two models predict one class each: UAR is 1/3 in every sample, and no prediction agrees."""
     label = np.tile([0, 1, 2], 10)
     groups = make_groups([f"person {n // 3}" for n in range(30)], "persons")
     uar = Pair(label, np.full((1, 30), 1), np.full((1, 30), 2), groups, 3).difference("uar")
     assert verdict(uar, groups).startswith("UAR is the same in every bootstrap sample") and not uar.identical
 
 
-def test_folders_of_before_persons_were_written_draw_clips(tmp_path, compare):
+def test_older_folders_without_persons_resample_clips(tmp_path, compare):
     runs = [write_run(tmp_path / name, range(count), persons=False) for name, count in (("a", 9), ("b", 3))]
     result, _ = compare(*runs)
     assert result["resampled"] == "clips" and result["groups"] == 120
@@ -133,7 +133,7 @@ def test_clips_are_matched(tmp_path, compare, a, b, clips, flips, text):
     assert result["clips"] == clips and len(result["flips"]) == flips and text in out
 
 
-def test_what_makes_it_doubtful_is_said(tmp_path, compare):
+def test_doubts_about_the_comparison_are_printed(tmp_path, compare):
     a = write_run(tmp_path / "a", [1], selected_on="test: optimistic", split="test")
     b = write_run(tmp_path / "b", split="val", calibration={"temperature": 1.7})
     _, out = compare(a, b)
@@ -160,7 +160,7 @@ def test_series_over_seeds_are_compared_by_their_means(tmp_path, compare):
 
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_variants_of_an_ablation_are_compared_over_all_their_seeds(tmp_path, compare, is_finished):
-    """One run of the base was used again from elsewhere: only the table of the ablation knows it."""
+    """One run of the base is in another folder, which only the table of the ablation names."""
     errors = {"base": {1: range(0, 60), 2: range(0, 54)}, "adapter=none": {1: range(0, 6), 2: range(0, 12)}}
     runs = {}
     for variant, by_seed in errors.items():
@@ -195,7 +195,7 @@ def test_other_classes_clips_or_labels_are_refused(tmp_path, capsys, clips, name
     assert all(text in message for text in texts)
 
 
-def test_what_is_no_run_is_one_line(tmp_path, capsys):
+def test_a_folder_without_a_run_gives_a_one_line_error(tmp_path, capsys):
     a = write_run(tmp_path / "a")
     assert "RUN_A RUN_B" in error_of(["--mode", "compare", str(a)], capsys)
     assert "no such folder" in refused(capsys, a, tmp_path / "b")

@@ -1,4 +1,4 @@
-"""Intervals against lists that are drawn again one by one and scored by scikit-learn, and against exact bounds."""
+"""Intervals against resampled lists that scikit-learn scores one by one, and against exact bounds."""
 
 import numpy as np
 import pytest
@@ -61,8 +61,8 @@ def test_a_replicate_is_the_sum_of_as_many_groups_as_there_are():
     assert not np.array_equal(weights, resample_counts(np.ones(5), replicates=300, seed=1))
 
 
-def test_groups_that_add_the_same_are_one_kind_and_spread_as_drawn_one_by_one():
-    """300 clips, 30 % right: the spread of the share is that of the binomial distribution."""
+def test_groups_with_equal_counts_are_sampled_together_with_the_same_spread():
+    """300 clips, 30 % correct: the spread of the share is that of the binomial distribution."""
     kinds, sizes = kinds_of(np.array([[1, 0], [0, 2], [1, 0], [0, 1], [1, 0]]))
     assert dict(zip(map(tuple, kinds.tolist()), sizes, strict=True)) == {(1, 0): 3, (0, 2): 1, (0, 1): 1}
     right = (np.arange(300) < 90).astype(float)[:, None]
@@ -86,8 +86,8 @@ def test_the_middle_of_the_values_that_are_numbers():
     assert interval(np.full(3, np.nan)) is None
 
 
-def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
-    """300 samples of 120 draws of a share of 0.7."""
+def test_a_95_percent_interval_covers_the_true_value_in_95_percent_of_samples():
+    """300 samples of 120 clips with a share of 0.7."""
     rng, covered = np.random.default_rng(3), 0
     for sample in range(300):
         right = (rng.random(120) < 0.7).astype(float)[:, None]
@@ -100,7 +100,7 @@ def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
 
 
 def answers(N=150, persons=15, seed=0):
-    """Persons differ in how well they are read; two of them have no clip of the last class."""
+    """Predictions with a different accuracy for each person; two persons have no clip of the last class."""
     rng = np.random.default_rng(seed)
     person = rng.integers(persons, size=N)
     label = np.where(person < 2, rng.integers(2, size=N), rng.integers(3, size=N))
@@ -113,7 +113,7 @@ def scored(label, predicted, groups):
 
 
 def scikit(label, predicted):
-    """Scores over the classes that are there, as the point estimate has them."""
+    """Scores over the classes that occur, as in the point estimate."""
     present, concerned = sorted(set(label)), sorted(set(label) | set(predicted))
     recall = dict(zip(present, sk.recall_score(label, predicted, labels=present, average=None), strict=True))
     f1 = sk.f1_score(label, predicted, labels=concerned, average=None, zero_division=0)
@@ -156,7 +156,7 @@ def test_the_mean_of_shares_that_are_all_1_is_as_low_as_2_5_percent_allow(counts
 
 
 @pytest.mark.parametrize("shift", [0, 1], ids=["all right", "none right"])
-def test_nothing_is_sure_because_everything_was_right(shift):
+def test_a_perfect_score_does_not_have_a_zero_interval(shift):
     label = np.repeat([0, 1, 2], [7, 20, 73])
     metrics = scored(label, (label + shift) % 3, clips(100))
     bound = {n: 100 * 0.025 ** (1 / n) for n in (7, 20, 73, 100)}
@@ -169,17 +169,17 @@ def test_nothing_is_sure_because_everything_was_right(shift):
 
 
 def test_a_mean_of_recalls_of_0_and_1_reaches_both_ways():
-    """Two classes right, one wrong, four clips each: 2/3 of what 8 clips say of 1, 1 - 1/3 of what 4 say of 0."""
+    """Two classes correct, one wrong, four clips each: 2/3 of the bound of 8 clips, and 1 - 1/3 of that of 4."""
     label = np.repeat([0, 1, 2], 4)
     metrics = scored(label, np.repeat([0, 1, 1], 4), clips(12))
     assert metrics["uar"] == pytest.approx(200 / 3)
     assert metrics["intervals"]["uar"] == pytest.approx([200 / 3 * 0.025 ** (1 / 8), 100 - 100 / 3 * 0.025 ** (1 / 4)])
     low, high = metrics["intervals"]["war"]
-    assert low < metrics["war"] < high  # how many of each class are drawn differs
+    assert low < metrics["war"] < high  # the number of sampled clips per class varies
 
 
-def test_the_classes_of_a_person_are_no_draws_of_their_own():
-    """Three persons, each right in every class, are three draws, not nine; persons that are all alike show nothing."""
+def test_the_classes_of_a_person_are_not_resampled_separately():
+    """Three persons, each correct in every class, count as three samples, not nine."""
     label = np.tile([0, 1, 2], 3)
     bounds = scored(label, label, make_groups(list("aaabbbccc"), "persons"))["intervals"]
     assert bounds["uar"] == bounds["war"] == bounds["macro_f1"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
@@ -190,8 +190,8 @@ def test_the_classes_of_a_person_are_no_draws_of_their_own():
     assert metrics["per_class"]["Glad"]["interval"] == pytest.approx([100 * 0.025 ** (1 / 3), 100])
 
 
-def test_an_f1_of_1_says_how_sure_its_clips_are():
-    """J = right / (of the class or taken for it) is a share; F1 = 2 J / (1 + J)."""
+def test_an_f1_of_1_has_the_exact_interval_of_its_clips():
+    """J = correct / (of the class or predicted as it) is a share; F1 = 2 J / (1 + J)."""
     label = np.array([0] * 5 + [1] * 9 + [2] * 4)
     rows = scored(label, np.array([0] * 5 + [1] * 8 + [2] * 5), clips(18))["per_class"]
     J = 0.025 ** (1 / 5)
@@ -207,20 +207,20 @@ IDS, PERSONS = ["a/1", "a/2", "b/1", "x", "y"], ["a", "a", "b", None, None]
 @pytest.mark.parametrize(
     ("ids", "persons", "ci", "resampled", "rows"),
     [
-        (IDS, PERSONS, "auto", "persons", [2, 2, 3, 0, 1]),  # clips without a person are groups of their own
+        (IDS, PERSONS, "auto", "persons", [2, 2, 3, 0, 1]),  # each clip without a person is its own group
         (IDS, PERSONS, "persons", "persons", [2, 2, 3, 0, 1]),
         (IDS, PERSONS, "clips", "clips", [0, 1, 2, 3, 4]),
         (IDS, [None] * 5, "auto", "clips", [0, 1, 2, 3, 4]),
         (["x", "x/1"], [None, "x"], "auto", "persons", [0, 1]),  # a person named like a clip is not that clip
-        (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is drawn as one
+        (["x", "y", "x"], [None] * 3, "auto", "clips", [0, 1, 0]),  # a clip that is listed twice is resampled as one
     ],
 )
-def test_what_is_drawn_as_a_whole(ids, persons, ci, resampled, rows):
+def test_clips_that_are_resampled_together(ids, persons, ci, resampled, rows):
     groups = groups_of(ids, persons, ci)
     assert (groups.resampled, groups.rows.tolist()) == (resampled, rows) and groups.count == len(set(rows))
 
 
-def test_off_is_off_and_unknown_persons_cannot_be_drawn():
+def test_ci_off_gives_no_interval_and_unknown_persons_cannot_be_resampled():
     assert groups_of(IDS, PERSONS, "off") is None
     with pytest.raises(UserError, match="--ci persons") as caught:
         groups_of(IDS, [None] * 5, "persons")
@@ -235,20 +235,20 @@ def test_one_group_says_nothing():
     assert "[" not in table(metrics) and len(groups.doubts()) == 1
 
 
-def test_a_class_of_one_person_that_is_neither_right_nor_wrong_throughout_has_none():
+def test_a_partly_correct_class_of_one_person_has_no_interval():
     label, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 2])
     rows = scored(label, predicted, make_groups(["P", "P", "Q", "P", "Q", "Q"], "persons"))["per_class"]
     assert rows["Calm"]["interval"] is None and rows["Glad"]["interval"] is not None
-    assert rows["Lost"]["interval"] == pytest.approx([2.5, 100])  # one draw that was right
+    assert rows["Lost"]["interval"] == pytest.approx([2.5, 100])  # one clip that was correct
 
 
 @pytest.mark.parametrize(("count", "text"), [(1, "no intervals"), (2, "narrower"), (9, "narrower"), (10, None)])
-def test_few_groups_are_warned_of_once(count, text):
+def test_few_groups_cause_one_warning(count, text):
     doubts = Groups(np.arange(count), count, "persons").doubts()
     assert len(doubts) == (text is not None) and (text is None or text in doubts[0])
 
 
-def test_a_class_that_a_replicate_misses_is_left_out_there():
+def test_a_class_that_is_missing_in_a_replicate_is_left_out_there():
     """One person is wrong on Calm and right on Glad, the other right on Calm and never Glad: twice the latter is 100,
     not the 50 of a Glad that counts as missed."""
     sums = np.array([[[0, 1], [0, 1]], [[1, 0], [0, 0]]])
@@ -305,16 +305,16 @@ def test_agreement_intervals_are_those_of_resampled_lists(offset, few_replicates
 
 
 def test_a_replicate_whose_numbers_are_all_the_same_has_no_concordance():
-    """The second group's prediction is constant: drawn alone it has 0, as two such lists have."""
+    """The prediction of the second group is constant; if only this group is sampled, the concordance is 0."""
     target, predicted = np.array([1.0, 2.0, 5.0, 7.0]), np.array([1.0, 2.0, 1 / 3, 1 / 3])
     sums = 2 * moments(target, predicted)[2:].sum(axis=0)
     scores = agreement_of(sums, mean_shift(target, predicted))
     assert scores["ccc"] == scores["pearson"] == 0 == agreement(target[2:], predicted[2:])["ccc"]
-    assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # nothing was drawn at all
+    assert np.isnan(agreement_of(np.zeros(8), 0.0)["ccc"])  # no sample at all
 
 
-def test_what_no_drawing_moves_and_one_subject_have_no_interval():
-    """A constant prediction has a CCC of 0 in every drawing, which says nothing of other subjects."""
+def test_scores_that_do_not_vary_and_one_subject_have_no_interval():
+    """A constant prediction has a CCC of 0 in every sample, which gives no information about other subjects."""
     target, predicted, groups = numbers(G=6)
     bounds = agreement_intervals(target, np.full_like(predicted, 3), ("one", "two"), groups)
     assert bounds["mean"]["ccc"] is None and bounds["targets"]["one"]["pearson"] is None

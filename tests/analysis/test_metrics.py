@@ -78,8 +78,8 @@ def test_a_line_has_a_known_concordance(a, b):
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -3.3, 1e-9, 1e9 / 3])
 @pytest.mark.parametrize("N", [1, 2, 3, 7, 10, 100])
-def test_nothing_agrees_with_a_constant(value, N):
-    """Also where the mean of equal numbers is not exactly that number."""
+def test_concordance_with_a_constant_is_zero(value, N):
+    """Also if the computed mean of equal numbers is not exactly that number."""
     constant, line = np.full(N, value), np.linspace(-1, 2, N) if N > 1 else np.array([5.0])
     for target, predicted in ((constant, line), (line, constant), (constant, constant), (constant, constant + 1)):
         scores = agreement(target, predicted)

@@ -1,4 +1,4 @@
-"""mistakes/: which clips are shown, that the pictures are of them, and that no picture is worth a run."""
+"""mistakes/: which clips are shown, that the pictures show them, and that a missing picture does not end a run."""
 
 import json
 import re
@@ -27,8 +27,8 @@ def row(label: str, predicted: str, **probabilities: float) -> dict[str, str]:
     return {"label": label, "predicted": predicted} | {f"prob_{k}": str(v) for k, v in probabilities.items()}
 
 
-def test_the_surest_the_worst_and_some_of_every_class_are_shown():
-    rows = [row("a", "a", a=0.99, b=0.0, c=0.01)]  # right: never shown
+def test_the_most_confident_mistakes_and_some_of_every_class_are_shown():
+    rows = [row("a", "a", a=0.99, b=0.0, c=0.01)]  # classified correctly: never shown
     rows += [row("a", "b", a=0.05, b=0.9 - n / 100, c=0.1) for n in range(8)]
     rows += [
         row("b", "a", a=0.5, b=0.001, c=0.3),
@@ -36,12 +36,12 @@ def test_the_surest_the_worst_and_some_of_every_class_are_shown():
         row("c", "a", a=0.39, b=0.3, c=0.31),
     ]
     reasons = choose(rows)
-    assert list(reasons) == [*range(1, 7), 9, 10, 11]  # surest first; the 7th and 8th of class a are too many
+    assert list(reasons) == [*range(1, 7), 9, 10, 11]  # most confident first, at most 6 of class a
     assert reasons[1] == ["surest", "worst", "class"] and reasons[3] == ["surest", "worst"]
     assert reasons[9] == ["worst", "class"] and reasons[11] == ["class"] and reasons[6] == ["surest"]
 
 
-def test_many_classes_have_a_limit_and_none_has_no_mistake():
+def test_the_number_of_mistakes_is_limited_for_many_classes():
     names = [f"c{n}" for n in range(50)]
     rows = [row(name, "x", **{name: 0.1, "x": 0.5 + n / 1000}) for n, name in enumerate(names) for _ in range(3)]
     assert MOST <= len(choose(rows)) <= LIMIT and PER_CLASS == 2
@@ -86,7 +86,7 @@ def test_a_run_leaves_its_mistakes(run):
 
 
 def test_the_pictures_are_of_the_clip(run):
-    """The face box of the drawn set has one colour a class; the hands of a distracted person are red in the context."""
+    """The face box of the tiny set has one colour per class; the hands of a distracted person are red."""
     names = load_classes("RAER").names
     for mistake in mistakes_of(run.folder):
         pixels = np.asarray(Image.open(run.folder / "mistakes" / mistake["file"]), dtype=float)
@@ -134,8 +134,8 @@ def test_a_pack_gives_the_same_pictures(root, tmp_path):
     np.testing.assert_array_equal(strip_of(root, clip, pack=str(tmp_path / "pack")), strip_of(root, clip))
 
 
-def test_a_missing_frame_is_a_warning_not_an_end(root, run, tmp_path, capsys):
-    """All clips are answered wrong; of one the frames are gone."""
+def test_a_missing_frame_is_a_warning_and_not_an_error(root, run, tmp_path, capsys):
+    """All clips are classified wrongly; the frames of one clip are missing."""
     shutil.copytree(root, tmp_path / "copy")
     clips, views = read(tmp_path / "copy"), Views(segments=5, size=64, root=str(tmp_path / "copy"))
     shutil.rmtree(clips[0].folder)
@@ -151,7 +151,7 @@ def test_a_missing_frame_is_a_warning_not_an_end(root, run, tmp_path, capsys):
     ("content", "note"),
     [('{"note": "drawn"}', "drawn"), ("[]", None), ("{", None), ('{"note": 3}', None), (None, None)],
 )
-def test_what_a_set_says_of_itself(tmp_path, content, note):
+def test_the_note_of_a_set_about_itself(tmp_path, content, note):
     if content is not None:
         (tmp_path / "about.json").write_text(content, encoding="utf-8")
     assert set_note(str(tmp_path)) == note

@@ -1,4 +1,4 @@
-"""model_card.md: what a run knows of itself, what it does not know said to be unknown, written beside best.pt."""
+"""model_card.md: facts of the run, unknown facts named as unknown, written beside best.pt."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def card_of(folder: Path, *given, note: str | None = None, **options) -> str:
     return model_card(run, note, method_named(run.option("model")))
 
 
-def test_scores_stand_with_intervals_and_supports(tmp_path):
+def test_scores_have_intervals_and_supports(tmp_path):
     card = card_of(tmp_path / "run")
     assert re.findall("^## (.+)$", card, re.MULTILINE) == SECTIONS
     assert "| UAR | 74.05 % | 61.50 – 83.25 |" in card and "| Confusion | 57.1 % | 40.0 – 100.0 | 7 |" in card
@@ -44,7 +44,7 @@ def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     )
 
 
-def test_what_is_not_measured_or_not_known_is_said_to_be(tmp_path):
+def test_unmeasured_and_unknown_facts_are_named_as_such(tmp_path):
     card = card_of(tmp_path / "run", class_metrics(is_new=False), facts=None)
     assert "Intervals: not measured." in card and "Calibration: not measured." in card
     assert f"Clips and persons: {UNKNOWN}." in card and "| weights | best.pt |" in card
@@ -92,7 +92,7 @@ def test_a_training_of_clips_writes_it(tmp_path):
     assert [warning["text"] for warning in run.facts["warnings"]] == list(dict.fromkeys(warnings))
     command = ["--mode", "eval", "--eval-checkpoint", str(run.folder / "best.pt"), *flags, "--device", "cpu"]
     again = run_main([*command, "--workers", "0"], tmp_path / "again")
-    assert again.status == 0 and not (again.folder / "model_card.md").exists()  # it belongs to weights
+    assert again.status == 0 and not (again.folder / "model_card.md").exists()  # only a run with weights has a card
 
 
 def test_a_training_of_long_videos_writes_it(tmp_path):

@@ -23,7 +23,7 @@ def persons(N: int, clips_each: int) -> list[str]:
 
 
 def wrong(label: np.ndarray, rows: np.ndarray | list[int] | range) -> np.ndarray:
-    """Answers that are right but for ``rows``."""
+    """Return predictions that are correct except for ``rows``."""
     answers = label.copy()
     answers[rows] = (answers[rows] + 1) % C
     return answers
@@ -37,7 +37,7 @@ def pair(label, a, b, names=None, **settings) -> Pair:
 @pytest.mark.parametrize("only_a", [0, 1, 3, 10, 47, 300])
 @pytest.mark.parametrize("only_b", [0, 1, 4, 10, 51, 280])
 def test_mcnemar_is_the_exact_sign_test(only_a, only_b):
-    """Twice the probability of so few heads, or fewer, in as many tosses."""
+    """The p-value is twice the probability of this number of heads, or fewer, in as many tosses."""
     n = only_a + only_b
     tail = sum(Fraction(comb(n, k), 2**n) for k in range(min(only_a, only_b) + 1))
     assert mcnemar(only_a, only_b) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
@@ -48,7 +48,7 @@ def test_mcnemar_of_many_clips_overflows_nothing():
     assert mcnemar(0, 5_000) == pytest.approx(2.0**-4999)
 
 
-def test_models_that_answer_alike_do_not_differ():
+def test_models_with_equal_predictions_do_not_differ():
     label = np.arange(60) % C
     same = wrong(label, [3, 9, 20])
     models = pair(label, same, same.copy())
@@ -60,8 +60,8 @@ def test_models_that_answer_alike_do_not_differ():
     assert equal.value == 0 and not equal.identical and equal.interval[0] < 0 < equal.interval[1]
 
 
-def test_one_clip_won_is_as_likely_as_that_clip_is_drawn():
-    """The replicate's difference is how often the clip is drawn: Binomial(N, 1/N) / N."""
+def test_the_p_value_of_one_differing_clip_is_the_chance_to_sample_it():
+    """The difference of a replicate is the number of times that the clip is sampled: Binomial(N, 1/N) / N."""
     label = np.arange(60) % C
     war = pair(label, wrong(label, [7]), label).difference("war")
     assert war.value == pytest.approx(100 / 60) and not war.is_significant
@@ -70,7 +70,7 @@ def test_one_clip_won_is_as_likely_as_that_clip_is_drawn():
 
 
 def test_the_interval_has_the_spread_of_a_paired_mean():
-    """Of WAR with clips for groups: the standard error of the mean of the clips' differences."""
+    """For WAR with clips as groups: the standard error of the mean of the clips' differences."""
     rng, N = np.random.default_rng(0), 900
     label = rng.integers(C, size=N)
     a, b = wrong(label, rng.random(N) < 0.4), wrong(label, rng.random(N) < 0.3)
@@ -82,8 +82,8 @@ def test_the_interval_has_the_spread_of_a_paired_mean():
     assert war.is_significant and war.p < 0.01
 
 
-def test_clips_of_one_person_count_as_one_draw():
-    """All that B wins is one person's: that person is missing from a replicate in a third of them."""
+def test_clips_of_one_person_are_resampled_together():
+    """All differences are of one person, who is missing in a third of the replicates."""
     label = np.arange(120) % C
     a = wrong(label, range(12))
     assert pair(label, a, label).difference("war").is_significant
@@ -91,7 +91,7 @@ def test_clips_of_one_person_count_as_one_draw():
     assert war.interval[0] == 0 and not war.is_significant
 
 
-def test_a_better_model_for_every_person_is_on_one_side():
+def test_a_model_that_is_better_for_every_person_has_a_one_sided_interval():
     label, a = np.arange(240) % C, wrong(np.arange(240) % C, range(0, 240, 4))
     uar = pair(label, a, label, persons(240, 20)).difference("uar")
     assert uar.interval[0] > 0 and uar.is_significant and uar.p == pytest.approx(2 / 2001)
@@ -102,19 +102,19 @@ def test_a_better_model_for_every_person_is_on_one_side():
 @pytest.mark.parametrize(
     ("N", "clips_each", "rows", "differing", "p"),
     [
-        (60, 20, range(0, 60, 4), 3, 0.25),  # three persons prove nothing however they agree
+        (60, 20, range(0, 60, 4), 3, 0.25),  # three persons are not enough, even if all agree
         (200, 10, range(50), 5, 0.0625),  # five of twenty persons, all of them better: as five alone, 2 in 2 ** 5
     ],
 )
-def test_few_persons_prove_nothing(N, clips_each, rows, differing, p):
+def test_few_persons_give_no_small_p_value(N, clips_each, rows, differing, p):
     label = np.arange(N) % C
     war = pair(label, wrong(label, rows), label, persons(N, clips_each)).difference("war")
     assert war.interval[0] > 0 and (war.differing, war.p) == (differing, p) and not war.is_significant
 
 
 @pytest.mark.parametrize(("N", "p"), [(2, 0.5), (4, 0.125), (8, 2 / 2**8)])
-def test_a_class_of_few_clips_proves_little_among_many_others(N, p):
-    """All of a small class won, all else alike: the sign test of those clips, which the other 200 have no part in."""
+def test_a_class_of_few_clips_gives_no_small_p_value_among_many_others(N, p):
+    """Only clips of a small class differ: p is that of the sign test of those clips, without the other 200."""
     label = np.concatenate([np.zeros(N, dtype=int), np.arange(200) % 2 + 1])
     models = pair(label, wrong(label, range(N)), label)
     recall, uar = models.difference("recall", 0), models.difference("uar")
@@ -146,8 +146,8 @@ def test_the_score_of_several_seeds_is_their_mean():
 
 
 @pytest.mark.parametrize("S", [2, 3, 5, 10])
-def test_seeds_drawn_again_vary_like_a_mean_over_seeds(S):
-    """Scores that no replicate moves leave the noise of training alone: its standard error is sd / sqrt(S)."""
+def test_resampled_seeds_vary_like_a_mean_over_seeds(S):
+    """If scores do not vary over persons, only the noise of training remains: its standard error is sd / sqrt(S)."""
     values = np.random.default_rng(S).normal(size=S)
     means = mean_over_seeds(np.tile(values, (2000, 1)))
     assert means.std() == pytest.approx(np.std(values, ddof=1) / np.sqrt(S), rel=0.08)
@@ -158,8 +158,8 @@ def width(difference) -> float:
     return difference.interval[1] - difference.interval[0]
 
 
-def test_equal_seeds_are_drawn_together_and_others_apart():
-    """Each seed moves both models alike: paired, nothing is left of that noise."""
+def test_equal_seeds_are_resampled_together_and_others_separately():
+    """Each seed changes both models equally, so the paired difference has no such noise."""
     label = np.arange(90) % C
     a, b = (np.stack([wrong(label, range(n + extra)) for n in (0, 15, 30)]) for extra in (0, 3))
     paired, unpaired = (pair(label, a, b, same_seeds=same).difference("war") for same in (True, False))
@@ -200,7 +200,7 @@ def test_one_model_has_the_intervals_of_its_run():
     assert means == {name: pytest.approx(bounds[name]) for name in SCORES}
 
 
-def test_no_groups_no_intervals():
+def test_without_groups_there_are_no_intervals():
     label = np.arange(30) % C
     assert mean_intervals(label, label[None], None, C) == dict.fromkeys(SCORES)
     war = Pair(label, wrong(label, [0])[None], label[None], None, C).difference("war")

@@ -1,4 +1,4 @@
-"""Pictures of results, also of few clips, of absent classes and of strange names; figures of reports; their colours."""
+"""Figures of results, with few clips, absent classes and strange names; figures of reports; their colours."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -41,12 +41,12 @@ def assert_drawn(figure, path):
     plots.save(figure, path)
     pixels = pixels_of(path)
     assert min(pixels.shape) > 300 and pixels.std() > 10
-    assert figure.number not in plots.plt.get_fignums()  # closed: hundreds of runs in a series
+    assert figure.number not in plots.plt.get_fignums()  # closed, because a series can have hundreds
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 @pytest.mark.parametrize("name", SETS)
-def test_results_are_drawn(name, tmp_path):
+def test_figures_of_results_are_written(name, tmp_path):
     metrics = metrics_of(name)
     assert_drawn(draw_reliability(metrics, f"a title of {name}"), tmp_path / "reliability.png")
     assert_drawn(draw_confusion(metrics, f"a title of {name}"), tmp_path / "confusion.png")
@@ -73,7 +73,7 @@ def test_cells_hold_shares_and_counts_and_an_absent_class_holds_none(tmp_path):
         history(9, "train/loss", "train/loss_mi", "train/loss_dc", "val/loss", "train/uar", "val/uar"),
     ],
 )
-def test_curves_are_drawn(history, tmp_path):
+def test_figures_of_curves_are_written(history, tmp_path):
     assert_drawn(draw_curves(history, 2), tmp_path / "curves.png")
 
 
@@ -114,13 +114,13 @@ def test_a_figure_is_the_same_svg_every_time_and_fits_into_a_page(name):
     assert colours and all(colour.startswith("var(--") for colour in colours)  # of light and dark pages
 
 
-def test_a_dot_lies_where_its_number_is_and_names_are_text():
+def test_a_dot_is_at_its_value_and_names_are_text():
     svg = plots.draw_svg("", *FIGURES["scores"])
     lines = [line for line in lines_of(svg) if len(line) == 2]
     dots = [line[0] for line in lines if line[0] == line[1]]
     whisker = next(line for line in lines if line[0][1] == line[1][1] == dots[0][1] and line[0] != line[1])
     assert dots[0][0] == pytest.approx((whisker[0][0] + whisker[1][0]) / 2, abs=0.02)
-    assert ">&lt;b&gt; $x$ &amp; a very long<" in svg and ">name of a run<" in svg  # whole, in two lines
+    assert ">&lt;b&gt; $x$ &amp; a very long<" in svg and ">name of a run<" in svg  # complete, in two lines
 
 
 def test_curves_put_the_highest_value_highest():
@@ -131,7 +131,7 @@ def test_curves_put_the_highest_value_highest():
     assert y1 - y3 == pytest.approx(y3 - y2, abs=0.02)
 
 
-def test_a_picture_is_the_old_one_until_it_is_whole(tmp_path):
+def test_a_picture_is_replaced_only_when_it_is_complete(tmp_path):
     (tmp_path / "a.png").write_bytes(b"old")
     figure = plots.plt.figure()
 
@@ -161,7 +161,7 @@ def contrast(a, b):
 def test_every_text_can_be_read_in_light_and_dark():
     """At least 4.5 : 1, as WCAG AA asks."""
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # known to miss AA narrowly
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # a pair of colours that misses AA narrowly
     sheet = (ROOT / "analysis/report/templates/style.css").read_text(encoding="utf-8")
     light, dark = sheet.split("prefers-color-scheme: dark")
     for part in (light, dark):
@@ -190,7 +190,7 @@ def test_train_and_validation_of_one_quantity_share_a_hue_and_the_kept_epoch_is_
     plots.plt.close(figure)
 
 
-def test_a_first_epoch_far_above_the_others_does_not_squeeze_the_axis_and_is_named():
+def test_a_first_epoch_far_above_the_others_does_not_stretch_the_axis_and_is_named():
     values = [80.0, 2.0, 1.9, 1.7, 1.6, 1.5]
     rows = [{"epoch": epoch, "train/loss": value, "val/loss": 1.8} for epoch, value in enumerate(values, 1)]
     figure = draw_curves(rows)

@@ -1,4 +1,4 @@
-"""--mode report: what stands in a run folder stands in the page and in its Markdown twin, and nothing else does."""
+"""--mode report: the page and its Markdown version show the contents of a run folder, and nothing else."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def single(tmp_path_factory) -> tuple[Page, str, Path]:
     return *make([run], root / "out"), root / "out"
 
 
-def test_the_first_things_said_are_what_was_measured_on_what_and_warnings(single):
+def test_the_report_starts_with_the_measurement_and_warnings(single):
     page, twin, _ = single
     lead, warnings = page.texts("p")[0], page.texts("li")
     text = f"UAR is {(75 + 90 + 400 / 7) / 3:.1f} % (95 % interval 61.5 – 83.2)"
@@ -47,7 +47,7 @@ def test_the_first_things_said_are_what_was_measured_on_what_and_warnings(single
     assert [sum(words in text for text in warnings) for words in once] == [1] * 4
 
 
-def test_confusions_and_recalls_stand_with_counts_shades_and_bars(single):
+def test_confusions_and_recalls_have_counts_shades_and_bars(single):
     page, twin, _ = single
     cells = page.texts("td")
     assert all((f"{100 * n / sum(row):.1f} % ({n})" if n else "0") in cells for row in CONFUSION for n in row)
@@ -82,7 +82,7 @@ def test_options_that_differ_and_every_option(single):
     assert "train | 383 clips of 22 persons: Neutrality 150" in visible
 
 
-def test_nothing_is_fetched_nothing_runs_and_links_of_the_twin_lead_to_pictures(single):
+def test_the_page_fetches_and_runs_nothing_and_links_of_the_text_lead_to_pictures(single):
     page, twin, out = single
     tags = {tag for tag, _ in page.attributes}
     assert not tags & {"script", "iframe", "object", "audio", "video"}
@@ -93,12 +93,12 @@ def test_nothing_is_fetched_nothing_runs_and_links_of_the_twin_lead_to_pictures(
     assert len(links) == 2 and all((out / unquote(link)).is_file() for link in links)
 
 
-def test_without_frames_there_are_none(tmp_path):
+def test_without_stored_frames_the_report_shows_none(tmp_path):
     run = write_mistakes(write_run(tmp_path / "run"))
     page, twin = make([run], tmp_path / "out", "--no-mistake-frames")
     assert not [tag for tag, _ in page.attributes if tag == "img"] and "mistakes/" not in twin
     assert "pictures of persons" not in page.source
-    assert "Set/P1/7" in twin and "93.4" in twin  # the table is still there
+    assert "Set/P1/7" in twin and "93.4" in twin  # the table still exists
 
 
 def test_names_cannot_become_markup(tmp_path):
@@ -186,7 +186,7 @@ def warnings(*kinds):
             ],
             [],
         ),
-        (  # what a run warned of itself is not derived again
+        (  # stored warnings are not derived again
             class_metrics(confusion=ABSENT, selected_on="test: optimistic"),
             warnings("test class_missing", "test few_clips", "setting"),
             ["**setting:** warned of setting", "**data:** warned of test class_missing", "Few test clips in some"],
@@ -211,7 +211,7 @@ def warnings(*kinds):
         ({"face R@1": 0.25, "loss": 2.0}, None, ["| face R@1 | 0.250 |"], []),
     ],
 )
-def test_a_report_says_what_a_run_holds(tmp_path, metrics, facts, texts, absent):
+def test_a_report_lists_the_contents_of_a_run(tmp_path, metrics, facts, texts, absent):
     run = write_run(tmp_path / "run", metrics, facts, select_on="test", test_annotation="test.txt")
     _, twin = make([run], tmp_path / "out")
     assert [text for text in texts if text not in twin] == []
@@ -289,14 +289,14 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
         (lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe"), "metrics.json: not a UTF-8 text file"),
     ],
 )
-def test_a_damaged_folder_is_one_line(tmp_path, capsys, spoil, message):
+def test_a_damaged_folder_gives_a_one_line_error(tmp_path, capsys, spoil, message):
     run = write_run(tmp_path / "run")
     spoil(run)
     assert message in error_of(["--mode", "report", str(run)], capsys)
     assert not (run / "report.html").exists()
 
 
-def test_wrong_words_are_one_line(tmp_path, capsys):
+def test_a_wrong_command_line_of_report_gives_a_one_line_error(tmp_path, capsys):
     run = write_run(tmp_path / "run")
     assert "no such folder" in error_of(["--mode", "report", str(tmp_path / "none")], capsys)
     assert "name the run folder" in error_of(["--mode", "report", str(run / "config.json")], capsys)
@@ -320,7 +320,7 @@ def test_a_finished_ablation_shows_its_variants_with_their_seeds_and_the_paired_
     row = "| without MI | 70.50 ± 1.41 | 60.0 – 85.0 | -4.5 | -8.0 – -1.0 | 0.012 | 0.024 | yes |"
     assert row in twin and "| base | 75.00 ± 1.41 | 60.0 – 85.0 |" in twin
     assert "| base | 2 | 76.00 | 81.44 | 71.00 | base/seed-2 |" in twin  # 79 of 97 clips
-    assert "| without MI | 2 | – | – | – | without-MI/seed-2 |" in twin  # its metrics.json is gone
+    assert "| without MI | 2 | – | – | – | without-MI/seed-2 |" in twin  # its metrics.json is missing
     assert (
         "2 persons are few" in twin.split("## Variants")[0] and "without IEC: no texts" in twin.split("## Variants")[0]
     )
@@ -328,7 +328,7 @@ def test_a_finished_ablation_shows_its_variants_with_their_seeds_and_the_paired_
     assert "| base | 2 | 76.00 |" in make([moved], tmp_path / "again")[1]
 
 
-def test_an_ablation_beside_a_run_is_one_line(tmp_path, capsys):
+def test_an_ablation_beside_a_run_gives_a_one_line_error(tmp_path, capsys):
     folders = [write_ablation(tmp_path / "ablation"), write_run(tmp_path / "run")]
     assert "is an ablation; name only this folder" in error_of(["--mode", "report", *map(str, folders)], capsys)
 
@@ -343,7 +343,7 @@ def test_two_reports_in_the_same_second_have_a_folder_each(tmp_path, monkeypatch
     assert folders == ["report-20260101-120000", "report-20260101-120000-2"]
 
 
-def test_names_tell_folders_apart():
+def test_runs_are_named_by_their_folders_if_names_are_equal():
     assert distinct_names([Path("/o/a/fold-1"), Path("/o/b/fold-1")]) == ["a/fold-1", "b/fold-1"]
     assert distinct_names([Path("/o/a"), Path("/o/b")]) == ["a", "b"] and distinct_names([Path("/o/a")]) == ["a"]
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing fetched, nothing complained of, every picture there, usable on a phone."""
+"""The report in a real browser: no requests, no errors, every picture visible, usable on a phone."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def reports(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(params=["one", "several"])
 def page(request, browser, reports):
-    """The page opened at a desk, with what it said and what it asked for."""
+    """The page in a large window, with its console messages and its requests."""
     context = browser.new_context(viewport=DESK)
     opened = context.new_page()
     opened.messages, opened.requests = [], []
@@ -60,12 +60,12 @@ def page(request, browser, reports):
     context.close()
 
 
-def test_it_asks_for_nothing_and_complains_of_nothing(page):
+def test_the_page_requests_nothing_and_has_no_console_errors(page):
     assert page.messages == []
     assert [url for url in page.requests if not url.startswith("data:")] == [page.url]
 
 
-def test_every_picture_is_there_and_told_in_words(page):
+def test_every_picture_is_shown_and_described_in_words(page):
     pictures = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight, i.alt])")
     assert pictures and all(complete and width > 0 and height > 0 and alt for complete, width, height, alt in pictures)
     drawings = page.evaluate(
@@ -76,7 +76,7 @@ def test_every_picture_is_there_and_told_in_words(page):
     assert all(width > 50 for *_, width in drawings)
 
 
-def test_it_reads_in_order(page):
+def test_the_page_has_a_logical_reading_order(page):
     levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1])")
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
@@ -105,7 +105,7 @@ def test_the_first_stop_of_the_tab_key_leads_to_the_results(page):
 
 @pytest.mark.parametrize("page", ["one", "several", "ablation"], indirect=True)
 @pytest.mark.parametrize("size", [PHONE, DESK, {"width": 360, "height": 740}], ids=lambda size: size["width"])
-def test_nothing_is_cut_and_the_page_never_moves_sideways(page, size):
+def test_nothing_is_cut_and_the_page_does_not_scroll_sideways(page, size):
     page.set_viewport_size(size)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= size["width"]
@@ -120,14 +120,14 @@ def test_nothing_is_cut_and_the_page_never_moves_sideways(page, size):
             " return b.querySelector('table').getBoundingClientRect().right - b.getBoundingClientRect().right; })"
         )
     )
-    assert wide and max(wide) <= 1  # the end of every table is reached inside its own box
+    assert wide and max(wide) <= 1  # every table can be scrolled to its end inside its box
     assert page.evaluate(
         "[...document.querySelectorAll('p, td, th')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 13)"
     )
 
 
-def test_texts_can_be_told_from_their_ground_in_light_and_dark(page):
-    """Every text's own colour against the ground that it lies on, as the browser resolves both."""
+def test_texts_have_enough_contrast_in_light_and_dark(page):
+    """The colour of every text against its background, as the browser computes both."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         ratios = page.evaluate(CONTRASTS)
@@ -140,17 +140,17 @@ def test_texts_can_be_told_from_their_ground_in_light_and_dark(page):
     assert grounds[0] != grounds[1]
 
 
-def test_it_prints_in_light_colours_without_navigation(page):
+def test_the_page_prints_in_light_colours_without_navigation(page):
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible() and page.pdf().startswith(b"%PDF")
 
 
-# What is wider than the page has a box in which it scrolls.
+# Elements wider than the page are in a box that scrolls.
 OUTSIDE_THE_PAGE = """[...document.querySelectorAll('body *')]
   .filter(e => !e.closest('.skip, .sr') && !e.parentElement.closest('.scroll')
     && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
-# Cells, headings and captions hold their text, and nothing hides a part of itself.
+# Cells, headings and captions show their whole text.
 OUTSIDE_THEIR_BOX = """[...document.querySelectorAll('td, th, p, li, h1, h2, h3, figcaption, summary, a')]
   .filter(e => !e.closest('.skip') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline')
   .map(e => e.outerHTML.slice(0, 80))"""

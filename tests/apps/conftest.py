@@ -1,4 +1,4 @@
-"""What several tests of a trained model in use share."""
+"""Fixtures shared by the tests of apps/."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def best(trained):
 
 @pytest.fixture(scope="session")
 def frame_model(tmp_path_factory):
-    """A checkpoint of frame-expr; the set that it was trained on lies in the folder "set" beside its run."""
+    """A checkpoint of frame-expr; its training set is in the folder "set" beside its run."""
     folder = tmp_path_factory.mktemp("frames")
     affect.write_set(folder / "set")
     affect.write_frames(folder / "set")
@@ -24,6 +24,6 @@ def frame_model(tmp_path_factory):
 
 @pytest.fixture
 def served(tmp_path):
-    """A server of --mode serve, and where it listens."""
+    """A running server of --mode serve."""
     with serving(tmp_path) as served:
         yield served

@@ -1,4 +1,4 @@
-"""--mode attention: what is written for which clips and classes, what is refused, and where a map lies on a frame."""
+"""--mode attention: the files for clips and classes, what is refused, and the position of a map on a frame."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_one_clip_of_each_class_is_explained_as_it_was_predicted(explained, trai
         assert next(clip for clip in predictions if predictions[clip]["label"] == row["label"]) == row["clip"]
 
 
-def test_shares_of_frames_and_streams_are_of_one_whole(explained):
+def test_shares_of_frames_and_streams_sum_to_one(explained):
     for row in clips_of(explained):
         frames = row["frames"]
         assert [frame["frame"] for frame in frames] == ["00002.png", "00004.png", "00006.png", "00008.png"]
@@ -58,7 +58,7 @@ def test_shares_of_frames_and_streams_are_of_one_whole(explained):
         assert sum(row["shares"].values()) == pytest.approx(1) and 0 <= row["padding"] < 1
 
 
-def test_every_clip_has_a_sheet_and_a_video_of_all_its_frames(explained):
+def test_every_clip_has_a_picture_and_a_video_of_all_its_frames(explained):
     for row in clips_of(explained):
         with Image.open(explained.folder / row["picture"]) as sheet:
             assert sheet.width > 900 and sheet.height > 700 and np.unique(np.array(sheet)).size > 50
@@ -83,7 +83,7 @@ def no_sheets(monkeypatch):
     monkeypatch.setattr("apps.attention.run.draw_clip", draw_blank)
 
 
-def test_clips_and_class_are_chosen(best, tmp_path, no_sheets):
+def test_clips_and_class_can_be_selected(best, tmp_path, no_sheets):
     run = explain(best, tmp_path / "run", "--clips", SIXTH, f"{FIFTH}/", "--explain", "fatigue")
     rows = clips_of(run)
     assert [row["clip"] for row in rows] == [SIXTH, FIFTH]
@@ -117,13 +117,13 @@ def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
     assert (row["padding"] is None) == (family != "clip_caer") and len(row["frames"]) == frames
 
 
-def test_single_frames_have_a_sheet_and_no_video(frame_model, tmp_path):
+def test_single_frames_have_a_picture_and_no_video(frame_model, tmp_path):
     rows = clips_of(explain(frame_model, tmp_path / "run"))
     assert rows and all("video" not in row and len(row["frames"]) == 1 for row in rows)
     assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
 
 
-def test_unreadable_frames_are_reported_and_drawn_grey(best, tiny_flags, tmp_path):
+def test_unreadable_frames_are_reported_and_shown_grey(best, tiny_flags, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
     (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")
@@ -168,7 +168,7 @@ def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, best, tmp
         ({"config": {"model": {"task": "regression"}}}, "predicts numbers"),
     ],
 )
-def test_what_cannot_be_explained_is_refused(changes, expected, best, tmp_path, capsys):
+def test_models_that_cannot_be_explained_are_refused(changes, expected, best, tmp_path, capsys):
     content = torch.load(best, weights_only=True)
     if "config" in changes:
         changes = {"config": content["config"] | {"model": content["config"]["model"] | changes["config"]["model"]}}
@@ -189,7 +189,7 @@ def test_mistakes_without_a_checkpoint_in_another_mode_and_in_the_folder(best, t
 
 
 @pytest.mark.parametrize("box", [(30.0, 10.0, 130.0, 110.0), (5.0, 40.0, 155.0, 90.0), (60.0, 0.0, 90.0, 120.0), None])
-def test_inside_is_what_the_letterbox_leaves(box):
+def test_the_inside_of_a_square_excludes_the_letterbox(box):
     white = np.full((120, 160, 3), 255, np.uint8)
     square = letterbox(crop_context(white, box), 112)
     source = context_source(160, 120, box, 112)
@@ -216,14 +216,14 @@ def test_a_map_is_cut_and_enlarged_to_its_part_of_the_frame():
     assert x == pytest.approx(80 / 128 * 200, abs=2) and y == pytest.approx((48 - 32) / 64 * 100, abs=2)
 
 
-def test_no_relevance_leaves_a_grey_picture_and_much_covers_it():
+def test_no_relevance_leaves_the_picture_grey_and_high_relevance_colours_it():
     picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
     plain, covered = paint(picture, np.zeros((8, 8))), paint(picture, np.ones((8, 8)))
     assert (plain == plain[..., :1]).all() and plain.std() > 10
     assert covered.std(axis=(0, 1)).max() < 0.4 * plain.std() and covered[..., 0].mean() > 200
 
 
-def test_frames_between_two_get_what_lies_between():
+def test_maps_between_two_frames_are_interpolated():
     maps = np.array([[[0.0]], [[4.0]], [[2.0]]])
     values = interpolate(maps, [1, 5, 6], [0, 1, 2, 3, 5, 6, 9])
     assert values.ravel().tolist() == [0, 0, 1, 2, 4, 2, 2]

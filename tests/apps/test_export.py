@@ -1,4 +1,4 @@
-"""``--mode export``: the ONNX file answers as ``--mode eval`` does, needs nothing but itself, and says what it is."""
+"""``--mode export``: the ONNX file gives the logits of ``--mode eval``, needs no other file, and holds its metadata."""
 
 import json
 import os
@@ -38,7 +38,7 @@ CALIBRATION = {"temperature": 1.5, "fitted_on": "val", "clips": 9}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Family → its checkpoint and its exported file, made when first asked for."""
+    """Return the checkpoint and the exported file of a family, written at the first call."""
     files = {}
 
     def of(name):
@@ -65,7 +65,7 @@ def logits_of(checkpoint, clips):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_any_number_of_clips_is_answered_as_by_the_checkpoint(exported, family):
+def test_any_number_of_clips_has_the_logits_of_the_checkpoint(exported, family):
     checkpoint, file = exported(family)
     runner = OnnxRunner(file)
     for B in (1, 2, 5):
@@ -76,7 +76,7 @@ def test_any_number_of_clips_is_answered_as_by_the_checkpoint(exported, family):
         assert np.ptp(expected, axis=1).min() > 1e-3  # the classes differ by more than the tolerance
 
 
-def test_the_file_says_what_must_be_known_of_it(exported):
+def test_the_file_holds_its_metadata(exported):
     info = OnnxRunner(exported("clip-caer")[1]).info
     assert (info.model, info.family, info.names) == ("best.onnx", "clip-caer", NAMES)
     assert (info.streams, info.views) == ("both", ("face", "context"))
@@ -141,7 +141,7 @@ def test_a_video_gets_the_same_timeline_without_torch_as_from_the_checkpoint(exp
     assert np.ptp(values[0], axis=0).max() > 1e-3  # the windows differ by more than the tolerance
 
 
-def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, capsys, monkeypatch):
+def test_a_file_with_different_outputs_is_not_written(exported, tmp_path, capsys, monkeypatch):
     trace, checkpoint = export.trace, exported("clip-caer")[0]
 
     def trace_another(runner):
@@ -156,14 +156,14 @@ def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_there_stays(exported, capsys):
+def test_an_existing_file_is_not_overwritten(exported, capsys):
     checkpoint, file = exported("clip-caer")
     before = file.read_bytes()
     assert "best.onnx already exists" in error_of(export_words(checkpoint, file.parent), capsys)
     assert file.read_bytes() == before
 
 
-def test_what_has_no_graph_of_its_own_is_refused(tmp_path, capsys):
+def test_models_without_a_graph_are_refused(tmp_path, capsys):
     assert "needs --eval-checkpoint" in error_of(["--mode", "export"], capsys)
     assert "none.pt" in error_of(export_words(tmp_path / "none.pt", tmp_path), capsys)
     content = {"format": 1, "family": "sequence", "config": {}, "classes": ["va"], "label_base": 0, "epoch": 1}
@@ -186,7 +186,7 @@ def refusal(path):
     return str(caught.value)
 
 
-def test_files_that_are_no_exported_models(exported, tmp_path):
+def test_files_that_are_not_exported_models_are_refused(exported, tmp_path):
     assert "no such file" in refusal(tmp_path / "none.onnx")
     file = exported("clip-caer")[1].read_bytes()
     for content in (b"hello", file[: len(file) // 2]):
@@ -212,8 +212,8 @@ OTHER_SIZES = "is face [4, 3, 64, 64], context [4, 3, 64, 64] to logits [5]"
         )),
     ],
 )  # fmt: skip
-def test_metadata_that_no_model_or_another_is_fed_by(exported, tmp_path, changes, complaint):
-    """Metadata of another kind, values that feed no model, and those of a model other than the graph."""
+def test_metadata_that_do_not_fit_the_graph_are_refused(exported, tmp_path, changes, complaint):
+    """Metadata of another kind, impossible values, and those of a model other than the graph."""
     model = onnx.load(exported("clip-caer")[1])
     facts = next(entry.value for entry in model.metadata_props if entry.key == "emotion")
     text = json.dumps(json.loads(facts) | changes) if isinstance(changes, dict) else changes
@@ -288,8 +288,8 @@ def test_an_export_without_a_checksum_is_opened(exported, tmp_path):
     assert OnnxRunner(tmp_path / "old.onnx").info.names == NAMES
 
 
-def test_a_graph_that_fails_while_it_runs_is_one_line(exported, tmp_path, capsys, monkeypatch):
-    """Its five logits of one clip are to become seven rows."""
+def test_a_graph_that_fails_while_it_runs_gives_a_one_line_error(exported, tmp_path, capsys, monkeypatch):
+    """The graph tries to reshape five logits of one clip to seven rows."""
     model = onnx.load(exported("clip-caer")[1])
     del model.metadata_props[-1]
     last = next(node for node in model.graph.node if "logits" in node.output)
@@ -307,7 +307,7 @@ def test_a_graph_that_fails_while_it_runs_is_one_line(exported, tmp_path, capsys
     assert f"--onnx {file}: fails during the computation (" in line and "reshape" in line.lower()
 
 
-def test_a_path_that_is_not_utf8_is_the_reason(exported, tmp_path):
+def test_a_path_that_is_not_utf8_is_named_as_the_reason(exported, tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.onnx")
     shutil.copy(exported("clip-caer")[1], path)
     with pytest.raises(ValueError, match=r"caf\\udce9.onnx: onnxruntime opens only paths that are UTF-8; rename"):

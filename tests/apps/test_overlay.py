@@ -1,4 +1,4 @@
-"""The overlay: frames wait until their answers are known, videos keep their times, and cameras are shown at once."""
+"""The overlay: frames wait for their predictions, videos keep their times, and cameras are shown at once."""
 
 import json
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from dataloader.video import CameraVideo
 from tests.support import watched
 from tests.support.watched import Brightness, frames_of, know_faces
 
-FPS, COUNT = 25.0, 220  # more frames than fit as they are
+FPS, COUNT = 25.0, 220  # more frames than fit without compression
 
 
 def test_frames_wait_for_a_model_that_reads_hundreds_of_them(tmp_path):
@@ -36,7 +36,7 @@ def test_frames_wait_for_a_model_that_reads_hundreds_of_them(tmp_path):
 
 @pytest.mark.parametrize("between", [0.001, 0.04, 100.0, 6 * 3600.0])
 def test_frames_of_any_rate_keep_their_times(tmp_path, between):
-    """Hours between frames that are built on one another are more than the format's counters hold of fine ticks."""
+    """Hours between dependent frames exceed the counters of the format with fine time units."""
     times = [n * between for n in range(6)]
     with VideoWriter(tmp_path / "a.mp4", 1 / between, (64, 48)) as writer:
         for number, seconds in enumerate(times):
@@ -45,13 +45,13 @@ def test_frames_of_any_rate_keep_their_times(tmp_path, between):
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-4)
 
 
-def test_every_class_has_a_colour_of_its_own():
+def test_every_class_has_its_own_colour():
     colours = class_colours([f"class {n}" for n in range(20)] + ["Neutrality"])
     assert len(set(colours.values())) == 21 and colours["Neutrality"] == "#8C8C8C"
 
 
 class FakeCamera(CameraVideo):
-    """Frames of the tiny set in place of what a lens sees: machines that test have no camera."""
+    """Frames of the tiny set instead of a camera, which test machines do not have."""
 
     def __init__(self, parts):
         self.name, self.width, self.height, self.fps = "camera 0", 160, 120, watched.FPS
@@ -73,7 +73,7 @@ def camera(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
 
 
-def test_a_camera_gives_lines_where_there_is_no_display(camera, tmp_path):
+def test_a_camera_prints_lines_if_there_is_no_display(camera, tmp_path):
     lines = []
     Predictor(runner=Brightness()).record(0, tmp_path, say=lines.append)
     document = json.loads((tmp_path / "timeline.json").read_text())
@@ -109,13 +109,13 @@ def test_an_opencv_without_windows_falls_back_to_lines(monkeypatch):
         assert not screen.has_window and "no display" in lines[0]
 
 
-def test_an_answer_as_a_line():
+def test_a_prediction_as_a_line():
     assert row_line(Row(1.0, 5.0, None, NO_ONE)).endswith("no one")
     row = Row(1.0, 5.0, 2, CONTEXT_ONLY, (0.25, 0.75), predicted="bright", confidence=0.75)
     assert row_line(row).strip() == "1.0 to 5.0 s: person 2: bright 75 % (context only)"
 
 
-def test_no_two_plates_overlap_while_there_is_room():
+def test_plates_do_not_overlap_if_there_is_space():
     rng, plates = np.random.default_rng(0), []
     for _ in range(12):
         x, y = rng.integers(0, 500), rng.integers(0, 300)
@@ -128,7 +128,7 @@ def test_no_two_plates_overlap_while_there_is_room():
     assert covered.max() == 1
 
 
-def test_a_model_of_drawings_says_so_in_every_picture():
+def test_a_model_of_simulated_people_has_a_warning_in_every_picture():
     note = "Drawings of simulated students; they support no claim about people."
     assert "drawings" in ModelInfo("clip-caer", "m.pt", trained_on=note).caution
     assert ModelInfo("clip-caer", "m.pt", trained_on="Students of one school.").caution == ""

@@ -1,4 +1,4 @@
-"""--mode predict --input: videos of known content through the command line, and files that are no such videos."""
+"""--mode predict --input: videos of known content through the command line, and files that are not videos."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_overlay_and_picture(best, short, tmp_path, eyes):
         assert picture.width > 1000
 
 
-def test_no_one_and_context_alone_are_reported(best, tmp_path, eyes):
+def test_missing_persons_and_predictions_by_context_are_reported(best, tmp_path, eyes):
     path = film(tmp_path / "v.mp4", [(1, 5.0), ("nobody", 8.0), (1, 1.0), ("hidden", 5.0)])
     run = predict(best, path, tmp_path / "run", "--seconds", "2", "--face-model", "none.onnx")
     document, table = read_timeline(tmp_path / "run")
@@ -102,12 +102,12 @@ def test_calibration_of_the_checkpoint(best, short, tmp_path, eyes):
         assert second.values == pytest.approx(tuple(expected / expected.sum()), abs=1e-5)
 
 
-def test_a_folder_of_videos_goes_on_behind_a_bad_one(best, short, tmp_path, eyes):
+def test_a_folder_of_videos_continues_after_a_bad_one(best, short, tmp_path, eyes):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("a.mp4", "c.mp4", "log.txt.mp4"):
         (folder / name).write_bytes(short.read_bytes())
-    for name in ("b.mp4", "notes.txt", "._a.mp4"):  # the last is what some systems leave beside every file
+    for name in ("b.mp4", "notes.txt", "._a.mp4"):  # the last file is one that some systems write beside every file
         (folder / name).write_text("not a video")
     run = predict(best, folder, tmp_path / "run", "--no-overlay", status=2)
     assert "1 of 4 inputs could not be read (b.mp4)" in run.err and "b.mp4" in run.out
@@ -162,7 +162,7 @@ def test_mistakes(best, words, message, capsys):
     assert message in error_of(["--mode", "predict", *words.replace("BEST", str(best)).split()], capsys)
 
 
-def test_bodies_are_found_so_no_boxes_are_asked_for(best, short, tmp_path, eyes):
+def test_bodies_are_detected_so_no_boxes_are_needed(best, short, tmp_path, eyes):
     content = torch.load(best, weights_only=True)
     content["config"]["data"] |= {"crop_body": False, "bounding_box_body": None}
     torch.save(content, tmp_path / "whole.pt")
@@ -170,8 +170,8 @@ def test_bodies_are_found_so_no_boxes_are_asked_for(best, short, tmp_path, eyes)
     assert "--crop-body True: trained with False" in run.out
 
 
-def test_ctrl_c_saves_what_was_seen(best, tmp_path, monkeypatch, eyes):
-    """The signal comes while the video is read: a slow detector sends it with its 25th search."""
+def test_ctrl_c_saves_the_predictions_so_far(best, tmp_path, monkeypatch, eyes):
+    """The signal arrives while the video is read: the detector sends it at its 25th search."""
     video, detector = film(tmp_path / "v.mp4", [(1, 20.0)]), KnownFaces()
 
     def interrupt(frame):
@@ -189,7 +189,7 @@ def test_ctrl_c_saves_what_was_seen(best, tmp_path, monkeypatch, eyes):
     assert len(times) == round(document["seconds"] * FPS)
 
 
-def test_flags_that_change_nothing_or_the_model_are_named(best, short, tmp_path, eyes):
+def test_flags_without_effect_and_flags_that_change_the_model_are_named(best, short, tmp_path, eyes):
     idle = ["--epochs", "3", "--every", "2", "--calibrate", "--normalize", "none"]
     run = predict(best, short, tmp_path / "a", "--no-overlay", *idle)
     assert "warning: --mode predict does not read --epochs --calibrate\n" in run.out
@@ -198,14 +198,14 @@ def test_flags_that_change_nothing_or_the_model_are_named(best, short, tmp_path,
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_a_warning_and_a_device_an_error(best, short, tmp_path, eyes, capsys):
+def test_a_missing_gpu_is_a_warning_and_a_missing_device_an_error(best, short, tmp_path, eyes, capsys):
     words = predict_words(best, short)[:-2]
     run = run_main([*words, "--no-overlay", "--gpu", "0"], tmp_path / "a")
     assert "warning: --gpu 0: there is no such GPU here" in run.out
     assert "--device cuda: not available here" in error_of([*words, "--device", "cuda"], capsys)
 
 
-def test_an_earlier_timeline_stays(best, short, tmp_path, eyes):
+def test_an_earlier_timeline_is_not_overwritten(best, short, tmp_path, eyes):
     predictor = Predictor(best, device="cpu", overlay=False)
     predictor(short, out=tmp_path / "a")
     before = (tmp_path / "a/timeline.csv").read_bytes()
@@ -232,8 +232,8 @@ def test_names_that_are_not_utf8(best, short, tmp_path, eyes):
     assert not list(folder.rglob("*.part"))
 
 
-def test_the_progress_of_a_video_is_shown_where_there_is_no_terminal(best, short, tmp_path, monkeypatch, eyes):
-    assert predict(best, short, tmp_path / "a", "--no-overlay").err == ""  # a short one says nothing
+def test_the_progress_of_a_video_is_printed_without_a_terminal(best, short, tmp_path, monkeypatch, eyes):
+    assert predict(best, short, tmp_path / "a", "--no-overlay").err == ""  # a short video prints no progress
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
     lines = predict(best, short, tmp_path / "b", "--no-overlay").err.splitlines()
     assert lines[0].startswith("short.mp4: 0 of 5 s") and lines[-1] == "short.mp4: 5 of 5 s, about 0 s left"

@@ -1,4 +1,4 @@
-"""--mode predict with every kind of model: each answers in its own way, on videos or on features of frames."""
+"""--mode predict with every kind of model, on videos or on features of frames."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from tests.support.exported import export_checkpoint
 from tests.support.tools import FAST, error_of, run_main
 from tests.support.watched import film, predict, predict_words, read_timeline
 
-WIDTH = 64  # features a frame of the random CLIP
+WIDTH = 64  # features per frame of the random CLIP
 CLASSES = {
     "label_base": 0,
     "classes": [{"name": name, "class_descriptor": f"a student who is {name}"} for name in ("awake", "asleep")],
@@ -32,7 +32,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory):
-    """A run of a sequence model; its features lie in set/features beside it."""
+    """A run of a sequence model; its features are in set/features beside it."""
     folder = tmp_path_factory.mktemp("sequence")
     return run_main([*SMALL, *affect.write_set(folder / "set", width=WIDTH)], folder / "run")
 
@@ -50,7 +50,7 @@ def test_one_stream(tiny_arguments, video, tmp_path, eyes):
     document, table = read_timeline(tmp_path / "run")
     assert document["family"] == "dfer-clip"
     assert [row["from"] for row in table] == ["0.0", "1.0", "2.0", "3.0"]
-    assert [row["person"] for row in table] == ["1", "", "", "1"]  # in the middle of two windows nobody is there
+    assert [row["person"] for row in table] == ["1", "", "", "1"]  # nobody is visible in the middle of two windows
     assert all(bool(row["predicted"]) == (row["seen"] == "face") for row in table)
 
 
@@ -87,7 +87,7 @@ def test_mistakes_about_encoders(sequence, video, tmp_path, capsys, eyes):
 
 
 def test_captions_with_new_classes(captioned, video, tmp_path, class_texts, eyes):
-    """A model trained on captions answers in the classes of its training, or in those of a file."""
+    """A model trained on captions predicts the classes of its training, or those of a file."""
     predict(captioned.folder / "best.pt", video, tmp_path / "own")
     document, table = read_timeline(tmp_path / "own")
     assert len(document["classes"]) == 11
@@ -105,7 +105,7 @@ def test_plain_clip(video, tmp_path, class_texts, eyes):
     assert {row["predicted"] for row in table} <= {"awake", "asleep", ""}
 
 
-def test_an_exported_model_goes_where_onnxruntime_can(video, tmp_path, eyes, capsys, monkeypatch):
+def test_an_exported_model_runs_on_the_device_of_onnxruntime(video, tmp_path, eyes, capsys, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -119,7 +119,7 @@ def test_an_exported_model_goes_where_onnxruntime_can(video, tmp_path, eyes, cap
 # -- what the training set says of itself ----------------------------------------------------------------------------
 
 
-def test_who_learnt_from_drawings_says_so(captioned, drawn, video, tmp_path, eyes):
+def test_a_model_of_simulated_people_says_so(captioned, drawn, video, tmp_path, eyes):
     note, best = set_note(str(drawn("mafw"))), captioned.folder / "best.pt"
     assert "Drawings" in note and torch.load(best, weights_only=True)["trained_on"] == note
     run = predict(best, video, tmp_path / "a", "--no-overlay")
@@ -127,7 +127,7 @@ def test_who_learnt_from_drawings_says_so(captioned, drawn, video, tmp_path, eye
     assert read_timeline(tmp_path / "a")[0]["trained_on"] == note
 
 
-def test_a_note_goes_with_the_weights(trained, tmp_path, capsys):
+def test_the_note_of_the_training_set_is_stored_with_the_weights(trained, tmp_path, capsys):
     content = torch.load(trained.folder / "best.pt", weights_only=True)
     assert "trained_on" not in content
     torch.save(content | {"trained_on": NOTE}, tmp_path / "noted.pt")
@@ -139,7 +139,7 @@ def test_a_note_goes_with_the_weights(trained, tmp_path, capsys):
     assert "bad.pt: damaged" in error_of(["--mode", "inspect", str(tmp_path / "bad.pt")], capsys)
 
 
-def test_a_note_draws_nothing_on_the_terminal(trained, tmp_path):
+def test_control_characters_of_a_note_are_not_printed(trained, tmp_path):
     content = torch.load(trained.folder / "best.pt", weights_only=True)
     torch.save(content | {"trained_on": "\x1b[31mred\nerror: " + "x" * 5000}, tmp_path / "bad.pt")
     (warning,) = Predictor(tmp_path / "bad.pt", device="cpu").warnings
@@ -160,7 +160,7 @@ def submission(folder, task="va"):
         return list(csv.reader(file))
 
 
-def test_every_frame_of_every_file_is_answered_as_in_the_evaluation(sequence, tmp_path):
+def test_every_frame_of_every_file_has_the_prediction_of_the_evaluation(sequence, tmp_path):
     run = predict_features(sequence, sequence.folder.parent / "set/features", tmp_path / "run")
     assert run.status == 0, run.err
     frames = [f"{id}/{n:05d}.jpg" for id in sorted(LENGTHS) for n in range(1, LENGTHS[id] + 1)]

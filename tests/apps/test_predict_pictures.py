@@ -1,4 +1,4 @@
-"""--mode predict --input: pictures, folders of them, and what each of several inputs leaves."""
+"""--mode predict --input: pictures, folders of pictures, and the output of each of several inputs."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def save_sizes(folder, sizes):
         Image.new("RGB", size).save(folder / f"{number}.png")
 
 
-def test_a_folder_of_photographs_is_each_of_them(best, folder, tmp_path, eyes):
+def test_each_photograph_in_a_folder_is_a_separate_input(best, folder, tmp_path, eyes):
     rng = np.random.default_rng(0)
     pictures = {"first.jpg": frame_of(1, rng), "second.png": frame_of(3, rng)[10:]}
     for name, picture in pictures.items():
@@ -40,7 +40,7 @@ def test_a_folder_of_photographs_is_each_of_them(best, folder, tmp_path, eyes):
         assert len(read_timeline(result)[1]) == 1
 
 
-def test_an_answer_that_is_not_finite_is_no_file_that_cannot_be_read(best, folder, tmp_path, eyes, monkeypatch):
+def test_outputs_that_are_not_finite_are_counted_apart_from_unreadable_files(best, folder, tmp_path, eyes, monkeypatch):
     rng, head, calls = np.random.default_rng(0), TorchRunner.head, []
     for name in ("first.png", "second.png"):
         Image.fromarray(frame_of(1, rng)[: 90 + len(name)]).save(folder / name)
@@ -88,9 +88,9 @@ def test_a_folder_of_one_picture_is_that_picture_and_one_of_frames_a_video(best,
     assert read_timeline(tmp_path / "video")[0]["rows"][0]["predicted"] == "Enjoyment"
 
 
-def test_a_picture_is_answered_with_a_picture(best, tmp_path, monkeypatch):
+def test_a_picture_gives_an_overlay_picture(best, tmp_path, monkeypatch):
     know_faces(monkeypatch)
-    monkeypatch.setattr("dataloader.track.HITS", 2)  # as users have it: a face must be found twice, but not here
+    monkeypatch.setattr("dataloader.track.HITS", 2)  # the default: a face must be detected twice
     pixels = frame_of(2, np.random.default_rng(0))
     Image.fromarray(pixels).save(tmp_path / "photo.PNG")
     predict(best, tmp_path / "photo.PNG", tmp_path / "run")
@@ -101,7 +101,7 @@ def test_a_picture_is_answered_with_a_picture(best, tmp_path, monkeypatch):
     assert not (tmp_path / "run/overlay.mp4").exists() and (tmp_path / "run/timeline.png").exists()
 
 
-def test_where_nothing_could_be_read_nothing_is_left(best, folder, tmp_path, capsys):
+def test_if_nothing_can_be_read_no_files_are_left(best, folder, tmp_path, capsys):
     words = [*predict_words(best, folder), "--output-dir", str(tmp_path / "run")]
     assert "holds no video" in error_of(words, capsys)
     (folder / "a.mp4").write_text("not a video")
@@ -112,7 +112,7 @@ def test_where_nothing_could_be_read_nothing_is_left(best, folder, tmp_path, cap
     assert not (tmp_path / "run").exists()
 
 
-def test_another_size_behind_a_hundred_pictures_makes_them_photographs(folder):
+def test_another_size_after_a_hundred_pictures_makes_them_photographs(folder):
     save_sizes(folder, 101 * [(8, 8)] + [(9, 8)])
     assert len(find_sources(str(folder))) == 102
     with pytest.raises(UserError, match="101.png: is 9 × 8.*put pictures of another size in a separate folder"):
@@ -126,7 +126,7 @@ def test_from_python_photographs_of_several_sizes_are_refused_before_anything_is
     assert not (tmp_path / "out").exists()
 
 
-def test_an_error_on_the_way_does_not_pass_for_the_end(folder, tmp_path, eyes, monkeypatch):
+def test_an_error_in_the_middle_is_recorded_as_interrupted(folder, tmp_path, eyes, monkeypatch):
     def change_while_it_is_read(*_):
         Image.new("RGB", (9, 8)).save(folder / "29.png")
         return {}
@@ -145,7 +145,7 @@ def test_every_input_has_a_folder_of_its_own():
 
 
 @pytest.mark.parametrize("name", ["a.HEIC", "a.jfif"])
-def test_pictures_that_are_not_read_are_to_be_converted(folder, name):
+def test_unsupported_pictures_give_the_advice_to_convert_them(folder, name):
     (folder / name).write_bytes(b"a picture")
     for source in (folder, folder / name):
         with pytest.raises(UserError, match="convert them to JPEG"):

@@ -1,4 +1,4 @@
-"""A model behind windows of a video: which frames it sees, how often, and what it answers where there is no face."""
+"""A model on windows of a video: which frames it sees, how often, and what it predicts without a face."""
 
 import json
 import re
@@ -63,25 +63,25 @@ def test_each_sampled_frame_is_encoded_once(eyes):
 
 
 def test_frames_without_a_face_are_not_chosen(eyes):
-    """Of the window's frames half hide the face; the model sees the others, in both streams, the last repeated."""
+    """Half of the frames hide the face. The model sees the others in both streams, with the last one repeated."""
     runner = Brightness()
     (row,) = rows_of(runner, [(1, 2.0), ("hidden", 2.0)])
     (face, context) = runner.calls[0]
     assert (row.faces, row.samples, row.seen) == (4, 8, FACE)
-    assert (face[0, :, 0] > face[0, :, 2]).all()  # yellow, the face of class 1; what hides it is green
+    assert (face[0, :, 0] > face[0, :, 2]).all()  # yellow, the face of class 1; it is hidden by green
     assert np.array_equal(face[0, 3:], np.repeat(face[0, 3:4], 5, axis=0))
     assert len(np.unique(context[0], axis=0)) == 4
 
 
-def test_answers_without_a_face(eyes):
-    """By context alone, also for a body without a known person; none of a model of faces; nobody is a row, too."""
+def test_predictions_without_a_face(eyes):
+    """By context alone, also for a body without a person; none by a face model; an empty frame gives a row."""
     rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 12.0)])
     assert rows[0].seen == FACE and rows[-1].seen == CONTEXT_ONLY
     assert rows[-1].faces == 0 and rows[-1].predicted in TWO_STREAMS.names
     rows = rows_of(Brightness(), [(1, 4.0), ("hidden", 16.0)])
     assert rows[-1].seen == NO_ONE and not rows[-1].predicted  # ten seconds after the last face
     rows = rows_of(Brightness(), [("hidden", 6.0)])
-    assert {(r.person, r.seen) for r in rows} == {(None, NO_ONE)}  # a body whose face never was there
+    assert {(r.person, r.seen) for r in rows} == {(None, NO_ONE)}  # a body whose face was never visible
     runner = Brightness(ONE_STREAM)
     rows = rows_of(runner, [(1, 4.0), ("hidden", 4.0)])
     assert rows[0].predicted and rows[0].seen == FACE
@@ -108,7 +108,7 @@ def test_probabilities_divide_logits_by_the_temperature(logits, temperature, exp
     assert row.values == pytest.approx(expected)
 
 
-def test_a_video_of_another_size_shows_as_much_of_the_head():
+def test_a_video_of_another_size_shows_the_same_part_of_the_head():
     frame, box = Frames([(2, 1.0)]).frames[0][1], tuple(map(float, BOX))
     large, large_box = frame.repeat(3, axis=0).repeat(3, axis=1), tuple(3 * edge for edge in box)
 
@@ -120,27 +120,27 @@ def test_a_video_of_another_size_shows_as_much_of_the_head():
 
     as_trained = face_of(frame, box, 40.0)
     assert np.abs(face_of(large, large_box, 40.0) - as_trained).max() <= 3
-    assert np.abs(face_of(large, large_box, None) - as_trained).max() > 30  # 20 pixels of a face three times as wide
+    assert np.abs(face_of(large, large_box, None) - as_trained).max() > 30  # 20 pixels for a face three times as wide
     assert np.array_equal(as_trained, face_of(frame, box, None))
 
 
-def test_the_width_of_a_checkpoint_holds_unless_another_is_named(eyes):
+def test_the_face_width_of_the_checkpoint_is_used_unless_another_is_named(eyes):
     runner = Brightness(replace(TWO_STREAMS, face_width=40.0))
     assert Predictor(runner=runner).info.face_width == 40.0
     assert Predictor(runner=runner, face_width=80.0).info.face_width == 80.0
 
 
-def test_searches_are_made_on_sampled_frames(eyes):
+def test_faces_are_searched_on_sampled_frames(eyes):
     rows_of(Brightness(), [(1, 10.0)], detect_every=0.4)
-    assert eyes.calls == 20  # 2 frames a second are sampled
+    assert eyes.calls == 20  # 2 frames per second are sampled
     eyes.calls = 0
     rows_of(Brightness(), [(1, 10.0)], detect_every=2.0)
     assert eyes.calls == 5
 
 
 @pytest.mark.parametrize("fps, every", [(10.0, 3.0), (0.5, 0.2)])
-def test_persons_are_known_however_rare_searches_are(monkeypatch, fps, every):
-    """``--detect-every 3``, and a video of a frame in two seconds: two sightings still make a person."""
+def test_persons_are_tracked_even_if_searches_are_rare(monkeypatch, fps, every):
+    """With ``--detect-every 3``, and with one frame in two seconds, two detections still make a person."""
     monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: KnownFaces())
     video = Frames([(1, 20.0)])
     video.fps, video.frames = fps, [(number / fps, frame) for number, (_, frame) in enumerate(video.frames)]
@@ -148,8 +148,8 @@ def test_persons_are_known_however_rare_searches_are(monkeypatch, fps, every):
     assert {row.person for row in rows[3:]} == {1}
 
 
-def test_what_is_drawn_changes_no_answer(eyes, tmp_path):
-    """Without an overlay frames between samples are passed over; the video lasts as long."""
+def test_the_overlay_does_not_change_predictions(eyes, tmp_path):
+    """Without an overlay, frames between samples are skipped; the duration of the video is the same."""
     source, options = film(tmp_path / "odd.mp4", [(1, 4.7)]), {"runner": Brightness(), "seconds": 3.0}
     plain = Predictor(overlay=False, **options)(source, out=tmp_path / "plain")
     assert plain.rows[-1].stop == pytest.approx(4.7) and not (tmp_path / "plain/overlay.mp4").exists()
@@ -158,12 +158,12 @@ def test_what_is_drawn_changes_no_answer(eyes, tmp_path):
     assert with_overlay.rows == plain.rows == Predictor(**options)(source).rows
 
 
-def test_models_of_single_frames_answer_five_times_a_second(eyes):
+def test_models_of_single_frames_predict_five_times_per_second(eyes):
     assert [r.start for r in rows_of(Brightness(SINGLE), [(1, 2.0)])] == pytest.approx(np.arange(10) / 5)
     assert [r.start for r in rows_of(Brightness(SINGLE), [(1, 2.0)], every=0.5)] == [0.0, 0.5, 1.0, 1.5]
 
 
-def test_neighbouring_frames_where_the_model_reads_those(eyes):
+def test_models_of_consecutive_frames_get_neighbouring_frames(eyes):
     info = ModelInfo.from_json(asdict(ONE_STREAM) | {"frames": 4, "sampling": "window", "downsample": 2})
     runner = Brightness(info)
     (row,) = rows_of(runner, [(1, 4.0)])
@@ -171,7 +171,7 @@ def test_neighbouring_frames_where_the_model_reads_those(eyes):
 
 
 @pytest.mark.parametrize("streams", ["both", "face", "context"])
-def test_a_checkpoint_in_halves_is_the_model_itself(streams):
+def test_a_checkpoint_in_half_precision_gives_the_same_model(streams):
     options = {"streams": streams, "adapter": "none" if streams == "context" else "residual"}
     config, task = configure(**options), make_task(**options)
     runner = TorchRunner(task.model, model_info(config, "clip-caer", Path("m.pt"), task.names), torch.device("cpu"))
@@ -189,8 +189,8 @@ class Tower(torch.nn.Module):
         return torch.cat([pixels.mean(dim=(2, 3)), pixels.std(dim=(2, 3))], dim=1)
 
 
-def test_every_frame_as_evaluation_answers(eyes):
-    """A sequence model over a video of 57 frames: the same numbers as windows that are cut and averaged offline."""
+def test_every_frame_has_the_prediction_of_the_evaluation(eyes):
+    """A sequence model over a video of 57 frames gives the same numbers as windows that are averaged offline."""
     torch.manual_seed(0)
     model = SequenceModel(6, channels=(8,), width=16, layers=1, heads=2, hidden=16, dropout=0.0).eval()
     numbers = ("valence", "arousal", *(f"AU{n}" for n in range(12)))
@@ -250,14 +250,14 @@ def test_options_that_mean_nothing_to_a_model_or_cannot_be_used(info, options, m
         Predictor(runner=Brightness(info), **options)
 
 
-def test_numbers_from_python_may_be_of_numpy():
+def test_options_from_python_may_be_numpy_numbers():
     numbers = {"every": np.float32(0.5), "max_persons": np.int64(2), "seconds": 3, "face_width": None}
     options = Predictor(runner=Brightness(), **numbers).config.video
     assert options.every == 0.5 and json.dumps([options.every, options.max_persons]) == "[0.5, 2]"
 
 
 class Failing(Brightness):
-    """Answers with ``value`` from its second answer on."""
+    """A model that returns ``value`` from its second prediction on."""
 
     def __init__(self, value, info=TWO_STREAMS):
         super().__init__(info)
@@ -280,7 +280,7 @@ LONG = replace(SINGLE, kind=FRAMES, names=(), numbers=("valence", "arousal"), wi
 @pytest.mark.parametrize(
     "info", [TWO_STREAMS, replace(TWO_STREAMS, kind="numbers", names=(), numbers=("a", "b")), LONG]
 )
-def test_an_answer_that_is_not_finite_is_refused_with_its_time(value, info, eyes, tmp_path):
+def test_an_output_that_is_not_finite_is_refused_with_its_time(value, info, eyes, tmp_path):
     source = film(tmp_path / "v.mp4", [(1, 6.0)])
     time = "0.5" if info is LONG else "1.0"
     for out in (None, tmp_path / "run"):
@@ -291,7 +291,7 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_time(value, info, eyes
     assert not (tmp_path / "run/timeline.png").exists()
 
 
-def test_a_picture_whose_answer_is_not_finite_gets_no_overlay(eyes, tmp_path):
+def test_a_picture_whose_output_is_not_finite_gets_no_overlay(eyes, tmp_path):
     runner = Brightness()
     runner.head = lambda *_: np.full((1, 2), np.nan, np.float32)
     Image.fromarray(frames_of([(1, 1.0)])[0][1]).save(tmp_path / "p.png")
@@ -300,7 +300,7 @@ def test_a_picture_whose_answer_is_not_finite_gets_no_overlay(eyes, tmp_path):
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"timeline.csv", "timeline.json"}
 
 
-def test_a_sequence_model_does_not_hide_what_is_infinite(eyes):
+def test_a_sequence_model_does_not_hide_infinite_features(eyes):
     class Overflowing(torch.nn.Module):
         def forward(self, features):
             B, L = features.shape[:2]
@@ -312,8 +312,8 @@ def test_a_sequence_model_does_not_hide_what_is_infinite(eyes):
         rows_of(TorchRunner(Overflowing(), info, torch.device("cpu"), encoder=Tower()), [(1, 3.0)])
 
 
-def test_nobody_is_answered_for_or_boxed_behind_a_cut(eyes):
-    """A person for 8 s, then an empty room: a window that the cut divides answers for the scene at its middle."""
+def test_after_a_cut_nobody_has_a_prediction_or_a_box(eyes):
+    """A person for 8 s, then an empty room: a window with a cut predicts for the scene at its middle."""
     for runner in (Brightness(), Brightness(ONE_STREAM)):
         steps = list(Predictor(runner=runner).follow(Frames([(1, 8.0), ("nobody", 8.0)])))
         rows = [row for step in steps for group in step.rows for row in group]

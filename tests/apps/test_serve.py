@@ -1,4 +1,4 @@
-"""``--mode serve`` by hand: what is sent comes back analysed and is gone; what should not come in is refused."""
+"""``--mode serve`` by HTTP requests: videos are analysed and removed, and wrong requests are refused."""
 
 import http.client
 import json
@@ -57,7 +57,7 @@ def gated(tmp_path):
         gate.open.set()
 
 
-def test_a_video_comes_back_as_its_timeline_and_leaves_nothing(served, video):
+def test_a_video_is_answered_with_its_timeline_and_leaves_no_files(served, video):
     job = served.send(video)
     state = served.wait(job)
     assert (state["state"], state["progress"], state["error"]) == ("done", 1.0, "")
@@ -68,7 +68,7 @@ def test_a_video_comes_back_as_its_timeline_and_leaves_nothing(served, video):
     assert [row["predicted"] for row in timeline["rows"] if row["from"] >= 4] == ["Bright"] * 3
     status, part = served.ask("GET", f"/api/videos/{job}/overlay.mp4", headers={"Range": "bytes=4-11"})
     assert (status, part[:4]) == (206, b"ftyp")
-    assert not list(served.folder.rglob("video"))  # what was sent is gone before the answer is fetched
+    assert not list(served.folder.rglob("video"))  # the upload is removed before the answer is fetched
     for name in ("video", "..%2f..%2fx", "timeline.txt", ""):
         assert served.ask("GET", f"/api/videos/{job}/{name}")[0] in (404, 308)
     assert served.files() and served.ask("DELETE", f"/api/videos/{job}") == (204, b"")
@@ -77,7 +77,7 @@ def test_a_video_comes_back_as_its_timeline_and_leaves_nothing(served, video):
     assert status == 404 and "removed after they are fetched" in answer["error"]
 
 
-def test_an_answer_that_nobody_fetches_is_removed(tmp_path, video):
+def test_an_answer_that_is_not_fetched_is_removed(tmp_path, video):
     with serving(tmp_path, forget_after=0.4) as served:
         job = served.send(video)
         served.wait_until_empty()
@@ -90,10 +90,10 @@ def test_a_closed_server_leaves_no_folder_whatever_it_is_doing(tmp_path, video):
         served.send(video)
         assert gate.is_asked.wait(20) and served.files()
         threading.Timer(0.3, gate.open.set).start()
-    assert not list(tmp_path.iterdir())  # and `serving` has looked, too
+    assert not list(tmp_path.iterdir())  # `serving` checks this too
 
 
-def test_one_at_a_time_one_waits_a_third_is_told_to_come_back(gated, video):
+def test_one_video_is_analysed_one_waits_and_a_third_is_refused(gated, video):
     first = gated.send(video)
     assert gated.model.is_asked.wait(20)
     second = gated.send(video)
@@ -104,11 +104,11 @@ def test_one_at_a_time_one_waits_a_third_is_told_to_come_back(gated, video):
     assert gated.wait(first)["state"] == gated.wait(second)["state"] == "done"
 
 
-def test_a_video_whose_page_is_closed_is_given_up(gated, video):
+def test_the_analysis_of_a_closed_page_is_stopped(gated, video):
     job = gated.send(video)
     assert gated.model.is_asked.wait(20)
     assert gated.ask("DELETE", f"/api/videos/{job}")[0] == 204
-    assert gated.files()  # it is being read
+    assert gated.files()  # the file is being read
     gated.model.open.set()
     gated.wait_until_empty()
 
@@ -121,7 +121,7 @@ def post(served, header, body=b"", path="/api/videos"):
         yield line
 
 
-def test_a_sender_that_goes_away_leaves_nothing(served, video):
+def test_a_sender_that_disconnects_leaves_no_files(served, video):
     with post(served, f"Content-Length: {len(video)}", video[:100]):
         wait_until(served.files)
     served.wait_until_empty()
@@ -129,14 +129,14 @@ def test_a_sender_that_goes_away_leaves_nothing(served, video):
 
 
 def refusal(served, content):
-    """Return status and message for a file of which nothing may stay."""
+    """Return status and message for a refused file, of which no file may remain."""
     status, answer = served.ask("POST", "/api/videos", content)
     assert not served.files()
-    assert str(served.folder) not in answer["error"]  # where it lay is nobody's business
+    assert str(served.folder) not in answer["error"]  # the sender does not see the path
     return status, answer["error"]
 
 
-def test_what_is_no_video_is_told_so_by_its_content(served, tmp_path, video):
+def test_a_file_that_is_not_a_video_is_refused_by_its_content(served, tmp_path, video):
     assert refusal(served, b"") == (422, "This file is empty.")
     assert refusal(served, sound(tmp_path / "sound.mp4").read_bytes()) == (422, "Has only sound, no video stream.")
     for content in (b"This is text, whatever its name.\n" * 40, video[:200]):
@@ -146,7 +146,7 @@ def test_what_is_no_video_is_told_so_by_its_content(served, tmp_path, video):
     assert refusal(served, playlist)[0] == 422  # other files of this machine are not read
 
 
-def test_too_long_and_too_large_are_told_with_the_limit(tmp_path, video):
+def test_videos_that_are_too_long_or_too_large_are_refused_with_the_limit(tmp_path, video):
     with serving(tmp_path, max_minutes=0.1, max_upload_mb=0.05) as served:
         assert refusal(served, video) == (422, "This video lasts 8 seconds; at most 6 seconds are analysed here.")
         with post(served, "Content-Length: 60000") as line:  # no byte of the body is sent
@@ -155,7 +155,7 @@ def test_too_long_and_too_large_are_told_with_the_limit(tmp_path, video):
         assert not served.files()
 
 
-def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, monkeypatch):
+def test_a_video_that_is_longer_than_its_header_says_is_stopped_at_the_limit(tmp_path, video, monkeypatch):
     with serving(tmp_path, max_minutes=0.1) as served:
         monkeypatch.setattr("dataloader.video.duration_of", lambda *_: None)
         state = served.wait(served.send(video))
@@ -163,12 +163,12 @@ def test_a_file_that_is_longer_than_it_says_ends_at_the_limit(tmp_path, video, m
         assert state["seconds"] < 7 and not served.files()  # of 8: the rest was not analysed
 
 
-def test_a_size_that_is_not_stated_is_asked_for(served):
+def test_an_upload_without_a_stated_size_is_refused(served):
     with post(served, "Transfer-Encoding: chunked", b"0\r\n\r\n") as line:
         assert line.makefile("rb").read().startswith(b"HTTP/1.1 411")
 
 
-def test_a_model_that_fails_is_no_secret_and_the_next_video_is_analysed(tmp_path, video, capfd):
+def test_a_failing_model_is_reported_and_the_next_video_is_analysed(tmp_path, video, capfd):
     class Broken(DarkOrBright):
         is_broken = True
 
@@ -197,7 +197,7 @@ def test_paths_lead_nowhere_else(served, path):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Host": "attacker.example"},  # a name that leads here: DNS rebinding
+        {"Host": "attacker.example"},  # a name that resolves to this machine: DNS rebinding
         {"Host": "192.168.1.20"},
         {"Origin": "https://attacker.example"},
         {"Origin": "null"},
@@ -216,7 +216,7 @@ def test_its_own_page_and_programs_are_answered(served):
     assert is_own_name("desk.example", "Desk.Example") and not is_own_name("other.example", "Desk.Example")
 
 
-def test_every_answer_forbids_what_the_page_does_not_need(served):
+def test_every_response_has_headers_that_forbid_other_sources(served):
     for path in ("/", "/page/page.js", "/api/health", "/nothing"):
         connection = http.client.HTTPConnection("127.0.0.1", served.port)
         connection.request("GET", path)
@@ -234,7 +234,7 @@ def exported(tmp_path_factory):
 
 @contextmanager
 def command(tmp_path, exported):
-    """Start the command in a process of its own, and yield the process and its server."""
+    """Start the command in a separate process, and yield the process and its server."""
     words = ["--mode", "serve", "--onnx", str(exported), "--port", "0", "--seconds", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
@@ -258,7 +258,7 @@ def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_p
     with command(tmp_path, exported) as (process, served):
         assert served.ask("GET", "/api/health")[1]["model"] == "best.onnx"
         assert served.wait(served.send(video))["state"] == "done"
-        for _ in range(3):  # as of somebody without patience: the removal goes on
+        for _ in range(3):  # further signals do not stop the removal
             process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "\nstopping: uploaded videos are removed\n", "")
@@ -283,12 +283,12 @@ def test_every_signal_that_can_be_caught_is_an_interrupt_once(name):
         signal.signal(number, before)
 
 
-def test_what_a_killed_server_leaves_is_removed_by_the_next_and_what_a_living_one_has_is_not(tmp_path, exported):
+def test_files_of_a_killed_server_are_removed_and_those_of_a_running_one_are_kept(tmp_path, exported):
     with command(tmp_path, exported) as (process, killed):
         (killed.folder / "upload").write_bytes(b"x")
         process.kill()
         process.communicate()
-    (tmp_path / "emotion-serve-older").mkdir()  # without a lock: nobody knows whose it is
+    (tmp_path / "emotion-serve-older").mkdir()  # without a lock its owner is unknown
     (tmp_path / "elsewhere").mkdir()
     with serving(tmp_path / "elsewhere") as living:
         other = living.folder.parent.rename(tmp_path / "emotion-serve-living")
@@ -313,7 +313,7 @@ def test_what_a_killed_server_leaves_is_removed_by_the_next_and_what_a_living_on
         ("--mode eval --eval-checkpoint x.pt --max-minutes 3", "--max-minutes belongs to --mode serve, not to"),
     ],
 )
-def test_flags_that_cannot_be_meant(words, message, capsys):
+def test_wrong_flags_are_refused(words, message, capsys):
     assert message in error_of(["--mode", "serve", *words.split()], capsys)
 
 
@@ -323,7 +323,7 @@ def test_a_port_that_is_taken_is_reported(capsys):
         assert "--port 0 takes a free one" in error_of(words, capsys)
 
 
-def test_an_answer_that_is_not_finite_is_a_failure_for_the_page(tmp_path, video):
+def test_an_output_that_is_not_finite_is_shown_as_a_failure(tmp_path, video):
     class Broken(DarkOrBright):
         def head(self, face, context=None):
             return super().head(face) * float("nan")
@@ -361,24 +361,24 @@ def drip(line, piece, seconds=5.0):
     ("header", "piece"),
     [
         ("Content-Length: 1000000", b"x"),
-        ("Transfer-Encoding: chunked", b"1\r\nx\r\n"),  # the body comes apart from the header
+        ("Transfer-Encoding: chunked", b"1\r\nx\r\n"),  # the body is sent separately from the header
     ],
 )
-def test_a_dripping_upload_frees_its_place_and_its_connection(impatient, video, header, piece):
+def test_a_slow_upload_is_ended_and_its_place_is_free_again(impatient, video, header, piece):
     with post(impatient, header) as line:
         assert drip(line, piece)
     impatient.wait_until_empty()
     assert impatient.wait(impatient.send(video))["state"] == "done"
 
 
-def test_a_dripping_header_ends(impatient):
+def test_a_slow_header_is_ended(impatient):
     with socket.create_connection(("127.0.0.1", impatient.port)) as line:
         line.sendall(b"GET /api/health HTTP/1.1\r\n")
         assert drip(line, b"A: b\r\n")
 
 
-def test_a_slow_upload_is_given_time_for_its_bytes(impatient, video, monkeypatch):
-    """It takes three times as long as a connection without bytes may take."""
+def test_an_upload_of_many_bytes_has_more_time(impatient, video, monkeypatch):
+    """The upload takes three times the time limit of a connection without data."""
     monkeypatch.setattr("apps.serve.app.SLOWEST", len(video) / 10)
     with post(impatient, f"Content-Length: {len(video)}") as line:
         for start in range(0, len(video), len(video) // 8 + 1):
@@ -415,7 +415,7 @@ def test_an_answer_for_a_program_has_no_overlay(served, video, monkeypatch):
     assert "overlay.mp4" in served.wait(served.send(video))["files"] and len(folders) == 1
 
 
-def test_a_server_without_room_says_when_to_try_again(gated, video):
+def test_a_busy_server_says_when_to_try_again(gated, video):
     first = gated.send(video)
     assert gated.model.is_asked.wait(20)
     gated.send(video)
@@ -445,7 +445,7 @@ def test_a_picture_is_answered_by_its_content(served, kind):
     ("body", "status", "part"),
     [(b"", 422, "empty"), (b"no video", 422, "video"), (b"\x89PNG\r\n\x1a\nno", 422, "image")],
 )
-def test_what_cannot_be_answered_is_one_line_of_json(served, body, status, part):
+def test_a_request_that_fails_is_answered_with_a_one_line_json_error(served, body, status, part):
     answer = served.ask("POST", "/api/predict", body)
     assert answer[0] == status and part in answer[1]["error"].lower() and "\n" not in answer[1]["error"]
     served.wait_until_empty()
@@ -458,7 +458,7 @@ def test_health_names_the_model_and_the_limits(served):
 
 
 def test_the_programs_of_the_documents_work(served, tmp_path, video):
-    """The lines of docs/serve.md, with the port of this server and a video of its own."""
+    """The commands of docs/serve.md, with the port of this server and a test video."""
     text = (ROOT / "docs/serve.md").read_text(encoding="utf-8").replace(":8765", f":{served.port}")
     (tmp_path / "lesson.mp4").write_bytes(video)
     commands = re.findall(r"```(sh|python)\n(.*?)```", text, re.S)
@@ -473,18 +473,18 @@ def test_the_programs_of_the_documents_work(served, tmp_path, video):
             assert run.returncode == 0 and isinstance(json.loads(run.stdout), dict), run.stderr
 
 
-def test_a_program_that_goes_away_gives_its_place_back(gated, video):
+def test_a_program_that_disconnects_frees_its_place(gated, video):
     head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(video)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gated.port), timeout=20) as line:
         line.sendall(head.encode() + video)
         assert gated.model.is_asked.wait(20)
-    time.sleep(0.3)  # the model is still busy with it
+    time.sleep(0.3)  # the model is still working on it
     gated.model.open.set()
     gated.wait_until_empty()
-    assert gated.model.calls <= 2  # the window that was under way, and the last frames that had been read
+    assert gated.model.calls <= 2  # the current window, and the last frames that had been read
 
 
-def test_a_fault_of_the_program_is_no_fault_of_the_sender(tmp_path, video):
+def test_an_error_of_the_program_has_status_500(tmp_path, video):
     class Broken(DarkOrBright):
         def head(self, face, context=None):
             raise RuntimeError("out of luck")

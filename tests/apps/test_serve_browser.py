@@ -1,4 +1,4 @@
-"""``--mode serve`` in a real browser: from the choice of a file to the plot, and nothing else is asked for."""
+"""``--mode serve`` in a real browser: from the choice of a file to the plot, without requests to other servers."""
 
 import re
 
@@ -40,7 +40,7 @@ def page(browser, served):
 
 
 def until(page, claim):
-    """Asked from outside: the page's own policy forbids what playwright would wait with."""
+    """Poll from outside, because the policy of the page forbids the waiting functions of playwright."""
     for _ in range(200):
         if page.evaluate(claim):
             return
@@ -92,7 +92,7 @@ def test_everything_can_be_downloaded_after_the_server_has_removed_it(page, serv
     assert page.is_visible("#drop") and not page.is_visible("#answer")
 
 
-def test_numbers_are_drawn_where_a_model_knows_no_classes(browser, tmp_path, video):
+def test_numbers_are_plotted_for_a_model_without_classes(browser, tmp_path, video):
     class Numbers(DarkOrBright):
         info = ModelInfo("test", "n.pt", kind=NUMBERS, numbers=("light", "half"), streams="face", frames=4, size=32)
 
@@ -136,11 +136,11 @@ def test_a_phone_shows_all_of_it(page, video):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_what_is_no_video_is_told_and_another_can_be_tried(page, served, video, tmp_path):
+def test_a_file_that_is_not_a_video_is_refused_and_another_can_be_tried(page, served, video, tmp_path):
     (tmp_path / "notes.mp4").write_text("Not a video at all.\n" * 50)
     page.set_input_files("#file", str(tmp_path / "notes.mp4"))
     until(page, "document.getElementById('error').textContent.includes('Cannot be read as a video')")
-    page.wrong[:] = [text for text in page.wrong if "422" not in text]  # the browser itself names failed requests
+    page.wrong[:] = [text for text in page.wrong if "422" not in text]  # the browser itself logs failed requests
     (tmp_path / "empty.mp4").write_bytes(b"")
     page.set_input_files("#file", str(tmp_path / "empty.mp4"))
     page.get_by_text("This file is empty.").wait_for()
@@ -160,7 +160,7 @@ def test_the_keyboard_is_enough(page, video):
     assert page.evaluate("document.activeElement.id") == "answer"
 
 
-def test_a_dropped_file_is_taken(page, video):
+def test_a_dropped_file_is_accepted(page, video):
     page.evaluate(
         """async () => {
             const made = new DataTransfer();
@@ -178,4 +178,4 @@ def test_the_page_keeps_its_promise_of_no_other_address(served):
         served.ask("GET", f"/page/{name}")[1].decode() for name in ("page.js", "plot.js", "page.css")
     ]
     addresses = set(re.findall(r"https?://[^\s\"')]+", "".join(parts)))
-    assert status == 200 and addresses == {"http://www.w3.org/2000/svg"}  # the name of SVG, never asked for
+    assert status == 200 and addresses == {"http://www.w3.org/2000/svg"}  # the name of SVG, which is never requested

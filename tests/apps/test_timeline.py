@@ -1,4 +1,4 @@
-"""Rows of a timeline: labelled, smoothed, counted, written, drawn."""
+"""Rows of a timeline: labels, smoothing, counts, files and figures."""
 
 from collections import Counter
 
@@ -45,7 +45,7 @@ def test_a_mean_of_three_windows():
     assert [r.predicted for r in rows] == ["a", "a", "b", "b"] and [r.start for r in rows] == [0, 1, 2, 3]
 
 
-def test_no_mean_reaches_over_a_gap_or_to_another_person():
+def test_no_mean_includes_a_gap_or_another_person():
     groups = [[row(0, 0.9)], [row(1, None, kind=NO_FACE)], [row(2, 0.1), row(2, 0.7, person=2)], [row(3, 0.3)]]
     values = [[r.values and r.values[0] for r in rows] for rows in smooth(groups, 5)]
     assert values == [[0.9], [None], pytest.approx([0.2, 0.7]), pytest.approx([0.2])]
@@ -64,13 +64,13 @@ def test_below_the_threshold_is_uncertain():
     assert unsure.values == pytest.approx((0.55, 0.45))
 
 
-def test_the_majority_of_windows_whose_middles_lie_inside():
+def test_the_majority_of_windows_whose_middles_are_inside():
     rows = single_rows([0.9, 0.9, 0.1, 0.1, 0.1])
     assert majority_class(rows, 0.0, 4.5) == "a"  # middles 2, 3, 4: a, a, b
     assert majority_class(rows, 4.0, 9.0) == "b" and majority_class(rows, 20.0, 30.0) is None
 
 
-def test_stretches_of_overlapping_windows_are_joined_and_empty_ones_win():
+def test_overlapping_windows_are_joined_and_empty_windows_have_priority():
     summary = Summary()
     for second, kind in enumerate([FACE, CONTEXT_ONLY, NO_ONE, NO_ONE, CONTEXT_ONLY, FACE]):
         summary.add([row(second, 0.5 if kind != NO_ONE else None, None if kind == NO_ONE else 1, kind)])
@@ -79,7 +79,7 @@ def test_stretches_of_overlapping_windows_are_joined_and_empty_ones_win():
     assert any("no one from 2.0 to 7.0 s" in line for line in summary.lines())
 
 
-def test_how_many_faces_were_found_counts_persons_alone():
+def test_the_number_of_faces_counts_only_persons():
     summary = Summary()
     assert summary.lines() == []
     summary.add([Row(0.0, 4.0, 1, FACE, faces=3, samples=16), Row(0.0, 4.0, 2, CONTEXT_ONLY, faces=1, samples=16)])
@@ -89,7 +89,7 @@ def test_how_many_faces_were_found_counts_persons_alone():
     assert (summary.as_json()["faces"], summary.as_json()["samples"]) == (4, 32)
 
 
-def test_lines_count_classes_without_a_name_and_are_broken_by_none(tmp_path):
+def test_lines_count_classes_even_without_a_name(tmp_path):
     timeline = Timeline(INFO, damaged="breaks off")
     timeline.summary.predicted = {1: Counter(a=8, b=4, c=3, d=2, e=1, f=1, g=1), 2: Counter(a=3, b=0), 3: Counter()}
     lines = describe(timeline, "a\nb.mp4", tmp_path / "a\nb")
@@ -109,7 +109,7 @@ def write(folder, rows):
     return read_timeline(folder)
 
 
-def test_both_files_say_the_same(tmp_path):
+def test_json_and_csv_have_the_same_content(tmp_path):
     rows = [*single_rows([0.8]), Row(1.0, 5.0, None, NO_ONE, samples=16)]
     document, table = write(tmp_path, rows)
     assert document["source"] == "x" and document["speed"] == 2.0
@@ -128,7 +128,7 @@ def test_files_are_valid_without_rows_and_with_numbers_that_are_not_finite(tmp_p
     assert document["rows"][0]["prob_a"] is None and document["rows"][0]["prob_b"] == 0.5
 
 
-def test_lanes_put_answers_at_the_middles_of_their_windows(tmp_path):
+def test_predictions_are_shown_at_the_middles_of_their_windows(tmp_path):
     write(tmp_path, single_rows([1.0 if n < 3 else 0.0 for n in range(7)]))
     lanes, end = read_lanes(tmp_path / "timeline.csv", INFO)
     assert end == 10.0

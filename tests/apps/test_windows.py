@@ -19,13 +19,13 @@ def seconds(window):
     return [sample.seconds for sample in window.samples]
 
 
-def test_a_grid_takes_the_first_frame_of_each_slot():
+def test_a_grid_samples_the_first_frame_of_each_slot():
     grid = Grid(4.0, 25.0)
     # slots at 0, 0.25, 0.5 ... s; the frame nearest to each, half a frame early at most
     assert [n for n in range(50) if grid.takes(n / 25)] == [0, 6, 12, 19, 25, 31, 37, 44]
 
 
-def test_a_grid_finer_than_the_frames_takes_them_all_and_a_gap_takes_one():
+def test_a_grid_finer_than_the_frames_samples_all_of_them_and_one_per_gap():
     grid = Grid(100.0, 25.0)
     assert all(grid.takes(n / 25) for n in range(20))
     grid = Grid(4.0, 25.0)
@@ -40,8 +40,8 @@ def test_a_grid_finer_than_the_frames_takes_them_all_and_a_gap_takes_one():
         (4.0, 1.0, np.arange(42) / 4, 10.5, range(8)),  # the last is shorter: the end of the video is in some window
         (4.0, 1.0, np.arange(8) / 4, 2.0, [0]),
         (4.0, 1.0, np.arange(16) / 4, 4.0, [0]),
-        (2.0, 1.0, [0.0, 0.5, 6.0], 6.5, range(6)),  # gaps give windows without frames
-        (1.0, 3.0, np.arange(14) / 2, 7.0, [0, 3, 6]),  # frames between windows are left out
+        (2.0, 1.0, [0.0, 0.5, 6.0], 6.5, range(6)),  # gaps in the video give windows without frames
+        (1.0, 3.0, np.arange(14) / 2, 7.0, [0, 3, 6]),  # frames between windows are skipped
     ],
 )
 def test_windows_slide(length, every, times, end, starts):
@@ -66,8 +66,8 @@ def test_frame_windows_are_those_of_evaluation(count):
 
 
 @pytest.mark.parametrize("cuts", [[30], [5, 50], [20, 40], [1]])
-def test_no_frame_window_reaches_over_a_cut(cuts):
-    """Each scene gets the windows of a video of its own."""
+def test_no_frame_window_contains_a_cut(cuts):
+    """Each scene has the windows of a separate video."""
     scenes = [Sample(float(t), {}, int(np.searchsorted(cuts, t, side="right"))) for t in range(60)]
     windows = run(FrameWindows(20, 12), scenes, 60.0)
     bounds = [0, *cuts, 60]
@@ -78,7 +78,7 @@ def test_no_frame_window_reaches_over_a_cut(cuts):
     assert {t for w in windows for t in seconds(w)} == set(range(60))
 
 
-def test_a_body_alone_counts_where_no_face_was_found():
+def test_a_body_counts_if_no_face_was_detected():
     body, face = Sample(0.0, {BODY_ONLY: View(False, {})}), Sample(1.0, {3: View(True, {})})
     (first,) = run(SlidingWindows(2.0, 2.0), [body], 2.0)
     (second,) = run(SlidingWindows(2.0, 2.0), [body, face], 2.0)

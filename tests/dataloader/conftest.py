@@ -1,4 +1,4 @@
-"""A small set without a fault, and one that ``python -m dataloader.prepare`` made of four small videos."""
+"""A small set without errors, and one that ``python -m dataloader.prepare`` wrote from four small videos."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def clean(tmp_path) -> SmallSet:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    """Two classes of the user's own with two persons each, 2.5 seconds a video."""
+    """Two classes of the user with two persons each, 2.5 seconds per video."""
     root = tmp_path_factory.mktemp("videos")
     for name in ("Bored/anna", "Bored/ben", "Keen/anna", "Keen/cleo"):
         film(root / f"{name}/one.mp4", moving_face(50, start=len(name)))

@@ -1,4 +1,4 @@
-"""Aff-Wild2's layout read from files written here: labels, frames, merged tasks, folds, and what users get wrong."""
+"""Aff-Wild2's layout read from files written here: labels, frames, merged tasks, folds, and wrong files."""
 
 import shutil
 
@@ -62,7 +62,7 @@ def test_lines_belong_to_frames_from_1_and_missing_files_are_none(tmp_path):
     assert video.id == "a_left" and video.folder == tmp_path / "cropped_aligned/a_left" and len(video) == 5
     assert video.files == (None, "00002.jpg", None, "00004.jpg", "00005.jpg")
     assert video.missing.tolist() == [True, False, True, False, False]
-    nan = np.nan  # one -5 is enough
+    nan = np.nan  # one -5 makes the frame invalid
     np.testing.assert_array_equal(
         video.labels["va"], np.float32([[0.1, 0.2], [nan, nan], [-1, 1], [nan, nan], [nan, nan]])
     )
@@ -80,7 +80,7 @@ def test_expressions_and_action_units(tmp_path):
     assert find_labelled("au", au).tolist() == [True, False, False]
 
 
-def test_line_ends_marks_and_blanks_of_other_systems(tmp_path):
+def test_line_ends_byte_order_marks_and_spaces_of_other_systems(tmp_path):
     path = tmp_path / "v.txt"
     path.write_bytes("\ufeffvalence, arousal\r\n0.5, -0.25\r\n-5,-5\r\n\r\n".encode())
     labels = read_labels(path, "va")
@@ -107,7 +107,7 @@ def test_line_ends_marks_and_blanks_of_other_systems(tmp_path):
         ("au", f"{AU}\n{','.join('0' * 12)}\n{','.join('0' * 11)},2\n", "line 3: expected a whole number from 0 to 1"),
     ],
 )
-def test_wrong_label_files_are_one_line(task, text, expected, tmp_path):
+def test_wrong_label_files_give_a_one_line_error(task, text, expected, tmp_path):
     path = tmp_path / "v.txt"
     path.write_text(text)
     with pytest.raises(UserError) as error:
@@ -151,7 +151,7 @@ def test_a_broken_set_is_refused(tmp_path, damage, message):
         (1, ["1", "9"], "9.txt: the same video"),
     ],
 )
-def test_a_fold_that_cannot_be(tmp_path, fold, train, message):
+def test_an_impossible_fold_is_refused(tmp_path, fold, train, message):
     root = write_set(tmp_path, {("va", TRAIN): train, ("va", VALIDATION): ["9"]})
     with pytest.raises(UserError, match=message):
         read_task_sets(root, ["va"], fold)
@@ -164,7 +164,7 @@ def test_videos_without_any_valid_label_are_reported(tmp_path):
     write_labels(folder_of(tmp_path, "va"), "full", VA, "-5,-5", "0.5,0.25", "0.25,0.25")
     videos = read_train(tmp_path, "va", with_frames=False)
     assert [(video.id, video.is_labelled) for video in videos] == [("empty", False), ("full", True)]
-    assert not videos[0].missing.any()  # nobody looked for frames
+    assert not videos[0].missing.any()  # the frames were not checked
     assert describe_videos(videos) == [
         "2 videos, 5 frames, 5 with a file",
         "va: 2 of 5 frames labelled, in 1 video; valence 0.38 ± 0.12, arousal 0.25 ± 0.00",
@@ -230,7 +230,7 @@ def challenge(tmp_path_factory):
     return write_set(tmp_path_factory.mktemp("challenge"), members), {*train, *validation}
 
 
-def test_fold_0_is_the_official_split_where_a_video_may_train_one_task_and_validate_another(challenge):
+def test_fold_0_is_the_official_split_by_task(challenge):
     train, validation = read_task_sets(challenge[0], ["va"], 0)
     assert ids(validation) == ["20", "21_left", "21_right", "22"] and len(train) == 14
     train, validation = ({v.id: v for v in videos} for videos in read_task_sets(challenge[0], ["va", "expr"], 0))
@@ -263,7 +263,7 @@ def test_folds_are_the_same_for_every_task(challenge, fold):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 400), min_size=8, max_size=30))
-def test_parts_are_alike_in_length(tmp_path_factory, lengths):
+def test_parts_have_similar_lengths(tmp_path_factory, lengths):
     root = tmp_path_factory.mktemp("parts")
     for number, length in enumerate(lengths):
         write_labels(folder_of(root, "va"), str(number), VA, *["0,0"] * length)

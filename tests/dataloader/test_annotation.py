@@ -40,12 +40,12 @@ def test_a_line_becomes_a_clip(root):
     assert read(root, "RAER/images/P1/001 30 3\n", has_persons=False)[0].person is None
 
 
-def test_blanks_in_paths_and_around_lines_are_kept_apart(root):
+def test_spaces_in_paths_are_kept_and_around_lines_ignored(root):
     clips = read(root, "\ufeff\n  RAER/images/P 2/00 3  30\t2 \r\n\nRAER/images/P1/001 3 1")
     assert [(clip.id, clip.label) for clip in clips] == [("RAER/images/P 2/00 3", 1), ("RAER/images/P1/001", 0)]
 
 
-def test_a_list_is_looked_for_below_the_root_too(root, monkeypatch):
+def test_a_list_is_also_searched_below_the_root(root, monkeypatch):
     (root / "lists").mkdir()
     (root / "lists/a.txt").write_text("RAER/images/P1/001 3 1")
     monkeypatch.chdir("/")
@@ -63,7 +63,7 @@ def test_a_list_is_looked_for_below_the_root_too(root, monkeypatch):
         ("x" * 300 + "/001 3 1", ["no folder"]),
     ],
 )
-def test_a_line_at_fault_is_named_with_its_number(root, line, parts):
+def test_a_wrong_line_is_named_with_its_number(root, line, parts):
     make_frames(root, "RAER/empty", names=("Thumbs.db",))
     message = refused("test", root, f"RAER/images/P1/001 3 1\n\n{line}\n", CLASSES)
     assert all(part in message for part in ["list.txt, line 3", *parts]), message
@@ -77,7 +77,7 @@ def test_an_empty_list_a_missing_list_and_a_binary_file_are_named(root):
             read_annotation(str(root / name), None, CLASSES)
 
 
-# the sets as they are handed out
+# the published form of the lists
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_lists_of_every_set_find_their_clips(tmp_path, dataset, line, folder
     assert (clip.listed_frames, clip.person, len(clip.frames)) == (listed, person, 2)
 
 
-def test_a_video_that_is_none_is_told_apart_from_nothing(tmp_path):
+def test_a_damaged_video_is_distinguished_from_a_missing_one(tmp_path):
     (tmp_path / "train/Anger").mkdir(parents=True)
     (tmp_path / "train/Anger/0001.avi").write_bytes(b"x")
     message = refused("CAER", tmp_path, "train/Anger/0001.avi 60 0")
@@ -156,7 +156,7 @@ class TestImages:
         assert (first.key, second.key, second.label) == ("train/Angry/1", "test/Disgust/23", 1)
 
     @pytest.mark.parametrize("line", ["train/train/Angry/1.png 1 1", "train/Angry/1.png 0", "train\\Angry\\1.png 0"])
-    def test_its_label_counts_from_the_base_of_its_columns(self, root, line):
+    def test_the_label_of_an_image_counts_from_the_base_of_its_columns(self, root, line):
         (clip,) = read_set("CAER-S", root, text=line)
         assert (clip.key, clip.label) == ("train/Angry/1", 0)
 
@@ -201,10 +201,10 @@ class TestCaptions:
 
     @pytest.mark.parametrize("key", ["Action_Happy_0267", "/x/2_ClipsforFaceCrop/Action/Happy/0267"])
     @pytest.mark.parametrize("value", ["He smiles.", ["He smiles.", "He looks up."]])
-    def test_a_caption_finds_its_clip_however_it_is_keyed(self, tmp_path, key, value):
+    def test_a_caption_finds_its_clip_with_any_form_of_key(self, tmp_path, key, value):
         assert [clip.caption for clip in self.read(tmp_path, {key: value})] == ["He smiles.", None]
 
-    def test_a_caption_of_the_list_goes_with_the_clip(self, tmp_path):
+    def test_a_caption_of_the_list_belongs_to_its_clip(self, tmp_path):
         make_frames(tmp_path, "data/faces/1", "data/faces/2")
         clips = read_set("MAFW", tmp_path, text="1.mp4\tanger\t他\tA man frowns.\n2.mp4\tfear")
         assert [clip.caption for clip in clips] == ["A man frowns.", None]

@@ -1,4 +1,4 @@
-"""python -m dataloader.audit: a set without a fault has no finding, each planted fault is found and nothing else is."""
+"""python -m dataloader.audit: a set without errors has no finding, and each planted error is found alone."""
 
 import os
 import shutil
@@ -67,7 +67,7 @@ def pipe(data):
 
 
 def broken_links(data):
-    """Two clips of which nothing is left: nobody knows that they were the same."""
+    """Two clips without any frame: their equality cannot be detected."""
     for frame in [*data.folder("test", 5).iterdir(), *data.folder("test", 6).iterdir()]:
         frame.unlink()
         frame.symlink_to(data.root / "gone")
@@ -133,7 +133,7 @@ PLANTS = [
 ]
 
 
-def test_a_set_without_a_fault_has_no_finding_and_is_counted(clean):
+def test_a_set_without_errors_has_no_finding_and_is_counted(clean):
     clean.boxes("face")
     clean.boxes("body")
     report = clean.audit()
@@ -148,7 +148,7 @@ def test_a_set_without_a_fault_has_no_finding_and_is_counted(clean):
 
 
 @pytest.mark.parametrize(("expected", "plant", "parts"), PLANTS, ids=[f"{n}-{p[0]}" for n, p in enumerate(PLANTS)])
-def test_one_fault_is_found_and_nothing_else(expected, plant, parts, clean, capsys):
+def test_a_planted_error_is_the_only_finding(expected, plant, parts, clean, capsys):
     plant(clean)
     report = clean.audit()
     assert list(counts_of(report)) == expected.split(), report["findings"]
@@ -166,8 +166,8 @@ def test_every_kind_is_planted_above_and_explained_in_the_documents():
     assert [kind for kind in SEVERITY if f"`{kind}`" not in text] == []
 
 
-def test_one_fault_does_not_hide_another(clean, capsys):
-    """The first fault would end a training; here all are counted, and the first three of each kind are named."""
+def test_one_error_does_not_hide_another(clean, capsys):
+    """A training would stop at the first error. The audit counts all and names the first three of each kind."""
     clean.clips["test"] = ["nonsense", *clean.clips["test"], *["RAER/P3/008 3 9"] * 5, "RAER/P9/999 3 1"]
     cut_off(clean)
     report = clean.audit()
@@ -177,7 +177,7 @@ def test_one_fault_does_not_hide_another(clean, capsys):
     assert report["splits"]["test"]["clips"] == 41 and report["splits"]["test"]["lines_left_out"] == 6
 
 
-def test_a_quick_look_decodes_nothing(clean):
+def test_a_quick_audit_decodes_nothing(clean):
     cut_off(clean)
     (clean.folder("test", 6) / "1.png").write_bytes(b"no picture")
     copied("test", 9)(clean)
@@ -197,7 +197,7 @@ def test_boxes_are_counted_by_clip_class_and_frame(clean):
     assert face["width"] == 8.0  # of nearly all
 
 
-def test_a_folder_in_place_of_a_list_goes_on_after_a_class_that_it_does_not_know(clean):
+def test_an_audit_of_a_folder_continues_after_an_unknown_class(clean):
     for folder in ("train.txt/calm/c0", "train.txt/glad/c1", "test.txt/calm/c2", "test.txt/happy/c3"):
         clean.draw(clean.root / folder)
     report = clean.audit()
@@ -215,7 +215,7 @@ def test_a_folder_in_place_of_a_list_goes_on_after_a_class_that_it_does_not_know
         (("1.jpg", "9.jpg"), None),
     ],
 )
-def test_a_gap_is_a_step_longer_than_the_others(names, gap):
+def test_a_gap_is_a_step_that_is_longer_than_the_others(names, gap):
     assert first_gap(names) == gap
 
 
@@ -262,7 +262,7 @@ def test_the_report_is_readable_at_100_columns(clean, capsys):
         (["--dataset", "RAERR", "--class-texts", "nowhere.json"], "nowhere.json"),
     ],
 )
-def test_a_mistake_of_the_user_is_one_line_and_status_2(more, part, clean, capsys, monkeypatch):
+def test_a_mistake_of_the_user_gives_a_one_line_error_and_status_2(more, part, clean, capsys, monkeypatch):
     words = [*clean.arguments(), *more] if more else []
     monkeypatch.chdir(clean.root)
     assert main(words) == 2
@@ -309,8 +309,8 @@ def test_folds_are_read_again_in_every_layout(reader, drawn, tmp_path):
         assert clips == sum(report["splits"]["test"]["classes"][name]["clips"] for report in folds.values())
 
 
-def test_an_interrupt_is_one_line_and_leaves_nothing(clean, capsys, monkeypatch):
-    """Ctrl-C reaches the main thread while others read frames."""
+def test_an_interrupt_gives_a_one_line_message_and_leaves_no_files(clean, capsys, monkeypatch):
+    """Ctrl-C arrives in the main thread while other threads read frames."""
     clips = []
 
     def interrupted(clip, quick):

@@ -19,7 +19,7 @@ CLASSES = 5
 
 
 def random_set(seed, singles=False):
-    """Return (labels, clips of each person) of persons of 1 to 20 clips with tastes of their own."""
+    """Return (labels, clips of each person) for persons with 1 to 20 clips and different class shares."""
     rng = np.random.default_rng(seed)
     sizes = [1] * 120 if singles else rng.integers(1, 21, size=rng.integers(8, 30))
     labels, units = [], []
@@ -30,7 +30,7 @@ def random_set(seed, singles=False):
 
 
 def unevenness(labels, parts, number):
-    """Return the squared distance from an even share, each class as heavy as the others."""
+    """Return the squared distance from an even share, with equal weight for each class."""
     counts = np.array([np.bincount([labels[i] for i in part], minlength=CLASSES) for part in parts])
     total = np.maximum(counts.sum(axis=0), 1)
     return (((counts - total / number) / total) ** 2).sum()
@@ -38,7 +38,7 @@ def unevenness(labels, parts, number):
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("number", [2, 5])
-def test_every_clip_is_tested_once_and_no_person_is_in_two_lists(seed, number):
+def test_every_clip_is_in_one_test_list_and_no_person_in_two_lists(seed, number):
     labels, units = random_set(seed)
     owner = {clip: person for person, clips in enumerate(units) for clip in clips}
     folds = make_folds(labels, units, number, 0.2, CLASSES, seed)
@@ -70,13 +70,13 @@ def test_single_clips_are_even_within_one_of_each_class(seed):
 
 
 def test_a_division_that_is_exactly_even_is_found():
-    """Each person has clips of one class, 6 and 4 or 5 and 5: only exchanges make 10 of each class in each half."""
+    """Each person has clips of one class, 6 and 4 or 5 and 5: only exchanges give 10 of each class in each half."""
     vectors = np.array([[6, 0], [4, 0], [5, 0], [5, 0], [0, 7], [0, 3], [0, 6], [0, 4]])
     parts = divide(vectors, np.full((2, 2), 10), np.random.default_rng(0))
     assert [vectors[parts == part].sum(axis=0).tolist() for part in (0, 1)] == [[10, 10], [10, 10]]
 
 
-def test_the_validation_share_is_what_was_asked_for():
+def test_the_validation_share_is_the_requested_one():
     labels, units = [0, 1] * 100, [list(range(start, start + 4)) for start in range(0, 200, 4)]
     for fold in make_folds(labels, units, 5, 0.25, 2, 0):
         assert (len(fold["test"]), len(fold["val"]), len(fold["train"])) == (40, 40, 120)
@@ -90,7 +90,7 @@ def test_a_class_of_few_clips_is_in_the_validation_list_too():
         assert train[1] == val[1] == 1 and val[0] in (9, 10)
 
 
-def test_the_seed_decides_and_decides_alone():
+def test_the_folds_depend_only_on_the_seed():
     labels, units = random_set(3)
     first, again, second = (make_folds(labels, units, 3, 0.2, CLASSES, seed) for seed in (1, 1, 2))
     assert first == again and first != second
@@ -108,7 +108,7 @@ def lists_of(data, part) -> list[list[str]]:
     return [(data.root / f"folds/fold-{n}/{part}.txt").read_text().splitlines() for n in (1, 2, 3)]
 
 
-def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(clean, capsys):
+def test_lists_hold_the_lines_that_were_read_without_test_clips(clean, capsys):
     clean.clips["train"][0] = clean.clips["train"][0].replace(" 3 ", "  3\t")
     write_folds(clean)
     assert sorted(sum(lists_of(clean, "test"), [])) == sorted(clean.clips["train"])
@@ -117,7 +117,7 @@ def test_lists_hold_the_lines_that_were_read_and_leave_test_alone(clean, capsys)
     assert "3 folds of 10 clips" in capsys.readouterr().out
 
 
-def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(clean, capsys):
+def test_pooled_folds_include_test_clips_and_a_clip_of_two_lists_once(clean, capsys):
     clean.clips["train"].append(clean.clips["test"][0])
     write_folds(clean, "--pool")
     lines = sum(lists_of(clean, "test"), [])
@@ -125,7 +125,7 @@ def test_pooled_folds_take_the_test_clips_too_and_a_clip_of_two_lists_once(clean
     assert "1 line of a repeated clip left out" in capsys.readouterr().out
 
 
-def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_pointed_out(clean, capsys):
+def test_equal_frames_under_two_paths_stay_together_and_unknown_persons_are_reported(clean, capsys):
     clean.classes["persons"] = False
     for number in range(0, 8, 2):  # the frames of clips 0 and 1, 2 and 3, ...
         for name in ("1.png", "2.png", "3.png"):
@@ -138,7 +138,7 @@ def test_the_same_frames_under_two_paths_stay_together_and_unknown_persons_are_p
         assert test and not test & train
 
 
-def test_a_class_that_a_fold_lacks_is_named(clean, capsys):
+def test_a_class_that_is_missing_in_a_fold_is_named(clean, capsys):
     """The only clip of glad is in one test list."""
     clean.clips["train"] = [line for line in clean.clips["train"] if line.endswith("0")]
     write_folds(clean)
@@ -167,7 +167,7 @@ def test_a_csv_keeps_its_header(clean):
         (2, "RAER/P1/000 3 1", ["two labels", "line 9"]),
     ],
 )
-def test_folds_that_cannot_be_made_are_one_line(number, line, parts, clean, capsys):
+def test_folds_that_cannot_be_made_give_a_one_line_error(number, line, parts, clean, capsys):
     clean.clips["train"] += [line] if line else []
     out = ["--out", str(clean.root / "folds")]
     assert main([*clean.arguments(), "--quick", "--make-folds", str(number), *out]) == 2
@@ -177,7 +177,7 @@ def test_folds_that_cannot_be_made_are_one_line(number, line, parts, clean, caps
 
 
 def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tmp_path, capsys):
-    """RAER states no folds of its own; each of the four training persons is tested in one of the two."""
+    """RAER has no official folds; each of the four training persons is tested in one of the two folds."""
     words = [word for flag, file in tiny_flags.items() for word in (flag, file)]
     assert main([*words, "--quick", "--make-folds", "2", "--out", str(tmp_path / "folds")]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
@@ -193,7 +193,7 @@ def test_the_command_that_is_printed_trains_and_scores_every_fold(tiny_flags, tm
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two_folds_are_no_series(count, tmp_path, capsys):
+def test_fewer_than_two_folds_are_refused(count, tmp_path, capsys):
     for number in range(1, count + 1):
         (tmp_path / f"fold-{number}").mkdir()
         (tmp_path / f"fold-{number}/train.txt").touch()
@@ -203,7 +203,7 @@ def test_fewer_than_two_folds_are_no_series(count, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_folds_are_counted_where_they_lie(tmp_path):
+def test_existing_folds_are_counted(tmp_path):
     for number in (1, 2, 4, "x", "05", 4000):
         (tmp_path / f"a[1]/set_{number}").mkdir(parents=True)
         (tmp_path / f"a[1]/set_{number}/train_{number}.txt").touch()

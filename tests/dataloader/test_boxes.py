@@ -1,4 +1,4 @@
-"""Boxes are matched whatever their keys look like, and their hit rate is counted."""
+"""Boxes are matched with any form of keys, and their coverage is counted."""
 
 import json
 import pickle
@@ -48,7 +48,7 @@ def write(folder: Path, content) -> str:
     return str(path)
 
 
-def test_boxes_match_whatever_prefix_and_slash_either_of_key_and_list_has(tmp_path):
+def test_boxes_match_with_any_prefix_and_slash_in_keys_and_lists(tmp_path):
     key, clip = "/media/F/RAER/images/Library/P1/001/", clip_of("D:\\data\\RAER\\images\\Library\\P1\\001", tmp_path)
     faces = faces_of(tmp_path, {key: {frame: BOX for frame in clip.frames}}, tmp_path)
     assert face_hits([clip], faces).frames_with_box == 4
@@ -77,7 +77,7 @@ def test_hit_rates_count_clips_and_frames():
     assert bodies.share == pytest.approx(1 / 3) and str(bodies) == "body boxes: 1 of 3 clips (33.3%)"
 
 
-def test_a_frame_without_a_box_takes_the_nearest_one_in_time():
+def test_a_frame_without_a_box_uses_the_nearest_box_in_time():
     frames = tuple(f"{n}.jpg" for n in range(7))
     first, last = (0, 0, 1, 1), (5, 5, 9, 9)
     boxes = nearest_boxes(frames, {"1.jpg": first, "5.jpg": last})
@@ -131,8 +131,8 @@ def test_errors_may_be_collected_instead(tmp_path):
     assert set(faces) == {"b"} and len(faults) == 2
 
 
-def test_a_flat_box_is_every_frames_box_where_the_set_says_so(tmp_path):
-    """A set of videos may have one face box each; elsewhere the box of a body was given for a face."""
+def test_a_flat_box_is_the_box_of_every_frame_if_the_set_says_so(tmp_path):
+    """A set may have one face box per video; in other sets such a box means that body boxes were given for faces."""
     content = {"CAER/train/Anger/0001": BOX, "CAER/train/Anger/0002": None}
     faces = faces_of(tmp_path, content, tmp_path, flat=True)
     assert nearest_boxes(("1.jpg", "2.jpg"), faces["train/Anger/0001"]) == [(1, 2, 3, 4)] * 2
@@ -173,7 +173,7 @@ def filmed(tmp_path_factory) -> list[Clip]:
 
 
 def boxes_of(clips: list[Clip], *boxes) -> dict:
-    """One box for each clip, the given ones by turns, in its second frame."""
+    """One box for each clip, in its second frame; the given boxes alternate."""
     return {clip.key: {"2.png": boxes[index % len(boxes)]} for index, clip in enumerate(clips)}
 
 
@@ -186,7 +186,7 @@ def test_boxes_of_another_resolution_are_refused_with_both_sizes(filmed):
         require_inside(filmed, bodies, "--bounding-box-body")
 
 
-def test_boxes_over_the_edge_and_a_few_outside_are_taken(filmed):
+def test_boxes_over_the_edge_and_a_few_outside_are_accepted(filmed):
     near = boxes_of(filmed, (100, 40, 134, 75), (-9, -9, 40, 30), (0, 0, 128, 72), (100, 20, 140, 50))
     require_inside(filmed, near, "--bounding-box-face")
     require_inside(filmed, near | boxes_of(filmed[:2], (300, 10, 320, 30)), "--bounding-box-face")

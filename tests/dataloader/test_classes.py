@@ -1,4 +1,4 @@
-"""Classes and their texts: the project's own files, the user's own, and what may be wrong with one."""
+"""Classes and their texts: files of the project, files of the user, and wrong files."""
 
 import json
 import re
@@ -47,14 +47,14 @@ def load(folder, content, dataset="RAER"):
         ("RAER", 5, "Neutrality", "Distraction", 1, 0, True),
     ],
 )
-def test_what_is_stated_of_each_set(dataset, count, first, last, base, folds, persons):
+def test_the_settings_of_each_set(dataset, count, first, last, base, folds, persons):
     classes = load_classes(dataset)
     assert (len(classes), classes.names[0], classes.names[-1]) == (count, first, last)
     assert (classes.label_base, classes.folds, classes.has_persons) == (base, folds, persons)
     assert classes.parts is None
 
 
-def test_the_sets_are_there_and_raers_classes_are_in_label_order():
+def test_the_sets_exist_and_the_classes_of_raer_are_in_label_order():
     assert sorted(folder.parent.name for folder in ANNOTATION.glob("*/classes.json")) == sorted(SETS)
     names = ("Neutrality", "Enjoyment", "Confusion", "Fatigue", "Distraction")
     assert load_classes("RAER").names == names and load_classes("RAER").texts_of("class_names")[3] == ("Fatigue",)
@@ -62,7 +62,7 @@ def test_the_sets_are_there_and_raers_classes_are_in_label_order():
 
 @pytest.mark.parametrize("dataset", SETS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_set_has_every_kind_of_text_and_no_two_alike(dataset, kind):
+def test_every_set_has_every_kind_of_text_without_duplicates(dataset, kind):
     classes = load_classes(dataset)
     rows = classes.texts_of(kind)
     assert len(rows) == len(classes) and {len(row) for row in rows} == {3 if kind == "prompt_ensemble" else 1}
@@ -70,12 +70,12 @@ def test_every_set_has_every_kind_of_text_and_no_two_alike(dataset, kind):
     assert len({text.lower() for text in texts}) == len(texts)
     if kind != "class_names":
         assert all(text[0].isupper() and text.endswith(".") and text.isascii() for text in texts)
-    if kind in KINDS[2:] and dataset != "RAER":  # descriptions say what is seen and name no emotion
+    if kind in KINDS[2:] and dataset != "RAER":  # descriptions name visible signs and no emotion
         assert not [text for text in texts if re.search(EMOTIONS, text, re.I)]
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_class_is_worded_alike_in_every_set(kind):
+def test_a_class_has_the_same_texts_in_every_set(kind):
     wordings = {}
     for classes in map(load_classes, SETS):
         for name, texts in zip(classes.names, classes.texts_of(kind), strict=True):
@@ -85,24 +85,24 @@ def test_a_class_is_worded_alike_in_every_set(kind):
 # the user's own
 
 
-def test_ones_own_file_replaces_classes_and_texts(tmp_path):
+def test_a_file_of_the_user_replaces_classes_and_texts(tmp_path):
     entries = [entry("a", class_descriptor="x"), entry("b", class_descriptor=["y"])]
     classes = load(tmp_path, {"label_base": 0, "classes": entries})
     assert (classes.names, classes.label_base) == (("a", "b"), 0)
     assert classes.texts_of("class_descriptor") == (("x",), ("y",))
     assert classes.texts_of("descriptive") == (("a a face",), ("a b face",))
-    with pytest.raises(UserError, match=r"mine\.json.*prompt_ensemble"):  # only when it is asked for
+    with pytest.raises(UserError, match=r"mine\.json.*prompt_ensemble"):  # only on request
         classes.texts_of("prompt_ensemble")
 
 
-def test_ones_own_texts_leave_the_lists_of_the_set_as_they_are(tmp_path):
+def test_texts_of_the_user_do_not_change_how_lists_are_read(tmp_path):
     classes = load(tmp_path, classes_of(*"abcd"), "DAiSEE")
     assert classes.has_persons and classes.label_base == 1 and classes.format.level_used == "engagement"
     assert not load(tmp_path, {"persons": False} | classes_of("a"), "DAiSEE").has_persons
     assert load(tmp_path, classes_of("a"), "unheard").label_base == 1
 
 
-def test_other_classes_do_not_take_over_the_order_of_a_sets_lists(tmp_path):
+def test_other_classes_do_not_use_the_list_order_of_the_set(tmp_path):
     assert load(tmp_path, classes_of("a", "b"), "MAFW").format.order is None
     names = sorted(load_classes("MAFW").names)
     order = load(tmp_path, classes_of(*names), "MAFW").format.order
@@ -160,7 +160,7 @@ def test_an_unknown_data_set_names_the_known_ones_and_a_missing_file_is_named(tm
         load_classes("RAER", str(tmp_path / "gone.json"))
 
 
-def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
+def test_classes_of_a_removed_file_are_those_of_the_set(tmp_path):
     file = tmp_path / "own.json"
     assert list_classes("DFEW", str(file)) == load_classes("DFEW") and list_classes("mine", str(file)) is None
     file.write_text('{"classes": [{"name": "a"}, {"name": "b"}], "flat_face_boxes": true}')
@@ -170,7 +170,7 @@ def test_classes_of_a_file_that_is_gone_are_those_of_the_set(tmp_path):
 # combinations, and the classes of a model
 
 
-def test_combinations_follow_the_base_classes_in_an_order_of_their_own():
+def test_combinations_follow_the_base_classes_in_a_fixed_order():
     base = load_classes("MAFW")
     sets = [{2, 3}, {1, 0}, {0, 1}, {4}, {0, 1, 2}, {0, 10}]
     classes = with_compounds(base, {frozenset(s) for s in sets})

@@ -1,4 +1,4 @@
-"""A clip as tensors: bit-equal to a plain loader of PIL and OpenCV, decoded once, chance a function of its key."""
+"""A clip as tensors: bit-equal to a plain loader of PIL and OpenCV, decoded once, augmented by its key."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,7 +28,7 @@ def noise(seed: int, width: int = 80, height: int = 60) -> Image.Image:
 
 
 def scene(seed: int) -> Image.Image:
-    """Soft shapes with some grain, 720 × 540, as a camera sees."""
+    """A picture like that of a camera: soft shapes with some grain, 720 × 540."""
     rng = np.random.default_rng(seed)
     soft = cv2.resize(rng.integers(0, 256, (27, 36, 3), dtype=np.uint8), (720, 540), interpolation=cv2.INTER_CUBIC)
     return Image.fromarray(np.clip(soft + rng.normal(0, 2, soft.shape), 0, 255).astype(np.uint8))
@@ -74,7 +74,7 @@ def assert_equal(item, expected):
 
 @pytest.mark.parametrize(("face", "body"), [(FACE, BODY), (None, None), (FACE, None), (None, (-9.0, 5.0, 120.0, 70.0))])
 def test_evaluation_pixels_are_bit_equal_to_pil_and_opencv(clip, face, body):
-    item = ClipDataset([clip], views_of(clip, face, body), seed=2)[5, 9, 0]  # no chance is in it
+    item = ClipDataset([clip], views_of(clip, face, body), seed=2)[5, 9, 0]  # it has no random part
     assert item["face"].shape == item["context"].shape == (4, 3, SIZE, SIZE)
     assert item["face"].dtype == item["context"].dtype == torch.uint8
     assert (item["label"], item["id"], item["replaced_frames"]) == (2, "RAER/P1/001", 0)
@@ -100,7 +100,7 @@ def test_jpegs_are_bit_equal_too_in_evaluation_and_in_training(filmed, face, bod
 
 
 @pytest.mark.parametrize(("missing_face", "box"), [("nearest", face_at(6)), ("frame", None)])
-def test_a_frame_without_a_box_takes_the_nearest_or_as_published_the_whole_frame(clip, missing_face, box):
+def test_a_frame_without_a_box_uses_the_nearest_box_or_as_published_the_whole_frame(clip, missing_face, box):
     item = ClipDataset([clip], views_of(clip, with_box=[6, 11], missing_face=missing_face))[0, 0, 0]
     assert np.array_equal(item["face"][1], plain(clip, [4], [box], BODY)[0][0])
 
@@ -113,7 +113,7 @@ def test_a_window_is_fixed_in_evaluation_and_starts_anywhere_in_training(clip):
 
 
 @pytest.mark.parametrize("streams", ["face", "context"])
-def test_a_stream_left_out_is_not_cut(clip, streams):
+def test_a_stream_that_is_left_out_is_not_cropped(clip, streams):
     item = ClipDataset([clip], views_of(clip, streams=streams))[0, 0, 0]
     assert {"face", "context"} & set(item) == {streams}
 
@@ -121,9 +121,7 @@ def test_a_stream_left_out_is_not_cut(clip, streams):
 @pytest.mark.parametrize("decode", ["exact", "scaled"])
 @pytest.mark.parametrize(("count", "segments"), [(12, 4), (12, 12), (3, 8), (1, 4)])
 @pytest.mark.parametrize("training", [True, False])
-def test_each_frame_is_decoded_once_though_two_crops_come_from_it(
-    tmp_path, monkeypatch, count, segments, training, decode
-):
+def test_each_frame_is_decoded_once_for_both_crops(tmp_path, monkeypatch, count, segments, training, decode):
     clip = make_clip(tmp_path / "001", [noise(n) for n in range(count)], "jpg")
     decodings, decode_frame = Counter(), clips_module.decode_frame
     monkeypatch.setattr(
@@ -138,13 +136,13 @@ class TestScaled:
     @pytest.mark.parametrize(
         ("face", "body", "shrink"),
         [
-            ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2), 1),  # a face of 100 pixels has no room
+            ((200, 100, 260, 170), (100.4, 50.6, 400.5, 500.2), 1),  # a face of 100 pixels is too small for it
             ((200, 100, 300, 200), (101.4, 50.6, 402.5, 503.2), 2),
             ((151, 103, 373, 334), None, 4),
             (None, None, 4),
         ],
     )
-    def test_the_target_keeps_its_resolution_and_stays_within_two_255ths(self, filmed, face, body, shrink):
+    def test_scaled_crops_keep_their_resolution_and_differ_by_at_most_two_255ths(self, filmed, face, body, shrink):
         scaled, exact = (views_of(filmed, face, body, size=64, decode=decode) for decode in ("scaled", "exact"))
         for index in range(4):
             small, whole = (
@@ -157,7 +155,7 @@ class TestScaled:
             difference = np.abs(item[stream].numpy().astype(int) - reference[stream].numpy()).mean()
             assert difference < 2 and (difference > 0) == (shrink > 1), stream
 
-    def test_the_part_is_the_smallest_that_leaves_both_crops_their_target(self):
+    def test_the_scale_is_the_smallest_that_keeps_both_crops_at_their_size(self):
         whole = (0, 0, 1920, 1080)
         assert choose_shrink(whole, whole, 224) == 4  # 1080 / 4 = 270, 1080 / 8 = 135
         assert choose_shrink(None, whole, 224) == 4  # twice 224 of 1920
@@ -167,14 +165,14 @@ class TestScaled:
         assert choose_shrink((0, 0, 447, 900), whole, 224) == 1
         assert choose_shrink((0, 0, 900, 900), (0, 0, 300, 447), 224) == 1
 
-    def test_a_body_box_that_leaves_the_frame_is_black_there_too(self, filmed):
+    def test_a_body_box_is_black_outside_of_the_frame(self, filmed):
         views = views_of(filmed, None, (-700.0, 0.0, 720.0, 540.0), size=64, decode="scaled")
         context = ClipDataset([filmed], views)[0, 0, 0]["context"].numpy()
         assert not context[..., :30].any() and context[:, :, 25:40, 34:].min(axis=1).any()
 
 
 @pytest.mark.parametrize(("decode", "face"), [("exact", None), ("exact", (200, 100, 260, 170)), ("scaled", None)])
-def test_crops_outlive_the_frame_that_the_next_is_decoded_over(filmed, decode, face):
+def test_crops_are_copies_and_not_changed_by_the_next_decoded_frame(filmed, decode, face):
     views = views_of(filmed, size=64, decode=decode)
     faces = [cut_frame(filmed, index, face, None, views)["face"].pixels for index in range(4)]
     assert np.array_equal(faces[0], cut_frame(filmed, 0, face, None, views)["face"].pixels)
@@ -186,12 +184,12 @@ class TestAugmentation:
 
     @pytest.fixture
     def still(self, tmp_path) -> Clip:
-        """The same square picture in every frame: with no boxes both views are that picture."""
+        """The same square picture in every frame; without boxes both streams show this picture."""
         return make_clip(tmp_path / "still", [noise(7, self.EDGE, self.EDGE)] * 6)
 
     @pytest.mark.parametrize("limits", [AugmentationLimits(), AugmentationLimits(0, False, 0.2, 0.3)])
     @pytest.mark.parametrize("shared", [True, False])
-    def test_all_frames_get_one_draw_and_both_views_the_same_or_as_published_their_own(self, still, shared, limits):
+    def test_all_frames_of_a_clip_share_one_augmentation_and_streams_share_it_or_not(self, still, shared, limits):
         chance = {"training": True, "shared_augmentation": shared, "limits": limits, "seed": 3}
         dataset = ClipDataset([still], Views(segments=4, size=self.EDGE), **chance)
         items = [dataset[0, position, 0] for position in range(12)]
@@ -200,7 +198,7 @@ class TestAugmentation:
             assert torch.equal(item["face"], item["context"]) == shared
         assert len({item["face"].numpy().tobytes() for item in items}) == len(items)
 
-    def test_all_chance_is_a_function_of_seed_epoch_and_position(self, clip):
+    def test_random_choices_are_a_function_of_seed_epoch_and_position(self, clip):
         def dataset(seed=3):
             return ClipDataset([clip, clip], views_of(clip), training=True, seed=seed)
 
@@ -240,16 +238,16 @@ class TestBadFrames:
         with pytest.raises(BadFrame, match=r"3\.jpg"):
             ClipDataset([damaged], views_of(damaged, segments=8))[0, 0, 0]
 
-    def test_skip_takes_the_nearest_frame_cut_by_the_box_of_the_bad_one_and_counts(self, damaged):
+    def test_skip_uses_the_nearest_frame_with_the_box_of_the_bad_one_and_counts(self, damaged):
         item = ClipDataset([damaged], views_of(damaged, segments=8, on_bad_frame="skip"))[0, 0, 0]
         faces = [face_at(i) for i in range(8)]
         assert item["replaced_frames"] == 1
         assert_equal(item, plain(damaged, [0, 1, 1, 3, 4, 5, 6, 7], faces, BODY))
 
-    def test_a_bad_frame_that_is_not_taken_does_not_matter(self, damaged):
+    def test_a_bad_frame_that_is_not_sampled_does_not_matter(self, damaged):
         assert ClipDataset([damaged], views_of(damaged))[0, 0, 0]["replaced_frames"] == 0  # 1 3 5 7
 
-    def test_a_clip_without_any_readable_frame_is_an_error_even_so(self, damaged):
+    def test_a_clip_without_any_readable_frame_is_an_error_with_skip(self, damaged):
         for index in range(8):
             damaged.frame_path(index).write_bytes(b"\xff\xd8\xff")
         with pytest.raises(BadFrame, match="001: none of the 8 selected frames"):

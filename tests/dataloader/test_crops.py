@@ -36,7 +36,7 @@ LETTERBOX = {  # width, height → new width, new height, black columns left and
 
 
 def picture(width: int, height: int) -> np.ndarray:
-    """Never black, so that black can only come from outside."""
+    """A picture without black, so that black pixels can only come from outside."""
     return np.random.default_rng(0).integers(1, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -72,12 +72,12 @@ def test_the_context_is_pils_crop_of_the_float_box_black_outside_the_frame(box):
 @pytest.mark.parametrize(
     "box", [None, (200, 10, 300, 50), (-90, 10, -10, 50), (50, 50, 50.2, 50.2), (50, 50, 50, 90), (10, 130, 60, 190)]
 )
-def test_a_context_box_that_misses_the_frame_or_has_no_area_gives_the_whole_frame(box):
+def test_a_context_box_outside_the_frame_or_without_area_gives_the_whole_frame(box):
     assert np.array_equal(crop_context(FRAME, box), FRAME)
 
 
 @pytest.mark.parametrize("box", [(-1e9, -1e9, 1e9, 1e9), (-1e300, 0, 1e300, 50)])
-def test_an_enormous_box_does_not_ask_for_an_enormous_picture(box):
+def test_an_enormous_box_does_not_allocate_an_enormous_picture(box):
     assert crop_context(picture(16, 12), box).shape[1] <= 100 and crop_face(picture(16, 12), box).shape[1] == 16
 
 
@@ -91,8 +91,8 @@ def test_letterbox_is_opencvs_resize_with_a_black_border(size):
     assert np.array_equal(letterbox(image, 224), expected[:, :, ::-1])
 
 
-def test_a_picture_twice_as_large_shows_as_much_of_the_head():
-    box = (100.0, 80.0, 164.0, 150.0)  # as wide as the faces of training
+def test_a_picture_twice_as_large_shows_the_same_part_of_the_head():
+    box = (100.0, 80.0, 164.0, 150.0)  # the width of faces in training
     double = tuple(2 * edge for edge in box)
     assert margin_like(64.0, box) == MARGIN and margin_like(64.0, double) == 2 * MARGIN
     assert margin_like(None, double) == MARGIN and margin_like(64.0, (0.0, 0.0, 16.0, 20.0)) == 5

@@ -40,14 +40,14 @@ def test_the_face_of_a_photograph_wherever_it_is(astronaut, x, y, mirrored):
 
 @pytest.mark.parametrize("angle", [20.0, -20.0])
 def test_a_tilted_face_of_a_photograph(astronaut, angle):
-    """Turned around its own middle, so that it lies where it was."""
+    """The face is rotated around its middle, so its position does not change."""
     middle = ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2)
     tilted = cv2.warpAffine(astronaut, cv2.getRotationMatrix2D(middle, angle, 1.0), (512, 512))
     assert overlap(open_detector("cascades")(tilted).faces[0].box, FACE) > 0.4
 
 
 @pytest.mark.parametrize("frame", [np.full((240, 320, 3), 90, np.uint8), np.zeros((1, 3, 3), np.uint8)])
-def test_nothing_is_found_where_nothing_is(frame):
+def test_nothing_is_detected_in_empty_pictures(frame):
     assert CascadeDetector(persons=9)(frame) == ([], [])
 
 
@@ -71,8 +71,8 @@ def test_bad_files(tmp_path):
 
 
 @pytest.mark.parametrize("angle", [15.0, -15.0, 30.0])
-def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
-    """A stand-in for a cascade finds the white disc wherever it is."""
+def test_detections_in_a_rotated_picture_are_at_the_right_position(angle):
+    """A fake cascade finds the white disc."""
     grey = np.zeros((120, 160), np.uint8)
     cv2.circle(grey, (110, 40), 10, 255, -1)
     centres = []
@@ -84,7 +84,7 @@ def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
 
     (hit,) = detect_turned(disc, grey, angle)
     assert ((hit.left + hit.right) / 2, (hit.top + hit.bottom) / 2) == pytest.approx((110, 40), abs=1.5)
-    assert np.hypot(centres[0][0] - 110, centres[0][1] - 40) > 8  # it was elsewhere in the turned picture
+    assert np.hypot(centres[0][0] - 110, centres[0][1] - 40) > 8  # it was elsewhere in the rotated picture
     assert hit.right - hit.left == pytest.approx(21, abs=2) and hit.score == 0.9
 
 
@@ -94,18 +94,18 @@ def test_what_is_found_in_a_turned_picture_lies_where_it_is(angle):
         ((320, 240), (320, 240), 1.0),
         ((1920, 1080), (853, 480), 2.25),
         ((1080, 1920), (480, 853), 2.25),
-        ((30000, 100), (2880, 10), 30000 / 2880),  # by its short side it would stay as it is
+        ((30000, 100), (2880, 10), 30000 / 2880),  # by its shorter side it would not be reduced
         ((2880, 480), (2880, 480), 1.0),
         ((30000, 1), (2880, 1), 30000 / 2880),
     ],
 )
-def test_a_frame_is_shrunk_by_either_side(size, expected, growth):
+def test_a_frame_is_reduced_by_its_longer_side(size, expected, growth):
     small, scale = shrink(np.zeros((size[1], size[0], 3), np.uint8), 480)
     assert small.shape[1::-1] == expected and scale == pytest.approx(growth)
 
 
-def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):
-    """One face is upright, one tilted, one in profile: each search finds its own and the better ones again."""
+def test_faces_are_searched_while_a_person_is_missing(monkeypatch):
+    """One face is upright, one tilted, one in profile: each search finds its kind and the more upright ones."""
     upright, tilted, profile = (Detection(x, 10, x + 40, 50, s) for x, s in ((10, 0.9), (100, 0.8), (200, 0.7)))
     for persons, expected in ((1, [upright]), (2, [upright, tilted]), (3, [upright, tilted, profile])):
         detector = CascadeDetector(persons)
@@ -121,11 +121,11 @@ def test_faces_are_sought_as_long_as_somebody_is_missing(monkeypatch):
         (DRAWN_FACE, [], (640, 480), PROPORTION),
         (DRAWN_FACE, [], (180, 200), (65, 88, 180, 200)),  # inside the frame
         (DRAWN_FACE, [(40, 80, 220, 300, 0.9)], (640, 480), (40, 80, 220, 300)),
-        (DRAWN_FACE, [(40, 120, 220, 200, 0.9)], (640, 480), (40, 100, 220, 238)),  # as high as the face at least
-        (DRAWN_FACE, [(300, 80, 480, 300, 0.9)], (640, 480), PROPORTION),  # somebody else's
-        (DRAWN_FACE, [(110, 90, 160, 200, 0.9)], (640, 480), PROPORTION),  # no wider than the face
+        (DRAWN_FACE, [(40, 120, 220, 200, 0.9)], (640, 480), (40, 100, 220, 238)),  # at least as high as the face
+        (DRAWN_FACE, [(300, 80, 480, 300, 0.9)], (640, 480), PROPORTION),  # the body of another person
+        (DRAWN_FACE, [(110, 90, 160, 200, 0.9)], (640, 480), PROPORTION),  # not wider than the face
         (DRAWN_FACE, [(0, 90, 600, 400, 0.9)], (640, 480), PROPORTION),  # as wide as twelve
-        (DRAWN_FACE, [(40, 0, 220, 170, 0.9)], (640, 480), PROPORTION),  # the face at its foot
+        (DRAWN_FACE, [(40, 0, 220, 170, 0.9)], (640, 480), PROPORTION),  # the face is at its lower end
         (DRAWN_FACE, [(300, 80, 480, 300, 0.9), (40, 80, 220, 300, 0.1)], (640, 480), (40, 80, 220, 300)),
         (None, [(40, 80, 220, 300, 0.9), (1, 2, 3, 4, 0.1)], (200, 200), (40, 80, 200, 200)),
     ],

@@ -1,4 +1,4 @@
-"""Frame files: numeric order, only images, RGB bit-equal to PIL's, and one plain line about what cannot be read."""
+"""Frame files: numeric order, only images, RGB bit-equal to PIL's, and one line about files that cannot be read."""
 
 import io
 import os
@@ -54,7 +54,7 @@ def test_frames_are_the_images_of_a_folder_sorted_by_number(tmp_path, names, fra
     assert list_frames(tmp_path) == tuple(frames)
 
 
-def test_equal_numbers_still_have_one_order():
+def test_frames_with_equal_numbers_have_a_fixed_order():
     orders = {tuple(sorted(names, key=numeric_key)) for names in permutations(["01.jpg", "1.jpg", "001.jpg"])}
     assert len(orders) == 1
 
@@ -72,7 +72,7 @@ def test_palette_alpha_and_grey_become_rgb(tmp_path, mode):
     assert frame.mode == "RGB" and np.array_equal(frame, pixels)
 
 
-TURNED = {  # EXIF orientation → the stored pixels as they are to be looked at
+TURNED = {  # EXIF orientation → the stored pixels for an upright picture
     1: lambda pixels: pixels,
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -87,7 +87,7 @@ TURNED = {  # EXIF orientation → the stored pixels as they are to be looked at
 @pytest.mark.parametrize("read", [read_frame, upright])
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "packbits"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
-def test_a_tiff_is_upright_however_it_lies_in_its_file(tmp_path, mode, compression, read):
+def test_a_tiff_is_upright_for_every_stored_orientation(tmp_path, mode, compression, read):
     rng, channels = np.random.default_rng(0), {"RGB": (3,), "RGBA": (4,)}.get(mode, ())
     highest, kind = (65536, np.uint16) if mode == "I;16" else (256, np.uint8)
     pixels = rng.integers(highest, size=(13, 22, *channels), dtype=kind)
@@ -121,7 +121,7 @@ def test_other_files_and_other_colour_spaces_are_pils_too(tmp_path):
         assert jpeg_size(tmp_path / name) is None
 
 
-def test_the_camera_orientation_of_a_jpeg_turns_nothing(tmp_path):
+def test_the_camera_orientation_of_a_jpeg_is_ignored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90 degrees", which the published loader does not
     (tmp_path / "f.jpg").write_bytes(jpeg(exif=exif))
@@ -139,7 +139,7 @@ def test_the_size_of_a_jpeg_is_read_without_decoding_it(tmp_path, content, size)
 @pytest.mark.parametrize(
     "content", [None, b"", b"hello", *(jpeg()[:end] for end in (2, 100, 1000, -2, -1))], ids=lambda c: c and len(c)
 )
-def test_what_is_missing_cut_off_or_no_image_is_a_bad_frame_in_one_line(tmp_path, capfd, content):
+def test_missing_truncated_and_other_files_are_bad_frames_with_a_one_line_reason(tmp_path, capfd, content):
     if content is not None:
         (tmp_path / "bad.jpg").write_bytes(content)
     for read in (read_frame, decode_frame):
@@ -151,7 +151,7 @@ def test_what_is_missing_cut_off_or_no_image_is_a_bad_frame_in_one_line(tmp_path
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
-def test_whatever_is_broken_in_a_file_it_is_a_bad_frame_and_nothing_else(tmp_path, suffix):
+def test_any_damage_of_a_file_is_a_bad_frame_and_no_other_error(tmp_path, suffix):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(tmp_path / f"whole{suffix}")
     whole, bad = (tmp_path / f"whole{suffix}").read_bytes(), tmp_path / f"bad{suffix}"
@@ -166,7 +166,7 @@ def test_whatever_is_broken_in_a_file_it_is_a_bad_frame_and_nothing_else(tmp_pat
             pass
 
 
-def test_the_quick_look_finds_what_does_not_begin_like_an_image(tmp_path):
+def test_the_quick_check_finds_files_that_do_not_begin_like_an_image(tmp_path):
     images = [tmp_path / f"ok.{suffix}" for suffix in ("jpg", "png", "bmp", "webp", "tif")]
     for path in images:
         Image.fromarray(COLOURS).save(path)
@@ -177,12 +177,12 @@ def test_the_quick_look_finds_what_does_not_begin_like_an_image(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "socket"])
-def test_what_is_no_regular_file_is_a_bad_frame_and_is_not_waited_for(tmp_path, kind):
+def test_a_file_that_is_not_regular_is_a_bad_frame_without_waiting(tmp_path, kind):
     path = tmp_path / "1.jpg"
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":
-        path.symlink_to("/dev/zero")  # which has no end
+        path.symlink_to("/dev/zero")  # it has no end
     elif kind == "folder":
         path.mkdir()
     else:
@@ -194,7 +194,7 @@ def test_what_is_no_regular_file_is_a_bad_frame_and_is_not_waited_for(tmp_path, 
     assert find_unreadable([path]) == [path] and hash_files([path]) == hash_files([tmp_path / "missing.jpg"])
 
 
-def test_the_hash_of_files_sees_their_sizes_and_three_blocks(tmp_path):
+def test_the_hash_of_files_depends_on_their_sizes_and_three_blocks(tmp_path):
     path, size = tmp_path / "f.jpg", 100_000
     path.write_bytes(bytes(size))
     hashes = {hash_files([path])}
@@ -205,7 +205,7 @@ def test_the_hash_of_files_sees_their_sizes_and_three_blocks(tmp_path):
     assert len(hashes | {hash_files([path])}) == 6
     os.utime(path, (1, 1))
     assert hash_files([path]) == hash_files([path, path], most=1) != hash_files([path, path])
-    for size in (0, 1, 4096, 9000, 12288, 12289):  # small files are hashed whole
+    for size in (0, 1, 4096, 9000, 12288, 12289):  # small files are hashed completely
         path.write_bytes(bytes(size))
         before = hash_files([path])
         path.write_bytes(bytes(size // 3) + b"x" + bytes(max(size - size // 3 - 1, 0)))

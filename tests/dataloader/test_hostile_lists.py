@@ -1,4 +1,4 @@
-"""Lists and tables that are no files, or that are damaged: one short line that names them, at once."""
+"""Lists and tables that are damaged or not files give a short one-line error without waiting."""
 
 import os
 import time
@@ -29,7 +29,7 @@ READERS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
-def test_what_is_no_file_is_refused_at_once(tmp_path, reader, kind):
+def test_something_that_is_not_a_file_is_refused_at_once(tmp_path, reader, kind):
     path = tmp_path / "input"
     {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
     with pytest.raises(UserError, match="input"):
@@ -40,7 +40,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, reader, kind):
 @pytest.mark.parametrize("text", ["x" * 10**6, f'{{"{"k" * 10**6}": 5}}', f'["{"v" * 10**6}"]'])
 def test_a_bad_line_is_quoted_in_part(tmp_path, reader, text):
     (tmp_path / "input").write_text(text)
-    if reader == "recipe":  # any words are flags
+    if reader == "recipe":  # any words count as flags
         return
     with pytest.raises(UserError, match="input") as error:
         READERS[reader](tmp_path / "input")
@@ -48,7 +48,7 @@ def test_a_bad_line_is_quoted_in_part(tmp_path, reader, text):
 
 
 def test_keys_of_many_clips_are_read_together(tmp_path):
-    """Each is what ``clip_key`` says of it alone, whatever its prefix and slashes, and costs next to nothing."""
+    """Each key equals the result of ``clip_key``, for any prefix and slashes, and takes little time."""
     for clip in range(20):
         (tmp_path / f"RAER/P{clip // 4}/{clip:03d}").mkdir(parents=True)
     names = [f"RAER/P{clip // 4}/{clip:03d}" for clip in range(40)]
@@ -61,7 +61,7 @@ def test_keys_of_many_clips_are_read_together(tmp_path):
     clip_keys(["a/" * 10**5], str(tmp_path))
 
 
-def test_boxes_that_match_nothing_show_a_key_of_either_side(tmp_path):
+def test_boxes_that_match_nothing_show_a_key_of_the_boxes_and_of_the_list(tmp_path):
     clips = [Clip("P1/001", tmp_path, ("1.jpg",), 1, 0, "P1/001")]
     for boxes, parts in (
         ({"Q/7": {"1.jpg": (0, 0, 9, 9)}}, ["'Q/7'", "'P1/001'"]),
@@ -72,7 +72,7 @@ def test_boxes_that_match_nothing_show_a_key_of_either_side(tmp_path):
         assert all(part in str(error.value) for part in parts)
 
 
-def test_a_damaged_array_is_one_line(tmp_path):
+def test_a_damaged_array_gives_a_one_line_error(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float16))
     data = (tmp_path / "a.npy").read_bytes()
     for damaged in (data[:40], data.replace(b"(3, 4)", b"((3, 4"), data.replace(b"(3, 4)", b"(3, 9)"), b""):

@@ -1,4 +1,4 @@
-"""Lines of lists in every layout: what they say, and where one is at fault."""
+"""Lines of lists in every layout: their content, and errors that name the line."""
 
 from dataclasses import replace
 
@@ -23,14 +23,14 @@ def error(folder, dataset, content, **changes):
 
 
 def names(dataset, lines):
-    """What the lines say, in words: label order is not trusted twice."""
+    """The class names of the lines, so that the order of labels is tested independently."""
     classes = load_classes(dataset)
     return ["_".join(classes.names[label] for label in line.labels) for line in lines]
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_marks_line_ends_and_blank_lines_are_seen_through(tmp_path, ending, mark):
+def test_byte_order_marks_line_ends_and_blank_lines_are_ignored(tmp_path, ending, mark):
     lines = read(tmp_path, "MAFW", mark + ending.join(["1.mp4 fear", "", "  ", "2.mp4\tanger\t怒\tA frown.", ""]))
     assert [(line.path, line.where[-1], line.caption) for line in lines] == [
         ("1.mp4", "1", None),
@@ -52,7 +52,7 @@ def test_only_lists_with_captions_may_be_gbk(tmp_path):
 
 
 def test_the_two_lists_of_mafw_count_in_two_orders(tmp_path):
-    """Numbers as DFER-CLIP's lists have them, written out by hand."""
+    """The numbers of DFER-CLIP's lists, written by hand."""
     listed = "happiness sadness neutral anger surprise disgust fear contempt anxiety helplessness disappointment"
     listed = listed.split()
     by_number = read(tmp_path, "MAFW", "\n".join(f"x/faces/{n:05d} 9 {n}" for n in range(11)))
@@ -84,7 +84,7 @@ def test_daisees_own_csv_is_read_with_its_header_to_the_last_blank(tmp_path):
         ("DAiSEE-Confusion", ["High Confusion", "Low Confusion", "Very High Confusion", "Very Low Confusion"]),
     ],
 )
-def test_daisees_labels_in_other_ways(tmp_path, dataset, expected):
+def test_other_labels_of_daisee(tmp_path, dataset, expected):
     rows = ["1,0,2,3", "3,1,1,0", "0,2,3,1", "2,3,0,2"]
     content = "\n".join(["ClipID,Boredom,Engagement,Confusion,Frustration ", *(f"1.avi,{row}" for row in rows)])
     assert names(dataset, read(tmp_path, dataset, content)) == expected
@@ -141,7 +141,7 @@ def test_any_csv_is_read_by_its_columns(tmp_path):
         ("CAER-S", "train/Disgust/1.png 1 2 3\n", 1, ["expected `image number label`"]),
     ],
 )
-def test_a_line_at_fault_is_named_with_its_number(tmp_path, dataset, content, line, parts):
+def test_a_wrong_line_is_named_with_its_number(tmp_path, dataset, content, line, parts):
     message = error(tmp_path, dataset, content)
     assert all(part in message for part in [f"list.txt, line {line}", *parts]), message
 
@@ -151,7 +151,7 @@ def test_two_columns_need_a_stated_base(tmp_path):
     assert "two_column_label_base" in error(tmp_path, "CAER-S", "train/Anger/1.png 0", format=ListFormat())
 
 
-def test_a_whole_set_counted_from_the_wrong_number_is_caught_by_its_folders(tmp_path):
+def test_a_set_counted_from_the_wrong_number_is_detected_by_its_folders(tmp_path):
     folders = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
     right = "\n".join(f"test/{folder}/{n}.png {n}" for n, folder in enumerate(folders))
     assert len(read(tmp_path, "CAER-S", right)) == 7

@@ -1,4 +1,4 @@
-"""Packs: the pixels of streaming; nothing half-written or stale is read; a killed packing goes on to the same bytes."""
+"""Packs: pixels equal streaming, outdated packs are refused, a killed packing ends with the same bytes."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import torch
 
 from dataloader import pack, packed
 from dataloader.annotation import read_annotation
+from dataloader.audit.options import training_advice
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
@@ -83,7 +84,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_raw_is_bit_equal_to_streaming_and_jpeg_is_near(root, packs):
+def test_raw_packs_are_bit_equal_to_streaming_and_jpeg_packs_are_close(root, packs):
     clips, views = clips_and_views(root)
     streamed, raw, jpeg = (ClipDataset(clips, views, *p) for p in ([], *([Pack(str(p))] for p in packs.values())))
     for index in range(len(clips)):
@@ -94,23 +95,23 @@ def test_raw_is_bit_equal_to_streaming_and_jpeg_is_near(root, packs):
             assert (near[stream].float() - expected[stream].float()).abs().mean() < 6  # the tiny set is white noise
 
 
-def test_training_from_a_pack_has_the_draws_of_streaming(root, packs):
+def test_training_from_a_pack_has_the_random_choices_of_streaming(root, packs):
     clips, views = clips_and_views(root)
     for augment, names in (("worker", ["context"]), ("device", ["face", "context", "angle", "flip", "face_sizes"])):
         chance = {"training": True, "seed": 4, "augment": augment}
         packed, streamed = (ClipDataset(clips, views, p, **chance) for p in (Pack(str(packs["raw"])), None))
-        for key in ((0, 0, 0), (2, 7, 3)):  # a context is a square, which is turned as PIL turns it
+        for key in ((0, 0, 0), (2, 7, 3)):  # a context is a square, which is rotated like PIL
             assert all(torch.equal(packed[key][name], streamed[key][name]) for name in names)
 
 
-def test_a_pack_sent_to_another_process_takes_no_pixels_along_and_reads_the_same(packs, root):
+def test_a_pack_is_sent_to_another_process_without_its_pixels_and_reads_the_same(packs, root):
     opened = Pack(str(packs["raw"]))
     item, sent = ClipDataset(*clips_and_views(root), opened)[0, 0, 0], pickle.dumps(opened)
     assert opened.maps and len(sent) < 100_000 and not pickle.loads(sent).maps
     assert torch.equal(ClipDataset(*clips_and_views(root), pickle.loads(sent))[0, 0, 0]["face"], item["face"])
 
 
-def test_a_run_trains_and_evaluates_from_a_pack_also_where_the_frames_are_not(flags, root, packs, tmp_path):
+def test_a_run_trains_and_evaluates_from_a_pack_without_the_frames(flags, root, packs, tmp_path):
     run = run_main([*RUN, *flags, "--pack", str(packs["raw"])], tmp_path / "run")
     assert run.status == 0, run.err
     away = tmp_path / "elsewhere"
@@ -138,6 +139,18 @@ def test_the_printed_command_trains_from_the_pack(flags, tmp_path, capsys, monke
     assert f"crops from the pack {tmp_path / 'my pack'}" in run.out
 
 
+def test_the_size_of_the_crops_decides_which_clip_is_proposed(tmp_path, monkeypatch):
+    """Also if OpenAI's weights are downloaded already, crops of 112 pixels fit only the small CLIP."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / ".cache/clip").mkdir(parents=True)
+    (tmp_path / ".cache/clip/ViT-B-32.pt").touch()
+    for size, is_small in ((112, True), (224, False), (None, False)):
+        (command,) = [line for line in training_advice("--root-dir x", size) if " main.py " in line]
+        assert ("mini_clip" in command) == is_small and command.endswith("--root-dir x")
+    assert training_advice("--root-dir x", 64) == []
+
+
 def test_a_pack_that_no_recipe_trains_from_names_its_flag(flags, packs, tmp_path, capsys):
     assert pack.main(command(flags, packs["jpeg"])) == 0
     out = capsys.readouterr().out
@@ -152,8 +165,8 @@ def test_a_feature_cache_is_made_from_a_pack(flags, packs, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 4  # one of each stream and source
 
 
-def test_clips_fill_file_after_file_and_the_size_is_told_before(flags, root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pack, "FILE_BYTES", 3 * CLIP_BYTES + 1)  # full with the fourth clip
+def test_clips_fill_one_file_after_another_and_the_size_is_printed_first(flags, root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pack, "FILE_BYTES", 3 * CLIP_BYTES + 1)  # the disk is full at the fourth clip
     out = make(flags, tmp_path / "pack", "raw")
     screen = capsys.readouterr().out
     assert f"packing {NUM_CLIPS * NUM_FRAMES} frames of {NUM_CLIPS} clips: 2 MB to write" in screen
@@ -165,7 +178,9 @@ def test_clips_fill_file_after_file_and_the_size_is_told_before(flags, root, tmp
         assert torch.equal(item["face"], expected["face"])
 
 
-def test_a_full_disk_is_seen_before_and_while_writing_and_packing_goes_on(flags, packs, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_reported_before_and_while_writing_and_packing_continues(
+    flags, packs, tmp_path, capsys, monkeypatch
+):
     usage = shutil.disk_usage(tmp_path)
     words = command(flags, tmp_path / "pack", "raw")
     with monkeypatch.context() as patched:
@@ -179,7 +194,7 @@ def test_a_full_disk_is_seen_before_and_while_writing_and_packing_goes_on(flags,
     assert bytes_of(make(flags, tmp_path / "pack", "raw")) == bytes_of(packs["raw"])
 
 
-def test_folders_that_cannot_be_written_or_hold_else_are_one_line(flags, packs, tmp_path, capsys):
+def test_folders_that_cannot_be_written_or_hold_other_files_give_a_one_line_error(flags, packs, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("x")
@@ -206,8 +221,8 @@ def pack_slowly(arguments: list[str]) -> int:
     return pack.main(arguments)
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(flags, packs, tmp_path):
-    """SIGKILL in the middle of appending, several times over, then to the end."""
+def test_packing_killed_at_any_moment_continues_to_the_same_bytes(flags, packs, tmp_path):
+    """SIGKILL while crops are appended, several times, then an uninterrupted call."""
     out, counts = tmp_path / "pack", [0]
     for least in (2, 9):
         process = Forked(pack_slowly, command(flags, out), tmp_path / "screen")
@@ -224,7 +239,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(flags, packs, tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["journal cut", "crops cut", "crops longer", "a frame changed"])
-def test_whatever_is_unsound_is_packed_again(flags, copy, tmp_path, damage, monkeypatch):
+def test_damaged_parts_are_packed_again(flags, copy, tmp_path, damage, monkeypatch):
     flags, out = flags_of(flags, copy), tmp_path / "pack"
     append, entries = pack.PackWriter.append, []
 
@@ -253,7 +268,7 @@ def test_whatever_is_unsound_is_packed_again(flags, copy, tmp_path, damage, monk
 def change_pixel(root):
     frame = sorted(root.glob("RAER/**/*.png"))[3]
     data = bytearray(frame.read_bytes())
-    data[-20] ^= 1  # the size stays
+    data[-20] ^= 1  # the size does not change
     frame.write_bytes(data)
 
 
@@ -329,7 +344,7 @@ def test_a_pack_that_no_longer_fits_is_refused_in_one_line(flags, copy, packs, t
     assert part in error_of(run, capsys)
 
 
-def test_times_alone_are_no_change(copy, packs):
+def test_changed_times_alone_are_not_a_change(copy, packs):
     for frame in copy.glob("RAER/**/*.png"):
         os.utime(frame, (1, 1))
     assert open_pack(str(packs["jpeg"])).check(*clips_and_views(copy)) == 0
@@ -346,7 +361,7 @@ def as_before(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["raw", "jpeg"])
-def test_every_flipped_byte_of_crops_that_are_read_is_noticed(root, packs, tmp_path, kind):
+def test_every_flipped_byte_of_crops_that_are_read_is_detected(root, packs, tmp_path, kind):
     out, (clips, views) = shutil.copytree(packs[kind], tmp_path / "pack"), clips_and_views(root)
     crops, rng = out / "crops-000.bin", random.Random(0)
     sound, entries = crops.read_bytes(), json.loads((out / "index.json").read_text())["clips"]
@@ -362,12 +377,12 @@ def test_every_flipped_byte_of_crops_that_are_read_is_noticed(root, packs, tmp_p
     crops.write_bytes(sound)
 
 
-def test_every_flipped_byte_of_an_index_is_noticed(packs, tmp_path):
+def test_every_flipped_byte_of_an_index_is_detected(packs, tmp_path):
     out, rng = shutil.copytree(packs["jpeg"], tmp_path / "pack"), random.Random(0)
     sound = (out / "index.json").read_bytes()
     for at in [0, 5, 20, 77, 78, *(rng.randrange(len(sound)) for _ in range(100))]:
         (out / "index.json").write_bytes(sound[:at] + bytes([sound[at] ^ 1 << rng.randrange(8)]) + sound[at + 1 :])
-        if at >= len('{"digest": "'):  # before that an index may read like one of an older version, and is sound
+        if at >= len('{"digest": "'):  # up to here, an index may be valid as one of an older version
             with pytest.raises(UserError):
                 Pack(str(out))
 
@@ -391,7 +406,7 @@ def test_a_crop_is_checked_once_in_a_process(root, packs, monkeypatch):
     assert len(lengths) == 2 * views.segments
 
 
-def test_a_pipe_in_the_place_of_an_index_is_refused(packs, tmp_path):
+def test_a_pipe_instead_of_an_index_is_refused(packs, tmp_path):
     os.mkfifo(tmp_path / "index.json")
     with pytest.raises(UserError, match="index.json: is not a regular file"):
         Pack(str(tmp_path))

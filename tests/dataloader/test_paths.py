@@ -1,4 +1,4 @@
-"""One name for a clip, however its path is spelled, and the folder it lies in."""
+"""One key for a clip for every spelling of its path, and the folder of the clip."""
 
 import pytest
 
@@ -24,7 +24,7 @@ from dataloader.paths import clip_key, find_clip_folder, find_file, without_suff
     ],
 )
 @pytest.mark.parametrize("has_root", [True, False])
-def test_a_key_is_what_follows_the_folder_of_its_set(tmp_path, path, key, has_root):
+def test_a_key_is_the_path_below_the_folder_of_the_set(tmp_path, path, key, has_root):
     assert clip_key(path, str(tmp_path) if has_root else None) == key
 
 
@@ -73,15 +73,15 @@ def test_folders_that_the_root_does_not_hold_are_left_out(tmp_path):
     assert find_clip_folder("a/train/P1/002", str(tmp_path)) is None
 
 
-def test_a_root_inside_a_sets_folder_knows_its_clips_by_either_spelling(tmp_path):
+def test_a_root_inside_the_folder_of_a_set_finds_clips_by_both_spellings(tmp_path):
     root = tmp_path / "DAiSEE/frames"
     (root / "Train/1/2").mkdir(parents=True)
     for path in ("Train/1/2", f"{root}/Train/1/2", "/x/DAiSEE/frames/Train/1/2"):
         assert clip_key(path, str(root)) == "Train/1/2"
 
 
-def test_a_clip_that_lies_elsewhere_keeps_its_path(tmp_path):
-    """Another folder of that name inside the root is another clip."""
+def test_a_clip_outside_of_the_root_keeps_its_path(tmp_path):
+    """A folder of the same name inside the root is another clip."""
     for folder in ("root/P1/001", "other/P1/001"):
         (tmp_path / folder).mkdir(parents=True)
     path = f"{tmp_path}/other/P1/001"
@@ -89,7 +89,7 @@ def test_a_clip_that_lies_elsewhere_keeps_its_path(tmp_path):
     assert str(find_clip_folder(path, f"{tmp_path}/root")) == path
 
 
-def test_places_of_a_set_are_looked_in_by_turns(tmp_path):
+def test_the_folders_of_a_set_are_searched_in_order(tmp_path):
     for folder in ("faces/1", "data/faces/1", "faces/2", "3"):
         (tmp_path / folder).mkdir(parents=True)
     places = ("data/faces", "faces", "")
@@ -103,7 +103,7 @@ def test_a_folder_that_is_named_like_a_video_is_found_first(tmp_path):
     assert find_clip_folder("1.mp4", str(tmp_path)) == tmp_path / "1.mp4"
 
 
-def test_files_are_found_where_folders_are(tmp_path):
+def test_files_are_searched_like_folders(tmp_path):
     (tmp_path / "CAER-S/train").mkdir(parents=True)
     (tmp_path / "CAER-S/train/1.png").write_bytes(b"x")
     expected = tmp_path / "CAER-S/train/1.png"
@@ -114,10 +114,10 @@ def test_files_are_found_where_folders_are(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["x" * 300 + "/001", "a\0b", "", "/"])
-def test_what_cannot_be_a_path_is_nowhere(tmp_path, path):
+def test_an_impossible_path_is_not_found(tmp_path, path):
     assert find_file(path, str(tmp_path)) is None
     clip_key(path, str(tmp_path))
 
 
-def test_suffixes_of_videos_and_images_alone_are_left_out():
+def test_only_suffixes_of_videos_and_images_are_left_out():
     assert [without_suffix(p) for p in ("a/1.AVI", "a/1.png", "a/1.5", "a.b/1")] == ["a/1", "a/1", "a/1.5", "a.b/1"]

@@ -1,4 +1,4 @@
-"""python -m dataloader.prepare: what it writes, what it leaves out, and a training on it."""
+"""python -m dataloader.prepare: what it writes, what it leaves out, and a training on the set."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from tests.support.preparing import FLAGS, film_face, moving_face, prepare, read
 from tests.support.tools import FAST, run_main
 
 
-def test_clips_of_a_second_and_the_rest_where_it_is_half(prepared):
+def test_clips_last_a_second_and_a_rest_of_half_a_second_is_kept(prepared):
     lines = read_list(prepared, "train", "test")
     assert sorted(int(frames) for _, frames, _ in lines) == [5] * 4 + [10] * 8  # 2.5 seconds each
     for folder, frames, _ in lines:
@@ -37,7 +37,7 @@ def test_labels_by_folder_and_persons_kept_whole(prepared):
     assert train | test == {"anna", "ben", "cleo"} and test and not train & test
 
 
-def test_boxes_where_the_faces_are(prepared):
+def test_boxes_are_at_the_faces(prepared):
     classes = load_classes("RAER", str(prepared / "annotation/classes.json"))
     clips = read_annotation("annotation/train.txt", str(prepared), classes)
     faces = read_face_boxes("annotation/face.json", str(prepared))
@@ -52,7 +52,7 @@ def test_boxes_where_the_faces_are(prepared):
             assert np.abs(np.subtract(box, square)).max() < 6
 
 
-def test_training_on_it(prepared, tmp_path):
+def test_a_prepared_set_can_be_trained_on(prepared, tmp_path):
     boxes = "--bounding-box-face annotation/face.json --bounding-box-body annotation/body.json"
     lists = "--train-annotation annotation/train.txt --test-annotation annotation/test.txt"
     classes = ["--class-texts", str(prepared / "annotation/classes.json"), "--root-dir", str(prepared)]
@@ -65,7 +65,7 @@ def test_training_on_it(prepared, tmp_path):
 def test_clips_without_a_face_are_left_out_and_listed(tmp_path):
     film(tmp_path / "in/a.mp4", moving_face(20) + [picture(None)] * 40)
     assert prepare(tmp_path / "in", tmp_path / "set")[0] == 0
-    assert len(read_list(tmp_path / "set", "clips")) == 1  # no label: a list of clips without
+    assert len(read_list(tmp_path / "set", "clips")) == 1  # without labels: a list of clips only
     with open(tmp_path / "set/dropped.csv", newline="") as file:
         rows = [(float(row["from"]), row["reason"]) for row in csv.DictReader(file)]
     assert rows == [(1, "a face in 0% of its frames"), (2, "a face in 0% of its frames")]
@@ -79,7 +79,7 @@ def test_cascades_that_miss_faces_are_reported(tmp_path, capsys):
 
 
 def test_persons_are_known_from_a_frame_in_two_seconds(tmp_path):
-    for name in ("!!!", "???"):  # names of which no letter remains
+    for name in ("!!!", "???"):  # names without any valid letter
         film(tmp_path / f"videos/{name}.mkv", [picture(10)] * 20, times=[1000 * n for n in range(20)])
     words = ["--fps", "0.5", "--seconds", "10", "--no-audit"]
     assert run(tmp_path / "videos", "--out", tmp_path / "out", *words)[0] == 0
@@ -115,7 +115,7 @@ def test_bad_videos_do_not_stop_the_others(tmp_path, capsys):
 
 
 def test_two_processes_write_the_same(videos, tmp_path):
-    """With the cascades, which find nothing here: every clip is kept without a box."""
+    """With the cascades, which detect nothing here: every clip is kept without a box."""
     sets = [tmp_path / "one", tmp_path / "two"]
     for count, out in enumerate(sets, 1):
         assert main([str(videos), "--out", str(out), *FLAGS, "--min-face", "0", "--workers", str(count)]) == 0
@@ -144,7 +144,7 @@ def test_mistakes(tmp_path, capsys):
 
 @pytest.mark.parametrize("videos", [("ab", "cd", "e"), ("ab", "bc", "de", "f"), ("abc", "d"), ("a", "b")])
 @pytest.mark.parametrize("share", [0.2, 0.5])
-def test_who_share_a_video_are_in_one_list(videos, share):
+def test_persons_who_share_a_video_are_in_one_list(videos, share):
     """``ab``: a video with a clip of a and a clip of b."""
     test = choose_persons([list(video) for video in videos], share)
     assert test and test < {person for video in videos for person in video}
@@ -152,12 +152,12 @@ def test_who_share_a_video_are_in_one_list(videos, share):
 
 
 @pytest.mark.parametrize(("videos", "share"), [(("ab", "bc"), 0.5), (("a",), 0.5), (("a", "b"), 0.0), ((), 0.5)])
-def test_nobody_is_tested_where_nobody_can_be(videos, share):
+def test_there_is_no_test_list_if_nobody_can_be_held_out(videos, share):
     assert choose_persons([list(video) for video in videos], share) == set()
 
 
 def test_a_worker_ends_with_the_process_that_started_it():
-    """Else it would write where the next call does."""
+    """Otherwise it would write to the files of the next call."""
     code = (
         "import multiprocessing, os, time\n"
         "from dataloader.prepare.cut import begin_worker\n"

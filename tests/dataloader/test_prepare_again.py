@@ -1,4 +1,4 @@
-"""python -m dataloader.prepare into a folder that was begun: what goes on, what is kept, what is refused."""
+"""python -m dataloader.prepare into a folder of an earlier call: what continues, what is kept, what is refused."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from utils.files import acquire_lock
 
 @pytest.fixture
 def words(tmp_path) -> list:
-    """A set of the videos a, b and c, a clip each."""
+    """A set of the videos a, b and c with one clip each."""
     for name in "abc":
         film_face(tmp_path / f"in/{name}.mp4")
     words = [tmp_path / "in", "--out", tmp_path / "set", *FLAGS]
@@ -33,7 +33,7 @@ def words(tmp_path) -> list:
     return words
 
 
-def test_the_same_command_again_does_nothing_anew(videos, prepared, capsys):
+def test_repeating_the_command_changes_nothing(videos, prepared, capsys):
     frame = next((prepared / "images").rglob("*.jpg"))
     before, contents = frame.stat().st_mtime_ns, file_contents(prepared)
     status, out, _ = prepare(videos, prepared, "--test-share", "0.3", capsys=capsys)
@@ -61,7 +61,7 @@ def prepare_until_killed(words: list[str]) -> int:
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_interrupted_goes_on_to_the_same_set(videos, prepared, tmp_path, capsys, is_killed):
+def test_an_interrupted_call_continues_to_the_same_set(videos, prepared, tmp_path, capsys, is_killed):
     out = tmp_path / "set"
     words = [str(videos), "--out", str(out), *FLAGS, "--test-share", "0.3"]
     if is_killed:
@@ -78,7 +78,7 @@ def test_interrupted_goes_on_to_the_same_set(videos, prepared, tmp_path, capsys,
     assert file_contents(out) == file_contents(prepared)
 
 
-def test_what_a_kill_left_of_a_video_is_not_taken_for_a_clip(tmp_path, words):
+def test_files_of_a_killed_call_are_not_used_as_clips(tmp_path, words):
     (tmp_path / "set/.prepared/videos/a.json").unlink()
     (tmp_path / "set/images/a/a_0002").mkdir()
     (tmp_path / "set/images/a/mine").mkdir()
@@ -108,7 +108,7 @@ def test_a_damaged_record_means_the_video_is_cut_again(tmp_path, words, damage):
     assert clip_folders(tmp_path / "set") == ["a/a_0001", "b/b_0001", "c/c_0001"] and (tmp_path / "keep").is_dir()
 
 
-def test_clips_that_somebody_removed_are_made_again(tmp_path, words):
+def test_removed_clips_are_cut_again(tmp_path, words):
     shutil.rmtree(tmp_path / "set/images/a")
     assert run(*words)[0] == 0
     assert clip_folders(tmp_path / "set") == ["a/a_0001", "b/b_0001", "c/c_0001"]
@@ -159,7 +159,7 @@ def test_a_second_call_at_the_same_time_is_refused(tmp_path, words, capsys):
     assert run(*words)[0] == 0
 
 
-def test_a_video_of_which_no_clip_was_kept_may_change_or_go(tmp_path, words):
+def test_a_video_without_kept_clips_may_change_or_be_removed(tmp_path, words):
     film(tmp_path / "in/d.mp4", [picture(None)] * 40)
     assert run(*words)[0] == 0 and "d.mp4" in (tmp_path / "set/dropped.csv").read_text()
     film_face(tmp_path / "in/d.mp4")
@@ -170,7 +170,7 @@ def test_a_video_of_which_no_clip_was_kept_may_change_or_go(tmp_path, words):
     assert run(*words)[0] == 0 and "e.mp4" not in (tmp_path / "set/dropped.csv").read_text()
 
 
-def test_a_set_among_the_videos_is_no_video(tmp_path, capsys):
+def test_a_set_among_the_videos_is_not_read_as_a_video(tmp_path, capsys):
     film_face(tmp_path / "in/a.mp4")
     for _ in range(2):
         status, screen, _ = prepare(tmp_path / "in", tmp_path / "in/set", capsys=capsys)
@@ -180,7 +180,7 @@ def test_a_set_among_the_videos_is_no_video(tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
-def test_labels_that_come_later_cut_nothing_anew(tmp_path, words, capsys):
+def test_labels_that_are_added_later_cut_nothing_again(tmp_path, words, capsys):
     labels = write(tmp_path / "l.csv", "video,label\na,Fatigue\nb,Confusion\nc,Confusion\n")
     status, screen, _ = run(*words, "--labels", labels, capsys=capsys)
     assert status == 0 and "3 of 3 videos done" in screen
@@ -193,8 +193,8 @@ def test_labels_that_come_later_cut_nothing_anew(tmp_path, words, capsys):
     assert "its clips have labels, this command has none" in refusal(*words, capsys=capsys)
 
 
-def test_the_file_of_classes_belongs_to_the_user(tmp_path, words, capsys):
-    """What is written there stays and holds: its texts, its numbers, and classes that were added by hand."""
+def test_the_class_file_of_the_user_is_not_overwritten(tmp_path, words, capsys):
+    """Its texts, its numbers, and classes that were added by hand are kept and used."""
     labels = write(tmp_path / "l.csv", "video,label\na,Bored\nb,Keen\nc,Keen\n")
     words, path = [*words, "--labels", labels], tmp_path / "set/annotation/classes.json"
     assert run(*words)[0] == 0

@@ -46,7 +46,7 @@ def test_mistakes_in_a_csv(tmp_path, capsys, text, part):
     assert part in refusal(tmp_path / "in", "--out", tmp_path / "set", "--labels", labels, capsys=capsys)
 
 
-def test_an_ending_tells_two_videos_apart(tmp_path):
+def test_videos_that_differ_in_their_suffix_are_distinguished(tmp_path):
     film_face(tmp_path / "in/a.mp4")
     film_face(tmp_path / "in/a.mkv", 40)
     labels = write(tmp_path / "l.csv", "video,label\na.mp4,Fatigue\na.mkv,Confusion\n")
@@ -55,7 +55,7 @@ def test_an_ending_tells_two_videos_apart(tmp_path):
     assert sorted(label for _, _, label in lines) == ["3", "3", "4"]  # two clips of Confusion in the longer one
 
 
-def test_accents_may_be_composed_either_way(tmp_path):
+def test_accents_may_be_composed_or_decomposed(tmp_path):
     apart, joined = unicodedata.normalize("NFD", "zoé"), unicodedata.normalize("NFC", "zoé")
     film_face(tmp_path / f"in/{apart}.mp4")
     labels = write(tmp_path / "l.csv", f"video,label,person\n{joined}.mp4,Fatigue,{apart}\n")
@@ -68,11 +68,11 @@ def test_different_persons_never_share_a_folder():
     names = name_persons(persons)
     assert names["an_na"] == "an_na" and names["an na"].startswith("an_na-") and names[""] == ""
     assert names["zoé"] == names[unicodedata.normalize("NFD", "zoé")] == "zoé" and names["x/y"] == "x_y"
-    assert len(set(names.values())) == len(persons) - 1  # zoé twice
-    assert names["♥"] == name_persons(["♥"])["♥"]  # whoever else is there
+    assert len(set(names.values())) == len(persons) - 1  # the name zoé in two encodings
+    assert names["♥"] == name_persons(["♥"])["♥"]  # with any other persons
 
 
-def test_names_for_any_disk():
+def test_names_are_valid_on_any_disk():
     assert safe_name("../a b:c") == "a_b_c" and safe_name("..") == "" and safe_name("été 1") == "été_1"
 
 
@@ -104,7 +104,7 @@ def test_names_as_long_as_a_disk_allows(tmp_path):
         (("Bored\nKeen", "Keen"), "has characters that are not allowed in a class name"),
     ],
 )
-def test_classes_that_are_mistakes(tmp_path, capsys, names, part):
+def test_wrong_classes_are_refused(tmp_path, capsys, names, part):
     for name in names:
         film_face(tmp_path / f"in/{name}/a.mp4", 3)
     assert part in refusal(tmp_path / "in", "--out", tmp_path / "set", *FLAGS, capsys=capsys)
@@ -133,7 +133,7 @@ def test_own_classes_are_the_labels_with_the_known_texts(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("dataset", ["MAFW", "DFEW", "AFEW", "CAER", "CAER-S"])
-def test_labels_of_other_sets_are_read_as_they_are_meant(tmp_path, capsys, dataset):
+def test_labels_of_other_sets_are_read_with_their_meaning(tmp_path, capsys, dataset):
     for name in ("anger/a", "sadness/b"):
         film_face(tmp_path / f"in/{name}.mp4")
     words = [tmp_path / "in", tmp_path / "set", "--dataset", dataset]
@@ -151,14 +151,14 @@ def test_labels_of_other_sets_are_read_as_they_are_meant(tmp_path, capsys, datas
     assert labels == {"a": "anger", "b": "sadness"}
 
 
-def test_one_class_trains_nothing(tmp_path, capsys):
+def test_a_set_with_one_class_gets_no_training_command(tmp_path, capsys):
     for name in "ab":
         film_face(tmp_path / f"in/Bored/{name}.mp4")
     status, screen, _ = prepare(tmp_path / "in", tmp_path / "set", capsys=capsys)
     assert status == 0 and "every clip is of the class Bored" in screen and "main.py" not in screen
 
 
-def test_links_to_folders_are_followed_but_not_around(tmp_path, capsys):
+def test_links_to_folders_are_followed_without_loops(tmp_path, capsys):
     film_face(tmp_path / "disk/Bored/a.mp4")
     (tmp_path / "in").mkdir()
     os.symlink(tmp_path / "disk/Bored", tmp_path / "in/Bored")
@@ -168,7 +168,7 @@ def test_links_to_folders_are_followed_but_not_around(tmp_path, capsys):
     assert len(read_list(tmp_path / "set", "train")) == 1
 
 
-def test_pictures_above_videos_hide_none(tmp_path, capsys):
+def test_pictures_beside_videos_do_not_hide_them(tmp_path, capsys):
     film_face(tmp_path / "in/Bored/anna/a.mp4")
     (tmp_path / "frames/below").mkdir(parents=True)
     for folder in ("in", "in/Bored", "frames", "frames/below"):
@@ -179,7 +179,7 @@ def test_pictures_above_videos_hide_none(tmp_path, capsys):
     assert f"{tmp_path / 'frames'}: holds pictures, and so does {tmp_path / 'frames/below'}" in err
 
 
-def test_a_part_without_a_frame_takes_none_of_another(tmp_path):
+def test_a_part_without_a_frame_does_not_use_frames_of_another(tmp_path):
     times = [100 * n + (10_000 if n >= 20 else 0) for n in range(40)]  # nothing from 2 to 12 seconds
     film(tmp_path / "in/a.mkv", moving_face(40), times=times)
     rows = "a,Fatigue,0,2\na,Confusion,5,6\na,Enjoyment,6,7\na,Neutrality,12,14\n"
@@ -193,7 +193,7 @@ def test_a_part_without_a_frame_takes_none_of_another(tmp_path):
 
 
 def test_folders_below_a_person_are_of_that_person(tmp_path):
-    """Else who was filmed on two days would be in both lists."""
+    """Otherwise a person who was filmed on two days would be in both lists."""
     for folder in ("Bored/anna/monday", "Keen/anna/tuesday", "Keen/ben"):
         film_face(tmp_path / f"in/{folder}/a.mp4")
     assert prepare(tmp_path / "in", tmp_path / "set")[0] == 0

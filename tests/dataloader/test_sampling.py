@@ -1,4 +1,4 @@
-"""Which frames are taken and in which order clips come: golden values, ranges and frequencies."""
+"""Which frames are sampled and the order of clips: golden values, ranges and frequencies."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ def per_segment(rows: np.ndarray) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("N", TEST_INDEXES)
-def test_evaluation_takes_the_golden_frames(N):
-    for rule in ("whole", "published"):  # without any chance
+def test_evaluation_samples_the_expected_frames(N):
+    for rule in ("whole", "published"):  # without random choices
         assert sampling.choose_frames(N, T, 1, rule, None, False).tolist() == TEST_INDEXES[N]
 
 
@@ -62,7 +62,7 @@ def test_samples_of_different_segments_are_independent():
     assert set(offsets.ravel().tolist()) == {0, 1, 2, 3}
 
 
-def test_duration_takes_consecutive_frames_inside_the_clip():
+def test_duration_samples_consecutive_frames_inside_the_clip():
     # room 18, step 4.5, starts floor(2.25 + 4.5 k)
     assert sampling.test_indexes(20, 4, 3).tolist() == [2, 3, 4, 6, 7, 8, 11, 12, 13, 15, 16, 17]
     assert sampling.test_indexes(3, 2, 3).tolist() == [0, 1, 2, 1, 2, 2]
@@ -83,14 +83,14 @@ class From:
 
 
 class TestWindow:
-    def test_it_wraps_around_from_its_start_and_goes_back_and_forth_by_hand(self):
+    def test_a_window_continues_at_the_start_of_the_clip_and_goes_back_and_forth_by_hand(self):
         assert sampling.window_indexes(7, 3, 2, From(3)).tolist() == [6, 0, 2]
         assert sampling.window_indexes(3, 6, 1, From(2)).tolist() == [2, 0, 1, 0, 2, 0]
         assert sampling.choose_frames(40, 4, 1, "window", None, False, 2).tolist() == [16, 18, 20, 22]
 
     @pytest.mark.parametrize("downsample", [1, 2, 4, 64])
     @pytest.mark.parametrize("segments", [1, 16, 32])
-    def test_of_every_length_it_is_the_turned_clip_cut_or_padded_by_numpys_reflection(self, segments, downsample):
+    def test_a_window_of_any_length_equals_the_rolled_clip_padded_by_numpys_reflection(self, segments, downsample):
         for N in range(1, 201):
             frames = np.arange(0, N, downsample)
             middle = max(len(frames) - segments, 0) // 2
@@ -113,7 +113,7 @@ class TestClipOrder:
         order.epoch = number
         return list(order)
 
-    def test_every_clip_comes_once_an_epoch_in_an_order_that_seed_and_epoch_alone_decide(self):
+    def test_every_clip_is_used_once_per_epoch_in_an_order_of_seed_and_epoch(self):
         order, later = sampling.ClipOrder(50, seed=1), sampling.ClipOrder(50, seed=1)
         first, second = self.epoch(order, 0), self.epoch(order, 1)
         orders = [[clip for _, _, clip in epoch] for epoch in (first, second)]
@@ -122,7 +122,7 @@ class TestClipOrder:
         assert [(e, p) for e, p, _ in second] == [(1, p) for p in range(50)]
         assert self.epoch(order, 3) == self.epoch(later, 3) != self.epoch(sampling.ClipOrder(50, seed=2), 3)
 
-    def test_an_epoch_under_way_does_not_notice_the_next_and_evaluation_keeps_the_list_order(self):
+    def test_a_running_epoch_keeps_its_order_and_evaluation_keeps_the_list_order(self):
         order = sampling.ClipOrder(5, seed=3, shuffle=False)
         running = iter(order)
         next(running)

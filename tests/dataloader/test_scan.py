@@ -1,4 +1,4 @@
-"""A folder in place of a list: classes are its folders, clips theirs."""
+"""A folder instead of a list: its folders are classes, and their folders are clips."""
 
 import os
 
@@ -43,7 +43,7 @@ def test_a_clip_without_frames_is_named(root):
     ("stray", "part"),
     [("Fear/1.avi", "cannot be read as a video"), ("Fear/1.png", "folder of frames"), ("1.png", "like the classes")],
 )
-def test_media_where_no_clip_can_be_are_refused(root, stray, part):
+def test_media_files_outside_of_clip_folders_are_refused(root, stray, part):
     (root / "AFEW_Face/train" / stray).write_bytes(b"x")
     with pytest.raises(UserError, match=part) as caught:
         read_set("AFEW", root, "AFEW_Face/train")
@@ -56,7 +56,7 @@ def test_a_folder_without_classes_holds_no_clip(root):
         read_set("AFEW", root, "empty")
 
 
-def test_images_may_stand_in_class_folders(root):
+def test_images_may_be_directly_in_class_folders(root):
     make_frames(root, "CAER-S/test/Anger", names=("1.png", "note.txt"))
     (clip,) = read_set("CAER-S", root, "CAER-S/test")
     assert (clip.key, clip.label, clip.frames) == ("test/Anger/1", 0, ("1.png",))

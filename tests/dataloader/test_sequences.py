@@ -1,4 +1,4 @@
-"""Windows of features: which rows they hold, what stands in for missing frames, and which frames they cover."""
+"""Windows of features: their rows, the values of missing frames, and the frames that they cover."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def source_of(folder, *videos):
 
 
 def carry(frames, missing):
-    """Row by row: the last present frame, at the start the next one."""
+    """Reference by rows: the last existing frame, or the next one at the start."""
     rows, last = [], None
     for i in range(frames):
         last = last if i in missing else i
@@ -51,7 +51,7 @@ def carry(frames, missing):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 30), st.sets(st.integers(0, 29)), st.data())
-def test_missing_frames_carry_the_frame_before_else_the_next_else_nothing(tmp_path_factory, frames, missing, data):
+def test_missing_frames_use_the_frame_before_or_the_next_or_zeros(tmp_path_factory, frames, missing, data):
     _, source = source_of(tmp_path_factory.mktemp("f"), make_video("v", frames, missing))
     start = data.draw(st.integers(0, frames - 1))
     stop = data.draw(st.integers(start + 1, frames))
@@ -64,13 +64,13 @@ def test_missing_frames_carry_the_frame_before_else_the_next_else_nothing(tmp_pa
         assert features[:, 0].tolist() == carry(frames, missing)[start:stop] and not padding.any()
 
 
-def test_a_video_whose_frames_nobody_looked_for_has_them_all(tmp_path):
+def test_a_video_without_a_frame_check_has_all_frames(tmp_path):
     _, source = source_of(tmp_path, Video("v", None, (None,) * 4, {"expr": np.zeros(4, dtype=np.int64)}))
     features, missing, padding = source.read("v", 0, 4)
     assert features[:, 0].tolist() == [0, 1, 2, 3] and not missing.any() and not padding.any()
 
 
-def test_folders_stand_side_by_side(tmp_path):
+def test_feature_folders_are_joined_side_by_side(tmp_path):
     folders = [store(tmp_path / "a", "v", 5, width=2), store(tmp_path / "b", "v", 5, width=1, first=100)]
     source = FeatureSource([make_video("v", 5, {2})], folders)
     assert source.width == 3
@@ -90,7 +90,7 @@ def test_folders_stand_side_by_side(tmp_path):
         (b"\x93NUMPY garbage", "cannot be read as a .npy file of numbers"),
     ],
 )
-def test_features_that_do_not_fit(array, expected, tmp_path):
+def test_features_that_do_not_fit_are_refused(array, expected, tmp_path):
     store(tmp_path, "first", 7)
     if isinstance(array, bytes):
         (tmp_path / "v.npy").write_bytes(array)
@@ -120,13 +120,13 @@ HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 3), }\n"
     + [npy(text) for text in ("", "{}", "(" * 5000, "[" * 90, "{'descr': 1}", HEADER.replace("False", "2"))]
     + [npy(HEADER)[:-1], npy(HEADER)[:9], b"PK\x03\x04" + bytes(60), b"PK\x05\x06" + bytes(18)],
 )
-def test_a_damaged_header_is_one_line(content, tmp_path):
+def test_a_damaged_header_gives_a_one_line_error(content, tmp_path):
     (tmp_path / "v.npy").write_bytes(content)
     with pytest.raises(UserError, match="v.npy: cannot be read as a .npy file of numbers"):
         FeatureSource([make_video("v", 5)], [tmp_path])
 
 
-def test_a_header_with_any_byte_flipped_is_one_line_or_fits(tmp_path):
+def test_a_header_with_any_byte_flipped_gives_a_one_line_error_or_fits(tmp_path):
     sound, path = npy(HEADER), tmp_path / "v.npy"
     for at in range(len(sound) - 60):
         for bit in (0, 3, 6):
@@ -135,7 +135,7 @@ def test_a_header_with_any_byte_flipped_is_one_line_or_fits(tmp_path):
                 FeatureSource([make_video("v", 5)], [tmp_path])
 
 
-def test_a_pipe_in_the_place_of_features_is_not_waited_for(tmp_path):
+def test_a_pipe_instead_of_features_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "v.npy")
     with pytest.raises(UserError, match="v.npy: not a regular file"):
         FeatureSource([make_video("v", 5)], [tmp_path])
@@ -148,7 +148,7 @@ def test_an_index_of_another_origin_is_ignored(tmp_path):
         FeatureSource([make_video("v", 5)], [tmp_path])
 
 
-def test_features_that_are_not_finite_are_found_where_they_are_read(tmp_path):
+def test_features_that_are_not_finite_are_found_when_they_are_read(tmp_path):
     rows = np.zeros((6, 2), np.float32)
     rows[3, 1] = np.inf
     np.save(tmp_path / "v.npy", rows)
@@ -235,7 +235,7 @@ def test_a_batch(windows):
     assert batch["padding"].dtype == torch.bool and batch["start"].dtype == torch.int64
 
 
-def test_the_grid_moves_with_the_epoch_and_with_nothing_else(tmp_path):
+def test_the_window_grid_depends_only_on_the_epoch(tmp_path):
     videos, source = source_of(tmp_path, make_video("a", 90), make_video("b", 90))
 
     def starts(data, epoch):
@@ -246,13 +246,13 @@ def test_the_grid_moves_with_the_epoch_and_with_nothing_else(tmp_path):
     assert [starts(again, epoch) for epoch in reversed(range(6))] == epochs[::-1]
     assert len(set(map(tuple, epochs))) > 3 and epochs[0] != starts(reseeded, 0)
     assert not all(epoch[:9] == epoch[9:] for epoch in epochs)  # each video has a phase of its own
-    assert [data[0, 5, 3]["start"], data[0, 0, 3]["start"]] == [epochs[0][3]] * 2  # wherever in the epoch it comes
+    assert [data[0, 5, 3]["start"], data[0, 0, 3]["start"]] == [epochs[0][3]] * 2  # at any position in the epoch
     for epoch in epochs:
         assert epoch[0] == 0 and epoch[8] == 70 and set(np.diff(epoch[1:8])) == {10}
-    assert starts(pickle.loads(pickle.dumps(data)), 3) == epochs[3]  # as workers get it
+    assert starts(pickle.loads(pickle.dumps(data)), 3) == epochs[3]  # in the form that workers receive
 
 
-def test_videos_without_labels_or_frames_are_left_out_of_training_alone(tmp_path):
+def test_videos_without_labels_or_frames_are_left_out_only_of_training(tmp_path):
     videos = make_video("none", 9, labelled=False), make_video("faceless", 9, range(9)), make_video("some", 9)
     videos, source = source_of(tmp_path, *videos)
     training, evaluation = (WindowDataset(videos, source, 9, 9, training) for training in (True, False))
@@ -261,6 +261,6 @@ def test_videos_without_labels_or_frames_are_left_out_of_training_alone(tmp_path
 
 
 @pytest.mark.parametrize("stride", [0, 9])
-def test_a_stride_that_would_leave_frames_out(tmp_path, stride):
+def test_a_stride_that_would_skip_frames_is_refused(tmp_path, stride):
     with pytest.raises(UserError, match=f"--stride {stride}: expected 1 to 8"):
         WindowDataset(*source_of(tmp_path, make_video("v", 20)), size=8, stride=stride, training=False)

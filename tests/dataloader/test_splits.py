@@ -30,7 +30,7 @@ LISTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=2, ma
 
 @settings(max_examples=80, deadline=None)
 @given(LISTS, st.sampled_from([0.1, 0.2, 0.5, 0.8]), st.integers(0, 5))
-def test_both_lists_are_the_whole_hold_every_class_and_split_only_persons_that_are_named(pairs, fraction, seed):
+def test_both_lists_together_are_complete_have_every_class_and_split_persons_are_named(pairs, fraction, seed):
     clips = make_clips(pairs)
     train, val, split = hold_out(clips, fraction, 4, seed)
     assert train == [clip for clip in clips if clip in train]  # in the order of the list
@@ -56,7 +56,7 @@ def test_uneven_classes_keep_their_shares(seed):
     clips = make_clips([(int(rng.choice(5, p=shares)), int(rng.integers(120))) for _ in range(2000)])
     _, val, split = hold_out(clips, 0.2, 5, seed)
     assert split == []
-    assert np.allclose(np.divide(counts(val), counts(clips)), 0.2, atol=0.05)  # whole persons come in lumps
+    assert np.allclose(np.divide(counts(val), counts(clips)), 0.2, atol=0.05)  # whole persons cannot be divided evenly
 
 
 def test_a_class_of_one_person_is_split_and_named():
@@ -74,11 +74,11 @@ def test_the_only_clip_of_a_class_stays_in_train(seed):
 @pytest.mark.parametrize(
     ("labels", "C", "seed", "in_val"),
     [
-        ([i % 5 for i in range(100)] + [4] * 2, 5, 0, [4, 4, 4, 4, 4]),  # a fifth of 20, and of 22 as near as it comes
+        ([i % 5 for i in range(100)] + [4] * 2, 5, 0, [4, 4, 4, 4, 4]),  # the numbers nearest to a fifth of 20 and 22
         ([0] * 40 + [1] * 2 + [2], 3, 1, [8, 1, 0]),  # a rare class is in both lists
     ],
 )
-def test_clips_of_unknown_persons_go_one_by_one_and_no_person_is_named_split(labels, C, seed, in_val):
+def test_clips_of_unknown_persons_are_divided_one_by_one(labels, C, seed, in_val):
     clips = make_clips([(label, 0) for label in labels], has_persons=False)
     train, val, split = hold_out(clips, 0.2, C, seed)
     assert counts(val, C) == in_val and split == []

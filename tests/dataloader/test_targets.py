@@ -1,4 +1,4 @@
-"""--targets: what a file of numbers may look like, and the line at fault where it does not."""
+"""--targets: the form of a file of numbers, and errors that name the wrong line."""
 
 import math
 
@@ -87,7 +87,7 @@ def test_a_subject_in_quotes_may_hold_a_comma_and_a_name_any_letters(root):
         (",bert,1,2", []),
     ],
 )
-def test_a_line_at_fault_is_named(root, line, parts):
+def test_a_wrong_line_is_named(root, line, parts):
     message = refused(root, GOOD + line + "\n")
     assert all(part in message for part in ["scores.csv, line 5:", *parts]), message
 
@@ -112,7 +112,7 @@ def test_empty_lines_and_the_lines_of_a_cell_are_counted(root, content, line):
         ("clip,subject,alogia,alogia", "alogia"),
     ],
 )
-def test_a_first_line_at_fault_is_shown_beside_what_was_expected(root, header, part):
+def test_a_wrong_first_line_is_shown_with_the_expected_one(root, header, part):
     assert part in refused(root, header + GOOD[GOOD.index("\n") :])
 
 
@@ -129,12 +129,12 @@ def test_a_file_without_clips(root, content, part):
 
 
 @pytest.mark.parametrize("content", [b"\x00\x01\x02", GOOD.encode("utf-16"), b"clip,subject,\xff\na/1,x,1\n"])
-def test_what_is_no_table_of_text(root, content):
+def test_a_file_that_is_not_a_table_of_text_is_refused(root, content):
     refused(root, content)
 
 
 @pytest.mark.parametrize("name", ["nowhere.csv", "a"])
-def test_a_file_that_is_not_there_and_a_folder(root, name):
+def test_a_missing_file_and_a_folder_are_refused(root, name):
     with pytest.raises(UserError, match=f"--targets .*{name}") as caught:
         read_targets(name, str(root))
     assert "\n" not in str(caught.value)

@@ -28,7 +28,7 @@ from dataloader.transforms import (
 )
 
 SIZE = 96
-PART = (0.1, 0.2, 0.6, 0.9)  # of the picture below: pixels 5 to 30 of 50, and 14 to 63 of 70
+PART = (0.1, 0.2, 0.6, 0.9)  # pixels 5 to 30 of 50 and 14 to 63 of 70 of the picture below
 EVERYTHING = AugmentationLimits(max_angle=4, flip=True, random_crop=0.08, brightness=0.5)
 ANGLES = [-4.0, -2.71, -0.3, 0.0, 1e-9, 1.618, 3.999]
 WIDE = [45.0, -90.5, 137.2, -179.0]
@@ -44,7 +44,7 @@ def planes(image: Image.Image) -> np.ndarray:
 
 
 def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, size=64) -> np.ndarray:
-    """Rotated by nearest pixel, cut to whole pixels, resized, mirrored, brightened."""
+    """Reference by PIL: rotated by nearest pixel, cropped to whole pixels, resized, mirrored, brightened."""
     image = image.rotate(angle, resample=NEAREST, expand=False, fillcolor=(0, 0, 0))
     image = (image.crop(part) if part else image).resize((size, size), BILINEAR)
     image = image.transpose(MIRRORED) if flip else image
@@ -62,15 +62,13 @@ def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, siz
         *(((50, 70), *sample) for sample in ((3.0, True, PART, 1.3), (0.0, False, PART, 1.0), (0.0, True, PART, 0.6))),
     ],
 )
-def test_a_crop_is_turned_by_nearest_pixel_cut_resized_flipped_and_brightened_as_pil_does(
-    shape, angle, flip, part, factor
-):
+def test_a_crop_is_rotated_cropped_resized_flipped_and_brightened_like_pil(shape, angle, flip, part, factor):
     square = to_square(np.asarray(picture(*shape)), Augmentation(angle, flip, part, factor), 64)
     assert square.dtype == np.uint8 and square.flags["C_CONTIGUOUS"]
     assert np.array_equal(square, by_pil(picture(*shape), angle, flip, factor, part == PART and (5, 14, 30, 63)))
 
 
-def test_a_part_of_a_crop_with_fractional_edges_is_a_part_of_what_counts():
+def test_a_random_crop_of_a_crop_with_fractional_edges_stays_inside_its_pixels():
     inside = (2.5, 1.0, 42.5, 61.0)  # 40 by 60: its part is 6.5 to 26.5 by 13 to 55
     expected = picture().resize((64, 64), BILINEAR, box=(6.5, 13.0, 26.5, 55.0))
     assert np.array_equal(to_square(np.asarray(picture()), Augmentation(part=PART), 64, inside), planes(expected))
@@ -180,13 +178,13 @@ def rotate(square: np.ndarray, angle: float, flip: bool = False, shape=(SIZE, SI
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("angle", ANGLES + WIDE)
-def test_a_square_is_turned_and_mirrored_bit_for_bit_as_pil_does_with_black_corners(angle, flip):
+def test_a_square_is_rotated_and_mirrored_bit_for_bit_like_pil_with_black_corners(angle, flip):
     square = picture(SIZE, SIZE)
     assert np.array_equal(rotate(planes(square), angle, flip), by_pil(square, angle, flip, size=SIZE))
 
 
 @pytest.mark.parametrize("shape", [(160, 240), (300, 150), (60, 80), (96, 96)])
-def test_a_crop_of_any_shape_is_near_what_pil_makes_of_it(shape):
+def test_a_crop_of_any_shape_is_close_to_the_result_of_pil(shape):
     coarse = np.random.default_rng(0).integers(30, 256, (6, 6, 3), dtype=np.uint8)
     crop = cv2.resize(coarse, shape, interpolation=cv2.INTER_LINEAR)
     square = to_square(crop, PLAIN, SIZE)
@@ -200,7 +198,7 @@ def test_a_crop_of_any_shape_is_near_what_pil_makes_of_it(shape):
 
 @pytest.mark.parametrize("largest", [10, 1_000_000], ids=["usual shapes", "shapes beyond int32"])
 @pytest.mark.parametrize("frames", [1, 4])
-def test_torch_turns_as_opencv_does(frames, largest):
+def test_torch_rotates_like_opencv(frames, largest):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     squares = torch.randint(1, 256, (3, 4, 3, SIZE, SIZE), dtype=torch.uint8)
@@ -235,8 +233,8 @@ def test_every_clip_of_a_batch_has_its_own_augmentation():
     assert torch.equal(together[1], squares[1])
 
 
-def test_all_clips_together_are_each_enlarged_alone():
-    """What a GPU computes in a few kernels is what the CPU computes clip by clip, but for ties in rounding."""
+def test_a_batch_is_enlarged_like_each_clip_alone():
+    """The result for a whole batch on a GPU equals that of the CPU for each clip, except for ties in rounding."""
     torch.manual_seed(0)
     rng, squares = np.random.default_rng(0), torch.randint(0, 256, (12, 2, 3, SIZE, SIZE), dtype=torch.uint8)
     parts = [sample_part(rng, 0.05) for _ in range(10)] + [FULL_AREA, (0.5, 0.5, 0.51, 0.51)]
@@ -247,4 +245,4 @@ def test_all_clips_together_are_each_enlarged_alone():
     together = interpolate_together(squares, edges)
     difference = (together.int() - expected.int()).abs()
     assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-4
-    assert torch.equal(together[10], squares[10])  # the whole, of a clip that is mirrored already
+    assert torch.equal(together[10], squares[10])  # the whole picture of a clip that is mirrored already

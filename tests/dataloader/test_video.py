@@ -1,4 +1,4 @@
-"""Videos and pictures as frames: times, rotation, and files that are not what they seem."""
+"""Videos and pictures as frames: times, rotation, and wrong or damaged files."""
 
 import gc
 from fractions import Fraction
@@ -16,7 +16,7 @@ MIRROR = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]
 
 
 def red_box(frame: np.ndarray) -> tuple[int, ...]:
-    """Return left, top, right, bottom of what is red."""
+    """Return left, top, right, bottom of the red pixels."""
     rows, columns = np.nonzero((frame[..., 0] > 150) & (frame[..., 1] < 100))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
@@ -53,7 +53,7 @@ def test_frames_and_their_times(tmp_path, codec, name):
         ({"matrix": MIRROR}, np.fliplr),
     ],
 )
-def test_turned_as_the_file_asks(tmp_path, options, turn):
+def test_a_video_is_rotated_as_its_file_says(tmp_path, options, turn):
     pixels = picture(0, top=0)
     video = open_video(film(tmp_path / "a.mp4", [pixels] * 3, **options))
     frame, expected = next(iter(video))[1], turn(pixels)
@@ -61,16 +61,16 @@ def test_turned_as_the_file_asks(tmp_path, options, turn):
     assert np.abs(frame.astype(int) - expected).mean() < 4
 
 
-def test_a_matroska_that_begins_late_is_whole(tmp_path):
-    """Its header counts from 0, wherever its first picture stands."""
+def test_a_matroska_file_that_begins_late_is_read_completely(tmp_path):
+    """The times of its header start at 0, whatever the time of its first picture."""
     times = [100_000 + 50 * n for n in range(30)]
     video = open_video(film(tmp_path / "a.mkv", pictures(30), times=times))
     assert len(list(video)) == 30 and video.damaged is None
     assert video.duration == pytest.approx(1.5, abs=0.06) and video.end == pytest.approx(1.5, abs=0.06)
 
 
-def test_frames_a_day_apart_are_counted_on(tmp_path):
-    """What is longer than the format of an overlay can count, no file may claim of a frame."""
+def test_frames_a_day_apart_are_given_consecutive_times(tmp_path):
+    """A file may not state a duration of a frame that the format of the overlay cannot count."""
     video = open_video(film(tmp_path / "a.mkv", pictures(3), fps=Fraction(1, 86400)))
     assert times_of(video) == [0, 6 * 3600, 12 * 3600] and "times that jump" in video.damaged
 
@@ -86,16 +86,16 @@ def test_a_variable_rate_keeps_its_times(tmp_path):
     ("times", "every", "expected"),
     [
         ([50 * n for n in range(40)], 0.5, [0, 0.5, 1.0, 1.5]),
-        ([0, 50, 100, 1070, 1120, 1170], 0.1, [0, 0.1, 1.07, 1.12]),  # after a gap the frame that comes is taken once
+        ([0, 50, 100, 1070, 1120, 1170], 0.1, [0, 0.1, 1.07, 1.12]),  # after a gap the next frame is used once
     ],
 )
-def test_frames_every_so_often(tmp_path, times, every, expected):
+def test_frames_at_a_regular_spacing(tmp_path, times, every, expected):
     video = open_video(film(tmp_path / "a.mkv", pictures(len(times)), times=times))
     assert times_of(video, every) == pytest.approx(expected, abs=2e-3)
 
 
-def test_parts_with_times_of_their_own_follow_one_another(tmp_path):
-    """Two transport streams one behind the other, as recorders leave them: the times begin anew in the middle."""
+def test_parts_with_their_own_times_follow_one_another(tmp_path):
+    """Two joined transport streams, as recorders write them: the times start again in the middle."""
     stream = film(tmp_path / "one.ts", pictures(40), codec="mpeg2video", fps=25).read_bytes()
     (tmp_path / "two.ts").write_bytes(stream + stream)
     video = open_video(tmp_path / "two.ts")
@@ -103,20 +103,20 @@ def test_parts_with_times_of_their_own_follow_one_another(tmp_path):
     assert "jump" in video.damaged
 
 
-def test_a_leap_of_days_is_no_day(tmp_path):
+def test_a_time_jump_of_days_is_ignored(tmp_path):
     times = [0, 50, 100, 10**9, 10**9 + 50, 10**9 + 100]
     video = open_video(film(tmp_path / "a.mkv", pictures(6), times=times))
     assert times_of(video)[-1] < 5 and "jump" in video.damaged
 
 
-def test_a_pass_ends_behind_the_longest(tmp_path):
+def test_reading_ends_after_the_longest_allowed_time(tmp_path):
     video = open_video(film(tmp_path / "a.mkv", pictures(3), times=[0, 50, 60_000]))
     video.longest = 2.0
     with pytest.raises(TooLong, match="longer than 2 s"):
         list(video)
 
 
-def test_a_truncated_file_gives_what_decodes_and_says_so(tmp_path):
+def test_a_truncated_file_gives_the_frames_that_decode_and_a_message(tmp_path):
     rng = np.random.default_rng(0)
     data = film(tmp_path / "a.mkv", list(rng.integers(0, 255, (60, HEIGHT, WIDTH, 3), np.uint8))).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
@@ -124,11 +124,11 @@ def test_a_truncated_file_gives_what_decodes_and_says_so(tmp_path):
     assert 15 <= len(list(video)) <= 40 and video.damaged
 
 
-def test_files_that_are_no_videos(tmp_path):
+def test_files_that_are_not_videos_are_refused(tmp_path):
     content = film(tmp_path / "a.mp4", [picture(9)] * 30).read_bytes()
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
-    (tmp_path / "half.mp4").write_bytes(content[: len(content) // 2])  # its index stood at the end
+    (tmp_path / "half.mp4").write_bytes(content[: len(content) // 2])  # its index was at the end
     Image.fromarray(picture(3)).save(tmp_path / "picture.png")
     (tmp_path / "picture.png").rename(tmp_path / "picture.mp4")
     (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'a.mp4'}\n")
@@ -176,7 +176,7 @@ def test_a_folder_with_a_bad_image(tmp_path):
     assert len(list(video)) == 1 and "1.png" in video.damaged
 
 
-def test_no_such_camera():
+def test_a_missing_camera_is_an_error():
     with pytest.raises(UserError, match="camera 99: cannot be opened"):
         open_video("99")
 
@@ -188,7 +188,7 @@ def exif_of(orientation: int) -> Image.Exif:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_a_video_of_one_frame_turned_as_pillow_turns_it(tmp_path, orientation):
+def test_a_picture_is_a_video_of_one_frame_rotated_like_pillow(tmp_path, orientation):
     pixels = np.random.default_rng(0).integers(256, size=(3, 4, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif_of(orientation))
     with Image.open(tmp_path / "a.png") as image:
@@ -199,14 +199,14 @@ def test_a_picture_is_a_video_of_one_frame_turned_as_pillow_turns_it(tmp_path, o
     assert (video.height, video.width, video.duration, video.end) == (*expected.shape[:2], 1.0, 1.0)
 
 
-def test_photographs_that_lie_on_their_side_are_of_another_size(tmp_path):
+def test_photographs_on_their_side_have_another_size(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
     Image.new("RGB", (40, 30)).save(tmp_path / "b.jpg", exif=exif_of(6))
     assert of_one_size(tmp_path, ["a.jpg"]) and not of_one_size(tmp_path, ["a.jpg", "b.jpg"])
 
 
 @pytest.mark.parametrize("name", ["b.jpg", "b.png", "b.tif", "b.webp", "grey.png"])
-def test_the_size_that_a_file_tells_is_that_of_its_upright_picture(tmp_path, name):
+def test_the_stated_size_is_that_of_the_upright_picture(tmp_path, name):
     pixels = np.zeros((30, 40), np.uint16) if "grey" in name else np.zeros((30, 40, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / name, exif=exif_of(6))
     Image.new("RGB", (30, 40)).save(tmp_path / "a.png")
@@ -215,13 +215,13 @@ def test_the_size_that_a_file_tells_is_that_of_its_upright_picture(tmp_path, nam
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_a_picture_whose_exif_is_broken_is_used_as_it_lies(tmp_path, name):
+def test_a_picture_with_broken_exif_is_not_rotated(tmp_path, name):
     Image.new("RGB", (40, 30)).save(tmp_path / name, exif=b"Exif\0\0garbage")
     assert PictureVideo(tmp_path / name).pixels.shape == (30, 40, 3) and of_one_size(tmp_path, [name])
 
 
 def test_frames_that_have_passed_are_freed_without_the_garbage_collector(tmp_path):
-    """A frame that is kept by a cycle waits for a full collection: minutes of video by then."""
+    """A frame in a reference cycle would stay in memory until a full collection, for minutes of video."""
     film(tmp_path / "a.mp4", pictures(60), rotation=90)
     gc.collect()
     gc.disable()
@@ -234,8 +234,8 @@ def test_frames_that_have_passed_are_freed_without_the_garbage_collector(tmp_pat
 
 
 @pytest.mark.parametrize("error", [IndexError("list index out of range"), av.InvalidDataError(1, "invalid data")])
-def test_a_file_that_breaks_off_while_its_packets_are_read(tmp_path, monkeypatch, error):
-    """PyAV raises IndexError where a damaged .ts file names a stream that it did not announce."""
+def test_a_file_that_ends_while_its_packets_are_read(tmp_path, monkeypatch, error):
+    """PyAV raises IndexError if a damaged .ts file names a stream that it did not announce."""
     film(tmp_path / "a.ts", pictures(30))
 
     class Broken:

@@ -42,7 +42,7 @@ def write_video(path: Path, clip: int, frames: int = FRAMES) -> None:
 
 
 def extract(video: Path, folder: Path, part: slice = slice(None)) -> None:
-    """Write the frames as PNGs under JPEGs' names, by a decoder loop of its own."""
+    """Write the frames as PNGs with the names of JPEGs, by a separate decoder loop."""
     folder.mkdir(parents=True)
     with av.open(str(video)) as file:
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)][part]
@@ -74,7 +74,7 @@ def flags(root: Path) -> list[str]:
     return ["--root-dir", str(root), "--train-annotation", "list.txt", "--test-annotation", "list.txt", *boxes]
 
 
-def test_training_and_answers_are_the_same_to_the_last_digit(roots, tmp_path):
+def test_training_and_predictions_are_the_same_to_the_last_digit(roots, tmp_path):
     words = [*FAST, "--epochs", "1", "--milestones", "--select-on", "last"]
     runs = [run_main([*words, *flags(root)], tmp_path / root.name).ok() for root in roots]
     answers = [[{k: v for k, v in row.items() if k != "clip"} for row in run.predictions] for run in runs]
@@ -122,7 +122,7 @@ def test_a_pack_of_videos_holds_the_same_crops_and_notices_another_file(roots, t
 
 
 def test_daisees_own_folders_and_label_file_are_read(tmp_path):
-    """Its videos lie in a folder of their own name, in a folder of the person, in a folder of the split."""
+    """Each video is in a folder of its name, in a folder of the person, in a folder of the split."""
     write_video(tmp_path / "DAiSEE/DataSet/Test/110001/1100011002/1100011002.avi", 0, frames=7)
     labels = tmp_path / "DAiSEE/Labels/TestLabels.csv"
     labels.parent.mkdir()
@@ -146,7 +146,7 @@ def test_the_audit_decodes_videos(roots, tmp_path):
         ("images/P000/gone.{kind} 1 1", "no folder or video"),
     ],
 )
-def test_a_line_at_fault_is_named(roots, tmp_path, line, part, capsys):
+def test_a_wrong_line_is_named(roots, tmp_path, line, part, capsys):
     kind = next(roots[0].glob("images/*/003.*")).suffix[1:]
     root = shutil.copytree(roots[0], tmp_path / "set")
     (root / f"images/P000/empty.{kind}").touch()

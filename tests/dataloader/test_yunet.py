@@ -1,4 +1,4 @@
-"""--face-model: a hand-made network of YuNet's outputs, whose faces are red squares that fill a cell of 32 pixels."""
+"""--face-model: a hand-made network with YuNet's outputs, which detects red squares that fill a cell of 32 pixels."""
 
 import importlib.util
 import os
@@ -45,7 +45,7 @@ def network(tmp_path_factory) -> str:
     for stride in (8, 16, 32):
         pooling = {"kernel_shape": [stride] * 2, "strides": [stride] * 2}
         nodes.append(helper.make_node("AveragePool", ["red"], [f"red_{stride}"], **pooling))
-        # redness is 160 in a face and -110 beside it; only cells of 32 pixels say so
+        # redness is 160 in a face and -110 beside it, in cells of 32 pixels
         weight = 0.2 if stride == 32 else 0.0
         for name, channels, *values in (
             ("cls", 1, weight, [-16.0], True),
@@ -79,7 +79,7 @@ def boxes_in(detector, frame: np.ndarray) -> list[tuple[float, ...]]:
     return sorted(face.box for face in detector(frame).faces)
 
 
-def test_faces_of_the_network_are_found_where_they_are_in_frames_of_any_size(network):
+def test_faces_are_detected_at_their_position_in_frames_of_any_size(network):
     detector = open_detector(network)
     for size in ((320, 320), (240, 320), (500, 333), (160, 288)):
         frame = painted(*size, (64, 96), (224, 32))
@@ -88,7 +88,7 @@ def test_faces_of_the_network_are_found_where_they_are_in_frames_of_any_size(net
         assert detector(painted(*size)).faces == []
 
 
-def test_large_frames_are_shrunk_and_boxes_grow_back(network):
+def test_large_frames_are_reduced_and_boxes_scaled_back(network):
     frame = np.repeat(np.repeat(painted(480, 640, (64, 96)), 3, axis=0), 3, axis=1)
     assert np.allclose(boxes_in(open_detector(network), frame), [(192, 288, 288, 384)], atol=1.5)
 
@@ -109,7 +109,7 @@ def test_the_word_means_the_file_of_the_package(network, tmp_path, monkeypatch):
     assert isinstance(open_detector("cascades"), CascadeDetector)
 
 
-def test_a_folder_of_that_name_is_no_network(network, tmp_path, monkeypatch):
+def test_a_folder_named_yunet_is_not_a_network(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "yunet").mkdir()
     monkeypatch.setattr("dataloader.detect.network_files", lambda: [network])
@@ -141,13 +141,13 @@ def test_setup_installs_the_version_that_the_message_names():
 
 @needs_network
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 7)])
-def test_lines_of_pixels_hold_no_face(size):
+def test_frames_of_a_few_lines_have_no_face(size):
     assert open_detector("yunet")(noise(*size)).faces == []
 
 
 @needs_network
-def test_no_memory_is_read_that_nobody_wrote():
-    """Of a side of 32 pixels or less OpenCV's network does. The C library fills what it hands out, and faces appear."""
+def test_no_uninitialised_memory_is_read():
+    """OpenCV's network reads it for sides up to 32 pixels. Here the C library fills new memory, and faces appear."""
     lines = [
         "from dataloader.detect import open_detector",
         "from tests.dataloader.test_yunet import noise",

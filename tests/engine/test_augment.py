@@ -1,4 +1,4 @@
-"""``--augment``: what the device or a pack makes of the draws, and how the flags reach loader and evaluation."""
+"""``--augment``: augmentation by the device or from a pack, and how the flags reach loader and evaluation."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def small(tmp_path_factory):
 
 @pytest.mark.parametrize("limits", [AugmentationLimits(), PARTS])
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_device_makes_of_a_draw_what_the_worker_makes(small, shared, limits):
+def test_the_device_augments_like_the_worker(small, shared, limits):
     chance = {"training": True, "seed": 3, "shared_augmentation": shared, "limits": limits}
     worker, device = ClipDataset(small[0], VIEWS, **chance), ClipDataset(small[0], VIEWS, augment="device", **chance)
     batch = collate([device[key] for key in KEYS])
@@ -54,7 +54,7 @@ def test_the_device_makes_of_a_draw_what_the_worker_makes(small, shared, limits)
         assert face.abs().mean() < 0.7 * unturned or (limits is not PARTS and unturned < 2)
 
 
-def test_a_pack_augments_as_the_device_does(small, tmp_path):
+def test_a_pack_augments_like_the_device(small, tmp_path):
     clips, flags = small
     lists = ["--root-dir", flags["--root-dir"], "--train-annotation", flags["--train-annotation"]]
     size = ["--image-size", "96", "--format", "raw", "--workers", "0"]
@@ -68,12 +68,12 @@ def test_a_pack_augments_as_the_device_does(small, tmp_path):
             assert torch.equal((moved[stream][0] * 255).round().byte(), packed[key][stream])
 
 
-def test_evaluation_carries_no_chance(small):
+def test_evaluation_is_not_augmented(small):
     item = ClipDataset(small[0], VIEWS, augment="device")[0, 0, 0]
     assert "angle" not in item and "flip" not in item
 
 
-def test_the_number_of_workers_changes_no_angle(small):
+def test_the_number_of_workers_does_not_change_angles(small):
     dataset = ClipDataset(small[0], Views(segments=4, size=32), training=True, seed=1, augment="device")
 
     def angles(workers):
@@ -91,7 +91,7 @@ def first_batch(clips, **flags):
     return next(iter(loader))
 
 
-def test_what_the_flags_allow_reaches_the_loader(small):
+def test_the_limits_of_the_flags_reach_the_loader(small):
     assert first_batch(small[0])["angle"].any()
     batch = first_batch(small[0], random_crop=0.4, brightness=0.3, max_angle=0.0, flip=False)
     left, top, right, bottom = batch["part"].unbind(-1)

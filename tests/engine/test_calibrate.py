@@ -31,7 +31,7 @@ def stored_calibration(path):
 
 @pytest.fixture(scope="module")
 def words(tiny_arguments, tiny_flags):
-    """Too short a training to be right; the training clips stand in for validation."""
+    """A training too short to be accurate, with the training clips as validation clips."""
     return [*tiny_arguments, *SHORT, "--val-annotation", tiny_flags["--train-annotation"]]
 
 
@@ -64,7 +64,7 @@ def test_the_temperature_is_the_best_on_the_validation_clips(best, tiny_flags, t
     expected = np.exp(minimize_scalar(loss, bounds=(-6, 6), method="bounded", options={"xatol": 1e-9}).x)
     calibration = stored_calibration(best)
     assert calibration == {"temperature": pytest.approx(expected, rel=1e-3), "fitted_on": "val", "clips": 40}
-    assert abs(calibration["temperature"] - 1) > 0.05  # otherwise the other tests would hold without calibration
+    assert abs(calibration["temperature"] - 1) > 0.05  # otherwise the other tests would pass without calibration
     assert raw.metrics["calibration"]["temperature"] == 1 and raw.metrics["calibration"]["fitted_on"] is None
     assert raw.metrics["calibration"]["nll"] == pytest.approx(loss(0), rel=1e-5)
     capsys.readouterr()
@@ -75,7 +75,7 @@ def test_the_temperature_is_the_best_on_the_validation_clips(best, tiny_flags, t
 
 
 @pytest.mark.parametrize(("clips", "is_warned"), [(29, True), (30, False)])
-def test_a_temperature_of_few_clips_is_warned_of(best, calibrated, tiny_flags, tmp_path, clips, is_warned):
+def test_a_temperature_from_few_clips_causes_a_warning(best, calibrated, tiny_flags, tmp_path, clips, is_warned):
     """The run itself was fitted on 40 clips."""
     content = torch.load(best, weights_only=True)
     content["calibration"]["clips"] = clips
@@ -86,7 +86,7 @@ def test_a_temperature_of_few_clips_is_warned_of(best, calibrated, tiny_flags, t
     assert not any("only 29 clips" in warning["text"] for warning in calibrated.facts["warnings"])
 
 
-def test_probabilities_are_divided_by_it_and_answers_are_not_changed(calibrated, best, words, tmp_path):
+def test_the_temperature_changes_probabilities_but_no_predicted_class(calibrated, best, words, tmp_path):
     powers = np.exp(numbers(calibrated, "logit") / calibrated.metrics["calibration"]["temperature"])
     assert np.allclose(numbers(calibrated, "prob"), powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
     plain = run_main(words, tmp_path / "run")
@@ -102,7 +102,7 @@ def test_probabilities_are_divided_by_it_and_answers_are_not_changed(calibrated,
     assert again.metrics == calibrated.metrics
 
 
-def test_a_run_that_ends_again_ends_the_same(words, tmp_path):
+def test_a_run_that_is_finished_again_has_the_same_result(words, tmp_path):
     run = run_main([*words, "--calibrate"], tmp_path / "run")
     files = [run.folder / name for name in ("predictions.csv", "metrics.json")]
     before, calibration = [file.read_bytes() for file in files], stored_calibration(run.folder / "best.pt")
@@ -122,7 +122,7 @@ def test_a_finished_run_may_be_calibrated_later(calibrated, words, tmp_path):
     assert "is complete" in run_main([*resume, "--calibrate"], run.folder).out and file.read_bytes() == expected
 
 
-def test_what_calibration_lacks_is_one_line(tiny_arguments, trained_best, capsys, tmp_path):
+def test_calibration_without_validation_clips_gives_a_one_line_error(tiny_arguments, trained_best, capsys, tmp_path):
     arguments = [*tiny_arguments, "--calibrate", "--select-on", "last", "--output-dir", str(tmp_path / "run")]
     assert "--calibrate needs validation clips" in error_of(arguments, capsys)
     assert not (tmp_path / "run").exists()  # before the first epoch
@@ -164,7 +164,7 @@ def test_all_or_no_answers_may_be_withheld(trained_best, tmp_path, threshold, an
 # -- what is resampled ----------------------------------------------------------------------------------------------
 
 
-def test_persons_are_named_and_resampled_unless_it_is_clips_or_nothing(trained, trained_best, tmp_path):
+def test_persons_are_resampled_unless_ci_says_clips_or_off(trained, trained_best, tmp_path):
     assert {row["person"].rpartition("/")[2] for row in trained.predictions} == {"P004", "P005"}
     intervals = trained.metrics["intervals"]
     assert (intervals["resampled"], intervals["groups"], intervals["replicates"]) == ("persons", 2, 2000)
@@ -176,7 +176,7 @@ def test_persons_are_named_and_resampled_unless_it_is_clips_or_nothing(trained, 
     assert (off.folder / "predictions.csv").read_bytes() == (clips.folder / "predictions.csv").read_bytes()
 
 
-def test_persons_that_nobody_knows_are_one_line(drawn, capsys, tmp_path):
+def test_unknown_persons_with_ci_persons_give_a_one_line_error(drawn, capsys, tmp_path):
     words = [*flags("dfew", drawn("dfew")), *RANDOM_CLIP, "--mode", "zero-shot", "--ci", "persons", "--fold", "1"]
     message = error_of([*words, "--workers", "0", "--output-dir", str(tmp_path / "run")], capsys)
     assert "--ci persons" in message and not (tmp_path / "run").exists()
@@ -191,7 +191,7 @@ def test_one_clip_and_one_person_have_no_interval_and_say_so(trained_best, tmp_p
     assert run.metrics["num_clips"] == clips
 
 
-def test_answers_that_are_not_finite_are_one_line(trained_best, capsys, tmp_path):
+def test_answers_that_are_not_finite_give_a_one_line_error(trained_best, capsys, tmp_path):
     content = torch.load(trained_best, weights_only=True)
     content["model"]["fuse.weight"] = 3e38 * content["model"]["fuse.weight"].float().sign()
     torch.save(content, tmp_path / "damaged.pt")

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
 
-def test_pixels_are_unit_floats_or_normalised_by_clips_mean_and_deviation():
+def test_pixels_are_between_0_and_1_or_normalised_with_clips_mean_and_deviation():
     image = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 16, 16).expand(1, 2, 3, 16, 16)
     assert torch.equal(to_pixels(image, "none"), image.double().div(255).float())
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -39,14 +39,14 @@ def test_clips_statistics_are_copied_to_a_device_once():
     assert not any(values.is_inference() for values in before)  # a later step may take gradients through them
 
 
-def test_a_batch_moves_and_entries_that_are_no_tensors_stay():
+def test_a_batch_is_moved_and_entries_that_are_not_tensors_stay():
     batch = {"face": torch.full((1, 1, 3, 2, 2), 255, dtype=torch.uint8), "label": torch.tensor([3]), "id": ["a"]}
     moved = to_device(batch, CPU, "none")
     assert moved["face"].max() == 1 and moved["label"].tolist() == [3] and moved["id"] == ["a"]
     assert batch["face"].dtype == torch.uint8
 
 
-def test_a_host_copy_holds_the_values_of_its_moment():
+def test_a_host_copy_keeps_the_values_at_the_time_of_copying():
     value = torch.tensor([1.5], requires_grad=True)
     copy = HostCopy(value)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_seeds_reach_torch_and_numpy():
 
 
 @NO_CUDA
-def test_without_a_gpu_a_published_number_is_the_cpu_with_a_warning_and_a_named_device_an_error():
+def test_without_a_gpu_the_published_flag_uses_the_cpu_and_a_named_device_is_an_error():
     device, warning = choose_device("auto", "0")
     assert device.type == "cpu" and "--gpu 0" in warning
     with pytest.raises(UserError, match="--device cuda:3"):
@@ -85,7 +85,7 @@ def test_half_precision_needs_a_gpu():
 
 @pytest.fixture
 def two_gpus(monkeypatch) -> list:
-    """What is done to the GPUs."""
+    """Two fake GPUs; the calls that they receive."""
     calls: list = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -102,7 +102,7 @@ def two_gpus(monkeypatch) -> list:
         ("cpu", None, "cpu"),
     ],
 )  # fmt: skip
-def test_a_gpu_has_its_number_and_becomes_the_current_one(two_gpus, flag, gpu, expected):
+def test_a_gpu_is_selected_by_number_and_becomes_the_current_one(two_gpus, flag, gpu, expected):
     device, warning = choose_device(flag, gpu)
     use_device(device)
     assert (str(device), warning) == (expected, None)
@@ -110,7 +110,7 @@ def test_a_gpu_has_its_number_and_becomes_the_current_one(two_gpus, flag, gpu, e
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_each_process_of_torchrun_takes_a_gpu_of_its_own(two_gpus, rank):
+def test_each_process_of_torchrun_uses_its_own_gpu(two_gpus, rank):
     for device in ("auto", "cuda"):
         assert str(choose_device(device, None, rank)[0]) == f"cuda:{rank}"
     for device, gpu, flag in (("auto", "1", "--gpu 1"), ("cuda:1", None, "--device cuda:1")):
@@ -123,12 +123,12 @@ def test_more_processes_than_gpus_are_refused(two_gpus):
         choose_device("auto", None, 2)
 
 
-def test_the_random_state_is_that_of_the_gpu_that_computes(two_gpus):
+def test_the_random_state_is_that_of_the_gpu_in_use(two_gpus):
     state = random_state(torch.device("cuda:1"))
     assert state["cuda"].tolist() == [1]
     assert "cuda" not in random_state(CPU)  # asking a GPU would open it
     seed_epoch(1, 2, torch.device("cuda:1"), state)
-    seed_epoch(1, 2, CPU, state)  # a run that goes on without a GPU
+    seed_epoch(1, 2, CPU, state)  # a run that continues without a GPU
     assert two_gpus == [("random", "cuda:1")]
 
 
@@ -139,4 +139,4 @@ def test_float32_products_are_exact_on_a_gpu_without_tf32(two_gpus, monkeypatch)
     assert two_gpus[-1] == "highest" and not torch.backends.cudnn.allow_tf32
     use_device(torch.device("cuda:0"), tf32=True)
     assert two_gpus[-1] == "high" and torch.backends.cudnn.allow_tf32
-    assert "--tf32" in use_device(CPU, tf32=True) and use_device(CPU) is None  # a warning: it means nothing there
+    assert "--tf32" in use_device(CPU, tf32=True) and use_device(CPU) is None  # a warning: it has no effect

@@ -1,4 +1,4 @@
-"""DFER-CLIP through the command line: it learns, repeats itself, and reads pixels as its recipe says."""
+"""DFER-CLIP through the command line: it learns, is reproducible, and reads pixels as its recipe says."""
 
 import json
 
@@ -20,7 +20,7 @@ def predictions_of(run):
 
 @pytest.fixture(scope="module")
 def published(drawn):
-    """The recipe with every published transform on, on the drawn set."""
+    """The recipe with every published transform, on the simulated set."""
     return [RECIPE, *flags("dfew", drawn("dfew")), *LEARN, *TRANSFORMS, "--epochs", "2"]
 
 
@@ -34,7 +34,7 @@ def frozen(published, tmp_path_factory):
     return run_ok([*published, *FROZEN], tmp_path_factory.mktemp("frozen") / "run")
 
 
-def test_it_learns_colours(tmp_path):
+def test_dfer_clip_learns_colours(tmp_path):
     root = write_colours(tmp_path / "set")
     words = [RECIPE, "@recipes/data/dfew.args", "--fold", "1", "--root-dir", str(root), *QUICK, *LEARN]
     settings = "--num-segments 1 --batch-size 4 --temperature 0.05 --normalize clip --select-on last --epochs 6"
@@ -44,19 +44,19 @@ def test_it_learns_colours(tmp_path):
     assert run.history[-1]["train/loss"] < run.history[0]["train/loss"] / 2
 
 
-def test_a_second_run_ends_in_the_same_bits(published, first, tmp_path):
+def test_a_second_run_ends_with_the_same_bits(published, first, tmp_path):
     assert_same_end(run_ok(published, tmp_path / "run").folder, first.folder)
 
 
-def test_decoding_processes_change_nothing(published, first, tmp_path):
+def test_the_number_of_decoding_processes_changes_nothing(published, first, tmp_path):
     run = run_ok([*published, "--workers", "2"], tmp_path / "run")
     assert predictions_of(run) == predictions_of(first)
     assert [line["train/loss"] for line in run.history] == [line["train/loss"] for line in first.history]
 
 
 @pytest.mark.parametrize("off", ["--random-crop 1", "--brightness 0", "--max-angle 0", "--no-flip"])
-def test_every_transform_changes_training_pixels_alone(off, published, frozen, tmp_path):
-    """At rate 0 the loss shows the training pixels, and the predictions show those of the test clips."""
+def test_every_transform_changes_only_training_pixels(off, published, frozen, tmp_path):
+    """With a learning rate of 0, losses depend on the training pixels and predictions on the test pixels."""
     run = run_ok([*published, *FROZEN, *off.split()], tmp_path / "off")
     assert run.history[0]["train/loss"] != frozen.history[0]["train/loss"]
     assert predictions_of(run) == predictions_of(frozen)

@@ -1,4 +1,4 @@
-"""Several processes make the run of one: the same clips, losses, weights and scores, written once."""
+"""Several processes give the run of one process: the same clips, losses, weights and scores, written once."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def launch_two(*words: str, **environment: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(("clips", "batch", "world"), [(10, 4, 2), (9, 4, 4), (8, 4, 2), (13, 6, 3), (3, 8, 4)])
-def test_processes_share_every_batch_and_make_equally_many_steps(clips, batch, world):
+def test_processes_divide_every_batch_and_make_the_same_number_of_steps(clips, batch, world):
     every_position = [position for _, position, _ in ClipOrder(clips, seed=3)]
     steps = -(-clips // batch)
     for rank in range(world):
@@ -45,11 +45,11 @@ def test_processes_share_every_batch_and_make_equally_many_steps(clips, batch, w
         assert len(share) == len(order) and -(-len(share) // (batch // world)) == steps
         for step in range(steps):
             in_step = [p for p in every_position if p // batch == step]
-            # a process without a clip of its own computes the first one as well
+            # a process without clips computes the first clip too
             assert [p for p in share if p // batch == step] == (in_step[rank::world] or in_step[:1])
 
 
-def test_a_share_goes_on_inside_an_epoch_and_evaluation_is_shared_as_well():
+def test_a_shard_resumes_inside_an_epoch_and_evaluation_is_divided_too():
     order = ClipOrder(10, 3, share=(1, 2, 4))
     epoch = list(order)
     order.start = 4
@@ -60,7 +60,7 @@ def test_a_share_goes_on_inside_an_epoch_and_evaluation_is_shared_as_well():
 
 
 @pytest.mark.parametrize("weights", [None, np.arange(1.0, 11)])
-def test_every_process_knows_the_clips_of_a_whole_step(weights):
+def test_every_process_knows_the_clips_of_the_whole_step(weights):
     shared, order = ClipOrder(10, 3, weights, share=(1, 2, 4)), ClipOrder(10, 3, weights)
     for epoch in (0, 1, 0):
         shared.epoch = order.epoch = epoch
@@ -68,7 +68,7 @@ def test_every_process_knows_the_clips_of_a_whole_step(weights):
         assert [shared.clips_of_batch(step, 4) for step in range(3)] == [clips[:4], clips[4:8], clips[8:]]
 
 
-def test_gradients_travel_in_buckets_of_a_size_in_their_order():
+def test_gradients_are_sent_in_buckets_of_a_fixed_size_in_order():
     parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (3, 1, 9, 2, 2)]  # 4 bytes each
     assert [[p.numel() for p in bucket] for bucket in chunks(parameters, 16)] == [[3, 1], [9], [2, 2]]
     assert list(chunks([], 16)) == []
@@ -117,7 +117,7 @@ leave()
 """
 
 
-def test_gradients_are_those_of_all_processes_and_sent_while_the_pass_goes_on(tmp_path):
+def test_gradients_are_summed_over_processes_and_sent_during_the_backward_pass(tmp_path):
     (tmp_path / "exchange.py").write_text(EXCHANGE, encoding="utf-8")
     with launch_two(str(tmp_path / "exchange.py"), PYTHONPATH=str(ROOT)) as process:
         out, _ = process.communicate(timeout=120)
@@ -132,7 +132,7 @@ def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkey
     assert "--gpu 0: under torchrun every process would use that GPU" in error_of(words, capsys)
 
 
-def test_a_batch_that_cannot_be_shared_is_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
+def test_a_batch_that_cannot_be_divided_gives_a_one_line_error(tiny_arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(session, "join", lambda device: Group(0, 3))
     message = error_of([*tiny_arguments, "--output-dir", str(tmp_path / "run")], capsys)
     assert "--batch-size 4" in message and "multiple of 3" in message
@@ -150,8 +150,8 @@ def pair(request, tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
     return base / "single", base / "shared", out
 
 
-def test_two_processes_end_in_the_weights_of_one(pair):
-    """Dropout is on and the last batch is odd: both are shared without a difference."""
+def test_two_processes_end_with_the_weights_of_one(pair):
+    """Dropout is on and the last batch is odd; neither makes a difference."""
     for name in ("best.pt", "last.pt"):
         single, shared = (read_archive(folder / name)["model"] for folder in pair[:2])
         assert single.keys() == shared.keys()
@@ -169,14 +169,14 @@ def test_two_processes_give_the_scores_of_one(pair):
     assert single == shared and nll[0] == pytest.approx(nll[1], rel=1e-4)
 
 
-def test_the_first_process_alone_prints_and_writes(pair):
+def test_only_the_first_process_prints_and_writes(pair):
     assert pair[2].count("best epoch:") == 1 and "2 processes" in pair[2]
     assert {path.name for path in pair[0].iterdir()} == {path.name for path in pair[1].iterdir()}
     assert len((pair[1] / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_two_processes_show_the_mistakes_of_one(pair):
-    """Each holds every other clip; the first one gathers the pictures of all."""
+    """Each process has every other clip; the first one gathers the pictures of all."""
     folders = [folder / "mistakes" for folder in pair[:2]]
     single, shared = (json.loads((folder / "mistakes.json").read_text())["mistakes"] for folder in folders)
     assert single and [(m["clip"], m["file"], m["why"]) for m in single] == [
@@ -187,7 +187,7 @@ def test_two_processes_show_the_mistakes_of_one(pair):
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny_arguments, tmp_path):
-    """Here to the process that does not write: the other one saves, and the run goes on from there."""
+    """The process that does not write gets the signal; the other one saves, and the run continues from there."""
     folder = tmp_path / "run"
     words = [*tiny_arguments, *LEARNING.split(), "--epochs", "400", "--save-every-minutes", "0"]
     with launch_two("main.py", *words, "--output-dir", str(folder)) as launcher:

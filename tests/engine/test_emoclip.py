@@ -1,4 +1,4 @@
-"""EmoCLIP through the command line: captions, class texts, classes left out, what learns, processes, and resuming."""
+"""EmoCLIP through the command line: captions, class texts, classes left out, trained parts, processes, resuming."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def ferv(drawn):
 
 @pytest.fixture(scope="module")
 def still(mafw, tmp_path_factory):
-    """Nothing learns: the weights that every run of this seed starts from."""
+    """A run that trains nothing: the weights from which every run of this seed starts."""
     return run_ok([*mafw, *STILL], tmp_path_factory.mktemp("still") / "run")
 
 
@@ -78,14 +78,14 @@ def test_captions_come_from_json_or_from_class_texts(ferv, drawn, tmp_path):
     assert run.labels == truth("dfew", drawn("dfew"))
 
 
-def test_a_set_without_captions_and_captions_of_other_clips_are_one_line(ferv, drawn, tmp_path, capsys):
+def test_a_set_without_captions_and_captions_of_other_clips_give_a_one_line_error(ferv, drawn, tmp_path, capsys):
     folder = ["--output-dir", str(tmp_path / "run")]
     message = error_of([EMOCLIP, *flags("dfew", drawn("dfew")), *folder], capsys)
     assert "caption" in message and "--captions" in message and "--caption-source class" in message
     assert "captions" in error_of([*ferv, "--captions", "annotation/test_descriptions.json", *folder], capsys)
 
 
-def test_equal_captions_attract_unless_they_are_to_repel(ferv, drawn, tmp_path):
+def test_equal_captions_are_positives_unless_the_option_makes_them_negatives(ferv, drawn, tmp_path):
     rows = (drawn("ferv39k") / "annotation/train_image.txt").read_text().splitlines()
     keys = ["_".join(row.split(" ")[0].split("/")[1:]) for row in rows]
 
@@ -105,7 +105,7 @@ def test_equal_captions_attract_unless_they_are_to_repel(ferv, drawn, tmp_path):
     assert repelled > sum(n * math.log(n) for n in batches) / sum(batches) - 1e-4
 
 
-def test_the_captions_of_the_list_are_what_is_learnt(mafw, still, drawn, tmp_path):
+def test_training_uses_the_captions_of_the_list(mafw, still, drawn, tmp_path):
     """The same sentences from a JSON and a list without captions make the same run; others make another."""
     captions = {video.removesuffix(".mp4"): text for video, (_, text) in captions_in(drawn("mafw")).items()}
     reordered = dict(zip(captions, reversed(captions.values()), strict=True))
@@ -122,7 +122,7 @@ def test_the_captions_of_the_list_are_what_is_learnt(mafw, still, drawn, tmp_pat
 
 
 @pytest.mark.parametrize("tower", [None, "text", "visual"])
-def test_heads_learn_and_towers_only_where_they_are_finetuned(tower, mafw, still, tmp_path):
+def test_heads_are_trained_and_towers_only_with_fine_tuning(tower, mafw, still, tmp_path):
     flags = ["--lr", "0.1", f"--finetune-{tower}"] if tower else []
     parts = {None: set(), "text": {"text_encoder"}, "visual": {"image_encoder"}}[tower]
     names = changed(run_ok([*mafw, *LEARN, *flags], tmp_path / "run"), still)
@@ -131,7 +131,7 @@ def test_heads_learn_and_towers_only_where_they_are_finetuned(tower, mafw, still
 
 @pytest.mark.parametrize("source", ["clip", "class"])
 def test_cached_features_leave_the_texts_as_they_are(source, mafw, tmp_path):
-    """The cache is of pictures: rounded to half precision, they give the loss that pixels give."""
+    """Only pictures are cached: rounded to half precision, they give the loss of pixels."""
     words = [*mafw, *STILL, "--caption-source", source, *"--sampling whole --downsample 1 --num-segments 3".split()]
     cache = ["--cache-features", "--cache-variants", "1", "--cache-dir", str(tmp_path / "cache")]
     plain, cached = run_ok(words, tmp_path / "plain"), run_ok([*words, *cache], tmp_path / "cached")
@@ -179,7 +179,7 @@ def test_every_class_left_out_in_turn(ferv, drawn, tmp_path):
         assert run.metrics["runs"][f"without-{name}"]["uar"] == recall
 
 
-def test_classes_that_are_not_there_cannot_be_left_out(mafw, drawn, tmp_path, capsys):
+def test_classes_that_do_not_exist_cannot_be_left_out(mafw, drawn, tmp_path, capsys):
     folder = ["--output-dir", str(tmp_path / "run")]
     message = error_of([*mafw, "--leave-out", "helplesness", *folder], capsys)
     assert "--leave-out helplesness" in message and "did you mean helplessness" in message
@@ -194,7 +194,7 @@ def test_classes_that_are_not_there_cannot_be_left_out(mafw, drawn, tmp_path, ca
 
 
 @pytest.mark.parametrize("more", [(), ("--finetune-text", "--finetune-visual", "--caption-source", "class")])
-def test_resumed_inside_an_epoch_it_ends_in_the_same_bits(more, mafw, tmp_path):
+def test_a_run_resumed_inside_an_epoch_ends_with_the_same_bits(more, mafw, tmp_path):
     words = [*mafw, *LEARN, *more, "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
     run_ok(words, tmp_path / "alone")
     with pytest.MonkeyPatch.context() as patch:
@@ -205,8 +205,8 @@ def test_resumed_inside_an_epoch_it_ends_in_the_same_bits(more, mafw, tmp_path):
     assert_same_end(tmp_path / "run", tmp_path / "alone")
 
 
-def test_two_processes_end_in_the_weights_and_logits_of_one(ferv, tmp_path):
-    """Every text of the whole batch stands against every video. The last batch is odd: one process has a spare clip."""
+def test_two_processes_end_with_the_weights_and_logits_of_one(ferv, tmp_path):
+    """Every text of the batch is compared with every video. The last batch is odd: one process has one clip more."""
     words = [*ferv, *FERV_CAPTIONS, *"--lr 1e-2 --lr-image-encoder 1e-2 --lr-text-encoder 1e-3 --epochs 2".split()]
     words += ["--milestones", "1", "--deterministic"]
     single, pair = run_ok(words, tmp_path / "alone").folder, tmp_path / "pair"

@@ -1,4 +1,4 @@
-"""--mode eval: the numbers of the training run again, from its checkpoint alone; and which stored options hold."""
+"""--mode eval: the scores of the training run from its checkpoint alone, and which stored options are used."""
 
 import json
 from dataclasses import asdict
@@ -57,7 +57,7 @@ def logits(run):
     return torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in run.predictions])
 
 
-def test_predictions_are_bit_identical_and_metrics_equal_in_a_run_folder_of_its_own(trained, evaluate):
+def test_an_evaluation_has_its_own_folder_with_bit_identical_predictions(trained, evaluate):
     run = evaluate().ok()
     assert (run.folder / "predictions.csv").read_bytes() == (trained.folder / "predictions.csv").read_bytes()
     assert run.metrics == trained.metrics
@@ -76,20 +76,20 @@ def test_no_clip_weights_and_no_training_list_are_needed(trained, evaluate, edit
     assert run.status == 0 and run.metrics == trained.metrics
 
 
-def test_another_batch_size_changes_no_prediction(trained, evaluate):
+def test_the_batch_size_does_not_change_predictions(trained, evaluate):
     run = evaluate("--batch-size", "7")
     assert torch.allclose(logits(run), logits(trained), atol=1e-3)
     assert [row["clip"] for row in run.predictions] == [row["clip"] for row in trained.predictions]
 
 
 @pytest.mark.parametrize("weight", ["0.1", "0.9"])
-def test_another_slerp_weight_changes_logits_and_no_prediction(trained, evaluate, weight):
+def test_the_slerp_weight_changes_logits_but_no_predicted_class(trained, evaluate, weight):
     run = evaluate("--slerp-weight", weight)
     assert not torch.allclose(logits(run), logits(trained), atol=1e-2)
     assert [row["predicted"] for row in run.predictions] == [row["predicted"] for row in trained.predictions]
 
 
-def test_learnable_contexts_matter_only_where_they_classify(evaluate, edited):
+def test_learnable_contexts_change_predictions_only_if_they_classify(evaluate, edited):
     def add_noise(content):
         content["model"]["prompts.context"] += torch.randn_like(content["model"]["prompts.context"])
 
@@ -98,7 +98,7 @@ def test_learnable_contexts_matter_only_where_they_classify(evaluate, edited):
         assert torch.equal(logits(evaluate(*extra)), logits(evaluate(*extra, file=noisy))) is not matters, extra
 
 
-def test_a_class_without_test_clips_counts_in_no_score_and_is_warned_about(evaluate, tiny_flags, tmp_path):
+def test_a_class_without_test_clips_is_left_out_of_scores_with_a_warning(evaluate, tiny_flags, tmp_path):
     lines = open(f"{tiny_flags['--root-dir']}/annotation/test.txt").read().splitlines()
     (tmp_path / "some.txt").write_text("\n".join(line for line in lines if not line.endswith("3")))
     run = evaluate("--test-annotation", str(tmp_path / "some.txt"))
@@ -119,18 +119,18 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_option_that_the_tensors_were_made_with_cannot_be_changed(refused, name):
+def test_an_option_that_the_checkpoint_fixes_cannot_be_changed(refused, name):
     flag = "--" + name.replace("_", "-")
     message = refused(flag, CHANGES[name])
     assert flag in message and "trained with" in message
 
 
-def test_every_such_option_is_tried():
+def test_every_option_that_a_checkpoint_fixes_is_tested():
     fixed = {*names_with(checkpoint="fixed"), *names_with(checkpoint="fixed classes")}
-    assert {name for name in fixed if group_of(name) != "sequence"} == set(CHANGES)  # those: test_sequence.py
+    assert {name for name in fixed if group_of(name) != "sequence"} == set(CHANGES)  # sequence models: test_sequence.py
 
 
-def test_the_same_value_given_again_is_no_change(trained, evaluate):
+def test_repeating_the_stored_value_is_allowed(trained, evaluate):
     assert evaluate("--num-segments", "4", "--adapter", "residual").metrics == trained.metrics
 
 
@@ -139,7 +139,7 @@ def test_new_class_texts_are_refused(refused):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(30), None])
-def test_a_file_that_is_no_checkpoint_or_is_missing_is_named(refused, tmp_path, content):
+def test_a_missing_file_or_a_file_that_is_not_a_checkpoint_is_named(refused, tmp_path, content):
     if content is not None:
         (tmp_path / "other.pt").write_bytes(content)
     assert "other.pt" in refused(file=tmp_path / "other.pt")
@@ -158,19 +158,19 @@ def test_a_checkpoint_whose_tensors_do_not_fit_its_options_is_refused(refused, e
 @pytest.mark.parametrize(
     ("width", "words"), [(20.0, "around 40 pixels wide here and 20 in training"), (30.0, None), (90.0, "show more of")]
 )
-def test_faces_of_another_size_than_in_training_are_warned_about(trained, evaluate, edited, width, words):
+def test_faces_of_another_size_than_in_training_cause_a_warning(trained, evaluate, edited, width, words):
     assert read(trained.folder / "best.pt")["face_width"] == 40.0  # of every box of the tiny set
     run = evaluate(file=edited(lambda content: content.update(face_width=width))).ok()
     assert words in run.out if words else "pixels wide" not in run.out
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf"), "wide", True])
-def test_a_face_width_that_is_no_positive_number_is_a_damaged_file(refused, edited, width):
+def test_a_face_width_that_is_not_positive_means_a_damaged_file(refused, edited, width):
     file = edited(lambda content: content.update(face_width=width))
     assert "damaged: face_width: expected a" in refused(file=file)
 
 
-UNFIT = {  # what fits neither the tensors nor any run: a change of the content, and a word of the refusal
+UNFIT = {  # (a change to the content that fits neither the tensors nor any run, a word of the error)
     "larger pictures": (lambda c: c["config"]["data"].update(image_size=1024), "1024"),
     "more frames": (lambda c: c["config"]["data"].update(num_segments=64), "64 frames"),
     "other sizes": (lambda c: c["clip_shape"].update(image_size=1024), "1024"),
@@ -190,14 +190,14 @@ UNFIT = {  # what fits neither the tensors nor any run: a change of the content,
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_stored_sizes_and_numbers_that_fit_nothing_are_one_line(refused, edited, name):
+def test_stored_sizes_that_do_not_fit_the_tensors_give_a_one_line_error(refused, edited, name):
     change, word = UNFIT[name]
     file = edited(change)
     message = refused(file=file)
     assert str(file) in message and word in message
 
 
-def test_where_the_options_of_the_data_are_not_stored_the_defaults_hold(refused, edited):
+def test_data_options_that_are_not_stored_have_their_defaults(refused, edited):
     file = edited(lambda content: content["config"].pop("data"))
     assert "--image-size 224, its tensors read 64" in refused("--test-annotation", "gone.txt", file=file)
 
@@ -213,7 +213,7 @@ STORED = {
     "leave_out": "anger",
     "pack": "data/pack",
 }
-TWO_STREAMS = {"model": "clip-caer", "leave_out": None}  # which saw body boxes
+TWO_STREAMS = {"model": "clip-caer", "leave_out": None}  # it was trained with body boxes
 DFEW = {"dataset": "DFEW", "test_annotation": "other.txt"}
 
 
@@ -221,14 +221,14 @@ def content_with(**given):
     return {"config": asdict(make_config(STORED | given))}
 
 
-def test_on_its_own_data_set_the_stored_options_hold(tmp_path):
+def test_stored_options_are_used_on_the_same_data_set(tmp_path):
     data = evaluation_config(content_with(pack=str(tmp_path)), {"root_dir": "/elsewhere"}).data
     expected = {name: value for name, value in STORED.items() if name != "model"} | {"pack": str(tmp_path)}
     assert {name: getattr(data, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("mode", ["eval", "zero-shot"])
-def test_another_data_set_has_lists_boxes_and_classes_of_its_own(mode):
+def test_another_data_set_uses_its_own_lists_boxes_and_classes(mode):
     data = evaluation_config(content_with(), DFEW, mode=mode).data
     assert data.dataset == "DFEW" and data.test_annotation == "other.txt"
     assert not any(getattr(data, name) for name in names_with(of_dataset=True) if name != "test_annotation")

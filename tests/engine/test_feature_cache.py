@@ -1,4 +1,4 @@
-"""Both feature caches: what they keep, when they are read again, and that nothing half-made is left."""
+"""Both feature caches: what they store, when frames are read again, and that no partial files are left."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_rows_are_the_encoder_on_every_frame_in_half_precision(small, tmp_path):
             np.testing.assert_allclose(cache.features["face"][variant, row], expected, atol=5e-3)
 
 
-def test_mixed_precision_has_a_cache_of_its_own_which_is_what_the_encoder_gives_in_it(small, tmp_path):
+def test_mixed_precision_has_its_own_cache_with_the_features_of_that_precision(small, tmp_path):
     (clip, *_), _, encoder = small
     exact, short = make(small, tmp_path), make(small, tmp_path, amp=torch.bfloat16)
     assert len(folders(tmp_path)) == 4  # two streams each
@@ -86,7 +86,7 @@ def test_mixed_precision_has_a_cache_of_its_own_which_is_what_the_encoder_gives_
     assert 0 < np.abs(np.float32(short.features["face"]) - np.float32(exact.features["face"])).max() < 0.2
 
 
-def test_evaluation_takes_the_plain_variant_of_the_same_frames_as_pixels_would(small, tmp_path):
+def test_evaluation_reads_the_plain_variant_of_the_frames_that_pixels_would_use(small, tmp_path):
     clips, views, encoder = small
     cache = make(small, tmp_path)
     item = FeatureDataset(clips, cache.features, cache.starts, views)[0, 0, 2]
@@ -98,7 +98,7 @@ def test_evaluation_takes_the_plain_variant_of_the_same_frames_as_pixels_would(s
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_shared_augmentation_takes_one_variant_for_both_streams(small, tmp_path, shared):
+def test_shared_augmentation_uses_one_variant_for_both_streams(small, tmp_path, shared):
     clips, views, _ = small
     cache = make(small, tmp_path)
     marked = {s: np.stack([np.full_like(a[0], v) for v in range(2)]) for s, a in cache.features.items()}
@@ -109,13 +109,13 @@ def test_shared_augmentation_takes_one_variant_for_both_streams(small, tmp_path,
     assert len({face for face, _ in variants}) == 2  # both variants occur
 
 
-def test_a_second_run_reads_the_cache_whatever_frames_and_streams_it_takes(small, tmp_path, monkeypatch):
+def test_a_second_run_reads_the_cache_for_any_choice_of_frames_and_streams(small, tmp_path, monkeypatch):
     clips, views, _ = small
     whole = make(small, tmp_path)
     nothing_is_encoded(monkeypatch)
     make(small, tmp_path)
     assert set(make(small, tmp_path, views=replace(views, streams="face")).features) == {"face"}
-    boxes = {"images/x": (1, 2, 3, 4)}  # a box of no clip of ours changes nothing
+    boxes = {"images/x": (1, 2, 3, 4)}  # a box of a clip that is not in the lists changes nothing
     make(small, tmp_path, views=replace(views, body_boxes=boxes))
     windows = replace(views, sampling="window", downsample=2)
     cache = make(small, tmp_path, views=windows)
@@ -125,7 +125,7 @@ def test_a_second_run_reads_the_cache_whatever_frames_and_streams_it_takes(small
     assert len(folders(tmp_path)) == 2
 
 
-def test_another_setting_makes_another_and_the_variants_it_holds_name_it(small, tmp_path):
+def test_another_setting_makes_another_cache_named_after_its_variants(small, tmp_path):
     make(small, tmp_path)
     first = folders(tmp_path)
     assert make(small, tmp_path, variants=6, max_angle=0.0).features["face"].shape[0] == 2
@@ -156,7 +156,7 @@ def test_a_changed_frame_box_or_encoder_makes_another_cache(small):
     assert hash_tensors(moved) != hash_tensors(encoder.state_dict())
 
 
-def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_partial_cache(small, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -167,7 +167,7 @@ def test_an_interrupted_run_leaves_no_half_cache(small, tmp_path, monkeypatch):
 
 
 def copy_of(small, tmp_path):
-    """The small set with files of its own."""
+    """A copy of the small set."""
     clips, views, encoder = small
     root = shutil.copytree(views.root, tmp_path / "copy")
     clips = [replace(clip, folder=root / clip.folder.relative_to(views.root)) for clip in clips]
@@ -189,7 +189,7 @@ def test_frames_replaced_with_size_and_time_kept_are_encoded_again(small, tmp_pa
     with torch.inference_mode():
         expected = encoder(pixels_of(clips[0], 2))[0].numpy()
     np.testing.assert_allclose(cache.features["face"][0, cache.starts[clips[0].id] + 2], expected, atol=5e-3)
-    assert folders(tmp_path) == first  # in the place of the old ones
+    assert folders(tmp_path) == first  # instead of the old ones
 
 
 def damage(name, change):
@@ -228,7 +228,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_cache_is_made_again(small, tmp_path, name, capsys):
+def test_a_damaged_cache_is_computed_again(small, tmp_path, name, capsys):
     whole = make(small, tmp_path).features["face"].copy()
     (folder,) = (folder for folder in folders(tmp_path) if folder.name.startswith("face-"))
     DAMAGES[name](folder)
@@ -251,7 +251,7 @@ def test_a_cache_of_an_older_version_is_read_as_before(small, tmp_path, monkeypa
     assert np.array_equal(make(small, tmp_path).features["context"], expected)
 
 
-def test_a_full_disk_is_one_line_before_and_while_writing(small, tmp_path, monkeypatch):
+def test_a_full_disk_gives_a_one_line_error_before_and_while_writing(small, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(feature_cache.shutil, "disk_usage", lambda _: usage._replace(free=1000))
@@ -267,7 +267,7 @@ def test_a_full_disk_is_one_line_before_and_while_writing(small, tmp_path, monke
     assert not folders(tmp_path)
 
 
-def test_what_killed_runs_left_is_removed_and_what_others_write_is_not(small, tmp_path):
+def test_files_of_killed_runs_are_removed_and_files_being_written_are_kept(small, tmp_path):
     left, locked, foreign = (tmp_path / "cache" / f".features-{name}.part" for name in ("left", "locked", "foreign"))
     for folder in (left, locked, foreign):
         (folder / "face").mkdir(parents=True)
@@ -279,7 +279,7 @@ def test_what_killed_runs_left_is_removed_and_what_others_write_is_not(small, tm
 
 
 @pytest.mark.parametrize(("flag", "value", "off"), [("--random-crop", "0.5", "1"), ("--brightness", "0.2", "0")])
-def test_what_a_cache_cannot_hold_is_refused_by_name(flag, value, off, tmp_path, capsys):
+def test_options_that_a_cache_cannot_hold_are_refused_by_name(flag, value, off, tmp_path, capsys):
     recipe = tmp_path / "published.args"
     recipe.write_text(f"{flag} {value}\n")
     cached = ["--cache-features", "--lr-image-encoder", "0", "--dry-run"]
@@ -319,7 +319,7 @@ def cached(root, tmp_path_factory):
     return folder / "features"
 
 
-def test_every_label_line_has_a_row_and_a_frame_without_a_file_the_features_before_it(cached, root):
+def test_every_label_line_has_a_row_and_missing_frames_repeat_the_features_before(cached, root):
     for id, frames in LENGTHS.items():
         rows = np.load(cached / f"{id}.npy")
         assert rows.shape == (frames, 64) and rows.dtype == np.float16
@@ -330,7 +330,7 @@ def test_every_label_line_has_a_row_and_a_frame_without_a_file_the_features_befo
     assert gaps and all(np.array_equal(rows[n - 1], rows[n - 2]) for n in gaps)
 
 
-def test_only_what_is_not_there_is_read(cached, root, monkeypatch, tmp_path):
+def test_only_missing_videos_are_read(cached, root, monkeypatch, tmp_path):
     (cached / "d.npy").unlink()
     ids, encode_video = [], video_features.encode_video
     monkeypatch.setattr(
@@ -345,7 +345,7 @@ def test_another_encoder_needs_another_folder(cached, root, capsys, change):
     assert "another encoder" in error_of([*flags_of(root, cached), *change.split()], capsys)
 
 
-def test_models_train_on_what_was_cached(cached, root, tmp_path):
+def test_models_train_on_the_cached_features(cached, root, tmp_path):
     flags = "--model sequence --task va --window 20 --stride 20 --batch-size 4 --transformer-layers 1 --device cpu"
     flags += f" --tcn-channels 8 --epochs 1 --root-dir {root} --features {cached}"
     run = run_main(flags.split(), tmp_path / "run")
@@ -353,7 +353,7 @@ def test_models_train_on_what_was_cached(cached, root, tmp_path):
     assert "64 features a frame" in run.out and "without any frame file" in run.out
 
 
-def test_an_unreadable_frame_ends_the_run_or_has_a_neighbour(tmp_path, capsys):
+def test_an_unreadable_frame_is_an_error_or_is_replaced_by_a_neighbour(tmp_path, capsys):
     root = write_videos(tmp_path / "set")
     first = sorted((root / "cropped_aligned/e").iterdir())[0]
     first.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
@@ -362,7 +362,7 @@ def test_an_unreadable_frame_ends_the_run_or_has_a_neighbour(tmp_path, capsys):
     run = run_main([*flags, "--on-bad-frame", "skip"], tmp_path / "p")
     assert run.status == 0 and "1 unreadable frames" in run.out
     rows, number = np.load(tmp_path / "f/e.npy"), int(first.stem)
-    assert rows.any() and all(np.array_equal(row, rows[number]) for row in rows[:number])  # no frame is before it
+    assert rows.any() and all(np.array_equal(row, rows[number]) for row in rows[:number])  # there is no frame before it
 
 
 def test_the_set_must_be_named(capsys):
@@ -370,7 +370,7 @@ def test_the_set_must_be_named(capsys):
 
 
 def test_videos_without_labels_are_cached_too(tmp_path):
-    """The challenge's test videos: as long as their last frame's number."""
+    """The test videos of the challenge: their length is the number of their last frame."""
     frames = write_videos(tmp_path / "set") / "cropped_aligned"
     (frames / "empty").mkdir()
     (frames / "test_left").mkdir()
@@ -385,7 +385,7 @@ def test_videos_without_labels_are_cached_too(tmp_path):
 
 @pytest.fixture
 def two(tmp_path):
-    """A set of its own whose videos are cached, and the flags of the command."""
+    """A separate set whose videos are cached, and the flags of the command."""
     root = write_videos(tmp_path / "set")
     flags = flags_of(root, tmp_path / "features")
     assert run_main(flags, tmp_path / "run").status == 0
@@ -430,7 +430,7 @@ def test_training_refuses_features_that_are_not_those_that_were_cached(two, tmp_
     assert f"{features}/d.npy: damaged, or not listed in {features}/index.json" in message
 
 
-def test_one_process_writes_a_folder_and_what_a_killed_one_left_is_removed(two, tmp_path, capsys):
+def test_one_process_writes_a_folder_and_files_of_a_killed_one_are_removed(two, tmp_path, capsys):
     root, flags = two
     features = tmp_path / "features"
     for name in ("d.npy.part", "index.json.part"):

@@ -15,7 +15,7 @@ STEPS, CHECKS, FINALS = 8, 3, 5  # batches of 4, the last one short
 
 @pytest.fixture
 def count(monkeypatch, tiny_arguments, tmp_path):
-    """A function that runs main on the tiny set and returns how often each thing happened."""
+    """Return a function that runs main on the tiny set and returns the counts of each event."""
 
     def run(flags: str, folder="run") -> Counter:
         counts, decode_frame = Counter(), clips_module.decode_frame
@@ -42,15 +42,15 @@ def count(monkeypatch, tiny_arguments, tmp_path):
     return run
 
 
-def test_one_image_pass_a_step_for_both_streams_and_each_frame_decoded_once(count):
+def test_each_step_has_one_image_pass_for_both_streams_and_decodes_each_frame_once(count):
     counts, clips = count("--epochs 2 --milestones --no-mistake-frames"), 2 * (TRAIN + VAL) + TEST
     assert counts["image"] == 2 * (STEPS + CHECKS) + FINALS
     assert counts["decoded"] == clips * FRAMES and counts["pictures"] == clips * FRAMES * 2
-    # IEC, MI and DC are on: learnable texts pass once a step, descriptive ones once a run
+    # IEC, MI and DC are on: learnable texts are encoded once per step, descriptive texts once per run
     assert counts["text"] == 1 + 2 * STEPS and counts["texts"] == 5 * (1 + 2 * STEPS)
 
 
-def test_an_evaluation_encodes_its_texts_once_whatever_its_batches(count, tmp_path):
+def test_an_evaluation_encodes_its_texts_once_for_any_number_of_batches(count, tmp_path):
     counts = count("--slerp-weight 0 --epochs 1 --milestones")
     assert counts["text"] == 1 + STEPS + 1 + 1  # descriptive, steps, validation, test
     again = count(f"--mode eval --eval-checkpoint {tmp_path}/run/best.pt", "eval")
@@ -64,6 +64,6 @@ def test_an_evaluation_encodes_its_texts_once_whatever_its_batches(count, tmp_pa
         ("--text-type prompt_ensemble", 1 + STEPS, 5 + 15 * STEPS),  # an ensemble is one pass of all its texts
     ],
 )
-def test_texts_pass_where_they_are_needed(count, flags, passes, texts):
+def test_texts_are_encoded_only_if_they_are_needed(count, flags, passes, texts):
     counts = count(f"{flags} --epochs 1 --milestones")
     assert counts["text"] == passes and counts["texts"] == texts

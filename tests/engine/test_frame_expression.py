@@ -28,7 +28,7 @@ def run(arguments, tmp_path_factory):
     return run_ok([*arguments, "--epochs", "3", "--lr-image-encoder", "1e-3"], tmp_path_factory.mktemp("runs") / "run")
 
 
-def test_it_learns_expressions_of_frames_and_is_scored_again(run, root, tmp_path):
+def test_the_method_learns_expressions_of_frames_and_its_checkpoint_is_scored(run, root, tmp_path):
     assert run.history[-1]["train/loss_expr"] < run.history[0]["train/loss_expr"]
     assert max(values["val/macro_f1"] for values in run.history) == pytest.approx(run.metrics["macro_f1"])
     names = {row["clip"] for row in run.predictions}
@@ -43,7 +43,7 @@ def cache_with(run, root, folder) -> list[str]:
     return [*flags, "--device", "cpu", "--workers", "0", "--cache-dir", str(folder)]
 
 
-def test_its_tower_is_what_videos_are_read_with(run, root, tmp_path, capsys):
+def test_the_tuned_tower_encodes_the_frames_of_videos(run, root, tmp_path, capsys):
     run_ok(cache_with(run, root, tmp_path / "features"), tmp_path / "cache")
     assert np.load(tmp_path / "features/a.npy").shape == (VIDEOS["train"]["a"], 64)
     flags = "--model sequence --task va --window 20 --stride 20 --transformer-layers 1 --tcn-channels 8 --epochs 1"
@@ -55,7 +55,7 @@ def test_its_tower_is_what_videos_are_read_with(run, root, tmp_path, capsys):
 def test_patience_ends_a_run(arguments, tmp_path):
     flags = "--epochs 9 --patience 2 --lr 0 --lr-image-encoder 0 --frame-step 4"
     run = run_ok([*arguments, *flags.split()], tmp_path / "run")
-    assert len(run.history) == 3  # nothing learns, so no epoch is better than the first
+    assert len(run.history) == 3  # nothing is trained, so no epoch is better than the first
 
 
 def test_pictures_of_people_can_be_left_out(arguments):
@@ -73,10 +73,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("flags", REFUSED)
-def test_mistakes_are_one_line(arguments, tmp_path, capsys, flags):
+def test_mistakes_give_a_one_line_error(arguments, tmp_path, capsys, flags):
     assert REFUSED[flags] in error_of([*arguments, "--output-dir", str(tmp_path / "r"), *flags.split()], capsys)
 
 
-def test_the_set_must_be_named_and_patience_is_not_for_all(capsys):
+def test_the_set_must_be_named_and_patience_is_refused_for_other_methods(capsys):
     assert "--model frame-expr needs --root-dir" in error_of(QUICK, capsys)
     assert "--patience 2 is not used by --model clip-caer" in error_of(["--patience", "2"], capsys)

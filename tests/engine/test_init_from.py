@@ -1,4 +1,4 @@
-"""--init-from: what a training takes over from another run's checkpoint, what it says of the rest, what it refuses."""
+"""--init-from: what a training loads from another checkpoint, what it reports, what it refuses."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import FAST, ROOT, error_of, run_ok
 
 ONE_EPOCH = ["--epochs", "1", "--milestones"]
-STILL = ["--lr", "0", "--lr-image-encoder", "0", "--select-on", "last"]  # nothing moves before it is saved
+STILL = ["--lr", "0", "--lr-image-encoder", "0", "--select-on", "last"]  # nothing is trained before it is saved
 DFER = ["--model", "dfer-clip", *STILL, "--lr-prompt-learner", "0"]
 CAPTIONS = ["--model", "emoclip", "--caption-source", "class", "--num-segments", "4"]
 SHARED = ("face_temporal.", "image_encoder.", "text_encoder.")
@@ -21,7 +21,7 @@ def init_from(path) -> list[str]:
 
 
 def taken_line(run) -> tuple[str, str]:
-    """The line on --init-from, and its part on what was not taken."""
+    """The line about --init-from, and its part about what was not loaded."""
     line = next(line for line in run.out.splitlines() if "--init-from" in line)
     return line, line.split("taken", 1)[1]
 
@@ -44,7 +44,7 @@ def arguments(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(arguments, tmp_path_factory):
-    """Finished runs by name, each made once; every seed draws other weights, of the random CLIP too."""
+    """Finished runs by name, each trained once; every seed has other weights, also of the random CLIP."""
     finished = {}
 
     def run(name, *more):
@@ -82,21 +82,21 @@ def test_a_run_starts_with_the_temporal_transformer_and_the_towers_of_another(so
     assert len(names) <= int(re.search(r"(\d+) tensors taken", line)[1]) <= len(second)
 
 
-def test_texts_stay_those_of_the_classes_of_this_run(best, runs):
+def test_texts_are_those_of_the_classes_of_this_run(best, runs):
     """Another kind of text: neither the prompts' tokens nor where they end come from the file."""
     words = [*DFER, "--seed", "6", "--text-type", "class_names"]
     plain, started = model_of(runs("plain names", *words)), model_of(runs("named", *words, *init_from(best)))
     assert equal_tensors(started, plain, ("prompts.end", "prompts.text_lengths", "prompts.text"))
 
 
-def test_more_frames_keep_their_own_positions_and_that_is_said(source, best, runs):
+def test_positions_of_more_frames_are_not_loaded_and_a_message_says_so(source, best, runs):
     run = runs("longer", *DFER, "--seed", "6", "--num-segments", "6", *init_from(best))
     second = model_of(run)
     assert second["face_temporal.positions"].shape[1] == 7 and "face_temporal" in taken_line(run)[1]
     assert equal_tensors(second, model_of(source), ["face_temporal.class_token"])
 
 
-def test_of_more_positions_the_first_are_taken_and_every_tensor_has_a_line(captions, runs):
+def test_the_first_of_more_positions_are_loaded_and_every_tensor_has_a_line(captions, runs):
     """EmoCLIP's file has positions of 1024 frames, a model has those of its own."""
     words = [*CAPTIONS, "--lr", "0", "--seed", "6", "--num-segments", "2"]
     run = runs("shorter", *words, *init_from(captions.folder / "best.pt"))
@@ -107,7 +107,7 @@ def test_of_more_positions_the_first_are_taken_and_every_tensor_has_a_line(capti
     assert "  taken  temporal.class_token" in log and any(line.startswith("  left   tokens ") for line in log)
 
 
-def test_two_streams_take_the_one_that_is_there(source, best, runs):
+def test_two_streams_load_the_only_stream_of_the_file(source, best, runs):
     words = [*STILL, "--lr-prompt-learner", "0", "--lr-adapter", "0", "--contexts-number", "8", "--seed", "6"]
     run = runs("two streams", *words, *init_from(best))
     second, rest = model_of(run), taken_line(run)[1]
@@ -115,7 +115,7 @@ def test_two_streams_take_the_one_that_is_there(source, best, runs):
     assert all(part in rest for part in ("adapter", "context_temporal", "fuse")) and "face_temporal" not in rest
 
 
-def test_a_caption_model_starts_another_with_other_classes(runs, captions, tmp_path):
+def test_a_caption_model_initialises_a_model_with_other_classes(runs, captions, tmp_path):
     texts = tmp_path / "classes.json"
     entries = [{"name": name, "class_descriptor": f"a {name} face"} for name in "calm glad lost tired away".split()]
     texts.write_text(json.dumps({"classes": entries}))
@@ -137,7 +137,9 @@ def test_a_caption_model_starts_another_with_other_classes(runs, captions, tmp_p
         None,  # a caption model, whose temporal transformer is not that of a stream
     ],
 )
-def test_a_file_without_a_temporal_transformer_that_fits_is_one_line(file, captions, arguments, tmp_path, capsys):
+def test_a_file_without_a_temporal_transformer_that_fits_gives_a_one_line_error(
+    file, captions, arguments, tmp_path, capsys
+):
     path = str(file or captions.folder / "best.pt")
     message = error_of([*arguments, *DFER, *init_from(path), "--output-dir", str(tmp_path / "run")], capsys)
     assert path in message and (file is not None or "temporal" in message)

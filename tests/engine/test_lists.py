@@ -1,4 +1,4 @@
-"""What a run says of its lists: how many persons they hold, clips in two lists, few clips, counts that differ."""
+"""The messages of a run about its lists: persons, clips in two lists, few clips, different counts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def describe(train, test=()):
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_persons_are_counted_and_looked_for_in_both_lists_where_they_are_known(is_known):
+def test_known_persons_are_counted_and_searched_in_both_lists(is_known):
     splits = ([f"P{n % 4}/{n}" for n in range(100)], [f"P{n % 2}/t{n}" for n in range(100)])
     messages = describe(*(clips_of(names, lambda name: name[:2] if is_known else None) for names in splits))
     assert sum("persons are not known" in line for line in messages.lines) == (0 if is_known else 1)
@@ -66,7 +66,7 @@ def test_few_clips_and_classes_without_any_are_named_for_test():
 
 
 @pytest.mark.parametrize(("listed", "warnings"), [(None, 0), (1, 0), (30, 1)])
-def test_a_list_without_a_count_cannot_differ_from_the_frames(listed, warnings):
+def test_a_list_without_frame_counts_does_not_contradict_the_frames(listed, warnings):
     config = SimpleNamespace(data=SimpleNamespace(pack="a pack, so that no frame is opened", on_bad_frame="error"))
     messages = Messages()
     _check_frames(Splits(clips_of(["P1/1"], listed=listed), [], []), config, messages)

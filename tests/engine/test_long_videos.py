@@ -1,4 +1,4 @@
-"""--model sequence through the command line: trained, scored again, stopped and resumed, refused in one line."""
+"""--model sequence through the command line: training, evaluation, stopping and resuming, one-line errors."""
 
 import csv
 import shutil
@@ -47,7 +47,7 @@ def best(run) -> str:
     return str(run.folder / "best.pt")
 
 
-def test_it_learns_three_tasks_together_and_scores_the_best_epoch(run, best):
+def test_the_sequence_model_learns_three_tasks_and_scores_the_best_epoch(run, best):
     metrics, history = run.metrics, run.history
     assert {"va", "expr", "au"} < set(metrics) and metrics["frames"] == sum(VIDEOS["validation"].values())
     assert metrics["va"]["ccc"] > 0.5 and metrics["au"]["f1"] > 0.6
@@ -69,7 +69,7 @@ def test_every_frame_has_one_line_in_the_submission(run, task):
     assert values.min() >= low and values.max() <= high
 
 
-def test_evaluation_repeats_every_file_unless_it_is_told_otherwise(run, best, tmp_path):
+def test_evaluation_writes_the_same_files_unless_options_change(run, best, tmp_path):
     again = run_ok([*EVAL, best], tmp_path / "eval")
     assert again.metrics == run.metrics
     for name in ("predictions/d.csv", "predictions/e.csv", "submission/va.csv", "submission/au.csv"):
@@ -82,7 +82,7 @@ def test_evaluation_repeats_every_file_unless_it_is_told_otherwise(run, best, tm
     ("task", "part", "score"),
     [("va", "--no-tcn", "va_ccc"), ("expr", "--no-transformer", "expr_f1"), ("au", "--positions", "au_f1")],
 )
-def test_each_task_alone_without_a_part(arguments, tmp_path, task, part, score):
+def test_each_task_is_trained_alone_with_one_part_left_out(arguments, tmp_path, task, part, score):
     single = run_ok([*arguments, "--task", task, part, "--epochs", "1", "--fold", "2"], tmp_path / "run")
     metrics, intervals = single.metrics, single.metrics["intervals"]
     assert set(metrics) == {task, "score", "fold", "videos", "frames", "intervals"} and metrics["fold"] == 2
@@ -93,7 +93,7 @@ def test_each_task_alone_without_a_part(arguments, tmp_path, task, part, score):
     assert "intervals" not in off.metrics and off.metrics["score"] == metrics["score"]
 
 
-def test_folders_of_features_stand_side_by_side(arguments, data, tmp_path):
+def test_features_of_several_folders_are_joined_side_by_side(arguments, data, tmp_path):
     wide = run_ok([*arguments, "--features", data[-1], data[-1], "--epochs", "1"], tmp_path / "run")
     assert "12 features a frame" in wide.out
 
@@ -113,7 +113,7 @@ def stop_at(monkeypatch, arguments, folder, epoch, step):
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 2)])
-def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, arguments, epoch, step):
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(run, tmp_path, monkeypatch, arguments, epoch, step):
     stopped = stop_at(monkeypatch, arguments, tmp_path / "stopped", epoch, step)
     assert stopped.status == 130 and "--resume" in stopped.err
     assert main(["--resume", str(stopped.folder)]) == 0
@@ -124,7 +124,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, ar
     assert run.metrics == stopped.metrics
 
 
-def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, monkeypatch, capsys):
+def test_a_run_is_not_resumed_with_replaced_features(data, tmp_path, monkeypatch, capsys):
     features = Path(shutil.copytree(data[-1], tmp_path / "features"))
     words = [*SMALL, *data[:-1], str(features)]
     stopped = stop_at(monkeypatch, words, tmp_path / "stopped", 0, 0)
@@ -137,13 +137,13 @@ def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, m
     assert main(["--resume", str(stopped.folder)]) == 0
 
 
-def test_a_complete_run_says_so_and_its_cosine_ends_where_it_was_planned(run, capsys):
+def test_a_complete_run_is_reported_and_more_epochs_are_refused(run, capsys):
     assert main(["--resume", str(run.folder)]) == 0
     assert "is complete" in capsys.readouterr().out
     assert "falls to 0 at epoch 4" in error_of(["--resume", str(run.folder), "--epochs", "9"], capsys)
 
 
-def test_it_can_be_inspected_and_converted(run, best, tmp_path, capsys):
+def test_a_sequence_checkpoint_can_be_inspected_and_converted(run, best, tmp_path, capsys):
     assert main(["--mode", "inspect", best]) == 0
     text = capsys.readouterr().out
     assert "6 numbers a frame, windows of 20: TCN, transformer" in text and "--tcn-channels 16 8" in text
@@ -160,7 +160,7 @@ def test_patience_ends_a_run(arguments, tmp_path):
 # -- schedule -------------------------------------------------------------------------------------------------------
 
 
-def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine():
+def test_the_rate_rises_linearly_and_falls_by_half_a_cosine():
     assert [rate_factor(step, 4, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rate_factor(12, 4, 20) == pytest.approx(0.5)
     assert rate_factor(20, 4, 20) == pytest.approx(0.0) == rate_factor(99, 4, 20)
@@ -187,7 +187,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("flags", REFUSED)
-def test_mistakes_in_training_are_one_line(arguments, capsys, tmp_path, flags):
+def test_mistakes_in_training_give_a_one_line_error(arguments, capsys, tmp_path, flags):
     words = [*arguments, "--output-dir", str(tmp_path / "run"), *flags.split()]
     assert REFUSED[flags] in error_of(words, capsys)
 
@@ -211,7 +211,7 @@ def test_data_must_be_named(data, capsys, missing):
     assert f"needs {data[missing]}" in error_of([*SMALL, *words], capsys)
 
 
-def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
+def test_files_that_do_not_fit_give_a_one_line_error(tmp_path, capsys):
     flags, file = [*SMALL, *write_set(tmp_path / "set")], tmp_path / "set/features/c.npy"
     for shape, message in (((24, 6), "24 rows, the video has 25 label lines"), ((25, 7), "7 features per frame")):
         np.save(file, np.zeros(shape, np.float16))
@@ -226,7 +226,7 @@ def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
     assert "expected valence,arousal" in error_of(flags, capsys)
 
 
-def test_mistakes_in_evaluation_are_one_line(best, tmp_path, capsys):
+def test_mistakes_in_evaluation_give_a_one_line_error(best, tmp_path, capsys):
     assert "9 numbers a frame" in error_of([*EVAL, best, *write_set(tmp_path / "wide", width=9)], capsys)
     assert "--milestones 3 is not used" in error_of([*EVAL, best, "--milestones", "3"], capsys)
     content = read_checkpoint(Path(best))
@@ -240,10 +240,10 @@ FIXED = ["--no-tcn", "--tcn-channels 8", "--no-transformer", "--transformer-laye
 
 
 @pytest.mark.parametrize("flags", [*FIXED, "--task va"])
-def test_what_the_tensors_were_made_with_cannot_change(best, capsys, flags):
+def test_options_that_the_checkpoint_fixes_cannot_change(best, capsys, flags):
     assert "this checkpoint was trained with" in error_of([*EVAL, best, *flags.split()], capsys)
 
 
-def test_every_option_that_is_fixed_is_tried_above():
+def test_every_option_that_a_checkpoint_fixes_is_tested_above():
     tried = {flags.split()[0].removeprefix("--").removeprefix("no-").replace("-", "_") for flags in FIXED}
     assert tried == {name for name in names_with(checkpoint="fixed classes") if group_of(name) == "sequence"}

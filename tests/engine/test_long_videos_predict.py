@@ -27,13 +27,13 @@ LENGTHS = [*range(1, 40), 99, 100, 299, 300, 301, 499, 500, 501, 1000]
 
 
 @pytest.mark.parametrize(("size", "stride"), [(10, 11), (10, 0), (0, 0), (10, -1)])
-def test_windows_that_leave_frames_out_are_refused(size, stride):
+def test_windows_that_skip_frames_are_refused(size, stride):
     with pytest.raises(UserError, match=f"{size} frames every {stride} do not cover"):
         window_starts(100, size, stride)
 
 
 @pytest.mark.parametrize(("size", "stride"), SHAPES)
-def test_no_more_windows_than_needed(size, stride):
+def test_there_are_no_more_windows_than_needed(size, stride):
     for n in LENGTHS:
         assert len(window_starts(n, size, stride)) == 1 + max(0, -(-(n - size) // stride))
     assert window_starts(0, size, stride).tolist() == []
@@ -68,7 +68,7 @@ def predict(tmp_path, lengths: dict[str, int], missing: tuple[str, ...] = (), mo
     return list(predict_videos(task, videos, features, config, session, "test"))
 
 
-def test_each_frame_of_each_video_comes_once_and_in_order(tmp_path):
+def test_each_frame_of_each_video_is_predicted_once_and_in_order(tmp_path):
     lengths = {"a": 1, "b": 29, "c": 30, "d": 31, "e": 95}
     predictions = predict(tmp_path, lengths)
     assert {video.video.id: len(video.va) for video in predictions} == lengths
@@ -161,10 +161,10 @@ def test_the_majority_equals_the_plain_loop(width, n, classes):
 def test_of_equally_frequent_classes_the_nearest_wins():
     assert majority(np.array([0, 0, 1, 1]), 3).tolist() == [0, 0, 1, 1]
     assert majority(np.array([0, 1, 2]), 3).tolist() == [0, 1, 2]
-    assert majority(np.array([5, 5, 0, 3, 3]), 5)[2] == 5  # both are next to it: the earlier one
+    assert majority(np.array([5, 5, 0, 3, 3]), 5)[2] == 5  # both are equally near: the earlier one is used
 
 
-def test_nothing_comes_from_beyond_the_video_and_the_input_stays():
+def test_smoothing_uses_only_frames_of_the_video_and_keeps_its_input():
     values, classes = np.full((30, 2), 0.7, dtype=np.float32), np.arange(20) % 3
     smoothed = centred_mean(values, 25)
     assert smoothed.dtype == np.float32 and smoothed == pytest.approx(values)
@@ -174,14 +174,14 @@ def test_nothing_comes_from_beyond_the_video_and_the_input_stays():
     assert (values == copies[0]).all() and (classes == copies[1]).all()
 
 
-def test_a_long_video_takes_moments():
+def test_a_long_video_is_smoothed_quickly():
     rng, began = np.random.default_rng(0), time.perf_counter()
     centred_mean(rng.normal(size=(100_000, 2)), 25)
     majority(rng.integers(0, 8, 100_000), 40)
     assert time.perf_counter() - began < 5
 
 
-def test_an_answer_that_is_not_finite_is_refused_with_its_frame(tmp_path):
+def test_an_output_that_is_not_finite_is_refused_with_its_frame(tmp_path):
     class Broken(Echo):
         def forward(self, features, padding):
             out = super().forward(features, padding)
@@ -194,7 +194,7 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_frame(tmp_path):
         predict(tmp_path, {"a": 40}, model=Broken(), window=40, stride=40)
 
 
-def test_after_an_error_no_submission_passes_for_a_complete_one(tmp_path, monkeypatch):
+def test_after_an_error_there_is_no_submission_file(tmp_path, monkeypatch):
     task = SimpleNamespace(tasks=("va",))
 
     def two_videos_and_an_error(*_):

@@ -1,4 +1,4 @@
-"""The defaults of each method, the flags that mean nothing to it, and the rates of towers that are fine-tuned."""
+"""The defaults of each method, the flags that it does not read, and the learning rates of fine-tuned towers."""
 
 import pytest
 
@@ -42,13 +42,13 @@ MEANINGLESS += [("dfer-clip", words) for words in TWO_STREAMS + CAPTIONS]
 MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"
 ACCEPTED = [
-    # flags that say what holds anyway
+    # flags that repeat the default
     ("dfer-clip", "--streams face --adapter none --slerp-weight 0 --mi-loss-weight 0 --dc-loss-weight 0"),
     ("emoclip", "--streams face --adapter none --slerp-weight 0 --lambda_mi 0 --lambda_dc 0 --label-smoothing 0"),
     ("emoclip", "--no-logit-adj --no-class-balanced-loss --focal-gamma 0"),
     ("clip-caer", "--lr-text-encoder 0 --no-finetune-text --no-swapped-heads --caption-source clip"),
     ("dfer-clip", "--no-finetune-visual --merge-positives"),
-    # flags that mean something
+    # flags that have an effect
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
     ("emoclip", "--use-weighted-sampler --leave-out Fatigue --captions c.json --swapped-heads --no-merge-positives"),
     ("emoclip", f"{REGRESSION} --subject-folds 3 --regression-loss ccc"),
@@ -68,10 +68,10 @@ def test_the_defaults_of_a_method(model):
     options = read(model)
     assert {name: options[name] for name in DEFAULTS[model]} == DEFAULTS[model]
     if model == "clip-caer":
-        assert options == flat(read_command([])[1])  # the method where none is named
+        assert options == flat(read_command([])[1])  # the default method
 
 
-def test_the_users_options_go_before_the_defaults_of_a_method():
+def test_options_of_the_user_override_the_defaults_of_a_method():
     options = read("emoclip", "--num-segments 8 --sampling whole --normalize none --temporal-layers 1 --dropout 0.3")
     assert (options["num_segments"], options["sampling"], options["normalize"]) == (8, "whole", "none")
     assert (options["temporal_layers"], options["dropout"]) == (1, 0.3)
@@ -85,7 +85,7 @@ def test_a_stored_run_keeps_its_method_and_its_options():
 
 
 @pytest.mark.parametrize(("model", "words"), MEANINGLESS)
-def test_a_flag_that_means_nothing_to_a_method_is_refused_by_its_name(model, words):
+def test_a_flag_that_a_method_does_not_read_is_refused_by_its_name(model, words):
     flag = words.split()[0].replace("--no-", "--").replace("--lambda_mi", "--mi-loss-weight")
     with pytest.raises(UserError, match=rf"\A.*{flag}.*{model}.*\Z"):  # in one line
         read(model, words)
@@ -97,7 +97,7 @@ def test_other_flags_are_accepted(model, words):
 
 
 @pytest.mark.parametrize("words", NOT_READ_BY_REGRESSION)
-def test_regression_refuses_what_it_does_not_read(words):
+def test_regression_refuses_options_that_it_does_not_read(words):
     with pytest.raises(UserError, match=rf"(?=.*{words.split()[0]}).*--task regression"):
         read("emoclip", f"{REGRESSION} {words}")
 
@@ -127,7 +127,7 @@ def test_flags_that_nothing_reads_are_refused(words, flag):
         ("--no-finetune-visual --no-finetune-text", 0, 0),
     ],
 )
-def test_towers_that_are_fine_tuned_learn_at_a_thousandth(words, image, text):
+def test_fine_tuned_towers_learn_at_a_thousandth_of_the_rate(words, image, text):
     options = read("emoclip", words)
     assert options["lr_image_encoder"] == pytest.approx(image) and options["lr_text_encoder"] == pytest.approx(text)
 
@@ -138,6 +138,6 @@ def test_methods_without_swapped_heads_have_heads_of_64():
     assert block.feed_forward[0].weight.shape == (1024, 512)
 
 
-def test_boxes_that_one_stream_does_not_read_are_a_warning():
+def test_boxes_that_a_single_stream_does_not_read_cause_a_warning():
     config = read_command("--model dfer-clip --bounding-box-body body.json".split())[1]
     assert any("--bounding-box-body" in line for line in warnings_of(config))

@@ -1,4 +1,4 @@
-"""Which parameters learn and how fast, and updates: momentum from zero, steps that the gradient scaler skips."""
+"""Trained parameters and their learning rates; updates: momentum from zero, steps that the gradient scaler skips."""
 
 import copy
 import math
@@ -58,7 +58,7 @@ def task_and_config(name):
 
 
 def gradients(task, epoch: int) -> dict[str, torch.Tensor | None]:
-    """The gradients of a few clips, summed; dropout at work."""
+    """The summed gradients of a few clips, with dropout."""
     torch.manual_seed(0)
     task.model.train()
     for seed in range(2):
@@ -126,7 +126,7 @@ def test_frozen_contexts_stay_bit_for_bit_and_tuned_ones_move(tune):
         {"slerp_weight": 0.0},
     ],
 )
-def test_prompts_that_no_loss_reaches_get_no_gradient_and_a_warning(changes):
+def test_prompts_without_a_loss_get_no_gradient_and_a_warning(changes):
     given = {"slerp_weight": 0.5, "iec_text": "descriptive", "mi_loss_weight": 0.0, "dc_loss_weight": 0.0} | changes
     got = gradients(make_task(**given), 40)
     is_warned = any("with MI and DC at 0 nothing trains them" in w for w in warnings_of(configure(**given)))
@@ -137,7 +137,7 @@ def test_prompts_that_no_loss_reaches_get_no_gradient_and_a_warning(changes):
     assert got["fuse.weight"].abs().sum() > 0 and (is_warned or got["prompts.context"].abs().sum() > 0)
 
 
-def test_each_part_has_a_rate_of_its_own():
+def test_each_part_has_its_own_learning_rate():
     rates = {"lr": 0.1, "lr_image_encoder": 0.2, "lr_prompt_learner": 0.3, "lr_adapter": 0.4, "lr_fusion": 0.5}
     model, config = make_task(**rates).model, configure(**rates)
     modules = {
@@ -152,7 +152,7 @@ def test_each_part_has_a_rate_of_its_own():
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.5])
-def test_with_layer_decay_each_block_learns_at_half_the_rate_of_the_next(decay):
+def test_with_layer_decay_each_block_has_half_the_rate_of_the_next(decay):
     clip = load_clip("random")
     model = FrameExpression(clip.visual, clip.shape.embed_dim, 8)
     optim = SimpleNamespace(**LAYER_RATES, lr_fusion=1.0, layer_decay=decay)
@@ -190,13 +190,13 @@ def scaled_step(layer, optimizer, scaler, gradient, grad_clip=0.0):
     """One step; ``gradient``: as the backward pass leaves it, before it is scaled."""
     for p in layer.parameters():
         p.grad = torch.full_like(p, gradient) * scaler.get_scale()
-        scaler.scale(torch.zeros(()))  # the scaler begins when it first scales a loss
+        scaler.scale(torch.zeros(()))  # the scaler is initialised when it first scales a loss
     step_scaled(optimizer, scaler, grad_clip)
 
 
 @pytest.fixture(params=[False, True], ids=["", "deterministic"])
 def deterministic(request):
-    """Under torch's deterministic algorithms fresh memory is NaN; without them it is whatever was there."""
+    """With torch's deterministic algorithms new memory is NaN; without them its content is arbitrary."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(request.param)
     yield
@@ -206,8 +206,8 @@ def deterministic(request):
 @pytest.mark.parametrize("grad_clip", [0.0, 1.0])
 @pytest.mark.parametrize("rule", ["SGD", "AdamW"])
 @pytest.mark.parametrize("gradients", [[math.inf], [1.0, math.inf], [math.inf, 1.0], [math.inf, math.inf, 1.0, 2.0]])
-def test_a_skipped_step_leaves_no_trace_and_a_resumed_run_continues_equal(deterministic, rule, gradients, grad_clip):
-    """The weights are those of the finite gradients alone, by torch's own optimiser without fused kernels."""
+def test_a_skipped_step_changes_nothing_and_a_resumed_run_continues_equally(deterministic, rule, gradients, grad_clip):
+    """The weights are those of the finite gradients alone, computed by torch's optimiser without fused kernels."""
     layer, optimizer = make_optimizer(rule)
     scaler = make_scaler()
     for gradient in gradients:
@@ -235,7 +235,7 @@ def test_a_skipped_step_leaves_no_trace_and_a_resumed_run_continues_equal(determ
 
 
 @pytest.mark.parametrize("missing", ["no state", "no buffer", "unwritten memory"])
-def test_a_checkpoint_without_sound_momentum_goes_on_from_zero(missing):
+def test_a_checkpoint_without_finite_momentum_continues_from_zero(missing):
     layer, optimizer = make_optimizer()
     state = optimizer.state_dict()
     if missing == "no state":
@@ -263,7 +263,7 @@ def subject_and_options(**changes):
 
 
 @pytest.mark.parametrize("rule", ["SGD", "AdamW"])
-def test_a_fused_optimizer_equals_a_plain_one_and_goes_on_from_its_state(rule):
+def test_a_fused_optimizer_equals_a_plain_one_and_continues_from_its_state(rule):
     torch.manual_seed(0)
     rates = {"lr": 0.1, "lr_fusion": 0.1, "lr_image_encoder": 0.1, "lr_prompt_learner": 0.1}
     plain_model, optim = subject_and_options(optimizer=rule, momentum=0.8, weight_decay=0.03, **rates)
@@ -305,7 +305,7 @@ def test_checkpointed_blocks_are_computed_twice_and_give_the_same_gradients():
     assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
 
 
-def test_compiling_and_mixed_precision_rename_and_convert_no_tensor():
+def test_compiling_and_mixed_precision_do_not_rename_or_convert_tensors():
     model, optim = subject_and_options(compile=True)
     names = list(model.state_dict())
     prepare_towers(model, optim, torch.bfloat16)
@@ -333,7 +333,7 @@ def stepped(name):
 
 
 @pytest.mark.parametrize("name", ["AdamW", "SGD"])
-def test_a_stored_state_comes_back(name):
+def test_a_stored_optimizer_state_is_restored(name):
     stored, (_, optimizer) = stepped(name).state_dict(), two_groups(name)
     stored["param_groups"][1]["lr"] = 0.01
     stored["param_groups"][1]["weight_decay"] = 1e9  # an option, and not a state

@@ -13,7 +13,7 @@ from tests.support.tools import flat
 from utils.config import choices_of, flag_of, from_json, parse
 from utils.errors import UserError
 
-DEFAULTS = {  # as the command line's documentation promises
+DEFAULTS = {  # as documented
     "seed": 42, "dry_run": False, "deterministic": False, "dataset": "RAER", "val_fraction": 0.2, "num_segments": 16,
     "duration": 1, "image_size": 224, "temporal_layers": 1, "contexts_number": 12, "slerp_weight": 0.5,
     "temperature": 0.07, "epochs": 50, "batch_size": 8, "lr_adapter": 1e-4, "mi_loss_weight": 0.5,
@@ -71,7 +71,7 @@ def sample_of(field) -> str:
 
 @pytest.mark.parametrize("field", [f for f in options_by_name().values() if not f.metadata["positional"]])
 def test_an_empty_value_takes_back_what_a_recipe_sets(field, tmp_path):
-    """A list of numbers may be empty itself; every other flag is as if it had not been named."""
+    """A list of numbers may be empty; every other flag counts as not given."""
     recipe, flag = tmp_path / "recipe.args", flag_of(field.name)
     recipe.write_text(f"{flag}={sample_of(field)}\n--epochs=3\n" if field.name != "epochs" else "--epochs=3\n")
     words = ["first", f"@{recipe}", f"{flag}=", "--seed" if field.name != "seed" else "--lr", "1"]
@@ -92,7 +92,7 @@ def test_defaults_are_the_documented_ones():
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_every_choice_is_taken_and_anything_else_is_refused(name):
+def test_every_choice_is_accepted_and_anything_else_is_refused(name):
     for choice in CHOICES[name].split():
         assert values_of(f"{DRY} {flag_of(name)} {choice}")[name] == choice
     assert_refused(f"{flag_of(name)} other", f"{flag_of(name)}|{CHOICES[name].split()[0]}")
@@ -153,7 +153,7 @@ def test_the_whole_config_survives_json():
 
 
 @pytest.mark.parametrize("fold", ["1", "5", "10"])
-def test_a_fold_is_filled_into_every_path(fold):
+def test_the_number_of_the_fold_is_filled_into_every_path(fold):
     paths = "--val-annotation v/{fold}/{fold}.txt --captions c{fold}.json --init-from outputs/{fold}/best.pt"
     options = values_of(f"{FOLDS} --model emoclip {paths} --output-dir o/{{fold}} --fold {fold}")
     assert {name: options[name] for name in "train_annotation test_annotation val_annotation captions".split()} == {
@@ -166,7 +166,7 @@ def test_a_fold_is_filled_into_every_path(fold):
     assert values_of(f"{EVAL} o/{{fold}}/best.pt --fold {fold}")["eval_checkpoint"] == f"o/{fold}/best.pt"
 
 
-def test_paths_without_a_placeholder_and_those_of_a_dry_run_stay():
+def test_paths_without_a_placeholder_and_paths_of_a_dry_run_are_not_changed():
     config = read("--train-annotation a{b}.txt --test-annotation set_{fold}_test.txt --fold 2")
     assert config.data.train_annotation == "a{b}.txt"
     assert read(f"{FOLDS} --dry-run").data.train_annotation == "set_{fold}_train.txt"
@@ -187,7 +187,7 @@ def test_paths_without_a_placeholder_and_those_of_a_dry_run_stay():
         (f"{ABLATE} --drop-one --seeds 2", False),
     ],
 )
-def test_a_command_is_a_series_where_it_asks_for_several_runs(command, expected):
+def test_a_command_with_several_runs_is_a_series(command, expected):
     assert is_series(read(command)) is expected
 
 
@@ -205,7 +205,7 @@ def test_seeds_are_a_count_or_a_list():
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "1,", ",1", "1.5", "1,1", "1 2", "1001", "4294967296,1", "²"])
-def test_other_texts_are_no_seeds(text):
+def test_invalid_seeds_are_refused(text):
     with pytest.raises(UserError, match="--seeds"):
         seeds_of(text, 42)
 
@@ -363,6 +363,6 @@ def assert_refused(command: str, fragments: str) -> None:
         ("--label-smoothing 0.1 --class-balanced-loss", None),
     ],
 )
-def test_doubtful_combinations_are_warned_about_and_sound_ones_are_not(words, fragment):
+def test_doubtful_combinations_cause_a_warning_and_others_do_not(words, fragment):
     warnings = warnings_of(read(words))
     assert warnings == [] if fragment is None else any(fragment in warning for warning in warnings)

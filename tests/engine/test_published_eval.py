@@ -62,7 +62,7 @@ def rewrite_pickle(path: Path, old: bytes, new: bytes) -> None:
     ],
     ids=["CLIP-CAER", "RAPT", "DFER-CLIP"],
 )
-def test_containers_of_every_program_open(tmp_path, recorder, best_acc):
+def test_containers_of_every_published_program_open(tmp_path, recorder, best_acc):
     published = files.clip_caer(Recipe())
     path = write_container(tmp_path / "model_best.pth", published, recorder, best_acc)
     opened = open_checkpoint(path, {})
@@ -156,7 +156,7 @@ def convert(path: Path, folder: Path, *flags: str) -> None:
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
-    """What the published file does not say is given once, to the conversion."""
+    """Settings that the published file does not hold are given only to the conversion."""
     build, flags = CONVERTED[name]
     path = tmp_path / f"{name}.pth"
     torch.save(build().state, path) if name == "emoclip" else write_container(path, build())
@@ -168,7 +168,7 @@ def test_a_converted_file_scores_as_the_published_one(name, tiny, tmp_path):
 
 
 def test_a_converted_emoclip_file_holds_its_texts(tiny, tmp_path):
-    """The user's texts may be gone when it is evaluated."""
+    """The texts of the user may be removed before the evaluation."""
     path, texts = save_emoclip(tmp_path / "4.pth"), write_class_texts(tmp_path / "five.json", NAMES, label_base=1)
     before = evaluate(path, tmp_path / "before", *tiny, "--class-texts", str(texts))
     convert(path, tmp_path / "out", "--class-texts", str(texts))
@@ -266,6 +266,6 @@ def test_an_evaluation_gives_the_published_logits(plain_set, tmp_path, build, de
     path = write_container(tmp_path / "model.pth", file)
     flags = ["--class-texts", str(texts)] if build is files.emoclip else []
     rows, expected = evaluate(path, tmp_path / "run", *plain_set, *flags).predictions, logits(file)
-    assert expected.std(dim=0).min() > 0.05  # the colours make a difference
+    assert expected.std(dim=0).min() > 0.05  # different colours give different logits
     scores = torch.tensor([[float(row[f"logit_{name}"]) for name in NAMES] for row in rows])
     torch.testing.assert_close(scores.double(), expected, atol=1e-3, rtol=0)

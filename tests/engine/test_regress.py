@@ -49,7 +49,7 @@ def test_folds_follow_the_seed_and_not_the_order_of_clips():
     assert np.array_equal(subject_folds(subjects[::-1], 5, seed=0), folds[::-1])
 
 
-def test_fewer_subjects_than_folds_are_each_left_out_once_and_one_cannot_be():
+def test_with_fewer_subjects_than_folds_each_is_left_out_once_and_one_subject_is_refused():
     assert sorted(np.bincount(subject_folds(sized(5, 2, 3), 10, seed=0))) == [2, 3, 5]
     with pytest.raises(UserError, match="^--targets: .*anna.*$"):
         subject_folds(["anna"] * 9, 5, seed=0)
@@ -60,7 +60,7 @@ def configure(**given):
     return make_config(settings | {"model": "emoclip", "task": "regression"} | given)
 
 
-def test_features_that_name_the_subject_say_nothing_about_new_subjects():
+def test_features_that_identify_the_subject_do_not_predict_new_subjects():
     """A random number for each subject: clips of training subjects are predicted, those of new subjects are not."""
     rng = np.random.default_rng(0)
     subjects = np.repeat(np.arange(40), 6)
@@ -91,7 +91,7 @@ def fit(features, values, name="test", **given):
 
 
 @both_losses
-def test_a_linear_relation_is_learnt_where_targets_are_known(loss):
+def test_a_linear_relation_is_learnt_from_the_known_targets(loss):
     features, values = linear_data()
     readout = fit(features[:200], values[:200], regression_loss=loss)
     assert sk.r2_score(values[200:], readout(features[200:])) > 0.95
@@ -113,7 +113,7 @@ def test_predictions_are_in_the_units_of_the_targets():
     np.testing.assert_allclose(moved, 100 * plain + 20, rtol=1e-3, atol=0.2)
 
 
-def test_the_name_of_a_readout_is_its_seed():
+def test_a_readout_is_seeded_by_its_name():
     features, values = linear_data(50)
     predictions = []
     for seed, name in enumerate(("test", "test", "second")):
@@ -123,8 +123,8 @@ def test_the_name_of_a_readout_is_its_seed():
 
 
 @both_losses
-def test_a_clip_without_any_target_teaches_nothing(loss):
-    """Whatever its features are, as long as mean and deviation stay the same."""
+def test_a_clip_without_any_target_does_not_change_the_training(loss):
+    """For any features, as long as mean and standard deviation stay the same."""
     features, values = linear_data(64)
     twice = torch.cat([features, features])
     unknown = torch.cat([values, torch.full_like(values, torch.nan)])
@@ -175,7 +175,7 @@ def test_losses_are_means_over_known_targets():
 
 @both_losses
 @pytest.mark.parametrize("rows", [0, 1])
-def test_losses_and_slopes_are_finite_with_little_or_nothing_known(loss, rows):
+def test_losses_and_gradients_are_finite_with_few_or_no_known_targets(loss, rows):
     guess, target = GUESS.clone().requires_grad_(), TARGET.clone()
     target[rows:] = torch.nan
     value = regression_loss(guess, target, loss)
@@ -207,7 +207,7 @@ def captioned(tiny_arguments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(tiny_flags, tmp_path_factory):
-    """Clips of 6 persons: a number that shows in the picture, and one that is known of some clips."""
+    """Clips of 6 persons: one number that is visible in the picture, and one that is known for some clips."""
     path, root = tmp_path_factory.mktemp("scores") / "scores.csv", Path(tiny_flags["--root-dir"])
     lines = ["clip,subject,redness,number"]
     for file in ("train", "test"):
@@ -248,7 +248,7 @@ def check_scores(run, scores):
     assert run.metrics["subjects"] == 6 and run.metrics["clips"] == 60
 
 
-def test_each_subject_is_predicted_by_a_readout_of_the_others(regressed, scores):
+def test_each_subject_is_predicted_by_a_readout_trained_on_other_subjects(regressed, scores):
     check_scores(regressed, scores)
     pairs = {(row["subject"], row["fold"]) for row in regressed.predictions}
     assert len(pairs) == len(dict(pairs)) == 6 and {fold for _, fold in pairs} == {"1", "2", "3"}
@@ -293,7 +293,7 @@ def test_a_caption_model_is_evaluated_as_it_was_scored(captioned, tiny_flags, fa
 
 @pytest.mark.parametrize("is_named", [True, False])
 @pytest.mark.parametrize("writer", ["subject_folds", "write_regression", "save_regression", "write_model_card"])
-def test_a_killed_run_is_done_again_in_its_folder(regressed, captioned, scores, fast, tmp_path, writer, is_named):
+def test_a_killed_run_restarts_in_its_folder(regressed, captioned, scores, fast, tmp_path, writer, is_named):
     flags = ["--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
     words, folder = [*fast, *REGRESS, *flags, "--output-dir", str(tmp_path / "run")], tmp_path / "run"
     crash_run(lambda patch: on_call(patch, engine.regress, writer, before=lambda _: crash()), *words)
@@ -307,7 +307,7 @@ def test_a_killed_run_is_done_again_in_its_folder(regressed, captioned, scores, 
 
 
 def test_auto_finds_a_killed_run_without_its_folder(captioned, scores, fast, tmp_path, monkeypatch):
-    """And not one of another video model, or one with other options."""
+    """It does not find a run of another video model, or one with other options."""
     monkeypatch.chdir(tmp_path)
     words = [*fast, *REGRESS, "--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
     crash_run(lambda patch: on_call(patch, engine.regress, "write_regression", before=lambda _: crash()), *words)
@@ -325,13 +325,13 @@ def test_auto_finds_a_killed_run_without_its_folder(captioned, scores, fast, tmp
 
 @pytest.fixture
 def command(captioned, scores, fast, tmp_path, capsys):
-    """Return the error of the regression command with its files replaced and more flags behind it."""
+    """Return the error of the regression command with other files and more flags."""
 
     def run(*more, init=None, targets=scores):
         folder = tmp_path / "run"
         words = ["--init-from", str(init or best_of(captioned)), "--targets", str(targets), *more]
         message = error_of([*fast, *REGRESS, *words, "--output-dir", str(folder)], capsys)
-        assert not folder.exists()  # nothing stands in the way of the next try
+        assert not folder.exists()  # no file prevents the next try
         return message
 
     return run
@@ -355,7 +355,7 @@ def write_targets(folder, *rows, header="clip,subject,score") -> str:
         (("anna,1", "bert,x"), "line 3"),
     ],
 )
-def test_targets_that_nothing_can_be_learnt_from(command, tmp_path, rows, part):
+def test_targets_without_information_are_refused(command, tmp_path, rows, part):
     assert part in command(targets=write_targets(tmp_path, *rows))
 
 
@@ -379,13 +379,13 @@ def test_options_of_the_video_model_are_refused_also_at_their_defaults(command, 
 
 
 @pytest.mark.parametrize("flags", ["--fold all", "--leave-out all", "--leave-out Fatigue"])
-def test_folds_of_lists_and_classes_mean_nothing_to_numbers(command, flags, scores):
+def test_folds_of_lists_and_class_options_are_refused_for_regression(command, flags, scores):
     targets = scores if "--leave-out" in flags else f"{scores}{{fold}}"
     assert flags.split()[0] in command(*flags.split(), targets=targets)
 
 
 def test_numbers_that_do_not_fit_a_readout_are_refused(regressed, tiny_flags, tmp_path, fast, capsys):
-    """Zero-shot, too: a readout knows no texts to compare with."""
+    """Zero-shot is refused too, because a readout has no texts."""
     best = best_of(regressed)
     evaluate = [*fast, *EVAL, best, "--targets"]
     message = error_of([*evaluate, write_targets(tmp_path, "anna,1", "bert,2")], capsys)
@@ -398,6 +398,6 @@ def test_numbers_that_do_not_fit_a_readout_are_refused(regressed, tiny_flags, tm
 
 
 @pytest.mark.parametrize("flags", ["--targets scores.csv", "--subject-folds 3", "--regression-loss ccc"])
-def test_its_flags_mean_nothing_to_classification(flags, tiny_arguments, capsys, tmp_path):
+def test_flags_of_regression_are_refused_for_classification(flags, tiny_arguments, capsys, tmp_path):
     words = [*tiny_arguments, *CAPTIONS, "--output-dir", str(tmp_path / "run"), *flags.split()]
     assert flags.split()[0] in error_of(words, capsys)

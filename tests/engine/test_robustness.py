@@ -23,7 +23,7 @@ def corrupted(clip, kind, strength):
 
 
 @pytest.mark.parametrize("strength", [1, 2, 3])
-def test_pixels_change_as_the_kind_says(clip, strength):
+def test_each_kind_changes_pixels_by_its_formula(clip, strength):
     change = corrupted(clip, "noise", strength).astype(float) - clip
     assert abs(change.std() - LEVELS["noise"][strength - 1]) < 0.5 and abs(change.mean()) < 0.3
     assert np.array_equal(corrupted(clip, "dark", strength), (clip * 0.5**strength).round())
@@ -37,7 +37,7 @@ def test_pixels_change_as_the_kind_says(clip, strength):
 
 
 @pytest.mark.parametrize(("strength", "left"), [(1, 8), (2, 4), (3, 1)])
-def test_lost_frames_are_those_before_them(clip, strength, left):
+def test_lost_frames_repeat_the_frame_before_them(clip, strength, left):
     sources = [
         int(np.flatnonzero((clip == frame).all(axis=(1, 2, 3)))[0]) for frame in corrupted(clip, "frames", strength)
     ]
@@ -48,7 +48,7 @@ def test_lost_frames_are_those_before_them(clip, strength, left):
 
 @pytest.mark.parametrize("kind", ["no-face", "no-context"])
 @pytest.mark.parametrize(("strength", "black"), [(1, 4), (2, 8), (3, 16)])
-def test_whole_frames_of_a_stream_are_black(clip, kind, strength, black):
+def test_all_pixels_of_lost_frames_of_a_stream_are_black(clip, kind, strength, black):
     frames = corrupted(clip, kind, strength)
     is_black = (frames == 0).all(axis=(1, 2, 3))
     assert is_black.sum() == black and np.array_equal(frames[~is_black], clip[~is_black])
@@ -85,6 +85,6 @@ def test_an_evaluation_scores_every_kind_at_three_strengths(trained, tmp_path):
         ("--corrupt", "--corrupt"),
     ],
 )
-def test_what_has_no_meaning_is_refused(trained, flags, part, capsys):
+def test_unknown_kinds_of_corruption_are_refused(trained, flags, part, capsys):
     words = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt"), *flags.split()]
     assert part in error_of(words, capsys)

@@ -35,7 +35,7 @@ def hash_of(root, *extra):
         "--save-every-minutes 1", "--ci clips", "--seeds 3", "--no-mistake-frames", "--lr 3e-4",  # its default
     ],
 )  # fmt: skip
-def test_options_without_an_effect_on_results_leave_the_hash_as_it_is(root, words):
+def test_options_without_an_effect_on_results_do_not_change_the_hash(root, words):
     assert hash_of(root, *words.split()) == hash_of(root)
 
 

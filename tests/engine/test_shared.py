@@ -1,4 +1,4 @@
-"""What runs of one sweep share is kept as long as the sweep, and only a few results of a kind."""
+"""Results shared by the runs of a sweep are kept during the sweep, a few of each kind."""
 
 from engine.shared import cached_result, sharing
 

@@ -38,7 +38,7 @@ def subject():
 
 
 def limit_memory(task, monkeypatch, room):
-    """A device with room for so many clips; return the list of the sizes of all passes that are tried."""
+    """Limit the device to a number of clips; return the list of the sizes of all passes."""
     sizes, forward = [], task.forward
 
     def limited(batch):
@@ -88,7 +88,7 @@ def test_the_copy_to_the_device_is_halved_as_well(subject, monkeypatch):
     ("device", "asked", "decoded", "joined"),
     [("cpu", None, 4, 4), ("cpu", "6", 6, 6), ("cpu", "20", 5, 20), ("cpu", "13", 1, 13), ("cuda", None, 8, 64)],
 )
-def test_few_clips_are_decoded_at_a_time_and_many_pass_together(tiny_arguments, device, asked, decoded, joined):
+def test_few_clips_are_decoded_per_task_and_many_are_predicted_together(tiny_arguments, device, asked, decoded, joined):
     _, config = read_command([*tiny_arguments, *(["--eval-batch-size", asked] if asked else [])])
     clips = read_annotation(config.data.train_annotation, config.data.root_dir, load_classes("RAER"))
     views = Views(root=config.data.root_dir, segments=4, size=64)
@@ -108,12 +108,12 @@ def test_texts_converted_once_are_bit_equal_to_autocast():
         model.lay_out_texts(torch.bfloat16)
         assert torch.equal(model.encode_texts().soft, before)
         model.laid_out["text"].text_projection.data.zero_()
-        assert not torch.equal(model.encode_texts().soft, before)  # the converted copy is what computes
+        assert not torch.equal(model.encode_texts().soft, before)  # the converted copy is used for computing
     with torch.no_grad():
         assert model.encode_texts().soft.dtype == torch.float32
 
 
-def test_uninitialised_weights_draw_no_random_numbers_and_take_those_of_a_file():
+def test_uninitialised_weights_use_no_random_numbers_and_are_loaded_from_a_file():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -138,7 +138,7 @@ class SlowLoader:
             yield number
 
 
-def test_waiting_counts_every_batch_but_the_first_and_no_step():
+def test_waiting_time_includes_every_batch_except_the_first_and_no_step():
     loader = TimedLoader(SlowLoader(0.3, 0.05, 0.05))
     assert len(loader) == 3
     for _ in loader:
@@ -154,10 +154,10 @@ MORE_WORKERS = "30 of the 60 s of this epoch were spent waiting for frames: more
     [
         (8, 1, "cpu", {}, [MORE_WORKERS, "dataloader.pack"], ["--augment device"]),
         (4, 1, "cuda", {"pack": "crops"}, ["--augment device"], ["--workers", "dataloader.pack"]),
-        (8, 2, "cpu", {}, ["dataloader.pack"], ["--workers"]),  # the cores of the other process are not free
+        (8, 2, "cpu", {}, ["dataloader.pack"], ["--workers"]),  # the cores of the other process are in use
     ],
 )
-def test_a_waiting_epoch_gets_the_advice_that_helps_once(
+def test_an_epoch_that_waits_for_frames_gets_advice_once(
     monkeypatch, cores, processes_here, device, options, advice, no_advice
 ):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes_here))
@@ -171,7 +171,7 @@ def test_little_waiting_and_cached_features_get_no_advice(monkeypatch, seconds, 
 
 
 def warnings_of_epochs(monkeypatch, seconds, wait, cores, decodes=True, device="cpu", **options):
-    """The warnings of three epochs of these seconds, as many of which were waiting."""
+    """Return the warnings of three epochs with these durations and waiting times."""
     warnings = []
     monkeypatch.setattr(processes, "usable_cores", lambda: cores)
     session = SimpleNamespace(log=SimpleNamespace(say=warnings.append), device=torch.device(device))
@@ -181,7 +181,7 @@ def warnings_of_epochs(monkeypatch, seconds, wait, cores, decodes=True, device="
     return warnings
 
 
-def test_every_epoch_records_its_waiting_and_a_run_that_waits_says_so(small_flags, tmp_path, monkeypatch):
+def test_every_epoch_records_its_waiting_time_and_long_waits_are_reported(small_flags, tmp_path, monkeypatch):
     monkeypatch.setattr(waiting, "SHARE", -1.0)
     monkeypatch.setattr(waiting, "SECONDS", -1.0)
     run = run_main([*small_flags, "--epochs", "2"], tmp_path / "run")
@@ -233,7 +233,7 @@ NO_SHARED_MEMORY = [
 
 
 @pytest.mark.parametrize("message", NO_SHARED_MEMORY)
-def test_too_small_a_shared_memory_is_one_line_with_the_remedy(message):
+def test_too_little_shared_memory_gives_a_one_line_error_with_the_remedy(message):
     with pytest.raises(UserError, match="shared memory.*16 decoding processes.*--shm-size 8g.*--workers 0") as caught:
         with plain_words(configure(workers=16)):
             raise RuntimeError(message)
@@ -241,7 +241,7 @@ def test_too_small_a_shared_memory_is_one_line_with_the_remedy(message):
     assert ("/dev/shm, " in str(caught.value)) == Path("/dev/shm").is_dir()
 
 
-def test_a_worker_that_died_otherwise_is_one_line_as_well():
+def test_a_worker_that_died_for_another_reason_gives_a_one_line_error():
     assert not lacks_shared_memory(f"{KILLED}Killed.")
     with pytest.raises(UserError, match="a decoding process died"), plain_words(configure(workers=2)):
         raise RuntimeError(f"{KILLED}Killed.")
@@ -263,8 +263,8 @@ def test_every_item_arrives_once_and_in_order(batch_size, workers):
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])
-def test_a_worker_without_room_ends_the_pass(monkeypatch, batch_size):
-    """By itself torch hands tensors over in a thread, which prints its error and drops the batch: the pass waits."""
+def test_a_worker_without_shared_memory_ends_the_pass(monkeypatch, batch_size):
+    """torch sends tensors in a thread, which prints its error and drops the batch, so the pass would wait forever."""
 
     def no_room(*_):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
@@ -272,10 +272,10 @@ def test_a_worker_without_room_ends_the_pass(monkeypatch, batch_size):
     monkeypatch.setattr(torch.Tensor, "share_memory_", no_room)  # the workers are forked from here
     with pytest.raises(UserError, match="the batches of 1 decoding processes"):
         list(Loader(Items(), batch_size=batch_size, num_workers=1))
-    assert len(list(Loader(Items(), batch_size=batch_size, num_workers=0)))  # needs none
+    assert len(list(Loader(Items(), batch_size=batch_size, num_workers=0)))  # needs no shared memory
 
 
-HISTORIES = {  # seconds of epochs or runs in the order in which they came, and what the first one did once
+HISTORIES = {  # (seconds of epochs or runs in order, extra seconds of the first one)
     "features of a sweep cached first": ([74.0, 15.2, 14.8, 16.1, 9.5, 15.0], 58.0),  # one variant has one stream
     "first epoch compiles": ([190.0, 41.0, 40.2, 40.6, 42.0, 40.9, 41.3], 149.0),
     "equal epochs": ([12.0, 12.1, 11.8, 12.4, 12.0], 0.0),
@@ -284,7 +284,7 @@ HISTORIES = {  # seconds of epochs or runs in the order in which they came, and 
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_the_time_left_is_right_within_a_third(name):
-    """After each epoch or run but the last two, where one that differs is all that is left."""
+    """After each epoch or run except the last two, where a single different one is left."""
     durations, once = HISTORIES[name]
     for done in range(1, len(durations) - 1):
         left = durations[done:]

@@ -1,4 +1,4 @@
-"""Training steps: accumulation, clipping, mixed precision, running losses; and a step never waits for the device."""
+"""Training steps: accumulation, clipping, mixed precision, running losses; no step waits for the device."""
 
 import contextlib
 from functools import partial
@@ -48,7 +48,7 @@ def test_accumulated_steps_equal_one_step_of_the_larger_batch(train):
     assert distance(large, train("--batch-size", "4")) > 2e-3
 
 
-def test_an_unfinished_window_is_an_update_and_no_gradient_leaks_into_the_next(train, monkeypatch):
+def test_an_incomplete_accumulation_updates_and_no_gradient_leaks_into_the_next(train, monkeypatch):
     updates, leaks, update = [], [], TrainingStep.update
 
     def watched(step):
@@ -89,8 +89,8 @@ def test_a_float16_training_whose_first_steps_overflow_ends_finite_and_learns(sm
     assert all(torch.isfinite(value).all() for value in last["model"].values())
 
 
-def test_a_run_of_float32_goes_on_in_float16_and_back(small_flags, tmp_path, monkeypatch):
-    """As a run that moves from a machine without a GPU to one that has one."""
+def test_a_run_of_float32_continues_in_float16_and_back(small_flags, tmp_path, monkeypatch):
+    """Like a run that moves from a machine without a GPU to one with a GPU."""
     folder = tmp_path / "run"
 
     def scaler_after(epochs, words):
@@ -103,7 +103,7 @@ def test_a_run_of_float32_goes_on_in_float16_and_back(small_flags, tmp_path, mon
     for epochs, scale in ((2, 2.0**8), (3, 2.0**20)):
         with monkeypatch.context() as patch:
             use_float16(patch, scale)
-            assert 0 < scaler_after(epochs, ["--resume", str(folder)])[1]["scale"] <= 2.0**8  # the third: as stored
+            assert 0 < scaler_after(epochs, ["--resume", str(folder)])[1]["scale"] <= 2.0**8  # the third one: as stored
     assert scaler_after(4, ["--resume", str(folder)])[1] == {}
 
 
@@ -115,7 +115,7 @@ def terms(**values):
     return {name: torch.tensor(value) for name, value in values.items()}
 
 
-def test_running_losses_are_means_over_clips_and_a_copy_goes_on_from_its_state():
+def test_running_losses_are_means_over_clips_and_a_copy_continues_from_its_state():
     score = RunningScore(("a", "b", "c"))
     score.add(terms(x=1.0, y=0.5), torch.eye(3)[[0, 1, 1]], batch_of([0, 1, 0], 2), 0, 0)
     before = score.copy()
@@ -132,7 +132,7 @@ def test_running_losses_are_means_over_clips_and_a_copy_goes_on_from_its_state()
     assert resumed.values() == values and resumed.state() == score.state()
 
 
-def test_numbers_are_read_late_and_all_of_them_when_values_are_needed():
+def test_losses_are_read_one_step_late_and_completely_when_needed():
     losses = RunningScore()
     for step in range(4):
         losses.add(terms(x=float(step)), None, {"id": ["clip"]}, 0, step)
@@ -153,7 +153,7 @@ def test_a_term_that_is_not_finite_is_named_with_epoch_step_and_clips(value):
     unread = RunningScore()
     unread.add(terms(x=value), None, {"id": ["clip"]}, 0, 0)
     with pytest.raises(UserError, match="x is not finite"):
-        unread.copy().state()  # so nothing is saved of an epoch whose last loss is not finite
+        unread.copy().state()  # nothing is saved of an epoch whose last loss is not finite
 
 
 METHODS = {
@@ -198,7 +198,7 @@ def test_a_step_of_every_method_reads_nothing_back_from_the_device(name, monkeyp
     assert any(p.grad is not None for p in model.parameters())
 
 
-def test_nor_do_the_losses_of_long_videos_and_of_readouts():
+def test_the_losses_of_long_videos_and_readouts_read_nothing_back_from_the_device():
     zeros = partial(torch.zeros, device=META)
     padding, weights = zeros(2, 5, dtype=torch.bool), torch.ones(8, device=META)
     out = {K: zeros(2, 5, K, requires_grad=True) for K in (2, 8, 12)}

@@ -1,4 +1,4 @@
-"""The losses of a task: which terms there are, what they weigh, and that predictions are never adjusted."""
+"""The losses of a task: their terms and weights, and that predictions are never adjusted."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def out_and_losses(epoch=0, **given):
     return task, batch, out, task.losses(out, batch, epoch)
 
 
-def test_three_named_terms_with_their_weights_at_this_epoch():
+def test_the_three_losses_have_the_weights_of_the_epoch():
     settings = dict(mi_loss_weight=0.7, mi_warmup=3, mi_ramp=8, dc_loss_weight=1.2, dc_warmup=5, dc_ramp=10)
     terms = {epoch: out_and_losses(epoch, **settings)[3] for epoch in (0, 4, 6, 30)}
     assert list(terms[0]) == ["classification", "mi", "dc"] and terms[0]["mi"] == terms[0]["dc"] == 0

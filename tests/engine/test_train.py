@@ -1,4 +1,4 @@
-"""A run through the command line: it learns, and leaves the folder it should."""
+"""A run through the command line: it learns, and its folder has all files."""
 
 import csv
 import json
@@ -54,7 +54,7 @@ def test_a_run_whose_epoch_was_selected_on_test_clips_is_stored_as_optimistic(ti
 
 def test_the_run_folder_is_complete_and_nothing_is_written_to_stderr(trained):
     assert {path.name for path in trained.folder.iterdir()} == FILES
-    assert trained.err == ""  # there is no terminal
+    assert trained.err == ""  # without a terminal
 
 
 def test_the_config_holds_every_resolved_option(trained):
@@ -64,7 +64,7 @@ def test_the_config_holds_every_resolved_option(trained):
     assert config["model"]["contexts_number"] == 12  # a default
 
 
-def test_the_log_is_what_was_printed_with_the_data_and_the_rates(trained):
+def test_the_log_has_the_printed_text_with_the_data_and_the_rates(trained):
     log = (trained.folder / "log.txt").read_text()
     assert log == trained.out
     for part in (

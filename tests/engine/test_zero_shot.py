@@ -1,4 +1,4 @@
-"""Zero-shot: a caption model on classes that it was not trained on, of data sets, of the user, and combinations."""
+"""Zero-shot: a caption model on classes of data sets, of the user, and combinations, without training on them."""
 
 import json
 
@@ -25,7 +25,7 @@ def scored(captioned, words, folder):
 
 
 def data(reader, root):
-    """The recipe of a set and its root: what a user names beside the checkpoint."""
+    """The recipe of a set and its root, which a user names in addition to the checkpoint."""
     return [f"@recipes/data/{reader}.args", "--root-dir", str(root), *READERS[reader][1], *FAST[4:6], "--device", "cpu"]
 
 
@@ -59,7 +59,7 @@ def test_captions_score_the_classes_of_any_set(reader, captioned, drawn, tmp_pat
     assert logits_of(run)[0] == CLASSES[reader] and "zero-shot" in run.metrics["selected_on"]
 
 
-def test_every_fold_of_a_set_by_the_same_weights(captioned, drawn, tmp_path):
+def test_the_same_weights_are_scored_on_every_fold(captioned, drawn, tmp_path):
     run = scored(captioned, [*data("dfew", drawn("dfew")), "--fold", "all"], tmp_path / "run")
     assert len(run.predictions) == 40 == len(run.labels)
     assert list(run.metrics["runs"]) == [f"fold-{fold}" for fold in range(1, 6)]
@@ -77,7 +77,7 @@ def test_the_same_list_and_the_same_texts_give_the_same_scores(captioned, drawn,
     assert (dfew / "predictions.csv").read_bytes() == (ferv / "predictions.csv").read_bytes()
 
 
-def test_invented_classes_in_any_order(captioned, drawn, tmp_path):
+def test_classes_of_the_users_own_in_any_order(captioned, drawn, tmp_path):
     clips = list(truth("dfew", drawn("dfew")))
     (tmp_path / "list.txt").write_text("".join(f"{clip} 3 {n % 2}\n" for n, clip in enumerate(clips)))
     words = ["--root-dir", str(drawn("dfew")), "--test-annotation", str(tmp_path / "list.txt"), *FAST[4:6]]
@@ -94,14 +94,14 @@ def test_invented_classes_in_any_order(captioned, drawn, tmp_path):
 
 
 def test_logits_are_cosines_times_the_learnt_scale(captioned, state, texts):
-    """A video of length one explains its logits, over the scale, as cosines with texts of length one."""
+    """There is a unit vector whose cosines with the unit texts equal the logits divided by the scale."""
     logits = torch.tensor(logits_of(captioned)[1]) / state["logit_scale"].double().exp()
     assert logits.abs().max() <= 1 and len(texts) == 11
-    shortest = torch.linalg.pinv(texts) @ logits.T  # of all videos with these cosines
+    shortest = torch.linalg.pinv(texts) @ logits.T  # (of all videos with these cosines)
     assert shortest.norm(dim=0).max() <= 1 + 1e-3
 
 
-def test_compound_classes_are_the_singles_and_what_the_lists_hold(compound, drawn):
+def test_compound_classes_are_the_single_classes_and_the_combinations_in_the_lists(compound, drawn):
     folder = drawn("mafw") / "Train_Test_Set/compound/no_caption_new/set_1"
     lines = [line for part in ("train", "test") for line in (folder / f"{part}.txt").read_text().splitlines()]
     names = logits_of(compound)[0]
@@ -120,7 +120,7 @@ def test_a_compound_class_is_the_mean_of_its_parts(compound, texts):
         assert np.allclose(logits[:, names.index(name)], expected, rtol=1e-3, atol=1e-3), name
 
 
-def test_single_classes_are_scored_alike_beside_combinations(compound, captioned, drawn, tmp_path):
+def test_single_classes_have_the_same_scores_beside_combinations(compound, captioned, drawn, tmp_path):
     single = scored(captioned, [*data("mafw", drawn("mafw")), "--fold", "1"], tmp_path / "run")
     rows = {row["clip"]: row for row in compound.predictions}
     assert len(single.predictions) == sum("_" not in row["label"] for row in rows.values())
@@ -129,7 +129,7 @@ def test_single_classes_are_scored_alike_beside_combinations(compound, captioned
         assert logits == pytest.approx(expected, abs=1e-4)
 
 
-def test_models_that_cannot_do_it_are_refused(captioned, drawn, tmp_path, capsys):
+def test_models_without_zero_shot_are_refused(captioned, drawn, tmp_path, capsys):
     """More frames than the model has positions for; a classifier, whose prompts are learnt for its own classes."""
     words = [*zero_shot(captioned), *data("dfew", drawn("dfew")), "--num-segments", "3"]
     assert "--num-segments: 3 frames, but" in error_of(words, capsys)

@@ -1,4 +1,4 @@
-"""Every kind of file that holds a CLIP, and plain words about the ones that do not."""
+"""Every kind of file that holds a CLIP, and clear errors about others."""
 
 import importlib.util
 import sys
@@ -66,7 +66,7 @@ def write_archive(state, path):
 
 
 def write_with_sizes(state, path):
-    """The sizes in an archive are no weights."""
+    """An archive also holds sizes, which are not weights."""
     torch.save(dict(state) | {n: torch.tensor(5) for n in ("input_resolution", "context_length", "vocab_size")}, path)
 
 
@@ -78,7 +78,7 @@ def test_every_kind_of_file_loads(tmp_path, state, write):
     assert same(load_clip(str(path)), state)
 
 
-def test_what_is_saved_in_half_precision_loads_again(tmp_path, state):
+def test_weights_saved_in_half_precision_load_again(tmp_path, state):
     first = Clip(SHAPE)
     first.load_openai(state)
     save_clip(first, tmp_path / "b.safetensors")
@@ -115,7 +115,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_is_no_weights_is_named(tmp_path, name):
+def test_a_file_without_weights_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(BROKEN[name])
     with pytest.raises(UserError, match=name) as caught:
         load_clip(str(tmp_path / name))
@@ -135,7 +135,7 @@ def test_a_file_that_is_no_weights_is_named(tmp_path, name):
         lambda state: dict(state) | {"ln_final.bias": torch.zeros(3)},
     ],
 )
-def test_other_weights_are_named_as_no_clip(tmp_path, state, content):
+def test_weights_of_another_model_are_refused_as_not_a_clip(tmp_path, state, content):
     torch.save(content(state) if callable(content) else content, tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"a\.pt"):
         load_clip(str(tmp_path / "a.pt"))
@@ -152,7 +152,7 @@ def test_both_operators_have_a_schema_and_repairing_again_changes_nothing():
         assert len(torch._C._jit_get_schemas_for_operator(f"torchvision::{name}")) == 1
 
 
-def test_a_missing_pkg_resources_is_stood_in_for(monkeypatch):
+def test_a_missing_pkg_resources_is_replaced(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.delitem(sys.modules, "pkg_resources", raising=False)
     monkeypatch.setattr(

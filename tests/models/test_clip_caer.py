@@ -1,4 +1,4 @@
-"""CLIP-CAER: its figure computed by hand, what its texts do to it, its way through a checkpoint; adapter and IEC."""
+"""CLIP-CAER: its figure computed by hand, the effect of its texts, its checkpoint; adapter and IEC."""
 
 import math
 
@@ -79,7 +79,7 @@ def test_logits_are_slerped_cosines_over_the_temperature(frames, weight, text):
 
 @torch.no_grad()
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_an_ensemble_takes_the_mean_over_a_classs_texts_and_iec_still_works(frames, weight):
+def test_an_ensemble_averages_the_texts_of_a_class_and_iec_still_works(frames, weight):
     model = build(text_type="prompt_ensemble", slerp_weight=weight, iec_text="soft")
     out = model(*frames)
     assert out.texts.soft.shape == (5, 3, 64)
@@ -108,7 +108,7 @@ def test_one_stream_alone(frames, streams):
     assert (model.adapter is None) == (streams == "context")
 
 
-def test_leaving_a_part_out_draws_the_others_alike():
+def test_leaving_a_part_out_does_not_change_the_first_weights_of_others():
     full, bare = build(), build(adapter="none")
     for name, value in bare.state_dict().items():
         assert torch.equal(value, full.state_dict()[name]), name
@@ -140,7 +140,7 @@ def test_the_descriptive_texts_are_unit_features_and_not_trained():
     assert not model.descriptive.requires_grad
 
 
-def test_the_sizes_asked_for_are_the_sizes_built():
+def test_the_model_has_the_configured_sizes():
     model = build(temporal_layers=3, contexts_number=7)
     assert len(model.face_temporal.blocks) == len(model.context_temporal.blocks) == 3
     assert model.face_temporal.positions.shape == (1, 5, 64) and model.prompts.context.shape == (5, 7, 64)
@@ -160,7 +160,7 @@ GOLDEN = {  # cosine → values at weight 0, .25, .5, .75
 
 
 def explicit(text: Tensor, video: Tensor, weight: float) -> Tensor:
-    """Turn every text towards every video along the great circle, then compare: (B, C)."""
+    """Move every text towards every video along the great circle, then compare: (B, C)."""
     cosine = (video @ text.T)[..., None]
     angle = weight * torch.acos(cosine)
     across = F.normalize(video[:, None] - cosine * text, dim=-1)
@@ -177,7 +177,7 @@ def units(rows: int, seed: int, D: int = 24) -> Tensor:
 @pytest.mark.parametrize("pull", [0.0, 2.0, 20.0, -5.0])
 def test_the_closed_form_is_slerp_and_a_dot_product(weight, pull):
     video = units(40, 1)
-    text = F.normalize(units(40, 2) + pull * video, dim=-1)  # far, near, and on the other side
+    text = F.normalize(units(40, 2) + pull * video, dim=-1)  # far, near, and opposite
     got = instance_enhanced_cosine(video @ text.T, weight)
     assert torch.allclose(got, explicit(text, video, weight), atol=1e-6, rtol=0)
 
@@ -191,7 +191,7 @@ def test_gradients_are_those_of_the_explicit_slerp(weight):
         share = torch.arange(24, dtype=torch.float64).view(6, 4).sin()
         slopes = torch.autograd.grad((share * value).sum(), (video, text))
         for vector, slope in zip((video, text), slopes, strict=True):
-            # along the vector itself the two forms differ, but there a unit vector cannot move
+            # the two forms differ along the vector itself, but a unit vector cannot move in that direction
             gradients.append((slope - (slope * vector).sum(-1, keepdim=True) * vector).detach())
     for closed, slow in zip(gradients[:2], gradients[2:], strict=True):
         assert torch.allclose(closed, slow, atol=1e-9)
@@ -207,7 +207,7 @@ def test_values_and_a_slope_are_golden(cosine):
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.5, 0.9, 0.999])
-def test_near_parallel_the_series_meets_the_arc(weight):
+def test_near_parallel_vectors_the_series_equals_the_arc(weight):
     for gap in (0.0, 1e-12, 1e-8, 1e-5, 9.99e-5, 1.0001e-4, 1e-3):
         cosine = torch.tensor(1 - gap, dtype=torch.float64, requires_grad=True)
         value = instance_enhanced_cosine(cosine, weight)
@@ -221,7 +221,7 @@ def test_near_parallel_the_series_meets_the_arc(weight):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_parallel_opposite_and_nearly_so_stay_finite(dtype, weight):
+def test_parallel_and_opposite_vectors_stay_finite(dtype, weight):
     base = units(1, 5).to(dtype)[0]
     nudged = [F.normalize(base + size * units(1, 6).to(dtype)[0], dim=-1) for size in (1e-8, 1e-6, 1e-4, 1e-2)]
     text = torch.stack([base, -base, *nudged, *(-v for v in nudged)]).requires_grad_()
@@ -234,7 +234,7 @@ def test_parallel_opposite_and_nearly_so_stay_finite(dtype, weight):
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_it_rises_with_the_cosine_so_the_highest_class_never_changes(weight):
+def test_iec_rises_with_the_cosine_so_the_highest_class_never_changes(weight):
     cosine = torch.linspace(-0.9999, 1, 20001, dtype=torch.float64)
     assert (instance_enhanced_cosine(cosine, weight).diff() > 0).all()
     logits = units(500, 7) @ units(5, 8).T

@@ -1,4 +1,4 @@
-"""CLIPs of open_clip and Hugging Face give the features of those packages; what a file does not tell is asked for."""
+"""CLIPs of open_clip and Hugging Face give the features of those packages; missing settings must be given."""
 
 import json
 
@@ -62,7 +62,7 @@ def write_hugging_face(folder, name="B/16", activation="gelu"):
     vision |= sizes | {"image_size": size, "patch_size": patch}
     text |= sizes | {"eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 0}
     model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=D)).eval()
-    for parameter in model.parameters():  # first values are small: differences would not show
+    for parameter in model.parameters():  # initial values are too small to show differences
         torch.nn.init.normal_(parameter, std=0.1 if parameter.dim() > 1 else 0.5)
     model.save_pretrained(folder)
     return model
@@ -97,7 +97,7 @@ def test_features_are_those_of_the_package(tmp_path, name, activation, package):
     assert clip.shape.mean == (INCEPTION if package == "open_clip" else CLIP_MEAN)
 
 
-def test_a_single_file_takes_the_config_beside_it_or_flags(tmp_path):
+def test_a_single_file_uses_the_config_beside_it_or_flags(tmp_path):
     write_open_clip(tmp_path)
     weights = tmp_path / "open_clip_model.safetensors"
     assert load_clip(str(weights)).shape.activation == "gelu"
@@ -124,7 +124,7 @@ def test_a_single_file_takes_the_config_beside_it_or_flags(tmp_path):
         ({"vision_cfg": {"width": 128, "layers": 2, "image_size": 224}}, "says image_size 224, the tensors have 64"),
     ],
 )
-def test_a_config_of_another_model_is_one_line(tmp_path, changes, message):
+def test_a_config_of_another_model_gives_a_one_line_error(tmp_path, changes, message):
     write_open_clip(tmp_path, **changes)
     with pytest.raises(UserError, match=message) as caught:
         load_clip(str(tmp_path))
@@ -140,7 +140,7 @@ def test_a_config_of_another_model_is_one_line(tmp_path, changes, message):
         ({"vision_config": {"hidden_size": 10**9}}, "hidden_size: expected a number"),
     ],
 )
-def test_a_hugging_face_config_of_another_model_is_one_line(tmp_path, changes, message):
+def test_a_hugging_face_config_of_another_model_gives_a_one_line_error(tmp_path, changes, message):
     write_hugging_face(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -165,7 +165,7 @@ def test_tensors_of_another_model_are_named(tmp_path, name, size, message):
         load_clip(str(tmp_path / "a.pt"))
 
 
-def test_a_folder_without_a_clip_names_what_it_lacks(tmp_path):
+def test_a_folder_without_a_clip_names_the_missing_files(tmp_path):
     with pytest.raises(UserError, match="expected open_clip_config.json with"):
         load_clip(str(tmp_path))
 
@@ -177,7 +177,7 @@ def test_open_clip_names_that_do_not_exist_are_named():
         load_clip("open_clip:ViT-B-16:laion")
 
 
-def test_inspect_says_where_each_setting_comes_from(tmp_path, capsys):
+def test_inspect_prints_where_each_setting_comes_from(tmp_path, capsys):
     write_open_clip(tmp_path, "H/14")
     given, config = read_command(["--mode", "inspect", str(tmp_path)])
     inspect(config, given)

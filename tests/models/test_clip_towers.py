@@ -54,7 +54,7 @@ def test_texts_are_encoded_as_by_openai_clip(pair):
         )
     expected = original.encode_text(tokens)
     assert expected.std() > 0.1 and relative(clip.encode_text(tokens), expected) < 1e-5
-    assert relative(clip.encode_text(tokens[:2]), expected[:2]) < 1e-5  # shorter batches are cut shorter
+    assert relative(clip.encode_text(tokens[:2]), expected[:2]) < 1e-5  # a smaller length for shorter texts
 
 
 def test_state_dicts_pass_both_ways(pair):

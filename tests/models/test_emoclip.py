@@ -1,4 +1,4 @@
-"""EmoCLIP: prototypes by hand, forward by plain loops, published sizes, and the way through a checkpoint."""
+"""EmoCLIP: prototypes by hand, forward pass by plain loops, published sizes, and its checkpoint."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_a_class_is_the_mean_of_its_texts_at_unit_length(texts):
 
 
 def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
-    """Not the mean of all texts: each part counts the same, however well its texts agree."""
+    """It is not the mean of all texts: each part has the same weight, however similar its texts are."""
     parts = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]])
     single = [unit_mean(rows) for rows in texts.numpy()]
     got = prototypes(texts, parts).numpy()
@@ -73,7 +73,7 @@ def test_a_combination_is_the_mean_of_the_prototypes_of_its_parts(texts):
 
 
 def by_loops(model, clips, kind="class_descriptor", combinations=()):
-    """One frame, then one clip, then one text at a time."""
+    """Reference by loops over frames, clips and texts."""
     with torch.no_grad():
         video, classes = [], []
         for clip in clips:
@@ -102,7 +102,7 @@ def test_logits_are_scaled_cosines_of_videos_and_classes(kind, combinations):
 
 
 def test_logits_are_not_rounded_under_mixed_precision():
-    """bf16 tells logits of about 25 apart by steps of an eighth."""
+    """In bf16, logits near 25 are rounded to steps of an eighth."""
     model, *_ = build(combinations := [(0, 1), (1, 2)])
     texts = model.encode_texts()
     feature = torch.rand(3, 4, model.temporal.positions.shape[-1], generator=torch.Generator().manual_seed(3))
@@ -119,13 +119,13 @@ def test_compound_prototypes_are_not_rounded_under_mixed_precision(texts):
     assert torch.equal(rounded, prototypes(texts, parts))
 
 
-def test_the_scale_starts_at_clips_and_learns():
+def test_the_scale_starts_at_the_value_of_clip_and_is_trained():
     model, _, _ = build()
     assert model.logit_scale.requires_grad
     assert math.exp(model.logit_scale.item()) == pytest.approx(100, rel=1e-3)
 
 
-def test_encoded_texts_replace_the_models_own():
+def test_encoded_texts_replace_the_texts_of_the_model():
     model, _, _ = build()
     with torch.no_grad():
         texts = model.encode_texts()
@@ -182,7 +182,7 @@ def test_heads_of_the_usual_width_are_those_of_the_other_methods():
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("width", [64, 128, 192])
 def test_a_model_of_any_width_is_rebuilt_from_its_tensors(width, swapped):
-    """The tensors alone do not tell how many heads share them."""
+    """The number of heads cannot be read from the tensors."""
     shape = ClipShape(width, 64, 32, 64, 1, 64, 1)
     torch.manual_seed(0)
     model = emoclip_model(shape, swapped).eval()

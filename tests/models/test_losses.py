@@ -1,4 +1,4 @@
-"""Losses against golden values, closed forms, PyTorch's own and plain loops."""
+"""Losses against golden values, closed forms, PyTorch's losses and plain loops."""
 
 import math
 
@@ -31,7 +31,7 @@ def example(B=7, C=5):
 
 
 def by_loops(logits, label, weights=None, smoothing=0.0, gamma=0.0) -> float:
-    """One clip and one class at a time, in Python floats."""
+    """Reference by loops over clips and classes, in Python floats."""
     total, weight_sum = 0.0, 0.0
     for row, true in zip(logits.tolist(), label.tolist(), strict=True):
         norm = math.log(sum(math.exp(v) for v in row))
@@ -53,7 +53,7 @@ def test_weights_smoothing_and_focus_act_together_as_in_plain_loops(weights, smo
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_gradients_stay_finite_where_the_model_is_sure(gamma):
+def test_gradients_stay_finite_for_confident_models(gamma):
     logits = torch.tensor([[80.0, -80.0], [-80.0, 80.0]], requires_grad=True)
     loss = classification_loss(logits, torch.tensor([0, 0]), label_smoothing=0.1, focal_gamma=gamma)
     loss.backward()
@@ -145,7 +145,7 @@ def contrast_of(video, text, scale=10.0, same=None):
 
 @pytest.mark.parametrize("B", [1, 2, 3, 17])
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
-def test_with_the_diagonal_alone_it_is_clips_loss(B, scale):
+def test_without_merged_positives_the_contrast_is_the_loss_of_clip(B, scale):
     video, text = units(B)
     logits, pairs = scale * video @ text.T, torch.arange(B)
     expected = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
@@ -154,13 +154,13 @@ def test_with_the_diagonal_alone_it_is_clips_loss(B, scale):
 
 @pytest.mark.parametrize("B", [1, 2, 5, 64])
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_a_batch_of_equal_texts_has_nothing_to_lose_when_they_are_merged(B, scale):
+def test_a_batch_of_equal_texts_has_zero_loss_with_merged_positives(B, scale):
     video, text = units(B)[0], units(1, seed=1)[1].expand(B, -1)
     assert contrast_of(video, text, scale, torch.ones(B, B, dtype=torch.bool)).item() == 0
 
 
 def test_a_text_that_occurs_twice_among_others():
-    """Softmax of each row by torch, of which a row keeps all columns that belong to it."""
+    """Softmax of each row by torch; the probabilities of all positives of a row are added."""
     video, text = units(4)
     text = text[[0, 1, 0, 3]]
     same = torch.eye(4, dtype=torch.bool)
@@ -193,7 +193,7 @@ def test_half_precision_contrast_is_scored_in_float32():
 
 
 def frames_example(B=3, L=11):
-    """Outputs, labels with holes in them, padding; all three tasks."""
+    """Outputs, labels with gaps, padding; all three tasks."""
     g = torch.Generator().manual_seed(0)
     padding = torch.zeros(B, L, dtype=torch.bool)
     padding[0, 7:] = padding[1, :2] = True
@@ -201,7 +201,7 @@ def frames_example(B=3, L=11):
     expr = torch.randint(8, (B, L), generator=g)
     hole = torch.rand(B, L, generator=g) < 0.3
     va[hole], expr[hole.roll(1, 1)], au[hole.roll(2, 1)] = math.nan, -1, math.nan
-    va[0, 0, 0], va[1, 4, 1], au[2, 3, 5] = math.nan, math.nan, math.nan  # one number of a frame alone
+    va[0, 0, 0], va[1, 4, 1], au[2, 3, 5] = math.nan, math.nan, math.nan  # one number of one frame only
     outputs = [torch.randn(B, L, n, generator=g).requires_grad_() for n in (2, 8, 12)]
     return outputs, (va, expr, au), padding
 
@@ -211,7 +211,7 @@ TASKS = [pytest.param(i, loss, id=name) for i, (name, loss) in enumerate(LOSSES.
 
 
 def labelled(label, padding):
-    """Where a number has a label, checked one at a time, in the shape of the label."""
+    """A mask of the labelled numbers, in the shape of the label, by a loop."""
     mask = torch.zeros(label.shape, dtype=torch.bool)
     for index in map(tuple, torch.cartesian_prod(*map(torch.arange, label.shape)).tolist()):
         value = label[index].item()
@@ -234,7 +234,7 @@ def test_concordance_is_pooled_over_labelled_frames_and_summed_over_both():
 
 @pytest.mark.parametrize("guess", [0.0, 0.3, 0.5])
 @pytest.mark.parametrize("label", [[0.5, 0.5, 0.5], [0.1, 0.5, 0.9], [0.5]])
-def test_a_constant_prediction_agrees_with_nothing_and_has_finite_gradients(guess, label):
+def test_a_constant_prediction_has_zero_concordance_and_finite_gradients(guess, label):
     label = torch.tensor(label)[None, :, None].expand(1, -1, 2)
     out = torch.full(label.shape, guess, requires_grad=True)
     loss = ccc_loss(out, label, torch.zeros(label.shape[:2], dtype=torch.bool))
@@ -267,7 +267,7 @@ def test_action_units_equal_the_plain_loops(weights):
     assert got == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_minus_one_is_no_action_unit_either():
+def test_minus_one_means_an_unlabelled_action_unit():
     (_, _, out), (_, _, label), padding = frames_example()
     assert action_unit_loss(out, label.nan_to_num(-1), padding).item() == action_unit_loss(out, label, padding).item()
 
@@ -283,7 +283,7 @@ def test_gradients_reach_labelled_frames_and_no_others(task, loss):
 
 
 @pytest.mark.parametrize(("task", "loss"), TASKS)
-def test_what_is_predicted_elsewhere_does_not_matter(task, loss):
+def test_predictions_of_unlabelled_frames_do_not_matter(task, loss):
     outputs, labels, padding = frames_example()
     mask = labelled(labels[task], padding)
     mask = mask if mask.dim() == 3 else mask[..., None].expand_as(outputs[task])

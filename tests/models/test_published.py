@@ -31,7 +31,7 @@ def seven(tmp_path_factory) -> str:
 
 @pytest.fixture
 def write(tmp_path):
-    """The smallest file that can be read, removed after the test: what else a file holds is tested with the command."""
+    """Write the smallest file that can be read; it is removed after the test."""
     path = tmp_path / "published.pth"
 
     def to_disk(published: Published) -> Path:
@@ -47,7 +47,7 @@ def write(tmp_path):
 
 
 def learnable_texts(classes=5, tau=0.01, position="end"):
-    """CLIP-CAER's logits of the learnable texts: every family of two streams with its slerp off."""
+    """CLIP-CAER's logits of the learnable texts: every family with two streams, without slerp."""
     return lambda file, face, context: reference.clip_caer_logits(
         file.state, file.lengths, face, context, classes=classes, tau=tau, position=position
     )
@@ -89,7 +89,7 @@ LOGITS = [
     (files.clip_caer, Recipe(class_specific=False, n_ctx=12), positioned("middle"), learnable_texts(position="middle")),
     (files.clip_caer, SHARED, positioned("front"), learnable_texts(position="front")),
     (files.clip_caer, DEEP, {}, learnable_texts()),
-    # of 7 context vectors the odd one stands behind the class text
+    # of 7 context vectors the odd one is after the class text
     (files.clip_caer, LARGE, positioned("middle"), learnable_texts(position="middle")),
     (files.clip_caer, Recipe(n_ctx=12, depth=2, layers=3), positioned("front"), learnable_texts(position="front")),
     (files.clip_caer, Recipe(), {"temperature": 0.05}, learnable_texts(tau=0.05)),
@@ -98,7 +98,7 @@ LOGITS = [
     (files.fork, Recipe(n_ctx=12, class_specific=False, depth=2), {}, hand_crafted_texts()),
     (files.fork, WIDE, {"slerp_weight": 0.3, "temperature": 0.2}, hand_crafted_texts(tau=0.2, weight=0.3)),
     (files.fork, WIDE, {"slerp_weight": 0.0}, learnable_texts(tau=0.07)),
-    # an ensemble of texts switches the fork's slerp off
+    # an ensemble of texts turns off the slerp of the fork
     (files.fork, Recipe(n_ctx=12, texts_per_class=3), {}, learnable_texts(tau=0.07)),
     (files.rapt, Recipe(depth=2), {}, learnable_texts(tau=0.07)),
     (files.rapt, Recipe(depth=2, texts_per_class=3), {}, learnable_texts(tau=0.07)),
@@ -138,13 +138,13 @@ def test_the_streams_are_not_exchanged(write, views):
     assert_close(score(write(published), {}, context, face), exchanged)
 
 
-def test_fewer_frames_take_the_first_positions(write, views):
+def test_fewer_frames_use_the_first_positions(write, views):
     short = [view[:, :5] for view in views]
     published = files.clip_caer(Recipe())
     assert_close(score(write(published), {}, *short), learnable_texts()(published, *short))
 
 
-def test_what_a_file_was_made_with_is_read_from_its_tensors(write):
+def test_settings_are_read_from_the_tensors_of_a_file(write):
     config = open_checkpoint(write(files.clip_caer(Recipe(image_size=48, n_ctx=12, depth=2))), {}).content["config"]
     assert config["data"]["image_size"] == 48 and config["data"]["normalize"] == "none"
     assert config["model"]["contexts_number"] == 12 and config["model"]["temporal_layers"] == 2
@@ -163,7 +163,7 @@ def test_two_heads_are_refused_by_name_and_left_out_on_request(write, views):
     assert not heads & {*report.loaded, *report.dropped} and report.missing == []
 
 
-def test_emoclip_takes_many_frames_and_the_texts_of_the_data_set(write):
+def test_emoclip_uses_many_frames_and_the_texts_of_the_data_set(write):
     face = torch.randn(1, 40, 3, 32, 32, generator=torch.Generator().manual_seed(7))
     published = files.emoclip(Recipe(depth=2))
     entries = json.loads((ROOT / "annotation/RAER/classes.json").read_text(encoding="utf-8"))["classes"]
@@ -192,7 +192,7 @@ COMPLETE = {
 
 
 @pytest.mark.parametrize("name", COMPLETE)
-def test_every_key_of_a_whole_file_is_taken_or_dropped_for_a_reason(name, write, seven):
+def test_every_key_of_a_complete_file_is_used_or_dropped_for_a_reason(name, write, seven):
     build, recipe, count = COMPLETE[name]
     published = build(recipe)
     assert len(published.state) == count
@@ -205,7 +205,7 @@ def test_every_key_of_a_whole_file_is_taken_or_dropped_for_a_reason(name, write,
     assert len(report.loaded) + len(report.dropped) == count
 
 
-def test_aliases_and_momentum_copies_are_what_is_dropped(write):
+def test_only_aliases_and_momentum_copies_are_dropped(write):
     published = files.rapt(Recipe(), moco=True)
     report = open_checkpoint(write(published), {}).report
     parts = ("image_encoder", "face_adapter", "temporal_net", "temporal_net_body", "project_fc")
@@ -239,8 +239,8 @@ def test_texts_of_any_kind_are_read_back(write, views, monkeypatch):
     assert_close(score(path, {"class_token_position": "front"}, *views), expected)
 
 
-def test_own_texts_change_neither_the_prompts_nor_the_logits(write, views, tmp_path):
-    """They name the classes; the file's prompts, and where each of them ends, stay its own."""
+def test_texts_of_the_users_own_change_neither_prompts_nor_logits(write, views, tmp_path):
+    """They name only the classes; prompts and their ends are read from the file."""
     flags = {"class_texts": str(write_class_texts(tmp_path / "five.json", SEVEN[:5]))}
     published = files.clip_caer(Recipe())
     path = write(published)
@@ -251,7 +251,7 @@ def test_own_texts_change_neither_the_prompts_nor_the_logits(write, views, tmp_p
     assert_close(score(path, flags, *views), expected)
 
 
-def test_without_own_texts_the_classes_are_those_of_the_data_set(write):
+def test_without_texts_of_the_users_own_classes_are_those_of_the_data_set(write):
     content = open_checkpoint(write(files.clip_caer(Recipe())), {}).content
     assert tuple(content["classes"]) == RAER and content["label_base"] == 1
 
@@ -277,7 +277,7 @@ LACKING = [
 
 
 @pytest.mark.parametrize("scale", [math.nan, 1e9, -math.inf])
-def test_a_scale_that_no_training_reaches_is_refused_in_any_checkpoint(write, tmp_path, scale):
+def test_an_impossible_logit_scale_is_refused_in_any_checkpoint(write, tmp_path, scale):
     with pytest.raises(UserError, match="damaged: its logit_scale is"):
         open_checkpoint(write(files.emoclip(Recipe(), logit_scale=scale)), {})
     opened = open_checkpoint(write(files.emoclip(Recipe())), {})
@@ -310,7 +310,7 @@ def test_a_missing_tensor_is_named(write, build, key):
     ],
 )
 def test_a_missing_block_is_named(write, block):
-    """The number of blocks is read from the names, which must not hide a hole."""
+    """The number of blocks is read from the names; a missing block must not be overlooked."""
     published = files.clip_caer(Recipe(layers=3, depth=2))
     names = (block, copy_of(block))
     path = write(published.changed({key: None for key in published.state if key.startswith(names)}))
@@ -318,7 +318,7 @@ def test_a_missing_block_is_named(write, block):
         open_checkpoint(path, {})
 
 
-def test_a_tower_that_is_stored_only_as_a_copy_is_taken_from_there(write):
+def test_a_tower_that_is_stored_only_as_a_copy_is_read_from_the_copy(write):
     """Tools that write safetensors keep one name of every shared tensor, not always the same one."""
     published = files.clip_caer(Recipe())
     towers = ("image_encoder.", "text_encoder.")
@@ -328,7 +328,7 @@ def test_a_tower_that_is_stored_only_as_a_copy_is_taken_from_there(write):
     assert all(torch.equal(value, full[key]) for key, value in sparse.items())
 
 
-def test_a_missing_tensor_is_reported_where_that_is_allowed(write):
+def test_a_missing_tensor_is_reported_with_allow_partial(write):
     path = write(files.clip_caer(Recipe()).changed({LAYER: None}))
     assert open_checkpoint(path, {"allow_partial": True}).report.missing == [LAYER]
 
@@ -350,7 +350,7 @@ def test_an_unexpected_tensor_is_named_or_left_out_on_request(write, views):
         ("clip_model_.transformer.resblocks.1.mlp.c_fc.bias", "text_encoder.transformer.resblocks.1.mlp.c_fc.bias"),
     ],
 )
-def test_an_alias_of_another_value_is_named_and_the_part_wins_on_request(write, views, alias, part):
+def test_an_alias_with_another_value_is_named_and_ignored_on_request(write, views, alias, part):
     published = files.clip_caer(Recipe())
     copy = published.state[alias].clone()
     copy.view(-1)[3] += 0.5
@@ -363,7 +363,7 @@ def test_an_alias_of_another_value_is_named_and_the_part_wins_on_request(write, 
 
 
 def test_an_alias_may_be_a_copy(write, views):
-    """Storages are shared by the published programs; equal values are as good."""
+    """Published programs share storages; equal values are accepted too."""
     published = files.clip_caer(Recipe())
     name = "clip_model_.visual.proj"
     path = write(published.changed({name: published.state[name].clone()}))
@@ -371,8 +371,8 @@ def test_an_alias_may_be_a_copy(write, views):
     assert_close(score(path, {}, *views), expected)
 
 
-def test_a_prompt_that_is_no_row_of_the_token_embedding_is_refused(write):
-    """Its text, and with it the place of its end, cannot be known."""
+def test_a_prompt_that_is_not_in_the_token_embedding_is_refused(write):
+    """Its text, and therefore the position of its end, is unknown."""
     published = files.clip_caer(Recipe())
     suffix = published.state["prompt_learner.token_suffix"].clone()
     suffix[2] += 0.01

@@ -1,4 +1,4 @@
-"""Relevance: the open pass is the tower's own; the rule by hand numbers and by differences; a patch that decides."""
+"""Relevance: the explicit pass equals the tower; the rule by hand and by differences; a patch that decides."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def make_tower(shape: ClipShape, seed: int = 0) -> ImageTower:
 
 @pytest.mark.parametrize("shape", [SMALL, ODD, ClipShape(8, 32, 32, 64, 1, 0, 0)], ids=["small", "odd", "one patch"])
 @pytest.mark.parametrize(("precision", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_the_open_pass_is_the_towers_own(shape, precision, limit):
+def test_the_explicit_pass_equals_the_pass_of_the_tower(shape, precision, limit):
     tower = make_tower(shape).to(precision)
     image = torch.randn(3, 3, shape.image_size, shape.image_size, dtype=precision)
     expected = tower(image)
@@ -41,15 +41,15 @@ def test_the_open_pass_is_the_towers_own(shape, precision, limit):
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
-    """A growth of all that a block mixes by 1 + e changes the score by e times the sum of attention × gradient."""
+def test_attention_times_its_gradient_is_the_contribution_of_a_block(layer):
+    """If everything that a block mixes grows by 1 + e, the score changes by e times the sum of attention × gradient."""
     tower, image = make_tower(SMALL).double(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
     slopes = torch.randn(2, 24, dtype=torch.float64)
     attentions, gradients = attention_slopes(tower, image, slopes)
     products = (attentions[layer] * gradients[layer]).sum(dim=(1, 2, 3))
     weight, step = tower.transformer.resblocks[layer].attn.out_proj.weight, 1e-5
     bias = tower.transformer.resblocks[layer].attn.in_proj_bias
-    assert bias.abs().max() > 0  # what is mixed has a constant part, and that grows as well
+    assert bias.abs().max() > 0  # the mixed values have a constant part, which also grows
     scores, plain = [], weight.clone()
     for factor in (1 + step, 1 - step):
         weight.copy_(plain * factor)
@@ -57,12 +57,12 @@ def test_attention_times_its_gradient_is_what_a_block_adds_to_the_score(layer):
     assert torch.allclose(products, (scores[0] - scores[1]) / (2 * step), rtol=1e-5)
 
 
-def test_the_rule_by_hand():
+def test_relevance_by_hand():
     """Two blocks, two heads, a class token and two patches."""
     first = torch.tensor([[[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]] * 2])
     second = torch.tensor([[[[0.2, 0.4, 0.4], [0.3, 0.3, 0.4], [0.1, 0.1, 0.8]]] * 2])
     slope = torch.ones(1, 2, 3, 3)
-    slope[:, 1] = -1  # the second head speaks against the class: nothing of it counts
+    slope[:, 1] = -1  # the second head is evidence against the class and does not count
     # halves, the mean of two heads: second row of the class token (0.1, 0.2, 0.2); kept and added (1.1, 0.2, 0.2)
     # times the first block: 1.1·(.25, .15, .1) + 0.2·(.05, .3, .15) + 0.2·(.1, .1, .3) = (.305, .245, .2); and added
     relevance = follow_back([first, second], [slope, slope])
@@ -78,7 +78,7 @@ def test_relevance_is_never_negative_and_the_same_in_parts():
 
 
 def plain_tower() -> ImageTower:
-    """One block in which every token attends to all alike and takes what they are; grey patches are nothing."""
+    """One block in which every token attends equally to all tokens and copies them; grey patches are zeros."""
     tower = ImageTower(ClipShape(64, 64, 16, 64, 1, 0, 0)).eval().requires_grad_(False)
     block = tower.transformer.resblocks[0]
     for weight in (tower.positional_embedding, block.attn.in_proj_weight, block.attn.in_proj_bias):
@@ -92,17 +92,17 @@ def plain_tower() -> ImageTower:
 
 
 @pytest.mark.parametrize("patch", [0, 6, 15])
-def test_a_patch_that_alone_decides_has_all_relevance(patch):
+def test_a_patch_that_decides_alone_has_all_relevance(patch):
     torch.manual_seed(patch)
     tower, blank = plain_tower(), torch.zeros(1, 3, 64, 64)
     planted, (row, column) = blank.clone(), divmod(patch, 4)
     planted[:, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = torch.rand(3, 16, 16)
-    slopes = tower(planted) - tower(blank)  # the score that the object raises
+    slopes = tower(planted) - tower(blank)  # the score that the object increases
     relevance = patch_relevance(tower, planted, slopes).flatten()
     assert relevance[patch] > 0 and relevance.sum() == relevance[patch]
     assert patch_relevance(tower, blank, slopes).abs().max() == 0
     against = patch_relevance(tower, planted, -slopes)
-    assert against.max() == 0  # what speaks against a class is not shown
+    assert against.max() == 0  # evidence against a class is not shown
 
 
 def test_random_weights_change_the_map():
@@ -114,7 +114,7 @@ def test_random_weights_change_the_map():
 
 
 @pytest.mark.parametrize("streams", ["both", "face", "context"])
-def test_a_class_is_explained_by_the_streams_that_there_are(streams):
+def test_a_class_is_explained_by_the_streams_of_the_model(streams):
     task, batch = make_task(streams=streams), random_batch(B=1)
     views = [batch[name] if streams in ("both", name) else None for name in ("face", "context")]
     model = task.model.eval().requires_grad_(False)
@@ -128,7 +128,7 @@ def test_a_class_is_explained_by_the_streams_that_there_are(streams):
         assert not torch.allclose(values, second.maps[name])
 
 
-def test_a_stream_that_cannot_matter_gets_nothing():
+def test_a_stream_without_influence_has_no_relevance():
     task, batch = make_task(), random_batch(B=1)
     D = task.model.fuse.in_features // 2
     model = task.model.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The sequence model and its TCN: what reaches which frame, what padding leaves alone, sizes read from tensors."""
+"""The sequence model and its TCN: receptive fields, the effect of padding, sizes read from tensors."""
 
 import math
 import re
@@ -26,7 +26,7 @@ ABLATIONS = [
 
 
 def build(seed=0, **changes) -> SequenceModel:
-    """Weights large enough that frames differ; no bias hides at 0, no norm at 1."""
+    """A model with weights so large that frames differ, and no bias at 0 or norm at 1."""
     torch.manual_seed(seed)
     model = SequenceModel(12, **(SMALL | changes)).eval()
     for parameter in model.parameters():
@@ -87,7 +87,7 @@ def test_padding_on_either_side_changes_no_frame(changes, grad):
 
 
 @pytest.mark.parametrize("changes", ABLATIONS, ids=str)
-def test_what_stands_in_a_gap_is_not_read(changes):
+def test_features_in_a_gap_are_not_read(changes):
     model, frames = build(**changes), torch.randn(2, 12, 12)
     padding = gaps_at(2, 12, (0, [3, 4, 8]), (1, [0, 11]))
     changed = frames.clone()
@@ -96,7 +96,7 @@ def test_what_stands_in_a_gap_is_not_read(changes):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_row_without_frames_disturbs_nobody(train):
+def test_a_row_without_frames_does_not_change_other_rows(train):
     model, frames = build(dropout=0.0), torch.randn(3, 8, 12)
     model.train(train)
     padding = gaps_at(3, 8, (1, slice(0, 8)))
@@ -107,8 +107,8 @@ def test_a_row_without_frames_disturbs_nobody(train):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_padded_frames_enter_no_statistics():
-    """The head's running mean and variance are those of the frames that are there, by numpy's definitions."""
+def test_padded_frames_are_left_out_of_the_statistics():
+    """The running mean and variance of the head are those of the existing frames, by numpy."""
     model = build(tasks=("va",), with_tcn=False, with_transformer=False, dropout=0.0).train()
     first, norm, last = model.readouts["va"]
     norm.momentum = 1.0
@@ -123,7 +123,7 @@ def test_padded_frames_enter_no_statistics():
 
 
 @pytest.mark.parametrize("frames", [0, 1])
-def test_too_few_frames_for_a_spread_take_the_running_statistics(frames):
+def test_too_few_frames_use_the_running_statistics(frames):
     torch.manual_seed(0)
     norm = FrameNorm(5).train()
     norm.running_mean.normal_()
@@ -132,8 +132,8 @@ def test_too_few_frames_for_a_spread_take_the_running_statistics(frames):
     assert torch.allclose(norm(x), expected, atol=1e-6) and torch.equal(norm.running_mean, before)
 
 
-def test_without_positions_the_transformer_knows_no_order():
-    """Order comes from the TCN alone, unless positions are asked for."""
+def test_without_positions_the_transformer_ignores_the_order():
+    """Only the TCN sees the order, unless position embeddings are on."""
     frames, order = torch.randn(1, 10, 12), torch.randperm(10)
     blind, counting = build(with_tcn=False), build(with_tcn=False, positions=True)
     assert torch.allclose(everything(blind(frames[:, order])), everything(blind(frames))[:, order], atol=1e-4)
@@ -151,7 +151,7 @@ def test_sinusoids_are_the_formula_and_count_from_the_first_frame():
     assert torch.equal(got[1, 3:], got[0, :4])
 
 
-def test_leaving_a_part_out_changes_the_first_weights_of_no_other():
+def test_leaving_a_part_out_does_not_change_the_first_weights_of_other_parts():
     def first_weights(**changes) -> State:
         torch.manual_seed(5)
         return SequenceModel(8, **(SMALL | {"channels": (8, 8)} | changes)).state_dict()
@@ -183,7 +183,7 @@ def test_sizes_come_from_the_tensors(changes):
     ("changes", "message"),
     [({"tasks": ()}, "at least one of the tasks"), ({"width": 18}, "width 18 cannot be divided into 4 heads")],
 )
-def test_sizes_that_fit_nothing_are_refused_in_one_line(changes, message):
+def test_impossible_sizes_are_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message):
         build(**changes)
 
@@ -199,13 +199,13 @@ def test_features_of_another_width_are_refused():
 def small_tcn(**changes):
     torch.manual_seed(0)
     net = TemporalConvNet(6, **({"channels": (6, 5, 3), "kernel": 3, "dropout": 0.0} | changes)).eval().double()
-    for parameter in net.parameters():  # large enough that nothing vanishes
+    for parameter in net.parameters():  # large enough that no effect vanishes
         nn.init.normal_(parameter, std=0.5)
     return net
 
 
 def conv_by_torch(conv, x, causal):
-    """torch's own convolution with torch's own weight norm, its output cut to the frames that it is for."""
+    """torch's convolution with torch's weight norm; the output is cut to the frames of the input."""
     outputs, inputs, kernel = conv.direction.shape
     reach = (kernel - 1) * conv.dilation
     layer = nn.Conv1d(inputs, outputs, kernel, dilation=conv.dilation, padding=reach).double()
@@ -217,7 +217,7 @@ def conv_by_torch(conv, x, causal):
 
 
 def tcn_by_torch(net, x, causal, missing):
-    """A frame that is not there reads as zeros in every convolution."""
+    """A missing frame is zero in every convolution."""
     x = x.transpose(1, 2)
     for block in net.blocks:
         x = x.clone()

@@ -9,7 +9,7 @@ from tests.support import reference
 
 
 def build(layers=1, **changes) -> TemporalTransformer:
-    """In double precision, with weights so large that none hides: no bias at 0, no norm at 1."""
+    """A model in double precision with large weights, no bias at 0 and no norm at 1."""
     torch.manual_seed(0)
     net = TemporalTransformer(8, **({"layers": layers, "heads": 8, "head_width": 4, "hidden": 10} | changes)).eval()
     for parameter in net.parameters():
@@ -22,7 +22,7 @@ def frames(B, T):
 
 
 def expected(net, x):
-    """The class token after the published arithmetic, which knows the published names alone."""
+    """The class token by the published arithmetic, which uses the published names."""
     state = {"pos_embedding": net.positions, "cls_token": net.class_token}
     for number, block in enumerate(net.blocks):
         tensors = dict(block.named_parameters())
@@ -39,7 +39,7 @@ def test_it_equals_the_published_arithmetic(layers, T):
     assert net(x).shape == (2, 8) and torch.allclose(net(x), expected(net, x), atol=1e-9, rtol=0)
 
 
-def test_more_frames_than_positions_are_an_error_that_says_so():
+def test_more_frames_than_positions_are_an_error():
     net = build(max_frames=6)
     assert net(frames(1, 6)).shape == (1, 8)
     with pytest.raises(ValueError, match=r"7 frames.*6"):
@@ -60,7 +60,7 @@ def test_the_published_size():
     assert count == 512 + 17 * 512 + 512 * 1536 + 512 * 512 + 512 + 2 * 512 * 1024 + 1024 + 512 + 4 * 512
 
 
-def test_dropout_works_in_training_alone():
+def test_dropout_works_only_in_training():
     net, x = build(dropout=0.5), frames(1, 4)
     assert torch.equal(net(x), net(x))
     net.train()

@@ -1,4 +1,4 @@
-"""The prompt learner against sequences assembled by hand, from token ids on."""
+"""The prompt learner against sequences assembled by hand from token ids."""
 
 import pytest
 import torch
@@ -45,14 +45,14 @@ def by_hand(clip, prompts, position) -> torch.Tensor:
 
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("class_specific", [True, False])
-def test_prompts_are_start_context_words_end_in_the_asked_order(clip, position, class_specific):
+def test_prompts_have_the_configured_order_of_start_context_words_and_end(clip, position, class_specific):
     prompts = learner(clip, position, class_specific)
     assert prompts.context.shape == ((3, CONTEXTS, 64) if class_specific else (CONTEXTS, 64))
     assert torch.equal(prompts(), by_hand(clip, prompts, position))
 
 
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
-def test_the_end_of_text_is_where_its_token_stands(clip, position):
+def test_the_end_of_text_position_is_that_of_its_token(clip, position):
     prompts = learner(clip, position)
     marker = clip.token_embedding(torch.tensor(49407))
     ends = [(row == marker).all(dim=-1).nonzero()[0].item() for row in prompts()]
@@ -68,7 +68,7 @@ def test_contexts_start_small_and_normal(clip):
 
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("class_specific", [True, False])
-def test_only_the_contexts_learn_and_all_of_them(clip, position, class_specific):
+def test_all_contexts_are_trained_and_nothing_else(clip, position, class_specific):
     prompts = learner(clip, position, class_specific)
     assert [name for name, _ in prompts.named_parameters()] == ["context"]
     clip.text(prompts(), prompts.end).square().sum().backward()

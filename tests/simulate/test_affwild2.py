@@ -1,4 +1,4 @@
-"""The drawn set in Aff-Wild2's layout: its files, labels that agree with each other and with the faces."""
+"""The simulated set in Aff-Wild2's layout: its files, and labels that agree with each other and with the faces."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_the_files(root):
     assert about["settings"]["layout"] == "affwild2" and "simulated" in about["note"] and about["paths"]
 
 
-def test_it_is_read_back_with_gaps_invalid_labels_and_partly_different_videos(root):
+def test_the_set_is_read_with_gaps_invalid_labels_and_different_videos_per_task(root):
     sets = {task: read_task_sets(root, [task], 0) for task in TASKS}  # train and validation
     ids = {task: [{video.id for video in part} for part in parts] for task, parts in sets.items()}
     for part in range(2):
@@ -68,7 +68,7 @@ def test_it_is_read_back_with_gaps_invalid_labels_and_partly_different_videos(ro
         assert all(video.spare_files == 0 for video in videos)
 
 
-def test_pairs_have_one_length_and_videos_others():
+def test_paired_videos_have_equal_lengths_and_others_differ():
     settings = VideoSettings(clips=8)
     slots = settings.plan()
     lengths = {id_of(slot): length_of(settings, slot) for slot in slots}
@@ -81,7 +81,7 @@ def test_pairs_have_one_length_and_videos_others():
 def test_courses_are_smooth_bounded_and_visit_every_region():
     course = sample_course(4000, np.random.default_rng(0))
     assert course.shape == (4000, 3) and np.abs(course).max() <= 1
-    assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a turn takes many frames
+    assert np.abs(np.diff(course, axis=0)).max() < 0.15  # a change of direction takes many frames
     assert course[:, 0].std() > 0.3 and course[:, 1].std() > 0.3
     weights = weigh_regions(course)
     np.testing.assert_allclose(weights.sum(1), 1)
@@ -90,10 +90,10 @@ def test_courses_are_smooth_bounded_and_visit_every_region():
     shares = np.bincount(nearest, minlength=8) / 4000
     assert shares.min() > 0.04 and shares.max() < 0.35
     changes = np.flatnonzero(np.diff(nearest))
-    assert 4000 / len(changes) > 15  # frames that an expression lasts
+    assert 4000 / len(changes) > 15  # duration of an expression in frames
 
 
-def test_runs_hold_about_their_share():
+def test_each_expression_has_about_its_share_of_the_frames():
     rng = np.random.default_rng(1)
     shares = [sample_runs(600, 0.1, rng).mean() for _ in range(200)]
     assert 0.07 < np.mean(shares) < 0.16
@@ -101,7 +101,7 @@ def test_runs_hold_about_their_share():
 
 
 def draw_features(seed: int, frames: int = 700) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the face of a video shows, (frames, 27), and its labels."""
+    """The parameters of the face in each frame of a video, (frames, 27), and its labels."""
     rng = np.random.default_rng(seed)
     course = sample_course(frames, rng)
     moments, _ = show_course(course, Temper(rng), rng)
@@ -134,13 +134,13 @@ def test_faces_show_valence_arousal_and_expression_of_new_persons(faces):
     assert f1_score(Y_new["expr"][:, 0], expression.predict(X_new / scale), average="macro") > 0.55
 
 
-def test_every_action_unit_comes_and_goes(faces):
+def test_every_action_unit_is_present_and_absent(faces):
     for _, labels in faces:
         rates = dict(zip(ACTION_UNITS, labels["au"].mean(0), strict=True))
         assert all(0.02 < rate < 0.6 for rate in rates.values()), rates
 
 
-def test_action_units_are_what_their_names_say(faces):
+def test_action_units_change_the_face_as_their_names_say(faces):
     (X, labels), _ = faces
     raise_, furrow, _, eyelid, _, smile, opening, press, _ = X.T[:9]
     unit = dict(zip(ACTION_UNITS, labels["au"].T.astype(bool), strict=True))
@@ -151,5 +151,5 @@ def test_action_units_are_what_their_names_say(faces):
     ):  # fmt: skip
         assert sign * (latent[unit[name]].mean() - latent[~unit[name]].mean()) > 0.1, name
     for first, second in (("AU26", "AU25"), ("AU24", "AU23"), ("AU6", "AU12")):
-        assert not (unit[first] & ~unit[second]).any()  # the first cannot be without the second
+        assert not (unit[first] & ~unit[second]).any()  # the first implies the second
     assert not (unit["AU12"] & unit["AU15"]).any() and not (unit["AU23"] & unit["AU25"]).any()

@@ -1,4 +1,4 @@
-"""`python -m simulate`: mistakes, folders that hold something, interruption, and the same bytes with any processes."""
+"""`python -m simulate`: mistakes, folders that are not empty, interruption, the next command, reproducible bytes."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ VIDEOS = VideoSettings(clips=8, frames=12)
         ("--layout affwild2 --test-fraction 1", "--test-fraction 1.0: expected a share between 0 and 1"),
     ],
 )
-def test_mistakes_are_one_line(arguments, expected, tmp_path, capsys):
+def test_mistakes_give_a_one_line_error(arguments, expected, tmp_path, capsys):
     try:
         code = main(["--out", str(tmp_path / "set"), *arguments.split()])
     except SystemExit as end:
@@ -55,7 +55,7 @@ def test_mistakes_are_one_line(arguments, expected, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_help_says_what_a_flag_does_in_each_layout(capsys):
+def test_help_describes_a_flag_for_each_layout(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -99,7 +99,7 @@ def test_the_printed_command_trains_on_the_set(layout, flags, tmp_path, capsys, 
     assert run.metrics and list(run.folder.rglob("best.pt"))
 
 
-def test_folders_that_hold_something_are_left_alone(tmp_path, capsys):
+def test_folders_that_are_not_empty_are_not_changed(tmp_path, capsys):
     out = tmp_path / "sets" / "raer"
     assert main(["--out", str(out), *QUICK_FLAGS, "--workers", "1"]) == 0
     assert "wrote 10 clips of 3 persons" in capsys.readouterr().out
@@ -121,11 +121,11 @@ def test_folders_that_hold_something_are_left_alone(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("settings", [QUICK, SMALL["mafw"], SMALL["daisee"], SMALL["caer-s"], VIDEOS])
-def test_same_settings_same_bytes_for_any_number_of_processes(settings, tmp_path):
+def test_the_same_settings_give_the_same_bytes_with_any_number_of_processes(settings, tmp_path):
     for workers in (1, 3):
         assert write_set(tmp_path / str(workers), settings, workers)
     assert files_of(tmp_path / "1") == files_of(tmp_path / "3")
-    assert not write_set(tmp_path / "1", settings)  # it is there
+    assert not write_set(tmp_path / "1", settings)  # the set exists already
 
 
 @pytest.mark.parametrize("repeated", [False, True])

@@ -1,4 +1,4 @@
-"""Drawn sets in the layouts of published ones: their files, lists and folds, and persons that are in one part alone."""
+"""Simulated sets in the layouts of published ones: files, lists, folds, and persons that are in one part only."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ PARTS = ("train", "test")
 
 
 def assert_files(root: Path, texts: Iterable[str], folders: Iterable[str], frames: int) -> None:
-    """A set holds what it says of itself, its texts and its frames, nothing else; no frame is there twice."""
+    """A set has its description, its texts and its frames, nothing else, and no frame twice."""
     pictures = [f"{folder}/{number:05d}.jpg" for folder in folders for number in range(1, frames + 1)]
     files = files_of(root)
     assert set(files) == {"about.json", *texts, *pictures}
@@ -28,14 +28,14 @@ def assert_files(root: Path, texts: Iterable[str], folders: Iterable[str], frame
 
 
 def assert_apart(name: str, parts: Iterable[Iterable[str]]) -> None:
-    """Nobody is in two of the parts, each a list of folders or pictures, and every person is in one."""
-    persons = {slot.folder: slot.person for slot in SMALL[name].plan()}  # which most published sets do not tell
+    """Every person is in exactly one of the parts, which are lists of folders or pictures."""
+    persons = {slot.folder: slot.person for slot in SMALL[name].plan()}  # most published sets do not name persons
     casts = [{persons[folder] for folder in part} for part in parts]
     assert all(casts) and sum(map(len, casts)) == len(set.union(*casts)) == SMALL[name].persons
 
 
 def assert_folds(train: list[Iterable[str]], test: list[Iterable[str]], persons: dict[str, int | str]) -> None:
-    """Every clip is tested once and trained on in all other folds; nobody is on both sides of a fold."""
+    """Every clip is tested once and trained on in all other folds; no person is in both lists of a fold."""
     clips = Counter(clip for fold in test for clip in fold)
     assert set(clips.values()) == {1}
     for train_fold, test_fold in zip(train, test, strict=True):
@@ -75,7 +75,7 @@ def test_ferv39k(drawn):
 
 
 def read_mafw(root: Path, kind: str, part: str) -> list[dict[str, str]]:
-    """{video: label} of each fold, the two files of a list compared on the way."""
+    """Return {video: label} of each fold, after comparing the two files of each list."""
     folds = []
     for fold in range(1, 6):
         folder = root / "Train_Test_Set" / kind
@@ -119,7 +119,7 @@ def test_afew(drawn):
 
 
 def assert_boxes(root: Path, keys: Iterable[str]) -> None:
-    """A box for each key, within a picture of 160 x 120, as high as faces there are: about 35 pixels."""
+    """Check one box for each key, inside a picture of 160 x 120, with the height of faces: about 35 pixels."""
     boxes = json.loads((root / "annotation/face.json").read_text())
     assert set(boxes) == set(keys)
     for x0, y0, x1, y1 in boxes.values():
@@ -164,7 +164,7 @@ def test_caer_s(drawn):
 
 def test_daisee(drawn):
     root, paths = drawn("daisee"), {}
-    header = "ClipID,Boredom,Engagement,Confusion,Frustration "  # as DAiSEE has it, with a blank at its end
+    header = "ClipID,Boredom,Engagement,Confusion,Frustration "  # as in DAiSEE, with a space at the end
     for part in PARTS:
         three, six = (rows_of(root / "annotation" / folder / f"{part}.txt") for folder in ("", "six_columns"))
         labels = (root / f"DAiSEE/Labels/{part.title()}Labels.csv").read_bytes().decode().split("\r\n")

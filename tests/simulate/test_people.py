@@ -1,4 +1,4 @@
-"""Drawn people: what their faces do, whether it can be learned at all, and what captions and scores say of it."""
+"""Simulated people: movements of their faces, whether classes can be learnt, captions and scores."""
 
 import re
 from collections import Counter
@@ -52,7 +52,7 @@ def clips() -> dict[str, list[tuple[Moment, ...]]]:
         ("disappointment", "slump mouth_press", ""),
     ],
 )
-def test_faces_move_as_emotions_do(clips, emotion, higher, lower):
+def test_faces_move_according_to_the_emotion(clips, emotion, higher, lower):
     """At the apex on average, against calm faces, in units of their spread."""
     for sign, latents in ((1, higher), (-1, lower)):
         for latent in latents.split():
@@ -63,7 +63,7 @@ def test_faces_move_as_emotions_do(clips, emotion, higher, lower):
             assert sign * (values.mean() - calm.mean()) > 0.7 * calm.std(), latent
 
 
-def test_what_only_time_or_one_side_shows(clips):
+def test_some_differences_are_visible_only_over_time_or_on_one_side(clips):
     jumps = {
         name: np.mean([np.abs(np.diff([m.gaze_x for m in clip])).mean() for clip in part])
         for name, part in clips.items()
@@ -73,9 +73,9 @@ def test_what_only_time_or_one_side_shows(clips):
     assert tilt.pop("contempt") > 2 * max(tilt.values())
 
 
-def test_expressions_come_and_go_and_some_are_weak(clips):
+def test_expressions_change_over_time_and_some_are_weak(clips):
     smiles = np.array([[moment.smile for moment in clip] for clip in clips["happiness"]])
-    assert (np.ptp(smiles, axis=1) > 0.3).mean() > 0.4  # a change to be seen in many clips, but not in all
+    assert (np.ptp(smiles, axis=1) > 0.3).mean() > 0.4  # a change that is visible in many clips, but not in all
     assert 0.02 < (smiles.max(1) < 0.35).mean() < 0.5 and (smiles.max(1) > 0.7).mean() > 0.2
 
 
@@ -86,8 +86,8 @@ def test_a_blend_shows_both_emotions():
 
 
 @pytest.mark.parametrize("names", [EMOTION_NAMES[:7], EMOTION_NAMES])
-def test_learnable_but_not_trivial(clips, names):
-    """Even a probe that sees the latents themselves, on new persons, makes mistakes; and it is far above chance."""
+def test_the_classes_are_learnable_but_not_trivial(clips, names):
+    """A probe on the hidden parameters makes mistakes on new persons, but is far above chance."""
 
     def features(clip: tuple[Moment, ...]) -> np.ndarray:
         signed = np.array([[v for v in vars(moment).values() if isinstance(v, float)] for moment in clip])
@@ -121,7 +121,7 @@ def test_captions_of_clips_are_short_varied_and_name_no_emotion(captions):
             assert 4 <= len(sentence.split()) <= 45 and sentence.isascii() and sentence.endswith(".")
 
 
-def test_captions_of_clips_say_what_happens(captions):
+def test_captions_of_clips_describe_the_behaviour(captions):
     def share(name, words):
         return np.mean([bool(re.search(words, caption)) for caption in captions[name]])
 
@@ -148,7 +148,7 @@ def mean_scores(moments: list[Moment]) -> np.ndarray:
 
 
 def test_symptom_scores():
-    """A smile that grows by 1 moves by 0.4 of 1.1; a gaze and a body down by 1 each lower by 0.8 + 0.5."""
+    """A smile that grows by 1 changes the score by 0.4 of 1.1; gaze and body down by 1 each lower it by 0.8 + 0.5."""
     still, smiling = [Moment()] * 8, [Moment(smile=step / 7) for step in range(8)]
     assert mean_scores(smiling) == pytest.approx([10 * (1 - np.exp(-0.4 / 1.1)), 0.14], abs=0.06)
     lowered = [Moment(gaze_y=1.0, slump=1.0)] * 8
@@ -194,14 +194,14 @@ def test_portraits_are_squares_around_the_face():
     assert rows.mean() == pytest.approx(63.5, abs=1) and columns.mean() == pytest.approx(63.5, abs=1)
 
 
-def test_hands_stay_mostly_off_the_face(clips):
+def test_hands_mostly_do_not_cover_the_face(clips):
     hands = Counter(
         clip[8].left_hand != "desk" or clip[8].right_hand != "desk" for part in clips.values() for clip in part
     )
     assert 0.05 < hands[True] / hands.total() < 0.4
 
 
-def test_still_is_a_picture_with_boxes_and_attributes():
+def test_a_still_is_a_picture_with_boxes_and_attributes():
     still = draw_still(np.random.default_rng(5))
     assert still.image.shape == (240, 320, 3) and still.image.dtype == np.uint8
     assert still.body_box[3] > still.face_box[3] > still.face_box[1] >= 0
@@ -223,7 +223,7 @@ def test_captions_of_stills_vary_stay_short_and_name_no_emotion():
     assert len({sample_moment(rng).hand("left") for _ in range(300)}) >= 9
 
 
-def test_attributes_follow_what_is_drawn():
+def test_attributes_agree_with_the_picture():
     stills = [draw_still(np.random.default_rng(seed), 64, 48).attributes for seed in range(150)]
     for name, fewest in {"mouth": 6, "brows": 4, "eyes": 4, "gaze": 4, "head": 5, "posture": 4, "hands": 9}.items():
         assert len({attributes[name] for attributes in stills}) >= fewest, name

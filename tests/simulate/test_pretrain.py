@@ -1,4 +1,4 @@
-"""CLIP pre-training on drawn students, in miniature."""
+"""A small pre-training of CLIP on simulated students."""
 
 import json
 
@@ -13,7 +13,7 @@ from simulate import pretrain
 from simulate.pretrain import Stills, Teacher, start_from_patches
 
 
-def test_it_writes_weights_that_load_as_any_other_clip(tmp_path, monkeypatch, capsys):
+def test_the_written_weights_load_like_any_other_clip(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "HELD_OUT", 32)
     out = tmp_path / "mini.safetensors"
     flags = ["--mode", "pretrain-clip", "--stills", "64", "--epochs", "1", "--batch-size", "32", "--workers", "1"]
@@ -24,7 +24,7 @@ def test_it_writes_weights_that_load_as_any_other_clip(tmp_path, monkeypatch, ca
     assert all(0 <= scores[f"{kind} {way} R@5"] <= 100 for kind in ("face", "scene") for way in ("image→text",))
 
 
-def test_the_teacher_learns_what_a_feature_holds():
+def test_the_teacher_learns_the_content_of_a_feature():
     torch.manual_seed(0)
     words = [{"mouth": "open" if i % 2 else "closed"} for i in range(64)]
     feature = torch.randn(64, 8)
@@ -54,6 +54,6 @@ def test_the_patch_layer_starts_with_whitened_orthogonal_filters():
     assert torch.allclose(answers.std(dim=1), torch.full((64,), 0.5), atol=0.1)
 
 
-def test_its_flags_are_refused_elsewhere(capsys):
+def test_its_flags_are_refused_in_other_modes(capsys):
     assert main.main(["--stills", "100", "--dry-run"]) == 2
     assert "--stills" in capsys.readouterr().err

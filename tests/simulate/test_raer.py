@@ -1,4 +1,4 @@
-"""The drawn set in RAER's layout: its bytes, lists, boxes and votes, and that nothing but behaviour shows the label."""
+"""The simulated set in RAER's layout: bytes, lists, boxes and votes; only behaviour reveals the label."""
 
 import csv
 import hashlib
@@ -25,7 +25,7 @@ from tests.support.drawn import files_of, rows_of
 
 SMALL = Settings(persons=6, clips=20, width=160, height=120, frames=3)
 LARGE = Settings(persons=30, clips=400, imbalance="uniform", width=160, height=120, frames=4, seed=3)
-TEXTS = "20fb0506844ee1469482d07703c8a256429bc59e825b940072444b7c0b0af99f"  # of all but the frames of the set below
+TEXTS = "20fb0506844ee1469482d07703c8a256429bc59e825b940072444b7c0b0af99f"  # of the files of this set without frames
 COLOURS = [  # mean blue, green and red of the second frames of its first clips
     [134.2, 144.3, 158.3], [140.5, 167.8, 172.2], [151.2, 164.0, 187.5], [128.6, 141.1, 139.1],
 ]  # fmt: skip
@@ -57,11 +57,11 @@ def read_json(root: Path, name: str) -> dict:
     return json.loads((root / "annotation" / name).read_text())
 
 
-def test_it_is_what_it_was_before_there_were_other_layouts(tmp_path):
+def test_the_raer_set_has_the_same_bytes_as_before_other_layouts_existed(tmp_path):
     flags = "--persons 4 --clips 12 --width 160 --height 120 --frames 3 --seed 7 --workers 1".split()
     assert main(["--out", str(tmp_path / "set"), "--layout", "raer", *flags]) == 0
     texts = {name: data for name, data in files_of(tmp_path / "set").items() if not name.endswith(".jpg")}
-    assert json.loads(texts.pop("annotation/objects.json"))  # came later; all else as it was
+    assert json.loads(texts.pop("annotation/objects.json"))  # added later; everything else is unchanged
     content = b"".join(name.encode() + b"\0" + data for name, data in texts.items())
     assert hashlib.sha256(content).hexdigest() == TEXTS
     frames = sorted((tmp_path / "set").rglob("00002.jpg"))[:4]
@@ -71,7 +71,7 @@ def test_it_is_what_it_was_before_there_were_other_layouts(tmp_path):
     assert not write_set(tmp_path / "set", Settings(persons=4, clips=12, width=160, height=120, frames=3, seed=7))
 
 
-def test_another_seed_gives_other_frames(small, tmp_path):
+def test_a_different_seed_gives_different_frames(small, tmp_path):
     write_set(tmp_path / "other", replace(SMALL, clips=10, seed=1), workers=1)
     assert not set(files_of(tmp_path / "other").values()) & set(files_of(small).values())
 
@@ -131,7 +131,7 @@ def test_label_is_the_majority_of_ten_votes(large):
     assert len(rows) == len(labels) + 1 and any(max(map(int, row[2:])) < 7 for row in rows[1:])
 
 
-def test_boxes_lie_in_the_picture_around_the_head(large):
+def test_boxes_are_inside_the_picture_and_around_the_head(large):
     slots, bodies = {slot.folder: slot for slot in LARGE.plan()}, read_json(large, "body.json")
     for folder, boxes in list(read_json(large, "face.json").items())[:40]:
         scene, moments = scene_of(LARGE, slots[folder]), behave(LARGE, slots[folder])[0]
@@ -146,8 +146,8 @@ def test_boxes_lie_in_the_picture_around_the_head(large):
             assert np.allclose((x0, y0), np.maximum(body[:2], 0), atol=16) and y1 > head[3] + 15
 
 
-def test_a_held_phone_is_where_its_box_says(large):
-    """Around the point that the hands hold it at; painted in another colour, nothing outside the box changes."""
+def test_a_held_phone_is_inside_its_box(large):
+    """The box is around the hands; with another colour of the phone, nothing outside the box changes."""
     objects, phones = read_json(large, "objects.json"), 0
     for slot in LARGE.plan()[:60]:
         scene, moments = scene_of(LARGE, slot), behave(LARGE, slot)[0]
@@ -191,7 +191,7 @@ def test_a_held_phone_is_outside_the_enlarged_face_box():
     assert phones > 50
 
 
-def test_colours_do_not_carry_the_label(large):
+def test_colours_do_not_reveal_the_label(large):
     """A linear probe on plain colour histograms must stay near the chance of 20 %."""
 
     def histogram(folder: str) -> np.ndarray:

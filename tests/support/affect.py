@@ -1,4 +1,4 @@
-"""A tiny set in Aff-Wild2's layout without pictures: labels from smooth courses, and features that hold them."""
+"""A tiny set in Aff-Wild2's layout without pictures: smooth labels, and features from which they can be learnt."""
 
 from pathlib import Path
 

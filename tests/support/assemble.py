@@ -53,7 +53,7 @@ def lookup(path: str) -> bytes:
 
 
 def stack_global(module: str, name: str) -> bytes:
-    """A look-up that may also have a dotted name."""
+    """Opcodes of a global lookup, which may have a dotted name."""
     return text(module) + text(name) + b"\x93"
 
 
@@ -79,7 +79,7 @@ def nested(levels: int) -> bytes:
 
 
 def storage(key: str | bytes = "0", count: int | bytes = 4, kind: str | bytes = "torch.FloatStorage") -> bytes:
-    """A persistent id; in place of a value there may be instructions."""
+    """Opcodes of a persistent id; opcodes may replace a value."""
     kind, key = (value if isinstance(value, bytes) else build(value) for value, build in ((kind, lookup), (key, text)))
     return (
         tuple_of(text("storage"), kind, key, text("cpu"), count if isinstance(count, bytes) else number(count)) + b"Q"
@@ -100,7 +100,7 @@ PIECE = struct.pack("<4f", 1, 2, 3, 4)
 
 
 def archive(body: bytes, records: dict[str, bytes] | None = None, **extra: bytes) -> bytes:
-    """What torch.save writes, around a pickle of ours."""
+    """An archive as torch.save writes it, with a given pickle."""
     records = {"data.pkl": b"\x80\x04" + body + b".", "data/0": PIECE} if records is None else records
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
@@ -111,7 +111,7 @@ def archive(body: bytes, records: dict[str, bytes] | None = None, **extra: bytes
 
 
 def in_recorder(payload: bytes) -> bytes:
-    """The payload where a published checkpoint keeps its training curve."""
+    """The payload in the place of the training curve of a published checkpoint."""
     return archive(dictionary({"state_dict": dictionary({"weight": WEIGHT}), "recorder": payload}))
 
 

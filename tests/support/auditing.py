@@ -1,4 +1,4 @@
-"""A small set without a fault, 2 classes and 6 persons, and the audit of it."""
+"""A small set without errors, with 2 classes and 6 persons, and its audit."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ NAMES = ("1.png", "2.png", "3.png")
 
 
 class SmallSet:
-    """8 training clips of P1 and P2, 40 test clips of P3 to P6: 20 of each class, which is not few."""
+    """8 training clips of P1 and P2, 40 test clips of P3 to P6: 20 of each class, enough for no warning."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.rng = root, np.random.default_rng(0)
@@ -61,7 +61,7 @@ def audit_report(arguments: list[str], file: Path) -> dict:
 
 
 def counts_of(report: dict) -> dict[str, int]:
-    """Return {kind: how often} of the findings; a kind that comes twice is a test's mistake."""
+    """Return {kind: count} of the findings; each kind may occur once."""
     counts = {finding["kind"]: finding["count"] for finding in report["findings"]}
     assert len(counts) == len(report["findings"]), report["findings"]
     return counts

@@ -1,4 +1,4 @@
-"""Small files that cost gigabytes or minutes where nothing limits what they unfold to: names and builders."""
+"""Small files that would need gigabytes or minutes to read without limits: names and builders."""
 
 import json
 import struct
@@ -29,8 +29,8 @@ MODULE = lookup("__torch__.Net") + b")\x81"
 BIG_TYPE = with_state(
     call("numpy.dtype", text("i8")), tuple_of(number(3), text(">"), b"NNN", number(-1), number(-1), number(0))
 )
-MANY, LONG = 50_000, 1_000_000  # how often something is used again, and how long it is
-PUT, GET, OTHER_PUT, OTHER_GET = b"q\x01", b"h\x01", b"q\x02", b"h\x02"  # two places of the memo table
+MANY, LONG = 50_000, 1_000_000  # how often an object is used again, and its length
+PUT, GET, OTHER_PUT, OTHER_GET = b"q\x01", b"h\x01", b"q\x02", b"h\x02"  # two entries of the memo table
 
 
 def again(value: bytes, use: bytes, count: int = MANY) -> bytes:
@@ -91,7 +91,7 @@ def _shared_names() -> bytes:
 
 
 def _zip_of_entries(count: int) -> bytes:
-    """An archive whose directory has ``count`` entries, of files that are not there."""
+    """An archive whose directory has ``count`` entries of files that do not exist."""
     directory = (b"PK\x01\x02" + bytes(24) + b"\x01\0" + bytes(16) + b"a") * count
     end = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, len(directory), 4)
     locator = b"PK\x06\x07" + struct.pack("<IQI", 0, 4 + len(directory), 1)

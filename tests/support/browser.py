@@ -13,7 +13,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 @contextmanager
 def open_browser() -> Iterator[Any]:
-    """Where there is none the test is skipped; on a machine that has to have one (CI is set) it fails."""
+    """Yield a browser. Without one the test is skipped, or fails if CI is set."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     try:
         from playwright.sync_api import sync_playwright
@@ -36,7 +36,7 @@ def missing(what: str) -> None:
 
 
 def press_until(page: Any, key: str, done: Callable[[], object]) -> None:
-    """Chromium drops keys that come before its first picture, and says what it did of one only later."""
+    """Press a key repeatedly: Chromium drops keys before its first picture, and reports their effect only later."""
     for _ in range(20):
         page.keyboard.press(key)
         for _ in range(6):

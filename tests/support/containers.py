@@ -1,4 +1,4 @@
-"""What published training scripts put around their tensors: epoch, best score, optimiser, and a recorder object."""
+"""The containers of published training scripts: epoch, best score, optimiser, and a recorder object."""
 
 import copy
 import sys

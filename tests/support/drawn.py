@@ -1,4 +1,4 @@
-"""Small drawn sets in the layouts of published ones, the flags that run on them, and what their clips truly show."""
+"""Small simulated sets in the layouts of published ones, their flags, and the true classes of their clips."""
 
 import csv
 from collections.abc import Callable
@@ -47,13 +47,13 @@ READERS = {
 
 
 def draw(name: str, root: Path) -> Path:
-    """Draw the small set of a layout into ``root``."""
+    """Write the small set of a layout to ``root``."""
     assert write_set(root, SMALL[name], workers=1)
     return root
 
 
 def write_colours(root: Path, clips: int = 38) -> Path:
-    """DFEW's folders, lists and folds around clips that are a colour for each class: a few steps learn them."""
+    """Write a set in DFEW's layout whose clips have one colour per class, which is learnt in a few steps."""
     rng, lines = np.random.default_rng(0), []
     for clip in range(clips):
         name = f"DFEW_Frame_Face/{clip + 1:05d}"
@@ -73,7 +73,7 @@ def write_colours(root: Path, clips: int = 38) -> Path:
 
 
 def flags(reader: str, root: Path) -> list[str]:
-    """The recipe of a set, quick, on the drawn one."""
+    """Flags of a quick run of a set's recipe on the simulated set."""
     return [f"@recipes/data/{reader}.args", "--root-dir", str(root), *QUICK, *READERS[reader][1]]
 
 

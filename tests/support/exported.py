@@ -1,4 +1,4 @@
-"""Checkpoints that nothing has trained, of any family, and the ONNX files of them."""
+"""Untrained checkpoints of any family, and their ONNX files."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Small videos pixels on the spot, and a detector that finds coloured squares in them."""
+"""Small videos written by the tests, and a detector that finds coloured squares in them."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ MILLISECONDS = Fraction(1, 1000)
 
 
 def picture(left: int | None, top: int = 30, side: int = 32) -> np.ndarray:
-    """Grey, with a red square for a face."""
+    """A grey picture with a red square as the face."""
     pixels = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
     if left is not None:
         pixels[top : top + side, left : left + side] = FACE
@@ -56,7 +56,7 @@ def sound(path: Path, seconds: float = 1.0) -> Path:
 
 
 def find_red(frame: np.ndarray) -> Detections:
-    """Return the bounding box of what is red as a face."""
+    """Return the bounding box of the red pixels as a face."""
     red = (frame[..., 0] > 150) & (frame[..., 1] < 100)
     rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
     if not len(rows):

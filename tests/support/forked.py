@@ -1,4 +1,4 @@
-"""Processes of their own for ``main`` that begin where the imports are done: in a tenth of a second instead of five.
+"""Separate processes for ``main`` that start after the imports: in a tenth of a second instead of five.
 
 They come from one server per test process, which has imported everything and computed nothing. Each is a real process,
 which can be killed or limited. What a process imports, or how it starts, is tested with a fresh one.
@@ -42,7 +42,7 @@ def enter(
 
 
 class Forked:
-    """``main(arguments)`` in a process of its own, with what tests use of ``subprocess.Popen``."""
+    """``main(arguments)`` in a separate process, with the methods of ``subprocess.Popen`` that tests use."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Forked:
         environment: dict[str, str] | None = None,
         file_bytes: int | None = None,
     ) -> None:
-        """``screen``: beside it lie the files of what is printed; ``file_bytes``: more than that fits in no file."""
+        """``screen``: path of the files for stdout and stderr, without suffix; ``file_bytes``: largest file."""
         self.files = screen.with_suffix(".out"), screen.with_suffix(".err")
         values = (main, [str(word) for word in arguments], self.files, environment or {}, file_bytes)
         self.process = SERVER.Process(target=enter, args=values)
-        with contextlib.chdir(ROOT):  # where the server imports from
+        with contextlib.chdir(ROOT):  # the folder from which the server imports
             self.process.start()
 
     @property

@@ -1,4 +1,4 @@
-"""Files made to harm whoever reads them: a table of names and builders.
+"""Files that are made to harm their reader: a table of names and builders.
 
 A builder gets the canary, a path that no reader may ever create or touch, and returns the bytes of a hostile file.
 """
@@ -112,7 +112,7 @@ RUNS: dict[str, Builder] = {
         stack_global("__main__", "RecorderMeter.__init__.__globals__"), touch(c)
     ),
 }
-BUILT: dict[str, bytes] = {  # a state for what is not made to have one
+BUILT: dict[str, bytes] = {  # a state for an object that does not support one
     f"{key} of {target}": with_state(body, b"N" + dictionary({key: RECORDER}) + b"\x86")
     for target, body in {
         "a function": lookup("torch._utils._rebuild_tensor_v2"),
@@ -142,7 +142,7 @@ def dtype(code: str, order: str = "<") -> bytes:
     return with_state(call("numpy.dtype", text(code), b"\x89\x88"), state)
 
 
-LONG, LONG_ROW = (  # as a column and a row, that grow to a square where they meet
+LONG, LONG_ROW = (  # a column and a row that broadcast to a square
     tensor(sizes, numbers(1, 1), of=storage("2", 12_000)) for sizes in (numbers(12_000, 1), numbers(1, 12_000))
 )
 LONG_INDEX, LONG_INDEX_ROW = (
@@ -277,7 +277,7 @@ RECORDS = {"data/1": b"", "data/2": bytes(48_000), "data/3": bytes(96_000)}
 
 
 def _script(folder: Path) -> bytes:
-    """A sound TorchScript archive, with code that stops whoever runs it."""
+    """A valid TorchScript archive with code that stops the process that runs it."""
 
     class Net(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -317,7 +317,7 @@ def _overlapping() -> bytes:
 
 
 def _claiming(size: int) -> bytes:
-    """A sound archive but for the size that its directory gives to the tensor."""
+    """An archive that is valid except for the size of the tensor in its directory."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("a/data.pkl", SOUND)
@@ -337,7 +337,7 @@ def _tar() -> bytes:
 
 
 def _legacy(canary: Path) -> bytes:
-    """What torch.save wrote before the zip, with a payload in the last of its pickles."""
+    """A file of torch.save from before the zip format, with a payload in its last pickle."""
     magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
     return magic + b"\x80\x02" + call("os.system", touch(canary)) + b"."
 

@@ -15,7 +15,7 @@ from tests.support.assemble import EXTENSION
 
 
 def strange(loaded: object) -> str:
-    """Return what in a loaded file is neither a plain value, nor a small tensor, nor opaque; or nothing."""
+    """Return the first part of a loaded file that is not a plain value, small tensor or placeholder, if any."""
     visited: set[int] = set()
     pending = [loaded]
     while pending:
@@ -56,7 +56,7 @@ def main(files: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
     copyreg.add_extension("os", "system", EXTENSION)
     for file in files:
-        signal.alarm(20)  # ends the process, whatever C code it hangs in, or waits for
+        signal.alarm(20)  # ends the process even if it hangs or waits in C code
         print(json.dumps(read(Path(file))), flush=True)
 
 

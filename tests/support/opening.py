@@ -1,4 +1,4 @@
-"""A published file, opened and scored as the project does it."""
+"""A published file, opened and scored with the project's code."""
 
 from pathlib import Path
 
@@ -22,18 +22,18 @@ def score(path: Path, options: dict, face: torch.Tensor, context: torch.Tensor |
 
 
 def assert_close(logits: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal, and the classes far enough apart for that to say something."""
+    """Check that logits are equal, and that classes differ by more than the tolerance."""
     assert logits.shape == expected.shape
     assert expected.std(dim=1).min() > 0.05
     torch.testing.assert_close(logits.double(), expected, atol=CLOSE, rtol=0)
 
 
 def as_written(published: Published, keys: list[str]) -> set[str]:
-    """Keys of a report as they stand in the file, whether it shows DataParallel's prefix or not."""
+    """Keys of a report as in the file, with or without the prefix of DataParallel."""
     prefix = "module." if next(iter(published.state)).startswith("module.") else ""
     return {key if key.startswith(prefix) else prefix + key for key in keys}
 
 
 def same_tokens(recovered: list[str], texts: tuple[str, ...]) -> bool:
-    """Blanks around a comma do not matter, to CLIP neither."""
+    """Compare texts without spaces around commas, which CLIP's tokenizer ignores too."""
     return len(recovered) == len(texts) and torch.equal(tokenize(list(recovered)), tokenize(list(texts)))

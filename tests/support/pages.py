@@ -1,4 +1,4 @@
-"""Reports made and read in tests: a page as headings, tables, pictures and text."""
+"""Reports written and parsed by tests: a page as headings, tables, pictures and text."""
 
 from html.parser import HTMLParser
 from pathlib import Path

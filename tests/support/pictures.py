@@ -1,4 +1,4 @@
-"""Pictures of a classifier's results take as long as the rest of a short run: small blank ones stand for them.
+"""Small blank figures that replace the figures of results, which take as long as the rest of a short run.
 
 Every test has the small ones (tests/conftest.py); what is drawn is looked at in tests/analysis/test_plots.py and,
 of whole runs, in tests/engine/test_train.py and tests/sweep/test_ablation.py.

@@ -28,7 +28,7 @@ def refusal(*words: str | Path, capsys) -> str:
 
 
 def moving_face(count: int, start: int = 10) -> list[np.ndarray]:
-    """Return frames with a face that goes to the right, a pixel a frame."""
+    """Return frames with a face that moves to the right by one pixel per frame."""
     return [picture(start + n) for n in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Synthetic files in the published layouts, key by key, at small widths: random weights, real texts, honest pickles."""
+"""Synthetic files in the published layouts, key by key, at small widths: random weights, real texts, valid pickles."""
 
 import json
 from collections import OrderedDict
@@ -43,7 +43,7 @@ PLAIN_TEXTS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a file is made with."""
+    """The settings of a synthetic file."""
 
     classes: int = 5
     n_ctx: int = 8
@@ -83,7 +83,7 @@ def lengths_of(texts: tuple[str, ...]) -> list[int]:
 
 
 class Dice:
-    """Random weights of a scale that keeps every part audible in the logits."""
+    """Random weights of a scale with which every part changes the logits."""
 
     def __init__(self, seed: int):
         self.generator = torch.Generator().manual_seed(seed)
@@ -177,7 +177,7 @@ def temporal_net(dice: Dice, recipe: Recipe, *, head: int = 64, hidden: int = 2 
 
 
 def prompt_texts(recipe: Recipe) -> tuple[str, ...]:
-    """The texts of a class stand side by side."""
+    """The texts of a class are consecutive."""
     return tuple(text for row in PROMPT_TEXTS[: recipe.classes] for text in row[: recipe.texts_per_class])
 
 
@@ -247,7 +247,7 @@ def rapt(recipe: Recipe, moco: bool = False) -> Published:
 
 
 def momentum_copies(dice: Dice, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Other values than the parts they follow, so that taking one for the other shows."""
+    """Values that differ from those of the parts, so that a confusion is detected."""
     copies = {}
     for part in ("image_encoder", "face_adapter", "temporal_net", "temporal_net_body", "project_fc"):
         tensors = {k: t for k, t in state.items() if k.startswith(f"{part}.")}
@@ -298,7 +298,7 @@ def class_descriptions(classes: int) -> list[str]:
 
 
 def write_class_texts(path: Path, names: Sequence[str], label_base: int = 0) -> Path:
-    """Classes for ``--class-texts``: every text is another than those that the files were made on."""
+    """Classes for ``--class-texts`` with texts that differ from those of the files."""
     pairs = zip(names, class_descriptions(len(names)), strict=True)
     entries = [{"name": n, "class_descriptor": text, "descriptive": f"{text} with the face"} for n, text in pairs]
     path.write_text(json.dumps({"label_base": label_base, "classes": entries}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Small sets on disk and lists of them, read as the data set that the test names."""
+"""Small sets on disk and their lists, read as the data set that the test names."""
 
 from dataloader.annotation import read_annotation
 from dataloader.classes import load_classes

@@ -9,7 +9,7 @@ END = 49407
 
 
 def in_double(state: State) -> State:
-    """Published names without DataParallel's prefix; halves as the numbers they are."""
+    """Published names without DataParallel's prefix; half precision converted to double."""
     return {
         key.removeprefix("module."): tensor.double() if tensor.is_floating_point() else tensor
         for key, tensor in state.items()

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, crashed and resumed, in few words."""
+"""Helpers for runs that are interrupted, crashed and resumed."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Crash(BaseException):
-    """The process ends here; nothing in the project catches it."""
+    """An exception like the end of a process, which nothing in the project catches."""
 
 
 def write_small(root: Path) -> list[str]:
@@ -49,7 +49,7 @@ def resume(folder: Path, *extra: str | Path) -> Run:
 
 
 def failure(prepare: Callable[[pytest.MonkeyPatch], Any], *arguments: str | Path) -> str:
-    """Return the line that a run ends in after ``prepare`` has broken something."""
+    """Return the error line of a run after ``prepare`` has damaged something."""
     return one_line(patched(prepare, *arguments))
 
 
@@ -82,7 +82,7 @@ def on_call(
 
 
 def at(number: int, act: Callable[[], Any]) -> Callable[[int], None]:
-    """Return a function for ``on_call`` that acts in one call alone."""
+    """Return a function for ``on_call`` that acts in one call only."""
 
     def act_once(count: int) -> None:
         if count == number:
@@ -132,7 +132,7 @@ def begin(*arguments: str | Path) -> str:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return every tensor that a run ends in, its predictions and its history."""
+    """Return the final tensors of a run, its predictions and its history."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     history = [{name: value for name, value in line.items() if not name.startswith("seconds")} for line in lines]
     values: dict[str, Any] = {"predictions": (folder / "predictions.csv").read_bytes()}
@@ -144,7 +144,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def assert_same_end(folder: Path, expected: Path) -> None:
-    """Check that two runs ended in the same bits."""
+    """Check that two runs ended with the same bits."""
     values, targets = outcome(folder), outcome(expected)
     keys = sorted({*values, *targets})
     differing = [key for key in keys if key not in values or key not in targets or values[key] != targets[key]]
@@ -152,7 +152,7 @@ def assert_same_end(folder: Path, expected: Path) -> None:
 
 
 def assert_resumes(folder: Path, expected: Path, *extra: str | Path) -> Run:
-    """Resume a run and check that it ends in the same bits as an uninterrupted one."""
+    """Resume a run and check that it ends with the same bits as an uninterrupted one."""
     run = resume(folder, *extra)
     assert_same_end(folder, expected)
     return run

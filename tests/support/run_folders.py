@@ -1,4 +1,4 @@
-"""Run folders written by hand: every number in them is chosen, so that what a report says can be told beforehand."""
+"""Run folders written by hand with known numbers, so that the content of a report is known."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ FACTS = {
 
 
 def class_metrics(names=NAMES, confusion=CONFUSION, *, is_new: bool = True, **more: Any) -> dict[str, Any]:
-    """Of a classifier; ``is_new``: with intervals and calibration, which older runs lack."""
+    """Metrics of a classifier; ``is_new``: with intervals and calibration, which older runs lack."""
     supports = [sum(row) for row in confusion]
     recalls = [100 * row[i] / n if (n := supports[i]) else None for i, row in enumerate(confusion)]
     known = [recall for recall in recalls if recall is not None]
@@ -82,7 +82,7 @@ def write_predictions(path: Path, clips: int = 4) -> None:
 
 
 def write_mistakes(folder: Path) -> Path:
-    """Beside the run's files; the second has no picture."""
+    """Write the mistakes of a run; the second one has no picture."""
     (folder / "mistakes").mkdir()
     Image.new("RGB", (454, 226), (200, 120, 40)).save(folder / "mistakes/mistake-01.jpg")
     first = {

@@ -1,4 +1,4 @@
-"""A server of ``--mode serve`` in this process, whose model tells dark pictures from bright ones, and videos for it."""
+"""A server of ``--mode serve`` in this process with a model that distinguishes dark and bright pictures, and videos."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ FACE = (50.0, 20.0, 110.0, 80.0)
 
 
 class DarkOrBright:
-    """A runner whose class follows from the pixels, so that the right answer to a drawn video is known."""
+    """A runner whose class follows from the pixels, so that the correct predictions of a test video are known."""
 
     info = ModelInfo("test", "light.pt", names=("Dark", "Bright", "Never"), streams="face", frames=4, size=32)
     warnings = ()
@@ -39,7 +39,7 @@ class DarkOrBright:
 
 
 class OneFacePredictor(Predictor):
-    """Sees one face, always at the same place, and none in frames that are all blue."""
+    """A predictor that detects one face at a fixed position, and none in frames that are all blue."""
 
     def __init__(self, runner: Any = None) -> None:
         super().__init__(runner=runner or DarkOrBright(), every=1.0, seconds=2.0)

@@ -1,4 +1,4 @@
-"""A tiny data set in RAER's layout, drawn with rectangles: some classes show in the face, others in the hands."""
+"""A tiny data set in RAER's layout, drawn with rectangles: some classes differ in the face, others in the hands."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Short ways to say what tests say often."""
+"""Helpers for calls of main, their results, and small models."""
 
 import contextlib
 import csv
@@ -82,12 +82,12 @@ def run_main(arguments: list[str], folder: Path) -> Run:
 
 
 def run_ok(arguments: list[str], folder: Path) -> Run:
-    """A finished call of main that must not have failed."""
+    """Call main, which must succeed, and return the run."""
     return run_main(arguments, folder).ok()
 
 
 def one_line(run: Run) -> str:
-    """The one line that a user's mistake ends in; anything else on stderr, or another exit status, fails."""
+    """Return the one-line error of a user's mistake; fail on other output or another exit status."""
     assert run.status == 2, run.err
     assert run.err.startswith("error: ") and run.err.endswith("\n"), run.err
     assert run.err.count("\n") == 1 and "Traceback" not in run.err, run.err
@@ -95,7 +95,7 @@ def one_line(run: Run) -> str:
 
 
 def error_of(arguments: list[str], capsys) -> str:
-    """The one line of a call that fails by a user's mistake."""
+    """Return the one-line error of a call that fails by a user's mistake."""
     capsys.readouterr()
     return one_line(call(*arguments))
 

@@ -1,4 +1,4 @@
-"""Videos of known content for tests: drawn frames written as H.264, a detector that knows the faces, a fake model."""
+"""Videos of known content: frames of the tiny set as H.264, a detector of their faces, a fake model."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ TWO_STREAMS = ModelInfo(family="clip-caer", model="m", names=("dark", "bright"),
 
 
 class KnownFaces:
-    """Find the face of the tiny set's frames where they show one; a few pixels decide."""
+    """A detector for the face in frames of the tiny set, from a few pixels."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -79,7 +79,7 @@ def film(path: Path, parts: Iterable[tuple[int | str, float]]) -> Path:
 
 
 def know_faces(monkeypatch: Any) -> KnownFaces:
-    """Let every predictor opened from now on use ``KnownFaces``, and know a person at first sight."""
+    """Make every predictor use ``KnownFaces`` and track a person from the first detection on."""
     detector = KnownFaces()
     monkeypatch.setattr("dataloader.track.HITS", 1)
     monkeypatch.setattr("dataloader.detect.open_detector", lambda *_: detector)

@@ -43,7 +43,7 @@ def ablation(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "draw_differences", draw_differences)
-        patch.chdir(folder.parent)  # there is no outputs/ here, so no run is used again
+        patch.chdir(folder.parent)  # outputs/ does not exist here, so no run is used again
         (folder.parent / "weights").symlink_to(ROOT / "weights")
         return run_ok([*words, *GRID], folder)
 
@@ -108,7 +108,7 @@ def test_the_table_is_written_in_all_its_forms(ablation):
 
 
 def test_a_run_of_an_ablation_is_like_a_single_run(ablation, words, tmp_path):
-    """Also the last one, whose test frames another variant encoded; and as --mode eval scores the checkpoint."""
+    """Also for the last run, whose test frames another variant encoded; --mode eval gives the same scores."""
     member = ablation.folder / "slerp_weight=0.0/seed-2"
     run_ok([*words, "--seed", "2", "--slerp-weight", "0", "--cache-features"], tmp_path / "run")
     data = words[words.index("--root-dir") : words.index("--root-dir") + 10]
@@ -129,7 +129,7 @@ def test_complete_runs_are_not_repeated(ablation, words, copy):
     assert rows[0] == rows[1]
 
 
-def test_a_stopped_ablation_says_how_to_resume_and_ends_the_same(ablation, words, folder):
+def test_a_stopped_ablation_prints_how_to_resume_and_ends_the_same(ablation, words, folder):
     with pytest.MonkeyPatch.context() as patch:
         at_forward(patch, 2 * BATCHES + 3, send(signal.SIGINT))
         stopped = call(*words, *GRID, "--output-dir", folder, folder=folder)
@@ -145,7 +145,7 @@ def test_a_stopped_ablation_says_how_to_resume_and_ends_the_same(ablation, words
 
 
 def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
-    """The pictures of its mistakes are missing: it is scored again, and its epochs stay."""
+    """The pictures of its mistakes are missing: the run is scored again without training."""
     crash_run(without_pictures_of_mistakes, *words, *ABLATE, "adapter=none", "--output-dir", folder)
     before = training_times(folder)
     assert list(before) == ["base/seed-0"] and not (folder / "base/seed-0/metrics.json").exists()
@@ -155,7 +155,7 @@ def test_a_run_that_ends_before_its_last_file_is_finished(words, folder):
 
 
 def test_scores_of_more_epochs_are_never_those_of_fewer(words, folder):
-    """A run that took another epoch and ended before its last file does not stand for the run that it was before."""
+    """A run that was killed after one more epoch is not used as the run with fewer epochs."""
     run_ok([*words], folder)
     before = stored_hash(folder)
     crash_run(without_pictures_of_mistakes, "--resume", folder, "--epochs", "2")
@@ -164,7 +164,7 @@ def test_scores_of_more_epochs_are_never_those_of_fewer(words, folder):
     assert stored_hash(folder) not in (None, before)
 
 
-def test_more_seeds_and_variants_may_come(copy):
+def test_seeds_and_variants_can_be_added(copy):
     before, grid = training_times(copy), ["--grid", "adapter=none,published"]
     refused = call("--resume", copy, *grid, "--seeds", "1", "--seed", "1", folder=copy)
     assert "--seed 1" in one_line(refused), "--seed is of the base"
@@ -174,7 +174,7 @@ def test_more_seeds_and_variants_may_come(copy):
     assert "5 runs trained, 4 reused" in run.out
 
 
-def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
+def test_resuming_a_folder_without_an_ablation_gives_a_one_line_error(words, copy):
     assert "--lr 0.5" in one_line(call("--resume", copy, "--lr", "0.5"))
     assert "--lr 0.5" in one_line(call(*words, *GRID, "--lr", "0.5", "--output-dir", copy))
     assert "no ablation there" in one_line(call(*words, *GRID, "--resume", copy / "base/seed-1"))
@@ -182,7 +182,7 @@ def test_what_is_no_ablation_to_resume_is_one_line(words, copy):
     assert "given.json, line 1" in one_line(call("--resume", copy))
 
 
-def test_a_list_that_changed_is_one_line(words, folder, tmp_path):
+def test_a_list_that_changed_gives_a_one_line_error(words, folder, tmp_path):
     number = words.index("--test-annotation") + 1
     file = tmp_path / "test.txt"
     file.write_text((Path(words[words.index("--root-dir") + 1]) / words[number]).read_text())
@@ -203,7 +203,7 @@ def test_runs_below_outputs_are_used_again(ablation, words, folder):
 
 @pytest.mark.parametrize("num_flags", [1, 6])
 def test_all_text_of_the_picture_is_inside_it(num_flags):
-    """Long names of variants took the room of the label and of the title, which were cut."""
+    """Long names of variants used the space of the label and the title, which were cut."""
     name = " ".join(["class_balanced_loss=True"] * num_flags)
     base = {"variant": "base", "seeds": [1, 2], "uar": 85.2}
     difference = {"value": -13.3, "interval": [-18.6, -6.3], "identical": False}
@@ -239,14 +239,14 @@ def test_one_seed_has_no_verdict_and_parts_without_effect_are_identical(words, f
     }
 
 
-def test_refused_combinations_are_named_not_skipped(words, folder):
+def test_refused_combinations_are_named(words, folder):
     grid = "cache_features=on lr_image_encoder=0,1e-4"
     out = run_ok([*words, *ABLATE, grid], folder).out
     assert "needs a frozen encoder" in out and "left out, cache_features=True lr_image_encoder=0.0001" in out
     assert "needs a frozen encoder" in (folder / "ablation.md").read_text()
 
 
-def test_a_base_that_cannot_be_is_one_line(words, folder):
+def test_an_impossible_base_gives_a_one_line_error(words, folder):
     base = [*words, "--mode", "ablate", "--drop-one", "--output-dir", folder]
     assert "gone.txt" in one_line(call(*base, "--train-annotation", "gone.txt"))
     assert "--cache-features" in one_line(call(*base, "--cache-features", "--lr-image-encoder", "1"))
@@ -261,7 +261,7 @@ def test_a_base_that_cannot_be_is_one_line(words, folder):
         (["--resume", "auto"], "no ablation to continue"),
     ],
 )
-def test_a_base_without_variants_is_one_line(flags, part, tiny_arguments, tmp_path, monkeypatch):
+def test_a_base_without_variants_gives_a_one_line_error(flags, part, tiny_arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert part in one_line(call(*tiny_arguments, "--mode", "ablate", *flags))
     assert not list(tmp_path.iterdir())
@@ -286,14 +286,14 @@ def test_rows_need_no_intervals():
 
 
 def test_one_of_many_variants_must_differ_more():
-    """p is near 0.03 for one variant; as one of forty, all others without effect, it shows nothing."""
+    """p is near 0.03 for one variant; among forty variants without effect it is not significant."""
     label = np.arange(200) % 2
     groups = make_groups([str(n) for n in range(200)], "clips")
 
     def runs(name, wrong):
         return [finished(Variant(name, {"lr": 1.0}) if name else BASE, seed, label, wrong) for seed in (1, 2)]
 
-    better = [*runs("", range(40)), *runs("better", range(6, 40))]  # six more clips are right
+    better = [*runs("", range(40)), *runs("better", range(6, 40))]  # six more clips are correct
     row = table.make_rows(better, groups)[1]
     assert row["verdict"] == "yes" and row["difference"]["uar"]["p"] < 0.05
     (single,) = table.make_rows([run for run in better if run.run.flags["seed"] == 1], groups)[1:]

@@ -114,7 +114,7 @@ def test_evaluation_of_every_fold_repeats_the_scores_to_the_last_digit(series, w
     assert {key: run.metrics[key] for key in same} == {key: series.metrics[key] for key in same}
 
 
-def test_a_stopped_series_says_how_to_resume_and_has_no_score_yet(stopped):
+def test_a_stopped_series_prints_how_to_resume_and_has_no_score_yet(stopped):
     assert not (stopped.folder / "metrics.json").exists()
     assert (stopped.folder / "fold-1/metrics.json").exists() and not (stopped.folder / "fold-2/metrics.json").exists()
     assert not (stopped.folder / "fold-3").exists()
@@ -143,7 +143,7 @@ def test_a_finished_series_is_scored_again_and_nothing_is_trained(series, tmp_pa
 
 
 def test_more_epochs_are_for_every_fold_and_are_remembered(series, stopped, tmp_path):
-    """Fold 1 was complete with two epochs; stopped once more, the series continues to three by itself."""
+    """Fold 1 was complete with two epochs; after another stop, the series continues to three epochs."""
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     stop_in_step(STEPS + 3, signal.SIGINT, "--resume", folder, "--epochs", "3")
     resume(folder)
@@ -154,21 +154,21 @@ def test_more_epochs_are_for_every_fold_and_are_remembered(series, stopped, tmp_
 
 
 @pytest.mark.parametrize("option", [["--lr", "0.5"], ["--batch-size", "2"], ["--seed", "3"], ["--temperature", "0.5"]])
-def test_other_options_cannot_join_a_series(option, stopped, tmp_path):
-    """Folds that have not begun yet would otherwise take them silently."""
+def test_a_series_cannot_be_resumed_with_other_options(option, stopped, tmp_path):
+    """Otherwise folds that have not started would use them without a message."""
     folder = shutil.copytree(stopped.folder, tmp_path / "run")
     shutil.rmtree(folder / "fold-2")
     message = one_line(call("--resume", folder, *option))
     assert option[0] in message and str(folder) in message and not (folder / "fold-2").exists()
 
 
-def test_a_folder_without_a_series_is_one_line(words, series, tmp_path):
+def test_a_folder_without_a_series_gives_a_one_line_error(words, series, tmp_path):
     assert "no series" in one_line(call(*words, "--resume", tmp_path))
     assert "no series" in one_line(call(*words, "--resume", series.folder / "fold-1"))
 
 
 def test_auto_resumes_the_series_or_begins_it(words, series, stopped, tmp_path, monkeypatch):
-    """One command can be started again and again until it is done, as clusters do."""
+    """The same command can be repeated until it is complete, as on clusters."""
     monkeypatch.chdir(tmp_path)
     again = [f"@{ROOT / word[1:]}" if word.startswith("@") else word for word in words] + ["--resume", "auto"]
     stop_in_step(IN_FOLD_2, signal.SIGTERM, *again, "--exper-name", "mine")
@@ -182,7 +182,7 @@ def test_auto_resumes_the_series_or_begins_it(words, series, stopped, tmp_path, 
 
 
 @pytest.mark.parametrize(("fold", "part"), [("6", "DFEW_set_6_train.txt"), ("0", "DFEW_set_0_train.txt")])
-def test_a_fold_without_lists_is_one_line(fold, part, words, tmp_path, capsys):
+def test_a_fold_without_lists_gives_a_one_line_error(fold, part, words, tmp_path, capsys):
     assert part in error_of([*words, "--fold", fold, "--output-dir", str(tmp_path / "run")], capsys)
 
 
@@ -194,7 +194,7 @@ def test_a_missing_list_of_a_later_fold_is_found_before_the_first_is_trained(wor
 
 
 def test_folds_with_other_combinations_cannot_be_pooled(drawn, tmp_path, capsys):
-    """Each fold's test list alone holds other combinations; with the train lists all folds have the same."""
+    """The test lists of the folds hold different combinations; together with the training lists they are equal."""
     words = [*flags("mafw_compound", drawn("mafw")), "--fold", "all", "--mode", "zero-shot"]
     run = run_ok(words, tmp_path / "run")
     assert len({tuple(classes_in_columns(run.folder / name / "predictions.csv")) for name in FOLDS}) == 1
@@ -214,7 +214,7 @@ def test_predictions_of_different_classes_are_not_pooled(tmp_path):
         read_predictions(files)
 
 
-def test_several_processes_take_one_fold_at_a_time(words, tmp_path, capsys, monkeypatch):
+def test_several_processes_work_on_one_fold_at_a_time(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     message = error_of([*words, "--output-dir", str(tmp_path / "run")], capsys)
     assert "only in one process" in message and "torchrun" in message and "--fold N" in message

@@ -19,7 +19,7 @@ def changes(*words):
     return {variant.name: variant.changes for variant in variants(*words)}
 
 
-def test_a_grid_is_all_combinations_but_the_base():
+def test_a_grid_has_all_combinations_except_the_base():
     """The defaults are 0.5 and 0.5."""
     assert changes("--grid", "slerp_weight=0,0.5 mi_loss_weight=0,0.5") == {
         "base": {},
@@ -30,7 +30,7 @@ def test_a_grid_is_all_combinations_but_the_base():
     assert list(changes("--slerp-weight", "0", "--grid", "slerp_weight=0,0.5")) == ["base", "slerp_weight=0.5"]
 
 
-def test_every_part_that_is_on_is_left_out_in_turn():
+def test_every_active_part_is_left_out_in_turn():
     assert changes("--drop-one", "--logit-adj", "--label-smoothing", "0.05") == {
         "base": {},
         "without adapter (EAA)": {"adapter": "none"},
@@ -55,11 +55,11 @@ def test_every_part_that_is_on_is_left_out_in_turn():
         ("--model emoclip", ["base", "without merged captions"]),
     ],
 )
-def test_parts_that_a_method_lacks_are_no_variants(words, expected):
+def test_parts_that_a_method_does_not_have_give_no_variants(words, expected):
     assert list(changes("--drop-one", *words.split())) == expected
 
 
-def test_a_grid_repeats_no_part_that_is_left_out():
+def test_a_grid_does_not_repeat_parts_that_are_left_out():
     together = changes("--drop-one", "--grid", "slerp_weight=0,0.25")
     assert list(together)[:3] == ["base", "without adapter (EAA)", "without IEC"]
     assert list(together)[-1] == "slerp_weight=0.25"
@@ -67,7 +67,7 @@ def test_a_grid_repeats_no_part_that_is_left_out():
 
 
 @pytest.mark.parametrize("words", [["--drop-one", "--grid", "slerp_weight=0,0.25 adapter=none"], ["--grid", LONG]])
-def test_every_variant_has_a_folder_of_its_own(words):
+def test_every_variant_has_its_own_folder(words):
     folders = [variant.folder for variant in variants(*words)]
     assert len(folders) > 2 and len(set(folders)) == len(folders)
     assert all(re.fullmatch("[A-Za-z0-9.=_-]{1,100}", folder) for folder in folders)

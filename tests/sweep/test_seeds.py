@@ -1,4 +1,4 @@
-"""--seeds: a run per seed, mean and deviation of their scores; a clip counts once however many models answered it."""
+"""--seeds: one run per seed, mean and deviation of the scores; each clip counts once for any number of models."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ def test_recalls_and_the_ensemble(series):
 
 
 def test_the_interval_is_over_persons(series, tmp_path):
-    """One model classifies one of the two persons well: the mean's interval reaches from person to person."""
+    """One model classifies one of the two persons well: the interval of the mean covers both persons."""
     folder = shutil.copytree(series.folder, tmp_path / "run")
     rows = rows_of(folder / "seed-5")
     for row in rows[:3]:
@@ -84,7 +84,7 @@ def test_the_interval_is_over_persons(series, tmp_path):
     assert len(persons) == 2 and len(set(war)) == 2 and intervals["war"] == pytest.approx(sorted(war))
 
 
-def test_a_stopped_series_can_be_resumed_and_takes_more_seeds(series, words, tmp_path):
+def test_a_stopped_series_can_be_resumed_with_more_seeds(series, words, tmp_path):
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         at_forward(patch, STEPS + TESTS + 3, send(15))
@@ -97,7 +97,7 @@ def test_a_stopped_series_can_be_resumed_and_takes_more_seeds(series, words, tmp
     assert "--lr 0.5" in one_line(call("--resume", folder, "--lr", "0.5")), "other options cannot join a series"
 
 
-def test_a_list_that_changed_between_seeds_is_one_line(series, tmp_path):
+def test_a_list_that_changed_between_seeds_gives_a_one_line_error(series, tmp_path):
     folder = shutil.copytree(series.folder, tmp_path / "run")
     before = (folder / "seed-5/predictions.csv").read_text()
     (folder / "seed-5/predictions.csv").write_text(before.rpartition("\nRAER")[0] + "\n")
@@ -110,7 +110,7 @@ def test_a_list_that_changed_between_seeds_is_one_line(series, tmp_path):
 
 
 def test_nested_scores_are_averaged_number_by_number(tmp_path):
-    """Those of long videos: whole numbers are counts and intervals are no scores."""
+    """Scores of long videos: whole numbers are counts, and intervals are not averaged."""
     runs = {
         f"seed-{seed}": {"va": {"ccc": ccc, "num_frames": 100}, "score": ccc / 2, "intervals": {"score": [0.1, 0.2]}}
         for seed, ccc in ((1, 0.25), (2, 0.5))

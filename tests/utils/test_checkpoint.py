@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all, and read without running what is in them."""
+"""Checkpoints are written completely or not at all, and read without running code in them."""
 
 import resource
 
@@ -11,7 +11,7 @@ from utils.errors import UserError
 CONTENT = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "epoch": 3, "names": ["a", "b"], "best": {"uar": 1.5}}
 
 
-def test_what_is_saved_comes_back(tmp_path):
+def test_saved_content_is_loaded_unchanged(tmp_path):
     save_checkpoint(CONTENT, tmp_path / "a.pt")
     back = load_checkpoint(tmp_path / "a.pt", ("model", "epoch"))
     assert torch.equal(back["model"]["weight"], CONTENT["model"]["weight"])
@@ -43,7 +43,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch, fail
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_the_file_before_can_be_kept(tmp_path):
+def test_the_previous_file_can_be_kept(tmp_path):
     for epoch in (1, 2, 3):
         save_checkpoint(CONTENT | {"epoch": epoch}, tmp_path / "last.pt", keep_previous=True)
     epochs = {file.name: load_checkpoint(file, ("epoch",))["epoch"] for file in tmp_path.iterdir()}
@@ -72,7 +72,7 @@ def test_only_tensors_that_lose_nothing_are_halved():
 
 
 @pytest.mark.parametrize("save", [save_checkpoint, save_safetensors])
-def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, save):
+def test_a_full_disk_gives_a_one_line_error_and_leaves_the_old_file(tmp_path, save):
     path = tmp_path / "a.file"
     save(CONTENT, path)
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)

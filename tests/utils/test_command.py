@@ -1,4 +1,4 @@
-"""Ends of a command: one line and a status for what the user can mend, a traceback for a bug."""
+"""Ends of a command: one line and a status for mistakes of the user, a traceback for a bug."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def raising(error):
         (KeyboardInterrupt(), 130, "\nthe same command goes on\n"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(error, status, line, capsys):
+def test_mistakes_of_the_user_give_a_one_line_error(error, status, line, capsys):
     assert run_command(raising(error), "the same command goes on") == status
     out, err = capsys.readouterr()
     assert err.startswith(line) and err.count("\n") == line.count("\n") + (not line.endswith("\n"))
@@ -43,7 +43,7 @@ def test_the_status_of_a_command_that_ends_well_is_its_own(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_without_a_letter_gets_it_spelled_out():
+def test_letters_that_the_terminal_lacks_are_escaped():
     code = "from utils.command import run_command\nraise SystemExit(run_command(lambda: print('lesson ä') or 0))"
     variables = os.environ | {"PYTHONIOENCODING": "ascii"}
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
@@ -76,7 +76,7 @@ def test_a_place_that_cannot_be_written_is_blamed_on_its_flag():
         raise BrokenPipeError
 
 
-def test_a_slip_of_the_keyboard_finds_its_word():
+def test_a_typing_error_is_matched_to_its_word():
     assert closest("--epoch", ["--lr", "--epochs"]) == "; did you mean --epochs?"
     assert closest("--qqq", ["--lr", "--epochs"]) == ""
     assert issubclass(UserError, ValueError)  # readers of numbers catch both
@@ -87,24 +87,24 @@ INTERRUPT = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
 
 
 def start(words, folder, lines, name="numpy"):
-    """``python WORDS``, for which the module of that name is those lines."""
+    """Start ``python WORDS`` with a module of the given name and lines."""
     (folder / f"{name}.py").write_text(lines)
     variables = os.environ | {"PYTHONPATH": str(folder)}
     return subprocess.run([sys.executable, *words], cwd=ROOT, env=variables, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_ctrl_c_while_a_command_imports_the_rest_is_one_line(module, tmp_path):
+def test_ctrl_c_while_a_command_imports_gives_a_one_line_message(module, tmp_path):
     ended = start(["-m", module], tmp_path, INTERRUPT)
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "\nstopped by Ctrl-C\n")  # 130 for a shell
 
 
 @pytest.mark.parametrize("script", ["main.py", str(ROOT / "main.py")])
-def test_ctrl_c_while_main_imports_the_rest_is_one_line(script, tmp_path):
+def test_ctrl_c_while_main_imports_gives_a_one_line_message(script, tmp_path):
     ended = start([script, "--help"], tmp_path, INTERRUPT, "pkgutil")
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "\nstopped by Ctrl-C\n")  # 130 for a shell
 
 
-def test_a_bug_while_a_command_imports_the_rest_keeps_its_traceback(tmp_path):
+def test_a_bug_while_a_command_imports_keeps_its_traceback(tmp_path):
     ended = start(["-m", "dataloader.audit"], tmp_path, "raise ValueError('a bug')\n")
     assert ended.returncode == 1 and "Traceback" in ended.stderr and ended.stderr.endswith("ValueError: a bug\n")

@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Colours:
-    """A group of its own, so that nothing here depends on the project's flags."""
+    """A separate group of options, so that these tests do not depend on the flags of the project."""
 
     shade: Literal["light", "dark"] = option("light", "a choice")
     depth: int = option(3, "a whole number", minimum=1, maximum=9)
@@ -37,7 +37,7 @@ def error(*arguments: str) -> str:
     return str(caught.value)
 
 
-def test_nothing_given_is_all_defaults():
+def test_without_flags_all_options_have_their_defaults():
     assert read() == Colours("light", 3, 0.5, False, (1, 2), None, None)
     assert parse(GROUPS, [], "test") == {}
 
@@ -48,13 +48,13 @@ def test_every_kind_of_value_is_read_as_its_type():
     assert type(got.limit) is float and type(got.steps) is tuple
 
 
-def test_a_list_may_be_emptied_and_equals_signs_work():
+def test_a_list_may_be_emptied_and_flags_may_have_equals_signs():
     assert read("--steps").steps == ()
     assert read("--depth=5", "--name=a b").name == "a b"
 
 
 @pytest.mark.parametrize(("text", "value"), [("True", True), ("False", False), ("true", True), ("no", False)])
-def test_booleans_take_the_published_strings(text, value):
+def test_booleans_accept_the_published_strings(text, value):
     assert read("--is-loud", text).is_loud is value
     assert read("--noisy", text).is_loud is value
 
@@ -121,12 +121,12 @@ def test_later_layers_win():
     assert resolve(GROUPS, {"depth": 2, "gain": 2.0}, {"depth": 4})["colours"] == Colours(depth=4, gain=2.0)
 
 
-def test_a_group_cannot_be_written_to():
+def test_a_group_of_options_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         read().depth = 4
 
 
-def test_describe_lists_every_option_and_stars_what_differs():
+def test_describe_lists_every_option_and_marks_changed_ones():
     lines = {line.split()[-2]: line for line in describe({"colours": read("--depth", "7")}).splitlines()[2:6]}
     assert "*" in lines["--depth"] and "*" not in lines["--gain"]
     shown = describe({"colours": read()})
@@ -139,13 +139,13 @@ class TestRecipes:
         (folder / name).write_text(text, encoding="utf-8")
         return f"@{folder / name}"
 
-    def test_flags_stand_one_a_line_with_comments(self, tmp_path):
+    def test_recipes_have_one_flag_per_line_and_comments(self, tmp_path):
         recipe = self.write(
             tmp_path, "# head\n--depth 7\n\n--steps 3 4  # two of them\n--name 'two words'\n--is-loud\n"
         )
         assert read(recipe) == Colours(depth=7, steps=(3, 4), name="two words", is_loud=True)
 
-    def test_later_flags_win_on_either_side(self, tmp_path):
+    def test_later_flags_win_before_and_after_a_recipe(self, tmp_path):
         recipe = self.write(tmp_path, "--depth 7\n--depth 8\n")
         assert read("--depth", "1", recipe).depth == 8
         assert read(recipe, "--depth", "2").depth == 2
@@ -164,7 +164,7 @@ class TestRecipes:
     def test_a_missing_recipe_is_named(self, tmp_path):
         assert "nowhere.args" in error(f"@{tmp_path / 'nowhere.args'}")
 
-    def test_a_binary_file_is_no_recipe(self, tmp_path):
+    def test_a_binary_file_is_refused_as_a_recipe(self, tmp_path):
         (tmp_path / "b.args").write_bytes(b"\xff\xfe\x00--depth")
         assert "b.args" in error(f"@{tmp_path / 'b.args'}")
 

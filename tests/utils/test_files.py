@@ -17,7 +17,7 @@ def lock_in_a_process(path) -> str:
     return subprocess.run([sys.executable, "-c", LOCK, path], cwd=ROOT, capture_output=True, text=True).stderr
 
 
-def test_a_file_is_the_old_one_until_the_block_ends(tmp_path):
+def test_a_file_is_replaced_only_when_the_block_ends(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with atomic_write(path) as temporary:
@@ -33,12 +33,12 @@ def test_a_lock_refuses_others_until_it_is_left(tmp_path):
         with pytest.raises(UserError, match="busy"):
             acquire_lock(path, "busy")
     assert lock_in_a_process(path) == ""
-    with acquire_lock(path, "busy"):  # that process is gone, and with it its lock
+    with acquire_lock(path, "busy"):  # that process has ended, and its lock with it
         pass
 
 
 @pytest.mark.parametrize("error", [OSError(95, "Operation not supported"), NotImplementedError()])
-def test_a_disk_without_locks_lets_everybody_in(tmp_path, monkeypatch, error):
+def test_a_disk_without_locks_does_not_lock(tmp_path, monkeypatch, error):
     def acquire(*_, **__):
         raise error
 
@@ -47,13 +47,13 @@ def test_a_disk_without_locks_lets_everybody_in(tmp_path, monkeypatch, error):
         pass
 
 
-def test_a_file_with_content_is_no_lock(tmp_path):
+def test_a_file_with_content_is_not_a_lock(tmp_path):
     (tmp_path / "journal").write_text("data")
     with pytest.raises(AssertionError, match="holds data"):
         acquire_lock(tmp_path / "journal", "busy")
 
 
-def test_a_folder_that_cannot_be_written_is_no_disk_without_locks(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error_for_the_lock(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         acquire_lock(tmp_path / "file" / "lock", "busy")

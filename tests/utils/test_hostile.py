@@ -1,4 +1,4 @@
-"""A file that somebody else wrote can refuse to be read, and nothing more: no code, no loop, no memory, no crash."""
+"""Hostile files are refused and cannot run code, loop, fill the memory or crash the process."""
 
 import contextlib
 import copyreg
@@ -21,7 +21,7 @@ from utils.archive import read_archive
 from utils.errors import UserError
 
 NAMES = list(HOSTILE)
-MUTED = {"runs a RecorderMeter's state", "runs a RecorderMeter's slots", "runs NEWOBJ"}  # nothing would run
+MUTED = {"runs a RecorderMeter's state", "runs a RecorderMeter's slots", "runs NEWOBJ"}  # no code would run
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Duplicate name"),
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 class Lair:
-    """Every hostile file in a folder of its own, and what happened in a child process that read them."""
+    """Every hostile file in a separate folder, and the results of a child process that read them."""
 
     def __init__(self, root: Path) -> None:
         self.files = {}
@@ -45,7 +45,7 @@ class Lair:
         return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else ["the folder is gone"]
 
     def read_in_a_child(self) -> dict[str, dict]:
-        """A child that dies is replaced: the first file without a line is the one it died of."""
+        """Read files in a child process. If it dies, the first file without a result is the cause; a new one starts."""
         outcomes: dict[str, dict] = {}
         while len(outcomes) < len(NAMES):
             names = NAMES[len(outcomes) :]
@@ -66,7 +66,7 @@ def lair(tmp_path_factory) -> Lair:
 
 @pytest.fixture
 def no_loaders(monkeypatch):
-    """Nothing that could run a file's code is called on it, under any name."""
+    """No function that could run the code of a file is called."""
 
     def never(*_, **__):
         raise AssertionError("a loader that runs code was called on a foreign file")
@@ -85,7 +85,7 @@ def assert_one_line(message: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reading_it_gives_data_or_one_line(lair, name):
+def test_reading_a_hostile_file_gives_data_or_a_one_line_error(lair, name):
     result = lair.outcomes[name]
     assert result["outcome"] in ("read", "refused"), result
     if result["outcome"] == "refused":
@@ -94,7 +94,7 @@ def test_reading_it_gives_data_or_one_line(lair, name):
         assert not result["message"]
     assert result["seconds"] < 2 and result["megabytes"] < 300, result
     assert lair.listing(name) == lair.untouched[name]
-    if name.removeprefix("runs ") in RUNS and name not in MUTED:  # what would run is refused and not skipped
+    if name.removeprefix("runs ") in RUNS and name not in MUTED:  # code is refused and not skipped
         assert result["outcome"] == "refused"
     if name.removeprefix("runs ") in CALLED:  # by its name, before anything is called
         assert f"holds {name.removeprefix('runs ')}, which" in result["message"]
@@ -109,10 +109,10 @@ COMMANDS = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_line_ends_in_one_line(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
+def test_the_command_line_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
     outcome = lair.outcomes[name]["outcome"]
     if outcome == "died":
-        pytest.fail("it ends the process")  # and would end this one
+        pytest.fail("it ends the process")  # and would end this process
     monkeypatch.chdir(tmp_path)
     arguments = [*COMMANDS[command].split(), str(lair.files[name])]
     with time_limit(5):
@@ -135,13 +135,13 @@ def assert_shown_or_one_line(arguments: list[str], file: Path) -> None:
         assert_one_line(err.getvalue().rstrip("\n"), file)
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_instead_of_a_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="folder.pt"):
         (tmp_path / "folder.pt").mkdir()
         read_archive(tmp_path / "folder.pt")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     command = [sys.executable, "-m", "tests.support.hostile_reader", str(tmp_path / "pipe.pt")]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

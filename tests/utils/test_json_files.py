@@ -1,4 +1,4 @@
-"""JSON of strangers: what is parsed, what is refused, and what a type check says of it."""
+"""JSON files from elsewhere: what is parsed, what is refused, and the messages of the type check."""
 
 import json
 import os
@@ -28,7 +28,7 @@ CLIP = {"key": "P1/001", "label": 3, "lengths": [5, 6], "boxes": {"face": [0, 1.
 INDEX = {"format": 1, "size": [4, 3], "clips": [CLIP], "more": "is allowed"}
 
 
-def test_content_of_its_type_comes_back_as_it_is(tmp_path):
+def test_content_of_the_right_type_is_returned_unchanged(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps(INDEX), encoding="utf-8")
     assert read_json(tmp_path / "index.json", Index) == INDEX
 
@@ -58,12 +58,12 @@ def test_the_first_wrong_entry_is_named(change, message):
 
 
 @pytest.mark.parametrize("kind", [int, float, str, None, list[Any], Literal["a"], int | str])
-def test_a_table_is_of_no_other_type(kind):
+def test_an_object_is_not_accepted_as_another_type(kind):
     with pytest.raises(UserError, match="expected"):
         check_type({}, kind, "x")
 
 
-def test_what_is_written_in_a_message_is_short():
+def test_quoted_values_in_messages_are_short():
     with pytest.raises(UserError) as error:
         check_type({"k" * 5000: "v" * 5000}, dict[str, int], "x")
     assert len(str(error.value)) < 250
@@ -82,14 +82,14 @@ def test_what_is_written_in_a_message_is_short():
         (b"", "line 1, column 1: broken JSON"),
     ],
 )
-def test_broken_json_is_one_line_that_names_the_file(tmp_path, text, message):
+def test_broken_json_gives_a_one_line_error_that_names_the_file(tmp_path, text, message):
     (tmp_path / "x.json").write_bytes(text)
     with pytest.raises(UserError) as error:
         read_json(tmp_path / "x.json")
     assert str(error.value).startswith(str(tmp_path / "x.json")) and message in str(error.value)
 
 
-def test_whole_letters_written_as_escapes_are_read():
+def test_letters_written_as_surrogate_pairs_are_read():
     assert parse_json('["\\ud83d\\ude00", "\\\\ud800"]') == ["\U0001f600", "\\ud800"]
 
 
@@ -104,7 +104,7 @@ def test_a_pipe_is_refused_at_once(tmp_path):
         read_json(tmp_path / "pipe.json")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_file_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(UserError, match="gone.json: no such file"):
         read_json(tmp_path / "gone.json")
     with pytest.raises(UserError, match="is a folder"):

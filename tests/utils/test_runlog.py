@@ -1,4 +1,4 @@
-"""The run folder: made once, never written over, named so that every file system takes it."""
+"""The run folder: created once, never overwritten, with a name that is valid on every file system."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def test_the_config_is_written_before_anything_else(tmp_path):
     log.close()
 
 
-def test_what_is_said_is_printed_and_logged(tmp_path, capsys):
+def test_messages_are_printed_and_logged(tmp_path, capsys):
     log = open_run(str(tmp_path / "run"), "x", {})
     log.say("plain")
     log.warn("odd")
@@ -25,7 +25,7 @@ def test_what_is_said_is_printed_and_logged(tmp_path, capsys):
     assert (tmp_path / "run/log.txt").read_text() == "plain\nwarning: odd\n"
 
 
-def test_facts_are_stored_with_the_scores_also_warnings_that_come_later(tmp_path):
+def test_facts_and_later_warnings_are_stored_with_the_scores(tmp_path):
     log = open_run(str(tmp_path / "run"), "x", {})
     for text in ("odd", "odd", "lone \udcff"):
         log.warn(text, "data")
@@ -50,8 +50,8 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     assert "first" in (tmp_path / "run/config.json").read_text()
 
 
-def test_a_folder_that_another_process_works_in_is_named_busy_and_not_to_be_removed(tmp_path):
-    """Two commands in the same second: the second may come before the first has written its options, or after."""
+def test_a_folder_in_use_is_called_busy_without_advice_to_remove_it(tmp_path):
+    """Two commands in the same second: the second may start before or after the first has written its options."""
     log = open_run(str(tmp_path / "run"), "x", {})
     for rest in ("config.json", "log.txt"):
         with pytest.raises(UserError, match="another process is working on a run there; name another folder"):
@@ -88,12 +88,12 @@ def test_epochs_go_to_metrics_jsonl_in_order(tmp_path):
     assert list((tmp_path / "run/tensorboard").glob("events*"))
 
 
-def test_the_bar_is_quiet_where_there_is_no_terminal(capsys):
+def test_there_is_no_progress_bar_without_a_terminal(capsys):
     assert list(progress_bar(range(3), 3, "epoch 1")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
 
-def test_elsewhere_a_line_comes_now_and_then(capsys, monkeypatch):
+def test_without_a_terminal_progress_is_a_line_at_intervals(capsys, monkeypatch):
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 0.0)
     assert list(progress_bar("abc", 4, "features", first=1)) == ["a", "b", "c"]
     lines = capsys.readouterr().err.splitlines()
@@ -105,7 +105,7 @@ def test_elsewhere_a_line_comes_now_and_then(capsys, monkeypatch):
 
 
 def test_a_slow_first_item_does_not_count_in_the_estimate(capsys, monkeypatch):
-    """It takes 50 s, and the others 2 s each: 8 of 10 are left after the second."""
+    """The first item takes 50 s, the others 2 s each: 8 of 10 are left after the second."""
     clock = iter([0.0, 50.0, 52.0])
     monkeypatch.setattr("utils.runlog.LINE_SECONDS", 51.0)
     monkeypatch.setattr("utils.runlog.time", SimpleNamespace(monotonic=lambda: next(clock)))
@@ -123,11 +123,11 @@ def test_a_slow_first_item_does_not_count_in_the_estimate(capsys, monkeypatch):
         ((0.0, 90.0, 70.0), "0 of 90 s"),
     ],
 )
-def test_the_rest_is_estimated_by_what_is_done(arguments, line):
+def test_the_time_left_is_estimated_from_the_completed_work(arguments, line):
     assert progress_line(*arguments, of_video=True) == line
 
 
-def test_the_rest_of_a_resumed_work_is_estimated_by_its_own_pace():
+def test_the_time_left_of_resumed_work_is_estimated_from_its_own_speed():
     assert progress_line(1200, 5000, 20.0, 1000) == "1,200 of 5,000, about 6 min left"
 
 

@@ -1,4 +1,4 @@
-"""Files of torch.save and torch.jit.save are read as torch reads them; damaged ones are refused."""
+"""Files of torch.save and torch.jit.save are read as by torch; damaged ones are refused."""
 
 import collections
 import io
@@ -79,7 +79,7 @@ SOUND = {
 
 
 def save(content: object, path: Path, *renamed: tuple[bytes, bytes]) -> Path:
-    """By torch.save, with other words in its pickle."""
+    """Write a file with torch.save and replace words in its pickle."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     if not renamed:
@@ -96,7 +96,7 @@ def save(content: object, path: Path, *renamed: tuple[bytes, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_what_torch_saves_is_read_as_torch_reads_it(tmp_path, name):
+def test_files_of_torch_are_read_as_by_torch(tmp_path, name):
     save(SOUND[name], tmp_path / "sound.pt")
     assert same(read_archive(tmp_path / "sound.pt"), torch.load(tmp_path / "sound.pt", weights_only=False))
 
@@ -158,7 +158,7 @@ def small(tmp_path_factory) -> tuple[bytes, object]:
     return save(content, tmp_path_factory.mktemp("small") / "small.pt").read_bytes(), content
 
 
-def test_a_flipped_bit_is_found_or_changes_nothing(small, tmp_path):
+def test_a_flipped_bit_is_detected_or_changes_nothing(small, tmp_path):
     data, content = small
     rng, refusals = random.Random(0), 0
     for _ in range(200):
@@ -171,7 +171,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(small, tmp_path):
     assert refusals > 50
 
 
-def test_a_flipped_bit_of_a_tensor_is_always_found(small, tmp_path):
+def test_a_flipped_bit_of_a_tensor_is_always_detected(small, tmp_path):
     data, _ = small
     start = data.index(BASE.numpy().tobytes())
     for position in range(start, start + BASE.numel() * 4):
@@ -186,7 +186,7 @@ def with_flipped_bit(data: bytes, position: int, bit: int, folder: Path) -> Path
     return folder / "hurt.pt"
 
 
-def test_a_file_cut_anywhere_is_refused(small, tmp_path):
+def test_a_file_truncated_anywhere_is_refused(small, tmp_path):
     data, _ = small
     for length in range(0, len(data), 23):
         (tmp_path / "cut.pt").write_bytes(data[:length])
@@ -194,8 +194,8 @@ def test_a_file_cut_anywhere_is_refused(small, tmp_path):
             read_archive(tmp_path / "cut.pt")
 
 
-def test_the_hand_made_archives_are_sound_but_for_what_hurts(tmp_path):
-    """Else the tests above would pass because of a slip in their making."""
+def test_the_hand_made_archives_are_valid_except_for_the_planted_fault(tmp_path):
+    """Otherwise the tests above could pass because of an error in the archives."""
     (tmp_path / "sound.pt").write_bytes(sound_zip())
     weight = read_archive(tmp_path / "sound.pt")["weight"]
     assert weight.tolist() == [1, 2, 3, 4] and weight.numpy().tobytes() == PIECE
@@ -219,7 +219,7 @@ def test_safetensors_are_read_as_they_were_written(sealed):
     assert same({name: tensors[name] for name in TENSORS}, TENSORS) and metadata["checkpoint"] == '{"classes": ["a"]}'
 
 
-def test_a_flipped_bit_of_safetensors_is_found_or_changes_nothing(sealed):
+def test_a_flipped_bit_of_safetensors_is_detected_or_changes_nothing(sealed):
     data, rng, refusals = sealed.read_bytes(), random.Random(0), 0
     content = read_safetensors(sealed)[0]
     for case in range(400):
@@ -231,10 +231,10 @@ def test_a_flipped_bit_of_safetensors_is_found_or_changes_nothing(sealed):
         except UserError as error:
             assert str(sealed) in str(error)
             refusals += 1
-    assert refusals > 380  # all but those in the name of the checksum
+    assert refusals > 380  # all bits except those in the name of the checksum
 
 
-def test_exchanged_pages_of_safetensors_are_found(sealed):
+def test_exchanged_pages_of_safetensors_are_detected(sealed):
     data = sealed.read_bytes()
     first, second = data[4096:8192], data[8192:12288]
     sealed.write_bytes(data[:4096] + second + first + data[12288:])

@@ -1,4 +1,4 @@
-"""Signals, infinite losses, too little memory and full disks: one line, and the checkpoint before is good."""
+"""Signals, infinite losses, too little memory and full disks: one line, and the previous checkpoint is intact."""
 
 import builtins
 import contextlib
@@ -47,7 +47,7 @@ from tests.support.tools import Run, main_arguments
 
 @pytest.fixture
 def handlers() -> Iterator[list[int]]:
-    """The signals that came to handlers of the test, which stand where the shell's would; they must stay there."""
+    """The signals received by handlers of the test, which replace those of the shell and must be restored."""
     signals: list[int] = []
 
     def note(number: int, _: Any) -> None:
@@ -153,7 +153,7 @@ class TestNotFinite:
 
         message = failure(prepare, *flags, "--output-dir", folder)
         assert f"the loss term {name} is not finite" in message and "epoch 2, step 3" in message and "--lr" in message
-        # noticed when the next step has been launched, which nothing saves
+        # detected after the next step has started, which is not saved
         assert len(clips) == number + 1 and all(clip in message for clip in clips[-2])
         progress = read(folder / "last.pt")["progress"]
         assert (progress["epoch"], progress["step"]) == (1, 0)
@@ -186,20 +186,22 @@ class TestOutOfMemory:
         ("size", "accumulate", "proposal"),
         [(8, 1, (4, 2)), (8, 2, (4, 4)), (6, 1, (3, 2)), (9, 1, (3, 3)), (9, 2, (3, 6)), (7, 1, (1, 7)), (1, 2, None)],
     )
-    def test_the_same_effective_batch_is_proposed_where_there_is_one(self, flags, tmp_path, size, accumulate, proposal):
+    def test_when_memory_runs_out_the_same_effective_batch_is_proposed_if_possible(
+        self, flags, tmp_path, size, accumulate, proposal
+    ):
         words = ("--batch-size", str(size), "--accumulate", str(accumulate), "--output-dir", tmp_path / "run")
         message = failure(lambda patch: at_forward(patch, 1, raise_out_of_memory), *flags, *words)
         match = re.search(r"try --batch-size (\d+) --accumulate (\d+)", message)
         assert proposal == (match and tuple(map(int, match.groups()))), message
         assert f"at --batch-size {size}" in message
-        assert not (tmp_path / "run").exists()  # nothing stands in the way of the next try
+        assert not (tmp_path / "run").exists()  # no file prevents the next try
 
-    def test_a_batch_of_validation_passes_in_halves(self, flags, uninterrupted, tmp_path):
+    def test_a_validation_batch_that_does_not_fit_is_halved(self, flags, uninterrupted, tmp_path):
         in_validation = partial(at_forward, number=EPOCH + STEPS + 1, act=raise_out_of_memory)
         patched(in_validation, *flags, "--output-dir", tmp_path / "run").ok()
         assert_same_end(tmp_path / "run", uninterrupted)
 
-    def test_evaluation_gives_up_at_one_clip(self, flags, uninterrupted, tmp_path):
+    def test_evaluation_stops_if_one_clip_does_not_fit(self, flags, uninterrupted, tmp_path):
         words = evaluation(flags, uninterrupted, tmp_path / "eval")
         message = failure(lambda patch: patch.setattr(PromptTask, "forward", raise_out_of_memory), *words)
         assert "with one clip at a time" in message and "--batch-size" not in message
@@ -215,12 +217,12 @@ def no_space(*_: Any) -> None:
 
 
 def full_disk_from(patch: pytest.MonkeyPatch, number: int) -> None:
-    """No file gets to the disk from the ``number``-th on."""
+    """From the ``number``-th file on, the disk is full."""
     on_call(patch, os, "fsync", before=lambda count: no_space() if count >= number else None)
 
 
 def full_disk_for(patch: pytest.MonkeyPatch, name: str, first: int = 1) -> None:
-    """Python's files of this name, or made on the way to it, are on a full disk from the ``first`` one on."""
+    """Files of this name, or temporary files for it, are on a full disk from the ``first`` one on."""
     real_open, writes = builtins.open, []
 
     def guarded_open(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
@@ -229,7 +231,7 @@ def full_disk_for(patch: pytest.MonkeyPatch, name: str, first: int = 1) -> None:
             writes.append(None)
             if len(writes) >= first:
                 if "w" in mode and Path(file).is_file():
-                    real_open(file, "w").close()  # the file is cut off even so
+                    real_open(file, "w").close()  # the file is truncated nevertheless
                 file, mode = "/dev/full", mode.replace("x", "w").replace("a", "w")
         return real_open(file, mode, *arguments, **keywords)
 
@@ -263,7 +265,7 @@ class TestFullDisk:
         assert not list(stopped.glob("*.part"))
         assert_resumes(stopped, uninterrupted)
 
-    def test_a_rename_that_fails(self, stopped, uninterrupted):
+    def test_a_rename_that_fails_keeps_the_previous_file(self, stopped, uninterrupted):
         rename = os.replace
 
         def fail(old: Path, new: Path) -> None:
@@ -275,7 +277,7 @@ class TestFullDisk:
         assert_resumes(stopped, uninterrupted)
 
     def test_a_file_size_limit_of_the_system(self, stopped, uninterrupted):
-        """A real limit: torch fails half-way through its writing."""
+        """A real limit: torch fails in the middle of writing."""
         before, limit = (stopped / "last.pt").read_bytes(), (stopped / "last.pt").stat().st_size - 100_000
         process = Forked(main, ["--resume", stopped], stopped.parent / "screen", file_bytes=limit)
         out, err = process.communicate()
@@ -298,7 +300,7 @@ class TestFullDisk:
     def test_the_first_files_of_a_new_run(self, flags, tmp_path, name):
         words = (*flags, "--epochs", "1", "--output-dir", tmp_path / "run")
         assert "no space left on device" in failure(partial(full_disk_for, name=name), *words)
-        assert call(*words).status == 0  # nothing stands in the way of the next try
+        assert call(*words).status == 0  # no file prevents the next try
 
     @pytest.mark.parametrize("name", ["log.txt", "predictions.csv", "metrics.json"])
     def test_the_files_of_an_evaluation(self, flags, uninterrupted, tmp_path, name):

@@ -1,4 +1,4 @@
-"""Runs that go on in another folder because theirs is read-only, and last.pt in evaluation."""
+"""Runs that continue in another folder because theirs is read-only, and last.pt in evaluation."""
 
 import builtins
 import contextlib
@@ -71,31 +71,31 @@ class TestReadOnly:
         assert run.status == 0, run.err
         assert_same_end(new, expected)
 
-    def test_a_run_goes_on_in_another_folder(self, stopped, uninterrupted, tmp_path):
+    def test_a_run_continues_in_another_folder(self, stopped, uninterrupted, tmp_path):
         self.assert_goes_on(stopped, tmp_path / "new", uninterrupted)
 
-    def test_the_best_checkpoint_so_far_comes_along(self, flags, uninterrupted, tmp_path):
+    def test_the_best_checkpoint_is_copied_too(self, flags, uninterrupted, tmp_path):
         best = min(read(uninterrupted / "best.pt")["epoch"], EPOCHS - 1)
         interrupt(flags, tmp_path / "old", signal.SIGTERM, best * EPOCH + 1)
         self.assert_goes_on(tmp_path / "old", tmp_path / "new", uninterrupted)
 
-    def test_a_run_that_only_lacks_its_score_is_complete_there(self, flags, uninterrupted, tmp_path):
+    def test_a_run_without_its_score_is_completed_in_the_other_folder(self, flags, uninterrupted, tmp_path):
         crash_at(EPOCH * EPOCHS + 2, *flags, "--output-dir", tmp_path / "old")
         self.assert_goes_on(tmp_path / "old", tmp_path / "new", uninterrupted)
 
-    def test_without_another_folder_it_is_one_line(self, stopped, capsys):
+    def test_a_read_only_folder_without_output_dir_gives_a_one_line_error(self, stopped, capsys):
         with read_only(stopped):
             message = error_of(["--resume", str(stopped)], capsys)
         assert str(stopped) in message and "read-only" in message and "--output-dir" in message
 
-    def test_auto_in_the_other_folder_repeats_no_epoch(self, flags, stopped, uninterrupted, tmp_path):
+    def test_auto_in_the_other_folder_does_not_repeat_epochs(self, flags, stopped, uninterrupted, tmp_path):
         new = ("--output-dir", tmp_path / "new")
         crash_at(1, "--resume", stopped, *new)
         run = call(*flags, *new, "--resume", "auto", folder=tmp_path / "new").ok()
         assert [line["epoch"] for line in run.history] == [1, 2, 3]
         assert_same_end(tmp_path / "new", uninterrupted)
 
-    def test_another_folder_that_holds_a_run_is_left_as_it_is(self, stopped, uninterrupted, capsys):
+    def test_another_folder_that_holds_a_run_is_not_changed(self, stopped, uninterrupted, capsys):
         before = snapshot(uninterrupted)
         words = ["--resume", str(stopped), "--output-dir", str(uninterrupted)]
         assert "already holds a run" in error_of(words, capsys)

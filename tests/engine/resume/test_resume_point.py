@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: damaged files, other options, other data, and --resume auto."""
+"""The checkpoint from which a run continues: damaged files, other options, other data, and --resume auto."""
 
 import json
 import os
@@ -59,13 +59,13 @@ class TestDamage:
             assert_same_end(stopped, uninterrupted)
 
     @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-    def test_two_damaged_checkpoints_are_one_line(self, stopped, capsys, damage):
+    def test_two_damaged_checkpoints_give_a_one_line_error(self, stopped, capsys, damage):
         for name in CHECKPOINTS:
             DAMAGES[damage](stopped / name)
         message = assert_refused(stopped, capsys)
         assert str(stopped / "last.pt") in message and "no undamaged checkpoint before it" in message
 
-    def test_a_damaged_best_is_reported_and_the_rest_of_the_run_goes_on(self, stopped):
+    def test_a_damaged_best_is_reported_and_the_rest_of_the_run_continues(self, stopped):
         truncate(stopped / "best.pt")
         assert "the best checkpoint so far (epoch 1) is lost" in resume(stopped).out
         assert read(stopped / "best.pt")["epoch"] in (2, 3)
@@ -76,7 +76,7 @@ class TestDamage:
         assert f"{path}" in error_of(["--resume", str(path)], capsys)
 
 
-def test_what_was_warned_of_before_the_stop_is_a_fact_of_the_whole_run(stopped):
+def test_warnings_before_a_stop_are_stored_for_the_whole_run(stopped):
     before = {"kind": "setting", "text": "said before the run was stopped"}
     for name in CHECKPOINTS:
         content = read(stopped / name)
@@ -133,7 +133,7 @@ WRONG_CONTENT = [
     ("learning", "optimizer", "param_groups", 0, "lr", -1.0),
     ("learning", "optimizer", "param_groups", 0, "params", [0, 0, 0]),
     ("learning", "schedule", "last_epoch", -1),
-    ("learning", "schedule", "last_epoch", 0),  # of the run's first epoch, and it is in its second
+    ("learning", "schedule", "last_epoch", 0),  # from the first epoch of the run, which is in its second
     ("model", "logit_scale", torch.tensor(float("nan"))),
     ("learning", "schedule", "_last_lr", [0.1]),
     ("learning", "scaler", {"scale": 0.0}),
@@ -149,7 +149,7 @@ REMOVED = 10 + 5 + 3 + 1  # the first cases: entries that are removed
 
 
 @pytest.mark.parametrize("number", range(len(WRONG_CONTENT)), ids=lambda n: "-".join(map(str, WRONG_CONTENT[n])))
-def test_a_checkpoint_with_wrong_content_is_one_line(stopped_once, tmp_path, flags, capsys, number):
+def test_a_checkpoint_with_wrong_content_gives_a_one_line_error(stopped_once, tmp_path, flags, capsys, number):
     case = WRONG_CONTENT[number]
     change = set_entry(*case) if number < REMOVED else set_entry(*case[:-1], value=case[-1])
     shutil.copy(stopped_once / "last.pt", tmp_path)
@@ -172,7 +172,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         "extra", [("--use-amp",), ("--gpu", "7"), ("--lr-fusion", "0.02", "--val-fraction", "0.3")]
     )
-    def test_so_can_flags_that_are_resolved_into_others(self, flags, tmp_path, extra):
+    def test_flags_that_are_resolved_into_other_flags_can_be_typed_again_too(self, flags, tmp_path, extra):
         words = [word for word in flags if word not in ("--device", "cpu")] if "--gpu" in extra else flags
         assert interrupt(words, tmp_path / "run", signal.SIGTERM, 1, *extra).status == 143
         again = (*words, *extra, "--resume", tmp_path / "run")
@@ -188,21 +188,21 @@ class TestOptions:
         call(*flags, "--epochs", "2", "--output-dir", tmp_path / "run").ok()
         assert_resumes(tmp_path / "run", uninterrupted, "--epochs", "3")
 
-    def test_fewer_epochs_than_are_done_is_one_line(self, flags, uninterrupted, capsys):
+    def test_fewer_epochs_than_completed_gives_a_one_line_error(self, flags, uninterrupted, capsys):
         message = assert_refused(uninterrupted, capsys, "--epochs", "2")
         assert "--epochs 2" in message and "3 epochs" in message
         run = call(*flags, "--epochs", "2", "--output-dir", uninterrupted, "--resume", "auto")
         assert "complete (2 epochs" not in run.out
 
     @pytest.mark.parametrize("by", ["path", "auto"])
-    def test_a_complete_run_is_reported_and_stays_as_it_is(self, flags, uninterrupted, by):
+    def test_a_complete_run_is_reported_and_not_changed(self, flags, uninterrupted, by):
         before = snapshot(uninterrupted)
         words = ("--resume", uninterrupted)
         run = call(*(words if by == "path" else (*flags, "--output-dir", uninterrupted, "--resume", "auto")))
         assert run.status == 0 and "complete" in run.out and run.err == ""
         assert snapshot(uninterrupted) == before
 
-    def test_resume_is_refused_where_nothing_is_trained(self, flags, uninterrupted, tmp_path, capsys):
+    def test_resume_is_refused_in_modes_that_do_not_train(self, flags, uninterrupted, tmp_path, capsys):
         words = [word for word in flags if word != "--deterministic"]
         words += ["--mode", "zero-shot", "--output-dir", str(tmp_path / "x"), "--resume", str(uninterrupted)]
         assert "--resume" in error_of(words, capsys)
@@ -210,7 +210,7 @@ class TestOptions:
 
 class TestData:
     @pytest.mark.parametrize("change", ["removed", "relabelled", "reordered"])
-    def test_a_changed_training_list_is_one_line(self, flags, stopped, tmp_path, capsys, change):
+    def test_a_changed_training_list_gives_a_one_line_error(self, flags, stopped, tmp_path, capsys, change):
         lines = Path(flags[flags.index("--root-dir") + 1], "annotation/train.txt").read_text().splitlines()
         if change == "removed":
             del lines[3]
@@ -227,7 +227,7 @@ class TestData:
         assert json.loads((stopped / "config.json").read_text())["data"]["train_annotation"] == "annotation/train.txt"
 
     @pytest.mark.parametrize("keeps", ["size and time", "size", "nothing"])
-    def test_replaced_frames_are_one_line(self, flags, stopped, tmp_path, capsys, keeps):
+    def test_replaced_frames_give_a_one_line_error(self, flags, stopped, tmp_path, capsys, keeps):
         source = flags[flags.index("--root-dir") + 1]
         root = shutil.copytree(source, tmp_path / "copy")
         frame = root / Path((root / "annotation/train.txt").read_text().split()[0]) / "00002.png"
@@ -241,34 +241,34 @@ class TestData:
         assert "last.pt: the content of frame or feature files has changed" in message
         assert [(stopped / name).read_bytes() for name in CHECKPOINTS] == before
 
-    def test_a_copy_of_the_frames_is_taken(self, flags, stopped, uninterrupted, tmp_path):
+    def test_a_copy_of_the_frames_is_accepted(self, flags, stopped, uninterrupted, tmp_path):
         root = shutil.copytree(flags[flags.index("--root-dir") + 1], tmp_path / "copy")
         for frame in root.glob("RAER/**/*.png"):
             os.utime(frame, (1, 1))
         assert_resumes(stopped, uninterrupted, "--root-dir", root)
 
-    def test_a_checkpoint_of_an_older_version_knows_no_frames_and_goes_on(self, flags, stopped, uninterrupted):
+    def test_a_checkpoint_of_an_older_version_without_frames_continues(self, flags, stopped, uninterrupted):
         assert re.fullmatch("[0-9a-f]{32}", read(stopped / "last.pt")["frames"])
         changed(stopped / "last.pt", lambda content: content.pop("frames"))
         assert_resumes(stopped, uninterrupted)
 
     def test_the_hash_of_lists_and_boxes_is_that_of_older_versions(self):
-        """Else no run that was stopped before could go on: the value is of the version before frames were hashed."""
+        """Otherwise no older run could continue: the value is of the version before frames were hashed."""
         clip = Clip("c", Path("c"), ("1.jpg", "2.jpg"), 2, 3, "P1/c")
         views = Views(face_boxes={"P1/c": {"1.jpg": (1, 2, 3, 4.5)}}, body_boxes={"P1/c": (0, 0, 9, 9)})
         assert hash_data([clip], views) == "d682132a1420a8d0b13c0d5e9f969eabae99a94d29603e95b83496d20a4a05d5"
 
-    def test_changed_captions_are_other_data(self):
+    def test_changed_captions_count_as_changed_data(self):
         def hashed(caption: str | None) -> str:
             return hash_data([Clip("c", Path("c"), ("1.jpg",), 1, 0, "c", caption=caption)], Views())
 
         assert hashed("a smile") != hashed("a frown") and hashed("a smile") != hashed(None)
 
-    def test_other_clip_weights_are_one_line(self, stopped, tmp_path, capsys):
+    def test_other_clip_weights_give_a_one_line_error(self, stopped, tmp_path, capsys):
         weights = write_clip_file(tmp_path / "other.pt", 9)
         assert "--clip-path" in error_of(["--resume", str(stopped), "--clip-path", str(weights)], capsys)
 
-    def test_the_same_clip_weights_in_another_file_are_taken(self, stopped, uninterrupted, tmp_path):
+    def test_the_same_clip_weights_in_another_file_are_accepted(self, stopped, uninterrupted, tmp_path):
         assert_resumes(stopped, uninterrupted, "--clip-path", write_clip_file(tmp_path / "same.pt", 0))
 
 
@@ -291,7 +291,7 @@ class TestAuto:
         assert "no checkpoint to continue from; a new run starts" in out and "resumed from" not in out
         assert len(list(Path("outputs").glob("run-*"))) == 1
 
-    def test_the_newest_of_several_goes_on(self, flags, stopped_once, uninterrupted):
+    def test_the_newest_of_several_runs_continues(self, flags, stopped_once, uninterrupted):
         folders = [self.copy(stopped_once, f"run-{n}", age) for n, age in enumerate([50, 10, 90])]
         run = call(*flags, "--resume", "auto")
         assert run.status == 0 and f"resumed from {folders[1] / 'last.pt'}" in run.out
@@ -316,21 +316,21 @@ class TestAuto:
         assert f"resumed from {newer / 'last.previous.pt'}" in out and "before it" in out
 
     @pytest.mark.parametrize("name", ["other", "run-two"])
-    def test_another_experiment_is_not_taken(self, flags, stopped_once, name):
+    def test_a_run_of_another_experiment_is_not_resumed(self, flags, stopped_once, name):
         folder = self.copy(stopped_once, f"{name}-20260101-000000", 10)
         for file in folder.glob("last*.pt"):
             changed(file, lambda content: content["config"]["run"].update(exper_name=name))
         before = snapshot(folder)
         assert "resumed from" not in begin(*flags, "--resume", "auto") and snapshot(folder) == before
 
-    def test_a_run_with_other_options_is_not_taken_and_the_option_is_named(self, flags, stopped_once):
+    def test_a_run_with_other_options_is_not_resumed_and_the_option_is_named(self, flags, stopped_once):
         folder = self.copy(stopped_once, "run-a", 10)
         before = snapshot(folder)
         out = begin(*flags, "--resume", "auto", "--lr", "0.5")
         assert "resumed from" not in out and snapshot(folder) == before
         assert [line for line in out.splitlines() if str(folder) in line and "started with 0.003" in line]
 
-    def test_a_named_folder_that_never_saved_is_begun_again(self, flags, uninterrupted):
+    def test_a_named_folder_without_a_checkpoint_is_restarted(self, flags, uninterrupted):
         crash_at(2, *flags, "--output-dir", "X")
         assert (Path("X") / "config.json").exists() and not (Path("X") / "last.pt").exists()
         call(*flags, "--output-dir", "X", "--resume", "auto").ok()
@@ -340,12 +340,16 @@ class TestAuto:
         assert "a new run starts" in begin(*flags, "--resume", "auto", "--output-dir", "X")
         assert (Path("X") / "config.json").exists() and not Path("outputs").exists()
 
-    def test_a_named_folder_with_other_options_is_one_line_that_names_the_option(self, flags, stopped, capsys):
+    def test_a_named_folder_with_other_options_gives_a_one_line_error_that_names_the_option(
+        self, flags, stopped, capsys
+    ):
         words = [*flags, "--lr", "0.5", "--output-dir", stopped, "--resume", "auto"]
         message = assert_refused(stopped, capsys, *words)
         assert str(stopped) in message and "--lr" in message
 
-    def test_a_named_folder_with_damaged_checkpoints_is_one_line_that_names_them(self, flags, stopped, capsys):
+    def test_a_named_folder_with_damaged_checkpoints_gives_a_one_line_error_that_names_them(
+        self, flags, stopped, capsys
+    ):
         for name in CHECKPOINTS:
             truncate(stopped / name)
         assert "last.pt" in assert_refused(stopped, capsys, *flags, "--output-dir", stopped, "--resume", "auto")

@@ -1,4 +1,4 @@
-"""A run folder: complete when all its files are there, changed by one process at a time, and tidied by the next one."""
+"""A run folder: complete with its last file, used by one process at a time, cleaned by the next one."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ LATE_FILES = (*LATE_FILES, "mistakes.json", "model_card.md", "metrics.json")
 
 @pytest.fixture
 def unscored(uninterrupted, tmp_path) -> Path:
-    """A run with all its epochs, killed before it wrote anything of its end."""
+    """A run with all its epochs, killed before it wrote its scores."""
     folder = Path(shutil.copytree(uninterrupted, tmp_path / "unscored"))
     for name in (*END, "metrics.json", "run_hash.txt"):
         shutil.rmtree(folder / name) if name == "mistakes" else (folder / name).unlink()
@@ -67,7 +67,7 @@ class TestComplete:
         assert_same_folder(unscored, uninterrupted)
         assert "is complete" in resume(unscored).out
 
-    def test_a_full_disk_names_each_file_of_the_end_and_nothing_is_believed_complete(self, unscored, uninterrupted):
+    def test_a_full_disk_names_the_file_and_the_run_does_not_count_as_complete(self, unscored, uninterrupted):
         for name in LATE_FILES:
             message = failure(partial(full_disk_for, name=name), "--resume", unscored)
             assert "no space left on device" in message and f"{unscored}/" in message and f"/{name}" in message
@@ -86,27 +86,27 @@ class TestLock:
             after = snapshot(stopped)
         assert {name for name in before if after.pop(name, None) != before[name]} <= {"run.lock"} and not after
 
-    def test_readers_wait_for_nobody(self, uninterrupted, tmp_path):
+    def test_readers_do_not_wait_for_the_lock(self, uninterrupted, tmp_path):
         folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
         with acquire_lock(folder / "run.lock", "busy"):
             call("--mode", "report", folder, "--output-dir", tmp_path / "report").ok()
             call("--mode", "compare", folder, uninterrupted, "--output-dir", tmp_path / "comparison").ok()
             assert "is complete" in resume(folder).out
 
-    def test_what_a_killed_process_left_of_its_lock_is_none(self, stopped, uninterrupted):
+    def test_the_lock_file_of_a_killed_process_does_not_lock(self, stopped, uninterrupted):
         (stopped / "run.lock").touch()
         assert_resumes(stopped, uninterrupted)
         assert not (stopped / "run.lock").exists()
 
-    def test_a_run_that_moved_on_before_it_was_locked_is_not_turned_back(self, stopped, uninterrupted):
+    def test_a_run_that_progressed_before_the_lock_is_not_reset(self, stopped, uninterrupted):
         def prepare(patch: pytest.MonkeyPatch) -> None:
             on_call(patch, engine.session, "reopen_run", before=lambda _: os.utime(stopped / "last.pt"))
 
         assert "another process has just worked on this run" in failure(prepare, "--resume", stopped)
         assert_resumes(stopped, uninterrupted)
 
-    def test_two_processes_at_once_are_one_run(self, flags, stopped, uninterrupted):
-        """At the beginning of each epoch a second one comes."""
+    def test_two_processes_at_the_same_time_give_one_run(self, flags, stopped, uninterrupted):
+        """At the beginning of each epoch a second process starts."""
         messages = []
 
         def come(_: int) -> None:
@@ -132,7 +132,7 @@ class TestLeftovers:
         assert [part.exists() for part in parts] == [False, False, True]
 
     @pytest.mark.parametrize("is_named", [True, False])
-    def test_a_run_that_saved_nothing_begins_again_in_its_folder(self, flags, uninterrupted, tmp_path, is_named):
+    def test_a_run_without_a_checkpoint_restarts_in_its_folder(self, flags, uninterrupted, tmp_path, is_named):
         folder = tmp_path / "run"
         crash_at(2, *flags, "--output-dir", folder)
         words = ("--resume", folder) if is_named else (*flags, "--output-dir", folder, "--resume", "auto")
@@ -140,7 +140,7 @@ class TestLeftovers:
         assert f"{folder}: no checkpoint there yet" in out
         assert_same_folder(folder, uninterrupted)
 
-    def test_an_evaluation_and_a_run_whose_checkpoints_were_removed_do_not_begin_again(self, uninterrupted, tmp_path):
+    def test_an_evaluation_or_a_run_with_removed_checkpoints_does_not_restart(self, uninterrupted, tmp_path):
         folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
         for name in ("last.pt", "last.previous.pt", "metrics.json"):
             (folder / name).unlink()
@@ -162,8 +162,8 @@ def test_a_second_sigterm_does_not_break_the_saving(flags, uninterrupted, tmp_pa
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("reentrant call inside <_io.BufferedWriter>")])
-def test_a_signal_that_cannot_be_announced_is_obeyed(flags, uninterrupted, tmp_path, error):
-    """Ctrl-C ends the reader of a pipe as well, and it may come while a line is being printed."""
+def test_a_signal_is_obeyed_even_if_the_message_cannot_be_printed(flags, uninterrupted, tmp_path, error):
+    """Ctrl-C also ends the reader of a pipe, and it may arrive while a line is being printed."""
 
     def prepare(patch: pytest.MonkeyPatch) -> None:
         def fail(*_, **__):
@@ -177,7 +177,7 @@ def test_a_signal_that_cannot_be_announced_is_obeyed(flags, uninterrupted, tmp_p
 
 
 @pytest.mark.parametrize("batch", [2, EPOCH * EPOCHS + 1])
-def test_a_run_folder_replaced_by_a_file_is_one_line(flags, tmp_path, batch):
+def test_a_run_folder_replaced_by_a_file_gives_a_one_line_error(flags, tmp_path, batch):
     folder = tmp_path / "run"
 
     def act() -> None:

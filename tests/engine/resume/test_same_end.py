@@ -1,4 +1,4 @@
-"""Killed, stopped or crashed at any moment and resumed, a run ends as if it had been left alone."""
+"""A run that was killed, stopped or crashed at any moment and resumed ends like an uninterrupted one."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ LAST = ("--select-on", "last")
 LORA = tuple("--lora-rank 2 --lora-towers both --lora-targets all --lora-dropout 0.3 --lr-image-encoder 0".split())
 
 
-def test_runs_killed_at_random_moments_end_equal(tmp_path, monkeypatch):
+def test_runs_killed_at_random_moments_end_with_equal_folders(tmp_path, monkeypatch):
     def start(command: list[str], **_: object) -> Forked:
         assert command[:2] == [sys.executable, "main.py"]
         return Forked(main, command[2:], tmp_path / Path(command[command.index("--output-dir") + 1]).name)
@@ -61,7 +61,7 @@ def test_runs_killed_at_random_moments_end_equal(tmp_path, monkeypatch):
         (EPOCH * EPOCHS, signal.SIGTERM),  # the last batch before the end
     ],
 )
-def test_a_run_stopped_by_a_signal_says_how_to_go_on_and_ends_equal(flags, uninterrupted, tmp_path, batch, number):
+def test_a_run_stopped_by_a_signal_prints_how_to_continue_and_ends_equal(flags, uninterrupted, tmp_path, batch, number):
     folder = tmp_path / "run"
     run = interrupt(flags, folder, number, batch)
     assert run.status == 128 + number, run.out
