@@ -437,7 +437,9 @@ class OptimOptions:
     lora_layers: int = lora_option(
         0, "LoRA corrects the last N blocks of a tower; 0: all.", checkpoint="fixed", minimum=0, maximum=1024
     )
-    lr_lora: float = lora_option(1e-3, "Learning rate of LoRA.", minimum=0)
+    lr_lora: float = lora_option(
+        1e-2, "Learning rate of LoRA. The default suits SGD; AdamW needs about a tenth.", minimum=0
+    )
     weight_decay: float = option(
         1e-4, "Weight decay of every trainable tensor.", modes=(*TRAINING, "pretrain-clip"), minimum=0
     )
