@@ -174,7 +174,9 @@ def _fault(value: Any, kind: Any) -> str | None:
         return _expected("a table", value) if not isinstance(value, dict) else _fault_in_table(value, *parts)
     if origin is dict:
         is_table = isinstance(value, dict) and all(type(key) is str for key in value)
-        return _first_fault(value.items(), parts[1]) if is_table else _expected("a table", value)
+        if not is_table:
+            return _expected("a table", value)
+        return None if _are_all([*value.values()], parts[1]) else _first_fault(value.items(), parts[1])
     if not isinstance(value, (list, tuple)):
         return _expected("a list", value)
     if origin is tuple and parts[-1] is not ...:
@@ -182,14 +184,16 @@ def _fault(value: Any, kind: Any) -> str | None:
             return f"expected a list of {len(parts)}, got {len(value)}"
         faults = ((key, _fault(item, part)) for key, (item, part) in enumerate(zip(value, parts, strict=True)))
         return next((_inside(key, fault) for key, fault in faults if fault is not None), None)
-    return None if _is_flat(value, parts[0]) else _first_fault(enumerate(value), parts[0])
+    return None if _are_all(value, parts[0]) else _first_fault(enumerate(value), parts[0])
 
 
-def _is_flat(values: Any, kind: Any) -> bool:
-    """Return whether a list holds texts or numbers, or lists of them of equal length, all of the type ``kind``.
+def _are_all(values: list[Any], kind: Any) -> bool:
+    """Return whether all values are of the type ``kind``. If it returns False, each value must be checked.
 
-    It is a fast check for long lists. If it returns False, each value must be checked.
+    It is the fast check: the values of each key, and the items of all lists, are checked together.
     """
+    if kind is Any or not values:
+        return True
     inside = set(map(type, values))
     if kind is float:
         try:
@@ -198,11 +202,29 @@ def _is_flat(values: Any, kind: Any) -> bool:
             return False
     if kind in (str, int):
         return inside <= {kind}
+    if kind in LEAVES:
+        return all(_is_leaf(value, kind) for value in values)
     origin, parts = _parts_of(kind)
-    if origin not in (list, tuple) or not inside <= {list} or parts[-1] is ... or len({*parts}) > 1:
+    if origin is typing.Annotated:
+        low, high = parts[1]
+        return _are_all(values, parts[0]) and low <= min(values) and max(values) <= high
+    if origin in (NotRequired, Required):
+        return _are_all(values, parts[0])
+    if origin is TypedDict:
+        required, kinds = parts
+        return (
+            inside <= {dict}
+            and all(required <= value.keys() for value in values)
+            and all(_are_all([value[name] for value in values if name in value], kind) for name, kind in kinds)
+        )
+    if origin is dict:
+        is_table = inside <= {dict} and set(map(type, chain.from_iterable(values))) <= {str}
+        return is_table and _are_all([*chain.from_iterable(value.values() for value in values)], parts[1])
+    if origin not in (list, tuple) or not inside <= {list}:
         return False
-    has_size = origin is list or {*map(len, values)} <= {len(parts)}
-    return has_size and parts[0] in (str, int, float) and _is_flat([*chain.from_iterable(values)], parts[0])
+    if origin is tuple and (len({*parts}) > 1 or not {*map(len, values)} <= {len(parts)}):
+        return False
+    return _are_all([*chain.from_iterable(values)], parts[0])
 
 
 def _fault_in_table(value: dict[str, Any], required: frozenset[str], kinds: tuple[tuple[str, Any], ...]) -> str | None:
