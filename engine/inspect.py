@@ -246,5 +246,6 @@ def model_options(opened: Opened) -> list[str]:
         name
         for name, field in options_by_name().items()
         if field.metadata["part"] in opened.method.reads
+        and (field.metadata["in_hash"] or value_of(opened.config, name) != field.default)
         and (field.metadata["checkpoint"] or ("eval" in field.metadata["modes"] and not field.metadata["free"]))
     ]

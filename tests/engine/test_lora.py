@@ -170,6 +170,14 @@ def test_frames_have_no_text_tower(capsys, tmp_path):
     assert "--lora-towers text: --model frame-expr has no text tower" in error_of(words, capsys)
 
 
+def test_an_ablation_leaves_it_out_and_compares_ranks(tiny_arguments, tmp_path):
+    words = "--mode ablate --drop-one --epochs 1 --milestones --adapter none --slerp-weight 0 --no-tune-prompts".split()
+    words += ["--mi-loss-weight", "0", "--dc-loss-weight", "0", "--streams", "context", "--lora-rank", "2"]
+    run = call(*tiny_arguments, *words, "--grid", "lora_rank=4", "--output-dir", tmp_path / "ablation").ok()
+    ablation = json.loads((tmp_path / "ablation/ablation.json").read_text())
+    assert [row["variant"] for row in ablation["rows"]] == ["base", "without LoRA", "lora_rank=4"], run.out
+
+
 def test_every_option_of_it_is_one_field():
     fields = GROUPS["optim"].__dataclass_fields__
     assert {name for name in fields if "lora" in name} == {
