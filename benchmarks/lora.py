@@ -68,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=8, help="epochs of each training (default: 8)")
     parser.add_argument("--every", type=int, default=4, help="train on every Nth clip of the train list (default: 4)")
     parser.add_argument("--lora-rate", default="1e-2", help="learning rate of LoRA (default: %(default)s)")
-    parser.add_argument("--full-rate", default="1e-3", help="learning rate of all weights (default: %(default)s)")
+    parser.add_argument("--full-rate", default="1e-4", help="learning rate of all weights (default: %(default)s)")
     parser.add_argument("--select-on", default="last", help="what chooses the epoch (default: %(default)s)")
     parser.add_argument("--shapes", choices=SHAPES, default="ViT-B/32", help="model size (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the timing (default: 3)")
