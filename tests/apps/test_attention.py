@@ -164,14 +164,18 @@ def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, best, tmp
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"family": "sequence"}, "a sequence model reads stored features, not pictures"),
+        (
+            {"family": "sequence", "config": {"model": {"model": "sequence"}}},
+            "a sequence model reads stored features, not pictures",
+        ),
         ({"config": {"model": {"task": "regression"}}}, "predicts numbers"),
     ],
 )
 def test_models_that_cannot_be_explained_are_refused(changes, expected, best, tmp_path, capsys):
     content = torch.load(best, weights_only=True)
     if "config" in changes:
-        changes = {"config": content["config"] | {"model": content["config"]["model"] | changes["config"]["model"]}}
+        model = content["config"]["model"] | changes["config"]["model"]
+        changes = changes | {"config": content["config"] | {"model": model}}
     torch.save(content | changes, tmp_path / "other.pt")
     assert expected in error_of([*QUICK, "--eval-checkpoint", str(tmp_path / "other.pt")], capsys)
 

@@ -166,7 +166,14 @@ def test_an_existing_file_is_not_overwritten(exported, capsys):
 def test_models_without_a_graph_are_refused(tmp_path, capsys):
     assert "needs --eval-checkpoint" in error_of(["--mode", "export"], capsys)
     assert "none.pt" in error_of(export_words(tmp_path / "none.pt", tmp_path), capsys)
-    content = {"format": 1, "family": "sequence", "config": {}, "classes": ["va"], "label_base": 0, "epoch": 1}
+    content = {
+        "format": 1,
+        "family": "sequence",
+        "config": {"model": {"model": "sequence"}},
+        "classes": ["va"],
+        "label_base": 0,
+        "epoch": 1,
+    }
     torch.save(content | {"model": {"x": torch.zeros(1)}, "selected_on": "val"}, tmp_path / "frames.pt")
     line = error_of(export_words(tmp_path / "frames.pt", tmp_path), capsys)
     assert "needs the features of another model" in line
