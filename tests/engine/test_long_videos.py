@@ -13,7 +13,7 @@ import torch
 from dataloader.frame_labels import TASKS
 from engine.checkpoints import evaluation_config
 from engine.config import make_config
-from engine.long_videos.train import SequenceTrainer, rate_factor
+from engine.long_videos.train import SequenceTrainer
 from engine.options import group_of, names_with
 from main import main
 from tests.support.affect import VIDEOS, label_file, write_labels, write_set
@@ -157,22 +157,12 @@ def test_patience_ends_a_run(arguments, tmp_path):
     assert len(run_main(flags, tmp_path / "run").history) < 9
 
 
-# -- schedule -------------------------------------------------------------------------------------------------------
-
-
-def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine():
-    assert [rate_factor(step, 4, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert rate_factor(12, 4, 20) == pytest.approx(0.5)
-    assert rate_factor(20, 4, 20) == pytest.approx(0.0) == rate_factor(99, 4, 20)
-    falling = [rate_factor(step, 4, 20) for step in range(4, 20)]
-    assert falling == sorted(falling, reverse=True) and falling[-1] > 0
-    assert rate_factor(0, 0, 10) == 1.0
-
-
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "--milestones 3": "--milestones 3 is not used by --model sequence",
+    "--milestones 3": "--milestones 3 is not used with --schedule cosine",
+    "--select-by war": "--select-by war is not used by --model sequence",
+    "--drop-last --batch-size 99": "--drop-last: an epoch has 6 windows, fewer than --batch-size 99",
     "--task classification": "whose tasks are va, expr, au, multi",
     "--window 10": "--stride 12: must be at most --window 10",
     "--tcn-channels": "--tcn-channels is empty",
@@ -228,7 +218,7 @@ def test_files_that_do_not_fit_are_one_line(tmp_path, capsys):
 
 def test_mistakes_in_evaluation_are_one_line(best, tmp_path, capsys):
     assert "9 numbers a frame" in error_of([*EVAL, best, *write_set(tmp_path / "wide", width=9)], capsys)
-    assert "--milestones 3 is not used" in error_of([*EVAL, best, "--milestones", "3"], capsys)
+    assert "--lr-image-encoder 1.0 is not used" in error_of([*EVAL, best, "--lr-image-encoder", "1"], capsys)
     content = read_checkpoint(Path(best))
     content.pop("thresholds")
     torch.save(content, tmp_path / "unfinished.pt")
