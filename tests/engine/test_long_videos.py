@@ -162,7 +162,7 @@ def test_patience_ends_a_run(arguments, tmp_path):
 REFUSED = {
     "--milestones 3": "--milestones 3 is not used with --schedule cosine",
     "--select-by war": "--select-by war is not used by --model sequence",
-    "--drop-last --batch-size 99": "--drop-last: an epoch has 6 windows, fewer than --batch-size 99",
+    "--drop-last --batch-size 99": "--drop-last: an epoch has 32 windows, fewer than --batch-size 99",
     "--task classification": "whose tasks are va, expr, au, multi",
     "--window 10": "--stride 12: must be at most --window 10",
     "--tcn-channels": "--tcn-channels is empty",
