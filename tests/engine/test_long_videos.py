@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.kill import flatten
 from dataloader.frame_labels import TASKS
 from engine.checkpoints import evaluation_config
 from engine.config import make_config
@@ -122,6 +123,31 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, ar
         weights = zip(whole["model"].values(), resumed["model"].values(), strict=True)
         assert all(torch.equal(a, b) for a, b in weights) and whole["best"] == resumed["best"]
     assert run.metrics == stopped.metrics
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["--ema 0.9 --drop-last --batch-size 5", "--schedule milestones --milestones 1 3 --gamma 0.5 --ema 0.5"],
+)
+def test_a_stopped_run_has_the_same_rates_and_averages(arguments, tmp_path, monkeypatch, extra):
+    words = [*arguments, "--task", "va", *extra.split()]
+    whole = run_ok([*words, *LEARNING], tmp_path / "whole")
+    stopped = stop_at(monkeypatch, words, tmp_path / "stopped", 1, 2)
+    assert stopped.status == 130 and main(["--resume", str(stopped.folder)]) == 0
+    values: list[dict] = [{}, {}]
+    for content, run in zip(values, (whole, stopped), strict=True):
+        for name in ("best.pt", "last.pt"):
+            checkpoint = read_checkpoint(run.folder / name)
+            for key in ("model", "learning", "best"):
+                flatten(checkpoint.get(key), f"{name}/{key}", content)
+    assert values[0] == values[1] and any("average" in name and "running_mean" in name for name in values[0])
+    rates = [row["lr"] for row in whole.history]
+    if "milestones" in extra:
+        assert rates == pytest.approx([1e-3, 0.5e-3, 0.5e-3, 0.25e-3])
+    else:
+        assert rates[-1] == pytest.approx(0, abs=1e-12) and read_checkpoint(whole.folder / "last.pt")["learning"][
+            "average"
+        ]["updates"] == 4 * (32 // 5)  # 32 windows an epoch
 
 
 def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, monkeypatch, capsys):
