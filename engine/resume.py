@@ -214,15 +214,15 @@ def continued_folder(point: ResumePoint | None, config: Config) -> Path | None:
 
 def completion(point: ResumePoint, config: Config) -> str | None:
     """Return a line on a run whose epochs are done and scored; None if it goes on, or lacks scores or a calibration."""
-    stored = point.content["progress"]
-    epochs, progress = stored["epoch"], Progress(epoch=stored["epoch"], best=stored["best"])
+    epochs, best = point.content["progress"]["epoch"], point.content["progress"]["best"]
     if config.optim.epochs < epochs:
         raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs already; pass more")
     try:
         scores = read_metrics(point.folder)
     except UserError:
         scores = {}
-    goes_on = progress.goes_on(config.optim.epochs, config.optim.patience)
+    # a damaged file lacks the best epoch: the run then goes on, until ``restore`` refuses it
+    goes_on = "epoch" not in best or Progress(epochs, best=best).goes_on(config.optim.epochs, config.optim.patience)
     if not scores or goes_on or continued_folder(point, config) is None:
         return None
     fitted_on = (scores.get("calibration") or {}).get("fitted_on")

@@ -287,7 +287,7 @@ class Trainer(Loop):
         text = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if split != "last":
             star = ", best so far" if self.progress.best["epoch"] == values["epoch"] else ""
-            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.best_by == "uar" else {"macro F1": "macro_f1"})
+            scores = {"UAR": "uar", "WAR": "war"} | ({"macro F1": "macro_f1"} if self.best_by == "macro_f1" else {})
             text += f"; {split} " + ", ".join(f"{k} {values[f'{split}/{v}']:.2f}" for k, v in scores.items()) + star
         history = self.progress.history
         seconds = seconds_left([row["seconds"] for row in history], self.config.optim.epochs - len(history))

@@ -11,7 +11,7 @@ from engine.optim import WeightAverage, restore_average
 from tests.support.resuming import changed
 from tests.support.tools import Run, call, error_of, one_line, run_ok
 from utils.archive import read_archive
-from utils.checkpoint import to_full
+from utils.checkpoint import read_folder, to_full
 from utils.errors import UserError
 
 LAST = ("--select-on", "last")
@@ -201,6 +201,15 @@ def test_the_mean_of_three_checkpoints_is_a_checkpoint(runs, small_flags, tmp_pa
     words = ["--mode", "eval", "--eval-checkpoint", str(mean.folder / "average.pt"), "--device", "cpu"]
     scores = run_ok([*words, "--test-annotation", test_list, "--workers", "0"], tmp_path / "eval").metrics
     assert scores["num_clips"] == 10
+
+
+def test_the_mean_is_written_as_a_folder_for_the_hub_too(runs, tmp_path):
+    files = [run.folder / "best.pt" for run in runs[:2]]
+    average(tmp_path / "mean", *files).ok()
+    hub = average(tmp_path / "hub", *files, flags=["--format", "hub"]).ok()
+    assert "Its scores are not known here." in (hub.folder / "README.md").read_text()
+    state, plain = read_folder(hub.folder)["model"], read_archive(tmp_path / "mean/average.pt")["model"]
+    assert state.keys() == plain.keys() and all(torch.equal(state[name], plain[name]) for name in plain)
 
 
 def test_the_mean_of_equal_weights_is_those_weights(runs, tmp_path):

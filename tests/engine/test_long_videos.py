@@ -19,7 +19,7 @@ from engine.options import group_of, names_with
 from main import main
 from tests.support.affect import VIDEOS, label_file, write_labels, write_set
 from tests.support.tools import error_of, run_main, run_ok
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import read_checkpoint, to_full
 from utils.errors import UserError
 
 SMALL = "--model sequence --window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 16 8"
@@ -148,6 +148,21 @@ def test_a_stopped_run_has_the_same_rates_and_averages(arguments, tmp_path, monk
         assert rates[-1] == pytest.approx(0, abs=1e-12) and read_checkpoint(whole.folder / "last.pt")["learning"][
             "average"
         ]["updates"] == 4 * (32 // 5)  # 32 windows an epoch
+
+
+def test_the_mean_of_two_sequence_models_has_the_mean_of_their_statistics(run, arguments, tmp_path):
+    other = run_ok([*arguments, "--epochs", "1", "--seed", "3"], tmp_path / "other")
+    files = [run.folder / "best.pt", other.folder / "best.pt"]
+    words = ["--mode", "convert", "--average", *map(str, files)]
+    mean = run_ok(words, tmp_path / "mean").folder / "average.pt"
+    first, second, state = (to_full(read_checkpoint(file)["model"]) for file in (*files, mean))
+    names = [name for name in state if "running_var" in name or name.endswith("weight")]
+    assert len(names) > 4
+    for name in names:
+        assert torch.allclose(state[name], (first[name].double() + second[name].double()).float() / 2, rtol=1e-6)
+    counts = [name for name in state if name.endswith("num_batches_tracked")]
+    assert counts and all(state[name] == first[name] > second[name] for name in counts)
+    assert "thresholds" not in read_checkpoint(mean) and run_ok([*EVAL, str(mean)], tmp_path / "eval").metrics["score"]
 
 
 def test_a_run_does_not_go_on_from_features_that_were_replaced(data, tmp_path, monkeypatch, capsys):
