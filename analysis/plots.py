@@ -115,14 +115,14 @@ def draw_agreement(
 
 
 @STYLE
-def draw_curves(history: list[dict[str, Any]], best: int | None = None) -> Figure:
-    """Draw the losses, and UAR and WAR, over epochs; ``best`` is the selected epoch."""
+def draw_curves(history: list[dict[str, Any]], best: int | None = None, score: str = "") -> Figure:
+    """Draw the losses, and UAR and WAR, over epochs; ``best`` is the epoch that ``score`` selected."""
     figure, grid = plt.subplots(1, 2, figsize=(10, 4), dpi=150, layout="constrained")
     panels = ((loss_curves(history), "loss", None), (score_curves(history), "recall, %", 100.0))
     for axes, (curves, unit, top) in zip(grid, panels, strict=True):
         clear_frame(axes)
         if curves:
-            plot_curves(axes, curves, unit, top, best)
+            plot_curves(axes, curves, unit, top, best, score)
     return figure
 
 
@@ -228,8 +228,12 @@ def score_curves(history: list[dict[str, Any]]) -> list[Curve]:
     return [curve for curve in curves if curve.points]
 
 
-def plot_curves(axes: Axes, curves: list[Curve], unit: str, top: float | None = None, best: int | None = None) -> None:
-    """Draw values over epochs: dashed for training, solid for other clips. ``best`` is the selected epoch.
+def plot_curves(
+    axes: Axes, curves: list[Curve], unit: str, top: float | None = None, best: int | None = None, score: str = ""
+) -> None:
+    """Draw values over epochs: dashed for training, solid for other clips.
+
+    ``best`` is the selected epoch, and ``score`` the name of the score that selected it.
 
     Without ``top`` the axis ends where most points do, and the label of the epochs names the points above it.
     """
@@ -239,9 +243,8 @@ def plot_curves(axes: Axes, curves: list[Curve], unit: str, top: float | None = 
         guide(axes, [best, best], [low, high])
         is_late = best > (min(epochs) + max(epochs)) / 2
         place = {"ha": "right" if is_late else "left", "va": "bottom", "fontsize": 9, "color": MUTED}
-        axes.annotate(
-            f"kept: epoch {best}", (best, low), (-4 if is_late else 4, 3), textcoords="offset points", **place
-        )
+        text = f"kept: epoch {best}" + (f" (by {score})" if score else "")
+        axes.annotate(text, (best, low), (-4 if is_late else 4, 3), textcoords="offset points", **place)
     for curve in curves:
         colour = COLOURS[curve.hue % len(COLOURS)]
         x, y = zip(*points_below(curve.points, high), strict=True)

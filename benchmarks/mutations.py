@@ -446,7 +446,7 @@ class Training:
         self.config, self.classes = make_config(words), classes
         self.model, shape = build_model(self.config, classes)
         self.optimizer = build_optimizer(parameter_groups(self.model, self.config.optim), self.config.optim)
-        schedule = build_schedule(self.optimizer, self.config.optim)
+        schedule = build_schedule(self.optimizer, self.config.optim, self.STEPS)
         scaler = torch.amp.GradScaler("cpu", enabled=True)
         learning = {"optimizer": self.optimizer, "schedule": schedule, "scaler": scaler}
         log = QuietLog(folder)

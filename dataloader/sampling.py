@@ -69,7 +69,8 @@ class ClipOrder:
     """The order of one epoch, a pure function of (seed, epoch). It yields ``(epoch, position, clip)``.
 
     With ``weights``, one per clip, clips are sampled with replacement; without them every clip comes once, shuffled.
-    ``share`` is (rank, world, batch): this process gets every ``world``-th clip of each batch.
+    ``share`` is (rank, world, batch): this process gets every ``world``-th clip of each batch. ``whole_batches``: the
+    size of batches where the last clips of the order, which fill none, are left out.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class ClipOrder:
         weights: np.ndarray | None = None,
         shuffle: bool = True,
         share: tuple[int, int, int] | None = None,
+        whole_batches: int | None = None,
     ) -> None:
         self.num_clips, self.seed, self.shuffle, self.share = num_clips, seed, shuffle, share
+        self.epoch_clips = num_clips if whole_batches is None else num_clips - num_clips % whole_batches
         self.probabilities = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
         self.start = 0  # number of clips to skip in the next pass, trained on before an interruption
@@ -98,12 +101,12 @@ class ClipOrder:
         A process without a clip in the last, smaller batch gets the first clip of it in addition to its owner, so that
         all processes make the same number of steps.
         """
-        positions = np.arange(self.num_clips)
+        positions = np.arange(self.epoch_clips)
         if self.share is None:
             return positions.tolist()
         rank, world, batch = self.share
         index = positions % batch
-        in_batch = self.num_clips - (positions - index)  # number of clips from the start of this batch on
+        in_batch = self.epoch_clips - (positions - index)  # number of clips from the start of this batch on
         return positions[(index % world == rank) | ((index == 0) & (in_batch <= rank))].tolist()
 
     def clips_of_batch(self, step: int, batch_size: int) -> list[int]:

@@ -58,6 +58,7 @@ class StoredContent(TypedDict):
     thresholds: NotRequired[list[Annotated[float, Range(0, 1)]]]
     calibration: NotRequired[StoredCalibration]
     left_out: NotRequired[dict[str, str]]
+    averaged: NotRequired[list[str]]
 
 
 KEYS = tuple(name for name in StoredContent.__annotations__ if name in StoredContent.__required_keys__)
@@ -148,7 +149,9 @@ def require_sane_scale(state: dict[str, Tensor]) -> None:
 
 
 def stored_config(content: dict[str, Any]) -> Config:
-    return Config(**resolve(GROUPS, from_json(GROUPS, content["config"])))
+    """Return the stored options; those that came with a later version have the defaults of the method."""
+    layer = from_json(GROUPS, content["config"])
+    return Config(**resolve(GROUPS, method_named(layer.get("model", FIRST_METHOD)).defaults, layer))
 
 
 def stored_shape(content: dict[str, Any], state: dict[str, Tensor]) -> ClipShape:

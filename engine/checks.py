@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.methods import method_named
-from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
+from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name, value_of
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -22,6 +22,9 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
     """Raise a UserError where a command line lacks what its mode needs."""
     run, video, files = config.run, config.video, config.run.files
     fewest, most, kind, example = FILES_NEEDED.get(run.mode, (0, 0, "", ""))
+    if run.average:
+        check_average(config)
+        fewest = most = 0
     if files and not most:
         raise UserError(f"{files[0]}: only --mode {', '.join(FILES)} take files without a flag")
     if not fewest <= len(files) <= most:
@@ -53,6 +56,15 @@ def check_command(config: Config, flags: Mapping[str, Any]) -> None:
             f"--mode {run.mode} needs --eval-checkpoint FILE or --onnx FILE (or, for plain CLIP, --clip-path and "
             f"--class-texts)"
         )
+
+
+def check_average(config: Config) -> None:
+    """Raise a UserError for files that ``--average`` cannot be of."""
+    names, files = config.run.average, config.run.files
+    if files:
+        raise UserError(f"{files[0]}: --average names all the checkpoints; put it behind --average, or leave one out")
+    if len(set(names)) < max(len(names), 2):
+        raise UserError(f"--average {written(names)}: name two or more different checkpoints")
 
 
 def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> None:
@@ -178,6 +190,32 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
             f"--task {model.task} is not used by --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
     check_method(model.model, flags, model.task)
+    if idle := idle_options(config, flags):
+        raise UserError(idle_message(config, idle[0]))
+
+
+def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:
+    """Return the options in ``flags`` that training does not read because of the value of another option.
+
+    The default is allowed as a value, and so is an empty list.
+    """
+    fields, usual = options_by_name(), defaults() | dict(method_named(config.model.model).defaults)
+    return [
+        name
+        for name in flags
+        if flags[name] not in (usual[name], ())
+        and any(value_of(config, needed) not in values for needed, values in fields[name].metadata["needs"].items())
+    ]
+
+
+def idle_message(config: Config, name: str) -> str:
+    """Return why training does not read an option of ``idle_options``."""
+    needs = options_by_name()[name].metadata["needs"].items()
+    needed, values = next((needed, values) for needed, values in needs if value_of(config, needed) not in values)
+    return (
+        f"{flag_of(name)} {written(value_of(config, name))} is not used with {flag_of(needed)} "
+        f"{written(value_of(config, needed))}; leave it out, or pass {flag_of(needed)} {values[0]}"
+    )
 
 
 def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:

@@ -19,6 +19,7 @@ from dataloader.transforms import AugmentationLimits
 from engine.methods import method_named
 from engine.options import Config
 from engine.session import Session
+from utils.errors import UserError
 from utils.runlog import RunLog
 
 if TYPE_CHECKING:  # a training without --cache-features does not import it
@@ -109,8 +110,21 @@ def training_loader(
     labels = [clip.label for clip in clips]
     weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None
     rank, world, batch = session.group.rank, session.group.world, config.optim.batch_size
-    order = ClipOrder(len(clips), config.run.seed, weights, share=(rank, world, batch) if world > 1 else None)
+    share = (rank, world, batch) if world > 1 else None
+    whole_batches = whole_batch_size(config, len(clips), "training clips")
+    order = ClipOrder(len(clips), config.run.seed, weights, share=share, whole_batches=whole_batches)
     return _loader(config, dataset, order, session.pin_memory, batch // world), order
+
+
+def whole_batch_size(config: Config, items: int, kind: str) -> int | None:
+    """Return the size of batches with ``--drop-last``, which needs at least one batch; None without it."""
+    batch = config.optim.batch_size
+    if config.optim.drop_last and items < batch:
+        raise UserError(
+            f"--drop-last: an epoch has {items} {kind}, fewer than --batch-size {batch}, so no batch is left; lower "
+            f"--batch-size"
+        )
+    return batch if config.optim.drop_last else None
 
 
 class BatchGroups:

@@ -7,12 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from analysis.calibration import RAW, stored_calibration
+from analysis.metrics import SCORES
 from analysis.model_card import hub_card, short_path
 from analysis.report.runs import Run, read_run
 from analysis.report.statements import best_epoch
 from dataloader.classes import list_classes
-from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild
+from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild, stored_config
+from engine.methods import method_named
 from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_content
 from models.clip_files import files_of, is_clip, recognise
@@ -32,7 +38,9 @@ from utils.hub import CARD, CLASSES, CONFIG, WEIGHTS, is_folder, local_folder
 from utils.json_files import read_json
 from utils.runlog import require_new
 
-CONVERTED = (*KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width")
+CONVERTED = (
+    *KEYS, "clip_shape", "best", "unnamed", "thresholds", "calibration", "trained_on", "face_width", "averaged",
+)  # fmt: skip
 
 
 def inspect(config: Config, flags: dict[str, Any]) -> None:
@@ -61,19 +69,15 @@ def inspect(config: Config, flags: dict[str, Any]) -> None:
 def convert(config: Config, flags: dict[str, Any]) -> None:
     """Write the checkpoint in our format: as a torch file of plain tensors and as safetensors, or as a folder for the
     Hugging Face hub."""
-    source, flags = Path(config.run.files[0]), {n: v for n, v in flags.items() if n not in ("format", "license")}
-    opened = open_checkpoint(source, flags)
-    if opened.unnamed and not opened.method.takes_any_texts:
-        raise UserError(f"{source}: {opened.unnamed}")
-    _, model = opened.load({name: value for name, value in flags.items() if name != "merge"})  # it can be built
-    content = {key: value for key, value in opened.content.items() if key in CONVERTED}
-    state = model.state_dict()
-    if config.run.merge:
-        if not lora_layers(state):
-            raise UserError(f"--merge: {source} has no LoRA; leave it out")
-        state = merge_lora(state, opened.config.optim.lora_alpha)
-        content["config"] = content["config"] | {"optim": content["config"]["optim"] | {"lora_rank": 0}}
-    content["model"] = halve_where_exact(state)
+    flags = {name: value for name, value in flags.items() if name not in ("format", "license", "merge", "average")}
+    if config.run.average:
+        opened = average_checkpoints([Path(name) for name in config.run.average], flags, config.run.merge)
+        source, content = opened.path, opened.content
+    else:
+        source = Path(config.run.files[0])
+        opened = open_checkpoint(source, flags)
+        content = converted(opened, flags, config.run.merge)
+    content = content | {"model": halve_where_exact(content["model"])}
     is_hub = config.video.format == "hub"
     folder = Path(config.run.output_dir or (f"outputs/hub/{source.stem}" if is_hub else "outputs/converted"))
     names = (WEIGHTS, CLASSES, CARD, CONFIG) if is_hub else (f"{source.stem}.pt", f"{source.stem}.safetensors")
@@ -89,6 +93,84 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
     print("\n".join(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)" for target in targets))
     if is_hub:
         print(f"upload it   hf upload ORG/NAME {shlex.quote(str(folder))}")
+
+
+def converted(opened: Opened, flags: dict[str, Any], merges: bool) -> dict[str, Any]:
+    """Return the content of a checkpoint with all tensors of its model; ``merges``: without LoRA, which is added."""
+    if opened.unnamed and not opened.method.takes_any_texts:
+        raise UserError(f"{opened.path}: {opened.unnamed}")
+    state = opened.load(flags)[1].state_dict()  # so it can be built
+    content = {key: value for key, value in opened.content.items() if key in CONVERTED}
+    if merges:
+        if not lora_layers(state):
+            raise UserError(f"--merge: {opened.path} has no LoRA; leave it out")
+        state = merge_lora(state, opened.config.optim.lora_alpha)
+        content["config"] = content["config"] | {"optim": content["config"]["optim"] | {"lora_rank": 0}}
+    return content | {"model": state}
+
+
+def average_checkpoints(paths: list[Path], flags: dict[str, Any], merges: bool) -> Opened:
+    """Return a checkpoint with the mean of the weights of several ones.
+
+    Their scores, thresholds and temperatures are left out, since they belong to other weights.
+    """
+    opened = [open_checkpoint(path, flags) for path in paths]
+    contents = [converted(checkpoint, flags, merges) for checkpoint in opened]
+    first, count = contents[0], len(contents)
+    if lora_layers(first["model"]):
+        raise UserError("--average: the mean of LoRA's factors is not the mean of their products; add --merge")
+    constant = constant_tensors(rebuild(first, stored_config(first)))
+    for path, content in zip(paths[1:], contents[1:], strict=True):
+        if (difference := difference_of_models(first, content, constant)) is not None:
+            raise UserError(f"--average {path}: not the model of {paths[0]}: {difference}; leave it out")
+    state = dict(first["model"])
+    for name in state.keys() - constant:
+        tensors = [content["model"][name] for content in contents]
+        is_count = not tensors[0].is_floating_point()  # of batches, in batch normalisation
+        state[name] = max(tensors) if is_count else (sum(t.double() for t in tensors) / count).to(tensors[0].dtype)
+    mean = {name: first[name] for name in (*KEYS, "clip_shape", "unnamed") if name in first}
+    mean |= {"model": state, "epoch": max(content["epoch"] for content in contents)}
+    epochs = [content["epoch"] for content in contents]
+    names = ["/".join(path.parts[-2:]) for path in paths]  # the run folder and the file
+    mean["averaged"] = [f"{name}, epoch {epoch}" for name, epoch in zip(names, epochs, strict=True)]
+    for key in ("selected_on", "trained_on"):
+        if texts := dict.fromkeys(content[key] for content in contents if key in content):
+            mean[key] = "; ".join(texts)
+    widths = {content.get("face_width") for content in contents}
+    if len(widths) == 1 and None not in widths:
+        mean["face_width"] = widths.pop()
+    return Opened(Path("average.pt"), mean)
+
+
+def constant_tensors(model: nn.Module) -> set[str]:
+    """Return the names of a model's tensors that no training changes: all buffers but those of batch normalisation."""
+    running = {
+        f"{name}.{key}"
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for key, _ in module.named_buffers()
+    }
+    return {name for name, _ in model.named_buffers()} - running
+
+
+def difference_of_models(first: dict[str, Any], second: dict[str, Any], constant: set[str]) -> str | None:
+    """Return in what two checkpoints are not of one model; None if they are."""
+    for key, title in (("family", "--model"), ("classes", "its classes"), ("label_base", "its first label")):
+        if first[key] != second[key]:
+            return f"{title} differ{'' if key == 'classes' else 's'}"
+    before, now, reads = stored_config(first), stored_config(second), method_named(first["family"]).reads
+    for name, field in options_by_name().items():
+        is_idle = name.startswith("lora_") and before.optim.lora_rank == now.optim.lora_rank == 0
+        is_fixed = field.metadata["checkpoint"] and field.metadata["part"] in (None, *reads)
+        if is_fixed and not is_idle and value_of(before, name) != value_of(now, name):
+            return f"trained with {flag_of(name)} {written(value_of(now, name))} and not {value_of(before, name)}"
+    shapes = [{(name, tensor.shape) for name, tensor in content["model"].items()} for content in (first, second)]
+    if different := sorted(name for name, _ in shapes[0] ^ shapes[1]):
+        return f"the shape of {different[0]} differs"
+    for name in sorted(constant):
+        if not torch.equal(first["model"][name], second["model"][name]):
+            return f"{name} differs, which training does not change"
+    return None
 
 
 def write_folder(opened: Opened, content: dict[str, Any], folder: Path, licence: str) -> None:
@@ -168,8 +250,11 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
         title = f"{method.published[report.family].title} (published layout, {keys} keys)"
     lines = [
         f"family      {title}",
-        f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}",
+        f"trained     {content['epoch'] or 'an unknown number of'} epochs; best by: {content['selected_on']}"
+        f"{score_of(content)}",
     ]
+    lines += [f"            the mean of {name}" for name in content.get("averaged", [])[:1]]
+    lines += [f"            and {name}" for name in content.get("averaged", [])[1:]]
     if note := one_line(content.get("trained_on", "")):
         lines.append(f"            on a data set with this note: {note}")
     if width := content.get("face_width"):
@@ -202,6 +287,12 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
     else:
         lines += [f"option      {flag_of(n)} {written(value_of(opened.config, n))}" for n in model_options(opened)]
     return "\n".join(one_line(part) for line in lines for part in line.split("\n"))
+
+
+def score_of(content: dict[str, Any]) -> str:
+    """Return the score that chose the epoch of a checkpoint, with its value; empty where none did."""
+    scores = {name: value for name, value in content.get("best", {}).items() if name in SCORES and value >= 0}
+    return "".join(f", {SCORES[name]} {value:.2f}" for name, value in scores.items())
 
 
 def describe_towers(shape: ClipShape) -> str:

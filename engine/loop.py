@@ -3,15 +3,19 @@
 import shlex
 import time
 from collections.abc import Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from engine.device import random_state
 from engine.epoch_scores import RunningScore
 from engine.interrupt import InterruptibleLoader, Interruption
+from engine.optim import WeightAverage, build_schedule, count_updates, follows_epochs
 from engine.options import Config
 from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, load_weights
 from engine.session import Session
@@ -28,6 +32,8 @@ class Loop:
 
     checkpoints: RunCheckpoints
     loader: Sized  # batches of an epoch
+    schedule: LRScheduler
+    average: WeightAverage | None  # of --ema
 
     def __init__(self, config: Config, session: Session, best_by: str) -> None:
         """``best_by``: name of the score by which the best epoch is selected; higher is better."""
@@ -36,6 +42,27 @@ class Loop:
         self.progress = Progress(best={best_by: -1.0, "epoch": 0})
         self.inside: dict[str, Any] = {}  # progress inside the current epoch
         self.stop = Interruption()
+
+    def prepare_learning(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> dict[str, Any]:
+        """Make the schedule and the average of the weights; return all that learns besides the model, for last.pt."""
+        optim = self.config.optim
+        self.schedule = build_schedule(optimizer, optim, count_updates(len(self.loader), optim.accumulate))
+        self.average = WeightAverage(model, optim.ema) if optim.ema > 0 else None
+        learning = {"optimizer": optimizer, "schedule": self.schedule, "scaler": scaler}
+        return learning if self.average is None else learning | {"average": self.average}
+
+    def after_update(self) -> None:
+        """Count an update of the weights in the schedule and in the average."""
+        if not follows_epochs(self.schedule):
+            self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a block in which the model has the weights that are validated and that best.pt holds."""
+        return nullcontext() if self.average is None else self.average.in_model()
 
     def run_epoch(self, epoch: int) -> None:
         raise NotImplementedError
@@ -57,8 +84,11 @@ class Loop:
         """Run the remaining epochs and score; return the metrics. A signal saves the run and raises ``Interrupted``."""
         with self.stop:
             try:
-                while self.progress.goes_on(self.config.optim.epochs, self.config.sequence.patience):
+                while self.progress.goes_on(self.config.optim.epochs, self.config.optim.patience):
                     self.run_epoch(self.progress.epoch)
+                if self.progress.epoch < self.config.optim.epochs:
+                    patience, best = self.config.optim.patience, self.progress.best["epoch"]
+                    self.log.say(f"--patience {patience}: no epoch was better than epoch {best}; training ends here")
                 return self.finish()
             except Interrupted as signal:
                 if self.inside:  # else last.pt is current, and the model may hold the weights of the best epoch
@@ -77,7 +107,9 @@ class Loop:
         self.inside = {"step": step, "seen": losses.copy(), "random": random_state(self.device)}
 
     def keep_epoch(self, values: dict[str, Any], score: float) -> None:
-        """Save best.pt if the epoch has the best ``score`` so far, and always last.pt."""
+        """End an epoch: save best.pt if it has the best ``score`` so far, and always last.pt."""
+        if follows_epochs(self.schedule):
+            self.schedule.step()
         name, best, epoch = self.best_by, self.progress.best, self.progress.epoch + 1
         is_best = self.config.optim.select_on == "last" or score > best[name] or not best["epoch"]
         best = {name: score, "epoch": epoch} if is_best else best
@@ -85,7 +117,8 @@ class Loop:
         self.inside = {}
         # best.pt first: after a kill between the two saves, ``adopt_best`` reads the newer best epoch from best.pt.
         if is_best:
-            self.checkpoints.save_best(self.progress)
+            with self.averaged():
+                self.checkpoints.save_best(self.progress)
         self.checkpoints.save_last(self.progress)
 
     def load_best(self, model: nn.Module, note: str = "") -> tuple[Path, dict[str, Any]]:

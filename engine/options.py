@@ -16,6 +16,8 @@ To add an option, add a field. Functions such as ``clip_option`` set facts that 
 ``in_tensors``        False: the tensors of a published checkpoint do not show it; its layout or the user states it
 ``common``            ``--help`` without a mode lists it
 ``in_hash``           False: younger than the hashes of stored runs, which leave it out where it has its default
+``hash_group``        the group that hashes of stored runs count it in, if it has moved to another one since
+``needs``             {option: values}: training reads it only where that option has one of these values
 """
 
 import dataclasses
@@ -65,6 +67,8 @@ FACTS = {  # with the value that they have where a field does not name them
     "in_tensors": True,
     "common": False,
     "in_hash": True,
+    "hash_group": None,
+    "needs": {},
 }
 
 
@@ -89,6 +93,7 @@ stream_option = partial(option, part="two streams")
 window_option = partial(option, part="windows", modes=(*TRAINING, "eval", *VIDEOS))
 window_layer = partial(option, part="windows", checkpoint="fixed classes")
 lora_option = partial(option, part="pixels", in_hash=False)
+rate_option = partial(option, part="rate steps")
 result_option = partial(option, belongs=True, free=True)
 video_option = partial(option, modes=VIDEOS)
 server_option = partial(option, modes=("serve",))
@@ -126,6 +131,10 @@ class RunOptions:
     merge: bool = option(
         False, "Add LoRA to the weights that it corrects: the written model computes the same with nothing extra.",
         modes=("convert",)
+    )
+    average: tuple[str, ...] = option(
+        (), "Checkpoints of one model, two or more, whose weights are averaged into one checkpoint.",
+        modes=("convert",), metavar="FILE"
     )
     resume: str | None = option(
         None, "Continue a run: its folder, its last.pt, or `auto` for the newest run of this experiment.",
@@ -444,10 +453,33 @@ class OptimOptions:
         1e-4, "Weight decay of every trainable tensor.", modes=(*TRAINING, "pretrain-clip"), minimum=0
     )
     momentum: float = option(0.9, "Momentum of SGD.", minimum=0, maximum=0.9999)
-    milestones: tuple[int, ...] = option(
-        (20, 35), "Epochs after which all rates are multiplied by --gamma.", part="rate steps", minimum=1
+    schedule: Literal["milestones", "cosine"] = rate_option(
+        "milestones",
+        "How the learning rates change. milestones: at the epochs of --milestones; cosine: after each update, up in a "
+        "line over --warmup-epochs, then down to 0 by half a cosine (default for sequence).",
+        in_hash=False
     )
-    gamma: float = option(0.1, "Factor of all rates at each of --milestones.", part="rate steps", above=0)
+    milestones: tuple[int, ...] = rate_option(
+        (20, 35), "Epochs after which all rates are multiplied by --gamma.",
+        needs={"schedule": ("milestones",)}, minimum=1
+    )
+    gamma: float = rate_option(
+        0.1, "Factor of all rates at each of --milestones.", needs={"schedule": ("milestones",)}, above=0
+    )
+    warmup_epochs: float = rate_option(
+        1.0, "Epochs in which the rates rise before --schedule cosine lets them fall.",
+        needs={"schedule": ("cosine",)}, hash_group="sequence", minimum=0
+    )
+    ema: float = option(
+        0.0,
+        "Decay of a moving average of the weights, such as 0.999; 0 is off. Validation, best.pt and the test use the "
+        "average.",
+        part="training", in_hash=False, minimum=0, maximum=0.99999
+    )
+    drop_last: bool = option(
+        False, "Leave the last batch of an epoch out if it has fewer clips than --batch-size.",
+        part="training", in_hash=False
+    )
     amp: Literal["off", "fp16", "bf16"] = option("off", "Mixed precision.", modes=COMPUTING, common=True)
     use_amp: bool = option(False, "Same as --amp fp16, the name in the published code.", modes=COMPUTING)
     tf32: bool = option(
@@ -466,8 +498,15 @@ class OptimOptions:
         modes=LISTS, free=True, in_grid=False, minimum=1
     )
     select_on: Literal["val", "last", "test"] = option(
-        "val", "What chooses best.pt: the best score there (UAR; for frame-expr macro F1), or the last epoch.",
-        part="training", common=True
+        "val", "What chooses best.pt: the best score there, or the last epoch.", part="training", common=True
+    )
+    select_by: Literal["uar", "war", "macro_f1"] = pixel_option(
+        "uar", "The score that is compared to choose best.pt (default for frame-expr: macro_f1).",
+        needs={"select_on": ("val", "test")}, in_hash=False
+    )
+    patience: int = option(
+        0, "Epochs without a better score on the clips of --select-on after which training ends; 0: never.",
+        part="training", needs={"select_on": ("val", "test")}, hash_group="sequence", minimum=0
     )
 
     def learns(self, tower: Literal["image", "text"]) -> bool:
@@ -543,19 +582,12 @@ class SequenceOptions:
     )
     window: int = window_option(300, "Frames that the model reads together.", minimum=1)
     stride: int = window_option(200, "Frames between the beginnings of two windows, at most --window.", minimum=1)
-    warmup_epochs: float = option(
-        1.0, "Epochs in which the rate rises before it falls to 0 by a cosine.", part="windows", minimum=0
-    )
     tcn: bool = window_layer(True, "Use the temporal convolutions.")
     tcn_channels: tuple[int, ...] = window_layer((768, 256, 128), "Width of each block of the convolutions.", minimum=1)
     transformer: bool = window_layer(True, "Use the transformer encoder.")
     causal: bool = window_layer(True, "The convolutions read only earlier frames; off: frames on both sides.")
     positions: bool = window_layer(False, "Sinusoidal positions before the transformer.")
     transformer_layers: int = window_layer(8, "Blocks of the transformer encoder.", minimum=1, maximum=48)
-    patience: int = option(
-        0, "Epochs without a better validation score after which training ends; 0: never.",
-        part="early stopping", minimum=0
-    )
     frame_step: int = option(
         1, "For frame-expr: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
     )

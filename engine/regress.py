@@ -25,7 +25,7 @@ from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.evaluate import require_read
 from engine.methods import method_named
 from engine.methods.base import ClipTask
-from engine.optim import build_optimizer, build_schedule
+from engine.optim import build_optimizer, build_schedule, follows_epochs
 from engine.options import Config
 from engine.resume import read_flags, write_flags
 from engine.run_checkpoints import Start, dataset_facts
@@ -213,14 +213,18 @@ def fit_readout(features: Tensor, values: Tensor, config: Config, name: str) -> 
 
 def train_readout(readout: nn.Sequential, features: Tensor, values: Tensor, config: Config) -> None:
     optimizer = build_optimizer([{"params": list(readout.parameters()), "lr": config.optim.lr}], config.optim)
-    schedule = build_schedule(optimizer, config.optim)
+    batches = -(-len(features) // config.optim.batch_size)
+    schedule = build_schedule(optimizer, config.optim, batches)
     for _ in range(config.optim.epochs):
         for rows in torch.randperm(len(features)).split(config.optim.batch_size):
             loss = regression_loss(readout(features[rows]), values[rows], config.loss.regression_loss)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-        schedule.step()
+            if not follows_epochs(schedule):
+                schedule.step()
+        if follows_epochs(schedule):
+            schedule.step()
 
 
 def column_moments(rows: Tensor) -> tuple[Tensor, Tensor]:

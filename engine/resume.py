@@ -190,6 +190,9 @@ def different_options(stored: Config, config: Config) -> list[str]:
         before, now = value_of(stored, name), value_of(config, name)
         if before != now:
             differences.append(f"{flag_of(name)} {written(now)}, but the run was started with {written(before)}")
+    before, now = stored.optim.epochs, config.optim.epochs
+    if before != now and "cosine" in (stored.optim.schedule, config.optim.schedule):
+        differences.append(f"--epochs {now}, but its learning rate falls to 0 at epoch {before}")
     return differences
 
 
@@ -209,19 +212,28 @@ def continued_folder(point: ResumePoint | None, config: Config) -> Path | None:
     return point.folder if output is None or output.resolve() == point.folder.resolve() else None
 
 
-def is_complete(point: ResumePoint, config: Config) -> bool:
-    """Return whether all epochs are done and scored, and no calibration is missing."""
-    epochs = point.content["progress"]["epoch"]
+def completion(point: ResumePoint, config: Config) -> str | None:
+    """Return a line on a run whose epochs are done and scored; None if it goes on, or lacks scores or a calibration."""
+    epochs, best = point.content["progress"]["epoch"], point.content["progress"]["best"]
     if config.optim.epochs < epochs:
         raise UserError(f"--epochs {config.optim.epochs}: {point.path} has {epochs} epochs already; pass more")
     try:
         scores = read_metrics(point.folder)
     except UserError:
         scores = {}
-    if not scores or epochs != config.optim.epochs or continued_folder(point, config) is None:
-        return False
+    # a damaged file lacks the best epoch: the run then goes on, until ``restore`` refuses it
+    goes_on = "epoch" not in best or Progress(epochs, best=best).goes_on(config.optim.epochs, config.optim.patience)
+    if not scores or goes_on or continued_folder(point, config) is None:
+        return None
     fitted_on = (scores.get("calibration") or {}).get("fitted_on")
-    return not config.results.calibrate or stored_config(point.content).results.calibrate or fitted_on is not None
+    if config.results.calibrate and not stored_config(point.content).results.calibrate and fitted_on is None:
+        return None
+    advice = ""
+    if epochs == config.optim.epochs and config.optim.schedule == "milestones":
+        advice = "; raise --epochs to train more"
+    elif epochs < config.optim.epochs:
+        advice = f"; --patience {config.optim.patience} ended it"
+    return f"{point.folder} is complete ({epochs} epochs, scored){advice}"
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:

@@ -18,7 +18,14 @@ from dataloader.annotation import Clip, set_note
 from dataloader.classes import Classes
 from dataloader.clips import Views
 from dataloader.frames import hash_files
-from engine.optim import StoredLearning, restore_optimizer, restore_scaler, restore_schedule
+from engine.optim import (
+    StoredLearning,
+    count_updates,
+    restore_average,
+    restore_optimizer,
+    restore_scaler,
+    restore_schedule,
+)
 from engine.options import Config
 from engine.session import Session
 from engine.shared import cached_result
@@ -167,9 +174,9 @@ class RunCheckpoints:
     ) -> None:
         """Prepare to save and restore.
 
-        ``learning``: objects with a state besides the model (optimizer, schedule, scaler). ``data``: a hash of what the
-        epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``: ``hash_frames`` of the
-        clips, or a hash of what a run reads in place of frames.
+        ``learning``: objects with a state besides the model (optimizer, schedule, scaler, average). ``data``: a hash of
+        what the epochs depend on. ``face_width``: median width of the face boxes in pixels. ``frames``:
+        ``hash_frames`` of the clips, or a hash of what a run reads in place of frames.
         """
         self.model, self.learning, self.folder, self.log = model, learning, session.log.folder, session.log
         self.writes = session.group.is_main
@@ -182,7 +189,7 @@ class RunCheckpoints:
         if config.model.init_from:  # its towers may differ from those in the file of --clip-path
             self.frozen = {}
         self.has_lora = any(map(is_lora, learning))
-        self.order, self.frames = data, frames
+        self.order, self.frames, self.window = data, frames, config.optim.accumulate
         self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
         self.about |= dataset_facts(config.data.root_dir, face_width)
 
@@ -240,9 +247,12 @@ class RunCheckpoints:
                 require_random_state(progress["random"], next(self.model.parameters()).device)
             load_weights(self.model, content["model"], may_lack=self.frozen)
             restore_optimizer(self.learning["optimizer"], learning["optimizer"])
-            updates = progress["epoch"] * steps + progress["step"]
+            in_epoch, so_far = (count_updates(number, self.window) for number in (steps, progress["step"]))
+            updates = progress["epoch"] * in_epoch + so_far
             restore_schedule(self.learning["schedule"], learning["schedule"], progress["epoch"], updates)
             restore_scaler(self.learning["scaler"], learning["scaler"])
+            if "average" in self.learning:
+                restore_average(self.learning["average"], learning.get("average"), updates)
         self.log.restore_warnings(content.get("warnings", []))  # checkpoints of older versions lack them
         return Progress(**{name: progress[name] for name in Progress.__annotations__})
 

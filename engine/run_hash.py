@@ -13,7 +13,8 @@ from typing import Any
 from dataloader.classes import ANNOTATION
 from dataloader.paths import resolve_path
 from engine.device import choose_device
-from engine.options import Config, group_of, names_with, options_by_name, value_of
+from engine.methods import method_named
+from engine.options import Config, defaults, group_of, names_with, options_by_name, value_of
 from models.clip_files import CONFIGS, files_of
 from utils.checksum import header_without_checksum
 from utils.errors import UserError, reason_of
@@ -42,9 +43,13 @@ def counted_options(config: Config) -> dict[str, Any]:
     options["run"]["computed_on"] = choose_device(config.run.device, config.run.gpu)[0].type
     for name in {*names_with(below_root=True, free=False), "class_texts", "pack"}:
         options["data"].pop(name)  # hashed by their content
+    usual = defaults() | dict(method_named(config.model.model).defaults)
     for name in names_with(in_hash=False):
-        if value_of(config, name) == options_by_name()[name].default:
+        if value_of(config, name) == usual[name]:
             options[group_of(name)].pop(name)
+    for name, field in options_by_name().items():
+        if (group := field.metadata["hash_group"]) is not None:
+            options[group][name] = options[group_of(name)].pop(name)
     return options
 
 

@@ -9,6 +9,7 @@ import torch
 
 from analysis.calibration import Calibration, fit_temperature, nll, stored_calibration
 from analysis.intervals import require_persons
+from analysis.metrics import SCORES
 from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.classes import Classes
@@ -22,7 +23,7 @@ from engine.loop import Loop
 from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.model import build_model
-from engine.optim import build_schedule, describe_groups
+from engine.optim import describe_groups
 from engine.options import Config
 from engine.run_checkpoints import RunCheckpoints, Start, hash_data, hash_frames
 from engine.run_hash import NAME as RUN_HASH
@@ -52,9 +53,8 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     if (train_otherwise := method.function("train", config.model.task)) is not None:
         return train_otherwise(start, flags)
     require_lists(config)
-    if resume_point is not None and resume.is_complete(resume_point, config):
-        folder = resume_point.folder
-        print(f"{folder} is complete ({config.optim.epochs} epochs, scored); raise --epochs to train more")
+    if resume_point is not None and (line := resume.completion(resume_point, config)) is not None:
+        print(line)
         return {}
     classes = run_classes(config)
     model, shape = build_model(config, classes)  # before the data is read, so that a wrong path fails at once
@@ -89,7 +89,7 @@ class Trainer(Loop):
         shape: dict[str, int],
         session: Session,
     ) -> None:
-        super().__init__(config, session, task.best_by)
+        super().__init__(config, session, config.optim.select_by)
         self.task, self.classes, device, log = task, classes, session.device, session.log
         views = make_views(config, [*splits.train, *splits.val, *splits.test], log)
         with session.group.main_first():  # the other processes then read the cache
@@ -107,11 +107,10 @@ class Trainer(Loop):
             log.warn(warning)
         self.step = TrainingStep(task, config, device, session.amp, session.group)
         log.say(f"training on {device}:\n{describe_groups(self.step.groups)}")
-        self.schedule = build_schedule(self.step.optimizer, config.optim)
+        learning = self.prepare_learning(task.model, self.step.optimizer, self.step.scaler)
         self.replaced_here = 0  # unreadable frames that are not yet summed over the processes
         self.report_time = 0.0  # when the progress bar last showed scores
         self.waiting = WaitingAdvice(config, session, decodes="train" not in caches)
-        learning = {"optimizer": self.step.optimizer, "schedule": self.schedule, "scaler": self.step.scaler}
         clips = [*splits.train, *self.splits.get(split, [])]  # the clips that the epochs read
         data, frames = hash_data(clips, views), hash_frames(clips, views)
         width = middle_width(splits.train, views.face_boxes)
@@ -137,7 +136,6 @@ class Trainer(Loop):
             values |= self.check(split)
         rates = {f"lr/{group['name']}": group["lr"] for group in self.step.optimizer.param_groups}
         values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), **rates}
-        self.schedule.step()
         if values["train/replaced_frames"]:  # before last.pt is written, which stores the warnings
             self.log.warn(f"{values['train/replaced_frames']} unreadable frames were replaced in this epoch")
         self.keep_epoch(values, values.get(f"{split}/{self.best_by}", -1.0))
@@ -163,6 +161,7 @@ class Trainer(Loop):
             score.read(all_but=1)  # one step late, so that the GPU has work while the CPU waits for the numbers
             self._report(bar, score, epoch, step)
             if updates:
+                self.after_update()
                 is_stopping = self.agree(score)
                 self.mark_step(score, step + 1)
                 saved = self.save_inside(saved)
@@ -197,7 +196,8 @@ class Trainer(Loop):
         and no other terms, so it is not on the scale of a training loss that has them.
         """
         loader = self.watch(self.check_loader)
-        _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
+        with self.averaged():
+            _, label, logits, _ = predict(self.task, loader, self.config, self.session, name)
         metrics = self.task.score(logits, label)
         scores = {f"{name}/{key}": metrics[key] for key in ("uar", "war", "macro_f1")}
         # Rounded, because the last bits depend on how many clips go through the model together.
@@ -208,9 +208,12 @@ class Trainer(Loop):
         from analysis.plots import draw_curves, save
 
         if self.group.is_main:
-            save(draw_curves(self.log.history(), self.progress.best["epoch"]), self.log.folder / "curves.png")
+            score = "" if self.config.optim.select_on == "last" else SCORES[self.best_by]
+            curves = draw_curves(self.log.history(), self.progress.best["epoch"], score)
+            save(curves, self.log.folder / "curves.png")
         self.group.barrier()  # best.pt is complete
-        path, best = self.load_best(self.task.model, f", selected on {self.selected_on}")
+        by_score = "" if self.config.optim.select_on == "last" else f" by {SCORES[self.best_by]}"
+        path, best = self.load_best(self.task.model, f", selected on {self.selected_on}{by_score}")
         split = next((name for name in ("test", "val") if self.splits[name]), None)
         if split is None:
             self.log.warn("no test list and no validation list: nothing is scored")
@@ -284,7 +287,7 @@ class Trainer(Loop):
         text = f"epoch {values['epoch']:>3}: train loss {values['train/loss']:.4f}, UAR {values['train/uar']:.2f}"
         if split != "last":
             star = ", best so far" if self.progress.best["epoch"] == values["epoch"] else ""
-            scores = {"UAR": "uar", "WAR": "war"} | ({} if self.best_by == "uar" else {"macro F1": "macro_f1"})
+            scores = {"UAR": "uar", "WAR": "war"} | ({"macro F1": "macro_f1"} if self.best_by == "macro_f1" else {})
             text += f"; {split} " + ", ".join(f"{k} {values[f'{split}/{v}']:.2f}" for k, v in scores.items()) + star
         history = self.progress.history
         seconds = seconds_left([row["seconds"] for row in history], self.config.optim.epochs - len(history))

@@ -12,12 +12,13 @@ from analysis.results import require_same_classes
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.paths import count_folds, resolve_path
+from engine.checks import idle_options
 from engine.config import make_config
 from engine.lists import class_named, run_classes
 from engine.methods import method_named
-from engine.options import Config
+from engine.options import GROUPS, Config, defaults
 from engine.series import read_grid, seeds_of, waiting_paths
-from utils.config import flag_of, written
+from utils.config import flag_of, resolve, written
 from utils.errors import UserError
 from utils.hub import is_folder
 from utils.runlog import safe_name
@@ -109,7 +110,7 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
     seeds = seeds_of(config.results.seeds or "1", config.run.seed)
     runs, refusals = [], []
     for variant in variants_of(config):
-        options = flags | variant.changes | SINGLE_TRAINING
+        options = variant_options(flags, variant)
         candidates = [
             PlannedRun(f"{variant.folder}/seed-{seed}", options | {"seed": seed}, variant=variant) for seed in seeds
         ]
@@ -120,6 +121,20 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
                 raise
             refusals.append(f"left out, {variant.name}: {error}")
     return runs, refusals
+
+
+def variant_options(flags: Options, variant: Variant) -> Options:
+    """Return the options of a variant's runs: what the user typed, without what its changes make meaningless.
+
+    With a change to ``--schedule cosine``, for example, nothing reads the ``--milestones`` of a recipe any more.
+    """
+    options = flags | variant.changes | SINGLE_TRAINING
+    if variant is BASE:
+        return options
+    method = method_named(options.get("model", defaults()["model"]))
+    config = Config(**resolve(GROUPS, method.defaults, options))
+    idle = set(idle_options(config, flags)) - variant.changes.keys()
+    return {name: value for name, value in options.items() if name not in idle}
 
 
 def variants_of(config: Config) -> list[Variant]:

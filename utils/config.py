@@ -178,13 +178,18 @@ def resolve(groups: Groups, *layers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_json(groups: Groups, content: Any) -> dict[str, Any]:
-    """Return a stored config as a layer for ``resolve``; fields that no longer exist are left out."""
-    layer = {}
-    for name, group in groups.items():
-        values = content.get(name, {}) if isinstance(content, dict) else None
-        if not isinstance(values, dict):
+def from_json(groups: Groups, stored: Any) -> dict[str, Any]:
+    """Return a stored config as a layer for ``resolve``; fields that no longer exist are left out.
+
+    A field is found in any group, because it may have been in another one when the config was stored.
+    """
+    layer, values = {}, {}
+    for name in groups:
+        table = stored.get(name, {}) if isinstance(stored, dict) else None
+        if not isinstance(table, dict):
             raise UserError(f"the stored options {quote(name)} are not a table of options")
+        values |= table
+    for group in groups.values():
         for field in dataclasses.fields(group):
             if field.name in values:
                 value = values[field.name]

@@ -34,6 +34,7 @@ class Texts(TypedDict, total=False):
     mode: str | None
     model: str | None
     select_on: str | None
+    select_by: str | None
 
 
 class Mistake(TypedDict):

@@ -30,6 +30,7 @@ from analysis.report.statements import (
     option_text,
     percent,
     resampling,
+    selecting_score,
     span,
     tasks_of,
     video_table,
@@ -64,8 +65,10 @@ def run_parts(run: Run, level: int, pictures: int, options: OptionFacts) -> list
     kinds = {"classes": class_parts, "numbers": number_parts, "long videos": video_parts, "other": other_parts}
     parts = kinds[run.kind](run, level)
     if curves := curve_figures(run):
-        best = best_epoch(run)
-        note = [Paragraph(f"The weights of epoch {best[0]} of {best[1]} were kept (dashed line).")] if best else []
+        best, score, note = best_epoch(run), selecting_score(run), []
+        if best:
+            reason = f", the best by {score}," if score else ""
+            note = [Paragraph(f"The weights of epoch {best[0]} of {best[1]}{reason} were kept (dashed line).")]
         losses = {key for row in run.history for key in row} & {"val/loss", "test/loss"}
         note += [Paragraph(LOSS_NOTE)] if losses and run.kind == "classes" else []
         parts += [Heading(level, "Training"), *note, Beside(curves)]
@@ -255,7 +258,7 @@ def curve_figure(run: Run, title: str, curves: list[Curve], unit: str, top: floa
     epochs = len({epoch for curve in curves for epoch, _ in curve.points})
     best = best_epoch(run)
     description = f"{title} over {epochs} epochs: {changes}"
-    drawing = draw_svg(description, plot_curves, curves, unit, top, best[0] if best else None)
+    drawing = draw_svg(description, plot_curves, curves, unit, top, best[0] if best else None, selecting_score(run))
     return Figure(drawing, title, f"{changes}.", run.picture("curves.png") if title == "Loss" else None)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis.metrics import SCORES as TITLES
 from analysis.report.runs import TASKS, Run, ccc_interval, interval_of, is_interval
 from utils.config import written
 from utils.json_files import is_number
@@ -107,12 +108,21 @@ def selection(run: Run) -> str:
         return "The weights are those of the last epoch. No epoch was selected."
     if is_selected_on_scored_videos(run):
         return "The epoch was selected on the scored videos, so the score is optimistic."
+    by_score = f" by {selecting_score(run)}" if selecting_score(run) else ""
     if selected_on == "val":
-        same = "the scored clips, so the score is optimistic." if run.split == "val" else "validation clips."
-        return f"The epoch was selected on {same}"
+        same = run.split == "val"
+        clips, doubt = ("the scored clips", ", so the score is optimistic") if same else ("validation clips", "")
+        return f"The epoch was selected on {clips}{by_score}{doubt}."
     if selected_on.startswith("test"):
-        return "The epoch was selected on the test clips, so the score is optimistic."
-    return f"The epoch was selected on {selected_on}."
+        return f"The epoch was selected on the test clips{by_score}, so the score is optimistic."
+    return f"The epoch was selected on {selected_on}{by_score}."
+
+
+def selecting_score(run: Run) -> str:
+    """Return the title of the score that chose the epoch; empty where none did, and where the run does not say it."""
+    selected_on = run.metrics.get("selected_on") or "last"
+    chose = run.kind == "classes" and selected_on != "last" and "zero-shot" not in selected_on
+    return TITLES.get(run.option("select_by") or "", "") if chose else ""
 
 
 def is_selected_on_scored_videos(run: Run) -> bool:

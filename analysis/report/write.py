@@ -35,6 +35,7 @@ from analysis.report.statements import (
     number,
     option_text,
     percent,
+    selecting_score,
     span,
     title_of,
     verdict,
@@ -244,6 +245,11 @@ def different_clips(runs: list[Run]) -> list[tuple[str, str]]:
     return [("comparison", f"{text}. The scores are not comparable.")]
 
 
+def selection_cell(run: Run) -> str:
+    """Return the clips and the score that chose the epoch: ``val, WAR``."""
+    return ", ".join(filter(None, [str(run.metrics.get("selected_on", "not known")), selecting_score(run)]))
+
+
 def class_tables(runs: list[Run]) -> list[Part]:
     scores = [(run.name, run.metrics["uar"], interval_of(run, "uar")) for run in runs]
     details = "Two runs can differ although their intervals overlap. --mode compare tests two runs on the same clips."
@@ -254,7 +260,7 @@ def class_tables(runs: list[Run]) -> list[Part]:
         columns.append(mark_highest(values, [percent(value, 2) for value in values]))
         columns.append([span(interval_of(run, name)) for run in runs])
     columns.append([str(run.clips) for run in runs])
-    columns.append([str(run.metrics.get("selected_on", "not known")) for run in runs])
+    columns.append([selection_cell(run) for run in runs])
     return [
         score_figure(scores, 100.0, "UAR of each run, in percent", details),
         Table("Scores; the highest is marked", head, list(zip(*columns, strict=True))),

@@ -11,6 +11,7 @@ from dataloader.frames import hash_files
 from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from dataloader.sequences import FeatureSource, WindowDataset
+from engine.data import whole_batch_size
 from engine.methods.sequence import labels_of, tasks_of
 from engine.options import Config
 from engine.session import Session
@@ -84,7 +85,8 @@ def training_windows(sets: VideoSets, config: Config, session: Session) -> tuple
     """Return a loader of shuffled training windows, which start at other frames in every epoch, and their order."""
     options, seed = config.sequence, config.run.seed
     windows = WindowDataset(sets.train, sets.features, options.window, options.stride, training=True, seed=seed)
-    order, size, workers = ClipOrder(len(windows), seed), config.optim.batch_size, config.run.workers
+    order = ClipOrder(len(windows), seed, whole_batches=whole_batch_size(config, len(windows), "windows"))
+    size, workers = config.optim.batch_size, config.run.workers
     return build_loader(windows, order, batch_size=size, workers=workers, pin_memory=session.pin_memory), order
 
 

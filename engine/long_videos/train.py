@@ -1,13 +1,10 @@
 """Train ``--model sequence`` on windows of stored features."""
 
-import math
 import time
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from analysis.affect import PooledVideos, main_scores
 from analysis.model_card import write_model_card
@@ -31,8 +28,8 @@ from engine.methods import method_named
 from engine.methods.sequence import SequenceTask
 from engine.optim import build_optimizer, step_scaled
 from engine.options import Config
-from engine.resume import is_complete
-from engine.run_checkpoints import ResumePoint, RunCheckpoints, Start
+from engine.resume import completion
+from engine.run_checkpoints import RunCheckpoints, Start
 from engine.session import Session, open_session
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
@@ -42,11 +39,9 @@ from utils.runlog import progress_bar
 def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
     """Train a model, or finish an interrupted training; return its final metrics."""
     config, point = start.config, start.resume_point
-    if point is not None:
-        require_same_epochs(point, config)
-        if is_complete(point, config):
-            print(f"{point.folder} is complete ({config.optim.epochs} epochs, scored)")
-            return {}
+    if point is not None and (line := completion(point, config)) is not None:
+        print(line)
+        return {}
     sets = read_video_sets(config)
     with open_session(config, start) as session:
         if session.group.world > 1:
@@ -57,14 +52,6 @@ def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
         if point is not None:
             trainer.resume(point)
         return trainer.run()
-
-
-def require_same_epochs(point: ResumePoint, config: Config) -> None:
-    planned = point.content["config"]["optim"]["epochs"]
-    if config.optim.epochs != planned:
-        raise UserError(
-            f"--epochs {config.optim.epochs}: the rate of {point.path} falls to 0 at epoch {planned}; start a new run"
-        )
 
 
 class SequenceTrainer(Loop):
@@ -81,10 +68,8 @@ class SequenceTrainer(Loop):
         self.log.say(f"training on {self.device}: {parameters:,} parameters, {steps} steps an epoch")
         group = {"name": "sequence", "params": list(model.parameters()), "lr": config.optim.lr}
         self.optimizer = build_optimizer([group], config.optim)
-        warmup = round(config.sequence.warmup_epochs * steps)
-        self.schedule = warm_cosine(self.optimizer, warmup, config.optim.epochs * steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == torch.float16)
-        learning = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+        learning = self.prepare_learning(model, self.optimizer, self.scaler)
         classes = Classes(tuple(self.task.names), 0, {}, "the labels")
         data, selected_on = hash_video_sets(sets), config.optim.select_on
         self.checkpoints = RunCheckpoints(
@@ -94,7 +79,8 @@ class SequenceTrainer(Loop):
     def run_epoch(self, epoch: int) -> None:
         started = time.time()
         values = {f"train/{name}": value for name, value in self.train_epoch(epoch).items()}
-        scores = main_scores(self.pool_predictions(self.sets.validation, "validation").score())
+        with self.averaged():
+            scores = main_scores(self.pool_predictions(self.sets.validation, "validation").score())
         values |= {f"val/{name}": value for name, value in scores.items()}
         rate = self.optimizer.param_groups[0]["lr"]
         values |= {"epoch": epoch + 1, "seconds": round(time.time() - started, 2), "lr": rate}
@@ -129,7 +115,7 @@ class SequenceTrainer(Loop):
     def update(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
         step_scaled(self.optimizer, self.scaler, self.config.optim.grad_clip)
-        self.schedule.step()
+        self.after_update()
 
     def finish(self) -> dict[str, Any]:
         """Fit the thresholds of action units to the training videos, then score the best checkpoint."""
@@ -148,16 +134,3 @@ class SequenceTrainer(Loop):
         for predictions in predict_videos(self.task, videos, features, self.config, self.session, name, self.watch):
             pooled.add(predictions)
         return pooled
-
-
-def warm_cosine(optimizer: Optimizer, warmup: int, steps: int) -> LambdaLR:
-    """Return a schedule: the rate rises in a straight line for ``warmup`` steps, then falls by half a cosine."""
-    return LambdaLR(optimizer, lambda step: rate_factor(step, warmup, steps))
-
-
-def rate_factor(step: int, warmup: int, steps: int) -> float:
-    """Return the factor of the rate at a step counted from 0; neither the first nor the last step has a rate of 0."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    fraction = (step - warmup) / max(steps - warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))

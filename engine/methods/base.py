@@ -161,7 +161,6 @@ class ClipTask:
     This one predicts one label per clip by comparing the video with texts.
     """
 
-    best_by = "uar"  # the score by which the best epoch is selected
     has_texts = True  # False if the model does not compare videos with texts
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
@@ -271,6 +270,7 @@ def numbered_classes(count: int) -> Classes:
     return Classes(tuple(f"class {number}" for number in range(1, count + 1)), 0, {}, "")
 
 
+AVERAGE_PART = Part("moving average of the weights", {"ema": 0.0})
 LORA_PART = Part("LoRA", {"lora_rank": 0, "lr_image_encoder": 0.0}, lambda c: c.optim.lora_rank > 0)
 CLASS_SIZE_PARTS = (
     Part("logit adjustment", {"logit_adj": False}),

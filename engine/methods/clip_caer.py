@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataloader.classes import load_classes
 from engine.methods.base import (
+    AVERAGE_PART,
     CLASS_SIZE_PARTS,
     CLIP_OPTIONS,
     LORA_PART,
@@ -120,6 +121,7 @@ class ClipCaer(Method):
         Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
         PROMPT_PART,
         LORA_PART,
+        AVERAGE_PART,
         *CLASS_SIZE_PARTS,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
         Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataloader.classes import load_classes
 from engine.methods.base import (
+    AVERAGE_PART,
     CLIP_OPTIONS,
     LORA_PART,
     ONE_STREAM,
@@ -131,6 +132,7 @@ class EmoClip(Method):
     }
     parts = (
         LORA_PART,
+        AVERAGE_PART,
         Part("weighted sampler", {"use_weighted_sampler": False}),
         Part("merged captions", {"merge_positives": False}, lambda c: c.loss.caption_source == "clip"),
     )

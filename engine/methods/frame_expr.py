@@ -26,7 +26,6 @@ networks = Lazy("models.classifiers")
 class FrameTask(ClassifierTask):
     """Expressions of single frames, by a linear layer."""
 
-    best_by = "macro_f1"
     has_texts = False
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
@@ -39,9 +38,9 @@ class FrameExpr(Method):
     task = FrameTask
     defaults = ONE_STREAM | {
         "fold": "0", "num_segments": 1, "normalize": "clip", "optimizer": "AdamW", "lr": 1e-3,
-        "lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64,
+        "lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64, "select_by": "macro_f1",
     }  # fmt: skip
-    reads = frozenset({"training", "pixels", "frames", "rate steps", "class losses", "early stopping", "frame step"})
+    reads = frozenset({"training", "pixels", "frames", "rate steps", "class losses", "frame step"})
     split_by_fold = True
 
     def fixed_classes(self) -> Classes:

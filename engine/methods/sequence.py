@@ -29,9 +29,9 @@ class Sequence(Method):
     summary = "a temporal convolution network and a transformer over stored features, one prediction per frame"
     defaults = ONE_STREAM | {
         "task": "multi", "fold": "0", "optimizer": "AdamW", "lr": 3e-4, "weight_decay": 1e-5, "epochs": 30,
-        "batch_size": 32, "dropout": 0.3, "grad_clip": 1.0, "workers": 0,
+        "batch_size": 32, "dropout": 0.3, "grad_clip": 1.0, "workers": 0, "schedule": "cosine",
     }  # fmt: skip
-    reads = frozenset({"training", "dropout layers", "windows", "early stopping", "class losses"})
+    reads = frozenset({"training", "rate steps", "dropout layers", "windows", "class losses"})
     tasks = ("va", "expr", "au", "multi")
     functions = {
         ("train", None): "engine.long_videos.train:train_sequence",

@@ -36,7 +36,7 @@ def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     assert "**Note of the data set: Drawn students.**" in card
     assert "| train list | a/train.txt |" in card and "| test list | test.txt |" in card and "/home" not in card
     assert "- train: 383 clips of 22 persons: Neutrality 150, Enjoyment 150, Confusion 83" in card
-    assert "epoch 2 of 3" in card and "The epoch was selected on validation clips." in card
+    assert "epoch 2 of 3" in card and "The epoch was selected on validation clips by UAR." in card
     limits = card.split("## Known limits")[1].split("## Use")[0]
     assert (
         limits.count("12 of 12 test persons are in train") == 1

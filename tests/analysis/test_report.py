@@ -181,7 +181,7 @@ def warnings(*kinds):
             class_metrics(selected_on="test: optimistic"),
             None,
             [
-                "selected on the test clips, so the score is",
+                "selected on the test clips by UAR, so the score is",
                 "The epoch was selected on test, so the score is optimistic.",
             ],
             [],

@@ -77,6 +77,7 @@ def test_mistakes_give_a_one_line_error(arguments, tmp_path, capsys, flags):
     assert REFUSED[flags] in error_of([*arguments, "--output-dir", str(tmp_path / "r"), *flags.split()], capsys)
 
 
-def test_the_set_must_be_named_and_patience_is_refused_for_other_methods(capsys):
+def test_the_set_must_be_named_and_patience_needs_a_score(capsys):
     assert "--model frame-expr needs --root-dir" in error_of(QUICK, capsys)
-    assert "--patience 2 is not used by --model clip-caer" in error_of(["--patience", "2"], capsys)
+    message = "--patience 2 is not used with --select-on last; leave it out, or pass --select-on val"
+    assert message in error_of(["--patience", "2", "--select-on", "last"], capsys)

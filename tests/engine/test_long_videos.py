@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.kill import flatten
 from dataloader.frame_labels import TASKS
 from engine.checkpoints import evaluation_config
 from engine.config import make_config
-from engine.long_videos.train import SequenceTrainer, rate_factor
+from engine.long_videos.train import SequenceTrainer
 from engine.options import group_of, names_with
 from main import main
 from tests.support.affect import VIDEOS, label_file, write_labels, write_set
 from tests.support.tools import error_of, run_main, run_ok
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import read_checkpoint, to_full
 from utils.errors import UserError
 
 SMALL = "--model sequence --window 20 --stride 12 --batch-size 4 --transformer-layers 1 --tcn-channels 16 8"
@@ -124,6 +125,46 @@ def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(run, tmp_path,
     assert run.metrics == stopped.metrics
 
 
+@pytest.mark.parametrize(
+    "extra",
+    ["--ema 0.9 --drop-last --batch-size 5", "--schedule milestones --milestones 1 3 --gamma 0.5 --ema 0.5"],
+)
+def test_a_stopped_run_has_the_same_rates_and_averages(arguments, tmp_path, monkeypatch, extra):
+    words = [*arguments, "--task", "va", *extra.split()]
+    whole = run_ok([*words, *LEARNING], tmp_path / "whole")
+    stopped = stop_at(monkeypatch, words, tmp_path / "stopped", 1, 2)
+    assert stopped.status == 130 and main(["--resume", str(stopped.folder)]) == 0
+    values: list[dict] = [{}, {}]
+    for content, run in zip(values, (whole, stopped), strict=True):
+        for name in ("best.pt", "last.pt"):
+            checkpoint = read_checkpoint(run.folder / name)
+            for key in ("model", "learning", "best"):
+                flatten(checkpoint.get(key), f"{name}/{key}", content)
+    assert values[0] == values[1] and any("average" in name and "running_mean" in name for name in values[0])
+    rates = [row["lr"] for row in whole.history]
+    if "milestones" in extra:
+        assert rates == pytest.approx([1e-3, 0.5e-3, 0.5e-3, 0.25e-3])
+    else:
+        assert rates[-1] == pytest.approx(0, abs=1e-12) and read_checkpoint(whole.folder / "last.pt")["learning"][
+            "average"
+        ]["updates"] == 4 * (32 // 5)  # 32 windows an epoch
+
+
+def test_the_mean_of_two_sequence_models_has_the_mean_of_their_statistics(run, arguments, tmp_path):
+    other = run_ok([*arguments, "--epochs", "1", "--seed", "3"], tmp_path / "other")
+    files = [run.folder / "best.pt", other.folder / "best.pt"]
+    words = ["--mode", "convert", "--average", *map(str, files)]
+    mean = run_ok(words, tmp_path / "mean").folder / "average.pt"
+    first, second, state = (to_full(read_checkpoint(file)["model"]) for file in (*files, mean))
+    names = [name for name in state if "running_var" in name or name.endswith("weight")]
+    assert len(names) > 4
+    for name in names:
+        assert torch.allclose(state[name], (first[name].double() + second[name].double()).float() / 2, rtol=1e-6)
+    counts = [name for name in state if name.endswith("num_batches_tracked")]
+    assert counts and all(state[name] == first[name] > second[name] for name in counts)
+    assert "thresholds" not in read_checkpoint(mean) and run_ok([*EVAL, str(mean)], tmp_path / "eval").metrics["score"]
+
+
 def test_a_run_is_not_resumed_with_replaced_features(data, tmp_path, monkeypatch, capsys):
     features = Path(shutil.copytree(data[-1], tmp_path / "features"))
     words = [*SMALL, *data[:-1], str(features)]
@@ -157,22 +198,12 @@ def test_patience_ends_a_run(arguments, tmp_path):
     assert len(run_main(flags, tmp_path / "run").history) < 9
 
 
-# -- schedule -------------------------------------------------------------------------------------------------------
-
-
-def test_the_rate_rises_linearly_and_falls_by_half_a_cosine():
-    assert [rate_factor(step, 4, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert rate_factor(12, 4, 20) == pytest.approx(0.5)
-    assert rate_factor(20, 4, 20) == pytest.approx(0.0) == rate_factor(99, 4, 20)
-    falling = [rate_factor(step, 4, 20) for step in range(4, 20)]
-    assert falling == sorted(falling, reverse=True) and falling[-1] > 0
-    assert rate_factor(0, 0, 10) == 1.0
-
-
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "--milestones 3": "--milestones 3 is not used by --model sequence",
+    "--milestones 3": "--milestones 3 is not used with --schedule cosine",
+    "--select-by war": "--select-by war is not used by --model sequence",
+    "--drop-last --batch-size 99": "--drop-last: an epoch has 32 windows, fewer than --batch-size 99",
     "--task classification": "whose tasks are va, expr, au, multi",
     "--window 10": "--stride 12: must be at most --window 10",
     "--tcn-channels": "--tcn-channels is empty",
@@ -228,7 +259,7 @@ def test_files_that_do_not_fit_give_a_one_line_error(tmp_path, capsys):
 
 def test_mistakes_in_evaluation_give_a_one_line_error(best, tmp_path, capsys):
     assert "9 numbers a frame" in error_of([*EVAL, best, *write_set(tmp_path / "wide", width=9)], capsys)
-    assert "--milestones 3 is not used" in error_of([*EVAL, best, "--milestones", "3"], capsys)
+    assert "--lr-image-encoder 1.0 is not used" in error_of([*EVAL, best, "--lr-image-encoder", "1"], capsys)
     content = read_checkpoint(Path(best))
     content.pop("thresholds")
     torch.save(content, tmp_path / "unfinished.pt")

@@ -17,8 +17,10 @@ from engine.model import build_model
 from engine.optim import (
     build_optimizer,
     build_schedule,
+    count_updates,
     parameter_groups,
     prepare_towers,
+    rate_factor,
     restore_optimizer,
     step_scaled,
 )
@@ -166,13 +168,45 @@ def test_the_schedule_multiplies_every_rate_at_its_milestones():
     config = configure(milestones=(2, 4), gamma=0.1, lr=1.0, lr_image_encoder=0.01)
     groups = parameter_groups(make_task(lr_image_encoder=0.01).model, config.optim)
     optimizer = build_optimizer(groups, config.optim)
-    schedule, rates = build_schedule(optimizer, config.optim), []
+    schedule, rates = build_schedule(optimizer, config.optim, updates=7), []
     for _ in range(6):
         rates.append({group["name"]: group["lr"] for group in optimizer.param_groups})
         optimizer.step()
         schedule.step()
     assert [row["temporal"] for row in rates] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert [row["image encoder"] for row in rates] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_the_cosine_schedule_rises_in_a_line_and_falls_by_half_a_cosine():
+    assert [rate_factor(step, 4, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rate_factor(12, 4, 20) == pytest.approx(0.5)
+    assert rate_factor(8, 4, 20) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert rate_factor(20, 4, 20) == pytest.approx(0.0) == rate_factor(99, 4, 20)
+    falling = [rate_factor(step, 4, 20) for step in range(4, 20)]
+    assert falling == sorted(falling, reverse=True) and falling[-1] > 0
+    assert rate_factor(0, 0, 10) == 1.0
+
+
+@pytest.mark.parametrize(("warmup", "updates"), [(0, 3), (1, 3), (0.5, 4)])
+def test_the_cosine_schedule_counts_updates_and_scales_every_rate(warmup, updates):
+    config = configure(schedule="cosine", warmup_epochs=warmup, epochs=4)
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (1.0, 0.01)])
+    schedule, rates = build_schedule(optimizer, config.optim, updates), []
+    for _ in range(4 * updates):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    first, total = int(warmup * updates), 4 * updates
+    expected = [(n + 1) / (first + 1) for n in range(first)]
+    expected += [math.cos(math.pi / 2 * (n - first) / (total - first)) ** 2 for n in range(first, total)]
+    assert [row[0] for row in rates] == pytest.approx(expected)
+    assert [row[1] for row in rates] == pytest.approx([0.01 * factor for factor in expected])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_updates_of_an_epoch_are_windows_and_the_last_may_be_shorter():
+    assert [count_updates(steps, 2) for steps in range(6)] == [0, 1, 1, 2, 2, 3]
+    assert count_updates(7, 1) == 7 and count_updates(3, 8) == 1
 
 
 def make_optimizer(rule="SGD", momentum=0.9):
