@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.methods import method_named
-from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name
+from engine.options import FILES, OFF, TRAINING, Config, defaults, group_of, options_by_name, value_of
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -122,6 +122,11 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and flags.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
+    if model.streams == "context" and flags.get("adapter_dropout", 0) > 0:
+        raise UserError(
+            f"--adapter-dropout {model.adapter_dropout:g}: --streams context leaves out the face stream, and with it "
+            f"the adapter; leave one out"
+        )
     if data.sampling == "window" and data.duration != 1:
         raise UserError(f"--duration {data.duration}: --sampling window takes consecutive frames; pass --duration 1")
     if data.sampling != "window" and flags.get("downsample", 1) != 1:
@@ -178,6 +183,36 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
             f"--task {model.task} is not used by --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
     check_method(model.model, flags, model.task)
+    check_needs(config)
+    check_targets(config)
+
+
+def check_needs(config: Config) -> None:
+    """Raise a UserError for an option that means nothing because the option that it belongs to is off."""
+    usual = defaults() | dict(method_named(config.model.model).defaults)
+    for name, field in options_by_name().items():
+        needed, value = field.metadata["needs"], value_of(config, name)
+        if needed is not None and value != usual[name] and value_of(config, needed) in OFF:
+            raise UserError(
+                f"{flag_of(name)} {written(value)} has no effect without {flag_of(needed)}; add that, or leave it out"
+            )
+
+
+def check_targets(config: Config) -> None:
+    """Raise a UserError for two options that both state the target of a clip, or for LDAM without one true class."""
+    loss, votes = config.loss, config.data.votes
+    distributions = {
+        f"--votes {votes}": votes is not None,
+        f"--semantic-labels {loss.semantic_labels:g}": loss.semantic_labels > 0,
+        f"--label-smoothing {loss.label_smoothing:g}": loss.label_smoothing > 0,
+    }
+    active = [flags for flags, is_on in distributions.items() if is_on]
+    if len(active) > 1:
+        raise UserError(f"{active[0]} and {active[1]} both spread the target over several classes; keep one")
+    if loss.ldam != "off" and active and loss.label_smoothing == 0:
+        raise UserError(
+            f"--ldam {loss.ldam} has a margin for one true class, {active[0]} spreads the target over several; keep one"
+        )
 
 
 def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:

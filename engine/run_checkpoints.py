@@ -310,12 +310,12 @@ def tower_tensors(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
 
 
 def hash_data(clips: list[Clip], views: Views) -> str:
-    """Return a hash of what the epochs depend on: clips, their order, labels, boxes and captions."""
+    """Return a hash of what the epochs depend on: clips, their order, labels, boxes, captions and votes."""
     digest = hashlib.sha256()
     for clip in clips:
         boxes = views.face_boxes.get(clip.key), views.body_boxes.get(clip.key)
-        caption = [] if clip.caption is None else [clip.caption]
-        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *caption]).encode())
+        extra = [value for value in (clip.caption, clip.votes) if value is not None]
+        digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *extra]).encode())
     return digest.hexdigest()
 
 

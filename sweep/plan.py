@@ -15,7 +15,7 @@ from dataloader.paths import count_folds, resolve_path
 from engine.config import make_config
 from engine.lists import class_named, run_classes
 from engine.methods import method_named
-from engine.options import Config
+from engine.options import OFF, Config, options_by_name
 from engine.series import read_grid, seeds_of, waiting_paths
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -135,9 +135,20 @@ def variants_of(config: Config) -> list[Variant]:
     for name, values in candidates:
         changes = {key: value for key, value in values.items() if value != options[key]}
         name = name or " ".join(f"{key}={written(value)}" for key, value in changes.items())
+        changes |= without_need(options, changes)
         if changes:  # otherwise it is the base
             variants.setdefault(tuple(sorted(changes.items())), Variant(name, changes))
     return [BASE, *variants.values()]
+
+
+def without_need(options: Options, changes: Options) -> Options:
+    """Return the defaults of the options that mean nothing once ``changes`` switch off the options that they need."""
+    fields = {name: field for name, field in options_by_name().items() if field.metadata["needs"] in changes}
+    return {
+        name: field.default
+        for name, field in fields.items()
+        if changes[field.metadata["needs"]] in OFF and (options | changes)[name] != field.default
+    }
 
 
 def can_cache_features(config: Config) -> bool:
