@@ -223,7 +223,7 @@ class RunCheckpoints:
         content, source = point.content, point.path
         if content["train_list"] != self.order:
             raise UserError(
-                f"{source}: the lists or boxes are not those of its training; use them again or start a new run"
+                f"{source}: the lists, boxes or votes are not those of its training; use them again or start a new run"
             )
         before = content.get("frames")  # checkpoints of older versions lack it
         if None not in (before, self.frames) and before != self.frames:
