@@ -1,10 +1,12 @@
 """Open a checkpoint of this project or a published one: its content, its options and its model."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from analysis.calibration import StoredCalibration
@@ -285,6 +287,7 @@ def initial_weights(model: nn.Module, config: Config) -> list[str]:
     if lora_layers(stored) != lora_layers(current):
         stored = merge_lora(stored, opened.config.optim.lora_alpha)
     fates: dict[str, list[str]] = {"taken": [], "cut": [], "left": []}
+    align_positions(stored, current)
     for key, tensor in current.items():
         value, size = stored.get(key), tensor.shape
         if value is None or key in CLASS_BUFFERS:
@@ -305,6 +308,19 @@ def initial_weights(model: nn.Module, config: Config) -> list[str]:
         f"--init-from {path}: {len(taken)} tensors taken{cut}; not in it, or of another shape: {_some(fates['left'])}"
     )
     return [summary, *(f"  {fate:<6} {name}" for fate, names in fates.items() for name in names)]
+
+
+def align_positions(stored: dict[str, Tensor], current: Mapping[str, Tensor]) -> None:
+    """Make the stored positions of frames those of a model with a class token, or of one without.
+
+    The first position belongs to the class token, if there is one. A new model's class token keeps its own.
+    """
+    for positions in [name for name in stored if name.endswith("positions") and name in current]:
+        token = positions.replace("positions", "class_token")
+        if token in stored and token not in current:
+            stored[positions] = stored[positions][:, 1:]
+        elif token in current and token not in stored and stored[positions].shape[2] == current[positions].shape[2]:
+            stored[positions] = torch.cat([current[positions][:, :1], stored[positions]], dim=1)
 
 
 def _some(names: list[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.methods import method_named
-from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name, value_of
+from engine.options import FILES, OFF, ON, TRAINING, Config, defaults, group_of, options_by_name, value_of
 from engine.series import check_ablation, check_seeds, check_series
 from utils.config import flag_of, written
 from utils.errors import UserError
@@ -134,6 +134,11 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
         raise UserError("--crop-body needs --bounding-box-body FILE, the boxes to crop to")
     if model.streams == "context" and flags.get("adapter", "none") != "none":
         raise UserError(f"--adapter {model.adapter} works on the face stream, which --streams context leaves out")
+    if model.streams == "context" and flags.get("adapter_dropout", 0) > 0:
+        raise UserError(
+            f"--adapter-dropout {model.adapter_dropout:g}: --streams context leaves out the face stream, and with it "
+            f"the adapter; leave one out"
+        )
     if data.sampling == "window" and data.duration != 1:
         raise UserError(f"--duration {data.duration}: --sampling window takes consecutive frames; pass --duration 1")
     if data.sampling != "window" and flags.get("downsample", 1) != 1:
@@ -192,6 +197,7 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
     check_method(model.model, flags, model.task)
     if idle := idle_options(config, flags):
         raise UserError(idle_message(config, idle[0]))
+    check_targets(config)
 
 
 def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:
@@ -199,23 +205,46 @@ def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:
 
     The default is allowed as a value, and so is an empty list.
     """
-    fields, usual = options_by_name(), defaults() | dict(method_named(config.model.model).defaults)
-    return [
-        name
-        for name in flags
-        if flags[name] not in (usual[name], ())
-        and any(value_of(config, needed) not in values for needed, values in fields[name].metadata["needs"].items())
-    ]
+    usual = defaults() | dict(method_named(config.model.model).defaults)
+    return [name for name in flags if flags[name] not in (usual[name], ()) and unmet_need(config, name) is not None]
+
+
+def unmet_need(config: Config, name: str) -> str | None:
+    """Return the option whose value makes another one meaningless."""
+    for needed, values in options_by_name()[name].metadata["needs"].items():
+        value = value_of(config, needed)
+        if value in OFF if values is ON else value not in values:
+            return needed
+    return None
 
 
 def idle_message(config: Config, name: str) -> str:
     """Return why training does not read an option of ``idle_options``."""
-    needs = options_by_name()[name].metadata["needs"].items()
-    needed, values = next((needed, values) for needed, values in needs if value_of(config, needed) not in values)
+    needed = unmet_need(config, name)
+    values = options_by_name()[name].metadata["needs"][needed]
+    flag, other = flag_of(name), flag_of(needed)
     return (
-        f"{flag_of(name)} {written(value_of(config, name))} is not used with {flag_of(needed)} "
-        f"{written(value_of(config, needed))}; leave it out, or pass {flag_of(needed)} {values[0]}"
+        f"{flag} {written(value_of(config, name))} is not used with {other} {written(value_of(config, needed))}; leave "
+        f"it out ({flag}= takes back what a recipe sets), or "
+        + (f"set {other} as well" if values is ON else f"pass {other} {values[0]}")
     )
+
+
+def check_targets(config: Config) -> None:
+    """Raise a UserError for two options that both state the target of a clip, or for LDAM without one true class."""
+    loss, votes = config.loss, config.data.votes
+    distributions = {
+        f"--votes {votes}": votes is not None,
+        f"--semantic-labels {loss.semantic_labels:g}": loss.semantic_labels > 0,
+        f"--label-smoothing {loss.label_smoothing:g}": loss.label_smoothing > 0,
+    }
+    active = [flags for flags, is_on in distributions.items() if is_on]
+    if len(active) > 1:
+        raise UserError(f"{active[0]} and {active[1]} both spread the target over several classes; keep one")
+    if loss.ldam != "off" and active and loss.label_smoothing == 0:
+        raise UserError(
+            f"--ldam {loss.ldam} has a margin for one true class, {active[0]} spreads the target over several; keep one"
+        )
 
 
 def check_method(name: str, flags: Mapping[str, Any], task: str | None = None) -> None:

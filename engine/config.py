@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,27 @@ def warnings_of(config: Config) -> list[str]:
     loss, model = config.loss, config.model
     if config.run.mode != "train":
         return []
-    warnings = []
-    if loss.use_weighted_sampler and loss.logit_adj:
+    corrections = {
+        "--use-weighted-sampler": loss.use_weighted_sampler,
+        "--logit-adj": loss.logit_adj,
+        "--class-balanced-loss": loss.class_balanced_loss,
+        f"--ldam {loss.ldam}": loss.ldam != "off",
+    }
+    warnings = [
+        f"{first} and {second} both correct for class sizes: rare classes are favoured twice"
+        for first, second in combinations([flag for flag, is_on in corrections.items() if is_on], 2)
+        # LDAM was published with class weights that begin late, when its margins have shaped the features
+        if not (first == "--class-balanced-loss" and loss.drw_epoch > 0)
+    ]
+    if loss.drw_epoch >= config.optim.epochs:
         warnings.append(
-            "--use-weighted-sampler and --logit-adj both correct for class sizes: rare classes are favoured twice"
+            f"--drw-epoch {loss.drw_epoch}: the weights of --class-balanced-loss never begin in {config.optim.epochs} "
+            f"epochs"
         )
-    if loss.use_weighted_sampler and loss.class_balanced_loss:
+    if loss.semantic_warmup >= config.optim.epochs:
         warnings.append(
-            "--use-weighted-sampler and --class-balanced-loss both correct for class sizes: twice the correction"
+            f"--semantic-warmup {loss.semantic_warmup}: --semantic-labels never begins in {config.optim.epochs} epochs"
         )
-    if loss.logit_adj and loss.class_balanced_loss:
-        warnings.append("--logit-adj and --class-balanced-loss both correct for class sizes: twice the correction")
     if config.data.bounding_box_body is not None and model.streams == "face":
         warnings.append("--bounding-box-body is not read: this model has only a face stream")
     if config.optim.select_on == "test":

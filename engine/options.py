@@ -17,7 +17,7 @@ To add an option, add a field. Functions such as ``clip_option`` set facts that 
 ``common``            ``--help`` without a mode lists it
 ``in_hash``           False: younger than the hashes of stored runs, which leave it out where it has its default
 ``hash_group``        the group that hashes of stored runs count it in, if it has moved to another one since
-``needs``             {option: values}: training reads it only where that option has one of these values
+``needs``             {option: values}: training reads it only if that option has such a value; ``ON``: any but off
 """
 
 import dataclasses
@@ -70,6 +70,8 @@ FACTS = {  # with the value that they have where a field does not name them
     "hash_group": None,
     "needs": {},
 }
+OFF = (False, 0, None, "none", "off")  # values that switch an option off
+ON = None  # in ``needs``: every other value
 
 
 def option(default: Any, help: str, **settings: Any) -> Any:
@@ -210,6 +212,12 @@ class DataOptions:
     captions: str | None = caption_option(
         None, "JSON with a sentence per clip, where the lists hold none.",
         of_dataset=True, below_root=True, metavar="FILE"
+    )
+    votes: str | None = prompt_option(
+        None,
+        "CSV of `clip,` and a column per class with the votes of annotators, or their shares: the targets of training "
+        "clips in place of their labels.",
+        of_dataset=True, below_root=True, in_hash=False, metavar="FILE"
     )
     targets: str | None = option(
         None, "CSV of `clip,subject,` and numbers to predict, for --task regression.",
@@ -355,6 +363,12 @@ class ModelOptions:
     temporal_layers: int = clip_option(
         1, "Blocks of each temporal transformer.", checkpoint="fixed classes", minimum=1, maximum=48
     )
+    temporal_pool: Literal["class-token", "attention", "mean"] = clip_option(
+        "class-token",
+        "Feature of a clip behind the temporal transformer: the row of a learned token, the frames weighted by learned "
+        "scores (RAPT), or their mean.",
+        checkpoint="fixed classes", in_hash=False
+    )
     dropout: float = option(
         0.1, "Dropout of the temporal transformers in training.", part="dropout layers", minimum=0, maximum=0.9
     )
@@ -382,6 +396,10 @@ class ModelOptions:
     )
     adapter_ratio: float = stream_option(
         0.2, "r of the residual adapter.", modes=MODELS, checkpoint="warn", minimum=0, maximum=1
+    )
+    adapter_dropout: float = stream_option(
+        0.0, "Dropout behind both layers of the adapter in training; RAPT has 0.5.",
+        needs={"adapter": ON}, in_hash=False, minimum=0, maximum=0.9
     )
     slerp_weight: float = stream_option(
         0.5, "Instance-enhanced classifier: how far texts move towards the video; 0 is off.",
@@ -539,11 +557,45 @@ class LossOptions:
     class_balanced_loss: bool = option(
         False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )
+    class_beta: float = option(
+        1.0,
+        "With --class-balanced-loss, n clips count as (1 - N^n) / (1 - N), their effective number; 1 counts each clip, "
+        "0.999 is usual.",
+        part="class weights", needs={"class_balanced_loss": ON}, in_hash=False, minimum=0, maximum=1
+    )
+    drw_epoch: int = option(
+        0, "First epochs without the weights of --class-balanced-loss (deferred re-weighting, DRW).",
+        part="class weights", needs={"class_balanced_loss": ON}, in_hash=False, minimum=0
+    )
+    ldam: Literal["off", "cosine", "published"] = prompt_option(
+        "off",
+        "LDAM: the true class must win by a margin, larger for rarer classes. cosine: a margin of cosines, before "
+        "--temperature; published (RAPT): of logits, which are then multiplied by 30.",
+        in_hash=False
+    )
+    ldam_margin: float = prompt_option(
+        0.5, "Margin of the rarest class for --ldam.", needs={"ldam": ON}, in_hash=False, above=0, maximum=2
+    )
     logit_adj: bool = prompt_option(False, "Add the log prior to the logits, in training only.")
     logit_adj_tau: float = prompt_option(1.0, "Strength of --logit-adj.", minimum=0)
     use_weighted_sampler: bool = pixel_option(False, "Sample every class equally often.")
     label_smoothing: float = option(
         0.0, "Share of the target that is spread over all classes.", part="class losses", minimum=0, maximum=0.999
+    )
+    smoothing_weights: Literal["uniform", "published"] = prompt_option(
+        "uniform",
+        "How --label-smoothing is spread: over all classes alike, or over the false ones by the five fixed weights of "
+        "CLIP-CAER's fork, for RAER only.",
+        needs={"label_smoothing": ON}, in_hash=False
+    )
+    semantic_labels: float = prompt_option(
+        0.0,
+        "Targets are spread over classes with similar texts: the softmax of the texts' cosines / N (RAPT: 0.1); 0 is "
+        "off.",
+        in_hash=False, minimum=0, maximum=100
+    )
+    semantic_warmup: int = prompt_option(
+        0, "First epochs without --semantic-labels (RAPT: 5).", needs={"semantic_labels": ON}, in_hash=False, minimum=0
     )
     caption_source: Literal["clip", "class"] = caption_option(
         "clip", "What a training clip is compared with: its own caption, or a text of its class (emoclip)."

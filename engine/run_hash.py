@@ -46,7 +46,7 @@ def counted_options(config: Config) -> dict[str, Any]:
     usual = defaults() | dict(method_named(config.model.model).defaults)
     for name in names_with(in_hash=False):
         if value_of(config, name) == usual[name]:
-            options[group_of(name)].pop(name)
+            options[group_of(name)].pop(name, None)
     for name, field in options_by_name().items():
         if (group := field.metadata["hash_group"]) is not None:
             options[group][name] = options[group_of(name)].pop(name)
@@ -56,7 +56,9 @@ def counted_options(config: Config) -> dict[str, Any]:
 def contents_of(config: Config) -> dict[str, str | None]:
     """Return hashes of the content of the files that options name."""
     data, clip = config.data, config.model.clip_path
-    return {name: hash_path(getattr(data, name), data.root_dir) for name in names_with(below_root=True)} | {
+    younger = {name for name in names_with(below_root=True, in_hash=False) if getattr(data, name) is None}
+    files = [name for name in names_with(below_root=True) if name not in younger]
+    return {name: hash_path(getattr(data, name), data.root_dir) for name in files} | {
         "root_dir": str(Path(data.root_dir).resolve()) if data.root_dir else None,  # the frames themselves
         "dataset": hash_path(str(ANNOTATION / data.dataset / "classes.json")),
         "class_texts": hash_path(data.class_texts),

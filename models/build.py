@@ -70,7 +70,9 @@ def prompts_like(state: State, position: str) -> PromptLearner:
     )
 
 
-def build_temporal(width: int, *, layers: int, dropout: float, max_frames: int) -> TemporalTransformer:
+def build_temporal(
+    width: int, *, layers: int, dropout: float, max_frames: int, pool: str = "class-token"
+) -> TemporalTransformer:
     """Return a transformer with the published proportions: for width 512, 8 heads of 64 and a feed-forward of 1024."""
     return TemporalTransformer(
         width,
@@ -80,17 +82,22 @@ def build_temporal(width: int, *, layers: int, dropout: float, max_frames: int) 
         hidden=2 * width,
         dropout=dropout,
         max_frames=max_frames,
+        pool=pool,
     )
 
 
-def temporal_like(state: State, prefix: str, heads: int | None = None) -> TemporalTransformer | None:
+def temporal_like(state: State, prefix: str, pool: str, heads: int | None = None) -> TemporalTransformer | None:
     """Return a temporal transformer with the sizes of the tensors below ``prefix``, or None if there are none.
 
-    ``heads``: number of heads if they are not 64 wide; the tensors do not show it.
+    ``pool``: what the options say; tensors of another kind are named when they are loaded. Files of RAPT that were
+    converted before this option existed say ``class-token``, so there the tensors decide. ``heads``: number of heads if
+    they are not 64 wide; the tensors do not show it.
     """
     if not has_part(state, prefix):
         return None
-    positions, is_pooled = state[f"{prefix}positions"], f"{prefix}pool.0.weight" in state
+    if pool == "class-token" and f"{prefix}pool.0.weight" in state:
+        pool = "attention"
+    positions = state[f"{prefix}positions"]
     inner = state[f"{prefix}blocks.0.attention.to_qkv.weight"].shape[0] // 3
     heads = heads or max(inner // HEAD_WIDTH, 1)
     return TemporalTransformer(
@@ -99,8 +106,8 @@ def temporal_like(state: State, prefix: str, heads: int | None = None) -> Tempor
         heads=heads,
         head_width=inner // heads,
         hidden=state[f"{prefix}blocks.0.feed_forward.0.weight"].shape[0],
-        max_frames=positions.shape[1] - (not is_pooled),
-        pooled=is_pooled,
+        max_frames=positions.shape[1] - (pool == "class-token"),
+        pool=pool,
     )
 
 

@@ -19,17 +19,17 @@ MIN_COSINE = -1 + 1e-6  # at -1 the great circle is undefined and the derivative
 class Adapter(nn.Module):
     """EAA, a bottleneck on each face frame's feature: ``f(x)`` as published, or ``x + ratio (f(x) - x)``.
 
-    The second form keeps most of CLIP's own feature of the face.
+    The second form keeps most of CLIP's own feature of the face. ``dropout`` follows both activations, as in RAPT.
     """
 
-    def __init__(self, width: int, *, residual: bool = True, ratio: float = 0.2) -> None:
+    def __init__(self, width: int, *, residual: bool = True, ratio: float = 0.2, dropout: float = 0.0) -> None:
         super().__init__()
         self.ratio = ratio if residual else 1.0
-        self.layers = nn.Sequential(
+        self.layers = nn.Sequential(  # activation and dropout are one layer, so dropout changes no name of a tensor
             nn.Linear(width, width // REDUCTION, bias=False),
-            nn.ReLU(),
+            nn.Sequential(nn.ReLU(), nn.Dropout(dropout)),
             nn.Linear(width // REDUCTION, width, bias=False),
-            nn.ReLU(),
+            nn.Sequential(nn.ReLU(), nn.Dropout(dropout)),
         )
 
     def forward(self, x: Tensor) -> Tensor:

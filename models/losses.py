@@ -11,6 +11,8 @@ from torch import Tensor
 
 TEXT_TEMPERATURE = 0.07  # of the mutual-information loss, not of the classifier
 EPSILON = 1e-8  # prevents 0 / 0 in the concordance of constant columns
+RAPT_SCALE = 30.0  # of logits that the temperature has already divided
+FORK_SMOOTHING = (0.06526781, 0.817977729, 1.035884371, 0.388144355, 0.19551041668)  # RAER's classes in their order
 
 
 # --- classification of clips
@@ -23,20 +25,29 @@ def classification_loss(
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
+    targets: Tensor | None = None,
 ) -> Tensor:
-    """Return the cross-entropy over (B, C); optionally with label smoothing, class weights and focal loss."""
-    loss = clip_losses(logits, label, label_smoothing=label_smoothing, focal_gamma=focal_gamma)
+    """Return the cross-entropy over (B, C); optionally with label smoothing, class weights and focal loss.
+
+    ``targets`` (B, C): a distribution over the classes for each clip, in place of its label and of smoothing.
+    """
+    loss = clip_losses(logits, label, label_smoothing=label_smoothing, focal_gamma=focal_gamma, targets=targets)
     if class_weights is None:
         return loss.mean()
     weights = class_weights[label]
     return (weights * loss).sum() / weights.sum()
 
 
-def clip_losses(logits: Tensor, label: Tensor, *, label_smoothing: float, focal_gamma: float) -> Tensor:
+def clip_losses(
+    logits: Tensor, label: Tensor, *, label_smoothing: float, focal_gamma: float, targets: Tensor | None = None
+) -> Tensor:
     """Return the loss of every clip, (B,)."""
     log_p = F.log_softmax(logits.float(), dim=-1)
     true = log_p.gather(1, label[:, None])[:, 0]
-    loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
+    if targets is None:
+        loss = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(dim=-1)
+    else:
+        loss = -(targets * log_p).sum(dim=-1)
     if focal_gamma > 0:
         # 1 - p by expm1 is exact for small values; at 0 a power below 1 has no finite derivative
         doubt = (-torch.expm1(true)).clamp(min=1e-6)
@@ -48,6 +59,51 @@ def inverse_weights(counts: Tensor) -> Tensor:
     """Return 1 / n_c, scaled to mean 1 over the classes that occur; 0 for a class that does not."""
     weights = torch.where(counts > 0, 1 / counts.clamp(min=1).double(), 0.0)
     return (weights * (counts > 0).sum() / weights.sum()).float()
+
+
+def effective_weights(counts: Tensor, beta: float) -> Tensor:
+    """Return 1 / (effective number of clips), scaled like ``inverse_weights`` (Cui et al., 2019).
+
+    n clips of a class count as ``(1 - beta^n) / (1 - beta)``: as 1 with ``beta`` 0, as n with ``beta`` 1.
+    """
+    if beta == 1:
+        return inverse_weights(counts)
+    numbers = (1 - beta ** counts.double()) / (1 - beta)
+    weights = torch.where(counts > 0, 1 / numbers.clamp(min=1), 0.0)
+    return (weights * (counts > 0).sum() / weights.sum()).float()
+
+
+def ldam_margins(counts: Tensor, largest: float) -> Tensor:
+    """Return n_c^(-1/4), scaled so that the rarest class has the margin ``largest``; 0 for a class without clips."""
+    margins = torch.where(counts > 0, counts.clamp(min=1).double() ** -0.25, 0.0)
+    return (largest * margins / margins.max()).float()
+
+
+def lower_true_logits(logits: Tensor, label: Tensor, margins: Tensor) -> Tensor:
+    """Return logits (B, C) in which each clip's true class has lost its margin, (C,)."""
+    is_true = label[:, None] == torch.arange(len(margins), device=label.device)
+    return torch.where(is_true, logits - margins, logits)
+
+
+def fork_targets(smoothing: float) -> Tensor:
+    """Return the fork's smoothed targets, a row for each true class, (5, 5).
+
+    The true class has ``1 - smoothing``. The rest is divided among the others in proportion to fixed weights.
+    """
+    weights = torch.tensor(FORK_SMOOTHING, dtype=torch.float64).expand(len(FORK_SMOOTHING), -1)
+    is_true = torch.eye(len(weights), dtype=torch.bool)
+    weights = weights.masked_fill(is_true, 0.0)
+    rest = smoothing * weights / weights.sum(dim=-1, keepdim=True)
+    return torch.where(is_true, 1 - smoothing, rest).float()
+
+
+def semantic_targets(texts: Tensor, temperature: float) -> Tensor:
+    """Return a target distribution for each true class, (C, C): the softmax of the cosines of the class texts (C, D).
+
+    The targets are constants. With a gradient, the texts could lower the loss by moving the targets.
+    """
+    texts = F.normalize(texts.detach().float(), dim=-1)
+    return (texts @ texts.T / temperature).softmax(dim=-1)
 
 
 def log_priors(counts: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The temporal transformer: one feature for the frames of a stream, from a class token or by pooling."""
+"""The temporal transformer: one feature for the frames of a stream, from a class token or pooled over frames."""
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,8 @@ class Block(nn.Module):
 class TemporalTransformer(nn.Module):
     """Returns (B, D) for (B, T, D). No final norm; class token and positions start at standard normal, as published.
 
-    ``pooled``: no class token; a small scorer weighs the frames, and the feature is their weighted sum (RAPT).
+    ``pool``: what becomes the feature of the clip. ``class-token``: the row of a learned token before the frames.
+    ``attention``: a sum of the frames' rows, weighted by a small network that scores each (RAPT). ``mean``: their mean.
     """
 
     def __init__(
@@ -71,13 +72,13 @@ class TemporalTransformer(nn.Module):
         hidden: int = 1024,
         dropout: float = 0.1,
         max_frames: int = 16,
-        pooled: bool = False,
+        pool: str = "class-token",
     ) -> None:
         super().__init__()
-        self.max_frames = max_frames
-        self.class_token = None if pooled else nn.Parameter(torch.randn(1, 1, width))
-        self.positions = nn.Parameter(torch.randn(1, max_frames + (not pooled), width))
-        self.pool = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1)) if pooled else None
+        self.max_frames, has_token = max_frames, pool == "class-token"
+        self.class_token = nn.Parameter(torch.randn(1, 1, width)) if has_token else None
+        self.positions = nn.Parameter(torch.randn(1, max_frames + has_token, width))
+        self.pool = make_scorer(width) if pool == "attention" else None
         self.blocks = nn.ModuleList(Block(width, heads, head_width, hidden, dropout) for _ in range(layers))
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -91,7 +92,18 @@ class TemporalTransformer(nn.Module):
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        if self.pool is None:
+        if self.class_token is not None:
             return last.read_first(x)[:, 0]
         x = last(x)
+        if self.pool is None:
+            return x.mean(dim=1)
         return (self.pool(x).softmax(dim=1) * x).sum(dim=1)  # the scores are (B, T, 1)
+
+
+def make_scorer(width: int) -> nn.Sequential:
+    """Return RAPT's network for the score of a frame, with its first weights: Xavier-uniform, biases 0."""
+    scorer = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+    for layer in (scorer[0], scorer[2]):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return scorer

@@ -243,16 +243,20 @@ class ClassifierTask(ClipTask):
         counts = torch.as_tensor(counts)
         self.log_priors = loss_functions.log_priors(counts).to(device)
         self.class_weights = (
-            loss_functions.inverse_weights(counts).to(device) if self.loss.class_balanced_loss else None
+            loss_functions.effective_weights(counts, self.loss.class_beta).to(device)
+            if self.loss.class_balanced_loss
+            else None
         )
 
-    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
+    def classification(self, logits: Tensor, label: Tensor, epoch: int, targets: Tensor | None = None) -> Tensor:
+        """Return the loss of a step; ``targets`` (B, C) replace the labels where clips have a distribution."""
         return loss_functions.classification_loss(
             logits,
             label,
-            class_weights=self.class_weights,
+            class_weights=self.class_weights if epoch >= self.loss.drw_epoch else None,
             label_smoothing=self.loss.label_smoothing,
             focal_gamma=self.loss.focal_gamma,
+            targets=targets,
         )
 
 
@@ -274,11 +278,15 @@ AVERAGE_PART = Part("moving average of the weights", {"ema": 0.0})
 LORA_PART = Part("LoRA", {"lora_rank": 0, "lr_image_encoder": 0.0}, lambda c: c.optim.lora_rank > 0)
 CLASS_SIZE_PARTS = (
     Part("logit adjustment", {"logit_adj": False}),
+    Part("LDAM", {"ldam": "off"}),
     Part("class-balanced loss", {"class_balanced_loss": False}),
+    Part("effective numbers", {"class_beta": 1.0}),
+    Part("deferred re-weighting", {"drw_epoch": 0}),
     Part("weighted sampler", {"use_weighted_sampler": False}),
     Part("label smoothing", {"label_smoothing": 0.0}),
     Part("focal loss", {"focal_gamma": 0.0}),
 )
+POOL_PART = Part("pooling of frames", {"temporal_pool": "class-token"})
 ONE_STREAM = {"streams": "face", "adapter": "none", "slerp_weight": 0.0, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 # parts of options that every method of clips reads
 CLIP_OPTIONS = frozenset({"training", "clip lists", "class lists", "pixels", "frames", "rate steps", "dropout layers"})

@@ -12,6 +12,7 @@ from engine.methods.base import (
     CLASS_SIZE_PARTS,
     CLIP_OPTIONS,
     LORA_PART,
+    POOL_PART,
     Adopted,
     ClassifierTask,
     Method,
@@ -31,8 +32,9 @@ from utils.lazy import Lazy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dataloader.annotation import Clip
     from dataloader.classes import Classes
-    from engine.options import Config
+    from engine.options import Config, LossOptions
     from models.clip_caer import Output
     from models.clip_towers import Clip as ClipModel
     from models.clip_towers import ClipShape
@@ -69,6 +71,11 @@ def soft_texts_are_idle(config: Config) -> bool:
 
 PUBLISHED = {"slerp_weight": 0.0, "adapter": "none"}
 NO_TEXT_LOSSES = {"mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
+TARGET_PARTS = (
+    Part("fixed smoothing weights", {"smoothing_weights": "uniform"}),
+    Part("semantic labels", {"semantic_labels": 0.0}),
+    Part("votes", {"votes": None}),
+)
 PROMPT_PART = Part("learnable prompts", {"tune_prompts": False} | NO_TEXT_LOSSES, lambda c: c.model.tune_prompts)
 
 
@@ -79,6 +86,33 @@ def has_learning_texts(model: nn.Module) -> bool:
 
 class PromptTask(ClassifierTask):
     """Classification by learnable prompts, with the MI and DC losses, for one stream or two."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
+        super().__init__(model, names, loss)
+        self.votes: Tensor | None = None  # (N, C), a row for each training clip
+        if loss is None or loss.smoothing_weights == "uniform":
+            return
+        self.fork_targets = loss_functions.fork_targets(loss.label_smoothing)
+        if len(names) != len(self.fork_targets):
+            raise UserError(
+                f"--smoothing-weights published: it has weights for the {len(self.fork_targets)} classes of RAER, this "
+                f"set has {len(names)}; pass --smoothing-weights uniform"
+            )
+
+    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
+        """Compute what the losses need from the training clips; with ``--votes``, a row of targets for every clip."""
+        super().prepare(clips, classes, device)
+        self.row_of = {clip.id: row for row, clip in enumerate(clips)}
+        if clips[0].votes is not None:
+            self.votes = torch.tensor([clip.votes for clip in clips]).to(device)
+        return []
+
+    def set_training_counts(self, counts: Any, device: torch.device) -> None:
+        super().set_training_counts(counts, device)
+        margins = loss_functions.ldam_margins(torch.as_tensor(counts), self.loss.ldam_margin)
+        self.margins = margins.to(device)
+        if self.loss.smoothing_weights == "published":
+            self.fork_targets = self.fork_targets.to(device)
 
     @property
     def texts_learn(self) -> bool:
@@ -96,10 +130,9 @@ class PromptTask(ClassifierTask):
         return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        loss, logits = self.loss, out.logits
-        if loss.logit_adj:
-            logits = logits + loss.logit_adj_tau * self.log_priors
-        terms = {"classification": self.classification(logits, batch["label"])}
+        loss, label = self.loss, batch["label"]
+        logits, targets = self.adjusted(out.logits, label), self.targets(out, batch, epoch)
+        terms = {"classification": self.classification(logits, label, epoch, targets)}
         if self.trains_soft_texts:
             soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
             mi = loss_functions.scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
@@ -108,14 +141,40 @@ class PromptTask(ClassifierTask):
             terms["dc"] = dc * loss_functions.decorrelation_loss(soft)
         return terms
 
+    def adjusted(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the logits (B, C) of the loss: with the log priors, and with LDAM's margin off the true class."""
+        loss, temperature = self.loss, self.model.temperature
+        if loss.logit_adj:
+            logits = logits + loss.logit_adj_tau * self.log_priors
+        if loss.ldam == "cosine":  # logits are cosines / temperature, which is LDAM's only scale here
+            return loss_functions.lower_true_logits(logits, label, self.margins / temperature)
+        if loss.ldam == "published":
+            return loss_functions.RAPT_SCALE * loss_functions.lower_true_logits(logits, label, self.margins)
+        return logits
+
+    def targets(self, out: Output, batch: dict[str, Any], epoch: int) -> Tensor | None:
+        """Return a distribution over the classes for every clip, (B, C); None where the label alone is the target."""
+        loss, label = self.loss, batch["label"]
+        if self.votes is not None:
+            rows = torch.tensor([self.row_of[id] for id in batch["id"]])
+            return self.votes[rows.to(label.device, non_blocking=True)]
+        if loss.semantic_labels > 0 and epoch >= loss.semantic_warmup:
+            texts = out.texts.soft if self.model.classifies_with_soft_texts else out.texts.descriptive
+            return loss_functions.semantic_targets(texts.mean(dim=1), loss.semantic_labels)[label]
+        if loss.smoothing_weights == "published":
+            return self.fork_targets[label]
+        return None
+
 
 class ClipCaer(Method):
     name = "clip-caer"
     summary = "two streams, face and context, through one CLIP image encoder (CLIP-CAER)"
     task = PromptTask
-    reads = CLIP_OPTIONS | {"prompts", "class losses", "two streams"}
+    reads = CLIP_OPTIONS | {"prompts", "class losses", "class weights", "two streams"}
     parts = (
+        POOL_PART,
         Part("adapter (EAA)", {"adapter": "none"}, uses_adapter),
+        Part("adapter dropout", {"adapter_dropout": 0.0}, uses_adapter),
         Part("IEC", {"slerp_weight": 0.0}),
         Part("MI", {"mi_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
         Part("DC", {"dc_loss_weight": 0.0}, lambda c: c.model.tune_prompts),
@@ -123,6 +182,7 @@ class ClipCaer(Method):
         LORA_PART,
         AVERAGE_PART,
         *CLASS_SIZE_PARTS,
+        *TARGET_PARTS,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
         Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
     )
@@ -159,7 +219,12 @@ class ClipCaer(Method):
             raise UserError(f"--label-type compound needs texts that can be averaged: --model emoclip, not {self.name}")
         options, seed, D = config.model, config.run.seed, clip.shape.embed_dim
         frames = config.data.num_segments * config.data.duration
-        temporal = {"layers": options.temporal_layers, "dropout": options.dropout, "max_frames": frames}
+        temporal = {
+            "layers": options.temporal_layers,
+            "dropout": options.dropout,
+            "max_frames": frames,
+            "pool": options.temporal_pool,
+        }
         texts = classes.texts_of(options.text_type)
         descriptive = classes.texts_of("descriptive") if needs_descriptive_texts(config) else texts
         has_face, has_context = options.streams != "context", options.streams != "face"
@@ -203,8 +268,8 @@ class ClipCaer(Method):
             prompts=build.prompts_like(state, options.class_token_position),
             descriptive=torch.zeros_like(state["descriptive"]),
             adapter=make_adapter(shape.embed_dim, config) if build.has_part(state, "adapter.") else None,
-            face_temporal=build.temporal_like(state, "face_temporal."),
-            context_temporal=build.temporal_like(state, "context_temporal."),
+            face_temporal=build.temporal_like(state, "face_temporal.", options.temporal_pool),
+            context_temporal=build.temporal_like(state, "context_temporal.", options.temporal_pool),
             fuse=torch.nn.Linear(*state["fuse.weight"].shape[::-1]) if has_fuse else None,
             slerp_weight=options.slerp_weight,
             iec_text=options.iec_text,
@@ -237,12 +302,14 @@ class ClipCaer(Method):
             C, unnamed = len(classes), None
         features = encode_embedded(model, shape, embedded, ends)
         model["descriptive"] = features.view(C, -1, features.shape[-1])
+        is_pooled = "face_temporal.pool.0.weight" in report.ours.values()
         frames = model["face_temporal.positions"].shape[1] - ("face_temporal.class_token" in model)
         options = {
             "contexts_number": contexts,
             "class_specific_contexts": context.dim() == 3,
             "num_segments": frames,
             "temporal_layers": towers.count_blocks(model, "face_temporal.blocks."),
+            "temporal_pool": "attention" if is_pooled else "class-token",
         }
         if R > C:  # the published code leaves the instance-enhanced classifier out of an ensemble
             options |= {"text_type": "prompt_ensemble", "slerp_weight": 0.0}
@@ -276,8 +343,13 @@ def require_fitting_parts(state: State, config: Config) -> None:
 
 
 def make_adapter(width: int, config: Config) -> nn.Module:
-    residual = config.model.adapter == "residual"
-    return networks.Adapter(width, residual=residual, ratio=config.model.adapter_ratio)
+    options = config.model
+    return networks.Adapter(
+        width,
+        residual=options.adapter == "residual",
+        ratio=options.adapter_ratio,
+        dropout=options.adapter_dropout,
+    )
 
 
 def encode_embedded(model: State, shape: ClipShape, embedded: Tensor, end: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from engine.methods.base import (
     CLIP_OPTIONS,
     LORA_PART,
     ONE_STREAM,
+    POOL_PART,
     Adopted,
     ClipTask,
     Method,
@@ -131,6 +132,7 @@ class EmoClip(Method):
         ("eval", "regression"): "engine.regress:evaluate_regression",
     }
     parts = (
+        POOL_PART,
         LORA_PART,
         AVERAGE_PART,
         Part("weighted sampler", {"use_weighted_sampler": False}),
@@ -161,6 +163,7 @@ class EmoClip(Method):
                 hidden=width if options.swapped_heads else 2 * width,
                 dropout=options.dropout,
                 max_frames=config.data.num_segments * config.data.duration,
+                pool=options.temporal_pool,
             )
         return networks.EmoClip(
             image_encoder=clip.visual,
@@ -179,7 +182,7 @@ class EmoClip(Method):
             readout = build.build_readout(*state["readout.0.weight"].shape[::-1], len(state["readout.2.weight"]))
         return networks.EmoClip(
             image_encoder=towers.ImageTower(shape),
-            temporal=build.temporal_like(state, "temporal.", heads=HEADS),
+            temporal=build.temporal_like(state, "temporal.", config.model.temporal_pool, heads=HEADS),
             text_encoder=towers.TextTower(shape) if has_text else None,
             token_embedding=torch.zeros_like(state["token_embedding"]) if has_text else None,
             tokens=state["tokens"] if has_text else None,

@@ -29,7 +29,7 @@ class FrameTask(ClassifierTask):
     has_texts = False
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        return {"expr": self.classification(out.logits, batch["label"])}
+        return {"expr": self.classification(out.logits, batch["label"], epoch)}
 
 
 class FrameExpr(Method):
@@ -40,7 +40,9 @@ class FrameExpr(Method):
         "fold": "0", "num_segments": 1, "normalize": "clip", "optimizer": "AdamW", "lr": 1e-3,
         "lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64, "select_by": "macro_f1",
     }  # fmt: skip
-    reads = frozenset({"training", "pixels", "frames", "rate steps", "class losses", "frame step"})
+    reads = frozenset({
+        "training", "pixels", "frames", "rate steps", "class losses", "class weights", "frame step"
+    })  # fmt: skip
     split_by_fold = True
 
     def fixed_classes(self) -> Classes:

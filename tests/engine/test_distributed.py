@@ -21,6 +21,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 LEARNING = "--epochs 2 --milestones 1 --lr 1e-2 --lr-image-encoder 1e-2 --lr-prompt-learner 1e-2 --accumulate 2"
 LOSSES = "--class-balanced-loss --iec-text both --temperature 0.05 --use-weighted-sampler --deterministic"
 LORA = "--lora-rank 2 --lora-towers both --lora-dropout 0.3 --lr-lora 1e-2 --lr-image-encoder 0 --ema 0.9"
+PARTS = "--temporal-pool attention --adapter-dropout 0.3 --ldam cosine --drw-epoch 1 --class-beta 0.99"
 
 
 def launch_two(*words: str, **environment: str) -> subprocess.Popen:
@@ -138,7 +139,7 @@ def test_a_batch_that_cannot_be_divided_gives_a_one_line_error(tiny_arguments, m
     assert "--batch-size 4" in message and "multiple of 3" in message
 
 
-@pytest.fixture(scope="module", params=["", LORA], ids=["weights", "LoRA and EMA"])
+@pytest.fixture(scope="module", params=["", LORA, PARTS], ids=["weights", "LoRA and EMA", "parts"])
 def pair(request, tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
     """The run folders of one process and of two, and what the two printed."""
     base = tmp_path_factory.mktemp("processes")

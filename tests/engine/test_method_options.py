@@ -26,6 +26,7 @@ TWO_STREAMS = [
     "--streams both", "--streams context", "--adapter residual", "--adapter published", "--adapter-ratio 0.3",
     "--slerp-weight 0.5", "--iec-text soft", "--lr-adapter 0.1", "--lr-fusion 0.1", "--mi-loss-weight 0.5",
     "--lambda_mi 0.5", "--mi-warmup 3", "--mi-ramp 3", "--dc-loss-weight 0.1", "--dc-warmup 2", "--dc-ramp 2",
+    "--adapter-dropout 0.5",
 ]  # fmt: skip
 CAPTIONS = [
     "--captions FILE", "--caption-source class", "--no-merge-positives", "--leave-out Fatigue", "--leave-out all",
@@ -35,11 +36,15 @@ CAPTIONS = [
 PROMPTS = [
     "--contexts-number 4", "--class-token-position front", "--no-class-specific-contexts", "--no-tune-prompts",
     "--lr-prompt-learner 0.1", "--class-balanced-loss", "--logit-adj", "--logit-adj-tau 0.5", "--label-smoothing 0.1",
-    "--focal-gamma 2", "--temperature 0.5",
+    "--focal-gamma 2", "--temperature 0.5", "--ldam cosine", "--ldam-margin 0.3", "--class-beta 0.9", "--drw-epoch 3",
+    "--smoothing-weights published", "--semantic-labels 0.1", "--semantic-warmup 5", "--votes v.csv",
 ]  # fmt: skip
 MEANINGLESS = [("clip-caer", words) for words in CAPTIONS]
 MEANINGLESS += [("dfer-clip", words) for words in TWO_STREAMS + CAPTIONS]
 MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
+MEANINGLESS += [(model, "--temporal-pool mean") for model in ("frame-expr", "sequence")]
+MEANINGLESS += [("frame-expr", words) for words in ("--ldam cosine", "--semantic-labels 0.1", "--votes v.csv")]
+MEANINGLESS += [("sequence", words) for words in ("--class-beta 0.9", "--drw-epoch 3", "--ldam cosine")]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"
 ACCEPTED = [
     # flags that repeat the default
@@ -50,7 +55,10 @@ ACCEPTED = [
     ("dfer-clip", "--no-finetune-visual --merge-positives"),
     # flags that have an effect
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
+    ("dfer-clip", "--ldam cosine --class-balanced-loss --class-beta 0.99 --drw-epoch 3 --temporal-pool mean"),
+    ("frame-expr", "--class-balanced-loss --class-beta 0.99 --drw-epoch 3"),
     ("emoclip", "--use-weighted-sampler --leave-out Fatigue --captions c.json --swapped-heads --no-merge-positives"),
+    ("emoclip", "--temporal-pool attention"),
     ("emoclip", f"{REGRESSION} --subject-folds 3 --regression-loss ccc"),
 ]
 NOT_READ_BY_REGRESSION = [

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.support.tools import make_task, random_batch
+from engine.methods.clip_caer import PromptTask
+from tests.support.tools import configure, make_task, random_batch
+from utils.errors import UserError
 
 COUNTS = torch.tensor([9.0, 3, 4, 5, 7])  # training clips per class, of make_task
 
@@ -46,18 +48,91 @@ def balanced_and_smoothed(logits, label):
     return (weights * F.cross_entropy(logits, label, label_smoothing=0.1, reduction="none")).sum() / weights.sum()
 
 
+def margins() -> torch.Tensor:
+    """LDAM's for these class sizes: the class of 3 clips has the largest."""
+    return 0.3 * (3 / COUNTS) ** 0.25
+
+
+def ldam_of_cosines(logits, label):
+    """One scale, 1 / 0.05: the margin is one of cosines."""
+    cosine = 0.05 * logits
+    return F.cross_entropy((cosine - margins() * F.one_hot(label, 5)) / 0.05, label)
+
+
+def ldam_of_logits(logits, label):
+    return F.cross_entropy(30 * (logits - margins() * F.one_hot(label, 5)), label)
+
+
+def effective(logits, label):
+    weights = (0.1 / (1 - 0.9**COUNTS))[label]
+    return (weights * F.cross_entropy(logits, label, reduction="none")).sum() / weights.sum()
+
+
+def smoothed_as_in_the_fork(logits, label):
+    fixed = torch.tensor([0.06526781, 0.817977729, 1.035884371, 0.388144355, 0.19551041668])
+    rows = []
+    for true in label.tolist():
+        row = fixed.clone()
+        row[true] = 0
+        row = 0.05 * row / row.sum()
+        row[true] = 0.95
+        rows.append(row)
+    return F.cross_entropy(logits, torch.stack(rows))
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ({}, plain),
         ({"logit_adj": True, "logit_adj_tau": 0.5}, adjusted),
         ({"class_balanced_loss": True, "label_smoothing": 0.1}, balanced_and_smoothed),
+        ({"ldam": "cosine", "ldam_margin": 0.3, "temperature": 0.05}, ldam_of_cosines),
+        ({"ldam": "published", "ldam_margin": 0.3}, ldam_of_logits),
+        ({"class_balanced_loss": True, "class_beta": 0.9}, effective),
+        ({"label_smoothing": 0.05, "smoothing_weights": "published"}, smoothed_as_in_the_fork),
     ],
 )
 def test_corrections_for_class_sizes_are_in_the_loss_and_not_in_predictions(settings, expected):
     task, batch, out, losses = out_and_losses(**settings)
     assert losses["classification"].item() == pytest.approx(expected(out.logits, batch["label"]).item(), rel=1e-5)
     assert torch.equal(task.predictions(out), out.logits)
+
+
+def test_class_weights_begin_after_the_first_epochs():
+    settings = {"class_balanced_loss": True, "label_smoothing": 0.1, "drw_epoch": 3}
+    plain_loss = {epoch: out_and_losses(epoch, **settings)[3]["classification"] for epoch in (0, 2, 3, 9)}
+    _, batch, out, _ = out_and_losses(**settings)
+    before = F.cross_entropy(out.logits, batch["label"], label_smoothing=0.1)
+    after = balanced_and_smoothed(out.logits, batch["label"])
+    assert [plain_loss[epoch].item() for epoch in (0, 2)] == pytest.approx([before.item()] * 2, rel=1e-5)
+    assert [plain_loss[epoch].item() for epoch in (3, 9)] == pytest.approx([after.item()] * 2, rel=1e-5)
+    assert abs(before - after) > 1e-3
+
+
+def of_similar_texts(out, batch, texts):
+    """Targets spread by the cosines of these texts."""
+    texts = F.normalize(texts.mean(dim=1), dim=-1).detach()
+    return F.cross_entropy(out.logits, (texts @ texts.T / 0.3).softmax(dim=-1)[batch["label"]]).item()
+
+
+@pytest.mark.parametrize("slerp_weight", [0.0, 0.5])
+def test_semantic_labels_follow_the_texts_that_classify(slerp_weight):
+    """With IEC on written texts these classify, else the learnable ones; before the warm-up ends the label counts."""
+    settings = {"semantic_labels": 0.3, "semantic_warmup": 2, "slerp_weight": slerp_weight}
+    _, batch, out, losses = out_and_losses(2, **settings)
+    written, learnable = (of_similar_texts(out, batch, view) for view in (out.texts.descriptive, out.texts.soft))
+    early = out_and_losses(1, **settings)[3]["classification"].item()
+    assert early == pytest.approx(plain(out.logits, batch["label"]).item(), rel=1e-5)
+    expected, wrong = (written, learnable) if slerp_weight else (learnable, written)
+    assert losses["classification"].item() == pytest.approx(expected, rel=1e-5)
+    assert all(abs(value - expected) > 1e-4 for value in (wrong, early))
+
+
+def test_fixed_smoothing_weights_are_refused_for_other_classes():
+    task = make_task()
+    loss = configure(label_smoothing=0.05, smoothing_weights="published").loss
+    with pytest.raises(UserError, match=r"--smoothing-weights published: .*5 classes.* 7;"):
+        PromptTask(task.model, tuple("abcdefg"), loss)
 
 
 def test_without_weights_or_prompts_there_is_no_text_term_and_no_text_pass():

@@ -63,6 +63,21 @@ def test_the_adapter_blends_or_replaces():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("residual", [True, False])
+def test_dropout_follows_both_activations_of_the_adapter_in_training_alone(residual):
+    x, adapter = torch.randn(5, 32), Adapter(32, residual=residual, dropout=0.5)
+    plain = Adapter(32, residual=residual)
+    plain.load_state_dict(adapter.state_dict())  # the same names
+    first, second = adapter.layers[0].weight, adapter.layers[2].weight
+    assert torch.equal(adapter.eval()(x), plain(x))
+    torch.manual_seed(3)
+    inner = F.dropout((x @ first.T).relu(), 0.5)
+    inner = F.dropout((inner @ second.T).relu(), 0.5)
+    torch.manual_seed(3)
+    assert torch.allclose(adapter.train()(x), 0.8 * x + 0.2 * inner if residual else inner, atol=1e-6)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5])
 @pytest.mark.parametrize("text", ["descriptive", "soft", "both"])
 def test_logits_are_slerped_cosines_over_the_temperature(frames, weight, text):

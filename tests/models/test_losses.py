@@ -13,11 +13,16 @@ from models.losses import (
     classification_loss,
     contrastive_loss,
     decorrelation_loss,
+    effective_weights,
     expression_loss,
+    fork_targets,
     inverse_weights,
+    ldam_margins,
     log_priors,
+    lower_true_logits,
     mutual_information_loss,
     scheduled_weight,
+    semantic_targets,
 )
 
 RAER = torch.tensor([1383, 129, 150, 157, 422])
@@ -77,6 +82,77 @@ def test_a_class_without_clips_has_no_weight_and_does_not_disturb_the_others():
     weights = inverse_weights(torch.tensor([10, 0, 30]))
     assert weights.tolist() == pytest.approx([1.5, 0, 0.5])
     assert log_priors(torch.tensor([10, 0, 30])).isfinite().all()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999, 0.9999])
+def test_effective_numbers_are_sums_of_powers(beta):
+    """(1 - beta^n) / (1 - beta) = 1 + beta + ... + beta^(n - 1)."""
+    numbers = [math.fsum(beta**k for k in range(n)) for n in RAER.tolist()]
+    weights = effective_weights(RAER, beta)
+    assert (weights / weights[0]).tolist() == pytest.approx([numbers[0] / n for n in numbers], rel=1e-5)
+    assert weights.mean().item() == pytest.approx(1)
+
+
+def test_effective_numbers_reach_from_no_weights_to_inverse_ones():
+    assert effective_weights(RAER, 0.0).tolist() == pytest.approx([1] * 5)
+    assert torch.equal(effective_weights(RAER, 1.0), inverse_weights(RAER))
+    assert effective_weights(RAER, 1 - 1e-9).tolist() == pytest.approx(inverse_weights(RAER).tolist(), rel=1e-4)
+    assert effective_weights(torch.tensor([10, 0, 30]), 0.0).tolist() == pytest.approx([1, 0, 1])
+
+
+def test_margins_of_ldam_are_golden():
+    assert ldam_margins(RAER, 0.5).tolist() == pytest.approx([0.276320, 0.5, 0.481498, 0.476039, 0.371783], abs=1e-6)
+    # 16^(-1/4) = 1/2 and 1^(-1/4) = 1; a class without clips has no margin and does not change the others
+    assert ldam_margins(torch.tensor([16, 0, 1]), 0.3).tolist() == pytest.approx([0.15, 0, 0.3])
+
+
+def test_only_the_true_class_loses_its_margin():
+    logits, margins = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([0.5, 0.25, 1.0])
+    expected = torch.tensor([[1.0, 2.0, 2.0], [3.5, 5.0, 6.0]])
+    assert torch.equal(lower_true_logits(logits, torch.tensor([2, 0]), margins), expected)
+
+
+def test_targets_of_the_fork_are_golden():
+    small, large = fork_targets(0.05), fork_targets(0.1)
+    assert small[0].tolist() == pytest.approx([0.95, 0.016779, 0.021249, 0.007962, 0.00401], abs=1e-6)
+    assert small[2].tolist() == pytest.approx([0.002225, 0.027881, 0.95, 0.01323, 0.006664], abs=1e-6)
+    assert large[4].tolist() == pytest.approx([0.002829, 0.035452, 0.044896, 0.016823, 0.9], abs=1e-6)
+    assert large.sum(dim=1).tolist() == pytest.approx([1] * 5)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_semantic_targets_of_orthogonal_and_of_equal_texts(temperature):
+    """Cosines of 1 and 0: e^(1/t) and 1 over their sum."""
+    own = math.exp(1 / temperature)
+    expected = torch.full((4, 4), 1 / (own + 3)).fill_diagonal_(own / (own + 3))
+    assert torch.allclose(semantic_targets(3 * torch.eye(4, 8), temperature), expected, atol=1e-6)
+    equal = torch.ones(4, 8, requires_grad=True)
+    targets = semantic_targets(equal, temperature)
+    assert torch.allclose(targets, torch.full((4, 4), 0.25)) and not targets.requires_grad
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 3.0, 1.0, 0.5, 2.0])])
+def test_the_loss_of_distributions_has_the_gradient_of_their_divergence(weights):
+    """PyTorch's Kullback-Leibler divergence differs by the entropy of the targets, which is constant."""
+    logits, label = example()
+    targets = torch.rand(7, 5, generator=torch.Generator().manual_seed(2)).softmax(dim=-1)
+    first, second = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = classification_loss(first, label, class_weights=weights, targets=targets)
+    shares = torch.full((7,), 1 / 7) if weights is None else weights[label] / weights[label].sum()
+    divergence = F.kl_div(second.log_softmax(dim=-1), targets, reduction="none").sum(dim=-1) @ shares
+    entropy = -(targets * targets.log()).sum(dim=-1) @ shares
+    assert loss.item() == pytest.approx((divergence + entropy).item(), rel=1e-5)
+    loss.backward()
+    divergence.backward()
+    assert torch.allclose(first.grad, second.grad, atol=1e-6)
+
+
+def test_one_vote_for_the_label_is_the_label():
+    logits, label = example()
+    targets = F.one_hot(label, 5).float()
+    for gamma in (0.0, 2.0):
+        expected = classification_loss(logits, label, focal_gamma=gamma)
+        assert torch.equal(classification_loss(logits, label, focal_gamma=gamma, targets=targets), expected)
 
 
 def test_priors_are_golden():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from engine.config import read_command
-from sweep.plan import variants_of
+from sweep.plan import plan_ablation, variants_of
 
 BASE = ["--mode", "ablate", "--train-annotation", "train.txt", "--test-annotation", "test.txt"]
 LONG = "mi_loss_weight=0.25 dc_loss_weight=0.25 label_smoothing=0.25 logit_adj_tau=0.25 adapter_ratio=0.25 lr=1,2"
@@ -45,6 +45,35 @@ def test_every_active_part_is_left_out_in_turn():
     }
     losses = changes("--drop-one", "--use-weighted-sampler", "--class-balanced-loss", "--focal-gamma", "2")
     assert {"without weighted sampler", "without class-balanced loss", "without focal loss"} <= set(losses)
+
+
+def test_what_needs_a_part_goes_with_it():
+    """A variant without class weights also has no epoch from which they begin; otherwise it would be refused."""
+    words = "--drop-one --class-balanced-loss --drw-epoch 8 --class-beta 0.99 --adapter-dropout 0.5 --ldam cosine"
+    words += " --ldam-margin 0.3 --label-smoothing 0.1 --smoothing-weights published --temporal-pool mean"
+    found = changes(*words.split(), "--grid", "adapter=none,published")
+    expected = {
+        "without pooling of frames": {"temporal_pool": "class-token"},
+        "without adapter (EAA)": {"adapter": "none", "adapter_dropout": 0.0},
+        "without adapter dropout": {"adapter_dropout": 0.0},
+        "without LDAM": {"ldam": "off", "ldam_margin": 0.5},
+        "without class-balanced loss": {"class_balanced_loss": False, "drw_epoch": 0, "class_beta": 1.0},
+        "without effective numbers": {"class_beta": 1.0},
+        "without deferred re-weighting": {"drw_epoch": 0},
+        "without label smoothing": {"label_smoothing": 0.0, "smoothing_weights": "uniform"},
+        "without fixed smoothing weights": {"smoothing_weights": "uniform"},
+        "without face stream": {"streams": "context", "adapter": "none", "adapter_dropout": 0.0},
+        "adapter=published": {"adapter": "published"},
+    }
+    assert {name: found.get(name) for name in expected} == expected
+    flags, config = read_command([*BASE, *words.split()])
+    assert not plan_ablation(config, flags)[1]  # no variant is refused
+
+
+def test_votes_and_semantic_labels_are_parts():
+    assert changes("--drop-one", "--votes", "v.csv")["without votes"] == {"votes": None}
+    semantic = changes("--drop-one", "--semantic-labels", "0.1", "--semantic-warmup", "5")
+    assert semantic["without semantic labels"] == {"semantic_labels": 0.0, "semantic_warmup": 0}
 
 
 @pytest.mark.parametrize(
