@@ -214,7 +214,8 @@ def idle_message(config: Config, name: str) -> str:
     needed, values = next((needed, values) for needed, values in needs if value_of(config, needed) not in values)
     return (
         f"{flag_of(name)} {written(value_of(config, name))} is not used with {flag_of(needed)} "
-        f"{written(value_of(config, needed))}; leave it out, or pass {flag_of(needed)} {values[0]}"
+        f"{written(value_of(config, needed))}; leave it out ({flag_of(name)}= takes back what a recipe sets), or pass "
+        f"{flag_of(needed)} {values[0]}"
     )
 
 
