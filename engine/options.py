@@ -473,8 +473,8 @@ class OptimOptions:
     momentum: float = option(0.9, "Momentum of SGD.", minimum=0, maximum=0.9999)
     schedule: Literal["milestones", "cosine"] = rate_option(
         "milestones",
-        "How the learning rates change. milestones: at the epochs of --milestones; cosine: after each update, up in a "
-        "line over --warmup-epochs, then down to 0 by half a cosine (default for sequence).",
+        "How the learning rates change. milestones: after the epochs of --milestones; cosine: after each update, up "
+        "in a line over --warmup-epochs, then down to 0 by half a cosine. For sequence the default is cosine.",
         in_hash=False
     )
     milestones: tuple[int, ...] = rate_option(
@@ -519,7 +519,7 @@ class OptimOptions:
         "val", "What chooses best.pt: the best score there, or the last epoch.", part="training", common=True
     )
     select_by: Literal["uar", "war", "macro_f1"] = pixel_option(
-        "uar", "The score that is compared to choose best.pt (default for frame-expr: macro_f1).",
+        "uar", "The score that chooses best.pt. For frame-expr the default is macro_f1.",
         needs={"select_on": ("val", "test")}, in_hash=False
     )
     patience: int = option(

@@ -158,7 +158,10 @@ MEANINGLESS = [
     ("--warmup-epochs 2", "--warmup-epochs 2.0 is not used with --schedule milestones"),
     ("--select-by war --select-on last", "--select-by war is not used with --select-on last"),
     ("--patience 3 --select-on last", "--patience 3 is not used with --select-on last"),
-    ("--model emoclip --patience 3", "--select-on last; leave it out, or pass --select-on val"),
+    (
+        "--model emoclip --patience 3",
+        "--select-on last; leave it out (--patience= takes back what a recipe sets), or pass ",
+    ),
     ("--ema 1", "--ema"),
     ("--ema -0.1", "--ema"),
     ("--patience -1", "--patience"),
