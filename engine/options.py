@@ -489,9 +489,7 @@ class OptimOptions:
         needs={"schedule": ("cosine",)}, hash_group="sequence", minimum=0
     )
     ema: float = option(
-        0.0,
-        "Decay of a moving average of the weights, such as 0.999; 0 is off. Validation, best.pt and the test use the "
-        "average.",
+        0.0, "Decay (0.999) of a moving average of the weights, which validation, test and best.pt use; 0 is off.",
         part="training", in_hash=False, minimum=0, maximum=0.99999
     )
     drop_last: bool = option(
@@ -558,9 +556,7 @@ class LossOptions:
         False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )
     class_beta: float = option(
-        1.0,
-        "With --class-balanced-loss, n clips count as (1 - N^n) / (1 - N), their effective number; 1 counts each clip, "
-        "0.999 is usual.",
+        1.0, "With --class-balanced-loss, n clips count as (1 - N^n) / (1 - N); 1 counts each clip, 0.999 is usual.",
         part="class weights", needs={"class_balanced_loss": ON}, in_hash=False, minimum=0, maximum=1
     )
     drw_epoch: int = option(
@@ -589,9 +585,7 @@ class LossOptions:
         needs={"label_smoothing": ON}, in_hash=False
     )
     semantic_labels: float = prompt_option(
-        0.0,
-        "Targets are spread over classes with similar texts: the softmax of the texts' cosines / N (RAPT: 0.1); 0 is "
-        "off.",
+        0.0, "Spread targets over classes with similar texts: softmax of the texts' cosines / N (RAPT: 0.1); 0 is off.",
         in_hash=False, minimum=0, maximum=100
     )
     semantic_warmup: int = prompt_option(
