@@ -5,7 +5,8 @@ A folder may stand in place of a list: ``<class>/<clip>/<frames>``, or ``<class>
 
 import math
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -28,6 +29,7 @@ from dataloader.paths import (
 from utils.errors import OnFault, UserError, about, quote, raise_error, reason_of, shorten
 from utils.json_files import read_json
 from utils.lazy import Lazy
+from utils.text import plural
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
 SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
@@ -73,17 +75,30 @@ def read_annotation(
     classes: Classes,
     packed: Packed | None = None,
     captions: dict[str, str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Clip]:
     """Return every clip of a list; raise a UserError for the first faulty line.
 
     The folders of ``packed`` clips may be missing. ``captions`` (from ``read_captions``) replace those of the list.
+    ``say`` is called with the number of lines that the set ignores.
     """
-    path, clips, by_key = resolve_path(file, root), [], {}
+    path, clips, by_key, num_ignored = resolve_path(file, root), [], {}, 0
     for line in lines_of(path, file, classes):
+        if not line.labels:
+            num_ignored += 1
+            continue
         clip = on_disk(name_clip(line, root, classes, captions), root, classes, packed)
         require_same(clip, by_key.setdefault(clip.key, clip))
         clips.append(clip)
+    if num_ignored:
+        say(f"{path}: {plural(num_ignored, 'line')} left out, without a class or with a label that the set ignores")
     if not clips:
+        split = classes.format.split
+        if classes.format.splits and split and not path.is_dir():
+            marks = ", ".join(classes.format.splits.get(split, ()))
+            raise UserError(
+                f"annotation list {path}: holds no clip of {split}; its lines are marked by {marks or 'nothing'}"
+            )
         expected = "folders named like the classes" if path.is_dir() else f"lines of `{EXAMPLES[classes.layout]}`"
         raise UserError(f"annotation list {path}: holds no clip; expected {expected}")
     if captions is not None and not any(_caption_of(clip.key, captions) for clip in clips):
@@ -115,18 +130,28 @@ def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str
         listed_frames=line.frames,
         label=_label_of(line, classes),
         key=key,
-        person=key.rpartition("/")[0] if classes.has_persons else None,
+        person=_person_of(key, classes),
         caption=_caption_of(key, captions or {}) or line.caption,
         is_image=classes.layout == "images",
         where=line.where,
     )
 
 
+def _person_of(key: str, classes: Classes) -> str | None:
+    if classes.has_persons:
+        return key.rpartition("/")[0]
+    pattern = classes.format.person_pattern
+    match = re.search(pattern, key.rpartition("/")[2]) if pattern else None
+    return match[0] if match else None
+
+
 def on_disk(clip: Clip, root: str | None, classes: Classes, packed: Packed | None = None) -> Clip:
     """Return the clip with its folder and frames; raise a UserError if they are missing and not packed."""
     below, names = classes.format.clip_folders, (packed or {}).get(clip.key)
     if clip.is_image:
-        file = find_file(clip.id, root, below) or (clip.folder if names else None)
+        stem, suffix = posixpath.splitext(clip.id)
+        paths = (f"{stem}{ending}{suffix}" for ending in classes.format.file_endings)
+        file = next((file for path in paths if (file := find_file(path, root, below))), clip.folder if names else None)
         if file is None:
             raise UserError(f"{clip.where}: no image {shorten(str(clip.folder))}; check the list and --root-dir")
         return replace(clip, folder=file.parent, frames=names or (file.name,))

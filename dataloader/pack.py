@@ -157,7 +157,7 @@ def read_clips(options: PackOptions, classes: Classes) -> tuple[list[Clip], dict
     clips: dict[str, Clip] = {}
     hashes = {}
     for split, file in options.lists.items():
-        split_clips = read_annotation(file, options.root_dir, classes)
+        split_clips = read_annotation(file, options.root_dir, classes.of_split(split), say=print)
         hashes[f"{split}_annotation"] = digest([[clip.key, clip.label] for clip in split_clips])
         for clip in split_clips:
             if clips.setdefault(clip.key, clip).label != clip.label:

@@ -339,12 +339,13 @@ class ModelOptions:
         None, "Width of the heads of the image tower, if file and config do not state it (80 for ViT-H/14).",
         modes=(*MODELS, "cache", "inspect"), free=True, minimum=1, maximum=1024
     )
-    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = clip_option(
-        "class_descriptor", "Which class texts the prompts are built from.",
+    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = option(
+        "class_descriptor", "Which class texts the prompts are built from.", part="clip models",
         in_tensors=False, modes=MODELS, checkpoint="fixed classes"
     )
-    temporal_layers: int = clip_option(
-        1, "Blocks of each temporal transformer.", checkpoint="fixed classes", minimum=1, maximum=48
+    temporal_layers: int = option(
+        1, "Blocks of each temporal transformer.", part="clip models", checkpoint="fixed classes", minimum=1,
+        maximum=48
     )
     dropout: float = option(
         0.1, "Dropout of the temporal transformers in training.", part="dropout layers", minimum=0, maximum=0.9

@@ -43,6 +43,7 @@ class AuditedList:
     clips: list[Clip] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # the line of each clip
     faults: dict[str, list[UserError]] = field(default_factory=dict)  # by kind
+    ignored: list[str] = field(default_factory=list)  # file and number of lines whose label the set ignores
 
     @property
     def num_unread(self) -> int:
@@ -92,6 +93,9 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     contents.read(clips, options.workers, options.quick)
     counts = [checks.count_clips(split, split_clips, classes) for split, split_clips in splits.items()]
     findings = [f for audited in lists for f in fault_findings(LIST_FAULTS, audited.faults, audited.split)]
+    for audited in lists:
+        text = f"{audited.split}: {{line}} left out, without a class or with a label that the set ignores"
+        findings += checks.findings_of("labels_ignored", text, audited.ignored, audited.split)
     findings += [finding for split in counts if split.clips for finding in checks.class_findings(split)]
     findings += checks.shared_persons(splits) + checks.shared_clips(splits) + checks.two_labels(splits, classes)
     findings += same_content(splits, {clip.key: contents[clip].hash for clip in clips})
@@ -128,7 +132,10 @@ def read_list(split: str, file: str, root: str | None, classes: Classes) -> Audi
     audited = AuditedList(split, resolve_path(file, root))
     first: dict[str, Clip] = {}
     try:
-        for line in lines_of(audited.file, file, classes, audited.add_fault):
+        for line in lines_of(audited.file, file, classes.of_split(split), audited.add_fault):
+            if not line.labels:
+                audited.ignored.append(line.where)
+                continue
             try:
                 clip = name_clip(line, root, classes)
             except UserError as fault:

@@ -18,7 +18,7 @@ KINDS = {  # of findings, by severity
     "boxes_size",
     "warning": "person_shared class_missing few_clips frame_count clip_repeated content_repeated box_coverage "
     "box_outside tiny_frames",
-    "note": "frame_order frame_gaps sizes_change persons_unknown",
+    "note": "frame_order frame_gaps sizes_change persons_unknown labels_ignored",
 }
 SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}
 MAX_EXAMPLES = 3  # of each finding

@@ -2,6 +2,8 @@
 
     python -m dataloader.prepare VIDEOS --out data/mine
 
+A CSV of pixels, as FER2013 is published, becomes images and a list: ``python -m dataloader.prepare fer2013.csv --out
+data/fer2013``.
 After an interruption the same command continues. See docs/own_videos.md.
 """
 
@@ -10,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+
 from dataloader.audit.__main__ import main as audit
 from dataloader.audit.options import training_advice
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
@@ -17,16 +21,26 @@ from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
 from dataloader.prepare.lists import SetClasses
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source, find_videos, name_sources, read_contents
+from dataloader.prepare.sources import (
+    Source,
+    find_videos,
+    is_pixel_list,
+    name_sources,
+    read_contents,
+    read_pixels,
+)
 from dataloader.prepare.store import VideoRecord
-from utils.command import run_command, writing_to
+from utils.command import python_name, run_command, writing_to
 from utils.errors import UserError, one_line
+from utils.files import atomic_write, write_text
 from utils.text import plural, some
 
 
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the set of the named videos; return 1 if some of them could not be read."""
     out = Path(options.out)
+    if is_pixel_list(options.videos):
+        return write_pixels(out, options)
     videos, other_files = find_videos(options.videos)
     videos = read_contents(videos, options.labels)
     make_detector(options.face_model, options.persons)  # so that a wrong model fails here and not in every video
@@ -62,6 +76,33 @@ def write_set(
     for line in advice(out, sources, counts, options, classes):
         say(line)
     return 1 if errors else 0
+
+
+def write_pixels(out: Path, options: PrepareOptions) -> int:
+    """Write the images of a CSV of pixels, as FER2013 is published, and the CSV with their names instead of pixels.
+
+    The names are those of FER+: the number of the row, from 0.
+    """
+    if len(options.videos) > 1:
+        raise UserError(f"{options.videos[1]}: a CSV of pixels becomes a set of its own; name it alone")
+    file, rows = Path(options.videos[0]), [("Image name", "emotion", "Usage")]
+    with store.open_folder(out, options):
+        (out / store.IMAGES).mkdir(exist_ok=True)
+        for number, (label, usage, pixels) in enumerate(read_pixels(file)):
+            rows.append((f"fer{number:07d}.png", label, usage))
+            with atomic_write(out / store.IMAGES / rows[-1][0]) as part:
+                part.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        if len(rows) == 1:
+            raise UserError(f"{file}: holds no row of pixels below its header")
+        (out / "annotation").mkdir(exist_ok=True)
+        text = "".join(",".join(row) + "\n" for row in rows)
+        write_text(out / "annotation/fer2013.csv", text)
+    say(f"{plural(len(rows) - 1, 'image')} in {out / store.IMAGES}, their labels in {out / 'annotation/fer2013.csv'}")
+    command = f"{python_name()} main.py @recipes/frame_expr.args"
+    say("to train on them, with OpenAI's CLIP:")
+    say(f"  {command} @recipes/data/fer2013.args --root-dir {shlex.quote(str(out))}")
+    say(f"with the votes of FER+: copy fer2013new.csv to {out / 'annotation'}, and use @recipes/data/ferplus.args")
+    return 0
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import unicodedata
@@ -13,10 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dataloader.frames import list_frames, numeric_key
 from dataloader.paths import slashes
 from dataloader.video import VIDEO_SUFFIXES, is_video_file
-from utils.errors import UserError, quote, shorten
+from utils.errors import UserError, about, quote, shorten
+from utils.files import open_regular
 from utils.json_files import read_text
 
 STATE = ".prepared"  # a folder in every set that this command wrote
@@ -200,6 +204,45 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield where, row
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error})") from None
+
+
+def is_pixel_list(arguments: Sequence[str]) -> bool:
+    """Return whether the user named a CSV of pixels, as FER2013 is published, instead of videos."""
+    return any(word.lower().endswith(".csv") and os.path.isfile(word) for word in arguments)
+
+
+def read_pixels(file: Path) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield label, usage (``Training`` if the file has no such column) and the grey square (S, S) of every row."""
+    with about(file), open_regular(file) as content:
+        lines = io.TextIOWrapper(content, "utf-8-sig", newline="")
+        try:
+            head = [cell.strip() for cell in next(lines, "").split(",")]
+            columns = ("emotion", "pixels", *(["Usage"] if "Usage" in head else []))
+            if any(head.count(column) != 1 for column in columns):
+                raise UserError(
+                    f"{file}, line 1: expected the columns emotion, pixels and Usage, got {quote(','.join(head))}"
+                )
+            for number, line in enumerate(lines, 2):
+                cells = [cell.strip().strip('"') for cell in line.split(",")]
+                if line.strip():
+                    row = dict(zip(head, cells, strict=True)) if len(cells) == len(head) else {}
+                    yield _pixel_row(row, f"{file}, line {number}")
+        except UnicodeDecodeError:
+            raise UserError(f"{file}: is not a UTF-8 text file; name a CSV of pixels or videos") from None
+
+
+def _pixel_row(row: dict[str, str], where: str) -> tuple[str, str, np.ndarray]:
+    numbers = row.get("pixels", "").split()
+    side = math.isqrt(len(numbers))
+    if not row.get("emotion") or not numbers or side * side != len(numbers):
+        raise UserError(
+            f"{where}: expected a label and the pixels of a square, got {len(numbers)} numbers; is the row complete?"
+        )
+    wrong = next((number for number in numbers if not re.fullmatch("[0-9]{1,3}", number) or int(number) > 255), None)
+    if wrong is not None:
+        raise UserError(f"{where}: a pixel is {quote(wrong)}, expected 0 to 255; restore the row")
+    pixels = np.array(numbers, dtype=np.int64).astype(np.uint8).reshape(side, side)
+    return row["emotion"], row.get("Usage", "Training"), pixels
 
 
 def _seconds(text: str, where: str) -> float | None:
