@@ -95,9 +95,10 @@ def read_annotation(
     if not clips:
         split = classes.format.split
         if classes.format.splits and split and not path.is_dir():
-            marks = ", ".join(classes.format.splits.get(split, ()))
+            marks = " or ".join(classes.format.splits.get(split, ())) or "nothing"
             raise UserError(
-                f"annotation list {path}: holds no clip of {split}; its lines are marked by {marks or 'nothing'}"
+                f"annotation list {path}: holds no clip of {split}, none of its lines is marked by {marks}; "
+                f"check the list and --dataset"
             )
         expected = "folders named like the classes" if path.is_dir() else f"lines of `{EXAMPLES[classes.layout]}`"
         raise UserError(f"annotation list {path}: holds no clip; expected {expected}")

@@ -138,6 +138,10 @@ def _cells(row: str) -> list[str]:
 def _csv_parser(where: str, header: str, classes: Classes) -> Callable[[str, str, Classes], Line]:
     """Return a function that parses the lines below the header of a CSV."""
     columns, form = _cells(header), classes.format
+    if "pixels" in columns:
+        raise UserError(
+            f"{where}: a list of pixels; write its images first: python -m dataloader.prepare FILE.csv --out DIR"
+        )
     needed = [(form.csv_clip_column, "--clip-column"), (form.csv_label_column, "--label-column")]
     if form.vote_columns:
         absent = [column for column in form.vote_columns if columns.count(column) != 1]

@@ -305,6 +305,8 @@ def initial_weights(model: nn.Module, config: Config, names: tuple[str, ...]) ->
     summary = (
         f"--init-from {path}: {len(taken)} tensors taken{cut}; not in it, or of another shape: {_some(fates['left'])}"
     )
+    if opened.config.data.normalize != config.data.normalize:
+        summary += f"; it was trained with --normalize {opened.config.data.normalize}, not {config.data.normalize}"
     return [summary, *(f"  {fate:<6} {name}" for fate, names in fates.items() for name in names)]
 
 
