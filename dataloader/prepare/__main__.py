@@ -2,8 +2,8 @@
 
     python -m dataloader.prepare VIDEOS --out data/mine
 
-A CSV of pixels, as FER2013 is published, becomes images and a list: ``python -m dataloader.prepare fer2013.csv --out
-data/fer2013``.
+With ``--boxes-only`` the clips stay parts of their videos, and only lists and boxes are written; for an existing set
+with ``--train-annotation`` and so on, only boxes. A CSV of pixels, as FER2013 is published, becomes images and a list.
 After an interruption the same command continues. See docs/own_videos.md.
 """
 
@@ -14,8 +14,10 @@ from pathlib import Path
 
 import cv2
 
+from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.__main__ import main as audit
 from dataloader.audit.options import training_advice
+from dataloader.classes import load_classes
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
 from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
@@ -23,6 +25,7 @@ from dataloader.prepare.lists import SetClasses
 from dataloader.prepare.options import PrepareOptions, read_options
 from dataloader.prepare.sources import (
     Source,
+    clip_sources,
     find_videos,
     is_pixel_list,
     name_sources,
@@ -41,6 +44,8 @@ def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> 
     out = Path(options.out)
     if is_pixel_list(options.videos):
         return write_pixels(out, options)
+    if options.set_lists:
+        return write_set_boxes(out, options, make_detector)
     videos, other_files = find_videos(options.videos)
     videos = read_contents(videos, options.labels)
     make_detector(options.face_model, options.persons)  # so that a wrong model fails here and not in every video
@@ -76,6 +81,44 @@ def write_set(
     for line in advice(out, sources, counts, options, classes):
         say(line)
     return 1 if errors else 0
+
+
+def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
+    """Write the boxes of the videos that the lists of an existing set name; return 1 if some could not be read."""
+    root = options.videos[0]
+    classes = load_classes(options.dataset, options.class_texts)
+    clips: dict[str, Clip] = {}
+    for split, file in options.set_lists.items():
+        for clip in read_annotation(file, root, classes.of_split(split), say=say):
+            clips.setdefault(clip.key, clip)
+    in_videos = [clip for clip in clips.values() if clip.is_video]
+    if not in_videos:
+        raise UserError(
+            f"{root}: no clip of its lists is a video, {next(iter(clips.values())).folder} is not; see --help"
+        )
+    if len(in_videos) < len(clips):
+        say(f"{len(clips) - len(in_videos)} of {plural(len(clips), 'clip')} are folders of frames; they get no boxes")
+    make_detector(options.face_model, options.persons)  # so that a wrong model fails here and not in every video
+    with store.open_folder(out, options):
+        stored = store.read_records(out)
+        sources = clip_sources(in_videos, {record.path: record.name for record in stored})
+        videos = cut_all(sources, stored, out, options, make_detector)
+        records = [clip for video in videos for clip in video.clips]
+        lists.write_boxes(out, records)
+    for video in videos:
+        if video.error:
+            say(f"left out: {video.error}")
+    samples, faces = sum(record.frames for record in records), sum(bool(record.faces) for record in records)
+    say(f"{plural(len(records), 'clip')}, a face in {faces} of them; {samples} frames searched")
+    words = ["--root-dir", root, "--dataset", options.dataset]
+    words += ["--class-texts", options.class_texts] if options.class_texts else []
+    for split, file in options.set_lists.items():
+        words += [f"--{split}-annotation", file]
+    for kind in ("face", "body"):
+        words += [f"--bounding-box-{kind}", str((out / f"annotation/{kind}.json").absolute())]
+    for line in training_advice(shlex.join(words)):
+        say(line)
+    return 1 if any(video.error for video in videos) else 0
 
 
 def write_pixels(out: Path, options: PrepareOptions) -> int:

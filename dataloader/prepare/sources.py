@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dataloader.annotation import Clip
 from dataloader.frames import list_frames, numeric_key
 from dataloader.paths import slashes
 from dataloader.video import VIDEO_SUFFIXES, is_video_file
@@ -272,6 +273,19 @@ def name_sources(videos: list[Source], names: Mapping[str, str]) -> list[Source]
         person = persons[video.person] or name
         sources.append(replace(video, name=name, person=person, stamp=stamp_of(video.path)))
     return sources
+
+
+def clip_sources(clips: Sequence[Clip], names: Mapping[str, str]) -> list[Source]:
+    """Return the videos of clips; the parts of each are its clips, whose labels are the clips' names in the lists.
+
+    ``names``: as in ``name_sources``.
+    """
+    by_video: dict[Path, list[Part]] = defaultdict(list)
+    for clip in clips:
+        start, end = clip.span or (0.0, None)
+        by_video[clip.folder].append(Part(clip.id, start, end))
+    videos = [Source(path, Path(path.name), parts=tuple(parts)) for path, parts in by_video.items()]
+    return name_sources(videos, names)
 
 
 def name_persons(persons: list[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ class ClipRecord:
 
     folder: str  # below the set
     person: str
-    frames: int
+    frames: int  # those that were searched for faces, if the clip stays in its video
     part: int  # of its video
     faces: dict[str, list[float]]  # {frame: box}
     body: list[float] | None
@@ -82,6 +82,7 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
 
 
 def _require_same(out: Path, begun: dict[str, Any], options: dict[str, Any]) -> None:
+    begun = {"boxes_only": False} | begun  # absent in older sets
     differences = [f"{n} {begun.get(n)} instead of {value}" for n, value in options.items() if begun.get(n) != value]
     if differences:
         raise UserError(
